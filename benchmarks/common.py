@@ -36,9 +36,14 @@ def machine() -> dict[str, Any]:
     except OSError:
         pass  # not Linux: the platform's own word for it stands
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"date": time.strftime("%Y-%m-%d %H:%M"), "cpu": cpu, "cores": os.cpu_count(), "load_before": load,
-            "python": platform.python_version(),
-            "versions": {p: version(p) for p in ("rtface", "av", "openvino", "opencv-python-headless", "numpy")}}
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load_before": load,
+        "python": platform.python_version(),
+        "versions": {p: version(p) for p in ("rtface", "av", "openvino", "opencv-python-headless", "numpy")},
+    }
 
 
 def save(name: str, result: dict[str, Any]) -> None:
@@ -52,9 +57,13 @@ def save(name: str, result: dict[str, Any]) -> None:
 def quantiles(seconds: Sequence[float]) -> dict[str, float]:
     """min, p50, p95, p99, max in milliseconds."""
     ms = np.asarray(seconds) * 1e3
-    return {"min": round(float(ms.min()), 3), "p50": round(float(np.percentile(ms, 50)), 3),
-            "p95": round(float(np.percentile(ms, 95)), 3), "p99": round(float(np.percentile(ms, 99)), 3),
-            "max": round(float(ms.max()), 3)}
+    return {
+        "min": round(float(ms.min()), 3),
+        "p50": round(float(np.percentile(ms, 50)), 3),
+        "p95": round(float(np.percentile(ms, 95)), 3),
+        "p99": round(float(np.percentile(ms, 99)), 3),
+        "max": round(float(ms.max()), 3),
+    }
 
 
 def median_ratio(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
@@ -63,8 +72,16 @@ def median_ratio(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
     return {"min": round(float(r.min()), 3), "median": round(float(np.median(r)), 3), "max": round(float(r.max()), 3)}
 
 
-def clip(*, width: int = 1280, height: int = 720, face_px: int = 250, faces: int = 1, frames: int = 300,
-         rate: int = 30, clean: bool = False) -> Path:
+def clip(
+    *,
+    width: int = 1280,
+    height: int = 720,
+    face_px: int = 250,
+    faces: int = 1,
+    frames: int = 300,
+    rate: int = 30,
+    clean: bool = False,
+) -> Path:
     """A clip of `faces` moving copies of scikit-image's public-domain portrait, made once.
 
     Unless `clean`, it went through a call: half size, sensor noise, x264 at crf 31, and back up.
@@ -80,12 +97,25 @@ def clip(*, width: int = 1280, height: int = 720, face_px: int = 250, faces: int
         half = (width // 2 // 2 * 2, height // 2 // 2 * 2)
         rng = np.random.default_rng(1)
         noise = rng.normal(0, 3, (8, half[1], half[0], 3)).astype(np.float32)
-        _encode(call, (np.clip(cv2.resize(p, half, interpolation=cv2.INTER_AREA) + noise[t % 8], 0, 255)
-                       .astype(np.uint8) for t, p in enumerate(pictures)),
-                rate, {"preset": "veryfast", "tune": "zerolatency", "crf": "31"})
+        _encode(
+            call,
+            (
+                np.clip(cv2.resize(p, half, interpolation=cv2.INTER_AREA) + noise[t % 8], 0, 255).astype(np.uint8)
+                for t, p in enumerate(pictures)
+            ),
+            rate,
+            {"preset": "veryfast", "tune": "zerolatency", "crf": "31"},
+        )
         with av.open(str(call)) as reader:
-            _encode(working, (cv2.resize(f.to_ndarray(format="rgb24"), (width, height), interpolation=cv2.INTER_CUBIC)
-                              for f in reader.decode(video=0)), rate, {"preset": "veryfast", "crf": "20"})
+            _encode(
+                working,
+                (
+                    cv2.resize(f.to_ndarray(format="rgb24"), (width, height), interpolation=cv2.INTER_CUBIC)
+                    for f in reader.decode(video=0)
+                ),
+                rate,
+                {"preset": "veryfast", "crf": "20"},
+            )
         call.unlink()
     else:
         _encode(working, pictures, rate, {"preset": "veryfast", "crf": "16"})
@@ -99,20 +129,24 @@ def _moving_portraits(width: int, height: int, face_px: int, faces: int, frames:
     portrait = data.astronaut()
     scale = face_px / 105.0  # the portrait's face box is about 105 px wide
     rng = np.random.default_rng(1)
-    backdrop = cv2.resize(rng.integers(40, 160, (9, 16, 3), dtype=np.uint8), (width, height),
-                          interpolation=cv2.INTER_CUBIC)
+    backdrop = cv2.resize(
+        rng.integers(40, 160, (9, 16, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     for t in range(frames):
         picture = backdrop.copy()
         for k in range(faces):
-            centre = (width * (k + 1) / (faces + 1) + 30 * np.sin(t / 17 + k),
-                      height * 0.5 + 18 * np.cos(t / 23 + 2 * k))
+            centre = (
+                width * (k + 1) / (faces + 1) + 30 * np.sin(t / 17 + k),
+                height * 0.5 + 18 * np.cos(t / 23 + 2 * k),
+            )
             zoom = scale * (1 + 0.05 * np.sin(t / 31 + k))
             matrix = cv2.getRotationMatrix2D((223.0, 120.0), 4 * np.sin(t / 19 + k), zoom)
             matrix[:, 2] += (centre[0] - 223.0, centre[1] - 120.0)
             # each copy keeps to its own column
             left, right = int(width * (k + 0.5) / (faces + 1)), int(width * (k + 1.5) / (faces + 1))
-            layer = cv2.warpAffine(portrait, matrix, (width, height), flags=cv2.INTER_CUBIC,
-                                   borderMode=cv2.BORDER_REPLICATE)
+            layer = cv2.warpAffine(
+                portrait, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            )
             picture[:, left:right] = layer[:, left:right]
         yield picture
 

@@ -46,7 +46,7 @@ def fine(luma: Float32, face: Face) -> float:
     x, y = face.points.mean(axis=0)
     half = _CORE * face.width / 2
     x0, y0 = max(0, round(x - half)), max(0, round(y - half))
-    part = luma[y0:round(y + half), x0:round(x + half)]
+    part = luma[y0 : round(y + half), x0 : round(x + half)]
     if min(part.shape) < 16:
         return 0.0
     height, width = part.shape
@@ -57,8 +57,10 @@ def fine(luma: Float32, face: Face) -> float:
 def details(path: Path, faces: list[tuple[Face, ...]]) -> list[list[float]]:
     """`fine` of every face of every frame."""
     with av.open(str(path)) as container:
-        return [[fine(np.asarray(image.to_ndarray(format="gray"), np.float32), face) for face in seen]
-                for image, seen in zip(container.decode(video=0), faces, strict=False)]
+        return [
+            [fine(np.asarray(image.to_ndarray(format="gray"), np.float32), face) for face in seen]
+            for image, seen in zip(container.decode(video=0), faces, strict=False)
+        ]
 
 
 def measure(clip: Path, seconds: float, options: dict[str, Any]) -> dict[str, Any]:
@@ -71,11 +73,19 @@ def measure(clip: Path, seconds: float, options: dict[str, Any]) -> dict[str, An
         pairs = zip(details(enhanced, faces), details(plain, faces), strict=True)
         ratios = np.array([a / b for after, before in pairs for a, b in zip(after, before, strict=True) if b > 0.0])
     low, middle, high = np.percentile(ratios, (5, 50, 95)) if ratios.size else (1.0, 1.0, 1.0)
-    return {"clip": clip.name, "frames": report.frames_out, "with_faces": report.frames_with_faces,
-            "corrected": report.frames_corrected,
-            "changes": sum(max(0, len(t.spans) - 1) for t in report.tracks),
-            "detail": {"mean": round(float(ratios.mean()), 3) if ratios.size else 1.0, "p5": round(float(low), 3),
-                       "p50": round(float(middle), 3), "p95": round(float(high), 3)}}
+    return {
+        "clip": clip.name,
+        "frames": report.frames_out,
+        "with_faces": report.frames_with_faces,
+        "corrected": report.frames_corrected,
+        "changes": sum(max(0, len(t.spans) - 1) for t in report.tracks),
+        "detail": {
+            "mean": round(float(ratios.mean()), 3) if ratios.size else 1.0,
+            "p5": round(float(low), 3),
+            "p50": round(float(middle), 3),
+            "p95": round(float(high), 3),
+        },
+    }
 
 
 def main() -> None:
@@ -92,9 +102,12 @@ def main() -> None:
     for clip in asked.clips:
         found = measure(clip, asked.seconds, options)
         detail = found["detail"]
-        print(f"{found['clip'][:40]:40} {found['frames']:6d} {found['with_faces']:5d} {found['corrected']:9d} "
-              f"{found['changes']:7d} {detail['mean']:25.3f} "
-              f"{detail['p5']:.3f} {detail['p50']:.3f} {detail['p95']:.3f}", flush=True)
+        print(
+            f"{found['clip'][:40]:40} {found['frames']:6d} {found['with_faces']:5d} {found['corrected']:9d} "
+            f"{found['changes']:7d} {detail['mean']:25.3f} "
+            f"{detail['p5']:.3f} {detail['p50']:.3f} {detail['p95']:.3f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

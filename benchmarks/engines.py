@@ -58,7 +58,7 @@ def work(model: openvino.Model) -> float:
         kind = op.get_type_name()
         if kind in ("Convolution", "GroupConvolution"):
             weights = op.input(1).get_shape()
-            total += np.prod(op.output(0).get_shape()) * np.prod(weights[1 if kind == "Convolution" else 2:])
+            total += np.prod(op.output(0).get_shape()) * np.prod(weights[1 if kind == "Convolution" else 2 :])
         elif kind == "MatMul":
             a = op.input(0).get_shape()
             total += np.prod(op.output(0).get_shape()) * a[-2 if op.get_attributes().get("transpose_a") else -1]
@@ -79,8 +79,9 @@ def in_int8(model: openvino.Model) -> int:
     return len(names)
 
 
-def forms(offer: Offer, path: Path, module: torch.nn.Module, batch: int,
-          threads: int) -> tuple[dict[str, Form], dict[str, Any]]:
+def forms(
+    offer: Offer, path: Path, module: torch.nn.Module, batch: int, threads: int
+) -> tuple[dict[str, Form], dict[str, Any]]:
     """What runs the network, by name; and what it is."""
     core = openvino.Core()
     shapes = {offer.input: [batch, 3, offer.size, offer.size]} | {c: [batch, 1] for c in offer.controls}
@@ -89,9 +90,16 @@ def forms(offer: Offer, path: Path, module: torch.nn.Module, batch: int,
         model = core.read_model(path)
         model.reshape(shapes)
         count = in_int8(model) if int8 else 0
-        compiled = core.compile_model(model, "CPU", {
-            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False})
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": hint,
+                "INFERENCE_NUM_THREADS": threads,
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
         request = compiled.create_infer_request()
         return request.infer, model, count
 
@@ -105,8 +113,11 @@ def forms(offer: Offer, path: Path, module: torch.nn.Module, batch: int,
 
     found: dict[str, Form] = {"torch eager f32": eager, "onnxruntime f32": lambda given: session.run(None, given)}
     found["openvino f32"], model, _ = opened("f32")
-    about: dict[str, Any] = {"parameters": sum(p.numel() for p in module.parameters()),
-                             "gmac": round(work(model) / batch, 1), "size": offer.size}
+    about: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "gmac": round(work(model) / batch, 1),
+        "size": offer.size,
+    }
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "BF16" in capabilities:
         found["openvino bf16"], *_ = opened("bf16")
@@ -137,9 +148,17 @@ def measure(offer: Offer, seconds: float, batch: int, threads: int) -> dict[str,
                 run(given)
                 times[name].append(time.perf_counter() - start)
     base = times["torch eager f32"]
-    return {**about, "rounds": len(base), "forms": {
-        name: {"ms_a_crop": {k: round(v / batch, 2) for k, v in quantiles(spent).items()},
-               "times_as_fast_as_eager": median_ratio(base, spent)} for name, spent in times.items()}}
+    return {
+        **about,
+        "rounds": len(base),
+        "forms": {
+            name: {
+                "ms_a_crop": {k: round(v / batch, 2) for k, v in quantiles(spent).items()},
+                "times_as_fast_as_eager": median_ratio(base, spent),
+            }
+            for name, spent in times.items()
+        },
+    }
 
 
 def main() -> None:
@@ -156,9 +175,17 @@ def main() -> None:
         fast = {name: form["times_as_fast_as_eager"]["median"] for name, form in found[offer.name]["forms"].items()}
         print(offer.name, f"{found[offer.name]['gmac']} GMAC", fast, f"load {os.getloadavg()[0]:.1f}", flush=True)
         gc.collect()
-    save("engines" if asked.batch == 1 else f"engines_batch{asked.batch}", {
-        "threads": asked.threads, "batch": asked.batch, "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__, "load_after": os.getloadavg()[0], "networks": found})
+    save(
+        "engines" if asked.batch == 1 else f"engines_batch{asked.batch}",
+        {
+            "threads": asked.threads,
+            "batch": asked.batch,
+            "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "load_after": os.getloadavg()[0],
+            "networks": found,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -47,8 +47,14 @@ def crop_of(image: Bytes, tracker: Tracker) -> Bytes | None:
     image = cv2.copyMakeBorder(image, 40, 40, 40, 40, cv2.BORDER_REFLECT)
     device = CpuDevice()
     tracker.reset()
-    frame = find_faces(Frame(image_from_array(np.ascontiguousarray(image), "rgb"), 0, Fraction(1, 25),
-                             color=Color("rgb", True), cut=True), tracker, device, Stats())
+    frame = find_faces(
+        Frame(
+            image_from_array(np.ascontiguousarray(image), "rgb"), 0, Fraction(1, 25), color=Color("rgb", True), cut=True
+        ),
+        tracker,
+        device,
+        Stats(),
+    )
     if len(frame.faces) != 1:
         return None
     crop = device.view(frame).crop(crop_matrix(frame.faces[0], 2 * SIDE), (2 * SIDE, 2 * SIDE))
@@ -108,8 +114,8 @@ def frequencies(crop: Bytes) -> Any:
     for far in (SIDE // 4, SIDE // 8, SIDE // 2 - 2):
         for row, column in ((0, far), (far, 0), (far, far)):
             row, column = row + SIDE // 2, column + SIDE // 2
-            around = power[row - 6:row + 7, column - 6:column + 7]
-            peaks.append(float(power[row - 1:row + 2, column - 1:column + 2].max() - around.mean()))
+            around = power[row - 6 : row + 7, column - 6 : column + 7]
+            peaks.append(float(power[row - 1 : row + 2, column - 1 : column + 2].max() - around.mean()))
     return np.r_[rings - rings[:6].mean(), peaks]
 
 
@@ -134,7 +140,7 @@ def lighting(crop: Bytes) -> Any:
     blurred, found, fits = cv2.GaussianBlur(luma, (0, 0), 6), list[float](), list[Any]()
     for place in _CHEEKS:
         values = blurred[place]
-        y, x = np.mgrid[-1:1:values.shape[0] * 1j, -1:1:values.shape[1] * 1j]
+        y, x = np.mgrid[-1 : 1 : values.shape[0] * 1j, -1 : 1 : values.shape[1] * 1j]
         terms = np.stack([np.ones_like(y), y, x, x * y, y * y, x * x], -1).reshape(-1, 6)
         fit, rest, *_ = np.linalg.lstsq(terms, values.ravel(), rcond=None)
         fits.append(fit)
@@ -185,16 +191,21 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for degrade in (still, call):
         for signal in (frequencies, asymmetry, lighting, together):
-            rows = {name: np.array([signal(degrade(crop, k)) for k, crop in enumerate(crops)])
-                    for name, crops in groups.items()}
+            rows = {
+                name: np.array([signal(degrade(crop, k)) for k, crop in enumerate(crops)])
+                for name, crops in groups.items()
+            }
             for seen, other in (("A", "B"), ("B", "A")):
                 score = trained(rows[seen][::2], rows["portraits"][::2])
                 portraits, photographs = score(rows["portraits"][1::2]), score(rows["others"])
                 made = score(rows[seen][1::2])
                 alarms = float((photographs > np.quantile(portraits, 0.95)).mean())
-                print(f"| {degrade.__name__} | {signal.__name__} | {seen} | {area(made, portraits):.2f} | "
-                      f"{area(score(rows[other]), portraits):.2f} | {area(made, photographs):.2f} | "
-                      f"{100 * alarms:.0f} % |", flush=True)
+                print(
+                    f"| {degrade.__name__} | {signal.__name__} | {seen} | {area(made, portraits):.2f} | "
+                    f"{area(score(rows[other]), portraits):.2f} | {area(made, photographs):.2f} | "
+                    f"{100 * alarms:.0f} % |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -68,8 +68,13 @@ def clip_of(face: Face, kind: str, tracker: Tracker) -> Clip | None:
     tracker.reset()
     times = [float(t) for t in range(FRAMES)]
     for count, (at, clean, seen) in enumerate(degraded(film, draw_recipe(kind, r), times, set(range(FRAMES)))):
-        frame = Frame(image_from_array(np.ascontiguousarray(seen), "rgb"), count, Fraction(1, 25),
-                      color=Color("rgb", True), cut=not count)
+        frame = Frame(
+            image_from_array(np.ascontiguousarray(seen), "rgb"),
+            count,
+            Fraction(1, 25),
+            color=Color("rgb", True),
+            cut=not count,
+        )
         clip.frames.append(find_faces(frame, tracker, device, Stats()))
         if count % EVERY == 0:
             clip.places[count] = actor.matrix(float(at))
@@ -88,6 +93,7 @@ def outputs(clip: Clip, engine: Engine, network: PersonNetwork | None) -> Iterat
     enhance = FrameEnhancer(Runtime(CpuDevice(), OneEngine(engine)), Options(device="cpu"), stats, analysis=False)
     spent = 0.0
     if network is not None:
+
         def embed(chip: Bytes) -> Any:
             nonlocal spent
             begun = time.thread_time()
@@ -130,17 +136,26 @@ def engines_for(face: Face, other: Face, others: list[Face], ours: dict[str, Any
 
 def figures(rows: list[dict[str, float]]) -> dict[str, Any]:
     """Of the frames of one engine and one kind of clip."""
+
     def one(key: str) -> dict[str, Any]:
         off = np.array([row[key] - row["input"] for row in rows])
-        return {"farther": round(float(off.mean()), 4),
-                "no_farther": {str(limit): round(float((off <= limit).mean()), 3) for limit in TOLERANCES}}
+        return {
+            "farther": round(float(off.mean()), 4),
+            "no_farther": {str(limit): round(float((off <= limit).mean()), 3) for limit in TOLERANCES},
+        }
 
     kept = np.array([row["kept"] for row in rows])
     gain = [np.mean([row[f"psnr_{key}"] - row["psnr_input"] for row in rows]) for key in ("plain", "guarded")]
-    return {"frames": len(rows), "input_distance": round(float(np.mean([row["input"] for row in rows])), 4),
-            "plain": one("plain"), "guarded": one("guarded"), "kept": round(float(kept.mean()), 3),
-            "weakened": round(float((kept < 0.99).mean()), 3),
-            "psnr_plain": round(float(gain[0]), 3), "psnr_guarded": round(float(gain[1]), 3)}
+    return {
+        "frames": len(rows),
+        "input_distance": round(float(np.mean([row["input"] for row in rows])), 4),
+        "plain": one("plain"),
+        "guarded": one("guarded"),
+        "kept": round(float(kept.mean()), 3),
+        "weakened": round(float((kept < 0.99).mean()), 3),
+        "psnr_plain": round(float(gain[0]), 3),
+        "psnr_guarded": round(float(gain[1]), 3),
+    }
 
 
 def main() -> None:
@@ -167,8 +182,10 @@ def main() -> None:
             clip = clip_of(face, kind, tracker)
             if clip is None:
                 continue
-            before = {count: cut(array_from_image(clip.frames[count].image), place, 512)
-                      for count, place in clip.places.items()}
+            before = {
+                count: cut(array_from_image(clip.frames[count].image), place, 512)
+                for count, place in clip.places.items()
+            }
             true = {count: judge.embed(crop) for count, crop in clip.truth.items()}
             base = {count: float(1 - judge.embed(crop) @ true[count]) for count, crop in before.items()}
             strip = [clip.truth[12], before[12]]
@@ -178,12 +195,17 @@ def main() -> None:
                     if count < 0:
                         cost.append(kept)
                         continue
-                    rows[kind, name].append({
-                        "input": base[count], "plain": float(1 - judge.embed(plain[count]) @ true[count]),
-                        "guarded": float(1 - judge.embed(crop) @ true[count]), "kept": kept,
-                        "psnr_input": psnr(before[count], clip.truth[count]),
-                        "psnr_plain": psnr(plain[count], clip.truth[count]),
-                        "psnr_guarded": psnr(crop, clip.truth[count])})
+                    rows[kind, name].append(
+                        {
+                            "input": base[count],
+                            "plain": float(1 - judge.embed(plain[count]) @ true[count]),
+                            "guarded": float(1 - judge.embed(crop) @ true[count]),
+                            "kept": kept,
+                            "psnr_input": psnr(before[count], clip.truth[count]),
+                            "psnr_plain": psnr(plain[count], clip.truth[count]),
+                            "psnr_guarded": psnr(crop, clip.truth[count]),
+                        }
+                    )
                     if count == 12:
                         strip += [plain[count], crop]
             if a.sheet:
@@ -191,8 +213,12 @@ def main() -> None:
                 cv2.imwrite(str(a.sheet / f"{kind}-{number(person)}.jpg"), np.hstack(strip)[..., ::-1])
             print(f"{kind}: {len(rows[kind, 'rtface-m'])} frames", flush=True)
     tracker.close()
-    out: dict[str, Any] = {"people": len(shown), "half": a.half, "frames": FRAMES,
-                           "guard_ms_a_frame": round(float(np.mean(cost)), 3)}
+    out: dict[str, Any] = {
+        "people": len(shown),
+        "half": a.half,
+        "frames": FRAMES,
+        "guard_ms_a_frame": round(float(np.mean(cost)), 3),
+    }
     for (kind, name), found in rows.items():
         out.setdefault(kind, {})[name] = figures(found)
         print(kind, name, out[kind][name])

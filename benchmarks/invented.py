@@ -91,10 +91,17 @@ def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: boo
             change, contrast, overall = face.features()
             within = np.clip(np.rint(face.within()), 1, 255)
             pick = face.changed & (np.random.default_rng(number).random(truth.shape) < SAMPLES / face.changed.sum())
-            columns = (face.log_scale + np.float32(np.log(255.0)), np.log1p(change), np.log1p(contrast),
-                       np.full_like(truth, np.log(overall + 0.2)), np.full_like(truth, np.log(face.scale)),
-                       np.abs(shown[y0:y1, x0:x1].astype(np.float32) @ weights - truth), np.abs(face.before - truth),
-                       within, np.abs(face.after - face.before))
+            columns = (
+                face.log_scale + np.float32(np.log(255.0)),
+                np.log1p(change),
+                np.log1p(contrast),
+                np.full_like(truth, np.log(overall + 0.2)),
+                np.full_like(truth, np.log(face.scale)),
+                np.abs(shown[y0:y1, x0:x1].astype(np.float32) @ weights - truth),
+                np.abs(face.before - truth),
+                within,
+                np.abs(face.after - face.before),
+            )
             rows.append(np.stack([column[pick] for column in columns], 1))
         if still:
             break
@@ -115,7 +122,8 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
                 found.setdefault(name, []).append(samples(enhancer, maps, shot))
                 if strength == 1.0 and protocol.startswith("film/"):
                     found.setdefault(protocol.replace("film", "still"), []).append(
-                        samples(enhancer, maps, shot, still=True))
+                        samples(enhancer, maps, shot, still=True)
+                    )
     print(f"{engine}: seen", flush=True)
     return {name: np.concatenate(parts) for name, parts in found.items() if sum(map(len, parts))}
 
@@ -135,8 +143,9 @@ def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tup
     mean, deviation = x.mean(0), x.std(0) + 1e-9
     mean[0], deviation[0] = 0.0, 1.0
     for _ in range(rounds):
-        shares = np.cumsum(np.concatenate([np.full(len(part), weight[name] / len(part))
-                                           for name, part in groups.items()]))
+        shares = np.cumsum(
+            np.concatenate([np.full(len(part), weight[name] / len(part)) for name, part in groups.items()])
+        )
         w = np.zeros(x.shape[1])
         w[0] = np.quantile(y, COVERAGE)
         m, v = np.zeros_like(w), np.zeros_like(w)
@@ -148,8 +157,10 @@ def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tup
             w = w - 0.03 * (1 - t / steps + 0.02) * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
         found = w / deviation
         found[0] = w[0] - (w[1:] * mean[1:] / deviation[1:]).sum()
-        off = {name: abs(float((ys <= xs @ found).mean()) - COVERAGE)
-               for name, (xs, ys) in ((name, _regression(part)) for name, part in groups.items())}
+        off = {
+            name: abs(float((ys <= xs @ found).mean()) - COVERAGE)
+            for name, (xs, ys) in ((name, _regression(part)) for name, part in groups.items())
+        }
         found[0] += _centred([y - x @ found for x, y in map(_regression, groups.values())])
         covered = [float((y <= x @ found).mean()) for x, y in map(_regression, groups.values())]
         best = min(best, (max(abs(c - COVERAGE) for c in covered), found), key=lambda one: one[0])
@@ -165,8 +176,10 @@ def _centred(errors: Sequence[Any]) -> float:
 
 
 def _regression(part: Samples) -> tuple[Any, Any]:
-    return (np.concatenate([np.ones((len(part), 1)), part[:, :FEATURES]], 1).astype(np.float64),
-            np.log(part[:, FEATURES] + 0.3).astype(np.float64))
+    return (
+        np.concatenate([np.ones((len(part), 1)), part[:, :FEATURES]], 1).astype(np.float64),
+        np.log(part[:, FEATURES] + 0.3).astype(np.float64),
+    )
 
 
 # -- measure --------------------------------------------------------------------------------------------------------
@@ -175,11 +188,15 @@ def _regression(part: Samples) -> tuple[Any, Any]:
 def figures(part: Samples) -> dict[str, float]:
     """Coverage and shares of one protocol."""
     error, before, within, change = part[:, FEATURES:].T
-    return {"samples": len(part), "covered": round(float((error <= within).mean()), 3),
-            "mean_error": round(float(error.mean()), 2), "mean_error_of_input": round(float(before.mean()), 2),
-            "mean_within": round(float(within.mean()), 1),
-            "worse_expected": round(float(chance_of_worse(change, within).mean()), 3),
-            "worse": round(float((error - before >= WORSE).mean()), 3)}
+    return {
+        "samples": len(part),
+        "covered": round(float((error <= within).mean()), 3),
+        "mean_error": round(float(error.mean()), 2),
+        "mean_error_of_input": round(float(before.mean()), 2),
+        "mean_within": round(float(within.mean()), 1),
+        "worse_expected": round(float(chance_of_worse(change, within).mean()), 3),
+        "worse": round(float((error - before >= WORSE).mean()), 3),
+    }
 
 
 def main() -> None:
@@ -200,8 +217,10 @@ def main() -> None:
         groups = collected(engine, a, films)
         if a.what == "calibrate":
             values, gap = fitted({name: part for name, part in groups.items() if name in ASKED})
-            print(f'    "{engine}": Calibration({", ".join(f"{value:.2f}" for value in values)}),  # gap {gap:.3f}',
-                  flush=True)
+            print(
+                f'    "{engine}": Calibration({", ".join(f"{value:.2f}" for value in values)}),  # gap {gap:.3f}',
+                flush=True,
+            )
             continue
         rows = {name: figures(part) for name, part in sorted(groups.items())}
         gap = max(abs(rows[name]["covered"] - COVERAGE) for name in ASKED if name in rows)

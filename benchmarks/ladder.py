@@ -42,14 +42,18 @@ class Outcome:
     def figures(self, seconds: float) -> dict[str, Any]:
         """In the table's order."""
         p50, p95 = np.percentile(self.latency, [50, 95]) * 1e3
-        return {"steps_a_minute": round(60 * len(self.steps) / seconds, 1),
-                "on_and_off_a_minute": round(60 * self.switched / seconds, 1),
-                "enhanced_percent": round(100 * self.enhanced / max(self.frames, 1), 1),
-                "p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1)}
+        return {
+            "steps_a_minute": round(60 * len(self.steps) / seconds, 1),
+            "on_and_off_a_minute": round(60 * self.switched / seconds, 1),
+            "enhanced_percent": round(100 * self.enhanced / max(self.frames, 1), 1),
+            "p50_ms": round(float(p50), 1),
+            "p95_ms": round(float(p95), 1),
+        }
 
 
-def simulate(seconds: float, slow: Callable[[float], float], noise: float, stalls: float, *, rate: float = 30.0,
-             seed: int = 1) -> Outcome:
+def simulate(
+    seconds: float, slow: Callable[[float], float], noise: float, stalls: float, *, rate: float = 30.0, seed: int = 1
+) -> Outcome:
     """One run. `slow` says how much longer everything takes at a time."""
     random, period, out = np.random.default_rng(seed), 1.0 / rate, Outcome()
     governor = QualityGovernor(period, CEILING_S)

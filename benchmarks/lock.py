@@ -32,9 +32,21 @@ RATE = 200  # samples a second
 def measure(checkout: Path, film: Path, engine: str, output: str) -> dict[str, Any]:
     """What `lock_worker` says of one run with the rtface of a checkout."""
     local = checkout / ".venv" / "bin" / "python"
-    done = subprocess.run([str(local) if local.exists() else sys.executable, str(HERE / "lock_worker.py"), str(film),
-                           engine, output, str(RATE if shutil.which("py-spy") else 0)], cwd=checkout,
-                          env=os.environ | {"PYTHONPATH": str(checkout)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [
+            str(local) if local.exists() else sys.executable,
+            str(HERE / "lock_worker.py"),
+            str(film),
+            engine,
+            output,
+            str(RATE if shutil.which("py-spy") else 0),
+        ],
+        cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(f"{checkout}: ended with {done.returncode}:\n{done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -43,6 +55,7 @@ def measure(checkout: Path, film: Path, engine: str, output: str) -> dict[str, A
 
 def summary(rounds: list[dict[str, Any]], functions: int) -> dict[str, Any]:
     """Medians of the rounds, milliseconds a frame."""
+
     def a_frame(seconds: Callable[[dict[str, Any]], float]) -> float:
         return round(statistics.median(1e3 * seconds(r) / r["frames"] for r in rounds), 2)
 
@@ -52,8 +65,10 @@ def summary(rounds: list[dict[str, Any]], functions: int) -> dict[str, Any]:
         return dict(sorted(figures.items(), key=lambda item: -item[1])[:most])
 
     result: dict[str, Any] = {
-        "frames": rounds[0]["frames"], "processor_ms": a_frame(lambda r: r["processor_s"]),
-        "threads_ms": table(lambda r: r["threads_s"], 10)}
+        "frames": rounds[0]["frames"],
+        "processor_ms": a_frame(lambda r: r["processor_s"]),
+        "threads_ms": table(lambda r: r["threads_s"], 10),
+    }
     if "lock" in rounds[0]:
         result["lock_ms"] = a_frame(lambda r: sum(r["lock"]["threads_s"].values()))
         for kind, most in (("threads", 8), ("modules", 25), ("functions", functions)):
@@ -73,12 +88,19 @@ def main() -> None:
     parser.add_argument("--functions", type=int, default=15)
     parser.add_argument("--name", default="lock")
     a = parser.parse_args()
-    films = {"film": a.input} if a.input else {
-        "one face": clip(frames=a.frames), "four faces": clip(frames=a.frames, faces=4, face_px=170)}
+    films = (
+        {"film": a.input}
+        if a.input
+        else {"one face": clip(frames=a.frames), "four faces": clip(frames=a.frames, faces=4, face_px=170)}
+    )
     checkouts = {"old": a.old.resolve()} if a.old else {}
     checkouts["new"] = HERE.parent
-    result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "engine": a.engine, "rounds": a.rounds,
-                              "encoder": "libx264 veryfast" if a.x264 else "none"}
+    result: dict[str, Any] = {
+        "what": (__doc__ or "").splitlines()[0],
+        "engine": a.engine,
+        "rounds": a.rounds,
+        "encoder": "libx264 veryfast" if a.x264 else "none",
+    }
     with tempfile.TemporaryDirectory() as folder:
         output = f"{folder}/out.mp4" if a.x264 else "null:"
         for name, film in films.items():

@@ -91,9 +91,26 @@ class LockSamples:
         self._file = Path(tempfile.mkstemp(suffix=".txt")[1])
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
         self._sampler = subprocess.Popen(
-            ["py-spy", "record", "--pid", str(os.getpid()), "--gil", "--threads", "--full-filenames",
-             "--rate", str(rate), "--format", "raw", "--output", str(self._file), "--duration", "3600"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                "py-spy",
+                "record",
+                "--pid",
+                str(os.getpid()),
+                "--gil",
+                "--threads",
+                "--full-filenames",
+                "--rate",
+                str(rate),
+                "--format",
+                "raw",
+                "--output",
+                str(self._file),
+                "--duration",
+                "3600",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         time.sleep(1.0)
 
     def stop(self) -> dict[str, dict[str, float]]:
@@ -145,8 +162,12 @@ def main() -> None:
     threads, began, wall = ThreadTimes(), time.process_time(), time.perf_counter()
     frames, stats = run(clip, engine, output)
     result: dict[str, object] = {
-        "frames": frames, "processor_s": time.process_time() - began, "wall_s": time.perf_counter() - wall,
-        "threads_s": threads.stop(), "stages_ms": stats.stages_ms()}
+        "frames": frames,
+        "processor_s": time.process_time() - began,
+        "wall_s": time.perf_counter() - wall,
+        "threads_s": threads.stop(),
+        "stages_ms": stats.stages_ms(),
+    }
     if rate:
         samples = LockSamples(rate)
         run(clip, engine, output)

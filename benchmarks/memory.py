@@ -46,10 +46,27 @@ def main() -> None:
         for frames in (a.short, a.long):
             film, report = Path(folder) / f"{frames}.mkv", Path(folder) / "report.json"
             repeated(base, frames // 100, film)
-            subprocess.run([sys.executable, "-m", "rtface", "run", str(film), f"{folder}/out.mkv",
-                            "--codec", "libx264", "--preset", "ultrafast", "--engine", a.engine,
-                            "--overwrite", "-q", "--report", str(report)],
-                           check=True)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "rtface",
+                    "run",
+                    str(film),
+                    f"{folder}/out.mkv",
+                    "--codec",
+                    "libx264",
+                    "--preset",
+                    "ultrafast",
+                    "--engine",
+                    a.engine,
+                    "--overwrite",
+                    "-q",
+                    "--report",
+                    str(report),
+                ],
+                check=True,
+            )
             told = json.loads(report.read_text())
             result[str(frames)] = {k: told[k] for k in ("peak_rss_mb", "frames_out", "frames_corrected", "fps")}
     short, long = (result[str(n)]["peak_rss_mb"] for n in (a.short, a.long))  # type: ignore[index]

@@ -41,8 +41,11 @@ def measure(rounds: int, call: Callable[[], object], before: Callable[[], object
         start = time.thread_time()
         call()
         times.append(1e3 * (time.thread_time() - start))
-    return {"min": round(min(times), 3), "p50": round(float(np.median(times)), 3),
-            "p95": round(float(np.percentile(times, 95)), 3)}
+    return {
+        "min": round(min(times), 3),
+        "p50": round(float(np.median(times)), 3),
+        "p95": round(float(np.percentile(times, 95)), 3),
+    }
 
 
 def main() -> None:
@@ -61,35 +64,52 @@ def main() -> None:
         buffers = [bytes(p) for p in frame.image.planes]
         results[f"{label}: copy of the frame"] = measure(args.rounds, lambda b=buffers: [bytearray(x) for x in b])
         results[f"{label}: thumbnail 640"] = measure(
-            args.rounds, lambda f=frame: device.view(replace(f, views=SharedViews())).thumbnail(640))
+            args.rounds, lambda f=frame: device.view(replace(f, views=SharedViews())).thumbnail(640)
+        )
         for size, face in ((256, 256), (512, 512), (512, 900)):
-            matrix = compose(translation(size / 2, size / 2), scaling(size / face, size / face),
-                             np.array([(0.99, -0.1, 0.0), (0.1, 0.99, 0.0)]),
-                             translation(-width / 2, -height / 2))[None]
+            matrix = compose(
+                translation(size / 2, size / 2),
+                scaling(size / face, size / face),
+                np.array([(0.99, -0.1, 0.0), (0.1, 0.99, 0.0)]),
+                translation(-width / 2, -height / 2),
+            )[None]
             mask = face_mask(size)[None]
-            d = (rng.normal(0, 0.03, (1, size, size, 3)).astype(np.float32) * mask[..., None])
+            d = rng.normal(0, 0.03, (1, size, size, 3)).astype(np.float32) * mask[..., None]
             at = f"{label}: {size} crop of {face} px"
             results[f"{at}: crops"] = measure(args.rounds, lambda f=frame, m=matrix, s=size: device.cut(f, [(m[0], s)]))
             counter = iter(range(10**6))
             results[f"{at}: composite"] = measure(
-                args.rounds, lambda f=frame, a=d, k=mask, m=matrix, n=counter:
-                device.paste(replace(f, pts=next(n)), [HostCorrection(a[0], k[0], m[0])]))
+                args.rounds,
+                lambda f=frame, a=d, k=mask, m=matrix, n=counter: device.paste(
+                    replace(f, pts=next(n)), [HostCorrection(a[0], k[0], m[0])]
+                ),
+            )
 
     for size in (256, 512):
         c = np.clip(rng.normal(0.5, 0.02, (3, size, size)), 0, 1).astype(np.float32)
         r = cv2.GaussianBlur(c.transpose(1, 2, 0), (0, 0), 1.5).transpose(2, 0, 1).copy()
         mask = face_mask(size)
         out = np.zeros((size, size, 3), np.float32)
-        for what, options in {"lock": ShapingOptions(grain="none", gate=False),
-                              "lock, gate": ShapingOptions(grain="none"),
-                              "lock, gate, grain": ShapingOptions(),
-                              "lock, gate, grain, average": ShapingOptions(average=True)}.items():
+        for what, options in {
+            "lock": ShapingOptions(grain="none", gate=False),
+            "lock, gate": ShapingOptions(grain="none"),
+            "lock, gate, grain": ShapingOptions(),
+            "lock, gate, grain, average": ShapingOptions(average=True),
+        }.items():
             state, clock = CorrectionState(), iter(np.arange(10**5) / 25)
             results[f"shape {size}: {what}"] = measure(
-                args.rounds, lambda r=r, c=c, m=mask, s=state, o=options, t=clock, out=out:
-                shape(r, c, m, s, o, time=float(next(t)), out=out))
-        mesh = np.stack([size / 2 + 0.3 * size * np.cos(np.arange(478) * 0.7),
-                         size / 2 + 0.35 * size * np.sin(np.arange(478) * 0.7)], axis=1)
+                args.rounds,
+                lambda r=r, c=c, m=mask, s=state, o=options, t=clock, out=out: shape(
+                    r, c, m, s, o, time=float(next(t)), out=out
+                ),
+            )
+        mesh = np.stack(
+            [
+                size / 2 + 0.3 * size * np.cos(np.arange(478) * 0.7),
+                size / 2 + 0.35 * size * np.sin(np.arange(478) * 0.7),
+            ],
+            axis=1,
+        )
         results[f"mesh mask {size}"] = measure(args.rounds, lambda s=size, m=mesh: face_mask(s, m))
 
     if args.json:

@@ -71,8 +71,9 @@ def person_of(face: Face, row: dict[str, str]) -> str:
     if not face.source.startswith(_LEGISLATORS):
         return f"{face.identity}"
     last, comma, first = name.partition(",")
-    words = re.sub("[^a-z ]", " ", (f"{first.split()[0]} {last}" if comma and first.split() else name)
-                   .replace("-", " ")).split()
+    words = re.sub(
+        "[^a-z ]", " ", (f"{first.split()[0]} {last}" if comma and first.split() else name).replace("-", " ")
+    ).split()
     return f"{words[0]} {words[-1]}" if words else face.identity
 
 
@@ -155,9 +156,14 @@ def figures(tracks: list[Seen], cast: int, limit: float = JOIN) -> dict[str, Any
     false = float(np.mean([off(pair) <= limit for pair in different])) if different else 0.0
     # A track of one of `cast` people meets one of each other person for every one of its own.
     precision = recall / (recall + (cast - 1) * false) if recall else 0.0
-    return {"same": len(same), "different": len(different), "recall": round(recall, 4),
-            "false_joins": round(false, 6), "precision": round(precision, 4),
-            "unknown": round(float(np.mean([track.embedding is None for track in tracks])), 4)}
+    return {
+        "same": len(same),
+        "different": len(different),
+        "recall": round(recall, 4),
+        "false_joins": round(false, 6),
+        "precision": round(precision, 4),
+        "unknown": round(float(np.mean([track.embedding is None for track in tracks])), 4),
+    }
 
 
 def threshold(tracks: list[Seen], share: float) -> float:
@@ -187,8 +193,13 @@ def films(tracks: list[Seen], cast: int, count: int = 60) -> dict[str, Any]:
                 continue
             same, together = shown[i].person == shown[j].person, of[i] is not None and of[i] is of[j]
             wanted, joined, right = wanted + same, joined + together, right + (same and together)
-    return {"films": count, "pairs": wanted, "precision": round(right / max(joined, 1), 4),
-            "recall": round(right / max(wanted, 1), 4), "unknown": round(unknown / max(total, 1), 4)}
+    return {
+        "films": count,
+        "pairs": wanted,
+        "precision": round(right / max(joined, 1), 4),
+        "recall": round(right / max(wanted, 1), 4),
+        "unknown": round(unknown / max(total, 1), 4),
+    }
 
 
 def main() -> None:
@@ -204,26 +215,46 @@ def main() -> None:
     people = {name: of for name, of in people_of(a.faces).items() if number(name) % 2 == a.half}
     chosen = {name: of for name, of in people.items() if 2 <= len(of) <= 4}
     single = sorted(name for name, of in people.items() if len(of) == 1)
-    chosen |= {single[int(k)]: people[single[int(k)]] for k in np.random.default_rng(0).permutation(len(single))
-               [: a.others]}
+    chosen |= {
+        single[int(k)]: people[single[int(k)]] for k in np.random.default_rng(0).permutation(len(single))[: a.others]
+    }
     tracker, network, kinds = create_tracker("auto"), PersonNetwork(), a.kinds.split(",")
     tracks: dict[str, list[Seen]] = {kind: [] for kind in kinds}
     for kind in kinds:
         for name, of in chosen.items():
-            tracks[kind] += [Seen(name, face.path.name, kind, skin_tone(face.load()), face.gray,
-                                  embedding_of(face, kind, tracker, network)) for face in of]
+            tracks[kind] += [
+                Seen(
+                    name,
+                    face.path.name,
+                    kind,
+                    skin_tone(face.load()),
+                    face.gray,
+                    embedding_of(face, kind, tracker, network),
+                )
+                for face in of
+            ]
         print(f"{kind}: {len(tracks[kind])} tracks", flush=True)
     tracker.close()
-    out: dict[str, Any] = {"people": sum(len(of) > 1 for of in chosen.values()), "others": a.others, "cast": a.cast,
-                           "half": a.half, "join": JOIN}
+    out: dict[str, Any] = {
+        "people": sum(len(of) > 1 for of in chosen.values()),
+        "others": a.others,
+        "cast": a.cast,
+        "half": a.half,
+        "join": JOIN,
+    }
     for kind in kinds:
         of = tracks[kind]
-        out[kind] = {"pairs": figures(of, a.cast), "films": films(of, a.cast),
-                     "threshold": {f"{share:g}": round(threshold(of, share), 3) for share in (1e-4, 2.5e-4, 1e-3)}}
-        out[kind]["tones"] = {name: figures([t for t in of if not t.gray and low <= t.tone < high], a.cast)
-                              for name, low, high in _TONES}
-        out[kind]["nearest"] = [[round(off(pair), 3), pair[0].photo, pair[1].photo]
-                                for pair in sorted(pairs(of)[1], key=off)[:8]]
+        out[kind] = {
+            "pairs": figures(of, a.cast),
+            "films": films(of, a.cast),
+            "threshold": {f"{share:g}": round(threshold(of, share), 3) for share in (1e-4, 2.5e-4, 1e-3)},
+        }
+        out[kind]["tones"] = {
+            name: figures([t for t in of if not t.gray and low <= t.tone < high], a.cast) for name, low, high in _TONES
+        }
+        out[kind]["nearest"] = [
+            [round(off(pair), 3), pair[0].photo, pair[1].photo] for pair in sorted(pairs(of)[1], key=off)[:8]
+        ]
         if kind != "clean" and "clean" in tracks:
             out[kind]["with_photos"] = figures([*tracks["clean"], *of], a.cast)
     for key, value in out.items():

@@ -61,8 +61,12 @@ def main() -> None:
     one = a.input or clip(frames=a.frames)
     four = a.input or clip(frames=a.frames, faces=4, face_px=170)
     none = a.input or clip(frames=a.frames, faces=0)
-    cases = {"rtface-s, one face": (one, "rtface-s"), "rtface-m, one face": (one, "rtface-m"),
-             "auto, four faces": (four, "auto"), "rtface-m, no faces": (none, "rtface-m")}
+    cases = {
+        "rtface-s, one face": (one, "rtface-s"),
+        "rtface-m, one face": (one, "rtface-m"),
+        "auto, four faces": (four, "auto"),
+        "rtface-m, no faces": (none, "rtface-m"),
+    }
     result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "frames": a.frames, "rounds": a.rounds}
     for name, (path, engine) in cases.items():
         options = Options(engine=engine)
@@ -72,11 +76,14 @@ def main() -> None:
         seconds = statistics.median(r[0][0] for r in rounds)
         decode = statistics.median(r[1] for r in rounds)
         result[name] = {
-            "clip": path.name, "fps": round(frames / seconds, 1), "ms_per_frame": round(1e3 * seconds / frames, 2),
+            "clip": path.name,
+            "fps": round(frames / seconds, 1),
+            "ms_per_frame": round(1e3 * seconds / frames, 2),
             "decode_only_ms_per_frame": round(1e3 * decode / frames, 2),
             "added_ms_per_frame": round(1e3 * (seconds - decode) / frames, 2),
             "crops_by_engine": {k[6:]: v for k, v in stats.counters.items() if k.startswith("crops:")},
-            "frames_corrected": stats.counters["frames_corrected"], "stages_ms": stats.stages_ms(),
+            "frames_corrected": stats.counters["frames_corrected"],
+            "stages_ms": stats.stages_ms(),
         }
     save(a.name, result)
 

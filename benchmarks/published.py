@@ -12,15 +12,20 @@ NARROW: dict[str, tuple[int, dict[str, Any]]] = {
     "restoreformer": (64, {"size": 64, "width": 32, "entries": 64, "code": 32}),
     "osediff": (64, {"widths": (32, 64, 128, 128), "pictures": (32, 64, 96, 96), "told": 64, "head": 16}),
     "rtface_codeformer": (64, {"size": 64, "width": 32, "layers": 1}),
-    "rtface_hifacegan": (64, {"width": 8})}
+    "rtface_hifacegan": (64, {"width": 8}),
+}
 """By the folder's name: the side of a crop, and what `build` is told instead of the published sizes. Every operation of
 the network is there still, at a hundredth of the work."""
 
 
 def folders() -> list[Path]:
     """Every architecture of this repository whose network can be built."""
-    return sorted(path.parent for pattern in ("engines/*/offers.toml", "plugins/*/*/offers.toml")
-                  for path in ROOT.glob(pattern) if (path.parent / "model.py").is_file())
+    return sorted(
+        path.parent
+        for pattern in ("engines/*/offers.toml", "plugins/*/*/offers.toml")
+        for path in ROOT.glob(pattern)
+        if (path.parent / "model.py").is_file()
+    )
 
 
 def offered(folder: Path) -> dict[str, dict[str, Any]]:

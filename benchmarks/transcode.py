@@ -28,15 +28,45 @@ def main() -> None:
     source = a.input or clip()
     with av.open(str(source)) as container:
         frames = sum(1 for _ in container.decode(video=0))
-    result: dict[str, object] = {"what": __doc__.splitlines()[0], "clip": source.name, "frames": frames,
-                                 "codec": f"libx264 {a.preset} crf 20", "pairs": a.pairs}
+    result: dict[str, object] = {
+        "what": __doc__.splitlines()[0],
+        "clip": source.name,
+        "frames": frames,
+        "codec": f"libx264 {a.preset} crf 20",
+        "pairs": a.pairs,
+    }
     with tempfile.TemporaryDirectory() as folder:
-        plain = [sys.executable, "-m", "benchmarks.plain_transcode", str(source), f"{folder}/plain.mp4", "libx264",
-                 a.preset, "20"]
+        plain = [
+            sys.executable,
+            "-m",
+            "benchmarks.plain_transcode",
+            str(source),
+            f"{folder}/plain.mp4",
+            "libx264",
+            a.preset,
+            "20",
+        ]
         for engine in a.engines.split(","):
-            ours = [sys.executable, "-m", "rtface", "run", str(source), f"{folder}/ours.mp4", "--engine", engine,
-                    "--codec", "libx264", "--preset", a.preset, "--crf", "20", "--overwrite", "-q", "--report",
-                    f"{folder}/report.json"]
+            ours = [
+                sys.executable,
+                "-m",
+                "rtface",
+                "run",
+                str(source),
+                f"{folder}/ours.mp4",
+                "--engine",
+                engine,
+                "--codec",
+                "libx264",
+                "--preset",
+                a.preset,
+                "--crf",
+                "20",
+                "--overwrite",
+                "-q",
+                "--report",
+                f"{folder}/report.json",
+            ]
             timed(plain), timed(ours)  # warm-up: file cache, compiled engine
             pairs = [(timed(ours), timed(plain)) for _ in range(a.pairs)]
             report = json.loads(Path(f"{folder}/report.json").read_text())
@@ -44,11 +74,15 @@ def main() -> None:
             result[engine] = {
                 "wall_ratio": median_ratio(walls, bases),
                 "cpu_ratio": median_ratio([p[0][1] for p in pairs], [p[1][1] for p in pairs]),
-                "wall_s": [round(w, 2) for w in walls], "plain_wall_s": [round(w, 2) for w in bases],
-                "added_ms_per_frame": median_ratio([1e3 * (w - b) for w, b in zip(walls, bases, strict=True)],
-                                                   [frames] * len(walls)),
-                "frames_corrected": report["frames_corrected"], "latency_ms": report["latency_ms"],
-                "stages_ms": report["stages_ms"], "first_frame_s": report["first_frame_s"],
+                "wall_s": [round(w, 2) for w in walls],
+                "plain_wall_s": [round(w, 2) for w in bases],
+                "added_ms_per_frame": median_ratio(
+                    [1e3 * (w - b) for w, b in zip(walls, bases, strict=True)], [frames] * len(walls)
+                ),
+                "frames_corrected": report["frames_corrected"],
+                "latency_ms": report["latency_ms"],
+                "stages_ms": report["stages_ms"],
+                "first_frame_s": report["first_frame_s"],
                 "peak_rss_mb": report["peak_rss_mb"],
             }
     save(a.name or f"transcode_{a.preset}", result)

@@ -40,12 +40,34 @@ if TYPE_CHECKING:
     from rtface.pipeline.progress import Progress
     from rtface.report import Report, TrackReport
 
-__all__ = ["Enhancer", "Face", "FaceResult", "Options", "Progress", "Queue", "Report", "RtfaceError", "TrackReport",
-           "__version__", "analyze", "run"]
+__all__ = [
+    "Enhancer",
+    "Face",
+    "FaceResult",
+    "Options",
+    "Progress",
+    "Queue",
+    "Report",
+    "RtfaceError",
+    "TrackReport",
+    "__version__",
+    "analyze",
+    "run",
+]
 
-_MODULES = {"analyze": "api", "run": "api", "Options": "config.options", "Enhancer": "enhancer",
-         "FaceResult": "enhancer", "RtfaceError": "errors", "Face": "frame", "Progress": "pipeline.progress",
-         "Queue": "jobs.queue.api", "Report": "report", "TrackReport": "report"}
+_MODULES = {
+    "analyze": "api",
+    "run": "api",
+    "Options": "config.options",
+    "Enhancer": "enhancer",
+    "FaceResult": "enhancer",
+    "RtfaceError": "errors",
+    "Face": "frame",
+    "Progress": "pipeline.progress",
+    "Queue": "jobs.queue.api",
+    "Report": "report",
+    "TrackReport": "report",
+}
 
 
 def __getattr__(name: str) -> Any:

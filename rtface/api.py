@@ -30,6 +30,7 @@ _KEYS = {flag: option.name for option in OPTIONS.values() for flag in option.fla
 
 def in_python(message: str) -> str:
     """Translates the flags in a message to keywords: ``--max-faces 2`` becomes ``max_faces=2``."""
+
     def keyword(flag: re.Match[str]) -> str:
         key = _KEYS.get("--" + flag[1])
         if key is None:
@@ -38,6 +39,7 @@ def in_python(message: str) -> str:
         if key not in OPTIONS or OPTIONS[key].check is parse.boolean:
             return f"{key}=True{after}"
         return f"{key}={flag[2]}" if after and _is_value(key, flag[2]) else key + after
+
     return _FLAG.sub(keyword, message)
 
 
@@ -46,8 +48,7 @@ def _is_value(key: str, word: str) -> bool:
     if word.isupper() or word[0].isdigit():
         return True
     try:
-        return OPTIONS[key].check not in (parse.name, parse.names, parse.path) and bool(
-            OPTIONS[key].check(word, key))
+        return OPTIONS[key].check not in (parse.name, parse.names, parse.path) and bool(OPTIONS[key].check(word, key))
     except UsageError:
         return False
 
@@ -65,8 +66,15 @@ def python_errors() -> Generator[None]:
         raise Interrupted from None
 
 
-def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
-        cancel: threading.Event | None = None, restart: bool = False, **options: Unpack[RunOptions]) -> Report:
+def run(
+    input: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: threading.Event | None = None,
+    restart: bool = False,
+    **options: Unpack[RunOptions],
+) -> Report:
     """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and changes nothing else.
 
     Outside the faces every sample is that of the input until it is encoded; a lossy encoder changes the whole frame a
@@ -109,22 +117,33 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
                 raise UsageError("--restart has no effect here: it is for films; leave it out")
             check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
             stats = Stats()
-            return run_live(make_endpoints(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
-                            monitor=_live_progress(progress) if progress else None)
+            return run_live(
+                make_endpoints(*ends, chosen, stats),
+                chosen,
+                stats=stats,
+                stop=cancel,
+                monitor=_live_progress(progress) if progress else None,
+            )
         from rtface.jobs.run import Resumable, run_film
         from rtface.pipeline.plan import scope_of
 
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
-        report = run_film(source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel,
-                          said=log.info)
+        report = run_film(
+            source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, said=log.info
+        )
         assert report is not None, "only flags of the command line leave a film planned"
         report.notes = [in_python(note) for note in report.notes]
         return report
 
 
-def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
-            cancel: threading.Event | None = None, **options: Unpack[AnalyzeOptions]) -> list[TrackReport]:
+def analyze(
+    input: str | PathLike[str],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    cancel: threading.Event | None = None,
+    **options: Unpack[AnalyzeOptions],
+) -> list[TrackReport]:
     """Analyses each face of a film, a still or a folder of stills, and gives the treatment that `run` would choose.
 
     Args:
@@ -163,8 +182,10 @@ def _path(value: object, name: str, function: str) -> str:
         if text:
             return text
     hint = f"; call rtface.{function} once for each" if isinstance(value, list | tuple) else ""
-    raise UsageError(f"{name} must be a path or an address as str or pathlib.Path, not "
-                     f"{repr(value) if value in (None, '') else type(value).__name__}{hint}")
+    raise UsageError(
+        f"{name} must be a path or an address as str or pathlib.Path, not "
+        f"{repr(value) if value in (None, '') else type(value).__name__}{hint}"
+    )
 
 
 def _check_callbacks(progress: object, cancel: object) -> None:
@@ -176,7 +197,9 @@ def _check_callbacks(progress: object, cancel: object) -> None:
 
 def _live_progress(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:
     """Calls `progress` with the state of a live run."""
+
     def report(live: LiveSession) -> None:
         now = live.status.snapshot()
         progress(Progress(now["frames_out"], now["seconds"], None, now["fps"], now["faces"]))
+
     return report

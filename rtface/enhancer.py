@@ -82,9 +82,18 @@ class Enhancer:
         ...         show(e(frame))
     """
 
-    def __init__(self, engine: str = "default", strength: float = 1.0, device: str = "auto",
-                 format: Literal["rgb", "bgr"] = "rgb", *, fps: float = 30.0, analysis: bool = True,
-                 wait: bool = True, **options: Unpack[EnhancerOptions]) -> None:
+    def __init__(
+        self,
+        engine: str = "default",
+        strength: float = 1.0,
+        device: str = "auto",
+        format: Literal["rgb", "bgr"] = "rgb",
+        *,
+        fps: float = 30.0,
+        analysis: bool = True,
+        wait: bool = True,
+        **options: Unpack[EnhancerOptions],
+    ) -> None:
         self._closing, self._closed = ExitStack(), False
         with python_errors():
             self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
@@ -102,8 +111,7 @@ class Enhancer:
     def _open(self, *, analysis: bool, wait: bool) -> None:
         self._pts = -self._step
         self.stats = Stats()
-        self._stages = Stages.open(self._options.stages, self.stats,
-                                   commercial_use=self._options.commercial_use)
+        self._stages = Stages.open(self._options.stages, self.stats, commercial_use=self._options.commercial_use)
         try:
             parts = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
         except BaseException:
@@ -134,14 +142,32 @@ class Enhancer:
         return self._results
 
     @overload
-    def __call__(self, frame: Bytes, faces: Sequence[Face | Float] | None = None, *, still: bool = False,
-                 time: float | None = None) -> Bytes: ...
+    def __call__(
+        self,
+        frame: Bytes,
+        faces: Sequence[Face | Float] | None = None,
+        *,
+        still: bool = False,
+        time: float | None = None,
+    ) -> Bytes: ...
     @overload
-    def __call__(self, frame: av.VideoFrame, faces: Sequence[Face | Float] | None = None, *, still: bool = False,
-                 time: float | None = None) -> av.VideoFrame: ...
+    def __call__(
+        self,
+        frame: av.VideoFrame,
+        faces: Sequence[Face | Float] | None = None,
+        *,
+        still: bool = False,
+        time: float | None = None,
+    ) -> av.VideoFrame: ...
 
-    def __call__(self, frame: Bytes | av.VideoFrame, faces: Sequence[Face | Float] | None = None, *,
-                 still: bool = False, time: float | None = None) -> Bytes | av.VideoFrame:
+    def __call__(
+        self,
+        frame: Bytes | av.VideoFrame,
+        faces: Sequence[Face | Float] | None = None,
+        *,
+        still: bool = False,
+        time: float | None = None,
+    ) -> Bytes | av.VideoFrame:
         """The enhanced frame, in new memory; the input is never written to.
 
         Args:
@@ -159,8 +185,9 @@ class Enhancer:
         given = isinstance(frame, av.VideoFrame)
         image = copy_image(frame) if isinstance(frame, av.VideoFrame) else image_from_array(frame, self._format)
         self._pts = self._pts + self._step if time is None else max(self._pts + 1, round(_seconds(time) * 90_000))
-        item = Frame(image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True),
-                     new=still)
+        item = Frame(
+            image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True), new=still
+        )
         seen = before(item) if self._stages.needs_before else None
         # A veil must not fall with the enhancement: stages need faces as long as there are any.
         if self.enabled or self._stages:
@@ -187,12 +214,15 @@ class Enhancer:
         frame = self._enhance.collect(task)
         failed = bool(faces) and not task.faces
         tracks = self._enhance.tracks
-        results = (_result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed)
-                   for face in frame.faces)
+        results = (
+            _result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed) for face in frame.faces
+        )
         filled = {} if self._repair is None else self._repair.filled
         first = {key: track.first[0] * self.strength for key, track in tracks.states.items()} if task.cleaned else {}
-        self._results = tuple(replace(result, filled=filled.get(result.track_id, 0.0),
-                                      first=first.get(result.track_id, 0.0)) for result in results)
+        self._results = tuple(
+            replace(result, filled=filled.get(result.track_id, 0.0), first=first.get(result.track_id, 0.0))
+            for result in results
+        )
         return frame
 
     def _check_open(self) -> None:
@@ -217,23 +247,29 @@ class Enhancer:
         self._check_open()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _seconds(time: object) -> float:
     if isinstance(time, Real) and math.isfinite(time):
         return float(time)
-    raise UsageError(f"time must be seconds as a finite number, such as 1.5, not {time!r}; leave it out to count on at "
-                     "the Enhancer's fps")
+    raise UsageError(
+        f"time must be seconds as a finite number, such as 1.5, not {time!r}; leave it out to count on at "
+        "the Enhancer's fps"
+    )
 
 
 def _result(face: Face, task: FaceTask | None, treatment: Treatment | None, failed: bool) -> FaceResult:
     if task is not None:
         reasons = treatment.reasons if treatment else ()
-        return (FaceResult(face.track_id, 0.0, None, ("the correction of this frame failed",)) if failed else
-                FaceResult(face.track_id, task.strength, task.engine.name, reasons))
+        return (
+            FaceResult(face.track_id, 0.0, None, ("the correction of this frame failed",))
+            if failed
+            else FaceResult(face.track_id, task.strength, task.engine.name, reasons)
+        )
     return FaceResult(face.track_id, 0.0, None, treatment.reasons if treatment else ("not among the chosen faces",))
 
 
@@ -242,8 +278,9 @@ def own_faces(faces: Sequence[Face | Float]) -> tuple[Face, ...]:
     try:
         given = list(faces)
     except TypeError:
-        raise UsageError(f"faces must be a list of Face objects or of arrays (5, 2), not {type(faces).__name__}"
-                         ) from None
+        raise UsageError(
+            f"faces must be a list of Face objects or of arrays (5, 2), not {type(faces).__name__}"
+        ) from None
     return tuple(own_face(face, k) for k, face in enumerate(given))
 
 
@@ -254,11 +291,15 @@ def own_face(face: Face | Float, place: int) -> Face:
     except (TypeError, ValueError):
         points = np.full(0, np.nan)
     if points.shape != (5, 2) or not np.isfinite(points).all():
-        raise UsageError(f"faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and "
-                         f"mouth corners in pixels, not {'×'.join(map(str, points.shape)) or 'a number'}")
+        raise UsageError(
+            f"faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and "
+            f"mouth corners in pixels, not {'×'.join(map(str, points.shape)) or 'a number'}"
+        )
     if float(np.ptp(points, axis=0).max()) < _LEAST_SPREAD:
-        raise UsageError(f"faces[{place}]: its five points coincide at {points[0].round(1).tolist()}; give eye "
-                         "centres, nose tip and mouth corners in pixels, or leave the face out")
+        raise UsageError(
+            f"faces[{place}]: its five points coincide at {points[0].round(1).tolist()}; give eye "
+            "centres, nose tip and mouth corners in pixels, or leave the face out"
+        )
     if isinstance(face, Face):
         return face
     centre, side = points.mean(axis=0), _BOX_SIDE * float(np.ptp(points, axis=0).max())

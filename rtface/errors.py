@@ -188,8 +188,17 @@ class Interrupted(_EndsRun, KeyboardInterrupt):
         signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.
     """
 
-    def __init__(self, message: str = Message("interrupted", code="interrupted"), /, *, signum: int = 2,
-                 resume_at: float | None = None, partial: str | None = None, code: str = "", **values: object) -> None:
+    def __init__(
+        self,
+        message: str = Message("interrupted", code="interrupted"),
+        /,
+        *,
+        signum: int = 2,
+        resume_at: float | None = None,
+        partial: str | None = None,
+        code: str = "",
+        **values: object,
+    ) -> None:
         super().__init__(message, code=code, **values)
         self.signum = signum
         self.resume_at = resume_at

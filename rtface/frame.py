@@ -138,7 +138,7 @@ class Quantisers:
         x0, y0, x1, y1 = (float(v) / self.block for v in box)
         top, of_rows = _shares(y0, y1, rows)
         left, of_columns = _shares(x0, x1, columns)
-        part = np.log2(self.steps[top:top + len(of_rows), left:left + len(of_columns)])
+        part = np.log2(self.steps[top : top + len(of_rows), left : left + len(of_columns)])
         return float(of_rows @ part @ of_columns)
 
 

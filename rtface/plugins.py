@@ -18,8 +18,14 @@ from rtface.errors import MissingComponent, reason
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-GROUPS = {"backend": "rtface.backends", "tracker": "rtface.trackers", "source": "rtface.sources",
-          "sink": "rtface.sinks", "stage": "rtface.stages", "engine": "rtface.engines"}
+GROUPS = {
+    "backend": "rtface.backends",
+    "tracker": "rtface.trackers",
+    "source": "rtface.sources",
+    "sink": "rtface.sinks",
+    "stage": "rtface.stages",
+    "engine": "rtface.engines",
+}
 """Kind of extension → group of its entry points."""
 
 _BACKENDS = "rtface.engine.backends.choose"
@@ -30,19 +36,39 @@ _VIRTUAL = "rtface.live.devices.virtual_camera"
 # A new name also appears in the options' documentation: renew it with `python -m tests.docs.option_tables`.
 BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "backend": {
-        name: (f"{_BACKENDS}:{factory}", f"{_BACKENDS}:why_unusable") for name, factory in (
-            ("cpu", "cpu_backend"), ("cuda", "cuda_backend"), ("openvino:gpu", "openvino_backend"),
-            ("openvino:npu", "openvino_backend"), ("onnx", "onnx_backend"), ("coreml", "onnx_backend"),
-            ("directml", "onnx_backend"), ("torch", "torch_backend"), ("torch:cuda", "torch_backend"))},
-    "tracker": {"openvino": (f"{_TRACKERS}:openvino_tracker", ""),
-                "tasks": (f"{_TRACKERS}:tasks_tracker", "rtface.tracking.tasks:why_unusable"),
-                "none": (f"{_TRACKERS}:NoTracker", "")},
-    "source": {"camera": (_SOURCE, ""), "screen": (_SOURCE, "rtface.live.devices.screen:why_unusable"),
-               "stream": (_SOURCE, ""), "file": (_SOURCE, "")},
-    "sink": {"vcam": (f"{_VIRTUAL}:open_virtual_camera", f"{_VIRTUAL}:why_unusable"), "null": (_SINK, ""),
-             "stream": (_SINK, ""), "file": (_SINK, "")},
+        name: (f"{_BACKENDS}:{factory}", f"{_BACKENDS}:why_unusable")
+        for name, factory in (
+            ("cpu", "cpu_backend"),
+            ("cuda", "cuda_backend"),
+            ("openvino:gpu", "openvino_backend"),
+            ("openvino:npu", "openvino_backend"),
+            ("onnx", "onnx_backend"),
+            ("coreml", "onnx_backend"),
+            ("directml", "onnx_backend"),
+            ("torch", "torch_backend"),
+            ("torch:cuda", "torch_backend"),
+        )
+    },
+    "tracker": {
+        "openvino": (f"{_TRACKERS}:openvino_tracker", ""),
+        "tasks": (f"{_TRACKERS}:tasks_tracker", "rtface.tracking.tasks:why_unusable"),
+        "none": (f"{_TRACKERS}:NoTracker", ""),
+    },
+    "source": {
+        "camera": (_SOURCE, ""),
+        "screen": (_SOURCE, "rtface.live.devices.screen:why_unusable"),
+        "stream": (_SOURCE, ""),
+        "file": (_SOURCE, ""),
+    },
+    "sink": {
+        "vcam": (f"{_VIRTUAL}:open_virtual_camera", f"{_VIRTUAL}:why_unusable"),
+        "null": (_SINK, ""),
+        "stream": (_SINK, ""),
+        "file": (_SINK, ""),
+    },
     # Stages come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins.
-    "stage": {}, "engine": {},
+    "stage": {},
+    "engine": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
 extension cannot be used on this machine, or None; "" where it always can."""
@@ -115,8 +141,9 @@ def load_point(kind: str, point: EntryPoint) -> Any:
         raise
     except BaseException as error:  # whatever a plugin does when it is imported, sys.exit() included
         owner = f" of {point.dist.name}" if point.dist else ""
-        raise MissingComponent(f"the {kind} {point.name}{owner} cannot be loaded from {point.value}: "
-                               f"{reason(error)}") from error
+        raise MissingComponent(
+            f"the {kind} {point.name}{owner} cannot be loaded from {point.value}: {reason(error)}"
+        ) from error
 
 
 def extensions() -> Iterator[Extension]:
@@ -127,8 +154,9 @@ def extensions() -> Iterator[Extension]:
         for name, point in installed(kind).items():
             if name not in own:
                 dist = point.dist
-                yield Extension(kind, name, dist.name if dist else "", dist.version if dist else "",
-                                _why_unusable(kind, point))
+                yield Extension(
+                    kind, name, dist.name if dist else "", dist.version if dist else "", _why_unusable(kind, point)
+                )
 
 
 def _why_unusable(kind: str, point: EntryPoint) -> str | None:

@@ -30,9 +30,9 @@ def shown(path: str | os.PathLike[str]) -> str:
     scheme, rest = parts[1], parts[2]
     authority = rest.partition("/")[0]
     if "@" in authority:
-        rest = rest[authority.rindex("@") + 1:]
+        rest = rest[authority.rindex("@") + 1 :]
     elif "@" in rest and re.search(r":[^:/]*\D[^:/]*$", authority):  # no port: a password with a slash in it
-        rest = rest[rest.rindex("@") + 1:]
+        rest = rest[rest.rindex("@") + 1 :]
     if scheme.lower().startswith("rtmp"):
         rest = re.sub(r"^([^/]*/(?:[^/]+/)?).+", r"\1…", rest, flags=re.DOTALL)
     return scheme + rest

@@ -115,9 +115,17 @@ def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
     for track in sorted(tracks, key=lambda track: (track.first_s, track.id)):
         if track.person not in ("", UNKNOWN_PERSON):
             found.setdefault(track.person, []).append(track)
-    return [PersonReport(person, [track.id for track in of], of[0].first_s, max(track.last_s for track in of),
-                         round(sum(track.last_s - track.first_s for track in of), 3), _mean_invented(of))
-            for person, of in found.items()]
+    return [
+        PersonReport(
+            person,
+            [track.id for track in of],
+            of[0].first_s,
+            max(track.last_s for track in of),
+            round(sum(track.last_s - track.first_s for track in of), 3),
+            _mean_invented(of),
+        )
+        for person, of in found.items()
+    ]
 
 
 def _mean_invented(tracks: Iterable[TrackReport]) -> float | None:
@@ -228,8 +236,10 @@ class Report:
         share, whose = max(known, default=(0.0, ""))
         if share >= CONSIDER_LABEL:
             said = "advisable" if share >= ADVISE_LABEL else "worth considering"
-            self.notes.append(f"{share:.0%} {whose} was probably invented: where others see this, a visible label is "
-                              f"{said} (--stage label:preset=eu-modified); this is no legal advice")
+            self.notes.append(
+                f"{share:.0%} {whose} was probably invented: where others see this, a visible label is "
+                f"{said} (--stage label:preset=eu-modified); this is no legal advice"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
@@ -252,8 +262,10 @@ class Report:
         try:
             write_whole(target, (self.to_json() + "\n").encode())
         except OSError as error:
-            raise OutputError(f"{target.shown}: the report could not be written ({full(error) or error.strerror}); "
-                              f"{self.output} is not touched by that") from error
+            raise OutputError(
+                f"{target.shown}: the report could not be written ({full(error) or error.strerror}); "
+                f"{self.output} is not touched by that"
+            ) from error
 
 
 def is_unfinished(path: Path, output: Path | str) -> bool:
@@ -269,8 +281,16 @@ def _damage(counters: Mapping[str, int]) -> dict[str, float]:
     """What was repaired where damage was found; else empty."""
     faces, descreened = (counters.get(name, 0) for name in ("faces_repaired", "faces_descreened"))
     filled = counters.get("damage_filled_ppm", 0) / max(1, faces) / 1e6
-    return {"frames": counters.get("frames_repaired", 0), "faces": faces, "filled": round(filled, 5),
-            "descreened": descreened} if faces or descreened else {}
+    return (
+        {
+            "frames": counters.get("frames_repaired", 0),
+            "faces": faces,
+            "filled": round(filled, 5),
+            "descreened": descreened,
+        }
+        if faces or descreened
+        else {}
+    )
 
 
 def invented_shares(sums: Mapping[float, tuple[int, float]]) -> tuple[float | None, list[tuple[float, float]]]:
@@ -321,11 +341,18 @@ def _peak_rss_windows() -> float:
     from ctypes import wintypes
 
     class Counters(ctypes.Structure):
-        _fields_ = (("cb", wintypes.DWORD), ("PageFaultCount", wintypes.DWORD),
-                    ("PeakWorkingSetSize", ctypes.c_size_t), ("WorkingSetSize", ctypes.c_size_t),
-                    ("QuotaPeakPagedPoolUsage", ctypes.c_size_t), ("QuotaPagedPoolUsage", ctypes.c_size_t),
-                    ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t), ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
-                    ("PagefileUsage", ctypes.c_size_t), ("PeakPagefileUsage", ctypes.c_size_t))
+        _fields_ = (
+            ("cb", wintypes.DWORD),
+            ("PageFaultCount", wintypes.DWORD),
+            ("PeakWorkingSetSize", ctypes.c_size_t),
+            ("WorkingSetSize", ctypes.c_size_t),
+            ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
+            ("QuotaPagedPoolUsage", ctypes.c_size_t),
+            ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
+            ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
+            ("PagefileUsage", ctypes.c_size_t),
+            ("PeakPagefileUsage", ctypes.c_size_t),
+        )
 
     counters = Counters()
     counters.cb = ctypes.sizeof(counters)

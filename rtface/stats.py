@@ -133,7 +133,13 @@ class Stats:
     def stages_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95, p99 of every stage in milliseconds."""
         with self._lock:
-            return {name: {"mean": round(1e3 * h.mean, 3), "p50": round(1e3 * h.percentile(50), 3),
-                           "p95": round(1e3 * h.percentile(95), 3), "p99": round(1e3 * h.percentile(99), 3),
-                           "count": h.count}
-                    for name, h in self.stages.items()}
+            return {
+                name: {
+                    "mean": round(1e3 * h.mean, 3),
+                    "p50": round(1e3 * h.percentile(50), 3),
+                    "p95": round(1e3 * h.percentile(95), 3),
+                    "p99": round(1e3 * h.percentile(99), 3),
+                    "count": h.count,
+                }
+                for name, h in self.stages.items()
+            }

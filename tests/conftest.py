@@ -10,10 +10,19 @@ from pathlib import Path
 import pytest
 
 # What a variable's program or package lets run (CONTRIBUTING.md).
-SWITCHES = {"CHROMIUM": "the studio's page", "DBUS": "the icon in the tray", "FFMPEG": "live with ffmpeg",
-            "GST_PYTHON": "RTSP servers", "NGINX": "RTMP servers", "NPM": "RTMP from another library",
-            "RANDOM_FACE": "rtface-synthetic's generator", "SRT": "SRT", "VM_RUN": "virtual cameras of a kernel",
-            "WHEEL": "the wheel, built and installed", "XVFB": "the screen as a source"}
+SWITCHES = {
+    "CHROMIUM": "the studio's page",
+    "DBUS": "the icon in the tray",
+    "FFMPEG": "live with ffmpeg",
+    "GST_PYTHON": "RTSP servers",
+    "NGINX": "RTMP servers",
+    "NPM": "RTMP from another library",
+    "RANDOM_FACE": "rtface-synthetic's generator",
+    "SRT": "SRT",
+    "VM_RUN": "virtual cameras of a kernel",
+    "WHEEL": "the wheel, built and installed",
+    "XVFB": "the screen as a source",
+}
 WHOLE = Path(__file__).parent / "live" / "whole"
 
 

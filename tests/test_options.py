@@ -53,9 +53,19 @@ def test_the_config_flag_overrides_the_environment(tmp_path):
 
 
 def test_values_of_every_kind_come_from_text():
-    loaded = load({}, environ={
-        "RTFACE_START": "00:01:30.250", "RTFACE_END": "95", "RTFACE_OVERWRITE": "yes", "RTFACE_FPS": "30000/1001",
-        "RTFACE_THREADS": "2", "RTFACE_REPORT": "a.json", "RTFACE_FACES": "3, 1", "RTFACE_GRAIN": "None"})
+    loaded = load(
+        {},
+        environ={
+            "RTFACE_START": "00:01:30.250",
+            "RTFACE_END": "95",
+            "RTFACE_OVERWRITE": "yes",
+            "RTFACE_FPS": "30000/1001",
+            "RTFACE_THREADS": "2",
+            "RTFACE_REPORT": "a.json",
+            "RTFACE_FACES": "3, 1",
+            "RTFACE_GRAIN": "None",
+        },
+    )
     options = loaded.options
     assert (options.start, options.end, options.overwrite, options.threads) == (90.25, 95.0, True, 2)
     assert options.fps == Fraction(30000, 1001)
@@ -64,32 +74,35 @@ def test_values_of_every_kind_come_from_text():
     assert options.grain == "none"
 
 
-@pytest.mark.parametrize(("key", "value", "names"), [
-    ("strength", 1.5, "the nearest is 1"),
-    ("strength", -1, "the nearest is 0"),
-    ("strength", "much", "between 0 and 1"),
-    ("strength", float("nan"), "between 0 and 1"),
-    ("strength", True, "between 0 and 1"),
-    ("region", "haed", "the nearest is head"),
-    ("colour", "restore", "restore is gone, because fading belongs to the whole film"),
-    ("grain", "nothing", "must be match or none, not 'nothing'"),
-    ("faces", "larges", "the nearest is largest"),
-    ("faces", "1,-2", "must be all, largest, or track numbers and persons as 1,P2,anna, not '1,-2'"),
-    ("device", "gpu", "torch or torch:cuda, not 'gpu'"),
-    ("faces", "0,1", "track numbers"),
-    ("max_faces", 0, "the nearest is 1"),
-    ("max_faces", 1.5, "a whole number"),
-    ("max_faces", float("inf"), "the nearest is 1000"),
-    ("crf", 99, "the nearest is 63"),
-    ("threads", 0, "the nearest is 1"),
-    ("start", "1:75", "HH:MM:SS.mmm"),
-    ("start", -1, "HH:MM:SS.mmm"),
-    ("fps", "1/0", "30000/1001"),
-    ("fps", 0, "the nearest is 1"),
-    ("overwrite", "treu", "the nearest is true"),
-    ("engine", "", "must be a name"),
-    ("report", "", "path"),
-])
+@pytest.mark.parametrize(
+    ("key", "value", "names"),
+    [
+        ("strength", 1.5, "the nearest is 1"),
+        ("strength", -1, "the nearest is 0"),
+        ("strength", "much", "between 0 and 1"),
+        ("strength", float("nan"), "between 0 and 1"),
+        ("strength", True, "between 0 and 1"),
+        ("region", "haed", "the nearest is head"),
+        ("colour", "restore", "restore is gone, because fading belongs to the whole film"),
+        ("grain", "nothing", "must be match or none, not 'nothing'"),
+        ("faces", "larges", "the nearest is largest"),
+        ("faces", "1,-2", "must be all, largest, or track numbers and persons as 1,P2,anna, not '1,-2'"),
+        ("device", "gpu", "torch or torch:cuda, not 'gpu'"),
+        ("faces", "0,1", "track numbers"),
+        ("max_faces", 0, "the nearest is 1"),
+        ("max_faces", 1.5, "a whole number"),
+        ("max_faces", float("inf"), "the nearest is 1000"),
+        ("crf", 99, "the nearest is 63"),
+        ("threads", 0, "the nearest is 1"),
+        ("start", "1:75", "HH:MM:SS.mmm"),
+        ("start", -1, "HH:MM:SS.mmm"),
+        ("fps", "1/0", "30000/1001"),
+        ("fps", 0, "the nearest is 1"),
+        ("overwrite", "treu", "the nearest is true"),
+        ("engine", "", "must be a name"),
+        ("report", "", "path"),
+    ],
+)
 def test_a_bad_value_says_which_and_the_nearest(key, value, names):
     with pytest.raises(UsageError, match=key) as caught:
         Options.of({key: value})
@@ -119,11 +132,20 @@ def test_unknown_keys_name_the_nearest(tmp_path, caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("strength = \n", "not valid TOML"), (None, "does not exist"), ("a = " + "[" * 100_000, "nested too deeply"),
-    (f"{'x' * 500_000} = 1", "is not an option"), (f"strength = {'9' * 400}", "strength must be a number"),
-    (f"start = {'9' * 400}", "start must be seconds"), (f"faces = '{'9' * 5000}'", "faces must be"),
-    (f"device = 'cuda:{'9' * 5000}'", "device must be"), (f"fps = {'9' * 400}", "fps must be")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("strength = \n", "not valid TOML"),
+        (None, "does not exist"),
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        (f"{'x' * 500_000} = 1", "is not an option"),
+        (f"strength = {'9' * 400}", "strength must be a number"),
+        (f"start = {'9' * 400}", "start must be seconds"),
+        (f"faces = '{'9' * 5000}'", "faces must be"),
+        (f"device = 'cuda:{'9' * 5000}'", "device must be"),
+        (f"fps = {'9' * 400}", "fps must be"),
+    ],
+)
 def test_a_bad_file_is_one_line(tmp_path, text, says):
     path = toml(tmp_path, text) if text is not None else tmp_path / "absent.toml"
     with pytest.raises(UsageError, match=says) as caught:
@@ -137,8 +159,10 @@ def test_end_has_to_come_after_start():
         Options.of({"start": 5, "end": 4})
 
 
-@pytest.mark.parametrize(("text", "seconds"), [
-    ("90.5", 90.5), (7, 7.0), ("01:30", 90.0), ("1:01:30.5", 3690.5), ("0:00:00,040", 0.04), ("00:00:00.", 0.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90.5", 90.5), (7, 7.0), ("01:30", 90.0), ("1:01:30.5", 3690.5), ("0:00:00,040", 0.04), ("00:00:00.", 0.0)],
+)
 def test_times(text, seconds):
     assert parse_time(text) == pytest.approx(seconds, abs=1e-9)
 
@@ -170,24 +194,31 @@ def test_every_option_declares_its_check_and_scope():
     assert all(option.scope and option.help for option in OPTIONS.values())
 
 
-@pytest.mark.parametrize(("key", "value", "run", "says"), [
-    ("gop", 3, Scope.FILM | Scope.ENCODED,
-     "--gop has no effect here: it is for live recordings or published streams; leave it out"),
-    ("preview", True, Scope.FILM, "live runs of the command"),
-    ("size", "320x180", Scope.LIVE, "it is for cameras"),
-    ("fps", 30, Scope.FILM | Scope.ENCODED, "it is for a folder of stills with --sequence or cameras"),
-    ("crf", 20, Scope.FILM, "an OUTPUT that is a film or live recordings"),
-    ("start", 3, Scope.STILLS, "it is for films"),
-    ("start", 3, Scope.LIVE | Scope.CAMERA, "it is for films"),
-    ("bitrate", "2M", Scope.LIVE | Scope.RECORDED, "it is for published streams"),
-    ("gop", 3, Scope.LIVE | Scope.CAMERA, "live recordings or published streams"),
-    ("gop", 3, Scope.LIVE | Scope.RECORDED, None),
-    ("encode", "cuda", Scope.LIVE | Scope.PUBLISHED, None),
-    ("max_faces", 3, Scope.LIVE, None),
-    ("fps", 30, Scope.LIVE | Scope.CAMERA, None),
-    ("fps", 30, Scope.FILM | Scope.SEQUENCE, None),
-    ("gop", 2.0, Scope.FILM, None),  # the default asks for nothing
-])
+@pytest.mark.parametrize(
+    ("key", "value", "run", "says"),
+    [
+        (
+            "gop",
+            3,
+            Scope.FILM | Scope.ENCODED,
+            "--gop has no effect here: it is for live recordings or published streams; leave it out",
+        ),
+        ("preview", True, Scope.FILM, "live runs of the command"),
+        ("size", "320x180", Scope.LIVE, "it is for cameras"),
+        ("fps", 30, Scope.FILM | Scope.ENCODED, "it is for a folder of stills with --sequence or cameras"),
+        ("crf", 20, Scope.FILM, "an OUTPUT that is a film or live recordings"),
+        ("start", 3, Scope.STILLS, "it is for films"),
+        ("start", 3, Scope.LIVE | Scope.CAMERA, "it is for films"),
+        ("bitrate", "2M", Scope.LIVE | Scope.RECORDED, "it is for published streams"),
+        ("gop", 3, Scope.LIVE | Scope.CAMERA, "live recordings or published streams"),
+        ("gop", 3, Scope.LIVE | Scope.RECORDED, None),
+        ("encode", "cuda", Scope.LIVE | Scope.PUBLISHED, None),
+        ("max_faces", 3, Scope.LIVE, None),
+        ("fps", 30, Scope.LIVE | Scope.CAMERA, None),
+        ("fps", 30, Scope.FILM | Scope.SEQUENCE, None),
+        ("gop", 2.0, Scope.FILM, None),  # the default asks for nothing
+    ],
+)
 def test_a_given_option_without_effect_is_refused(key, value, run, says):
     options = Options.of({key: value})
     check_scope([], options, run)  # as from the environment or a file, which hold for every run
@@ -206,8 +237,10 @@ def test_only_the_command_line_gives_options_for_this_run(tmp_path):
     assert (loaded.options.gop, loaded.options.light) == (3, 0.5)
 
 
-@pytest.mark.parametrize(("written", "meant"), [
-    ("gpu", None), ("auto", None), ("zwei", None), ("lokc", "lock"), ("loc", "lock"), ("restor", "restore")])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("gpu", None), ("auto", None), ("zwei", None), ("lokc", "lock"), ("loc", "lock"), ("restor", "restore")],
+)
 def test_a_hint_is_near(written, meant):
     assert nearest(written, ("locale", "lock", "restore", "cpu", "largest")) == meant
 

@@ -36,15 +36,27 @@ print(len(tried), "openvino_telemetry" in sys.modules and sys.modules["openvino_
 
 def run(imports: str, home: Path) -> str:
     environment = os.environ | {"HOME": str(home), "USERPROFILE": str(home)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(imports=imports)], env=environment, capture_output=True,
-                          text=True, timeout=120, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(imports=imports)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[1],
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[-2]
 
 
 def test_openvino_sends_nothing_and_writes_no_home_file(tmp_path):
-    assert run("import rtface.engine.backends.openvino, rtface.tracking.network, rtface.cli.doctor_checks\n"
-               "rtface.cli.doctor_checks.examine()", tmp_path) == "0 False"
+    assert (
+        run(
+            "import rtface.engine.backends.openvino, rtface.tracking.network, rtface.cli.doctor_checks\n"
+            "rtface.cli.doctor_checks.examine()",
+            tmp_path,
+        )
+        == "0 False"
+    )
     assert not (tmp_path / "intel").exists()
 
 
@@ -52,12 +64,15 @@ def test_onnx_runtime_sends_nothing_and_keeps_no_device_id(tmp_path):
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
     environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
     environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
-    script = ("import rtface; from rtface.engine.backends import onnx_runtime\n"
-              "from rtface.engine.recipe import find_recipes\n"
-              "onnx_runtime.runtime().InferenceSession(str(find_recipes()['rtface-s'].with_name('model.onnx')),"
-              " providers=['CPUExecutionProvider'])")
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120,
-                   cwd=Path(__file__).parents[1])
+    script = (
+        "import rtface; from rtface.engine.backends import onnx_runtime\n"
+        "from rtface.engine.recipe import find_recipes\n"
+        "onnx_runtime.runtime().InferenceSession(str(find_recipes()['rtface-s'].with_name('model.onnx')),"
+        " providers=['CPUExecutionProvider'])"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, timeout=120, cwd=Path(__file__).parents[1]
+    )
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -76,7 +91,15 @@ def test_what_goes_with_an_output_names_no_person(tmp_path):
 
 def test_a_sidecar_names_persons_but_no_folder(tmp_path):
     photo = tmp_path / "anna.jpg"
-    options = Options(person=(f"anna={photo},{photo}",), faces="anna", treatment=photo,
-                      stages=(f"picture:at=eyes,file={photo},size=2", "label:text=on/off"))
-    assert options_said(options) == {"faces": "anna", "person": ["anna"], "treatment": "anna.jpg", "stages": [
-        "picture:at=eyes,file=anna.jpg,size=2", "label:text=on/off"]}
+    options = Options(
+        person=(f"anna={photo},{photo}",),
+        faces="anna",
+        treatment=photo,
+        stages=(f"picture:at=eyes,file={photo},size=2", "label:text=on/off"),
+    )
+    assert options_said(options) == {
+        "faces": "anna",
+        "person": ["anna"],
+        "treatment": "anna.jpg",
+        "stages": ["picture:at=eyes,file=anna.jpg,size=2", "label:text=on/off"],
+    }

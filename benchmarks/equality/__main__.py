@@ -64,11 +64,22 @@ class Side:
             command = [python, "-m", "rtface", *words]
         paths = (self.checkout, self.checkout / "plugins" / "rtface-overlays", source)
         env = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")} | {
-            "RTFACE_CACHE": str(self.work / "cache"), "RTFACE_CONFIG_DIR": str(self.work / "conf"),
-            "PYTHONPATH": os.pathsep.join(map(str, paths)), "NO_COLOR": "1"}
+            "RTFACE_CACHE": str(self.work / "cache"),
+            "RTFACE_CONFIG_DIR": str(self.work / "conf"),
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "NO_COLOR": "1",
+        }
         with (out / "stdout").open("wb") as stdout, (out / "log.txt").open("wb") as log:
-            run = subprocess.run(command, cwd=self.checkout, env=env, stdin=subprocess.DEVNULL,
-                                 stdout=stdout, stderr=log, timeout=LIMIT_S, check=False)
+            run = subprocess.run(
+                command,
+                cwd=self.checkout,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=log,
+                timeout=LIMIT_S,
+                check=False,
+            )
         parts = {"exit code": str(run.returncode)} | hashing.parts_of(out, case.timed)
         self.known[case.name] = parts
         return parts
@@ -76,16 +87,15 @@ class Side:
 
 def main() -> int:
     """Parses the command line and compares; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.equality",
-                                     description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--old", type=Path, required=True, metavar="DIR",
-                        help="a checkout, or the old.json of an earlier run")
-    parser.add_argument("--new", type=Path, default=HERE.parents[1], metavar="DIR",
-                        help="a checkout; this one by default")
-    parser.add_argument("--only", nargs="+", metavar="NAME",
-                        help="cases whose name contains one of these")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER",
-                        help="keep inputs, outputs and hashes in this folder")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.equality", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument(
+        "--old", type=Path, required=True, metavar="DIR", help="a checkout, or the old.json of an earlier run"
+    )
+    parser.add_argument(
+        "--new", type=Path, default=HERE.parents[1], metavar="DIR", help="a checkout; this one by default"
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="cases whose name contains one of these")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep inputs, outputs and hashes in this folder")
     a = parser.parse_args()
     cases = [c for c in CASES if not a.only or any(name in c.name for name in a.only)]
     if not cases:
@@ -105,16 +115,25 @@ def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
     known = json.loads(old.read_text()) if old.is_file() else None
     if known and known["inputs"] != digest:
         sys.exit(f"{old}: is of other inputs; run the old checkout again")
-    sides = {"old": Side(None if known else old, folder / "old", known["cases"] if known else {}),
-             "new": Side(new, folder / "new", {})}
+    sides = {
+        "old": Side(None if known else old, folder / "old", known["cases"] if known else {}),
+        "new": Side(new, folder / "new", {}),
+    }
     print(ROW.format("case", "old", "new", "equal", "seconds"), flush=True)
     different: list[str] = []
     for case in cases:
         began = perf_counter()
         before, after = (side.parts(case, source) for side in sides.values())
-        print(ROW.format(case.name, hashing.together(before), hashing.together(after),
-                         "yes" if before == after else "DIFFERENT",
-                         f"{perf_counter() - began:.1f}"), flush=True)
+        print(
+            ROW.format(
+                case.name,
+                hashing.together(before),
+                hashing.together(after),
+                "yes" if before == after else "DIFFERENT",
+                f"{perf_counter() - began:.1f}",
+            ),
+            flush=True,
+        )
         if before != after:
             different.append(case.name)
         for part in sorted(before.keys() | after.keys()):

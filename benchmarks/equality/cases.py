@@ -44,8 +44,7 @@ CASES = [
     _run("420p s", "yuv420p.mkv out.mkv --engine rtface-s"),
     _run("420p s x264", "yuv420p.mkv out.mp4 --preset superfast --codec libx264 --crf 20"),
     _run("420p onnx", "yuv420p.mkv out.mkv --engine rtface-s --device onnx --end 0.3"),
-    _run("422p m x264", "yuv422p.mkv out.mp4 --preset superfast --engine rtface-m --codec libx264"
-         " --grain none"),
+    _run("422p m x264", "yuv422p.mkv out.mp4 --preset superfast --engine rtface-m --codec libx264 --grain none"),
     _run("444p vivid half", "yuv444p.mkv out.mkv --engine rtface-m-vivid --strength 0.5"),
     _run("411p m", "yuv411p.mkv out.mkv --engine rtface-m --correct always"),
     _run("420p10 m blur", "yuv420p10le.mkv out.mkv --engine rtface-m --stage blur"),
@@ -53,8 +52,7 @@ CASES = [
     _run("444p12 vivid", "yuv444p12le.mkv out.mkv --engine rtface-m-vivid"),
     _run("444p12 x265", "yuv444p12le.mkv out.mkv --codec libx265 --preset ultrafast --end 0.3"),
     _run("gray m", "gray.mkv out.mkv --engine rtface-m --correct always"),
-    _run("gray10 vivid label", "gray10le.mkv out.mkv --engine rtface-m-vivid --grain none"
-         " --stage label"),
+    _run("gray10 vivid label", "gray10le.mkv out.mkv --engine rtface-m-vivid --grain none --stage label"),
     _run("420p alpha", "yuva420p.mkv out.mkv --engine rtface-s"),
     _run("gbrp10 m tag", "gbrp10le.mkv out.mkv --engine rtface-m --stage tag:name=Anna"),
     _run("nv12", "nv12.nut out.mkv --engine rtface-m-vivid"),
@@ -65,58 +63,61 @@ CASES = [
     _run("h264 lossless", "h264-lossless.mp4 out.mp4 --engine rtface-m-vivid"),
     _run("prores", "prores.mov out.mov --engine rtface-m --strength 0.5"),
     # Fields, rotation, pixel aspect, HDR, size
-    _run("tff m compare", "tff.mkv out.mkv --preset superfast --engine rtface-m"
-         " --compare OUT/both.mp4"),
-    _run("bff vivid", "bff.mkv out.mkv --engine rtface-m-vivid --strength 0.7 --codec ffv1"
-         " --stage label"),
+    _run("tff m compare", "tff.mkv out.mkv --preset superfast --engine rtface-m --compare OUT/both.mp4"),
+    _run("bff vivid", "bff.mkv out.mkv --engine rtface-m-vivid --strength 0.7 --codec ffv1 --stage label"),
     _run("tff 422p10 pixelate", "tff422.mkv out.mkv --codec ffv1 --stage pixelate:cells=4"),
-    _run("rotated mp4", "rotated.mp4 out.mp4 --preset superfast --engine auto"
-         " --stage tag:name=Ben,place=above --stage label:place=top-left"),
-    _run("rotated compare", "rotated.mp4 out.mkv --codec ffv1 --crf 0 --compare OUT/both.mkv"
-         " --correct always"),
+    _run(
+        "rotated mp4",
+        "rotated.mp4 out.mp4 --preset superfast --engine auto"
+        " --stage tag:name=Ben,place=above --stage label:place=top-left",
+    ),
+    _run("rotated compare", "rotated.mp4 out.mkv --codec ffv1 --crf 0 --compare OUT/both.mkv --correct always"),
     _run("upside down m", "upside-down.mkv out.mkv --engine rtface-m --codec ffv1 --grain none"),
-    _run("mirrored", "mirrored.mov out.mp4 --preset superfast --engine rtface-s"
-         " --stage lower-third:title=Anna,subtitle=Example,start=0.1"),
-    _run("wide pixels", "wide-pixels.mkv out.mkv --engine rtface-m-vivid --crf 0"
-         " --compare OUT/both.mkv --stage split"),
+    _run(
+        "mirrored",
+        "mirrored.mov out.mp4 --preset superfast --engine rtface-s"
+        " --stage lower-third:title=Anna,subtitle=Example,start=0.1",
+    ),
+    _run("wide pixels", "wide-pixels.mkv out.mkv --engine rtface-m-vivid --crf 0 --compare OUT/both.mkv --stage split"),
     _run("hdr pq m", "pq.mkv out.mkv --engine rtface-m --preset ultrafast"),
-    _run("hdr hlg blur label", "hlg.mkv out.mkv --engine rtface-s"
-         " --stage blur:strength=0.5,margin=0.4 --stage label"),
+    _run("hdr hlg blur label", "hlg.mkv out.mkv --engine rtface-s --stage blur:strength=0.5,margin=0.4 --stage label"),
     _run("size changes", "sizes.h264 out.mkv --engine rtface-s --codec ffv1"),
     _run("odd size mp4", "odd.mkv out.mp4 --preset superfast --engine rtface-m --codec libx264"),
     # Times, sound, containers
     _run("call mp4", "call.mp4 out.mp4 --preset superfast --json"),
-    _run("call middle", "call.mp4 out.mkv --preset superfast --engine rtface-m"
-         " --start 0.2 --end 0.7 --strength 50%"),
+    _run("call middle", "call.mp4 out.mkv --preset superfast --engine rtface-m --start 0.2 --end 0.7 --strength 50%"),
     _run("call webm", "call.mp4 out.webm --start 0.5 --engine rtface-s"),
     _run("ts", "long.mkv out.ts --preset superfast --end 0.9 --engine rtface-m-vivid"),
     _run("vfr pcm", "vfr.mkv out.mkv --engine rtface-s --codec ffv1"),
     _run("vfr mov start", "vfr.mkv out.mov --preset superfast --engine rtface-s --start 0.25"),
     # Faces, treatment, keyframes, segments
-    _run("two faces auto", "two.mkv out.mkv --engine auto"
-         " --stage noted.Faces:file=OUT/faces.jsonl"),
+    _run("two faces auto", "two.mkv out.mkv --engine auto --stage noted.Faces:file=OUT/faces.jsonl"),
     _run("two faces treatment", "two.mkv out.mkv --treatment IN/treatment.json"),
     _run("two largest", "two.mkv out.mkv --faces largest --engine rtface-m"),
-    _run("three faces config", "three.mp4 out.mkv --config IN/options.toml --codec ffv1"
-         " --stage 'blur:faces=all but 1'"),
+    _run(
+        "three faces config", "three.mp4 out.mkv --config IN/options.toml --codec ffv1 --stage 'blur:faces=all but 1'"
+    ),
     _run("large m every 3rd", "large.mkv out.mkv --engine rtface-m --keyframe 3"),
-    _run("large vivid every 4th", "large.mkv out.mkv --engine rtface-m-vivid --keyframe 4"
-         " --strength 0.8"),
+    _run("large vivid every 4th", "large.mkv out.mkv --engine rtface-m-vivid --keyframe 4 --strength 0.8"),
     _run("large auto", "large.mkv out.mp4 --preset superfast --engine auto --codec libx264"),
-    _run("face leaves, keyframes", "leaves.mkv out.mkv --engine rtface-m --keyframe 5"
-         " --correct always --stage noted.Faces:file=OUT/faces.jsonl"),
+    _run(
+        "face leaves, keyframes",
+        "leaves.mkv out.mkv --engine rtface-m --keyframe 5 --correct always --stage noted.Faces:file=OUT/faces.jsonl",
+    ),
     _run("dark vivid", "dark.mkv out.mkv --engine rtface-m-vivid"),
     _run("no face", "empty.mp4 out.mp4 --preset superfast"),
     _run("clean face", "clean.mkv out.mkv --engine rtface-m"),
     _run("clean face always", "clean.mkv out.mkv --engine rtface-m --correct always --max-faces 1"),
     _run("strength 0", "yuv420p.mkv out.mkv --strength 0 --tracker openvino"),
     _run("two segments", "long.mkv out.mp4 --preset superfast --segments 2"),
-    _run("segments, keyframes", "long.mkv out.mkv --segments 3 --engine rtface-m --keyframe 4"
-         " --codec ffv1"),
+    _run("segments, keyframes", "long.mkv out.mkv --segments 3 --engine rtface-m --keyframe 4 --codec ffv1"),
     # Stills
-    _other("stills s", "run IN/still.png IN/alpha.png IN/gray.png IN/deep.png IN/deep.tiff"
-           " IN/turned.jpg IN/fine.jpg IN/still.webp IN/still.bmp --output-dir OUT/out"
-           " --engine rtface-s --json"),
+    _other(
+        "stills s",
+        "run IN/still.png IN/alpha.png IN/gray.png IN/deep.png IN/deep.tiff"
+        " IN/turned.jpg IN/fine.jpg IN/still.webp IN/still.bmp --output-dir OUT/out"
+        " --engine rtface-s --json",
+    ),
     _run("turned jpeg to png m", "turned.jpg out.png --engine rtface-m"),
     _run("deep png to tiff", "deep.png out.tiff --engine rtface-m-vivid --compare OUT/both.png"),
     _run("deep png to jpeg", "deep.png out.jpg --engine rtface-m --strength 0.5 --stage label"),
@@ -139,8 +140,11 @@ CASES = [
     _other("Enhancer video frames", "python enhancer_video_frames"),
     _other("Enhancer own faces", "python enhancer_own_faces"),
     # Live
-    _other("live, uncorrected", "run IN/live.mkv null: --also OUT/out.mkv --codec ffv1"
-           " --latency 10000 --correct never --stage label", timed=False),
+    _other(
+        "live, uncorrected",
+        "run IN/live.mkv null: --also OUT/out.mkv --codec ffv1 --latency 10000 --correct never --stage label",
+        timed=False,
+    ),
     _other("quality levels", "python quality_levels"),
     _other("live correction", "python live_correction"),
 ]

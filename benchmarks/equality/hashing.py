@@ -10,8 +10,7 @@ from typing import Any
 import av
 
 # Keys of a report that depend on time, version or, in a live run, on the clock.
-_TIMED = {"rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_frame_s",
-          "peak_rss_mb", "ends"}
+_TIMED = {"rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_frame_s", "peak_rss_mb", "ends"}
 # Lists of sentences, which may be reworded: only their number is compared. Likewise one sentence.
 _WORDED = {"warnings", "notes", "reasons"}
 _SENTENCE = "error"
@@ -72,9 +71,11 @@ def _json(path: Path) -> list[str]:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: len(v) if key in _WORDED and isinstance(v, list) else
-                bool(v) if key == _SENTENCE else _clean(v)
-                for key, v in value.items() if key not in _TIMED}
+        return {
+            key: len(v) if key in _WORDED and isinstance(v, list) else bool(v) if key == _SENTENCE else _clean(v)
+            for key, v in value.items()
+            if key not in _TIMED
+        }
     if isinstance(value, list):
         return [_clean(v) for v in value]
     if isinstance(value, str) and "/" in value:  # a path: only its name
@@ -86,8 +87,11 @@ def _film(path: Path) -> Parts:
     """Samples, times and colour of the video streams, packets of the others, tags, container."""
     with av.open(str(path)) as box:
         chapters = [(c["start"], c["end"], c["time_base"], c["metadata"]) for c in box.chapters()]
-        parts = {"container": _hash(box.format.name, str(sorted(box.metadata.items())),
-                                    str((box.start_time, box.duration, chapters)))}
+        parts = {
+            "container": _hash(
+                box.format.name, str(sorted(box.metadata.items())), str((box.start_time, box.duration, chapters))
+            )
+        }
         times = {stream.index: hashlib.sha256() for stream in box.streams}
         samples = {stream.index: hashlib.sha256() for stream in box.streams}
         for stream in box.streams:
@@ -112,12 +116,26 @@ def _film(path: Path) -> Parts:
 
 def _tags(stream: Any) -> list[str]:
     codec = stream.codec_context
-    tags: list[Any] = [codec.name if codec else "", stream.time_base, stream.duration,
-                       stream.disposition, sorted(stream.metadata.items())]
+    tags: list[Any] = [
+        codec.name if codec else "",
+        stream.time_base,
+        stream.duration,
+        stream.disposition,
+        sorted(stream.metadata.items()),
+    ]
     if stream.type == "video":
-        tags += [codec.pix_fmt, codec.width, codec.height, stream.sample_aspect_ratio,
-                 codec.profile, stream.average_rate, codec.color_range, codec.colorspace,
-                 codec.color_primaries, codec.color_trc]
+        tags += [
+            codec.pix_fmt,
+            codec.width,
+            codec.height,
+            stream.sample_aspect_ratio,
+            codec.profile,
+            stream.average_rate,
+            codec.color_range,
+            codec.colorspace,
+            codec.color_primaries,
+            codec.color_trc,
+        ]
     elif stream.type == "audio":
         tags += [codec.layout.name, codec.sample_rate, codec.format and codec.format.name]
     return [str(tag) for tag in tags]
@@ -126,8 +144,19 @@ def _tags(stream: Any) -> list[str]:
 def _frame_tags(frame: av.VideoFrame) -> str:
     """Time, fields, colour and side data (rotation, HDR) of a frame, without the encoder's name."""
     side = [(s.type.name, bytes(s)) for s in frame.side_data if s.type.name != "SEI_UNREGISTERED"]
-    return str((frame.pts, frame.time_base, frame.interlaced_frame, frame.color_range,
-                frame.colorspace, frame.color_primaries, frame.color_trc, frame.rotation, side))
+    return str(
+        (
+            frame.pts,
+            frame.time_base,
+            frame.interlaced_frame,
+            frame.color_range,
+            frame.colorspace,
+            frame.color_primaries,
+            frame.color_trc,
+            frame.rotation,
+            side,
+        )
+    )
 
 
 def _rows(frame: av.VideoFrame, plane: Any) -> bytes:
@@ -138,4 +167,4 @@ def _rows(frame: av.VideoFrame, plane: Any) -> bytes:
     else:
         size = plane.width * form.padded_bits_per_pixel // 8
     data, step = memoryview(plane), plane.line_size
-    return b"".join(data[y * step:y * step + size] for y in range(plane.height))
+    return b"".join(data[y * step : y * step + size] for y in range(plane.height))

@@ -42,8 +42,17 @@ def _portrait() -> Rgb:
     return data.astronaut().astype(np.float32) / np.float32(255)
 
 
-def scene(t: float, width: int = 320, height: int = 180, *, faces: int = 1, zoom: float = 0.9,
-          blur: float = 1.8, noise: float = 0.0, mirror: bool = False) -> Rgb:
+def scene(
+    t: float,
+    width: int = 320,
+    height: int = 180,
+    *,
+    faces: int = 1,
+    zoom: float = 0.9,
+    blur: float = 1.8,
+    noise: float = 0.0,
+    mirror: bool = False,
+) -> Rgb:
     """A frame with copies of the portrait side by side that move slowly.
 
     Args:
@@ -60,8 +69,7 @@ def scene(t: float, width: int = 320, height: int = 180, *, faces: int = 1, zoom
         tilt = 3.0 * float(np.sin(t / 6 + k))
         matrix = cv2.getRotationMatrix2D((eye, 128.0), tilt, zoom * (1 + 0.004 * t))
         matrix[:, 2] += (x - eye, y - 128.0)
-        layer = cv2.warpAffine(portrait, matrix, (width, height), flags=cv2.INTER_AREA,
-                               borderMode=cv2.BORDER_REPLICATE)
+        layer = cv2.warpAffine(portrait, matrix, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
         left, right = width * k // faces, width * (k + 1) // faces
         image[:, left:right] = layer[:, left:right]
     if blur:
@@ -95,8 +103,9 @@ def _frame(image: Rgb, pix_fmt: str, tags: dict[str, int]) -> av.VideoFrame:
     matrix = "ITU709" if tags.get("colorspace") in (1, 9) else "ITU601"
     full = tags.get("color_range") == 2
     if not pix_fmt.startswith(("rgb", "gbr", "bgr")):
-        frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range="JPEG",
-                               dst_color_range="JPEG" if full else "MPEG")
+        frame = frame.reformat(
+            format=pix_fmt, dst_colorspace=matrix, src_color_range="JPEG", dst_color_range="JPEG" if full else "MPEG"
+        )
     else:
         frame = frame.reformat(format=pix_fmt)
     for name, value in tags.items():
@@ -104,13 +113,25 @@ def _frame(image: Rgb, pix_fmt: str, tags: dict[str, int]) -> av.VideoFrame:
     return frame
 
 
-def film(path: Path, pix_fmt: str = "yuv420p", *, codec: str = "ffv1",
-         options: dict[str, str] | None = None, frames: int = 16, rate: int = 25,
-         picture: Callable[[float], Rgb] = scene, fields: str | None = None,
-         pts_ms: list[int] | None = None, tags: dict[str, int] | None = None,
-         matrix: list[int] | None = None, aspect: Fraction | None = None,
-         sound: str | None = None, sound_start_ms: int = 0,
-         metadata: dict[str, str] | None = None, chapters: bool = False) -> None:
+def film(
+    path: Path,
+    pix_fmt: str = "yuv420p",
+    *,
+    codec: str = "ffv1",
+    options: dict[str, str] | None = None,
+    frames: int = 16,
+    rate: int = 25,
+    picture: Callable[[float], Rgb] = scene,
+    fields: str | None = None,
+    pts_ms: list[int] | None = None,
+    tags: dict[str, int] | None = None,
+    matrix: list[int] | None = None,
+    aspect: Fraction | None = None,
+    sound: str | None = None,
+    sound_start_ms: int = 0,
+    metadata: dict[str, str] | None = None,
+    chapters: bool = False,
+) -> None:
     """Writes a film.
 
     Args:
@@ -141,9 +162,18 @@ def film(path: Path, pix_fmt: str = "yuv420p", *, codec: str = "ffv1",
             audio.codec_context.layout = "stereo"
         box.metadata.update(metadata or {})
         if chapters:
-            box.set_chapters([{"id": i, "start": 300 * i, "end": 300 * i + 300,
-                               "time_base": Fraction(1, 1000), "metadata": {"title": f"part {i}"}}
-                              for i in (0, 1, 2)])
+            box.set_chapters(
+                [
+                    {
+                        "id": i,
+                        "start": 300 * i,
+                        "end": 300 * i + 300,
+                        "time_base": Fraction(1, 1000),
+                        "metadata": {"title": f"part {i}"},
+                    }
+                    for i in (0, 1, 2)
+                ]
+            )
         box.start_encoding()
         if audio:
             _tone(box, audio, 48 * (1000 * frames // rate), sound_start_ms)
@@ -163,7 +193,7 @@ def _tone(box: Any, stream: Any, samples: int, start_ms: int) -> None:
     pitch = np.array([[440.0], [555.0]])
     wave = (0.1 * np.sin(2 * np.pi * pitch * np.arange(samples) / 48_000)).astype(np.float32)
     for at in range(0, samples, 960):
-        part = np.ascontiguousarray(wave[:, at:at + 960])
+        part = np.ascontiguousarray(wave[:, at : at + 960])
         block = av.AudioFrame.from_ndarray(part, "fltp", "stereo")
         block.sample_rate, block.time_base = 48_000, Fraction(1, 48_000)
         block.pts = at + 48 * start_ms
@@ -197,46 +227,111 @@ def _dark(t: float) -> Rgb:
 
 def films(folder: Path) -> None:
     """Writes the films."""
-    for pix_fmt in ("yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv420p10le", "yuv422p10le",
-                    "yuv444p12le", "gray", "gray10le", "yuva420p", "gbrp10le"):
-        film(folder / f"{pix_fmt}.mkv", pix_fmt, tags=BT709 if pix_fmt == "yuv444p" else None,
-             picture=_noisy if pix_fmt in ("yuv420p", "yuv422p10le", "gray") else scene)
+    for pix_fmt in (
+        "yuv420p",
+        "yuv422p",
+        "yuv444p",
+        "yuv411p",
+        "yuv420p10le",
+        "yuv422p10le",
+        "yuv444p12le",
+        "gray",
+        "gray10le",
+        "yuva420p",
+        "gbrp10le",
+    ):
+        film(
+            folder / f"{pix_fmt}.mkv",
+            pix_fmt,
+            tags=BT709 if pix_fmt == "yuv444p" else None,
+            picture=_noisy if pix_fmt in ("yuv420p", "yuv422p10le", "gray") else scene,
+        )
     film(folder / "nv12.nut", "nv12", codec="rawvideo", frames=12)
     film(folder / "rgb24.mov", "rgb24", codec="qtrle", frames=12)
     film(folder / "gbrp.mkv", "rgb24", codec="libx264rgb", options=FINE, frames=12)
-    film(folder / "yuvj420p.mov", "yuvj420p", codec="mjpeg", tags=FULL, frames=12,
-         options={"flags": "qscale", "global_quality": "354"})
+    film(
+        folder / "yuvj420p.mov",
+        "yuvj420p",
+        codec="mjpeg",
+        tags=FULL,
+        frames=12,
+        options={"flags": "qscale", "global_quality": "354"},
+    )
     film(folder / "full.mkv", "yuv420p", codec="libx264", options=FINE, tags=FULL, frames=12)
-    film(folder / "h264-lossless.mp4", codec="libx264", tags=BT709,
-         options={"preset": "ultrafast", "qp": "0"})
+    film(folder / "h264-lossless.mp4", codec="libx264", tags=BT709, options={"preset": "ultrafast", "qp": "0"})
     film(folder / "prores.mov", "yuv422p10le", codec="prores_ks", tags=BT709, frames=12)
     top, bottom = {**FINE, "x264-params": "tff=1"}, {**FINE, "x264-params": "bff=1"}
     film(folder / "tff.mkv", codec="libx264", options=top, fields="top")
     film(folder / "bff.mkv", codec="libx264", options=bottom, fields="bottom")
-    film(folder / "tff422.mkv", "yuv422p10le", codec="libx264", options=top, fields="top",
-         frames=12)
-    film(folder / "rotated.mp4", codec="libx264", options=CALL, matrix=CLOCKWISE, sound="aac",
-         picture=lambda t: np.ascontiguousarray(np.rot90(scene(t))))
-    film(folder / "upside-down.mkv", codec="libx264", options=CALL, matrix=UPSIDE_DOWN,
-         picture=lambda t: np.ascontiguousarray(scene(t)[::-1, ::-1]))
-    film(folder / "mirrored.mov", codec="libx264", options=FINE, matrix=MIRRORED,
-         picture=lambda t: np.ascontiguousarray(scene(t)[:, ::-1]))
-    film(folder / "wide-pixels.mkv", aspect=Fraction(4, 3),
-         picture=lambda t: cv2.resize(scene(t), (240, 180), interpolation=cv2.INTER_AREA))
-    hdr = ("log-level=error:pools=1:frame-threads=1:max-cll=1000,400:master-display="
-           "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)")
-    film(folder / "pq.mkv", "yuv420p10le", codec="libx265", tags=PQ, frames=12,
-         picture=lambda t: _pq(scene(t)),
-         options={"preset": "ultrafast", "crf": "12", "x265-params": hdr})
+    film(folder / "tff422.mkv", "yuv422p10le", codec="libx264", options=top, fields="top", frames=12)
+    film(
+        folder / "rotated.mp4",
+        codec="libx264",
+        options=CALL,
+        matrix=CLOCKWISE,
+        sound="aac",
+        picture=lambda t: np.ascontiguousarray(np.rot90(scene(t))),
+    )
+    film(
+        folder / "upside-down.mkv",
+        codec="libx264",
+        options=CALL,
+        matrix=UPSIDE_DOWN,
+        picture=lambda t: np.ascontiguousarray(scene(t)[::-1, ::-1]),
+    )
+    film(
+        folder / "mirrored.mov",
+        codec="libx264",
+        options=FINE,
+        matrix=MIRRORED,
+        picture=lambda t: np.ascontiguousarray(scene(t)[:, ::-1]),
+    )
+    film(
+        folder / "wide-pixels.mkv",
+        aspect=Fraction(4, 3),
+        picture=lambda t: cv2.resize(scene(t), (240, 180), interpolation=cv2.INTER_AREA),
+    )
+    hdr = (
+        "log-level=error:pools=1:frame-threads=1:max-cll=1000,400:master-display="
+        "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    )
+    film(
+        folder / "pq.mkv",
+        "yuv420p10le",
+        codec="libx265",
+        tags=PQ,
+        frames=12,
+        picture=lambda t: _pq(scene(t)),
+        options={"preset": "ultrafast", "crf": "12", "x265-params": hdr},
+    )
     film(folder / "hlg.mkv", "yuv420p10le", tags=HLG, picture=lambda t: _hlg(scene(t)), frames=12)
-    film(folder / "call.mp4", codec="libx264", options=CALL, tags=BT709, sound="aac", frames=24,
-         chapters=True, metadata={"title": "a call", "comment": "portrait: NASA, public domain"},
-         picture=lambda t: scene(t, 480, 270, zoom=1.3, blur=1.2, noise=0.02))
-    film(folder / "vfr.mkv", codec="libx264", options=FINE, sound="pcm_s16le", sound_start_ms=20,
-         pts_ms=[100, 140, 180, 260, 300, 301, 340, 500, 533, 567, 600, 640, 700, 720, 760, 801])
+    film(
+        folder / "call.mp4",
+        codec="libx264",
+        options=CALL,
+        tags=BT709,
+        sound="aac",
+        frames=24,
+        chapters=True,
+        metadata={"title": "a call", "comment": "portrait: NASA, public domain"},
+        picture=lambda t: scene(t, 480, 270, zoom=1.3, blur=1.2, noise=0.02),
+    )
+    film(
+        folder / "vfr.mkv",
+        codec="libx264",
+        options=FINE,
+        sound="pcm_s16le",
+        sound_start_ms=20,
+        pts_ms=[100, 140, 180, 260, 300, 301, 340, 500, 533, 567, 600, 640, 700, 720, 760, 801],
+    )
     film(folder / "two.mkv", picture=_two, frames=18)
-    film(folder / "three.mp4", codec="libx264", options=FINE, frames=14,
-         picture=lambda t: scene(t, 640, 240, faces=3, zoom=1.0))
+    film(
+        folder / "three.mp4",
+        codec="libx264",
+        options=FINE,
+        frames=14,
+        picture=lambda t: scene(t, 640, 240, faces=3, zoom=1.0),
+    )
     film(folder / "large.mkv", picture=_large, frames=14)
     film(folder / "leaves.mkv", picture=_leaves)
     film(folder / "dark.mkv", picture=_dark)
@@ -246,14 +341,20 @@ def films(folder: Path) -> None:
     film(folder / "long.mkv", codec="libx264", options=FINE, frames=36, rate=12, sound="aac")
     film(folder / "live.mkv", frames=12, rate=10)
     for k, size in enumerate([(320, 180), (256, 144)]):
-        film(folder / f"part{k}.h264", codec="libx264", options=FINE, frames=8,
-             picture=lambda t, size=size: scene(t, *size, zoom=0.8))
+        film(
+            folder / f"part{k}.h264",
+            codec="libx264",
+            options=FINE,
+            frames=8,
+            picture=lambda t, size=size: scene(t, *size, zoom=0.8),
+        )
     parts = [(folder / f"part{k}.h264").read_bytes() for k in (0, 1)]
     (folder / "sizes.h264").write_bytes(b"".join(parts))
 
 
 def stills(folder: Path) -> None:
     """Writes the stills, and folders of them."""
+
     def image(t: float = 0.0, **options: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.round(scene(t, 360, 270, zoom=1.3, **options) * 255).astype(np.uint8)
 
@@ -288,7 +389,8 @@ def texts(folder: Path) -> None:
     """Writes a treatment, a configuration, and a stage that notes the faces that it is given."""
     (folder / "treatment.json").write_text(
         '{"version": 1, "tracks": {"1": {"on": true, "strength": 0.6, "engine": "rtface-m"}, '
-        '"2": {"on": false}, "3": {"on": true, "strength": 1.0, "engine": null}}}')
+        '"2": {"on": false}, "3": {"on": true, "strength": 1.0, "engine": null}}}'
+    )
     (folder / "options.toml").write_text('strength = 0.5\ngrain = "none"\nmax-faces = 2\n')
     (folder / "noted.py").write_text(_STAGE)
 

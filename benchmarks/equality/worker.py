@@ -41,16 +41,23 @@ def _save(out: Path, frames: Iterable[Any], results: list[Any]) -> None:
 
 
 def _results(enhance: rtface.Enhancer) -> list[Any]:
-    return [[asdict(r) | {"reasons": len(r.reasons)} for r in enhance.results],
-            [[f.track_id, f.box.tolist(), f.points.tolist()] for f in enhance.faces]]
+    return [
+        [asdict(r) | {"reasons": len(r.reasons)} for r in enhance.results],
+        [[f.track_id, f.box.tolist(), f.points.tolist()] for f in enhance.faces],
+    ]
 
 
 def whole_file(source: Path, out: Path) -> None:
     """`rtface.run` with what only Python has: a function that is called after every frame."""
     calls: list[Any] = []
     report = rtface.run(
-        source / "two.mkv", out / "out.mkv", engine="rtface-s", strength=0.9, stages=["label"],
-        progress=lambda p: calls.append([p.frames, p.seconds_done, p.duration_s, p.faces]))
+        source / "two.mkv",
+        out / "out.mkv",
+        engine="rtface-s",
+        strength=0.9,
+        stages=["label"],
+        progress=lambda p: calls.append([p.frames, p.seconds_done, p.duration_s, p.faces]),
+    )
     (out / "report.json").write_text(json.dumps(report.to_dict()))
     (out / "progress.json").write_text(json.dumps(calls))
 
@@ -80,8 +87,9 @@ def enhancer_bgr(source: Path, out: Path) -> None:
     """Blue first, two faces and a cut, times of the caller's own, stages."""
     made: list[Any] = []
     results: list[Any] = []
-    with rtface.Enhancer(engine="rtface-m-vivid", format="bgr", analysis=False, grain="none",
-                         stages=["blur:faces=2", "label"]) as enhance:
+    with rtface.Enhancer(
+        engine="rtface-m-vivid", format="bgr", analysis=False, grain="none", stages=["blur:faces=2", "label"]
+    ) as enhance:
         for i, frame in enumerate(np.load(source / "two.npy")):
             made.append(enhance(np.ascontiguousarray(frame[..., ::-1]), time=i / 24))
             results.append(_results(enhance))
@@ -100,8 +108,7 @@ def enhancer_video_frames(source: Path, out: Path) -> None:
     results: list[Any] = []
     for name in ("yuv422p10le.mkv", "nv12.nut", "gray.mkv"):
         samples: list[bytes] = []
-        with (rtface.Enhancer(engine="rtface-m", strength=0.8) as enhance,
-              av.open(str(source / name)) as film):
+        with rtface.Enhancer(engine="rtface-m", strength=0.8) as enhance, av.open(str(source / name)) as film:
             for _, frame in zip(range(6), film.decode(video=0), strict=False):
                 made = enhance(frame)
                 samples += [made.to_ndarray().tobytes()]
@@ -132,8 +139,7 @@ def quality_levels(source: Path, out: Path) -> None:
     runs: list[Any] = []
     for slow, noise, stalls in ((1.0, 0.15, 0.05), (1.6, 0.3, 0.2), (2.4, 0.45, 0.5)):
         run = simulate(60.0, lambda t, slow=slow: slow, noise, stalls)
-        runs.append([run.frames, run.enhanced, run.switched, run.latency, run.seen,
-                     [step[0] for step in run.steps]])
+        runs.append([run.frames, run.enhanced, run.switched, run.latency, run.seen, [step[0] for step in run.steps]])
     (out / "levels.json").write_text(json.dumps(runs))
 
 
@@ -187,8 +193,9 @@ def live_correction(source: Path, out: Path) -> None:
                 from rtface.enhance.live import LiveEnhancer
 
                 light = "light" if "light" in inspect.signature(LiveEnhancer).parameters else "small"
-                enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor,
-                                                **{light: "rtface-s"})
+                enhance._enhance = LiveEnhancer(
+                    step.switch, step._options, step._stats, governor, **{light: "rtface-s"}
+                )
             else:
                 enhance._enhance = _with_governor(step, governor)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):

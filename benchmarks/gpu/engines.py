@@ -48,28 +48,34 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "aim_of_ceiling": AIM}
     ceiling = _large_convolution(bench, clock) if clock else None
     result["large_convolution_tflops"] = ceiling
-    for name in args.engines.split(",")[:bench.count(99, 1)]:
+    for name in args.engines.split(",")[: bench.count(99, 1)]:
         result[name] = _engine(bench, name if not bench.dry else "rtface-s", clock, ceiling, args)
     return result
 
 
-def _engine(bench: Bench, name: str, clock: TorchClock | None, ceiling: float | None,
-            args: argparse.Namespace) -> dict[str, Any]:
+def _engine(
+    bench: Bench, name: str, clock: TorchClock | None, ceiling: float | None, args: argparse.Namespace
+) -> dict[str, Any]:
     sizes = BATCHES if not bench.dry else (1, 2)
     recipe = engine_recipe(name, max(sizes))
     work, convolutions = flops.read(recipe.model_path, recipe.inputs)
     started = time.perf_counter()
     plan, verdict, why = bench.plan(recipe)
-    out: dict[str, Any] = {"plan": f"{plan.identity.backend} {plan.identity.library} {plan.identity.precision}",
-                           "why": why, "psnr": verdict.psnr, "seconds_to_open": round(time.perf_counter() - started, 1),
-                           "gflop_a_crop": round(work / 1e9, 3)}
+    out: dict[str, Any] = {
+        "plan": f"{plan.identity.backend} {plan.identity.library} {plan.identity.precision}",
+        "why": why,
+        "psnr": verdict.psnr,
+        "seconds_to_open": round(time.perf_counter() - started, 1),
+        "gflop_a_crop": round(work / 1e9, 3),
+    }
     runner = Ours(bench, recipe, plan, max(sizes))
     out["graphs"] = len(runner.graphs)
     try:
         for n in sizes:
             subjects: dict[str, Callable[[], float]] = {
                 "graphs": lambda n=n: runner.milliseconds(n, graphs=True),
-                "no graphs": lambda n=n: runner.milliseconds(n, graphs=False)}
+                "no graphs": lambda n=n: runner.milliseconds(n, graphs=False),
+            }
             out[str(n)] = _summary(interleaved(subjects, bench.count(20, 1), bench.count(2, 0)), n, work, ceiling)
         if clock is not None:
             out["own_convolutions"] = _own_convolutions(bench, clock, convolutions, 16 if not bench.dry else 1)
@@ -83,8 +89,11 @@ def _summary(times: Mapping[str, list[float]], batch: int, work: int, ceiling: f
     out: dict[str, Any] = {}
     for name, ms in times.items():
         middle = float(np.median(ms))
-        out[name] = {"ms": quantiles(ms), "crops_per_s": round(1e3 * batch / middle, 1),
-                     "tflops": round(batch * work / middle / 1e9, 2)}
+        out[name] = {
+            "ms": quantiles(ms),
+            "crops_per_s": round(1e3 * batch / middle, 1),
+            "tflops": round(batch * work / middle / 1e9, 2),
+        }
         if ceiling:
             out[name]["of_ceiling"] = round(batch * work / middle / 1e9 / ceiling, 4)
     if "graphs" in times:
@@ -114,8 +123,10 @@ class Ours:
             streams.compute.copy(face.memory, pinned, pinned.nbytes)
             self._wait()
         pinned.close()
-        first, second = (np.concatenate([row_of(face, *more) for face, *more in zip(self._faces, *pair, strict=True)])
-                         for pair in ((known[:most], known[most:]), (known[most:], known[:most])))
+        first, second = (
+            np.concatenate([row_of(face, *more) for face, *more in zip(self._faces, *pair, strict=True)])
+            for pair in ((known[:most], known[most:]), (known[most:], known[:most]))
+        )
         self._rows = [first, second]
         precision = self._plan.identity.precision
         golden = GoldenBatch(streams, recipe, precision, getattr(recipe.golden.psnr, precision), most, self._places)
@@ -143,7 +154,8 @@ class Ours:
             turn = iter(range(repeats))
             try:
                 return self._bench.milliseconds(
-                    lambda stream: self._batches.run(self._rows[next(turn) % 2][:batch], [], self._memories), repeats)
+                    lambda stream: self._batches.run(self._rows[next(turn) % 2][:batch], [], self._memories), repeats
+                )
             finally:
                 self._batches.graphs = self.graphs
 
@@ -185,16 +197,18 @@ def _large_convolution(bench: Bench, clock: TorchClock) -> float:
     best = 0.0
     shapes = [(256, 128, 64), (512, 64, 64), (1024, 32, 64)] if not bench.dry else [(16, 16, 1)]
     for channels, side, batch in shapes:
-        conv = flops.Convolution(channels, channels, (3, 3), (1, 1), 1, side, side, (1, 1),
-                                 2 * side * side * channels * channels * 9)
+        conv = flops.Convolution(
+            channels, channels, (3, 3), (1, 1), 1, side, side, (1, 1), 2 * side * side * channels * channels * 9
+        )
         best = max(best, batch * conv.flops / _convolution(bench, clock, conv, batch) / 1e9)
     return round(best, 2)
 
 
-def _own_convolutions(bench: Bench, clock: TorchClock, convolutions: Mapping[flops.Convolution, int],
-                      batch: int) -> dict[str, Any]:
+def _own_convolutions(
+    bench: Bench, clock: TorchClock, convolutions: Mapping[flops.Convolution, int], batch: int
+) -> dict[str, Any]:
     """What the network's own convolutions take one after the other, and the largest share of them by itself."""
-    chosen = sorted(convolutions.items(), key=lambda item: -item[0].flops * item[1])[:bench.count(999, 2)]
+    chosen = sorted(convolutions.items(), key=lambda item: -item[0].flops * item[1])[: bench.count(999, 2)]
     total_ms, total = 0.0, 0
     typical = 0.0
     for n, (conv, times) in enumerate(chosen):
@@ -203,5 +217,9 @@ def _own_convolutions(bench: Bench, clock: TorchClock, convolutions: Mapping[flo
         total += times * batch * conv.flops
         if n == 0:
             typical = batch * conv.flops / ms / 1e9
-    return {"batch": batch, "ms": round(total_ms, 4), "tflops": round(total / total_ms / 1e9, 2),
-            "largest_share_tflops": round(typical, 2)}
+    return {
+        "batch": batch,
+        "ms": round(total_ms, 4),
+        "tflops": round(total / total_ms / 1e9, 2),
+        "largest_share_tflops": round(typical, 2),
+    }

@@ -39,8 +39,19 @@ def _shell(name: str, limit: int, script: str) -> Part:
 
 
 def _tests(name: str, limit: int, file: str, *more: str, under: tuple[str, ...] = ()) -> Part:
-    pytest = (sys.executable, "-m", "pytest", f"tests/gpu/{file}", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short",
-              "--durations=5", *more)
+    pytest = (
+        sys.executable,
+        "-m",
+        "pytest",
+        f"tests/gpu/{file}",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-rA",
+        "--tb=short",
+        "--durations=5",
+        *more,
+    )
     return Part(name, limit, (*under, *pytest, "-v"), (*pytest, "--collect-only"))
 
 
@@ -50,17 +61,26 @@ def _figures(name: str, limit: int, *more: str) -> Part:
 
 
 PARTS = (
-    _shell("machine", 25, "nvidia-smi; ldconfig -p | grep -E 'libcuda.so|nvcuvid|nvidia-encode'; "
-                          f"{sys.executable} -m pip list 2>&1 | grep -iE 'cuda|nvrtc|torch|onnx|^av |tensorrt|numpy'; "
-                          "echo noted"),
+    _shell(
+        "machine",
+        25,
+        "nvidia-smi; ldconfig -p | grep -E 'libcuda.so|nvcuvid|nvidia-encode'; "
+        f"{sys.executable} -m pip list 2>&1 | grep -iE 'cuda|nvrtc|torch|onnx|^av |tensorrt|numpy'; "
+        "echo noted",
+    ),
     _tests("driver", 60, "test_nvidia_gpu.py"),
     _figures("tensorrt", 240),
     _figures("in_place", 150),
     _tests("in-place-tests", 150, "test_in_place_on_gpu.py"),
     _tests("kernel-tests", 200, "test_kernels_on_gpu.py"),
-    _tests("kernel-memory", 150, "test_kernels_on_gpu.py", "-k",
-           "p010le or yuv420p-bt601 or batches or several_sizes or bottom_up",
-           under=("compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9")),
+    _tests(
+        "kernel-memory",
+        150,
+        "test_kernels_on_gpu.py",
+        "-k",
+        "p010le or yuv420p-bt601 or batches or several_sizes or bottom_up",
+        under=("compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9"),
+    ),
     _tests("engine-tests", 240, "test_engine_on_gpu.py", "-k", "not vivid"),
     _tests("tensorrt-tests", 150, "test_tensorrt_on_gpu.py", "-k", "not vivid"),
     _tests("device-tests", 180, "test_cuda_device_on_gpu.py"),
@@ -81,13 +101,23 @@ def run(part: Part, out: Path, seconds: float, *, dry: bool = False) -> str:
     command = part.dry if dry else part.command
     if command[1:3] == ("-m", "benchmarks.gpu"):
         command = (*command, "--out", str(out))
-    environment = os.environ | {"RTFACE_REQUIRE_GPU": "0" if dry else "1", "PYTHONUNBUFFERED": "1",
-                                "PYTHONFAULTHANDLER": "1"}
+    environment = os.environ | {
+        "RTFACE_REQUIRE_GPU": "0" if dry else "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
     log, begun = out / f"{part.name}.log", time.monotonic()
     with log.open("wb") as file:
         try:
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT,
-                                       stdin=subprocess.DEVNULL, start_new_session=os.name == "posix")
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=os.name == "posix",
+            )
         except OSError as error:
             return f"{part.name}: not begun: {error}"
         try:
@@ -133,8 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if args.parts and part.name not in args.parts:
                 continue
             left = end - time.monotonic() - 2 * _KILLED_S
-            line = (run(part, out, min(part.limit, left), dry=args.dry) if left >= LEAST_S
-                    else f"{part.name}: left out, there is no time left")
+            line = (
+                run(part, out, min(part.limit, left), dry=args.dry)
+                if left >= LEAST_S
+                else f"{part.name}: left out, there is no time left"
+            )
             good &= f"{part.name}: exit status 0 " in line
             print(line, flush=True)
             print(line, file=summary, flush=True)

@@ -35,6 +35,7 @@ def read(path: Path, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, Counte
         inputs: shapes for one crop, without the batch.
     """
     import onnx
+
     # Shapes are all that counts, and the weights of a large network would be copied.
     model: Any = SplitModel.of(onnx.load(str(path))).model
     for port in model.graph.input:
@@ -64,8 +65,19 @@ def read(path: Path, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, Counte
             total += count
             if node.op_type == "Conv":
                 pads = given.get("pads", [0, 0, 0, 0])
-                convolutions[Convolution(a[1], b[1], tuple(kernel[2:]), tuple(given.get("strides", [1, 1])), groups,
-                                         a[2], a[3], (pads[0], pads[1]), count)] += 1
+                convolutions[
+                    Convolution(
+                        a[1],
+                        b[1],
+                        tuple(kernel[2:]),
+                        tuple(given.get("strides", [1, 1])),
+                        groups,
+                        a[2],
+                        a[3],
+                        (pads[0], pads[1]),
+                        count,
+                    )
+                ] += 1
         elif node.op_type in ("Gemm", "MatMul"):
             b = weights(node.input[1])
             total += 2 * math.prod(shapes[node.output[0]]) * b[-2]

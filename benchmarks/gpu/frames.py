@@ -76,7 +76,7 @@ class Film:
                 matrix = cv2.getRotationMatrix2D((225.0, 130.0), 4 * np.sin(t * 0.5 + k), scale)
                 matrix[:, 2] += (middle - 225.0, height / 2 - 130.0 + 3 * np.cos(t * 0.7 + k))
                 layer = cv2.warpAffine(portrait, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-                rgb[:, columns[k]:columns[k + 1]] = layer[:, columns[k]:columns[k + 1]]
+                rgb[:, columns[k] : columns[k + 1]] = layer[:, columns[k] : columns[k + 1]]
                 points = _POINTS @ matrix[:, :2].T + matrix[:, 2]
                 centre = points.mean(0)
                 found.append(Face(k + 1, np.concatenate([centre - face_px / 2, centre + face_px / 2]), points))
@@ -94,10 +94,11 @@ class Film:
 def video_frame(picture: Any, pts: int) -> Any:
     """A `Picture` in NV12 as an av.VideoFrame."""
     import av
+
     image = av.VideoFrame(picture.width, picture.height, "nv12")
     for to, plane in zip(image.planes, picture.planes, strict=True):
         rows = np.frombuffer(to, np.uint8).reshape(plane.height, to.line_size)
-        rows[:, :plane.line_size] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        rows[:, : plane.line_size] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     image.pts, image.time_base = pts, Fraction(1, RATE)
     return image
 
@@ -105,6 +106,7 @@ def video_frame(picture: Any, pts: int) -> Any:
 def _portrait() -> np.ndarray:
     try:
         from skimage import data
+
         return data.astronaut()
     except ImportError:  # shapes do for speed
         picture = np.full((512, 512, 3), 90, np.uint8)
@@ -115,7 +117,7 @@ def _portrait() -> np.ndarray:
 def _picture(rgb: np.ndarray, name: str) -> Picture:
     height, width = rgb.shape[:2]
     samples = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420).reshape(-1)
-    y, chroma = samples[:height * width].reshape(height, width), samples[height * width:]
+    y, chroma = samples[: height * width].reshape(height, width), samples[height * width :]
     u, v = chroma.reshape(2, height // 2, width // 2)
     if name == "yuv420p":
         return Picture(width, height, name, [y, u, v])

@@ -109,6 +109,7 @@ class _Golden:
 
     def __init__(self, streams: Any, recipe: Any, precision: Any, required: float, crops: int, places: Any) -> None:
         from rtface.device.cuda.batch import ROW
+
         self.rows, self.memories, self.required = np.zeros(crops, ROW), list[Any](), required
 
     def worst(self, crops: int) -> float:

@@ -40,7 +40,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"what": __doc__.splitlines()[0]}
     loop = Loop(bench, "rtface-m", 16 if not bench.dry else 2)
     try:
-        for faces in (1, 4)[:bench.count(2, 1)]:
+        for faces in (1, 4)[: bench.count(2, 1)]:
             film = Film(1920, 1080, faces, 250) if not bench.dry else Film(320, 180, faces, 60, length=2)
             path = bench.folder / f"{faces}.mp4"
             _write(film, path, count)
@@ -55,8 +55,10 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     if wrong:
         raise RuntimeError("frames in place are not as they should be: " + "; ".join(wrong))
     result["in_short"] = "in place as from the host; " + ", ".join(
-        f"{name}: {found['fps']} fps, from the host {found['fps_host_frames']}" for name, found in result.items()
-        if name.endswith("faces"))
+        f"{name}: {found['fps']} fps, from the host {found['fps_host_frames']}"
+        for name, found in result.items()
+        if name.endswith("faces")
+    )
     return result
 
 
@@ -68,15 +70,24 @@ def compare(bench: Bench, loop: Loop, film: Film, path: Path) -> dict[str, Any]:
     theirs, host_fps = _enhance(loop, _read(bench, film, path, False)[0], 2)
     after = [_samples(f.image.host() if bench.dry else software(f.image)) for f in mine]
     apart = [np.abs(a.astype(int) - _samples(software(b.image))) for a, b in zip(after, theirs, strict=True)]
-    speeds = {str(ahead): round(_enhance(loop, _read(bench, film, path, True)[0], ahead)[1], 1)
-              for ahead in (0, 1, 2, 4)}
-    return {"decoder": decoder, "on_gpu": all(on_gpu(f.image) for f in mine), "worst": max(int(d.max()) for d in apart),
-            "share": float(np.mean([np.mean(d > 0) for d in apart])), "changed": float(np.mean(after[-1] != before)),
-            "fps": round(fps, 1), "fps_host_frames": round(host_fps, 1), "fps_by_frames_ahead": speeds}
+    speeds = {
+        str(ahead): round(_enhance(loop, _read(bench, film, path, True)[0], ahead)[1], 1) for ahead in (0, 1, 2, 4)
+    }
+    return {
+        "decoder": decoder,
+        "on_gpu": all(on_gpu(f.image) for f in mine),
+        "worst": max(int(d.max()) for d in apart),
+        "share": float(np.mean([np.mean(d > 0) for d in apart])),
+        "changed": float(np.mean(after[-1] != before)),
+        "fps": round(fps, 1),
+        "fps_host_frames": round(host_fps, 1),
+        "fps_by_frames_ahead": speeds,
+    }
 
 
 def _write(film: Film, path: Path, count: int) -> None:
     import av
+
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", 30, options={"preset": "veryfast", "crf": "18"})
         stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
@@ -89,6 +100,7 @@ def _read(bench: Bench, film: Film, path: Path, keep: bool) -> tuple[list[Frame]
     """The frames with their faces, kept on the GPU or brought to the host as NV12, and what decoded them."""
     from rtface.media.read.hardware import Decoding
     from rtface.media.read.source import FileSource
+
     source = FileSource(path, stats=Stats(), decode=None if bench.dry else Decoding(0, keep))
     try:
         frames = [item for item in source if isinstance(item, Frame)]
@@ -98,6 +110,7 @@ def _read(bench: Bench, film: Film, path: Path, keep: bool) -> tuple[list[Frame]
     frames = [replace(frame, faces=film.frame(n).faces) for n, frame in enumerate(frames)]
     if bench.dry:
         from tests.device.cuda.gpu_rig import FakeGpuFrame
+
         nv12 = [replace(frame, image=frame.image.reformat(format="nv12")) for frame in frames]
         frames = [replace(f, image=FakeGpuFrame(bench.streams.gpu, f.image)) for f in nv12] if keep else nv12
     return frames, decoder
@@ -127,10 +140,13 @@ def _whole_runs(film: Path) -> dict[str, Any]:
     except ImportError:
         return {"left out": "OpenVINO is not installed"}
     from rtface.pipeline.film import run_file
+
     out: dict[str, Any] = {}
     for device in ("cuda", "auto", "cpu"):
         report = run_file(film, film.with_name(f"{device}.mp4"), Options(device=device, overwrite=True))
-        out[device] = {name: getattr(report, name) for name in (
-            "fps", "device", "decoder", "encoder", "frames_corrected", "faults", "stages_ms")}
+        out[device] = {
+            name: getattr(report, name)
+            for name in ("fps", "device", "decoder", "encoder", "frames_corrected", "faults", "stages_ms")
+        }
         print(device, out[device], flush=True)
     return out

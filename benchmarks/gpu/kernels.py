@@ -50,7 +50,7 @@ class Room:
 
         def go() -> None:
             pinned, done = streams.gpu.pin(max(len(data), 1)), streams.gpu.event()
-            pinned.bytes()[:len(data)] = data
+            pinned.bytes()[: len(data)] = data
             if len(data):
                 streams.compute.copy(memory, pinned, len(data))
             streams.compute.record(done)
@@ -87,8 +87,8 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     copies = _copy(bench)
     result["device_copy_gb_per_s"] = round(copies, 1)
     faces = args.faces if not bench.dry else 2
-    for name in ("nv12", "yuv420p")[:bench.count(2, 1)]:
-        for size in (512, 256)[:bench.count(2, 1)]:
+    for name in ("nv12", "yuv420p")[: bench.count(2, 1)]:
+        for size in (512, 256)[: bench.count(2, 1)]:
             result[f"{faces} faces of {size} in 1080p {name}"] = _frame(bench, name, faces, size, copies)
     many = bench.count(128, 2)
     result[f"{many} crops of 512"] = _many_crops(bench, many, copies)
@@ -101,8 +101,10 @@ def _copy(bench: Bench) -> float:
     nbytes = bench.count(2 << 30, 1 << 20)
     room = Room(bench)
     a, b = room.take(nbytes), room.take(nbytes)
-    times = [bench.milliseconds(lambda stream: stream.copy(b, a, nbytes), bench.count(5, 1))
-             for _ in range(bench.count(8, 1))]
+    times = [
+        bench.milliseconds(lambda stream: stream.copy(b, a, nbytes), bench.count(5, 1))
+        for _ in range(bench.count(8, 1))
+    ]
     room.close()
     return 2 * nbytes / float(np.median(times)) / 1e6
 
@@ -110,8 +112,12 @@ def _copy(bench: Bench) -> float:
 def _told(ms: Sequence[float], nbytes: int, copies: float) -> dict[str, Any]:
     """Microseconds, and what they are for so many bytes, each read or written once."""
     rate = nbytes / float(np.median(ms)) / 1e6
-    return {"us": quantiles([1e3 * v for v in ms], 2), "megabytes": round(nbytes / 1e6, 2), "gb_per_s": round(rate, 1),
-            "of_copy": round(rate / copies, 3)}
+    return {
+        "us": quantiles([1e3 * v for v in ms], 2),
+        "megabytes": round(nbytes / 1e6, 2),
+        "gb_per_s": round(rate, 1),
+        "of_copy": round(rate / copies, 3),
+    }
 
 
 def _steps(job: LaunchList, room: Room) -> list[KernelCall]:
@@ -141,14 +147,20 @@ def _frame(bench: Bench, name: str, faces: int, size: int, copies: float) -> dic
     crops = _steps(crop.job(surface, block.address, [p.address for p in pixels], scratch=scratch.address), room)
     paste = PastePlan(frame, form, matrices, [size] * faces)
     more = room.take(paste.scratch)
-    pastes = _steps(paste.job(surface, block.address, [v.address for v in values], [m.address for m in masks],
-                              more.address), room)
-    subjects = {"crop": timed(bench, room, crops), "paste": timed(bench, room, pastes),
-                "crop and paste": timed(bench, room, [*crops, *pastes])}
+    pastes = _steps(
+        paste.job(surface, block.address, [v.address for v in values], [m.address for m in masks], more.address), room
+    )
+    subjects = {
+        "crop": timed(bench, room, crops),
+        "paste": timed(bench, room, pastes),
+        "crop and paste": timed(bench, room, [*crops, *pastes]),
+    }
     times = interleaved(subjects, bench.count(30, 1), bench.count(3, 0))
     room.close()
-    least = {"crop": surface.nbytes + 12 * size * size * faces,
-             "paste": 2 * sum(n for _, n in surface.spans(paste.parts)) + 16 * size * size * faces}
+    least = {
+        "crop": surface.nbytes + 12 * size * size * faces,
+        "paste": 2 * sum(n for _, n in surface.spans(paste.parts)) + 16 * size * size * faces,
+    }
     least["crop and paste"] = sum(least.values())
     return {what: _told(ms, least[what], copies) for what, ms in times.items()}
 
@@ -166,8 +178,15 @@ def _many_crops(bench: Bench, count: int, copies: float) -> dict[str, Any]:
     held = np.zeros(surface.nbytes, np.uint8)
     surface.load(planes(frame.image, form), held)
     block, scratch, pixels = room.put(held), room.take(plan.scratch), room.take(12 * size * size * count)
-    steps = _steps(plan.job(surface, block.address, [pixels.address + 12 * size * size * n for n in range(count)],
-                            scratch=scratch.address), room)
+    steps = _steps(
+        plan.job(
+            surface,
+            block.address,
+            [pixels.address + 12 * size * size * n for n in range(count)],
+            scratch=scratch.address,
+        ),
+        room,
+    )
     subject = timed(bench, room, steps)
     times = interleaved({"crops": subject}, bench.count(20, 1), bench.count(2, 0))["crops"]
     room.close()
@@ -187,16 +206,21 @@ def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, An
         c = np.clip(rng.normal(0.5, 0.05, (3, size, size)), 0, 1).astype(np.float32)
         r = np.clip(c + rng.normal(0.02, 0.02, c.shape), 0, 1).astype(np.float32)
         r_at, c_at, mask_at = (room.put(a).address for a in (r, c, mask))
-        out, final, into, work = (room.take(4 * k).address for k in (
-            3 * size * size, size * size, shaping.measure_floats(size), shaping.scratch_floats(size)))
-        rows.append(shaping.face_of(area, option, shaping.FaceAddresses(
-            r_at, c_at, out, final, mask_at, size, into, work)))
+        out, final, into, work = (
+            room.take(4 * k).address
+            for k in (3 * size * size, size * size, shaping.measure_floats(size), shaping.scratch_floats(size))
+        )
+        rows.append(
+            shaping.face_of(area, option, shaping.FaceAddresses(r_at, c_at, out, final, mask_at, size, into, work))
+        )
         controls = decide(CpuShaper(r, c, area).measure(option), area, CorrectionState(), option, time=0.0)
         coarseness = controls.grain.coarseness if controls.grain else 1
         told.append(shaping.control_of(controls, {coarseness: tile.address}))
     faces, control = (room.put(np.frombuffer(b"".join(each), np.uint8)).address for each in (rows, told))
-    subjects = {"measure": timed(bench, room, shaping.measure_launches(size, count, faces)),
-                "apply": timed(bench, room, shaping.apply_launches(size, count, faces, control))}
+    subjects = {
+        "measure": timed(bench, room, shaping.measure_launches(size, count, faces)),
+        "apply": timed(bench, room, shaping.apply_launches(size, count, faces, control)),
+    }
     times = interleaved(subjects, bench.count(20, 1), bench.count(2, 0))
     room.close()
     least = {"measure": 24 * size * size * count, "apply": (24 + 4 + 4 + 12 + 4) * size * size * count}

@@ -26,7 +26,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     count = bench.count(args.latency_frames, 4)
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "aim_p99_ms": AIM_P99_MS, "frames": count}
     film = Film(1280, 720, 1, 250, "yuv420p", 8) if not bench.dry else Film(320, 180, 1, 60, "yuv420p", 2)
-    for name in ("rtface-m", "rtface-s")[:bench.count(2, 1)]:
+    for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
         loop = Loop(bench, name, 16 if not bench.dry else 1)
         try:
             result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, film, bench.count(40, 1))}}

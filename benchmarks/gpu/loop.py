@@ -105,8 +105,9 @@ class Loop:
 
     def step(self) -> FilmEnhancer:
         """A new one, which remembers no face yet."""
-        return FilmEnhancer(Runtime(self.device, One(self.engine), ahead=AHEAD), Options(max_faces=16), Stats(),
-                            analysis=False)
+        return FilmEnhancer(
+            Runtime(self.device, One(self.engine), ahead=AHEAD), Options(max_faces=16), Stats(), analysis=False
+        )
 
     def close(self) -> None:
         self._bench.settle()
@@ -151,8 +152,11 @@ class Watch:
         def unmark() -> None:
             for name, stream in self._marked.items():
                 setattr(streams, name, stream._stream)
-                self.spans[name] = [(b.milliseconds_since(self._first), e.milliseconds_since(self._first))
-                                    for b, e in stream.spans if e.done()]
+                self.spans[name] = [
+                    (b.milliseconds_since(self._first), e.milliseconds_since(self._first))
+                    for b, e in stream.spans
+                    if e.done()
+                ]
 
         self._bench.run(unmark)
 
@@ -225,6 +229,7 @@ def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
     from rtface.device.cpu.device import CpuDevice
     from rtface.engine.host_engine import HostEngine
     from rtface.engine.recipe import find_recipes, load_recipe
+
     loaded = HostEngine(load_recipe(find_recipes()[engine]), device="onnx")
     try:
         step = FilmEnhancer(Runtime(CpuDevice(), One(loaded)), Options(max_faces=16), Stats(), analysis=False)

@@ -24,8 +24,20 @@ from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-_PACKAGES = ("rtface", "numpy", "av", "opencv-python-headless", "openvino", "onnxruntime", "torch", "cuda-core",
-             "cuda-bindings", "nvidia-cuda-nvrtc", "tensorrt-rtx-cu13-bindings", "tensorrt-cu13")
+_PACKAGES = (
+    "rtface",
+    "numpy",
+    "av",
+    "opencv-python-headless",
+    "openvino",
+    "onnxruntime",
+    "torch",
+    "cuda-core",
+    "cuda-bindings",
+    "nvidia-cuda-nvrtc",
+    "tensorrt-rtx-cu13-bindings",
+    "tensorrt-cu13",
+)
 
 
 @dataclass
@@ -51,10 +63,12 @@ class Bench:
     def _open(self) -> Any:
         if not self.dry:
             from rtface.device.cuda.modules import open_gpu
+
             return open_gpu()
         if str(ROOT) not in sys.path:
             sys.path.insert(0, str(ROOT))
         from tests.device.cuda.gpu_rig import FakeGpu, build_kernels
+
         return FakeGpu(build_kernels(Path(self._folder.name)), memory=8 << 30)
 
     @property
@@ -102,9 +116,11 @@ class Bench:
         def make() -> tuple[Any, GoldenResult, str]:
             if self.dry:
                 from tests.device.cuda.gpu_rig import FakePlan
+
                 plan = FakePlan(recipe, self.streams.gpu, max_batch=recipe.batch.max)
                 return plan, GoldenResult(100.0, 50.0, 0.0), "dry"
             from rtface.engine.tensorrt import open_tensorrt
+
             return *open_tensorrt(recipe, self.streams.gpu, precision=precision), "TensorRT takes the GPU"
 
         return self.run(make)
@@ -121,8 +137,16 @@ class Bench:
                 versions[name] = version(name)
             except PackageNotFoundError:
                 continue
-        return {"date": time.strftime("%Y-%m-%d %H:%M"), **gpu, "driver": _driver(), "processor": _processor(),
-                "python": platform.python_version(), "versions": versions, "command": self.command, "dry": self.dry}
+        return {
+            "date": time.strftime("%Y-%m-%d %H:%M"),
+            **gpu,
+            "driver": _driver(),
+            "processor": _processor(),
+            "python": platform.python_version(),
+            "versions": versions,
+            "command": self.command,
+            "dry": self.dry,
+        }
 
     def save(self, name: str, result: Mapping[str, Any]) -> None:
         """Writes gpu_NAME.json, and prints it."""
@@ -140,6 +164,7 @@ class Bench:
 def engine_recipe(name: str, most: int) -> Recipe:
     """A shipped engine for batches of up to `most` crops."""
     from dataclasses import replace
+
     recipe = load_recipe(find_recipes()[name])
     return replace(recipe, batch=replace(recipe.batch, max=most))
 
@@ -154,6 +179,7 @@ def _driver() -> str:
 
 def _processor() -> str:
     import os
+
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -185,8 +211,11 @@ def interleaved(subjects: Mapping[str, Callable[[], float]], rounds: int, warm_u
             except Exception as error:  # noqa: BLE001 - the other subjects are still worth their time
                 failed.add(name)
                 times.pop(name, None)
-                print(f"{name} fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-                      file=sys.stderr, flush=True)
+                print(
+                    f"{name} fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 continue
             if n >= warm_up:
                 times.setdefault(name, []).append(value)
@@ -203,6 +232,7 @@ def torch_here() -> Any:
     """The module, or None."""
     try:
         import torch
+
         return torch
     except ImportError:
         return None

@@ -22,7 +22,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     """See the module."""
     faces = args.overlap_faces if not bench.dry else 1
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "faces": faces}
-    for name in ("rtface-m", "rtface-s")[:bench.count(2, 1)]:
+    for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
         result[name] = compare(bench, name, faces)
     return result
 
@@ -38,17 +38,24 @@ def compare(bench: Bench, engine: str, faces: int) -> dict[str, Any]:
         return [film.frame(n) for n in range(count)]
 
     try:
-        subjects = {"serial": lambda: 1e3 * serial(loop.step(), frames()) / count,
-                    "overlapped": lambda: 1e3 * overlapped(loop.step(), frames()) / count}
+        subjects = {
+            "serial": lambda: 1e3 * serial(loop.step(), frames()) / count,
+            "overlapped": lambda: 1e3 * overlapped(loop.step(), frames()) / count,
+        }
         times = interleaved(subjects, bench.count(5, 1), bench.count(1, 0))
-        out: dict[str, Any] = {"plan": loop.plan, "ms_a_frame": {name: quantiles(ms) for name, ms in times.items()},
-                               "ratio": ratio(times["serial"], times["overlapped"])}
+        out: dict[str, Any] = {
+            "plan": loop.plan,
+            "ms_a_frame": {name: quantiles(ms) for name, ms in times.items()},
+            "ratio": ratio(times["serial"], times["overlapped"]),
+        }
         for name, go in (("serial", serial), ("overlapped", overlapped)):
             prepared = frames()
             with Watch(bench) as watch:
                 go(loop.step(), prepared)
-            out[name] = {"busy": {stream: round(watch.busy(stream), 4) for stream in STREAMS},
-                         "copies_beside_computing": round(watch.overlap(), 4)}
+            out[name] = {
+                "busy": {stream: round(watch.busy(stream), 4) for stream in STREAMS},
+                "copies_beside_computing": round(watch.overlap(), 4),
+            }
         return out
     finally:
         loop.close()

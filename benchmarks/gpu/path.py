@@ -29,7 +29,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     """See the module."""
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "faces": 4 if not bench.dry else 1}
     result["beside_the_gpu"] = beside = _beside(bench)
-    for name in ("rtface-m", "rtface-s")[:bench.count(2, 1)]:
+    for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
         loop = Loop(bench, name, 16 if not bench.dry else 2)
         try:
             result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, _film(bench), bench.count(20, 1))}}
@@ -91,15 +91,24 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
     with Watch(bench) as watch:
         run(prepared)
     busy = {stream: round(watch.busy(stream), 4) for stream in STREAMS}
-    each = {"gpu": 1e3 * watch.busy("compute", "finish") * watch.seconds / (films * count), "loop": host["loop"],
-            "owner": host["owner"], **{name: ms for name, ms in beside.items() if isinstance(ms, float)}}
+    each = {
+        "gpu": 1e3 * watch.busy("compute", "finish") * watch.seconds / (films * count),
+        "loop": host["loop"],
+        "owner": host["owner"],
+        **{name: ms for name, ms in beside.items() if isinstance(ms, float)},
+    }
     own = {name: each[name] for name in ("gpu", "loop", "owner")}
     whole = 1e3 / float(np.median(rates))
-    return {"fps": quantiles(rates, 1), "ms_a_frame": round(whole, 3), "busy": busy,
-            "copies_beside_computing": round(watch.overlap(), 4), "stages_ms_with_waiting": stages(step),
-            "work_ms_a_frame": {name: round(ms, 3) for name, ms in each.items()},
-            "step_bound_by": max(own, key=lambda n: own[n]) if max(own.values()) > 0.7 * whole else "waiting",
-            "run_bound_by": max({**each, "step": whole}.items(), key=lambda item: item[1])[0]}
+    return {
+        "fps": quantiles(rates, 1),
+        "ms_a_frame": round(whole, 3),
+        "busy": busy,
+        "copies_beside_computing": round(watch.overlap(), 4),
+        "stages_ms_with_waiting": stages(step),
+        "work_ms_a_frame": {name: round(ms, 3) for name, ms in each.items()},
+        "step_bound_by": max(own, key=lambda n: own[n]) if max(own.values()) > 0.7 * whole else "waiting",
+        "run_bound_by": max({**each, "step": whole}.items(), key=lambda item: item[1])[0],
+    }
 
 
 def _beside(bench: Bench) -> dict[str, Any]:
@@ -142,6 +151,7 @@ def _track(bench: Bench, pictures: list[Any]) -> float | str:
     from rtface.device.cpu.device import CpuDevice
     from rtface.frame import Frame
     from rtface.tracking import create_tracker
+
     device, tracker = CpuDevice(), create_tracker("auto")
     start = time.perf_counter()
     for n, picture in enumerate(pictures):

@@ -32,13 +32,16 @@ BATCHES = "1,2,4,8,16"
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--published", default="", help="published: which networks, with commas; all when not given")
     parser.add_argument("--published-batches", default=BATCHES, help="published: batches, with commas")
-    parser.add_argument("--published-compile", default="1,4",
-                        help="published: batches that torch.compile is asked for; each takes up to minutes")
+    parser.add_argument(
+        "--published-compile",
+        default="1,4",
+        help="published: batches that torch.compile is asked for; each takes up to minutes",
+    )
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     """See the module. A network that cannot be measured is named with the reason; MissingComponent where none can."""
-    wanted = args.published.split(",") if args.published else list(names())[:bench.count(99, 1)]
+    wanted = args.published.split(",") if args.published else list(names())[: bench.count(99, 1)]
     sizes = [int(n) for n in args.published_batches.split(",")] if not bench.dry else [1, 2]
     compiled = [int(n) for n in args.published_compile.split(",") if n]
     networks: dict[str, Any] = {}
@@ -63,15 +66,23 @@ def _network(bench: Bench, published: Published, sizes: list[int], compiled: lis
     work, _ = flops.read(recipe.model_path, recipe.inputs)
     plan, verdicts, why = judged(bench, recipe, take_any=published.random)
     out: dict[str, Any] = {
-        "weights": "random" if published.random else "the user's", "parameters": recipe.weights.parameters,
-        "gflop": round(work / 1e9, 1), "plan": f"{plan.identity.backend} {plan.identity.library}", "why": why,
-        "precision": plan.identity.precision, "gate": verdicts, "batches": {}}
+        "weights": "random" if published.random else "the user's",
+        "parameters": recipe.weights.parameters,
+        "gflop": round(work / 1e9, 1),
+        "plan": f"{plan.identity.backend} {plan.identity.library}",
+        "why": why,
+        "precision": plan.identity.precision,
+        "gate": verdicts,
+        "batches": {},
+    }
     runner = Ours(bench, recipe, plan, max(sizes))
     torch = torch_here()
     try:
         for n in sizes:
-            subjects = {"ours": lambda n=n: runner.milliseconds(n, graphs=True),
-                        "ours without graphs": lambda n=n: runner.milliseconds(n, graphs=False)}
+            subjects = {
+                "ours": lambda n=n: runner.milliseconds(n, graphs=True),
+                "ours without graphs": lambda n=n: runner.milliseconds(n, graphs=False),
+            }
             if published.network is not None:
                 subjects |= torch_subjects(published, n, TorchClock(torch), compile_too=n in compiled)
             times = interleaved(subjects, bench.count(15, 1), bench.count(2, 0))
@@ -90,8 +101,11 @@ def summary(times: Mapping[str, list[float]], batch: int, work: int) -> dict[str
     out: dict[str, Any] = {}
     for name, ms in times.items():
         middle = float(np.median(ms))
-        out[name] = {"ms": quantiles(ms), "crops_per_s": round(1e3 * batch / middle, 1),
-                     "tflops": round(batch * work / middle / 1e9, 1)}
+        out[name] = {
+            "ms": quantiles(ms),
+            "crops_per_s": round(1e3 * batch / middle, 1),
+            "tflops": round(batch * work / middle / 1e9, 1),
+        }
     if "ours" in times:
         out["ratios"] = {name: ratio(ms, times["ours"]) for name, ms in times.items() if name != "ours"}
     return out
@@ -136,13 +150,15 @@ def backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Prec
     """TensorRT's precisions, what makes a plan in one of them on the GPU's thread, and why this library."""
     from rtface.engine import tensorrt
     from rtface.engine.tensorrt.library import choose, installed, precisions
+
     gpu = bench.streams.gpu
     choice = choose(gpu.capability, installed(), gpu=gpu.name)
     return precisions(gpu.capability), lambda recipe, p: tensorrt.open_network(recipe, gpu, p), choice.reason
 
 
-def torch_subjects(published: Published, batch: int, clock: TorchClock, *,
-                   compile_too: bool) -> dict[str, Callable[[], float]]:
+def torch_subjects(
+    published: Published, batch: int, clock: TorchClock, *, compile_too: bool
+) -> dict[str, Callable[[], float]]:
     """The same network in PyTorch as people run it: eager fp32 without TF32, fp16, bf16, and that compiled."""
     torch, device = clock.torch, clock.device
 
@@ -167,10 +183,14 @@ def torch_subjects(published: Published, batch: int, clock: TorchClock, *,
                 if not state:
                     prepare()
                 return clock.milliseconds(state["work"], state["repeats"])
+
         return run
 
-    found = {EAGER: subject(torch.float32), "torch fp16 eager": subject(torch.float16),
-             "torch bf16 channels-last": subject(torch.bfloat16)}
+    found = {
+        EAGER: subject(torch.float32),
+        "torch fp16 eager": subject(torch.float16),
+        "torch bf16 channels-last": subject(torch.bfloat16),
+    }
     if device == "cuda" and compile_too:
         found[COMPILED] = subject(torch.bfloat16, compiled=True)
     return found
@@ -178,21 +198,29 @@ def torch_subjects(published: Published, batch: int, clock: TorchClock, *,
 
 def table(networks: Mapping[str, Any]) -> list[str]:
     """The figures as a table, a line for each network and batch."""
-    lines = ["| network | plan, dB (least) | batch | ms p50 / p95 / p99 | crops a second | × eager | × compiled |",
-             "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| network | plan, dB (least) | batch | ms p50 / p95 / p99 | crops a second | × eager | × compiled |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for name, found in networks.items():
         if "error" in found:
             lines.append(f"| {name} | {found['error']} | | | | | |")
             continue
         verdict = found["gate"][found["precision"]]
-        plan = (f"{found['precision']}, {verdict['psnr']:.1f} ({verdict['required']:.1f})"
-                + ", refused" * (not verdict["passed"]) + ", random weights" * (found["weights"] == "random"))
+        plan = (
+            f"{found['precision']}, {verdict['psnr']:.1f} ({verdict['required']:.1f})"
+            + ", refused" * (not verdict["passed"])
+            + ", random weights" * (found["weights"] == "random")
+        )
         for batch, figures in found["batches"].items():
             if "ours" not in figures:
                 continue
             ms, ratios = figures["ours"]["ms"], figures.get("ratios", {})
-            times = (f"{ratios[k]['median']:.2f} ({ratios[k]['min']:.2f})" if k in ratios else ""
-                     for k in (EAGER, COMPILED))
-            lines.append(f"| {name} | {plan} | {batch} | {ms['p50']:.2f} / {ms['p95']:.2f} / {ms['p99']:.2f} | "
-                         f"{figures['ours']['crops_per_s']:.1f} | {' | '.join(times)} |")
+            times = (
+                f"{ratios[k]['median']:.2f} ({ratios[k]['min']:.2f})" if k in ratios else "" for k in (EAGER, COMPILED)
+            )
+            lines.append(
+                f"| {name} | {plan} | {batch} | {ms['p50']:.2f} / {ms['p95']:.2f} / {ms['p99']:.2f} | "
+                f"{figures['ours']['crops_per_s']:.1f} | {' | '.join(times)} |"
+            )
     return lines

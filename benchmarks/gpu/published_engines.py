@@ -50,8 +50,9 @@ def find(bench: Bench, name: str) -> Published:
         path = None
     offer = _offer(bench, known[name], name) if torch is not None else None
     if offer is None and path is None:
-        raise MissingComponent(f"{name} was not added here (rtface engines add {name}), and for random weights there "
-                               "is no PyTorch")
+        raise MissingComponent(
+            f"{name} was not added here (rtface engines add {name}), and for random weights there is no PyTorch"
+        )
     network = None
     if offer is not None:
         torch.manual_seed(0)
@@ -92,16 +93,31 @@ def _random(bench: Bench, offer: Any, network: Any, torch: Any) -> Recipe:
     (folder / "model.onnx").write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
     table = tomllib.loads((offer.folder / "offers.toml").read_text(encoding="utf-8"))
-    recipe = from_table(Recipe, {
-        "name": offer.name, "version": offer.version, "summary": "random weights", "licence": table["licence"],
-        "weights": {"file": "model.onnx", "bytes": len(data), "sha256": digest,
-                    "parameters": sum(p.numel() for p in network.parameters())},
-        "input": table["input"] | {"size": offer.size}, "output": table["output"],
-        "batch": table.get("batch", {}), "controls": table.get("controls", {}),
-        "precision": table["precision"] | {"fp32_nodes": named(model, offer.fp32_nodes)},
-        # Ranges for int8 of random weights would say nothing.
-        "golden": {"file": "golden.npz", "psnr": {k: v for k, v in table["psnr"].items() if k != "int8"}},
-        "folder": folder, "digest": digest}, "")
+    recipe = from_table(
+        Recipe,
+        {
+            "name": offer.name,
+            "version": offer.version,
+            "summary": "random weights",
+            "licence": table["licence"],
+            "weights": {
+                "file": "model.onnx",
+                "bytes": len(data),
+                "sha256": digest,
+                "parameters": sum(p.numel() for p in network.parameters()),
+            },
+            "input": table["input"] | {"size": offer.size},
+            "output": table["output"],
+            "batch": table.get("batch", {}),
+            "controls": table.get("controls", {}),
+            "precision": table["precision"] | {"fp32_nodes": named(model, offer.fp32_nodes)},
+            # Ranges for int8 of random weights would say nothing.
+            "golden": {"file": "golden.npz", "psnr": {k: v for k, v in table["psnr"].items() if k != "int8"}},
+            "folder": folder,
+            "digest": digest,
+        },
+        "",
+    )
     _write_golden(recipe, network, torch)
     return recipe
 

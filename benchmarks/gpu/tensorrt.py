@@ -39,11 +39,14 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
             found["error"] = f"{type(error).__name__}: {error}"
         bench.save("tensorrt", result)
     if all("error" in found for found in result["ways"].values()):
-        raise RuntimeError("no TensorRT runs on this GPU: "
-                           + "; ".join(f"{name}: {found['error']}" for name, found in result["ways"].items()))
-    result["in_short"] = "; ".join(f"{name}: " + (found["error"] if "error" in found else
-                                                  f"{found['golden_db']} dB, graphs {found['graphs']}")
-                                   for name, found in result["ways"].items())
+        raise RuntimeError(
+            "no TensorRT runs on this GPU: "
+            + "; ".join(f"{name}: {found['error']}" for name, found in result["ways"].items())
+        )
+    result["in_short"] = "; ".join(
+        f"{name}: " + (found["error"] if "error" in found else f"{found['golden_db']} dB, graphs {found['graphs']}")
+        for name, found in result["ways"].items()
+    )
     return result
 
 
@@ -54,14 +57,17 @@ def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
         return
     from rtface.engine.tensorrt import open_as
     from rtface.engine.tensorrt.library import choose, installed, precisions, ways
+
     gpu = bench.streams.gpu
     for library in installed():
         for way in ways(choose(gpu.capability, (library,), gpu=gpu.name)):
             for precision in precisions(gpu.capability):
+
                 def opened(way: Any = way, precision: Any = precision) -> tuple[Any, GoldenResult]:
                     def make() -> tuple[Any, GoldenResult]:
                         plan = open_as(recipe, gpu, way, precision)
                         return plan, gate(recipe, plan)
+
                     return bench.run(make)
 
                 yield f"{library.name}, {way.way or 'for this GPU'}, {precision}", opened
@@ -80,13 +86,18 @@ def _judge(bench: Bench, recipe: Recipe, opened: Any, found: dict[str, Any]) -> 
     try:
         batches = engine.batches
         assert batches is not None
-        found |= {"warm_up_s": round(time.perf_counter() - started, 2), "sizes": list(batches.sizes),
-                  "graphs": sorted(batches.graphs), "ms": engine.ms}
+        found |= {
+            "warm_up_s": round(time.perf_counter() - started, 2),
+            "sizes": list(batches.sizes),
+            "graphs": sorted(batches.graphs),
+            "ms": engine.ms,
+        }
 
         def compare() -> dict[int, float]:
             places = places_of(bench.streams, recipe) if recipe.recurrent else None
-            golden = GoldenBatch(bench.streams, recipe, plan.identity.precision, verdict.required, batches.sizes[-1],
-                                 places)
+            golden = GoldenBatch(
+                bench.streams, recipe, plan.identity.precision, verdict.required, batches.sizes[-1], places
+            )
             try:
                 worst: dict[int, float] = {}
                 for count in (n for n in CROPS if n <= batches.sizes[-1]):

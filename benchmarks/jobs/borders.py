@@ -45,8 +45,12 @@ def figures(found: list[float]) -> dict[str, float]:
     """Mean, 5th percentile and least of PSNRs, and how many there are."""
     if not found:
         return {"frames": 0}
-    return {"frames": len(found), "mean": round(float(np.mean(found)), 1),
-            "p5": round(float(np.percentile(found, 5)), 1), "worst": round(min(found), 1)}
+    return {
+        "frames": len(found),
+        "mean": round(float(np.mean(found)), 1),
+        "p5": round(float(np.percentile(found, 5)), 1),
+        "worst": round(min(found), 1),
+    }
 
 
 def differences(clip: Path, engine: str, correct: str, length: Fraction, *, alone: bool) -> list[float]:
@@ -68,9 +72,11 @@ def differences(clip: Path, engine: str, correct: str, length: Fraction, *, alon
             do_segment(job.folder.path, number)
         job.run()
         behind = sum(job.plan.frames[:1])
-        return [psnr(a, b) for k, (source, a, b) in enumerate(zip(planes(clip), planes(one), planes(other),
-                                                                  strict=True))
-                if k >= behind and not (np.array_equal(source, a) and np.array_equal(source, b))]
+        return [
+            psnr(a, b)
+            for k, (source, a, b) in enumerate(zip(planes(clip), planes(one), planes(other), strict=True))
+            if k >= behind and not (np.array_equal(source, a) and np.array_equal(source, b))
+        ]
 
 
 def planes(path: Path) -> Iterator[NDArray[np.uint8]]:

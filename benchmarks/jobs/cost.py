@@ -31,8 +31,11 @@ def measured(call: Callable[[], object]) -> dict[str, float]:
         os._exit(0)
     _, status, used = os.wait4(child, 0)
     assert status == 0
-    return {"cpu_s": round(used.ru_utime + used.ru_stime, 2), "wall_s": round(perf_counter() - began, 2),
-            "peak_mb": round(used.ru_maxrss / 1024, 1)}
+    return {
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "wall_s": round(perf_counter() - began, 2),
+        "peak_mb": round(used.ru_maxrss / 1024, 1),
+    }
 
 
 def main() -> None:
@@ -63,8 +66,12 @@ def main() -> None:
             assert isinstance(made, FilmJob), made
             planned = process_time() - began
             report = made.run(workers=workers)
-            print(json.dumps({"planning_cpu_s": round(planned, 3), "segments": len(made.plan),
-                              "frames": report.frames_out}), flush=True)
+            print(
+                json.dumps(
+                    {"planning_cpu_s": round(planned, 3), "segments": len(made.plan), "frames": report.frames_out}
+                ),
+                flush=True,
+            )
 
         print(json.dumps({"one piece": measured(one_piece)}), flush=True)
         for workers in asked.workers:

@@ -69,15 +69,41 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
         for k in range(plan.frames[number]):
             step = round(Fraction(1, 25) / base)
             writer.write(Frame(image, round(start / base) + k * step, base, step))
-        job.folder.write(job.folder.record(number), {
-            "segment": number, "run": "made", "seconds": 0.0, "engine": "none", "device": "cpu", "corrected": 0,
-            "counters": {"frames_out": plan.frames[number]}, "stages": {}, "warnings": [], "tracks": [],
-            "faces_before": [], "faces_last": [], "treatments": {}, "change": 0,
-            "changed": [], **writer.finish()}, sync=False)
+        job.folder.write(
+            job.folder.record(number),
+            {
+                "segment": number,
+                "run": "made",
+                "seconds": 0.0,
+                "engine": "none",
+                "device": "cpu",
+                "corrected": 0,
+                "counters": {"frames_out": plan.frames[number]},
+                "stages": {},
+                "warnings": [],
+                "tracks": [],
+                "faces_before": [],
+                "faces_last": [],
+                "treatments": {},
+                "change": 0,
+                "changed": [],
+                **writer.finish(),
+            },
+            sync=False,
+        )
     opened.close()
     joining = Join(job.folder, plan, planned, Report("", "", "", "", ""), Stats(), threading.Event())
-    print(json.dumps({"segments": len(plan), "frames": sum(plan.frames), **measured(joining.run),
-                      "remuxed": measured(partial(remux, source, folder / "plain.mkv", sum(plan.frames)))}), flush=True)
+    print(
+        json.dumps(
+            {
+                "segments": len(plan),
+                "frames": sum(plan.frames),
+                **measured(joining.run),
+                "remuxed": measured(partial(remux, source, folder / "plain.mkv", sum(plan.frames))),
+            }
+        ),
+        flush=True,
+    )
 
 
 def remux(source: Path, output: Path, frames: int) -> None:

@@ -43,8 +43,10 @@ def content(path: Path) -> list[str]:
 
 def call(film: Path, output: Path, workers: int, length: str) -> subprocess.Popen[bytes]:
     """Starts a job, or continues it."""
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.jobs.kill_test", "--run", str(film), str(output),
-                             str(workers), length], stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.jobs.kill_test", "--run", str(film), str(output), str(workers), length],
+        stderr=subprocess.PIPE,
+    )
 
 
 def children(process: int) -> list[int]:
@@ -55,8 +57,9 @@ def children(process: int) -> list[int]:
     return found
 
 
-def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: float,
-              expected: list[str]) -> dict[str, object]:
+def kill_once(
+    film: Path, folder: Path, workers: int, length: str, seconds: float, expected: list[str]
+) -> dict[str, object]:
     """One call that is killed at a random time, and calls until the film is whole."""
     output = folder / "out.mkv"
     output.unlink(missing_ok=True)
@@ -82,11 +85,21 @@ def kill_once(film: Path, folder: Path, workers: int, length: str, seconds: floa
     error = again.communicate()[1] if again else b""
     same = output.exists() and content(output) == expected
     left = sorted(p.name for p in folder.iterdir() if p.name not in ("out.mkv", "out.mkv.rtface.json"))
-    return {"ok": same and not left and not (again and again.returncode), "alive": alive,
-            "phase": "a worker" if victim != process.pid else "joining" if joining else "working" if planned else
-            "planning", "finished": before,
-            "seconds_again": round(time.monotonic() - began, 2), "left": left,
-            "error": error.decode(errors="replace")[-300:] if again and again.returncode else ""}
+    return {
+        "ok": same and not left and not (again and again.returncode),
+        "alive": alive,
+        "phase": "a worker"
+        if victim != process.pid
+        else "joining"
+        if joining
+        else "working"
+        if planned
+        else "planning",
+        "finished": before,
+        "seconds_again": round(time.monotonic() - began, 2),
+        "left": left,
+        "error": error.decode(errors="replace")[-300:] if again and again.returncode else "",
+    }
 
 
 def run(film: str, output: str, workers: str, length: str) -> None:

@@ -31,8 +31,9 @@ def mount(image: Path, place: Path) -> None:
     subprocess.run(["mount", "-o", "loop", image, place], check=True)
 
 
-def cut_once(film: Path, folder: Path, length: str, seconds: float, size: int,
-             expected: list[str]) -> tuple[dict[str, object], float]:
+def cut_once(
+    film: Path, folder: Path, length: str, seconds: float, size: int, expected: list[str]
+) -> tuple[dict[str, object], float]:
     """One call whose disk is copied at a random time, and the next call on the copy; how long the first one took."""
     image, copy, place = folder / "image", folder / "copy", folder / "disk"
     image.unlink(missing_ok=True)
@@ -57,14 +58,20 @@ def cut_once(film: Path, folder: Path, length: str, seconds: float, size: int,
         kept, whole = len(list(job.glob("segments/*.json"))), output.exists()
         again = call(place / film.name, output, 1, length) if not whole or (job / "plan.json").exists() else None
         error = again.communicate()[1] if again else b""
-        left = sorted({path.name for path in place.iterdir()} - {film.name, "out.mkv", "out.mkv.rtface.json",
-                                                                 "lost+found"})
+        left = sorted(
+            {path.name for path in place.iterdir()} - {film.name, "out.mkv", "out.mkv.rtface.json", "lost+found"}
+        )
         same = output.exists() and content(output) == expected
     finally:
         subprocess.run(["umount", place], check=True)
     good = same and not left and not (again and again.returncode)
-    return {"ok": good, "kept": kept, "whole": whole, "left": left,
-            "error": "" if good else error.decode(errors="replace")[-300:]}, took
+    return {
+        "ok": good,
+        "kept": kept,
+        "whole": whole,
+        "left": left,
+        "error": "" if good else error.decode(errors="replace")[-300:],
+    }, took
 
 
 def main() -> None:

@@ -114,9 +114,14 @@ def simulated(workers: int, segments: int, length: float, times: Times, seed: in
         busy += takes
         heapq.heappush(events, (now + takes, worker, "done", chosen))
     ideal = sum(work) / float((1.0 / slow).sum())
-    return {"workers": workers, "seconds": round(now, 1), "ideal": round(now / ideal, 3),
-            "idle": round(max(0.0, 1 - busy / (now * workers)), 3),
-            "tail": round(now - first_idle, 1) if first_idle is not None else 0.0, "lead_ins": lead_ins}
+    return {
+        "workers": workers,
+        "seconds": round(now, 1),
+        "ideal": round(now / ideal, 3),
+        "idle": round(max(0.0, 1 - busy / (now * workers)), 3),
+        "tail": round(now - first_idle, 1) if first_idle is not None else 0.0,
+        "lead_ins": lead_ins,
+    }
 
 
 def main() -> None:
@@ -132,8 +137,11 @@ def main() -> None:
     times = measured(asked.films, asked.engine, asked.seconds)
     spread = np.percentile(times.work, [5, 50, 95])
     result: dict[str, Any] = {
-        "work_s_per_film_s": dict(zip(("p5", "p50", "p95"), spread.round(2), strict=True)), "measured": len(times.work),
-        "start_s": round(times.start, 2), "hours": asked.hours}
+        "work_s_per_film_s": dict(zip(("p5", "p50", "p95"), spread.round(2), strict=True)),
+        "measured": len(times.work),
+        "start_s": round(times.start, 2),
+        "hours": asked.hours,
+    }
     for length in asked.length:
         segments = round(asked.hours * 3600 / length)
         result[f"{segments} segments of {length:g} s"] = [simulated(n, segments, length, times) for n in asked.workers]

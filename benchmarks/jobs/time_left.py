@@ -64,14 +64,17 @@ def faces_of(case: Case, r: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     at = 0
     while at < frames:
         length = int(r.uniform(2, 20) * RATE)
-        for part in (at, at + length // 2)[:1 + (r.random() < 1 / 3)]:
-            faces[part:at + length] = r.choice([0, 1, 2], p=[0.4, 0.45, 0.15])
+        for part in (at, at + length // 2)[: 1 + (r.random() < 1 / 3)]:
+            faces[part : at + length] = r.choice([0, 1, 2], p=[0.4, 0.45, 0.15])
         keys = range(at, min(at + length, frames), GOP)
         keyframes[keys] = keys
         at += length
     half = frames // 2
-    empty = {"faces first": [(half, frames)], "faces last": [(0, half)],
-             "ten parts": [(k * frames // 10, (k + 1) * frames // 10) for k in range(1, 10, 2)]}
+    empty = {
+        "faces first": [(half, frames)],
+        "faces last": [(0, half)],
+        "ten parts": [(k * frames // 10, (k + 1) * frames // 10) for k in range(1, 10, 2)],
+    }
     for begin, end in empty.get(case.film, ()):
         faces[begin:end] = 0
         borders = [at for at in (begin, end) if at < frames]
@@ -136,19 +139,17 @@ def simulated(case: Case, seed: int) -> dict[str, list[float]]:
         return now
 
     finished = set(range(len(counts) * 3 // 10)) if case.resumed else set[int]()
-    workers = [Worker(float(r.uniform(0.8, 1.2)) if case.unequal else 1.0, Pace(clock))
-               for _ in range(case.workers)]
+    workers = [Worker(float(r.uniform(0.8, 1.2)) if case.unequal else 1.0, Pace(clock)) for _ in range(case.workers)]
     gone = set[int]()
 
     def at_work(alive: list[Worker]) -> list[AtWork]:
-        return [AtWork(None if w.segment is None else w.segment + w.frame / counts[w.segment],
-                       w.pace.rows) for w in alive]
+        return [
+            AtWork(None if w.segment is None else w.segment + w.frame / counts[w.segment], w.pace.rows) for w in alive
+        ]
 
     def mean_speed(alive: list[Worker]) -> float | None:
-        done = sum(counts[n] for n in finished) + sum(
-            w.frame for w in alive if w.segment is not None)
-        speed = sum(w.made / (now - w.first) for w in alive
-                    if w.first is not None and now > w.first)
+        done = sum(counts[n] for n in finished) + sum(w.frame for w in alive if w.segment is not None)
+        speed = sum(w.made / (now - w.first) for w in alive if w.first is not None and now > w.first)
         return (len(faces) - done) / speed if speed else None
 
     events = [(START_S, k) for k in range(case.workers)]
@@ -187,8 +188,10 @@ def simulated(case: Case, seed: int) -> dict[str, list[float]]:
         if now - looked >= length / 400:
             looked = now
             alive = [w for j, w in enumerate(workers) if j not in gone]
-            found = {name: time_left(counts, finished, at_work(alive), some) for name, some in (
-                ("time left", written()), ("no samples", ()))}
+            found = {
+                name: time_left(counts, finished, at_work(alive), some)
+                for name, some in (("time left", written()), ("no samples", ()))
+            }
             seen.append((now, {**found, "mean speed": mean_speed(alive)}))
     errors: dict[str, list[float]] = {name: [] for name in seen[0][1]}
     for percent in range(10, 96):
@@ -205,8 +208,10 @@ def figures(case: Case, seeds: int) -> dict[str, Any]:
     for name in runs[0]:
         errors = 100 * np.concatenate([run[name] for run in runs])
         p50, p95 = np.percentile(errors, [50, 95])
-        result[name] = [*(round(float(value), 1) for value in (p50, p95, errors.max())),
-                        round(float((errors <= 20).mean()), 3)]
+        result[name] = [
+            *(round(float(value), 1) for value in (p50, p95, errors.max())),
+            round(float((errors <= 20).mean()), 3),
+        ]
     return result
 
 
@@ -215,15 +220,18 @@ def cases(minutes: float) -> list[Case]:
     found = [Case(film, minutes) for film in FILMS]
     for film in ("even", "faces first"):
         found += [Case(film, minutes, workers) for workers in (2, 4, 8)]
-        found += [Case(film, minutes, drift=True), Case(film, minutes, 4, unequal=True),
-                  Case(film, minutes, 2, resumed=True), Case(film, minutes, 4, dies=True)]
+        found += [
+            Case(film, minutes, drift=True),
+            Case(film, minutes, 4, unequal=True),
+            Case(film, minutes, 2, resumed=True),
+            Case(film, minutes, 4, dies=True),
+        ]
     return found
 
 
 def main() -> None:
     """Simulates, prints a line for each case, saves results/jobs_time_left.json."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, nargs="+", default=[2, 10, 120])
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()

@@ -32,8 +32,10 @@ from benchmarks.common import save
 from benchmarks.live.sender import numbered
 
 BURN = "while True: pass"
-CLIPS: dict[str, dict[str, int]] = {"four": {"faces": 4, "face_px": 170},
-                                    "large": {"faces": 2, "width": 1920, "height": 1080}}
+CLIPS: dict[str, dict[str, int]] = {
+    "four": {"faces": 4, "face_px": 170},
+    "large": {"faces": 2, "width": 1920, "height": 1080},
+}
 
 
 def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
@@ -45,13 +47,27 @@ def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | 
     with tempfile.TemporaryDirectory() as folder:
         times = str(Path(folder) / "times")
         Path(times).write_bytes(bytes(8 * count))
-        sender = subprocess.Popen([sys.executable, "-m", "benchmarks.live.sender", str(path), str(port), times,
-                                   str(seconds + 30)])
+        sender = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.live.sender", str(path), str(port), times, str(seconds + 30)]
+        )
         try:
             wait_for_listener(port)
             done = subprocess.run(
-                [sys.executable, "-m", f"benchmarks.live.{program}", f"tcp://127.0.0.1:{port}", times, str(count),
-                 str(seconds), *more], capture_output=True, text=True, check=False, cwd=tree)
+                [
+                    sys.executable,
+                    "-m",
+                    f"benchmarks.live.{program}",
+                    f"tcp://127.0.0.1:{port}",
+                    times,
+                    str(count),
+                    str(seconds),
+                    *more,
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=tree,
+            )
         finally:
             sender.kill()
             sender.wait()
@@ -90,8 +106,10 @@ def first_stage(path: Path, seconds: float, engine: str) -> dict[str, Any]:
     for _ in range(2):
         for name, correct in (("with", "auto"), ("without", "always")):
             runs[name].append(measured("ours", path, seconds, engine, correct) | {"load": os.getloadavg()[0]})
-    mean = {name: {q: sum(run["added_ms"][q] for run in of) / len(of) for q in ("p50", "p95", "p99")}
-            for name, of in runs.items()}
+    mean = {
+        name: {q: sum(run["added_ms"][q] for run in of) / len(of) for q in ("p50", "p95", "p99")}
+        for name, of in runs.items()
+    }
     ratios = {q: round(mean["with"][q] / mean["without"][q], 3) for q in ("p50", "p95", "p99")}
     more = {q: round(mean["with"][q] - mean["without"][q], 1) for q in ("p50", "p95", "p99")}
     print("with the first stage: times", ratios, "more ms", more, flush=True)

@@ -80,10 +80,18 @@ def main() -> None:
         if (wait := tick - time.monotonic()) > 0:
             time.sleep(wait)
     spent = time.monotonic() - began
-    print(json.dumps({"fps": round(len(latencies) / spent, 2), "latency_ms": quantiles(latencies),
-                      "cpu_percent": round(100 * (time.process_time() - cpu) / spent),
-                      "latency_first_and_last_ms": [round(1e3 * float(np.median(part)), 1) for part in
-                                                    (latencies[30:90], latencies[-60:])]}))
+    print(
+        json.dumps(
+            {
+                "fps": round(len(latencies) / spent, 2),
+                "latency_ms": quantiles(latencies),
+                "cpu_percent": round(100 * (time.process_time() - cpu) / spent),
+                "latency_first_and_last_ms": [
+                    round(1e3 * float(np.median(part)), 1) for part in (latencies[30:90], latencies[-60:])
+                ],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

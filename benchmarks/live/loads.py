@@ -25,8 +25,11 @@ ROW = "{:>6} {:>8} {:>6} {:>9} {:>12} {:>8} {:>22} {:>8}"
 
 def old_tree(commit: str, folder: Path) -> Path:
     """A folder with rtface of a commit and the benchmarks of this one."""
-    subprocess.run(["git", "-C", str(HERE), "worktree", "add", "--detach", str(folder / "old"), commit], check=True,
-                   capture_output=True)
+    subprocess.run(
+        ["git", "-C", str(HERE), "worktree", "add", "--detach", str(folder / "old"), commit],
+        check=True,
+        capture_output=True,
+    )
     tree = folder / "tree"
     tree.mkdir()
     (tree / "rtface").symlink_to(folder / "old" / "rtface")
@@ -38,8 +41,16 @@ def row(load: int, version: str, found: dict[str, Any]) -> str:
     """One line of the table."""
     latency = "/".join(f"{found['latency_ms'][k]:.0f}" for k in ("p50", "p95", "p99"))
     lost = sum(n for name, n in found["dropped"].items() if name.startswith("dropped"))
-    return ROW.format(load, version, found["fps"], found["enhanced_percent"], found["on_and_off_a_minute"],
-                      found["steps_a_minute"], latency, lost)
+    return ROW.format(
+        load,
+        version,
+        found["fps"],
+        found["enhanced_percent"],
+        found["on_and_off_a_minute"],
+        found["steps_a_minute"],
+        latency,
+        lost,
+    )
 
 
 def main() -> None:
@@ -53,15 +64,21 @@ def main() -> None:
     a = parser.parse_args()
     path = numbered(rate=a.rate, width=a.height * 16 // 9, height=a.height, face_px=a.height * 250 // 720)
     result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "seconds": a.seconds, "old": a.old}
-    table = [ROW.format("cores", "version", "fps", "enhanced%", "on/off a min", "steps/min", "latency p50/p95/p99",
-                        "dropped")]
+    table = [
+        ROW.format(
+            "cores", "version", "fps", "enhanced%", "on/off a min", "steps/min", "latency p50/p95/p99", "dropped"
+        )
+    ]
     with ExitStack() as stack:
         trees: list[tuple[str, Path | None]] = [("new", None)]
         if a.old:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             trees.insert(0, ("old", old_tree(a.old, folder)))
-            stack.callback(subprocess.run, ["git", "-C", str(HERE), "worktree", "remove", "--force",
-                                            str(folder / "old")], check=False)
+            stack.callback(
+                subprocess.run,
+                ["git", "-C", str(HERE), "worktree", "remove", "--force", str(folder / "old")],
+                check=False,
+            )
         for load in map(int, a.loads.split(",")):
             for version, tree in trees:
                 with ExitStack() as busy:

@@ -73,8 +73,10 @@ class Steps(logging.Handler):
 
 def cpu() -> float:
     """CPU seconds of this process and of its children that have ended."""
-    return sum(u.ru_utime + u.ru_stime for u in (resource.getrusage(resource.RUSAGE_SELF),
-                                                 resource.getrusage(resource.RUSAGE_CHILDREN)))
+    return sum(
+        u.ru_utime + u.ru_stime
+        for u in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
 
 
 def main() -> None:
@@ -103,18 +105,29 @@ def main() -> None:
     latencies, touched = sink.latencies[30:], sink.touched[30:]
     stages = stats.stages_ms()
     switched = sum(a != b for a, b in itertools.pairwise(touched))
-    print(json.dumps({
-        "fps": round((len(steady) - 1) / (steady[-1] - steady[0]), 2), "latency_ms": quantiles(latencies),
-        "added_ms": {k: stages["latency"][k] for k in ("p50", "p95", "p99")},
-        "enhanced_percent": round(100 * sum(touched) / max(len(touched), 1), 1),
-        "on_and_off_a_minute": round(60 * switched / spent, 1), "steps_a_minute": round(60 * steps.count / spent, 1),
-        "cpu_percent": round(100 * (cpu() - started[1]) / spent),
-        "latency_first_and_last_ms": [round(1e3 * float(np.median(part)), 1) for part in
-                                      (latencies[:60], latencies[-60:])],
-        "crops_a_second": {k.removeprefix("crops:"): round(n / spent, 2) for k, n in stats.counters.items()
-                           if k.startswith("crops:")},
-        "dropped": {k: n for k, n in stats.counters.items() if k.startswith(("dropped", "passed"))},
-        "stages_ms": stages}))
+    print(
+        json.dumps(
+            {
+                "fps": round((len(steady) - 1) / (steady[-1] - steady[0]), 2),
+                "latency_ms": quantiles(latencies),
+                "added_ms": {k: stages["latency"][k] for k in ("p50", "p95", "p99")},
+                "enhanced_percent": round(100 * sum(touched) / max(len(touched), 1), 1),
+                "on_and_off_a_minute": round(60 * switched / spent, 1),
+                "steps_a_minute": round(60 * steps.count / spent, 1),
+                "cpu_percent": round(100 * (cpu() - started[1]) / spent),
+                "latency_first_and_last_ms": [
+                    round(1e3 * float(np.median(part)), 1) for part in (latencies[:60], latencies[-60:])
+                ],
+                "crops_a_second": {
+                    k.removeprefix("crops:"): round(n / spent, 2)
+                    for k, n in stats.counters.items()
+                    if k.startswith("crops:")
+                },
+                "dropped": {k: n for k, n in stats.counters.items() if k.startswith(("dropped", "passed"))},
+                "stages_ms": stages,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -33,16 +33,20 @@ def numbered(rate: int = 30, **what: int) -> Path:
         return path
     working = path.with_suffix(".making.mp4")
     with av.open(str(plain)) as reader, av.open(str(working), "w") as out:
-        stream = out.add_stream("libx264", rate=rate, options={
-            "preset": "veryfast", "tune": "zerolatency", "crf": "21", "g": str(rate)})
-        stream.width, stream.height, stream.pix_fmt = reader.streams.video[0].width, reader.streams.video[0].height, \
-            "yuv420p"
+        stream = out.add_stream(
+            "libx264", rate=rate, options={"preset": "veryfast", "tune": "zerolatency", "crf": "21", "g": str(rate)}
+        )
+        stream.width, stream.height, stream.pix_fmt = (
+            reader.streams.video[0].width,
+            reader.streams.video[0].height,
+            "yuv420p",
+        )
         for number, frame in enumerate(reader.decode(video=0)):
             frame = frame.reformat(format="yuv420p")
             luma = np.frombuffer(frame.planes[0], np.uint8).reshape(frame.height, -1)
             for place in range(BITS + 1):
                 white = place == BITS or number >> (BITS - 1 - place) & 1
-                luma[:SIDE, place * SIDE:(place + 1) * SIDE] = 235 if white else 16
+                luma[:SIDE, place * SIDE : (place + 1) * SIDE] = 235 if white else 16
             frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, rate), av.video.frame.PictureType.NONE
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
@@ -52,7 +56,7 @@ def numbered(rate: int = 30, **what: int) -> Path:
 
 def number_of(luma: np.ndarray) -> int | None:
     """The number in a frame's first rows (uint8 h×w of its luma, or of any channel); None where there is none."""
-    middles = luma[SIDE // 2, SIDE // 2:(BITS + 1) * SIDE:SIDE] > 126
+    middles = luma[SIDE // 2, SIDE // 2 : (BITS + 1) * SIDE : SIDE] > 126
     return sum(int(bit) << (BITS - 1 - place) for place, bit in enumerate(middles[:BITS])) if middles[BITS] else None
 
 

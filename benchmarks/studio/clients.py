@@ -40,10 +40,28 @@ _VIEWERS = 4
 def page(server: StudioServer, path: str = "/api/events", *, socket_of_page: bool = True) -> socket.socket:
     """A connection that has asked for the events, or for another path."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    upgrade = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
-               f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}"] if socket_of_page else []
-    connection.sendall("\r\n".join([f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{server.port}",
-                                    f"Authorization: Bearer {server.token}", *upgrade, "", ""]).encode())
+    upgrade = (
+        [
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+        ]
+        if socket_of_page
+        else []
+    )
+    connection.sendall(
+        "\r\n".join(
+            [
+                f"GET {path} HTTP/1.1",
+                f"Host: 127.0.0.1:{server.port}",
+                f"Authorization: Bearer {server.token}",
+                *upgrade,
+                "",
+                "",
+            ]
+        ).encode()
+    )
     return connection
 
 
@@ -88,11 +106,16 @@ def measured(client: Client, run: int, seconds: float) -> dict[str, Any]:
         asked.append(1e3 * (time.perf_counter() - at))
         time.sleep(0.1)
     passed, now = time.monotonic() - began, client.json("GET", "/api/live")["status"]
-    return {"latency_ms": now["latency_ms"], "frames": now["frames_out"] - before["frames_out"],
-            "dropped": sum(now["dropped"].values()) - sum(before["dropped"].values()), "unanswered": unanswered,
-            "honest_ms": [round(float(ms), 1) for ms in np.percentile(asked, (50, 95, 99))],
-            "run_cores": round((processor_s(run) - spent) / passed, 3),
-            "server_cores": round((time.process_time() - own) / passed, 3), "memory_mb": memory_mb()}
+    return {
+        "latency_ms": now["latency_ms"],
+        "frames": now["frames_out"] - before["frames_out"],
+        "dropped": sum(now["dropped"].values()) - sum(before["dropped"].values()),
+        "unanswered": unanswered,
+        "honest_ms": [round(float(ms), 1) for ms in np.percentile(asked, (50, 95, 99))],
+        "run_cores": round((processor_s(run) - spent) / passed, 3),
+        "server_cores": round((time.process_time() - own) / passed, 3),
+        "memory_mb": memory_mb(),
+    }
 
 
 def memory_mb() -> int:
@@ -159,8 +182,13 @@ def main() -> None:
             stop.set()
             serving.join()
     print(json.dumps(found))
-    sys.exit(int(found["state"] != "running" or found["with"]["unanswered"] > 0
-                 or found["with"]["dropped"] > found["without"]["dropped"]))
+    sys.exit(
+        int(
+            found["state"] != "running"
+            or found["with"]["unanswered"] > 0
+            or found["with"]["dropped"] > found["without"]["dropped"]
+        )
+    )
 
 
 if __name__ == "__main__":

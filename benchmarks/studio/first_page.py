@@ -28,8 +28,9 @@ def main() -> None:
     starts = parser.parse_args().starts
     printed, complete, processor = list[float](), list[float](), list[float]()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("RTFACE_TEST_CHROMIUM"),
-                                             args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("RTFACE_TEST_CHROMIUM"), args=["--no-sandbox", "--disable-gpu"]
+        )
         browser.new_page().close()
         for _ in range(starts):
             with tempfile.TemporaryDirectory() as data:
@@ -39,8 +40,11 @@ def main() -> None:
                 began = time.perf_counter()
                 server = subprocess.Popen(
                     [sys.executable, "-m", "rtface", "app", "--no-browser", "--port", "0", "--folder", data],
-                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                    env=os.environ | {"RTFACE_DATA": data})
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    env=os.environ | {"RTFACE_DATA": data},
+                )
                 assert server.stdout is not None
                 address = server.stdout.readline().strip()
                 printed.append(1e3 * (time.perf_counter() - began))
@@ -52,11 +56,22 @@ def main() -> None:
                 server.terminate()
                 server.wait(20)
                 now = os.times()
-                processor.append(1e3 * (now.children_user + now.children_system - used.children_user
-                                        - used.children_system))
+                processor.append(
+                    1e3 * (now.children_user + now.children_system - used.children_user - used.children_system)
+                )
         browser.close()
-    print(json.dumps({name: [round(float(ms)) for ms in np.percentile(values, (50, 95, 99))] for name, values in (
-        ("printed_ms", printed), ("complete_ms", complete), ("server_processor_ms", processor))}))
+    print(
+        json.dumps(
+            {
+                name: [round(float(ms)) for ms in np.percentile(values, (50, 95, 99))]
+                for name, values in (
+                    ("printed_ms", printed),
+                    ("complete_ms", complete),
+                    ("server_processor_ms", processor),
+                )
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

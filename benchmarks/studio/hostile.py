@@ -41,12 +41,31 @@ SENDERS = 8
 """Hostile requests at a time."""
 PASSWORD = "correct horse battery"
 SECRET = b"5ecret-of-another-folder"
-PATHS = ("/", "/page/../server.py", "/page/%2e%2e/server.py", "/page/..%2fserver.py", "/page/%252e%252e/server.py",
-         "//etc/passwd", "/api/files?folder={up}", "/api/files?folder=%2F", "/api/films",
-         "/api/files?folder={films}%2F..%2Fsecret", "/api/files?folder={films}%00", "/api/films/1/media",
-         "/api/films/..%2F1/media", "/api/films/99999999999999999999/frame", "/api/queue/1/media/result",
-         "/api/queue/-1/pause", "/api/queue/99999999999999999999/pause", "/api/films/1/frame?settings={{", "/api/text",
-         "/api/about", "/api/events", "/\x01", "/" + "a" * 9000)
+PATHS = (
+    "/",
+    "/page/../server.py",
+    "/page/%2e%2e/server.py",
+    "/page/..%2fserver.py",
+    "/page/%252e%252e/server.py",
+    "//etc/passwd",
+    "/api/files?folder={up}",
+    "/api/files?folder=%2F",
+    "/api/films",
+    "/api/files?folder={films}%2F..%2Fsecret",
+    "/api/files?folder={films}%00",
+    "/api/films/1/media",
+    "/api/films/..%2F1/media",
+    "/api/films/99999999999999999999/frame",
+    "/api/queue/1/media/result",
+    "/api/queue/-1/pause",
+    "/api/queue/99999999999999999999/pause",
+    "/api/films/1/frame?settings={{",
+    "/api/text",
+    "/api/about",
+    "/api/events",
+    "/\x01",
+    "/" + "a" * 9000,
+)
 BODIES = (b"", b"{", b"[]", b'{"path": "/etc/passwd"}', b'{"path": 7}', b"\xff" * 100, b"[" * 60_000, b"x" * 100_000)
 
 
@@ -83,8 +102,26 @@ def main() -> None:
 
 def make_certificate(folder: Path) -> str:
     """CERT,KEY of a certificate that vouches for itself, written to a folder by openssl."""
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                    "-keyout", folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            folder / "key.pem",
+            "-out",
+            folder / "cert.pem",
+        ],
+        check=True,
+        capture_output=True,
+    )
     return f"{folder / 'cert.pem'},{folder / 'key.pem'}"
 
 
@@ -120,8 +157,12 @@ class Target:
 
     def request(self, method: str, path: str, *headers: str, host: str | None = None, body: bytes = b"") -> bytes:
         """The bytes of a request."""
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {f'127.0.0.1:{self.port}' if host is None else host}",
-                 *(line for line in headers if line), *([f"Content-Length: {len(body)}"] if body else [])]
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            f"Host: {f'127.0.0.1:{self.port}' if host is None else host}",
+            *(line for line in headers if line),
+            *([f"Content-Length: {len(body)}"] if body else []),
+        ]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
     def connect(self, *, plain: bool = False) -> socket.socket:
@@ -174,15 +215,44 @@ def attack(target: Target, films: Path, count: int, clients: int) -> dict[str, A
             path = draw.choice(PATHS).format(films=quote(str(films), safe=""), up=quote(str(films.parent), safe=""))
             right = target.right
             token = draw.choice(("", "Authorization: Bearer x", right, right, right, "Cookie: rtface-app=\x07"))
-            extra = draw.choice(("", "", "", "Origin: http://evil.example", "Sec-Fetch-Site: cross-site",
-                                 "Origin: null", "Transfer-Encoding: chunked", "Content-Length: 5\r\nContent-Length: 6",
-                                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                                 "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="))
-            method = draw.choice(("GET", "GET", "GET", "POST", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "FOO",
-                                  "GET /x HTTP/1.1\r\nX:"))
-            data = target.request(method, path, token, extra, host=draw.choice((None,) * 6 + ("evil.example", "")),
-                                  body=draw.choice(BODIES))
-            data = data[:draw.randrange(len(data))] if draw.random() < 0.1 else data
+            extra = draw.choice(
+                (
+                    "",
+                    "",
+                    "",
+                    "Origin: http://evil.example",
+                    "Sec-Fetch-Site: cross-site",
+                    "Origin: null",
+                    "Transfer-Encoding: chunked",
+                    "Content-Length: 5\r\nContent-Length: 6",
+                    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+                )
+            )
+            method = draw.choice(
+                (
+                    "GET",
+                    "GET",
+                    "GET",
+                    "POST",
+                    "POST",
+                    "PUT",
+                    "DELETE",
+                    "TRACE",
+                    "CONNECT",
+                    "FOO",
+                    "GET /x HTTP/1.1\r\nX:",
+                )
+            )
+            data = target.request(
+                method,
+                path,
+                token,
+                extra,
+                host=draw.choice((None,) * 6 + ("evil.example", "")),
+                body=draw.choice(BODIES),
+            )
+            data = data[: draw.randrange(len(data))] if draw.random() < 0.1 else data
             sent.append(senders.submit(send, data, f"{method[:10]} {path[:60]}", number % 10 == 9))
             if len(sent) > SENDERS:
                 sent.popleft().result()
@@ -193,9 +263,13 @@ def attack(target: Target, films: Path, count: int, clients: int) -> dict[str, A
                 unanswered += b" 200 " not in said[:20]
     for client in idle:
         client.close()
-    return {"statuses": dict(statuses), "leaks": leaks[:10], "unanswered": unanswered,
-            "honest_ms": [round(float(ms), 1) for ms in np.percentile(honest, (50, 95, 99))],
-            "memory_mb": [before, _memory_mb()]}
+    return {
+        "statuses": dict(statuses),
+        "leaks": leaks[:10],
+        "unanswered": unanswered,
+        "honest_ms": [round(float(ms), 1) for ms in np.percentile(honest, (50, 95, 99))],
+        "memory_mb": [before, _memory_mb()],
+    }
 
 
 def _memory_mb() -> int:

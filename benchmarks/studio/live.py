@@ -43,8 +43,12 @@ class Client:
         self._base, _, self._token = server.address.partition("/?token=")
 
     def open(self, method: str, path: str, body: Any = None) -> Any:
-        request = urllib.request.Request(self._base + path, method=method, headers={
-            "Authorization": f"Bearer {self._token}"}, data=None if body is None else json.dumps(body).encode())
+        request = urllib.request.Request(
+            self._base + path,
+            method=method,
+            headers={"Authorization": f"Bearer {self._token}"},
+            data=None if body is None else json.dumps(body).encode(),
+        )
         return urllib.request.urlopen(request, timeout=30)
 
     def json(self, method: str, path: str, body: Any = None) -> Any:
@@ -81,8 +85,11 @@ def measure(client: Client, film: Path, seconds: float, viewer: bool, query: str
     began, own, run, pictures = time.monotonic(), time.process_time() - reader[0], processor_s(started[0]), seen[0]
     time.sleep(seconds)
     passed = time.monotonic() - began
-    found = {"run": (processor_s(started[0]) - run) / passed,
-             "server": (time.process_time() - reader[0] - own) / passed, "pictures_s": (seen[0] - pictures) / passed}
+    found = {
+        "run": (processor_s(started[0]) - run) / passed,
+        "server": (time.process_time() - reader[0] - own) / passed,
+        "pictures_s": (seen[0] - pictures) / passed,
+    }
     status = client.json("GET", "/api/live")["status"]
     if status is None:
         raise SystemExit(f"{film} ended before the round did; give a longer one, or fewer --seconds")
@@ -114,13 +121,16 @@ def main() -> None:
         try:
             for number in range(2 * asked.rounds):
                 viewer = number % 2 == 1
-                rows[viewer].append(measure(Client(server), asked.film.resolve(), asked.seconds, viewer, query,
-                                            asked.off))
+                rows[viewer].append(
+                    measure(Client(server), asked.film.resolve(), asked.seconds, viewer, query, asked.off)
+                )
         finally:
             stop.set()
             serving.join()
-    means = {name: {key: round(float(np.mean([row[key] for row in rows[viewer]])), 4) for key in rows[viewer][0]}
-             for name, viewer in (("without", False), ("with", True))}
+    means = {
+        name: {key: round(float(np.mean([row[key] for row in rows[viewer]])), 4) for key in rows[viewer][0]}
+        for name, viewer in (("without", False), ("with", True))
+    }
     cost = sum(means["with"][key] - means["without"][key] for key in ("run", "server"))
     print(json.dumps(means | {"cost_of_a_core": round(cost, 4)}))
 

@@ -47,8 +47,8 @@ def delays(client: Client, times: Times, width: int, seconds: float) -> list[flo
                 data += answer.read1(1 << 16)
                 continue
             pair = cv2.imdecode(np.frombuffer(rest[:length], np.uint8), cv2.IMREAD_GRAYSCALE)
-            data = rest[length + 2:]
-            after = pair[:, pair.shape[1] // 2:]
+            data = rest[length + 2 :]
+            after = pair[:, pair.shape[1] // 2 :]
             number = number_of(cv2.resize(after[:32], (width, 64), interpolation=cv2.INTER_NEAREST))
             if number is not None and number < 1 << BITS and now > began + _WARM_S:
                 found.append(times.latency(number, time.monotonic()))
@@ -71,13 +71,23 @@ def main() -> None:
         serving = threading.Thread(target=server.run, args=(stop, ready.set))
         serving.start()
         ready.wait()
-        sender = subprocess.Popen([sys.executable, "-m", "benchmarks.live.sender", str(path), str(_PORT),
-                                   str(Path(folder) / "times"), str(seconds + 40)])
+        sender = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.live.sender",
+                str(path),
+                str(_PORT),
+                str(Path(folder) / "times"),
+                str(seconds + 40),
+            ]
+        )
         try:
             wait_for_listener(_PORT)
             client = Client(server)
-            client.json("POST", "/api/live/start", {"source": f"tcp://127.0.0.1:{_PORT}", "output": "null:",
-                                                    "settings": {}})
+            client.json(
+                "POST", "/api/live/start", {"source": f"tcp://127.0.0.1:{_PORT}", "output": "null:", "settings": {}}
+            )
             while client.json("GET", "/api/live")["state"] != "running":
                 time.sleep(0.2)
             found = delays(client, times, width, seconds)
@@ -87,9 +97,15 @@ def main() -> None:
             serving.join()
             sender.kill()
             sender.wait()
-    print(json.dumps({"pictures_s": round(len(found) / seconds, 2),
-                      "delay_ms": [round(1e3 * float(ms), 1) for ms in np.percentile(found, (50, 95, 99))],
-                      "run_added_ms": latency}))
+    print(
+        json.dumps(
+            {
+                "pictures_s": round(len(found) / seconds, 2),
+                "delay_ms": [round(1e3 * float(ms), 1) for ms in np.percentile(found, (50, 95, 99))],
+                "run_added_ms": latency,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -43,16 +43,28 @@ def main() -> None:
     for _ in range(asked.count):
         time = draw.uniform(2 * frame_s, duration - 0.2)
         weaker = replace(options, strength=draw.uniform(0.2, 0.9))
-        for into, at, now in ((jumps, time, options), (strengths, time, weaker), (steps, time + frame_s, options),
-                              (steps, time - frame_s, options)):
+        for into, at, now in (
+            (jumps, time, options),
+            (strengths, time, weaker),
+            (steps, time + frame_s, options),
+            (steps, time - frame_s, options),
+        ):
             began = perf_counter()
             shown = renderer.render(at, asked.side, now)
             jpeg(shown.before), jpeg(shown.after)
             into.append(1e3 * (perf_counter() - began))
     renderer.close()
-    print(json.dumps({"first_ms": round(1e3 * first), "jump_ms": _percentiles(jumps),
-                      "strength_ms": _percentiles(strengths), "step_ms": _percentiles(steps),
-                      "peak_mb": [held, _peak_mb()]}))
+    print(
+        json.dumps(
+            {
+                "first_ms": round(1e3 * first),
+                "jump_ms": _percentiles(jumps),
+                "strength_ms": _percentiles(strengths),
+                "step_ms": _percentiles(steps),
+                "peak_mb": [held, _peak_mb()],
+            }
+        )
+    )
 
 
 def _percentiles(values: list[float]) -> list[int]:

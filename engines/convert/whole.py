@@ -77,15 +77,17 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: S
     apart = np.array([difference(offer, session, c[None], a[None], {}) for c, a in zip(crops, answers, strict=True)])
     steady = apart <= CLOSE
     if 3 * steady.sum() < 2 * len(crops):
-        raise ConvertError(f"{offer.name}: ONNX differs from torch by {apart.max():.2g} of the range, more than "
-                           f"{CLOSE:g}")
+        raise ConvertError(
+            f"{offer.name}: ONNX differs from torch by {apart.max():.2g} of the range, more than {CLOSE:g}"
+        )
     pictures, crops, answers = pictures[steady], crops[steady], answers[steady]
     with (out / "golden.npz").open("wb") as file:
         np.savez_compressed(file, crops=pictures, restored=in_unit(answers, offer))
     worst = max(apart[steady].max(), compare(offer, module, session, crops, answers, say))
     if not worst <= CLOSE:
-        raise ConvertError(f"{offer.name}: ONNX differs from torch by {worst:.2g} of the range in a batch, more than "
-                           f"{CLOSE:g}")
+        raise ConvertError(
+            f"{offer.name}: ONNX differs from torch by {worst:.2g} of the range in a batch, more than {CLOSE:g}"
+        )
     del session
     if offer.int8:
         calibrate(offer, model, digest, crops, out / "int8.json", say)

@@ -22,8 +22,16 @@ from rtface.frame import Face
 from rtface.protocols import View
 from rtface.util.fade import faded
 
-__all__ = ["SCORES", "Analysis", "Analyzer", "Treatment", "analyze_face", "choose_treatment",
-           "read_treatments", "treatments_table"]
+__all__ = [
+    "SCORES",
+    "Analysis",
+    "Analyzer",
+    "Treatment",
+    "analyze_face",
+    "choose_treatment",
+    "read_treatments",
+    "treatments_table",
+]
 
 _FIELDS = tuple(f.name for f in fields(cast(Any, Analysis)))
 
@@ -137,8 +145,9 @@ class Analyzer:
             return self.strength
         targets = self.treatment.applied
         if self.time is not None:
-            targets = (faded(now, target, time - self.time, _RAMP_S)
-                       for target, now in zip(targets, self.applied, strict=True))
+            targets = (
+                faded(now, target, time - self.time, _RAMP_S) for target, now in zip(targets, self.applied, strict=True)
+            )
         self.strength, self.first, self.ring = targets
         self.time = time
         return self.strength
@@ -159,9 +168,14 @@ class Analyzer:
     def handed_over(self, time: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
         before."""
-        return {"treatment": asdict(self.treatment), "decided": self.decided, "applied": self.applied,
-                "time": self.time, "changed": self._changed if math.isfinite(self._changed) else None,
-                "recent": [entry for entry in tuple(self._recent) if entry[0] < time]}
+        return {
+            "treatment": asdict(self.treatment),
+            "decided": self.decided,
+            "applied": self.applied,
+            "time": self.time,
+            "changed": self._changed if math.isfinite(self._changed) else None,
+            "recent": [entry for entry in tuple(self._recent) if entry[0] < time],
+        }
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned; a decision of the user stays."""

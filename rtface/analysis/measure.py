@@ -123,10 +123,12 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     low_resolution = (1 - 1 / factor) * (1 - motion)
     still = _ramp(_still(steps, usable, energy[3]) / factor, 0.21 * busy, 0.45 * busy)
     # Grain may be coarser than a pixel: upscaled, or smoothed by a camera.
-    expected = (1.3 + 185 / width, 3.1 + 24e3 / width ** 2, 2.2 + 125e3 / width ** 2)
-    noise = max(math.sqrt(max(0.0, (1.12 * found) ** 2 - clean ** 2))
-                for found, clean, level in zip(smooth, expected, levels, strict=False)
-                if level is patch or min(level.shape) >= 48)  # below, every cell holds a feature of the face
+    expected = (1.3 + 185 / width, 3.1 + 24e3 / width**2, 2.2 + 125e3 / width**2)
+    noise = max(
+        math.sqrt(max(0.0, (1.12 * found) ** 2 - clean**2))
+        for found, clean, level in zip(smooth, expected, levels, strict=False)
+        if level is patch or min(level.shape) >= 48
+    )  # below, every cell holds a feature of the face
     sample = patch[::4, ::4].ravel()
     count = sample.size // 100
     ordered = np.partition(sample, (count, -1 - count))
@@ -166,13 +168,13 @@ def _ramp(x: float, low: float, high: float) -> float:
 
 def _half(level: Float32) -> Float32:
     h, w = level.shape[0] // 2, level.shape[1] // 2
-    return cast(Float32, cv2.resize(level[:2 * h, :2 * w], (w, h), interpolation=cv2.INTER_AREA))
+    return cast(Float32, cv2.resize(level[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA))
 
 
 def _cells(values: P, n: int) -> P:
     """Means over n×n cells."""
     h, w = values.shape[0] // n, values.shape[1] // n
-    return cast(P, cv2.resize(values[:h * n, :w * n], (w, h), interpolation=cv2.INTER_AREA))
+    return cast(P, cv2.resize(values[: h * n, : w * n], (w, h), interpolation=cv2.INTER_AREA))
 
 
 def _fit(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -186,7 +188,7 @@ def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
     Missing is a flat patch whose whole rim is a hard edge: a clipped highlight or a black background fades into its
     surroundings somewhere, a hole does not.
     """
-    whole = patch[:patch.shape[0] // 8 * 8, :patch.shape[1] // 8 * 8]
+    whole = patch[: patch.shape[0] // 8 * 8, : patch.shape[1] // 8 * 8]
     inside = ((whole > 5.0) & (whole < 250.0)).view(np.uint8) * np.uint8(255)
     kernel = np.ones((5, 5), np.uint8)
     codes = whole.astype(np.uint8)
@@ -200,7 +202,7 @@ def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
             x, y, w, h, area = (int(v) for v in stats[i])
             if area < least:
                 continue
-            box = np.s_[max(0, y - 6):y + h + 6, max(0, x - 6):x + w + 6]
+            box = np.s_[max(0, y - 6) : y + h + 6, max(0, x - 6) : x + w + 6]
             hole = (labels[box] == i).view(np.uint8)
             # `flat` is eroded by two pixels: the edge of the hole itself lies two to four pixels outside.
             white = codes[box][hole > 0][0] > 250
@@ -307,6 +309,6 @@ def _blockiness(line: Float32) -> float:
     n = line.size // 8
     if n < 3:
         return 0.0
-    phases = np.sort(line[:8 * n].reshape(n, 8), axis=0)[n // 2]  # the median: one hard edge is no grid
+    phases = np.sort(line[: 8 * n].reshape(n, 8), axis=0)[n // 2]  # the median: one hard edge is no grid
     peak = float(phases.max())
     return math.log2(max(1.0, peak / ((float(phases.sum()) - peak) / 7 + 0.1)))

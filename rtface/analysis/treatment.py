@@ -79,8 +79,10 @@ class Treatment:
         return (self.strength, self.first, self.ring) if self.on else (0.0, 0.0, 0.0)
 
 
-FORCED = {"always": Treatment(True, 1.0, None, ("always asked for",)),
-          "never": Treatment(False, 0.0, None, ("never asked for",))}
+FORCED = {
+    "always": Treatment(True, 1.0, None, ("always asked for",)),
+    "never": Treatment(False, 0.0, None, ("never asked for",)),
+}
 """The treatments of ``--correct always`` and ``never``."""
 
 
@@ -101,17 +103,28 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
     found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
     reasons = (f"{gain:+.1f} dB expected, {visible(gain)}", *(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
-    return Treatment(True, round(strength, 3), None, reasons, first=round(first, 3), ring=round(ring, 3),
-                     gain=round(gain, 2))
+    return Treatment(
+        True, round(strength, 3), None, reasons, first=round(first, 3), ring=round(ring, 3), gain=round(gain, 2)
+    )
 
 
 def features(analysis: Analysis, face_width: float) -> tuple[float, ...]:
     """What strength and gain are predicted from, each about −2…2."""
     known = float(analysis.step > 0.0)
     step = known * (math.log2(max(analysis.step, 0.1)) - 3.0) / 2
-    return (1.0, math.log(analysis.remaining + _FLOOR) / 2 - 1.0, gain_of(analysis.error, analysis.remaining),
-            known - 0.5, step, math.log(face_width / 100.0), analysis.low_resolution, analysis.noise,
-            analysis.compression, analysis.motion_blur, math.log(max(analysis.detail, 5.0) / face_width))
+    return (
+        1.0,
+        math.log(analysis.remaining + _FLOOR) / 2 - 1.0,
+        gain_of(analysis.error, analysis.remaining),
+        known - 0.5,
+        step,
+        math.log(face_width / 100.0),
+        analysis.low_resolution,
+        analysis.noise,
+        analysis.compression,
+        analysis.motion_blur,
+        math.log(max(analysis.detail, 5.0) / face_width),
+    )
 
 
 def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
@@ -187,14 +200,26 @@ def severity_of(analysis: Analysis) -> tuple[float, dict[str, float]]:
     return 1 - math.prod(1 - score for score in scores.values()), scores
 
 
-def treatments_table(tracks: Mapping[int, Treatment],
-                     notes: Mapping[int, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def treatments_table(
+    tracks: Mapping[int, Treatment], notes: Mapping[int, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """The treatment file as a table."""
-    return {"version": VERSION, "tracks": {
-        str(track): {"on": t.on, "strength": t.strength if t.on else 1.0, "first": t.first, "ring": t.ring,
-                     "engine": t.engine, "gain_db": t.gain, "reasons": list(t.reasons),
-                     **(notes or {}).get(track, {})}
-        for track, t in sorted(tracks.items())}}
+    return {
+        "version": VERSION,
+        "tracks": {
+            str(track): {
+                "on": t.on,
+                "strength": t.strength if t.on else 1.0,
+                "first": t.first,
+                "ring": t.ring,
+                "engine": t.engine,
+                "gain_db": t.gain,
+                "reasons": list(t.reasons),
+                **(notes or {}).get(track, {}),
+            }
+            for track, t in sorted(tracks.items())
+        },
+    }
 
 
 def read_treatments(path: Path) -> dict[int, Treatment]:
@@ -203,8 +228,10 @@ def read_treatments(path: Path) -> dict[int, Treatment]:
     tracks = table["tracks"]
     if not isinstance(tracks, dict):
         raise UsageError(f'{where}: "tracks" must be a table of track number: treatment')
-    return {_track(key, where): _treatment(value, f"{where}: tracks.{key}")
-            for key, value in cast(dict[str, Any], tracks).items()}
+    return {
+        _track(key, where): _treatment(value, f"{where}: tracks.{key}")
+        for key, value in cast(dict[str, Any], tracks).items()
+    }
 
 
 def read_person_treatments(path: Path) -> dict[str, Treatment]:
@@ -246,8 +273,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f'{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json')
     table = cast(dict[str, Any], table)
     if table.get("version") != VERSION:
-        raise UsageError(f'{where}: "version" is {brief(table.get("version"))}, this rtface reads {VERSION}; '
-                         "make it again with: rtface analyze INPUT --json")
+        raise UsageError(
+            f'{where}: "version" is {brief(table.get("version"))}, this rtface reads {VERSION}; '
+            "make it again with: rtface analyze INPUT --json"
+        )
     return table
 
 
@@ -271,8 +300,10 @@ def _treatment(value: Any, where: str) -> Treatment:
     on, engine = table.get("on", True), table.get("engine")
     if not isinstance(on, bool):
         raise UsageError(f"{where}.on must be true or false, got {brief(on)}")
-    strengths = [_number(table, key, usual, most, where)
-                 for key, usual, most in (("strength", 1.0, MOST), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))]
+    strengths = [
+        _number(table, key, usual, most, where)
+        for key, usual, most in (("strength", 1.0, MOST), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))
+    ]
     if engine is not None and (not isinstance(engine, str) or not engine):
         raise UsageError(f"{where}.engine must be an engine's name or null, got {brief(engine)}")
     for key in {"colour", "color"} & table.keys():

@@ -35,16 +35,32 @@ def analyze(
     input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
     *,
     json: Json = False,
-    scenes: Annotated[Path | None, typer.Option(metavar="FILE", help=(
-        "Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."))] = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help=(
-        "Write a contact sheet of the persons' faces to this image."))] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help=(
-        "Write photos of each person to DIR/P1, DIR/P2 ..., for '--person NAME=DIR/P1' with other films."))] = None,
+    scenes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=("Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."),
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help=("Write a contact sheet of the persons' faces to this image.")),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help=("Write photos of each person to DIR/P1, DIR/P2 ..., for '--person NAME=DIR/P1' with other films."),
+        ),
+    ] = None,
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
-    progress: Annotated[bool, typer.Option("--progress", help=(
-        "Write progress to stderr as lines of JSON: share done, seconds left, and what was found so far."))
+    progress: Annotated[
+        bool,
+        typer.Option(
+            "--progress",
+            help=("Write progress to stderr as lines of JSON: share done, seconds left, and what was found so far."),
+        ),
     ] = False,
     load: Callable[[], LoadedOptions],
     console: Console,
@@ -71,8 +87,7 @@ def analyze(
     target = image = None
     if not persons and (sheet or photos):
         raise UsageError(f"{'--sheet' if sheet else '--photos'} shows persons: leave --no-persons out")
-    if photos is not None and (
-            photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
+    if photos is not None and (photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
         raise OutputError(f"--photos {photos}: it is there already; name another folder, or add --overwrite")
     if sheet is not None:
         if sheet.suffix.lower() != ".png":
@@ -84,8 +99,11 @@ def analyze(
         check_scenes_file(scenes)
         (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
     programs = progress or console.events
-    show = JsonProgress(source, found, photos, print_facts if progress else partial(console.status, "")
-                        ) if programs else ProgressLine(console, source.name)
+    show = (
+        JsonProgress(source, found, photos, print_facts if progress else partial(console.status, ""))
+        if programs
+        else ProgressLine(console, source.name)
+    )
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
@@ -100,14 +118,20 @@ def analyze(
         from rtface.contact_sheet.persons import write_photos
 
         count = write_photos(listed, found.faces(), photos, overwrite=overwrite or programs)
-        console.say(f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
-                    f"{'person' if len(listed) == 1 else 'persons'}")
+        console.say(
+            f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
+            f"{'person' if len(listed) == 1 else 'persons'}"
+        )
     if json:
         table = treatment_file(source, tracks)
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
-        print_table([["TRACK", "PERSON", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
-                     *map(_cells, tracks)])
+        print_table(
+            [
+                ["TRACK", "PERSON", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
+                *map(_cells, tracks),
+            ]
+        )
         if listed:
             print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *map(_person_cells, listed)])
     else:
@@ -133,8 +157,15 @@ class JsonProgress:
         clock: monotonic time in seconds.
     """
 
-    def __init__(self, input: Path | Address, found: Findings, photos: Path | None, tell: Callable[..., object], *,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        input: Path | Address,
+        found: Findings,
+        photos: Path | None,
+        tell: Callable[..., object],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._input, self._found, self._photos, self._tell, self._clock = input, found, photos, tell, clock
         self._started, self._due = clock(), 0.0
         self._tracks_due = self._started + _TRACKS_S
@@ -147,8 +178,12 @@ class JsonProgress:
         self._due = now + _PROGRESS_S
         share = min(1.0, progress.seconds_done / progress.duration_s) if progress.duration_s else None
         left = (now - self._started) * (1 - share) / share if share else None
-        line = {"share": share, "left_s": None if left is None else round(left, 1), "faces": progress.faces,
-                "scenes": self._found.scenes.table() if self._found.scenes.clock else []}
+        line = {
+            "share": share,
+            "left_s": None if left is None else round(left, 1),
+            "faces": progress.faces,
+            "scenes": self._found.scenes.table() if self._found.scenes.clock else [],
+        }
         if now >= self._tracks_due:
             self._tracks_due = now + _TRACKS_S
             line |= self._tracks()
@@ -162,8 +197,11 @@ class JsonProgress:
             from rtface.report import persons_of
 
             faces = self._found.faces()
-            new = [person for person in persons_of(tracks)
-                   if person.person not in self._pictured and any(track in faces for track in person.tracks)]
+            new = [
+                person
+                for person in persons_of(tracks)
+                if person.person not in self._pictured and any(track in faces for track in person.tracks)
+            ]
             write_photos(new, faces, self._photos, overwrite=True)
             self._pictured |= {person.person for person in new}
         table = treatment_file(self._input, tracks)
@@ -182,8 +220,9 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
     count = len(found.scenes)
     console.say(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
     if not found.even and target.path.suffix.lower() in (".edl", ".otio"):
-        console.say("the frames of this film are not evenly spaced: its timecodes are the nearest ones; "
-                    "CSV has the exact times")
+        console.say(
+            "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact times"
+        )
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
@@ -192,21 +231,52 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
     from rtface.analysis.analyzer import Treatment, treatments_table
     from rtface.report import persons_of
 
-    treatments = {track.id: Treatment(track.treatment["on"], track.treatment["strength"], track.treatment["engine"],
-                                      tuple(track.treatment["reasons"]), first=track.treatment["first"],
-                                      ring=track.treatment["ring"], gain=track.treatment["gain_db"])
-                  for track in tracks}
-    notes = {track.id: {"first_s": track.first_s, "last_s": track.last_s, "mean_width_px": track.mean_width_px,
-                        "analysis": track.analysis} for track in tracks}
-    persons = {person.person: {"first_s": person.first_s, "last_s": person.last_s, "seconds": person.seconds,
-                               "tracks": person.tracks} for person in persons_of(tracks)}
-    return {"rtface_version": __version__, "input": str(input), **treatments_table(treatments, notes),
-            "persons": persons}
+    treatments = {
+        track.id: Treatment(
+            track.treatment["on"],
+            track.treatment["strength"],
+            track.treatment["engine"],
+            tuple(track.treatment["reasons"]),
+            first=track.treatment["first"],
+            ring=track.treatment["ring"],
+            gain=track.treatment["gain_db"],
+        )
+        for track in tracks
+    }
+    notes = {
+        track.id: {
+            "first_s": track.first_s,
+            "last_s": track.last_s,
+            "mean_width_px": track.mean_width_px,
+            "analysis": track.analysis,
+        }
+        for track in tracks
+    }
+    persons = {
+        person.person: {
+            "first_s": person.first_s,
+            "last_s": person.last_s,
+            "seconds": person.seconds,
+            "tracks": person.tracks,
+        }
+        for person in persons_of(tracks)
+    }
+    return {
+        "rtface_version": __version__,
+        "input": str(input),
+        **treatments_table(treatments, notes),
+        "persons": persons,
+    }
 
 
 def _person_cells(person: PersonReport) -> list[str]:
-    return [person.person, f"{person.seconds:.2f} s", f"{person.first_s:.2f} s", f"{person.last_s:.2f} s",
-            ", ".join(map(str, person.tracks))]
+    return [
+        person.person,
+        f"{person.seconds:.2f} s",
+        f"{person.first_s:.2f} s",
+        f"{person.last_s:.2f} s",
+        ", ".join(map(str, person.tracks)),
+    ]
 
 
 def _cells(track: TrackReport) -> list[str]:
@@ -218,5 +288,12 @@ def _cells(track: TrackReport) -> list[str]:
         chosen = ", ".join([chosen, *treatment["reasons"][:1]])
     if 0.0 < track.share_of_time < 1.0:
         chosen += f", {track.share_of_time:.0%} of the time"
-    return [str(track.id), track.person, f"{track.first_s:.2f} s", f"{track.last_s:.2f} s",
-            f"{track.mean_width_px:.0f} px", chosen, wrong or "nothing"]
+    return [
+        str(track.id),
+        track.person,
+        f"{track.first_s:.2f} s",
+        f"{track.last_s:.2f} s",
+        f"{track.mean_width_px:.0f} px",
+        chosen,
+        wrong or "nothing",
+    ]

@@ -23,13 +23,24 @@ from rtface.util import paths
 from rtface.util.text import printable
 
 _COMMANDS = {
-    "run": "run:run", "app": "studio:studio", "tray": "tray:tray",
-    "work": "film_jobs:work", "segment": "film_jobs:segment", "status": "film_jobs:status",
-    "analyze": "analyze:analyze", "try": "try_sheet:try_sheet", "verify": "verify:verify",
-    "inspect": "inspect_file:inspect", "undo": "undo:undo",
+    "run": "run:run",
+    "app": "studio:studio",
+    "tray": "tray:tray",
+    "work": "film_jobs:work",
+    "segment": "film_jobs:segment",
+    "status": "film_jobs:status",
+    "analyze": "analyze:analyze",
+    "try": "try_sheet:try_sheet",
+    "verify": "verify:verify",
+    "inspect": "inspect_file:inspect",
+    "undo": "undo:undo",
     "captions": "captions:captions",
-    "queue": "queue:app", "engines": "engines:app", "devices": "devices:devices", "plugins": "plugins:plugins",
-    "doctor": "doctor:doctor"}
+    "queue": "queue:app",
+    "engines": "engines:app",
+    "devices": "devices:devices",
+    "plugins": "plugins:plugins",
+    "doctor": "doctor:doctor",
+}
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
 _GROUPED_HELP = ("run", "analyze", "try", "verify", "undo")
 
@@ -101,8 +112,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(  # pyright: ignore[reportUnusedFunction]
-    version: Annotated[bool, typer.Option(
-        "--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     pass
 

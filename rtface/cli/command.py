@@ -27,11 +27,19 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
 _TITLES = {key: (group.__doc__ or "").partition(":")[0] for group in GROUPS for key in group.__dataclass_fields__}
 _CONFIG = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
-_VERBOSE = Annotated[int, typer.Option(
-    "-v", "--verbose", count=True, show_default=False, help="Say what is decided; twice: everything.")]
+_VERBOSE = Annotated[
+    int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Say what is decided; twice: everything.")
+]
 _QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
-_EVENTS = Annotated[int | None, typer.Option("--events", metavar="FD", show_default=False, help=(
-    "Write what happens as lines of JSON to this file descriptor (2 is stderr), in place of text."))]
+_EVENTS = Annotated[
+    int | None,
+    typer.Option(
+        "--events",
+        metavar="FD",
+        show_default=False,
+        help=("Write what happens as lines of JSON to this file descriptor (2 is stderr), in place of text."),
+    ),
+]
 
 
 class GroupedHelp(TyperCommand):
@@ -62,15 +70,15 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
     generated = [_parameter(OPTIONS[name], more.get(name, {})) for name in names]
     if names:
         generated.append(_keyword("config", _CONFIG, None))
-    generated += [_keyword("verbose", _VERBOSE, 0), _keyword("quiet", _QUIET, False),
-                  _keyword("events", _EVENTS, None)]
+    generated += [_keyword("verbose", _VERBOSE, 0), _keyword("quiet", _QUIET, False), _keyword("events", _EVENTS, None)]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
 
         @functools.wraps(function)
-        def call(*, verbose: int, quiet: bool, events: int | None, config: Path | None = None, **arguments: Any
-                 ) -> None:
+        def call(
+            *, verbose: int, quiet: bool, events: int | None, config: Path | None = None, **arguments: Any
+        ) -> None:
             given = {name: arguments.pop(name) for name in names}
             flags = {name: value for name, value in given.items() if value is not None}
             console = Console(-1 if quiet else verbose, _opened(events), events=events is not None)
@@ -84,14 +92,18 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
         kept = [parameter for name, parameter in own.items() if name not in ("console", "stop", "load")]
         call.__signature__ = inspect.Signature([*kept, *generated])  # type: ignore[attr-defined]  # typer reads it
         return call
+
     return decorate
 
 
 def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, object]) -> None:
     """UsageError where an argument is empty, which would mean the current folder."""
     for name, parameter in parameters.items():
-        metavars = [one.metavar or name for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(
-            one, typer.models.ArgumentInfo)]
+        metavars = [
+            one.metavar or name
+            for one in getattr(parameter.annotation, "__metadata__", ())
+            if isinstance(one, typer.models.ArgumentInfo)
+        ]
         value = given.get(name)
         if metavars and not metavars[0].startswith("--") and (value == "" or (isinstance(value, list) and "" in value)):
             raise UsageError(f"{metavars[0]}: an empty name was given; a variable of the shell may not be set")
@@ -121,15 +133,24 @@ def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
         kind = list[str]
     if option.check.words:
         more = {"autocompletion": _completion(option.check.words)} | more
-    annotation = Annotated[kind | None, typer.Option(
-        *flags, metavar=metavar, help=option.help, rich_help_panel=_TITLES[option.name], hidden=option.hidden,
-        **more)]
+    annotation = Annotated[
+        kind | None,
+        typer.Option(
+            *flags,
+            metavar=metavar,
+            help=option.help,
+            rich_help_panel=_TITLES[option.name],
+            hidden=option.hidden,
+            **more,
+        ),
+    ]
     return _keyword(option.name, annotation, None)
 
 
 def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
     def matching(incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
+
     return matching
 
 
@@ -153,14 +174,22 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
         console.say(message_of(error), "error")
         return USAGE if isinstance(error, UsageError) else FAILED
     if isinstance(error, MemoryError):
-        console.say(Message("not enough memory; try fewer --threads, a smaller --max-faces or a smaller input",
-                            code="memory"), "error")
+        console.say(
+            Message("not enough memory; try fewer --threads, a smaller --max-faces or a smaller input", code="memory"),
+            "error",
+        )
         return FAILED
     if console.verbosity > 0:
         console.say("".join(traceback.format_exception(error)), "error")
-    console.say(Message("this is a fault of rtface ({what}); please report it with what the same command says with -v "
-                        "and with 'rtface doctor --json'", code="fault",
-                        what=f"{type(error).__name__}: {message_of(error)}"), "error")
+    console.say(
+        Message(
+            "this is a fault of rtface ({what}); please report it with what the same command says with -v "
+            "and with 'rtface doctor --json'",
+            code="fault",
+            what=f"{type(error).__name__}: {message_of(error)}",
+        ),
+        "error",
+    )
     return FAILED
 
 

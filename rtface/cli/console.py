@@ -54,8 +54,14 @@ class Console:
         events: whether events are written, as lines of JSON, in place of text.
     """
 
-    def __init__(self, verbosity: int = 0, stream: TextIO | None = None,
-                 environ: Mapping[str, str] = os.environ, *, events: bool = False) -> None:
+    def __init__(
+        self,
+        verbosity: int = 0,
+        stream: TextIO | None = None,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        events: bool = False,
+    ) -> None:
         self.verbosity = verbosity
         self._broken, self.events = False, events
         self._stream = stream or sys.stderr

@@ -37,8 +37,7 @@ def portrait() -> Bytes:
     try:
         from skimage import data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise MissingComponent("the demo needs the portrait in scikit-image: "
-                               f"{extra_line('demo')}") from error
+        raise MissingComponent(f"the demo needs the portrait in scikit-image: {extra_line('demo')}") from error
     return np.ascontiguousarray(data.astronaut(), np.uint8)
 
 
@@ -56,8 +55,13 @@ class Pose:
     def at(time: float) -> Pose:
         """The pose at a time in seconds; nearest in the middle of the clip, and the end meets the beginning."""
         phase = 2 * math.pi * time / SECONDS
-        return Pose(2.25 - 0.55 * math.cos(phase), WIDTH * (0.5 + 0.10 * math.sin(phase)),
-                    HEIGHT * (0.44 + 0.04 * math.sin(2 * phase)), math.sin(2 * phase), 0.07 * math.sin(phase + 1.0))
+        return Pose(
+            2.25 - 0.55 * math.cos(phase),
+            WIDTH * (0.5 + 0.10 * math.sin(phase)),
+            HEIGHT * (0.44 + 0.04 * math.sin(2 * phase)),
+            math.sin(2 * phase),
+            0.07 * math.sin(phase + 1.0),
+        )
 
 
 def clean_frames(face: Bytes) -> Iterator[Bytes]:
@@ -67,8 +71,9 @@ def clean_frames(face: Bytes) -> Iterator[Bytes]:
     edge = np.zeros(face.shape[:2], np.float32)
     edge[1:, 24:-24] = 1  # the portrait's lower edge is never seen, its hair is close to the upper one
     edge = cv2.GaussianBlur(edge, (0, 0), 8, borderType=cv2.BORDER_REPLICATE)
-    columns, rows = np.meshgrid(np.arange(CALL_WIDTH, dtype=np.float32) + 0.5,
-                                np.arange(CALL_HEIGHT, dtype=np.float32) + 0.5)
+    columns, rows = np.meshgrid(
+        np.arange(CALL_WIDTH, dtype=np.float32) + 0.5, np.arange(CALL_HEIGHT, dtype=np.float32) + 0.5
+    )
     smaller = CALL_WIDTH / WIDTH
     for i in range(round(SECONDS * FPS)):
         pose = Pose.at(i / FPS)
@@ -147,8 +152,11 @@ def make_image(pair: Path, path: Path, time: float = 0.3 * SECONDS) -> None:
 
 def main() -> int:
     """``python -m rtface.cli.demo FOLDER [options of rtface run]``; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m rtface.cli.demo", description=(__doc__ or "").split("\n")[0],
-                                     epilog="Everything after FOLDER goes to 'rtface run'.")
+    parser = argparse.ArgumentParser(
+        prog="python -m rtface.cli.demo",
+        description=(__doc__ or "").split("\n")[0],
+        epilog="Everything after FOLDER goes to 'rtface run'.",
+    )
     parser.add_argument("folder", type=Path)
     arguments, options = parser.parse_known_args()
     folder: Path = arguments.folder
@@ -158,8 +166,17 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         _say(f"making {clip}: a portrait that moves, turns and comes nearer, through a bad video call")
         make_clip(clip)
-        command = ["run", str(clip), str(enhanced), "--compare", str(pair), "--report", str(folder / "report.json"),
-                   "--overwrite", *options]
+        command = [
+            "run",
+            str(clip),
+            str(enhanced),
+            "--compare",
+            str(pair),
+            "--report",
+            str(folder / "report.json"),
+            "--overwrite",
+            *options,
+        ]
         _say("rtface " + shlex.join(command))
         code = subprocess.run([sys.executable, "-P", "-m", "rtface", *command], check=False).returncode
         if code:
@@ -169,8 +186,13 @@ def main() -> int:
         _say(f"error: {error}")
         return 1
     _say("there is now:")
-    for path, what in ((clip, "the clip before"), (enhanced, "the enhanced film"), (pair, "before | after, a film"),
-                       (still, "before | after, an image"), (folder / "report.json", "what was done, in figures")):
+    for path, what in (
+        (clip, "the clip before"),
+        (enhanced, "the enhanced film"),
+        (pair, "before | after, a film"),
+        (still, "before | after, an image"),
+        (folder / "report.json", "what was done, in figures"),
+    ):
         _say(f"  {path}  {what}")
     return 0
 

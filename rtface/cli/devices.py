@@ -15,8 +15,12 @@ def devices(*, json: Json = False, console: Console) -> None:
     if json:
         print_json([device.to_json() for device in found], indent=2)
         return
-    for kind, plural in (("camera", "cameras"), ("screen", "screen"), ("virtual camera", "virtual cameras"),
-                         ("microphone", "microphones")):
+    for kind, plural in (
+        ("camera", "cameras"),
+        ("screen", "screen"),
+        ("virtual camera", "virtual cameras"),
+        ("microphone", "microphones"),
+    ):
         mine = [device for device in found if device.kind == kind]
         print_text(f"{plural}:" if mine else f"{plural}: none")
         width = max((len(device.address) for device in mine), default=0)

@@ -35,23 +35,51 @@ OPTIONAL = {"onnxruntime": "onnx", "mediapipe": "mediapipe", "distributed": "far
 def examine() -> list[Finding]:
     """Everything that can be found out without a film; never raises."""
     findings: list[Finding] = []
-    for check in (check_python, check_packages, check_opencv, check_codecs, check_engines, check_tracker, check_folders,
-                  check_settings, check_policy, check_openvino, check_optional, check_onnxruntime, check_nvidia,
-                  check_live):
+    for check in (
+        check_python,
+        check_packages,
+        check_opencv,
+        check_codecs,
+        check_engines,
+        check_tracker,
+        check_folders,
+        check_settings,
+        check_policy,
+        check_openvino,
+        check_optional,
+        check_onnxruntime,
+        check_nvidia,
+        check_live,
+    ):
         try:
             findings.extend(check())
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
-            findings.append(Finding(check.__name__.removeprefix("check_"), "fault", f"{type(error).__name__}: {error}",
-                                    reinstall_line()))
+            findings.append(
+                Finding(
+                    check.__name__.removeprefix("check_"), "fault", f"{type(error).__name__}: {error}", reinstall_line()
+                )
+            )
     return findings
 
 
 def check_python() -> Iterator[Finding]:
-    yield Finding("python", "ok", Message(
-        "{version} on {system}, {count} cores, {path}", code="python", version=platform.python_version(),
-        system=f"{platform.system()} {platform.machine()}", count=os.cpu_count(), path=sys.executable))
-    yield Finding("rtface", "ok", Message("{version} in {path}", code="rtface", version=__version__,
-                                          path=Path(__file__).parents[1]))
+    yield Finding(
+        "python",
+        "ok",
+        Message(
+            "{version} on {system}, {count} cores, {path}",
+            code="python",
+            version=platform.python_version(),
+            system=f"{platform.system()} {platform.machine()}",
+            count=os.cpu_count(),
+            path=sys.executable,
+        ),
+    )
+    yield Finding(
+        "rtface",
+        "ok",
+        Message("{version} in {path}", code="rtface", version=__version__, path=Path(__file__).parents[1]),
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -61,7 +89,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 def satisfies(version: str, specifier: str) -> bool:
     """Whether a version meets ``>=1.2,<2`` and the like (only the comparisons that rtface's own metadata uses)."""
     tests: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
-        ">=": lambda a, b: a >= b, "<": lambda a, b: a < b, "==": lambda a, b: a == b,
+        ">=": lambda a, b: a >= b,
+        "<": lambda a, b: a < b,
+        "==": lambda a, b: a == b,
     }
     wanted = re.findall(r"(>=|==|<)\s*([\d.]+)", specifier)
     return all(tests[sign](_numbers(version), _numbers(bound)) for sign, bound in wanted)
@@ -71,9 +101,12 @@ def check_packages() -> Iterator[Finding]:
     try:
         required = metadata.requires("rtface") or []
     except metadata.PackageNotFoundError:
-        yield Finding("packages", "warn", Message("rtface runs from a folder and was never installed",
-                                                  code="never_installed"),
-                      f"{PIP} -e {shlex.quote(str(Path(__file__).parents[2]))}")
+        yield Finding(
+            "packages",
+            "warn",
+            Message("rtface runs from a folder and was never installed", code="never_installed"),
+            f"{PIP} -e {shlex.quote(str(Path(__file__).parents[2]))}",
+        )
         return
     for line in required:
         match = re.match(r"([A-Za-z0-9_.-]+)\s*([^;]*)(;.*)?$", line)
@@ -102,7 +135,7 @@ def _installed(distribution: str) -> str | None:
 
 def check_opencv() -> Iterator[Finding]:
     wheels = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _installed(name))]
-    repair = (f"python -m pip uninstall -y {' '.join(OPENCV_WHEELS)} && {PIP} opencv-python-headless")
+    repair = f"python -m pip uninstall -y {' '.join(OPENCV_WHEELS)} && {PIP} opencv-python-headless"
     try:
         cv2 = importlib.import_module("cv2")
     except ImportError as error:
@@ -113,12 +146,22 @@ def check_opencv() -> Iterator[Finding]:
     version = importlib.import_module("cv2.version")
     won = f"{'-contrib' if version.contrib else ''}-python{'-headless' if version.headless else ''}"
     if len(wheels) > 1:
-        yield Finding("cv2", "warn", Message(
-            "{wheels} share one folder; opencv{won} was written last and is used. That works here; on a machine "
-            "without libGL it does not", code="wheels", wheels=" and ".join(wheels), won=won), repair)
+        yield Finding(
+            "cv2",
+            "warn",
+            Message(
+                "{wheels} share one folder; opencv{won} was written last and is used. That works here; on a machine "
+                "without libGL it does not",
+                code="wheels",
+                wheels=" and ".join(wheels),
+                won=won,
+            ),
+            repair,
+        )
     else:
-        yield Finding("cv2", "ok", Message("{version} from opencv{wheel}", code="wheel", version=cv2.__version__,
-                                           wheel=won))
+        yield Finding(
+            "cv2", "ok", Message("{version} from opencv{wheel}", code="wheel", version=cv2.__version__, wheel=won)
+        )
 
 
 def check_codecs() -> Iterator[Finding]:
@@ -135,14 +178,26 @@ def check_codecs() -> Iterator[Finding]:
 
     needed, useful = ([name for name in names if lacks(name)] for names in (NEEDED_CODECS, USEFUL_CODECS))
     if needed:
-        yield Finding("encoders", "fault", Message("PyAV {version} lacks {names}", code="encoders_missing",
-                                                   version=av.__version__, names=", ".join(needed)),
-                      f"{PIP} --force-reinstall --only-binary av av")
+        yield Finding(
+            "encoders",
+            "fault",
+            Message(
+                "PyAV {version} lacks {names}", code="encoders_missing", version=av.__version__, names=", ".join(needed)
+            ),
+            f"{PIP} --force-reinstall --only-binary av av",
+        )
     elif useful:
-        yield Finding("encoders", "warn", Message("PyAV {version} lacks {names}: those cannot be written",
-                                                  code="encoders_some", version=av.__version__,
-                                                  names=", ".join(useful)),
-                      f"{PIP} --force-reinstall --only-binary av av")
+        yield Finding(
+            "encoders",
+            "warn",
+            Message(
+                "PyAV {version} lacks {names}: those cannot be written",
+                code="encoders_some",
+                version=av.__version__,
+                names=", ".join(useful),
+            ),
+            f"{PIP} --force-reinstall --only-binary av av",
+        )
     else:
         yield Finding("encoders", "ok", ", ".join(NEEDED_CODECS + USEFUL_CODECS))
 
@@ -157,16 +212,31 @@ def check_engines() -> Iterator[Finding]:
             fault = recipe.fault(anew=True)
         except RtfaceError as error:
             own = not path.is_relative_to(Path(__file__).parents[1])
-            yield Finding(f"engine {name}", "fault", error.message,
-                          f"rtface engines remove {name}" if own else reinstall_line(path))
+            yield Finding(
+                f"engine {name}",
+                "fault",
+                error.message,
+                f"rtface engines remove {name}" if own else reinstall_line(path),
+            )
             continue
         if fault:
-            yield Finding(f"engine {name}", "fault", Message("weights {path}: {why}", code="weights_fault",
-                                                             path=recipe.model_path, why=fault), recipe.repair_line)
+            yield Finding(
+                f"engine {name}",
+                "fault",
+                Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault),
+                recipe.repair_line,
+            )
         else:
-            yield Finding(f"engine {name}", "ok", Message(
-                "{version}, weights {size} MB, SHA-256 right", code="weights", version=recipe.version,
-                size=f"{recipe.weights.bytes / 1e6:.1f}"))
+            yield Finding(
+                f"engine {name}",
+                "ok",
+                Message(
+                    "{version}, weights {size} MB, SHA-256 right",
+                    code="weights",
+                    version=recipe.version,
+                    size=f"{recipe.weights.bytes / 1e6:.1f}",
+                ),
+            )
 
 
 def check_tracker() -> Iterator[Finding]:
@@ -176,8 +246,9 @@ def check_tracker() -> Iterator[Finding]:
         try:
             models.path(name)
         except RtfaceError as error:
-            yield Finding(f"tracker {name}", "fault", str(error).split("; repair")[0],
-                          reinstall_line(models.file_of(name)))
+            yield Finding(
+                f"tracker {name}", "fault", str(error).split("; repair")[0], reinstall_line(models.file_of(name))
+            )
         else:
             yield Finding(f"tracker {name}", "ok", Message("SHA-256 right", code="sum"))
 
@@ -189,9 +260,17 @@ def check_folders() -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        yield Finding("cache", "warn", Message("{folder} cannot be written ({why}): every start compiles again",
-                                               code="cache", folder=folder, why=error.strerror),
-                      Message("set RTFACE_CACHE to a folder that you may write", code="cache_repair"))
+        yield Finding(
+            "cache",
+            "warn",
+            Message(
+                "{folder} cannot be written ({why}): every start compiles again",
+                code="cache",
+                folder=folder,
+                why=error.strerror,
+            ),
+            Message("set RTFACE_CACHE to a folder that you may write", code="cache_repair"),
+        )
     else:
         yield Finding("cache", "ok", str(folder))
     yield _queue_finding()
@@ -205,11 +284,20 @@ def _queue_finding() -> Finding:
             return Finding("queue", "ok", Message("empty ({path} is not there)", code="queue_empty", path=path))
         items = Queue(path).items()
     except RtfaceError as error:
-        return Finding("queue", "warn", error.message, Message(
-            "set RTFACE_DATA to a folder of yours, or move the database away", code="queue_repair"))
+        return Finding(
+            "queue",
+            "warn",
+            error.message,
+            Message("set RTFACE_DATA to a folder of yours, or move the database away", code="queue_repair"),
+        )
     waiting = sum(item.state in ("waiting", "interrupted") for item in items)
-    return Finding("queue", "ok", Message("{path}; items: {count}, waiting: {waiting}", code="queue", path=path,
-                                          count=len(items), waiting=waiting))
+    return Finding(
+        "queue",
+        "ok",
+        Message(
+            "{path}; items: {count}, waiting: {waiting}", code="queue", path=path, count=len(items), waiting=waiting
+        ),
+    )
 
 
 def check_settings() -> Iterator[Finding]:
@@ -218,17 +306,25 @@ def check_settings() -> Iterator[Finding]:
     try:
         loaded = load({})
     except RtfaceError as error:
-        yield Finding("configuration", "fault", error.message, Message(
-            "mend it there, or remove {path}", code="settings_repair", path=path))
+        yield Finding(
+            "configuration",
+            "fault",
+            error.message,
+            Message("mend it there, or remove {path}", code="settings_repair", path=path),
+        )
         return
     given = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
     if folder is None:
-        yield Finding("configuration", "warn", Message(
-            "there is no home folder, so no settings and no engines of your own", code="no_home"),
-            Message("set RTFACE_CONFIG_DIR to a folder of yours", code="no_home_repair"))
+        yield Finding(
+            "configuration",
+            "warn",
+            Message("there is no home folder, so no settings and no engines of your own", code="no_home"),
+            Message("set RTFACE_CONFIG_DIR to a folder of yours", code="no_home_repair"),
+        )
         return
-    yield Finding("configuration", "ok", ", ".join(given) or Message("defaults ({path} is not there)", code="defaults",
-                                                                     path=path))
+    yield Finding(
+        "configuration", "ok", ", ".join(given) or Message("defaults ({path} is not there)", code="defaults", path=path)
+    )
 
 
 def check_policy() -> Iterator[Finding]:
@@ -239,16 +335,24 @@ def check_policy() -> Iterator[Finding]:
         for policy in found:
             check_words(policy)
     except RtfaceError as error:
-        yield Finding("policy", "fault", error.message, Message(
-            "mend the file as its administrator, or remove it", code="policy_repair"))
+        yield Finding(
+            "policy",
+            "fault",
+            error.message,
+            Message("mend the file as its administrator, or remove it", code="policy_repair"),
+        )
         return
     for policy in found:
         said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in policy.given.items())
-        yield Finding("policy", "ok", f"{said} ({policy.path})" if said else
-                      Message("no key is set ({path})", code="no_key", path=policy.path))
+        yield Finding(
+            "policy",
+            "ok",
+            f"{said} ({policy.path})" if said else Message("no key is set ({path})", code="no_key", path=policy.path),
+        )
     if not found:
-        yield Finding("policy", "ok", Message("none ({path} is not there)", code="no_policy",
-                                              path=site_path() or "policy.toml"))
+        yield Finding(
+            "policy", "ok", Message("none ({path} is not there)", code="no_policy", path=site_path() or "policy.toml")
+        )
 
 
 def check_openvino() -> Iterator[Finding]:
@@ -257,15 +361,21 @@ def check_openvino() -> Iterator[Finding]:
     devices: list[str] = core().available_devices
     repair = f"{PIP} --force-reinstall openvino"
     if "CPU" not in devices:
-        yield Finding("openvino", "fault", Message("finds no CPU device (only {names})", code="no_cpu", names=devices),
-                      repair)
+        yield Finding(
+            "openvino", "fault", Message("finds no CPU device (only {names})", code="no_cpu", names=devices), repair
+        )
     for device in devices:
         name: Any = core().get_property(device, "FULL_DEVICE_NAME")
         able: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         native = [kind for kind in ("BF16", "FP16", "INT8") if kind in able]
         flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
-        yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native)}): --device {flag}" if native else
-                      Message("{name} (FP32 only): --device {flag}", code="single_precision", name=name, flag=flag))
+        yield Finding(
+            f"openvino {device}",
+            "ok",
+            f"{name} ({', '.join(native)}): --device {flag}"
+            if native
+            else Message("{name} (FP32 only): --device {flag}", code="single_precision", name=name, flag=flag),
+        )
 
 
 def check_optional() -> Iterator[Finding]:
@@ -275,8 +385,12 @@ def check_optional() -> Iterator[Finding]:
             try:
                 importlib.import_module(name)
             except (ImportError, OSError) as error:
-                yield Finding(name, "warn", Message("{version} cannot be imported: {why}", code="import_version",
-                                                    version=version, why=error), f"{PIP} --force-reinstall {name}")
+                yield Finding(
+                    name,
+                    "warn",
+                    Message("{version} cannot be imported: {why}", code="import_version", version=version, why=error),
+                    f"{PIP} --force-reinstall {name}",
+                )
                 continue
         repair = "" if version else extra_line(extra)
         yield Finding(name, "ok", version or Message("not installed; optional", code="optional"), repair)
@@ -298,8 +412,9 @@ def check_onnxruntime() -> Iterator[Finding]:
         except RtfaceError as error:
             yield Finding(f"device {flag}", "ok", str(error).split(";")[0], provider.repair)
         else:
-            yield Finding(f"device {flag}", "ok", Message("{name} of ONNX Runtime", code="provider",
-                                                          name=provider.name))
+            yield Finding(
+                f"device {flag}", "ok", Message("{name} of ONNX Runtime", code="provider", name=provider.name)
+            )
 
 
 def check_nvidia() -> Iterator[Finding]:
@@ -312,9 +427,18 @@ def check_nvidia() -> Iterator[Finding]:
         return
     gpus = ", ".join(found.gpus)
     if absent := driver.missing():
-        yield Finding("nvidia", "warn", Message(
-            "{gpus}, driver for CUDA {version}; engines do not run there without {names}", code="cuda_lacks",
-            gpus=gpus, version=found.cuda, names=", ".join(absent)), extra_line("rtx"))
+        yield Finding(
+            "nvidia",
+            "warn",
+            Message(
+                "{gpus}, driver for CUDA {version}; engines do not run there without {names}",
+                code="cuda_lacks",
+                gpus=gpus,
+                version=found.cuda,
+                names=", ".join(absent),
+            ),
+            extra_line("rtx"),
+        )
     else:
         yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {found.cuda}; {driver.unusable(0)}")
 

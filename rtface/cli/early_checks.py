@@ -46,7 +46,8 @@ def check_inputs(inputs: Sequence[Path | Address]) -> None:
         try:
             inputs[0].stat()
         except FileNotFoundError as error:
-            raise InputMissing("{path}: there is no such file; check the name", code="no_file",
-                               path=inputs[0]) from error
+            raise InputMissing(
+                "{path}: there is no such file; check the name", code="no_file", path=inputs[0]
+            ) from error
         except OSError:
             return  # reported when it is opened

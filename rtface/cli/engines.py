@@ -34,8 +34,9 @@ app.command()(engines_add.offers)
 @command("device", "threads", "commercial_use")
 def engines(
     context: typer.Context,
-    measure: Annotated[bool, typer.Option("--measure/--no-measure", help=(
-        "Time each engine now, or show the times measured before."))] = True,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help=("Time each engine now, or show the times measured before."))
+    ] = True,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -48,13 +49,18 @@ def engines(
     from rtface.engine.listing import list_engines
     from rtface.util.install import reinstall_line
 
-    rows = list_engines(measure=measure, device=options.device, threads=options.threads,
-                        commercial_use=options.commercial_use)
+    rows = list_engines(
+        measure=measure, device=options.device, threads=options.threads, commercial_use=options.commercial_use
+    )
     if json:
         print_json([row.to_json() for row in rows], indent=2)
     elif rows:
-        print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "CROP", "WEIGHTS", "SPEED", "FROM", "WHAT"],
-                     *map(_cells, rows)])
+        print_table(
+            [
+                ["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "CROP", "WEIGHTS", "SPEED", "FROM", "WHAT"],
+                *map(_cells, rows),
+            ]
+        )
     broken = [row for row in rows if row.fault is not None]
     for row in broken:
         console.say(f"engine {row.name}: {row.fault}", "error")
@@ -64,22 +70,35 @@ def engines(
 
 
 def _cells(row: EngineInfo) -> list[str]:
-    speed = (f"{row.ms:.1f} ms a face ({row.device} {row.precision}{', computer busy' * row.busy})"
-             if row.ms is not None else "not measured")
-    return [row.name + (" (default)" if row.default else ""), row.family, row.licence,
-            "allowed" if row.commercial_use else "forbidden", f"{row.size} px",
-            "faulty" if row.fault else f"{row.bytes / 1e6:.1f} MB", speed, row.origin, row.summary]
+    speed = (
+        f"{row.ms:.1f} ms a face ({row.device} {row.precision}{', computer busy' * row.busy})"
+        if row.ms is not None
+        else "not measured"
+    )
+    return [
+        row.name + (" (default)" if row.default else ""),
+        row.family,
+        row.licence,
+        "allowed" if row.commercial_use else "forbidden",
+        f"{row.size} px",
+        "faulty" if row.fault else f"{row.bytes / 1e6:.1f} MB",
+        speed,
+        row.origin,
+        row.summary,
+    ]
 
 
 @app.command()
 @command()
 def build(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")
-                     ] = None,
-    device: Annotated[str, typer.Option(metavar="cuda:N|sm_NN", help=(
-        "A GPU of this machine, or the compute capability of another one."))] = "cuda:0",
-    precision: Annotated[str | None, typer.Option(metavar="fp16|bf16|f32|int8", help=(
-        "Number format of the computation."))] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")] = None,
+    device: Annotated[
+        str,
+        typer.Option(metavar="cuda:N|sm_NN", help=("A GPU of this machine, or the compute capability of another one.")),
+    ] = "cuda:0",
+    precision: Annotated[
+        str | None, typer.Option(metavar="fp16|bf16|f32|int8", help=("Number format of the computation."))
+    ] = None,
     *,
     json: Json = False,
     console: Console,
@@ -87,9 +106,20 @@ def build(
     """Build engines for an NVIDIA GPU ahead of the first run."""
     built = _build(_recipes(names or []), device, _precision(precision), console)
     if json:
-        print_json([{"engine": b.identity.engine, "device": b.identity.device, "precision": b.identity.precision,
-                     "psnr": b.verdict.psnr if b.verdict else None, "seconds": round(b.seconds, 3),
-                     "path": str(b.path)} for b in built], indent=2)
+        print_json(
+            [
+                {
+                    "engine": b.identity.engine,
+                    "device": b.identity.device,
+                    "precision": b.identity.precision,
+                    "psnr": b.verdict.psnr if b.verdict else None,
+                    "seconds": round(b.seconds, 3),
+                    "path": str(b.path),
+                }
+                for b in built
+            ],
+            indent=2,
+        )
     else:
         print_table([["ENGINE", "FOR", "PRECISION", "PLAN", "TIME", "GOLDEN CROPS"], *map(_row, built)])
 
@@ -142,11 +172,18 @@ def _gpu(index: int) -> Any:
         return importlib.import_module("rtface.device.cuda.nvidia").NvidiaGpu(index)
     except ImportError as error:  # MissingComponent is one
         what = str(error) if isinstance(error, MissingComponent) else f"no GPU can be used: {error}"
-        raise MissingComponent(f"{what}; for a GPU of another machine give its compute capability, as --device sm_89"
-                               ) from error
+        raise MissingComponent(
+            f"{what}; for a GPU of another machine give its compute capability, as --device sm_89"
+        ) from error
 
 
 def _row(built: BuiltPlan) -> list[str]:
     seen = f"{built.verdict.psnr:.1f} dB" if built.verdict else "not checked"
-    return [built.identity.engine, built.identity.device, built.identity.precision,
-            f"{built.path.stat().st_size / 1e6:.1f} MB", f"{built.seconds:.1f} s", seen]
+    return [
+        built.identity.engine,
+        built.identity.device,
+        built.identity.precision,
+        f"{built.path.stat().st_size / 1e6:.1f} MB",
+        f"{built.seconds:.1f} s",
+        seen,
+    ]

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from rtface.engine_install.catalogue import Offer
 
 
-Python = Annotated[Path | None, typer.Option(metavar="PATH", help=(
-    "A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one permanently."))]
+Python = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", help=("A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one permanently.")
+    ),
+]
 
 
 def _names(incomplete: str) -> list[str]:
@@ -36,21 +40,40 @@ def _names(incomplete: str) -> list[str]:
 def _own_names(incomplete: str) -> list[str]:
     from rtface.engine_install.folder import engines_folder
 
-    return [path.parent.name for path in engines_folder().glob("*/recipe.toml")
-            if path.parent.name.startswith(incomplete)]
+    return [
+        path.parent.name for path in engines_folder().glob("*/recipe.toml") if path.parent.name.startswith(incomplete)
+    ]
 
 
 @command("commercial_use", "threads")
 def add(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, autocompletion=_names, help=(
-        "What to add, as 'rtface engines offers' lists it; with --from it may be left out."))] = None,
-    file: Annotated[Path | None, typer.Option("--from", metavar="FILE", help=(
-        "Take the weights from this file (.pth, .ckpt, .safetensors, .onnx) instead of fetching them."))] = None,
-    accept: Annotated[bool, typer.Option("--accept-license", "--accept-licence", help=(
-        "Accept the licence that is shown, without being asked."))] = False,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            show_default=False,
+            autocompletion=_names,
+            help=("What to add, as 'rtface engines offers' lists it; with --from it may be left out."),
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help=("Take the weights from this file (.pth, .ckpt, .safetensors, .onnx) instead of fetching them."),
+        ),
+    ] = None,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept-license", "--accept-licence", help=("Accept the licence that is shown, without being asked.")
+        ),
+    ] = False,
     python: Python = None,
-    url: Annotated[str | None, typer.Option(metavar="URL", help=(
-        "Fetch the published file from this URL (http, https, file)."))] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help=("Fetch the published file from this URL (http, https, file)."))
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
     *,
     json: Json = False,
@@ -63,13 +86,17 @@ def add(
         from rtface.engine_install.add import AddRequest
         from rtface.engine_install.add import add as work
 
-        added = work(AddRequest(name, file, url, python, overwrite, options.commercial_use, options.threads),
-                     _talk(console, accept))
+        added = work(
+            AddRequest(name, file, url, python, overwrite, options.commercial_use, options.threads),
+            _talk(console, accept),
+        )
         console.clear()
         if json:
             print_json(added.to_json(), indent=2)
-        console.say(f"{added.name}: {added.backend} in {added.precision}, {added.psnr:.1f} dB against its golden crops "
-                    f"({added.required:g} needed), {added.ms:.0f} ms a face")
+        console.say(
+            f"{added.name}: {added.backend} in {added.precision}, {added.psnr:.1f} dB against its golden crops "
+            f"({added.required:g} needed), {added.ms:.0f} ms a face"
+        )
         console.say(f"{added.folder} written; use it with: rtface run INPUT OUTPUT --engine {added.name}")
 
 
@@ -122,30 +149,51 @@ def offers(
     if json:
         print_json([_row(offer) | {"added": name in here} for name, offer in found.items()], indent=2)
         return
-    print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
-                 *(_cells(offer, name in here) for name, offer in found.items())])
+    print_table(
+        [
+            ["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
+            *(_cells(offer, name in here) for name, offer in found.items()),
+        ]
+    )
     for name, package in PLUGINS.items():
         if not any(offer.table.architecture.name == name for offer in found.values()):
-            console.say(f"{name} comes with a separate distribution, not for commercial use: "
-                        f"{plugin_line(package)}")
+            console.say(f"{name} comes with a separate distribution, not for commercial use: {plugin_line(package)}")
 
 
 def _row(offer: Offer) -> dict[str, Any]:
     licence, published = offer.table.licence, offer.published
-    return {"name": offer.name, "version": published.version, "summary": published.summary,
-            "family": offer.table.architecture.family, "licence_code": licence.code,
-            "licence_weights": licence.weights, "commercial_use": licence.commercial_use, "data": licence.data,
-            "terms": licence.terms, "size": offer.table.input.size, "file": published.file, "url": published.url,
-            "bytes": published.bytes, "sha256": published.sha256, "refused": published.refused}
+    return {
+        "name": offer.name,
+        "version": published.version,
+        "summary": published.summary,
+        "family": offer.table.architecture.family,
+        "licence_code": licence.code,
+        "licence_weights": licence.weights,
+        "commercial_use": licence.commercial_use,
+        "data": licence.data,
+        "terms": licence.terms,
+        "size": offer.table.input.size,
+        "file": published.file,
+        "url": published.url,
+        "bytes": published.bytes,
+        "sha256": published.sha256,
+        "refused": published.refused,
+    }
 
 
 def _cells(offer: Offer, added: bool) -> list[str]:
     published, licence = offer.published, offer.table.licence
     size = f" ({published.bytes / 1e6:.0f} MB)" if published.bytes else ""
     state = "added" if added else "refused" if published.refused else "to fetch" if published.url else "with --from"
-    return [offer.name, offer.table.architecture.family, licence.shown,
-            "allowed" if licence.commercial_use else "forbidden", published.file + size, state,
-            published.summary + (f" ({published.refused})" if published.refused else "")]
+    return [
+        offer.name,
+        offer.table.architecture.family,
+        licence.shown,
+        "allowed" if licence.commercial_use else "forbidden",
+        published.file + size,
+        state,
+        published.summary + (f" ({published.refused})" if published.refused else ""),
+    ]
 
 
 def _talk(console: Console, accept: bool) -> AddCallbacks:
@@ -196,6 +244,7 @@ class _InstallProgress:
 @contextmanager
 def _terminable() -> Generator[None]:
     """Makes SIGTERM end the block as Ctrl-C does, with everything cleaned up."""
+
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted("stopped", signum=number)
 

@@ -23,27 +23,47 @@ if TYPE_CHECKING:
 BUSY, REFUSED = 3, 4
 """Exit codes of ``rtface segment``: another worker has the segment; this machine may not take part."""
 
-_Folder = Annotated[Path, typer.Argument(metavar="JOB", show_default=False, help=(
-    "Folder of a job: OUTPUT.rtface, or what --job named."))]
+_Folder = Annotated[
+    Path,
+    typer.Argument(metavar="JOB", show_default=False, help=("Folder of a job: OUTPUT.rtface, or what --job named.")),
+]
 
 
-TrustPlan = Annotated[bool, typer.Option("--trust-plan", help=(
-    "Work on a plan of another user, without being asked."))]
-Workers = Annotated[str | None, typer.Option(metavar="N|auto", show_default="1", help=(
-    "Processes that work on a film at the same time; 0 only plans it, for 'rtface work' on other machines."))]
-JobFolder = Annotated[Path | None, typer.Option(metavar="DIR", show_default="OUTPUT.rtface", help=(
-    "Keep what is finished of a film in this folder until all of it is."))]
-Restart = Annotated[bool, typer.Option("--restart", help=(
-    "Begin a film again, instead of continuing where the last run of it ended."))]
-FarmAddress = Annotated[str | None, typer.Option(metavar="dask://HOST:PORT", help=(
-    "Let the workers of a Dask cluster make a film; they see its folder and the INPUT under the same path."))]
+TrustPlan = Annotated[bool, typer.Option("--trust-plan", help=("Work on a plan of another user, without being asked."))]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        show_default="1",
+        help=("Processes that work on a film at the same time; 0 only plans it, for 'rtface work' on other machines."),
+    ),
+]
+JobFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="OUTPUT.rtface",
+        help=("Keep what is finished of a film in this folder until all of it is."),
+    ),
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help=("Begin a film again, instead of continuing where the last run of it ended."))
+]
+FarmAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="dask://HOST:PORT",
+        help=("Let the workers of a Dask cluster make a film; they see its folder and the INPUT under the same path."),
+    ),
+]
 
 
 @command()
 def work(
     folder: _Folder,
-    threads: Annotated[int | None, typer.Option(min=1, max=1024, show_default="all cores", help=(
-        "CPU threads."))] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, show_default="all cores", help=("CPU threads."))
+    ] = None,
     *,
     trust_plan: TrustPlan = False,
     console: Console,
@@ -53,12 +73,16 @@ def work(
     from rtface.jobs.worker import Worker
 
     place, total = _agreed(folder, trust_plan, console)
-    with Worker(place, threads=threads, stop=stop.event, building=console.building,
-                on_step=_shown(console, total)) as worker:
+    with Worker(
+        place, threads=threads, stop=stop.event, building=console.building, on_step=_shown(console, total)
+    ) as worker:
         complete = worker.work()
     done = "1 segment was" if len(worker.done) == 1 else f"{len(worker.done)} segments were"
-    rest = "all segments of the job are finished; the command that planned it joins them" if complete else \
-        "others are at work on the rest"
+    rest = (
+        "all segments of the job are finished; the command that planned it joins them"
+        if complete
+        else "others are at work on the rest"
+    )
     console.say(f"{done} made here; {rest}")
 
 
@@ -66,8 +90,9 @@ def work(
 def segment(
     folder: _Folder,
     number: Annotated[int, typer.Argument(metavar="N", show_default=False, help="The segment, from 0 on.")],
-    threads: Annotated[int | None, typer.Option(min=1, max=1024, show_default="all cores", help=(
-        "CPU threads."))] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, show_default="all cores", help=("CPU threads."))
+    ] = None,
     *,
     trust_plan: TrustPlan = False,
     console: Console,
@@ -101,9 +126,21 @@ def status(folder: _Folder, *, json: Json = False) -> None:
     for line in _lines(found):
         typer.echo(line)
     if found.workers:
-        print_table([("worker", "host", "segment", "done", "speed"), *(
-            (w.id, w.host, "" if w.segment is None else str(w.segment), f"{w.seconds:.0f} s",
-             "" if w.speed is None else f"{w.speed:.2f}x") for w in found.workers)])
+        print_table(
+            [
+                ("worker", "host", "segment", "done", "speed"),
+                *(
+                    (
+                        w.id,
+                        w.host,
+                        "" if w.segment is None else str(w.segment),
+                        f"{w.seconds:.0f} s",
+                        "" if w.speed is None else f"{w.speed:.2f}x",
+                    )
+                    for w in found.workers
+                ),
+            ]
+        )
     for worker in found.silent:
         typer.echo(f"{printable(f'{worker.id} ({worker.host})')}: not heard of for {_clock(worker.silent_s)}")
 
@@ -118,8 +155,12 @@ def _agreed(folder: Path, trusted: bool, console: Console) -> tuple[Job, int]:
     plan, sha256, own = JobPlan.look(place)
     if own:
         return place, len(plan)
-    for line in (f"{folder}: another user planned this job", f"INPUT: {plan.source}", f"OUTPUT: {plan.target}",
-                 *(f"--{key.replace('_', '-')}: {value}" for key, value in plan.options.items())):
+    for line in (
+        f"{folder}: another user planned this job",
+        f"INPUT: {plan.source}",
+        f"OUTPUT: {plan.target}",
+        *(f"--{key.replace('_', '-')}: {value}" for key, value in plan.options.items()),
+    ):
         console.say(printable(line))
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     try:
@@ -135,8 +176,10 @@ def _lines(found: JobStatus) -> list[str]:
     share = found.done_s / found.duration_s if found.duration_s else 1.0
     times = dict.fromkeys(map(_clock, found.time_left_range_s or ()))  # one, where both are the same second
     left = f", {' to '.join(times)} left" if times else ""
-    return [printable(f"{found.input} -> {found.output}"),
-            f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}"]
+    return [
+        printable(f"{found.input} -> {found.output}"),
+        f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}",
+    ]
 
 
 def _clock(seconds: float) -> str:
@@ -157,4 +200,5 @@ def _shown(console: Console, total: int) -> Callable[[Any], None]:
         if (now := monotonic()) - last >= interval:
             last = now
             console.status(f"segment {step.segment} of {total}: {step.seconds:.0f} s, {step.frames} frames here")
+
     return show

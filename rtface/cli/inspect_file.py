@@ -52,8 +52,10 @@ def _lines(found: Inspected) -> list[str]:
     lines.append(f"  rtface: {made or 'says nothing'}")
     if found.sidecar is not None:
         changes = ", ".join(found.sidecar["changes"] or ["nothing was changed"])
-        lines.append(f"  sidecar: rtface {found.sidecar['rtface']}, {found.sidecar['finished']}, {changes}"
-                     + (", signed" if found.sidecar["signed"] else ""))
+        lines.append(
+            f"  sidecar: rtface {found.sidecar['rtface']}, {found.sidecar['finished']}, {changes}"
+            + (", signed" if found.sidecar["signed"] else "")
+        )
     for title, values in (("XMP", found.xmp), ("IPTC", found.iptc), ("tags", found.tags)):
         lines.append(f"  {title}: " + ("none" if not values else ""))
         lines += [f"    {name}: {' '.join(text.split())[:300]}" for name, text in sorted(values.items())]

@@ -42,8 +42,9 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
     return None
 
 
-def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, console: Console,
-                 stop: StopRequest, *, json: bool) -> int:
+def run_live_job(
+    source: LiveAddress, sink: LiveAddress, options: Options, console: Console, stop: StopRequest, *, json: bool
+) -> int:
     """Runs live with keys, status line, control endpoint and metrics; gives the exit code, 0 after an interruption."""
     from rtface.live.endpoint_factory import make_endpoints
     from rtface.live.session import run_live
@@ -89,15 +90,20 @@ def _say_done(report: Report, console: Console) -> None:
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
     causes = [f"{n} {cause}" for cause, n in report.dropped.items() if n and cause != "sink"]
     causes += [f"{n} {cause} at {end['name']}" for end in report.ends[1:] for cause, n in end["causes"].items() if n]
-    away = [f"{end['name']} lost {n} time{'s' * (n > 1)}, " for end in report.ends
-            if (n := end["reopened"] + (end["state"] == "away"))]
+    away = [
+        f"{end['name']} lost {n} time{'s' * (n > 1)}, "
+        for end in report.ends
+        if (n := end["reopened"] + (end["state"] == "away"))
+    ]
     dropped, late = ", ".join(causes), report.passed.get("late", 0)
-    console.say(f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
-                f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
-                f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
-                f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
-                f"{f'{late} too late to be enhanced, ' if late else ''}{''.join(away)}"
-                f"{report.engine} on {report.device}, {_processor(report)}")
+    console.say(
+        f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
+        f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
+        f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
+        f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
+        f"{f'{late} too late to be enhanced, ' if late else ''}{''.join(away)}"
+        f"{report.engine} on {report.device}, {_processor(report)}"
+    )
     if (path := report.options.get("report")) is not None:
         console.say(f"{path} written")
 
@@ -159,8 +165,14 @@ class LiveMonitor:
         if control is not None:
             from rtface.live.control.control_routes import control_routes
 
-            routes[control] = control_routes(live.controls, live.status.snapshot, live.filters.preview, live.persons,
-                                             live.stages, os.environ.pop("RTFACE_CONTROL_KEY", ""))
+            routes[control] = control_routes(
+                live.controls,
+                live.status.snapshot,
+                live.filters.preview,
+                live.persons,
+                live.stages,
+                os.environ.pop("RTFACE_CONTROL_KEY", ""),
+            )
         if options.metrics is not None:
             from rtface.live.control.metrics import metrics_routes
 
@@ -172,8 +184,14 @@ class LiveMonitor:
             addresses[port] = server.address
         if control is not None:
             page = f"{addresses[control]}/preview"
-            console.say(Message("control: {address}" + ", preview: {page}" * options.preview, code="control",
-                                address=addresses[control], page=page))
+            console.say(
+                Message(
+                    "control: {address}" + ", preview: {page}" * options.preview,
+                    code="control",
+                    address=addresses[control],
+                    page=page,
+                )
+            )
             if options.preview:
                 from rtface.live.control.browser import open_in_browser
 

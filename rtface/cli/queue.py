@@ -29,11 +29,20 @@ if TYPE_CHECKING:
 
 _STATUS_S = 10.0  # between status lines where there is no terminal
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True,
-                  help="Keep a list of films and stills, and enhance them one by one or several at once.")
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Keep a list of films and stills, and enhance them one by one or several at once.",
+)
 
-Items = Annotated[list[str], typer.Argument(metavar="ITEM...", show_default=False, help=(
-    "Numbers of 'rtface queue list', a state (failed, waiting, …), or all."))]
+Items = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ITEM...",
+        show_default=False,
+        help=("Numbers of 'rtface queue list', a state (failed, waiting, …), or all."),
+    ),
+]
 
 
 def _queue() -> Queue:
@@ -45,10 +54,20 @@ def _queue() -> Queue:
 @app.command(cls=GroupedHelp)
 @command(*OPTIONS, **RUN_FLAGS)
 def add(
-    paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
-        "Films, stills or folders of stills, and the file or folder to write, as for 'rtface run'."))],
-    output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
-        "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT... OUTPUT",
+            show_default=False,
+            help=("Films, stills or folders of stills, and the file or folder to write, as for 'rtface run'."),
+        ),
+    ],
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help=("Write every INPUT into this folder under its own name; finished ones are skipped.")
+        ),
+    ] = None,
     workers: Workers = None,
     job: JobFolder = None,
     restart: Restart = False,
@@ -62,8 +81,9 @@ def add(
     loaded = load()
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
-        raise UsageError("the queue is for films and stills; a camera or a stream never ends: run it by itself, with "
-                         "'rtface run'")
+        raise UsageError(
+            "the queue is for films and stills; a camera or a stream never ends: run it by itself, with 'rtface run'"
+        )
     jobs = plan_jobs(paths, output_dir, options)
     flags = Resumable(job, workers, restart, farm)
     flags.check()
@@ -107,8 +127,10 @@ def list_items(*, json: Json = False, console: Console) -> None:
         print_table([["ITEM", "STATE", "DONE", "LEFT", "INPUT", "OUTPUT", "OPTIONS"], *map(_cells, items)])
         for item in items:
             if item.state == "failed":
-                console.say(Message("item {number} failed: {why}", code="item_failed", number=item.id,
-                                    why=item.message), "error")
+                console.say(
+                    Message("item {number} failed: {why}", code="item_failed", number=item.id, why=item.message),
+                    "error",
+                )
         if any(item.state == "interrupted" for item in items):
             console.say("interrupted items continue with the next 'rtface queue run'")
     else:
@@ -117,8 +139,15 @@ def list_items(*, json: Json = False, console: Console) -> None:
 
 def _cells(item: Item) -> list[str]:
     options = " ".join(f"{key}={value}" for key, value in (item.options | item.flags).items())
-    return [str(item.id), item.state, "" if item.share is None else f"{item.share:.0%}",
-            "" if item.left_s is None else _clock(item.left_s), item.input, item.output, options]
+    return [
+        str(item.id),
+        item.state,
+        "" if item.share is None else f"{item.share:.0%}",
+        "" if item.left_s is None else _clock(item.left_s),
+        item.input,
+        item.output,
+        options,
+    ]
 
 
 def _clock(seconds: float) -> str:
@@ -128,13 +157,17 @@ def _clock(seconds: float) -> str:
 @app.command()
 @command()
 def run(
-    at_once: Annotated[str, typer.Option(metavar="N|auto", help=(
-        "How many items at the same time; auto goes by cores and free memory."))] = "auto",
+    at_once: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help=("How many items at the same time; auto goes by cores and free memory.")),
+    ] = "auto",
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more items when none is left.")] = False,
-    then: Annotated[str | None, typer.Option(metavar="CMD", help=(
-        "Run this command in the shell when nothing is left."))] = None,
-    notify: Annotated[bool, typer.Option("--notify/--no-notify", help=(
-        "Show a notification on the desktop when nothing is left."))] = True,
+    then: Annotated[
+        str | None, typer.Option(metavar="CMD", help=("Run this command in the shell when nothing is left."))
+    ] = None,
+    notify: Annotated[
+        bool, typer.Option("--notify/--no-notify", help=("Show a notification on the desktop when nothing is left."))
+    ] = True,
     *,
     json: Json = False,
     console: Console,
@@ -157,8 +190,14 @@ def run(
             if code:
                 console.say(f"the command of --then ended with exit code {code}: {then}", "error")
 
-    outcome = Runner(_queue().store, at_once=_at_once(at_once), watch=watch, stop=stop.event,
-                     progress=_Display(console, json), idle=idle).run()
+    outcome = Runner(
+        _queue().store,
+        at_once=_at_once(at_once),
+        watch=watch,
+        stop=stop.event,
+        progress=_Display(console, json),
+        idle=idle,
+    ).run()
     console.clear()
     console.say(summary(outcome), "error" if outcome.failed else "info")
     if stop.signum is not None:
@@ -187,8 +226,9 @@ class _Display:
             if item.state == "running":
                 continue
             message = f": {item.message}" if item.message else ""
-            self._console.say(f"item {item.id}, {item.output}: {item.state}{message}",
-                              "error" if item.state == "failed" else "info")
+            self._console.say(
+                f"item {item.id}, {item.output}: {item.state}{message}", "error" if item.state == "failed" else "info"
+            )
             self._console.event("item", **item.to_dict())
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
@@ -259,8 +299,14 @@ def remove(items: Items, *, console: Console) -> None:
 @command()
 def move(
     item: Annotated[int, typer.Argument(metavar="ITEM", show_default=False, help="A number of 'rtface queue list'.")],
-    place: Annotated[str, typer.Argument(metavar="first|last|PLACE", show_default=False, help=(
-        "Its new place among the items that wait; 1 is the first."))],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="first|last|PLACE",
+            show_default=False,
+            help=("Its new place among the items that wait; 1 is the first."),
+        ),
+    ],
     *,
     console: Console,
 ) -> None:

@@ -32,6 +32,7 @@ from rtface.util.urls import Address, check_file_name, place
 if TYPE_CHECKING:
     from rtface.report import Report
 
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One INPUT and its OUTPUT.
@@ -84,8 +85,10 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
     for path in paths:
         for output in taken:
             if _same(path, output):
-                raise UsageError(f"--output-dir {output_dir} is the folder of {path}, which would be its own output; "
-                                 "name another folder")
+                raise UsageError(
+                    f"--output-dir {output_dir} is the folder of {path}, which would be its own output; "
+                    "name another folder"
+                )
     return [Job(path, output) for output, path in taken.items()]
 
 
@@ -110,8 +113,16 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
     return path.stem + (".png" if isinstance(path, Path) and is_image(path) else ".mkv")
 
 
-def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequest, *, skip: bool,
-             json: bool, resumable: Resumable) -> int:
+def run_jobs(
+    jobs: list[Job],
+    options: Options,
+    console: Console,
+    stop: StopRequest,
+    *,
+    skip: bool,
+    json: bool,
+    resumable: Resumable,
+) -> int:
     """Runs all jobs; a failed one does not stop the rest. Gives the exit code."""
     from rtface.jobs.run import run_film
     from rtface.stats import Stats
@@ -126,9 +137,17 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequ
                 _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
             continue
         try:
-            report = run_film(job.input, job.named, options, resumable, stats=Stats(), stop=stop.event,
-                              progress=ProgressLine(console, job.input.name), building=console.building,
-                              said=console.say)
+            report = run_film(
+                job.input,
+                job.named,
+                options,
+                resumable,
+                stats=Stats(),
+                stop=stop.event,
+                progress=ProgressLine(console, job.input.name),
+                building=console.building,
+                said=console.say,
+            )
             if report is None:
                 codes.append(0)
                 continue
@@ -137,9 +156,16 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequ
             if len(jobs) > 1:
                 _say_how_to_go_on(job, error, console)
             if json:
-                _print_line({"input": str(job.input), "output": str(job.output), "status": "failed",
-                            "error": " ".join(str(error).split()), "partial": getattr(error, "partial", None),
-                            "resume_at_s": getattr(error, "resume_at", None)})
+                _print_line(
+                    {
+                        "input": str(job.input),
+                        "output": str(job.output),
+                        "status": "failed",
+                        "error": " ".join(str(error).split()),
+                        "partial": getattr(error, "partial", None),
+                        "resume_at_s": getattr(error, "resume_at", None),
+                    }
+                )
             if isinstance(error, (Interrupted, KeyboardInterrupt)):
                 break
             continue
@@ -152,8 +178,10 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequ
     if len(jobs) > 1:
         failed = sum(1 for code in codes if code)
         left = len(jobs) - len(codes) - skipped
-        console.say(f"{codes.count(0)} done, {skipped} skipped, {failed} failed"
-                    + (f", {left} not begun" if left else ""), "error" if failed else "info")
+        console.say(
+            f"{codes.count(0)} done, {skipped} skipped, {failed} failed" + (f", {left} not begun" if left else ""),
+            "error" if failed else "info",
+        )
     interrupted = [code for code in codes if code > INTERRUPTED]
     return interrupted[0] if interrupted else codes[0] if len(jobs) == 1 and codes else int(any(codes))
 
@@ -170,8 +198,10 @@ def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
     """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
     if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
         rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
-        console.say(f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
-                    f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}")
+        console.say(
+            f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
+            f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}"
+        )
     if isinstance(error, KeyboardInterrupt):
         console.say("the same command again skips finished outputs and begins the others from their start")
 
@@ -191,15 +221,19 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
         return
     frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
     speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
-    console.say(f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
-                f"{speed}, {report.engine} on {report.device}")
+    console.say(
+        f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
+        f"{speed}, {report.engine} on {report.device}"
+    )
     if report.damage.get("descreened"):
         count = report.damage["descreened"]
         console.say(f"halftone dots were filtered out of {count:.0f} {'crop' if count == 1 else 'crops'} of faces")
     if report.damage.get("faces"):
         count = report.damage["frames"]
-        console.say(f"damage was filled on {count:.0f} {'frame' if count == 1 else 'frames'}, "
-                    f"{report.damage['filled']:.1%} of a face on average")
+        console.say(
+            f"damage was filled on {count:.0f} {'frame' if count == 1 else 'frames'}, "
+            f"{report.damage['filled']:.1%} of a face on average"
+        )
     for path in (options.compare, options.report, options.keep_correction, options.invented):
         if path is not None:
             console.say(f"{path} written")
@@ -227,24 +261,43 @@ def _engine_names(incomplete: str) -> list[str]:
 
 
 RUN_FLAGS: dict[str, dict[str, Any]] = {
-    "engine": {"autocompletion": _engine_names}, "stages": {"callback": _explain_stage, "is_eager": True}}
+    "engine": {"autocompletion": _engine_names},
+    "stages": {"callback": _explain_stage, "is_eager": True},
+}
 """Arguments of `typer.Option` for flags of a run, for `rtface.cli.command.command`."""
 
 
 @command(*OPTIONS, **RUN_FLAGS)
 def run(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
-        "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
-        "mp4, mkv, mov, mxf, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
-        "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))] = None,
-    output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
-        "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT... OUTPUT",
+            show_default=False,
+            help=(
+                "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
+                "mp4, mkv, mov, mxf, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
+                "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."
+            ),
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help=("Write every INPUT into this folder under its own name; finished ones are skipped.")
+        ),
+    ] = None,
     workers: Workers = None,
     job: JobFolder = None,
     restart: Restart = False,
     farm: FarmAddress = None,
-    plan: Annotated[Path | None, typer.Option(metavar="FILE", help=(
-        "Do what this plan says, which --dry-run --json printed; it names INPUT, OUTPUT and all options."))] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=("Do what this plan says, which --dry-run --json printed; it names INPUT, OUTPUT and all options."),
+        ),
+    ] = None,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],

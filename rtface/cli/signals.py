@@ -46,8 +46,9 @@ def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[St
         if stop.event.is_set():
             if clock() - first < _SAME_SIGNAL_S:
                 return
-            _write_stderr("\nrtface: stopped at once; the next run to the same output names the part that was "
-                          "written\n")
+            _write_stderr(
+                "\nrtface: stopped at once; the next run to the same output names the part that was written\n"
+            )
             os._exit(INTERRUPTED + signum)
         stop.signum, first = signum, clock()
         stop.event.set()

@@ -22,22 +22,62 @@ if TYPE_CHECKING:
 @command()
 def studio(
     *,
-    folder: Annotated[list[Path] | None, typer.Option("--folder", metavar="DIR", show_default=False, help=(
-        "A folder that the page may read films from and write to; may be given several times. Without it your folders "
-        "of videos and pictures, the current folder, and the folder of uploads."))] = None,
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--folder",
+            metavar="DIR",
+            show_default=False,
+            help=(
+                "A folder that the page may read films from and write to; may be given several times. Without it your folders "
+                "of videos and pictures, the current folder, and the folder of uploads."
+            ),
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65_535, help="Port; 0 takes a free one.")] = 8790,
-    host: Annotated[str, typer.Option(metavar="ADDR", help=(
-        "Address to listen at. Beyond this machine --tls and a password are needed."))] = "127.0.0.1",
-    tls: Annotated[str | None, typer.Option("--tls", metavar="CERT,KEY", show_default=False, help=(
-        "Certificate and key for HTTPS, both PEM files."))] = None,
-    password_file: Annotated[Path | None, typer.Option("--password-file", metavar="FILE", show_default=False, help=(
-        "Ask for the password in the first line of this file; RTFACE_APP_PASSWORD may hold it instead."))] = None,
-    names: Annotated[list[str] | None, typer.Option("--name", metavar="HOST", show_default=False, help=(
-        "A name by which other machines call this one; may be given several times. Its host name and addresses are "
-        "known."))] = None,
-    keep_address: Annotated[bool, typer.Option("--keep-address", help=(
-        "Keep the address with its token for the next starts, as for a dock of OBS. A file that only you can read "
-        "holds it."))] = False,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDR", help=("Address to listen at. Beyond this machine --tls and a password are needed.")
+        ),
+    ] = "127.0.0.1",
+    tls: Annotated[
+        str | None,
+        typer.Option(
+            "--tls", metavar="CERT,KEY", show_default=False, help=("Certificate and key for HTTPS, both PEM files.")
+        ),
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            show_default=False,
+            help=("Ask for the password in the first line of this file; RTFACE_APP_PASSWORD may hold it instead."),
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            metavar="HOST",
+            show_default=False,
+            help=(
+                "A name by which other machines call this one; may be given several times. Its host name and addresses are "
+                "known."
+            ),
+        ),
+    ] = None,
+    keep_address: Annotated[
+        bool,
+        typer.Option(
+            "--keep-address",
+            help=(
+                "Keep the address with its token for the next starts, as for a dock of OBS. A file that only you can read "
+                "holds it."
+            ),
+        ),
+    ] = False,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     console: Console,
     stop: StopRequest,
@@ -59,11 +99,18 @@ def studio(
     uploads.mkdir(exist_ok=True, mode=0o700)
     remote = remote_access(host, tls, password_file, names or [])
     if keep_address and (remote is not None or not port):
-        raise UsageError("--keep-address: the address holds no token with --tls, and no fixed port with --port 0; "
-                         "leave one of them out")
+        raise UsageError(
+            "--keep-address: the address holds no token with --tls, and no fixed port with --port 0; "
+            "leave one of them out"
+        )
     try:
-        server = StudioServer(Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads), host=host,
-                              port=port, remote=remote, token=kept_token(token_file()) if keep_address else "")
+        server = StudioServer(
+            Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads),
+            host=host,
+            port=port,
+            remote=remote,
+            token=kept_token(token_file()) if keep_address else "",
+        )
     except UsageError:  # the port may be taken by the studio that runs already
         address = running_address()
         if address is None or urlsplit(address).port != port:
@@ -109,14 +156,19 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
         return None
     certificate, comma, key = (tls or "").partition(",")
     if not comma:
-        raise UsageError("--tls takes a certificate and its key, as in --tls cert.pem,key.pem; docs/studio.md has a "
-                         "line that makes both")
+        raise UsageError(
+            "--tls takes a certificate and its key, as in --tls cert.pem,key.pem; docs/studio.md has a "
+            "line that makes both"
+        )
     if len(password) < LEAST_LENGTH:
-        raise UsageError(f"--tls needs a password of at least {LEAST_LENGTH} characters: give --password-file FILE, or "
-                         "set RTFACE_APP_PASSWORD")
+        raise UsageError(
+            f"--tls needs a password of at least {LEAST_LENGTH} characters: give --password-file FILE, or "
+            "set RTFACE_APP_PASSWORD"
+        )
     own = socket.gethostname()
-    return RemoteAccess(password, Path(certificate), Path(key), frozenset(name.lower() for name in (
-        *names, own, f"{own}.local")))
+    return RemoteAccess(
+        password, Path(certificate), Path(key), frozenset(name.lower() for name in (*names, own, f"{own}.local"))
+    )
 
 
 def usual_folders() -> list[Path]:

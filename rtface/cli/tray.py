@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 def tray(
     camera: Annotated[str, typer.Argument(metavar="CAMERA", help="As rtface run takes it.")] = "camera:0",
     output: Annotated[str, typer.Argument(metavar="VCAM", help="The virtual camera.")] = "vcam:",
-    options: Annotated[list[str] | None, typer.Argument(metavar="-- OPTIONS", show_default=False, help=(
-        "Options of rtface run, as in: rtface tray camera:0 vcam: -- --strength 0.8"))] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="-- OPTIONS",
+            show_default=False,
+            help=("Options of rtface run, as in: rtface tray camera:0 vcam: -- --strength 0.8"),
+        ),
+    ] = None,
     *,
     console: Console,
     stop: StopRequest,
@@ -46,8 +52,9 @@ def tray(
 
     source, sink = parse_address(camera), parse_address(output)
     if source.kind != "camera" or sink.kind != "vcam":
-        raise UsageError(f"{camera} {output}: rtface tray goes from a camera to a virtual camera, as in: rtface tray "
-                         "camera:0 vcam:")
+        raise UsageError(
+            f"{camera} {output}: rtface tray goes from a camera to a virtual camera, as in: rtface tray camera:0 vcam:"
+        )
     if sys.platform == "linux" and source.name in ("", "0"):
         source = _by_name(source)
     plan = LivePlan(source, sink, {}, tuple(options or ()))
@@ -60,8 +67,7 @@ def tray(
         wait_for_reader(sink.name, width, height, stopped)
 
     camera_run = CameraRun(lambda: LiveRun(plan), wait)
-    words = [_windowless_python(), "-P", "-m", "rtface", "tray", camera, output,
-             *(["--", *options] if options else [])]
+    words = [_windowless_python(), "-P", "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
     app = TrayApp(camera_run, words, lambda line: console.say(line, "warning"), stop.event, system_language())
     app.icon = make_icon(app.view(), console.say)
     camera_run.changed = app.refresh
@@ -98,8 +104,9 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
 def _check(command: list[str]) -> None:
     """Checks the options of the live run before the icon is shown; UsageError says what is wrong."""
     at = command.index("run") + 1
-    done = subprocess.run([*command[:at], "--dry-run", *command[at:]], stdin=subprocess.DEVNULL, capture_output=True,
-                          check=False)
+    done = subprocess.run(
+        [*command[:at], "--dry-run", *command[at:]], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     if done.returncode:
         raise UsageError(read_events(done.stderr.splitlines()) or "rtface run could not be started")
 

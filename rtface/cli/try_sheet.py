@@ -25,8 +25,24 @@ if TYPE_CHECKING:
     from rtface.contact_sheet.restore import Variant
     from rtface.contact_sheet.sheet import Sheet
 
-TRIED = ("fidelity", "commercial_use", "keyframe", "colour", "damage", "grain", "region", "device", "threads",
-         "tracker", "max_faces", "correct", "start", "end", "timecode", "overwrite")
+TRIED = (
+    "fidelity",
+    "commercial_use",
+    "keyframe",
+    "colour",
+    "damage",
+    "grain",
+    "region",
+    "device",
+    "threads",
+    "tracker",
+    "max_faces",
+    "correct",
+    "start",
+    "end",
+    "timecode",
+    "overwrite",
+)
 """The options of a run that a sheet takes, too."""
 
 _STRENGTHS = (0.5, 1.0)
@@ -37,19 +53,44 @@ _PLAIN_S = 10.0
 @command(*TRIED)
 def try_sheet(
     input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
-    output: Annotated[Path | None, typer.Argument(metavar="SHEET", show_default=False, help=(
-        "The image to write, and a page of the same name: sheet.png makes sheet.png and sheet.html. Without it INPUT's "
-        "name in this folder."))] = None,
+    output: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SHEET",
+            show_default=False,
+            help=(
+                "The image to write, and a page of the same name: sheet.png makes sheet.png and sheet.html. Without it INPUT's "
+                "name in this folder."
+            ),
+        ),
+    ] = None,
     *,
-    engines: Annotated[str | None, typer.Option(metavar="NAME,...", show_default=False, help=(
-        "Engines to compare. Without it the default engine, and the light one at full strength."))] = None,
-    strengths: Annotated[str | None, typer.Option(metavar="0..1,...", show_default=False, help=(
-        "Strengths to compare. Without it 0.5 and 1."))] = None,
-    invented: Annotated[bool, typer.Option("--invented", help=(
-        "Show for each engine what was invented, too: how far each sample may be from the truth."))] = False,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            show_default=False,
+            help=("Engines to compare. Without it the default engine, and the light one at full strength."),
+        ),
+    ] = None,
+    strengths: Annotated[
+        str | None,
+        typer.Option(metavar="0..1,...", show_default=False, help=("Strengths to compare. Without it 0.5 and 1.")),
+    ] = None,
+    invented: Annotated[
+        bool,
+        typer.Option(
+            "--invented",
+            help=("Show for each engine what was invented, too: how far each sample may be from the truth."),
+        ),
+    ] = False,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
-    budget: Annotated[float, typer.Option(metavar="SECONDS", min=1, max=86_400, help=(
-        "Time that it may take; with less time fewer faces are shown."))] = 45.0,
+    budget: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=1, max=86_400, help=("Time that it may take; with less time fewer faces are shown.")
+        ),
+    ] = 45.0,
     json: Json = False,
     load: Callable[[], LoadedOptions],
     console: Console,
@@ -81,15 +122,24 @@ def try_sheet(
     stills = (isinstance(source, Path) and is_stills_job(source, "sheet/", options)) or _is_still(source)
     check_scope(loaded.given, options, Scope.STILLS if stills else Scope.FILM)
     image, html = sheet_names(source, output)
-    targets = check_outputs([OutputPath(image), OutputPath(html, "the page")], inputs=[source],
-                            overwrite=options.overwrite)
+    targets = check_outputs(
+        [OutputPath(image), OutputPath(html, "the page")], inputs=[source], overwrite=options.overwrite
+    )
     variants = [Variant(engine, strength) for engine, strength in pairs]
     if invented:
-        variants += [Variant(engine, max(value for name, value in pairs if name == engine), invented=True)
-                     for engine in dict.fromkeys(name for name, _ in pairs)]
+        variants += [
+            Variant(engine, max(value for name, value in pairs if name == engine), invented=True)
+            for engine in dict.fromkeys(name for name, _ in pairs)
+        ]
     variants = tuple(variants)
-    sheet = make_sheet(source, options, SheetOptions(variants, count, max(1.0, budget - (time.monotonic() - began))),
-                       stats=Stats(), stop=stop.event, status=_Status(console, source.name))
+    sheet = make_sheet(
+        source,
+        options,
+        SheetOptions(variants, count, max(1.0, budget - (time.monotonic() - began))),
+        stats=Stats(),
+        stop=stop.event,
+        status=_Status(console, source.name),
+    )
     line = CommandLine(input, source, loaded)
     write_sheet(sheet, source, options, variants, targets[0], targets[1], line)
     console.clear()
@@ -98,18 +148,39 @@ def try_sheet(
     _finish(sheet, image, html, line, variants, console, json=json)
 
 
-def _finish(sheet: Sheet, image: Path, html: Path, line: CommandLine, variants: tuple[Variant, ...],
-            console: Console, *, json: bool) -> None:
+def _finish(
+    sheet: Sheet,
+    image: Path,
+    html: Path,
+    line: CommandLine,
+    variants: tuple[Variant, ...],
+    console: Console,
+    *,
+    json: bool,
+) -> None:
     from rtface.contact_sheet.labels import left_alone, row_label
     from rtface.contact_sheet.restore import usual
 
     run = line(usual(variants))
     if json:
-        print_json({"sheet": str(image), "page": str(html), "seconds": round(sheet.seconds, 2), "command": run,
-                    "variants": [{"engine": one.engine, "strength": one.strength} for one in variants
-                                 if not one.invented],
-                    "faces": [{"time_s": round(row.shown.time, 3), "label": row_label(row), "score":
-                               round(row.choice.face.severity, 3)} for row in sheet.rows]}, indent=2)
+        print_json(
+            {
+                "sheet": str(image),
+                "page": str(html),
+                "seconds": round(sheet.seconds, 2),
+                "command": run,
+                "variants": [{"engine": one.engine, "strength": one.strength} for one in variants if not one.invented],
+                "faces": [
+                    {
+                        "time_s": round(row.shown.time, 3),
+                        "label": row_label(row),
+                        "score": round(row.choice.face.severity, 3),
+                    }
+                    for row in sheet.rows
+                ],
+            },
+            indent=2,
+        )
         return
     shown = "1 face" if len(sheet.rows) == 1 else f"{len(sheet.rows)} faces"
     console.say(f"{image} and {html} written: {shown}, {sheet.seconds:.0f} s")
@@ -140,8 +211,10 @@ def parse_variants(engines: str | None, strengths: str | None, default: str) -> 
         pairs = [(own, value) for value in values]
         pairs += [(LIGHT, value) for value in (values if strengths else values[-1:]) if own != LIGHT]
     if len(pairs) > _COLUMNS:
-        raise UsageError(f"{len(pairs)} columns are more than the {_COLUMNS} that fit on a sheet; give fewer --engines "
-                         "or --strengths")
+        raise UsageError(
+            f"{len(pairs)} columns are more than the {_COLUMNS} that fit on a sheet; give fewer --engines "
+            "or --strengths"
+        )
     return pairs
 
 
@@ -185,22 +258,33 @@ class CommandLine:
     the administrator's policy asks for."""
 
     def __init__(self, named: str, source: Path | Address, loaded: LoadedOptions) -> None:
-        self._given: Mapping[str, object] = {key: getattr(loaded.options, key) for key in loaded.given
-                                             if key != "overwrite"}
+        self._given: Mapping[str, object] = {
+            key: getattr(loaded.options, key) for key in loaded.given if key != "overwrite"
+        }
         self._input, self._output = named, _output(source)
 
     def __call__(self, variant: Variant) -> str:
         from rtface.trust.enforce import required_flags
 
-        words = ["rtface", "run", self._input, self._output, "--engine", variant.engine, "--strength",
-                 f"{variant.strength:g}"]
+        words = [
+            "rtface",
+            "run",
+            self._input,
+            self._output,
+            "--engine",
+            variant.engine,
+            "--strength",
+            f"{variant.strength:g}",
+        ]
         for key, value in self._given.items():
             flag = OPTIONS[key].flag
             if isinstance(value, bool):
                 words.append(flag if value else f"--no-{flag.removeprefix('--')}")
             elif value is not None:
-                words += [flag, parse.format_time(value) if key in ("start", "end") and isinstance(value, float) else
-                          str(value)]
+                words += [
+                    flag,
+                    parse.format_time(value) if key in ("start", "end") and isinstance(value, float) else str(value),
+                ]
         words += ["--show", "invented"] if variant.invented else []
         return shlex.join([*words, *required_flags()])
 

@@ -20,15 +20,23 @@ from rtface.util.parse import parse_time
 
 @command("codec", "crf", "preset", "overwrite")
 def undo(
-    film: Annotated[str, typer.Argument(metavar="FILM", show_default=False, help=(
-        "What a run with --keep-correction wrote."))],
-    correction: Annotated[str, typer.Argument(metavar="CORRECTION", show_default=False, help=(
-        "The .mkv that the same run kept."))],
+    film: Annotated[
+        str, typer.Argument(metavar="FILM", show_default=False, help=("What a run with --keep-correction wrote."))
+    ],
+    correction: Annotated[
+        str, typer.Argument(metavar="CORRECTION", show_default=False, help=("The .mkv that the same run kept."))
+    ],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", show_default=False, help="The film to write.")],
-    start: Annotated[str | None, typer.Option(metavar="TIME", help=(
-        "Take the correction back from this time of FILM on; frames before it stay."))] = None,
-    end: Annotated[str | None, typer.Option(metavar="TIME", help=(
-        "Take the correction back up to this time of FILM; frames after it stay."))] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help=("Take the correction back from this time of FILM on; frames before it stay.")
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help=("Take the correction back up to this time of FILM; frames after it stay.")),
+    ] = None,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -44,9 +52,18 @@ def undo(
     from rtface.trust.undo import undo as take_back
 
     options = load().options
-    done = take_back(Path(film), Path(correction), Path(output), encode=options, overwrite=options.overwrite,
-                     start=_time(start, "--start"), end=_time(end, "--end"),
-                     stats=Stats(), doing=StepLine(console, Path(output).name), stop=stop.event.is_set)
+    done = take_back(
+        Path(film),
+        Path(correction),
+        Path(output),
+        encode=options,
+        overwrite=options.overwrite,
+        start=_time(start, "--start"),
+        end=_time(end, "--end"),
+        stats=Stats(),
+        doing=StepLine(console, Path(output).name),
+        stop=stop.event.is_set,
+    )
     console.clear()
     for note in done.notes:
         console.say(note)
@@ -56,8 +73,10 @@ def undo(
         if not done.output_lossless:
             said += f", and {done.encoder} changed them a little"
     elif done.psnr_db is not None:
-        said += (f"; {film} is lossy, its samples are {done.psnr_db:g} dB (PSNR, estimated) from those that were "
-                 "encoded, and so are these from the input's")
+        said += (
+            f"; {film} is lossy, its samples are {done.psnr_db:g} dB (PSNR, estimated) from those that were "
+            "encoded, and so are these from the input's"
+        )
     failed = done.lossless and done.exact < done.taken_back
     console.say(said, "error" if failed else "info")
     if json:

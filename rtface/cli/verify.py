@@ -39,16 +39,34 @@ class StepLine:
 
 @command()
 def verify(
-    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT... [INPUT]", show_default=False, help=(
-        "Films, stills or folders of stills with manifests or sidecars next to them. Of two names the second is the "
-        "INPUT of the first where it has none of these."))],
-    input: Annotated[Path | None, typer.Option(metavar="FILE", help=(
-        "What OUTPUT was made of: shows that everything outside the faces is the same."))] = None,
-    manifest: Annotated[str | None, typer.Option(metavar="FILE", help=(
-        "Check against this SHA-256 manifest, framemd5 list or sidecar."))] = None,
+    outputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OUTPUT... [INPUT]",
+            show_default=False,
+            help=(
+                "Films, stills or folders of stills with manifests or sidecars next to them. Of two names the second is the "
+                "INPUT of the first where it has none of these."
+            ),
+        ),
+    ],
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help=("What OUTPUT was made of: shows that everything outside the faces is the same.")
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help=("Check against this SHA-256 manifest, framemd5 list or sidecar.")),
+    ] = None,
     files_only: Annotated[bool, typer.Option("--files-only", help="Check the files, not the frames.")] = False,
-    trust: Annotated[Path | None, typer.Option(metavar="CA.pem", help=(
-        "Trust signers of credentials whose certificates these ones (PEM) vouch for."))] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CA.pem", help=("Trust signers of credentials whose certificates these ones (PEM) vouch for.")
+        ),
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Write the manifests instead of checking them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --write: replace manifests.")] = False,
     *,
@@ -72,8 +90,11 @@ def verify(
     for name in outputs:
         path = Path(name)
         try:
-            codes.append(_write(path, overwrite, console, stop) if write else
-                         _check(path, manifest, input, files_only, trust, json, console, stop))
+            codes.append(
+                _write(path, overwrite, console, stop)
+                if write
+                else _check(path, manifest, input, files_only, trust, json, console, stop)
+            )
         except RtfaceError as error:
             if len(outputs) == 1:
                 raise
@@ -93,12 +114,27 @@ def _stands_alone(output: str, other: str) -> bool:
     return not made_of_it and has_manifest(Path(other).resolve())
 
 
-def _check(path: Path, manifest: str | None, input: Path | None, files_only: bool, trust: Path | None, json: bool,
-           console: Console, stop: StopRequest) -> int:
+def _check(
+    path: Path,
+    manifest: str | None,
+    input: Path | None,
+    files_only: bool,
+    trust: Path | None,
+    json: bool,
+    console: Console,
+    stop: StopRequest,
+) -> int:
     from rtface.trust.verify import verify as check
 
-    found = check(path, Path(manifest) if manifest else None, input=input, files_only=files_only, trust=trust,
-                  doing=StepLine(console, path.name), stop=stop.event.is_set)
+    found = check(
+        path,
+        Path(manifest) if manifest else None,
+        input=input,
+        files_only=files_only,
+        trust=trust,
+        doing=StepLine(console, path.name),
+        stop=stop.event.is_set,
+    )
     console.clear()
     if json:
         print_json(found.to_dict())
@@ -120,18 +156,23 @@ def _summary(found: Verified) -> str:
     said: list[str] = []
     if found.files != "not checked":
         count = "1 file" if found.files_checked == 1 else f"{found.files_checked} files"
-        said.append(count + (" as in the manifest" if found.files == "same" else
-                             " checked, not all as in the manifest"))
+        said.append(
+            count + (" as in the manifest" if found.files == "same" else " checked, not all as in the manifest")
+        )
     if found.frames != "not checked":
-        said.append(f"{found.frames_checked} frames " + (
-            "and all packets as in the list" if found.frames == "same" else "checked, not all as in the list"))
+        said.append(
+            f"{found.frames_checked} frames "
+            + ("and all packets as in the list" if found.frames == "same" else "checked, not all as in the list")
+        )
     elif found.files == "differs" and not Path(found.output).is_dir():
         said.append("the frames were not checked")
     if found.files == "differs" and found.frames == "same":
         said.append("so only the container has changed")
-    said += [f"{name}: {answer}" for name, answer in (
-        ("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
-             if answer != "not checked"]
+    said += [
+        f"{name}: {answer}"
+        for name, answer in (("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
+        if answer != "not checked"
+    ]
     said = said or ["nothing could be checked"]
     if found.gaps:
         said.append("not all that was to be compared could be: not checked")

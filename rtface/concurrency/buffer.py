@@ -30,8 +30,15 @@ PATIENCE_S = 0.4
 """Seconds that something which was told to stop may take before it counts as blocked."""
 
 
-def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callable[[T], int] | None = None,
-           most: int = _BYTES, stop: Callable[[], bool] | None = None) -> Generator[T, None, None]:
+def buffer(
+    items: Iterable[T],
+    size: int,
+    *,
+    name: str = "buffer",
+    weigh: Callable[[T], int] | None = None,
+    most: int = _BYTES,
+    stop: Callable[[], bool] | None = None,
+) -> Generator[T, None, None]:
     """Runs `items` in a thread and yields what it yields, in order, at most `size` items ahead. Lossless.
 
     Args:
@@ -58,8 +65,9 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
             for item in iterator:
                 weight = weigh(item) if weigh else 0
                 with changed:
-                    while waiting and (len(waiting) >= size or sum(weights) + weight > most) and (
-                            not abandoned.is_set()):
+                    while (
+                        waiting and (len(waiting) >= size or sum(weights) + weight > most) and (not abandoned.is_set())
+                    ):
                         changed.wait()
                     if abandoned.is_set():
                         return
@@ -111,6 +119,7 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
 def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
     """A `buffer` whose thread ends with `stack`. An exception keeps what it passed alive, threads that read a file that
     is then closed among it, so this is not left to the garbage collector. A step that is stuck is left behind."""
+
     def end() -> None:
         with suppress(ValueError):  # it is running
             items.close()

@@ -67,8 +67,16 @@ class ChildProcess:
         TypeError, AttributeError, pickle.PicklingError: the arguments cannot be pickled.
     """
 
-    def __init__(self, target: str, arguments: object, *, name: str, on_message: Callable[[Any], None],
-                 on_end: Callable[[str], None], frames: FrameRing | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        arguments: object,
+        *,
+        name: str,
+        on_message: Callable[[Any], None],
+        on_end: Callable[[str], None],
+        frames: FrameRing | None = None,
+    ) -> None:
         self._name, self._target = name, target
         self._on_message, self._on_end = on_message, on_end
         self._frames = frames
@@ -133,10 +141,13 @@ class ChildProcess:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             process = subprocess.Popen(
-                [sys.executable, str(Path(child_main.__file__)), self._target, str(os.getpid())], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
+                [sys.executable, str(Path(child_main.__file__)), self._target, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
                 pass_fds=[] if self._frames is None or sys.platform == "win32" else [int(self._frames.handle)],
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
         except OSError as error:
             self._ended.set()
             started.put(error)
@@ -161,9 +172,13 @@ class ChildProcess:
         with suppress(queue.Full):
             self._messages.put_nowait(None)
         if reason is None:
-            reason = Message("was killed") if self._killed else \
-                Message("its process ended by {signal}", code="process_killed", signal=_signal(code)) if code < 0 else \
-                Message("its process ended with code {exit}", code="process_ended", exit=code)
+            reason = (
+                Message("was killed")
+                if self._killed
+                else Message("its process ended by {signal}", code="process_killed", signal=_signal(code))
+                if code < 0
+                else Message("its process ended with code {exit}", code="process_ended", exit=code)
+            )
         self._on_end(reason)
 
     def _write(self, process: subprocess.Popen[bytes]) -> None:

@@ -50,9 +50,14 @@ class FrameLayout:
     @staticmethod
     def of(image: av.VideoFrame) -> FrameLayout:
         """That of a frame in memory of the host."""
-        return FrameLayout(image.width, image.height, image.format.name, tuple(p.line_size for p in image.planes),
-                           (int(image.color_range), int(image.colorspace), int(image.color_primaries),
-                        int(image.color_trc)), int(image.pict_type))
+        return FrameLayout(
+            image.width,
+            image.height,
+            image.format.name,
+            tuple(p.line_size for p in image.planes),
+            (int(image.color_range), int(image.colorspace), int(image.color_primaries), int(image.color_trc)),
+            int(image.pict_type),
+        )
 
 
 class FrameRing:
@@ -91,11 +96,14 @@ class FrameRing:
 
         planes = [plane_rows(p) for p in image.planes]
         if sum(p.size for p in planes) > self.bytes:
-            raise UsageError(f"a frame of {image.width}×{image.height} in {image.format.name} is too large: "
-                             f"{self.bytes >> 20} MiB are kept for one")
+            raise UsageError(
+                f"a frame of {image.width}×{image.height} in {image.format.name} is too large: "
+                f"{self.bytes >> 20} MiB are kept for one"
+            )
         with self._lock:
-            slot = next((s for s in (*range(self._next, self.slots), *range(self._next))
-                         if self._memory[s] == _FREE), None)
+            slot = next(
+                (s for s in (*range(self._next, self.slots), *range(self._next)) if self._memory[s] == _FREE), None
+            )
             if slot is None:
                 return None
             self._memory[slot] = _TAKEN

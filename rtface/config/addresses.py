@@ -92,8 +92,9 @@ def parse_address(text: str) -> LiveAddress:
 
 def _is_device(name: str) -> bool:
     """Whether a name before a colon is that of a device or plugin."""
-    return name in _DEVICES or (name not in _READ_BY_FFMPEG and any(
-        name in plugins.installed(kind) for kind in ("source", "sink")))
+    return name in _DEVICES or (
+        name not in _READ_BY_FFMPEG and any(name in plugins.installed(kind) for kind in ("source", "sink"))
+    )
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
@@ -123,5 +124,7 @@ def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
         raise UsageError(f"{sink} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT")
     if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
         read = sink.scheme in (*LIVE_SCHEMES, "http", "https")
-        raise UsageError(f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; "
-                         + (f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}"))
+        raise UsageError(
+            f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; "
+            + (f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}")
+        )

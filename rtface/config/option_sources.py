@@ -21,8 +21,15 @@ from rtface.util.toml_dataclass import parse_toml
 log = logging.getLogger("rtface")
 
 PREFIX = "RTFACE_"
-_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_CONTROL_KEY", "RTFACE_DATA",
-                    "RTFACE_POLICY", "RTFACE_TORCH_PYTHON")
+_OTHER_VARIABLES = (
+    "RTFACE_CACHE",
+    "RTFACE_CONFIG",
+    "RTFACE_CONFIG_DIR",
+    "RTFACE_CONTROL_KEY",
+    "RTFACE_DATA",
+    "RTFACE_POLICY",
+    "RTFACE_TORCH_PYTHON",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
     return values
 
 
-def load(flags: Mapping[str, object], *, config: Path | None = None,
-         environ: Mapping[str, str] = os.environ) -> LoadedOptions:
+def load(
+    flags: Mapping[str, object], *, config: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> LoadedOptions:
     """Options from flags, environment, file and defaults, in this order of precedence.
 
     Args:

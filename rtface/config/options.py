@@ -53,11 +53,18 @@ class Scope(Flag):
 
 
 _SCOPE_WORDS = {
-    Scope.FILM: "films", Scope.SEQUENCE: "a folder of stills with --sequence",
-    Scope.ENCODED: "an OUTPUT that is a film", Scope.STILLS: "stills", Scope.LIVE: "live runs",
-    Scope.CAMERA: "cameras", Scope.SCREEN: "the screen",
-    Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
-    Scope.CONSOLE: "live runs of the command 'rtface run'", Scope.ENHANCER: "rtface.Enhancer"}
+    Scope.FILM: "films",
+    Scope.SEQUENCE: "a folder of stills with --sequence",
+    Scope.ENCODED: "an OUTPUT that is a film",
+    Scope.STILLS: "stills",
+    Scope.LIVE: "live runs",
+    Scope.CAMERA: "cameras",
+    Scope.SCREEN: "the screen",
+    Scope.RECORDED: "live recordings",
+    Scope.PUBLISHED: "published streams",
+    Scope.CONSOLE: "live runs of the command 'rtface run'",
+    Scope.ENHANCER: "rtface.Enhancer",
+}
 
 
 class Trait(Flag):
@@ -139,47 +146,89 @@ class QualityOptions(_Group):
     """Quality and speed: the engine, how its answer is used, and where it runs."""
 
     engine: str = _option(
-        "default", v.name, _ALL, "Engine that restores faces; 'rtface engines' lists them.",
-        "`auto` chooses by face size, live also by speed", traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
+        "default",
+        v.name,
+        _ALL,
+        "Engine that restores faces; 'rtface engines' lists them.",
+        "`auto` chooses by face size, live also by speed",
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+    )
     strength: float = _option(
-        1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL)
+        1.0,
+        v.share,
+        _ALL,
+        "How much of the correction to add.",
+        "0 is the identity; `50%` is 0.5",
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
+    )
     fidelity: float | None = _option(
-        None, v.share, _ALL, "From vivid (0: sharp, more of it invented) to faithful (1).",
+        None,
+        v.share,
+        _ALL,
+        "From vivid (0: sharp, more of it invented) to faithful (1).",
         "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`, which adds fine detail and "
-        "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)", unset="the engine's",
-        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE)
-    commercial_use: bool = _option(
-        False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
+        "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)",
+        unset="the engine's",
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
+    )
+    commercial_use: bool = _option(False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
-        "auto", v.or_auto(v.number(1, 12, whole=True)), Scope.FILM | Scope.LIVE | Scope.ENHANCER,
+        "auto",
+        v.or_auto(v.number(1, 12, whole=True)),
+        Scope.FILM | Scope.LIVE | Scope.ENHANCER,
         "Run a heavy engine on every N-th frame of a face, and the light engine on all frames.",
         "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
-        "[engines](engines.md#keyframes)")
+        "[engines](engines.md#keyframes)",
+    )
     colour: Literal["lock"] = _option(
-        "lock", v.colour, _ALL | _ANALYSIS, "Keep the colours of the face.", flags=("--colour", "--color"), hidden=True,
-        traits=Trait.NAMED)
+        "lock",
+        v.colour,
+        _ALL | _ANALYSIS,
+        "Keep the colours of the face.",
+        flags=("--colour", "--color"),
+        hidden=True,
+        traits=Trait.NAMED,
+    )
     damage: Literal["none", "repair"] = _option(
-        "none", v.choice("none", "repair"), _FILES | Scope.ENHANCER,
+        "none",
+        v.choice("none", "repair"),
+        _FILES | Scope.ENHANCER,
         "Take halftone dots and light flecks out of the faces of old prints and films.",
-        "What is filled is invented; the report says how much. [How](analysis.md#damage)", traits=Trait.FILM_PAGE)
+        "What is filled is invented; the report says how much. [How](analysis.md#damage)",
+        traits=Trait.FILM_PAGE,
+    )
     grain: Literal["match", "none"] = _option(
-        "match", v.choice("match", "none"), _ALL,
+        "match",
+        v.choice("match", "none"),
+        _ALL,
         "Keep the grain of the film and the texture of the skin in the correction, or not.",
-        traits=Trait.NAMED | Trait.FILM_PAGE)
+        traits=Trait.NAMED | Trait.FILM_PAGE,
+    )
     region: Literal["auto", "face", "head"] = _option(
-        "auto", v.choice("auto", "face", "head"), _ALL,
+        "auto",
+        v.choice("auto", "face", "head"),
+        _ALL,
         "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
         "Round the face only coding artefacts and noise are taken out, unless the engine restores whole heads",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE)
+        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+    )
     device: str = _option(
-        "auto", v.device, _ALL, "Where engines run; 'rtface doctor' says what is available here.",
+        "auto",
+        v.device,
+        _ALL,
+        "Where engines run; 'rtface doctor' says what is available here.",
         "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "
         "NVIDIA GPU where driver, packages and memory are available, else the CPU. [More](gpu.md)",
-        metavar="NAME")
+        metavar="NAME",
+    )
     threads: int | None = _option(
-        None, v.number(1, 1024, whole=True), _ALL | _ANALYSIS, "CPU threads of the whole run.", unset="all cores",
-        traits=Trait.FREE)
+        None,
+        v.number(1, 1024, whole=True),
+        _ALL | _ANALYSIS,
+        "CPU threads of the whole run.",
+        unset="all cores",
+        traits=Trait.FREE,
+    )
 
 
 @dataclass(frozen=True)
@@ -187,34 +236,71 @@ class FaceOptions(_Group):
     """Faces: how they are found, and which are corrected."""
 
     tracker: str = _option(
-        "auto", v.choice("auto", *plugins.BUILT_IN["tracker"], extension="tracker"), _ALL | _ANALYSIS,
+        "auto",
+        v.choice("auto", *plugins.BUILT_IN["tracker"], extension="tracker"),
+        _ALL | _ANALYSIS,
         "Tracker that finds and follows faces.",
-        "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra")
+        "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra",
+    )
     faces: str = _option(
-        "all", v.faces, _ALL | _ANALYSIS, "Which faces to enhance: all, the largest, or tracks and persons.",
+        "all",
+        v.faces,
+        _ALL | _ANALYSIS,
+        "Which faces to enhance: all, the largest, or tracks and persons.",
         "`1,P2,anna`: numbers of tracks and persons as `rtface analyze` lists them, and names of `--person`. "
-        "[Persons](persons.md)", traits=Trait.NAMED | Trait.LIVE_PAGE)
+        "[Persons](persons.md)",
+        traits=Trait.NAMED | Trait.LIVE_PAGE,
+    )
     person: tuple[str, ...] = _option(
-        (), v.persons, _ALL | _ANALYSIS, "Recognise a person by photos that show this face only; repeat it for more.",
-        "For `--faces`, the report and stages. [Persons](persons.md)", metavar="NAME=PHOTO,...",
-        traits=Trait.LIVE_PAGE | Trait.READS)
+        (),
+        v.persons,
+        _ALL | _ANALYSIS,
+        "Recognise a person by photos that show this face only; repeat it for more.",
+        "For `--faces`, the report and stages. [Persons](persons.md)",
+        metavar="NAME=PHOTO,...",
+        traits=Trait.LIVE_PAGE | Trait.READS,
+    )
     max_faces: int | None = _option(
-        None, v.number(1, 1000, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.",
-        "The run says when there were more", unset="no limit; live 8")
+        None,
+        v.number(1, 1000, whole=True),
+        _ALL | _ANALYSIS,
+        "Largest number of faces in a frame.",
+        "The run says when there were more",
+        unset="no limit; live 8",
+    )
     guard: Literal["auto", "on", "off"] = _option(
-        "auto", v.choice("auto", "on", "off"), _ALL, "Weaken corrections as far as they change who a face is.",
+        "auto",
+        v.choice("auto", "on", "off"),
+        _ALL,
+        "Weaken corrections as far as they change who a face is.",
         "`auto` watches the engines that invent faces: GAN, codebook, transformer, diffusion. "
-        "[How](persons.md#the-identity-guard)")
+        "[How](persons.md#the-identity-guard)",
+    )
     correct: Literal["auto", "always", "never"] = _option(
-        "auto", v.choice("auto", "always", "never"), _ALL, "Correct the faces that need it, all of them, or none.",
-        "[What a face needs](analysis.md#the-treatment)", traits=Trait.FILM_PAGE)
+        "auto",
+        v.choice("auto", "always", "never"),
+        _ALL,
+        "Correct the faces that need it, all of them, or none.",
+        "[What a face needs](analysis.md#the-treatment)",
+        traits=Trait.FILM_PAGE,
+    )
     treatment: Path | None = _option(
-        None, v.path, _FILES, "Follow this file, made by 'rtface analyze --json' and edited.", unset="none",
-        traits=Trait.READS)
+        None,
+        v.path,
+        _FILES,
+        "Follow this file, made by 'rtface analyze --json' and edited.",
+        unset="none",
+        traits=Trait.READS,
+    )
     shots: Path | None = _option(
-        None, v.path, Scope.FILM, "Use the settings by shot of this CSV, EDL or OTIO file.",
-        "`rtface analyze --scenes` makes one to fill in. [Settings by shot](films.md#settings-by-shot)", unset="none",
-        traits=Trait.READS)
+        None,
+        v.path,
+        Scope.FILM,
+        "Use the settings by shot of this CSV, EDL or OTIO file.",
+        "`rtface analyze --scenes` makes one to fill in. [Settings by shot](films.md#settings-by-shot)",
+        unset="none",
+        traits=Trait.READS,
+    )
 
 
 @dataclass(frozen=True)
@@ -227,38 +313,73 @@ class InputOptions(_Group):
     """Input: what part of it is read, and how."""
 
     start: float | None = _option(
-        None, v.time, Scope.FILM | _ANALYSIS, "Begin at this time: seconds or HH:MM:SS.mmm.", unset="the start",
-        traits=Trait.ONCE)
+        None,
+        v.time,
+        Scope.FILM | _ANALYSIS,
+        "Begin at this time: seconds or HH:MM:SS.mmm.",
+        unset="the start",
+        traits=Trait.ONCE,
+    )
     end: float | None = _option(
-        None, v.time, Scope.FILM | _ANALYSIS, "End at this time: seconds or HH:MM:SS.mmm.", unset="the end",
-        traits=Trait.ONCE)
+        None,
+        v.time,
+        Scope.FILM | _ANALYSIS,
+        "End at this time: seconds or HH:MM:SS.mmm.",
+        unset="the end",
+        traits=Trait.ONCE,
+    )
     timecode: str | None = _option(
-        None, v.timecode, Scope.FILM | _ANALYSIS,
+        None,
+        v.timecode,
+        Scope.FILM | _ANALYSIS,
         "Timecode of the film's first frame, from which the timecodes of shots count, and which OUTPUT gets.",
-        "`01:00:00:00`, or `01:00:00;00` for drop-frame", unset="the film's own")
+        "`01:00:00:00`, or `01:00:00;00` for drop-frame",
+        unset="the film's own",
+    )
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
     fps: Fraction | None = _option(
-        None, v.rate, Scope.SEQUENCE | Scope.CAMERA | Scope.SCREEN | _ANALYSIS,
+        None,
+        v.rate,
+        Scope.SEQUENCE | Scope.CAMERA | Scope.SCREEN | _ANALYSIS,
         "Frame rate of such a film, or the rate to ask a camera or the screen for: 25, 30000/1001.",
-        unset="25, of a camera or the screen 30")
+        unset="25, of a camera or the screen 30",
+    )
     transfer: Literal["auto", "log", "linear", "video"] = _option(
-        "auto", v.choice("auto", "log", "linear", "video"), Scope.SEQUENCE | _ANALYSIS,
+        "auto",
+        v.choice("auto", "log", "linear", "video"),
+        Scope.SEQUENCE | _ANALYSIS,
         "What the samples of such a film hold: printing density (log), linear light, or video.",
         "`auto` reads DPX headers; an EXR is always linear. [How engines see it]"
-        "(formats.md#scans-sequences-of-dpx-exr-and-tiff)")
+        "(formats.md#scans-sequences-of-dpx-exr-and-tiff)",
+    )
     size: tuple[int, int] | None = _option(
-        None, v.size, Scope.CAMERA, "Frame size to ask a camera for.", unset="the camera's")
+        None, v.size, Scope.CAMERA, "Frame size to ask a camera for.", unset="the camera's"
+    )
     decode: str = _option(
-        "auto", v.decoder, Scope.FILM, "Where frames are decoded; software takes over where a GPU cannot.",
+        "auto",
+        v.decoder,
+        Scope.FILM,
+        "Where frames are decoded; software takes over where a GPU cannot.",
         "`auto` uses the GPU when the run does (`--device cuda`, or `auto` where one can be used) and `--strict` is "
-        "not given. Software takes over in the middle of a film, too")
+        "not given. Software takes over in the middle of a film, too",
+    )
     strict: bool = _option(
-        False, v.boolean, Scope.FILM, "Stop where something of the INPUT would be lost, instead of a warning.",
-        "That is a stream, bit depth, or the exact samples of a lossless INPUT")
+        False,
+        v.boolean,
+        Scope.FILM,
+        "Stop where something of the INPUT would be lost, instead of a warning.",
+        "That is a stream, bit depth, or the exact samples of a lossless INPUT",
+    )
     drop: tuple[str, ...] = _option(
-        (), v.streams, Scope.FILM, "Leave a stream of the INPUT out of the OUTPUT; repeat it for more.",
+        (),
+        v.streams,
+        Scope.FILM,
+        "Leave a stream of the INPUT out of the OUTPUT; repeat it for more.",
         "Its number, or all of a kind: `audio`, `video` (those that are not enhanced), `subtitle`, `data`, "
-        "`attachment`, `cover`, `chapters`", metavar="STREAM", traits=Trait.ONCE)
+        "`attachment`, `cover`, `chapters`",
+        metavar="STREAM",
+        traits=Trait.ONCE,
+    )
 
 
 @dataclass(frozen=True)
@@ -266,24 +387,41 @@ class EncodeOptions(_Group):
     """Encoding: codec, quality and rate of the output."""
 
     codec: str | None = _option(
-        None, v.name, Scope.FILM | Scope.RECORDED, "Video encoder; for a folder/ the kind of its images.",
+        None,
+        v.name,
+        Scope.FILM | Scope.RECORDED,
+        "Video encoder; for a folder/ the kind of its images.",
         "Lossless and editing codecs are kept where the container can ([formats](formats.md)); images are `png`, "
         "`tiff` or `dpx`",
-        unset="by INPUT and container")
+        unset="by INPUT and container",
+    )
     crf: float | None = _option(
-        None, v.number(0, 63), Scope.ENCODED | Scope.RECORDED, "Quality of the encoder; less is better.",
-        unset="by codec")
+        None,
+        v.number(0, 63),
+        Scope.ENCODED | Scope.RECORDED,
+        "Quality of the encoder; less is better.",
+        unset="by codec",
+    )
     preset: str | None = _option(
-        None, v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED, "Speed of the encoder.", unset="by codec")
+        None, v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED, "Speed of the encoder.", unset="by codec"
+    )
     encode: Literal["auto", "cuda", "software"] = _option(
-        "auto", v.choice("auto", "cuda", "software"), Scope.ENCODED | Scope.PUBLISHED,
+        "auto",
+        v.choice("auto", "cuda", "software"),
+        Scope.ENCODED | Scope.PUBLISHED,
         "Where frames are encoded; software takes over where a GPU cannot.",
-        "`auto` uses the GPU where the frames are in its memory and nothing is lost by it")
+        "`auto` uses the GPU where the frames are in its memory and nothing is lost by it",
+    )
     bitrate: int | None = _option(
-        None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate")
+        None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"
+    )
     gop: float = _option(
-        2.0, v.number(0.1, 20), Scope.RECORDED | Scope.PUBLISHED, "Seconds between I-frames of a live run's encoder.",
-        metavar="SECONDS")
+        2.0,
+        v.number(0.1, 20),
+        Scope.RECORDED | Scope.PUBLISHED,
+        "Seconds between I-frames of a live run's encoder.",
+        metavar="SECONDS",
+    )
 
 
 @dataclass(frozen=True)
@@ -291,60 +429,129 @@ class OutputOptions(_Group):
     """Output: what is written besides the film, and how."""
 
     compare: Path | None = _option(
-        None, v.path, _FILES, "Also write before and after, side by side, to this file.", unset="none",
-        traits=Trait.ONCE)
+        None,
+        v.path,
+        _FILES,
+        "Also write before and after, side by side, to this file.",
+        unset="none",
+        traits=Trait.ONCE,
+    )
     report: Path | None = _option(
-        None, v.path, _RUNS, "Also write the report to this file.", "[Its keys](report.md)",
-        metavar="FILE.json", unset="none", traits=Trait.FREE | Trait.ONCE)
+        None,
+        v.path,
+        _RUNS,
+        "Also write the report to this file.",
+        "[Its keys](report.md)",
+        metavar="FILE.json",
+        unset="none",
+        traits=Trait.FREE | Trait.ONCE,
+    )
     checksums: bool = _option(
-        False, v.boolean, _FILES,
+        False,
+        v.boolean,
+        _FILES,
         "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
-        "'rtface verify' checks them later. [How](formats.md#checksums)", traits=Trait.FREE)
+        "'rtface verify' checks them later. [How](formats.md#checksums)",
+        traits=Trait.FREE,
+    )
     sidecar: bool = _option(
-        False, v.boolean, _FILES,
+        False,
+        v.boolean,
+        _FILES,
         "Also write OUTPUT.rtface.json: what was done, and hashes that prove the rest; 'rtface verify' reads it.",
         "A [job](films.md#jobs) always writes it, there without the hashes of decoded frames. "
-        "[How](trust.md#the-sidecar)", traits=Trait.FREE)
+        "[How](trust.md#the-sidecar)",
+        traits=Trait.FREE,
+    )
     credentials: bool = _option(
-        False, v.boolean, _FILES | Scope.RECORDED,
+        False,
+        v.boolean,
+        _FILES | Scope.RECORDED,
         "Sign OUTPUT: content credentials (C2PA) inside, or a signed sidecar where the format holds none.",
         "Extra `credentials`; without `--sign` by a key of this computer, which proves no name. "
-        "[How](trust.md#credentials)", traits=Trait.FREE)
+        "[How](trust.md#credentials)",
+        traits=Trait.FREE,
+    )
     sign: str | None = _option(
-        None, v.name, _FILES | Scope.RECORDED,
+        None,
+        v.name,
+        _FILES | Scope.RECORDED,
         "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
-        metavar="CERT,KEY", unset="a key of this computer", traits=Trait.FREE | Trait.READS)
+        metavar="CERT,KEY",
+        unset="a key of this computer",
+        traits=Trait.FREE | Trait.READS,
+    )
     timestamp: str | None = _option(
-        None, v.name, _FILES | Scope.RECORDED, "Ask this time-stamp server (RFC 3161) for the time of the signature.",
-        "Only the signature's hash is sent", metavar="URL", unset="none is asked", traits=Trait.FREE)
+        None,
+        v.name,
+        _FILES | Scope.RECORDED,
+        "Ask this time-stamp server (RFC 3161) for the time of the signature.",
+        "Only the signature's hash is sent",
+        metavar="URL",
+        unset="none is asked",
+        traits=Trait.FREE,
+    )
     keep_correction: Path | None = _option(
-        None, v.path, Scope.FILM,
+        None,
+        v.path,
+        Scope.FILM,
         "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
-        "[How](formats.md#taking-a-correction-back)", metavar="FILE.mkv", unset="none", traits=Trait.ONCE)
+        "[How](formats.md#taking-a-correction-back)",
+        metavar="FILE.mkv",
+        unset="none",
+        traits=Trait.ONCE,
+    )
     invented: Path | None = _option(
-        None, v.path, _FILES,
+        None,
+        v.path,
+        _FILES,
         "Also write the map of what was invented, how far each changed sample may be from the truth, to this file.",
         "A grey film (.mkv), or of a still an image (.png). [What it says](trust.md#what-was-invented)",
-        metavar="FILE.mkv|FILE.png", unset="none", traits=Trait.ONCE)
+        metavar="FILE.mkv|FILE.png",
+        unset="none",
+        traits=Trait.ONCE,
+    )
     show: Literal["output", "invented"] = _option(
-        "output", v.choice("output", "invented"), _FILES,
-        "Show the enhanced frames, or over them the map of what was invented, with a legend.")
+        "output",
+        v.choice("output", "invented"),
+        _FILES,
+        "Show the enhanced frames, or over them the map of what was invented, with a legend.",
+    )
     overwrite: bool = _option(
-        False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.",
-        traits=Trait.FREE | Trait.ONCE)
+        False,
+        v.boolean,
+        _RUNS,
+        "Replace an OUTPUT, comparison, report or recording that exists.",
+        traits=Trait.FREE | Trait.ONCE,
+    )
     dry_run: bool = _option(
-        False, v.boolean, _RUNS, "Write nothing; say what would be done, and about how long it takes.",
+        False,
+        v.boolean,
+        _RUNS,
+        "Write nothing; say what would be done, and about how long it takes.",
         "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output",
-        traits=Trait.FREE | Trait.ONCE)
+        traits=Trait.FREE | Trait.ONCE,
+    )
     segments: int | None = _option(
-        None, v.number(1, 64, whole=True), _FILES,
-        "Process N parts of a film at the same time, to keep a GPU or many cores busy.", "[How](design.md#segments)",
-        unset="1", traits=Trait.FREE)
+        None,
+        v.number(1, 64, whole=True),
+        _FILES,
+        "Process N parts of a film at the same time, to keep a GPU or many cores busy.",
+        "[How](design.md#segments)",
+        unset="1",
+        traits=Trait.FREE,
+    )
     stages: tuple[str, ...] = _option(
-        (), v.names, _ALL,
+        (),
+        v.names,
+        _ALL,
         "Also change frames by this plugin stage, after the faces; repeat it for more. NAME:help lists the keys of "
-        "one, help lists the installed stages.", "[Overlays, privacy, labels](stages.md)",
-        metavar="NAME:key=value,...", flags=("--stage",), traits=Trait.LIVE_PAGE | Trait.READS)
+        "one, help lists the installed stages.",
+        "[Overlays, privacy, labels](stages.md)",
+        metavar="NAME:key=value,...",
+        flags=("--stage",),
+        traits=Trait.LIVE_PAGE | Trait.READS,
+    )
 
 
 @dataclass(frozen=True)
@@ -352,43 +559,87 @@ class LiveOptions(_Group):
     """Live runs: latency, sound, recording and control."""
 
     latency: float = _option(
-        100.0, v.number(10, 10_000), Scope.LIVE,
+        100.0,
+        v.number(10, 10_000),
+        Scope.LIVE,
         "Upper limit of the latency that a live run adds; near it, faces are enhanced at a lower quality level.",
-        metavar="MS")
+        metavar="MS",
+    )
     cpu_budget: float = _option(
-        1.0, v.budget, Scope.LIVE,
+        1.0,
+        v.budget,
+        Scope.LIVE,
         "Upper limit of the processor time of a live run, as a share of all cores: 50% of 8 cores are 4 cores.",
         "Task Manager and OBS count so; `top` shows 400 % for 4 cores. [How it is kept](live.md#processor-budget)",
-        metavar="1..100%", traits=Trait.LIVE_PAGE | Trait.CONTROL)
+        metavar="1..100%",
+        traits=Trait.LIVE_PAGE | Trait.CONTROL,
+    )
     delay: float | None = _option(
-        None, v.number(0, 10_000), Scope.LIVE, "Hold the delay from camera to output at exactly this.", metavar="MS",
-        unset="as soon as possible")
+        None,
+        v.number(0, 10_000),
+        Scope.LIVE,
+        "Hold the delay from camera to output at exactly this.",
+        metavar="MS",
+        unset="as soon as possible",
+    )
     buffer: float | Literal["auto"] = _option(
-        "auto", v.or_auto(v.number(0, 10_000)), Scope.LIVE,
+        "auto",
+        v.or_auto(v.number(0, 10_000)),
+        Scope.LIVE,
         "Jitter buffer of a network stream; auto takes what its jitter needs, up to a second.",
-        "[Networks that jitter](live.md#networks-that-jitter)", metavar="MS|auto")
+        "[Networks that jitter](live.md#networks-that-jitter)",
+        metavar="MS|auto",
+    )
     audio: str | None = _option(
-        None, v.name, Scope.LIVE,
+        None,
+        v.name,
+        Scope.LIVE,
         "Sound of a live run: a microphone of 'rtface devices', a stream, silence, or none.",
-        "[Sound](live.md#sound)", metavar="NAME|URL|silent|none", unset="the input's own", traits=Trait.READS)
+        "[Sound](live.md#sound)",
+        metavar="NAME|URL|silent|none",
+        unset="the input's own",
+        traits=Trait.READS,
+    )
     slate: str | None = _option(
-        None, v.name, Scope.LIVE, "What viewers see while the source is away: a text, or a PNG or JPEG.",
-        "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset="the usual text", traits=Trait.READS)
+        None,
+        v.name,
+        Scope.LIVE,
+        "What viewers see while the source is away: a text, or a PNG or JPEG.",
+        "[While the source is away](live.md)",
+        metavar="TEXT|IMAGE",
+        unset="the usual text",
+        traits=Trait.READS,
+    )
     also: Path | None = _option(
-        None, v.path, Scope.LIVE, "Also record a live run to this film.",
-        "`env:NAME` and `@FILE` name it as they do OUTPUT", unset="none", traits=Trait.LIVE_PAGE | Trait.ONCE)
-    light: float = _option(0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.",
-                           traits=Trait.LIVE_PAGE | Trait.CONTROL)
-    preview: bool = _option(
-        False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
+        None,
+        v.path,
+        Scope.LIVE,
+        "Also record a live run to this film.",
+        "`env:NAME` and `@FILE` name it as they do OUTPUT",
+        unset="none",
+        traits=Trait.LIVE_PAGE | Trait.ONCE,
+    )
+    light: float = _option(
+        0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.", traits=Trait.LIVE_PAGE | Trait.CONTROL
+    )
+    preview: bool = _option(False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
     control: int | None = _option(
-        None, v.number(0, 65_535, whole=True), Scope.CONSOLE,
+        None,
+        v.number(0, 65_535, whole=True),
+        Scope.CONSOLE,
         "Let programs of this machine control a live run by this port of 127.0.0.1; 0 takes a free one.",
-        "[Control](control.md)", metavar="PORT", unset="off")
+        "[Control](control.md)",
+        metavar="PORT",
+        unset="off",
+    )
     metrics: int | None = _option(
-        None, v.number(0, 65_535, whole=True), Scope.CONSOLE,
+        None,
+        v.number(0, 65_535, whole=True),
+        Scope.CONSOLE,
         "Serve Prometheus figures of a live run on this port of 127.0.0.1; 0 takes a free one.",
-        metavar="PORT", unset="off")
+        metavar="PORT",
+        unset="off",
+    )
 
 
 # Dataclass fields follow the bases from last to first.
@@ -403,8 +654,13 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         super().__post_init__()
         self._check_persons()
         if self.start is not None and self.end is not None and self.end <= self.start:
-            raise UsageError("end ({end}) must come after start ({start})", code="time_order", name="end",
-                             end=format_time(self.end), start=format_time(self.start))
+            raise UsageError(
+                "end ({end}) must come after start ({start})",
+                code="time_order",
+                name="end",
+                end=format_time(self.end),
+                start=format_time(self.start),
+            )
 
     def _check_persons(self) -> None:
         """UsageError where `--faces` names a person who has no photos."""
@@ -412,12 +668,16 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         for word in self.faces.split(","):
             if v.is_person_name(word) and word not in names:
                 near = hint(word, ("all", "largest", *names))
-                raise UsageError(f"faces: there is no person {word}{near}; give photos by --person {word}=photo.jpg, "
-                                 "or use a number as 'rtface analyze' lists it")
-        if self.damage == "repair" and any(not word.isdigit() and word not in ("all", "largest")
-                                           for word in self.faces.split(",")):
-            raise UsageError("--damage repair works before persons are recognised: name tracks by --faces, or leave "
-                             "one of them out")
+                raise UsageError(
+                    f"faces: there is no person {word}{near}; give photos by --person {word}=photo.jpg, "
+                    "or use a number as 'rtface analyze' lists it"
+                )
+        if self.damage == "repair" and any(
+            not word.isdigit() and word not in ("all", "largest") for word in self.faces.split(",")
+        ):
+            raise UsageError(
+                "--damage repair works before persons are recognised: name tracks by --faces, or leave one of them out"
+            )
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
@@ -429,8 +689,9 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
     def to_dict(self) -> dict[str, Any]:
         """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`
         takes them back."""
-        return {key: _json(key, value) for key, option in OPTIONS.items()
-                if (value := getattr(self, key)) != option.default}
+        return {
+            key: _json(key, value) for key, option in OPTIONS.items() if (value := getattr(self, key)) != option.default
+        }
 
 
 def _json(key: str, value: Any) -> Any:
@@ -449,8 +710,10 @@ def _absolute(paths: str) -> str:
 
 def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
     """The photos of each person of ``--person``, by name."""
-    return {name: [Path(photo.strip()).expanduser() for photo in photos.split(",")]
-            for name, _, photos in (one.partition("=") for one in person)}
+    return {
+        name: [Path(photo.strip()).expanduser() for photo in photos.split(",")]
+        for name, _, photos in (one.partition("=") for one in person)
+    }
 
 
 LIVE_FACES = 8
@@ -473,6 +736,7 @@ def _declared(field: dataclasses.Field[Any]) -> Option:
 
 OPTIONS: dict[str, Option] = {field.name: _declared(field) for group in GROUPS for field in fields(group)}
 """The declaration of each option, by name, in the order of the groups."""
+
 
 def having(trait: Trait) -> tuple[str, ...]:
     """The names of the options that have a trait."""
@@ -509,5 +773,6 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
     for key in given:
         option = OPTIONS[key]
         if not option.scope & run and getattr(options, key) != option.default:
-            raise UsageError(f"{option.flag if flags else key} has no effect here: it is for {option.scope}; "
-                             "leave it out")
+            raise UsageError(
+                f"{option.flag if flags else key} has no effect here: it is for {option.scope}; leave it out"
+            )

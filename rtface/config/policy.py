@@ -58,21 +58,32 @@ class Policy:
         try:
             table = parse_toml(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"the policy {path} cannot be read ({error.strerror}), and nothing runs without it; ask "
-                             "the administrator") from error
+            raise UsageError(
+                f"the policy {path} cannot be read ({error.strerror}), and nothing runs without it; ask "
+                "the administrator"
+            ) from error
         except ValueError as error:
-            raise UsageError(f"the policy {path} is not valid TOML ({error}), and nothing runs until it is mended; ask "
-                             "the administrator") from error
+            raise UsageError(
+                f"the policy {path} is not valid TOML ({error}), and nothing runs until it is mended; ask "
+                "the administrator"
+            ) from error
         for key in table:
             if key not in KEYS:
-                raise UsageError(f"the policy {path}: {brief(key)} is not a key{hint(key, KEYS)}; it may have "
-                                 f"{', '.join(KEYS)}")
+                raise UsageError(
+                    f"the policy {path}: {brief(key)} is not a key{hint(key, KEYS)}; it may have {', '.join(KEYS)}"
+                )
         label = table.get("require-label", False)
         if label is not True and label is not False and not (isinstance(label, str) and _is_label(label)):
             raise _wrong(path, "require-label", 'true, false or a label as in "label:preset=eu-modified"', label)
-        return cls(path, _truth(path, table, "commercial-use"), "label" if label is True else label or "",
-                   _truth(path, table, "require-credentials"), _words(path, table.get("forbid", [])),
-                   _seconds(path, table["retention"]) if "retention" in table else None, table)
+        return cls(
+            path,
+            _truth(path, table, "commercial-use"),
+            "label" if label is True else label or "",
+            _truth(path, table, "require-credentials"),
+            _words(path, table.get("forbid", [])),
+            _seconds(path, table["retention"]) if "retention" in table else None,
+            table,
+        )
 
     def forbids(self, *names: str) -> str | None:
         """The first word of ``forbid`` that is one of `names`; None where none is."""
@@ -88,8 +99,10 @@ class Policy:
         """
         word = self.forbids(name, f"engine:{name}", *() if shipped else ("added-engines",), *("vivid",) * vivid)
         if word is not None:
-            raise UsageError(f"the policy {self.path} forbids engine {name} (forbid: {word}); choose another by "
-                             "--engine, without --fidelity where that chose it")
+            raise UsageError(
+                f"the policy {self.path} forbids engine {name} (forbid: {word}); choose another by "
+                "--engine, without --fidelity where that chose it"
+            )
 
 
 def policies(environ: Mapping[str, str] = os.environ) -> list[Policy]:

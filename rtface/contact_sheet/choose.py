@@ -61,8 +61,11 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     while len(chosen) < min(count, len(tracks)):
         order, why = ((worst, "worst"), (largest, "largest"))[len(chosen) % 2]
         face = min((face for face in order if face.track not in shown_tracks), key=rank)
-        others = sorted((one for one in tracks[face.track] if one is not face), reverse=True,
-                        key=_badness if why == "worst" else _size)
+        others = sorted(
+            (one for one in tracks[face.track] if one is not face),
+            reverse=True,
+            key=_badness if why == "worst" else _size,
+        )
         chosen.append(Choice(face, why, tuple(others[:_OTHERS])))
         shown_tracks.add(face.track)
         shown_scenes.add(face.scene)

@@ -34,15 +34,19 @@ def blended(before: Bytes, frame: Bytes, after: Bytes) -> bool:
     size = float((step * step).mean())
     share = float(((now - first) * step).mean()) / max(size, 1e-9)
     rest = now - first - share * step
-    return (_SHARE[0] < share < _SHARE[1] and float((rest * rest).mean()) < _REST ** 2 * size
-            and change_between(before, after) > _CHANGE)
+    return (
+        _SHARE[0] < share < _SHARE[1]
+        and float((rest * rest).mean()) < _REST**2 * size
+        and change_between(before, after) > _CHANGE
+    )
 
 
 def in_dissolve(time: float, thumbnails: Sequence[tuple[float, Bytes]]) -> bool:
     """Whether the frame at a time is `blended`, by thumbnails of the frames around it with their times in seconds, in
     order; those at the ends stand for what is missing."""
-    before, now, after = (min(thumbnails, key=lambda one: abs(one[0] - at))[1]
-                          for at in (time - AROUND_S, time, time + AROUND_S))
+    before, now, after = (
+        min(thumbnails, key=lambda one: abs(one[0] - at))[1] for at in (time - AROUND_S, time, time + AROUND_S)
+    )
     return blended(before, now, after)
 
 

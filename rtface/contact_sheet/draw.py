@@ -30,7 +30,7 @@ def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
     sheet = np.full((height, width, 3), _PAPER, np.uint8)
     write_text(sheet, title, (_GAP, 27), _TEXT, _INK)
     if legend is not None:
-        sheet[:len(legend), width - legend.shape[1]:] = legend[..., :3]
+        sheet[: len(legend), width - legend.shape[1] :] = legend[..., :3]
     for number, row in enumerate(rows):
         y = top + number * (CELL + _CAPTION + _GAP)
         for k, line in enumerate(row_label(row)):
@@ -43,7 +43,7 @@ def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
         crops += [(crop_of(row, variant), cell_label(row, variant)) for variant in variants]
         for column, (crop, label) in enumerate(crops):
             x = _LABEL + column * (CELL + _GAP)
-            sheet[y:y + CELL, x:x + CELL] = cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_CUBIC)
+            sheet[y : y + CELL, x : x + CELL] = cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_CUBIC)
             write_text(sheet, label, (x, y + CELL + 18), _SMALL, _INK)
     return sheet
 

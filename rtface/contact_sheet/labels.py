@@ -27,8 +27,11 @@ def row_label(row: Row, *, scale: bool = True) -> list[str]:
     scores = sorted(((value, name) for name, value in face.analysis.scores().items() if value >= 0.1), reverse=True)
     lines += [f"{name.replace('_', ' ')} {value:.2f}" for value, name in scores[:4]]
     treatment = next(iter(row.treatments.values()))
-    lines.append(left_alone(treatment) if treatment is None or not treatment.on else
-                 f"corrected, strength factor {treatment.strength:g}")
+    lines.append(
+        left_alone(treatment)
+        if treatment is None or not treatment.on
+        else f"corrected, strength factor {treatment.strength:g}"
+    )
     if treatment is not None and treatment.on and treatment.gain is not None:
         lines.append(treatment.reasons[0])
     return lines

@@ -18,8 +18,9 @@ from rtface.pipeline.show_invented import legend_image
 from rtface.util.av_arrays import image_from_array
 
 
-def page(rows: Sequence[Row], variants: Sequence[Variant], title: str, generator: str,
-         command: Callable[[Variant], str]) -> str:
+def page(
+    rows: Sequence[Row], variants: Sequence[Variant], title: str, generator: str, command: Callable[[Variant], str]
+) -> str:
     """The page as text.
 
     Args:
@@ -29,9 +30,13 @@ def page(rows: Sequence[Row], variants: Sequence[Variant], title: str, generator
         command: the command line that enhances the whole input as a variant does.
     """
     shell = (files("rtface.contact_sheet") / "page.html").read_text(encoding="utf-8")
-    parts = {"TITLE": escape(title), "GENERATOR": escape(generator), "COMMAND": escape(command(usual(variants))),
-             "LEGEND": _legend() if any(variant.invented for variant in variants) else "",
-             "ROWS": "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1))}
+    parts = {
+        "TITLE": escape(title),
+        "GENERATOR": escape(generator),
+        "COMMAND": escape(command(usual(variants))),
+        "LEGEND": _legend() if any(variant.invented for variant in variants) else "",
+        "ROWS": "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1)),
+    }
     for name, text in parts.items():  # rows come last: their texts are not searched
         shell = shell.replace(f"@{name}@", text)
     return shell
@@ -43,11 +48,15 @@ def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[
     names = {variant: escape(cell_label(row, variant), quote=True) for variant in variants}
     images = "\n".join(
         f'<img class="after" src="{_data(crop_of(row, variant))}" alt="face {number}, {name}"'
-        f'{"" if variant is first else " hidden"}>' for variant, name in names.items())
+        f"{'' if variant is first else ' hidden'}>"
+        for variant, name in names.items()
+    )
     choices = "\n".join(
         f'<label><input type="radio" name="face{number}" data-name="{name}" '
         f'data-command="{escape(command(variant), quote=True)}"{" checked" if variant is first else ""}> '
-        f"{name}</label>" for variant, name in names.items())
+        f"{name}</label>"
+        for variant, name in names.items()
+    )
     return f"""<section aria-labelledby="face{number}">
 <div class="seen"><div class="pair">
 <img src="{_data(row.shown.before)}" alt="face {number}, input">
@@ -65,8 +74,10 @@ def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[
 
 def _legend() -> str:
     what = "a scale of colours: from blue, off by 0 of 255, to yellow, by 40 or more; nine of ten samples are nearer"
-    return ('<p>“Invented” shows how far a sample may be from the truth:<br>'
-            f'<img src="{_data(legend_image()[..., :3])}" alt="{what}"></p>')
+    return (
+        "<p>“Invented” shows how far a sample may be from the truth:<br>"
+        f'<img src="{_data(legend_image()[..., :3])}" alt="{what}"></p>'
+    )
 
 
 def _data(crop: Bytes) -> str:

@@ -40,19 +40,23 @@ def draw_persons(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], ti
     write_text(sheet, title, (_GAP, 27), 17, (235, 235, 235))
     for row, person in enumerate(persons):
         y = _TITLE + row * (CELL + _GAP)
-        lines = [person.person, f"{person.seconds:.1f} s", f"from {format_time(person.first_s)}",
-                 f"to {format_time(person.last_s)}", f"{len(person.tracks)} track{'s' * (len(person.tracks) != 1)}"]
+        lines = [
+            person.person,
+            f"{person.seconds:.1f} s",
+            f"from {format_time(person.first_s)}",
+            f"to {format_time(person.last_s)}",
+            f"{len(person.tracks)} track{'s' * (len(person.tracks) != 1)}",
+        ]
         for k, line in enumerate(lines):
             write_text(sheet, line, (_GAP, y + 18 + 22 * k), 15 if k else 17, (165, 165, 170) if k else (235, 235, 235))
         shown = [faces[track] for track in person.tracks if track in faces][:_MOST]
         for column, face in enumerate(shown):
             x = _LABEL + column * (CELL + _GAP)
-            sheet[y:y + CELL, x:x + CELL] = cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)
+            sheet[y : y + CELL, x : x + CELL] = cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)
     return sheet
 
 
-def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], folder: Path, *,
-                 overwrite: bool) -> int:
+def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], folder: Path, *, overwrite: bool) -> int:
     """Writes faces of each person as ``FOLDER/P1/1.png``, ``2.png`` …, for ``--person NAME=FOLDER/P1``.
 
     Args:
@@ -76,8 +80,11 @@ def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], fo
         shown = [faces[track] for track in person.tracks if track in faces][:_PHOTOS]
         for number, face in enumerate(shown, 1):
             (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)
-            write_image(Frame(image_from_array(face, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True)),
-                        ImagePlan(target, "png"), tags={})
+            write_image(
+                Frame(image_from_array(face, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True)),
+                ImagePlan(target, "png"),
+                tags={},
+            )
             written += 1
     return written
 

@@ -103,8 +103,9 @@ class Variant:
 
 def usual(variants: Sequence[Variant]) -> Variant:
     """The variant that is nearest to a run without options: the first engine with the highest strength."""
-    return max((one for one in variants if one.engine == variants[0].engine and not one.invented),
-               key=lambda one: one.strength)
+    return max(
+        (one for one in variants if one.engine == variants[0].engine and not one.invented), key=lambda one: one.strength
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,16 @@ class FaceRestorer:
         ahead: whether an engine is heavy, so that frames behind the shown one are needed for its keyframes.
     """
 
-    def __init__(self, plan: FramePlan, tracker: Tracker, threads: Threads, stop: threading.Event,
-                 clock_start: Fraction = Fraction(0), *, ahead: bool = False) -> None:
+    def __init__(
+        self,
+        plan: FramePlan,
+        tracker: Tracker,
+        threads: Threads,
+        stop: threading.Event,
+        clock_start: Fraction = Fraction(0),
+        *,
+        ahead: bool = False,
+    ) -> None:
         self._plan, self._input, self._options, self._tracker = plan, plan.input, plan.options, tracker
         self._threads, self._stop, self._clock_start, self._ahead = threads, stop, clock_start, ahead
 
@@ -207,8 +216,9 @@ class FaceRestorer:
                 if mine is not None and early and frame.field != 1:
                     seen.append((frame, mine))
                 over = held > _HELD_BYTES or (mine is None and bool(seen))
-            shown = next((one for one in reversed(seen) if not (
-                thumbnails and in_dissolve(one[0].time, thumbnails))), None)
+            shown = next(
+                (one for one in reversed(seen) if not (thumbnails and in_dissolve(one[0].time, thumbnails))), None
+            )
             if shown is None or track is None:
                 return None
             return Followed(_shown(*shown, clock, device), frames, track)
@@ -216,8 +226,14 @@ class FaceRestorer:
     def restore(self, followed: Followed, engine: str, runtime: Runtime, *, invented: bool = False) -> Restored:
         """The face after a run with full strength; `invented` asks for its map. Raises as a run, or Interrupted."""
         stats, shown = Stats(), followed.shown
-        options = replace(self._options, engine=engine, strength=1.0, faces=str(followed.track),
-                          stages=(), show="invented" if invented else self._options.show)
+        options = replace(
+            self._options,
+            engine=engine,
+            strength=1.0,
+            faces=str(followed.track),
+            stages=(),
+            show="invented" if invented else self._options.show,
+        )
         check_invented(options, followed.frames[0].color.transfer)
         plan = replace(self._plan, options=options)  # a policy was asked about the user's options, not about these
         crop = drawn = shown.before
@@ -274,5 +290,14 @@ def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) ->
     matrix = np.array([(1.0, 0.0, -x), (0.0, 1.0, -y)])
     at = frame.pts * frame.time_base
     timecode = str(clock.timecode_at(at)) if clock is not None and clock.start is not None else ""
-    return Shown(frame.pts, float(at - (clock.begin if clock else 0)), timecode, matrix, side, scale,
-                 device.view(frame).crop(matrix, (side, side)), face.box, frame.field)
+    return Shown(
+        frame.pts,
+        float(at - (clock.begin if clock else 0)),
+        timecode,
+        matrix,
+        side,
+        scale,
+        device.view(frame).crop(matrix, (side, side)),
+        face.box,
+        frame.field,
+    )

@@ -96,9 +96,18 @@ class Search:
     unreadable: list[str] = field(default_factory=list[str])
 
 
-def search(input: Path | Address, options: Options, tracker: Tracker, device: Device, embed: Embedder, *,
-           limit_s: float, found: Callable[[int, int, int], None], stop: Callable[[], bool],
-           clock: Callable[[], float] = time.monotonic) -> Search:
+def search(
+    input: Path | Address,
+    options: Options,
+    tracker: Tracker,
+    device: Device,
+    embed: Embedder,
+    *,
+    limit_s: float,
+    found: Callable[[int, int, int], None],
+    stop: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> Search:
     """Searches at up to 240 times that are spread evenly, whenever the search ends.
 
     Args:
@@ -128,13 +137,17 @@ def search(input: Path | Address, options: Options, tracker: Tracker, device: De
     return result
 
 
-def _frames(input: Path | Address, options: Options, stack: ExitStack,
-            result: Search) -> Iterator[tuple[Frame, Path | None]]:
+def _frames(
+    input: Path | Address, options: Options, stack: ExitStack, result: Search
+) -> Iterator[tuple[Frame, Path | None]]:
     """The frames to search, in such an order that those so far are always spread evenly."""
     if isinstance(input, Path) and (images := images_of(input)):
         order = spread(len(images))
-        chosen = sorted(range(len(images)), key=lambda k: order[k])[:MOST_SAMPLES] if len(images) > MOST_SAMPLES \
+        chosen = (
+            sorted(range(len(images)), key=lambda k: order[k])[:MOST_SAMPLES]
+            if len(images) > MOST_SAMPLES
             else range(len(images))
+        )
         result.wanted = len(chosen)
         return _stills([images[k] for k in chosen], result.unreadable)
     sampler = FrameSampler(input)
@@ -195,9 +208,18 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
             analysis = analyze_face(view, face)
             chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
             whole = bool((face.box >= 0).all() and face.box[2] <= view.width and face.box[3] <= view.height)
-            sample.faces.append(Sighting(at, face.box, analysis, severity_of(analysis)[0], image=image,
-                                         sure=face.track_id in sure, whole=whole,
-                                         embedding=None if chip is None else embed(chip)))
+            sample.faces.append(
+                Sighting(
+                    at,
+                    face.box,
+                    analysis,
+                    severity_of(analysis)[0],
+                    image=image,
+                    sure=face.track_id in sure,
+                    whole=whole,
+                    embedding=None if chip is None else embed(chip),
+                )
+            )
     return sample
 
 
@@ -207,9 +229,15 @@ def _number(samples: list[Sample]) -> None:
     scenes: list[Sample] = []  # the last sample of each
     track = 0
     for sample in samples:
-        near = [] if sample.image is not None else [
-            place for place, other in enumerate(scenes[-_LAST_SCENES:], max(0, len(scenes) - _LAST_SCENES))
-            if change_between(other.thumbnail, sample.thumbnail) < _ALIKE]
+        near = (
+            []
+            if sample.image is not None
+            else [
+                place
+                for place, other in enumerate(scenes[-_LAST_SCENES:], max(0, len(scenes) - _LAST_SCENES))
+                if change_between(other.thumbnail, sample.thumbnail) < _ALIKE
+            ]
+        )
         if not near:
             scenes.append(Sample(sample.time, sample.thumbnail))
         place = near[-1] if near else len(scenes) - 1
@@ -235,5 +263,7 @@ def _join(samples: list[Sample]) -> None:
     for track, embeddings in found.items():
         gallery.decide(track, mean(embeddings))
     for sample in samples:
-        sample.faces = [replace(face, person=person.number if (person := gallery.person_of(face.track)) else 0,
-                                embedding=None) for face in sample.faces]
+        sample.faces = [
+            replace(face, person=person.number if (person := gallery.person_of(face.track)) else 0, embedding=None)
+            for face in sample.faces
+        ]

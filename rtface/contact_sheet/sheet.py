@@ -69,9 +69,16 @@ class Sheet:
     seconds: float = 0.0
 
 
-def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *, stats: Stats | None = None,
-               stop: threading.Event | None = None, status: Callable[[str], None] | None = None,
-               clock: Callable[[], float] = time.monotonic) -> Sheet:
+def make_sheet(
+    input: Path | Address,
+    options: Options,
+    wanted: SheetOptions,
+    *,
+    stats: Stats | None = None,
+    stop: threading.Event | None = None,
+    status: Callable[[str], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Sheet:
     """Searches the input for faces, chooses the most telling ones and restores each by every engine.
 
     Args:
@@ -88,8 +95,10 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         Interrupted: `stop` was set.
     """
     began, stats, stop = clock(), stats or Stats(), stop or threading.Event()
-    plans = {engine: plan_frames(input, replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
-             for engine in dict.fromkeys(variant.engine for variant in wanted.variants)}
+    plans = {
+        engine: plan_frames(input, replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
+        for engine in dict.fromkeys(variant.engine for variant in wanted.variants)
+    }
     say = status or _silent
     with ExitStack() as stack:
         say("loading")
@@ -98,21 +107,30 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
         parts = film_networks(plan, threads, stats, stack)
         runtimes: dict[str, Runtime] = {first: parts.runtime}
         for name, other in others:
-            runtimes[name] = open_runtime(engine_request(other.options), options.device, stack,
-                                          threads=threads.engines, warn=stats.warn)
+            runtimes[name] = open_runtime(
+                engine_request(other.options), options.device, stack, threads=threads.engines, warn=stats.warn
+            )
         device = parts.runtime.device
         parts.tracker.watchful = True  # so that the search knows of faces that are not sure
-        found = search(input, options, parts.tracker, device, PersonNetwork(),
-                       limit_s=_SEARCH_SHARE * wanted.budget_s, stop=stop.is_set,
-                       found=lambda done, of, faces: say(f"searching: {done} of {of} frames, {_faces(faces)}"))
+        found = search(
+            input,
+            options,
+            parts.tracker,
+            device,
+            PersonNetwork(),
+            limit_s=_SEARCH_SHARE * wanted.budget_s,
+            stop=stop.is_set,
+            found=lambda done, of, faces: say(f"searching: {done} of {of} frames, {_faces(faces)}"),
+        )
         parts.tracker.watchful = False
         _check_stop(stop)
         faces = [face for sample in found.samples for face in sample.faces]
         if not faces:
             raise InputError(_nothing(input, options, found))
         heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values() for face in faces[:1])
-        restorer = FaceRestorer(replace(plan, options=options), parts.tracker, threads, stop, found.clock_start,
-                                ahead=heavy)
+        restorer = FaceRestorer(
+            replace(plan, options=options), parts.tracker, threads, stop, found.clock_start, ahead=heavy
+        )
         sheet, longest = Sheet([], _notes(found)), 0.0
         mapped = {variant.engine for variant in wanted.variants if variant.invented}
         # More than are wanted: of some the tracker may lose sight at once.
@@ -122,8 +140,9 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
             if len(sheet.rows) == left:
                 break
             if sheet.rows and clock() - began + longest > wanted.budget_s:
-                sheet.notes.append(f"{len(sheet.rows)} of {left} faces are shown, because the time is up: --budget "
-                                   "allows more")
+                sheet.notes.append(
+                    f"{len(sheet.rows)} of {left} faces are shown, because the time is up: --budget allows more"
+                )
                 break
             since = clock()
             row = _row(choice, restorer, runtimes, sheet.rows, left, say, mapped=mapped)
@@ -131,15 +150,24 @@ def make_sheet(input: Path | Address, options: Options, wanted: SheetOptions, *,
             if row is not None:
                 sheet.rows.append(row)
         if not sheet.rows:
-            raise InputError(f"{_name(input)}: its faces are lost at once (single frames, dissolves, or scenes of less "
-                             "than a second); choose another part with --start and --end")
+            raise InputError(
+                f"{_name(input)}: its faces are lost at once (single frames, dissolves, or scenes of less "
+                "than a second); choose another part with --start and --end"
+            )
         sheet.rows.sort(key=lambda row: (str(row.choice.face.image or ""), row.shown.time))
         sheet.seconds = clock() - began
         return sheet
 
 
-def write_sheet(sheet: Sheet, input: Path | Address, options: Options, variants: Sequence[Variant], image: Target,
-                html: Target, command: Callable[[Variant], str]) -> None:
+def write_sheet(
+    sheet: Sheet,
+    input: Path | Address,
+    options: Options,
+    variants: Sequence[Variant],
+    image: Target,
+    html: Target,
+    command: Callable[[Variant], str],
+) -> None:
     """Writes the sheet as PNG and as a page.
 
     Args:
@@ -151,19 +179,35 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, variants:
     """
     generator = f"rtface {__version__}"
     title = f"{printable(_name(input))}: {_faces(len(sheet.rows))}"
-    drawn = Frame(image_from_array(draw(sheet.rows, variants, f"{title} ({generator})"), "rgb"), 0, Fraction(1, 25),
-                  color=Color("rgb", True), corrected=True)
+    drawn = Frame(
+        image_from_array(draw(sheet.rows, variants, f"{title} ({generator})"), "rgb"),
+        0,
+        Fraction(1, 25),
+        color=Color("rgb", True),
+        corrected=True,
+    )
     engines = "+".join(dict.fromkeys(variant.engine for variant in variants))
-    write_image(drawn, ImagePlan(image, "png"), tags=describe(
-        engines, __version__, max(variant.strength for variant in variants), metadata_options(options)))
+    write_image(
+        drawn,
+        ImagePlan(image, "png"),
+        tags=describe(engines, __version__, max(variant.strength for variant in variants), metadata_options(options)),
+    )
     try:
         write_whole(html, page(sheet.rows, variants, title, generator, command).encode("utf-8", "replace"))
     except OSError as error:
         raise OutputError(f"{html.shown}: could not be written ({error.strerror}); choose another place") from error
 
 
-def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], rows: Sequence[Row], count: int,
-         say: Callable[[str], None], *, mapped: Collection[str]) -> Row | None:
+def _row(
+    choice: Choice,
+    restorer: FaceRestorer,
+    runtimes: dict[str, Runtime],
+    rows: Sequence[Row],
+    count: int,
+    say: Callable[[str], None],
+    *,
+    mapped: Collection[str],
+) -> Row | None:
     """A further row of the sheet; None where the face is lost at once, or is in one of the `rows` already."""
     number = len(rows) + 1
     say(f"face {number} of {count}: following it")
@@ -182,8 +226,11 @@ def _row(choice: Choice, restorer: FaceRestorer, runtimes: dict[str, Runtime], r
 
 
 def _notes(found: Search) -> list[str]:
-    notes = [f"searched {len(found.samples)} frames of {found.wanted}: the time for the search was up"] if (
-        found.wanted > len(found.samples) + len(found.unreadable) and len(found.samples) < found.wanted // 2) else []
+    notes = (
+        [f"searched {len(found.samples)} frames of {found.wanted}: the time for the search was up"]
+        if (found.wanted > len(found.samples) + len(found.unreadable) and len(found.samples) < found.wanted // 2)
+        else []
+    )
     if found.unreadable:
         notes.append(f"{len(found.unreadable)} images could not be read, the first: {found.unreadable[0]}")
     return notes
@@ -195,8 +242,10 @@ def _nothing(input: Path | Address, options: Options, found: Search) -> str:
     if isinstance(input, Path) and images_of(input):
         return looked + "images; rtface finds faces from about 40 pixels wide"
     first, last = (found.samples[k].time - found.clock_start for k in (0, -1)) if found.samples else (0, 0)
-    return (f"{looked}frames between {format_time(float(first))} and {format_time(float(last))}; rtface finds faces "
-            "from about 40 pixels wide: name a part with faces by --start and --end, or give more time by --budget")
+    return (
+        f"{looked}frames between {format_time(float(first))} and {format_time(float(last))}; rtface finds faces "
+        "from about 40 pixels wide: name a part with faces by --start and --end, or give more time by --budget"
+    )
 
 
 def _silent(line: str) -> None:

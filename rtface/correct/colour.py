@@ -53,8 +53,9 @@ def chroma_limit(c: Float32) -> float:
     return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))
 
 
-def lock_colour(d: Float32, low: Float32 | None = None, box: Box | None = None,
-                chroma: float = CHROMA_LIMIT) -> Float32:
+def lock_colour(
+    d: Float32, low: Float32 | None = None, box: Box | None = None, chroma: float = CHROMA_LIMIT
+) -> Float32:
     """Limits the low frequencies of a correction, in place.
 
     On the grid of `low_frequencies`, with y the luma of low(d), z the rest of it and m the largest |z| of its channels,
@@ -115,9 +116,9 @@ def enlarged(cells: Float32, size: int, box: Box) -> Float32:
     left = top = 0
     if size == k * n:  # the cells around the box will do
         left, top = max(0, x0 // k - 1), max(0, y0 // k - 1)
-        cells = cells[top:-(-y1 // k) + 1, left:-(-x1 // k) + 1]
+        cells = cells[top : -(-y1 // k) + 1, left : -(-x1 // k) + 1]
         h, w = cells.shape[0] * k, cells.shape[1] * k
     else:
         h = w = size
     out: Any = cv2.resize(cells, (w, h), interpolation=cv2.INTER_LINEAR)
-    return out[y0 - top * k:y1 - top * k, x0 - left * k:x1 - left * k]
+    return out[y0 - top * k : y1 - top * k, x0 - left * k : x1 - left * k]

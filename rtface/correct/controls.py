@@ -110,8 +110,9 @@ class Controls:
     gate: Float32 | None
 
 
-def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options: ShapingOptions, *, time: float,
-           seed: int = 0) -> Controls:
+def decide(
+    measures: Measures, area: FaceRegion, state: CorrectionState, options: ShapingOptions, *, time: float, seed: int = 0
+) -> Controls:
     """Decides the parameters of one face's correction.
 
     Args:
@@ -129,8 +130,10 @@ def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options
         state.reset()
         raise EngineError("an engine's answer holds values that are not numbers; the frame is left as it is")
     gate = _gate(measures.cells, area.weight, state, time) if options.gate else None
-    for limit in (state.openings.update(area.openings, measures.cells, measures.samples, time),
-                  state.flecks.update(measures.crop_cells, time)):
+    for limit in (
+        state.openings.update(area.openings, measures.cells, measures.samples, time),
+        state.flecks.update(measures.crop_cells, time),
+    ):
         if limit is not None:
             gate = limit if gate is None else gate * limit
     removed = excess(low_frequencies(measures.cells), chroma_limit(measures.samples))
@@ -141,8 +144,17 @@ def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options
         texture = _left(measures.texture, area, removed)
         grain = state.grain.decide(texture, measures.samples, area, time=time, seed=seed)
     state.time = time
-    return Controls(area.size, area.box, area.part, options.strength, removed, area.irises,
-                    lost_colour(measures.irises, changes), grain, gate)
+    return Controls(
+        area.size,
+        area.box,
+        area.part,
+        options.strength,
+        removed,
+        area.irises,
+        lost_colour(measures.irises, changes),
+        grain,
+        gate,
+    )
 
 
 _RELEASE = 0.25  # seconds in which a closed gate opens again; it closes at once
@@ -163,6 +175,6 @@ def _left(texture: Texture, area: FaceRegion, removed: Float32) -> Texture:
     """The correction's texture after removal of the excess."""
     x0, y0, x1, y1 = area.part
     larger = enlarging(GRID, area.size)
-    lines = highpass(np.ascontiguousarray(larger[x0:x1].T), area.scale, rows=True)[:, ::area.step]
-    change: Any = texture.change - larger[y0:y1:area.step] @ luma_of(removed) @ lines
+    lines = highpass(np.ascontiguousarray(larger[x0:x1].T), area.scale, rows=True)[:, :: area.step]
+    change: Any = texture.change - larger[y0 : y1 : area.step] @ luma_of(removed) @ lines
     return Texture(texture.crop, change, texture.own)

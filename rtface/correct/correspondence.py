@@ -85,10 +85,11 @@ class Warp:
         warp leads to, moved to the frame that it begins at."""
         k, (x0, y0, x1, y1) = image.shape[1] // SIDE, box
         if self.flow is None:
-            return image[:, y0 * k:y1 * k, x0 * k:x1 * k]
+            return image[:, y0 * k : y1 * k, x0 * k : x1 * k]
         x, y = sampling_coordinates(self.flow, (slice(y0, y1), slice(x0, x1)), k)
-        out: Any = np.stack([cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-                             for plane in image])
+        out: Any = np.stack(
+            [cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) for plane in image]
+        )
         return out
 
 
@@ -107,8 +108,9 @@ class WarpEstimator:
             self._search.setVariationalRefinementIterations(2)
         self._rows, self._columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
 
-    def between(self, here: FaceFeatures, there: FaceFeatures, inside: Float32,
-                expected: Float32 | None = None) -> Warp:
+    def between(
+        self, here: FaceFeatures, there: FaceFeatures, inside: Float32, expected: Float32 | None = None
+    ) -> Warp:
         """The warp from `here` to `there`.
 
         Args:
@@ -158,8 +160,12 @@ class WarpEstimator:
 def resized(image: Float32, side: int) -> Float32:
     """An image, c×n×n, at side×side."""
     shrinks = image.shape[1] > side
-    return np.stack([cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-                     for plane in image])
+    return np.stack(
+        [
+            cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            for plane in image
+        ]
+    )
 
 
 def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SIDE, SIDE)) -> Float32:

@@ -41,11 +41,14 @@ class Calibration:
 # Fitted by `python -m benchmarks.invented calibrate` (0.4.0; `rtface-m-vivid` 0.3.2; 2026-11).
 CALIBRATIONS = {
     "rtface-s": Calibration(
-        "f3bf5e32e4fa8381216d3d75c16b0b81a9475e2b7dd6fb466f5d7b7e3dbfc7d0", 2.04, 0.48, 0.11, 0.47, 0.64, -0.11),
+        "f3bf5e32e4fa8381216d3d75c16b0b81a9475e2b7dd6fb466f5d7b7e3dbfc7d0", 2.04, 0.48, 0.11, 0.47, 0.64, -0.11
+    ),
     "rtface-m": Calibration(
-        "ace2c2b8158e480becb46689bc2439b1a2916703d02c47cc53de619cf82efbd0", 2.06, 0.44, 0.10, 0.47, 0.64, -0.11),
+        "ace2c2b8158e480becb46689bc2439b1a2916703d02c47cc53de619cf82efbd0", 2.06, 0.44, 0.10, 0.47, 0.64, -0.11
+    ),
     "rtface-m-vivid": Calibration(
-        "266e34b69e367c4a15f16a81751c6fcae3bd846b1aab98c6df3ec7a11d0c19c0", 1.81, 0.40, 0.14, 0.47, 0.67, -0.07),
+        "266e34b69e367c4a15f16a81751c6fcae3bd846b1aab98c6df3ec7a11d0c19c0", 1.81, 0.40, 0.14, 0.47, 0.67, -0.07
+    ),
 }
 """The engines that say how large they expect their error to be."""
 
@@ -54,16 +57,21 @@ def check_calibrated(engine: str, weights: str) -> None:
     """UsageError for an engine that does not say how sure it is, or whose network (`weights`: its SHA-256) is not the
     one that was calibrated."""
     if engine not in CALIBRATIONS:
-        raise UsageError(f"the engine {engine} does not say how large its error may be, so what it invents is not "
-                         f"known; use --engine {', '.join(CALIBRATIONS)} with --invented and --show invented")
+        raise UsageError(
+            f"the engine {engine} does not say how large its error may be, so what it invents is not "
+            f"known; use --engine {', '.join(CALIBRATIONS)} with --invented and --show invented"
+        )
     if CALIBRATIONS[engine].weights != weights:
-        raise UsageError(f"the network of the engine {engine} is not the one whose errors were measured, so what it "
-                         "invents is not known; install the engine that rtface ships, or leave --invented and "
-                         "--show invented out")
+        raise UsageError(
+            f"the network of the engine {engine} is not the one whose errors were measured, so what it "
+            "invents is not known; install the engine that rtface ships, or leave --invented and "
+            "--show invented out"
+        )
 
 
-def bound(engine: str, log_scale: Float32, change: Float32, contrast: Float32, *, overall: float,
-          scale: float) -> Float32:
+def bound(
+    engine: str, log_scale: Float32, change: Float32, contrast: Float32, *, overall: float, scale: float
+) -> Float32:
     """The distance from the truth that 90 % of such samples keep, in luma:
 
         factor · b^expected · (1 + c)^change · (1 + k)^contrast · (m + 0.2)^overall · s^scale − 0.3
@@ -84,8 +92,12 @@ def bound(engine: str, log_scale: Float32, change: Float32, contrast: Float32, *
     log: Any = log_scale * np.float32(of.expected)
     log += np.log1p(change) * np.float32(of.change)
     log += np.log1p(contrast) * np.float32(of.contrast)
-    log += np.float32(math.log(of.factor) + of.expected * math.log(255.0) + of.overall * math.log(overall + 0.2)
-                      + of.scale * math.log(scale))
+    log += np.float32(
+        math.log(of.factor)
+        + of.expected * math.log(255.0)
+        + of.overall * math.log(overall + 0.2)
+        + of.scale * math.log(scale)
+    )
     return np.exp(log) - np.float32(0.3)
 
 

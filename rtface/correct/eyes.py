@@ -72,8 +72,10 @@ def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
         if radius <= 0.0 or x1 <= x0 or y1 <= y0:
             found.append(None)
             continue
-        u, v = ((np.arange(low, high, dtype=np.float32) + (0.5 - middle)) * (1.0 / radius)
-                for low, high, middle in ((x0, x1, x), (y0, y1, y)))
+        u, v = (
+            (np.arange(low, high, dtype=np.float32) + (0.5 - middle)) * (1.0 / radius)
+            for low, high, middle in ((x0, x1, x), (y0, y1, y))
+        )
         square: Any = (u * u)[None] + (v * v)[:, None]
         inside: Any = np.maximum(1.0 - square, 1e-6)
         found.append(Iris((x0, y0, x1, y1), square, inside / inside.sum()))

@@ -56,8 +56,9 @@ class FaceRegion:
         return slice(self.part[0] // self.step, -(-self.part[2] // self.step))
 
 
-def face_region_of(mask: Float32, size: int, eyes: Float, scale: float,
-                   openings: tuple[Opening, ...] = ()) -> FaceRegion | None:
+def face_region_of(
+    mask: Float32, size: int, eyes: Float, scale: float, openings: tuple[Opening, ...] = ()
+) -> FaceRegion | None:
     """The figures of a mask: S×S, or smaller and to be enlarged to that; None where it is 0 all over."""
     if len(mask) != size:
         mask = enlarged_mask(mask, size)
@@ -67,8 +68,19 @@ def face_region_of(mask: Float32, size: int, eyes: Float, scale: float,
     step = max(2, size // CELLS)
     (x0, y0), (x1, y1) = (v // step * step for v in box[:2]), box[2:]
     weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-    return FaceRegion(size, scale, step, box, (x0, y0, x1, y1), weight, np.ascontiguousarray(mask[::step, ::step]),
-                mask[y0:y1, x0:x1][middle_rows(y1 - y0)], eyes, irises_in(eyes, box), openings)
+    return FaceRegion(
+        size,
+        scale,
+        step,
+        box,
+        (x0, y0, x1, y1),
+        weight,
+        np.ascontiguousarray(mask[::step, ::step]),
+        mask[y0:y1, x0:x1][middle_rows(y1 - y0)],
+        eyes,
+        irises_in(eyes, box),
+        openings,
+    )
 
 
 def middle_rows(height: int) -> slice:

@@ -92,11 +92,12 @@ def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
     x0, y0 = (low // cell for low in area.box[:2])
     x1, y1 = (min(-(-high // cell), side) for high in area.box[2:])
     width = round(min(max(_WIDTH * area.scale / cell, _WIDTHS[0]), _WIDTHS[1])) | 1
-    part = np.s_[:, y0 * cell:y1 * cell, x0 * cell:x1 * cell]
+    part = np.s_[:, y0 * cell : y1 * cell, x0 * cell : x1 * cell]
 
     def small(image: Float32) -> Float32:
-        return luma_of(np.stack([cv2.resize(plane, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
-                                 for plane in image[part]]))
+        return luma_of(
+            np.stack([cv2.resize(plane, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA) for plane in image[part]])
+        )
 
     light, dark = _spots(small(c), width)
     out: Any = cv2.max(light, dark)
@@ -120,8 +121,10 @@ def _spots(luma: Float32, width: int) -> tuple[Float32, Float32]:
     for line in _lines(width):
         cv2.max(opened, cv2.morphologyEx(levels, cv2.MORPH_OPEN, line), dst=opened)
         cv2.min(closed, cv2.morphologyEx(levels, cv2.MORPH_CLOSE, line), dst=closed)
-    light, dark = (np.asarray(part, np.float32) * np.float32(1 / 255)
-                   for part in (cv2.subtract(levels, opened), cv2.subtract(closed, levels)))
+    light, dark = (
+        np.asarray(part, np.float32) * np.float32(1 / 255)
+        for part in (cv2.subtract(levels, opened), cv2.subtract(closed, levels))
+    )
     return light, dark
 
 
@@ -129,5 +132,9 @@ def _spots(luma: Float32, width: int) -> tuple[Float32, Float32]:
 def _lines(width: int) -> tuple[Bytes, ...]:
     """Four lines of so many samples: across, down and along both diagonals."""
     diagonal = np.eye(width, dtype=np.uint8)
-    return (np.ones((1, width), np.uint8), np.ones((width, 1), np.uint8), diagonal,
-            np.ascontiguousarray(diagonal[::-1]))
+    return (
+        np.ones((1, width), np.uint8),
+        np.ones((width, 1), np.uint8),
+        diagonal,
+        np.ascontiguousarray(diagonal[::-1]),
+    )

@@ -103,8 +103,9 @@ class GrainMatcher:
         """Forgets the track."""
         self._levels = None
 
-    def decide(self, texture: Texture, samples: Float32, area: FaceRegion, *, time: float,
-               seed: int = 0) -> Grain | None:
+    def decide(
+        self, texture: Texture, samples: Float32, area: FaceRegion, *, time: float, seed: int = 0
+    ) -> Grain | None:
         """What to add to a correction; None for nothing.
 
         Args:
@@ -133,14 +134,18 @@ class GrainMatcher:
         before = self._levels
         if before is not None:
             keep = float(np.exp(-max(time - self._time, 0.0) / self._seconds))
-            levels = (keep * before[0] + (1.0 - keep) * levels[0], keep * before[1] + (1.0 - keep) * levels[1],
-                      keep * before[2] + (1.0 - keep) * levels[2])
+            levels = (
+                keep * before[0] + (1.0 - keep) * levels[0],
+                keep * before[1] + (1.0 - keep) * levels[1],
+                keep * before[2] + (1.0 - keep) * levels[2],
+            )
         self._levels, self._time = levels, time
         return levels
 
 
-def _levels_of(texture: Texture, samples: Float32,
-               area: FaceRegion) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
+def _levels_of(
+    texture: Texture, samples: Float32, area: FaceRegion
+) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
     """σ_in, σ_ref, f of one crop, in the calmer half of each region, where there is grain and little else.
 
     Also where in the part that calm half is.
@@ -167,8 +172,9 @@ def _levels_of(texture: Texture, samples: Float32,
     return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
 
 
-def _own_share(own: OwnTexture, calm: NDArray[np.bool_], area: FaceRegion, sigma: float,
-               missing: float) -> tuple[float, float]:
+def _own_share(
+    own: OwnTexture, calm: NDArray[np.bool_], area: FaceRegion, sigma: float, missing: float
+) -> tuple[float, float]:
     """Times what the crop's own grain has to be taken to bring its high-pass up by `missing` · sigma; and its
     standard deviation."""
     deviation = max(_deviation(np.abs(own.grain[calm])), 1e-6)
@@ -202,8 +208,9 @@ class OwnGrain:
         """What is looked at."""
         h = len(self._grain)
         above, below, _ = cell_rows(h)
-        return OwnTexture(self._grain[::step, ::step], self._grain[middle_rows(h)], self._power[above],
-                          self._power[below])
+        return OwnTexture(
+            self._grain[::step, ::step], self._grain[middle_rows(h)], self._power[above], self._power[below]
+        )
 
     def share(self, own: float, deviation: float) -> Float32:
         """`own` times the grain where its local power is that of grain; edges and artefacts, of many times that power,
@@ -255,15 +262,18 @@ def sheet(coarseness: float) -> Float32:
     """Correlated Gaussian noise whose high-pass has standard deviation 1: a tile of 512×512, four times."""
     white = np.random.default_rng(0).standard_normal((SHEET, SHEET)).astype(np.float32)
     soft: Any = cv2.GaussianBlur(np.tile(white, (3, 3)), (0, 0), 0.5 * max(coarseness, 1.0))
-    passed = highpass(soft, coarseness, rows=True)[SHEET:2 * SHEET, SHEET:2 * SHEET]
-    return np.tile(soft[SHEET:2 * SHEET, SHEET:2 * SHEET] / passed.std(), (2, 2)).astype(np.float32)
+    passed = highpass(soft, coarseness, rows=True)[SHEET : 2 * SHEET, SHEET : 2 * SHEET]
+    return np.tile(soft[SHEET : 2 * SHEET, SHEET : 2 * SHEET] / passed.std(), (2, 2)).astype(np.float32)
 
 
 def sheet_part(shape: tuple[int, ...], coarseness: int, at: tuple[int, int]) -> Float32:
     """h×w of synthetic grain of standard deviation 1, from column and row `at` of its sheet on."""
     (h, w), (x, y), whole = shape, at, sheet(coarseness)
-    return whole[y:y + h, x:x + w] if y + h <= len(whole) and x + w <= len(whole) else \
-        np.roll(whole, (-y, -x), axis=(0, 1))[:h, :w]
+    return (
+        whole[y : y + h, x : x + w]
+        if y + h <= len(whole) and x + w <= len(whole)
+        else np.roll(whole, (-y, -x), axis=(0, 1))[:h, :w]
+    )
 
 
 def _place(seed: int) -> tuple[int, int]:

@@ -84,7 +84,7 @@ def without_screen(image: Float32, screen: Screen) -> Float32:
     y, x = np.fft.fftfreq(len(wide))[:, None], np.fft.rfftfreq(wide.shape[1])[None]
     keep = _kept(x, y, screen)[..., None]
     smooth = np.fft.irfft2(np.fft.rfft2(wide, axes=(0, 1)) * keep, s=wide.shape[:2], axes=(0, 1))
-    smooth = smooth[margin:margin + height, margin:margin + width]
+    smooth = smooth[margin : margin + height, margin : margin + width]
     return np.clip(image + screen.share * (smooth - image), 0.0, 1.0).astype(np.float32)
 
 
@@ -95,8 +95,9 @@ def _level(power: np.ndarray[Any, Any], radius: np.ndarray[Any, Any]) -> np.ndar
     return np.maximum(level[ring], 1e-12)
 
 
-def _peak(ratio: np.ndarray[Any, Any], x: np.ndarray[Any, Any],
-          y: np.ndarray[Any, Any]) -> tuple[tuple[float, float], float]:
+def _peak(
+    ratio: np.ndarray[Any, Any], x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]
+) -> tuple[tuple[float, float], float]:
     """Frequency (x, y) and height of the highest value."""
     row, column = np.unravel_index(int(ratio.argmax()), ratio.shape)
     return (float(x[0, column]), float(y[row, 0])), float(ratio[row, column])

@@ -74,8 +74,9 @@ class Key:
     moved: Float32 | None = None
 
 
-def temporally_averaged(image: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32,
-             box: Box = (0, 0, SIDE, SIDE)) -> Float32:
+def temporally_averaged(
+    image: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32, box: Box = (0, 0, SIDE, SIDE)
+) -> Float32:
     """float32 3×n×n: an image of a face, averaged with those of the frames around it.
 
     An image counts as far as it differs from this one no more than two would that are both as wrong as this one is:
@@ -89,7 +90,7 @@ def temporally_averaged(image: Float32, others: Sequence[tuple[int, Float32, War
     """
     (x0, y0, x1, y1), k = box, image.shape[1] // SIDE
     few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
-    part, inner = np.s_[y0:y1, x0:x1], np.s_[:, y0 * k:y1 * k, x0 * k:x1 * k]
+    part, inner = np.s_[y0:y1, x0:x1], np.s_[:, y0 * k : y1 * k, x0 * k : x1 * k]
     out = image.copy()
     total, weights = out[inner], np.ones(size[::-1], np.float32)
     for distance, other, warp in others:
@@ -117,8 +118,9 @@ def flicker_ratio(seen: Float32, left: Float32) -> Float32:
     return out
 
 
-def take_key_answer(features: FaceFeatures, answer: Float32, base: Float32,
-                    earlier: tuple[FaceFeatures, Warp] | None) -> None:
+def take_key_answer(
+    features: FaceFeatures, answer: Float32, base: Float32, earlier: tuple[FaceFeatures, Warp] | None
+) -> None:
     """Stores the heavy engine's answer, float32 3×S×S, of a keyframe: sets `key`, `added`, `changed`.
 
     Args:
@@ -157,8 +159,14 @@ def base_image(crop: Float32, light_crop: Float32, light: Float32) -> Float32:
     return out
 
 
-def blended_with_keys(crop: Float32, light_crop: Float32, light: Float32, keys: Sequence[Key], weight: float = 1.0,
-           box: Box = (0, 0, SIDE, SIDE)) -> Float32:
+def blended_with_keys(
+    crop: Float32,
+    light_crop: Float32,
+    light: Float32,
+    keys: Sequence[Key],
+    weight: float = 1.0,
+    box: Box = (0, 0, SIDE, SIDE),
+) -> Float32:
     """r̂ of the module's text.
 
     Args:
@@ -175,7 +183,7 @@ def blended_with_keys(crop: Float32, light_crop: Float32, light: Float32, keys: 
     x0, y0, x1, y1 = box
     k, n = crop.shape[1] // SIDE, light.shape[1] // SIDE
     few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
-    part, inner = (np.s_[:, y0 * m:y1 * m, x0 * m:x1 * m] for m in (k, n))
+    part, inner = (np.s_[:, y0 * m : y1 * m, x0 * m : x1 * m] for m in (k, n))
     out = crop.copy()
     out[part] = base = base_image(crop[part], light_crop[inner], light[inner])
     gates = [np.ones((SIDE, SIDE), np.float32) if key.warp is None else key.warp.gate for key in keys]

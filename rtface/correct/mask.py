@@ -13,8 +13,44 @@ from rtface.frame import CorrectedRegion, Float, Float32
 
 # MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the
 # image's right.
-FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-             152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+FACE_OVAL = (
+    10,
+    338,
+    297,
+    332,
+    284,
+    251,
+    389,
+    356,
+    454,
+    323,
+    361,
+    288,
+    397,
+    365,
+    379,
+    378,
+    400,
+    377,
+    152,
+    148,
+    176,
+    149,
+    150,
+    136,
+    172,
+    58,
+    132,
+    93,
+    234,
+    127,
+    162,
+    21,
+    54,
+    103,
+    67,
+    109,
+)
 
 # The oval of an FFHQ-aligned face, as fractions of the crop's side, and between which radii (in
 # half axes) the mask falls from 1 to 0. The same oval weights the training loss
@@ -95,16 +131,18 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     # edge is an edge of the mask too.
     side, (x, y, w, h) = work + 2, cv2.boundingRect(hull)
     margin = reach + _BLUR
-    x0, y0, x1, y1 = (min(max(v, 0), side) for v in ((x >> 4) - margin, (y >> 4) - margin,
-                                                     (x + w >> 4) + margin + 2, (y + h >> 4) + margin + 2))
+    x0, y0, x1, y1 = (
+        min(max(v, 0), side)
+        for v in ((x >> 4) - margin, (y >> 4) - margin, (x + w >> 4) + margin + 2, (y + h >> 4) + margin + 2)
+    )
     out = np.zeros((work, work), np.float32)
     if x1 - x0 < 3 or y1 - y0 < 3:
         return out
     filled = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillConvexPoly(filled, hull - np.array((x0 << 4, y0 << 4), np.int32), 255, shift=4)
     filled = cv2.dilate(filled, _ellipse(2 * reach + 1))
-    filled[:max(1 - y0, 0)] = filled[max(side - 1 - y0, 0):] = 0
-    filled[:, :max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0):] = 0
+    filled[: max(1 - y0, 0)] = filled[max(side - 1 - y0, 0) :] = 0
+    filled[:, : max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0) :] = 0
     inner = slice(max(1 - y0, 0), side - 1 - y0), slice(max(1 - x0, 0), side - 1 - x0)
     distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[inner]
     # The distance has a crease at every corner of the polygon; smoothed, and held off the edge by
@@ -112,7 +150,7 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR + 1, 2 * _BLUR + 1), 2.0), distance)
     left, top = max(x0 - 1, 0), max(y0 - 1, 0)
     h, w = distance.shape
-    out[top:top + h, left:left + w] = _smoothstep((distance - 1.0) / (_FEATHER * work))
+    out[top : top + h, left : left + w] = _smoothstep((distance - 1.0) / (_FEATHER * work))
     return out
 
 
@@ -137,7 +175,7 @@ def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
     all in fractions of the side: float32 len(y)×len(x)."""
     u = np.abs(x[None] - centre[0]) / (_HEAD[0] * axes[0])
     v = np.abs(y[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
-    radius = (u ** _HEAD_POWER + v ** _HEAD_POWER) ** (1.0 / _HEAD_POWER)
+    radius = (u**_HEAD_POWER + v**_HEAD_POWER) ** (1.0 / _HEAD_POWER)
     return _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))
 
 
@@ -160,7 +198,7 @@ def head_shape(size: tuple[int, int], box: tuple[float, float, float, float]) ->
     u = (columns - (x0 + x1) / 2) / max(_HEAD_BOX * (x1 - x0) / 2, 1.0)
     v = (rows - (y0 + y1) / 2) / max(_HEAD_BOX * (y1 - y0) / 2, 1.0)
     full, none = _HEAD_EDGE
-    radius = np.sqrt(np.sqrt((u ** 4)[None] + (v ** 4)[:, None]))  # of a superellipse with the power 4
+    radius = np.sqrt(np.sqrt((u**4)[None] + (v**4)[:, None]))  # of a superellipse with the power 4
     return _smoothstep((none - radius) / (none - full))
 
 

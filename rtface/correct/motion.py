@@ -100,8 +100,11 @@ def warped(image: Float32, flow: Float32, low: tuple[slice, slice], interpolatio
 def sampling_coordinates(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:
     """The columns and rows (for `cv2.remap`) in an image `factor` times as large as the flow of the part `low`."""
     rows, columns = (np.arange(s.start * factor, s.stop * factor, dtype=np.float32) for s in low)
-    moved: Any = cv2.resize(flow[low], (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR) if factor > 1 \
+    moved: Any = (
+        cv2.resize(flow[low], (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR)
+        if factor > 1
         else flow[low].copy()
+    )
     moved *= np.float32(factor)
     x: Float32 = moved[..., 0] + columns
     y: Float32 = moved[..., 1] + rows[:, None]
@@ -132,7 +135,7 @@ def noise_of(rows: Float32, scale: float) -> float:
     """The largest difference that noise can make between two small inputs, from second differences along rows of the
     crop (every `ROWS`-th of its green, m×S); `scale` is crop pixels per image pixel."""
     lag = max(1, round(scale))
-    second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag:] + rows[:, :-2 * lag]))
+    second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag :] + rows[:, : -2 * lag]))
     sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
     # Of two images: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.
     return 0.6 * float(np.sqrt(2.0)) * sigma

@@ -21,8 +21,32 @@ from rtface.frame import Float, Float32
 
 # Points of MediaPipe's mesh for both eyes and the mouth: corners, and three pairs of points on the
 # upper and the lower edge.
-_POINTS = [33, 133, 159, 145, 158, 153, 160, 144, 362, 263, 386, 374, 385, 380, 387, 373,
-           78, 308, 13, 14, 82, 87, 312, 317]
+_POINTS = [
+    33,
+    133,
+    159,
+    145,
+    158,
+    153,
+    160,
+    144,
+    362,
+    263,
+    386,
+    374,
+    385,
+    380,
+    387,
+    373,
+    78,
+    308,
+    13,
+    14,
+    82,
+    87,
+    312,
+    317,
+]
 # Gap of the lids in widths of the eye, the eye aspect ratio of Soukupová and Čech (2016), as a share
 # of the gap of that eye when it is open: closed below the first figure, open above the second.
 # Between them only a slit of the iris can be seen, which networks complete to a round one.
@@ -104,19 +128,25 @@ class OpeningLimit:
         if not self._gaps:
             self._gaps = [(gap, gap) for gap in gaps]
         else:
-            self._gaps = [last if gap == last[0] else (gap, last[0])
-                          for gap, last in zip(gaps, self._gaps, strict=True)]
+            self._gaps = [
+                last if gap == last[0] else (gap, last[0]) for gap, last in zip(gaps, self._gaps, strict=True)
+            ]
         elapsed = max(time - self._time, 0.0)
         released = elapsed / _RELEASE
         narrowed = 1.0 - math.exp(-elapsed / _ADAPT)
-        self._widest = [min(max(gap, old + narrowed * (max(gap, _NARROWEST) - old)), _USUAL)
-                        for gap, old in zip(gaps, self._widest, strict=True)]
+        self._widest = [
+            min(max(gap, old + narrowed * (max(gap, _NARROWEST) - old)), _USUAL)
+            for gap, old in zip(gaps, self._widest, strict=True)
+        ]
         self._time = time
         out: Float32 | None = None
         for k, opening in enumerate(openings):
             # The tracker follows a closing lid late: the gap that is next at this speed.
-            limit = _mouth_limit(opening, change, crop) if opening.lips else smooth_ramp(
-                min(gaps[k], 2.0 * gaps[k] - self._gaps[k][1]) / self._widest[k], _SHUT, _OPEN)
+            limit = (
+                _mouth_limit(opening, change, crop)
+                if opening.lips
+                else smooth_ramp(min(gaps[k], 2.0 * gaps[k] - self._gaps[k][1]) / self._widest[k], _SHUT, _OPEN)
+            )
             limit = self._limits[k] = min(limit, self._limits[k] + released) if released else limit
             if limit < 0.995:
                 out = np.ones((CELLS, CELLS), np.float32) if out is None else out

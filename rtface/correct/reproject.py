@@ -87,8 +87,7 @@ class Reprojection:
         """Whether there is a keyframe that is not too old."""
         return self._key is not None and time - self._made <= _OLD
 
-    def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float,
-            share: float = 1.0) -> Shaped:
+    def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float, share: float = 1.0) -> Shaped:
         """Takes in a keyframe: its crop, its shaped correction (neither may change any more) and the strength in it.
 
         Returns what is to be shown of it: the same, but where the gate has just been closed; and where `share` is
@@ -136,14 +135,20 @@ class Reprojection:
             size, small = len(mask), small_of(c)
             n = size // SHRINK
             x0, y0, x1, y1 = support_box(mask) or (0, 0, 1, 1)
-            box = (x0 // SHRINK * SHRINK, y0 // SHRINK * SHRINK, min(-(-x1 // SHRINK), n) * SHRINK,
-                   min(-(-y1 // SHRINK), n) * SHRINK)
-            part = np.s_[box[1]:box[3], box[0]:box[2]]
+            box = (
+                x0 // SHRINK * SHRINK,
+                y0 // SHRINK * SHRINK,
+                min(-(-x1 // SHRINK), n) * SHRINK,
+                min(-(-y1 // SHRINK), n) * SHRINK,
+            )
+            part = np.s_[box[1] : box[3], box[0] : box[2]]
             weight = mask[part]
             # For strength 1: the strength of the frame that it is carried to is put in there.
             added = cv2.split(correction[part])
-            planes = [cv2.scaleAdd(d, 1.0 / strength, cv2.multiply(plane[part], weight))
-                      for plane, d in zip(c, added, strict=True)]
+            planes = [
+                cv2.scaleAdd(d, 1.0 / strength, cv2.multiply(plane[part], weight))
+                for plane, d in zip(c, added, strict=True)
+            ]
             target: Any = cv2.merge([*planes, np.ascontiguousarray(weight)])
             few: Any = cv2.resize(mask, (n, n), interpolation=cv2.INTER_AREA)
             self._carried = _Carried(small, target, box, np.flatnonzero(few > 0.5))
@@ -165,17 +170,24 @@ class Reprojection:
                 gate = np.minimum(gate, cv2.resize(released, (n, n), interpolation=cv2.INTER_LINEAR))
             self._gate = gate
         x0, y0, x1, y1 = key.box
-        low = (slice(max(0, y0 // SHRINK - _REACH), min(n, y1 // SHRINK + _REACH)),
-               slice(max(0, x0 // SHRINK - _REACH), min(n, x1 // SHRINK + _REACH)))
+        low = (
+            slice(max(0, y0 // SHRINK - _REACH), min(n, y1 // SHRINK + _REACH)),
+            slice(max(0, x0 // SHRINK - _REACH), min(n, x1 // SHRINK + _REACH)),
+        )
         rows, columns = (slice(s.start * SHRINK, s.stop * SHRINK) for s in low)
         height, width = rows.stop - rows.start, columns.stop - columns.start
         if flow is None:
             x, y = sampling_coordinates(np.zeros((n, n, 2), np.float32), low, SHRINK)
         else:
             x, y = sampling_coordinates(flow, low, SHRINK)
-        target: Any = cv2.remap(key.target, x - np.float32(x0), y - np.float32(y0),
-                                cv2.INTER_LINEAR if scale >= FINE else cv2.INTER_CUBIC,
-                                borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+        target: Any = cv2.remap(
+            key.target,
+            x - np.float32(x0),
+            y - np.float32(y0),
+            cv2.INTER_LINEAR if scale >= FINE else cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0.0,
+        )
         *images, weight = cv2.split(target)
         np.maximum(weight, 0.0, out=weight)  # a cubic may go below
         full: Any = cv2.resize(gate[low], (width, height), interpolation=cv2.INTER_LINEAR)
@@ -183,8 +195,9 @@ class Reprojection:
         factor = size // light.shape[1]
         planes: list[Float32] = []
         for plane, image, wandered in zip(c, images, light, strict=True):
-            e: Any = cv2.resize(wandered, (light.shape[2] * factor, light.shape[1] * factor),
-                                interpolation=cv2.INTER_LINEAR)
+            e: Any = cv2.resize(
+                wandered, (light.shape[2] * factor, light.shape[1] * factor), interpolation=cv2.INTER_LINEAR
+            )
             d: Any = cv2.subtract(plane[rows, columns], e[rows, columns])
             cv2.multiply(d, weight, dst=d)
             cv2.subtract(image, d, dst=d)

@@ -13,9 +13,20 @@ from rtface.frame import Box, Float, Float32
 from rtface.protocols import ShapingOptions
 
 
-def shape_part(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
-               seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
-               openings: tuple[Opening, ...] = ()) -> tuple[Float32, Float32, Box] | None:
+def shape_part(
+    r: Float32,
+    c: Float32,
+    mask: Float32,
+    state: CorrectionState,
+    shaping: ShapingOptions,
+    *,
+    time: float,
+    seed: int = 0,
+    scale: float = 1.0,
+    occlusion: Float32 | None = None,
+    eyes: Float | None = None,
+    openings: tuple[Opening, ...] = (),
+) -> tuple[Float32, Float32, Box] | None:
     """Shapes one restored crop into the correction for `Device.paste`: measures, decides and applies on the CPU.
 
     Args:
@@ -53,8 +64,7 @@ def shape_part(r: Float32, c: Float32, mask: Float32, state: CorrectionState, sh
     return *shaped, (0, 0, size, size)
 
 
-def whole(part: tuple[Float32, Float32, Box] | None, size: int,
-          out: Float32 | None = None) -> tuple[Float32, Float32]:
+def whole(part: tuple[Float32, Float32, Box] | None, size: int, out: Float32 | None = None) -> tuple[Float32, Float32]:
     """The correction S×S×3 and the mask S×S of a `shape_part`, written into `out` and a new array."""
     pixels, mask = np.zeros((size, size, 3), np.float32) if out is None else out, np.zeros((size, size), np.float32)
     pixels[...] = 0.0
@@ -64,9 +74,21 @@ def whole(part: tuple[Float32, Float32, Box] | None, size: int,
     return pixels, mask
 
 
-def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
-          seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
-          openings: tuple[Opening, ...] = (), out: Float32 | None = None) -> tuple[Float32, Float32]:
+def shape(
+    r: Float32,
+    c: Float32,
+    mask: Float32,
+    state: CorrectionState,
+    shaping: ShapingOptions,
+    *,
+    time: float,
+    seed: int = 0,
+    scale: float = 1.0,
+    occlusion: Float32 | None = None,
+    eyes: Float | None = None,
+    openings: tuple[Opening, ...] = (),
+    out: Float32 | None = None,
+) -> tuple[Float32, Float32]:
     """`shape_part` for the whole crop.
 
     Args:
@@ -76,13 +98,15 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, shaping
         The masked correction, float32 S×S×3 (0 where the mask is), and the mask that it was multiplied with, S×S.
         With strength 0 both are 0.
     """
-    part = shape_part(r, c, mask, state, shaping, time=time, seed=seed, scale=scale, occlusion=occlusion, eyes=eyes,
-                      openings=openings)
+    part = shape_part(
+        r, c, mask, state, shaping, time=time, seed=seed, scale=scale, occlusion=occlusion, eyes=eyes, openings=openings
+    )
     return whole(part, int(c.shape[1]), out)
 
 
-def carried(c: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float,
-            scale: float = 1.0) -> tuple[Float32, Float32]:
+def carried(
+    c: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float, scale: float = 1.0
+) -> tuple[Float32, Float32]:
     """The correction of a crop that no engine has seen: that of the last keyframe (`ShapingOptions.keep`), moved to it
     (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no keyframe."""
     if shaping.strength > 0.0 and state.key.ready(time):

@@ -36,9 +36,14 @@ class CpuShaper:
         """The figures that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
         every = slice(None, None, area.step)
-        return Measures(cells_of(d), cells_of(c),
-                        np.ascontiguousarray(c[:, every, every]), iris_means(c, area.irises),
-                        iris_means(d, area.irises), self._texture() if options.grain == "match" else None)
+        return Measures(
+            cells_of(d),
+            cells_of(c),
+            np.ascontiguousarray(c[:, every, every]),
+            iris_means(c, area.irises),
+            iris_means(d, area.irises),
+            self._texture() if options.grain == "match" else None,
+        )
 
     def _texture(self) -> Texture:
         # Only every `step`-th row is looked at, filtered along itself.
@@ -46,7 +51,7 @@ class CpuShaper:
         every = slice(None, None, area.step)
         x0, y0, x1, y1 = area.part
         crop = highpass(luma_of(self._c[:, every]), area.scale, rows=True)[:, every]
-        change = highpass(luma_of(self._d[:, y0:y1:area.step, x0:x1]), area.scale, rows=True)[:, every]
+        change = highpass(luma_of(self._d[:, y0 : y1 : area.step, x0:x1]), area.scale, rows=True)[:, every]
         return Texture(np.ascontiguousarray(crop), change, self._own_texture)
 
     def _own_texture(self) -> OwnTexture:
@@ -54,8 +59,9 @@ class CpuShaper:
         self._own = OwnGrain(luma_of(self._c[:, y0:y1, x0:x1]), self._area.scale)
         return self._own.texture(self._area.step)
 
-    def apply(self, controls: Controls, mask: Float32,
-              occlusion: Float32 | None = None) -> tuple[Float32, Float32, Box]:
+    def apply(
+        self, controls: Controls, mask: Float32, occlusion: Float32 | None = None
+    ) -> tuple[Float32, Float32, Box]:
         """The masked correction, and the mask that it was multiplied with, where they are not 0.
 
         Args:

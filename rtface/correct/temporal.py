@@ -57,8 +57,9 @@ class TemporalAverage:
         """Forgets the track: after a cut or a seek."""
         self.kept = None
 
-    def update(self, r: Float32, c: Float32, time: float, scale: float = 1.0,
-               box: tuple[int, int, int, int] | None = None) -> Float32:
+    def update(
+        self, r: Float32, c: Float32, time: float, scale: float = 1.0, box: tuple[int, int, int, int] | None = None
+    ) -> Float32:
         """Takes in one restored crop.
 
         Args:

@@ -14,13 +14,26 @@ if TYPE_CHECKING:
     from rtface.engine.listing import EngineInfo, list_engines, measure
 
 __all__ = [
-    "EngineInfo", "EngineRequest", "EngineSet", "HostEngine", "list_engines",
-    "load_engine", "measure", "needs_large_engine",
+    "EngineInfo",
+    "EngineRequest",
+    "EngineSet",
+    "HostEngine",
+    "list_engines",
+    "load_engine",
+    "measure",
+    "needs_large_engine",
 ]
 
-_MODULES = {"EngineInfo": "listing", "list_engines": "listing", "measure": "listing", "HostEngine": "host_engine",
-            "EngineRequest": "engine_set", "EngineSet": "engine_set", "load_engine": "engine_set",
-            "needs_large_engine": "engine_set"}
+_MODULES = {
+    "EngineInfo": "listing",
+    "list_engines": "listing",
+    "measure": "listing",
+    "HostEngine": "host_engine",
+    "EngineRequest": "engine_set",
+    "EngineSet": "engine_set",
+    "load_engine": "engine_set",
+    "needs_large_engine": "engine_set",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,8 +23,9 @@ class EngineBase:
 
     threads = ""
 
-    def __init__(self, recipe: Recipe, identity: PlanIdentity, verdict: GoldenResult, device: str, where: str,
-                 why: str) -> None:
+    def __init__(
+        self, recipe: Recipe, identity: PlanIdentity, verdict: GoldenResult, device: str, where: str, why: str
+    ) -> None:
         self.recipe, self.device = recipe, device
         self.backend = f"{identity.backend} {identity.library.split('-')[0]}"
         self.precision, self.psnr, self.ms = identity.precision, verdict.psnr, verdict.ms

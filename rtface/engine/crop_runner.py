@@ -81,7 +81,7 @@ class CropRunner:
         """Runs one crop (float32 3×S×S, 0…1), with further `inputs` and `outputs`; the restored one, a new array."""
         recipe, given, answer = self.recipe, self._given, self._answer
         x, y, w, h = recipe.region
-        part = crop[None, :, y:y + h, x:x + w]
+        part = crop[None, :, y : y + h, x : x + w]
         low, high = recipe.input.range
         np.copyto(given, part)
         if (low, high) != (0.0, 1.0):
@@ -101,11 +101,12 @@ class CropRunner:
         if recipe.output.residual:
             answer += part
         image = crop.copy() if recipe.input.region else np.empty_like(crop)
-        np.clip(answer[0], 0.0, 1.0, out=image[:, y:y + h, x:x + w])
+        np.clip(answer[0], 0.0, 1.0, out=image[:, y : y + h, x : x + w])
         return image
 
-    def _next(self, crop: Float32, memory: FaceMemory | None) -> tuple[
-            Float32, FaceMemory, Float32 | None, Float32 | None]:
+    def _next(
+        self, crop: Float32, memory: FaceMemory | None
+    ) -> tuple[Float32, FaceMemory, Float32 | None, Float32 | None]:
         """Restores one crop (float32 3×S×S) by a recurrent engine; `memory` of the face is None for a new one.
 
         Returns:
@@ -136,7 +137,7 @@ class CropRunner:
                 kept += inputs[ports.shrunk][0]
             np.clip(kept, 0.0, 1.0, out=kept)
         else:  # a copy: the caller may write into what it is given
-            kept = image[:, y:y + h, x:x + w].copy()
+            kept = image[:, y : y + h, x : x + w].copy()
         known_next = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
         if not ports.heads:
             return image, known_next, None, None
@@ -154,7 +155,7 @@ def shrunk(crop: Float32, region: CropRegion, factor: int) -> Float32:
     x, y, w, h = region
     out = np.empty((3, h // factor, w // factor), np.float32)
     for plane, target in zip(crop, out, strict=True):
-        cv2.resize(plane[y:y + h, x:x + w], target.shape[::-1], dst=target, interpolation=cv2.INTER_AREA)
+        cv2.resize(plane[y : y + h, x : x + w], target.shape[::-1], dst=target, interpolation=cv2.INTER_AREA)
     return out
 
 
@@ -162,5 +163,5 @@ def spread(values: Float32, size: int, region: CropRegion) -> Float32:
     """A head's map over the whole crop, S×S; 0 outside the region."""
     x, y, w, h = region
     out = np.zeros((size, size), np.float32)
-    cv2.resize(values, (w, h), dst=out[y:y + h, x:x + w], interpolation=cv2.INTER_LINEAR)
+    cv2.resize(values, (w, h), dst=out[y : y + h, x : x + w], interpolation=cv2.INTER_LINEAR)
     return out

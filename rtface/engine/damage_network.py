@@ -33,7 +33,7 @@ class DamageNetwork:
 
     def __call__(self, crop: Float32) -> Float32:
         x, y, w, h = REGION
-        image = np.ascontiguousarray(crop[y:y + h, x:x + w].transpose(2, 0, 1)[None], np.float32)
+        image = np.ascontiguousarray(crop[y : y + h, x : x + w].transpose(2, 0, 1)[None], np.float32)
         out = np.zeros(crop.shape[:2], np.float32)
-        out[y:y + h, x:x + w] = self._request.infer({"image": image})["damage"][0, 0]
+        out[y : y + h, x : x + w] = self._request.infer({"image": image})["damage"][0, 0]
         return out

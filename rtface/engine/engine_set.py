@@ -64,8 +64,9 @@ def recipe_named(name: str) -> Recipe:
     if wanted in recipes:
         return load_recipe(recipes[wanted])
     if name == "default":
-        raise MissingComponent(f"the default engine {DEFAULT} is missing; repair it with: "
-                               f"{reinstall_line()}, or choose --engine")
+        raise MissingComponent(
+            f"the default engine {DEFAULT} is missing; repair it with: {reinstall_line()}, or choose --engine"
+        )
     if name == "auto":
         raise UsageError('"auto" is not one engine but a choice for every face; open it with EngineSet("auto")')
     raise unknown_engine(name)
@@ -82,8 +83,11 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
     if commercial_use:
         _check_commercial(recipe, "commercial-use is on")
     for policy in policies():
-        policy.check_engine(recipe.name, shipped=recipe.folder.parent == SHIPPED,
-                            vivid=recipe.family != "CNN" or recipe.controls.fidelity is not None)
+        policy.check_engine(
+            recipe.name,
+            shipped=recipe.folder.parent == SHIPPED,
+            vivid=recipe.family != "CNN" or recipe.controls.fidelity is not None,
+        )
         if policy.commercial_use:
             _check_commercial(recipe, f"commercial-use is on in the policy {policy.path}")
 
@@ -94,16 +98,20 @@ def _check_commercial(recipe: Recipe, why: str) -> None:
     if licence.commercial_use:
         return
     allowed = [r.name for r in _readable() if r.licence.commercial_use]
-    raise UsageError(f"engine {recipe.name} may not be used commercially ({licence.shown}), and {why}; "
-                     f"allowed are: {', '.join(allowed) or 'none that is here'}")
+    raise UsageError(
+        f"engine {recipe.name} may not be used commercially ({licence.shown}), and {why}; "
+        f"allowed are: {', '.join(allowed) or 'none that is here'}"
+    )
 
 
 def _check_fidelity(recipe: Recipe) -> None:
     if recipe.controls.fidelity:
         return
     having = [r.name for r in _readable() if r.controls.fidelity]
-    raise UsageError(f"engine {recipe.name} has no --fidelity; leave it out"
-                     + (f", or choose --engine {' or '.join(having)}" if having else ""))
+    raise UsageError(
+        f"engine {recipe.name} has no --fidelity; leave it out"
+        + (f", or choose --engine {' or '.join(having)}" if having else "")
+    )
 
 
 def inventive_engines() -> frozenset[str]:
@@ -127,8 +135,9 @@ _SMALL_FACE = 160.0
 _BUDGET_S = 0.05
 
 
-def needs_large_engine(face_width: float, faces: int, ms: float, *, budget_s: float = _BUDGET_S,
-                       large: bool | None = None) -> bool:
+def needs_large_engine(
+    face_width: float, faces: int, ms: float, *, budget_s: float = _BUDGET_S, large: bool | None = None
+) -> bool:
     """Whether a face gets the larger of two engines under ``--engine auto``: not where it is small, and live not where
     time is short.
 
@@ -169,9 +178,16 @@ class EngineSet:
         engines: all that are loaded, by name.
     """
 
-    def __init__(self, asked: EngineRequest | str = "default", *, device: str = "auto", threads: int | None = None,
-                 background_threads: int | None = None, at_once: int = 1,
-                 opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
+    def __init__(
+        self,
+        asked: EngineRequest | str = "default",
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        background_threads: int | None = None,
+        at_once: int = 1,
+        opener: Callable[[Recipe], RunningEngine] | None = None,
+    ) -> None:
         """Loads what `asked` needs, by `opener` where one is given (engines on a GPU).
 
         On `threads` cores for each of `at_once` crops; engines that are not recurrent one crop at a time on
@@ -222,8 +238,9 @@ class EngineSet:
     @property
     def described(self) -> tuple[str, str]:
         """Names and device for the report, as ("rtface-m", "cpu (openvino 2026.4.1, bf16, 3 threads)")."""
-        devices = dict.fromkeys(f"{e.device} ({', '.join(filter(None, (e.backend, e.precision, e.threads)))})"
-                                for e in self._chosen)
+        devices = dict.fromkeys(
+            f"{e.device} ({', '.join(filter(None, (e.backend, e.precision, e.threads)))})" for e in self._chosen
+        )
         return "+".join(e.name for e in self._chosen), ", ".join(devices)
 
     def close(self) -> None:

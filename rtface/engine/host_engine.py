@@ -83,8 +83,10 @@ class HostEngine(EngineBase):
         given: Any = crops
         dtype = given.dtype if isinstance(given, np.ndarray) else type(given).__name__
         if dtype != np.float32 or len(crops.shape) != 4 or crops.shape[1:] != (3, self.size, self.size):
-            raise UsageError(f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
-                             f"got {dtype} {'×'.join(map(str, crops.shape))}")
+            raise UsageError(
+                f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
+                f"got {dtype} {'×'.join(map(str, crops.shape))}"
+            )
         answer = self._workers.submit(self._answer, given, cast("Any", after))
         self._asked.add(answer)
         return cast("Any", answer)

@@ -68,8 +68,9 @@ class EngineInfo:
         return asdict(self)
 
 
-def list_engines(*, measure: bool = False, device: str = "auto", threads: int | None = None,
-                 commercial_use: bool = False) -> list[EngineInfo]:
+def list_engines(
+    *, measure: bool = False, device: str = "auto", threads: int | None = None, commercial_use: bool = False
+) -> list[EngineInfo]:
     """Every engine found here; a broken one is a row with its `fault`, not an error. With `commercial_use` those that
     may not be used so are left out.
 
@@ -98,11 +99,29 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
             except (EngineError, MissingComponent) as error:
                 fault = str(error)
         ms, busy, where, precision = speed or (None, False, None, None)
-        rows.append(EngineInfo(
-            recipe.name, recipe.version, recipe.summary, recipe.licence.code, recipe.licence.weights,
-            recipe.licence.commercial_use, recipe.licence.data, recipe.input.size, recipe.weights.parameters,
-            recipe.weights.bytes, fault, recipe.name == DEFAULT, ms, where, precision, recipe.family,
-            recipe.licence.terms, _origin(recipe), busy))
+        rows.append(
+            EngineInfo(
+                recipe.name,
+                recipe.version,
+                recipe.summary,
+                recipe.licence.code,
+                recipe.licence.weights,
+                recipe.licence.commercial_use,
+                recipe.licence.data,
+                recipe.input.size,
+                recipe.weights.parameters,
+                recipe.weights.bytes,
+                fault,
+                recipe.name == DEFAULT,
+                ms,
+                where,
+                precision,
+                recipe.family,
+                recipe.licence.terms,
+                _origin(recipe),
+                busy,
+            )
+        )
     return rows
 
 
@@ -132,6 +151,7 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> _Speed:
 def _speed_on_gpu(recipe: Recipe, device: str) -> _Speed:
     """Opens the GPU for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
     from rtface.engine.cuda.open import open_gpu_engine
+
     with ExitStack() as stack:
         streams, number = driver.take(device)
         stack.callback(streams.close)

@@ -72,13 +72,32 @@ class PlanIdentity:
     profile: str = ""
 
     @staticmethod
-    def of(recipe: NetworkSpec, backend: str, library: str, device: str, precision: Precision, *, driver: str = "",
-           profile: str = "") -> PlanIdentity:
+    def of(
+        recipe: NetworkSpec,
+        backend: str,
+        library: str,
+        device: str,
+        precision: Precision,
+        *,
+        driver: str = "",
+        profile: str = "",
+    ) -> PlanIdentity:
         """The identity of `recipe` (its digest and weights) on that library, device and precision; of a GPU also its
         driver, and what the network was prepared for."""
         calibration = load_calibration(recipe) if precision == "int8" else None
-        return PlanIdentity(recipe.name, recipe.version, recipe.digest, recipe.weights.sha256, backend, library,
-                            device, precision, calibration.digest if calibration else "", driver, profile)
+        return PlanIdentity(
+            recipe.name,
+            recipe.version,
+            recipe.digest,
+            recipe.weights.sha256,
+            backend,
+            library,
+            device,
+            precision,
+            calibration.digest if calibration else "",
+            driver,
+            profile,
+        )
 
     @property
     def key(self) -> str:
@@ -137,14 +156,18 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
                 answers = crops + answers.astype(np.float32) / np.float32(GOLDEN_STEPS)
             answers = answers.astype(np.float32)
     except FileNotFoundError as error:
-        raise MissingComponent(f"engine {recipe.name}: golden crops {recipe.golden_path} are missing; "
-                               f"repair it with: {reinstall_line(recipe.golden_path)}") from error
+        raise MissingComponent(
+            f"engine {recipe.name}: golden crops {recipe.golden_path} are missing; "
+            f"repair it with: {reinstall_line(recipe.golden_path)}"
+        ) from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise EngineError(f"engine {recipe.name}: golden crops {recipe.golden_path} cannot be read: {error}") from error
     shape = (3, recipe.input.size, recipe.input.size)
     if not len(crops) or crops.shape != answers.shape or crops.shape[1:] != shape:
-        raise EngineError(f"engine {recipe.name}: golden crops must be N×{'×'.join(map(str, shape))}, "
-                          f"got {crops.shape} and {answers.shape}")
+        raise EngineError(
+            f"engine {recipe.name}: golden crops must be N×{'×'.join(map(str, shape))}, "
+            f"got {crops.shape} and {answers.shape}"
+        )
     return np.ascontiguousarray(crops), answers
 
 
@@ -197,7 +220,7 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         for i in range(max(6, len(crops))):
             k = i % len(crops)
             start = time.perf_counter()
-            answer = restorer.restore(crops[k:k + 1]).pixels[0]
+            answer = restorer.restore(crops[k : k + 1]).pixels[0]
             times.append(time.perf_counter() - start)
             worst = min(worst, psnr(answer, answers[k]))
     except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
@@ -206,8 +229,9 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         return GoldenResult(-200.0, required, 0.0)
     # Other work on the machine can only make it slower: of a busy one the least is nearest to the truth.
     busy = others.busy
-    return GoldenResult(round(max(worst, -200.0), 3), required,
-                        round(1e3 * (min if busy else statistics.median)(times[1:]), 3), busy)
+    return GoldenResult(
+        round(max(worst, -200.0), 3), required, round(1e3 * (min if busy else statistics.median)(times[1:]), 3), busy
+    )
 
 
 def _second_frames(restorer: CropRunner, crops: Float32) -> float:
@@ -217,7 +241,7 @@ def _second_frames(restorer: CropRunner, crops: Float32) -> float:
     worst = 200.0
     for crop in crops:
         k = firsts[crop.tobytes()]
-        second = restorer.restore(following[k:k + 1], restorer.restore(crop[None]))
+        second = restorer.restore(following[k : k + 1], restorer.restore(crop[None]))
         worst = min(worst, psnr(second.pixels[0], answers[k]))
     return worst
 
@@ -262,8 +286,9 @@ def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = Fal
     return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
 
-def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P],
-              mixed: bool = False) -> tuple[P, GoldenResult]:
+def open_plan(
+    recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P], mixed: bool = False
+) -> tuple[P, GoldenResult]:
     """Builds the first plan that passes the gate; `mixed` as for `candidates`. Raises EngineError when none does."""
     found: list[str] = []
     failed: EngineError | None = None
@@ -291,13 +316,15 @@ def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[P
             return plan, verdict
         plan.close()
         found.append(f"{precision} {verdict.psnr:.1f} dB, {verdict.required:.1f} needed")
-        log.warning("engine %s: %s against its golden crops; refused on %s", recipe.name, found[-1],
-                    plan.identity.device)
+        log.warning(
+            "engine %s: %s against its golden crops; refused on %s", recipe.name, found[-1], plan.identity.device
+        )
     if failed and all("built" in what for what in found):
         raise failed
-    raise EngineError(f"engine {recipe.name} does not give its reference's answers on this machine "
-                      f"({'; '.join(found) or 'no precision that it allows'}); try --device onnx or another --engine"
-                      ) from failed
+    raise EngineError(
+        f"engine {recipe.name} does not give its reference's answers on this machine "
+        f"({'; '.join(found) or 'no precision that it allows'}); try --device onnx or another --engine"
+    ) from failed
 
 
 _CLEARLY_LESS = 0.85

@@ -141,8 +141,10 @@ class Recipe:
     def check_weights(self) -> None:
         """Raises MissingComponent when the weights are not the file that the recipe names."""
         if fault := self.fault():
-            raise MissingComponent(f"engine {self.name}: weights {self.model_path} {fault}; repair it with: "
-                                   f"{self.repair_line}, or put the right file there")
+            raise MissingComponent(
+                f"engine {self.name}: weights {self.model_path} {fault}; repair it with: "
+                f"{self.repair_line}, or put the right file there"
+            )
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -197,8 +199,10 @@ def _misfit(recipe: Recipe) -> str | None:
 def unknown_engine(name: str) -> UsageError:
     """The error for an engine's name that is none."""
     valid = ["auto", "default", *find_recipes()]
-    return UsageError(f"unknown engine {name!r}{hint(name, valid)}; there is: {', '.join(valid)}; published ones "
-                      "are added with 'rtface engines add NAME', and 'rtface engines offers' lists them")
+    return UsageError(
+        f"unknown engine {name!r}{hint(name, valid)}; there is: {', '.join(valid)}; published ones "
+        "are added with 'rtface engines add NAME', and 'rtface engines offers' lists them"
+    )
 
 
 def find_recipes() -> dict[str, Path]:

@@ -51,5 +51,6 @@ def _record(path: Path) -> Path:
 
 def _known(path: Path, seen: os.stat_result, sha256: str) -> bytes:
     # The time of a change of its entry too: that of its contents can be set back.
-    return json.dumps([str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino, sha256]
-                      ).encode()
+    return json.dumps(
+        [str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino, sha256]
+    ).encode()

@@ -120,8 +120,12 @@ def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
         offer = offer_named(request.name, offers)
         check(request.file, contents, offer, offers)
     if offer.published.sha256 not in (None, sha256):
-        log.warning("%s is not the published %s (SHA-256 %s…); that is as it should be where you trained it further",
-                    request.file, offer.published.file, sha256[:12])
+        log.warning(
+            "%s is not the published %s (SHA-256 %s…); that is as it should be where you trained it further",
+            request.file,
+            offer.published.file,
+            sha256[:12],
+        )
     source = SourceFile(request.file.name, request.file.stat().st_size, sha256)
     with _place(offer.name, offer.table.licence, request, talk) as place:
         return _converted(offer, request.file, source, place, request, talk)
@@ -144,10 +148,14 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
     _check_absent(name, request)
     how = talk.accept(licence.words(name, terms))
     if how is None:
-        raise UsageError(f"the licence of {name} was not accepted, so nothing was added; --accept-license accepts it "
-                         "where there is no terminal to ask on")
-    with file_lock(cache_dir() / "downloads" / f"{name}.lock", lambda: talk.tell.say(
-            f"another rtface is downloading or converting {name}; waiting until it has ended")):
+        raise UsageError(
+            f"the licence of {name} was not accepted, so nothing was added; --accept-license accepts it "
+            "where there is no terminal to ask on"
+        )
+    with file_lock(
+        cache_dir() / "downloads" / f"{name}.lock",
+        lambda: talk.tell.say(f"another rtface is downloading or converting {name}; waiting until it has ended"),
+    ):
         _check_absent(name, request)  # it may have come while we waited
         with making(name) as made:
             yield _Place(made, how)
@@ -162,22 +170,26 @@ def _fetched(offer: Offer, request: AddRequest, talk: AddCallbacks, offers: Mapp
     published = offer.published
     url = request.url or published.url
     if url is None:
-        raise UsageError(f"{offer.name} cannot be fetched; get {published.file or 'its weights'} from its publisher "
-                         f"and add it with: rtface engines add {offer.name} --from FILE")
+        raise UsageError(
+            f"{offer.name} cannot be fetched; get {published.file or 'its weights'} from its publisher "
+            f"and add it with: rtface engines add {offer.name} --from FILE"
+        )
     with _place(offer.name, offer.table.licence, request, talk) as place:
         return _fetched_from(url, offer, place, request, talk, offers)
 
 
-def _fetched_from(url: str, offer: Offer, place: _Place, request: AddRequest, talk: AddCallbacks,
-                  offers: Mapping[str, Offer]) -> AddResult:
+def _fetched_from(
+    url: str, offer: Offer, place: _Place, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]
+) -> AddResult:
     published = offer.published
     sha256 = published.sha256 or _pinned(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
     target = cache_dir() / "downloads" / offer.name / (name or "weights")
     talk.tell.say(f"fetching {shown(url)}")
     if urlsplit(url).scheme == "http" and sha256 is None:
-        log.warning("%s is not encrypted and has no published SHA-256: whoever is on the way could change it",
-                    shown(url))
+        log.warning(
+            "%s is not encrypted and has no published SHA-256: whoever is on the way could change it", shown(url)
+        )
     try:
         file = download(PublishedFile(url, published.bytes, sha256), target, talk.fetched)
     except DownloadError:
@@ -207,8 +219,9 @@ def _pinned(name: str) -> str | None:
     return None
 
 
-def _converted(offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest,
-               talk: AddCallbacks) -> AddResult:
+def _converted(
+    offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest, talk: AddCallbacks
+) -> AddResult:
     made = place.made
     check_room(made, _ROOM * source.bytes)
     done = convert(offer, weights, made, environment.find_python(request.python, talk.tell), talk.progress)
@@ -221,13 +234,30 @@ def _table(offer: Offer, done: ConversionResult, source: SourceFile) -> dict[str
     """The recipe of a converted network."""
     table, published = offer.table, offer.published
     precision = replace(table.precision, fp32_nodes=done.fp32_nodes)
-    return _stated({
-        "name": offer.name, "version": published.version, "summary": published.summary, "kind": "restorer",
-        "family": table.architecture.family, "licence": asdict(table.licence),
-        "weights": {"file": "model.onnx", "bytes": done.bytes, "sha256": done.sha256, "parameters": done.parameters},
-        "input": asdict(table.input), "output": asdict(table.output), "alignment": asdict(table.alignment),
-        "batch": asdict(table.batch), "precision": asdict(precision), "controls": asdict(table.controls),
-        "golden": {"file": "golden.npz", "psnr": asdict(table.psnr)}, "source": asdict(source)})
+    return _stated(
+        {
+            "name": offer.name,
+            "version": published.version,
+            "summary": published.summary,
+            "kind": "restorer",
+            "family": table.architecture.family,
+            "licence": asdict(table.licence),
+            "weights": {
+                "file": "model.onnx",
+                "bytes": done.bytes,
+                "sha256": done.sha256,
+                "parameters": done.parameters,
+            },
+            "input": asdict(table.input),
+            "output": asdict(table.output),
+            "alignment": asdict(table.alignment),
+            "batch": asdict(table.batch),
+            "precision": asdict(precision),
+            "controls": asdict(table.controls),
+            "golden": {"file": "golden.npz", "psnr": asdict(table.psnr)},
+            "source": asdict(source),
+        }
+    )
 
 
 def _stated(value: Any) -> Any:
@@ -240,15 +270,27 @@ def _stated(value: Any) -> Any:
 def _plain(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
     """An ONNX file, as it is."""
     if request.name is None:
-        raise UsageError("an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 "
-                         f"--from {as_typed(file)}")
+        raise UsageError(
+            "an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 "
+            f"--from {as_typed(file)}"
+        )
     network, name = trial.inspect(file), request.name
     offer = offer_named(name, offers) if name in offers else None
-    terms = offer.table.licence if offer else Licence("unknown", "unknown", False, "unknown", (
-        "Whose network this is, and what may be done with it, only you can know: write it into its recipe.toml."))
+    terms = (
+        offer.table.licence
+        if offer
+        else Licence(
+            "unknown",
+            "unknown",
+            False,
+            "unknown",
+            ("Whose network this is, and what may be done with it, only you can know: write it into its recipe.toml."),
+        )
+    )
     if offer is None:
-        talk.tell.say(f"{name} is not an engine that rtface knows{hint(name, offers)}; "
-                      "it is added as an engine of your own")
+        talk.tell.say(
+            f"{name} is not an engine that rtface knows{hint(name, offers)}; it is added as an engine of your own"
+        )
     source = SourceFile(file.name, file.stat().st_size, digest(file))
     with _place(name, terms, request, talk) as place:
         made = place.made
@@ -261,30 +303,49 @@ def _plain(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[
         return _finish(place, table, terms, None, request, talk)
 
 
-def _plain_table(name: str, network: GenericNetwork, offer: Offer | None, terms: Licence, source: SourceFile,
-                 model: Path) -> dict[str, Any]:
+def _plain_table(
+    name: str, network: GenericNetwork, offer: Offer | None, terms: Licence, source: SourceFile, model: Path
+) -> dict[str, Any]:
     spans = (offer.table.input.range, offer.table.output.range) if offer else ((-1.0, 1.0), (-1.0, 1.0))
     controls: dict[str, Any] = {"strength": True}
     if network.control_name is not None:
         known = offer.table.controls.fidelity if offer else None
         controls["fidelity"] = {"name": network.control_name, "default": known.default if known else 0.5}
     f32, bf16 = (offer.table.psnr.f32, offer.table.psnr.bf16) if offer else (55.0, 30.0)
-    return _stated({
-        "name": name, "version": offer.published.version if offer else "0",
-        "summary": offer.published.summary if offer else f"from {source.file}", "kind": "restorer",
-        "family": offer.table.architecture.family if offer else "CNN", "licence": asdict(terms),
-        "weights": {"file": model.name, "bytes": model.stat().st_size, "sha256": digest(model),
-                    "parameters": network.parameters},
-        "input": {"name": network.input.name, "size": network.size, "range": list(spans[0])},
-        "output": {"name": network.output.name, "range": list(spans[1])},
-        "batch": {"min": 1, "opt": 1, "max": network.max_batch},
-        # It is not known which of its nodes would have to stay in fp32: fp16 is not tried.
-        "precision": {"default": "bf16", "fallback": "f32"}, "controls": controls,
-        "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}}, "source": asdict(source)})
+    return _stated(
+        {
+            "name": name,
+            "version": offer.published.version if offer else "0",
+            "summary": offer.published.summary if offer else f"from {source.file}",
+            "kind": "restorer",
+            "family": offer.table.architecture.family if offer else "CNN",
+            "licence": asdict(terms),
+            "weights": {
+                "file": model.name,
+                "bytes": model.stat().st_size,
+                "sha256": digest(model),
+                "parameters": network.parameters,
+            },
+            "input": {"name": network.input.name, "size": network.size, "range": list(spans[0])},
+            "output": {"name": network.output.name, "range": list(spans[1])},
+            "batch": {"min": 1, "opt": 1, "max": network.max_batch},
+            # It is not known which of its nodes would have to stay in fp32: fp16 is not tried.
+            "precision": {"default": "bf16", "fallback": "f32"},
+            "controls": controls,
+            "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}},
+            "source": asdict(source),
+        }
+    )
 
 
-def _finish(place: _Place, table: dict[str, Any], terms: Licence, done: ConversionResult | None, request: AddRequest,
-            talk: AddCallbacks) -> AddResult:
+def _finish(
+    place: _Place,
+    table: dict[str, Any],
+    terms: Licence,
+    done: ConversionResult | None,
+    request: AddRequest,
+    talk: AddCallbacks,
+) -> AddResult:
     """The record, the recipe (last), the gate, and the move into its place."""
     made = place.made
     licence.record(made, table["name"], terms, place.accepted)
@@ -296,5 +357,15 @@ def _finish(place: _Place, table: dict[str, Any], terms: Licence, done: Conversi
     engine = trial.check(recipe, request.threads)
     folder = move_in(made, recipe.name)
     required: float = getattr(recipe.golden.psnr, engine.precision)
-    return AddResult(recipe.name, folder, engine.device, engine.backend, engine.precision, engine.psnr, required,
-                     engine.ms, recipe.weights.sha256, done.onnx_error if done else None)
+    return AddResult(
+        recipe.name,
+        folder,
+        engine.device,
+        engine.backend,
+        engine.precision,
+        engine.psnr,
+        required,
+        engine.ms,
+        recipe.weights.sha256,
+        done.onnx_error if done else None,
+    )

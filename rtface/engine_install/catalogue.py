@@ -169,8 +169,10 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
         return offer
     family = name.lower().split("-")[0]
     if family in PLUGINS and not any(o.table.architecture.name == family for o in offers.values()):
-        raise MissingComponent(f"{name} comes with a distribution of its own, because its terms forbid commercial use; "
-                               f"get it with: {plugin_line(PLUGINS[family])}")
+        raise MissingComponent(
+            f"{name} comes with a distribution of its own, because its terms forbid commercial use; "
+            f"get it with: {plugin_line(PLUGINS[family])}"
+        )
     valid = [*offers, *(known for known in PLUGINS if known not in offers)]
     there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
     raise UsageError(f"nothing called {name!r} can be added{hint(name, valid)}; {there}")

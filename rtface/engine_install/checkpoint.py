@@ -132,8 +132,10 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
     try:
         found: object = _load(file)
     except _Unsafe as error:
-        raise InputError(f"{path} holds {error}, which could run code, so it is not read; save the weights alone, as "
-                         "with torch.save(model.state_dict(), …)") from error
+        raise InputError(
+            f"{path} holds {error}, which could run code, so it is not read; save the weights alone, as "
+            "with torch.save(model.state_dict(), …)"
+        ) from error
     except Exception as error:  # noqa: BLE001  a damaged pickle fails in any way
         _damaged(path, error)
     if not isinstance(found, Mapping):
@@ -198,12 +200,25 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return data
 
 
-_STORAGES = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64",
-             "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool"}
+_STORAGES = {
+    "Float": "float32",
+    "Double": "float64",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+}
 _KNOWN: dict[str, Any] = {
-    "collections.OrderedDict": OrderedDict, "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_parameter": _rebuild_parameter, "torch.Size": tuple,
-    "torch.storage.UntypedStorage": "bytes", "torch.device": _Left,
+    "collections.OrderedDict": OrderedDict,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch.Size": tuple,
+    "torch.storage.UntypedStorage": "bytes",
+    "torch.device": _Left,
     **{f"torch.{kind}Storage": dtype for kind, dtype in _STORAGES.items()},
     **{f"torch.{dtype}": dtype for dtype in _STORAGES.values()},
 }
@@ -223,8 +238,23 @@ class _Unpickler(pickle.Unpickler):
         return pid[1]
 
 
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
-          "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
 
 
 def _safetensors(path: Path, file: BinaryIO) -> Contents:
@@ -264,8 +294,7 @@ def tensors(contents: Contents, states: tuple[str, ...]) -> dict[str, tuple[int,
     for state in filter(None, states):
         if isinstance(inner := contents.get(state), Mapping):
             return _shapes(inner)
-        if flat := {str(k).removeprefix(f"{state}."): v for k, v in contents.items()
-                    if str(k).startswith(f"{state}.")}:
+        if flat := {str(k).removeprefix(f"{state}."): v for k, v in contents.items() if str(k).startswith(f"{state}.")}:
             return _shapes(flat)
     return _shapes(contents)
 

@@ -29,15 +29,27 @@ class ExitStatus:
         return self.errors[-1] if self.errors else f"exit code {self.code}"
 
 
-def run(command: Sequence[str | Path], heard: Callable[[str], None], environment: Mapping[str, str] | None = None,
-        cwd: Path | None = None) -> ExitStatus:
+def run(
+    command: Sequence[str | Path],
+    heard: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> ExitStatus:
     """Runs a command, telling `heard` each line of its standard output. It is killed, with all that it started, when
     this is interrupted. Raises OSError when it cannot be started."""
     with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=errors, text=True, encoding="utf-8", errors="replace",
-                              env=None if environment is None else dict(environment), cwd=cwd,
-                              start_new_session=True) as child:
+        with subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=None if environment is None else dict(environment),
+            cwd=cwd,
+            start_new_session=True,
+        ) as child:
             assert child.stdout is not None
             try:
                 for line in child.stdout:

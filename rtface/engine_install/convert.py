@@ -23,8 +23,13 @@ from rtface.util.toml_dataclass import from_table, parse_json
 ConvertProgress = Callable[[str, float], None]
 """Called with the step in progress and how much of it is done (0…1)."""
 
-_STAGES = {"load": "reading the weights", "export": "writing the network", "golden": "computing golden crops",
-           "check": "checking the network against torch", "int8": "measuring ranges for int8"}
+_STAGES = {
+    "load": "reading the weights",
+    "export": "writing the network",
+    "golden": "computing golden crops",
+    "check": "checking the network against torch",
+    "int8": "measuring ranges for int8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,21 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
         try:
             np.savez(crops, crops=golden_crops(offer.table.input.size))
         except OSError as error:
-            raise OutputError(f"{made} cannot be written to ({error.strerror}); make room, or name another folder with "
-                              "TMPDIR") from error
-        words = ["--folder", offer.folder, "--offer", offer.name, "--weights", weights.resolve(), "--crops", crops,
-                 "--out", out]
+            raise OutputError(
+                f"{made} cannot be written to ({error.strerror}); make room, or name another folder with TMPDIR"
+            ) from error
+        words = [
+            "--folder",
+            offer.folder,
+            "--offer",
+            offer.name,
+            "--weights",
+            weights.resolve(),
+            "--crops",
+            crops,
+            "--out",
+            out,
+        ]
         ended = _run(python, "engines.convert", words, heard)
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"
@@ -105,5 +121,6 @@ def _run(python: Path, module: str, words: Sequence[str | Path], heard: Callable
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
     with tempfile.TemporaryDirectory(prefix="rtface-") as stand:
         # From an empty folder: files in the user's working directory must not be imported.
-        return child.run([python, "-m", module, *words], heard, environment | {"PYTHONPATH": str(converter_root())},
-                         Path(stand))
+        return child.run(
+            [python, "-m", module, *words], heard, environment | {"PYTHONPATH": str(converter_root())}, Path(stand)
+        )

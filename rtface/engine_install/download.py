@@ -135,8 +135,10 @@ class _Download:
                 break
             self._part.forget()
             if not resumed:
-                raise DownloadError(f"{self._shown} is not the published file: {fault}; nothing of it was kept. Try "
-                                    "again later, or get the file elsewhere and give it with --from")
+                raise DownloadError(
+                    f"{self._shown} is not the published file: {fault}; nothing of it was kept. Try "
+                    "again later, or get the file elsewhere and give it with --from"
+                )
             log.warning("what had been fetched of %s before does not fit; fetching it again", self._shown)
             resumed = False
         self._part.finish()
@@ -169,8 +171,11 @@ class _Download:
 
     def _kept(self) -> str:
         have = self._part.bytes
-        return f"what has come ({have / 1e6:.1f} MB) is kept, and the same command goes on" if have else (
-            "try again later, or get the file elsewhere and give it with --from")
+        return (
+            f"what has come ({have / 1e6:.1f} MB) is kept, and the same command goes on"
+            if have
+            else ("try again later, or get the file elsewhere and give it with --from")
+        )
 
     def _attempt(self) -> None:
         have = self._part.bytes
@@ -179,8 +184,9 @@ class _Download:
             have = 0
         if have and have == self._wanted.bytes:  # whole; whether it is right is seen later
             return
-        request = urllib.request.Request(self._wanted.url, headers={
-            "User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"})
+        request = urllib.request.Request(
+            self._wanted.url, headers={"User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"}
+        )
         if have:
             request.add_header("Range", f"bytes={have}-")
             if tag := self._part.tag:
@@ -205,8 +211,10 @@ class _Download:
         if 300 <= error.code < 400:
             endless = "loop" in str(error.reason)
             what = f"{error.code} and redirects {'without end' if endless else 'to no web address'}"
-        raise DownloadError(f"{self._shown} cannot be fetched: the server answers {what}; give another address with "
-                            "--url, or a file with --from")
+        raise DownloadError(
+            f"{self._shown} cannot be fetched: the server answers {what}; give another address with "
+            "--url, or a file with --from"
+        )
 
     def _take(self, answer: Any, have: int) -> None:
         """Writes what comes behind what is there."""
@@ -238,8 +246,10 @@ class _Download:
             try:
                 file.write(chunk)
             except OSError as error:
-                raise DownloadError(f"{self._part.path} cannot be written: {error.strerror}; make room, or move the "
-                                    "cache with RTFACE_CACHE") from error
+                raise DownloadError(
+                    f"{self._part.path} cannot be written: {error.strerror}; make room, or move the "
+                    "cache with RTFACE_CACHE"
+                ) from error
             self._progress(done, most)
         if most is not None and done < most:
             raise _Again(f"the connection ended after {done} of {most} bytes")
@@ -248,14 +258,18 @@ class _Download:
         expected = self._wanted.bytes
         if total is not None and expected is not None and total != expected:
             self._part.forget()
-            raise DownloadError(f"{self._shown} is not the published file: the server has {total} bytes instead of "
-                                f"{expected}; give another address with --url, or a file with --from")
+            raise DownloadError(
+                f"{self._shown} is not the published file: the server has {total} bytes instead of "
+                f"{expected}; give another address with --url, or a file with --from"
+            )
         size = total if total is not None else expected
         folder = self._part.path.parent
         free = shutil.disk_usage(folder).free
         if size is not None and size - begin + _SPARE > free:
-            raise DownloadError(f"{folder} has {free / 1e6:.1f} MB free, and {(size - begin + _SPARE) / 1e6:.1f} are "
-                                "needed; make room, or move the cache with RTFACE_CACHE")
+            raise DownloadError(
+                f"{folder} has {free / 1e6:.1f} MB free, and {(size - begin + _SPARE) / 1e6:.1f} are "
+                "needed; make room, or move the cache with RTFACE_CACHE"
+            )
 
 
 def _final(error: BaseException) -> str | None:

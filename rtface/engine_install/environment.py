@@ -49,15 +49,21 @@ def find_python(named: Path | None, tell: SetupOutput) -> Path:
         told = (told if told.exists() else Path(shutil.which(str(told)) or told)).absolute()
         if absent := missing(told):
             what = "--python" if named else VARIABLE
-            raise MissingComponent(f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "
-                                   f"pip install {' '.join(absent)}")
+            raise MissingComponent(
+                f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "
+                f"pip install {' '.join(absent)}"
+            )
         return told
     here = Path(sys.executable)
     if not missing(here):
         return here
     folder = environment_folder()
-    with file_lock(folder.with_name(f"{folder.name}.lock"), lambda: tell.say(
-            f"another rtface is setting up an environment with torch in {folder}; waiting until it has ended")):
+    with file_lock(
+        folder.with_name(f"{folder.name}.lock"),
+        lambda: tell.say(
+            f"another rtface is setting up an environment with torch in {folder}; waiting until it has ended"
+        ),
+    ):
         python = _python_in(folder)
         if (folder / _READY).is_file() and python.is_file() and not missing(python):
             return python
@@ -68,8 +74,14 @@ def missing(python: Path) -> list[str]:
     """Modules for converting that it does not have. Raises MissingComponent when it is no Python that starts."""
     said: list[str] = []
     try:
-        ended = child.run([python, "-c", "import importlib.util as u; print('missing', *[m for m in "
-                           f"{MODULES!r} if u.find_spec(m) is None])"], said.append)
+        ended = child.run(
+            [
+                python,
+                "-c",
+                f"import importlib.util as u; print('missing', *[m for m in {MODULES!r} if u.find_spec(m) is None])",
+            ],
+            said.append,
+        )
     except OSError as error:
         raise MissingComponent(f"{python} cannot be started: {error.strerror}; name a Python with --python") from error
     found = next((line.split()[1:] for line in said if line.startswith("missing")), None)
@@ -83,28 +95,43 @@ def make(folder: Path, tell: SetupOutput) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
-    tell.say(f"setting up an environment with torch in {folder}, once: 0.3 to 3 GB to fetch, 1 to 7 GB of disk, as pip "
-             f"finds it; a Python that has {', '.join(MODULES)} may be named instead with --python or {VARIABLE}")
+    tell.say(
+        f"setting up an environment with torch in {folder}, once: 0.3 to 3 GB to fetch, 1 to 7 GB of disk, as pip "
+        f"finds it; a Python that has {', '.join(MODULES)} may be named instead with --python or {VARIABLE}"
+    )
     if free < _NEEDED_BYTES:
         tell.say(f"{folder.parent} has {free / 1e9:.1f} GB free, which may be too little")
     try:
         venv.create(folder, with_pip=True)
         python = _python_in(folder)
-        command = [python, "-P", "-m", "pip", "--disable-pip-version-check", "install", "--no-input", "--progress-bar",
-                   "off", *PACKAGES]
+        command = [
+            python,
+            "-P",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--no-input",
+            "--progress-bar",
+            "off",
+            *PACKAGES,
+        ]
         ended = child.run(command, lambda line: tell.status(_step(line)))
         if ended.code:
             failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
-            raise MissingComponent(f"the environment for converting cannot be set up: {failed}; nothing was left. Name "
-                                   f"a Python that has {', '.join(MODULES)} with --python")
+            raise MissingComponent(
+                f"the environment for converting cannot be set up: {failed}; nothing was left. Name "
+                f"a Python that has {', '.join(MODULES)} with --python"
+            )
         if absent := missing(python):
             raise MissingComponent(f"the environment for converting lacks {', '.join(absent)}; nothing was left")
         (folder / _READY).write_text(json.dumps({"packages": PACKAGES}))
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, MissingComponent):
-            raise MissingComponent(f"the environment for converting cannot be set up in {folder}: "
-                                   f"{error.strerror or error}") from error
+            raise MissingComponent(
+                f"the environment for converting cannot be set up in {folder}: {error.strerror or error}"
+            ) from error
         raise
     return python
 

@@ -58,8 +58,9 @@ def making(name: str) -> Generator[Path]:
         if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL):
             raise
         # Which file it was that could not be written, many ways of writing do not say, or name the one they read.
-        raise OutputError(f"{beside} cannot be written to ({error.strerror}); make room, or move the folder with "
-                          "RTFACE_CONFIG_DIR") from error
+        raise OutputError(
+            f"{beside} cannot be written to ({error.strerror}); make room, or move the folder with RTFACE_CONFIG_DIR"
+        ) from error
     finally:
         shutil.rmtree(around, ignore_errors=True)
         with suppress(OSError):
@@ -77,8 +78,10 @@ def _sweep(beside: Path) -> None:
 def check_room(made: Path, size: float) -> None:
     """Raises OutputError where the disk of that folder has less than `size` bytes free."""
     if (free := shutil.disk_usage(made).free) < size:
-        raise OutputError(f"{made.parent} has {free / 1e6:.1f} MB free, and {size / 1e6:.1f} are needed; make room, or "
-                          "move the folder with RTFACE_CONFIG_DIR")
+        raise OutputError(
+            f"{made.parent} has {free / 1e6:.1f} MB free, and {size / 1e6:.1f} are needed; make room, or "
+            "move the folder with RTFACE_CONFIG_DIR"
+        )
 
 
 def is_there(name: str) -> bool:

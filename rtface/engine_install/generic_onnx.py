@@ -46,22 +46,25 @@ class TensorInfo:
     @property
     def shown(self) -> str:
         """As "input N×3×512×512 float32"; "any" for a side that the file leaves open."""
-        dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any"
-                        for k, d in enumerate(self.shape))
+        dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any" for k, d in enumerate(self.shape))
         return f"{self.name} {dims or 'a scalar'} {self.dtype}"
 
     @property
     def is_image(self) -> bool:
         """Whether it can be a batch of square RGB crops, N×3×S×S float32."""
         shape = self.shape
-        return (self.dtype == "float32" and len(shape) == 4 and shape[0] in (None, 1)
-                and shape[1] in (None, 3) and shape[2] == shape[3])
+        return (
+            self.dtype == "float32"
+            and len(shape) == 4
+            and shape[0] in (None, 1)
+            and shape[1] in (None, 3)
+            and shape[2] == shape[3]
+        )
 
     @property
     def is_number(self) -> bool:
         """Whether it can be one floating-point number, or one for each crop."""
-        return (self.dtype in ("float32", "float64") and len(self.shape) <= 2
-                and all(d in (None, 1) for d in self.shape))
+        return self.dtype in ("float32", "float64") and len(self.shape) <= 2 and all(d in (None, 1) for d in self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,9 @@ class GenericNetwork:
     @property
     def _adapts(self) -> bool:
         return self.control is not None and (self.control.dtype, self.control.shape) not in (
-            ("float32", (None, 1)), ("float32", (1, 1)))
+            ("float32", (None, 1)),
+            ("float32", (1, 1)),
+        )
 
     def write(self, target: Path) -> None:
         """Writes the network with one output, and with a control of N×1 float32 as every backend takes it."""
@@ -149,19 +154,24 @@ def inspect(path: Path) -> GenericNetwork:
     results = [v for v in outputs if v.is_image] or outputs[:1]
     if len(images) != 1 or len(controls) > 1 or len(images) + len(controls) != len(inputs) or not results:
         takes, gives = (", ".join(v.shown for v in values) for values in (inputs, outputs))
-        raise InputError(f"{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), "
-                         f"perhaps one number beside it, and an output of the same shape; this network "
-                         f"takes {takes}; gives {gives}")
+        raise InputError(
+            f"{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), "
+            f"perhaps one number beside it, and an output of the same shape; this network "
+            f"takes {takes}; gives {gives}"
+        )
     image, control = images[0], controls[0] if controls else None
     size = image.shape[2] or _SIZE
     if size % 16 or not 32 <= size <= _LARGEST:
-        raise InputError(f"{path} takes images of {size}×{size}, and rtface needs a multiple of 16 from 32 to "
-                         f"{_LARGEST}")
+        raise InputError(
+            f"{path} takes images of {size}×{size}, and rtface needs a multiple of 16 from 32 to {_LARGEST}"
+        )
     open_batch = image.shape[0] is None and (control is None or None in control.shape[:1])
     found = GenericNetwork(path, image, results[0], control, size, 16 if open_batch else 1, parameters, len(outputs))
     if found.rewrites and importlib.util.find_spec("onnx") is None:
-        raise MissingComponent(f"{path} has a control of another shape or type than rtface's, or more than one output; "
-                               f"the onnx package rewrites such files, get it with: {PIP} onnx")
+        raise MissingComponent(
+            f"{path} has a control of another shape or type than rtface's, or more than one output; "
+            f"the onnx package rewrites such files, get it with: {PIP} onnx"
+        )
     return found
 
 
@@ -173,14 +183,17 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
         try:
             reader = FrontEndManager().load_by_framework("onnx")
             graph = reader.load(str(file))
-            inputs, outputs = ([_info(graph, place) for place in places]
-                               for places in (graph.get_inputs(), graph.get_outputs()))
+            inputs, outputs = (
+                [_info(graph, place) for place in places] for places in (graph.get_inputs(), graph.get_outputs())
+            )
         except MemoryError:
             raise
         except Exception as error:  # the errors of OpenVINO's readers share no base but Exception
             if "external" in str(error):
-                raise InputError(f"{path} has its weights in other files; join them first: python -c 'import onnx; "
-                                 'onnx.save(onnx.load("in.onnx"), "one.onnx")\'') from error
+                raise InputError(
+                    f"{path} has its weights in other files; join them first: python -c 'import onnx; "
+                    'onnx.save(onnx.load("in.onnx"), "one.onnx")\''
+                ) from error
             raise InputError(f"{path} is no ONNX file, or it is damaged; get it again") from error
         try:
             constants = [op.output(0) for op in reader.convert(graph).get_ops() if op.get_type_name() == "Constant"]
@@ -212,8 +225,11 @@ def _info(graph: Any, place: Any) -> TensorInfo:
         dtype = str(kind.to_dtype().name)
     except (RuntimeError, ValueError):
         dtype = str(kind.get_type_name())
-    dims = () if shape.rank.is_dynamic else tuple(
-        d.get_length() if d.is_static and d.get_length() > 0 else None for d in shape)
+    dims = (
+        ()
+        if shape.rank.is_dynamic
+        else tuple(d.get_length() if d.is_static and d.get_length() > 0 else None for d in shape)
+    )
     return TensorInfo(place.get_names()[0], dtype, dims)
 
 
@@ -231,6 +247,11 @@ def write_golden(recipe: Recipe, threads: int) -> None:
     likeness = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))
     if likeness < _UNLIKE_DB:
         low, high = recipe.input.range
-        log.warning("the answers of %s hardly resemble the crops (%.1f dB): does it restore faces, from values of "
-                    "%g…%g?", recipe.name, likeness, low, high)
+        log.warning(
+            "the answers of %s hardly resemble the crops (%.1f dB): does it restore faces, from values of %g…%g?",
+            recipe.name,
+            likeness,
+            low,
+            high,
+        )
     np.savez_compressed(recipe.golden_path, crops=images, restored=answers.astype(np.float16))

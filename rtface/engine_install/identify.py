@@ -34,8 +34,11 @@ class TensorDifference:
         return len(self.missing) + len(self.more) + len(self.wrong)
 
     def __str__(self) -> str:
-        parts = [f"{len(self.missing)} of {self.total} tensors are missing, the first {self.missing[0]}"
-                 ] if self.missing else []
+        parts = (
+            [f"{len(self.missing)} of {self.total} tensors are missing, the first {self.missing[0]}"]
+            if self.missing
+            else []
+        )
         parts += [f"{len(self.more)} are not the network's, the first {self.more[0]}"] if self.more else []
         parts += [f"{len(self.wrong)} have another shape, the first {self.wrong[0]}"] if self.wrong else []
         return ", ".join(parts)
@@ -44,11 +47,15 @@ class TensorDifference:
 def compare(contents: Contents, offer: Offer) -> TensorDifference:
     """The difference between what a file holds and what the offer's network takes."""
     prefix, wanted = offer.published.prefix, offer.keys()
-    found = {name: shape for name, shape in tensors(contents, offer.published.states).items()
-             if name.startswith(prefix)}
-    return TensorDifference([name for name in wanted if name not in found],
-                            [name for name in found if name not in wanted],
-                            [name for name in wanted if name in found and found[name] != wanted[name]], len(wanted))
+    found = {
+        name: shape for name, shape in tensors(contents, offer.published.states).items() if name.startswith(prefix)
+    }
+    return TensorDifference(
+        [name for name in wanted if name not in found],
+        [name for name in found if name not in wanted],
+        [name for name in wanted if name in found and found[name] != wanted[name]],
+        len(wanted),
+    )
 
 
 def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offer]) -> Offer:
@@ -66,19 +73,27 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         names = [offer.name for offer in fitting]
         called = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
         both = f"{', '.join(names[:-1])} and {names[-1]}"
-        raise UsageError(f"{path} fits {both}, and by its SHA-256 it is none of the published files; "
-                         f"say which it is, as in: rtface engines add {called} --from {as_typed(path)}")
+        raise UsageError(
+            f"{path} fits {both}, and by its SHA-256 it is none of the published files; "
+            f"say which it is, as in: rtface engines add {called} --from {as_typed(path)}"
+        )
     if not differences:
         raise InputError(f"{path} cannot be recognised: this installation offers no engine")
     name, (difference, _) = min(differences.items(), key=lambda item: item[1][0].count)
     if 2 * len(difference.missing) < difference.total:
-        raise InputError(f"{path} holds the weights of no engine that rtface knows; the nearest is {name}: "
-                         f"{difference}")
+        raise InputError(
+            f"{path} holds the weights of no engine that rtface knows; the nearest is {name}: {difference}"
+        )
     known = {offer.table.architecture.name for _, offer in differences.values()}
-    more = [f"{architecture} ({plugin_line(package)})" for architecture, package in PLUGINS.items()
-            if architecture not in known]
-    raise InputError(f"{path} holds the weights of no engine that can be added here ({', '.join(differences)})"
-                     + (f"; with distributions of their own come {' and '.join(more)}" if more else ""))
+    more = [
+        f"{architecture} ({plugin_line(package)})"
+        for architecture, package in PLUGINS.items()
+        if architecture not in known
+    ]
+    raise InputError(
+        f"{path} holds the weights of no engine that can be added here ({', '.join(differences)})"
+        + (f"; with distributions of their own come {' and '.join(more)}" if more else "")
+    )
 
 
 def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Offer]) -> None:
@@ -88,6 +103,8 @@ def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Off
         return
     others = [other.name for other in offers.values() if not compare(contents, other).count]
     if others:
-        raise InputError(f"{path} does not hold the weights of {offer.name} but those of {' or '.join(others)}; add it "
-                         f"with: rtface engines add {others[0]} --from {as_typed(path)}")
+        raise InputError(
+            f"{path} does not hold the weights of {offer.name} but those of {' or '.join(others)}; add it "
+            f"with: rtface engines add {others[0]} --from {as_typed(path)}"
+        )
     raise InputError(f"{path} does not hold the weights of {offer.name}: {difference}")

@@ -15,14 +15,21 @@ RECORD = "accepted.json"
 
 def words(name: str, licence: Licence) -> list[str]:
     """The lines to show: licences of code and weights, what they allow, what the training data were, and the terms."""
-    lines = [f"{name}: code under {licence.code}, weights under {licence.weights}",
-             f"commercial use: {'allowed' if licence.commercial_use else 'forbidden'}",
-             f"trained on: {licence.data}"]
+    lines = [
+        f"{name}: code under {licence.code}, weights under {licence.weights}",
+        f"commercial use: {'allowed' if licence.commercial_use else 'forbidden'}",
+        f"trained on: {licence.data}",
+    ]
     return lines + [line.strip() for line in licence.terms.strip().splitlines() if line.strip()]
 
 
 def record(folder: Path, name: str, licence: Licence, how: str) -> None:
     """Writes next to the recipe what was accepted, when (UTC) and how ("on a terminal" or the flag's name)."""
-    said = {"engine": name, "licence": asdict(licence), "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
-            "how": how, "rtface": __version__}
+    said = {
+        "engine": name,
+        "licence": asdict(licence),
+        "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
+        "how": how,
+        "rtface": __version__,
+    }
     (folder / RECORD).write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

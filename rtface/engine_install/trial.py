@@ -68,6 +68,7 @@ def golden_apart(parent: ParentProcess, given: tuple[Recipe, int]) -> None:
 
 def check_apart(parent: ParentProcess, given: tuple[Recipe, int | None]) -> None:
     """What the process does for `check`."""
+
     def work() -> TrialResult:
         recipe, threads = given
         engine = HostEngine(recipe, threads=threads)
@@ -107,8 +108,14 @@ def _limit_memory() -> None:
         return
     import resource
 
-    free = next((int(line.split()[1]) << 10 for line in Path("/proc/meminfo").read_text().splitlines()
-                 if line.startswith("MemAvailable")), 0)
+    free = next(
+        (
+            int(line.split()[1]) << 10
+            for line in Path("/proc/meminfo").read_text().splitlines()
+            if line.startswith("MemAvailable")
+        ),
+        0,
+    )
     most = max(_LEAST_BYTES, free * 3 // 4)
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     if hard == resource.RLIM_INFINITY or hard > most:
@@ -148,6 +155,5 @@ def _apart(work: str, given: object, what: str, limit: float) -> Any:
         raise failures[0]
     if not answers:
         why = how[0] or "it gave no answer"
-        raise EngineError(f"{what} cannot be used here ({why}); it may need more memory than there is, or be "
-                          "damaged")
+        raise EngineError(f"{what} cannot be used here ({why}); it may need more memory than there is, or be damaged")
     return answers[0]

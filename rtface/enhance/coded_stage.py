@@ -127,8 +127,14 @@ class CodedStage:
         stats: counts `crops:coded`, `crops:coded-light`; warned of frames that pass without it.
     """
 
-    def __init__(self, network: CodedNetwork, device: Device, make_correction: MakeCorrection, stats: Stats,
-                 light: CodedNetwork | None = None) -> None:
+    def __init__(
+        self,
+        network: CodedNetwork,
+        device: Device,
+        make_correction: MakeCorrection,
+        stats: Stats,
+        light: CodedNetwork | None = None,
+    ) -> None:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
 
@@ -152,9 +158,16 @@ class CodedStage:
         ring *= calm
         codec = frame.quantisers.codec if frame.quantisers is not None else ""
         left = before if codec in _FACE_ALONE else after
-        return replace(found, compression=compression, step=step, unreached=_UNREACHED.get(codec, 0.0),
-                       error=mean(before, oval), remaining=mean(after, oval),
-                       ring_error=mean(before, ring), ring_remaining=mean(left, ring))
+        return replace(
+            found,
+            compression=compression,
+            step=step,
+            unreached=_UNREACHED.get(codec, 0.0),
+            error=mean(before, oval),
+            remaining=mean(after, oval),
+            ring_error=mean(before, ring),
+            ring_remaining=mean(left, ring),
+        )
 
     def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]], *, light: bool = False) -> Frame:
         """The frame with its faces corrected.
@@ -164,8 +177,11 @@ class CodedStage:
             light: by the light network.
         """
         if on_gpu(frame.image):
-            self._stats.warn("first_stage", "frames in the memory of a GPU pass without the first stage, so less is "
-                             "gained than expected; --decode software brings it back")
+            self._stats.warn(
+                "first_stage",
+                "frames in the memory of a GPU pass without the first stage, so less is "
+                "gained than expected; --decode software brings it back",
+            )
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []
@@ -192,14 +208,19 @@ class CodedStage:
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 
-    def _answer(self, network: CodedNetwork, view: View, frame: Frame,
-                place: Place) -> tuple[Bytes, tuple[Float32, Float32]]:
+    def _answer(
+        self, network: CodedNetwork, view: View, frame: Frame, place: Place
+    ) -> tuple[Bytes, tuple[Float32, Float32]]:
         """The picture of a place, and the network's output for it."""
         picture = view.crop(place.matrix, (place.width, place.height))
         x0, y0, x1, y1 = place.seen
         if (x1 - x0, y1 - y0) != (place.width, place.height):  # the frame's edge must not look like one in the picture
-            picture = np.asarray(cv2.copyMakeBorder(picture[y0:y1, x0:x1], y0, place.height - y1, x0, place.width - x1,
-                                                    cv2.BORDER_REPLICATE), np.uint8)
+            picture = np.asarray(
+                cv2.copyMakeBorder(
+                    picture[y0:y1, x0:x1], y0, place.height - y1, x0, place.width - x1, cv2.BORDER_REPLICATE
+                ),
+                np.uint8,
+            )
         return picture, network(picture, place.steps(frame.quantisers, _rows(frame)))
 
 
@@ -236,4 +257,3 @@ def _cells(mask: Float32) -> Float32:
     """Means over the network's cells."""
     out: Any = cv2.resize(mask, (mask.shape[1] // CELL, mask.shape[0] // CELL), interpolation=cv2.INTER_AREA)
     return out
-

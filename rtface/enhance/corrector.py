@@ -89,18 +89,35 @@ class FaceCorrector(ABC):
 
     mode: ClassVar[Mode]
 
-    def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats, *,
-                 treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
-                 light: str | None = None, persons: PersonRecogniser | None = None,
-                 coded: CodedStage | None = None, guard: IdentityGuard | None = None,
-                 person_of: Callable[[int], str] | None = None, by_person: Mapping[str, Treatment] | None = None,
-                 shots: ShotList = NO_SHOTS, known: Known | None = None,
-                 invented: InventedMeter | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime | RuntimeSwitch,
+        options: EnhanceOptions,
+        stats: Stats,
+        *,
+        treatments: Mapping[int, Treatment] | None = None,
+        analysis: bool = True,
+        light: str | None = None,
+        persons: PersonRecogniser | None = None,
+        coded: CodedStage | None = None,
+        guard: IdentityGuard | None = None,
+        person_of: Callable[[int], str] | None = None,
+        by_person: Mapping[str, Treatment] | None = None,
+        shots: ShotList = NO_SHOTS,
+        known: Known | None = None,
+        invented: InventedMeter | None = None,
+    ) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
         self.strength, self.guard, self.invented = options.strength, guard, invented
-        self.tracks = TrackStore(treatments or {}, mode=self.mode, correct=options.correct if analysis else "always",
-                                 shots=shots, known=known, by_person=by_person)
+        self.tracks = TrackStore(
+            treatments or {},
+            mode=self.mode,
+            correct=options.correct if analysis else "always",
+            shots=shots,
+            known=known,
+            by_person=by_person,
+        )
         self.tracks.person_of = person_of or self.tracks.person_of
         self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
@@ -183,8 +200,11 @@ class FaceCorrector(ABC):
             light: by the light network.
         """
         frame = task.frame
-        chosen = [one for face in faces
-                  if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN]
+        chosen = [
+            one
+            for face in faces
+            if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN
+        ]
         chosen = chosen if self._coded is not None else []
         # With keyframes of a live run better answers follow, also to the same image.
         if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
@@ -237,8 +257,9 @@ class FaceCorrector(ABC):
                     face.track.answer = None
                 face.answer = self._ask(face, face.engine, face.crops)
 
-    def _ask_both(self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32],
-                  light_crops: Crops[Float32]) -> None:
+    def _ask_both(
+        self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]
+    ) -> None:
         """The light engine, and on a keyframe the heavy one too.
 
         Args:
@@ -252,7 +273,8 @@ class FaceCorrector(ABC):
             self._stats.count(f"crops:{engine.name}")
             if face.half:
                 (sample.large,) = task.device.to_host(
-                    task.device.cut(task.frame, [(crop_matrix(face.face, size), size)]))
+                    task.device.cut(task.frame, [(crop_matrix(face.face, size), size)])
+                )
             sample.ask = partial(ask_engine, engine, time=face.time, last=(last.key, last.time) if last else None)
         track.keys.add(sample)
 
@@ -266,11 +288,15 @@ class FaceCorrector(ABC):
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
         average = not (face.light or face.engine.recurrent or task.frame.new)
-        return ShapingOptions(face.strength, self.shots.at(face.time).grain or self._options.grain,
-                              average=average,
-                              keep=self.mode is Mode.LIVE and task.device.carries,
-                              region=self._region(face),
-                              share=face.share if face.light is None else 1.0, still=task.frame.new)
+        return ShapingOptions(
+            face.strength,
+            self.shots.at(face.time).grain or self._options.grain,
+            average=average,
+            keep=self.mode is Mode.LIVE and task.device.carries,
+            region=self._region(face),
+            share=face.share if face.light is None else 1.0,
+            still=task.frame.new,
+        )
 
     def _wanted_region(self, face: Face, time: float) -> WantedRegion:
         named: WantedRegion | None = self.tracks.option("region", face, time)
@@ -310,8 +336,9 @@ class FaceCorrector(ABC):
             with stats.time("engine wait"):
                 face.restored = self._restored(task, face)
         with stats.time("correct"):
-            corrections = (self.guard.shape(task, self.tracks) if self.guard is not None else
-                           task.device.shape(task.faces))
+            corrections = (
+                self.guard.shape(task, self.tracks) if self.guard is not None else task.device.shape(task.faces)
+            )
         shown = [face for face in task.faces if face.strength > UNSEEN]
         for face in shown:
             if not before.lead_in:
@@ -322,8 +349,9 @@ class FaceCorrector(ABC):
         with stats.time("composite"):
             frame = task.device.paste(before, corrections)
         if task.shown is not None and frame.touched:
-            task.shown.finish(frame, settled=all(face.restored is not None or face.state.key.ready(face.time)
-                                                 for face in shown))
+            task.shown.finish(
+                frame, settled=all(face.restored is not None or face.state.key.ready(face.time) for face in shown)
+            )
         if self.invented and frame.touched:
             with stats.time("invented"):
                 frame = self.invented.measured(frame, original, task.faces)

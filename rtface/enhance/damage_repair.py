@@ -77,8 +77,15 @@ class DamageRepair:
         filled: share of each repaired face of the last frame that was filled, 0…1, by track id.
     """
 
-    def __init__(self, finder: DamageFinder, device: Device, make_correction: MakeCorrection,
-                 options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> None:
+    def __init__(
+        self,
+        finder: DamageFinder,
+        device: Device,
+        make_correction: MakeCorrection,
+        options: EnhanceOptions,
+        stats: Stats,
+        shots: ShotList = NO_SHOTS,
+    ) -> None:
         self._finder, self._device, self._make, self._stats = finder, device, make_correction, stats
         self._filter, self._held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         self._options, self.strength, self._shots = options, options.strength, shots
@@ -128,8 +135,11 @@ class DamageRepair:
     def _repaired(self, frame: Frame, faces: Sequence[Face]) -> Frame:
         frame = self._descreened(frame, faces)
         crops = self._cut(frame, [crop_matrix(face, SIZE) for face in faces], SIZE)
-        corrections = [made for face, crop in zip(faces, crops, strict=True)
-                       if (made := self._correction(frame, face, crop)) is not None]
+        corrections = [
+            made
+            for face, crop in zip(faces, crops, strict=True)
+            if (made := self._correction(frame, face, crop)) is not None
+        ]
         self._past = {key: past for key, past in self._past.items() if frame.time - past.time <= MEMORY_S}
         if not corrections:
             return frame

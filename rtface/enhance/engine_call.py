@@ -9,7 +9,9 @@ from rtface.protocols import MEMORY_S, Engine, Restored
 
 
 def ask_engine(
-    engine: Engine, pixels: PixelsT, time: float = 0.0,
+    engine: Engine,
+    pixels: PixelsT,
+    time: float = 0.0,
     last: tuple[Future[Restored[PixelsT]] | None, float] | None = None,
 ) -> Future[Restored[PixelsT]]:
     """Submits a crop to an engine, for a correction, a keyframe or the analysis.

@@ -72,8 +72,11 @@ class EngineSelector:
             if face_strength <= 0.0:
                 continue
             named = self._tracks.option("engine", face, frame.time)
-            engine = (runtime.engines.named(named) if named else
-                      runtime.engines.pick(face.width, self._sharing(faces), track.chosen))
+            engine = (
+                runtime.engines.named(named)
+                if named
+                else runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
+            )
             track.chosen = engine.name
             light, every = self._key_frames(engine, frame, runtime)
             tasks.append(FaceTask(track, face, frame, face_strength, engine, light=light, every=every))
@@ -92,10 +95,16 @@ class EngineSelector:
     def _warn_of_key_frames(self, engine: Engine) -> None:
         """Says, once, that keyframes were asked for where they gain nothing."""
         if isinstance(self._options.keyframe, int) and self._options.keyframe > 1:
-            effect = ("has no effect" if self._light in (None, engine.name) else
-                      f"makes the run slower: keyframes also need {self._light} and motion estimation on every frame")
-            self._stats.warn("keyframe", f"--keyframe {self._options.keyframe} {effect}; {engine.name} takes "
-                                         f"{engine.ms:.0f} ms a face and can run on every frame")
+            effect = (
+                "has no effect"
+                if self._light in (None, engine.name)
+                else f"makes the run slower: keyframes also need {self._light} and motion estimation on every frame"
+            )
+            self._stats.warn(
+                "keyframe",
+                f"--keyframe {self._options.keyframe} {effect}; {engine.name} takes "
+                f"{engine.ms:.0f} ms a face and can run on every frame",
+            )
 
     def _sharing(self, faces: Sequence[Face]) -> int:
         """How many faces share the time of a frame; 0 where time does not count."""
@@ -118,8 +127,9 @@ class GovernedSelector(EngineSelector):
 
     every_frame = True
 
-    def __init__(self, options: QualityOptions, stats: Stats, tracks: TrackStore, light: str | None,
-                 governor: QualityGovernor) -> None:
+    def __init__(
+        self, options: QualityOptions, stats: Stats, tracks: TrackStore, light: str | None, governor: QualityGovernor
+    ) -> None:
         super().__init__(options, stats, tracks, light)
         self._governor = governor
         self._late = 0
@@ -154,10 +164,23 @@ class GovernedSelector(EngineSelector):
                 costs.learn(task.light.name, 1e-3 * task.light.ms)
                 costs.learn(task.engine.name, 1e-3 * task.light.ms + _JOIN_S)
                 costs.learn(kind_of(task.engine.name, half=True), 1e-3 * task.light.ms + 0.5 * _JOIN_S)
-        demands = [FaceDemand(task.track.id, task.face.width, task.engine.name,
-                              (task.light or task.engine).recurrent, task.light is not None) for task in tasks]
-        decisions = self._governor.plan(frame.time, demands, late=late, carries=runtime.device.carries,
-                                        age=0.0 if frame.captured_at is None else monotonic() - frame.captured_at)
+        demands = [
+            FaceDemand(
+                task.track.id,
+                task.face.width,
+                task.engine.name,
+                (task.light or task.engine).recurrent,
+                task.light is not None,
+            )
+            for task in tasks
+        ]
+        decisions = self._governor.plan(
+            frame.time,
+            demands,
+            late=late,
+            carries=runtime.device.carries,
+            age=0.0 if frame.captured_at is None else monotonic() - frame.captured_at,
+        )
         for task, decision in zip(tasks, decisions, strict=True):
             if decision.engine:
                 self._apply(task, decision, runtime)

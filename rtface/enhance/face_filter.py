@@ -56,12 +56,14 @@ class FaceFilter:
         ids = frozenset(int(part) for part in parts if part.isdigit() and int(part) > 0)
         persons = frozenset(part for part in parts if is_person_number(part) or is_person_name(part))
         if not parts or len(ids | persons) != len(set(parts)):
-            raise UsageError(f"--faces {text!r}: give all, largest, or tracks and persons such as 1,P2 "
-                             "(rtface analyze lists them)")
+            raise UsageError(
+                f"--faces {text!r}: give all, largest, or tracks and persons such as 1,P2 (rtface analyze lists them)"
+            )
         return cls(ids=ids, most=most, persons=persons)
 
-    def __call__(self, faces: tuple[Face, ...],
-                 widest: Callable[[Sequence[Face], int], tuple[Face, ...]]) -> tuple[Face, ...]:
+    def __call__(
+        self, faces: tuple[Face, ...], widest: Callable[[Sequence[Face], int], tuple[Face, ...]]
+    ) -> tuple[Face, ...]:
         """The chosen faces, in the frame's order.
 
         Args:
@@ -91,11 +93,15 @@ def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int], per
     chosen = wanted.ids or frozenset[int]()
     for person in sorted(wanted.persons - {person.lower() for person in persons}):
         shown = person.upper() if is_person_number(person) else person
-        lines += [f"--faces {faces} had no effect for {shown}: this person was not recognised; 'rtface analyze' lists "
-                  "the persons"]
+        lines += [
+            f"--faces {faces} had no effect for {shown}: this person was not recognised; 'rtface analyze' lists "
+            "the persons"
+        ]
     for what, absent in ((f"--faces {faces}", chosen - here), ("the treatment file", set(treated) - here - chosen)):
         if absent:
             names = ", ".join(map(str, sorted(absent)))
-            lines.append(f"{what} had no effect for track{'s' * (len(absent) > 1)} {names}: no such face came; "
-                         "'rtface analyze' lists the tracks")
+            lines.append(
+                f"{what} had no effect for track{'s' * (len(absent) > 1)} {names}: no such face came; "
+                "'rtface analyze' lists the tracks"
+            )
     return lines

@@ -58,8 +58,7 @@ class FilmEnhancer(FaceCorrector):
                 tasks += 1
             else:
                 waiting.append(item)
-            while waiting and (tasks > max(self.runtime.ahead, self._held)
-                               or not isinstance(waiting[0], FrameTask)):
+            while waiting and (tasks > max(self.runtime.ahead, self._held) or not isinstance(waiting[0], FrameTask)):
                 first = waiting.popleft()
                 tasks -= isinstance(first, FrameTask)
                 yield self.collect(first) if isinstance(first, FrameTask) else first

@@ -45,8 +45,14 @@ class IdentityGuard:
         weakened: faces whose correction was weakened on the last frame.
     """
 
-    def __init__(self, embed: Callable[[Bytes], Float32], limits_of: Callable[[str], Limits | None],
-                 stats: Stats, *, period: float = FILM_S) -> None:
+    def __init__(
+        self,
+        embed: Callable[[Bytes], Float32],
+        limits_of: Callable[[str], Limits | None],
+        stats: Stats,
+        *,
+        period: float = FILM_S,
+    ) -> None:
         self._embed, self._limits_of, self._stats, self._period = embed, limits_of, stats, period
         self.weakened = 0
 
@@ -81,10 +87,11 @@ class IdentityGuard:
         face.shaping = replace(face.shaping, strength=face.strength)
 
     def _wants_look(self, face: FaceTask, tracks: TrackStore) -> bool:
-        return (face.strength > UNSEEN and tracks.states[face.track.id].guard.is_due(face.time))
+        return face.strength > UNSEEN and tracks.states[face.track.id].guard.is_due(face.time)
 
-    def _look(self, task: FrameTask, face: FaceTask, correction: Correction, tracks: TrackStore,
-              limits: Limits) -> bool:
+    def _look(
+        self, task: FrameTask, face: FaceTask, correction: Correction, tracks: TrackStore, limits: Limits
+    ) -> bool:
         """Compares input and output of one face, where it shows enough; whether this was the track's first look."""
         guard = tracks.states[face.track.id].guard
         with self._stats.time("guard"):
@@ -98,8 +105,9 @@ class IdentityGuard:
             changed = with_correction(chip, pixels, compose(matrix, invert(place)), guard.kept)
             before, after = self._embed(_blurred(chip)), self._embed(_blurred(changed))
             self._stats.count("guard_looks")
-            return guard.learn(face.time, distance(before, after), limits,
-                               _SECOND_S if guard.drift is None else self._period)
+            return guard.learn(
+                face.time, distance(before, after), limits, _SECOND_S if guard.drift is None else self._period
+            )
 
 
 def _blurred(chip: Bytes) -> Bytes:

@@ -44,8 +44,14 @@ class LiveEnhancer(FrameEnhancer):
     _first_share: float | None = None  # of its strength: it fades out where time is short, and in again
     _first_at = 0.0  # time of the last frame
 
-    def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats,
-                 governor: QualityGovernor, **more: Any) -> None:
+    def __init__(
+        self,
+        runtime: Runtime | RuntimeSwitch,
+        options: EnhanceOptions,
+        stats: Stats,
+        governor: QualityGovernor,
+        **more: Any,
+    ) -> None:
         self._governor = governor
         super().__init__(runtime, options, stats, **more)
 

@@ -30,8 +30,7 @@ class RepeatedFrames:
     def __init__(self) -> None:
         self._last: dict[int | None, Shown] = {}
 
-    def of(self, frame: Frame, tasks: Sequence[FaceTask],
-           cleaned: Sequence[tuple[Face, float, float]]) -> Shown | None:
+    def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[tuple[Face, float, float]]) -> Shown | None:
         """What belongs to this frame, or to the one that it repeats; None where nothing is corrected.
 
         Args:
@@ -42,20 +41,31 @@ class RepeatedFrames:
         tasks = [task for task in tasks if task.strength > UNSEEN]
         if frame.new or not (tasks or cleaned) or on_gpu(frame.image) or layout(frame.image.format.name) is None:
             return None
-        settings: list[object] = [(task.track.id, task.engine.name, task.light and task.light.name,
-                                   replace(task.shaping, strength=0.0, share=0.0)) for task in tasks]
+        settings: list[object] = [
+            (
+                task.track.id,
+                task.engine.name,
+                task.light and task.light.name,
+                replace(task.shaping, strength=0.0, share=0.0),
+            )
+            for task in tasks
+        ]
         settings += [face.track_id for face, *_ in cleaned]
         strengths = [v for task in tasks for v in (task.strength, task.shaping.share, task.track.guard.kept)]
         strengths += [v for _, *both in cleaned for v in both]
         last, size = self._last.get(frame.field), (frame.image.width, frame.image.height)
-        if (last is not None and last.settings == settings
-                and (last.format, last.size) == (frame.image.format.name, size)
-                and all(abs(a - b) < _ALIKE for a, b in zip(last.strengths, strengths, strict=True))
-                and equal(last.before, parts(frame, last.box))):
+        if (
+            last is not None
+            and last.settings == settings
+            and (last.format, last.size) == (frame.image.format.name, size)
+            and all(abs(a - b) < _ALIKE for a, b in zip(last.strengths, strengths, strict=True))
+            and equal(last.before, parts(frame, last.box))
+        ):
             return last
         box = _box(frame, tasks, cleaned)
-        self._last[frame.field] = shown = Shown(frame.image.format.name, size, box, settings, strengths,
-                                                parts(frame, box, copied=True))
+        self._last[frame.field] = shown = Shown(
+            frame.image.format.name, size, box, settings, strengths, parts(frame, box, copied=True)
+        )
         return shown
 
 
@@ -63,8 +73,11 @@ def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[tuple[Face, 
     """All that corrections of these faces may change."""
     size = frame.image.width, frame.image.height
     onto = plane_matrix(size, frame.display, field=frame.field)
-    boxes = [bounds(onto, bounds(invert(task.matrix(side)), (0, 0, side, side), 1.0), 2.0)
-             for task in tasks for side in task.sizes]
+    boxes = [
+        bounds(onto, bounds(invert(task.matrix(side)), (0, 0, side, side), 1.0), 2.0)
+        for task in tasks
+        for side in task.sizes
+    ]
     for face, *_ in cleaned:
         x0, y0, x1, y1 = face.box.tolist()
         across, down = _AROUND * (x1 - x0), _AROUND * (y1 - y0)

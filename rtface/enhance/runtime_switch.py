@@ -35,9 +35,15 @@ class RuntimeSwitch:
         moved: called after each change of `runtime`.
     """
 
-    def __init__(self, runtime: Runtime, stats: Stats, *, upgrade: Future[Runtime] | None = None,
-                 fallback: Callable[[], Runtime] | None = None,
-                 clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        stats: Stats,
+        *,
+        upgrade: Future[Runtime] | None = None,
+        fallback: Callable[[], Runtime] | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.runtime, self.upgrade, self._fallback, self._stats = runtime, upgrade, fallback, stats
         self._clock = clock
         self.moved: Callable[[], None] = lambda: None
@@ -71,8 +77,15 @@ class RuntimeSwitch:
     def _take_upgrade(self, upgrade: Future[Runtime]) -> None:
         self.upgrade = None
         if (error := upgrade.exception()) is not None:
-            self._stats.warn("device", Message("the run stays on the {device}: {why}", code="device_stays",
-                                               device=self.runtime.device.name, why=error))
+            self._stats.warn(
+                "device",
+                Message(
+                    "the run stays on the {device}: {why}",
+                    code="device_stays",
+                    device=self.runtime.device.name,
+                    why=error,
+                ),
+            )
             return
         before = self.runtime
         self._fallback = lambda: before
@@ -85,9 +98,16 @@ class RuntimeSwitch:
             self.move(self._fallback())
         except Exception as error:  # noqa: BLE001 - whatever it is, frames go on passing through
             self._stranded = self._clock()
-            self._stats.warn("stranded", Message(
-                "{what}, and nothing can take its place ({why}): frames pass through as they are; free memory or "
-                "start the run again", code="device_gone", what=why, why=error))
+            self._stats.warn(
+                "stranded",
+                Message(
+                    "{what}, and nothing can take its place ({why}): frames pass through as they are; free memory or "
+                    "start the run again",
+                    code="device_gone",
+                    what=why,
+                    why=error,
+                ),
+            )
             return
         self._stranded = None
         log.warning("%s; the run goes on with the %s", why, self.runtime.device.name)

@@ -57,12 +57,13 @@ def parts(frame: Frame, box: Box, *, copied: bool = False) -> dict[Role, Any]:
     out: dict[Role, Any] = {}
     for role, samples in planes(frame.image, form, field_parity(frame.display, frame.field)).items():
         sx, sy = form.role_subsampling(role)
-        part = samples[y0 // sy:-(-y1 // sy), x0 // sx:-(-x1 // sx)]
+        part = samples[y0 // sy : -(-y1 // sy), x0 // sx : -(-x1 // sx)]
         out[role] = part.copy() if copied else part
     return out
 
 
 def equal(before: dict[Role, Samples], now: dict[Role, Any]) -> bool:
     """Whether all samples are equal; where something moves, some rows tell."""
-    return (all(np.array_equal(part[::16], now[role][::16]) for role, part in before.items())
-            and all(np.array_equal(part, now[role]) for role, part in before.items()))
+    return all(np.array_equal(part[::16], now[role][::16]) for role, part in before.items()) and all(
+        np.array_equal(part, now[role]) for role, part in before.items()
+    )

@@ -33,5 +33,7 @@ class FrameEnhancer(FaceCorrector):
         super()._count(error)
         self._faults += 1
         if self._faults >= FAULTS_IN_A_ROW:
-            raise EngineError(f"{FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
-                              f"{error}; rtface doctor checks the engines, --engine chooses another") from error
+            raise EngineError(
+                f"{FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
+                f"{error}; rtface doctor checks the engines, --engine chooses another"
+            ) from error

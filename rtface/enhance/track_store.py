@@ -71,7 +71,8 @@ class TrackState:
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     around: float | None = None
     shown: deque[tuple[float | None, tuple[float, float, float], float | None]] = field(
-        default_factory=lambda: deque(maxlen=_SHOWN))
+        default_factory=lambda: deque(maxlen=_SHOWN)
+    )
 
     def handed_over(self, time: float, border: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
@@ -82,10 +83,18 @@ class TrackState:
                 in work.
         """
         now = self.analyzer.time, self.analyzer.applied, self.around
-        at, applied, around = next((one for one in (now, *tuple(self.shown)[::-1])
-                                    if one[0] is not None and one[0] <= border), now)
-        return {**self.analyzer.handed_over(time), "time": at, "applied": applied, "around": around,
-                "chosen": self.chosen, "drift": self.guard.drift, "kept": self.guard.kept}
+        at, applied, around = next(
+            (one for one in (now, *tuple(self.shown)[::-1]) if one[0] is not None and one[0] <= border), now
+        )
+        return {
+            **self.analyzer.handed_over(time),
+            "time": at,
+            "applied": applied,
+            "around": around,
+            "chosen": self.chosen,
+            "drift": self.guard.drift,
+            "kept": self.guard.kept,
+        }
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned."""
@@ -143,10 +152,10 @@ class TrackState:
                 self.spans.append(span)
             if len(self.spans) > _SPANS:
                 short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
-                before, gone, after = self.spans[short - 1:short + 2]
+                before, gone, after = self.spans[short - 1 : short + 2]
                 before.extend(gone)
                 before.extend(after)
-                del self.spans[short:short + 2]
+                del self.spans[short : short + 2]
 
     def merge(self, later: TrackState) -> None:
         """Adds the figures of the same face in the next piece of the film."""
@@ -191,26 +200,44 @@ class TrackState:
         """The track in figures; times are seconds from `origin` on."""
         on = self.corrected > 0
         decided = self.analyzer.treatment
-        held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames,
-                   default=Span(0.0, 0.0, on, 0.0, list(decided.reasons), 0, decided.first, decided.ring, decided.gain))
+        held = max(
+            (span for span in self.spans if span.on == on),
+            key=lambda span: span.frames,
+            default=Span(0.0, 0.0, on, 0.0, list(decided.reasons), 0, decided.first, decided.ring, decided.gain),
+        )
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
         low, high = self.strength_range or (0.0, 0.0)
-        invented, by_second = invented_shares({max(0.0, round(second - origin, 3)): sums
-                                               for second, sums in self.invented.items()})
+        invented, by_second = invented_shares(
+            {max(0.0, round(second - origin, 3)): sums for second, sums in self.invented.items()}
+        )
         return TrackReport(
-            id=self.id, first_s=round(self.first_s - origin, 3) + 0.0,  # no -0.0
+            id=self.id,
+            first_s=round(self.first_s - origin, 3) + 0.0,  # no -0.0
             last_s=round(self.last_s - origin, 3),
             frames=self.frames,
             mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
             analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
-            treatment={"on": on, "strength": strength, "engine": self.engine, "first": held.first, "ring": held.ring,
-                       "gain_db": held.gain_db, "reasons": held.reasons},
-            strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
+            treatment={
+                "on": on,
+                "strength": strength,
+                "engine": self.engine,
+                "first": held.first,
+                "ring": held.ring,
+                "gain_db": held.gain_db,
+                "reasons": held.reasons,
+            },
+            strength=strength,
+            strength_range=[round(low, 3), round(high, 3)],
+            frames_corrected=self.corrected,
             frames_guarded=self.guarded,
             share_of_time=round(self.corrected / max(self.frames, 1), 3),
-            spans=[replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
-                   for span in self.spans],
-            invented=invented, invented_by_second=by_second)
+            spans=[
+                replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
+                for span in self.spans
+            ],
+            invented=invented,
+            invented_by_second=by_second,
+        )
 
 
 Known = Callable[[Face, float], "dict[str, Any] | None"]
@@ -236,9 +263,16 @@ class TrackStore:
             replaced between frames.
     """
 
-    def __init__(self, treatments: Mapping[int, Treatment], *, correct: Literal["auto", "always", "never"] = "auto",
-                 mode: Mode = Mode.FILM, shots: ShotList = NO_SHOTS, known: Known | None = None,
-                 by_person: Mapping[str, Treatment] | None = None) -> None:
+    def __init__(
+        self,
+        treatments: Mapping[int, Treatment],
+        *,
+        correct: Literal["auto", "always", "never"] = "auto",
+        mode: Mode = Mode.FILM,
+        shots: ShotList = NO_SHOTS,
+        known: Known | None = None,
+        by_person: Mapping[str, Treatment] | None = None,
+    ) -> None:
         self._treatments, self._known, self._by_person, self.shots = treatments, known, by_person or {}, shots
         self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}

@@ -22,17 +22,38 @@ TEMPLATE_SIZE = 512
 
 # Index in the mesh, x, y, z in a crop of 512 (z away from the camera, mean 0): eye corners, wings and ridge of the
 # nose, cheeks, mouth corners, upper lip. Lids, brows, lips and chin are left out because they move.
-_RIGID = np.array([
-    (33, 169.68, 239.90, 35.35), (263, 342.91, 239.90, 35.35), (133, 222.54, 243.53, 24.96),
-    (362, 290.04, 243.53, 24.96), (48, 217.41, 313.39, -18.43), (278, 295.18, 313.39, -18.43),
-    (98, 220.36, 325.25, -1.94), (327, 292.23, 325.25, -1.94), (117, 151.80, 271.69, 36.42),
-    (346, 360.79, 271.69, 36.42), (50, 156.45, 303.10, 24.65), (280, 356.14, 303.10, 24.65),
-    (205, 172.84, 320.69, 14.74), (425, 339.75, 320.69, 14.74), (36, 193.80, 305.61, 8.81),
-    (266, 318.79, 305.61, 8.81), (61, 197.22, 368.05, 30.53), (291, 315.37, 368.05, 30.53),
-    (168, 256.29, 234.92, -10.16), (6, 256.29, 250.16, -18.71), (197, 256.29, 264.34, -28.34),
-    (195, 256.29, 277.03, -39.04), (5, 256.29, 290.66, -50.18), (4, 256.29, 307.23, -54.60),
-    (1, 256.29, 320.10, -50.03), (2, 256.29, 331.83, -18.04), (94, 256.29, 330.11, -27.07),
-    (164, 256.29, 341.62, -14.01)])
+_RIGID = np.array(
+    [
+        (33, 169.68, 239.90, 35.35),
+        (263, 342.91, 239.90, 35.35),
+        (133, 222.54, 243.53, 24.96),
+        (362, 290.04, 243.53, 24.96),
+        (48, 217.41, 313.39, -18.43),
+        (278, 295.18, 313.39, -18.43),
+        (98, 220.36, 325.25, -1.94),
+        (327, 292.23, 325.25, -1.94),
+        (117, 151.80, 271.69, 36.42),
+        (346, 360.79, 271.69, 36.42),
+        (50, 156.45, 303.10, 24.65),
+        (280, 356.14, 303.10, 24.65),
+        (205, 172.84, 320.69, 14.74),
+        (425, 339.75, 320.69, 14.74),
+        (36, 193.80, 305.61, 8.81),
+        (266, 318.79, 305.61, 8.81),
+        (61, 197.22, 368.05, 30.53),
+        (291, 315.37, 368.05, 30.53),
+        (168, 256.29, 234.92, -10.16),
+        (6, 256.29, 250.16, -18.71),
+        (197, 256.29, 264.34, -28.34),
+        (195, 256.29, 277.03, -39.04),
+        (5, 256.29, 290.66, -50.18),
+        (4, 256.29, 307.23, -54.60),
+        (1, 256.29, 320.10, -50.03),
+        (2, 256.29, 331.83, -18.04),
+        (94, 256.29, 330.11, -27.07),
+        (164, 256.29, 341.62, -14.01),
+    ]
+)
 RIGID = _RIGID[:, 0].astype(np.int64)
 """Mesh indices of the points that the alignment uses, (28,)."""
 RIGID_TEMPLATE: Float = np.ascontiguousarray(_RIGID[:, 1:])
@@ -138,9 +159,13 @@ class Aligner:
         correction = compose(invert(self._smooth(face.track_id, raw, time)), raw)
         corners = face.box.reshape(2, 2)
         shift = (apply(correction, corners) - corners).mean(0)
-        return replace(face, points=move(correction, face.points), raw_points=face.points,
-                       mesh=None if face.mesh is None else move(correction, face.mesh),
-                       box=face.box + np.tile(shift, 2))
+        return replace(
+            face,
+            points=move(correction, face.points),
+            raw_points=face.points,
+            mesh=None if face.mesh is None else move(correction, face.mesh),
+            box=face.box + np.tile(shift, 2),
+        )
 
     def forget(self, track_id: int | None = None) -> None:
         """Drops the past of one track, or of all."""

@@ -11,10 +11,16 @@ import numpy as np
 
 from rtface.frame import Color, Float, Float32
 
-_KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593),
-          "smpte240m": (0.212, 0.087), "fcc": (0.30, 0.11)}
-_GAMUT_2020_TO_709: Float = np.array([(1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083),
-                                      (-0.0182, -0.1006, 1.1187)])  # ITU-R BT.2087
+_KR_KB = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+    "smpte240m": (0.212, 0.087),
+    "fcc": (0.30, 0.11),
+}
+_GAMUT_2020_TO_709: Float = np.array(
+    [(1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)]
+)  # ITU-R BT.2087
 HDR_WHITE_NITS = 203.0  # ITU-R BT.2408's reference white
 _KNEE = 0.75
 _MAX_INVERSE_SLOPE = 4.0
@@ -143,8 +149,7 @@ def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
     e = np.linspace(0.0, 1.0, 4097)
     light = _to_nits(transfer, e) / HDR_WHITE_NITS
     room = 1.0 - _KNEE
-    rolled = np.where(light <= _KNEE, light,
-                      _KNEE + room * (1.0 - np.exp(-(np.maximum(light, _KNEE) - _KNEE) / room)))
+    rolled = np.where(light <= _KNEE, light, _KNEE + room * (1.0 - np.exp(-(np.maximum(light, _KNEE) - _KNEE) / room)))
     value = np.power(rolled, 1.0 / 2.2)
     slope = np.gradient(value, e)
     # In the roll-off and at black the inverse slope grows without bound; a correction there is capped instead.

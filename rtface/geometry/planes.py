@@ -55,15 +55,47 @@ class Layout:
 
 
 _SUBSAMPLING = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "411": (4, 1), "440": (1, 2), "410": (4, 4)}
-_PACKED_RGB = {"rgb24": "rgb", "bgr24": "bgr", "rgba": "rgba", "bgra": "bgra", "argb": "argb", "abgr": "abgr",
-               "rgb0": "rgb0", "bgr0": "bgr0", "0rgb": "0rgb", "0bgr": "0bgr",
-               "rgb48": "rgb", "bgr48": "bgr", "rgba64": "rgba", "bgra64": "bgra"}
-_PACKED_444 = {"ayuv": ("ayuv", 8, 0), "vuya": ("vuya", 8, 0), "vuyx": ("vuyx", 8, 0), "uyva": ("uyva", 8, 0),
-               "ayuv64": ("ayuv", 16, 0), "xv36": ("uyvx", 12, 4), "xv48": ("uyvx", 16, 0)}
-_PACKED_422 = {"yuyv422": ("yuyv", 8, 0), "uyvy422": ("uyvy", 8, 0), "yvyu422": ("yvyu", 8, 0),
-               "y210": ("yuyv", 10, 6), "y212": ("yuyv", 12, 4), "y216": ("yuyv", 16, 0)}
-_SEMI = {"nv12": ("420", "uv", 8), "nv21": ("420", "vu", 8), "nv16": ("422", "uv", 8), "nv24": ("444", "uv", 8),
-         "nv42": ("444", "vu", 8), "nv20": ("422", "uv", 10)}
+_PACKED_RGB = {
+    "rgb24": "rgb",
+    "bgr24": "bgr",
+    "rgba": "rgba",
+    "bgra": "bgra",
+    "argb": "argb",
+    "abgr": "abgr",
+    "rgb0": "rgb0",
+    "bgr0": "bgr0",
+    "0rgb": "0rgb",
+    "0bgr": "0bgr",
+    "rgb48": "rgb",
+    "bgr48": "bgr",
+    "rgba64": "rgba",
+    "bgra64": "bgra",
+}
+_PACKED_444 = {
+    "ayuv": ("ayuv", 8, 0),
+    "vuya": ("vuya", 8, 0),
+    "vuyx": ("vuyx", 8, 0),
+    "uyva": ("uyva", 8, 0),
+    "ayuv64": ("ayuv", 16, 0),
+    "xv36": ("uyvx", 12, 4),
+    "xv48": ("uyvx", 16, 0),
+}
+_PACKED_422 = {
+    "yuyv422": ("yuyv", 8, 0),
+    "uyvy422": ("uyvy", 8, 0),
+    "yvyu422": ("yvyu", 8, 0),
+    "y210": ("yuyv", 10, 6),
+    "y212": ("yuyv", 12, 4),
+    "y216": ("yuyv", 16, 0),
+}
+_SEMI = {
+    "nv12": ("420", "uv", 8),
+    "nv21": ("420", "vu", 8),
+    "nv16": ("422", "uv", 8),
+    "nv24": ("444", "uv", 8),
+    "nv42": ("444", "vu", 8),
+    "nv20": ("422", "uv", 10),
+}
 _P0XX = {"0": "420", "2": "422", "4": "444"}
 
 
@@ -84,13 +116,27 @@ def layout(name: str) -> Layout | None:
     if planar:
         variant, sub, bits_text, msb, order = planar.groups()
         bits = int(bits_text or 8)
-        return Layout("yuv", bits, 16 - bits if msb else 0, _dtype(bits, order), _SUBSAMPLING[sub],
-                      {"y": (0, 0, 1), "u": (1, 0, 1), "v": (2, 0, 1)}, full_range=variant == "j")
+        return Layout(
+            "yuv",
+            bits,
+            16 - bits if msb else 0,
+            _dtype(bits, order),
+            _SUBSAMPLING[sub],
+            {"y": (0, 0, 1), "u": (1, 0, 1), "v": (2, 0, 1)},
+            full_range=variant == "j",
+        )
     gbr = re.fullmatch(r"gbra?p(\d*)(msb)?(le|be)?", name)
     if gbr and int(gbr[1] or 8) <= 16:
         bits = int(gbr[1] or 8)
-        return Layout("rgb", bits, 16 - bits if gbr[2] else 0, _dtype(bits, gbr[3]), (1, 1),
-                      {"g": (0, 0, 1), "b": (1, 0, 1), "r": (2, 0, 1)}, full_range=True)
+        return Layout(
+            "rgb",
+            bits,
+            16 - bits if gbr[2] else 0,
+            _dtype(bits, gbr[3]),
+            (1, 1),
+            {"g": (0, 0, 1), "b": (1, 0, 1), "r": (2, 0, 1)},
+            full_range=True,
+        )
     gray = re.fullmatch(r"(gray|ya)(\d*)(le|be)?", name)
     if gray and int(gray[2] or 8) in (8, 9, 10, 12, 14, 16):
         bits = int(gray[2] or 8)
@@ -98,14 +144,26 @@ def layout(name: str) -> Layout | None:
     p0xx = re.fullmatch(r"p([024])(10|12|16)(le|be)", name)
     if p0xx:
         bits = int(p0xx[2])
-        return Layout("yuv", bits, 16 - bits, _dtype(16, p0xx[3]), _SUBSAMPLING[_P0XX[p0xx[1]]],
-                      {"y": (0, 0, 1), "u": (1, 0, 2), "v": (1, 1, 2)})
+        return Layout(
+            "yuv",
+            bits,
+            16 - bits,
+            _dtype(16, p0xx[3]),
+            _SUBSAMPLING[_P0XX[p0xx[1]]],
+            {"y": (0, 0, 1), "u": (1, 0, 2), "v": (1, 1, 2)},
+        )
     order = name[-2:] if name[-2:] in ("le", "be") else None
     base = name[:-2] if order else name
     if base in _SEMI:
         sub, uv, bits = _SEMI[base]
-        return Layout("yuv", bits, 0, _dtype(bits, order), _SUBSAMPLING[sub],
-                      {"y": (0, 0, 1), "u": (1, uv.index("u"), 2), "v": (1, uv.index("v"), 2)})
+        return Layout(
+            "yuv",
+            bits,
+            0,
+            _dtype(bits, order),
+            _SUBSAMPLING[sub],
+            {"y": (0, 0, 1), "u": (1, uv.index("u"), 2), "v": (1, uv.index("v"), 2)},
+        )
     if base in _PACKED_RGB:
         bits = 16 if base.endswith(("48", "64")) else 8
         return Layout("rgb", bits, 0, _dtype(bits, order), (1, 1), _packed(_PACKED_RGB[base]), full_range=True)
@@ -180,7 +238,6 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
         if parity is not None:
             view = view[parity::2]
             if not view.size:
-                raise InputError(f"a frame of {image.height} rows is too low to be interlaced; treat it as "
-                                 "progressive")
+                raise InputError(f"a frame of {image.height} rows is too low to be interlaced; treat it as progressive")
         out[role] = view
     return out

@@ -26,8 +26,15 @@ from rtface.frame import Display, Float, Siting
 
 Field = Literal[0, 1]
 
-FFHQ_512: Float = np.array([(192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935),
-                            (201.26117, 371.41043), (313.08905, 371.15118)])
+FFHQ_512: Float = np.array(
+    [
+        (192.98138, 239.94708),
+        (318.90277, 240.1936),
+        (256.63416, 314.01935),
+        (201.26117, 371.41043),
+        (313.08905, 371.15118),
+    ]
+)
 """Eyes, nose and mouth corners in a 512-pixel FFHQ-aligned crop (facexlib's template); scales with the crop's side."""
 
 
@@ -36,8 +43,14 @@ def compose(*matrices: Float) -> Float:
     (a, b, tx), (c, d, ty) = matrices[0].tolist()  # floats: numpy takes three times as long for six numbers
     for m in matrices[1:]:
         (e, f, ux), (g, h, uy) = m.tolist()
-        a, b, tx, c, d, ty = (a * e + b * g, a * f + b * h, a * ux + b * uy + tx,
-                              c * e + d * g, c * f + d * h, c * ux + d * uy + ty)
+        a, b, tx, c, d, ty = (
+            a * e + b * g,
+            a * f + b * h,
+            a * ux + b * uy + tx,
+            c * e + d * g,
+            c * f + d * h,
+            c * ux + d * uy + ty,
+        )
     return np.array(((a, b, tx), (c, d, ty)))
 
 
@@ -119,8 +132,14 @@ def field_from_plane(parity: int | None) -> Float:
 
 
 @lru_cache(maxsize=256)
-def plane_matrix(size: tuple[int, int], display: Display, *, subsampling: tuple[int, int] = (1, 1),
-                 siting: Siting = "left", field: Field | None = None) -> Float:
+def plane_matrix(
+    size: tuple[int, int],
+    display: Display,
+    *,
+    subsampling: tuple[int, int] = (1, 1),
+    siting: Siting = "left",
+    field: Field | None = None,
+) -> Float:
     """The matrix from display space to the samples of one plane; kept for the next call, so do not write into it.
 
     Args:
@@ -131,15 +150,24 @@ def plane_matrix(size: tuple[int, int], display: Display, *, subsampling: tuple[
         field: None for the whole frame; 0 or 1 for the field first or second in time, whose rows then count as the
             plane's rows.
     """
-    out = compose(field_from_plane(field_parity(display, field)), chroma_from_luma(*subsampling, siting),
-                  invert(sample_to_display(size[0], size[1], display)))
+    out = compose(
+        field_from_plane(field_parity(display, field)),
+        chroma_from_luma(*subsampling, siting),
+        invert(sample_to_display(size[0], size[1], display)),
+    )
     out.flags.writeable = False
     return out
 
 
 @lru_cache(maxsize=256)
-def plane_to_display(size: tuple[int, int], display: Display, *, subsampling: tuple[int, int] = (1, 1),
-                     siting: Siting = "left", field: Field | None = None) -> Float:
+def plane_to_display(
+    size: tuple[int, int],
+    display: Display,
+    *,
+    subsampling: tuple[int, int] = (1, 1),
+    siting: Siting = "left",
+    field: Field | None = None,
+) -> Float:
     """The inverse of `plane_matrix`, likewise kept."""
     out = invert(plane_matrix(size, display, subsampling=subsampling, siting=siting, field=field))
     out.flags.writeable = False
@@ -162,8 +190,12 @@ def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[in
     (a, b, tx), (c, d, ty) = matrix.tolist()
     xs = [a * x + b * y + tx for x in (x0, x1) for y in (y0, y1)]
     ys = [c * x + d * y + ty for x in (x0, x1) for y in (y0, y1)]
-    return (math.floor(min(xs) - margin), math.floor(min(ys) - margin),
-            math.ceil(max(xs) + margin), math.ceil(max(ys) + margin))
+    return (
+        math.floor(min(xs) - margin),
+        math.floor(min(ys) - margin),
+        math.ceil(max(xs) + margin),
+        math.ceil(max(ys) + margin),
+    )
 
 
 def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:

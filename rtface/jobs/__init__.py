@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FilmJob", "JobStatus", "Outcome", "WorkerStatus", "do_segment", "folder_of"]
 
-_MODULES = {"FilmJob": "job", "JobStatus": "status", "Outcome": "worker", "WorkerStatus": "status",
-            "do_segment": "worker", "folder_of": "folder"}
+_MODULES = {
+    "FilmJob": "job",
+    "JobStatus": "status",
+    "Outcome": "worker",
+    "WorkerStatus": "status",
+    "do_segment": "worker",
+    "folder_of": "folder",
+}
 
 
 def __getattr__(name: str) -> Any:

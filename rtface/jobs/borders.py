@@ -95,7 +95,7 @@ def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
             return after is None
         decoded[k] = (last + after) // 2
         shown[k], key[k] = decoded[k] + (late if 0 <= late <= 2 * (after - last) + delay else delay), False
-        while shown[k] in shown[max(0, k - _NEAR):k] or shown[k] in shown[k + 1:k + _NEAR]:
+        while shown[k] in shown[max(0, k - _NEAR) : k] or shown[k] in shown[k + 1 : k + _NEAR]:
             shown[k] += 1
     return True
 
@@ -114,7 +114,7 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
     last, end = times.pts[0], times.pts[-1]
     while end - last > step + reach:
         wanted = last + step
-        near = times.keys[bisect_left(times.keys, wanted - reach):bisect_left(times.keys, wanted + reach + 1)]
+        near = times.keys[bisect_left(times.keys, wanted - reach) : bisect_left(times.keys, wanted + reach + 1)]
         chosen = min(near, key=lambda pts: (pts not in early, abs(pts - wanted)), default=None)
         last = chosen if chosen is not None else times.pts[bisect_left(times.pts, wanted)]
         found.append(last)

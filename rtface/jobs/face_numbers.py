@@ -71,8 +71,8 @@ class FaceNumbers:
         self._starts = [float(start) for start in plan.starts]
         self._segments: dict[int, dict[float, list[Known]]] = {}
         self.state: dict[str, Any] = folder.read(
-            folder.numbers / "state.json", {"segments": count, "highest": count}) or {
-            "segments": 0, "highest": 0}
+            folder.numbers / "state.json", {"segments": count, "highest": count}
+        ) or {"segments": 0, "highest": 0}
 
     @property
     def searched(self) -> int:
@@ -95,8 +95,9 @@ class FaceNumbers:
         if number not in self._segments:
             rows = self._folder.read(self._path(number), _ROWS) if number < self.searched else None
             self._segments = {near: found for near, found in self._segments.items() if abs(near - number) < 2}
-            self._segments[number] = {at: [Known(f[0], np.array(f[1:5], np.float64), f[5]) for f in faces]
-                                      for at, faces in rows or ()}
+            self._segments[number] = {
+                at: [Known(f[0], np.array(f[1:5], np.float64), f[5]) for f in faces] for at, faces in rows or ()
+            }
         return self._segments[number].get(time, ())
 
     def add(self, rows: Sequence[Any], persons: PersonRecogniser | None) -> None:
@@ -110,8 +111,10 @@ class FaceNumbers:
         self._folder.write(self._path(number), rows)
         if persons and number + 1 < len(self._starts):
             self._folder.write(self._persons(number + 1), persons.state(), private=True)
-        self.state = {"segments": number + 1,
-                      "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces)))}
+        self.state = {
+            "segments": number + 1,
+            "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces))),
+        }
         self._folder.write(self._folder.numbers / "state.json", self.state)
         for earlier in self._folder.numbers.glob("persons-*.json"):
             if earlier != self._persons(self.searched) or self.complete:
@@ -153,8 +156,12 @@ class NumberedTracker:
         """Faces on this frame; see `rtface.protocols.Tracker.update`."""
         self._tracker.sparing, self._tracker.watchful = self.sparing, self.watchful
         faces, known = self._tracker.update(view, time, cut=cut), self._numbers.at(time)
-        pairs = sorted((_apart(face, other), k, other.number) for k, face in enumerate(faces) for other in known
-                       if same_place(face.box, other.box))
+        pairs = sorted(
+            (_apart(face, other), k, other.number)
+            for k, face in enumerate(faces)
+            for other in known
+            if same_place(face.box, other.box)
+        )
         number: dict[int, int] = {}  # by place in `faces`
         for _, k, found in pairs:
             if k not in number and found not in number.values():
@@ -166,10 +173,12 @@ class NumberedTracker:
                 number[k] = own if own is not None and own not in number.values() else self._new(face.track_id)
             self._number[face.track_id] = number[k]
         self.beyond = getattr(self._tracker, "beyond", 0)
-        self.unfollowed = tuple(replace(face, track_id=self._number.get(face.track_id, 0))
-                                for face in self._tracker.unfollowed)
-        return tuple(replace(face, track_id=number[k], person=self.person_of(number[k]))
-                     for k, face in enumerate(faces))
+        self.unfollowed = tuple(
+            replace(face, track_id=self._number.get(face.track_id, 0)) for face in self._tracker.unfollowed
+        )
+        return tuple(
+            replace(face, track_id=number[k], person=self.person_of(number[k])) for k, face in enumerate(faces)
+        )
 
     def person_of(self, number: int) -> str:
         """The person whom a face of this number showed last; empty where that is not known."""
@@ -194,8 +203,15 @@ def _apart(face: Face, other: Known) -> float:
     return float(np.linalg.norm(face.box[:2] + face.box[2:] - other.box[:2] - other.box[2:])) / 2
 
 
-def find_numbers(folder: JobFolder, plan: JobPlan, frames: FramePlan, leases: Leases, *, progress: Show | None = None,
-                 stop: threading.Event) -> FaceNumbers:
+def find_numbers(
+    folder: JobFolder,
+    plan: JobPlan,
+    frames: FramePlan,
+    leases: Leases,
+    *,
+    progress: Show | None = None,
+    stop: threading.Event,
+) -> FaceNumbers:
     """Searches the film for faces, as far as no call before did, and waits where another process does.
 
     Args:
@@ -229,8 +245,9 @@ def highest_number(folder: JobFolder, plan: JobPlan) -> int:
     return FaceNumbers(folder, plan).highest if plan.numbered else 0
 
 
-def _search(numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Show | None,
-            stop: threading.Event) -> None:
+def _search(
+    numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Show | None, stop: threading.Event
+) -> None:
     """Searches the segments that are left."""
     first, stats, meter, options = numbers.searched, Stats(), SpeedMeter(), frames.options
     threads = Threads.for_film(options.threads)
@@ -253,8 +270,9 @@ def _search(numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Sh
             return persons(frame, device.view) if persons is not None else ()
 
         decoded = close_with(stack, buffer(iter(source), WAITING, name="decode", weigh=bytes_of, stop=stop.is_set))
-        items = look_ahead(end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False),
-                           examined)
+        items = look_ahead(
+            end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False), examined
+        )
         firsts = plan.first_pts(source.info.time_base)
         rows = list[Any]()
         for searched, frame in enumerate((item for item in items if isinstance(item, Frame)), 1):
@@ -267,8 +285,16 @@ def _search(numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Sh
             if number >= first:
                 _note(persons.label(frame) if persons is not None else frame, rows)
             if progress:
-                progress(Progress(searched, frame.time - float(plan.starts[0]), plan.duration_s, meter.tick(),
-                                  len(frame.faces), float(plan.starts[first] - plan.starts[0])))
+                progress(
+                    Progress(
+                        searched,
+                        frame.time - float(plan.starts[0]),
+                        plan.duration_s,
+                        meter.tick(),
+                        len(frame.faces),
+                        float(plan.starts[first] - plan.starts[0]),
+                    )
+                )
         if stop.is_set():
             raise Interrupted
         while not numbers.complete:
@@ -281,5 +307,8 @@ def _note(frame: Frame, rows: list[Any]) -> None:
     if not rows or rows[-1][0] != frame.time:
         rows.append([frame.time, []])
     known = {face[0] for face in rows[-1][1]}
-    rows[-1][1].extend([face.track_id, *(round(float(v), 1) for v in face.box), face.person]
-                       for face in frame.faces if face.track_id not in known)
+    rows[-1][1].extend(
+        [face.track_id, *(round(float(v), 1) for v in face.box), face.person]
+        for face in frame.faces
+        if face.track_id not in known
+    )

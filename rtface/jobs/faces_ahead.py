@@ -46,8 +46,7 @@ def read_samples(folder: JobFolder) -> dict[str, Any]:
 
 def wanted(folder: JobFolder, plan: JobPlan, options: Options) -> bool:
     """Whether a film is to be sampled, and was not yet."""
-    return (plan.duration_s >= SHORTEST_S and options.tracker != "none"
-            and not read_samples(folder).get("whole"))
+    return plan.duration_s >= SHORTEST_S and options.tracker != "none" and not read_samples(folder).get("whole")
 
 
 def shares(duration_s: float) -> list[float]:
@@ -60,8 +59,7 @@ def budget_s(duration_s: float, faces: bool) -> float:
     return duration_s * (_FACES_SHARE if faces else _LESS_SHARE)
 
 
-def sample(folder: JobFolder, plan: JobPlan, options: Options,
-           stop: Callable[[float], bool]) -> None:
+def sample(folder: JobFolder, plan: JobPlan, options: Options, stop: Callable[[float], bool]) -> None:
     """Counts the faces at times that are spread evenly, however early it ends; writes times and
     numbers of faces to faces.json, and continues what is there.
 
@@ -72,14 +70,13 @@ def sample(folder: JobFolder, plan: JobPlan, options: Options,
         stop: waits for some seconds; whether the sampling is to end.
     """
     began = thread_time()
-    samples: list[tuple[float, int]] = [
-        (time, faces) for time, faces in read_samples(folder).get("samples", ())]
+    samples: list[tuple[float, int]] = [(time, faces) for time, faces in read_samples(folder).get("samples", ())]
     due, over = max(FIRST_SAMPLES, 2 * len(samples)), False
     try:
         tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
         with closing(tracker), closing(FrameSampler(plan.source)) as film:
             counts = _Counts(film, tracker)
-            for share in shares(plan.duration_s)[len(samples):]:
+            for share in shares(plan.duration_s)[len(samples) :]:
                 asked = perf_counter()
                 time = plan.starts[0] + Fraction(share) * (plan.ends - plan.starts[0])
                 if (found := counts.at(time)) is not None:

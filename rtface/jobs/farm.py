@@ -44,10 +44,13 @@ _ASK_S = 1.0  # between two questions to the scheduler
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
 _ATTEMPTS = 3
 # What a pickle of Dask may name in the process of the command: plain values, and errors with their places.
-_PLAIN = {("builtins", "tuple"), ("builtins", "bytes"), ("distributed.scheduler", "KilledWorker"),
-          *(("tblib", name) for name in ("Traceback", "Frame", "Code")),
-          *(("tblib.pickling_support", f"unpickle_{what}") for what in (
-              "traceback", "exception", "exception_with_attrs"))}
+_PLAIN = {
+    ("builtins", "tuple"),
+    ("builtins", "bytes"),
+    ("distributed.scheduler", "KilledWorker"),
+    *(("tblib", name) for name in ("Traceback", "Frame", "Code")),
+    *(("tblib.pickling_support", f"unpickle_{what}") for what in ("traceback", "exception", "exception_with_attrs")),
+}
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 
@@ -63,13 +66,16 @@ def scheduler_address(text: str) -> str:
     """
     match = re.fullmatch(r"dask(\+tls|\+insecure)?://([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?", text)
     if match is None:
-        raise UsageError(f"--farm {text}: give the scheduler of a Dask cluster, as dask://host:8786 or "
-                         "dask+tls://host:8786")
+        raise UsageError(
+            f"--farm {text}: give the scheduler of a Dask cluster, as dask://host:8786 or dask+tls://host:8786"
+        )
     address = f"{'tls' if match[1] == '+tls' else 'tcp'}://{match[2]}:{match[3] or 8786}"
     if not match[1] and open_to_others(address):
-        raise UsageError(f"--farm {text}: the connection is not encrypted, and whoever reaches a Dask scheduler can "
-                         "run programs on its workers; use dask+tls:// with certificates, or dask+insecure:// in a "
-                         "network where you trust everybody")
+        raise UsageError(
+            f"--farm {text}: the connection is not encrypted, and whoever reaches a Dask scheduler can "
+            "run programs on its workers; use dask+tls:// with certificates, or dask+insecure:// in a "
+            "network where you trust everybody"
+        )
     return address
 
 
@@ -81,8 +87,7 @@ def open_to_others(address: str) -> bool:
 
 @cache
 def _refuse_code() -> None:
-    """From now on, no pickle that Dask reads in this process can name code: any worker that joins a cluster may answer.
-    """
+    """From now on, no pickle that Dask reads in this process can name code: any worker that joins a cluster may answer."""
     sys.addaudithook(_audit)
 
 
@@ -121,21 +126,31 @@ class Farm:
         MissingComponent: the extra is not installed, or no scheduler answers.
     """
 
-    def __init__(self, folder: JobFolder, plan: JobPlan, address: str, said: Callable[[str], object], *,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: JobFolder,
+        plan: JobPlan,
+        address: str,
+        said: Callable[[str], object],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         try:
             dask: Any = importlib.import_module("distributed")
         except ImportError as error:
-            raise MissingComponent(f"--farm needs Dask distributed, which is not installed; install it with: "
-                                   f"{extra_line('farm')}") from error
+            raise MissingComponent(
+                f"--farm needs Dask distributed, which is not installed; install it with: {extra_line('farm')}"
+            ) from error
         _refuse_code()
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
         self._folder, self._plan, self._address, self._said, self._clock = folder, plan, address, said, clock
         try:
             self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
-            raise MissingComponent(f"the Dask scheduler {address} cannot be reached "
-                                   f"({' '.join(str(error).split())}); start one with: dask scheduler") from error
+            raise MissingComponent(
+                f"the Dask scheduler {address} cannot be reached "
+                f"({' '.join(str(error).split())}); start one with: dask scheduler"
+            ) from error
         for topic in ("print", "warn"):  # what workers want to show on this terminal
             with suppress(Exception):
                 self._client.unsubscribe_topic(topic)
@@ -225,8 +240,9 @@ class Farm:
             return
         self._failed[number] += 1
         if kind == "failed" or self._failed[number] >= _ATTEMPTS:
-            raise OutputError(f"{self._folder.path}: segment {number} failed on {work.worker} ({why}); the same "
-                              "command continues")
+            raise OutputError(
+                f"{self._folder.path}: segment {number} failed on {work.worker} ({why}); the same command continues"
+            )
 
     def _hand_out(self) -> None:
         """Gives free segments to workers that have room."""
@@ -253,8 +269,17 @@ class Farm:
 
     def _give(self, number: int, address: str, threads: int) -> None:
         future = self._client.submit(
-            farm_task.make_segment, str(self._folder.path), number, threads, self._run, self._agreed, pure=False,
-            key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}", workers=[address], retries=0)
+            farm_task.make_segment,
+            str(self._folder.path),
+            number,
+            threads,
+            self._run,
+            self._agreed,
+            pure=False,
+            key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}",
+            workers=[address],
+            retries=0,
+        )
         future.add_done_callback(self._wake)
         self._at_work[number] = _Work(address, future)
         self._used.add(address)
@@ -267,9 +292,11 @@ class Farm:
         try:
             found: dict[str, dict[str, Any]] = dict(self._client.scheduler_info(n_workers=-1)["workers"])
         except Exception as error:  # of Dask's many kinds
-            raise OutputError(f"the Dask scheduler {self._address} does not answer any more "
-                              f"({' '.join(str(error).split()) or type(error).__name__}); what is finished stays, and "
-                              "the same command continues") from error
+            raise OutputError(
+                f"the Dask scheduler {self._address} does not answer any more "
+                f"({' '.join(str(error).split()) or type(error).__name__}); what is finished stays, and "
+                "the same command continues"
+            ) from error
         now = self._clock()
         for address, info in found.items():
             if (beat := info.get("last_seen")) != self._beats.get(address, (None, 0.0))[0]:

@@ -87,9 +87,13 @@ class _SegmentProcess:
 
     def __init__(self, folder: str, threads: int, agreed: str) -> None:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._child = ChildProcess("rtface.jobs.farm_task:run_segments", (folder, threads, agreed),
-                                   name="segments", on_message=self._results.put,
-                                   on_end=self._ended)
+        self._child = ChildProcess(
+            "rtface.jobs.farm_task:run_segments",
+            (folder, threads, agreed),
+            name="segments",
+            on_message=self._results.put,
+            on_end=self._ended,
+        )
 
     def _ended(self, reason: str) -> None:
         self._results.put(("crashed", reason) if reason else _ENDED)
@@ -142,7 +146,8 @@ def run_segments(parent: ParentProcess, task: tuple[str, int, str]) -> None:
                 return
             try:
                 worker = worker or stack.enter_context(
-                    Worker(JobFolder(Path(folder), agreed), threads=threads, stop=over))
+                    Worker(JobFolder(Path(folder), agreed), threads=threads, stop=over)
+                )
                 result = ("busy" if worker.do(number) is Outcome.BUSY else "done", "")
             except (WorkerRefused, InputError, MissingComponent) as error:
                 # Another worker may see the film.
@@ -154,8 +159,7 @@ def run_segments(parent: ParentProcess, task: tuple[str, int, str]) -> None:
             parent.send(result)
 
 
-def _listen(parent: ParentProcess, over: threading.Event,
-            numbers: queue.SimpleQueue[int | None]) -> None:
+def _listen(parent: ParentProcess, over: threading.Event, numbers: queue.SimpleQueue[int | None]) -> None:
     while not parent.gone:
         message = parent.receive()
         if isinstance(message, int):

@@ -84,19 +84,30 @@ class SegmentFigures:
         """The part of the record with the figures since the last call."""
         counters, stages, warnings = self._stats.counted(), self._stats.snapshot(), self._stats.warned()
         grown = {name: n - self._counters[name] for name, n in counters.items() if n != self._counters[name]}
-        grown |= {"frames_in": self.frames, "frames_out": self.frames, "frames_corrected": self.corrected,
-                  "frames_with_faces": self.with_faces}
+        grown |= {
+            "frames_in": self.frames,
+            "frames_out": self.frames,
+            "frames_corrected": self.corrected,
+            "frames_with_faces": self.with_faces,
+        }
         numbers = {key: _numbers(state) for key, state in self._tracks.states.items()}
         record = {
-            "counters": grown, "corrected": self.corrected, "change": int(self._changed.change),
+            "counters": grown,
+            "corrected": self.corrected,
+            "change": int(self._changed.change),
             "changed": list(self._changed.rows()),
             "stages": {name: _less(now, self._stages.get(name)) for name, now in stages.items()},
             "warnings": [line for line in warnings if line not in self._warnings],
-            "tracks": [self._track(key, numbers[key]) for key in sorted(numbers)
-                       if min(int(numbers[key][0]), self._seen[key]) > self._given[key]
-                       or (self._seen[key] and key not in self._given)],  # --faces leaves it out
-            "faces_before": _sights_out(self._head), "faces_last": _sights_out(self._sights),
-            "treatments": self._treatments()}
+            "tracks": [
+                self._track(key, numbers[key])
+                for key in sorted(numbers)
+                if min(int(numbers[key][0]), self._seen[key]) > self._given[key]
+                or (self._seen[key] and key not in self._given)
+            ],  # --faces leaves it out
+            "faces_before": _sights_out(self._head),
+            "faces_last": _sights_out(self._sights),
+            "treatments": self._treatments(),
+        }
         self._counters, self._stages, self._warnings, self._numbers = counters, stages, set(warnings), numbers
         self._begin()
         return record
@@ -104,8 +115,11 @@ class SegmentFigures:
     def _treatments(self) -> dict[str, Any]:
         """What a worker that continues behind the segment takes over, by track."""
         shown = {face.track_id for _, faces in self._sights for face in faces}
-        return {str(key): state.handed_over(self._end_s - float(LEAD_IN_S), self._end_s)
-                for key in shown if (state := self._tracks.states.get(key)) is not None}
+        return {
+            str(key): state.handed_over(self._end_s - float(LEAD_IN_S), self._end_s)
+            for key in shown
+            if (state := self._tracks.states.get(key)) is not None
+        }
 
     def _track(self, key: int, now: tuple[float, ...]) -> dict[str, Any]:
         state = self._tracks.states[key]
@@ -125,11 +139,20 @@ class SegmentFigures:
             self._spans[key, span.from_s] = span.frames
             if grown > 0:
                 spans.append({**asdict(span), "from_s": max(span.from_s, round(self._from_s, 3)), "frames": grown})
-        return {**asdict(report), "person": self._tracks.person_of(key), "frames": frames,
-                "first_s": max(report.first_s, round(self._from_s, 3)),
-                "mean_width_px": mean, "frames_corrected": changed, "frames_guarded": guarded,
-                "strength": strength / corrected if corrected else 0.0,
-                "spans": spans, "invented": None, "invented_by_second": [], "invented_sums": self._shares(state)}
+        return {
+            **asdict(report),
+            "person": self._tracks.person_of(key),
+            "frames": frames,
+            "first_s": max(report.first_s, round(self._from_s, 3)),
+            "mean_width_px": mean,
+            "frames_corrected": changed,
+            "frames_guarded": guarded,
+            "strength": strength / corrected if corrected else 0.0,
+            "spans": spans,
+            "invented": None,
+            "invented_by_second": [],
+            "invented_sums": self._shares(state),
+        }
 
     def _shares(self, state: TrackState) -> list[list[float]]:
         """What was invented of a face since the last call: seconds in the film, number of frames and sum of shares.
@@ -159,14 +182,18 @@ def _numbers(state: TrackState) -> tuple[float, ...]:
 
 def _less(now: Histogram, before: Histogram | None) -> dict[str, Any]:
     bins = now.bins - before.bins if before is not None else now.bins
-    return {"bins": {str(k): int(bins[k]) for k in np.flatnonzero(bins)},
-            "total": now.total - (before.total if before else 0.0),
-            "count": now.count - (before.count if before else 0), "max": now.max}
+    return {
+        "bins": {str(k): int(bins[k]) for k in np.flatnonzero(bins)},
+        "total": now.total - (before.total if before else 0.0),
+        "count": now.count - (before.count if before else 0),
+        "max": now.max,
+    }
 
 
 def _sights_out(sights: Iterable[Sight]) -> list[Any]:
-    return [[pts, [[f.track_id, *(round(float(v), 1) for v in f.box)] for f in faces]]
-            for pts, faces in sights if faces]
+    return [
+        [pts, [[f.track_id, *(round(float(v), 1) for v in f.box)] for f in faces]] for pts, faces in sights if faces
+    ]
 
 
 def _sights_in(values: Iterable[Any]) -> list[Sight]:
@@ -220,8 +247,9 @@ class JobFigures:
         for name, n in record["counters"].items():
             self.stats.count(name, n)
         for name, stage in record["stages"].items():
-            self.stats.merge(name, {int(k): n for k, n in stage["bins"].items()}, stage["total"], stage["count"],
-                             stage["max"])
+            self.stats.merge(
+                name, {int(k): n for k, n in stage["bins"].items()}, stage["total"], stage["count"], stage["max"]
+            )
         for line in record["warnings"]:
             self.stats.warnings.setdefault(line, line)  # its worker has said it
         self.engines[record["engine"]] = self.devices[record["device"]] = None
@@ -233,8 +261,10 @@ class JobFigures:
             self._run = record["run"]
         for values in record["tracks"]:
             self._add_track(values)
-        self._last = [(pts, tuple(Face(self._number(f.track_id) or -1, f.box, f.points) for f in faces))
-                      for pts, faces in _sights_in(record["faces_last"])]
+        self._last = [
+            (pts, tuple(Face(self._number(f.track_id) or -1, f.box, f.points) for f in faces))
+            for pts, faces in _sights_in(record["faces_last"])
+        ]
 
     def _number(self, track_id: int) -> int | None:
         """The film's number of a track of the run that made the segment; None where it has none yet."""
@@ -259,8 +289,10 @@ class JobFigures:
         report.engine = "+".join(self.engines) or report.engine
         report.device = ", ".join(self.devices) or report.device
         if len(self.devices) > 1:
-            report.notes.append("the segments were computed in different ways, so that their frames differ by a few "
-                                "code values: for the same ones everywhere give every worker the same --threads")
+            report.notes.append(
+                "the segments were computed in different ways, so that their frames differ by a few "
+                "code values: for the same ones everywhere give every worker the same --threads"
+            )
         report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
         for track in report.tracks:
             track.invented, track.invented_by_second = invented_shares(self._invented[track.id])
@@ -271,8 +303,11 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
     """The figures of one face in two parts of a film."""
     frames, corrected = one.frames + later.frames, one.frames_corrected + later.frames_corrected
     share = later.frames / frames if frames else 0.0
-    strength = ((one.strength * one.frames_corrected + later.strength * later.frames_corrected) / corrected
-                if corrected else 0.0)
+    strength = (
+        (one.strength * one.frames_corrected + later.strength * later.frames_corrected) / corrected
+        if corrected
+        else 0.0
+    )
     spans = list(one.spans)
     for span in later.spans:
         if spans and spans[-1].on == span.on:
@@ -284,14 +319,24 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
     person = later.person if later.person not in ("", UNKNOWN_PERSON) else one.person
     ranges = [part.strength_range for part in (one, later) if part.frames_corrected]
     return TrackReport(
-        one.id, min(one.first_s, later.first_s), max(one.last_s, later.last_s), frames,
+        one.id,
+        min(one.first_s, later.first_s),
+        max(one.last_s, later.last_s),
+        frames,
         one.mean_width_px * (1 - share) + later.mean_width_px * share,
-        {name: one.analysis.get(name, 0.0) * (1 - share) + later.analysis.get(name, 0.0) * share
-         for name in {**one.analysis, **later.analysis}},
-        {**held.treatment, "on": corrected > 0, "strength": round(strength, 3)}, strength,
+        {
+            name: one.analysis.get(name, 0.0) * (1 - share) + later.analysis.get(name, 0.0) * share
+            for name in {**one.analysis, **later.analysis}
+        },
+        {**held.treatment, "on": corrected > 0, "strength": round(strength, 3)},
+        strength,
         [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [0.0, 0.0],
-        corrected, round(corrected / frames, 3) if frames else 0.0, spans, person,
-        frames_guarded=one.frames_guarded + later.frames_guarded)
+        corrected,
+        round(corrected / frames, 3) if frames else 0.0,
+        spans,
+        person,
+        frames_guarded=one.frames_guarded + later.frames_guarded,
+    )
 
 
 def _rounded(track: TrackReport) -> TrackReport:
@@ -300,5 +345,3 @@ def _rounded(track: TrackReport) -> TrackReport:
     track.share_of_time = round(track.frames_corrected / max(1, track.frames), 3)
     track.treatment = {**track.treatment, "on": track.frames_corrected > 0, "strength": track.strength}
     return track
-
-

@@ -1,18 +1,18 @@
 """The folder of a job: its files, written so that a crash, a power cut or another machine never sees half of one.
 
-    better.mp4.rtface/
-      plan.json            what is done (`rtface.jobs.plan`)
-      segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
-      segments/00007-1.video, 00007-1.correction, 00007-1.comparison
-      leases/00007-1.json  who works on it (`rtface.jobs.leases`)
-      workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
-      join.json            the working files of the join (`rtface.jobs.join`)
-      faces.json           faces on sampled frames (`rtface.jobs.faces_ahead`)
-      numbers/00007.json   where options name them: numbers and persons of a segment's faces
-                           (`rtface.jobs.face_numbers`)
-      numbers/state.json   how many segments have them, and what finding the next continues from
-      progress.json        the state of the job in figures (`rtface.jobs.status`)
-      log.txt              one line for each event
+better.mp4.rtface/
+  plan.json            what is done (`rtface.jobs.plan`)
+  segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
+  segments/00007-1.video, 00007-1.correction, 00007-1.comparison
+  leases/00007-1.json  who works on it (`rtface.jobs.leases`)
+  workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
+  join.json            the working files of the join (`rtface.jobs.join`)
+  faces.json           faces on sampled frames (`rtface.jobs.faces_ahead`)
+  numbers/00007.json   where options name them: numbers and persons of a segment's faces
+                       (`rtface.jobs.face_numbers`)
+  numbers/state.json   how many segments have them, and what finding the next continues from
+  progress.json        the state of the job in figures (`rtface.jobs.status`)
+  log.txt              one line for each event
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ from rtface.util.toml_dataclass import parse_json
 FORMAT = 3
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
-_OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments",
-        "leases", "workers", "numbers")
+_OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments", "leases", "workers", "numbers")
 _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
@@ -174,8 +173,10 @@ class JobFolder:
         except FileNotFoundError:
             return None, "", True
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions, then the "
-                             "same command continues") from error
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); check the disk and its permissions, then the "
+                "same command continues"
+            ) from error
         except ValueError as error:
             raise InputError(f"{path}: cannot be used ({error}); begin again with --restart") from error
 
@@ -196,8 +197,14 @@ class JobFolder:
         with self._errors("cannot be written to"):
             try:
                 with os.fdopen(self.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
-                    file.write((json.dumps(value, separators=(",", ":")) if path.parent != self.path
-                                else json.dumps(value, indent=1)).encode() + b"\n")
+                    file.write(
+                        (
+                            json.dumps(value, separators=(",", ":"))
+                            if path.parent != self.path
+                            else json.dumps(value, indent=1)
+                        ).encode()
+                        + b"\n"
+                    )
                     file.flush()
                     if sync:
                         sync_file(file.fileno())
@@ -216,8 +223,10 @@ class JobFolder:
 
     def log(self, line: str) -> None:
         """Adds a line to the log; one that cannot be written is no reason to end."""
-        with contextlib.suppress(OSError), os.fdopen(
-                self.open(self.path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
+        with (
+            contextlib.suppress(OSError),
+            os.fdopen(self.open(self.path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file,
+        ):
             if os.fstat(file.fileno()).st_nlink > 1:  # it may be a file of another folder under a second name
                 return
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n".encode(errors="replace"))
@@ -249,8 +258,10 @@ class JobFolder:
         # Where another call removes the job now, the folder goes last.
         if isinstance(error, FileNotFoundError) and not self.leases.is_dir() and self.path.parent.is_dir():
             return InputMissing(f"{self.path}: the folder of the job is gone; the same command begins again")
-        return OutputError(f"{self.path}: {what} ({error.strerror or error}); check the place and its permissions, "
-                           "then the same command continues")
+        return OutputError(
+            f"{self.path}: {what} ({error.strerror or error}); check the place and its permissions, "
+            "then the same command continues"
+        )
 
 
 def _own(name: str) -> bool:

@@ -70,8 +70,16 @@ class FilmJob:
     # -- planning -----------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, input: Path, output: Path, options: Options, *, folder: Path | None = None, restart: bool = False,
-             length: Fraction = SEGMENT_S) -> FilmJob | str:
+    def open(
+        cls,
+        input: Path,
+        output: Path,
+        options: Options,
+        *,
+        folder: Path | None = None,
+        restart: bool = False,
+        length: Fraction = SEGMENT_S,
+    ) -> FilmJob | str:
         """The job that makes an output: the one that is there, or a new one.
 
         Args:
@@ -124,12 +132,15 @@ class FilmJob:
     def _check_same(self, source: Path, target: Path) -> None:
         plan, choices = self.plan, f"or begin again with --restart (the job is {self.folder.path})"
         if plan.source != source:
-            raise UsageError(f"{source}: the unfinished job for this output is about {plan.source}; name that one, "
-                             f"{choices}")
+            raise UsageError(
+                f"{source}: the unfinished job for this output is about {plan.source}; name that one, {choices}"
+            )
         if plan.target != target:
             raise UsageError(f"{target}: the job makes {plan.target}; name that one, {choices}")
-        was, now = ({OPTIONS[key].flag: value for key, value in values.items()}
-                    for values in (plan.options, frame_options(self.options)))
+        was, now = (
+            {OPTIONS[key].flag: value for key, value in values.items()}
+            for values in (plan.options, frame_options(self.options))
+        )
         found = difference("{}", was, now, missing="not given", when="now")
         if found is None and option_files(self.options) != plan.files:
             name = next(key for key, value in option_files(self.options).items() if value != plan.files.get(key))
@@ -144,9 +155,17 @@ class FilmJob:
         """What is finished, who works on what, and the time that is left."""
         return read_status(self.folder, self.plan)
 
-    def run(self, *, workers: int | str = 1, farm: str | None = None, stats: Stats | None = None,
-            progress: Show | None = None, stop: threading.Event | None = None, building: BuildProgress | None = None,
-            said: Callable[[str], object] = lambda _: None) -> Report:
+    def run(
+        self,
+        *,
+        workers: int | str = 1,
+        farm: str | None = None,
+        stats: Stats | None = None,
+        progress: Show | None = None,
+        stop: threading.Event | None = None,
+        building: BuildProgress | None = None,
+        said: Callable[[str], object] = lambda _: None,
+    ) -> Report:
         """Makes what is missing, joins the film, and removes the job's folder.
 
         Args:
@@ -167,8 +186,14 @@ class FilmJob:
         target, held = _stamp(self.plan.target), ExitStack()
         if "join" not in Leases(self.folder, "").held():
             remove_unfinished(self.folder, self._films)
-        run = plan_run(self.plan.source, self.plan.target, options, job=True, whole=whole,
-                       made=named_films(self.folder, self._films))
+        run = plan_run(
+            self.plan.source,
+            self.plan.target,
+            options,
+            job=True,
+            whole=whole,
+            made=named_films(self.folder, self._films),
+        )
 
         def make(report: Report) -> Made | None:
             film = None if whole else self._planned(run, stats)
@@ -178,9 +203,20 @@ class FilmJob:
                 try:
                     if film is None:
                         self._take_join(held, stop)
-                    figures = self._figures() if film is None else self._make(
-                        partial(Join, self.folder, self.plan, film, report, stats, stop), report,
-                        self._processes(workers, farm, said), progress, stop, building, said, held)
+                    figures = (
+                        self._figures()
+                        if film is None
+                        else self._make(
+                            partial(Join, self.folder, self.plan, film, report, stats, stop),
+                            report,
+                            self._processes(workers, farm, said),
+                            progress,
+                            stop,
+                            building,
+                            said,
+                            held,
+                        )
+                    )
                 except InputMissing:
                     now = _stamp(self.plan.target)
                     if self.folder.leases.is_dir() or now is None or (now == target and not whole):
@@ -191,8 +227,9 @@ class FilmJob:
                     return None
                 _take_over(stats, figures.stats)
                 figures.fill(report)
-                return Made(figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"],
-                            plan=promised)
+                return Made(
+                    figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"], plan=promised
+                )
             except KeyboardInterrupt:
                 raise self._interrupted() from None
             finally:
@@ -200,8 +237,14 @@ class FilmJob:
 
         with held:  # another call has to wait until the film is signed and described
             try:
-                report = carry_out(run, make, stats, stop=stop, building=building,
-                                   signed=partial(note_signed, self.folder, self.plan.target))
+                report = carry_out(
+                    run,
+                    make,
+                    stats,
+                    stop=stop,
+                    building=building,
+                    signed=partial(note_signed, self.folder, self.plan.target),
+                )
             except KeyboardInterrupt:  # also behind the join
                 raise self._interrupted() from None
             self._remove()
@@ -222,8 +265,12 @@ class FilmJob:
             stats.warn(line, line)
         return film
 
-    def find_numbers(self, progress: Show | None = None, stop: threading.Event | None = None,
-                     said: Callable[[str], object] = lambda _: None) -> None:
+    def find_numbers(
+        self,
+        progress: Show | None = None,
+        stop: threading.Event | None = None,
+        said: Callable[[str], object] = lambda _: None,
+    ) -> None:
         """Finds the numbers and persons of the film's faces, where options name them and no call before did.
 
         Args:
@@ -237,8 +284,14 @@ class FilmJob:
         said("tracks or persons are named: the film is searched for its faces first")
         with WorkerSign(self.folder) as sign:
             options = options_of(self.plan, threads=self.options.threads)
-            find_numbers(self.folder, self.plan, plan_frames(self.plan.source, options, Scope.FILM),
-                         Leases(self.folder, sign.id), progress=progress, stop=stop or threading.Event())
+            find_numbers(
+                self.folder,
+                self.plan,
+                plan_frames(self.plan.source, options, Scope.FILM),
+                Leases(self.folder, sign.id),
+                progress=progress,
+                stop=stop or threading.Event(),
+            )
 
     def _figures(self) -> JobFigures | None:
         """Those of all segments; None where a call was ended in removing them."""
@@ -258,12 +311,23 @@ class FilmJob:
             return partial(Farm, self.folder, self.plan, scheduler_address(farm), said)
         count = count_workers(workers, self.plan, self.options.threads)
         self._works = count == 1
-        return partial(LocalWorkers, self.folder, count, self.options.threads, self.options.segments) if count > 1 \
+        return (
+            partial(LocalWorkers, self.folder, count, self.options.threads, self.options.segments)
+            if count > 1
             else None
+        )
 
-    def _make(self, join: Callable[[], Join], report: Report, start: _Start | None,
-              progress: Show | None, stop: threading.Event, building: BuildProgress | None,
-              said: Callable[[str], object], held: ExitStack) -> JobFigures | None:
+    def _make(
+        self,
+        join: Callable[[], Join],
+        report: Report,
+        start: _Start | None,
+        progress: Show | None,
+        stop: threading.Event,
+        building: BuildProgress | None,
+        said: Callable[[str], object],
+        held: ExitStack,
+    ) -> JobFigures | None:
         """Works until all segments are finished, and joins them to the output and the further films; `held` gets the
         lease of the join. None where another call joined them and was ended in removing them."""
         self.find_numbers(progress, stop, said)
@@ -289,15 +353,23 @@ class FilmJob:
                 said(f"{count} to be made again ({str(error) or 'a record is missing'})")
         raise OutputError(f"{self.folder.path}: segments are damaged again and again; check the disk")
 
-    def _work(self, start: _Start | None, progress: Show | None, stop: threading.Event,
-              building: BuildProgress | None) -> None:
+    def _work(
+        self, start: _Start | None, progress: Show | None, stop: threading.Event, building: BuildProgress | None
+    ) -> None:
         """Works until every segment is finished, by this machine or by others."""
         show = JobProgress(self.folder, self.plan, progress)
         last = -1.0
         while not self.complete:
             if self._works:
-                with Worker(self.folder, threads=self.options.threads, stop=stop, on_step=show, building=building,
-                            on_beat=show.look, segments=self.options.segments) as worker:
+                with Worker(
+                    self.folder,
+                    threads=self.options.threads,
+                    stop=stop,
+                    on_step=show,
+                    building=building,
+                    on_beat=show.look,
+                    segments=self.options.segments,
+                ) as worker:
                     worker.work()
             elif start is not None:
                 self._in_processes(start(), show, stop)
@@ -334,9 +406,13 @@ class FilmJob:
         done = 0
         with suppress(RtfaceError):
             done = len(self.folder.finished())
-        return Interrupted("interrupted; {done} of {count} segments are done and stay in {folder}; the same command "
-                           "continues", code="interrupted_segments", done=done, count=len(self.plan),
-                           folder=self.folder.path)
+        return Interrupted(
+            "interrupted; {done} of {count} segments are done and stay in {folder}; the same command continues",
+            code="interrupted_segments",
+            done=done,
+            count=len(self.plan),
+            folder=self.folder.path,
+        )
 
     def _remove(self) -> None:
         remove_unfinished(self.folder, self._films)

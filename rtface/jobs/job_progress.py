@@ -58,8 +58,13 @@ class JobProgress:
             if (now := monotonic()) - self._said >= PLAIN_INTERVAL:
                 self._said = now
                 for number, step in enumerate(found):
-                    log.info("worker %d: segment %d, %.0f s of it, %d frames so far", number, step.segment,
-                             step.seconds, step.frames)
+                    log.info(
+                        "worker %d: segment %d, %.0f s of it, %d frames so far",
+                        number,
+                        step.segment,
+                        step.seconds,
+                        step.frames,
+                    )
             self._tell(found)
 
     def _tell(self, steps: list[Step]) -> None:
@@ -73,5 +78,4 @@ class JobProgress:
         done = self._done_s + sum(step.seconds for step in steps if step.segment not in self._finished)
         faces = max((step.faces for step in steps), default=0)
         left_s = None if left is None else max(0.0, left[0] - (now - left[1]))
-        self._show(Progress(self._frames, done, self._plan.duration_s, self._fps, faces,
-                            self._before, left_s))
+        self._show(Progress(self._frames, done, self._plan.duration_s, self._fps, faces, self._before, left_s))

@@ -101,9 +101,11 @@ class _Pieces:
             self.header, self.base, self._first = segment.header, segment.base, (number, record["run"])
         elif segment.base != self.base or not same_header(segment.header, self.header, self._encoder):
             first, run = self._first
-            raise InputError(f"{self._folder.path}: segments {first} and {number} were encoded differently "
-                             f"(workers {run} and {record['run']}); remove "
-                             f"{self._folder.record(number)}, and the same command makes it again")
+            raise InputError(
+                f"{self._folder.path}: segments {first} and {number} were encoded differently "
+                f"(workers {run} and {record['run']}); remove "
+                f"{self._folder.record(number)}, and the same command makes it again"
+            )
         self.delay = max(self.delay, delay_of(segment.times))
 
     def packets(self, film: FilmFile, records: Iterable[dict[str, Any]]) -> Iterator[AnyPacket]:
@@ -125,8 +127,10 @@ class _Pieces:
         """Checks that the encoder of a film that was written is that of the segments; InputError where not."""
         own = bytes(film.streams.video.codec_context.extradata or b"")
         if not same_header(own, self.header, self._encoder):
-            raise InputError(f"{self._folder.path}: the segments were encoded by another build of "
-                             f"{self._encoder} than the one here; join them on a machine that made them")
+            raise InputError(
+                f"{self._folder.path}: the segments were encoded by another build of "
+                f"{self._encoder} than the one here; join them on a machine that made them"
+            )
 
 
 class Join:
@@ -140,8 +144,9 @@ class Join:
         stop: ends it when set.
     """
 
-    def __init__(self, folder: JobFolder, plan: JobPlan, film: FilmPlan, report: Report, stats: Stats,
-                 stop: threading.Event) -> None:
+    def __init__(
+        self, folder: JobFolder, plan: JobPlan, film: FilmPlan, report: Report, stats: Stats, stop: threading.Event
+    ) -> None:
         run = film.frames
         assert isinstance(run, RunPlan)
         self._folder, self._plan, self._film = folder, plan, film
@@ -166,15 +171,24 @@ class Join:
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
-        source = FileSource(self._plan.source, start=self._options.start, end=self._options.end, threads=1,
-                            stats=Stats(), strict=self._options.strict)
+        source = FileSource(
+            self._plan.source,
+            start=self._options.start,
+            end=self._options.end,
+            threads=1,
+            stats=Stats(),
+            strict=self._options.strict,
+        )
         try:
             self._join(source, figures)
         except BaseException as error:
             remove_unfinished(self._folder, self._paths)
             if isinstance(error, OutputError):
-                error.message += Message("; all segments stay in {folder}; once its cause is gone, the same command "
-                                         "joins them", code="segments_stay", folder=self._folder.path)
+                error.message += Message(
+                    "; all segments stay in {folder}; once its cause is gone, the same command joins them",
+                    code="segments_stay",
+                    folder=self._folder.path,
+                )
             raise
         finally:
             source.close()
@@ -315,8 +329,7 @@ def note_signed(folder: JobFolder, output: Path) -> None:
 
 
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
-    """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine.
-    """
+    """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine."""
     named = {Path(part["path"]) for part in _parts(_read_note(folder)) if _has_name(part)}
     return named & {path.resolve() for path in films}
 
@@ -350,8 +363,9 @@ def _read_note(folder: JobFolder) -> dict[str, Any] | None:
         return None
     for key, part in (note or {}).items():
         if isinstance(part, dict) and key != "made" and not fits(part, _FILM):
-            raise InputError(f"{folder.joining}: cannot be used (it says nothing clear of {key}); begin again with "
-                             "--restart")
+            raise InputError(
+                f"{folder.joining}: cannot be used (it says nothing clear of {key}); begin again with --restart"
+            )
     return note
 
 
@@ -398,7 +412,7 @@ class DecodingTimes:
         if self._ahead is None:
             first = shown[0]
             step = max(1, (shown[-1] - first) // max(1, len(shown) - 1))
-            made = [entry[1] for entry in times[:self._delay]]
+            made = [entry[1] for entry in times[: self._delay]]
             good = len(made) == self._delay and all(a < b for a, b in pairwise([*made, first]))
             self._ahead = made if good else [first - (self._delay - k) * step for k in range(self._delay)]
             self._shown.extend(self._ahead)

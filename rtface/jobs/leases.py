@@ -55,8 +55,9 @@ class WorkerSign:
         state: figures that the next beat writes.
     """
 
-    def __init__(self, folder: JobFolder, *, beat_s: float = BEAT_S,
-                 on_beat: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, folder: JobFolder, *, beat_s: float = BEAT_S, on_beat: Callable[[], object] | None = None
+    ) -> None:
         self.id = f"{HOST}-{os.getpid()}-{secrets.token_hex(3)}"
         self.state: dict[str, Any] = {}
         self._folder, self._beat_s, self._on_beat = folder, beat_s, on_beat
@@ -77,8 +78,9 @@ class WorkerSign:
         self._thread = start_thread("heartbeat", self._run)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._over.set()
         if self._thread is not None:
             self._thread.join(_LAST_BEAT_S)  # a beat in work would put the file back
@@ -92,8 +94,11 @@ class WorkerSign:
     def beat(self) -> None:
         """Writes the state with the next number."""
         self._beats += 1
-        self._folder.write(self._path, {"beat": self._beats, "host": platform.node(), "tag": HOST, "pid": os.getpid(),
-                                        **self.state}, sync=False)
+        self._folder.write(
+            self._path,
+            {"beat": self._beats, "host": platform.node(), "tag": HOST, "pid": os.getpid(), **self.state},
+            sync=False,
+        )
 
     def _run(self) -> None:
         while not self._over.wait(self._beat_s):
@@ -115,8 +120,9 @@ class Leases:
         clock: seconds, of this machine.
     """
 
-    def __init__(self, folder: JobFolder, worker: str, *, stale_s: float = STALE_S,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: JobFolder, worker: str, *, stale_s: float = STALE_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder, self._worker, self._stale_s, self._clock = folder, worker, stale_s, clock
         self._seen: dict[str, tuple[object, float]] = {}  # a worker's last beat, and when it was new
         self._beating: set[str] = set()  # workers whose beat has risen since

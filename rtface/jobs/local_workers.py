@@ -48,8 +48,9 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
             stop.set()
 
     try:
-        with Worker(JobFolder(task.folder, task.agreed), threads=task.threads, stop=stop, on_step=step,
-                    segments=task.segments) as worker:
+        with Worker(
+            JobFolder(task.folder, task.agreed), threads=task.threads, stop=stop, on_step=step, segments=task.segments
+        ) as worker:
             worker.work()
     except Interrupted:
         return
@@ -73,8 +74,10 @@ class LocalWorkers:
     def __init__(self, folder: JobFolder, count: int, threads: int | None, segments: int | None) -> None:
         available = threads or cores()
         self._folder = folder
-        self._tasks = [WorkerTask(folder.path, folder.agreed, max(1, available // count + (k < available % count)),
-                                  segments) for k in range(count)]
+        self._tasks = [
+            WorkerTask(folder.path, folder.agreed, max(1, available // count + (k < available % count)), segments)
+            for k in range(count)
+        ]
         self._ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         self._faults: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
@@ -88,8 +91,13 @@ class LocalWorkers:
             else:
                 self._faults.put(value)
 
-        return ChildProcess("rtface.jobs.local_workers:run_worker", self._tasks[number], name=f"worker-{number}",
-                            on_message=message, on_end=lambda why: self._ended.put((number, why)))
+        return ChildProcess(
+            "rtface.jobs.local_workers:run_worker",
+            self._tasks[number],
+            name=f"worker-{number}",
+            on_message=message,
+            on_end=lambda why: self._ended.put((number, why)),
+        )
 
     def wait(self, timeout: float) -> bool:
         """Waits for a worker to end; whether any is left.
@@ -112,8 +120,10 @@ class LocalWorkers:
             self._folder.log(f"worker {number} ended early: {why}")
             finished = len(self._folder.finished())
             if finished <= self._finished:
-                raise OutputError(f"{self._folder.path}: a worker ended early ({why}), and so did the one after it; "
-                                  "try fewer --workers; the same command continues")
+                raise OutputError(
+                    f"{self._folder.path}: a worker ended early ({why}), and so did the one after it; "
+                    "try fewer --workers; the same command continues"
+                )
             self._finished = finished
             self._children[number] = self._start(number)
         return bool(self._children)

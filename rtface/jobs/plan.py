@@ -59,12 +59,30 @@ def _side(value: Any) -> bool:
 
 
 _SHAPE: Shape = {
-    "input": file_path, "file": FINGERPRINT, "output": file_path, "options": {}, "container": text,
+    "input": file_path,
+    "file": FINGERPRINT,
+    "output": file_path,
+    "options": {},
+    "container": text,
     "video": {"encoder": text},
-    "further": lambda films: isinstance(films, dict) and all(
-        fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values()),
-    "job": {"files": {}, "engines": {}, "versions": {"rtface": text}, "stages": {}, "origin": ratio, "begins": ratio,
-            "size": row(_side, _side, text), "starts": [ratio], "frames": [count], "ends": ratio, "numbered": flag}}
+    "further": lambda films: (
+        isinstance(films, dict)
+        and all(fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values())
+    ),
+    "job": {
+        "files": {},
+        "engines": {},
+        "versions": {"rtface": text},
+        "stages": {},
+        "origin": ratio,
+        "begins": ratio,
+        "size": row(_side, _side, text),
+        "starts": [ratio],
+        "frames": [count],
+        "ends": ratio,
+        "numbered": flag,
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +181,11 @@ class JobPlan:
         """
         plan, sha256, own = cls.look(folder)
         if not own and sha256 != folder.agreed:
-            raise ForeignPlan(f"{folder.path}: another user planned this job, and a plan decides what is read and "
-                              "written; look at it with 'rtface status', then take part with 'rtface work' and "
-                              "--trust-plan")
+            raise ForeignPlan(
+                f"{folder.path}: another user planned this job, and a plan decides what is read and "
+                "written; look at it with 'rtface status', then take part with 'rtface work' and "
+                "--trust-plan"
+            )
         return plan
 
     @classmethod
@@ -181,15 +201,21 @@ class JobPlan:
             raise InputError(f"{folder.path}: is no job (it has no plan.json); name the folder that 'rtface run' made")
         try:
             if values["format"] != FORMAT:
-                raise UsageError(f"{folder.path}: has format {values['format']}, and this rtface reads {FORMAT}; use "
-                                 "the rtface that began it, or begin again with --restart")
+                raise UsageError(
+                    f"{folder.path}: has format {values['format']}, and this rtface reads {FORMAT}; use "
+                    "the rtface that began it, or begin again with --restart"
+                )
             check_shape(values, _SHAPE)
             job = values.pop("job")
-            job |= {"starts": list(map(Fraction, job["starts"])), "size": tuple(job["size"]),
-                    **{key: Fraction(job[key]) for key in ("origin", "begins", "ends")}}
+            job |= {
+                "starts": list(map(Fraction, job["starts"])),
+                "size": tuple(job["size"]),
+                **{key: Fraction(job[key]) for key in ("origin", "begins", "ends")},
+            }
             plan = cls(values, **job)
             if not 0 < len(plan.starts) == len(plan.frames) or any(
-                    after <= before for before, after in pairwise([*plan.starts, plan.ends])):
+                after <= before for before, after in pairwise([*plan.starts, plan.ends])
+            ):
                 raise ValueError("the segments do not follow each other")
             return plan, sha256, own
         except (KeyError, TypeError, ValueError) as error:
@@ -230,10 +256,22 @@ def option_files(options: Options) -> dict[str, str]:
 
 def names_faces(options: Options, shots: ShotList) -> bool:
     """Whether options, shots or stages name tracks or persons."""
-    return bool(options.treatment or options.person or shots.names_tracks
-                or any(text not in ("", "all", "largest") for text in (options.faces, *(
-                    (Spec.parse(stage).values or {}).get(key, "") for stage in options.stages
-                    for key in ("faces", "names")))))
+    return bool(
+        options.treatment
+        or options.person
+        or shots.names_tracks
+        or any(
+            text not in ("", "all", "largest")
+            for text in (
+                options.faces,
+                *(
+                    (Spec.parse(stage).values or {}).get(key, "")
+                    for stage in options.stages
+                    for key in ("faces", "names")
+                ),
+            )
+        )
+    )
 
 
 def options_of(plan: JobPlan, **more: object) -> Options:
@@ -264,8 +302,9 @@ def stages_of(options: Options) -> dict[str, dict[str, str]]:
 def plan_source(frames: FramePlan, path: Path, output: Path | None = None) -> FilmPlan:
     """`plan_film` of a film that is opened for that."""
     options = frames.options
-    with closing(FileSource(path, start=options.start, end=options.end, threads=1, stats=Stats(),
-                            strict=options.strict)) as source:
+    with closing(
+        FileSource(path, start=options.start, end=options.end, threads=1, stats=Stats(), strict=options.strict)
+    ) as source:
         return plan_film(frames, source, output=output)
 
 
@@ -294,18 +333,25 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
         if each.format == "mxf":
             check_times(str(each.target.path), each.target.path.stem, times.pts, times.base, info.rate)
         if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
-            return (f"{source.name} is processed without a job, because its transparency is a second stream in the "
-                    "encoder")
+            return (
+                f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
+            )
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
         files=option_files(options),
         engines=engines_of((*engine_names(options.engine, options.fidelity), *shots.engines, LIGHT)),
-        versions=versions(), stages=stages_of(options), origin=info.origin, begins=info.clock_start,
-        size=(info.width, info.height, info.pix_fmt), starts=[pts * times.base for pts in firsts],
+        versions=versions(),
+        stages=stages_of(options),
+        origin=info.origin,
+        begins=info.clock_start,
+        size=(info.width, info.height, info.pix_fmt),
+        starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
-        ends=_end(times.pts, times.base), numbered=names_faces(options, shots))
+        ends=_end(times.pts, times.base),
+        numbered=names_faces(options, shots),
+    )
 
 
 def _end(pts: array[int], base: Fraction) -> Fraction:
@@ -313,8 +359,9 @@ def _end(pts: array[int], base: Fraction) -> Fraction:
     return (pts[-1] + step) * base
 
 
-def difference(name: str, planned: dict[str, Any], found: dict[str, Any], *, missing: str = "missing",
-               when: str = "here") -> str | None:
+def difference(
+    name: str, planned: dict[str, Any], found: dict[str, Any], *, missing: str = "missing", when: str = "here"
+) -> str | None:
     """One line that names the first difference between a part of a plan and what was found; None where they are the
     same.
 
@@ -345,10 +392,12 @@ def check_worker(plan: JobPlan, options: Options) -> None:
     Raises:
         WorkerRefused: a version, an engine, a stage or FFmpeg differs; the message names it.
     """
-    found = (difference("the version of {}", plan.versions, versions())
-             or difference("engine {}", plan.engines, engines_of(plan.engines.keys() & find_recipes().keys()))
-             or difference("the stage {}", plan.stages, stages_of(options))
-             or difference("the file of {}", plan.files, option_files(options)))
+    found = (
+        difference("the version of {}", plan.versions, versions())
+        or difference("engine {}", plan.engines, engines_of(plan.engines.keys() & find_recipes().keys()))
+        or difference("the stage {}", plan.stages, stages_of(options))
+        or difference("the file of {}", plan.files, option_files(options))
+    )
     if found:
         raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
 

@@ -45,8 +45,9 @@ def remove_old_jobs(places: Iterable[Path], *, now: float | None = None) -> list
 
                 remove_unfinished(folder, _films(folder))
                 folder.remove()
-                log.warning("%s: removed, because nothing was written there for longer than the policy's retention",
-                            path)
+                log.warning(
+                    "%s: removed, because nothing was written there for longer than the policy's retention", path
+                )
                 removed.append(path)
     return removed
 

@@ -48,13 +48,18 @@ class Resumable:
     def of(cls, values: Mapping[str, Any]) -> Resumable:
         """The flags from `to_dict`."""
         folder = values.get("job")
-        return cls(Path(folder) if folder else None, values.get("workers"), bool(values.get("restart")),
-                   values.get("farm"))
+        return cls(
+            Path(folder) if folder else None, values.get("workers"), bool(values.get("restart")), values.get("farm")
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The flags that were given, for JSON, by their names."""
-        values = {"job": str(self.folder.absolute()) if self.folder else None, "workers": self.workers,
-                  "restart": self.restart or None, "farm": self.farm}
+        values = {
+            "job": str(self.folder.absolute()) if self.folder else None,
+            "workers": self.workers,
+            "restart": self.restart or None,
+            "farm": self.farm,
+        }
         return {name: value for name, value in values.items() if value is not None}
 
     def check(self) -> None:
@@ -65,19 +70,39 @@ class Resumable:
 
         scheduler_address(self.farm)
         if self.workers is not None:
-            raise UsageError("--workers counts processes of this machine, and with --farm the cluster does the work; "
-                             "leave one of them out")
+            raise UsageError(
+                "--workers counts processes of this machine, and with --farm the cluster does the work; "
+                "leave one of them out"
+            )
 
     @property
     def asked(self) -> str | None:
         """A flag that is for jobs only and was given."""
-        return ("--job" if self.folder is not None else "--workers" if self.workers is not None else
-                "--restart" if self.restart else "--farm" if self.farm is not None else None)
+        return (
+            "--job"
+            if self.folder is not None
+            else "--workers"
+            if self.workers is not None
+            else "--restart"
+            if self.restart
+            else "--farm"
+            if self.farm is not None
+            else None
+        )
 
 
-def run_film(input: Path | Address, output: Path | str, options: Options, flags: Resumable = Resumable(), *,
-             stats: Stats | None = None, progress: Show | None = None, stop: threading.Event | None = None,
-             building: BuildProgress | None = None, said: Callable[[str], object] = lambda _: None) -> Report | None:
+def run_film(
+    input: Path | Address,
+    output: Path | str,
+    options: Options,
+    flags: Resumable = Resumable(),
+    *,
+    stats: Stats | None = None,
+    progress: Show | None = None,
+    stop: threading.Event | None = None,
+    building: BuildProgress | None = None,
+    said: Callable[[str], object] = lambda _: None,
+) -> Report | None:
     """Enhances a film as a job where it is one, else in one piece, as stills are; None where it was only planned.
 
     Args:
@@ -103,11 +128,20 @@ def run_film(input: Path | Address, output: Path | str, options: Options, flags:
     if flags.workers == "0" and not job.complete:
         named = "1 segment" if count == 1 else f"{count} segments"
         job.find_numbers(progress, stop, said)
-        said(f"{job.folder.path}: planned, {named}; take part with: rtface work {job.folder.path} "
-             f"(or rtface segment {job.folder.path} N); the same command joins them in the end")
+        said(
+            f"{job.folder.path}: planned, {named}; take part with: rtface work {job.folder.path} "
+            f"(or rtface segment {job.folder.path} N); the same command joins them in the end"
+        )
         return None
-    return job.run(workers=flags.workers or 1, farm=flags.farm, stats=stats, progress=progress, stop=stop,
-                   building=building, said=said)
+    return job.run(
+        workers=flags.workers or 1,
+        farm=flags.farm,
+        stats=stats,
+        progress=progress,
+        stop=stop,
+        building=building,
+        said=said,
+    )
 
 
 def read_plan(path: Path) -> tuple[Path | Address, str, Options]:
@@ -128,22 +162,28 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options]:
     except (AttributeError, ValueError, RecursionError) as error:
         raise UsageError(f"--plan {path}: is no plan ({error}); make one with: rtface run … --dry-run --json") from None
     if values.get("redacted"):
-        raise UsageError(f"--plan {path}: an address in it is without its user name, password or query; give INPUT, "
-                         "OUTPUT and the options themselves")
+        raise UsageError(
+            f"--plan {path}: an address in it is without its user name, password or query; give INPUT, "
+            "OUTPUT and the options themselves"
+        )
     try:
         options = Options.of(values["options"])
     except UsageError as error:
-        raise UsageError(f"--plan {path}: {error}; it was made by rtface {values.get('rtface')}, and this is "
-                         f"{__version__}") from None
+        raise UsageError(
+            f"--plan {path}: {error}; it was made by rtface {values.get('rtface')}, and this is {__version__}"
+        ) from None
     source = place(values["input"])
     if values["file"] is not None and isinstance(source, Path) and not same(values["file"], source):
-        raise UsageError(f"--plan {path}: {source} is not there, or is not the film that was planned; make the plan "
-                         "again with --dry-run --json")
+        raise UsageError(
+            f"--plan {path}: {source} is not there, or is not the film that was planned; make the plan "
+            "again with --dry-run --json"
+        )
     return source, values["output"], options
 
 
-def _job(input: Path | Address, output: Path | str, options: Options, flags: Resumable,
-         said: Callable[[str], object]) -> FilmJob | None:
+def _job(
+    input: Path | Address, output: Path | str, options: Options, flags: Resumable, said: Callable[[str], object]
+) -> FilmJob | None:
     """The job of a film; None where it is processed without one."""
     why = why_no_job(input, output, options)
     if why is None:

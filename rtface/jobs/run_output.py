@@ -58,10 +58,23 @@ class RunOutput:
         done: segments that were finished, the last perhaps still by a thread.
     """
 
-    def __init__(self, folder: JobFolder, plan: JobPlan, video: VideoPlan, steps: FilmChain, stats: Stats,
-                 leases: Leases, first: int, epoch: int, claim: Claim, run: str, *,
-                 further: Mapping[str, tuple[OutputPlan, FurtherFrames]],
-                 on_frame: Callable[[int, float, int], object], stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        folder: JobFolder,
+        plan: JobPlan,
+        video: VideoPlan,
+        steps: FilmChain,
+        stats: Stats,
+        leases: Leases,
+        first: int,
+        epoch: int,
+        claim: Claim,
+        run: str,
+        *,
+        further: Mapping[str, tuple[OutputPlan, FurtherFrames]],
+        on_frame: Callable[[int, float, int], object],
+        stopped: Callable[[], bool],
+    ) -> None:
         self._folder, self._plan, self._video, self._leases = folder, plan, video, leases
         self._runtime, self._stats, self._claim, self._run = steps.runtime, stats, claim, run
         self._on_frame, self._stopped = on_frame, stopped
@@ -139,8 +152,9 @@ class RunOutput:
         plan, path = self._plan, self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
         self._writer = SegmentWriter(path, self._video, plan.container, plan.origin, self._stats, open=self._new)
         for name, (film, _) in self._further.items():
-            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), film.video, film.format,
-                                                        plan.origin, Stats(), open=self._new)
+            self._further_writers[name] = SegmentWriter(
+                path.with_suffix(f".{name}"), film.video, film.format, plan.origin, Stats(), open=self._new
+            )
 
     def _new(self, path: Path, flags: int) -> int:
         """Makes a file that is readable by those who may read the film."""
@@ -161,13 +175,17 @@ class RunOutput:
     def _next(self) -> bool:
         """Hands the segment in work to a thread that finishes it, and takes the next; False where there is none for
         this worker."""
-        record: dict[str, Any] = {"segment": self._number, "run": self._run,
-                                  "seconds": round(monotonic() - self._began, 3)}
+        record: dict[str, Any] = {
+            "segment": self._number,
+            "run": self._run,
+            "seconds": round(monotonic() - self._began, 3),
+        }
         record["engine"], record["device"] = self._runtime.engines.described
         record |= self._figures.take()
         self._wait()
-        self._finishing = call_in_thread("finish", self._finish, self._number, self._epoch, record, self._writer,
-                                         self._further_writers)
+        self._finishing = call_in_thread(
+            "finish", self._finish, self._number, self._epoch, record, self._writer, self._further_writers
+        )
         self._forget()
         self._held = False
         self.done.append(self._number)
@@ -181,8 +199,14 @@ class RunOutput:
         self._epoch, self._held = epoch, True
         return True
 
-    def _finish(self, number: int, epoch: int, record: dict[str, Any], writer: SegmentWriter | None,
-                further: Mapping[str, SegmentWriter]) -> None:
+    def _finish(
+        self,
+        number: int,
+        epoch: int,
+        record: dict[str, Any],
+        writer: SegmentWriter | None,
+        further: Mapping[str, SegmentWriter],
+    ) -> None:
         """Ends the encoders of a segment, and writes its record; gives the lease back."""
         writers = [] if writer is None else [writer, *further.values()]
         try:
@@ -191,7 +215,8 @@ class RunOutput:
                 record |= {name: one.finish() for name, one in further.items()}
             fingerprint.check(self._plan.file, self._plan.source)
             finished = all(one.path.exists() for one in writers) and self._folder.write(
-                self._folder.record(number), record, new=True)
+                self._folder.record(number), record, new=True
+            )
         except BaseException:
             _discard(writers)
             raise
@@ -224,12 +249,15 @@ class RunOutput:
         except OSError as error:
             failure = self._folder.failure(error)
             if full(error):
-                failure.message += Message(" (in segment {number} of {count})", code="in_segment", number=number,
-                                           count=len(self._plan))
+                failure.message += Message(
+                    " (in segment {number} of {count})", code="in_segment", number=number, count=len(self._plan)
+                )
             raise failure from error
         except (av.FFmpegError, ValueError) as error:
-            raise OutputError(f"{self._folder.path}: segment {number} cannot be encoded ({error}); choose "
-                              "another --codec and begin again with --restart") from error
+            raise OutputError(
+                f"{self._folder.path}: segment {number} cannot be encoded ({error}); choose "
+                "another --codec and begin again with --restart"
+            ) from error
 
 
 def _discard(writers: Iterable[SegmentWriter]) -> None:

@@ -33,8 +33,16 @@ Times = tuple[int, int, int, int, int]
 """pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
 
 
-_SHAPE: Shape = {"file": file_name, "bytes": whole, "sha256": text, "header": text, "time_base": fraction,
-                 "frames": count, "packets": [row(whole, whole, count, count, whole)], "records?": [text]}
+_SHAPE: Shape = {
+    "file": file_name,
+    "bytes": whole,
+    "sha256": text,
+    "header": text,
+    "time_base": fraction,
+    "frames": count,
+    "packets": [row(whole, whole, count, count, whole)],
+    "records?": [text],
+}
 
 
 class SegmentWriter:
@@ -54,8 +62,17 @@ class SegmentWriter:
         OutputError: the encoder does not open.
     """
 
-    def __init__(self, path: Path, video: VideoPlan, format: str, origin: Fraction, stats: Stats,
-                 last: int | None = None, *, open: Callable[[Path, int], int] = os.open) -> None:
+    def __init__(
+        self,
+        path: Path,
+        video: VideoPlan,
+        format: str,
+        origin: Fraction,
+        stats: Stats,
+        last: int | None = None,
+        *,
+        open: Callable[[Path, int], int] = os.open,
+    ) -> None:
         self.path = path
         self._file = os.fdopen(open(path, NEW), "wb", buffering=1 << 16)
         try:
@@ -101,10 +118,16 @@ class SegmentWriter:
         sync_file(self._file.fileno())
         self._file.close()
         self._container.close()
-        return {"file": self.path.name, "bytes": self._bytes, "sha256": self._digest.hexdigest(),
-                "header": base64.b64encode(self._header).decode(), "time_base": str(self._base),
-                "frames": self._encoder.frames, "packets": self._times,
-                **({"records": self._texts} if self._texts else {})}
+        return {
+            "file": self.path.name,
+            "bytes": self._bytes,
+            "sha256": self._digest.hexdigest(),
+            "header": base64.b64encode(self._header).decode(),
+            "time_base": str(self._base),
+            "frames": self._encoder.frames,
+            "packets": self._times,
+            **({"records": self._texts} if self._texts else {}),
+        }
 
     def discard(self) -> None:
         """Removes the file."""

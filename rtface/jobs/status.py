@@ -20,8 +20,15 @@ from rtface.util.foreign import Shape, count, none_or, number, row, text
 
 # The part of a segment that is done is below 1 while it is in work.
 _NEARLY = 0.999
-_WORKER: Shape = {"host": text, "pid": count, "segment?": none_or(count), "seconds?": number, "speed?": none_or(number),
-                  "frames?": count, "pace?": [row(count, count, number)]}
+_WORKER: Shape = {
+    "host": text,
+    "pid": count,
+    "segment?": none_or(count),
+    "seconds?": number,
+    "speed?": none_or(number),
+    "frames?": count,
+    "pace?": [row(count, count, number)],
+}
 
 State = Literal["searching", "working", "joining", "waiting", "ready"]
 
@@ -116,33 +123,58 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
         value, quiet = cast("dict[str, Any]", value), leases.silent_s(path.stem, now)
         if not leases.alive(path.stem):
             if STALE_S <= quiet < math.inf:
-                silent.append(WorkerStatus(path.stem, str(value.get("host")), value.get("pid", 0), None, 0.0, None,
-                                           round(quiet, 1)))
+                silent.append(
+                    WorkerStatus(
+                        path.stem, str(value.get("host")), value.get("pid", 0), None, 0.0, None, round(quiet, 1)
+                    )
+                )
             continue
         number = segments.get(path.stem)
         at = min(value.get("seconds", 0.0), plan.seconds(number)) if number is not None else 0.0
         if number is None or number in finished or value.get("segment") != number:
             at = 0.0
         done += at
-        place = None if number is None or number in finished else (
-            number + min(at / plan.seconds(number), _NEARLY))
+        place = None if number is None or number in finished else (number + min(at / plan.seconds(number), _NEARLY))
         at_work.append(AtWork(place, [Row(*row) for row in value.get("pace", ())]))
-        workers.append(WorkerStatus(path.stem, value["host"], value["pid"], number, at, value.get("speed"),
-                                    round(quiet, 1), value.get("frames", 0)))
+        workers.append(
+            WorkerStatus(
+                path.stem,
+                value["host"],
+                value["pid"],
+                number,
+                at,
+                value.get("speed"),
+                round(quiet, 1),
+                value.get("frames", 0),
+            )
+        )
     speeds = [worker.speed for worker in workers if worker.speed]
     speed = sum(speeds) if speeds else None
     left, (least, most) = _left(folder, plan, finished, at_work), spread(at_work)
-    state: State = "joining" if "join" in held else "searching" if "numbers" in held else (
-        "ready" if len(finished) == len(plan) else "working" if segments else "waiting")
-    return JobStatus(state, str(plan.source), str(plan.target), len(plan), len(finished),
-                     round(plan.duration_s, 3), round(done, 3),
-                     None if left is None else round(left, 1),
-                     None if left is None else (round(left * least, 1), round(left * most, 1)),
-                     None if speed is None else round(speed, 3), workers, silent)
+    state: State = (
+        "joining"
+        if "join" in held
+        else "searching"
+        if "numbers" in held
+        else ("ready" if len(finished) == len(plan) else "working" if segments else "waiting")
+    )
+    return JobStatus(
+        state,
+        str(plan.source),
+        str(plan.target),
+        len(plan),
+        len(finished),
+        round(plan.duration_s, 3),
+        round(done, 3),
+        None if left is None else round(left, 1),
+        None if left is None else (round(left * least, 1), round(left * most, 1)),
+        None if speed is None else round(speed, 3),
+        workers,
+        silent,
+    )
 
 
-def _left(folder: JobFolder, plan: JobPlan, finished: Collection[int],
-          workers: Sequence[AtWork]) -> float | None:
+def _left(folder: JobFolder, plan: JobPlan, finished: Collection[int], workers: Sequence[AtWork]) -> float | None:
     """Seconds until the film is whole."""
     starts = [float(start) for start in plan.starts]
     samples: list[tuple[float, int]] = []

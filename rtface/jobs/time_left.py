@@ -63,7 +63,7 @@ class Pace:
             return
         rows = [*self.rows, Row(self._frames, self._faces, round(now - self._since, 3))]
         if len(rows) >= _ROWS:
-            rows = [_sum(rows[k:k + 2]) for k in range(0, len(rows), 2)]
+            rows = [_sum(rows[k : k + 2]) for k in range(0, len(rows), 2)]
             self._row_s *= 2
         self.rows, self._since, self._frames, self._faces = rows, now, 0, 0
 
@@ -82,8 +82,12 @@ class AtWork:
     rows: Sequence[Row] = ()
 
 
-def time_left(frames: Sequence[int], finished: Collection[int], workers: Sequence[AtWork],
-              samples: Sequence[tuple[float, int]] = ()) -> float | None:
+def time_left(
+    frames: Sequence[int],
+    finished: Collection[int],
+    workers: Sequence[AtWork],
+    samples: Sequence[tuple[float, int]] = (),
+) -> float | None:
     """Seconds until all segments are made; None before any worker has made frames.
 
     The workers that are there take the missing segments by the rule of `choose`, each at
@@ -119,7 +123,7 @@ def time_left(frames: Sequence[int], finished: Collection[int], workers: Sequenc
     ends: list[tuple[float, int, int | None]] = []  # when a worker is free, which, and its segment
     speeds: list[float] = []
     for k, at in enumerate(workers):
-        speeds.append(_speed(at.rows[-max(1, round(len(at.rows) * _RECENT)):], frame_s, face_s))
+        speeds.append(_speed(at.rows[-max(1, round(len(at.rows) * _RECENT)) :], frame_s, face_s))
         number, left = None if at.place is None else int(at.place), 0.0
         if number is not None and number not in finished:
             left = work(number, 1 - places[number], _mean_faces(at.rows[-_LATEST:], mean))
@@ -151,8 +155,10 @@ def spread(workers: Sequence[AtWork]) -> tuple[float, float]:
     for worker in workers:
         count = max(1, round(len(worker.rows) * _RECENT))
         now = _speed(worker.rows[-count:], frame_s, face_s)
-        factors += [now / _speed(worker.rows[k:k + count], frame_s, face_s)
-                    for k in range(0, len(worker.rows) - count + 1, count)]
+        factors += [
+            now / _speed(worker.rows[k : k + count], frame_s, face_s)
+            for k in range(0, len(worker.rows) - count + 1, count)
+        ]
     return min(factors), max(factors)
 
 
@@ -199,8 +205,7 @@ def _speed(rows: Sequence[Row], frame_s: float, face_s: float) -> float:
 
 
 def _sum(rows: Sequence[Row]) -> Row:
-    return Row(sum(r.frames for r in rows), sum(r.faces for r in rows),
-               sum(r.seconds for r in rows))
+    return Row(sum(r.frames for r in rows), sum(r.faces for r in rows), sum(r.seconds for r in rows))
 
 
 def choose(total: int, finished: Collection[int], leased: Collection[int]) -> int | None:

@@ -82,9 +82,15 @@ class Step:
     frames: int
 
 
-def do_segment(folder: Path | JobFolder, number: int, *, threads: int | None = None,
-               stop: threading.Event | None = None, on_step: Callable[[Step], object] | None = None,
-               wait: bool = False) -> Outcome:
+def do_segment(
+    folder: Path | JobFolder,
+    number: int,
+    *,
+    threads: int | None = None,
+    stop: threading.Event | None = None,
+    on_step: Callable[[Step], object] | None = None,
+    wait: bool = False,
+) -> Outcome:
     """Makes one segment of a job; safe to call again, and at the same time from several machines.
 
     Args:
@@ -128,9 +134,17 @@ class Worker:
         UsageError: this installation differs from the one that planned the job.
     """
 
-    def __init__(self, folder: JobFolder, *, threads: int | None = None, stop: threading.Event | None = None,
-                 on_step: Callable[[Step], object] | None = None, building: BuildProgress | None = None,
-                 on_beat: Callable[[], object] | None = None, segments: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: JobFolder,
+        *,
+        threads: int | None = None,
+        stop: threading.Event | None = None,
+        on_step: Callable[[Step], object] | None = None,
+        building: BuildProgress | None = None,
+        on_beat: Callable[[], object] | None = None,
+        segments: int | None = None,
+    ) -> None:
         self._folder, self._plan = folder, JobPlan.load(folder)
         self._options: Options = options_of(self._plan, threads=threads, segments=segments)
         self._threads = Threads.for_film(threads)
@@ -171,8 +185,7 @@ class Worker:
             raise UsageError(f"{self._folder.path}: has segments 0 to {len(self._plan) - 1}, and no segment {number}")
         if number in self._folder.finished():
             return Outcome.ALREADY
-        epoch = (self._leases.take_or_wait(_name(number), self._stop.wait) if wait else
-                 self._leases.take(_name(number)))
+        epoch = self._leases.take_or_wait(_name(number), self._stop.wait) if wait else self._leases.take(_name(number))
         if epoch is None:
             if self._stop.is_set():
                 raise Interrupted
@@ -201,8 +214,7 @@ class Worker:
     # -- one run of the chain -----------------------------------------------------------------------------------
 
     def _record(self, number: int) -> Mapping[str, Any] | None:
-        """The record of a segment; None where there is none, or one that cannot be used and is made again in the end.
-        """
+        """The record of a segment; None where there is none, or one that cannot be used and is made again in the end."""
         with suppress(InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             record = self._folder.read(self._folder.record(number))
             if record is not None:
@@ -237,24 +249,50 @@ class Worker:
                 before = self._record(first - 1)
                 source = self._source(first, before is not None, film, stack)
                 steps = FilmChain(
-                    self._frames, film, networks, self._stats, stack,
+                    self._frames,
+                    film,
+                    networks,
+                    self._stats,
+                    stack,
                     known=KnownFaces(before, source.info.time_base) if first and before else None,
-                    begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf)
+                    begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf,
+                )
                 corrections = FrameCorrections(video) if "correction" in film.further else None
                 pairs = KeptPairs() if "comparison" in film.further else None
                 made: dict[str, FurtherFrames] = {
-                    "map": map_of, **({"correction": corrections.of} if corrections else {}),
-                    **({"comparison": pairs.of} if pairs else {})}
+                    "map": map_of,
+                    **({"correction": corrections.of} if corrections else {}),
+                    **({"comparison": pairs.of} if pairs else {}),
+                }
                 output = self._output = RunOutput(
-                    self._folder, self._plan, video, steps, self._stats, self._leases, first, epoch, claim, run,
+                    self._folder,
+                    self._plan,
+                    video,
+                    steps,
+                    self._stats,
+                    self._leases,
+                    first,
+                    epoch,
+                    claim,
+                    run,
                     further={name: (further, made[name]) for name, further in film.further.items()},
-                    on_frame=self._note, stopped=self._stop.is_set)
+                    on_frame=self._note,
+                    stopped=self._stop.is_set,
+                )
                 items = iter(source)
                 if first and not film.segments:
                     items = _marked(items, self._plan.starts[first])
-                output.write(stack.enter_context(closing(steps.frames(
-                    corrections.remember(items) if corrections else items, stop=self._stop.is_set,
-                    comparison=pairs.comparison if pairs else None))))
+                output.write(
+                    stack.enter_context(
+                        closing(
+                            steps.frames(
+                                corrections.remember(items) if corrections else items,
+                                stop=self._stop.is_set,
+                                comparison=pairs.comparison if pairs else None,
+                            )
+                        )
+                    )
+                )
         except BaseException as error:
             if output is None:
                 self._leases.release(_name(first), epoch)
@@ -280,8 +318,9 @@ class Worker:
             numbers = None
             if self._plan.numbered:
                 numbers = find_numbers(self._folder, self._plan, self._frames, self._leases, stop=self._stop)
-            self._networks = film_networks(self._frames, self._threads, self._stats, self._stack, self._building,
-                                           recognise=numbers is None)
+            self._networks = film_networks(
+                self._frames, self._threads, self._stats, self._stack, self._building, recognise=numbers is None
+            )
             if numbers is not None:
                 tracker = NumberedTracker(self._networks.tracker, numbers)
                 self._networks = replace(self._networks, tracker=tracker, person_of=tracker.person_of)
@@ -294,8 +333,9 @@ class Worker:
         epoch = self._leases.take("faces")
         if epoch is not None:
             over = threading.Event()
-            self._sampling = call_in_thread("faces", faces_ahead.sample, self._folder, self._plan, self._options,
-                                            over.wait)
+            self._sampling = call_in_thread(
+                "faces", faces_ahead.sample, self._folder, self._plan, self._options, over.wait
+            )
             self._stack.callback(self._leases.release, "faces", epoch)
             self._stack.callback(self._sampling.exception)
             self._stack.callback(over.set)
@@ -309,8 +349,17 @@ class Worker:
                 lead_in = CORRECTED_LEAD_IN_S
             start = max(plan.starts[first] - plan.begins - lead_in, Fraction(options.start or 0))
             options = replace(options, start=float(start) or None)
-        source = open_film(plan.source, options, self._threads, self._stats, self._stop, stack, size=plan.size,
-                           fields=film.info.display.fields, on_gpu=not self._frames.on_host)
+        source = open_film(
+            plan.source,
+            options,
+            self._threads,
+            self._stats,
+            self._stop,
+            stack,
+            size=plan.size,
+            fields=film.info.display.fields,
+            on_gpu=not self._frames.on_host,
+        )
         assert isinstance(source, FileSource)
         return source
 
@@ -326,9 +375,13 @@ class Worker:
         if segment != self._at:
             self._at, self._made_s = segment, sum(map(self._plan.seconds, self._made()))
         done = seconds + self._made_s
-        self._sign.state = {"segment": segment, "seconds": round(seconds, 2), "frames": self._written,
-                            "pace": self._pace.rows,
-                            "speed": round(done / (now - self._from), 4) if now > self._from else None}
+        self._sign.state = {
+            "segment": segment,
+            "seconds": round(seconds, 2),
+            "frames": self._written,
+            "pace": self._pace.rows,
+            "speed": round(done / (now - self._from), 4) if now > self._from else None,
+        }
         if self._on_step:
             self._on_step(Step(segment, seconds, faces, self._written))
 

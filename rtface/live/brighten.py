@@ -55,7 +55,7 @@ def curve(x: Float, lift: float) -> Float:
         x: before, 0…1.
         lift: 0 changes nothing; the mid shadows become 2^lift times as bright.
     """
-    a = 2.0 ** lift
+    a = 2.0**lift
     lifted = a * x / (1.0 + (a - 1.0) * x)
     return x + (lifted - x) * _smoothstep(x / _SHADOW) * (1.0 - 0.5 * _smoothstep((x - _BRIGHT) / (1.0 - _BRIGHT)))
 
@@ -189,15 +189,19 @@ class Brightening:
             return (found - legal.offset) / legal.scale
 
         whole = np.sort(luma(0, 0, image.width, image.height), axis=None)
-        scene = float(whole[len(whole) * 3 // 10: len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
+        scene = float(whole[len(whole) * 3 // 10 : len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
         levels: list[tuple[float, float]] = []
         to_plane = plane_matrix((image.width, image.height), frame.display) if faces else None
         for face in faces:
             corners = apply(to_plane, face.box.reshape(2, 2))  # type: ignore[arg-type]  # there are faces
             (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
             dx, dy = 0.2 * (x1 - x0), 0.2 * (y1 - y0)  # hair and background
-            area = (max(0, int(x0 + dx)), max(0, int(y0 + dy)), min(image.width, int(x1 - dx)),
-                    min(image.height, int(y1 - dy)))
+            area = (
+                max(0, int(x0 + dx)),
+                max(0, int(y0 + dy)),
+                min(image.width, int(x1 - dx)),
+                min(image.height, int(y1 - dy)),
+            )
             if area[2] - area[0] > 1 and area[3] - area[1] > 1:
                 levels.append((float(np.median(luma(*area))), float((x1 - x0) * (y1 - y0))))
         if levels:
@@ -269,11 +273,14 @@ def _through(image: av.VideoFrame, form: Layout, luma: NDArray[Any], chroma: NDA
             words[...] = tables[role][words]
         return
     for index in sorted({plane for plane, _, _ in form.components.values()}):
-        here: dict[Role, tuple[int, int]] = {r: (first, step) for r, (p, first, step) in form.components.items()
-                                             if p == index}
+        here: dict[Role, tuple[int, int]] = {
+            r: (first, step) for r, (p, first, step) in form.components.items() if p == index
+        }
         period = max(step for _, step in here.values())
-        channels = [next((tables[role] for role, (first, step) in here.items()
-                          if c >= first and (c - first) % step == 0), None) for c in range(period)]
+        channels = [
+            next((tables[role] for role, (first, step) in here.items() if c >= first and (c - first) % step == 0), None)
+            for c in range(period)
+        ]
         plane, (sx, sy) = image.planes[index], form.role_subsampling(min(here, key=lambda r: here[r][1]))
         step = min(step for _, step in here.values())
         rows, units = -(-image.height // sy), -(-(-(-image.width // sx) * step) // period)

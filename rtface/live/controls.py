@@ -28,7 +28,10 @@ class LiveControls:
     def __init__(self, *, enabled: bool = True, locked: Mapping[str, str] | None = None, **values: float) -> None:
         self._locked = locked or {}
         self._values: dict[str, float | bool] = {
-            "enabled": enabled, **{name: OPTIONS[name].default for name in having(Trait.CONTROL)}, **values}
+            "enabled": enabled,
+            **{name: OPTIONS[name].default for name in having(Trait.CONTROL)},
+            **values,
+        }
         self._persons: dict[str, float] = {}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[str, float | bool], None]] = []
@@ -94,8 +97,9 @@ class LiveControls:
             if name not in self._values:
                 raise UsageError(f"there is no control {name}: there is {', '.join(self._values)}")
             if isinstance(self._values[name], bool) != isinstance(value, bool):
-                raise UsageError(f"{name} is {'true or false' if name == 'enabled' else 'a number from 0 to 1'}, "
-                                 f"not {value}")
+                raise UsageError(
+                    f"{name} is {'true or false' if name == 'enabled' else 'a number from 0 to 1'}, not {value}"
+                )
             if not isinstance(value, bool) and not 0.0 <= value <= 1.0:  # NaN too
                 raise UsageError(f"{name} is a number from 0 to 1, not {value}")
             self.check_lock(name)

@@ -46,15 +46,23 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     buffer = buffer_of(source, options)
 
     def opened(counted: Stats) -> LiveSource:
-        return plugins.load("source", source.kind)(source, size=options.size, fps=options.fps, sound=own,
-                                                    buffer=buffer, stats=counted)
+        return plugins.load("source", source.kind)(
+            source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=counted
+        )
 
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
-    return Endpoints(opened(Stats() if film else stats), sinks, sound, silent=not own,
-                     again=(lambda: opened(stats)) if film else None,
-                     names=(str(source), *map(str, named)), sound_name=f"sound {shown(str(options.audio))}",
-                     buffer=buffer if options.delay is not None and buffer else 0.0,
-                     slate=Slate(options.slate), film=Path(source.name) if film else None)
+    return Endpoints(
+        opened(Stats() if film else stats),
+        sinks,
+        sound,
+        silent=not own,
+        again=(lambda: opened(stats)) if film else None,
+        names=(str(source), *map(str, named)),
+        sound_name=f"sound {shown(str(options.audio))}",
+        buffer=buffer if options.delay is not None and buffer else 0.0,
+        slate=Slate(options.slate),
+        film=Path(source.name) if film else None,
+    )
 
 
 def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
@@ -68,19 +76,23 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
     network = source.kind == "stream" and not source.scheme.startswith("http")
     if options.buffer != "auto":
         if options.buffer and not network:
-            raise UsageError(f"--buffer is for network streams (rtmp, rtsp, srt, udp, tcp), and {source} is none: "
-                             "leave it out")
+            raise UsageError(
+                f"--buffer is for network streams (rtmp, rtsp, srt, udp, tcp), and {source} is none: leave it out"
+            )
         if options.delay is not None and options.buffer > options.delay:
-            raise UsageError(f"--buffer {options.buffer:g} is longer than --delay {options.delay:g}: the buffer is a "
-                             "part of the delay")
+            raise UsageError(
+                f"--buffer {options.buffer:g} is longer than --delay {options.delay:g}: the buffer is a "
+                "part of the delay"
+            )
         return options.buffer / 1e3
     if not network:
         return 0.0
     return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
 
 
-def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, options: OutputOptions,
-                 stats: Stats) -> None:
+def _check_files(
+    source: LiveAddress, sink: LiveAddress, also: str | None, options: OutputOptions, stats: Stats
+) -> None:
     """Checks every file that the run writes against the others and the input; warns of what killed runs left."""
     written = [OutputPath(sink.name)] if sink.kind == "file" else []
     written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]

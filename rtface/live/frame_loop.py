@@ -56,15 +56,28 @@ class FrameLoop:
         clock: seconds, of the kind that `Frame.captured_at` counts.
     """
 
-    def __init__(self, tracker: Tracker, enhance: LiveEnhancer, controls: LiveControls, stats: Stats,
-                 filters: FrameFilters, present: Callable[[Frame], None], *, wanted: Callable[[], bool] = lambda: True,
-                 ceiling: float = 0.1, period: float = 1 / 30, sparing: Callable[[], bool] = lambda: False,
-                 every: Callable[[], int] = lambda: 1, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        enhance: LiveEnhancer,
+        controls: LiveControls,
+        stats: Stats,
+        filters: FrameFilters,
+        present: Callable[[Frame], None],
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+        ceiling: float = 0.1,
+        period: float = 1 / 30,
+        sparing: Callable[[], bool] = lambda: False,
+        every: Callable[[], int] = lambda: 1,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._enhance, self._controls, self._stats = enhance, controls, stats
         self._filters, self._present, self._wanted, self._ceiling = filters, present, wanted, ceiling
         self._sparing, self._every, self._clock = sparing, every, clock
-        self._tracker = LiveTracker(tracker, lambda: enhance.runtime.device, stats, period,
-                                    lambda error: self._fault("tracker", error))
+        self._tracker = LiveTracker(
+            tracker, lambda: enhance.runtime.device, stats, period, lambda error: self._fault("tracker", error)
+        )
         queue = 2 + round(max(_QUEUE_S, 2 * ceiling) / period)
         self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"), size=queue)
         self._tracked = Mailbox[Frame](size=_AHEAD)
@@ -118,8 +131,13 @@ class FrameLoop:
 
     def _with_faces(self, frame: Frame) -> Frame:
         try:
-            return self._tracker.faces_of(frame, every=self._every(), hurry=self._incoming.waiting > 0,
-                                          sparing=self._sparing(), hides=self._filters.hides)
+            return self._tracker.faces_of(
+                frame,
+                every=self._every(),
+                hurry=self._incoming.waiting > 0,
+                sparing=self._sparing(),
+                hides=self._filters.hides,
+            )
         except Exception as error:  # noqa: BLE001 - nothing ends a live run
             self._fault("tracker", error)
             return replace(frame, faces=(), tracked=False)
@@ -171,6 +189,13 @@ class FrameLoop:
 
     def _fault(self, where: str, error: Exception) -> None:
         self._stats.count("faults")
-        self._stats.warn(f"live_{where}_fault", Message("a frame passes unchanged, because its {step} step failed: "
-                                                        "{why}", code="frame_unchanged", step=where, why=error))
+        self._stats.warn(
+            f"live_{where}_fault",
+            Message(
+                "a frame passes unchanged, because its {step} step failed: {why}",
+                code="frame_unchanged",
+                step=where,
+                why=error,
+            ),
+        )
         log.debug("%s fault", where, exc_info=error)

@@ -15,15 +15,22 @@ from rtface.live.protocols import VideoFormat
 from rtface.util.av_gpu import software
 
 # swscale's numbers of the matrices that frames come with; others are read as BT.709.
-_SPACES = {"bt601": Colorspace.ITU601, "fcc": Colorspace.FCC, "smpte240m": Colorspace.SMPTE240M,
-           "bt2020": Colorspace.BT2020}
+_SPACES = {
+    "bt601": Colorspace.ITU601,
+    "fcc": Colorspace.FCC,
+    "smpte240m": Colorspace.SMPTE240M,
+    "bt2020": Colorspace.BT2020,
+}
 
 
 def fits(frame: Frame, form: VideoFormat) -> bool:
     """Whether a frame has the format."""
     image = frame.image
-    return ((image.width, image.height, image.format.name) == (form.width, form.height, form.pix_fmt)
-            and frame.color == form.color)
+    return (image.width, image.height, image.format.name) == (
+        form.width,
+        form.height,
+        form.pix_fmt,
+    ) and frame.color == form.color
 
 
 class Letterbox:
@@ -42,22 +49,32 @@ class Letterbox:
         scale = min(form.width / (image.width * aspect), form.height / image.height)
         width = max(2, min(form.width, round(image.width * aspect * scale)))
         height = max(2, min(form.height, round(image.height * scale)))
-        small = self._swscale.rgb(image, (width, height), frame.color.matrix,
-                                  full=_full(frame.color), area=scale < 1)
+        small = self._swscale.rgb(image, (width, height), frame.color.matrix, full=_full(frame.color), area=scale < 1)
         canvas = np.zeros((form.height, form.width, 3), np.uint8)
         y, x = (form.height - height) // 2, (form.width - width) // 2
-        canvas[y:y + height, x:x + width] = small.to_ndarray()
-        return replace(frame, image=frame_from_rgb(canvas, form, self._back), color=form.color, faces=(),
-                       display=replace(Display(), aspect=form.aspect))
+        canvas[y : y + height, x : x + width] = small.to_ndarray()
+        return replace(
+            frame,
+            image=frame_from_rgb(canvas, form, self._back),
+            color=form.color,
+            faces=(),
+            display=replace(Display(), aspect=form.aspect),
+        )
 
 
 def frame_from_rgb(rgb: Bytes, form: VideoFormat, reformatter: VideoReformatter | None = None) -> av.VideoFrame:
     """A uint8 height×width×3 RGB image as a frame of a format."""
     source: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
     return (reformatter or VideoReformatter()).reformat(
-        source, form.width, form.height, form.pix_fmt, dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
-        src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
-        threads=1)
+        source,
+        form.width,
+        form.height,
+        form.pix_fmt,
+        dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
+        threads=1,
+    )
 
 
 def _full(color: Color) -> bool:

@@ -58,8 +58,16 @@ class LiveTracker:
         every: frames from one tracked frame to the next, by what tracking costs.
     """
 
-    def __init__(self, tracker: Tracker, device: Callable[[], Device], stats: Stats, period: float,
-                 fault: Callable[[Exception], None], *, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        device: Callable[[], Device],
+        stats: Stats,
+        period: float,
+        fault: Callable[[Exception], None],
+        *,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
         self._tracker, self._device, self._stats, self._period, self._fault = tracker, device, stats, period, fault
         self._clock = clock
         self._changed = threading.Condition()
@@ -93,8 +101,9 @@ class LiveTracker:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def faces_of(self, frame: Frame, *, every: int = 1, hurry: bool = False, sparing: bool = False,
-                 hides: bool = False) -> Frame:
+    def faces_of(
+        self, frame: Frame, *, every: int = 1, hurry: bool = False, sparing: bool = False, hides: bool = False
+    ) -> Frame:
         """The frame with its faces.
 
         Args:

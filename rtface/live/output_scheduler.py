@@ -48,12 +48,21 @@ class OutputScheduler:
         clock: seconds, of the kind that `Frame.captured_at` counts.
     """
 
-    def __init__(self, sinks: Sequence[LiveSink], form: VideoFormat, stats: Stats, *, delay: float | None = None,
-                 buffered: float = 0.0, lost: Callable[[], bool] = lambda: False,
-                 wanted: Callable[[], bool] = lambda: True, slate: Slate | None = None,
-                 shown: Callable[[Frame], None] = lambda frame: None,
-                 wrote: Callable[[float, int], None] = lambda latency, faces: None,
-                 clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        sinks: Sequence[LiveSink],
+        form: VideoFormat,
+        stats: Stats,
+        *,
+        delay: float | None = None,
+        buffered: float = 0.0,
+        lost: Callable[[], bool] = lambda: False,
+        wanted: Callable[[], bool] = lambda: True,
+        slate: Slate | None = None,
+        shown: Callable[[Frame], None] = lambda frame: None,
+        wrote: Callable[[float, int], None] = lambda latency, faces: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._sinks, self._form, self._stats, self._delay = sinks, form, stats, delay
         self._buffered = buffered
         self._lost, self._make_slate, self._wrote = lost, slate or Slate(), wrote

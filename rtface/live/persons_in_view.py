@@ -29,8 +29,14 @@ class PersonsInView:
         clock: seconds, as `Frame.time` counts.
     """
 
-    def __init__(self, persons: PersonRecogniser | None, opened: Callable[[], PersonRecogniser],
-                 controls: LiveControls, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        persons: PersonRecogniser | None,
+        opened: Callable[[], PersonRecogniser],
+        controls: LiveControls,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._persons, self._opened, self._controls, self._clock = persons, opened, controls, clock
         self._opening = threading.Lock()
         self._labels: dict[str, str] = {}
@@ -54,10 +60,19 @@ class PersonsInView:
         strengths = dict(self._controls.persons)
         seen = self._persons.in_view(self._clock())
         self._labels |= {person.label.lower(): person.label for person in seen if person.label.lower() in strengths}
-        found = [{"name": person.label, "in_view": person.seconds <= _IN_VIEW_S,
-                  "strength": strengths.pop(person.label.lower(), 1.0)} for person in seen]
-        return found + [{"name": self._labels.get(label, label), "in_view": False, "strength": strength}
-                        for label, strength in strengths.items() if strength < 1.0]
+        found = [
+            {
+                "name": person.label,
+                "in_view": person.seconds <= _IN_VIEW_S,
+                "strength": strengths.pop(person.label.lower(), 1.0),
+            }
+            for person in seen
+        ]
+        return found + [
+            {"name": self._labels.get(label, label), "in_view": False, "strength": strength}
+            for label, strength in strengths.items()
+            if strength < 1.0
+        ]
 
     def face(self, name: str) -> bytes:
         """A JPEG of a person's face, 128×128.

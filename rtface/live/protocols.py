@@ -159,7 +159,6 @@ class LiveSource(Endpoint, Protocol):
         """
         ...
 
-
     def rest(self, resting: bool) -> None:
         """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds
         where that takes less of the processor; its sound stays whole."""

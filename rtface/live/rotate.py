@@ -29,8 +29,9 @@ class Rotation:
             return image, display
         form = layout(image.format.name)
         if form is None or (turns % 2 and form.subsampling[0] != form.subsampling[1]):
-            image = self._reformatter.reformat(image, format="yuv420p10le" if form and form.bits > 8 else "yuv420p",
-                                               threads=1)
+            image = self._reformatter.reformat(
+                image, format="yuv420p10le" if form and form.bits > 8 else "yuv420p", threads=1
+            )
             form = layout(image.format.name)
         assert form is not None
         size = (image.height, image.width) if turns % 2 else (image.width, image.height)

@@ -158,10 +158,22 @@ class LiveSession:
         delay = None if options.delay is None else options.delay / 1e3
         ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
         usable, period = cores(), float(1 / form.rate)
-        self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=ProcessorBudget(
-            lambda: self.controls.cpu_budget, usable, processor_seconds, period))
-        self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT,
-                                    persons=persons, coded=open_coded(stats, 1, light=True), guard=guard)
+        self.governor = QualityGovernor(
+            period,
+            ceiling,
+            light=LIGHT,
+            budget=ProcessorBudget(lambda: self.controls.cpu_budget, usable, processor_seconds, period),
+        )
+        self.enhance = LiveEnhancer(
+            switch,
+            options,
+            stats,
+            self.governor,
+            light=LIGHT,
+            persons=persons,
+            coded=open_coded(stats, 1, light=True),
+            guard=guard,
+        )
 
         def recognise() -> PersonRecogniser:
             opened = open_persons(options, tracker, stats, wanted=True, keep_faces=0)
@@ -172,25 +184,51 @@ class LiveSession:
         self.persons = PersonsInView(persons, recognise, self.controls)
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
-        self.stages = StageChanger(self.filters, tracker, options,
-                                   recorded=any(isinstance(sink, RecordSink) for sink in ends.sinks))
+        self.stages = StageChanger(
+            self.filters, tracker, options, recorded=any(isinstance(sink, RecordSink) for sink in ends.sinks)
+        )
         closing.callback(self.filters.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
-        self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
-                                 sinks=list(zip(sinks, ends.sinks, strict=True)),
-                                 sound=(ends.sound_name, ends.sound) if ends.sound else None, ladder=self._levels,
-                                 processor=ProcessorMeter(processor_seconds, usable),
-                                 unwatched=lambda: not self._wanted(),
-                                 guarded=lambda: guard.weakened if guard else 0, persons=self.persons.listed)
-        self.scheduler = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
-                                         wrote=self.status.wrote, shown=self.filters.shown, delay=delay,
-                                         buffered=ends.buffer, wanted=self._wanted)
+        self.status = LiveStatus(
+            stats,
+            self.controls,
+            source=(source, ends.source),
+            delay=delay,
+            sinks=list(zip(sinks, ends.sinks, strict=True)),
+            sound=(ends.sound_name, ends.sound) if ends.sound else None,
+            ladder=self._levels,
+            processor=ProcessorMeter(processor_seconds, usable),
+            unwatched=lambda: not self._wanted(),
+            guarded=lambda: guard.weakened if guard else 0,
+            persons=self.persons.listed,
+        )
+        self.scheduler = OutputScheduler(
+            ends.sinks,
+            form,
+            stats,
+            lost=self._lost,
+            slate=ends.slate,
+            wrote=self.status.wrote,
+            shown=self.filters.shown,
+            delay=delay,
+            buffered=ends.buffer,
+            wanted=self._wanted,
+        )
         closing.callback(self.scheduler.close)
         self.scheduler.start()
-        self.loop = FrameLoop(tracker, self.enhance, self.controls, stats, self.filters, self.scheduler.put,
-                              wanted=self._wanted, ceiling=ceiling,
-                              period=self.governor.period, sparing=lambda: self.governor.sparing,
-                              every=lambda: self.governor.track_every)
+        self.loop = FrameLoop(
+            tracker,
+            self.enhance,
+            self.controls,
+            stats,
+            self.filters,
+            self.scheduler.put,
+            wanted=self._wanted,
+            ceiling=ceiling,
+            period=self.governor.period,
+            sparing=lambda: self.governor.sparing,
+            every=lambda: self.governor.track_every,
+        )
         closing.callback(self.loop.close)
         gc.freeze()  # what is loaded stays: garbage collections skip it
         self.loop.start()
@@ -202,8 +240,12 @@ class LiveSession:
 
     def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None, IdentityGuard | None]:
         tracker, switch = live_tracker_and_runtime(self.options, self.stats, self._closing)
-        return (tracker, switch, open_persons(self.options, tracker, self.stats, keep_faces=0),
-                open_guard(self.options, self.stats, period=LIVE_S))
+        return (
+            tracker,
+            switch,
+            open_persons(self.options, tracker, self.stats, keep_faces=0),
+            open_guard(self.options, self.stats, period=LIVE_S),
+        )
 
     def _start(self) -> None:
         own = self.ends.sound is None and not self.ends.silent
@@ -279,8 +321,14 @@ class LiveSession:
         ends.join(_CLOSE_S + 0.1)
 
 
-def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
-             monitor: Callable[[LiveSession], None] | None = None) -> Report:
+def run_live(
+    ends: Endpoints,
+    options: Options,
+    *,
+    stats: Stats | None = None,
+    stop: threading.Event | None = None,
+    monitor: Callable[[LiveSession], None] | None = None,
+) -> Report:
     """Enhances faces from a camera, stream or film into a virtual camera, stream or file, as they come, until `stop`
     is set, a control says so, or a film has ended.
 
@@ -295,18 +343,30 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
         as `LiveSession`, and `RecordingSigner.asked` before anything is opened; OutputError also for a recording that
         cannot be signed, which the report says, too; Interrupted when it is stopped before it has begun.
     """
-    target = check_outputs([OutputPath(options.report, "--report")], inputs=[],
-                           overwrite=options.overwrite)[0] if options.report else None
+    target = (
+        check_outputs([OutputPath(options.report, "--report")], inputs=[], overwrite=options.overwrite)[0]
+        if options.report
+        else None
+    )
     signer = RecordingSigner.asked(options, ends.sinks)
-    stats, controls = stats or Stats(), LiveControls(
-        locked=locked_controls(), **{name: getattr(options, name) for name in having(Trait.CONTROL)})
+    stats, controls = (
+        stats or Stats(),
+        LiveControls(locked=locked_controls(), **{name: getattr(options, name) for name in having(Trait.CONTROL)}),
+    )
     controls.stop = stop or controls.stop
     began = perf_counter()
     with closing(_begun(ends, options, stats, controls)) as live:
         pumping = perf_counter()
-        report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
-                        options=report_options(options), first_frame_s=round(perf_counter() - began, 3),
-                        notes=ends.notes)
+        report = Report(
+            ends.source.described,
+            ends.sinks[0].described,
+            __version__,
+            options.engine,
+            options.device,
+            options=report_options(options),
+            first_frame_s=round(perf_counter() - began, 3),
+            notes=ends.notes,
+        )
         if monitor is not None:
             monitor(live)
         live.until_stopped(monitor)
@@ -334,4 +394,3 @@ def _begun(ends: Endpoints, options: Options, stats: Stats, controls: LiveContro
             promise.add_done_callback(lambda done: done.exception() or done.result().close())
             raise Interrupted("stopped before the first frame")
     return promise.result()
-

@@ -42,9 +42,19 @@ class RecordingSigner:
         signing = Signing.asked(options) if recordings else None
         if signing is None:
             return None
-        return cls(signing, options, [
-            (sink, None if can_hold(sink.path) else
-             check_target(sidecar_path(sink.path), inputs=[], overwrite=options.overwrite)) for sink in recordings])
+        return cls(
+            signing,
+            options,
+            [
+                (
+                    sink,
+                    None
+                    if can_hold(sink.path)
+                    else check_target(sidecar_path(sink.path), inputs=[], overwrite=options.overwrite),
+                )
+                for sink in recordings
+            ],
+        )
 
     def sign(self, source: Path | str, report: Report, origin: float) -> list[str]:
         """Signs the recordings that are whole.
@@ -71,12 +81,20 @@ class RecordingSigner:
             try:
                 if sidecar is None:
                     begin = (sink.began or origin) - origin
-                    sign_file(sink.path, manifest(self.options, of, made, begin=begin), source, self.signing.key,
-                              self.signing.timestamp)
+                    sign_file(
+                        sink.path,
+                        manifest(self.options, of, made, begin=begin),
+                        source,
+                        self.signing.key,
+                        self.signing.timestamp,
+                    )
                     lines.append(signed(sink.path.name, self.options))
                 else:
-                    lines.append(write_sidecar(sidecar, sink.path, source, self.options, of, made, frames=False,
-                                               key=self.signing.key))
+                    lines.append(
+                        write_sidecar(
+                            sidecar, sink.path, source, self.options, of, made, frames=False, key=self.signing.key
+                        )
+                    )
             except OutputError as error:
                 failure = failure or error
         if failure is not None:

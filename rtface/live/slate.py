@@ -41,8 +41,9 @@ class Slate:
     def __call__(self, form: VideoFormat) -> av.VideoFrame:
         """The slate as a frame of a format; an image of other proportions is shown whole in the middle."""
         aspect = float(form.aspect)
-        canvas = np.full((form.height, round(form.width * aspect), 3), 0 if self._image is not None else _BACKGROUND,
-                         np.uint8)
+        canvas = np.full(
+            (form.height, round(form.width * aspect), 3), 0 if self._image is not None else _BACKGROUND, np.uint8
+        )
         if self._image is not None:
             _place(self._image, canvas)
         else:
@@ -69,7 +70,7 @@ def _place(image: Bytes, canvas: Bytes) -> None:
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     y, x = (height - size[1]) // 2, (width - size[0]) // 2
-    canvas[y:y + size[1], x:x + size[0]] = small
+    canvas[y : y + size[1], x : x + size[0]] = small
 
 
 def _write(words: str, canvas: Bytes) -> None:

@@ -27,8 +27,14 @@ class SoundGapFiller:
         clock: as the frames' times.
     """
 
-    def __init__(self, form: SoundFormat, hear: Callable[[SoundPacket], None], *,
-                 lost: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        form: SoundFormat,
+        hear: Callable[[SoundPacket], None],
+        *,
+        lost: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         from rtface.live.sources.sound_to_aac import FRAME, silent_frame
 
         self._form, self._hear, self._lost, self._clock = form, hear, lost, clock

@@ -51,8 +51,12 @@ class StageChanger:
             options = replace(self._options, stages=Options.of({"stages": list(stages)}).stages)
             enforce(options, Scope.LIVE)
             if self._named is not None and (more := sorted(_names(options.stages) - self._named)):
-                raise RestartNeeded("the recording names in its metadata what is drawn on it, and {name} is not among "
-                                    "that: start the run again to add it", code="overlay_recording", name=more[0])
+                raise RestartNeeded(
+                    "the recording names in its metadata what is drawn on it, and {name} is not among "
+                    "that: start the run again to add it",
+                    code="overlay_recording",
+                    name=more[0],
+                )
             now = self._filters.stages
             changed = now.changed(options.stages, commercial_use=options.commercial_use)
             try:

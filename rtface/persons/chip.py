@@ -16,8 +16,15 @@ SIDE = 150
 
 _ANCHORS = np.array([(169.68, 239.90), (222.54, 243.53), (290.04, 243.53), (342.91, 239.90), (256.29, 331.83)])
 """Eye corners and the base of the nose in a crop of 512 (`rtface.geometry.alignment`)."""
-_DLIB = np.array([(0.12057506, 0.21372745), (0.33408506, 0.22906424), (0.64606048, 0.22896744),
-                  (0.85956746, 0.21349815), (0.49011231, 0.62779753)])
+_DLIB = np.array(
+    [
+        (0.12057506, 0.21372745),
+        (0.33408506, 0.22906424),
+        (0.64606048, 0.22896744),
+        (0.85956746, 0.21349815),
+        (0.49011231, 0.62779753),
+    ]
+)
 """The same points in dlib's mean face (``get_face_chip_details``), in sides of the chip without its padding."""
 _PADDING = 0.25
 _CHIP_OF_CROP = fit(_ANCHORS, (_DLIB + _PADDING) / (1 + 2 * _PADDING) * SIDE)

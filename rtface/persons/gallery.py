@@ -103,10 +103,17 @@ class Gallery:
 
     def state(self) -> dict[str, Any]:
         """What `restore` continues from, as JSON values; without photos."""
-        return {"persons": [{"number": person.number, "name": person.name,
-                             "tracks": {str(track): packed(one) for track, one in person.tracks.items()}}
-                            for person in self.persons],
-                "together": {str(track): sorted(others) for track, others in self._together.items()}}
+        return {
+            "persons": [
+                {
+                    "number": person.number,
+                    "name": person.name,
+                    "tracks": {str(track): packed(one) for track, one in person.tracks.items()},
+                }
+                for person in self.persons
+            ],
+            "together": {str(track): sorted(others) for track, others in self._together.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continues from a `state`; with the same photos, before the first track."""

@@ -115,9 +115,22 @@ class PersonRecogniser:
 
     def state(self) -> dict[str, Any]:
         """What `restore` continues from, as JSON values: the gallery, tracks, and the time of the last frame."""
-        return {"time": self._seen, "gallery": self.gallery.state(), "tracks": [
-            {"id": track.id, "last_s": track.last_s, "decided": track.decided, "tries": track.tries, "due": track.due,
-             "crops": _packed(track.crops), "strays": _packed(track.strays)} for track in self.tracks.values()]}
+        return {
+            "time": self._seen,
+            "gallery": self.gallery.state(),
+            "tracks": [
+                {
+                    "id": track.id,
+                    "last_s": track.last_s,
+                    "decided": track.decided,
+                    "tries": track.tries,
+                    "due": track.due,
+                    "crops": _packed(track.crops),
+                    "strays": _packed(track.strays),
+                }
+                for track in self.tracks.values()
+            ],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continues from a `state`, before the first frame. Frames up to its time teach nothing again."""
@@ -125,8 +138,16 @@ class PersonRecogniser:
         self._seen = self._taught = state["time"]
         for values in state["tracks"]:
             crops, strays = ([(fit, unpacked(text)) for fit, text in values[name]] for name in ("crops", "strays"))
-            self.tracks[values["id"]] = PersonTrack(values["id"], values["last_s"], crops, values["decided"],
-                                                    values["tries"], strays, values["due"], self._decide)
+            self.tracks[values["id"]] = PersonTrack(
+                values["id"],
+                values["last_s"],
+                crops,
+                values["decided"],
+                values["tries"],
+                strays,
+                values["due"],
+                self._decide,
+            )
 
     def __call__(self, frame: Frame, view: Callable[[Frame], View]) -> list[PersonTrack]:
         """The tracks on this frame, which have learnt from it where that was due.
@@ -168,8 +189,10 @@ class PersonRecogniser:
                 if track.face is not None and (face is None or track.face[0] > face[0]):
                     face = track.face
                 found[person.number] = person.label, max(last_s, track.last_s), face
-            return [PersonInView(label, max(0.0, now - last_s), face[1] if face else None)
-                    for _, (label, last_s, face) in sorted(found.items())]
+            return [
+                PersonInView(label, max(0.0, now - last_s), face[1] if face else None)
+                for _, (label, last_s, face) in sorted(found.items())
+            ]
 
     def faces(self) -> dict[int, Bytes]:
         """Images of the fittest face of tracks, as many for each person as were to be kept; by track id, uint8 RGB
@@ -202,8 +225,9 @@ class PersonRecogniser:
         self._stats.count("person_embeddings")
         self._learn(track, fit, self._embed(chip))
         known = self.gallery.person_of(track.id) is not None
-        track.due = frame.time + (_FIRST_S if not known and track.tries < _TRIES else
-                                   _LATER_S if len(track.crops) < MOST else _CHECK_S)
+        track.due = frame.time + (
+            _FIRST_S if not known and track.tries < _TRIES else _LATER_S if len(track.crops) < MOST else _CHECK_S
+        )
         if not known and (len(track.crops) >= ENOUGH or frame.new):
             self._decide(track)
             track.decided = track.decided or self.gallery.person_of(track.id) is not None or track.tries >= _TRIES
@@ -236,8 +260,11 @@ class PersonRecogniser:
     def _keep_image(self, track: PersonTrack) -> None:
         """Keeps the image of a track, unless its person is unknown or has enough of them."""
         person = self.gallery.person_of(track.id)
-        if track.face is not None and person is not None and sum(
-                other in self._images for other in person.tracks if other != track.id) < (self._keeps or 0):
+        if (
+            track.face is not None
+            and person is not None
+            and sum(other in self._images for other in person.tracks if other != track.id) < (self._keeps or 0)
+        ):
             self._images[track.id] = track.face[1]
 
     def _decide(self, track: PersonTrack) -> None:

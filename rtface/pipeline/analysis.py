@@ -53,9 +53,16 @@ class Findings:
     faces: Callable[[], dict[int, Bytes]] = dict
 
 
-def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
-                 stop: threading.Event | None = None, persons: bool = True,
-                 found: Findings | None = None) -> list[TrackReport]:
+def analyze_file(
+    input: Path | Address,
+    options: Options,
+    *,
+    stats: Stats | None = None,
+    progress: Show | None = None,
+    stop: threading.Event | None = None,
+    persons: bool = True,
+    found: Findings | None = None,
+) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
 
     The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
@@ -83,8 +90,9 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         measure = TrackMeasurement(tracks.analyzer_of, open_coded(stats, threads.engines.engine), stats)
         choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         held_before = HeldFaces()  # of the faces whose persons are not known yet
-        recognise = open_persons(options, tracker, stats, wanted=persons,
-                                 keep_faces=_FACES if found and found.keep_faces else None)
+        recognise = open_persons(
+            options, tracker, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
+        )
         if recognise is not None:
             tracks.person_of = recognise.label_of
         origin = float(source.info.clock_start) if source is not None else 0.0
@@ -96,10 +104,8 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             persons: list[Undecided] = [] if recognise is None else [*recognise(frame, device.view)]
             return [*persons, *measure(frame, choose.before_persons(frame.faces, held_before.on(frame)), device)]
 
-        decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of,
-                                           stop=stop.is_set))
-        items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats,
-                              hold=False)
+        decoded = close_with(stack, buffer(frames_in, WAITING, name="decode", weigh=bytes_of, stop=stop.is_set))
+        items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
         items = look_ahead(items, examined)
         frames, meter = 0, SpeedMeter()
         for item in items:
@@ -116,8 +122,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
             if progress:
                 info = source.info if source else None
                 done = item.time - float(info.start or info.clock_start) if info else 0.0
-                progress(Progress(frames, done, info.duration_s if info else None, meter.tick(),
-                                  len(item.faces)))
+                progress(Progress(frames, done, info.duration_s if info else None, meter.tick(), len(item.faces)))
         if stop.is_set():
             raise Interrupted
         return tracks.reports(origin)

@@ -105,10 +105,19 @@ class FilmNetworks:
     person_of: Callable[[int], str] | None = None
 
 
-def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats,
-              stop: threading.Event, stack: ExitStack, *,
-              on_gpu: bool = False, size: Size | None = None, fields: Fields | None = None,
-              hold: bool = True) -> FileSource | SequenceSource:
+def open_film(
+    input: Path | Address,
+    options: Options,
+    threads: Threads,
+    stats: Stats,
+    stop: threading.Event,
+    stack: ExitStack,
+    *,
+    on_gpu: bool = False,
+    size: Size | None = None,
+    fields: Fields | None = None,
+    hold: bool = True,
+) -> FileSource | SequenceSource:
     """The source of a film, or of a folder of stills that is read as one (`--sequence`).
 
     Args:
@@ -122,15 +131,32 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
         InputError: it cannot be read.
         Interrupted: `stop` was set.
     """
+
     def open_input() -> FileSource | SequenceSource:
         if options.sequence and isinstance(input, Path):
             transfer = None if options.transfer == "auto" else _TRANSFERS[options.transfer]
-            return SequenceSource(input, fps=options.fps, start=options.start, end=options.end,
-                                  transfer=transfer, stats=stats, strict=options.strict, hold=hold)
-        return FileSource(input, start=options.start, end=options.end, threads=threads.decode,
-                           stats=stats, strict=options.strict, stop=stop.is_set, size=size, fields=fields,
-                           decode=decoding(options.decode, codec_device(options.device), keep=on_gpu,
-                                           strict=options.strict))
+            return SequenceSource(
+                input,
+                fps=options.fps,
+                start=options.start,
+                end=options.end,
+                transfer=transfer,
+                stats=stats,
+                strict=options.strict,
+                hold=hold,
+            )
+        return FileSource(
+            input,
+            start=options.start,
+            end=options.end,
+            threads=threads.decode,
+            stats=stats,
+            strict=options.strict,
+            stop=stop.is_set,
+            size=size,
+            fields=fields,
+            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu, strict=options.strict),
+        )
 
     try:
         source = call_until_stopped(open_input, stop.is_set, name="open")
@@ -144,8 +170,15 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
     return source
 
 
-def film_networks(plan: FramePlan, threads: Threads, stats: Stats, stack: ExitStack,
-                  progress: BuildProgress | None = None, *, recognise: bool = True) -> FilmNetworks:
+def film_networks(
+    plan: FramePlan,
+    threads: Threads,
+    stats: Stats,
+    stack: ExitStack,
+    progress: BuildProgress | None = None,
+    *,
+    recognise: bool = True,
+) -> FilmNetworks:
     """Loads what a film or stills need; `film_parts` makes the steps of it.
 
     Args:
@@ -160,13 +193,24 @@ def film_networks(plan: FramePlan, threads: Threads, stats: Stats, stack: ExitSt
     """
     tracker, runtime = open_networks(plan.options, threads, stats, stack, stack, progress)
     open_guard(plan.options, stats)  # its network loads while the film opens
-    return FilmNetworks(tracker, runtime, threads.engines.engine, open_persons(
-        plan.options, tracker, stats, wanted=bool(plan.by_person)) if recognise else None)
+    return FilmNetworks(
+        tracker,
+        runtime,
+        threads.engines.engine,
+        open_persons(plan.options, tracker, stats, wanted=bool(plan.by_person)) if recognise else None,
+    )
 
 
-def film_parts(networks: FilmNetworks, plan: FramePlan, stats: Stats, *, shots: ShotList = NO_SHOTS,
-               invented: InventedMeter | None = None, known: Known | None = None,
-               begins: float = -inf) -> RunParts[FilmEnhancer]:
+def film_parts(
+    networks: FilmNetworks,
+    plan: FramePlan,
+    stats: Stats,
+    *,
+    shots: ShotList = NO_SHOTS,
+    invented: InventedMeter | None = None,
+    known: Known | None = None,
+    begins: float = -inf,
+) -> RunParts[FilmEnhancer]:
     """The parts of a film, of stills, or of a segment, whose tracks have no past.
 
     Args:
@@ -191,19 +235,43 @@ def film_parts(networks: FilmNetworks, plan: FramePlan, stats: Stats, *, shots: 
     photos = {name.lower() for name in person_photos(options.person)}
     for name, where in shots.persons.items():
         if not is_person_number(name) and name not in photos:
-            raise UsageError(f"{shots.name}, {where}: there is no person {name}; give photos by --person "
-                             f"{name}=photo.jpg, or use a number as 'rtface analyze' lists it")
+            raise UsageError(
+                f"{shots.name}, {where}: there is no person {name}; give photos by --person "
+                f"{name}=photo.jpg, or use a number as 'rtface analyze' lists it"
+            )
     if shots.persons and persons is None and networks.person_of is None:
         persons = open_persons(options, tracker, stats, wanted=True)
     tracker.reset()
-    return RunParts(tracker, FilmEnhancer(
-        runtime, options, stats, treatments=plan.treatments, by_person=plan.by_person, light=LIGHT, persons=persons,
-        person_of=networks.person_of, coded=open_coded(stats, networks.threads), guard=open_guard(options, stats),
-        shots=shots, invented=invented, known=known, begins=begins), open_repair(options, stats, shots))
+    return RunParts(
+        tracker,
+        FilmEnhancer(
+            runtime,
+            options,
+            stats,
+            treatments=plan.treatments,
+            by_person=plan.by_person,
+            light=LIGHT,
+            persons=persons,
+            person_of=networks.person_of,
+            coded=open_coded(stats, networks.threads),
+            guard=open_guard(options, stats),
+            shots=shots,
+            invented=invented,
+            known=known,
+            begins=begins,
+        ),
+        open_repair(options, stats, shots),
+    )
 
 
-def open_networks(options: EnhanceOptions, threads: Threads, stats: Stats, tracker_stack: ExitStack,
-                  engine_stack: ExitStack, progress: BuildProgress | None = None) -> tuple[Tracker, Runtime]:
+def open_networks(
+    options: EnhanceOptions,
+    threads: Threads,
+    stats: Stats,
+    tracker_stack: ExitStack,
+    engine_stack: ExitStack,
+    progress: BuildProgress | None = None,
+) -> tuple[Tracker, Runtime]:
     """The tracker and the engine that the options name, loaded at the same time where both are on the CPU.
 
     Args:
@@ -216,13 +284,19 @@ def open_networks(options: EnhanceOptions, threads: Threads, stats: Stats, track
     loading = None
     if not may_take_gpu(options.device):  # each takes some tenths of a second to load
         loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
-            create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES, device=options.device)
+            create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES, device=options.device
+        )
         tracker_stack.callback(lambda: loading.exception() or loading.result().close())
-    runtime = open_runtime(engine_request(options), options.device, engine_stack, threads=threads.engines,
-                           warn=stats.warn, progress=progress)
+    runtime = open_runtime(
+        engine_request(options),
+        options.device,
+        engine_stack,
+        threads=threads.engines,
+        warn=stats.warn,
+        progress=progress,
+    )
     # On a GPU the tracker's networks may run there, too.
-    tracker = (loading.result() if loading is not None else
-               open_tracker(options, tracker_stack, gpu=runtime.networks))
+    tracker = loading.result() if loading is not None else open_tracker(options, tracker_stack, gpu=runtime.networks)
     return tracker, runtime
 
 
@@ -233,16 +307,23 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
         threads: of its networks.
         light: whether it has a light one, too.
     """
+
     @cache
     def networks() -> tuple[CodedNetwork, ...]:
         from rtface.engine import coded_network  # it imports OpenVINO
 
-        return (coded_network.CodedNetwork(threads),
-                *([coded_network.CodedNetwork(threads, *coded_network.LIGHT)] if light else []))
+        return (
+            coded_network.CodedNetwork(threads),
+            *([coded_network.CodedNetwork(threads, *coded_network.LIGHT)] if light else []),
+        )
 
-    return CodedStage(lambda picture, steps: networks()[0](picture, steps), CpuDevice(warn=stats.warn),
-                      partial(HostCorrection, dithered=False), stats,
-                      light=(lambda picture, steps: networks()[1](picture, steps)) if light else None)
+    return CodedStage(
+        lambda picture, steps: networks()[0](picture, steps),
+        CpuDevice(warn=stats.warn),
+        partial(HostCorrection, dithered=False),
+        stats,
+        light=(lambda picture, steps: networks()[1](picture, steps)) if light else None,
+    )
 
 
 def open_repair(options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> DamageRepair | None:
@@ -258,8 +339,9 @@ def open_repair(options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOT
     return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats, shots)
 
 
-def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool,
-                wait: bool) -> RunParts[FrameEnhancer]:
+def frame_parts(
+    options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool, wait: bool
+) -> RunParts[FrameEnhancer]:
     """The parts of `rtface.Enhancer`, which explains `analysis` and `wait`; raises as `film_parts`.
 
     Where a GPU is lost, the CPU takes over.
@@ -267,13 +349,23 @@ def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, anal
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
     tracker = open_tracker(options, stack)
-    return RunParts(tracker, FrameEnhancer(
-        switch, options, stats, analysis=analysis, light=LIGHT, persons=open_persons(options, tracker, stats),
-        coded=open_coded(stats, threads.engine), guard=open_guard(options, stats)), open_repair(options, stats))
+    return RunParts(
+        tracker,
+        FrameEnhancer(
+            switch,
+            options,
+            stats,
+            analysis=analysis,
+            light=LIGHT,
+            persons=open_persons(options, tracker, stats),
+            coded=open_coded(stats, threads.engine),
+            guard=open_guard(options, stats),
+        ),
+        open_repair(options, stats),
+    )
 
 
-def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats,
-                             stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
+def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
     """What a live run loads while its source opens; raises as `film_parts`.
 
     It begins on the CPU and moves to the GPU when that is ready. Where a GPU is lost, the CPU takes
@@ -291,12 +383,10 @@ def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats,
 def live_engine(options: QualityOptions) -> str:
     """The engine of a live run: without a GPU the default is the light one, which leaves a call's two
     cores something to spare."""
-    return (LIGHT if options.engine == "default" and not may_take_gpu(options.device)
-            else options.engine)
+    return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
-def analysis_parts(options: EnhanceOptions, threads: Threads, stats: Stats,
-                   stack: ExitStack) -> tuple[Tracker, Device]:
+def analysis_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: ExitStack) -> tuple[Tracker, Device]:
     """The parts of an analysis, on the CPU."""
     return open_tracker(options, stack), CpuDevice(threads.engines.opencv, warn=stats.warn)
 
@@ -313,14 +403,25 @@ def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker
     return tracker
 
 
-def _switch(request: EngineRequest, fallback: EngineRequest, device: str, threads: EngineThreads,
-            stats: Stats, stack: ExitStack, *, wait: bool) -> RuntimeSwitch:
+def _switch(
+    request: EngineRequest,
+    fallback: EngineRequest,
+    device: str,
+    threads: EngineThreads,
+    stats: Stats,
+    stack: ExitStack,
+    *,
+    wait: bool,
+) -> RuntimeSwitch:
     """A runtime that the CPU takes over from when its GPU is lost; without `wait` the GPU comes later."""
     upgrade = None
     if wait:
         runtime = open_runtime(request, device, stack, threads=threads, warn=stats.warn)
     else:
-        runtime, upgrade = open_cpu_then_gpu(request, device, stack, threads=threads,
-                                             warn=stats.warn)
-    return RuntimeSwitch(runtime, stats, upgrade=upgrade, fallback=lambda: open_runtime(
-        fallback, "cpu", stack, threads=threads, warn=stats.warn))
+        runtime, upgrade = open_cpu_then_gpu(request, device, stack, threads=threads, warn=stats.warn)
+    return RuntimeSwitch(
+        runtime,
+        stats,
+        upgrade=upgrade,
+        fallback=lambda: open_runtime(fallback, "cpu", stack, threads=threads, warn=stats.warn),
+    )

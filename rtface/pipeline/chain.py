@@ -24,16 +24,23 @@ _HELD_BYTES = 512 << 20
 HELD_LEAST = 10
 
 
-def chain(source: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, *,
-          comparison: Comparison | None = None, waiting: int = WAITING,
-          stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
+def chain(
+    source: Iterator[Item],
+    parts: RunParts[FilmEnhancer],
+    stats: Stats,
+    *,
+    comparison: Comparison | None = None,
+    waiting: int = WAITING,
+    stop: Callable[[], bool] | None = None,
+) -> Generator[Item, None, None]:
     """Decode │ track │ enhance │ encode (the caller): a thread each, up to `waiting` items between.
 
     Where `stop` returns True while the source blocks, iteration ends after the items already read.
     """
     with ExitStack() as stack:
-        items: Iterator[Item] = close_with(stack, buffer(
-            timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop))
+        items: Iterator[Item] = close_with(
+            stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
+        )
         remember = comparison.remember if comparison else None
         if remember and parts.repair is not None:
             items, remember = remember(items), None
@@ -43,8 +50,13 @@ def chain(source: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, *
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def track_and_enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, stack: ExitStack,
-                      before_writing: Step | None = None) -> Iterator[Item]:
+def track_and_enhance(
+    items: Iterator[Item],
+    parts: RunParts[FilmEnhancer],
+    stats: Stats,
+    stack: ExitStack,
+    before_writing: Step | None = None,
+) -> Iterator[Item]:
     """Track │ `enhance`: the steps that keep state from frame to frame.
 
     Close `stack` after the iteration: that ends the tracking thread.
@@ -71,9 +83,16 @@ def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> 
         faces = tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new)
         unfollowed: tuple[Face, ...] = getattr(tracker, "unfollowed", ())
         if beyond := getattr(tracker, "beyond", 0):
-            stats.warn("max faces", Message(
-                "a frame has more faces than --max-faces allows ({most} of {count}): the others are left as they are; "
-                "allow more with --max-faces", code="max_faces", most=len(faces), count=len(faces) + beyond))
+            stats.warn(
+                "max faces",
+                Message(
+                    "a frame has more faces than --max-faces allows ({most} of {count}): the others are left as they are; "
+                    "allow more with --max-faces",
+                    code="max_faces",
+                    most=len(faces),
+                    count=len(faces) + beyond,
+                ),
+            )
         tracked = True
     except DeviceLost:
         raise
@@ -137,8 +156,10 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
         faults += bool(step)
         if faults >= (FAULTS_IN_A_ROW if not size else max(HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
             what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
-            raise EngineError(f"{faults} frames in a row could not be {what}, the last because of: {stats.last_fault}; "
-                              f"rtface doctor checks trackers and engines, {other} chooses another")
+            raise EngineError(
+                f"{faults} frames in a row could not be {what}, the last because of: {stats.last_fault}; "
+                f"rtface doctor checks trackers and engines, {other} chooses another"
+            )
         # Undecided: it failed, or has no face to enhance, which does not show that the engine works again.
         undecided = step or (last == "enhance" and not item.touched)
         last = step or (last if undecided else "")
@@ -179,16 +200,19 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
             first = item
         else:
             assert first is not None
-            yield replace(item, field=None, touched=item.touched or first.touched,
-                          corrected=item.corrected or first.corrected,
-                          changed=None if first.changed is None or item.changed is None else
-                          first.changed + item.changed,
-                          filtered=item.filtered or first.filtered,
-                          faces=item.faces or first.faces,
-                          unfollowed=first.unfollowed + item.unfollowed,
-                          tracked=item.tracked and first.tracked,
-                          failed=item.failed or first.failed,
-                          invented=_joined(first.invented, item.invented))
+            yield replace(
+                item,
+                field=None,
+                touched=item.touched or first.touched,
+                corrected=item.corrected or first.corrected,
+                changed=None if first.changed is None or item.changed is None else first.changed + item.changed,
+                filtered=item.filtered or first.filtered,
+                faces=item.faces or first.faces,
+                unfollowed=first.unfollowed + item.unfollowed,
+                tracked=item.tracked and first.tracked,
+                failed=item.failed or first.failed,
+                invented=_joined(first.invented, item.invented),
+            )
 
 
 def _joined(first: Bytes | None, second: Bytes | None) -> Bytes | None:

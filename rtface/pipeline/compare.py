@@ -120,8 +120,9 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
     # That the input was captured is not true of a pair; that it was generated is.
-    said = ({k: v for k, v in info.metadata.items() if not own_tags({k: v})}
-            | made_by_machine(own_tags(info.metadata, info.xmp)))
+    said = {k: v for k, v in info.metadata.items() if not own_tags({k: v})} | made_by_machine(
+        own_tags(info.metadata, info.xmp)
+    )
     wide = replace(info, width=width, height=height, display_width=2 * info.display_width, metadata=said, xmp=None)
     plan = plan_frames(wide, target, crf=encode.crf, preset=encode.preset)
     limit_look_ahead(plan.video, _AHEAD)
@@ -138,8 +139,14 @@ class BestPair:
 
     kept = 0
 
-    def __init__(self, path: Path, *, overwrite: bool, tags: Mapping[str, str] | None = None,
-                 own: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        overwrite: bool,
+        tags: Mapping[str, str] | None = None,
+        own: Mapping[str, str] | None = None,
+    ) -> None:
         self._plan = plan_image(path, overwrite=overwrite)
         self.tags, self.own = tags or {}, own or {}
         self._best: Frame | None = None
@@ -175,7 +182,7 @@ def _change(pair: Frame) -> float:
     rows = plane_rows(plane)[::4]
     if pair.display.quarter_turns % 2 == 0:
         used = rows.shape[1] // 2
-        a, b = rows[:, : used : 4], rows[:, used : 2 * used : 4]
+        a, b = rows[:, :used:4], rows[:, used : 2 * used : 4]
     else:
         half = rows.shape[0] // 2
         a, b = rows[:half, ::4], rows[half : 2 * half, ::4]

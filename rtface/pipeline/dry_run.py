@@ -26,9 +26,11 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: QualityOpti
     if plan is not None:
         video = plan.video
         quality = _quality(video)
-        lines.append(f"frames: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
-                     f"{f' {quality}' if quality else ''}, {video.width}x{video.height}, {float(video.rate):g} fps, "
-                     f"{video.pix_fmt})")
+        lines.append(
+            f"frames: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
+            f"{f' {quality}' if quality else ''}, {video.width}x{video.height}, {float(video.rate):g} fps, "
+            f"{video.pix_fmt})"
+        )
         lines += [f"start timecode: {plan.timecode}"] if plan.timecode else []
         lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]
     return [*lines, *_engine_and_cost(info, plan, options)]
@@ -51,8 +53,17 @@ def _fate(plan: StreamPlan) -> str:
     what = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
     what += f", {stream.language})" if stream.language else ")"
     sound = "keeps its samples" if plan.encoder == stream.codec else f"becomes {plan.encoder}"
-    return f"{what} " + {"copy": "is copied", "sound": sound, "text": f"becomes {plan.encoder}",
-                         "attach": "is attached", "cover": "becomes the cover", "drop": "is left out"}[plan.action]
+    return (
+        f"{what} "
+        + {
+            "copy": "is copied",
+            "sound": sound,
+            "text": f"becomes {plan.encoder}",
+            "attach": "is attached",
+            "cover": "becomes the cover",
+            "drop": "is left out",
+        }[plan.action]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +95,31 @@ def cost_of(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -
     gpu, pixels, row = may_take_gpu(options.device), info.width * info.height, rows.get(name)
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
     return Cost(
-        name, gpu, frames, less=row is not None and row.busy,
-        seconds=None if gpu or row is None or row.ms is None or not frames else
-        frames * (_FACE_S + 1e-3 * row.ms + 1e-6 * pixels * _MEGAPIXEL_S),
-        bytes=None if plan is None or not frames else frames * pixels * _bits(plan.video) / 8)
+        name,
+        gpu,
+        frames,
+        less=row is not None and row.busy,
+        seconds=None
+        if gpu or row is None or row.ms is None or not frames
+        else frames * (_FACE_S + 1e-3 * row.ms + 1e-6 * pixels * _MEGAPIXEL_S),
+        bytes=None if plan is None or not frames else frames * pixels * _bits(plan.video) / 8,
+    )
 
 
 def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
     cost = cost_of(info, plan, options)
-    lines = [f"engine: {cost.engine} on {'an NVIDIA GPU' if cost.gpu else 'the CPU'}"
-             + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")]
+    lines = [
+        f"engine: {cost.engine} on {'an NVIDIA GPU' if cost.gpu else 'the CPU'}"
+        + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")
+    ]
     if not cost.frames:
         return [*lines, "time and size are not known: the input does not say how long it is"]
-    said = ("the time is known once this engine has run here" if cost.seconds is None else
-            f"about {_duration(cost.seconds)} with one face on every frame"
-            + ", or less: the engine was timed on a busy computer" * cost.less)
+    said = (
+        "the time is known once this engine has run here"
+        if cost.seconds is None
+        else f"about {_duration(cost.seconds)} with one face on every frame"
+        + ", or less: the engine was timed on a busy computer" * cost.less
+    )
     if cost.bytes is not None:
         said += f"; about {_size(cost.bytes)}, half or twice that by what the film shows"
     return [*lines, f"{cost.frames} frames: {said}"]

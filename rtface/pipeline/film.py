@@ -39,9 +39,16 @@ from rtface.trust.sidecar import Made
 from rtface.util.urls import Address
 
 
-def run_file(input: Path | Address, output: Path | str, options: Options, *, stats: Stats | None = None,
-             progress: Show | None = None, stop: threading.Event | None = None,
-             building: BuildProgress | None = None) -> Report:
+def run_file(
+    input: Path | Address,
+    output: Path | str,
+    options: Options,
+    *,
+    stats: Stats | None = None,
+    progress: Show | None = None,
+    stop: threading.Event | None = None,
+    building: BuildProgress | None = None,
+) -> Report:
     """Enhances the faces of one film, still or folder.
 
     Args:
@@ -70,29 +77,49 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     return carry_out(plan, make, stats, stop=stop, building=building)
 
 
-def plan_file(input: Path | Address, output: Path | str, options: Options, *, stats: Stats | None = None,
-              stop: threading.Event | None = None) -> tuple[RunPlan, FilmPlan | StillsPlan]:
+def plan_file(
+    input: Path | Address,
+    output: Path | str,
+    options: Options,
+    *,
+    stats: Stats | None = None,
+    stop: threading.Event | None = None,
+) -> tuple[RunPlan, FilmPlan | StillsPlan]:
     """The plan of a run, and that of its film or stills; arguments as of `run_file`, which makes the same checks and
     raises the same."""
     plan, stats = plan_run(input, output, options), stats or Stats()
     if plan.stills:
         return plan, plan_stills(plan, stats)
     with ExitStack() as stack:
-        return plan, plan_film(plan, _open(plan, Threads.for_film(options.threads), stats, stop or threading.Event(),
-                                           stack))
+        return plan, plan_film(
+            plan, _open(plan, Threads.for_film(options.threads), stats, stop or threading.Event(), stack)
+        )
 
 
-def _open(plan: RunPlan, threads: Threads, stats: Stats, stop: threading.Event,
-          stack: ExitStack) -> FileSource | SequenceSource:
-    return open_film(plan.input, plan.options, threads, stats, stop, stack, hold=not plan.folder,
-                     on_gpu=not plan.folder and not plan.on_host)
+def _open(
+    plan: RunPlan, threads: Threads, stats: Stats, stop: threading.Event, stack: ExitStack
+) -> FileSource | SequenceSource:
+    return open_film(
+        plan.input,
+        plan.options,
+        threads,
+        stats,
+        stop,
+        stack,
+        hold=not plan.folder,
+        on_gpu=not plan.folder and not plan.on_host,
+    )
 
 
 def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report:
     """The report of a run that is only planned."""
     report = plan.report()
-    report.plan = {**plan.to_dict(), **film.to_dict(), "notes": list(film.notes),
-                   "warnings": list(plan.warnings.values())}
+    report.plan = {
+        **plan.to_dict(),
+        **film.to_dict(),
+        "notes": list(film.notes),
+        "warnings": list(plan.warnings.values()),
+    }
     for key, line in plan.warnings.items():
         stats.warn(key, line)
     if not isinstance(film, FilmPlan):
@@ -110,8 +137,14 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
     return report
 
 
-def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None, stop: threading.Event,
-              building: BuildProgress | None) -> Made:
+def _run_film(
+    plan: RunPlan,
+    report: Report,
+    stats: Stats,
+    progress: Show | None,
+    stop: threading.Event,
+    building: BuildProgress | None,
+) -> Made:
     """Enhances a film into a film or into a folder of stills."""
     began, options = perf_counter(), plan.options
     threads = Threads.for_film(options.threads)
@@ -119,7 +152,8 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
         # Engine and tracker take 0.3 s, in which the film can be opened.
         opened = stack.enter_context(ExitStack())
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(
-            film_networks, plan, threads, stats, opened, building)
+            film_networks, plan, threads, stats, opened, building
+        )
         source = _open(plan, threads, stats, stop, stack)
         film = plan_film(plan, source)
         film.describe(report)
@@ -134,20 +168,25 @@ def _run_film(plan: RunPlan, report: Report, stats: Stats, progress: Show | None
         run = FilmWriter(source, FilmOutputs(sink, pairs, stats), stop, progress, began)
         items = run.times.noted(source)
         try:
-            run.write(steps.frames(correction.remember(items) if correction else items, stop=stop.is_set,
-                                   comparison=Comparison(run.outputs.take_pair) if pairs else None))
+            run.write(
+                steps.frames(
+                    correction.remember(items) if correction else items,
+                    stop=stop.is_set,
+                    comparison=Comparison(run.outputs.take_pair) if pairs else None,
+                )
+            )
         finally:
             report.frames_out = run.frames
             report.decoder = source.info.decoder
             report.tracks = steps.tracks.reports(float(film.info.clock_start))
             report.fps = round(run.frames / run.writing_s, 2) if run.writing_s else 0.0
-            report.first_frame_s = (round(run.first_frame_s, 3) if run.first_frame_s is not None
-                                    else None)
+            report.first_frame_s = round(run.first_frame_s, 3) if run.first_frame_s is not None else None
     return made
 
 
-def _open_sink(plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats,
-               threads: Threads) -> tuple[Sink, CorrectionSink | None, Made]:
+def _open_sink(
+    plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats, threads: Threads
+) -> tuple[Sink, CorrectionSink | None, Made]:
     """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
     options, made, correction = plan.options, Made(plan=film.to_dict()), None
     video, further = film.video, film.further
@@ -158,8 +197,16 @@ def _open_sink(plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSourc
     if (folder := film.folder) is not None:
         if folder.warning:
             stats.warn("codec", folder.warning)
-        sink = stills = FolderSink(plan.outputs.film, film.info, start=options.start, tags=tags, stats=stats,
-                                   kind=folder.kind, source=read, timecode=folder.written)
+        sink = stills = FolderSink(
+            plan.outputs.film,
+            film.info,
+            start=options.start,
+            tags=tags,
+            stats=stats,
+            kind=folder.kind,
+            source=read,
+            timecode=folder.written,
+        )
         report.notes += stills.notes
         made.changed, made.names = stills.changed, stills.names
     else:
@@ -170,8 +217,14 @@ def _open_sink(plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSourc
     try:
         if "correction" in further:
             assert video is not None
-            sink = correction = CorrectionSink(sink, further["correction"], video, stats=stats, threads=threads.encode,
-                                               marks=read.marks_of if folder is not None and read is not None else None)
+            sink = correction = CorrectionSink(
+                sink,
+                further["correction"],
+                video,
+                stats=stats,
+                threads=threads.encode,
+                marks=read.marks_of if folder is not None and read is not None else None,
+            )
         if "map" in further:
             sink = InventedSink(sink, further["map"], threads.encode)
     except BaseException:
@@ -186,7 +239,8 @@ def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats, thread
     if options.compare is None:
         return None
     if (pairs := film.further.get("comparison")) is None:
-        return BestPair(options.compare, overwrite=options.overwrite, tags=tags,
-                        own=own_tags(film.info.metadata, film.info.xmp))
+        return BestPair(
+            options.compare, overwrite=options.overwrite, tags=tags, own=own_tags(film.info.metadata, film.info.xmp)
+        )
     pairs.metadata.update(tags)
     return FileSink(pairs, stats=stats, threads=threads.encode)

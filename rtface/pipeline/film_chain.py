@@ -42,17 +42,37 @@ class FilmChain:
         MissingComponent, EngineError: as `rtface.pipeline.build.film_parts`.
     """
 
-    def __init__(self, plan: FramePlan, film: FilmPlan | None, networks: FilmNetworks, stats: Stats,
-                 stack: ExitStack, *, known: Known | None = None, begins: float = -inf) -> None:
+    def __init__(
+        self,
+        plan: FramePlan,
+        film: FilmPlan | None,
+        networks: FilmNetworks,
+        stats: Stats,
+        stack: ExitStack,
+        *,
+        known: Known | None = None,
+        begins: float = -inf,
+    ) -> None:
         options, shots = plan.options, NO_SHOTS if film is None else film.shots
         self._plan, self._stats, self.runtime = plan, stats, networks.runtime
         self._segments = film.segments if film is not None else None
-        self._parts = film_parts(networks, plan, stats, shots=shots, known=known, begins=begins,
-                                 invented=measure_invented(networks.runtime, plan, shots))
+        self._parts = film_parts(
+            networks,
+            plan,
+            stats,
+            shots=shots,
+            known=known,
+            begins=begins,
+            invented=measure_invented(networks.runtime, plan, shots),
+        )
         self.tracks = self._parts.enhance.tracks
-        self._stages = Stages.open(options.stages, stats, origin=None if film is None else float(film.info.clock_start),
-                                   begins=None if film is None else float(film.begins),
-                                   commercial_use=options.commercial_use)
+        self._stages = Stages.open(
+            options.stages,
+            stats,
+            origin=None if film is None else float(film.info.clock_start),
+            begins=None if film is None else float(film.begins),
+            commercial_use=options.commercial_use,
+        )
         stack.callback(self._stages.close)
         self._stages.watch(networks.tracker, options.tracker)
 
@@ -60,8 +80,15 @@ class FilmChain:
         """Frames with their faces, enhanced in this thread, as previews show them: without stages."""
         return enhance(items, self._parts)
 
-    def frames(self, items: Iterator[Item], *, comparison: Comparison | None = None,
-               stop: Callable[[], bool] | None = None, waiting: int = WAITING, hold: bool = True) -> Generator[Item]:
+    def frames(
+        self,
+        items: Iterator[Item],
+        *,
+        comparison: Comparison | None = None,
+        stop: Callable[[], bool] | None = None,
+        waiting: int = WAITING,
+        hold: bool = True,
+    ) -> Generator[Item]:
         """The finished frames, and the packets between them.
 
         Args:

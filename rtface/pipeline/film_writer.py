@@ -72,8 +72,14 @@ class FilmWriter:
         writing_s: seconds from the first item to the end.
     """
 
-    def __init__(self, source: FileSource | SequenceSource, outputs: FilmOutputs,
-                 stop: threading.Event, progress: Show | None, began: float) -> None:
+    def __init__(
+        self,
+        source: FileSource | SequenceSource,
+        outputs: FilmOutputs,
+        stop: threading.Event,
+        progress: Show | None,
+        began: float,
+    ) -> None:
         self.source, self.outputs, self.stop = source, outputs, stop
         self.progress, self.began = progress, began
         self.frames = 0
@@ -114,8 +120,7 @@ class FilmWriter:
                 self._last = item.pts, item.duration, item.time_base
                 if self.progress:
                     done = float(self._end - (info.start or info.clock_start))
-                    self.progress(Progress(self.frames, done, info.duration_s, meter.tick(),
-                                           len(item.faces)))
+                    self.progress(Progress(self.frames, done, info.duration_s, meter.tick(), len(item.faces)))
             if self.stop.is_set():
                 stopped = stopped or monotonic()
                 # What came through a pipe cannot be read again: as much of it is finished as
@@ -129,8 +134,7 @@ class FilmWriter:
         """Ends the outputs; the error's message says where they are and how to go on."""
         partial = self.outputs.abort(error, keep_partial=self.frames > 0)
         kept = self.outputs.sink.kept
-        if (partial and isinstance(error, (RtfaceError, Interrupted))
-                and not (ended and kept == self.frames)):
+        if partial and isinstance(error, (RtfaceError, Interrupted)) and not (ended and kept == self.frames):
             resume_at = self._time_of(kept)
             error.partial, error.resume_at = partial, float(resume_at)
             error.hint = f"; go on with --start {format_start(resume_at)}"

@@ -19,8 +19,15 @@ from rtface.trust.checksums import write_checksums
 from rtface.trust.sidecar import Made, write_sidecar
 
 
-def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats, *, stop: threading.Event,
-              building: BuildProgress | None = None, signed: Callable[[], object] = lambda: None) -> Report:
+def carry_out(
+    plan: RunPlan,
+    make: Callable[[Report], Made | None],
+    stats: Stats,
+    *,
+    stop: threading.Event,
+    building: BuildProgress | None = None,
+    signed: Callable[[], object] = lambda: None,
+) -> Report:
     """Does the work of a run, finishes its output and writes its report.
 
     Args:
@@ -50,8 +57,12 @@ def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats
         if made is not None:
             report.note_uncorrected()
             report.note_label()
-            report.notes += missing_tracks(plan.options.faces, plan.treatments, [track.id for track in report.tracks],
-                                           [track.person for track in report.tracks])
+            report.notes += missing_tracks(
+                plan.options.faces,
+                plan.treatments,
+                [track.id for track in report.tracks],
+                [track.person for track in report.tracks],
+            )
         finish(plan, report, made, stop=stop, building=building, signed=signed)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
@@ -63,7 +74,8 @@ def carry_out(plan: RunPlan, make: Callable[[Report], Made | None], stats: Stats
     finally:
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if plan.outputs.report is not None and (
-                made is not None if failure is None else report.interrupted or report.frames_out):
+            made is not None if failure is None else report.interrupted or report.frames_out
+        ):
             try:
                 report.save(plan.outputs.report)
             except OutputError as error:  # does not hide what ended the run
@@ -81,8 +93,15 @@ def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
     report.fill(stats)
 
 
-def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.Event,
-           building: BuildProgress | None = None, signed: Callable[[], object] = lambda: None) -> None:
+def finish(
+    plan: RunPlan,
+    report: Report,
+    made: Made | None,
+    *,
+    stop: threading.Event,
+    building: BuildProgress | None = None,
+    signed: Callable[[], object] = lambda: None,
+) -> None:
     """Signs a finished output, and writes its checksums and its sidecar; arguments as of `carry_out`. Where it cannot
     be signed, these are written first."""
     options, outputs, key = plan.options, plan.outputs, None
@@ -102,18 +121,36 @@ def finish(plan: RunPlan, report: Report, made: Made | None, *, stop: threading.
             except OutputError as error:
                 unsigned = error
                 again = "signs it" if plan.job else "with --overwrite makes it again and signs it"
-                error.message = Message("{what}; once the cause is gone, the same command {again}",
-                                        code="not_signed_again", what=str(error), again=again, path=outputs.film.path,
-                                        why=error.values.get("why", error))
+                error.message = Message(
+                    "{what}; once the cause is gone, the same command {again}",
+                    code="not_signed_again",
+                    what=str(error),
+                    again=again,
+                    path=outputs.film.path,
+                    why=error.values.get("why", error),
+                )
     if outputs.checksums and (made is not None or not all(target.path.is_file() for target in outputs.checksums)):
         report.notes += write_checksums(
-            Path(plan.output), outputs.checksums, stop=stop.is_set,
+            Path(plan.output),
+            outputs.checksums,
+            stop=stop.is_set,
             doing=lambda what, done: tell(f"checksums ({what})", done),
-            more=[options.keep_correction.resolve()] if options.keep_correction else [])
+            more=[options.keep_correction.resolve()] if options.keep_correction else [],
+        )
     if outputs.sidecar is not None and made is not None:
-        report.notes.append(write_sidecar(
-            outputs.sidecar, outputs.film.path, plan.input, options, report, made, stop=stop.is_set, key=key,
-            frames=options.sidecar or not plan.job,
-            doing=lambda what, done: tell(f"sidecar ({what})", done)))
+        report.notes.append(
+            write_sidecar(
+                outputs.sidecar,
+                outputs.film.path,
+                plan.input,
+                options,
+                report,
+                made,
+                stop=stop.is_set,
+                key=key,
+                frames=options.sidecar or not plan.job,
+                doing=lambda what, done: tell(f"sidecar ({what})", done),
+            )
+        )
     if unsigned is not None:
         raise unsigned

@@ -136,8 +136,9 @@ class InventedMaps:
         self._mark_others(views, form, out, frame)
         return replace(frame, invented=whole)
 
-    def _mark_others(self, views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layout, out: Bytes,
-                     frame: Frame) -> None:
+    def _mark_others(
+        self, views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layout, out: Bytes, frame: Frame
+    ) -> None:
         """Marks samples that the first stage changed where no engine did by their change: no error is predicted for
         single ones there."""
         box = (0, 0, out.shape[1], out.shape[0])
@@ -145,8 +146,14 @@ class InventedMaps:
         change: Any = np.clip(np.rint(np.abs(after - before)), 1, 255).astype(np.uint8)
         np.copyto(out, change, where=(out == 0) & _differs(views, box, form))
 
-    def changed_face(self, task: FaceTask, forward: Float, views: tuple[dict[Role, Samples], dict[Role, Samples]],
-                 form: Layout, frame: Frame) -> ChangedFace | None:
+    def changed_face(
+        self,
+        task: FaceTask,
+        forward: Float,
+        views: tuple[dict[Role, Samples], dict[Role, Samples]],
+        form: Layout,
+        frame: Frame,
+    ) -> ChangedFace | None:
         """What became of one face (`forward`: crop → samples); None where it lies outside the frame or unchanged."""
         answer, engine = task.restored, task.engine.name
         if task.strength <= 0.0 or answer is None:
@@ -160,15 +167,24 @@ class InventedMaps:
         if box[2] <= box[0] or box[3] <= box[1]:
             return None
         before, after = (_luma(view, box, form, frame) for view in views)
-        return ChangedFace(engine, box, _warped(log_scale, onto, box, cv2.BORDER_REPLICATE), before, after,
-                           _differs(views, box, form), task.strength, task.scale)
+        return ChangedFace(
+            engine,
+            box,
+            _warped(log_scale, onto, box, cv2.BORDER_REPLICATE),
+            before,
+            after,
+            _differs(views, box, form),
+            task.strength,
+            task.scale,
+        )
 
 
 def _warped(values: Float32, onto: Float, box: Box, border: int) -> Float32:
     """Values (`onto`: their pixels → samples) on the samples of a box."""
     matrix = to_cv2(compose(translation(-box[0], -box[1]), onto))
-    out: Any = cv2.warpAffine(values, matrix, (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
-                              borderMode=border)
+    out: Any = cv2.warpAffine(
+        values, matrix, (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR, borderMode=border
+    )
     return out
 
 
@@ -176,7 +192,7 @@ def _luma(view: Mapping[Role, Samples], box: Box, form: Layout, frame: Frame) ->
     """Luma of the samples of a box, of 255; by its distance to black, where the range is limited."""
     x0, y0, x1, y1 = box
     unit = np.float32(255.0 / code_range(form.bits, full_range(form, frame.color), chroma=False).scale)
-    weights: Mapping[Role, float] = ({"r": LUMA[0], "g": LUMA[1], "b": LUMA[2]} if form.kind == "rgb" else {"y": 1.0})
+    weights: Mapping[Role, float] = {"r": LUMA[0], "g": LUMA[1], "b": LUMA[2]} if form.kind == "rgb" else {"y": 1.0}
     out = np.zeros((y1 - y0, x1 - x0), np.float32)
     for role, weight in weights.items():
         out += (view[role][y0:y1, x0:x1] >> form.shift).astype(np.float32) * (unit * np.float32(weight))
@@ -189,10 +205,10 @@ def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], box: Box, f
     out = np.zeros((y1 - y0, x1 - x0), bool)
     for role, after in views[1].items():
         sx, sy = form.role_subsampling(role)
-        part = np.s_[y0 // sy:-(-y1 // sy), x0 // sx:-(-x1 // sx)]
+        part = np.s_[y0 // sy : -(-y1 // sy), x0 // sx : -(-x1 // sx)]
         differs = (views[0][role][part] != after[part]).repeat(sy, axis=0).repeat(sx, axis=1)
         top, left = y0 % sy, x0 % sx
-        out |= differs[top:top + y1 - y0, left:left + x1 - x0]
+        out |= differs[top : top + y1 - y0, left : left + x1 - x0]
     return out
 
 

@@ -32,8 +32,9 @@ _ALIKE = 1.5 * JOIN
 """Distance of two photos from which on they are of two people."""
 
 
-def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted: bool = False,
-                 keep_faces: int | None = None) -> PersonRecogniser | None:
+def open_persons(
+    options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted: bool = False, keep_faces: int | None = None
+) -> PersonRecogniser | None:
     """What recognises persons; None where nothing asks for it.
 
     Args:
@@ -51,8 +52,10 @@ def open_persons(options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted
     from rtface.persons.network import PersonNetwork  # loads OpenVINO
 
     embed = PersonNetwork()
-    photos = {name: embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
-              for name, paths in person_photos(options.person).items()}
+    photos = {
+        name: embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
+        for name, paths in person_photos(options.person).items()
+    }
     return PersonRecogniser(embed, Gallery(photos), stats, keep_faces=keep_faces)
 
 
@@ -72,12 +75,16 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
         finally:
             tracker.reset()
         if len(faces) != 1:
-            raise InputError(f"--person {name}: {path} shows {f'{len(faces)} faces' if faces else 'no face'}; give a "
-                             "photo with one face" + (", or cut it out" if faces else ""))
+            raise InputError(
+                f"--person {name}: {path} shows {f'{len(faces)} faces' if faces else 'no face'}; give a "
+                "photo with one face" + (", or cut it out" if faces else "")
+            )
         chip = cut_chip(view, faces[0]) if fitness(faces[0], view.width, view.height) > 0.0 else None
         if chip is None:
-            raise InputError(f"--person {name}: the face in {path} is too small, turned away, cut off or without "
-                             "contrast; give another photo")
+            raise InputError(
+                f"--person {name}: the face in {path} is too small, turned away, cut off or without "
+                "contrast; give another photo"
+            )
         found.append(embed(chip))
         if distance(found[0], found[-1]) > _ALIKE:
             raise InputError(f"--person {name}: {photos[0]} and {path} seem to show two people; give photos of one")

@@ -77,8 +77,12 @@ class FramePlan:
     def on_host(self) -> bool:
         """Whether a step needs frames in the host's memory, as comparisons, repairs and stages do."""
         options = self.options
-        return bool(options.stages) or options.damage != "none" or wants_map(options) or (
-            options.compare is not None or options.keep_correction is not None)
+        return (
+            bool(options.stages)
+            or options.damage != "none"
+            or wants_map(options)
+            or (options.compare is not None or options.keep_correction is not None)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,12 @@ class Outputs:
 
     def all(self) -> list[Target]:
         """All of them."""
-        return [self.film, *self.further.values(), *(one for one in (self.report, self.sidecar) if one is not None),
-                *self.checksums]
+        return [
+            self.film,
+            *self.further.values(),
+            *(one for one in (self.report, self.sidecar) if one is not None),
+            *self.checksums,
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,27 +143,43 @@ class RunPlan(FramePlan):
     @property
     def signed_inside(self) -> bool:
         """Whether the output itself holds the signature."""
-        return self.signing is not None and isinstance(self.input, Path) and (
-            self.stills if self.folder else can_hold(self.outputs.film.path))
+        return (
+            self.signing is not None
+            and isinstance(self.input, Path)
+            and (self.stills if self.folder else can_hold(self.outputs.film.path))
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it: what is read, with which options, and what is written."""
-        named = {"film": self.outputs.film, **self.outputs.further, "report": self.outputs.report,
-                 "sidecar": self.outputs.sidecar}
+        named = {
+            "film": self.outputs.film,
+            **self.outputs.further,
+            "report": self.outputs.report,
+            "sidecar": self.outputs.sidecar,
+        }
         file = fingerprint(self.input) if isinstance(self.input, Path) and self.input.is_file() else None
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
         outputs |= {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}
         plan: dict[str, Any] = {
-            "rtface": __version__, "file": file,
+            "rtface": __version__,
+            "file": file,
             "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
             "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""),
-            "options": planned_options(self.options), "outputs": outputs}
+            "options": planned_options(self.options),
+            "outputs": outputs,
+        }
         return plan | {"redacted": str(self.input) != os.fspath(self.input) or redacted_values(plan) != plan}
 
     def report(self) -> Report:
         """The report of the run, before it."""
-        return Report(str(self.input), os.fspath(self.output), __version__, self.options.engine, self.options.device,
-                      options=report_options(self.options))
+        return Report(
+            str(self.input),
+            os.fspath(self.output),
+            __version__,
+            self.options.engine,
+            self.options.device,
+            options=report_options(self.options),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,16 +236,29 @@ class FilmPlan:
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it, without names of files; that of the run, notes and warnings are apart."""
         streams = self.streams.streams if self.streams is not None else ()
-        return {"start": float(self.begins - self.info.video_start), "duration_s": self.info.duration_s,
-                "container": None if self.streams is None else self.streams.format,
-                "folder": None if self.folder is None else self.folder.kind,
-                "video": None if self.video is None else self.video.to_dict(),
-                "streams": [{"index": each.stream.index, "kind": each.stream.kind, "codec": each.stream.codec,
-                             "language": each.stream.language, "action": each.action, "encoder": each.encoder}
-                            for each in streams],
-                "further": {name: {"container": film.format, **film.video.to_dict()}
-                            for name, film in self.further.items()},
-                "shots": len(self.shots), "segments": None if self.segments is None else asdict(self.segments)}
+        return {
+            "start": float(self.begins - self.info.video_start),
+            "duration_s": self.info.duration_s,
+            "container": None if self.streams is None else self.streams.format,
+            "folder": None if self.folder is None else self.folder.kind,
+            "video": None if self.video is None else self.video.to_dict(),
+            "streams": [
+                {
+                    "index": each.stream.index,
+                    "kind": each.stream.kind,
+                    "codec": each.stream.codec,
+                    "language": each.stream.language,
+                    "action": each.action,
+                    "encoder": each.encoder,
+                }
+                for each in streams
+            ],
+            "further": {
+                name: {"container": film.format, **film.video.to_dict()} for name, film in self.further.items()
+            },
+            "shots": len(self.shots),
+            "segments": None if self.segments is None else asdict(self.segments),
+        }
 
     def describe(self, report: Report) -> None:
         """Tells the report what was decided."""
@@ -262,12 +299,24 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
     plan = FramePlan(input, options, read_treatments(path), read_person_treatments(path))
     if (other := made_for_another(path, input)) is None:
         return plan
-    return FramePlan(input, options, plan.treatments, plan.by_person, {
-        "treatment": f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"})
+    return FramePlan(
+        input,
+        options,
+        plan.treatments,
+        plan.by_person,
+        {"treatment": f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"},
+    )
 
 
-def plan_run(input: Path | Address, output: Path | str, options: Options, *, job: bool = False,
-             made: Collection[Path] = (), whole: bool = False) -> RunPlan:
+def plan_run(
+    input: Path | Address,
+    output: Path | str,
+    options: Options,
+    *,
+    job: bool = False,
+    made: Collection[Path] = (),
+    whole: bool = False,
+) -> RunPlan:
     """Plans a run from file to file; the input is not opened.
 
     Args:
@@ -302,10 +351,23 @@ def plan_run(input: Path | Address, output: Path | str, options: Options, *, job
         check_shots_file(options.shots)
     written = [replace(one, resumes=one.resumes or Path(one.path).resolve() in made) for one in named.values()]
     targets = dict(zip(named, check_outputs(written, inputs=read, overwrite=options.overwrite or whole), strict=True))
-    outputs = Outputs(**{name: target for name, target in targets.items() if not name.startswith("checksums")},
-                      checksums=[target for name, target in targets.items() if name.startswith("checksums")])
-    return RunPlan(input, options, frames.treatments, frames.by_person, frames.warnings, output=output, outputs=outputs,
-                   stills=stills, folder=folder, job=job, signing=signing)
+    outputs = Outputs(
+        **{name: target for name, target in targets.items() if not name.startswith("checksums")},
+        checksums=[target for name, target in targets.items() if name.startswith("checksums")],
+    )
+    return RunPlan(
+        input,
+        options,
+        frames.treatments,
+        frames.by_person,
+        frames.warnings,
+        output=output,
+        outputs=outputs,
+        stills=stills,
+        folder=folder,
+        job=job,
+        signing=signing,
+    )
 
 
 def further_paths(options: Options, *, still: bool = False) -> dict[str, OutputPath]:
@@ -316,8 +378,11 @@ def further_paths(options: Options, *, still: bool = False) -> dict[str, OutputP
     """
     check_correction_name(options.keep_correction)
     check_map_name(options.invented, still=still)
-    return {name: OutputPath(path, f"--{option.replace('_', '-')}") for name, option in _FURTHER.items()
-            if (path := getattr(options, option)) is not None}
+    return {
+        name: OutputPath(path, f"--{option.replace('_', '-')}")
+        for name, option in _FURTHER.items()
+        if (path := getattr(options, option)) is not None
+    }
 
 
 def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output: Path | None = None) -> FilmPlan:
@@ -333,8 +398,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     """
     options, info = frames.options, source.info
     check_invented(options, info.color.transfer)
-    notes = Stages.planned(options.stages, commercial_use=options.commercial_use,
-                           comparing=options.compare is not None)
+    notes = Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)
     streams = folder = video = None
     further: Mapping[str, OutputPlan] = {}
     if isinstance(frames, RunPlan) and frames.folder:
@@ -342,10 +406,18 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = folder.video
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
-        streams = plan_output(info, Path(frames.output), codec=options.codec, crf=options.crf, preset=options.preset,
-                              strict=options.strict, overwrite=options.overwrite,
-                              encode=encoding(options.encode, codec_device(options.device)), timecode=options.timecode,
-                              drop=options.drop)
+        streams = plan_output(
+            info,
+            Path(frames.output),
+            codec=options.codec,
+            crf=options.crf,
+            preset=options.preset,
+            strict=options.strict,
+            overwrite=options.overwrite,
+            encode=encoding(options.encode, codec_device(options.device)),
+            timecode=options.timecode,
+            drop=options.drop,
+        )
         video = streams.video
         notes += streams.notes
     elif output is not None:
@@ -361,14 +433,22 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
     segments, why = plan_segments(options, info, shots)
-    return FilmPlan(frames, info, shots, segments, streams, folder, video, further,
-                    [*notes, *said, *([why] if why else [])])
+    return FilmPlan(
+        frames, info, shots, segments, streams, folder, video, further, [*notes, *said, *([why] if why else [])]
+    )
 
 
 def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:
-    return choose_encoder(info, container, supported_encoders(container), codec=options.codec, crf=options.crf,
-                          preset=options.preset, wanted=encoding(options.encode, codec_device(options.device)),
-                          keep=True)[0]
+    return choose_encoder(
+        info,
+        container,
+        supported_encoders(container),
+        codec=options.codec,
+        crf=options.crf,
+        preset=options.preset,
+        wanted=encoding(options.encode, codec_device(options.device)),
+        keep=True,
+    )[0]
 
 
 def _plan_folder(options: Options, source: FileSource | SequenceSource) -> FolderPlan:
@@ -380,20 +460,39 @@ def _plan_folder(options: Options, source: FileSource | SequenceSource) -> Folde
     if options.codec in SUFFIXES:
         kind = options.codec
     elif options.codec is not None:
-        warning = (f"--codec {options.codec}: a folder takes images ({', '.join(SUFFIXES)}); {kind.upper()} is "
-                   "written")
-    timecode = output_timecode(info.timecode, options.timecode, info.rate,
-                               Fraction(0) if info.start is None else info.start - info.video_start)
+        warning = f"--codec {options.codec}: a folder takes images ({', '.join(SUFFIXES)}); {kind.upper()} is written"
+    timecode = output_timecode(
+        info.timecode, options.timecode, info.rate, Fraction(0) if info.start is None else info.start - info.video_start
+    )
     same = read is not None and read.kind == kind
     # The headers of scans that were read have their own timecodes.
     written = timecode if kind in ("dpx", "exr") and (options.timecode is not None or not same) else None
-    video = VideoPlan(kind, info.pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
-                      lossless=True) if same and kind != "exr" else None
+    video = (
+        VideoPlan(
+            kind,
+            info.pix_fmt,
+            info.width,
+            info.height,
+            info.rate,
+            info.time_base,
+            info.tags,
+            info.aspect,
+            lossless=True,
+        )
+        if same and kind != "exr"
+        else None
+    )
     return FolderPlan(kind, timecode, written, video, warning)
 
 
-def _plan_further(options: Options, info: MediaInfo, targets: Mapping[str, Target], output: Path,
-                  video: VideoPlan | None, folder: FolderPlan | None = None) -> dict[str, OutputPlan]:
+def _plan_further(
+    options: Options,
+    info: MediaInfo,
+    targets: Mapping[str, Target],
+    output: Path,
+    video: VideoPlan | None,
+    folder: FolderPlan | None = None,
+) -> dict[str, OutputPlan]:
     """The further films of an output, by name.
 
     Raises:
@@ -407,11 +506,15 @@ def _plan_further(options: Options, info: MediaInfo, targets: Mapping[str, Targe
         elif name == "correction" and video is not None:
             plans[name] = plan_correction(target, video, info, output.name)
         elif name == "correction" and folder is not None and folder.kind == "exr":
-            raise UsageError(f"{target.shown}: a correction of EXR's floating-point "
-                             "samples cannot be kept to the bit; keep the scan, and leave the option out")
+            raise UsageError(
+                f"{target.shown}: a correction of EXR's floating-point "
+                "samples cannot be kept to the bit; keep the scan, and leave the option out"
+            )
         elif name == "correction":
-            raise UsageError(f"{target.shown}: for a folder of images it needs a folder "
-                             "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out")
+            raise UsageError(
+                f"{target.shown}: for a folder of images it needs a folder "
+                "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out"
+            )
         elif target.path.suffix.lower() not in IMAGES:
             plans[name] = plan_pairs(info, target, options)
     return plans
@@ -432,8 +535,10 @@ def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
     if options.keyframe not in ("auto", 1):
         raise UsageError(f"{asked}: between keyframes no engine says how large its error may be; leave --keyframe out")
     if transfer != "sdr":
-        raise UsageError(f"{asked}: errors were measured on SDR only, and the input is {transfer.upper()}; leave it "
-                         "out, or convert the input first")
+        raise UsageError(
+            f"{asked}: errors were measured on SDR only, and the input is {transfer.upper()}; leave it "
+            "out, or convert the input first"
+        )
 
 
 def is_stills_job(input: Path | Address, output: Path | str, options: InputOptions) -> bool:
@@ -447,8 +552,10 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
     suffix, folder = Path(output).suffix, names_folder(output)
     if input.is_dir() and not options.sequence:
         if suffix and not folder:
-            raise UsageError(f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
-                             "of them with --sequence --fps RATE")
+            raise UsageError(
+                f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
+                "of them with --sequence --fps RATE"
+            )
         return True
     return suffix.lower() in IMAGE_KINDS and not folder and is_image(input)
 
@@ -471,15 +578,19 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
         if isinstance(input, Path) and input.suffix.lower() in _OTHER_IMAGES:
-            raise UsageError(f"{input} is an image of a kind that is not read ({input.suffix[1:].upper()}); save it as "
-                             "PNG, TIFF or JPEG")
+            raise UsageError(
+                f"{input} is an image of a kind that is not read ({input.suffix[1:].upper()}); save it as "
+                "PNG, TIFF or JPEG"
+            )
         if isinstance(input, Path) and input.is_file():
             open_container(input).close()  # raises where it is neither
-        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, "
-                         f"not {Path(output).name}")
+        raise UsageError(
+            f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, not {Path(output).name}"
+        )
     still = isinstance(input, Path) and is_image(input)
     suffix = Path(output).suffix.lower()
     if still and suffix and suffix not in FORMATS and not names_folder(output):
-        raise UsageError(f"{output}: {suffix} names no image format that is written; use one of "
-                         f"{', '.join(IMAGE_KINDS)}")
+        raise UsageError(
+            f"{output}: {suffix} names no image format that is written; use one of {', '.join(IMAGE_KINDS)}"
+        )
     return film_folder(output, FORMATS, input, still=still)

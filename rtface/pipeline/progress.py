@@ -112,8 +112,10 @@ class ProgressLine:
             return
         self._shown = now
         elapsed = now - self._started
-        self._line.status(describe(self._name, progress, elapsed, bar=self._line.live), **asdict(progress) | {
-            "input": self._name, "share": share(progress), "left_s": eta(progress, elapsed)})
+        self._line.status(
+            describe(self._name, progress, elapsed, bar=self._line.live),
+            **asdict(progress) | {"input": self._name, "share": share(progress), "left_s": eta(progress, elapsed)},
+        )
 
 
 class SpeedMeter:

@@ -29,9 +29,15 @@ Warn = Callable[[str, str], None]
 _LEAST_BYTES = 512 << 20
 
 
-def open_runtime(engine: EngineRequest | str, device: str, stack: ExitStack, *,
-                 threads: EngineThreads | None = None, warn: Warn | None = None,
-                 progress: BuildProgress | None = None) -> Runtime:
+def open_runtime(
+    engine: EngineRequest | str,
+    device: str,
+    stack: ExitStack,
+    *,
+    threads: EngineThreads | None = None,
+    warn: Warn | None = None,
+    progress: BuildProgress | None = None,
+) -> Runtime:
     """Opens a device and its engines; `stack` closes them.
 
     Args:
@@ -88,8 +94,9 @@ def open_ahead(options: QualityOptions, threads: EngineThreads) -> None:
 
 
 def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -> EngineSet:
-    return EngineSet(request, device=device, threads=threads.engine, background_threads=threads.background,
-                     at_once=threads.at_once)
+    return EngineSet(
+        request, device=device, threads=threads.engine, background_threads=threads.background, at_once=threads.at_once
+    )
 
 
 def codec_device(device: str) -> str:
@@ -98,9 +105,14 @@ def codec_device(device: str) -> str:
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
-def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack, *,
-                      threads: EngineThreads | None = None, warn: Warn | None = None,
-                      ) -> tuple[Runtime, Future[Runtime] | None]:
+def open_cpu_then_gpu(
+    engine: EngineRequest | str,
+    device: str,
+    stack: ExitStack,
+    *,
+    threads: EngineThreads | None = None,
+    warn: Warn | None = None,
+) -> tuple[Runtime, Future[Runtime] | None]:
     """For live runs: a runtime on the CPU at once, and one on the GPU later.
 
     The first has the light engine where the user left the choice to rtface. The second is None
@@ -143,8 +155,9 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
     return now, coming
 
 
-def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: EngineThreads | None,
-            warn: Warn | None) -> Runtime:
+def _on_cpu(
+    engine: EngineRequest, device: str, stack: ExitStack, threads: EngineThreads | None, warn: Warn | None
+) -> Runtime:
     threads = threads or EngineThreads()
     asked = engine, device, threads
     ahead = _ahead.pop(asked, None)
@@ -153,8 +166,9 @@ def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: Engin
     return Runtime(CpuDevice(threads.opencv, warn=warn), engines)
 
 
-def _on_gpu(engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | None,
-            progress: BuildProgress | None) -> Runtime:
+def _on_gpu(
+    engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | None, progress: BuildProgress | None
+) -> Runtime:
     with ExitStack() as own:
         streams, number = driver.take(device)
         own.callback(streams.close)
@@ -165,12 +179,15 @@ def _on_gpu(engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | N
 
         free = streams.run(streams.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
-            raise MissingComponent(f"the GPU {streams.gpu.name} has {free >> 20} MiB of memory free, and "
-                                   f"{_LEAST_BYTES >> 20} are needed; close what else uses it")
+            raise MissingComponent(
+                f"the GPU {streams.gpu.name} has {free >> 20} MiB of memory free, and "
+                f"{_LEAST_BYTES >> 20} are needed; close what else uses it"
+            )
         gpu = CudaDevice(streams, warn=warn)
         own.callback(gpu.close)
-        engines = EngineSet(engine, device=device,
-                            opener=lambda recipe: open_gpu_engine(streams, recipe, number, progress=progress))
+        engines = EngineSet(
+            engine, device=device, opener=lambda recipe: open_gpu_engine(streams, recipe, number, progress=progress)
+        )
         own.callback(engines.close)
         closing = own.pop_all()
     stack.callback(closing.close)

@@ -59,8 +59,9 @@ class SegmentPlan:
         return self.window + _outside(self.chains)
 
 
-def plan_segments(options: Options, info: MediaInfo,
-                  shots: ShotList = NO_SHOTS) -> tuple[SegmentPlan | None, str | None]:
+def plan_segments(
+    options: Options, info: MediaInfo, shots: ShotList = NO_SHOTS
+) -> tuple[SegmentPlan | None, str | None]:
     """The plan of `--segments`, None for one chain; and one line where that is less than was asked for."""
     wanted = options.segments or 1
     if wanted == 1:

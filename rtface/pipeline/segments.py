@@ -41,8 +41,14 @@ log = logging.getLogger("rtface")
 PACKET_BYTES = 64 << 20
 
 
-def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], frames: FramePlan, stats: Stats,
-                plan: SegmentPlan, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
+def in_segments(
+    source: Iterator[Item],
+    parts: RunParts[FilmEnhancer],
+    frames: FramePlan,
+    stats: Stats,
+    plan: SegmentPlan,
+    stop: Callable[[], bool] | None = None,
+) -> Generator[Item, None, None]:
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order.
 
     Track ids go on from segment to segment, and `FilmEnhancer.tracks` of `parts` gets the figures of all
@@ -95,8 +101,16 @@ class _Segment:
 class _SegmentScheduler:
     """Distributes a film to chains and collects their frames, in one thread; the chains have theirs."""
 
-    def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], frames: FramePlan, stats: Stats,
-                 plan: SegmentPlan, stop: Callable[[], bool] | None, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        source: Iterator[Item],
+        parts: RunParts[FilmEnhancer],
+        frames: FramePlan,
+        stats: Stats,
+        plan: SegmentPlan,
+        stop: Callable[[], bool] | None,
+        stack: ExitStack,
+    ) -> None:
         self._runtime, self._enhance = parts.runtime, parts.enhance
         self._planned, self._stats, self._plan = frames, stats, plan
         self._trackers: queue.SimpleQueue[Tracker] = queue.SimpleQueue()  # one for each chain
@@ -108,8 +122,16 @@ class _SegmentScheduler:
         self._segments: deque[_Segment] = deque()  # from the one that is collected to the one that is filled
         self._pool = ThreadPoolExecutor(plan.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
-        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), self._runtime.device), WAITING,
-                                                name="decode", weigh=bytes_of, stop=stop))
+        self._source = close_with(
+            stack,
+            buffer(
+                cuts_found(timed(source, stats), self._runtime.device),
+                WAITING,
+                name="decode",
+                weigh=bytes_of,
+                stop=stop,
+            ),
+        )
         self._failure: Exception | None = None
         self._ended = False
         self._frames = self._packet_bytes = 0  # in the window
@@ -135,8 +157,9 @@ class _SegmentScheduler:
     def _room(self) -> bool:
         copies = len(self._tail) + sum(segment.leads - len(segment.met) for segment in self._segments)
         # A chain gives nothing before it has what it looks ahead to, however many packets lie between.
-        return ((self._frames + copies < self._plan.window or self._frames < LEAST)
-                and (self._packet_bytes < PACKET_BYTES or self._frames < LEAST + FRAMES))
+        return (self._frames + copies < self._plan.window or self._frames < LEAST) and (
+            self._packet_bytes < PACKET_BYTES or self._frames < LEAST + FRAMES
+        )
 
     def _distribute(self) -> None:
         try:
@@ -185,8 +208,13 @@ class _SegmentScheduler:
         """Runs a chain over a segment, in a thread of the pool; returns its tracks."""
         tracker = self._trackers.get()
         try:
-            parts = film_parts(FilmNetworks(tracker, self._runtime, 1), self._planned, self._stats,
-                               shots=self._enhance.shots, invented=self._enhance.invented)
+            parts = film_parts(
+                FilmNetworks(tracker, self._runtime, 1),
+                self._planned,
+                self._stats,
+                shots=self._enhance.shots,
+                invented=self._enhance.invented,
+            )
             with ExitStack() as stack:
                 items = track_and_enhance(segment.fed(), parts, self._stats, stack)
                 stack.callback(segment.give_up)
@@ -223,8 +251,11 @@ class _SegmentScheduler:
                 self._last_id += 1
                 segment.names[number] = self._last_id
         names = segment.names
-        frame = replace(frame, faces=tuple(replace(f, track_id=names[f.track_id]) for f in frame.faces),
-                        unfollowed=tuple(replace(f, track_id=names.get(f.track_id, 0)) for f in frame.unfollowed))
+        frame = replace(
+            frame,
+            faces=tuple(replace(f, track_id=names[f.track_id]) for f in frame.faces),
+            unfollowed=tuple(replace(f, track_id=names.get(f.track_id, 0)) for f in frame.unfollowed),
+        )
         self._seen.append((frame.pts, frame.faces))
         return frame
 

@@ -43,7 +43,7 @@ def with_map(frame: Frame, *, labelled: bool = True) -> Frame:
     values = frame.invented
     if values is not None and values.any():
         x, y, w, h = cv2.boundingRect(values)
-        part = values[y:y + h, x:x + w]
+        part = values[y : y + h, x : x + w]
         rgba = np.dstack([colours()[part], np.where(part > 0, np.uint8(255), np.uint8(0))])
         place = compose(sample_to_display(frame.image.width, frame.image.height, frame.display), translation(x, y))
         canvas.draw(Sprite(rgba), place, _OPACITY)

@@ -60,20 +60,38 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
     assert isinstance(input, Path)
     if input.is_dir():
         warn_left_out(input, stats)
-        for flag, path, what in (("--compare", options.compare, "before|after is made"),
-                                 ("--invented", options.invented, "a map is made")):
+        for flag, path, what in (
+            ("--compare", options.compare, "before|after is made"),
+            ("--invented", options.invented, "a map is made"),
+        ):
             if path is not None:
-                raise UsageError(f"{flag} {path}: {input} is a folder of stills, and {what} of one image or film; give "
-                                 "one of its images as INPUT")
+                raise UsageError(
+                    f"{flag} {path}: {input} is a folder of stills, and {what} of one image or film; give "
+                    "one of its images as INPUT"
+                )
     if options.compare and options.compare.suffix.lower() not in IMAGES:
         raise UsageError(f"--compare {options.compare}: of a still, name an image ({', '.join(IMAGES)})")
     notes = [f"--segments {options.segments}: stills are worked on one by one"] if (options.segments or 1) > 1 else []
-    return StillsPlan(_pairs(input, output), [*notes, *Stages.planned(
-        options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)])
+    return StillsPlan(
+        _pairs(input, output),
+        [
+            *notes,
+            *Stages.planned(
+                options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None
+            ),
+        ],
+    )
 
 
-def run_stills(plan: RunPlan, report: Report, *, stats: Stats, progress: Show | None = None, stop: threading.Event,
-               building: BuildProgress | None = None) -> Made:
+def run_stills(
+    plan: RunPlan,
+    report: Report,
+    *,
+    stats: Stats,
+    progress: Show | None = None,
+    stop: threading.Event,
+    building: BuildProgress | None = None,
+) -> Made:
     """Enhances every still and fills the report's engine, device and notes; see `rtface.pipeline.film.run_file` for
     the rest.
 
@@ -92,9 +110,18 @@ def run_stills(plan: RunPlan, report: Report, *, stats: Stats, progress: Show | 
         report.engine, report.device = steps.runtime.engines.described
         if pair:
             pair.tags = pair_tags(report.engine, options)
-        work = _Stills(stills.pairs, options, steps, stats, progress, stop,
-                       describe(report.engine, __version__, options.strength, metadata_options(options)), pair,
-                       plan.folder, made)
+        work = _Stills(
+            stills.pairs,
+            options,
+            steps,
+            stats,
+            progress,
+            stop,
+            describe(report.engine, __version__, options.strength, metadata_options(options)),
+            pair,
+            plan.folder,
+            made,
+        )
         try:
             work.run()
         finally:
@@ -112,8 +139,18 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
     images = list_images(input)
     taken = Counter(path.stem for path in images)
     # A kind that is read only becomes PNG.
-    return [(path, output / (path.name if path.suffix.lower() in IMAGE_KINDS else
-                             f"{path.stem if taken[path.stem] == 1 else path.name}.png")) for path in images]
+    return [
+        (
+            path,
+            output
+            / (
+                path.name
+                if path.suffix.lower() in IMAGE_KINDS
+                else f"{path.stem if taken[path.stem] == 1 else path.name}.png"
+            ),
+        )
+        for path in images
+    ]
 
 
 def _make_folder(folder: Path) -> None:
@@ -126,9 +163,19 @@ def _make_folder(folder: Path) -> None:
 class _Stills:
     """One run over a list of images."""
 
-    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, steps: FilmChain, stats: Stats,
-                 progress: Show | None, stop: threading.Event, tags: dict[str, str],
-                 pair: BestPair | None, folder: bool, made: Made) -> None:
+    def __init__(
+        self,
+        jobs: list[tuple[Path, Path]],
+        options: Options,
+        steps: FilmChain,
+        stats: Stats,
+        progress: Show | None,
+        stop: threading.Event,
+        tags: dict[str, str],
+        pair: BestPair | None,
+        folder: bool,
+        made: Made,
+    ) -> None:
         self.jobs, self.options, self.steps, self.stats = jobs, options, steps, stats
         self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
         self.done = self.skipped = 0
@@ -143,32 +190,41 @@ class _Stills:
         """Reads, enhances and writes every image."""
         began = perf_counter()
         comparison = Comparison(self.pair.write) if self.pair else None
-        items = self.steps.frames(self._read(), comparison=comparison, stop=self.stop.is_set, hold=False,
-                                  waiting=1)  # photos are large
+        items = self.steps.frames(
+            self._read(), comparison=comparison, stop=self.stop.is_set, hold=False, waiting=1
+        )  # photos are large
         try:
             for item in items:
                 if isinstance(item, Frame):
                     self._write(item)
                     if self.progress:
                         speed = self.done / max(perf_counter() - began, 1e-3)
-                        self.progress(Progress(self.done, float(self.done), float(len(self.jobs)), speed,
-                                               len(item.faces)))
+                        self.progress(
+                            Progress(self.done, float(self.done), float(len(self.jobs)), speed, len(item.faces))
+                        )
                 if self.stop.is_set():
                     break
         finally:
             items.close()
         if self.stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
-            raise Interrupted("interrupted after {done} of {count} images; the same command goes on from there",
-                              code="interrupted_stills", done=self.done, count=len(self.jobs))
+            raise Interrupted(
+                "interrupted after {done} of {count} images; the same command goes on from there",
+                code="interrupted_stills",
+                done=self.done,
+                count=len(self.jobs),
+            )
         if (parts := self.stats.counted()["image_parts"]) > 1:
             self.notes.append(f"{parts} images hold more than the image that was read; the report says what (--report)")
         if self.skipped:
             self.notes.append(f"{self.skipped} images were there already (--overwrite does them again)")
         if self.failed:
-            raise InputError(self.failed[0] if len(self.jobs) == 1 else
-                             f"{len(self.failed)} of {len(self.jobs)} images failed: {'; '.join(self.failed[:3])}"
-                             f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, "
-                             f"{self.skipped} there already)")
+            raise InputError(
+                self.failed[0]
+                if len(self.jobs) == 1
+                else f"{len(self.failed)} of {len(self.jobs)} images failed: {'; '.join(self.failed[:3])}"
+                f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, "
+                f"{self.skipped} there already)"
+            )
 
     def _read(self) -> Iterator[Frame]:
         for source, target in self.jobs:
@@ -201,8 +257,15 @@ class _Stills:
                 raise
             self._lost(Path(still.path), error)
             return
-        self.images.append({"name": Path(still.path).name, "tracks": [face.track_id for face in frame.faces],
-                            "corrected": frame.corrected, "more": still.more, "error": None})
+        self.images.append(
+            {
+                "name": Path(still.path).name,
+                "tracks": [face.track_id for face in frame.faces],
+                "corrected": frame.corrected,
+                "more": still.more,
+                "error": None,
+            }
+        )
         self.made.changed.add(frame)
         self.made.names.append(plan.target.path.name)
         self.done += 1

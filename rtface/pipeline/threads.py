@@ -62,5 +62,4 @@ class Threads:
         """
         film = cls.for_film(asked)
         cores = film.encode
-        return replace(film, engines=replace(film.engines, engine=max(1, cores // 2),
-                                             at_once=min(2, cores)))
+        return replace(film, engines=replace(film.engines, engine=max(1, cores // 2), at_once=min(2, cores)))

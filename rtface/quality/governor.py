@@ -98,8 +98,9 @@ class QualityGovernor:
     def __post_init__(self) -> None:
         self.costs = CostModel(self.period)
 
-    def plan(self, now: float, seen: Sequence[FaceDemand], *, late: int = 0, carries: bool = True,
-             age: float = 0.0) -> list[FaceDecision]:
+    def plan(
+        self, now: float, seen: Sequence[FaceDemand], *, late: int = 0, carries: bool = True, age: float = 0.0
+    ) -> list[FaceDecision]:
         """What to do with the faces of a frame, in their order.
 
         Args:

@@ -155,6 +155,9 @@ def name_of(levels: Sequence[QualityLevel], at: int) -> str:
     level = levels[at]
     if not level.engine:
         return "pass-through"
-    words = (["small"] * (level.engine != levels[0].engine) + ["half"] * level.half
-             + [f"key/{level.every}"] * (level.every > 1))
+    words = (
+        ["small"] * (level.engine != levels[0].engine)
+        + ["half"] * level.half
+        + [f"key/{level.every}"] * (level.every > 1)
+    )
     return " ".join(words) or "full"

@@ -49,8 +49,11 @@ class FilmClock:
         start = output_timecode(info.timecode, timecode, info.rate, Fraction(0))
         length = None
         if info.duration_s is not None and info.end is None:
-            length = Fraction(info.duration_s).limit_denominator(1_000_000) + (
-                info.start if info.start is not None else info.clock_start) - info.clock_start
+            length = (
+                Fraction(info.duration_s).limit_denominator(1_000_000)
+                + (info.start if info.start is not None else info.clock_start)
+                - info.clock_start
+            )
         return cls(standard_rate(info.rate), info.video_start, info.clock_start, start, length, info.reel)
 
     @property
@@ -74,8 +77,10 @@ class FilmClock:
             try:
                 return self.begin + Fraction(parse_time(text.strip())).limit_denominator(1_000_000)
             except ValueError:
-                raise UsageError(f"{where}: {text.strip()[:40]!r} is neither a timecode (01:02:03:04, or 01:02:03;04 "
-                                 "for drop-frame) nor a time (90.5 or 00:01:30.500)") from None
+                raise UsageError(
+                    f"{where}: {text.strip()[:40]!r} is neither a timecode (01:02:03:04, or 01:02:03;04 "
+                    "for drop-frame) nor a time (90.5 or 00:01:30.500)"
+                ) from None
         try:
             timecode = Timecode.parse(text, self.rate, drop=drop)
         except ValueError as error:
@@ -89,8 +94,10 @@ class FilmClock:
         start = self.start or Timecode.at(0, self.rate, timecode.drop)
         if start.drop != timecode.drop:
             kinds = {True: "drop-frame", False: "non-drop"}
-            raise UsageError(f"{where}: timecode {timecode} is {kinds[timecode.drop]}, that of the film ({start}) is "
-                             f"{kinds[start.drop]}; --timecode gives the film another one")
+            raise UsageError(
+                f"{where}: timecode {timecode} is {kinds[timecode.drop]}, that of the film ({start}) is "
+                f"{kinds[start.drop]}; --timecode gives the film another one"
+            )
         frames = timecode.since(start)
         if self.start is None:
             return frames
@@ -123,8 +130,10 @@ class FilmClock:
         """
         exact = standard_rate(Fraction(rate).limit_denominator(100_000))
         if counted_rate(exact) != counted_rate(self.rate):
-            raise UsageError(f"{where}: the list counts {float(exact):.6g} frames a second, the film has "
-                             f"{float(self.rate):.6g}; export the list at the film's rate")
+            raise UsageError(
+                f"{where}: the list counts {float(exact):.6g} frames a second, the film has "
+                f"{float(self.rate):.6g}; export the list at the film's rate"
+            )
         return Fraction(round(value)) / self.rate
 
 

@@ -41,8 +41,10 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
         for row in rows:
             if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#"):
                 if len(row) > len(columns):
-                    raise UsageError(f"{name}, line {rows.line_num}: has {len(row)} cells for {len(columns)} columns"
-                                     "; put text with a comma in quotes")
+                    raise UsageError(
+                        f"{name}, line {rows.line_num}: has {len(row)} cells for {len(columns)} columns"
+                        "; put text with a comma in quotes"
+                    )
                 found.append((rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))))
     except csv.Error as error:
         raise UsageError(f"{name}, line {rows.line_num}: is no CSV ({error})") from error
@@ -50,8 +52,9 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
     shots: list[Shot] = []
     for place, (line, row) in enumerate(found):
         where, end = f"{name}, line {line}", _cell(row, _END)
-        settings = read_settings([(key, _number(value, delimiter)) for key, value in row.items()
-                                  if key in _SETTINGS], where)
+        settings = read_settings(
+            [(key, _number(value, delimiter)) for key, value in row.items() if key in _SETTINGS], where
+        )
         until: Fraction | None = None
         if end:
             until = clock.time_of(end, where)
@@ -68,8 +71,18 @@ def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["shot", "start", "end", "timecode", "off", "strength", "engine", "faces"])
     for number, scene in enumerate(scenes, 1):
-        table.writerow([number, clock.film_time(scene.begin), clock.film_time(scene.end),
-                        clock.timecode_at(scene.begin), "", "", "", ""])
+        table.writerow(
+            [
+                number,
+                clock.film_time(scene.begin),
+                clock.film_time(scene.end),
+                clock.timecode_at(scene.begin),
+                "",
+                "",
+                "",
+                "",
+            ]
+        )
     return out.getvalue()
 
 
@@ -77,13 +90,16 @@ def _check_columns(columns: list[str], name: str) -> None:
     known = (*_START, *_END, *_SETTINGS, *_FREE)
     for column in columns:
         if column not in known:
-            raise UsageError(f"{name}, line 1: column {column[:40]!r} is not known{hint(column, known)} (columns are "
-                             f"start, end, {', '.join((*KEYS, 'off'))}; free text: {', '.join(_FREE)})")
+            raise UsageError(
+                f"{name}, line 1: column {column[:40]!r} is not known{hint(column, known)} (columns are "
+                f"start, end, {', '.join((*KEYS, 'off'))}; free text: {', '.join(_FREE)})"
+            )
         if columns.count(column) > 1:
             raise UsageError(f"{name}, line 1: column {column!r} is there twice; keep one")
     if not set(_START) & set(columns):
-        raise UsageError(f"{name}, line 1: there is no column start; the first row names the columns: "
-                         "start,end,strength,engine")
+        raise UsageError(
+            f"{name}, line 1: there is no column start; the first row names the columns: start,end,strength,engine"
+        )
 
 
 def _cell(row: dict[str, str], names: tuple[str, ...]) -> str:

@@ -41,8 +41,10 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
             drop = match[1] is None
         elif match := _COMMENT.match(line):
             if current is None:
-                raise UsageError(f"{where}: settings stand below the video event that they are for, and there is none "
-                                 "above this line")
+                raise UsageError(
+                    f"{where}: settings stand below the video event that they are for, and there is none "
+                    "above this line"
+                )
             settings.setdefault(current, []).extend(_pairs(match[1], where))
         elif event := _event(line):
             seen = True
@@ -56,10 +58,15 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
             current = len(shots)
             shots.append(Shot(begin, end, AS_RUN, f"line {number}"))
     if not seen:
-        raise UsageError(f"{name}: has no event of a CMX 3600 EDL (number, reel, channel, transition and four "
-                         "timecodes in a line)")
-    return [Shot(shot.begin, shot.end, read_settings(settings[place], f"{name}, {shot.where}"), shot.where)
-            if place in settings else shot for place, shot in enumerate(shots)]
+        raise UsageError(
+            f"{name}: has no event of a CMX 3600 EDL (number, reel, channel, transition and four timecodes in a line)"
+        )
+    return [
+        Shot(shot.begin, shot.end, read_settings(settings[place], f"{name}, {shot.where}"), shot.where)
+        if place in settings
+        else shot
+        for place, shot in enumerate(shots)
+    ]
 
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
@@ -72,8 +79,10 @@ def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
         begin, end = clock.timecode_at(scene.begin), clock.timecode_at(scene.end)
         if begin == end:  # uneven frames: two scene changes near one timecode
             continue
-        lines += [f"{min(number, _LARGEST):03d}  {reel} V     C        {begin} {end} {begin} {end}",
-                  f"* FROM CLIP NAME: {plain}"]
+        lines += [
+            f"{min(number, _LARGEST):03d}  {reel} V     C        {begin} {end} {begin} {end}",
+            f"* FROM CLIP NAME: {plain}",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -101,7 +110,9 @@ def _pairs(text: str, where: str) -> list[tuple[str, object]]:
     for word in text.split():
         key, sign, value = word.rstrip(";").partition("=")
         if not sign and key.lower() != "off":
-            raise UsageError(f"{where}: {word[:40]!r} is no setting; write settings as * RTFACE: strength=0.5 "
-                             "engine=rtface-m, or * RTFACE: off")
+            raise UsageError(
+                f"{where}: {word[:40]!r} is no setting; write settings as * RTFACE: strength=0.5 "
+                "engine=rtface-m, or * RTFACE: off"
+            )
         pairs.append((key, value if sign else "yes"))
     return pairs

@@ -17,8 +17,11 @@ from rtface.util.foreign import read_regular
 _READ = (".csv", ".edl", ".otio")
 _WRITTEN = (*_READ, ".json")
 _LARGEST = 64 << 20
-_HOW = {".csv": "fill in a cell, such as strength", ".edl": "write * RTFACE: strength=0.5 below an event",
-        ".otio": 'give a clip metadata "rtface": {"strength": 0.5}'}
+_HOW = {
+    ".csv": "fill in a cell, such as strength",
+    ".edl": "write * RTFACE: strength=0.5 below an event",
+    ".otio": 'give a clip metadata "rtface": {"strength": 0.5}',
+}
 
 
 def check_shots_file(path: Path) -> None:
@@ -29,8 +32,7 @@ def check_shots_file(path: Path) -> None:
     """
     kind = _kind(path, _READ, "--shots")
     if not path.exists():
-        raise InputMissing(f"--shots {path}: there is no such file; make one with: rtface analyze INPUT "
-                           "--scenes FILE")
+        raise InputMissing(f"--shots {path}: there is no such file; make one with: rtface analyze INPUT --scenes FILE")
     if kind == ".otio":
         open_library()
 
@@ -74,8 +76,10 @@ def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
     kind, clock = _kind(path, _WRITTEN, "--scenes"), found.clock
     assert clock is not None
     if kind == ".json":
-        return json.dumps({"version": 1, "input": title, "rate": str(clock.rate), "scenes": found.table()},
-                          indent=2) + "\n"
+        return (
+            json.dumps({"version": 1, "input": title, "rate": str(clock.rate), "scenes": found.table()}, indent=2)
+            + "\n"
+        )
     if kind == ".csv":
         return write_csv(found.scenes, clock)
     return (write_edl if kind == ".edl" else write_otio)(found.scenes, clock, title)
@@ -104,15 +108,25 @@ def _text(path: Path) -> str:
 def _outside(shots: ShotList, clock: FilmClock) -> list[str]:
     """Notes about shots that lie outside the film; UsageError where that is all of them."""
     end = None if clock.length is None else clock.begin + clock.length
-    outside: list[Shot] = [shot for shot in shots.shots if (end is not None and shot.begin >= end)
-                           or (shot.end is not None and shot.end <= clock.first)]
+    outside: list[Shot] = [
+        shot
+        for shot in shots.shots
+        if (end is not None and shot.begin >= end) or (shot.end is not None and shot.end <= clock.first)
+    ]
     if not outside:
         return []
     places = ", ".join(shot.where for shot in outside[:5]) + (", …" if len(outside) > 5 else "")
     if len(outside) < len(shots):
-        return [f"{shots.name}: {len(outside)} of {len(shots)} shots with settings lie outside the film and have no "
-                f"effect ({places})"]
-    says = (f"its first frame has timecode {clock.start}" if clock.start else
-            "it has no timecode, so its first frame is 00:00:00:00")
-    raise UsageError(f"{shots.name}: all shots with settings lie outside the film ({places}); {says}; --timecode gives "
-                     "the timecode of its first frame")
+        return [
+            f"{shots.name}: {len(outside)} of {len(shots)} shots with settings lie outside the film and have no "
+            f"effect ({places})"
+        ]
+    says = (
+        f"its first frame has timecode {clock.start}"
+        if clock.start
+        else "it has no timecode, so its first frame is 00:00:00:00"
+    )
+    raise UsageError(
+        f"{shots.name}: all shots with settings lie outside the film ({places}); {says}; --timecode gives "
+        "the timecode of its first frame"
+    )

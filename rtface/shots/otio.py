@@ -21,8 +21,9 @@ def open_library() -> Any:
     try:
         import opentimelineio
     except ImportError as error:
-        raise MissingComponent(f"files of OpenTimelineIO need the package opentimelineio: {extra_line('otio')} "
-                               "(or use CSV or EDL)") from error
+        raise MissingComponent(
+            f"files of OpenTimelineIO need the package opentimelineio: {extra_line('otio')} (or use CSV or EDL)"
+        ) from error
     return opentimelineio
 
 
@@ -62,8 +63,9 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
             if _KEY in item.metadata:
                 given: object = item.metadata[_KEY]
                 if not isinstance(given, Mapping):
-                    raise UsageError(f'{name}, {where}: metadata "rtface" must be a table of settings, such as '
-                                     '{"strength": 0.5}')
+                    raise UsageError(
+                        f'{name}, {where}: metadata "rtface" must be a table of settings, such as {{"strength": 0.5}}'
+                    )
                 settings = read_settings([(str(key), value) for key, value in given.items()], f"{name}, {where}")
             shots.append(Shot(clock.first + shift + begin, clock.first + shift + end, settings, where))
     if not shots:
@@ -95,8 +97,14 @@ def write_otio(scenes: list[Scene], clock: FilmClock, title: str) -> str:
         first, last = clock.frame_at(scene.begin), clock.frame_at(scene.end)
         if last > first:
             media = otio.schema.ExternalReference(target_url=title)
-            track.append(otio.schema.Clip(f"shot {number}", media, otio.opentime.TimeRange(
-                time(start + first), time(last - first)), {_KEY: {}}))
+            track.append(
+                otio.schema.Clip(
+                    f"shot {number}",
+                    media,
+                    otio.opentime.TimeRange(time(start + first), time(last - first)),
+                    {_KEY: {}},
+                )
+            )
     return str(timeline.to_json_string())
 
 

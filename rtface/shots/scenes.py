@@ -77,6 +77,12 @@ class SceneRecorder:
     def table(self) -> list[dict[str, Any]]:
         """The scenes as JSON values: seconds from the beginning of the film, timecodes and frames."""
         clock = self.clock or FilmClock(Fraction(25))
-        return [{"start_s": round(float(scene.begin - clock.begin), 6) + 0.0,  # no -0.0
-                 "end_s": round(float(scene.end - clock.begin), 6),
-                 "timecode": str(clock.timecode_at(scene.begin)), "frames": scene.frames} for scene in self.scenes]
+        return [
+            {
+                "start_s": round(float(scene.begin - clock.begin), 6) + 0.0,  # no -0.0
+                "end_s": round(float(scene.end - clock.begin), 6),
+                "timecode": str(clock.timecode_at(scene.begin)),
+                "frames": scene.frames,
+            }
+            for scene in self.scenes
+        ]

@@ -75,8 +75,10 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
     for name, value in given:
         key = name.strip().lower().replace("-", "_")
         if key not in (*KEYS, _OFF, *GONE):
-            raise UsageError(f"{where}: {name.strip()[:40]!r} is not a setting of a shot"
-                             f"{hint(key, (*KEYS, _OFF))} (settings are {', '.join((*KEYS, _OFF))})")
+            raise UsageError(
+                f"{where}: {name.strip()[:40]!r} is not a setting of a shot"
+                f"{hint(key, (*KEYS, _OFF))} (settings are {', '.join((*KEYS, _OFF))})"
+            )
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         if key in GONE:
@@ -90,8 +92,9 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
             raise UsageError(f"{where}: {key} is given twice (off is correct=never); keep one")
         values[key] = check(key, value, f"{where}: {key}")
         if values[key] == "auto" and key == "engine":
-            raise UsageError(f"{where}: engine must be one engine by name, or default; auto is for whole runs "
-                             "(--engine auto)")
+            raise UsageError(
+                f"{where}: engine must be one engine by name, or default; auto is for whole runs (--engine auto)"
+            )
     return ShotSettings(**values)
 
 
@@ -133,8 +136,10 @@ class ShotList:
                 raise UsageError(f"{name}, {shot.where}: a shot must end after it begins")
         for one, other in zip(self.shots, self.shots[1:], strict=False):
             if one.end is None or one.end > other.begin:
-                raise UsageError(f"{name}: the shots of {one.where} and {other.where} overlap; a frame can have the "
-                                 "settings of one shot only")
+                raise UsageError(
+                    f"{name}: the shots of {one.where} and {other.where} overlap; a frame can have the "
+                    "settings of one shot only"
+                )
         self._begins = [float(shot.begin - early) for shot in self.shots]
         self._ends = [float("inf") if shot.end is None else float(shot.end - early) for shot in self.shots]
 

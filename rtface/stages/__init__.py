@@ -16,10 +16,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Canvas", "Face", "Frame", "Run", "Sprite", "Stage", "covering", "display_from_face", "option", "state"]
 
-_MODULES = {"Canvas": "rtface.stages.draw", "Face": "rtface.frame", "Frame": "rtface.frame",
-            "Run": "rtface.stages.base", "Sprite": "rtface.stages.draw", "Stage": "rtface.stages.base",
-            "covering": "rtface.stages.draw", "display_from_face": "rtface.stages.draw",
-            "option": "rtface.stages.options", "state": "rtface.stages.options"}
+_MODULES = {
+    "Canvas": "rtface.stages.draw",
+    "Face": "rtface.frame",
+    "Frame": "rtface.frame",
+    "Run": "rtface.stages.base",
+    "Sprite": "rtface.stages.draw",
+    "Stage": "rtface.stages.base",
+    "covering": "rtface.stages.draw",
+    "display_from_face": "rtface.stages.draw",
+    "option": "rtface.stages.options",
+    "state": "rtface.stages.options",
+}
 
 
 def __getattr__(name: str) -> Any:

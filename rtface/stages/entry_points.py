@@ -74,8 +74,10 @@ def check_stage(name: str) -> None:
 def _unknown(name: str, installed: list[str]) -> str:
     if not installed:
         return f"there is no stage {name}: none is installed; some come with: {plugin_line('rtface-overlays')}"
-    return (f"there is no stage {name}{hint(name, installed)}; installed are "
-            f"{', '.join(installed)} (a class of your own is named with its module, as mine.{name.title()})")
+    return (
+        f"there is no stage {name}{hint(name, installed)}; installed are "
+        f"{', '.join(installed)} (a class of your own is named with its module, as mine.{name.title()})"
+    )
 
 
 def check_version(name: str, kind: Any) -> None:
@@ -84,8 +86,11 @@ def check_version(name: str, kind: Any) -> None:
     if not callable(kind) or not isinstance(version, int):
         raise UsageError(f"{name} is not a stage: it needs to be a class with api = {API} (docs/stages.md)")
     if version > API:
-        raise UsageError(f"the stage {name} wants version {version} of the stage interface and this rtface has {API}: "
-                         "update rtface")
+        raise UsageError(
+            f"the stage {name} wants version {version} of the stage interface and this rtface has {API}: update rtface"
+        )
     if version < API:
-        raise UsageError(f"the stage {name} was written for version {version} of the stage interface and this rtface "
-                         f"has {API}: update what brings the stage")
+        raise UsageError(
+            f"the stage {name} was written for version {version} of the stage interface and this rtface "
+            f"has {API}: update what brings the stage"
+        )

@@ -25,8 +25,9 @@ _FILES = ("file", "font")
 _BETWEEN = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
 
 
-def option(default: Any = dataclasses.MISSING, help: str = "",
-           check: Callable[[object, str], object] | None = None) -> Any:
+def option(
+    default: Any = dataclasses.MISSING, help: str = "", check: Callable[[object, str], object] | None = None
+) -> Any:
     """A field of a stage that is an option: ``text: str = option("AI", "what it says")``.
 
     Args:
@@ -105,8 +106,13 @@ def make_stage(spec: Spec) -> Any:
         if key in values:
             continue
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise UsageError("--stage {name} needs {option}=…: {help}", code="overlay_needs", name=spec.name,
-                             option=key, help=_help(field) or "see --stage NAME:help")
+            raise UsageError(
+                "--stage {name} needs {option}=…: {help}",
+                code="overlay_needs",
+                name=spec.name,
+                option=key,
+                help=_help(field) or "see --stage NAME:help",
+            )
         if isinstance(field.default, str):
             values[key] = _convert(field, field.default, f"--stage {spec.name}: {key}")
     try:
@@ -146,11 +152,27 @@ def option_facts(name: str) -> list[dict[str, Any]]:
     for key, field in _options(load_stage(name)).items():
         needed, check = field.default is dataclasses.MISSING, field.metadata.get("check")
         words, default = list(getattr(check, "words", ())), None if needed else field.default
-        kind = ("flag" if isinstance(default, bool) else "words" if words else
-                "file" if check is v.path or isinstance(default, Path) or key in _FILES else
-                "number" if isinstance(default, int | float) else "text")
-        facts.append({"name": key, "help": _help(field), "kind": kind, "words": words, "needed": needed,
-                      "default": _shown(default)})
+        kind = (
+            "flag"
+            if isinstance(default, bool)
+            else "words"
+            if words
+            else "file"
+            if check is v.path or isinstance(default, Path) or key in _FILES
+            else "number"
+            if isinstance(default, int | float)
+            else "text"
+        )
+        facts.append(
+            {
+                "name": key,
+                "help": _help(field),
+                "kind": kind,
+                "words": words,
+                "needed": needed,
+                "default": _shown(default),
+            }
+        )
     return facts
 
 
@@ -162,8 +184,12 @@ def file_options(text: str) -> dict[str, str]:
     """
     spec = Spec.parse(text)
     if spec.name not in (names := sorted(plugins.installed("stage"))):
-        raise UsageError("{name}: there is no such overlay; there is {names}", code="no_overlay", name=spec.name[:40],
-                         names=", ".join(names) or "none")
+        raise UsageError(
+            "{name}: there is no such overlay; there is {names}",
+            code="no_overlay",
+            name=spec.name[:40],
+            names=", ".join(names) or "none",
+        )
     return _files(spec)
 
 
@@ -171,14 +197,19 @@ def absolute(text: str) -> str:
     """A ``--stage`` with absolute names of its files. Raises UsageError and MissingComponent as `make_stage`."""
     spec = Spec.parse(text)
     values = {key: str(expanded(value, text).absolute()) for key, value in _files(spec).items() if value}
-    return text if not values else f"{spec.name}:" + ",".join(
-        f"{key}={value}".replace(",", "\\,") for key, value in ((spec.values or {}) | values).items())
+    return (
+        text
+        if not values
+        else f"{spec.name}:"
+        + ",".join(f"{key}={value}".replace(",", "\\,") for key, value in ((spec.values or {}) | values).items())
+    )
 
 
 def _files(spec: Spec) -> dict[str, str]:
     files = {one["name"] for one in option_facts(spec.name) if one["kind"] == "file"}
-    return {key: value for key, value in (spec.values or {}).items()
-            if key in files or (key == "template" and "." in value)}
+    return {
+        key: value for key, value in (spec.values or {}).items() if key in files or (key == "template" and "." in value)
+    }
 
 
 def check_without_files(text: str) -> None:

@@ -63,8 +63,9 @@ class Stages:
         specs: from which `open` made them.
     """
 
-    def __init__(self, stages: Sequence[tuple[str, Stage]], stats: Stats, run: Run | None = None,
-                 begun: Sequence[Stage] = ()) -> None:
+    def __init__(
+        self, stages: Sequence[tuple[str, Stage]], stats: Stats, run: Run | None = None, begun: Sequence[Stage] = ()
+    ) -> None:
         run = run or Run()
         self.specs: tuple[str, ...] = ()
         self._stats = stats
@@ -91,8 +92,16 @@ class Stages:
         self._at_work.sort(key=lambda one: not one.needs_before)
 
     @classmethod
-    def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None,
-             begins: float | None = None, *, commercial_use: bool = False) -> Stages:
+    def open(
+        cls,
+        specs: Sequence[str],
+        stats: Stats,
+        live: bool = False,
+        origin: float | None = None,
+        begins: float | None = None,
+        *,
+        commercial_use: bool = False,
+    ) -> Stages:
         """Makes the stages of `Options.stages`.
 
         Args:
@@ -123,7 +132,8 @@ class Stages:
         """What a report says of the stages that `open` would make; they do not begin. Raises as `open`."""
         names = cls.unbegun(specs, commercial_use=commercial_use).names
         return [f"stages: {', '.join(names)}"] * bool(names) + [
-            "--compare shows frames without what stages draw"] * bool(names and comparing)
+            "--compare shows frames without what stages draw"
+        ] * bool(names and comparing)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
         """Other stages for the same live run, which begins now for those that are new. A stage whose text stays the
@@ -134,8 +144,12 @@ class Stages:
             as `open`; these are as they were then.
         """
         kept = dict(zip(self.specs, self.stages, strict=True))
-        made = Stages(_made(specs, kept, commercial_use=commercial_use), self._stats, Run(True, time.monotonic()),
-                      begun=self.stages)
+        made = Stages(
+            _made(specs, kept, commercial_use=commercial_use),
+            self._stats,
+            Run(True, time.monotonic()),
+            begun=self.stages,
+        )
         made.specs = tuple(specs)
         return made
 
@@ -201,22 +215,39 @@ class Stages:
         if one.needs_before and frame.before is None:
             return _hidden(frame) if one.hides else frame  # it came before the stage was switched on
         if not frame.tracked and one.hides:
-            self._stats.warn(f"stage {one.name} untracked", Message(
-                "a frame is blurred as a whole for the stage {name}, because its faces are not known: tracking failed, "
-                "or live is late", code="stage_untracked", name=one.name))
+            self._stats.warn(
+                f"stage {one.name} untracked",
+                Message(
+                    "a frame is blurred as a whole for the stage {name}, because its faces are not known: tracking failed, "
+                    "or live is late",
+                    code="stage_untracked",
+                    name=one.name,
+                ),
+            )
             return _hidden(frame)
         kept, given = self._keep(frame), frame
         if frame.faces_age and getattr(one.stage, "hides", Stage.hides):
-            given = replace(frame, faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
-                            unfollowed=tuple(grown(f, frame.faces_age) for f in frame.unfollowed))
+            given = replace(
+                frame,
+                faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
+                unfollowed=tuple(grown(f, frame.faces_age) for f in frame.unfollowed),
+            )
         try:
             with self._stats.time(f"stage {one.name}"):
                 after = one.stage(given)
             _check(after, frame)
-            drawn = (after.touched and after is not given) or after.image is not frame.image or any(
-                not np.array_equal(was, now) for was, now in zip(kept, _memory(frame), strict=True))
-            return replace(frame, image=after.image, touched=frame.touched or drawn,
-                           changed=None if drawn else frame.changed, generated=frame.generated or after.generated)
+            drawn = (
+                (after.touched and after is not given)
+                or after.image is not frame.image
+                or any(not np.array_equal(was, now) for was, now in zip(kept, _memory(frame), strict=True))
+            )
+            return replace(
+                frame,
+                image=after.image,
+                touched=frame.touched or drawn,
+                changed=None if drawn else frame.changed,
+                generated=frame.generated or after.generated,
+            )
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin must not end a run, by sys.exit() either: counted, said
@@ -239,18 +270,26 @@ class Stages:
         now = frame.time
         self._stats.count("stage_faults")
         said = partial(Message, name=one.name, why=reason(error))
-        self._stats.warn(f"stage {one.name}", said(
-            "a frame is blurred as a whole, because the stage {name} failed: {why}", code="stage_blurs") if one.hides
-            else said("a frame stays as it is, because the stage {name} failed: {why}", code="stage_failed"))
+        self._stats.warn(
+            f"stage {one.name}",
+            said("a frame is blurred as a whole, because the stage {name} failed: {why}", code="stage_blurs")
+            if one.hides
+            else said("a frame stays as it is, because the stage {name} failed: {why}", code="stage_failed"),
+        )
         log.debug("the stage %s failed", one.name, exc_info=error)
         if one.hides:
             return _hidden(frame)
         one.faults.append(now)
         if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
             self._at_work.remove(one)
-            self._stats.warn(f"stage {one.name} off", said(
-                "the stage {name} is switched off: it failed {count} times within a minute, the last because of {why}",
-                code="stage_off", count=FAULTS))
+            self._stats.warn(
+                f"stage {one.name} off",
+                said(
+                    "the stage {name} is switched off: it failed {count} times within a minute, the last because of {why}",
+                    code="stage_off",
+                    count=FAULTS,
+                ),
+            )
             _close(one)
         return frame
 
@@ -282,8 +321,9 @@ def check_commercial_use(name: str, hint: str) -> None:
     also as `load_stage`."""
     kind = load_stage(name)
     if not getattr(kind, "commercial_use", Stage.commercial_use):
-        raise UsageError(f"the stage {name} may not be used commercially ({getattr(kind, 'licence', Stage.licence)}); "
-                         f"{hint}")
+        raise UsageError(
+            f"the stage {name} may not be used commercially ({getattr(kind, 'licence', Stage.licence)}); {hint}"
+        )
 
 
 def _check(after: object, frame: Frame) -> None:

@@ -36,15 +36,15 @@ _OPEN = ("/login", _STYLE)
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _HEADERS = HEADERS | {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; "
-                                b"img-src 'self' blob: data:; media-src 'self' blob:; "
-                                b"connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'none'; "
-                                b"base-uri 'none'; frame-ancestors 'none'",
+    b"img-src 'self' blob: data:; media-src 'self' blob:; "
+    b"connect-src 'self'; font-src 'self'; manifest-src 'self'; form-action 'none'; "
+    b"base-uri 'none'; frame-ancestors 'none'",
     b"cross-origin-opener-policy": b"same-origin",
 }
 # Of the page with the log-in: without a referrer policy of this kind browsers send its form with the origin "null".
 _FORM_HEADERS = {
     b"content-security-policy": b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-                                b"frame-ancestors 'none'",
+    b"frame-ancestors 'none'",
     b"referrer-policy": b"same-origin",
 }
 _LOGIN_BYTES = 4096
@@ -111,8 +111,16 @@ class AccessControl:
         clock: monotonic time in seconds.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: frozenset[str], secure: bool = False,
-                 login: PasswordLogin | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        token: str,
+        hosts: frozenset[str],
+        secure: bool = False,
+        login: PasswordLogin | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
         self._given, self._clock = new_token(), clock
         self._secret = secrets.token_bytes(32)  # keys of cookies are made with
@@ -216,13 +224,17 @@ class AccessControl:
             if (token := await run_in_threadpool(login.log_in, address, given)) is not None:
                 return self._led("/", name, token)
             refused, wait, status = True, login.wait_s(address), HTTPStatus.FORBIDDEN
-        return HTMLResponse(login_page(language_of(request.headers), refused, wait), status,
-                            headers={"cache-control": "no-store"})
+        return HTMLResponse(
+            login_page(language_of(request.headers), refused, wait), status, headers={"cache-control": "no-store"}
+        )
 
     def _in_address(self, scope: Scope) -> bool:
         given = _query(scope).get("token", [])
-        return scope["method"] in ("GET", "HEAD") and len(given) == 1 and (
-            same(given[0], self._token) or self._clock() < self._once.get(given[0], 0.0))
+        return (
+            scope["method"] in ("GET", "HEAD")
+            and len(given) == 1
+            and (same(given[0], self._token) or self._clock() < self._once.get(given[0], 0.0))
+        )
 
     def _one_more(self) -> Response:
         now, token = self._clock(), new_token()
@@ -281,10 +293,12 @@ def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
 
 def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
     """`send` that ends a long answer, such as a preview or a download, once its session is closed."""
+
     async def sending(message: Message) -> None:
         if not login.knows(token):
             raise OSError("the session was closed")
         await send(message)
+
     return sending
 
 

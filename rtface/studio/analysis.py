@@ -125,6 +125,7 @@ class FilmTasks:
 
     def of(self, number: int, kind: str) -> FilmTask:
         """The task of a film; kind is "analysis", "sheet" or "clip"."""
+
         def say(state: dict[str, Any]) -> None:
             self._studio.events.publish(f"film/{number}/{kind}", state, keep=True)
 
@@ -160,8 +161,9 @@ class FilmTasks:
                 if event["event"] == "progress":
                     progress(with_faces(event))
 
-            return with_faces(await json_of("analyze", "--photos", str(photos), "--overwrite", "--", str(path),
-                                            receive=receive))
+            return with_faces(
+                await json_of("analyze", "--photos", str(photos), "--overwrite", "--", str(path), receive=receive)
+            )
 
         self.of(number, "analysis").start(work)
 
@@ -173,11 +175,22 @@ class FilmTasks:
         async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
             for old in (image, image.with_suffix(".html")):
                 old.unlink(missing_ok=True)
-            found = await json_of("try", *(f"--{key}={value}" for key, value in known.items()), "--", str(path),
-                                  str(image), receive=lambda event: event["event"] == "progress" and progress(event))
+            found = await json_of(
+                "try",
+                *(f"--{key}={value}" for key, value in known.items()),
+                "--",
+                str(path),
+                str(image),
+                receive=lambda event: event["event"] == "progress" and progress(event),
+            )
             at = f"/api/films/{number}/sheet"
-            return {"command": found["command"], "seconds": found["seconds"], "image": f"{at}.png",
-                    "page": f"{at}.html", "variants": found["variants"]}
+            return {
+                "command": found["command"],
+                "seconds": found["seconds"],
+                "image": f"{at}.png",
+                "page": f"{at}.html",
+                "variants": found["variants"],
+            }
 
         self.of(number, "sheet").start(work)
 
@@ -191,9 +204,17 @@ class FilmTasks:
         clip = self.folder(number) / "clip.mp4"
 
         async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
-            await run_command("run", *words, *_CLIP, "--compare", str(clip), "--", str(path),
-                              str(clip.with_name("after.mp4")), receive=lambda event: progress(
-                                  {"share": event.get("share")}))
+            await run_command(
+                "run",
+                *words,
+                *_CLIP,
+                "--compare",
+                str(clip),
+                "--",
+                str(path),
+                str(clip.with_name("after.mp4")),
+                receive=lambda event: progress({"share": event.get("share")}),
+            )
             return {"clip": f"/api/films/{number}/clip.mp4"}
 
         await self.of(number, "clip").restart(work)
@@ -206,6 +227,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         tasks: of the opened films.
         film: number and path of the film that a request names.
     """
+
     async def analysis(request: Request) -> Response:
         number, path = film(request)
         task = tasks.of(number, "analysis")
@@ -241,11 +263,13 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         return _file(tasks.folder(film(request)[0]) / "clip.mp4")
 
     at = "/api/films/{id}"
-    return [Route(f"{at}/analysis", answers_errors(analysis), methods=["GET", "POST"]),
-            Route(f"{at}/sheet", answers_errors(sheet), methods=["GET", "POST"]),
-            Route(f"{at}/sheet.{{kind}}", answers_errors(drawn)),
-            Route(f"{at}/clip.mp4", answers_errors(clip)),
-            Route(f"{at}/faces/{{label}}", answers_errors(face))]
+    return [
+        Route(f"{at}/analysis", answers_errors(analysis), methods=["GET", "POST"]),
+        Route(f"{at}/sheet", answers_errors(sheet), methods=["GET", "POST"]),
+        Route(f"{at}/sheet.{{kind}}", answers_errors(drawn)),
+        Route(f"{at}/clip.mp4", answers_errors(clip)),
+        Route(f"{at}/faces/{{label}}", answers_errors(face)),
+    ]
 
 
 def _small(photo: Path | None) -> bytes:

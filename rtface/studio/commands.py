@@ -50,8 +50,12 @@ async def run_command(*words: str, receive: Callable[[Event], object] = no_one, 
         RtfaceError: another exit code; with the command's error.
     """
     with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen([sys.executable, "-P", "-m", "rtface", *_with(TO_STDERR, words)],
-                                   stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "rtface", *_with(TO_STDERR, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+        )
         try:
             error = await asyncio.to_thread(_follow, process, receive)
         finally:
@@ -77,8 +81,9 @@ async def json_of(*words: str, accept: tuple[int, ...] = (0,), receive: Callable
     try:
         return json.loads(text)
     except ValueError:
-        raise RtfaceError("rtface {command} --json printed no JSON; try it in a terminal", code="no_json",
-                          command=words[0]) from None
+        raise RtfaceError(
+            "rtface {command} --json printed no JSON; try it in a terminal", code="no_json", command=words[0]
+        ) from None
 
 
 def _with(option: str, words: tuple[str, ...]) -> list[str]:

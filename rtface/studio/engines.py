@@ -27,8 +27,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
             studio.events.publish("engines", event)
 
     async def listed() -> dict[str, Any]:
-        rows, offers = await asyncio.gather(json_of("engines", "--no-measure", accept=_FAULTY),
-                                            json_of("engines", "offers"))
+        rows, offers = await asyncio.gather(
+            json_of("engines", "--no-measure", accept=_FAULTY), json_of("engines", "offers")
+        )
         return {"engines": rows, "offers": [offer for offer in offers if not offer["added"]]}
 
     shared = Shared(listed)
@@ -56,10 +57,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
         await run_command("engines", "remove", "--", name)
         return JSONResponse(await listed())
 
-    return [Route("/api/engines", answers_errors(engines)),
-            Route("/api/engines/measure", answers_errors(measure), methods=["POST"]),
-            Route("/api/engines/add", answers_errors(add), methods=["POST"]),
-            Route("/api/engines/{name}", answers_errors(remove), methods=["DELETE"])]
+    return [
+        Route("/api/engines", answers_errors(engines)),
+        Route("/api/engines/measure", answers_errors(measure), methods=["POST"]),
+        Route("/api/engines/add", answers_errors(add), methods=["POST"]),
+        Route("/api/engines/{name}", answers_errors(remove), methods=["DELETE"]),
+    ]
 
 
 def _refuse_second(lock: asyncio.Lock) -> None:

@@ -47,8 +47,10 @@ def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str
 
 
 def _page(language: str, content: str, **more: str) -> str:
-    texts = {key: escape(_text(key, language)) for key in ("password", "log_in", "closed", "closed_hint", "closed_else",
-                                                      "closed_again")}
+    texts = {
+        key: escape(_text(key, language))
+        for key in ("password", "log_in", "closed", "closed_hint", "closed_else", "closed_again")
+    }
     return _FRAME.format(language=language, content=content.format(**texts, **more))
 
 

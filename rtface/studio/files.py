@@ -43,8 +43,13 @@ def routes(studio: Studio) -> list[BaseRoute]:
         entries = await in_thread(studio.folders.entries, name)
         folder = studio.folders.path(name)
         parent = folder.parent if folder not in studio.folders.roots else None
-        return JSONResponse({"folder": str(folder), "parent": None if parent is None else str(parent),
-                             "entries": [asdict(entry) for entry in entries]})
+        return JSONResponse(
+            {
+                "folder": str(folder),
+                "parent": None if parent is None else str(parent),
+                "entries": [asdict(entry) for entry in entries],
+            }
+        )
 
     async def upload(request: Request) -> Response:
         length = request.headers.get("content-length", "")
@@ -59,8 +64,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
             raise type(error)(Message.of(json.loads(json.dumps(error.message.to_dict()).replace(own, sent)))) from None
         return JSONResponse({"path": str(path)})
 
-    return [Route("/api/files", answers_errors(files)),
-            Route("/api/files/upload", answers_errors(upload), methods=["PUT"])]
+    return [
+        Route("/api/files", answers_errors(files)),
+        Route("/api/files/upload", answers_errors(upload), methods=["PUT"]),
+    ]
 
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
@@ -73,14 +80,18 @@ async def _receive(request: Request, folder: Path, name: str, size: int) -> Path
     def write(file: WorkFile, data: bytes) -> None:
         _check_size(folder, len(data))  # others may have filled the disk meanwhile
         file.write(data)
+
     try:
         file = await in_thread(_new_file, wanted)
         waiting = bytearray()
         async for piece in request.stream():
             written += len(piece)
             if written > size:
-                raise InputError("{name}: more was sent than the upload announced; send it again", code="upload_long",
-                                 name=wanted.name)
+                raise InputError(
+                    "{name}: more was sent than the upload announced; send it again",
+                    code="upload_long",
+                    name=wanted.name,
+                )
             waiting += piece
             if len(waiting) >= _PIECE:
                 await in_thread(write, file, bytes(waiting))
@@ -93,8 +104,13 @@ async def _receive(request: Request, folder: Path, name: str, size: int) -> Path
         if file is not None:
             file.discard()
         if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise OutputError("{folder}: {name} could not be written ({why})", code="upload_unwritten", folder=folder,
-                              name=wanted.name, why=error.strerror) from error
+            raise OutputError(
+                "{folder}: {name} could not be written ({why})",
+                code="upload_unwritten",
+                folder=folder,
+                name=wanted.name,
+                why=error.strerror,
+            ) from error
         raise
 
 
@@ -104,9 +120,14 @@ def _check_size(folder: Path, size: int) -> None:
     except OSError:
         return  # said when the file is made
     if size > min(UPLOAD_BYTES, free - SPARE_BYTES):
-        raise OutputError("an upload of {size} MiB does not fit: {free} MiB may be used in {folder}; free some space, "
-                          "or open the film where it lies", code="upload_room", size=size >> 20,
-                          free=max(0, free - SPARE_BYTES) >> 20, folder=folder)
+        raise OutputError(
+            "an upload of {size} MiB does not fit: {free} MiB may be used in {folder}; free some space, "
+            "or open the film where it lies",
+            code="upload_room",
+            size=size >> 20,
+            free=max(0, free - SPARE_BYTES) >> 20,
+            folder=folder,
+        )
 
 
 def _wanted(folder: Path, name: str) -> Path:
@@ -134,5 +155,9 @@ def _named(file: WorkFile, wanted: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             file.publish(sync=False)
             return file.path
-    raise OutputError("{folder}: there are a thousand files named {name}; remove some", code="many_files",
-                      folder=wanted.parent, name=wanted.name)
+    raise OutputError(
+        "{folder}: there are a thousand files named {name}; remove some",
+        code="many_files",
+        folder=wanted.parent,
+        name=wanted.name,
+    )

@@ -58,16 +58,24 @@ class FilmSettings:
         shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
         run = {key: value for key, value in table.items() if value is not None}
         if unknown := set(run) - set(OPTIONS):
-            raise UsageError("{name} is no setting of the page, which sets {names}", code="no_setting",
-                             name=sorted(unknown)[0][:40], names=", ".join(OPTIONS))
+            raise UsageError(
+                "{name} is no setting of the page, which sets {names}",
+                code="no_setting",
+                name=sorted(unknown)[0][:40],
+                names=", ".join(OPTIONS),
+            )
         Options.of(run)
         if not isinstance(shots, list) or len(cast(list[Any], shots)) > _MOST or len(persons) > _MOST:
             raise UsageError("shots must be a list, and shots and persons not more than 1,000 each", code="shots_many")
         rows = sorted((_row(_table(row, "a shot")) for row in cast(list[Any], shots)), key=lambda row: row["start_s"])
         for before, after in pairwise(rows):
             if after["start_s"] < before["end_s"]:
-                raise UsageError("the shots at {first} s and {second} s overlap", code="shots_overlap",
-                                 first=f"{before['start_s']:g}", second=f"{after['start_s']:g}")
+                raise UsageError(
+                    "the shots at {first} s and {second} s overlap",
+                    code="shots_overlap",
+                    first=f"{before['start_s']:g}",
+                    second=f"{after['start_s']:g}",
+                )
         return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
@@ -96,8 +104,13 @@ class FilmSettings:
         own = self.persons.get(person)
         if own is None:
             return None
-        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), own.get("engine"),
-                         ("set for this person",), own.get("region"))
+        return Treatment(
+            bool(own.get("on", True)),
+            float(own.get("strength", 1.0)),
+            own.get("engine"),
+            ("set for this person",),
+            own.get("region"),
+        )
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.
@@ -126,8 +139,14 @@ class FilmSettings:
         for shot in self.shots:
             if _sets_something(shot):
                 correct = {True: "always", False: "never", None: ""}[shot.get("on")]
-                table.writerow((f"{shot['start_s']:.6f}", f"{shot['end_s']:.6f}",
-                                *(shot.get(key, "") for key in _SHOT_OPTIONS), correct))
+                table.writerow(
+                    (
+                        f"{shot['start_s']:.6f}",
+                        f"{shot['end_s']:.6f}",
+                        *(shot.get(key, "") for key in _SHOT_OPTIONS),
+                        correct,
+                    )
+                )
         return text.getvalue()
 
 
@@ -142,9 +161,12 @@ class SettingsFolder:
     def load(self) -> FilmSettings:
         """The settings; none where none were kept, or where they cannot be used any more."""
         try:
-            return FilmSettings.of(json.loads((self.path / "settings.json").read_bytes(),
-                                              object_pairs_hook=lambda pairs: {
-                                                  key: value for key, value in pairs if key != "colour"}))  # is gone
+            return FilmSettings.of(
+                json.loads(
+                    (self.path / "settings.json").read_bytes(),
+                    object_pairs_hook=lambda pairs: {key: value for key, value in pairs if key != "colour"},
+                )
+            )  # is gone
         except (OSError, ValueError, UsageError):
             return FilmSettings()
 
@@ -166,21 +188,30 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LATEST_S:
             raise UsageError("a shot needs {key} in seconds", code="shot_seconds", key=key)
     if unknown := set(row) - set(_SHOT):
-        raise UsageError("a shot has no {key}; it has {keys}", code="shot_key", key=sorted(unknown)[0][:40],
-                         keys=", ".join(_SHOT))
+        raise UsageError(
+            "a shot has no {key}; it has {keys}", code="shot_key", key=sorted(unknown)[0][:40], keys=", ".join(_SHOT)
+        )
     where = f"the shot at {row['start_s']:g} s"
     if row["start_s"] >= row["end_s"]:
         raise UsageError("{where} must end after it begins", code="shot_end", where=where)
-    return {key: row[key] if key.endswith("_s") else _checked(key, value, where)
-            for key, value in row.items() if value is not None}
+    return {
+        key: row[key] if key.endswith("_s") else _checked(key, value, where)
+        for key, value in row.items()
+        if value is not None
+    }
 
 
 def _person(label: str, values: dict[str, Any]) -> dict[str, Any]:
     if not is_person_number(label):
         raise UsageError("{label} is no person; persons are P1, P2, …", code="no_person", label=label[:40])
     if unknown := set(values) - set(_PERSON):
-        raise UsageError("{label} has no {key}; a person has {keys}", code="person_key", label=label,
-                         key=sorted(unknown)[0][:40], keys=", ".join(_PERSON))
+        raise UsageError(
+            "{label} has no {key}; a person has {keys}",
+            code="person_key",
+            label=label,
+            key=sorted(unknown)[0][:40],
+            keys=", ".join(_PERSON),
+        )
     return {key: _checked(key, value, label) for key, value in values.items() if value is not None}
 
 
@@ -206,6 +237,7 @@ def _written(path: Path, text: str) -> Path:
     try:
         write_atomically(path, text.encode() + b"\n", private=True)
     except OSError as error:
-        raise OutputError("{path}: cannot be written ({why}); free some space", code="write_room", path=path,
-                          why=error.strerror) from error
+        raise OutputError(
+            "{path}: cannot be written ({why}); free some space", code="write_room", path=path, why=error.strerror
+        ) from error
     return path

@@ -101,8 +101,9 @@ class Films:
         """
         path = self._studio.folders.path(name)
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise UsageError("{name} is a device or a pipe; choose a film or a still", code="film_device",
-                             name=path.name)
+            raise UsageError(
+                "{name} is a device or a pipe; choose a film or a still", code="film_device", name=path.name
+            )
         if (film := self._opened(path)) is not None:
             return film
         stamp, facts, settings = _stamp(path), film_facts(path), SettingsFolder(path)
@@ -127,16 +128,20 @@ class Films:
         """
         film = self.get(number)
         if not self._copied(film):
-            raise UsageError("{name} is no copy of the studio; delete it in its folder", code="no_copy",
-                             name=film.path.name)
-        if any(item.input == str(film.path) and item.state not in ("done", "failed", "cancelled")
-               for item in Queue().items()):
+            raise UsageError(
+                "{name} is no copy of the studio; delete it in its folder", code="no_copy", name=film.path.name
+            )
+        if any(
+            item.input == str(film.path) and item.state not in ("done", "failed", "cancelled")
+            for item in Queue().items()
+        ):
             raise UsageError("{name} is in the queue; cancel it there first", code="copy_needed", name=film.path.name)
         try:
             film.path.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError("{path}: cannot be deleted ({why})", code="delete_failed", path=film.path,
-                              why=error.strerror) from error
+            raise OutputError(
+                "{path}: cannot be deleted ({why})", code="delete_failed", path=film.path, why=error.strerror
+            ) from error
         self._forget(film)
 
     def _forget(self, film: Film) -> None:
@@ -146,8 +151,10 @@ class Films:
 
     def _keep(self) -> None:
         """Writes the list for the next start."""
-        films = [{"id": film.id, "path": str(film.path), "stamp": film.stamp, "facts": film.facts}
-                 for film in self._films.values()]
+        films = [
+            {"id": film.id, "path": str(film.path), "stamp": film.stamp, "facts": film.facts}
+            for film in self._films.values()
+        ]
         try:
             write_atomically(_list_file(), json.dumps([*self._elsewhere, *films][-_MOST_KEPT:]).encode(), private=True)
         except OSError as error:
@@ -162,8 +169,9 @@ class Films:
                 if not self._studio.folders.holds(path):
                     self._elsewhere.append(row)
                 elif path.resolve() == path and (stamp := _stamp(path)) == tuple(row["stamp"]):
-                    self._films[int(row["id"])] = Film(int(row["id"]), path, stamp, dict(row["facts"]),
-                                                       SettingsFolder(path))
+                    self._films[int(row["id"])] = Film(
+                        int(row["id"]), path, stamp, dict(row["facts"]), SettingsFolder(path)
+                    )
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError, RtfaceError) as error:
@@ -186,8 +194,13 @@ class Films:
 
     def shown(self, film: Film) -> dict[str, Any]:
         """A film as the page gets it; "copied" says whether it was uploaded."""
-        return {"id": film.id, "path": str(film.path), "name": film.path.name,
-                "copied": self._copied(film), **film.facts}
+        return {
+            "id": film.id,
+            "path": str(film.path),
+            "name": film.path.name,
+            "copied": self._copied(film),
+            **film.facts,
+        }
 
     def _copied(self, film: Film) -> bool:
         return film.path.parent == self._studio.uploads.resolve()
@@ -201,12 +214,16 @@ class Films:
         """
         film = self.get(number)
         if self._studio.folders.path(str(film.path)) != film.path or _stamp(film.path) != film.stamp:
-            raise InputMissing("{name} has changed or is gone since it was opened; choose it again",
-                               code="film_changed", name=film.path.name)
+            raise InputMissing(
+                "{name} has changed or is gone since it was opened; choose it again",
+                code="film_changed",
+                name=film.path.name,
+            )
         return film
 
-    def render(self, film: Film, time: float, side: int, options: Options, persons: tuple[PersonOnFrame, ...]
-               ) -> RenderedFrame:
+    def render(
+        self, film: Film, time: float, side: int, options: Options, persons: tuple[PersonOnFrame, ...]
+    ) -> RenderedFrame:
         """A frame of a film; see `FrameRenderer.render`."""
         for _ in range(_TRIES):
             with suppress(Closed):
@@ -267,8 +284,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
         wanted = FilmSettings.of(json_object(query.get("settings", "{}"), "settings"))
         labels = persons_at(tasks.analysis(film.id), time)
         options = await in_thread(wanted.at, time, labels)  # reads the settings file
-        persons = tuple(PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label))
-                        for label in labels if len(labels) > 1)
+        persons = tuple(
+            PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label))
+            for label in labels
+            if len(labels) > 1
+        )
         side = round(number_of(query.get("side", "1280"), "side", 64, SIDE))
         layer = query.get("layer", "after")
         if layer not in ("before", "after", "invented"):
@@ -280,18 +300,28 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 return Response(status_code=HTTPStatus.NO_CONTENT)
             shown = await in_thread(films.render, film, time, side, options, persons)
             picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
-        return Response(picture, media_type="image/jpeg", headers={
-            "cache-control": "no-store", "x-frame-time": f"{shown.time:.6f}", "x-faces": str(shown.faces),
-            "x-left-alone": json.dumps(shown.left_alone), "x-nose": json.dumps(shown.nose),
-            "x-render-ms": f"{1e3 * shown.seconds:.0f}"})
+        return Response(
+            picture,
+            media_type="image/jpeg",
+            headers={
+                "cache-control": "no-store",
+                "x-frame-time": f"{shown.time:.6f}",
+                "x-faces": str(shown.faces),
+                "x-left-alone": json.dumps(shown.left_alone),
+                "x-nose": json.dumps(shown.nose),
+                "x-render-ms": f"{1e3 * shown.seconds:.0f}",
+            },
+        )
 
     async def settings(request: Request) -> Response:
         film = films.get(request.path_params["id"])
         if request.method == "PUT":
             settings = FilmSettings.of(await json_body(request))
             await in_thread(film.settings.keep, settings)
-            studio.events.publish(f"film/{film.id}/settings", {
-                "by": request.query_params.get("by", "")[:40], "settings": settings.to_json()})
+            studio.events.publish(
+                f"film/{film.id}/settings",
+                {"by": request.query_params.get("by", "")[:40], "settings": settings.to_json()},
+            )
         return JSONResponse((await in_thread(film.settings.load)).to_json())
 
     async def start(request: Request) -> Response:
@@ -310,15 +340,23 @@ def routes(studio: Studio) -> list[BaseRoute]:
             options = await in_thread(wanted.for_run, film.settings.path, film.path)
             begin = number_of(str(body.get("time", 0)), "time", 0, 1e7)
             given = replace(options, start=begin, end=begin + CLIP_S)
-            await tasks.play(film.id, film.path, option_words(given, [
-                *wanted.run, *(["shots"] if options.shots else []), "start", "end"]))
+            await tasks.play(
+                film.id,
+                film.path,
+                option_words(given, [*wanted.run, *(["shots"] if options.shots else []), "start", "end"]),
+            )
         return JSONResponse(tasks.of(film.id, "clip").state)
 
     async def command(request: Request) -> Response:
         film, output, options, given = await _asked(request)
         options, given = replace(options, sidecar=True), ["sidecar", *given]  # as `start`
-        return JSONResponse({"command": command_line(film.path, output, options, given), "exists": output.exists(),
-                             **await in_thread(estimate, film.path, output, options)})
+        return JSONResponse(
+            {
+                "command": command_line(film.path, output, options, given),
+                "exists": output.exists(),
+                **await in_thread(estimate, film.path, output, options),
+            }
+        )
 
     async def _asked(request: Request) -> tuple[Film, Path, Options, list[str]]:
         """Film, output, options and their names, of a request to start a run."""
@@ -327,12 +365,21 @@ def routes(studio: Studio) -> list[BaseRoute]:
         wanted = FilmSettings.of(body.get("settings", {}))
         if not isinstance(overwrite := body.get("overwrite", False), bool):
             raise UsageError("overwrite must be true or false", code="overwrite")
-        options = replace(await in_thread(wanted.for_run, film.settings.path, film.path), overwrite=overwrite,
-                          **{key: check(key, body[key], key) for key in ("start", "end") if body.get(key)})
+        options = replace(
+            await in_thread(wanted.for_run, film.settings.path, film.path),
+            overwrite=overwrite,
+            **{key: check(key, body[key], key) for key in ("start", "end") if body.get(key)},
+        )
         if body.get("compare") is True:
             options = replace(options, compare=output.with_stem(f"{output.stem}.before-after"))
-        given = [*wanted.run, *(key for key in ("shots", "treatment", "overwrite", "start", "end", "compare")
-                                if getattr(options, key) not in (None, False))]
+        given = [
+            *wanted.run,
+            *(
+                key
+                for key in ("shots", "treatment", "overwrite", "start", "end", "compare")
+                if getattr(options, key) not in (None, False)
+            ),
+        ]
         return film, output, options, given
 
     async def output(request: Request) -> Response:
@@ -341,23 +388,28 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def choices(request: Request) -> Response:
         defaults = (await in_thread(load, {})).options
-        return JSONResponse({
-            "engines": sorted(await in_thread(find_recipes)),
-            "defaults": {name: getattr(defaults, name) for name in (*FILM_OPTIONS, *having(Trait.CONTROL))},
-            "film": {name: OPTIONS[name].check.words for name in FILM_OPTIONS}})
+        return JSONResponse(
+            {
+                "engines": sorted(await in_thread(find_recipes)),
+                "defaults": {name: getattr(defaults, name) for name in (*FILM_OPTIONS, *having(Trait.CONTROL))},
+                "film": {name: OPTIONS[name].check.words for name in FILM_OPTIONS},
+            }
+        )
 
     at = "/api/films/{id}"
-    return [Route("/api/choices", answers_errors(choices)),
-            Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
-            Route(at, answers_errors(film), methods=["GET", "DELETE"]),
-            Route(f"{at}/frame", answers_errors(frame)),
-            Route(f"{at}/picture", answers_errors(picture)),
-            *analysis.routes(tasks, named),
-            Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
-            Route(f"{at}/start", answers_errors(start), methods=["POST"]),
-            Route(f"{at}/clip", answers_errors(play), methods=["POST"]),
-            Route(f"{at}/command", answers_errors(command), methods=["POST"]),
-            Route(f"{at}/output", answers_errors(output))]
+    return [
+        Route("/api/choices", answers_errors(choices)),
+        Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
+        Route(at, answers_errors(film), methods=["GET", "DELETE"]),
+        Route(f"{at}/frame", answers_errors(frame)),
+        Route(f"{at}/picture", answers_errors(picture)),
+        *analysis.routes(tasks, named),
+        Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
+        Route(f"{at}/start", answers_errors(start), methods=["POST"]),
+        Route(f"{at}/clip", answers_errors(play), methods=["POST"]),
+        Route(f"{at}/command", answers_errors(command), methods=["POST"]),
+        Route(f"{at}/output", answers_errors(output)),
+    ]
 
 
 def estimate(source: Path, output: Path, options: Options) -> dict[str, float | None]:
@@ -393,8 +445,12 @@ def output_of(path: Path) -> Path:
     for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.enhanced{suffix}")), 999):
         if not wanted.exists():
             return wanted
-    raise UsageError("{folder} holds a thousand enhanced versions of {name}; choose a name yourself",
-                     code="many_versions", folder=path.parent, name=path.name)
+    raise UsageError(
+        "{folder} holds a thousand enhanced versions of {name}; choose a name yourself",
+        code="many_versions",
+        folder=path.parent,
+        name=path.name,
+    )
 
 
 def film_facts(path: Path) -> dict[str, Any]:
@@ -403,13 +459,29 @@ def film_facts(path: Path) -> dict[str, Any]:
     if is_image(path):
         image = read_image(path).frame
         width, height = display_size(image.image.width, image.image.height, image.display)
-        return {"kind": "still", "duration_s": 0.0, "fps": 1.0, "width": round(width), "height": round(height),
-                "codec": path.suffix[1:].lower(), "sound": False, "size": path.stat().st_size}
+        return {
+            "kind": "still",
+            "duration_s": 0.0,
+            "fps": 1.0,
+            "width": round(width),
+            "height": round(height),
+            "codec": path.suffix[1:].lower(),
+            "sound": False,
+            "size": path.stat().st_size,
+        }
     source = FileSource(path)
     try:
         info = source.info
-        return {"kind": "film", "duration_s": info.duration_s, "fps": float(info.rate), "width": info.display_width,
-                "height": info.display_height, "codec": info.codec, "sound": info.has_audio, "size": info.size}
+        return {
+            "kind": "film",
+            "duration_s": info.duration_s,
+            "fps": float(info.rate),
+            "width": info.display_width,
+            "height": info.display_height,
+            "codec": info.codec,
+            "sound": info.has_audio,
+            "size": info.size,
+        }
     finally:
         source.close()
 
@@ -429,7 +501,13 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def persons_at(found: dict[str, Any], time: float) -> list[str]:
     """Labels of the persons that an analysis found on the frame at a time."""
-    tracks = {number for number, track in found.get("tracks", {}).items()
-              if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1}
-    return [label for label, person in found.get("persons", {}).items()
-            if tracks & {str(number) for number in person["tracks"]}]
+    tracks = {
+        number
+        for number, track in found.get("tracks", {}).items()
+        if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1
+    }
+    return [
+        label
+        for label, person in found.get("persons", {}).items()
+        if tracks & {str(number) for number in person["tracks"]}
+    ]

@@ -53,16 +53,20 @@ class AllowedFolders:
             UsageError: it is no path, or lies outside the folders. The message is the same whether it exists or not.
         """
         if not isinstance(name, str) or not foreign.file_path(name) or len(name) > 4096:
-            raise UsageError("the path is missing or cannot be used; choose a file in one of the allowed folders",
-                             code="no_path")
+            raise UsageError(
+                "the path is missing or cannot be used; choose a file in one of the allowed folders", code="no_path"
+            )
         try:
             path = Path(name).resolve()
             path.exists()  # a name that is too long for the disk cannot be asked about
         except (OSError, RuntimeError):
             path = None
         if path is None or not Path(name).is_absolute() or not self.holds(path):
-            raise UsageError("{path} is outside the folders that this studio may use; start it with --folder DIR to "
-                             "allow another", code="outside", path=name[:200])
+            raise UsageError(
+                "{path} is outside the folders that this studio may use; start it with --folder DIR to allow another",
+                code="outside",
+                path=name[:200],
+            )
         return path
 
     def holds(self, path: Path) -> bool:
@@ -82,8 +86,12 @@ class AllowedFolders:
         try:
             found = [entry for child in folder.iterdir() if (entry := self._entry(child))]
         except OSError as error:
-            raise InputMissing("{folder}: {why}; choose another folder", code="folder_unreadable", folder=folder,
-                               why=error.strerror or "cannot be read") from error
+            raise InputMissing(
+                "{folder}: {why}; choose another folder",
+                code="folder_unreadable",
+                folder=folder,
+                why=error.strerror or "cannot be read",
+            ) from error
         return sorted(found, key=lambda entry: (not entry.folder, entry.name.casefold()))
 
     def _entry(self, path: Path) -> Entry | None:
@@ -101,13 +109,18 @@ class AllowedFolders:
 def _root(folder: Path) -> Path:
     path = folder.expanduser().resolve()
     if not path.is_dir():
-        raise InputMissing("{folder}: there is no such folder; name one that exists with --folder", code="no_folder",
-                           folder=folder)
+        raise InputMissing(
+            "{folder}: there is no such folder; name one that exists with --folder", code="no_folder", folder=folder
+        )
     return path
 
 
 def check_no_playlist(path: Path) -> None:
     """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
     if is_playlist(path):
-        raise InputError("{path}: is a playlist, which may name files outside the folders of this studio; choose the "
-                         "film itself, or use 'rtface run'", code="playlist", path=path)
+        raise InputError(
+            "{path}: is a playlist, which may name files outside the folders of this studio; choose the "
+            "film itself, or use 'rtface run'",
+            code="playlist",
+            path=path,
+        )

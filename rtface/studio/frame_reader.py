@@ -97,8 +97,9 @@ class FrameReader:
         # Whole microseconds, rounded down: the frame that begins there is among them.
         start = math.floor(start * 1_000_000) / 1_000_000
         try:
-            source = open_film(self._path, Options(start=start or None), self._threads, Stats(), threading.Event(),
-                               self._stack)
+            source = open_film(
+                self._path, Options(start=start or None), self._threads, Stats(), threading.Event(), self._stack
+            )
         except UsageError:  # it names an option
             raise self._beyond(time) from None
         self._begin, self._items, self._from = float(source.info.clock_start), iter(source), start
@@ -114,11 +115,16 @@ class FrameReader:
                 # A copy: a frame of a decoder keeps the memory of all its frames until it is released.
                 self._frames.append(replace(item, image=copy_image(item.image)))
                 self._bytes += bytes_of(item)
-            while len(self._frames) > 2 and (self._bytes > self._memory
-                                             or self._time(self._frames[0]) < start - _BEHIND_S):
+            while len(self._frames) > 2 and (
+                self._bytes > self._memory or self._time(self._frames[0]) < start - _BEHIND_S
+            ):
                 self._bytes -= bytes_of(self._frames.popleft())
                 self._from = min(self._time(self._frames[0]), start)
 
     def _beyond(self, time: float) -> InputError:
-        return InputError("{name}: there is no frame at {time} s; choose an earlier time", code="no_frame",
-                          name=self._path.name, time=f"{time:.3f}")
+        return InputError(
+            "{name}: there is no frame at {time} s; choose an earlier time",
+            code="no_frame",
+            name=self._path.name,
+            time=f"{time:.3f}",
+        )

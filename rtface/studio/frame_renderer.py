@@ -100,8 +100,9 @@ class FrameRenderer:
         self._embed: Embedder | None = None
         self._known: dict[tuple[tuple[Path, int], ...], list[Float32]] = {}  # by photos and the times of their change
 
-    def render(self, time: float, side: int, options: Options,
-               persons: tuple[PersonOnFrame, ...] = ()) -> RenderedFrame:
+    def render(
+        self, time: float, side: int, options: Options, persons: tuple[PersonOnFrame, ...] = ()
+    ) -> RenderedFrame:
         """The frame that is shown at a time.
 
         Args:
@@ -118,13 +119,17 @@ class FrameRenderer:
         """
         with self._lock, ExitStack() as stack:
             if self._closed:
-                raise Closed("{name}: another film was opened meanwhile; choose this one again", code="film_other",
-                             name=self._path.name)
+                raise Closed(
+                    "{name}: another film was opened meanwhile; choose this one again",
+                    code="film_other",
+                    name=self._path.name,
+                )
             if self._last is not None and self._last[:4] == (time, side, options, persons):
                 return self._last[4]
             began = perf_counter()
-            plan = plan_frames(self._path, options, Scope.ANALYSIS | (
-                Scope.STILLS if is_image(self._path) else Scope.FILM))
+            plan = plan_frames(
+                self._path, options, Scope.ANALYSIS | (Scope.STILLS if is_image(self._path) else Scope.FILM)
+            )
             runtime = self._runtime(options)
             assert self._tracker is not None
             frames = self._reader.read(time, LEAD_IN_S)
@@ -133,10 +138,19 @@ class FrameRenderer:
             stats, after = Stats(), before
             recogniser = self._recogniser(persons, self._tracker, stats)
             check_invented(options, shown.color.transfer)
-            plan = replace(plan, options=replace(options, stages=()), by_person={
-                one.label.lower(): one.treatment for one in persons if one.treatment})
-            steps = FilmChain(plan, None, FilmNetworks(self._tracker, runtime, persons=recogniser), stats, stack,
-                              begins=shown.time - CORRECTED_LEAD_IN_S)
+            plan = replace(
+                plan,
+                options=replace(options, stages=()),
+                by_person={one.label.lower(): one.treatment for one in persons if one.treatment},
+            )
+            steps = FilmChain(
+                plan,
+                None,
+                FilmNetworks(self._tracker, runtime, persons=recogniser),
+                stats,
+                stack,
+                begins=shown.time - CORRECTED_LEAD_IN_S,
+            )
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
             # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
@@ -151,8 +165,7 @@ class FrameRenderer:
                         x, y = map(float, largest.points[2, :2])
                         nose = x / width, y / height, float(largest.width) / width
                     for face in item.faces:
-                        treatment = (steps.tracks.forced(face, item.time)
-                                     or steps.tracks.treatment_of(face.track_id))
+                        treatment = steps.tracks.forced(face, item.time) or steps.tracks.treatment_of(face.track_id)
                         if treatment is None or not treatment.on:
                             left.append(", ".join(treatment.reasons) if treatment else "not among the chosen faces")
             result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces, tuple(left), nose)
@@ -170,8 +183,9 @@ class FrameRenderer:
             self._reader.close()
             self._stack.close()
 
-    def _recogniser(self, persons: tuple[PersonOnFrame, ...], tracker: Tracker, stats: Stats
-                    ) -> PersonRecogniser | None:
+    def _recogniser(
+        self, persons: tuple[PersonOnFrame, ...], tracker: Tracker, stats: Stats
+    ) -> PersonRecogniser | None:
         """What tells the persons apart; None where none is treated differently. Persons without a usable photo stay
         unknown."""
         if not any(one.treatment for one in persons):
@@ -201,8 +215,13 @@ class FrameRenderer:
             if self._tracker is None:
                 self._tracker, runtime = open_networks(options, self._threads, stats, tracker_stack, engine_stack)
             else:
-                runtime = open_runtime(engine_request(options), options.device, engine_stack,
-                                       threads=self._threads.engines, warn=stats.warn)
+                runtime = open_runtime(
+                    engine_request(options),
+                    options.device,
+                    engine_stack,
+                    threads=self._threads.engines,
+                    warn=stats.warn,
+                )
             if len(self._runtimes) >= _ENGINES:
                 self._runtimes.pop(next(iter(self._runtimes)))[1].close()
             self._runtimes[key] = (runtime, engine_stack.pop_all())

@@ -89,13 +89,15 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def person(request: Request) -> Response:
         body = await json_body(request)
-        return JSONResponse({"persons": await in_thread(live.running().set_person, body.get("name"),
-                                                        body.get("strength"))})
+        return JSONResponse(
+            {"persons": await in_thread(live.running().set_person, body.get("name"), body.get("strength"))}
+        )
 
     async def face(request: Request) -> Response:
         name = request.query_params.get("name", "")
-        return Response(await in_thread(live.running().face, name), media_type="image/jpeg",
-                        headers={"cache-control": "no-store"})
+        return Response(
+            await in_thread(live.running().face, name), media_type="image/jpeg", headers={"cache-control": "no-store"}
+        )
 
     async def preview(request: Request) -> Response:
         while (port := (run := live.running()).port) is None:  # it is starting
@@ -113,18 +115,22 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse({"presets": await in_thread(_presets)})
 
     named = Route("/api/live/presets/{name}", answers_errors(presets), methods=["PUT", "DELETE"])
-    return [Route("/api/live", answers_errors(state)), Route("/api/live/devices", answers_errors(found)),
-            Route("/api/live/start", answers_errors(start), methods=["POST"]),
-            Route("/api/live/restart", answers_errors(restart), methods=["POST"]),
-            Route("/api/live/stop", answers_errors(stop), methods=["POST"]),
-            Route("/api/live/set", answers_errors(change), methods=["POST"]),
-            Route("/api/live/films_wait", answers_errors(films_wait), methods=["POST"]),
-            Route("/api/live/overlays", answers_errors(overlays), methods=["POST"]),
-            Route("/api/live/persons", answers_errors(recognise), methods=["POST"]),
-            Route("/api/live/person", answers_errors(person), methods=["POST"]),
-            Route("/api/live/face", answers_errors(face)),
-            Route("/api/live/preview", answers_errors(preview)),
-            Route("/api/live/presets", answers_errors(presets)), named]
+    return [
+        Route("/api/live", answers_errors(state)),
+        Route("/api/live/devices", answers_errors(found)),
+        Route("/api/live/start", answers_errors(start), methods=["POST"]),
+        Route("/api/live/restart", answers_errors(restart), methods=["POST"]),
+        Route("/api/live/stop", answers_errors(stop), methods=["POST"]),
+        Route("/api/live/set", answers_errors(change), methods=["POST"]),
+        Route("/api/live/films_wait", answers_errors(films_wait), methods=["POST"]),
+        Route("/api/live/overlays", answers_errors(overlays), methods=["POST"]),
+        Route("/api/live/persons", answers_errors(recognise), methods=["POST"]),
+        Route("/api/live/person", answers_errors(person), methods=["POST"]),
+        Route("/api/live/face", answers_errors(face)),
+        Route("/api/live/preview", answers_errors(preview)),
+        Route("/api/live/presets", answers_errors(presets)),
+        named,
+    ]
 
 
 class _Live:
@@ -214,9 +220,13 @@ class _Live:
 
 def _devices() -> dict[str, Any]:
     """Cameras and virtual cameras, and the overlays that are installed, each with its options."""
-    return {"devices": [device.to_json() for device in devices()],
-            "overlays": [{"name": name, "help": summary(name), "options": option_facts(name)}
-                         for name in sorted(plugins.installed("stage"))]}
+    return {
+        "devices": [device.to_json() for device in devices()],
+        "overlays": [
+            {"name": name, "help": summary(name), "options": option_facts(name)}
+            for name in sorted(plugins.installed("stage"))
+        ],
+    }
 
 
 async def _preview(port: int, authorization: str, query: str) -> Response:
@@ -226,11 +236,19 @@ async def _preview(port: int, authorization: str, query: str) -> Response:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
             unused.callback(writer.close)
             async with asyncio.timeout(_HEAD_S):
-                writer.write(f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n"
-                             f"Authorization: {authorization}\r\n\r\n".encode())
+                writer.write(
+                    f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n"
+                    f"Authorization: {authorization}\r\n\r\n".encode()
+                )
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                kind = next((line.partition(":")[2].strip() for line in head.split("\r\n")
-                             if line.lower().startswith("content-type:")), "")
+                kind = next(
+                    (
+                        line.partition(":")[2].strip()
+                        for line in head.split("\r\n")
+                        if line.lower().startswith("content-type:")
+                    ),
+                    "",
+                )
                 refusal = Message() if kind.startswith("multipart/") else refused(json.loads(await reader.read()))
         except (OSError, EOFError, asyncio.LimitOverrunError, json.JSONDecodeError):
             raise InputMissing("the live run has ended; start it again", code="run_ended") from None
@@ -267,8 +285,9 @@ def _presets() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        raise InputMissing("{path} cannot be read; move it away to begin with no presets", code="presets_unreadable",
-                           path=_file()) from None
+        raise InputMissing(
+            "{path} cannot be read; move it away to begin with no presets", code="presets_unreadable", path=_file()
+        ) from None
     return value if isinstance(value, dict) else {}
 
 
@@ -283,10 +302,18 @@ def _keep(name: str, preset: dict[str, Any]) -> None:
     kept = {key: preset[key] for key in ("source", "output", "settings") if key in preset}
     for what in ("source", "output"):
         address = kept.get(what)
-        if isinstance(address, str) and address and parse_address(address).kind == "stream" and (
-                shown(address) != address or "?" in address.replace("?listen", "")):
-            raise UsageError("the address of the {what} holds a key or password, which a preset does not keep; leave "
-                             "it out, and write it in when you start", code="preset_secret", what=what)
+        if (
+            isinstance(address, str)
+            and address
+            and parse_address(address).kind == "stream"
+            and (shown(address) != address or "?" in address.replace("?listen", ""))
+        ):
+            raise UsageError(
+                "the address of the {what} holds a key or password, which a preset does not keep; leave "
+                "it out, and write it in when you start",
+                code="preset_secret",
+                what=what,
+            )
     with _writing:
         _write(_presets() | {name: kept})
 
@@ -300,5 +327,6 @@ def _write(presets: dict[str, Any]) -> None:
     try:
         write_atomically(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n", private=True)
     except OSError as error:
-        raise OutputError("{path}: cannot be written ({why})", code="cannot_write", path=_file(),
-                          why=error.strerror) from error
+        raise OutputError(
+            "{path}: cannot be written ({why})", code="cannot_write", path=_file(), why=error.strerror
+        ) from error

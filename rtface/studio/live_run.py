@@ -50,8 +50,13 @@ class LivePlan:
             words += [f"{OPTIONS[name].flag}={one}" for one in (value if isinstance(value, list) else [value])]
         ends = list[str]()
         for variable, end in (("RTFACE_STUDIO_SOURCE", self.source), ("RTFACE_STUDIO_OUTPUT", self.output)):
-            ends.append(f"env:{variable}" if end.kind == "stream" else end.name if end.kind == "file" else
-                        f"{end.kind}:{end.name}")  # str() leaves the kind of a device's path out
+            ends.append(
+                f"env:{variable}"
+                if end.kind == "stream"
+                else end.name
+                if end.kind == "file"
+                else f"{end.kind}:{end.name}"
+            )  # str() leaves the kind of a device's path out
             if end.kind == "stream":
                 given[variable] = end.name
         return [sys.executable, "-P", "-m", "rtface", "run", TO_STDERR, *words, "--control=0", "--", *ends], given
@@ -71,8 +76,10 @@ def plan_live_run(folders: AllowedFolders, source: object, output: object, setti
     plan = LivePlan(_end(folders, source, "source"), _end(folders, output, "output"), live_options(folders, settings))
     check_addresses(plan.source, plan.output)
     if not is_live(plan.source, plan.output):
-        raise UsageError("one of source and output has to be live: a camera, a stream or a virtual camera; open a film "
-                         "under Films", code="not_live")
+        raise UsageError(
+            "one of source and output has to be live: a camera, a stream or a virtual camera; open a film under Films",
+            code="not_live",
+        )
     return plan
 
 
@@ -82,8 +89,12 @@ def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
         raise UsageError("{what} must be a JSON object", code="no_object", what="settings")
     options: dict[str, Any] = {str(key): value for key, value in settings.items() if value not in (None, "", [])}
     if unknown := set(options) - set(SETTINGS):
-        raise UsageError("{name} is no setting of a live run here; there is {names}", code="live_setting",
-                         name=sorted(unknown)[0][:40], names=", ".join(SETTINGS))
+        raise UsageError(
+            "{name} is no setting of a live run here; there is {names}",
+            code="live_setting",
+            name=sorted(unknown)[0][:40],
+            names=", ".join(SETTINGS),
+        )
     if "also" in options:
         options["also"] = str(folders.path(options["also"]))
     if "person" in options:
@@ -92,7 +103,8 @@ def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
         # The run reads the photos, so they have to lie in the folders, too.
         options["person"] = [
             f"{name}={','.join(str(folders.path(str(photo))) for photo in photos)}"
-            for name, photos in person_photos(Options.of({"person": options["person"]}).person).items()]
+            for name, photos in person_photos(Options.of({"person": options["person"]}).person).items()
+        ]
     checked = Options.of(options)
     if "stages" in options:
         options["stages"] = list(checked.stages)
@@ -110,8 +122,12 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
         check_no_playlist(path)
         return LiveAddress("file", str(path))
     if address.kind == "stream" and address.scheme not in (*LIVE_SCHEMES, "http", "https"):
-        raise UsageError("{address}: a live run takes {schemes}, http and https", code="live_scheme", address=address,
-                         schemes=", ".join(LIVE_SCHEMES))
+        raise UsageError(
+            "{address}: a live run takes {schemes}, http and https",
+            code="live_scheme",
+            address=address,
+            schemes=", ".join(LIVE_SCHEMES),
+        )
     if address.kind in ("camera", "vcam") and address.name.startswith("-"):
         raise UsageError("{address}: there is no such device", code="no_device", address=address)
     return address
@@ -139,10 +155,13 @@ class LiveRun:
         self._key = secrets.token_urlsafe(32)  # without it the run answers no program of this machine
         command, given = plan.command()
         # The pipe to its stdin closes when this process dies, however it dies; the run ends then.
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                                         stderr=subprocess.PIPE,
-                                         env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin",
-                                              "RTFACE_CONTROL_KEY": self._key})
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin", "RTFACE_CONTROL_KEY": self._key},
+        )
         self._reader = start_thread("live run", self._read)
 
     @property
@@ -171,15 +190,23 @@ class LiveRun:
     def state(self) -> dict[str, Any]:
         """The run as the page gets it: "state" is starting, running, ended or failed; "status" as `/status` says."""
         code = self._process.poll()
-        told = {"source": str(self.plan.source), "output": str(self.plan.output), "settings": self.plan.options,
-                "status": None, "error": None}
+        told = {
+            "source": str(self.plan.source),
+            "output": str(self.plan.output),
+            "settings": self.plan.options,
+            "status": None,
+            "error": None,
+        }
         if code is None:
             self._status = self._ask("GET", "/status") or self._status  # it may be too busy to answer, or is ending
             return told | {"state": "running" if self._status else "starting", "status": self._status}
         self._reader.join(1.0)
         if self._killed:
-            killed = Message("the run did not end in time and was killed; what it recorded is in a hidden file next to "
-                             "its output until the next run to that output", code="run_killed")
+            killed = Message(
+                "the run did not end in time and was killed; what it recorded is in a hidden file next to "
+                "its output until the next run to that output",
+                code="run_killed",
+            )
             return told | {"state": "failed", "error": killed.to_dict()}
         if code == 0 or self._stopped:
             return told | {"state": "ended"}
@@ -197,8 +224,11 @@ class LiveRun:
         elif name in having(Trait.CONTROL) and _is_share(value):
             path = f"/{name}?value={float(value)}"
         else:
-            raise UsageError("a live run sets enabled to true or false, and {names} to a number from 0 to 1",
-                             code="live_set", names=", ".join(having(Trait.CONTROL)))
+            raise UsageError(
+                "a live run sets enabled to true or false, and {names} to a number from 0 to 1",
+                code="live_set",
+                names=", ".join(having(Trait.CONTROL)),
+            )
         return self._answer("POST", path)
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
@@ -234,8 +264,11 @@ class LiveRun:
         """Ends the run as `q` does, and by force where it does not end within some seconds."""
         self._stopped = True
         self._ask("POST", "/quit")
-        for end, seconds in ((lambda: None, _QUIT_S if self._port else 0.0), (self._process.terminate, TERMINATE_S),
-                             (self._process.kill, TERMINATE_S)):
+        for end, seconds in (
+            (lambda: None, _QUIT_S if self._port else 0.0),
+            (self._process.terminate, TERMINATE_S),
+            (self._process.kill, TERMINATE_S),
+        ):
             self._killed = end == self._process.kill
             end()
             try:
@@ -256,8 +289,9 @@ class LiveRun:
         """The answer of the control server; UsageError where it refuses, or does not answer."""
         if (answer := self._ask(method, path, body)) is None:
             if self.alive and self._port is None:
-                raise UsageError("the live run is still starting; change it once its picture is seen",
-                                 code="run_starting")
+                raise UsageError(
+                    "the live run is still starting; change it once its picture is seen", code="run_starting"
+                )
             raise UsageError("the live run does not answer; stop it and start it again", code="run_silent")
         if "error" in answer:
             refusal = RestartNeeded if answer.get("kind") == RestartNeeded.__name__ else UsageError
@@ -277,8 +311,12 @@ class LiveRun:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body).encode(),
-                               {"Authorization": self.authorization, "Content-Type": "application/json"})
+            connection.request(
+                method,
+                path,
+                None if body is None else json.dumps(body).encode(),
+                {"Authorization": self.authorization, "Content-Type": "application/json"},
+            )
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):

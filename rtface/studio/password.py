@@ -88,7 +88,7 @@ class PasswordLogin:
             self._sessions.pop(_key(token), None)
 
     def _digest(self, text: str) -> bytes:
-        return hashlib.scrypt(text.encode(), salt=self._salt, n=2 ** 14, r=8, p=1)
+        return hashlib.scrypt(text.encode(), salt=self._salt, n=2**14, r=8, p=1)
 
 
 def _key(token: str) -> bytes:

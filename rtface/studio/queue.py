@@ -30,7 +30,12 @@ _DETACHED = 0x00000208  # DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP, on Wind
 _SIDE = 2160
 """Longest side of a frame for the page, pixels, at most."""
 _VERBS: dict[str, Callable[[Queue, int], None]] = {
-    "pause": Queue.pause, "resume": Queue.resume, "cancel": Queue.cancel, "retry": Queue.retry, "remove": Queue.remove}
+    "pause": Queue.pause,
+    "resume": Queue.resume,
+    "cancel": Queue.cancel,
+    "retry": Queue.retry,
+    "remove": Queue.remove,
+}
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -52,8 +57,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
         number, verb = path_number(request.path_params["id"]), request.path_params["verb"]
         if verb == "move":
             place: Any = (await json_body(request)).get("place")
-            if place not in ("first", "last") and (isinstance(place, bool) or not isinstance(place, int)
-                                                   or not 1 <= place < 10**9):
+            if place not in ("first", "last") and (
+                isinstance(place, bool) or not isinstance(place, int) or not 1 <= place < 10**9
+            ):
                 raise UsageError("place must be first, last or a number from 1", code="place")
             await in_thread(Queue().move, number, place)
         elif verb in _VERBS:
@@ -61,8 +67,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
             if verb in ("resume", "retry"):
                 await in_thread(ensure_runner, studio)
         else:
-            raise UsageError("there is no {name}: there is {names}", code="no_verb", name=verb[:40],
-                             names=", ".join([*_VERBS, "move"]))
+            raise UsageError(
+                "there is no {name}: there is {names}",
+                code="no_verb",
+                name=verb[:40],
+                names=", ".join([*_VERBS, "move"]),
+            )
         return JSONResponse(await in_thread(_items, studio))
 
     async def media(request: Request) -> Response:
@@ -70,8 +80,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
         kind = mimetypes.guess_type(path.name)[0] or ""
         # A browser shows nothing else: the name of a film may be that of a page or of a drawing with scripts.
         shown = kind.startswith(("video/", "image/")) and "svg" not in kind
-        return FileAnswer(path, filename=None if shown and "download" not in request.query_params else path.name,
-                            media_type=kind if shown else "application/octet-stream")
+        return FileAnswer(
+            path,
+            filename=None if shown and "download" not in request.query_params else path.name,
+            media_type=kind if shown else "application/octet-stream",
+        )
 
     async def inspect(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
@@ -81,8 +94,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
         path = await in_thread(_file, studio, request)
         time = number_of(request.query_params.get("time", "0"), "time", 0, 1e7)
         picture, seconds = await in_thread(untouched_frame, path, time, _SIDE)
-        return Response(await in_thread(jpeg, picture), media_type="image/jpeg", headers={
-            "cache-control": "no-store", "x-frame-seconds": f"{seconds:.6f}"})
+        return Response(
+            await in_thread(jpeg, picture),
+            media_type="image/jpeg",
+            headers={"cache-control": "no-store", "x-frame-seconds": f"{seconds:.6f}"},
+        )
 
     async def report(request: Request) -> Response:
         if "download" in request.query_params:
@@ -97,13 +113,16 @@ def routes(studio: Studio) -> list[BaseRoute]:
             return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3, 4)))
 
     at = "/api/queue/{id}"
-    return [Route("/api/queue", answers_errors(items)), Route("/api/queue/run", answers_errors(run), methods=["POST"]),
-            Route(f"{at}/media/{{which}}", answers_errors(media)),
-            Route(f"{at}/inspect/{{which}}", answers_errors(inspect)),
-            Route(f"{at}/frame/{{which}}", answers_errors(frame)),
-            Route(f"{at}/report", answers_errors(report)),
-            Route(f"{at}/verify", answers_errors(verify), methods=["POST"]),
-            Route(f"{at}/{{verb}}", answers_errors(change), methods=["POST"])]
+    return [
+        Route("/api/queue", answers_errors(items)),
+        Route("/api/queue/run", answers_errors(run), methods=["POST"]),
+        Route(f"{at}/media/{{which}}", answers_errors(media)),
+        Route(f"{at}/inspect/{{which}}", answers_errors(inspect)),
+        Route(f"{at}/frame/{{which}}", answers_errors(frame)),
+        Route(f"{at}/report", answers_errors(report)),
+        Route(f"{at}/verify", answers_errors(verify), methods=["POST"]),
+        Route(f"{at}/{{verb}}", answers_errors(change), methods=["POST"]),
+    ]
 
 
 def ensure_runner(studio: Studio) -> bool:
@@ -114,9 +133,14 @@ def ensure_runner(studio: Studio) -> bool:
     """
     if Queue().store.has_runner():
         return False
-    process = subprocess.Popen([sys.executable, "-P", "-m", "rtface", "queue", "run", "--quiet"],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                               start_new_session=True, creationflags=_DETACHED if os.name == "nt" else 0)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "rtface", "queue", "run", "--quiet"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        creationflags=_DETACHED if os.name == "nt" else 0,
+    )
     studio.runners.append(process)  # so that its end is collected while the studio runs
     return True
 
@@ -124,8 +148,11 @@ def ensure_runner(studio: Studio) -> bool:
 def _items(studio: Studio) -> dict[str, Any]:
     queue = Queue()
     starting = any(process.poll() is None for process in studio.runners)
-    return {"running": starting or queue.store.has_runner(), "waits": queue.store.waits(),
-            "items": [item.to_dict() | _result(studio, item.output) for item in queue.items()]}
+    return {
+        "running": starting or queue.store.has_runner(),
+        "waits": queue.store.waits(),
+        "items": [item.to_dict() | _result(studio, item.output) for item in queue.items()],
+    }
 
 
 def _result(studio: Studio, output: str) -> dict[str, bool]:
@@ -167,6 +194,7 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
 def _present(path: Path) -> Path:
     """The path itself; InputMissing where no file is there."""
     if not path.is_file():
-        raise InputMissing("{name} is not there; put it back, or take the item out of the queue", code="file_gone",
-                           name=path.name)
+        raise InputMissing(
+            "{name} is not there; put it back, or take the item out of the queue", code="file_gone", name=path.name
+        )
     return path

@@ -38,8 +38,13 @@ from rtface.web.server import WebServer, listen
 
 PORT = 8790
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
-_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
-          ".jpg": "image/jpeg"}
+_KINDS = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
 _AREAS = (
     "engines",
     "files",
@@ -68,8 +73,14 @@ class RemoteAccess:
     names: frozenset[str]
 
 
-def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, secure: bool = False,
-              login: PasswordLogin | None = None) -> ASGIApp:
+def build_app(
+    studio: Studio,
+    token: str,
+    *,
+    hosts: frozenset[str] = LOOPBACK,
+    secure: bool = False,
+    login: PasswordLogin | None = None,
+) -> ASGIApp:
     """The studio as an ASGI application.
 
     Args:
@@ -90,8 +101,11 @@ def build_app(studio: Studio, token: str, *, hosts: frozenset[str] = LOOPBACK, s
         return response
 
     routes: list[BaseRoute] = [
-        Route("/", index), Route("/api/text", _text), Route("/api/about", about),
-        WebSocketRoute("/api/events", studio.events.serve)]
+        Route("/", index),
+        Route("/api/text", _text),
+        Route("/api/about", about),
+        WebSocketRoute("/api/events", studio.events.serve),
+    ]
     routes += [Route("/page/{path:path}", _page_file), Mount("", areas)]
     app = Starlette(routes=routes, exception_handlers=_ERRORS)
     return AccessControl(app, token=token, hosts=hosts, secure=secure, login=login)
@@ -171,8 +185,10 @@ def _check_certificate(remote: RemoteAccess) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"--tls {remote.certificate},{remote.key}: cannot be used ({error.strerror or error}); give a "
-                         "certificate and its key, both as PEM") from None
+        raise UsageError(
+            f"--tls {remote.certificate},{remote.key}: cannot be used ({error.strerror or error}); give a "
+            "certificate and its key, both as PEM"
+        ) from None
 
 
 _ERRORS = {404: _not_found, 405: _not_found}
@@ -193,11 +209,20 @@ class StudioServer:
             `remote`.
     """
 
-    def __init__(self, studio: Studio, *, host: str = "127.0.0.1", port: int = PORT,
-                 remote: RemoteAccess | None = None, token: str = "") -> None:
+    def __init__(
+        self,
+        studio: Studio,
+        *,
+        host: str = "127.0.0.1",
+        port: int = PORT,
+        remote: RemoteAccess | None = None,
+        token: str = "",
+    ) -> None:
         if remote is None and not is_loopback(host):
-            raise UsageError(f"--host {host}: other machines may reach the studio only by TLS and with a password; add "
-                             "--tls CERT.pem,KEY.pem and --password-file FILE")
+            raise UsageError(
+                f"--host {host}: other machines may reach the studio only by TLS and with a password; add "
+                "--tls CERT.pem,KEY.pem and --password-file FILE"
+            )
         self._studio, self.token = studio, token or new_token()
         studio.remote = remote is not None
         if remote is not None:
@@ -205,8 +230,13 @@ class StudioServer:
         self._socket = listen(host, port, "--port")
         self.host, self.port = host, self._socket.getsockname()[1]
         tls: dict[str, Any] = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
-        app = build_app(studio, self.token, hosts=LOOPBACK | {host.lower()} | (remote.names if remote else frozenset()),
-                        secure=studio.remote, login=PasswordLogin(remote.password) if remote else None)
+        app = build_app(
+            studio,
+            self.token,
+            hosts=LOOPBACK | {host.lower()} | (remote.names if remote else frozenset()),
+            secure=studio.remote,
+            login=PasswordLogin(remote.password) if remote else None,
+        )
         self._server = WebServer(app, **tls, ws="websockets-sansio", ws_max_size=64 * 1024)
 
     @property
@@ -215,7 +245,9 @@ class StudioServer:
         is no password."""
         name = socket.gethostname() if self.host in EVERYWHERE else self.host
         host = f"[{name}]" if ":" in name else name
-        return f"https://{host}:{self.port}/" if self._studio.remote else f"http://{host}:{self.port}/?token={self.token}"
+        return (
+            f"https://{host}:{self.port}/" if self._studio.remote else f"http://{host}:{self.port}/?token={self.token}"
+        )
 
     def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> None:
         """Serves until `stop` is set; calls `started` once requests are answered."""

@@ -37,34 +37,54 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def change(request: Request) -> Response:
         name, value = request.path_params["name"], (await json_body(request)).get("value")
         if studio.remote and value is not None and name.replace("-", "_") in having(Trait.READS):
-            raise UsageError("{name} names files, and other machines may reach this studio; write it into the settings "
-                             "file of this machine", code="setting_files", name=name)
+            raise UsageError(
+                "{name} names files, and other machines may reach this studio; write it into the settings "
+                "file of this machine",
+                code="setting_files",
+                name=name,
+            )
         await in_thread(change_setting, name, value)
         return JSONResponse(await in_thread(all_settings))
 
-    return [Route("/api/settings", answers_errors(settings)),
-            Route("/api/settings/{name}", answers_errors(change), methods=["PUT"])]
+    return [
+        Route("/api/settings", answers_errors(settings)),
+        Route("/api/settings/{name}", answers_errors(change), methods=["PUT"]),
+    ]
 
 
 def all_settings() -> dict[str, Any]:
     """Options, not hidden, with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and
     "changeable"; and the path of the settings file."""
     loaded = load({})
-    groups = {name: group.__name__.removesuffix("Options").lower()
-              for group in GROUPS for name in group.__dataclass_fields__}
+    groups = {
+        name: group.__name__.removesuffix("Options").lower() for group in GROUPS for name in group.__dataclass_fields__
+    }
     file = settings_file()
     rows = list[dict[str, Any]]()
     for name, option in OPTIONS.items():
         if option.hidden:
             continue
-        rows.append({
-            "name": name, "group": groups[name], "flag": option.flag, "help": option.help,
-            "metavar": option.metavar or option.check.metavar,
-            "values": list(option.check.words), "default": _shown(option.default, option.unset),
-            "value": _shown(getattr(loaded.options, name), option.unset), "source": loaded.sources[name],
-            "locked": _locked_by(name), "changeable": Trait.ONCE not in option.traits})
-    return {"file": str(file) if file else None, "exists": bool(file and file.is_file()), "settings": rows,
-            "policies": [str(policy.path) for policy in policies()]}
+        rows.append(
+            {
+                "name": name,
+                "group": groups[name],
+                "flag": option.flag,
+                "help": option.help,
+                "metavar": option.metavar or option.check.metavar,
+                "values": list(option.check.words),
+                "default": _shown(option.default, option.unset),
+                "value": _shown(getattr(loaded.options, name), option.unset),
+                "source": loaded.sources[name],
+                "locked": _locked_by(name),
+                "changeable": Trait.ONCE not in option.traits,
+            }
+        )
+    return {
+        "file": str(file) if file else None,
+        "exists": bool(file and file.is_file()),
+        "settings": rows,
+        "policies": [str(policy.path) for policy in policies()],
+    }
 
 
 def _locked_by(name: str) -> str | None:
@@ -88,11 +108,19 @@ def change_setting(name: str, value: object) -> None:
     """
     key, path = check_key(name, name), settings_file()
     if path is None or Trait.ONCE in OPTIONS[key].traits:
-        raise UsageError("{name} is not kept in a settings file; give it to the run, as {flag}", code="not_kept",
-                         name=name, flag=OPTIONS[key].flag)
+        raise UsageError(
+            "{name} is not kept in a settings file; give it to the run, as {flag}",
+            code="not_kept",
+            name=name,
+            flag=OPTIONS[key].flag,
+        )
     if (policy := _locked_by(key)) is not None:
-        raise UsageError("the policy {path} forbids {name}; ask the administrator", code="policy", path=policy,
-                         name=OPTIONS[key].flag)
+        raise UsageError(
+            "the policy {path} forbids {name}; ask the administrator",
+            code="policy",
+            path=policy,
+            name=OPTIONS[key].flag,
+        )
     if value is not None and not isinstance(value, (str, bool, int, float)):
         raise UsageError("{name}: give the value as text, as the command line takes it", code="as_text", name=name)
     if key == "stages" and value is not None:
@@ -103,17 +131,26 @@ def change_setting(name: str, value: object) -> None:
         before = dict(read_file(path)) if path.is_file() else {}
         text = path.read_text("utf-8") if path.is_file() else ""
         if isinstance(old := before.pop(key, None), str) and shown(old) != old:
-            raise UsageError("{name} holds a password or key, which the page does not show; change it in {path}",
-                             code="setting_secret", name=name, path=path)
+            raise UsageError(
+                "{name} holds a password or key, which the page does not show; change it in {path}",
+                code="setting_secret",
+                name=name,
+                path=path,
+            )
         changed = _with_line(text, key, line)
         if not _reads_as(changed, path, key, value is not None, before):
-            raise UsageError("{path} is written in a way that cannot be changed here; open it and write: {line}",
-                             code="by_hand", path=path, line=line or f"no line with {key}")
+            raise UsageError(
+                "{path} is written in a way that cannot be changed here; open it and write: {line}",
+                code="by_hand",
+                path=path,
+                line=line or f"no line with {key}",
+            )
         try:
             write_atomically(path.resolve(), changed.encode())  # it may be a link into another folder
         except OSError as error:
-            raise OutputError("{path}: cannot be written ({why})", code="cannot_write", path=path,
-                              why=error.strerror) from error
+            raise OutputError(
+                "{path}: cannot be written ({why})", code="cannot_write", path=path, why=error.strerror
+            ) from error
 
 
 def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
@@ -142,7 +179,7 @@ def _with_line(text: str, key: str, line: str | None) -> str:
     mine = re.compile(rf"\s*[\"']?{re.escape(key).replace('_', '[-_]')}[\"']?\s*=")
     at = next((n for n, old in enumerate(lines) if mine.match(old)), None)
     if at is not None:
-        lines[at:at + 1] = [line] if line is not None else []
+        lines[at : at + 1] = [line] if line is not None else []
     elif line is not None:
         lines.append(line)
     return "\n".join(lines) + ("\n" if lines else "")

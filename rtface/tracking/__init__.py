@@ -52,8 +52,15 @@ class NoTracker:
         """Nothing to release."""
 
 
-def create_tracker(name: str = "auto", *, max_faces: int = ALL_FACES, threads: int = 1, cuts: bool = True,
-                   device: str = "cpu", gpu: Opener | None = None) -> Tracker:
+def create_tracker(
+    name: str = "auto",
+    *,
+    max_faces: int = ALL_FACES,
+    threads: int = 1,
+    cuts: bool = True,
+    device: str = "cpu",
+    gpu: Opener | None = None,
+) -> Tracker:
     """A tracker.
 
     A network that is not available on the requested device, or gives other answers there than on a
@@ -116,8 +123,14 @@ def _detector(threads: int, device: str, gpu: Opener | None) -> Detector:
     return _on_device(Detector, models.yunet, golden.check_detector, threads, device, gpu)
 
 
-def _on_device(kind: Callable[..., T], network: Callable[[], ImageNetwork], check: Callable[[T], None],
-               threads: int, device: str, gpu: Opener | None) -> T:
+def _on_device(
+    kind: Callable[..., T],
+    network: Callable[[], ImageNetwork],
+    check: Callable[[T], None],
+    threads: int,
+    device: str,
+    gpu: Opener | None,
+) -> T:
     """A network on the GPU or on OpenVINO's device, where it passes its check there; else on the CPU."""
     made: T | None = None
     if gpu is not None:

@@ -55,8 +55,12 @@ class Detection:
     def moved(self, scale: float, x: float, y: float) -> Detection:
         """The same candidate in another frame: pixels times `scale`, then shifted."""
         shift = (x, y, x, y)
-        return replace(self, box=self.box * scale + shift, points=self.points * scale + (x, y),
-                       others=tuple(other * scale + shift for other in self.others))
+        return replace(
+            self,
+            box=self.box * scale + shift,
+            points=self.points * scale + (x, y),
+            others=tuple(other * scale + shift for other in self.others),
+        )
 
 
 def union_of(*boxes: Float) -> Float:
@@ -96,7 +100,8 @@ class Detector:
 
     def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
         self.network = network or TrackerNetwork(
-            "face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True, exact=False, device=device)
+            "face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True, exact=False, device=device
+        )
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
         """Candidates in uint8 384×384×3, in its pixels, strongest first."""
@@ -116,8 +121,13 @@ class Detector:
                 row, column = divmod(j, SIZE // stride)
                 cell = np.array((column, row), np.float64)
                 centre, half = (cell + boxes[j, :2]) * stride, np.exp(boxes[j, 2:].astype(np.float64)) * (stride / 2)
-                found.append(Detection(np.concatenate([centre - half, centre + half]),
-                                       (cell + points[j].reshape(5, 2)) * stride, min(1.0, sqrt(float(squares[j])))))
+                found.append(
+                    Detection(
+                        np.concatenate([centre - half, centre + half]),
+                        (cell + points[j].reshape(5, 2)) * stride,
+                        min(1.0, sqrt(float(squares[j]))),
+                    )
+                )
         return suppress(found)
 
     def close(self) -> None:

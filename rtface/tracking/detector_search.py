@@ -47,8 +47,10 @@ def _centres(length: float) -> list[float]:
 def _cut(box: Float, region: Region, view: View) -> bool:
     """Whether a box reaches the border of a region where the frame continues."""
     reach, half, ends = _NEAR * float(max(box[2:] - box[:2])), region.side / 2, (view.width, view.height)
-    return any((at - half > 0.0 and low < at - half + reach) or (at + half < end and high > at + half - reach)
-               for at, low, high, end in zip((region.x, region.y), box[:2], box[2:], ends, strict=True))
+    return any(
+        (at - half > 0.0 and low < at - half + reach) or (at + half < end and high > at + half - reach)
+        for at, low, high, end in zip((region.x, region.y), box[:2], box[2:], ends, strict=True)
+    )
 
 
 class DetectorSearch:
@@ -111,8 +113,11 @@ class DetectorSearch:
         region = Region(float(found.centre[0]), float(found.centre[1]), _AROUND * side, 0.0)
         rolls: list[Detection] = []
         for quarter in range(4):
-            near = [d for d in self._turned(view, replace(region, angle=quarter * pi / 2))
-                    if float(np.linalg.norm(d.centre - found.centre)) < _CENTRED * side]
+            near = [
+                d
+                for d in self._turned(view, replace(region, angle=quarter * pi / 2))
+                if float(np.linalg.norm(d.centre - found.centre)) < _CENTRED * side
+            ]
             rolls.append(max(near, key=lambda d: d.score, default=replace(found, score=0.0)))
         best = max(rolls, key=lambda d: d.score)
         return found if best is rolls[0] or best.score < _TURNED else best

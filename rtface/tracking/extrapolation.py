@@ -31,8 +31,12 @@ def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, p
     if not 0.0 < since <= _TELLS_S or passed <= 0.0:
         return tuple(newest)
     known = {face.track_id: face for face in before}
-    return tuple(_moved(face, known[face.track_id], min(passed, _GOES_ON_S) / since)
-                 if face.track_id in known and face.track_id else face for face in newest)
+    return tuple(
+        _moved(face, known[face.track_id], min(passed, _GOES_ON_S) / since)
+        if face.track_id in known and face.track_id
+        else face
+        for face in newest
+    )
 
 
 def grown(face: Face, age: float) -> Face:

@@ -46,8 +46,7 @@ class Region:
         """2×3, display → pixels of a size×size crop."""
         s = size / self.side
         c, n = s * np.cos(self.angle), s * np.sin(self.angle)
-        return np.array([[c, n, size / 2 - c * self.x - n * self.y],
-                         [-n, c, size / 2 + n * self.x - c * self.y]])
+        return np.array([[c, n, size / 2 - c * self.x - n * self.y], [-n, c, size / 2 + n * self.x - c * self.y]])
 
     def rounded(self) -> Region:
         """The region on a grid of half a pixel of a crop of `SIZE`, and about a pixel in size and turn.
@@ -57,8 +56,9 @@ class Region:
         """
         side = 2.0 ** (round(log2(max(self.side, 1.0)) * _SIDES) / _SIDES)
         step = side / (2 * SIZE)
-        return Region(round(self.x / step) * step, round(self.y / step) * step, side,
-                      round(self.angle / _ANGLE) * _ANGLE)
+        return Region(
+            round(self.x / step) * step, round(self.y / step) * step, side, round(self.angle / _ANGLE) * _ANGLE
+        )
 
     def to_display(self, points: Float, size: int = SIZE) -> Float:
         """(N, 2|3) crop pixels → display pixels; z is scaled only."""
@@ -83,8 +83,7 @@ def five_points(mesh: Float) -> Float:
     """Eye centres (mean of both corners and four lid points), nose tip, mouth corners: (5, 2) of a
     mesh (478, 2|3)."""
     m = mesh[:, :2]
-    return np.stack([m[list(LEFT_EYE)].mean(0), m[list(RIGHT_EYE)].mean(0), m[NOSE_TIP], m[LEFT_MOUTH],
-                     m[RIGHT_MOUTH]])
+    return np.stack([m[list(LEFT_EYE)].mean(0), m[list(RIGHT_EYE)].mean(0), m[NOSE_TIP], m[LEFT_MOUTH], m[RIGHT_MOUTH]])
 
 
 def box_of(mesh: Float) -> Float:
@@ -125,7 +124,8 @@ class FaceMesh:
 
     def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
         self.network = network or TrackerNetwork(
-            "face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device)
+            "face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device
+        )
 
     def read(self, view: View, region: Region) -> Mesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is

@@ -24,7 +24,7 @@ def mesh_image() -> Bytes:
 def detector_image() -> Bytes:
     """The same in a larger frame, uint8 384×384×3."""
     image, out = mesh_image(), np.zeros((SIZE, SIZE, 3), np.uint8)
-    out[48:48 + len(image), 80:80 + len(image)] = image
+    out[48 : 48 + len(image), 80 : 80 + len(image)] = image
     return out
 
 
@@ -51,5 +51,7 @@ def check_detector(detector: Detector) -> None:
 
 def _judge(what: str, apart: float, allowed: float, off: float) -> None:
     if not (apart <= allowed and off <= _SCORE):  # and what is not a number is refused, too
-        raise EngineError(f"{what} does not give its reference's answers on this device: {apart:.2f} pixels off, "
-                          f"{allowed} allowed; score {off:.3f} off, {_SCORE} allowed")
+        raise EngineError(
+            f"{what} does not give its reference's answers on this device: {apart:.2f} pixels off, "
+            f"{allowed} allowed; score {off:.3f} off, {_SCORE} allowed"
+        )

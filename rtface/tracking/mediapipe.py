@@ -83,8 +83,15 @@ class MediaPipeTracker:
         watchful, unfollowed, beyond: see `rtface.protocols.Tracker`.
     """
 
-    def __init__(self, reader: Reader, search: DetectorSearch, *, max_faces: int = ALL_FACES, cuts: bool = True,
-                 carries: bool = True) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        search: DetectorSearch,
+        *,
+        max_faces: int = ALL_FACES,
+        cuts: bool = True,
+        carries: bool = True,
+    ) -> None:
         self._reader = reader
         self._search = search
         self._most = max_faces
@@ -182,8 +189,7 @@ class MediaPipeTracker:
                 continue
             mesh = self._reader.read(view, region_of_mesh(expected).rounded())
             like = likeness(track.appearance, mesh.appearance)
-            if (mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points)
-                    and _inside(mesh.points, view)):
+            if mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points) and _inside(mesh.points, view):
                 sights.append((like, track, mesh))
         taken: list[Float] = []
         for _, track, mesh in sorted(sights, key=lambda s: (s[1].id > 0, s[0]), reverse=True):
@@ -205,8 +211,12 @@ class MediaPipeTracker:
         """The mesh moved by optical flow, where it was read on the frame before and nothing else is near."""
         patch, dt = track.patch, time - track.seen
         track.patch = None
-        if patch is None or not track.id or not 0 < dt < CARRY or any(
-                other is not track and same_place(other.box, track.box) for other in self._tracks):
+        if (
+            patch is None
+            or not track.id
+            or not 0 < dt < CARRY
+            or any(other is not track and same_place(other.box, track.box) for other in self._tracks)
+        ):
             return None
         shift = centre_of(expected) - centre_of(patch.mesh)
         if float(np.linalg.norm(shift)) > 0.08 * track.width:
@@ -220,8 +230,9 @@ class MediaPipeTracker:
             found = self._search.everywhere(view)
         else:
             # Where only some frames are tracked, a round of the detector may take longer: it must not hold them up.
-            found = self._search.step(view, dt, watchful=self.watchful and not self.sparing,
-                                      most=1 if self.sparing else MAX_DETECTIONS)
+            found = self._search.step(
+                view, dt, watchful=self.watchful and not self.sparing, most=1 if self.sparing else MAX_DETECTIONS
+            )
             self._turn = not self._turn
             for track in self._tracks:
                 if track.seen < time and self._turn:
@@ -273,8 +284,12 @@ class MediaPipeTracker:
             drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
             tries += 1
         box = box_of(mesh.points)
-        if (mesh.score < SEEN or drift > 3 * STILL or not _inside(mesh.points, view)
-                or not _same_roll(mesh.points, detection.points)):
+        if (
+            mesh.score < SEEN
+            or drift > 3 * STILL
+            or not _inside(mesh.points, view)
+            or not _same_roll(mesh.points, detection.points)
+        ):
             return False
         if self._known(box, time):
             return True
@@ -287,8 +302,7 @@ class MediaPipeTracker:
             return True
         track = Track.start(mesh, time)
         self._tracks.append(track)
-        if mesh.score > SURE_MESH and drift < STILL and detection.score > (
-                FAIR_DETECTION if first else SURE_DETECTION):
+        if mesh.score > SURE_MESH and drift < STILL and detection.score > (FAIR_DETECTION if first else SURE_DETECTION):
             self._believe(track)
         return True
 
@@ -310,8 +324,14 @@ class MediaPipeTracker:
     def _face(self, track: Track, time: float) -> Face:
         mesh = track.expected(time)
         absent = time - track.seen
-        face = Face(track.id, box_of(mesh), five_points(mesh), mesh, track.score * 0.5 ** (absent / (self._coast / 2)),
-                    pose(mesh))
+        face = Face(
+            track.id,
+            box_of(mesh),
+            five_points(mesh),
+            mesh,
+            track.score * 0.5 ** (absent / (self._coast / 2)),
+            pose(mesh),
+        )
         return self._aligner.steady(face, time)
 
 

@@ -34,18 +34,34 @@ class TrackerNetwork:
         MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it, or has no such device.
     """
 
-    def __init__(self, name: str, size: int, threads: int, *, layout: str = "NHWC", bgr: bool = False,
-                 divisor: float = 1.0, exact: bool = True, device: str = "CPU") -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        threads: int,
+        *,
+        layout: str = "NHWC",
+        bgr: bool = False,
+        divisor: float = 1.0,
+        exact: bool = True,
+        device: str = "CPU",
+    ) -> None:
         file = models.path(name)
         identity = (models.SHA256[name], size, layout, bgr, divisor)
         try:
-            compiled = compile_once(Path(name).stem, identity, _options(device, threads, exact),
-                                    lambda: _read(file, size, layout, bgr, divisor), device)
+            compiled = compile_once(
+                Path(name).stem,
+                identity,
+                _options(device, threads, exact),
+                lambda: _read(file, size, layout, bgr, divisor),
+                device,
+            )
         except RuntimeError as e:
             reason = str(e).strip().splitlines()[-1]
             repair = "pip install --force-reinstall openvino" if device == "CPU" else f"is the {device}'s driver there?"
-            raise MissingComponent(f"OpenVINO cannot load the face tracker's {name} on the {device} ({reason}): "
-                                   f"{repair}") from e
+            raise MissingComponent(
+                f"OpenVINO cannot load the face tracker's {name} on the {device} ({reason}): {repair}"
+            ) from e
         self.size = size
         self._request: Any = compiled.create_infer_request()
         self._answers = [self._request.get_output_tensor(i) for i in range(len(compiled.outputs))]

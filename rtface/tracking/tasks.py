@@ -43,26 +43,32 @@ class TasksMesh:
             import mediapipe as mp  # pyright: ignore[reportMissingImports]
             from mediapipe.tasks.python import BaseOptions, vision  # pyright: ignore[reportMissingImports]
         except ImportError as e:
-            raise MissingComponent("the tracker 'tasks' needs the package mediapipe: "
-                                   f"{extra_line('mediapipe')} (or choose --tracker openvino)") from e
+            raise MissingComponent(
+                "the tracker 'tasks' needs the package mediapipe: "
+                f"{extra_line('mediapipe')} (or choose --tracker openvino)"
+            ) from e
         self._mp: Any = mp
-        self._landmarker: Any = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_buffer=bundle()), num_faces=1))
+        self._landmarker: Any = vision.FaceLandmarker.create_from_options(
+            vision.FaceLandmarkerOptions(base_options=BaseOptions(model_asset_buffer=bundle()), num_faces=1)
+        )
 
     def read(self, view: View, region: Region) -> Mesh:
         """As `rtface.tracking.facemesh.FaceMesh.read`."""
         appearance = appearance_of(view.crop(region.matrix(), (SIZE, SIZE)))
         wide = Region(region.x, region.y, 2 * region.side, region.angle)
         size = 2 * SIZE
-        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB,
-                               data=np.ascontiguousarray(view.crop(wide.matrix(size), (size, size))))
+        image = self._mp.Image(
+            image_format=self._mp.ImageFormat.SRGB,
+            data=np.ascontiguousarray(view.crop(wide.matrix(size), (size, size))),
+        )
         faces = self._landmarker.detect(image).face_landmarks
         if not faces:
             return Mesh(np.zeros((478, 3)), 0.0, appearance)
         points = np.array([(p.x, p.y, p.z) for p in faces[0]], np.float64) * size
         if len(points) != 478:
-            raise MissingComponent(f"this mediapipe answers with {len(points)} points instead of 478: "
-                                   "pip install 'mediapipe>=1.2.2'")
+            raise MissingComponent(
+                f"this mediapipe answers with {len(points)} points instead of 478: pip install 'mediapipe>=1.2.2'"
+            )
         return Mesh(wide.to_display(points, size), 1.0, appearance)
 
     def close(self) -> None:

@@ -71,8 +71,11 @@ class FaceBoxes:
 
 def _explains(face: Float, box: Float) -> bool:
     middle, side = (face[:2] + face[2:]) / 2, max(face[2:] - face[:2])
-    return bool((box[:2] <= middle).all() and (middle <= box[2:]).all()
-                and max(box[2:] - box[:2]) <= max(_LARGEST * side, _HEAD * side + _GRID))
+    return bool(
+        (box[:2] <= middle).all()
+        and (middle <= box[2:]).all()
+        and max(box[2:] - box[:2]) <= max(_LARGEST * side, _HEAD * side + _GRID)
+    )
 
 
 def _overlap(a: Float, b: Float) -> float:

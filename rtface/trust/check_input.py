@@ -45,8 +45,9 @@ _PARTS, _ALIKE = 8, 12.0
 _SAME_S = 0.004
 
 
-def check_input(output: Path, input: Path, values: dict[str, Any] | None, *, doing: Doing | None = None,
-                stop: Stop | None = None) -> Checked:
+def check_input(
+    output: Path, input: Path, values: dict[str, Any] | None, *, doing: Doing | None = None, stop: Stop | None = None
+) -> Checked:
     """Whether everything outside the corrected faces is the input's.
 
     Of a lossless output every sample is compared. Of a lossy one the difference to the input is measured on frames
@@ -71,8 +72,10 @@ def check_input(output: Path, input: Path, values: dict[str, Any] | None, *, doi
             found.proofs.append(f"{input.name} is the file that the run read (SHA-256)")
         else:
             found.problems.append(f"{input.name} is not the file that the run read (SHA-256; that was {said['name']})")
-    changed = {number: None if boxes is None else [tuple(box) for box in boxes]
-               for number, boxes in (values["changed"] if values else ())}
+    changed = {
+        number: None if boxes is None else [tuple(box) for box in boxes]
+        for number, boxes in (values["changed"] if values else ())
+    }
     lossless = bool(values["output"]["lossless"]) if values else True
     compared = _Compared(found, changed, lossless=lossless, known=values is not None)
     if output.is_dir() or ("streams" not in values if values is not None else _are_stills(output, input)):
@@ -105,8 +108,10 @@ def _compare_stills(compared: _Compared, output: Path, input: Path, stop: Stop |
         names = [(path, sources[path.stem]) for path in made if path.stem in sources]
         others = {path.stem for path in made} ^ sources.keys()
         if others:
-            compared.found.gaps.append(f"{_count(len(others), 'still')} of the two folders have no other of the same "
-                                       f"name, such as {min(others)}")
+            compared.found.gaps.append(
+                f"{_count(len(others), 'still')} of the two folders have no other of the same "
+                f"name, such as {min(others)}"
+            )
     for still, source in names:
         if stop is not None and stop():
             raise Interrupted
@@ -133,20 +138,29 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
         (found.problems if made.meta.icc else found.gaps).append(said)
     if made.meta.png_colors - read.meta.png_colors:
         found.problems.append(f"{name}: what it says of its colours is not what the input says")
-    if made.kind == read.kind and made.scan is not None and read.scan is not None and (
+    if (
+        made.kind == read.kind
+        and made.scan is not None
+        and read.scan is not None
+        and (
             (made.scan.bits, made.scan.view) != (read.scan.bits, read.scan.view)
-            or getattr(made.scan, "aspect", None) != getattr(read.scan, "aspect", None)):
+            or getattr(made.scan, "aspect", None) != getattr(read.scan, "aspect", None)
+        )
+    ):
         found.problems.append(f"{name}: its header says other colours, another shape or position than the input's")
     unclear = [still.kind == "jpeg" and still.meta.rgb != still.frame.image.format.is_rgb for still in (made, read)]
     if unclear[0] and not unclear[1]:
-        found.problems.append(f"{name}: its header makes other programs show other colours (RGB in place of YCbCr, or "
-                              "the other way round)")
+        found.problems.append(
+            f"{name}: its header makes other programs show other colours (RGB in place of YCbCr, or "
+            "the other way round)"
+        )
     if made.more and made.more != read.more:
         found.problems.append(f"{name}: {made.more}, which are not the input's")
 
 
-def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[str, Any], doing: Doing | None,
-                   stop: Stop | None) -> None:
+def _compare_films(
+    compared: _Compared, output: Path, input: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None
+) -> None:
     said, dropped = values.get("input", {}), values.get("options", {}).get("drop", ())
     made = FileSource(output)
     try:
@@ -154,15 +168,22 @@ def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[
         try:
             length, cut = made.info.duration_s, (source.info.start, source.info.end)
             if cut != (None, None):
-                compared.found.notes.append(f"it is compared with a part of {input.name} only, {_part(said)}, which is "
-                                            "what its sidecar says that the run read")
+                compared.found.notes.append(
+                    f"it is compared with a part of {input.name} only, {_part(said)}, which is "
+                    "what its sidecar says that the run read"
+                )
             first: tuple[float, float] | None = None
             for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
                 if new is None or old is None:
-                    hint = "" if compared.known else "; whether --start and --end left them out only a sidecar says " \
-                        "(--sidecar)"
-                    compared.found.problems.append(f"it has {'fewer' if new is None else 'more'} frames than "
-                                                   f"{input.name}, from frame {number} on{hint}")
+                    hint = (
+                        ""
+                        if compared.known
+                        else "; whether --start and --end left them out only a sidecar says (--sidecar)"
+                    )
+                    compared.found.problems.append(
+                        f"it has {'fewer' if new is None else 'more'} frames than "
+                        f"{input.name}, from frame {number} on{hint}"
+                    )
                     break
                 first = first or (new.time, old.time)
                 if abs((new.time - first[0]) - (old.time - first[1])) > _SAME_S:
@@ -177,8 +198,7 @@ def _compare_films(compared: _Compared, output: Path, input: Path, values: dict[
         made.close()
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     mine, theirs = (hash_packets(film, stop=stop, bare=True, pieces=cut == (None, None)) for film in (output, input))
-    pairs = check_packets(
-        compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped)
+    pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped)
     check_streams(compared.found, made.info, source.info, pairs, dropped)
 
 
@@ -271,8 +291,9 @@ class _Compared:
             worst = np.where(enough, np.abs(_sums(apart, step)) / samples, 0)
             if worst.max() > limit:
                 row, column = np.unravel_index(int(worst.argmax()), worst.shape)
-                self._places.append((name, f"{worst.max():.0f} of 255 levels round x {int(column) * _BLOCK}, "
-                                     f"y {int(row) * _BLOCK}"))
+                self._places.append(
+                    (name, f"{worst.max():.0f} of 255 levels round x {int(column) * _BLOCK}, y {int(row) * _BLOCK}")
+                )
                 return
 
     def end(self) -> None:
@@ -281,34 +302,46 @@ class _Compared:
             self._faces.close()
         found = self.found
         if self._other_format:
-            found.gaps.append(f"{_frames_are(self._other_format)} of another size or sample format than the input's: "
-                              "they cannot be compared sample for sample")
+            found.gaps.append(
+                f"{_frames_are(self._other_format)} of another size or sample format than the input's: "
+                "they cannot be compared sample for sample"
+            )
         if self._anywhere:
-            found.gaps.append(f"on {_count(self._anywhere)} something was drawn, which may be anywhere: they are not "
-                              "compared")
+            found.gaps.append(
+                f"on {_count(self._anywhere)} something was drawn, which may be anywhere: they are not compared"
+            )
         if self._faceless:
-            found.gaps.append(f"on {_count(len(self._faceless))} the sidecar names a box in which the input shows no "
-                              f"face, or none as large (the first: {self._faceless[0]}): what lies in it is not "
-                              "compared")
+            found.gaps.append(
+                f"on {_count(len(self._faceless))} the sidecar names a box in which the input shows no "
+                f"face, or none as large (the first: {self._faceless[0]}): what lies in it is not "
+                "compared"
+            )
         if self._unlike:
-            found.gaps.append(f"on {_count(len(self._unlike))} the picture in a box is further from the input's than a "
-                              f"correction makes it (the first: {self._unlike[0]})")
+            found.gaps.append(
+                f"on {_count(len(self._unlike))} the picture in a box is further from the input's than a "
+                f"correction makes it (the first: {self._unlike[0]})"
+            )
         if not self.known:
             total = self._whole + len(self._differ)
             if self._differ:
-                found.gaps.append(f"{self._whole} of {_count(total)} have every sample of the input's; where the "
-                                  "others may differ only a sidecar says (--sidecar)")
+                found.gaps.append(
+                    f"{self._whole} of {_count(total)} have every sample of the input's; where the "
+                    "others may differ only a sidecar says (--sidecar)"
+                )
             elif total:
                 found.proofs.append(f"{_count(total)}: every sample is the input's")
             return
         if self._whole:
             found.proofs.append(f"{_count(self._whole)} without a correction: every sample is the input's")
         if self._outside:
-            found.proofs.append(f"{_count(self._outside)} with corrections: every sample outside the faces is the "
-                                f"input's{self._covering()}")
+            found.proofs.append(
+                f"{_count(self._outside)} with corrections: every sample outside the faces is the "
+                f"input's{self._covering()}"
+            )
         if self._covered:
-            found.proofs.append(f"{_count(self._covered)} are filled by a face of the input, and nothing lies outside "
-                                "of it")
+            found.proofs.append(
+                f"{_count(self._covered)} are filled by a face of the input, and nothing lies outside of it"
+            )
         for name, count in self._differ[:3]:
             found.problems.append(f"frame {name}: {count} samples outside the faces are not the input's")
         if len(self._differ) > 3:
@@ -316,16 +349,25 @@ class _Compared:
         self._say_errors()
 
     def _covering(self) -> str:
-        return (f" (their boxes cover {median(self._shares):.0%} of the frame in the middle, {max(self._shares):.0%} "
-                "at most)") if self._shares else ""
+        return (
+            (
+                f" (their boxes cover {median(self._shares):.0%} of the frame in the middle, {max(self._shares):.0%} "
+                "at most)"
+            )
+            if self._shares
+            else ""
+        )
 
     def _say_errors(self) -> None:
         if not self._errors:
             return
         values = [error for _, error in self._errors]
         middle = median(values)
-        bad = [(name, f"{error:.1f} dB outside the faces, where {middle:.1f} dB are usual in this film")
-               for name, error in self._errors if error < max(_FLOOR_DB, min(middle - _OUTLIER_DB, _SURELY_DB))]
+        bad = [
+            (name, f"{error:.1f} dB outside the faces, where {middle:.1f} dB are usual in this film")
+            for name, error in self._errors
+            if error < max(_FLOOR_DB, min(middle - _OUTLIER_DB, _SURELY_DB))
+        ]
         bad += [(name, f"outside the faces it differs by {where}") for name, where in self._places]
         bad += [(name, f"it is more like the frame {which} it there") for name, which in self._order.moved]
         for name, what in bad[:3]:
@@ -335,9 +377,11 @@ class _Compared:
         if not bad:
             worst = min(values)
             shown = "equal" if math.isinf(worst) else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
-            self.found.proofs.append(f"{_count(len(values))} are the input's outside the faces{self._covering()} "
-                                     f"within the encoder's error ({shown}); the output is lossy, so more cannot be "
-                                     "proven")
+            self.found.proofs.append(
+                f"{_count(len(values))} are the input's outside the faces{self._covering()} "
+                f"within the encoder's error ({shown}); the output is lossy, so more cannot be "
+                "proven"
+            )
 
 
 def _part(said: dict[str, Any]) -> str:
@@ -360,17 +404,22 @@ def _kind(image: av.VideoFrame) -> tuple[Any, ...]:
 
 def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
     kind = np.dtype("<u2") if max(c.bits for c in image.format.components) > 8 else np.dtype(np.uint8)
-    return [plane_rows(plane)[:plane.height, : plane.width * sample_bytes(image, plane)].view(kind)
-            for plane in image.planes]
+    return [
+        plane_rows(plane)[: plane.height, : plane.width * sample_bytes(image, plane)].view(kind)
+        for plane in image.planes
+    ]
 
 
 def _resembles(a: av.VideoFrame, b: av.VideoFrame, box: Box) -> bool:
     """Whether the picture in a box (luma samples) is about the other's: the means of 8×8 parts of each plane of it, or
     of each channel."""
     limit = _ALIKE * ((1 << a.format.components[0].bits) - 1) / 255
-    return all(_parts_apart(mine[rows, first::each], theirs[rows, first::each], columns) <= limit
-               for mine, theirs in zip(_planes(a), _planes(b), strict=True)
-               for rows, columns, each in [_part_of(mine.shape, (a.width, a.height), box)] for first in range(each))
+    return all(
+        _parts_apart(mine[rows, first::each], theirs[rows, first::each], columns) <= limit
+        for mine, theirs in zip(_planes(a), _planes(b), strict=True)
+        for rows, columns, each in [_part_of(mine.shape, (a.width, a.height), box)]
+        for first in range(each)
+    )
 
 
 def _part_of(shape: tuple[int, ...], size: tuple[int, int], box: Box) -> tuple[slice, slice, int]:
@@ -378,8 +427,11 @@ def _part_of(shape: tuple[int, ...], size: tuple[int, int], box: Box) -> tuple[s
     each = max(1, shape[1] // size[0])
     down, across = shape[0] / size[1], shape[1] / each / size[0]
     x0, y0, x1, y1 = box
-    return (slice(math.floor(y0 * down), math.ceil(y1 * down)),
-            slice(math.floor(x0 * across), math.ceil(x1 * across)), each)
+    return (
+        slice(math.floor(y0 * down), math.ceil(y1 * down)),
+        slice(math.floor(x0 * across), math.ceil(x1 * across)),
+        each,
+    )
 
 
 def _parts_apart(mine: NDArray[Any], theirs: NDArray[Any], columns: slice) -> float:
@@ -396,7 +448,7 @@ def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) ->
     out = np.ones(shape, np.bool_)
     across, down = shape[1] / size[0], shape[0] / size[1]
     for x0, y0, x1, y1 in boxes:
-        out[math.floor(y0 * down):math.ceil(y1 * down), math.floor(x0 * across):math.ceil(x1 * across)] = False
+        out[math.floor(y0 * down) : math.ceil(y1 * down), math.floor(x0 * across) : math.ceil(x1 * across)] = False
     return out
 
 

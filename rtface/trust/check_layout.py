@@ -19,8 +19,9 @@ _ANGLE = 0.02  # of the numbers of a matrix that turns by no quarter
 _LIMITED = 1  # range, what a film that does not say has
 
 
-def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float],
-                 dropped: Collection[str] = ()) -> None:
+def check_layout(
+    found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float], dropped: Collection[str] = ()
+) -> None:
     """Whether shape, rotation, borders, colours and chapters are those of the input.
 
     Args:
@@ -37,12 +38,15 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
         found.problems.append("its picture is rotated or mirrored in another way than the input's")
     elif any(abs(a - b) > _ANGLE for a, b in zip(_turn(made.matrix), _turn(source.matrix), strict=True)):
         (found.problems if made.matrix else found.gaps).append(
-            "its picture is rotated by another angle than the input's")
+            "its picture is rotated by another angle than the input's"
+        )
     if made.display.fields != source.display.fields:
         (found.gaps if made.display.fields == "progressive" else found.problems).append(
-            f"its fields differ: {made.display.fields}, and {source.display.fields} in the input")
-    found.problems += [f"its header says what the input's does not: {line}" for line in made.unseen
-                       if line not in source.unseen]
+            f"its fields differ: {made.display.fields}, and {source.display.fields} in the input"
+        )
+    found.problems += [
+        f"its header says what the input's does not: {line}" for line in made.unseen if line not in source.unseen
+    ]
     for what, now in made.views.items():
         if source.views.get(what) != now:
             found.problems.append(f"players show it in another way than the input ({what})")
@@ -68,8 +72,9 @@ def check_layout(found: Checked, made: MediaInfo, source: MediaInfo, begins: tup
     _check_chapters(found, made, source, begins, "chapters" in dropped)
 
 
-def check_streams(found: Checked, made: MediaInfo, source: MediaInfo, pairs: Sequence[tuple[int, int]],
-                  dropped: Collection[str] = ()) -> None:
+def check_streams(
+    found: Checked, made: MediaInfo, source: MediaInfo, pairs: Sequence[tuple[int, int]], dropped: Collection[str] = ()
+) -> None:
     """Whether attachments, and which streams are played without a choice, are those of the input.
 
     Args:
@@ -94,15 +99,22 @@ def check_streams(found: Checked, made: MediaInfo, source: MediaInfo, pairs: Seq
                 found.gaps.append(said)
     mine, theirs = ({one.index: one for one in info.streams} for info in (made, source))
     formats = made.format, source.format
-    now, was = (played([(one.kind, int(one.disposition)) for one in streams], formats, before=before)
-                for streams, before in (([mine[a] for a, _ in sorted(pairs)], False),
-                                        ([theirs[b] for _, b in sorted(pairs)], True)))
+    now, was = (
+        played([(one.kind, int(one.disposition)) for one in streams], formats, before=before)
+        for streams, before in (
+            ([mine[a] for a, _ in sorted(pairs)], False),
+            ([theirs[b] for _, b in sorted(pairs)], True),
+        )
+    )
     for (number, _), new, old in zip(sorted(pairs), now, was, strict=True):
         if new != old:
-            names = [", ".join(flag.name for flag in Disposition if flags & flag and flag.name) or "nothing"
-                     for flags in (new, old)]
+            names = [
+                ", ".join(flag.name for flag in Disposition if flags & flag and flag.name) or "nothing"
+                for flags in (new, old)
+            ]
             (found.problems if new & ~old else found.gaps).append(
-                f"stream {number}: how players choose it differs: {names[0]}, and {names[1]} in the input")
+                f"stream {number}: how players choose it differs: {names[0]}, and {names[1]} in the input"
+            )
 
 
 def _turn(matrix: tuple[int, ...] | None) -> list[float]:
@@ -122,21 +134,26 @@ def _check_hdr(found: Checked, made: MediaInfo, source: MediaInfo) -> None:
             (found.problems if a else found.gaps).append(f"its HDR metadata differ from the input's ({what})")
 
 
-def _check_chapters(found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float],
-                    dropped: bool) -> None:
+def _check_chapters(
+    found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float], dropped: bool
+) -> None:
     """Notes chapters that the input has not. Containers without chapters, and those that end with a cut, lack some."""
     first = Fraction(begins[1])
     left = [(max(0.0, float(one.start - first)), one.metadata.get("title", ""), one) for one in source.chapters]
     for one in made.chapters:
         start, title = float(one.start) - begins[0], one.metadata.get("title", "")
-        match = next((chapter for chapter in left if chapter[1] == title
-                      and abs(chapter[0] - max(0.0, start)) <= _MOVED_S), None)
+        match = next(
+            (chapter for chapter in left if chapter[1] == title and abs(chapter[0] - max(0.0, start)) <= _MOVED_S), None
+        )
         if match is None:
             found.problems.append(f"its chapter {title[:100]!r} is not one of the input, or not at that time")
             return
         left.remove(match)
-    left = [chapter for chapter in left if chapter[2].end > first + Fraction(_MOVED_S)
-            and (source.end is None or chapter[2].start < source.end)]
+    left = [
+        chapter
+        for chapter in left
+        if chapter[2].end > first + Fraction(_MOVED_S) and (source.end is None or chapter[2].start < source.end)
+    ]
     if left:
         said = f"{len(left)} chapters of the input are not in it, such as {left[0][1][:100]!r}"
         (found.notes if dropped else found.gaps).append(said + (": the run left them out (--drop)" if dropped else ""))

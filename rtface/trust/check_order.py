@@ -35,8 +35,13 @@ class FrameOrder:
         self.moved: list[tuple[Any, str]] = []
         self._before: _Seen | None = None
 
-    def frame(self, name: Any, made: NDArray[np.float32], source: NDArray[np.float32], outside: NDArray[np.bool_],
-              ) -> None:
+    def frame(
+        self,
+        name: Any,
+        made: NDArray[np.float32],
+        source: NDArray[np.float32],
+        outside: NDArray[np.bool_],
+    ) -> None:
         """Takes the next frame.
 
         Args:

@@ -16,9 +16,14 @@ _AT_CUT_S = Fraction(1, 4)
 _COMPARED = ("audio", "subtitle", "video")
 
 
-def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence[PacketHashes],
-                  begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None],
-                  dropped: Collection[str] = ()) -> list[tuple[int, int]]:
+def check_packets(
+    found: Checked,
+    made: Sequence[PacketHashes],
+    source: Sequence[PacketHashes],
+    begins: tuple[float, float],
+    cut: tuple[Fraction | None, Fraction | None],
+    dropped: Collection[str] = (),
+) -> list[tuple[int, int]]:
     """Whether the packets of the streams are those of the input, all of them, at their times.
 
     Args:
@@ -36,8 +41,11 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
     for number, stream in enumerate(made[1:], 1):
         own = Counter(md5 for _, md5 in stream.rows)
         named = f"stream {number} ({stream.kind}, {stream.codec})"
-        shared = {place: (own & Counter(md5 for _, md5 in other.rows)).total()
-                  for place, other in left if other.codec == stream.codec}
+        shared = {
+            place: (own & Counter(md5 for _, md5 in other.rows)).total()
+            for place, other in left
+            if other.codec == stream.codec
+        }
         place = max(shared, key=lambda k: shared[k], default=None)
         if place is None or not own or shared[place] <= own.total() // 2:
             said = f"{named}: was transcoded, or is not the input's; its packets prove nothing"
@@ -50,7 +58,8 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
         pairs.append((stream.index, source[place].index))
         _check_stream(found, named, f"stream {place}", stream, source[place], begins, cut)
     transcoded = Counter(stream.kind for stream in made[1:]) - Counter(
-        other.kind for k, other in enumerate(source[1:], 1) if k not in dict(left))
+        other.kind for k, other in enumerate(source[1:], 1) if k not in dict(left)
+    )
     for place, other in left:
         named = f"stream {place} ({other.kind}, {other.codec}) of the input is not in it"
         kinds = {str(other.index), other.kind, "cover" if other.kind == "video" and len(other.rows) == 1 else ""}
@@ -63,13 +72,23 @@ def check_packets(found: Checked, made: Sequence[PacketHashes], source: Sequence
     return pairs
 
 
-def _check_stream(found: Checked, named: str, name: str, stream: PacketHashes, other: PacketHashes,
-                  begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None]) -> None:
+def _check_stream(
+    found: Checked,
+    named: str,
+    name: str,
+    stream: PacketHashes,
+    other: PacketHashes,
+    begins: tuple[float, float],
+    cut: tuple[Fraction | None, Fraction | None],
+) -> None:
     own, all_theirs = [md5 for _, md5 in stream.rows], [md5 for _, md5 in other.rows]
     may_lack = cut != (None, None) or bool(other.hidden)
     changed = Counter(own) - Counter(all_theirs)
-    wanted = [md5 for place, (pts, md5) in enumerate(other.rows)
-              if place not in other.hidden and _inside(pts * other.base, cut)]
+    wanted = [
+        md5
+        for place, (pts, md5) in enumerate(other.rows)
+        if place not in other.hidden and _inside(pts * other.base, cut)
+    ]
     missing = (Counter(wanted) - Counter(own)).total()
     before = len(found.problems)
     if changed:
@@ -80,9 +99,14 @@ def _check_stream(found: Checked, named: str, name: str, stream: PacketHashes, o
         found.problems.append(f"{named}: its packets are those of {name} of the input in another order")
     elif stream.setup and other.setup and stream.setup != other.setup:
         hashed = " " not in stream.setup
-        found.problems.append(f"{named}: " + (
-            f"its header, by which the packets are decoded, is not that of {name} of the input" if hashed else
-            f"is said to have {stream.setup}, and in the input {other.setup}"))
+        found.problems.append(
+            f"{named}: "
+            + (
+                f"its header, by which the packets are decoded, is not that of {name} of the input"
+                if hashed
+                else f"is said to have {stream.setup}, and in the input {other.setup}"
+            )
+        )
     elif stream.kind != "video" or len(own) > 1:  # a cover has no time
         _check_times(found, named, stream, other, begins, cut)
     if len(found.problems) == before:
@@ -106,16 +130,25 @@ def _late(time: float, theirs: float) -> float:
     return min((time - theirs, time - max(theirs, 0.0)), key=abs)
 
 
-def _check_times(found: Checked, named: str, stream: PacketHashes, other: PacketHashes,
-                 begins: tuple[float, float], cut: tuple[Fraction | None, Fraction | None]) -> None:
+def _check_times(
+    found: Checked,
+    named: str,
+    stream: PacketHashes,
+    other: PacketHashes,
+    begins: tuple[float, float],
+    cut: tuple[Fraction | None, Fraction | None],
+) -> None:
     left: dict[str, deque[tuple[float, int]]] = {}
     for number, (pts, md5) in enumerate(other.rows):
         left.setdefault(md5, deque()).append((float(pts * other.base) - begins[1], number))
     for number, (pts, md5) in enumerate(stream.rows):
         time, same = float(pts * stream.base) - begins[0], left[md5]
         # A subtitle that is on screen at the beginning of a cut begins there; what is hidden need not be in.
-        while len(same) > 1 and (cut[0] is not None or same[0][1] in other.hidden) and (
-                abs(_late(time, same[1][0])) <= abs(_late(time, same[0][0]))):
+        while (
+            len(same) > 1
+            and (cut[0] is not None or same[0][1] in other.hidden)
+            and (abs(_late(time, same[1][0])) <= abs(_late(time, same[0][0])))
+        ):
             same.popleft()
         if not same:
             found.problems.append(f"{named}: packet {number} is not at its place in the input")
@@ -123,8 +156,10 @@ def _check_times(found: Checked, named: str, stream: PacketHashes, other: Packet
         theirs, place = same.popleft()
         late = _late(time, theirs)
         if abs(late) > _MOVED_S:
-            found.problems.append(f"{named}: packet {number} comes {abs(late):.3f} s "
-                                  f"{'later' if late > 0 else 'earlier'} than in the input")
+            found.problems.append(
+                f"{named}: packet {number} comes {abs(late):.3f} s "
+                f"{'later' if late > 0 else 'earlier'} than in the input"
+            )
             return
         if number in stream.hidden and place not in other.hidden and other.rows[place][0] >= 0:
             found.problems.append(f"{named}: packet {number} is cut away by an edit list, and is shown in the input")
@@ -134,6 +169,7 @@ def _check_times(found: Checked, named: str, stream: PacketHashes, other: Packet
         shown, was = float(stream.durations[number] * stream.base), float(other.durations[place] * other.base)
         in_whole = theirs >= 0 and (cut[1] is None or theirs + begins[1] + was < cut[1])
         if in_whole and abs(shown - was) > _MOVED_S:
-            found.problems.append(f"{named}: packet {number} is shown for {shown:.3f} s, and for {was:.3f} s in the "
-                                  "input")
+            found.problems.append(
+                f"{named}: packet {number} is shown for {shown:.3f} s, and for {was:.3f} s in the input"
+            )
             return

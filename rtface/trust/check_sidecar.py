@@ -25,8 +25,17 @@ from rtface.util.parse import format_time
 _SAME_S, _MOVED_S = 0.002, 0.01
 _SHOWN = 100  # characters of a tag
 # Tags that say when and by what a file was written, and how long it is; not what a person or rtface says of it.
-_OF_THE_MUXER = ("encoder", "duration", "_statistics_", "creation_time", "handler_name", "vendor_id", "major_brand",
-                 "minor_version", "compatible_brands")
+_OF_THE_MUXER = (
+    "encoder",
+    "duration",
+    "_statistics_",
+    "creation_time",
+    "handler_name",
+    "vendor_id",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+)
 
 Stop = Callable[[], bool]
 
@@ -48,8 +57,13 @@ class Checked:
     notes: list[str] = field(default_factory=list[str])
 
 
-def check_sidecar(output: Path, values: dict[str, Any], *, doing: Doing | None = None, stop: Stop | None = None,
-                  ) -> Checked:
+def check_sidecar(
+    output: Path,
+    values: dict[str, Any],
+    *,
+    doing: Doing | None = None,
+    stop: Stop | None = None,
+) -> Checked:
     """Whether an output is the one that its sidecar describes, and else what differs: tags, streams, frames.
 
     Args:
@@ -88,8 +102,9 @@ def check_sidecar(output: Path, values: dict[str, Any], *, doing: Doing | None =
         found.problems.append(f"nothing in it is as in the sidecar, which is that of another file ({said['name']})")
     elif found.problems == [bytes_differ] and "layout" in values and rewritten:
         found.problems.clear()
-        found.proofs.append("only the container was written again: tags, chapters, streams and their times are as the "
-                            "run wrote them")
+        found.proofs.append(
+            "only the container was written again: tags, chapters, streams and their times are as the run wrote them"
+        )
     return found
 
 
@@ -111,16 +126,18 @@ def check_signature(checked: Checked, values: dict[str, Any], anchors: str | Non
     except ValueError:
         finished = None
     try:
-        signer = signer_of(values["signature"], to_bytes({k: v for k, v in values.items() if k != "signature"}),
-                           finished, anchors)
+        signer = signer_of(
+            values["signature"], to_bytes({k: v for k, v in values.items() if k != "signature"}), finished, anchors
+        )
     except MissingComponent as error:
         checked.notes.append(f"the sidecar's signature is not checked: {error}")
         return
     if signer is None:
         checked.problems.append("the sidecar was changed after it was signed")
     elif not signer.valid_then:
-        checked.problems.append(f"the certificate of {signer.name} was not valid at the time at which the sidecar says "
-                                "that it was signed")
+        checked.problems.append(
+            f"the certificate of {signer.name} was not valid at the time at which the sidecar says that it was signed"
+        )
     elif anchors is not None and not signer.trusted:
         checked.problems.append(f"the sidecar is signed by {signer.name}, for whom no certificate of --trust vouches")
     else:
@@ -128,8 +145,9 @@ def check_signature(checked: Checked, values: dict[str, Any], anchors: str | Non
         checked.proofs.append(f"the sidecar is as {signer.name} signed it{unknown}")
 
 
-def _check_files(found: Checked, folder: Path, files: list[dict[str, str]], doing: Doing | None,
-                 stop: Stop | None) -> None:
+def _check_files(
+    found: Checked, folder: Path, files: list[dict[str, str]], doing: Doing | None, stop: Stop | None
+) -> None:
     same = 0
     there = [folder / file["name"] for file in files if (folder / file["name"]).is_file()]
     tick = share_of_bytes(sum(path.stat().st_size for path in there), doing)
@@ -144,8 +162,11 @@ def _check_files(found: Checked, folder: Path, files: list[dict[str, str]], doin
     if same == len(files):
         found.proofs.append(f"all {same} files are as the run left them (SHA-256)")
     names = {file["name"] for file in files}
-    found.problems += [f"{path.name}: was added, the sidecar does not name it" for path in list_images(folder)
-                       if path.name not in names]
+    found.problems += [
+        f"{path.name}: was added, the sidecar does not name it"
+        for path in list_images(folder)
+        if path.name not in names
+    ]
 
 
 def _check_tags(found: Checked, film: Path, said: dict[str, str]) -> None:
@@ -154,13 +175,20 @@ def _check_tags(found: Checked, film: Path, said: dict[str, str]) -> None:
     _, now = tags_of(film)
     if "major_brand" not in now:  # neither MP4 nor MOV
         said = {key: text for key, text in said.items() if key != "xmp"}
-    was, now = ({name: text for key, text in tags.items()
-                 if not any(of in (name := key.lower()) for of in _OF_THE_MUXER)
-                 and not (name.endswith(":language") and text == "und")} for tags in (said, now))
+    was, now = (
+        {
+            name: text
+            for key, text in tags.items()
+            if not any(of in (name := key.lower()) for of in _OF_THE_MUXER)
+            and not (name.endswith(":language") and text == "und")
+        }
+        for tags in (said, now)
+    )
     for key in sorted(was.keys() | now.keys()):
         if was.get(key) != now.get(key):
-            found.problems.append(f"the tag {key} is {_short(now, key, 'missing')}, and was "
-                                  f"{_short(was, key, 'not there')}")
+            found.problems.append(
+                f"the tag {key} is {_short(now, key, 'missing')}, and was {_short(was, key, 'not there')}"
+            )
 
 
 def _short(tags: dict[str, str], key: str, absent: str) -> str:
@@ -178,22 +206,30 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
         elif now is None:
             found.problems.append(f"stream {number} ({was['kind']}) is missing")
         elif number and was["md5"] != now.md5:
-            found.problems.append(f"stream {number} ({was['kind']}): its packets are not those that the run wrote "
-                                  f"({len(now.rows)} of {now.codec}, and {was['packets']} of {was['codec']} then)")
+            found.problems.append(
+                f"stream {number} ({was['kind']}): its packets are not those that the run wrote "
+                f"({len(now.rows)} of {now.codec}, and {was['packets']} of {was['codec']} then)"
+            )
         else:
             alike = alike or was["md5"] == now.md5
     for number, (was, now) in enumerate(zip(said, streams_said(streams), strict=False)):
-        late = next((b - a for a, b in zip(was.get("times", ()), now["times"], strict=False) if abs(a - b) > _MOVED_S),
-                    0)
+        late = next(
+            (b - a for a, b in zip(was.get("times", ()), now["times"], strict=False) if abs(a - b) > _MOVED_S), 0
+        )
         if late and was["md5"] == now["md5"]:
-            found.problems.append(f"stream {number} ({was['kind']}): its packets come {abs(late):.3f} s "
-                                  f"{'later' if late > 0 else 'earlier'} than the run wrote them")
+            found.problems.append(
+                f"stream {number} ({was['kind']}): its packets come {abs(late):.3f} s "
+                f"{'later' if late > 0 else 'earlier'} than the run wrote them"
+            )
         elif was["md5"] == now["md5"] and _moved(was.get("shown", []), now.get("shown", [])):
-            found.problems.append(f"stream {number} ({was['kind']}): its texts are shown at other times, or for longer "
-                                  "or shorter, than the run wrote them")
+            found.problems.append(
+                f"stream {number} ({was['kind']}): its texts are shown at other times, or for longer "
+                "or shorter, than the run wrote them"
+            )
         if was["md5"] == now["md5"] and was.get("setup") and now["setup"] and was["setup"] != now["setup"]:
-            found.problems.append(f"stream {number} ({was['kind']}): its codec parameters differ "
-                                  "(sample rate, channels or header)")
+            found.problems.append(
+                f"stream {number} ({was['kind']}): its codec parameters differ (sample rate, channels or header)"
+            )
     if not streams:
         return alike
     frames = values["frames"]
@@ -210,32 +246,45 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
 
 def _moved(was: list[list[float]], now: list[list[float]]) -> bool:
     """Whether texts are shown at other times; containers without durations say nothing of them."""
-    return bool(was and now) and any(abs(a - b) > _MOVED_S for one, other in zip(was, now, strict=False)
-                                     for a, b in zip(one, other, strict=False))
+    return bool(was and now) and any(
+        abs(a - b) > _MOVED_S for one, other in zip(was, now, strict=False) for a, b in zip(one, other, strict=False)
+    )
 
 
 def _check_layout(found: Checked, film: Path, values: dict[str, Any]) -> None:
     """Notes what the container says of the picture and of chapters, where that differs."""
     was, now = values.get("layout", {}), layout_of(film)
-    for key, what in (("aspect", "the shape of its samples differs"), ("matrix", "the rotation of its picture differs"),
-                      ("crop", "what it hides at the borders differs"),
-                      ("color", "what it says of its colours differs"), ("views", "how players show it differs"),
-                      ("hdr", "its HDR metadata differ"), ("chapters", "its chapters differ"),
-                      ("attachments", "its attachments differ")):
+    for key, what in (
+        ("aspect", "the shape of its samples differs"),
+        ("matrix", "the rotation of its picture differs"),
+        ("crop", "what it hides at the borders differs"),
+        ("color", "what it says of its colours differs"),
+        ("views", "how players show it differs"),
+        ("hdr", "its HDR metadata differ"),
+        ("chapters", "its chapters differ"),
+        ("attachments", "its attachments differ"),
+    ):
         if key in was and was[key] != now[key]:
             found.problems.append(f"{what}: {now[key]}, and was {was[key]}")
-    found.problems += [f"its header differs: {line}" for line in now["unseen"]
-                       if line not in was.get("unseen", now["unseen"])]
+    found.problems += [
+        f"its header differs: {line}" for line in now["unseen"] if line not in was.get("unseen", now["unseen"])
+    ]
     if "played" in was:
         formats = now["format"], was.get("format", "")
         flags = [played(said["played"], formats, before=said is was) for said in (now, was)]
         if flags[0] != flags[1]:
-            found.problems.append(f"how players choose its streams differs: {flags[0]}, and was {flags[1]} (flags of "
-                                  "FFmpeg)")
+            found.problems.append(
+                f"how players choose its streams differs: {flags[0]}, and was {flags[1]} (flags of FFmpeg)"
+            )
 
 
-def _check_rows(found: Checked, was: Sequence[tuple[int, str]], was_base: Fraction, now: Sequence[tuple[int, str]],
-                now_base: Fraction) -> None:
+def _check_rows(
+    found: Checked,
+    was: Sequence[tuple[int, str]],
+    was_base: Fraction,
+    now: Sequence[tuple[int, str]],
+    now_base: Fraction,
+) -> None:
     old, new = [md5 for _, md5 in was], [md5 for _, md5 in now]
     first = next((k for k, (a, b) in enumerate(zip_longest(old, new)) if a != b), None)
     if first is None:
@@ -247,13 +296,16 @@ def _check_rows(found: Checked, was: Sequence[tuple[int, str]], was_base: Fracti
         return
     place = was[min(first, len(was) - 1)][0] * was_base if was else Fraction(0)
     named = f"frame {first} ({format_time(float(place))})"
-    if new == old[:first] + old[first + 1:]:
+    if new == old[:first] + old[first + 1 :]:
         found.problems.append(f"{named} is missing")
-    elif old == new[:first] + new[first + 1:]:
+    elif old == new[:first] + new[first + 1 :]:
         found.problems.append(f"{named} was put in" + (", a copy of another" if new[first] in old else ""))
     elif Counter(old) == Counter(new):
         found.problems.append(f"frames were put in another order, from {named} on")
     else:
         count = sum(a != b for a, b in zip_longest(old, new))
-        found.problems.append(f"{named} differs" + (f", the first of {count}" if count > 1 else "") + (
-            f"; there are {len(new)} frames, and were {len(old)}" if len(old) != len(new) else ""))
+        found.problems.append(
+            f"{named} differs"
+            + (f", the first of {count}" if count > 1 else "")
+            + (f"; there are {len(new)} frames, and were {len(old)}" if len(old) != len(new) else "")
+        )

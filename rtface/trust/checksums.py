@@ -33,8 +33,14 @@ def checksum_outputs(output: Path, *, film: bool) -> list[OutputPath]:
     return [OutputPath(path, "--checksums") for path in manifest_paths(output, film=film)]
 
 
-def write_checksums(output: Path, targets: Sequence[Target], *, more: Sequence[Path] = (),
-                    doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> list[str]:
+def write_checksums(
+    output: Path,
+    targets: Sequence[Target],
+    *,
+    more: Sequence[Path] = (),
+    doing: Doing | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> list[str]:
     """Writes the manifests of a finished output.
 
     Args:
@@ -62,19 +68,23 @@ def write_checksums(output: Path, targets: Sequence[Target], *, more: Sequence[P
         write_file_hashes(targets[-1], [*(list_images(output) if output.is_dir() else files), *more], doing, stop)
         said.append(f"{targets[-1].path.name}: SHA-256 of its files")
     except Interrupted as error:
-        error.message = Message(f"interrupted; {output} is whole, its checksums are not written: rtface verify --write "
-                                f"{output} writes them")
+        error.message = Message(
+            f"interrupted; {output} is whole, its checksums are not written: rtface verify --write {output} writes them"
+        )
         raise
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"the checksums of {output} cannot be written ({full(error) or error.strerror}); the "
-                          f"output itself is whole: rtface verify --write {output} writes them") from error
+        raise OutputError(
+            f"the checksums of {output} cannot be written ({full(error) or error.strerror}); the "
+            f"output itself is whole: rtface verify --write {output} writes them"
+        ) from error
     return said
 
 
-def write_file_hashes(target: Target, files: Sequence[Path], doing: Doing | None,
-                      stop: Callable[[], bool] | None) -> None:
+def write_file_hashes(
+    target: Target, files: Sequence[Path], doing: Doing | None, stop: Callable[[], bool] | None
+) -> None:
     """Writes a SHA-256 manifest; raises as `write_checksums`, but OSError as it is."""
     tick = share_of_bytes(sum(path.stat().st_size for path in files), doing)
     lines = [HashedFile(name_in(target.path, path), sha256_of(path, tick=tick, stop=stop)) for path in files]

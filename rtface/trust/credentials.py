@@ -21,9 +21,17 @@ from rtface.media.formats.mp4 import boxes
 from rtface.media.stills.image_write import encode_by
 from rtface.trust.signing_key import SigningKey, missing_extra
 
-KINDS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".png": "image/png",
-         ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".tif": "image/tiff", ".tiff": "image/tiff",
-         ".webp": "image/webp"}
+KINDS = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".webp": "image/webp",
+}
 """Media types of files that hold credentials, by extension."""
 _INPUTS = {**KINDS, ".mkv": "video/x-matroska", ".webm": "video/webm", ".avi": "video/avi", ".bmp": "image/bmp"}
 _UNKNOWN = "application/octet-stream"
@@ -31,11 +39,13 @@ _HEAD = 8  # bytes of a box's size and kind
 _SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 # What c2pa calls a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
-_WORDS = {"dataHash.mismatch": "its content was changed after it was signed",
-          "bmffHash.mismatch": "its content was changed after it was signed",
-          "hashedURI.mismatch": "what it says of itself was changed after it was signed",
-          "claimSignature.mismatch": "the signature is not that of this file",
-          "signingCredential.expired": "the certificate had expired"}
+_WORDS = {
+    "dataHash.mismatch": "its content was changed after it was signed",
+    "bmffHash.mismatch": "its content was changed after it was signed",
+    "hashedURI.mismatch": "what it says of itself was changed after it was signed",
+    "claimSignature.mismatch": "the signature is not that of this file",
+    "signingCredential.expired": "the certificate had expired",
+}
 
 
 def library() -> Any:
@@ -58,8 +68,10 @@ def check_key(key: SigningKey, timestamp: str | None = None) -> None:
 
     image = av.VideoFrame(16, 16, "rgb24")
     data, out = encode_by("png", image), io.BytesIO()
-    manifest = {"claim_generator_info": [{"name": "rtface"}], "assertions": [
-        {"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.edited"}]}}]}
+    manifest = {
+        "claim_generator_info": [{"name": "rtface"}],
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.edited"}]}}],
+    }
     try:
         _sign(manifest, key, None, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
         found = _read("image/png", io.BytesIO(out.getvalue()))
@@ -68,15 +80,18 @@ def check_key(key: SigningKey, timestamp: str | None = None) -> None:
     except library().C2paError as error:
         raise UsageError(f"--sign: the certificate cannot be used for credentials ({_said(error)})") from error
     if found is None or not found.valid:
-        raise UsageError("--sign: the certificate cannot be used for credentials "
-                         f"({'; '.join(found.problems) if found else 'nothing was signed'})")
+        raise UsageError(
+            "--sign: the certificate cannot be used for credentials "
+            f"({'; '.join(found.problems) if found else 'nothing was signed'})"
+        )
 
 
 def _check_server(manifest: Mapping[str, Any], key: SigningKey, timestamp: str, image: bytes) -> None:
     """UsageError where a time-stamp server does not answer, or not with a time stamp."""
     if not timestamp.startswith(("http://", "https://")):
-        raise UsageError(f"--timestamp {timestamp}: is no address of a time-stamp server; it begins with http:// or "
-                         "https://")
+        raise UsageError(
+            f"--timestamp {timestamp}: is no address of a time-stamp server; it begins with http:// or https://"
+        )
     out, why = io.BytesIO(), "it did not answer with a time stamp"
     try:
         _sign(manifest, key, timestamp, (io.BytesIO(image), "image/png"), None, out)
@@ -88,8 +103,9 @@ def _check_server(manifest: Mapping[str, Any], key: SigningKey, timestamp: str, 
     raise UsageError(f"--timestamp {timestamp}: no time stamp came ({why}); check the address, or leave it out")
 
 
-def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey,
-              timestamp: str | None = None) -> None:
+def sign_file(
+    path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey, timestamp: str | None = None
+) -> None:
     """Puts credentials into a finished file, in one step: it has its old content until they are whole.
 
     Args:
@@ -107,28 +123,48 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
         work = WorkFile(Target(path, str(path), overwrite=True))
         with ExitStack() as stack:
             source, out = stack.enter_context(path.open("rb")), stack.enter_context(work.edited())
-            title, origin = (parent, None) if isinstance(parent, str) else (parent.name, (
-                stack.enter_context(parent.open("rb")), _INPUTS.get(parent.suffix.lower(), _UNKNOWN)))
+            title, origin = (
+                (parent, None)
+                if isinstance(parent, str)
+                else (
+                    parent.name,
+                    (stack.enter_context(parent.open("rb")), _INPUTS.get(parent.suffix.lower(), _UNKNOWN)),
+                )
+            )
             _sign(manifest, key, timestamp, (source, KINDS[path.suffix.lower()]), origin, out, title=title)
         work.publish()
         work = None
     except (library().C2paError, OSError) as error:
         why = full(error) or error.strerror if isinstance(error, OSError) else _said(error)
-        raise OutputError("{path}: could not be signed ({why}); it is whole, without credentials", code="not_signed",
-                          path=path, why=why) from error
+        raise OutputError(
+            "{path}: could not be signed ({why}); it is whole, without credentials",
+            code="not_signed",
+            path=path,
+            why=why,
+        ) from error
     finally:
         if work is not None:
             work.discard()
 
 
-def _sign(manifest: Mapping[str, Any], key: SigningKey, timestamp: str | None, source: tuple[Any, str],
-          parent: tuple[Any, str] | None, out: Any, title: str = "input") -> None:
+def _sign(
+    manifest: Mapping[str, Any],
+    key: SigningKey,
+    timestamp: str | None,
+    source: tuple[Any, str],
+    parent: tuple[Any, str] | None,
+    out: Any,
+    title: str = "input",
+) -> None:
     c2pa = library()
     ingredient = {"title": title, "relationship": "parentOf"}
     if parent is None:
         manifest = {**manifest, "ingredients": [{**ingredient, "format": _UNKNOWN}]}
-    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(key.algorithm.encode(), key.certificates, key.key,
-                                                       timestamp.encode() if timestamp else None))
+    signer = c2pa.Signer.from_info(
+        c2pa.C2paSignerInfo(
+            key.algorithm.encode(), key.certificates, key.key, timestamp.encode() if timestamp else None
+        )
+    )
     with c2pa.Context.from_dict(_SETTINGS) as context, c2pa.Builder(json.dumps(manifest), context) as builder:
         builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
         if parent is not None:
@@ -178,20 +214,28 @@ class Credentials:
         """What they say, in words."""
         if self.elsewhere:
             return ["its credentials lie at an address, which is not asked: they are not checked"]
-        vouched = "" if self.trusted else (
-            "; the certificate is not on a list that c2pa knows, so who signed is not proven")
+        vouched = (
+            "" if self.trusted else ("; the certificate is not on a list that c2pa knows, so who signed is not proven")
+        )
         time = f", {self.time}{'' if self.time_trusted else ' by an unknown time-stamp server'}" if self.time else ""
-        said = [f"credentials signed by {self.signer}{time}: "
-                + (f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems))]
+        said = [
+            f"credentials signed by {self.signer}{time}: "
+            + (f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems))
+        ]
         if self.tool:
             said.append(f"made with {self.tool}")
-        said += [f"made of {one['title']}" + (", which has credentials too" if one["credentials"] else "")
-                 for one in self.inputs]
+        said += [
+            f"made of {one['title']}" + (", which has credentials too" if one["credentials"] else "")
+            for one in self.inputs
+        ]
         for action in self.actions:
             kind = action.get("digitalSourceType", "").rpartition("/")[2]
             count = len(action.get("changes", ()))
-            said.append(f"action {action['action']}" + (f" ({kind})" if kind else "") + (
-                f", {count} {'range' if count == 1 else 'ranges'} of time" if count else ""))
+            said.append(
+                f"action {action['action']}"
+                + (f" ({kind})" if kind else "")
+                + (f", {count} {'range' if count == 1 else 'ranges'} of time" if count else "")
+            )
         return said
 
 
@@ -276,14 +320,24 @@ def _read(kind: str, file: Any, anchors: str | None = None) -> Credentials | Non
     valid = state in ("Valid", "Trusted")
     return Credentials(
         signature.get("common_name") or signature.get("issuer") or "an unnamed certificate",
-        " ".join(filter(None, (tools[0].get("name"), tools[0].get("version")))), signature.get("time"), valid,
-        state == "Trusted", [] if valid else problems or ["the credentials are not valid"],
-        [{"title": one.get("title", "an input"), "credentials": bool(one.get("active_manifest"))}
-         for one in active.get("ingredients", ())],
-        [dict(one) for label, data in assertions.items() if label.startswith("c2pa.actions")
-         for one in data.get("actions", ())],
+        " ".join(filter(None, (tools[0].get("name"), tools[0].get("version")))),
+        signature.get("time"),
+        valid,
+        state == "Trusted",
+        [] if valid else problems or ["the credentials are not valid"],
+        [
+            {"title": one.get("title", "an input"), "credentials": bool(one.get("active_manifest"))}
+            for one in active.get("ingredients", ())
+        ],
+        [
+            dict(one)
+            for label, data in assertions.items()
+            if label.startswith("c2pa.actions")
+            for one in data.get("actions", ())
+        ],
         assertions.get("org.rtface.faces"),
-        any(one.get("code") == "timeStamp.trusted" for one in checked.get("success", ())))
+        any(one.get("code") == "timeStamp.trusted" for one in checked.get("success", ())),
+    )
 
 
 def _worded(code: str) -> str:

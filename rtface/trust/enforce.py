@@ -67,14 +67,18 @@ def enforce_undo() -> None:
         if policy.forbids("undo"):
             raise UsageError(f"the policy {policy.path} forbids undo (forbid: undo)")
         if policy.require_credentials:
-            raise UsageError(f"the policy {policy.path} asks for signed outputs (require-credentials), and undo signs "
-                             "nothing")
+            raise UsageError(
+                f"the policy {policy.path} asks for signed outputs (require-credentials), and undo signs nothing"
+            )
 
 
 def locked_controls() -> dict[str, str]:
     """Settings of a live run that a policy forbids, which nothing may change while it runs, with the message."""
-    return {word.replace("-", "_"): f"the policy {policy.path} forbids {word} (forbid: {word})"
-            for policy in policies() for word in policy.forbid}
+    return {
+        word.replace("-", "_"): f"the policy {policy.path} forbids {word} (forbid: {word})"
+        for policy in policies()
+        for word in policy.forbid
+    }
 
 
 def check_words(policy: Policy) -> None:
@@ -84,11 +88,17 @@ def check_words(policy: Policy) -> None:
         kind, colon, name = word.partition(":")
         if word in KINDS or word.replace("-", "_") in OPTIONS or (colon and name and kind in ("engine", "stage")):
             continue
-        known = known or [*KINDS, *find_recipes(), *plugins.installed("stage"),
-                          *(option.flag.removeprefix("--") for option in OPTIONS.values())]
+        known = known or [
+            *KINDS,
+            *find_recipes(),
+            *plugins.installed("stage"),
+            *(option.flag.removeprefix("--") for option in OPTIONS.values()),
+        ]
         if word not in known:
-            raise UsageError(f"the policy {policy.path}: forbid: there is no {word!r} here{hint(word, known)}; write "
-                             f"engine:{word} or stage:{word} for one that is not installed")
+            raise UsageError(
+                f"the policy {policy.path}: forbid: there is no {word!r} here{hint(word, known)}; write "
+                f"engine:{word} or stage:{word} for one that is not installed"
+            )
     if policy.require_label:
         try:
             Spec.parse(policy.require_label)
@@ -109,16 +119,20 @@ def _check_stages(policy: Policy, specs: tuple[str, ...]) -> None:
     if not (policy.forbid or policy.commercial_use):
         return
     installed = plugins.installed("stage")
-    forbidden = {name: plugins.load_point("stage", point) for name, point in installed.items()
-                 if policy.forbids(name, f"stage:{name}")}
+    forbidden = {
+        name: plugins.load_point("stage", point)
+        for name, point in installed.items()
+        if policy.forbids(name, f"stage:{name}")
+    }
     for text in specs:
         name = Spec.parse(text).name
         own = name not in installed
         word = policy.forbids(name, f"stage:{name}", *("own-stages",) * own)
         if word is None and own and forbidden:  # it may be the class of a forbidden stage, or derived from one
             kind = load_stage(name)
-            word = next((other for other, each in forbidden.items() if isinstance(kind, type)
-                         and issubclass(kind, each)), None)
+            word = next(
+                (other for other, each in forbidden.items() if isinstance(kind, type) and issubclass(kind, each)), None
+            )
         if word is not None:
             raise UsageError(f"the policy {policy.path} forbids the stage {name} (forbid: {word}); leave it out")
         if policy.commercial_use:
@@ -148,9 +162,11 @@ def _example(policy: Policy) -> str:
 
 def _fits(given: dict[str, str], wanted: dict[str, str], free: tuple[str, ...]) -> bool:
     """Whether a label has the options that are wanted, and no other but the free ones; its text can be read."""
-    return (all(given.get(key) == value for key, value in wanted.items())
-            and all(key in wanted or key in free for key in given)
-            and ("text" not in given or any(sign.isalnum() for sign in given["text"])))
+    return (
+        all(given.get(key) == value for key, value in wanted.items())
+        and all(key in wanted or key in free for key in given)
+        and ("text" not in given or any(sign.isalnum() for sign in given["text"]))
+    )
 
 
 def _check_credentials(policy: Policy, options: Options) -> None:

@@ -117,8 +117,9 @@ class HashList:
             if match is None:
                 continue
             if len(match[2]) > 9 or int(match[2]) >= _STREAMS:
-                raise InputError(f"{self.path}: names the stream {match[2][:20]}, and no film has as many; the list is "
-                                 "damaged")
+                raise InputError(
+                    f"{self.path}: names the stream {match[2][:20]}, and no film has as many; the list is damaged"
+                )
             stream = self.streams.setdefault(int(match[2]), HashedStream())
             if match[1] == "tb":
                 base = parse_fraction(match[3])
@@ -155,9 +156,14 @@ class _OffGrid(Exception):
     """A frame's time is no multiple of the nominal frame duration: the frame rate varies."""
 
 
-def hash_frames(film: str | os.PathLike[str], into: Callable[[], Writes], *,
-                wanted: Sequence[HashedStream] | None = None, tick: Tick | None = None,
-                stop: Callable[[], bool] | None = None) -> dict[int, str]:
+def hash_frames(
+    film: str | os.PathLike[str],
+    into: Callable[[], Writes],
+    *,
+    wanted: Sequence[HashedStream] | None = None,
+    tick: Tick | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[int, str]:
     """Writes the list of a film's frame and packet hashes.
 
     Frames have the time base 1/rate, as in FFmpeg; where the frame rate varies, that of the container.
@@ -185,8 +191,13 @@ def hash_frames(film: str | os.PathLike[str], into: Callable[[], Writes], *,
 
 
 class _Hashing:
-    def __init__(self, film: str | os.PathLike[str], wanted: Sequence[HashedStream] | None, tick: Tick | None,
-                 stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        film: str | os.PathLike[str],
+        wanted: Sequence[HashedStream] | None,
+        tick: Tick | None,
+        stop: Callable[[], bool],
+    ) -> None:
         self._film, self._name, self._wanted, self._tick, self._stop = film, shown(film), wanted, tick, stop
 
     def run(self, file: Writes, *, exact: bool, varies: bool = False) -> dict[int, str]:
@@ -194,8 +205,9 @@ class _Hashing:
             video, _ = choose_video(source, self._name)
             video.thread_type = "AUTO"
             if not video.codec_context.pix_fmt:
-                raise InputError("{name}: no frame of it can be decoded; the file is damaged", code="film_damaged",
-                                 name=self._name)
+                raise InputError(
+                    "{name}: no frame of it can be decoded; the file is damaged", code="film_damaged", name=self._name
+                )
             rate, known = rate_of(video)
             base = video.time_base or Fraction(1, 1_000_000) if varies or not known else 1 / rate
             if self._wanted is not None:
@@ -210,11 +222,19 @@ class _Hashing:
                 self._pump(source, video, out, encoder, copies, base, exact=exact and known and not varies)
             return missing
 
-    def _streams(self, source: InputContainer, video: VideoStream, out: OutputContainer, base: Fraction,
-                 ) -> tuple[VideoStream | None, dict[int, Stream], dict[int, str]]:
+    def _streams(
+        self,
+        source: InputContainer,
+        video: VideoStream,
+        out: OutputContainer,
+        base: Fraction,
+    ) -> tuple[VideoStream | None, dict[int, Stream], dict[int, str]]:
         """The streams of the list: that of frames, those of packets by the film's stream index, and what is missing."""
-        others = [s for s in source.streams if s.index != video.index and s.type != "attachment"
-                  and not s.disposition & Disposition.attached_pic]
+        others = [
+            s
+            for s in source.streams
+            if s.index != video.index and s.type != "attachment" and not s.disposition & Disposition.attached_pic
+        ]
         copies: dict[int, Stream] = {}
         missing: dict[int, str] = {}
         encoder: VideoStream | None = None
@@ -228,8 +248,10 @@ class _Hashing:
                 if found in left:
                     left.remove(found)
                 if found is None or (found is not video and _codec_of(found) != want.codec):
-                    missing[number] = (f"stream {number} ({want.kind}, {want.codec}) of the list is not in "
-                                       f"{self._name} in this form: it is not checked")
+                    missing[number] = (
+                        f"stream {number} ({want.kind}, {want.codec}) of the list is not in "
+                        f"{self._name} in this form: it is not checked"
+                    )
                     found = None
                 plan.append(found)
         for found in plan:
@@ -239,13 +261,24 @@ class _Hashing:
                 encoder = _raw_stream(out, video, base)
             else:
                 with contextlib.suppress(av.FFmpegError, ValueError):
-                    copies[found.index] = (out.add_stream_from_template(found)
-                                           if found.codec_context is None  # pyright: ignore
-                                           else out.add_stream_from_template(found, opaque=True))
+                    copies[found.index] = (
+                        out.add_stream_from_template(found)
+                        if found.codec_context is None  # pyright: ignore
+                        else out.add_stream_from_template(found, opaque=True)
+                    )
         return encoder, copies, missing
 
-    def _pump(self, source: InputContainer, video: VideoStream, out: OutputContainer, encoder: VideoStream | None,
-              copies: dict[int, Stream], base: Fraction, *, exact: bool) -> None:
+    def _pump(
+        self,
+        source: InputContainer,
+        video: VideoStream,
+        out: OutputContainer,
+        encoder: VideoStream | None,
+        copies: dict[int, Stream],
+        base: Fraction,
+        *,
+        exact: bool,
+    ) -> None:
         last: int | None = None
         try:
             for packet in source.demux():
@@ -267,11 +300,20 @@ class _Hashing:
                     last = self._frame(image, out, encoder, base, last, exact=exact)
                 out.mux(encoder.encode(None))
         except av.FFmpegError as error:
-            raise InputError(f"{self._name}: could not be decoded to its end ({error.strerror}); the file is "
-                             "damaged") from error
+            raise InputError(
+                f"{self._name}: could not be decoded to its end ({error.strerror}); the file is damaged"
+            ) from error
 
-    def _frame(self, image: av.VideoFrame, out: OutputContainer, encoder: VideoStream, base: Fraction,
-               last: int | None, *, exact: bool) -> int:
+    def _frame(
+        self,
+        image: av.VideoFrame,
+        out: OutputContainer,
+        encoder: VideoStream,
+        base: Fraction,
+        last: int | None,
+        *,
+        exact: bool,
+    ) -> int:
         clock = self._clock
         time = Fraction(image.pts or 0) * clock - self._start
         pts = round(time / base)
@@ -393,8 +435,9 @@ class _SamePieces:
             self._waiting.clear()
 
 
-def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, bare: bool = False,
-                 pieces: bool = False) -> list[PacketHashes]:
+def hash_packets(
+    film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, bare: bool = False, pieces: bool = False
+) -> list[PacketHashes]:
     """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
     the empty texts of MP4, of which each muxer writes others.
 
@@ -413,8 +456,12 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
     with open_container(film) as source:
         video, _ = choose_video(source, name)
         streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
-        found = {s.index: PacketHashes(s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000), index=s.index,
-                                       setup=_setup_of(s)) for s in streams}
+        found = {
+            s.index: PacketHashes(
+                s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000), index=s.index, setup=_setup_of(s)
+            )
+            for s in streams
+        }
         pcm = {s.index: one for s in streams if pieces and (one := _SamePieces.of(s)) is not None}
 
         def note(number: int, pts: int, data: bytes) -> None:
@@ -437,7 +484,7 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                 if data == b"\0\0" and found[number].codec == "mov_text":
                     continue
                 if bare and found[number].codec == "aac" and data[:1] == b"\xff" and data[1:2] >= b"\xf0":
-                    data = data[7 if data[1] & 1 else 9:]
+                    data = data[7 if data[1] & 1 else 9 :]
                 note(number, packet.pts or 0, data)
                 place = len(found[number].rows) - 1
                 if packet.is_discard:
@@ -445,9 +492,14 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
                 if found[number].codec in _TEXT:
                     rows, lasts = found[number].rows, found[number].durations
                     lasts.append(packet.duration or 0)
-                    if bare and found[number].codec == "mov_text" and place and rows[-1][1] == rows[-2][1] and (
-                            not {place - 1, place} & found[number].hidden) and (
-                            0 <= (gap := rows[-1][0] - rows[-2][0] - lasts[-2]) * found[number].base <= _TEXT_GAP_S):
+                    if (
+                        bare
+                        and found[number].codec == "mov_text"
+                        and place
+                        and rows[-1][1] == rows[-2][1]
+                        and (not {place - 1, place} & found[number].hidden)
+                        and (0 <= (gap := rows[-1][0] - rows[-2][0] - lasts[-2]) * found[number].base <= _TEXT_GAP_S)
+                    ):
                         rows.pop()
                         lasts.append(lasts.pop() + gap + lasts.pop())
             for number, sound in pcm.items():
@@ -458,8 +510,12 @@ def hash_packets(film: str | os.PathLike[str], *, stop: Callable[[], bool] | Non
     return list(found.values())
 
 
-def frame_hashes(film: str | os.PathLike[str], *, tick: Tick | None = None, stop: Callable[[], bool] | None = None,
-                 ) -> tuple[Fraction, list[tuple[int, str]]]:
+def frame_hashes(
+    film: str | os.PathLike[str],
+    *,
+    tick: Tick | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[Fraction, list[tuple[int, str]]]:
     """The decoded frames of a film: seconds of one unit of time, and time and MD5 of each; raises as `hash_frames`."""
     text = io.BytesIO()
 

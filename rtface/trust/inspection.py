@@ -20,15 +20,32 @@ from rtface.trust.credentials import may_have_credentials, read_credentials
 from rtface.trust.sidecar import SUFFIX, read_sidecar, sidecar_path
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_PREFIXES = {"http://ns.adobe.com/xap/1.0/": "xmp", "http://purl.org/dc/elements/1.1/": "dc",
-             "http://ns.adobe.com/photoshop/1.0/": "photoshop", "http://ns.adobe.com/tiff/1.0/": "tiff",
-             "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
-             "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/": "Iptc4xmpCore",
-             "http://ns.adobe.com/xap/1.0/rights/": "xmpRights", "http://ns.adobe.com/xap/1.0/mm/": "xmpMM",
-             "http://ns.adobe.com/exif/1.0/": "exif"}
+_PREFIXES = {
+    "http://ns.adobe.com/xap/1.0/": "xmp",
+    "http://purl.org/dc/elements/1.1/": "dc",
+    "http://ns.adobe.com/photoshop/1.0/": "photoshop",
+    "http://ns.adobe.com/tiff/1.0/": "tiff",
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
+    "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/": "Iptc4xmpCore",
+    "http://ns.adobe.com/xap/1.0/rights/": "xmpRights",
+    "http://ns.adobe.com/xap/1.0/mm/": "xmpMM",
+    "http://ns.adobe.com/exif/1.0/": "exif",
+}
 # Datasets of IPTC's Information Interchange Model, record 2.
-_IPTC = {5: "title", 25: "keywords", 40: "instructions", 55: "date created", 80: "creator", 90: "city",
-         101: "country", 105: "headline", 110: "credit", 115: "source", 116: "copyright", 120: "caption"}
+_IPTC = {
+    5: "title",
+    25: "keywords",
+    40: "instructions",
+    55: "date created",
+    80: "creator",
+    90: "city",
+    101: "country",
+    105: "headline",
+    110: "credit",
+    115: "source",
+    116: "copyright",
+    120: "caption",
+}
 _TEXT_CHUNKS = (b"tEXt", b"iTXt")
 
 
@@ -115,7 +132,8 @@ def _add_sidecar(found: Inspected, path: Path) -> None:
         try:
             values = read_sidecar(sidecar)
             found.sidecar = {key: values.get(key) for key in ("rtface", "finished", "engines", "changes")} | {
-                "signed": "signature" in values}
+                "signed": "signature" in values
+            }
         except InputError as error:
             found.notes.append(str(error))
 
@@ -134,8 +152,15 @@ def _read_still(found: Inspected, path: Path) -> bytes | None:
     return meta.xmp
 
 
-_TIFF_NAMES = {270: "description", 271: "make", 272: "model", 305: "software", 306: "date", 315: "artist",
-               33432: "copyright"}
+_TIFF_NAMES = {
+    270: "description",
+    271: "make",
+    272: "model",
+    305: "software",
+    306: "date",
+    315: "artist",
+    33432: "copyright",
+}
 
 
 def _read_film(found: Inspected, path: Path) -> bytes | None:
@@ -179,14 +204,14 @@ def _short(name: str) -> str:
 def iptc_datasets(segment: bytes) -> Iterator[tuple[str, str]]:
     """Names and texts of IPTC's datasets in a JPEG's APP13 segment, as far as they can be read."""
     at = segment.find(b"8BIM")
-    while at >= 0 and segment[at:at + 4] == b"8BIM" and at + 12 <= len(segment):
+    while at >= 0 and segment[at : at + 4] == b"8BIM" and at + 12 <= len(segment):
         kind, name = struct.unpack_from(">HB", segment, at + 4)
         body = at + 6 + (name + 2) // 2 * 2
         if body + 4 > len(segment):
             return
         (size,) = struct.unpack_from(">I", segment, body)
         if kind == 0x0404:
-            yield from _datasets(segment[body + 4:body + 4 + size])
+            yield from _datasets(segment[body + 4 : body + 4 + size])
         at = body + 4 + (size + 1) // 2 * 2
 
 
@@ -195,5 +220,5 @@ def _datasets(data: bytes) -> Iterator[tuple[str, str]]:
     while at + 5 <= len(data) and data[at] == 0x1C:
         record, number, size = struct.unpack_from(">BBH", data, at + 1)
         if record == 2 and number in _IPTC and size < 0x8000:
-            yield _IPTC[number], data[at + 5:at + 5 + size].decode("utf-8", "replace")
+            yield _IPTC[number], data[at + 5 : at + 5 + size].decode("utf-8", "replace")
         at += 5 + size

@@ -70,14 +70,32 @@ def _box(value: Any) -> bool:
 
 _FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
 _SHAPE: Shape = {
-    "output": {**_FILES, "lossless": flag}, "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
+    "output": {**_FILES, "lossless": flag},
+    "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
     "changed": [row(lambda value: whole(value) or text(value), none_or([_box]))],
-    "options?": {"drop?": [text]}, "changes?": [text], "treatments?": [{}], "finished?": text, "engines?": {}}
+    "options?": {"drop?": [text]},
+    "changes?": [text],
+    "treatments?": [{}],
+    "finished?": text,
+    "engines?": {},
+}
 _FILM: Shape = {
-    "tags": _named, "marks": _named, "layout?": {"format?": text, "played?": [row(text, whole)], "unseen?": [text]},
-    "streams": [{"kind": text, "codec": text, "packets": whole, "md5": text, "times?": [number],
-                 "setup?": text, "shown?": [[number]]}],
-    "frames": {"of": text, "time_base": fraction, "rows": [row(whole, text)]}}
+    "tags": _named,
+    "marks": _named,
+    "layout?": {"format?": text, "played?": [row(text, whole)], "unseen?": [text]},
+    "streams": [
+        {
+            "kind": text,
+            "codec": text,
+            "packets": whole,
+            "md5": text,
+            "times?": [number],
+            "setup?": text,
+            "shown?": [[number]],
+        }
+    ],
+    "frames": {"of": text, "time_base": fraction, "rows": [row(whole, text)]},
+}
 
 
 @dataclass(slots=True)
@@ -116,9 +134,19 @@ def sidecar_output(output: Path) -> OutputPath:
     return OutputPath(sidecar_path(output), "--sidecar")
 
 
-def write_sidecar(target: Target, output: Path, input: Path | Address | str, options: Options, report: Report,
-                  made: Made, *, frames: bool = True, key: SigningKey | None = None, doing: Doing | None = None,
-                  stop: Callable[[], bool] | None = None) -> str:
+def write_sidecar(
+    target: Target,
+    output: Path,
+    input: Path | Address | str,
+    options: Options,
+    report: Report,
+    made: Made,
+    *,
+    frames: bool = True,
+    key: SigningKey | None = None,
+    doing: Doing | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> str:
     """Writes the sidecar of a finished output.
 
     Args:
@@ -148,25 +176,38 @@ def write_sidecar(target: Target, output: Path, input: Path | Address | str, opt
     except OSError as error:
         if isinstance(error, (OutputError, InputError, InputMissing)):
             raise
-        raise OutputError(f"{target.shown}: the sidecar cannot be written ({full(error) or error.strerror}); the "
-                          "output itself is whole") from error
+        raise OutputError(
+            f"{target.shown}: the sidecar cannot be written ({full(error) or error.strerror}); the "
+            "output itself is whole"
+        ) from error
     return f"{target.path.name}: what was done, and hashes of the rest" + (", signed" if key else "")
 
 
-def describe_output(output: Path, input: Path | Address | str, options: Options, report: Report, made: Made, *,
-                    frames: bool = True, doing: Doing | None = None, stop: Callable[[], bool] | None = None,
-                    ) -> dict[str, Any]:
+def describe_output(
+    output: Path,
+    input: Path | Address | str,
+    options: Options,
+    report: Report,
+    made: Made,
+    *,
+    frames: bool = True,
+    doing: Doing | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
     """The values of a sidecar; arguments as for `write_sidecar`."""
     film = output.is_file() and not made.names
     values: dict[str, Any] = {
-        "format": FORMAT, "version": VERSION, "rtface": __version__,
+        "format": FORMAT,
+        "version": VERSION,
+        "rtface": __version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "output": {**_files(output, made.names if output.is_dir() else (), doing, stop), "lossless": made.lossless},
-        "input": {**_files(input, None, doing, stop),
-                  "start_s": options.start, "end_s": options.end},
-        "engines": engines_said(report), "first_stage": first_stage_said(report),
+        "input": {**_files(input, None, doing, stop), "start_s": options.start, "end_s": options.end},
+        "engines": engines_said(report),
+        "first_stage": first_stage_said(report),
         "versions": versions(),
-        "options": options_said(options), **({"plan": made.plan} if made.plan else {}),
+        "options": options_said(options),
+        **({"plan": made.plan} if made.plan else {}),
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
         "treatments": [asdict(track) for track in report.tracks],
     }
@@ -176,11 +217,13 @@ def describe_output(output: Path, input: Path | Address | str, options: Options,
         streams = hash_packets(output, stop=stop)
         values["streams"] = streams_said(streams)
         values["layout"] = layout_of(output)
-        base, rows = (frame_hashes(output, tick=(lambda done: doing("framemd5", done)) if doing else None, stop=stop)
-                      if frames else (streams[0].base, sorted(streams[0].rows)))
+        base, rows = (
+            frame_hashes(output, tick=(lambda done: doing("framemd5", done)) if doing else None, stop=stop)
+            if frames
+            else (streams[0].base, sorted(streams[0].rows))
+        )
         values["frames"] = {"of": "frames" if frames else "packets", "time_base": str(base), "rows": rows}
-    values["changed"] = [[made.names[number] if made.names else number, boxes]
-                         for number, boxes in made.changed.rows()]
+    values["changed"] = [[made.names[number] if made.names else number, boxes] for number, boxes in made.changed.rows()]
     return values
 
 
@@ -191,8 +234,11 @@ def to_bytes(values: dict[str, Any]) -> bytes:
         if key in ("frames", "changed"):
             rows = value if key == "changed" else value["rows"]
             lines = ",\n  ".join(json.dumps(row, separators=(",", ":")) for row in rows)
-            head = "" if key == "changed" else "".join(
-                f"{json.dumps(k)}: {json.dumps(v)}, " for k, v in value.items() if k != "rows")
+            head = (
+                ""
+                if key == "changed"
+                else "".join(f"{json.dumps(k)}: {json.dumps(v)}, " for k, v in value.items() if k != "rows")
+            )
             text = f"[{lines}]" if key == "changed" else f'{{{head}"rows": [\n  {lines}]}}'
         else:
             text = json.dumps(value)
@@ -210,8 +256,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     try:
         data = read_regular(path)
     except OSError as error:
-        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=path,
-                           why=error.strerror) from error
+        raise InputMissing(
+            "{path}: cannot be read ({why}); check the name", code="unreadable", path=path, why=error.strerror
+        ) from error
     try:
         values = parse_json(data)
         check_shape(values, {"format": lambda value: value == FORMAT, "version": whole, "rtface?": text})
@@ -224,10 +271,13 @@ def read_sidecar(path: Path) -> dict[str, Any]:
                 values["frames"]["rows"] = [tuple(row) for row in values["frames"]["rows"]]
             return values
     except ValueError as error:
-        raise InputError(f"{path}: is no sidecar of rtface, or a damaged one ({error}); name the .rtface.json that "
-                         "--sidecar wrote") from error
-    raise InputError(f"{path}: is a sidecar of version {values['version']}, and this rtface reads version {VERSION}; "
-                     f"use rtface {values.get('rtface', '')}")
+        raise InputError(
+            f"{path}: is no sidecar of rtface, or a damaged one ({error}); name the .rtface.json that --sidecar wrote"
+        ) from error
+    raise InputError(
+        f"{path}: is a sidecar of version {values['version']}, and this rtface reads version {VERSION}; "
+        f"use rtface {values.get('rtface', '')}"
+    )
 
 
 def tags_of(film: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -247,12 +297,21 @@ def streams_said(streams: Sequence[PacketHashes]) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
     for stream in streams:
         times = [float(pts * stream.base - begins) for pts, _ in stream.rows]
-        said.append({"kind": stream.kind, "codec": stream.codec, "packets": len(times), "md5": stream.md5,
-                     "times": [round(time, 3) for time in (min(times), max(times), fmean(times))] if times else [],
-                     "setup": stream.setup})
+        said.append(
+            {
+                "kind": stream.kind,
+                "codec": stream.codec,
+                "packets": len(times),
+                "md5": stream.md5,
+                "times": [round(time, 3) for time in (min(times), max(times), fmean(times))] if times else [],
+                "setup": stream.setup,
+            }
+        )
         if stream.durations:
-            said[-1]["shown"] = [[round(time, 3), round(float(duration * stream.base), 3)]
-                                 for time, duration in zip(times, stream.durations, strict=True)]
+            said[-1]["shown"] = [
+                [round(time, 3), round(float(duration * stream.base), 3)]
+                for time, duration in zip(times, stream.durations, strict=True)
+            ]
     return said
 
 
@@ -261,15 +320,29 @@ def layout_of(film: Path) -> dict[str, Any]:
     source = FileSource(film, threads=1)
     try:
         info = source.info
-        return {"aspect": str(info.aspect or 1), "matrix": info.matrix and list(info.matrix),
-                "crop": info.crop and list(info.crop), "color": asdict(info.tags),
-                "views": info.views, "unseen": info.unseen, "hdr": info.hdr and [
-                    [round(float(value), 4) for value in values or ()]
-                    for values in (info.hdr.primaries, info.hdr.luminance, info.hdr.light)],
-                "attachments": [list(one.attached) for one in info.streams if one.attached], "format": info.format,
-                "played": [[one.kind, int(one.disposition)] for one in info.streams if not one.attached],
-                "chapters": [[*(round(float(time - info.clock_start), 3) for time in (one.start, one.end)),
-                              one.metadata.get("title", "")] for one in info.chapters]}
+        return {
+            "aspect": str(info.aspect or 1),
+            "matrix": info.matrix and list(info.matrix),
+            "crop": info.crop and list(info.crop),
+            "color": asdict(info.tags),
+            "views": info.views,
+            "unseen": info.unseen,
+            "hdr": info.hdr
+            and [
+                [round(float(value), 4) for value in values or ()]
+                for values in (info.hdr.primaries, info.hdr.luminance, info.hdr.light)
+            ],
+            "attachments": [list(one.attached) for one in info.streams if one.attached],
+            "format": info.format,
+            "played": [[one.kind, int(one.disposition)] for one in info.streams if not one.attached],
+            "chapters": [
+                [
+                    *(round(float(time - info.clock_start), 3) for time in (one.start, one.end)),
+                    one.metadata.get("title", ""),
+                ]
+                for one in info.chapters
+            ],
+        }
     finally:
         source.close()
 
@@ -279,15 +352,22 @@ def versions() -> dict[str, str]:
     import numpy as np
     import openvino
 
-    found = {"rtface": __version__, "python": platform.python_version(), "system": platform.system(),
-             "av": av.__version__, "numpy": np.__version__, "openvino": openvino.__version__}
+    found = {
+        "rtface": __version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "av": av.__version__,
+        "numpy": np.__version__,
+        "openvino": openvino.__version__,
+    }
     for name in ("libavcodec", "libavformat", "libswscale"):
         found[name] = ".".join(map(str, av.library_versions.get(name, ())))
     return found
 
 
-def _files(path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None,
-           stop: Callable[[], bool] | None) -> dict[str, Any]:
+def _files(
+    path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None, stop: Callable[[], bool] | None
+) -> dict[str, Any]:
     """Name and hash of a file, or of the files in a folder (all images without `names`); only the name of anything
     else."""
     if not isinstance(path, Path):
@@ -295,8 +375,10 @@ def _files(path: Path | Address | str, names: Sequence[str] | None, doing: Doing
     if path.is_dir():
         files = [path / name for name in names] if names else list_images(path)
         tick = share_of_bytes(sum(file.stat().st_size for file in files), doing)
-        return {"name": path.resolve().name,
-                "files": [{"name": file.name, "sha256": sha256_of(file, tick=tick, stop=stop)} for file in files]}
+        return {
+            "name": path.resolve().name,
+            "files": [{"name": file.name, "sha256": sha256_of(file, tick=tick, stop=stop)} for file in files],
+        }
     if not path.is_file():  # a pipe cannot be read again
         return {"name": path.name}
     size = path.stat().st_size
@@ -310,8 +392,11 @@ def engines_said(report: Report) -> dict[str, dict[str, str]]:
 
 def first_stage_said(report: Report) -> dict[str, str] | None:
     """The hash of the first stage's network, where it corrected or measured a face; live its light one's, too."""
-    if all(span.gain_db is None and not span.first and not span.ring  # a treatment file has no gain
-           for track in report.tracks for span in track.spans):
+    if all(
+        span.gain_db is None and not span.first and not span.ring  # a treatment file has no gain
+        for track in report.tracks
+        for span in track.spans
+    ):
         return None
     from rtface.engine.coded_network import LIGHT, SHA256  # it imports OpenVINO
 

@@ -74,8 +74,14 @@ def signed(what: str, options: Options) -> str:
     return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which proves no name")
 
 
-def manifest(options: Options, report: Report, made: Made, still: int | None = None, *, begin: float | None = None,
-             ) -> dict[str, Any]:
+def manifest(
+    options: Options,
+    report: Report,
+    made: Made,
+    still: int | None = None,
+    *,
+    begin: float | None = None,
+) -> dict[str, Any]:
     """What is signed, for c2pa's builder.
 
     Args:
@@ -89,8 +95,15 @@ def manifest(options: Options, report: Report, made: Made, still: int | None = N
     actions: list[dict[str, Any]] = []
     if change:
         edited: dict[str, Any] = {"action": "c2pa.edited", "softwareAgent": agent}
-        kind = (GENERATED if change & Change.GENERATED else DIGITAL_SOURCE_TYPE if change & Change.CORRECTED else
-                ENHANCED if change & Change.FILTERED else "")
+        kind = (
+            GENERATED
+            if change & Change.GENERATED
+            else DIGITAL_SOURCE_TYPE
+            if change & Change.CORRECTED
+            else ENHANCED
+            if change & Change.FILTERED
+            else ""
+        )
         if kind:
             edited["digitalSourceType"] = kind
         ranges = _ranges(report, options.start or 0.0 if begin is None else begin) if still is None else []
@@ -101,15 +114,26 @@ def manifest(options: Options, report: Report, made: Made, still: int | None = N
         actions.append({"action": "c2pa.transcoded", "softwareAgent": agent})
     if not actions:
         actions.append({"action": "c2pa.converted", "softwareAgent": agent})
-    faces = {"engines": engines_said(report), "first_stage": first_stage_said(report),
-             "options": _without_names(options),
-             "changes": [k.name.lower() for k in Change if k and k in change and k.name],
-             "treatments": [
-                 {k: v for k, v in asdict(track).items() if k != "analysis"} | {"person": unnamed(track.person)}
-                 for track in report.tracks] if still is None else []}
-    return {"claim_generator_info": [agent], "title": Path(report.output or "").name or "output",
-            "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}},
-                           {"label": "org.rtface.faces", "data": faces}]}
+    faces = {
+        "engines": engines_said(report),
+        "first_stage": first_stage_said(report),
+        "options": _without_names(options),
+        "changes": [k.name.lower() for k in Change if k and k in change and k.name],
+        "treatments": [
+            {k: v for k, v in asdict(track).items() if k != "analysis"} | {"person": unnamed(track.person)}
+            for track in report.tracks
+        ]
+        if still is None
+        else [],
+    }
+    return {
+        "claim_generator_info": [agent],
+        "title": Path(report.output or "").name or "output",
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": actions}},
+            {"label": "org.rtface.faces", "data": faces},
+        ],
+    }
 
 
 def _without_names(options: Options) -> dict[str, Any]:
@@ -122,7 +146,22 @@ def _without_names(options: Options) -> dict[str, Any]:
 
 def _ranges(report: Report, begin: float) -> list[dict[str, Any]]:
     """The times in the output at which each face was corrected."""
-    return [{"description": f"face {track.id}, strength {span.strength:g}",
-             "region": [{"type": "temporal", "time": {"type": "npt", "start": f"{max(0.0, span.from_s - begin):.3f}",
-                                                      "end": f"{max(0.0, span.to_s - begin):.3f}"}}]}
-            for track in report.tracks if track.frames_corrected for span in track.spans if span.on]
+    return [
+        {
+            "description": f"face {track.id}, strength {span.strength:g}",
+            "region": [
+                {
+                    "type": "temporal",
+                    "time": {
+                        "type": "npt",
+                        "start": f"{max(0.0, span.from_s - begin):.3f}",
+                        "end": f"{max(0.0, span.to_s - begin):.3f}",
+                    },
+                }
+            ],
+        }
+        for track in report.tracks
+        if track.frames_corrected
+        for span in track.spans
+        if span.on
+    ]

@@ -80,8 +80,9 @@ class SigningKey:
         now = datetime.datetime.now(datetime.UTC)
         first, last = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
         if not first <= now <= last:
-            raise UsageError(f"--sign: the certificate {certificate} is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d} "
-                             "only")
+            raise UsageError(
+                f"--sign: the certificate {certificate} is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d} only"
+            )
         return cls(certificates, secret, _algorithm(private, key))
 
     def sign(self, data: bytes) -> dict[str, str]:
@@ -96,8 +97,11 @@ class SigningKey:
             value = private.sign(data, _pss(), _hash(self.algorithm))
         else:
             value = private.sign(data)
-        return {"algorithm": self.algorithm, "certificates": self.certificates.decode("ascii", "replace"),
-                "value": base64.b64encode(value).decode()}
+        return {
+            "algorithm": self.algorithm,
+            "certificates": self.certificates.decode("ascii", "replace"),
+            "value": base64.b64encode(value).decode(),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,9 @@ class Signer:
     trusted: bool
 
 
-def signer_of(signature: dict[str, str], data: bytes, at: datetime.datetime | None = None,
-              anchors: str | None = None) -> Signer | None:
+def signer_of(
+    signature: dict[str, str], data: bytes, at: datetime.datetime | None = None, anchors: str | None = None
+) -> Signer | None:
     """Who signed some bytes; None where the signature is not of them.
 
     Args:
@@ -173,8 +178,9 @@ def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
 
 def missing_extra() -> MissingComponent:
     """What to raise where the extra is not installed."""
-    return MissingComponent("credentials and signatures need an extra that is not installed; install it with: "
-                            f"{extra_line('credentials')}")
+    return MissingComponent(
+        f"credentials and signatures need an extra that is not installed; install it with: {extra_line('credentials')}"
+    )
 
 
 def _cryptography() -> None:
@@ -200,8 +206,10 @@ def _algorithm(private: Any, path: Path) -> str:
     else:
         name = "ed25519" if isinstance(private, ed25519.Ed25519PrivateKey) else None
     if name is None:
-        raise UsageError(f"--sign: {path}: has a kind of key that C2PA does not allow; use P-256, P-384, P-521, "
-                         "Ed25519 or RSA of 2048 bits or more")
+        raise UsageError(
+            f"--sign: {path}: has a kind of key that C2PA does not allow; use P-256, P-384, P-521, "
+            "Ed25519 or RSA of 2048 bits or more"
+        )
     return name
 
 
@@ -226,33 +234,53 @@ def _make(certificate: Path, key: Path) -> None:
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     def name(common: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "rtface, unverified"),
-                          x509.NameAttribute(NameOID.COMMON_NAME, common)])
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "rtface, unverified"),
+                x509.NameAttribute(NameOID.COMMON_NAME, common),
+            ]
+        )
 
     def usage(*, sign: bool, issue: bool) -> x509.KeyUsage:
         return x509.KeyUsage(sign, False, False, False, False, issue, issue, False, False)
 
     def begun(subject: str, own: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        return (x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("issuer"))
-                .public_key(own.public_key()).serial_number(x509.random_serial_number())
-                .not_valid_before(now).not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
-                .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), False))
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name(subject))
+            .issuer_name(name("issuer"))
+            .public_key(own.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now)
+            .not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(own.public_key()), False)
+        )
 
     now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=5)
     issuer, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    above = (begun("issuer", issuer).add_extension(x509.BasicConstraints(True, None), True)
-             .add_extension(usage(sign=False, issue=True), True).sign(issuer, hashes.SHA256()))
-    mine = (begun("a key of this computer", own).add_extension(x509.BasicConstraints(False, None), True)
-            .add_extension(usage(sign=True, issue=False), True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False)
-            .sign(issuer, hashes.SHA256()))
+    above = (
+        begun("issuer", issuer)
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .add_extension(usage(sign=False, issue=True), True)
+        .sign(issuer, hashes.SHA256())
+    )
+    mine = (
+        begun("a key of this computer", own)
+        .add_extension(x509.BasicConstraints(False, None), True)
+        .add_extension(usage(sign=True, issue=False), True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False)
+        .sign(issuer, hashes.SHA256())
+    )
     try:
         key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         certificate.write_bytes(b"".join(c.public_bytes(serialization.Encoding.PEM) for c in (mine, above)))
         number = os.open(key, NEW, 0o600)
         with os.fdopen(number, "wb") as file:
-            file.write(own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                         serialization.NoEncryption()))
+            file.write(
+                own.private_bytes(
+                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                )
+            )
     except OSError as error:
         raise OutputError(f"{key.parent}: the signing key cannot be made ({error.strerror})") from error

@@ -64,9 +64,19 @@ class Undone:
     notes: list[str] = field(default_factory=list[str])
 
 
-def undo(film: Path, correction: Path, output: Path, *, start: float | None = None, end: float | None = None,
-         encode: EncodeOptions | None = None, overwrite: bool = False, stats: Stats | None = None,
-         doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> Undone:
+def undo(
+    film: Path,
+    correction: Path,
+    output: Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    encode: EncodeOptions | None = None,
+    overwrite: bool = False,
+    stats: Stats | None = None,
+    doing: Doing | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Undone:
     """Writes a film without its correction; all other streams are copied.
 
     Args:
@@ -88,16 +98,18 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
     enforce_undo()
     if not film.is_dir() and Path(output).suffix.lower() not in FORMATS:
         raise UsageError(f"{output}: name a film ({', '.join(FORMATS)})")
-    [target] = check_outputs([OutputPath(output, folder=film.is_dir())], inputs=[film, correction],
-                             overwrite=overwrite)
+    [target] = check_outputs([OutputPath(output, folder=film.is_dir())], inputs=[film, correction], overwrite=overwrite)
     if start is not None and end is not None and end <= start:
         raise UsageError(f"--end {format_time(end)} must come after --start {format_time(start)}")
     with ExitStack() as stack:
         kept = FileSource(correction, stats=Stats())
         stack.callback(kept.close)
         tags = CorrectionTags.read(kept.info)
-        source = SequenceSource(film, fps=kept.info.rate, stats=stats, hold=False) if film.is_dir() else FileSource(
-            film, stats=stats)
+        source = (
+            SequenceSource(film, fps=kept.info.rate, stats=stats, hold=False)
+            if film.is_dir()
+            else FileSource(film, stats=stats)
+        )
         stack.callback(source.close)
         _check_pair(source.info, kept.info, tags)
         whole = start is None and end is None
@@ -107,12 +119,21 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
         done = Undone(os.fspath(output), lossless=tags.exact)
         work = _Undo(source.info, tags, changes(iter(kept), tags), start, end, done)
         if isinstance(source, SequenceSource):
-            sink: Sink = FolderSink(target, source.info, start=None, tags=None if whole else {}, stats=stats,
-                                    kind=source.kind, source=source, own=lambda: work.marks)
+            sink: Sink = FolderSink(
+                target,
+                source.info,
+                start=None,
+                tags=None if whole else {},
+                stats=stats,
+                kind=source.kind,
+                source=source,
+                own=lambda: work.marks,
+            )
             done.encoder = source.kind
         else:
-            plan = plan_output(source.info, output, codec=encode.codec, crf=encode.crf, preset=encode.preset,
-                               overwrite=overwrite)
+            plan = plan_output(
+                source.info, output, codec=encode.codec, crf=encode.crf, preset=encode.preset, overwrite=overwrite
+            )
             done.encoder, done.notes = plan.video.described, list(plan.notes)
             done.output_lossless = plan.video.lossless and not plan.video.convert
             sink = FileSink(plan, stats)
@@ -136,8 +157,10 @@ def undo(film: Path, correction: Path, output: Path, *, start: float | None = No
 def _check_pair(info: MediaInfo, kept: MediaInfo, tags: CorrectionTags) -> None:
     ours, theirs = pixel_format_info(info.pix_fmt), pixel_format_info(tags.samples)
     if (info.width, info.height) != (kept.width, kept.height) or ours != replace(theirs, alpha=ours.alpha):
-        raise InputError(f"{kept.path}: is the correction of another film ({tags.of}, {kept.width}×{kept.height} "
-                         f"{tags.samples}); {info.path} is {info.width}×{info.height} {info.pix_fmt}")
+        raise InputError(
+            f"{kept.path}: is the correction of another film ({tags.of}, {kept.width}×{kept.height} "
+            f"{tags.samples}); {info.path} is {info.width}×{info.height} {info.pix_fmt}"
+        )
 
 
 class _Undo:
@@ -148,8 +171,15 @@ class _Undo:
         marks: what the still of the last frame said of itself before the correction, where that is known.
     """
 
-    def __init__(self, info: MediaInfo, tags: CorrectionTags, found: Iterator[Change], start: float | None,
-                 end: float | None, done: Undone) -> None:
+    def __init__(
+        self,
+        info: MediaInfo,
+        tags: CorrectionTags,
+        found: Iterator[Change],
+        start: float | None,
+        end: float | None,
+        done: Undone,
+    ) -> None:
         self._name, self._tags, self._changes, self._done = info.path, tags, found, done
         self._start, self._end = start or 0.0, math.inf if end is None else end
         self.origin, self.marks = 0.0, None
@@ -165,9 +195,11 @@ class _Undo:
             done.frames += 1
             return frame
         if change is None:
-            raise InputError(f"the correction ends before frame {number} of {self._name}: it is that of a shorter "
-                             f"film, or of a run that was interrupted; --end {format_time(frame.time - self.origin)} "
-                             "takes back what there is")
+            raise InputError(
+                f"the correction ends before frame {number} of {self._name}: it is that of a shorter "
+                f"film, or of a run that was interrupted; --end {format_time(frame.time - self.origin)} "
+                "takes back what there is"
+            )
         if not number:
             self.origin, self._origin_of_changes = frame.time, change.time_s
         time = frame.time - self.origin
@@ -214,5 +246,7 @@ class _Undo:
         self._probes += len(apart)
 
     def _another(self, number: int, time: float, why: str) -> InputError:
-        return InputError(f"{self._name}: frame {number} ({format_time(time)}) is not the one that the correction was "
-                          f"made with ({why}); the correction is that of {self._tags.of}, as its run wrote it")
+        return InputError(
+            f"{self._name}: frame {number} ({format_time(time)}) is not the one that the correction was "
+            f"made with ({why}); the correction is that of {self._tags.of}, as its run wrote it"
+        )

@@ -64,8 +64,12 @@ class Difference:
     def __str__(self) -> str:
         unit = "frame" if self.frame else f"stream {self.stream} ({self.kind}): packet"
         at = f"{f'timecode {self.timecode}, ' if self.timecode else ''}{format_time(self.time_s)}, pts {self.pts}"
-        said = {"differs": "is the first that differs", "time": "is the first that has another time",
-                "missing": "and what follows is missing", "additional": "is more than the list has"}[self.what]
+        said = {
+            "differs": "is the first that differs",
+            "time": "is the first that has another time",
+            "missing": "and what follows is missing",
+            "additional": "is more than the list has",
+        }[self.what]
         more = f"; {self.count} in all" if self.count > 1 else ""
         return f"{unit} {self.number} ({at}) {said}{more}"
 
@@ -124,8 +128,16 @@ class Verified:
         return {**asdict(self), "same": self.same}
 
 
-def verify(output: Path, manifest: Path | None = None, *, input: Path | None = None, files_only: bool = False,
-           trust: Path | None = None, doing: Doing | None = None, stop: Callable[[], bool] | None = None) -> Verified:
+def verify(
+    output: Path,
+    manifest: Path | None = None,
+    *,
+    input: Path | None = None,
+    files_only: bool = False,
+    trust: Path | None = None,
+    doing: Doing | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Verified:
     """Checks a film, still or folder of stills.
 
     Args:
@@ -148,8 +160,9 @@ def verify(output: Path, manifest: Path | None = None, *, input: Path | None = N
     anchors = read_anchors(trust) if trust is not None else None
     _check_credentials(found, output, anchors)
     signed_inside = found.credentials != "not checked" or bool(found.gaps or found.notes)
-    sums, hashes, sidecar = _manifests(output, manifest, needed=input is None and not found.gaps
-                                       and found.credentials == "not checked")
+    sums, hashes, sidecar = _manifests(
+        output, manifest, needed=input is None and not found.gaps and found.credentials == "not checked"
+    )
     if sums is not None:
         _check_files(found, output, sums, doing, stop)
     if hashes is not None and files_only:
@@ -189,8 +202,10 @@ def _check_credentials(found: Verified, output: Path, anchors: str | None) -> No
         found.proofs += credentials.lines()
         left_out = bytes_left_out(output)
         if left_out:
-            found.notes.append(f"its credentials do not cover {left_out} bytes in boxes that players skip (free, "
-                               "skip), as C2PA has it; anything may be in them")
+            found.notes.append(
+                f"its credentials do not cover {left_out} bytes in boxes that players skip (free, "
+                "skip), as C2PA has it; anything may be in them"
+            )
 
 
 def _add(found: Verified, checked: Checked) -> Answer:
@@ -215,22 +230,28 @@ def _manifests(output: Path, manifest: Path | None, *, needed: bool) -> tuple[Pa
             with open_regular(manifest) as file:
                 head = file.read(20)
         except OSError as error:
-            raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=manifest,
-                               why=error.strerror) from error
+            raise InputMissing(
+                "{path}: cannot be read ({why}); check the name", code="unreadable", path=manifest, why=error.strerror
+            ) from error
         if head.lstrip().startswith(b"{"):
             return None, None, manifest
         return (None, manifest, None) if head.startswith((b"#format: frame", b"#extradata")) else (manifest, None, None)
-    sums, frames, sidecar = (path if path.is_file() else None for path in (
-        output.with_name(output.name + suffix) for suffix in (FILES, FRAMES, SUFFIX)))
+    sums, frames, sidecar = (
+        path if path.is_file() else None
+        for path in (output.with_name(output.name + suffix) for suffix in (FILES, FRAMES, SUFFIX))
+    )
     if needed and sums is frames is sidecar is None:
-        raise UsageError(f"{output}: has no manifest {output.name}{FILES} or {output.name}{FRAMES}, and no sidecar "
-                         f"{output.name}{SUFFIX}; name one with --manifest, write manifests with --write, or name the "
-                         "INPUT")
+        raise UsageError(
+            f"{output}: has no manifest {output.name}{FILES} or {output.name}{FRAMES}, and no sidecar "
+            f"{output.name}{SUFFIX}; name one with --manifest, write manifests with --write, or name the "
+            "INPUT"
+        )
     return sums, frames, sidecar
 
 
-def _check_files(found: Verified, output: Path, manifest: Path, doing: Doing | None,
-                 stop: Callable[[], bool] | None) -> None:
+def _check_files(
+    found: Verified, output: Path, manifest: Path, doing: Doing | None, stop: Callable[[], bool] | None
+) -> None:
     listed = [(manifest.parent / file.name, file) for file in read_manifest(manifest)]
     known = {path.resolve() for path, _ in listed}
     own = list_images(output) if output.is_dir() else [output]
@@ -252,15 +273,17 @@ def _check_files(found: Verified, output: Path, manifest: Path, doing: Doing | N
         found.notes.append(f"{len(added)} images are not in {manifest.name}, such as {added[0].name}")
 
 
-def _check_frames(found: Verified, film: Path, manifest: Path, doing: Doing | None,
-                  stop: Callable[[], bool] | None) -> None:
+def _check_frames(
+    found: Verified, film: Path, manifest: Path, doing: Doing | None, stop: Callable[[], bool] | None
+) -> None:
     if film.is_dir():
         raise InputError(f"{manifest}: is a list of frames, and {film} a folder; its manifest is {film.name}{FILES}")
     listed = HashList(manifest)
     streams = [listed.streams.get(number, HashedStream()) for number in range(max(listed.streams) + 1)]
     compare = _Comparer(listed, streams)
-    missing = hash_frames(film, lambda: compare, wanted=streams, stop=stop,
-                          tick=(lambda done: doing("frames", done)) if doing else None)
+    missing = hash_frames(
+        film, lambda: compare, wanted=streams, stop=stop, tick=(lambda done: doing("frames", done)) if doing else None
+    )
     found.notes += missing.values()
     compare.end(set(missing))
     found.frames_checked = compare.counts.get(compare.video, 0)
@@ -348,5 +371,12 @@ class _Comparer:
     def _note(self, row: HashRow, what: str, count: int) -> None:
         stream = self._streams[row.stream]
         self.first[row.stream] = Difference(
-            row.stream, stream.kind, what, self.counts.get(row.stream, 0), round(float(row.pts * stream.base), 6),
-            row.pts, count=count, frame=row.stream == self.video)
+            row.stream,
+            stream.kind,
+            what,
+            self.counts.get(row.stream, 0),
+            round(float(row.pts * stream.base), 6),
+            row.pts,
+            count=count,
+            frame=row.stream == self.video,
+        )

@@ -33,21 +33,33 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
         UsageError: not an array, wrong dtype or shape; the message says the fix.
     """
     if not isinstance(image, np.ndarray):
-        raise UsageError(f"a frame must be a numpy array or an av.VideoFrame, not {type(image).__name__}; "
-                         "numpy.asarray(image) makes one of a PIL image")
+        raise UsageError(
+            f"a frame must be a numpy array or an av.VideoFrame, not {type(image).__name__}; "
+            "numpy.asarray(image) makes one of a PIL image"
+        )
     if image.dtype != np.uint8:
-        scale = "(image * 255).round().astype(numpy.uint8)" if image.dtype.kind == "f" else \
-            "(image >> 8).astype(numpy.uint8)" if image.dtype == np.uint16 else "image.astype(numpy.uint8)"
+        scale = (
+            "(image * 255).round().astype(numpy.uint8)"
+            if image.dtype.kind == "f"
+            else "(image >> 8).astype(numpy.uint8)"
+            if image.dtype == np.uint16
+            else "image.astype(numpy.uint8)"
+        )
         raise UsageError(f"a frame must be uint8 (0…255), this one is {image.dtype}; convert it with {scale}")
     if image.ndim == 2:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; "
-                         "make gray images colour with numpy.repeat(image[..., None], 3, axis=2)")
+        raise UsageError(
+            f"a frame must be height×width×3, this one is {_shape(image)}; "
+            "make gray images colour with numpy.repeat(image[..., None], 3, axis=2)"
+        )
     if image.ndim == 3 and image.shape[2] == 4:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; "
-                         "drop the alpha channel with image[..., :3]")
+        raise UsageError(
+            f"a frame must be height×width×3, this one is {_shape(image)}; drop the alpha channel with image[..., :3]"
+        )
     if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; "
-                         "turn channels-first images with image.transpose(1, 2, 0)")
+        raise UsageError(
+            f"a frame must be height×width×3, this one is {_shape(image)}; "
+            "turn channels-first images with image.transpose(1, 2, 0)"
+        )
     if image.ndim == 4:
         raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; pass the frames one by one")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:

@@ -63,11 +63,22 @@ def surface_of(image: av.VideoFrame) -> GpuPlanes:
         UsageError: it lies in memory of the host, or has other samples than nv12 or p010le.
     """
     if not on_gpu(image) or native_format(image) not in FORMATS:
-        raise UsageError(f"a frame in {native_format(image)}{'' if on_gpu(image) else ' in memory of the host'} is "
-                         "no surface; download or upload it")
+        raise UsageError(
+            f"a frame in {native_format(image)}{'' if on_gpu(image) else ' in memory of the host'} is "
+            "no surface; download or upload it"
+        )
     luma, chroma = image.planes
-    return GpuPlanes(image, native_format(image), luma.__dlpack_device__()[1], image.width, image.height,
-                   luma.buffer_ptr, chroma.buffer_ptr, luma.line_size, chroma.line_size)
+    return GpuPlanes(
+        image,
+        native_format(image),
+        luma.__dlpack_device__()[1],
+        image.width,
+        image.height,
+        luma.buffer_ptr,
+        chroma.buffer_ptr,
+        luma.line_size,
+        chroma.line_size,
+    )
 
 
 def software(image: av.VideoFrame) -> av.VideoFrame:

@@ -40,8 +40,9 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
                     begun = time.monotonic()
                     waiting()
                 if time.monotonic() - begun > patience:
-                    log.warning("another process has held the lock %s for %.0f s; continuing without it",
-                                path, patience)
+                    log.warning(
+                        "another process has held the lock %s for %.0f s; continuing without it", path, patience
+                    )
                     break
                 time.sleep(0.1)
         except OSError as error:

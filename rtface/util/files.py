@@ -20,8 +20,16 @@ if sys.platform != "win32":
     import fcntl
 
 # Hard links, locks and fsync are missing from some file systems (FAT, some network shares).
-_UNSUPPORTED = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL,
-                errno.EXDEV)
+_UNSUPPORTED = (
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EMLINK,
+    errno.EINVAL,
+    errno.EXDEV,
+)
 # Reads of a file that may be replaced meanwhile, before the last.
 _STALE_READS = 3
 # A new file only, and never through a symbolic link that somebody put under the name.
@@ -89,8 +97,9 @@ def _is(path: Path, status: os.stat_result) -> bool:
         return False
 
 
-def read_shared(path: Path, top: Path | None = None,
-                seen: Callable[[os.stat_result], object] = lambda _: None) -> bytes:
+def read_shared(
+    path: Path, top: Path | None = None, seen: Callable[[os.stat_result], object] = lambda _: None
+) -> bytes:
     """A small file that processes of other machines write by renaming, as it is now.
 
     An NFS client remembers that a name was missing until the folder is opened again, and a file that is replaced while

@@ -93,8 +93,12 @@ def open_regular(path: Path, top: Path | None = None) -> BinaryIO:
     return os.fdopen(_regular(number, path), "rb")
 
 
-def read_regular(path: Path, largest: int = LARGEST, top: Path | None = None,
-                 seen: Callable[[os.stat_result], object] = lambda _: None) -> bytes:
+def read_regular(
+    path: Path,
+    largest: int = LARGEST,
+    top: Path | None = None,
+    seen: Callable[[os.stat_result], object] = lambda _: None,
+) -> bytes:
     """All of a file; OSError as `open_regular`, and where it is larger than that. `seen` is called with its status."""
     with open_regular(path, top) as file:
         seen(os.fstat(file.fileno()))
@@ -162,8 +166,12 @@ def file_path(value: Any) -> bool:
 
 def file_name(value: Any) -> bool:
     """The name of a file in a folder that is known."""
-    return (file_path(value) and value not in (".", "..") and not {"/", "\\"} & set(value)
-            and len(value.encode("utf-8", "replace")) <= _LONGEST)
+    return (
+        file_path(value)
+        and value not in (".", "..")
+        and not {"/", "\\"} & set(value)
+        and len(value.encode("utf-8", "replace")) <= _LONGEST
+    )
 
 
 def ratio(value: Any) -> bool:
@@ -188,8 +196,11 @@ def none_or(shape: Shape) -> Callable[[Any], bool]:
 
 def row(*shapes: Shape) -> Callable[[Any], bool]:
     """A list of as many values as there are shapes."""
-    return lambda value: isinstance(value, list | tuple) and len(cast("list[Any]", value)) == len(shapes) and all(
-        fits(entry, shape) for entry, shape in zip(cast("list[Any]", value), shapes, strict=True))
+    return lambda value: (
+        isinstance(value, list | tuple)
+        and len(cast("list[Any]", value)) == len(shapes)
+        and all(fits(entry, shape) for entry, shape in zip(cast("list[Any]", value), shapes, strict=True))
+    )
 
 
 def fraction(value: Any) -> bool:

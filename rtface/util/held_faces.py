@@ -41,8 +41,11 @@ class HeldFaces:
         """
         known = {} if new else {track: seen for track, seen in self._known.items() if 0 <= time - seen < _LOST_S}
         here = {face.track_id for face in faces}
-        held = {track: face for track, face in self._held.items()
-                if track in known and (track in here or here <= known.keys())}
+        held = {
+            track: face
+            for track, face in self._held.items()
+            if track in known and (track in here or here <= known.keys())
+        }
         lost = [face for track, face in held.items() if track not in here]
         ranked = sorted([*faces, *lost], key=lambda face: -face.width * (_MARGIN if face.track_id in held else 1.0))
         chosen = {id(face) for face in ranked[:most]}

@@ -101,8 +101,10 @@ def check_shipped(path: Path, sha256: str, what: str) -> None:
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise MissingComponent(f"{what} {path} cannot be read ({error.strerror}); repair it with: "
-                               f"{reinstall_line(path)}") from error
+        raise MissingComponent(
+            f"{what} {path} cannot be read ({error.strerror}); repair it with: {reinstall_line(path)}"
+        ) from error
     if found != sha256:
-        raise MissingComponent(f"{what} {path} is damaged (SHA-256 {found[:12]}…); repair it with: "
-                               f"{reinstall_line(path)}")
+        raise MissingComponent(
+            f"{what} {path} is damaged (SHA-256 {found[:12]}…); repair it with: {reinstall_line(path)}"
+        )

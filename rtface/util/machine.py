@@ -83,8 +83,12 @@ class OtherWork:
         clock: seconds.
     """
 
-    def __init__(self, machine: Callable[[], float | None] = _busy_seconds, own: Callable[[], float] = process_time,
-                 clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(
+        self,
+        machine: Callable[[], float | None] = _busy_seconds,
+        own: Callable[[], float] = process_time,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
         self._machine, self._own, self._clock = machine, own, clock
         self._began = machine(), own(), clock()
 

@@ -31,8 +31,9 @@ def core() -> ov.Core:
     return ov.Core()
 
 
-def compile_once(name: str, identity: object, options: dict[str, Any],
-                 build: Callable[[], ov.Model], device: str = "CPU") -> ov.CompiledModel:
+def compile_once(
+    name: str, identity: object, options: dict[str, Any], build: Callable[[], ov.Model], device: str = "CPU"
+) -> ov.CompiledModel:
     """A network for a device: from the cache where a whole one fits, else built, compiled and kept.
 
     Args:
@@ -63,8 +64,13 @@ def halves(device: str) -> str | None:
     return wanted if {"bf16": "BF16", "f16": "FP16"}[wanted] in found else None
 
 
-def open_shipped(name: str, path: Path, sha256: str, options: dict[str, Any],
-                 changed: tuple[str, Callable[[ov.Model], None]] | None = None) -> ov.InferRequest:
+def open_shipped(
+    name: str,
+    path: Path,
+    sha256: str,
+    options: dict[str, Any],
+    changed: tuple[str, Callable[[ov.Model], None]] | None = None,
+) -> ov.InferRequest:
     """A request of a network that comes with rtface, on the CPU, in fp32 unless `options` say otherwise, for one image
     at a time.
 
@@ -90,8 +96,10 @@ def open_shipped(name: str, path: Path, sha256: str, options: dict[str, Any],
         identity = sha256 if changed is None else (sha256, changed[0])
         return compile_once(name, identity, options, build).create_infer_request()
     except RuntimeError as error:
-        raise MissingComponent(f"OpenVINO cannot load the {name} network {path} "
-                               f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}") from error
+        raise MissingComponent(
+            f"OpenVINO cannot load the {name} network {path} "
+            f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}"
+        ) from error
 
 
 def _load(kept: Path, options: dict[str, Any], device: str) -> ov.CompiledModel | None:

@@ -104,8 +104,8 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
         text = str(value).strip().lower()
         if text in choices or (extension and text in plugins.installed(extension)):
             return text
-        raise UsageError(f"{shown} must be {_or(choices)}, not {_show(value)}"
-                         f"{hint(text, choices)}")
+        raise UsageError(f"{shown} must be {_or(choices)}, not {_show(value)}{hint(text, choices)}")
+
     return check
 
 
@@ -114,9 +114,11 @@ def colour(value: object, shown: str) -> Literal["lock"]:
     """What is left of an option: ``restore`` is gone."""
     if str(value).strip().lower() == "lock":
         return "lock"
-    raise UsageError(f"{shown} can only be lock: restore is gone, because fading belongs to the whole film, not to its "
-                     "faces; leave it out, and grade the film before rtface, for example by ffmpeg's curves or "
-                     "colorbalance")
+    raise UsageError(
+        f"{shown} can only be lock: restore is gone, because fading belongs to the whole film, not to its "
+        "faces; leave it out, and grade the film before rtface, for example by ffmpeg's curves or "
+        "colorbalance"
+    )
 
 
 def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
@@ -138,6 +140,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
             near = low if number < low else high
             raise UsageError(f"{shown} must be {kind} {span}, not {_show(value)}: the nearest is {near:g}")
         return int(number) if whole else number
+
     return check
 
 
@@ -162,7 +165,8 @@ def budget(value: object, shown: str) -> object:
 
 
 def or_auto(check: Check[T]) -> Check[object]:
-    """"auto", or what `check` takes."""
+    """ "auto", or what `check` takes."""
+
     @_check(f"{check.metavar}|auto", f'{check.accepts} | Literal["auto"]', "auto")
     def checked(value: object, shown: str) -> object:
         if value == "auto":
@@ -171,6 +175,7 @@ def or_auto(check: Check[T]) -> Check[object]:
             return check(value, shown)
         except UsageError as error:
             raise UsageError(f"{error}; or auto") from None
+
     return checked
 
 
@@ -192,8 +197,12 @@ def time(value: object, shown: str) -> object:
     try:
         return parse_time(value)
     except ValueError:
-        raise UsageError("{name} must be seconds or HH:MM:SS.mmm, not {value}: write 90.5 or 00:01:30.500",
-                         code="time_value", name=shown, value=_show(value)) from None
+        raise UsageError(
+            "{name} must be seconds or HH:MM:SS.mmm, not {value}: write 90.5 or 00:01:30.500",
+            code="time_value",
+            name=shown,
+            value=_show(value),
+        ) from None
 
 
 @_check("TIMECODE", "str")
@@ -225,8 +234,10 @@ def rate(value: object, shown: str) -> object:
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(f"{shown} must be frames a second as 25, 29.97 or 30000/1001, not {_show(value)}") from None
     if not 0 < rate <= 1000:
-        raise UsageError(f"{shown} must be above 0 and at most 1000 frames a second, not {_show(value)}: "
-                         f"the nearest is {1 if rate <= 0 else 1000}")
+        raise UsageError(
+            f"{shown} must be above 0 and at most 1000 frames a second, not {_show(value)}: "
+            f"the nearest is {1 if rate <= 0 else 1000}"
+        )
     return rate
 
 
@@ -243,21 +254,26 @@ def is_person_number(word: str) -> bool:
 def is_person_name(word: str) -> bool:
     """Whether a word can name a person: a letter, then up to 31 letters, digits, - and _; no number of a person, and no
     other word of ``--faces``."""
-    return (re.fullmatch(r"[^\W\d_][\w-]{0,31}", word) is not None and not is_person_number(word)
-            and word.lower() not in _FACE_WORDS)
+    return (
+        re.fullmatch(r"[^\W\d_][\w-]{0,31}", word) is not None
+        and not is_person_number(word)
+        and word.lower() not in _FACE_WORDS
+    )
 
 
 @_check("all|largest|ID,...", "str", "all", "largest")
 def faces(value: object, shown: str) -> object:
-    """"all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
+    """ "all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
     words = [word.strip() for word in str(value).lower().split(",")]
     text = ",".join(words)
     if text in ("all", "largest"):
         return text
     if all(re.fullmatch(r"[1-9]\d{0,8}", word) or is_person_number(word) or is_person_name(word) for word in words):
         return text
-    raise UsageError(f"{shown} must be all, largest, or track numbers and persons as 1,P2,anna, not {_show(value)}"
-                     f"{hint(text, ('all', 'largest'))}")
+    raise UsageError(
+        f"{shown} must be all, largest, or track numbers and persons as 1,P2,anna, not {_show(value)}"
+        f"{hint(text, ('all', 'largest'))}"
+    )
 
 
 @_check("NAME=PHOTO,...", "Sequence[str]")
@@ -271,8 +287,10 @@ def persons(value: object, shown: str) -> object:
         name, equals, photos = str(one).partition("=")
         name = name.strip()
         if not equals or not is_person_name(name) or not all(part.strip() for part in photos.split(",")):
-            raise UsageError(f"{shown} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, not "
-                             f"{_show(one)}; a name begins with a letter and is none of {', '.join(_FACE_WORDS)}, P1")
+            raise UsageError(
+                f"{shown} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, not "
+                f"{_show(one)}; a name begins with a letter and is none of {', '.join(_FACE_WORDS)}, P1"
+            )
         if name.lower() in found:
             raise UsageError(f"{shown} names {name} twice; give all photos at once, as {name}=photo1.jpg,photo2.jpg")
         found[name.lower()] = f"{name}={photos}"
@@ -295,8 +313,7 @@ def device(value: object, shown: str) -> str:
     text = str(value).strip().lower()
     kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
     if kind not in DEVICES and device_kind(text)[0] not in plugins.installed("backend"):
-        raise UsageError(f"{shown} must be {_or(DEVICES)}, not {_show(value)}"
-                         f"{hint(text, DEVICES)}")
+        raise UsageError(f"{shown} must be {_or(DEVICES)}, not {_show(value)}{hint(text, DEVICES)}")
     return text
 
 
@@ -306,8 +323,9 @@ def decoder(value: object, shown: str) -> object:
     text = str(value).strip().lower()
     if re.fullmatch(r"auto|software|cuda(:\d{1,3})?", text):
         return text
-    raise UsageError(f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}"
-                     f"{hint(text, ('auto', 'software', 'cuda'))}")
+    raise UsageError(
+        f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}{hint(text, ('auto', 'software', 'cuda'))}"
+    )
 
 
 @_check("NAME", "str")
@@ -337,8 +355,10 @@ def streams(value: object, shown: str) -> object:
     words = [str(one).strip().lower() for one in given] if isinstance(given, list | tuple) else [""]
     for word in words:
         if word not in _STREAMS and not re.fullmatch(r"\d{1,4}", word):
-            raise UsageError(f"{shown} must be the number of a stream, or one of {_or(_STREAMS)}, not "
-                             f"{_show(word or value)}{hint(word, _STREAMS)}")
+            raise UsageError(
+                f"{shown} must be the number of a stream, or one of {_or(_STREAMS)}, not "
+                f"{_show(word or value)}{hint(word, _STREAMS)}"
+            )
     return tuple(word if word in _STREAMS else str(int(word)) for word in words)
 
 
@@ -347,8 +367,11 @@ def size(value: object, shown: str) -> object:
     """Width and height in pixels."""
     match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
     pair = (int(match[1]), int(match[2])) if match else value
-    if not (isinstance(pair, list | tuple) and len(pair) == 2
-            and all(isinstance(side, int) and 16 <= side <= 16384 for side in pair)):
+    if not (
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(side, int) and 16 <= side <= 16384 for side in pair)
+    ):
         raise UsageError(f"{shown} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {_show(value)}")
     return (pair[0], pair[1])
 

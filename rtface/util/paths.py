@@ -62,8 +62,12 @@ def cache_dir() -> Path:
 def _temporary_cache() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rtface-cache-"))  # only this user can write into it
     atexit.register(clean)
-    log.warning("there is no home folder: compiled networks are not kept, and there are no settings; set %s and %s to "
-                "folders of yours", CACHE, CONFIG)
+    log.warning(
+        "there is no home folder: compiled networks are not kept, and there are no settings; set %s and %s to "
+        "folders of yours",
+        CACHE,
+        CONFIG,
+    )
     return folder
 
 
@@ -79,5 +83,6 @@ def expanded(text: str | os.PathLike[str], shown: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
-        raise UsageError(f"{shown}: {os.fspath(text)} names a home folder that is not known here; write the whole path"
-                         ) from None
+        raise UsageError(
+            f"{shown}: {os.fspath(text)} names a home folder that is not known here; write the whole path"
+        ) from None

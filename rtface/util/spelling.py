@@ -12,8 +12,12 @@ def nearest(value: str, choices: Iterable[str]) -> str | None:
     None where there is none."""
     text = value.lower()[:64]  # no name is longer, and the time is proportional to the product of the lengths
     found = [(_edits(text, choice.lower()), choice) for choice in choices]
-    near = [(edits, choice) for edits, choice in found if 4 * edits <= max(len(text), len(choice))
-            or (min(len(text), len(choice)) >= 3 and (choice.startswith(text) or text.startswith(choice)))]
+    near = [
+        (edits, choice)
+        for edits, choice in found
+        if 4 * edits <= max(len(text), len(choice))
+        or (min(len(text), len(choice)) >= 3 and (choice.startswith(text) or text.startswith(choice)))
+    ]
     return min(near)[1] if near else None
 
 

@@ -8,8 +8,11 @@ import unicodedata
 # Controls (Cc), and format characters that reorder or hide their neighbours (Cf: bidirectional overrides, zero
 # widths), and line separators. Joiners that scripts and emoji need are kept.
 _KEPT = "\u200c\u200d\ufeff"
-_ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in range(0x2070)
-            if (unicodedata.category(chr(code)) in ("Cc", "Cf", "Zl", "Zp")) and chr(code) not in _KEPT + "\u00ad"}
+_ESCAPES = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in range(0x2070)
+    if (unicodedata.category(chr(code)) in ("Cc", "Cf", "Zl", "Zp")) and chr(code) not in _KEPT + "\u00ad"
+}
 _ESCAPED = _ESCAPES | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "\n\t"}
 
@@ -20,7 +23,7 @@ def printable(text: str, *, lines: bool = False) -> str:
     return text.translate(_IN_LINES if lines else _ESCAPED)
 
 
-_BYTES = {code: f"\\x{code & 0xff:02x}" for code in range(0xDC80, 0xDD00)}
+_BYTES = {code: f"\\x{code & 0xFF:02x}" for code in range(0xDC80, 0xDD00)}
 
 
 def encodable(text: str) -> str:
@@ -35,7 +38,7 @@ def brief(value: object, most: int = 80) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # numbers of more than 4300 digits
         return f"something ({type(value).__name__}) that is too long to show"
-    return text if len(text) <= most else text[:most - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 _PAINT = re.compile("(\x1b\\[(?:0|3[0-7])m)")

@@ -60,8 +60,9 @@ class Timecode:
         if rate <= 0:
             raise ValueError(f"a timecode needs a frame rate above 0, not {rate}")
         if drop and not has_drop_frame(rate):
-            raise ValueError(f"drop-frame timecode exists at 29.97, 59.94 and 119.88 frames a second, not at "
-                             f"{float(rate):g}")
+            raise ValueError(
+                f"drop-frame timecode exists at 29.97, 59.94 and 119.88 frames a second, not at {float(rate):g}"
+            )
         return cls(frame % _frames_of_a_day(rate, drop), rate, drop)
 
     @classmethod
@@ -87,13 +88,17 @@ class Timecode:
         if hours > 23 or minutes > 59 or seconds > 59:
             raise ValueError(f"timecode {text.strip()} is not a time of day (at most 23:59:59)")
         if frames >= counted:
-            raise ValueError(f"timecode {text.strip()} has frame {frames}, but at {float(rate):.6g} frames a second a "
-                             f"second has frames 00 to {counted - 1:02d}")
+            raise ValueError(
+                f"timecode {text.strip()} has frame {frames}, but at {float(rate):.6g} frames a second a "
+                f"second has frames 00 to {counted - 1:02d}"
+            )
         dropped = _dropped(rate) if drop else 0
         minute = 60 * hours + minutes
         if seconds == 0 and minute % 10 and frames < dropped:
-            raise ValueError(f"timecode {text.strip()} does not exist: drop-frame leaves out frames 00 to "
-                             f"{dropped - 1:02d} of this minute")
+            raise ValueError(
+                f"timecode {text.strip()} does not exist: drop-frame leaves out frames 00 to "
+                f"{dropped - 1:02d} of this minute"
+            )
         frame = (60 * minute + seconds) * counted + frames - dropped * (minute - minute // 10)
         return cls(frame, zero.rate, drop)
 
@@ -105,8 +110,10 @@ class Timecode:
             minutes = max(0, rest - dropped) // (60 * counted - dropped)
             number += dropped * (9 * tens + minutes)
         seconds, frames = divmod(number, counted)
-        return (f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{';' if self.drop else ':'}"
-                f"{frames:0{max(2, len(str(counted - 1)))}d}")
+        return (
+            f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{';' if self.drop else ':'}"
+            f"{frames:0{max(2, len(str(counted - 1)))}d}"
+        )
 
     @property
     def seconds(self) -> Fraction:
@@ -124,8 +131,9 @@ class Timecode:
             ValueError: the rates differ.
         """
         if self.rate != origin.rate:
-            raise ValueError(f"timecodes of {float(self.rate):.6g} and {float(origin.rate):.6g} frames a second cannot "
-                             "be subtracted")
+            raise ValueError(
+                f"timecodes of {float(self.rate):.6g} and {float(origin.rate):.6g} frames a second cannot be subtracted"
+            )
         return (self.frame - origin.frame) % _frames_of_a_day(self.rate, self.drop)
 
 

@@ -84,8 +84,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         items = cast(list[Any], value) if isinstance(value, list) else None
         if items is None or (arguments[-1] is not Ellipsis and len(items) != len(arguments)):
-            raise UsageError(f"{where} must be a list"
-                             f"{'' if arguments[-1] is Ellipsis else f' of {len(arguments)}'}, got {brief(value)}")
+            raise UsageError(
+                f"{where} must be a list"
+                f"{'' if arguments[-1] is Ellipsis else f' of {len(arguments)}'}, got {brief(value)}"
+            )
         return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(items))
     if origin is dict:
         kind = dict
@@ -98,5 +100,4 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false",
-          dict: "a table"}
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}

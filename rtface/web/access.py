@@ -20,8 +20,9 @@ HEADERS = {
 }
 
 
-def foreign(headers: Headers, is_own: Callable[[str], bool], *, secure: bool = False,
-            opened: bool = False) -> str | None:
+def foreign(
+    headers: Headers, is_own: Callable[[str], bool], *, secure: bool = False, opened: bool = False
+) -> str | None:
     """Why a request is refused whoever sends it; None where it is not.
 
     Args:
@@ -53,8 +54,10 @@ def same(given: str, secret: str) -> bool:
 
 def with_headers(send: Send, added: Mapping[bytes, bytes]) -> Send:
     """`send` that adds headers to a response."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), *added.items()]
         await send(message)
+
     return sending

@@ -75,8 +75,11 @@ async def body(request: Request, most: int) -> bytes:
             async for piece in request.stream():
                 data += piece
                 if len(data) > most:
-                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Message(
-                        "a body has at most {count} bytes", code="body_long", count=most), ends)
+                    raise HTTPException(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                        Message("a body has at most {count} bytes", code="body_long", count=most),
+                        ends,
+                    )
     except TimeoutError:
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time", ends) from None
     return bytes(data)
@@ -122,8 +125,13 @@ def number_of(text: str, name: str, least: float, most: float) -> float:
     except ValueError:
         value = math.nan
     if not least <= value <= most:
-        raise UsageError("{name} must be a number from {least} to {most}", code="not_in_range", name=name,
-                         least=f"{least:g}", most=f"{most:g}")
+        raise UsageError(
+            "{name} must be a number from {least} to {most}",
+            code="not_in_range",
+            name=name,
+            least=f"{least:g}",
+            most=f"{most:g}",
+        )
     return value
 
 
@@ -151,10 +159,12 @@ def _status(error: RtfaceError) -> HTTPStatus:
     return HTTPStatus.INSUFFICIENT_STORAGE if isinstance(error, OutputError) else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def answers_errors(handler: Callable[[Request], Awaitable[Response]], *,
-                   level: int = logging.ERROR) -> Callable[[Request], Awaitable[Response]]:
+def answers_errors(
+    handler: Callable[[Request], Awaitable[Response]], *, level: int = logging.ERROR
+) -> Callable[[Request], Awaitable[Response]]:
     """A handler whose errors become responses with a message for the user; every API handler is one. Its faults are
     logged at `level`."""
+
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
@@ -167,4 +177,5 @@ def answers_errors(handler: Callable[[Request], Awaitable[Response]], *,
         except Exception:
             log.log(level, "%s %s failed", request.method, request.scope["path"], exc_info=True)
             return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
+
     return handle

@@ -35,8 +35,9 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         UsageError: the port is taken, or the address is not one of this machine.
     """
     # Where the protocol is named, asyncio sends at once: else the end of a picture may wait 40 ms for the browser.
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
-                              socket.IPPROTO_TCP)
+    listening = socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )
     try:
         if os.name != "nt":  # there, two programs could share the port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,8 +47,10 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         listening.close()
         if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
             raise UsageError(f"{host} is no address of this machine; give one that is, or 0.0.0.0 for all") from None
-        raise UsageError(f"{option} {port}: the port is not available on {host} ({error.strerror}); give another, or "
-                         "0 for a free one") from None
+        raise UsageError(
+            f"{option} {port}: the port is not available on {host} ({error.strerror}); give another, or "
+            "0 for a free one"
+        ) from None
     return listening
 
 
@@ -61,14 +64,27 @@ class WebServer(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, *, connection: type[HttpConnection] = HttpConnection, **options: Any) -> None:
-        super().__init__(uvicorn.Config(
-            app, log_config=None, log_level="critical", access_log=False, lifespan="off", http=connection,
-            server_header=False, proxy_headers=False,  # their senders would choose the address that has to wait
-            limit_concurrency=connection.MOST + 1, timeout_keep_alive=IDLE_S, timeout_graceful_shutdown=1, **options))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                lifespan="off",
+                http=connection,
+                server_header=False,
+                proxy_headers=False,  # their senders would choose the address that has to wait
+                limit_concurrency=connection.MOST + 1,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=1,
+                **options,
+            )
+        )
         self._stop, self._ready = threading.Event(), lambda: None
 
-    async def serve_on(self, listening: socket.socket, stop: threading.Event,
-                       ready: Callable[[], None] = lambda: None) -> None:
+    async def serve_on(
+        self, listening: socket.socket, stop: threading.Event, ready: Callable[[], None] = lambda: None
+    ) -> None:
         """Serves until `stop` is set, and closes the socket; calls `ready` once requests are answered."""
         asyncio.get_running_loop().set_exception_handler(_connection_failed)
         self._stop, self._ready = stop, ready

@@ -32,7 +32,7 @@ def motion(picture: Bytes, length: float, angle: float = 30.0) -> Bytes:
     for t in np.linspace(-length / 2, length / 2, 400):
         x, y = side // 2 + t * np.cos(np.radians(angle)), side // 2 + t * np.sin(np.radians(angle))
         i, j, a, b = int(y), int(x), y % 1, x % 1
-        kernel[i:i + 2, j:j + 2] += np.outer([1 - a, a], [1 - b, b])
+        kernel[i : i + 2, j : j + 2] += np.outer([1 - a, a], [1 - b, b])
     return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum()), np.uint8)
 
 
@@ -52,7 +52,7 @@ def hole(picture: Bytes, share: float) -> Bytes:
     core = out[CORE]
     side = round(np.sqrt(share * core.shape[0] * core.shape[1]))
     y, x = (core.shape[0] - side) // 2, (core.shape[1] - side) // 2
-    core[y:y + side, x:x + side] = (20, 200, 40)
+    core[y : y + side, x : x + side] = (20, 200, 40)
     return out
 
 

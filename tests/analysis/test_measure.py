@@ -102,7 +102,7 @@ def test_a_dark_skinned_face_in_good_light_is_not_under_exposed(portrait: Bytes,
 
 def test_light_that_clips_is_no_hole(portrait: Bytes, look: Look) -> None:
     core = portrait[CORE]
-    y, x = np.mgrid[:core.shape[0], :core.shape[1]]
+    y, x = np.mgrid[: core.shape[0], : core.shape[1]]
     away = np.hypot(y - core.shape[0] / 2, x - core.shape[1] / 2) - core.shape[0] / 8
     shown = portrait.copy()
     light = np.clip(255 - 18 * np.maximum(away, 0), 0, 255)[..., None]
@@ -145,8 +145,10 @@ def test_a_tiny_face_says_nothing(portrait: Bytes) -> None:
 
 
 def test_noise_shows_on_a_small_face(portrait: Bytes) -> None:
-    small = np.asarray(cv2.resize(portrait, None, fx=24 / (BOX[2] - BOX[0]), fy=24 / (BOX[2] - BOX[0]),
-                                  interpolation=cv2.INTER_AREA), np.uint8)
+    small = np.asarray(
+        cv2.resize(portrait, None, fx=24 / (BOX[2] - BOX[0]), fy=24 / (BOX[2] - BOX[0]), interpolation=cv2.INTER_AREA),
+        np.uint8,
+    )
     face = Face(1, BOX * 24 / (BOX[2] - BOX[0]), POINTS * 24 / (BOX[2] - BOX[0]))
     clean, noisy = (analyze_face(PictureView(p), face) for p in (small, noise(small, 30)))
     assert noisy.noise > clean.noise + 0.1

@@ -27,13 +27,18 @@ def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 @pytest.mark.parametrize("size", [0.5, 1.0])
-@pytest.mark.parametrize(("name", "degrade", "levels"), [
-    ("noise", noise, (1, 2, 3, 4, 6, 8, 12, 18)),
-    ("low_resolution", defocus, (0.01, 0.02, 0.025, 0.03, 0.035, 0.04)),  # of the face's width
-    ("motion_blur", DEGRADATIONS["motion_blur"][0], (3, 5, 8, 12, 16)),
-    ("compression", DEGRADATIONS["compression"][0], (40, 60, 70, 80, 90))])
-def test_of_pictures(portrait: Bytes, name: str, degrade: Callable[[Bytes, float], Bytes], levels: tuple[float, ...],
-                     size: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "degrade", "levels"),
+    [
+        ("noise", noise, (1, 2, 3, 4, 6, 8, 12, 18)),
+        ("low_resolution", defocus, (0.01, 0.02, 0.025, 0.03, 0.035, 0.04)),  # of the face's width
+        ("motion_blur", DEGRADATIONS["motion_blur"][0], (3, 5, 8, 12, 16)),
+        ("compression", DEGRADATIONS["compression"][0], (40, 60, 70, 80, 90)),
+    ],
+)
+def test_of_pictures(
+    portrait: Bytes, name: str, degrade: Callable[[Bytes, float], Bytes], levels: tuple[float, ...], size: float
+) -> None:
     """With faces of 46 and 92 pixels."""
     part = portrait[:256, 96:352]
     picture = np.asarray(cv2.resize(part, None, fx=size, fy=size, interpolation=cv2.INTER_AREA), np.uint8)

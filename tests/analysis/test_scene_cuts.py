@@ -53,13 +53,21 @@ def test_a_fade_is_no_cut_but_a_new_scene_after_black_is():
 def test_pan_zoom_and_noise_are_no_cut():
     wide = cv2.resize(data.astronaut(), (960, 540))
     rng = np.random.default_rng(0)
-    assert cuts([wide[100:280, 16 * i:16 * i + 320] for i in range(30)]) == []
-    assert cuts([wide[i * 6:400 - i * 6, i * 9:700 - i * 9] for i in range(20)]) == []
-    assert cuts([np.clip(scene(0) + rng.normal(0, 25, (180, 320, 3)), 0, 255).astype(np.uint8)
-                 for _ in range(10)]) == []
+    assert cuts([wide[100:280, 16 * i : 16 * i + 320] for i in range(30)]) == []
+    assert cuts([wide[i * 6 : 400 - i * 6, i * 9 : 700 - i * 9] for i in range(20)]) == []
+    assert (
+        cuts([np.clip(scene(0) + rng.normal(0, 25, (180, 320, 3)), 0, 255).astype(np.uint8) for _ in range(10)]) == []
+    )
     # Each of these pictures differs from the one before no more than is usual in this scene.
-    assert cuts([np.clip(scene(0) + cv2.resize(rng.normal(0, s, (23, 40, 3)), (320, 180)), 0, 255).astype(np.uint8)
-                 for s in np.linspace(10, 55, 27)]) == []
+    assert (
+        cuts(
+            [
+                np.clip(scene(0) + cv2.resize(rng.normal(0, s, (23, 40, 3)), (320, 180)), 0, 255).astype(np.uint8)
+                for s in np.linspace(10, 55, 27)
+            ]
+        )
+        == []
+    )
 
 
 def test_somebody_steps_in_front_is_no_cut():

@@ -35,8 +35,10 @@ CLEAN, NOISY = Analysis(detail=90.0), Analysis(noise=0.6, detail=90.0, error=40.
 @pytest.fixture(autouse=True)
 def _whatever_the_coefficients(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine's strength is 1 and its gain 0, wherever an error was measured."""
-    monkeypatch.setattr("rtface.analysis.treatment.predicted",
-                        lambda found, width: (float(found.error > 0), gain_of(found.error, found.remaining)))
+    monkeypatch.setattr(
+        "rtface.analysis.treatment.predicted",
+        lambda found, width: (float(found.error > 0), gain_of(found.error, found.remaining)),
+    )
 
 
 @pytest.fixture
@@ -51,26 +53,35 @@ def _gain(gain: float, **scores: float) -> Analysis:
 
 
 @pytest.mark.usefixtures("told")
-@pytest.mark.parametrize(("found", "more", "on", "reasons"), [
-    (_gain(0.0), {}, False, ("nothing to gain",)),
-    (_gain(0.4, noise=0.6, low_resolution=0.3, compression=0.05), {}, True,
-     ("+0.4 dB expected, visible", "noise 0.60", "low resolution 0.30")),
-    (_gain(3.0), {}, True, ("+3.0 dB expected, clearly visible",)),
-    (_gain(3.0), {"width": 19}, False, ("too small (19 px)",)),
-    (_gain(3.0), {"width": 24}, True, None),
-    # However bad it looks: what cannot be gained is not tried.
-    (_gain(-0.2, noise=0.9, compression=0.9), {}, False, ("nothing to gain",)),
-    # Hysteresis.
-    (_gain(0.059), {}, False, None),
-    (_gain(0.06), {}, True, None),
-    (_gain(0.03), {"on": True}, True, None),
-    (_gain(0.029), {"on": True}, False, ("nothing to gain",)),
-    # Exposure and fading are no reason: no correction changes them.
-    (_gain(0.0, under_exposure=0.9), {}, False, ("nothing to gain",)),
-    (_gain(0.5, under_exposure=0.9), {}, True, ("+0.5 dB expected, clearly visible",)),
-    (_gain(0.0, fading=0.9), {}, False, ("nothing to gain",))])
-def test_what_is_decided_and_why(found: Analysis, more: dict[str, Any], on: bool,
-                                 reasons: tuple[str, ...] | None) -> None:
+@pytest.mark.parametrize(
+    ("found", "more", "on", "reasons"),
+    [
+        (_gain(0.0), {}, False, ("nothing to gain",)),
+        (
+            _gain(0.4, noise=0.6, low_resolution=0.3, compression=0.05),
+            {},
+            True,
+            ("+0.4 dB expected, visible", "noise 0.60", "low resolution 0.30"),
+        ),
+        (_gain(3.0), {}, True, ("+3.0 dB expected, clearly visible",)),
+        (_gain(3.0), {"width": 19}, False, ("too small (19 px)",)),
+        (_gain(3.0), {"width": 24}, True, None),
+        # However bad it looks: what cannot be gained is not tried.
+        (_gain(-0.2, noise=0.9, compression=0.9), {}, False, ("nothing to gain",)),
+        # Hysteresis.
+        (_gain(0.059), {}, False, None),
+        (_gain(0.06), {}, True, None),
+        (_gain(0.03), {"on": True}, True, None),
+        (_gain(0.029), {"on": True}, False, ("nothing to gain",)),
+        # Exposure and fading are no reason: no correction changes them.
+        (_gain(0.0, under_exposure=0.9), {}, False, ("nothing to gain",)),
+        (_gain(0.5, under_exposure=0.9), {}, True, ("+0.5 dB expected, clearly visible",)),
+        (_gain(0.0, fading=0.9), {}, False, ("nothing to gain",)),
+    ],
+)
+def test_what_is_decided_and_why(
+    found: Analysis, more: dict[str, Any], on: bool, reasons: tuple[str, ...] | None
+) -> None:
     chosen = choose_treatment(found, more.pop("width", 200), **more)
     assert chosen.on == on and chosen.reasons == (reasons or chosen.reasons)
     assert chosen.gain in (None, round(found.error, 2))
@@ -105,8 +116,9 @@ def test_a_gain_is_a_ratio_of_errors_down_to_that_of_rounding() -> None:
 
 def test_the_first_stage_follows_what_it_gains_itself() -> None:
     def strengths(error: float, remaining: float, ring: float, ring_remaining: float) -> tuple[float, float]:
-        chosen = choose_treatment(Analysis(error=error, remaining=remaining, ring_error=ring,
-                                           ring_remaining=ring_remaining), 200)
+        chosen = choose_treatment(
+            Analysis(error=error, remaining=remaining, ring_error=ring, ring_remaining=ring_remaining), 200
+        )
         assert chosen.on and chosen.applied == (chosen.strength, chosen.first, chosen.ring)
         return chosen.first, chosen.ring
 
@@ -175,8 +187,11 @@ def test_no_part_of_a_treatment_pops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where one treatment replaces another, nor where the engine's strength is above 1."""
     shown, analyzer = list[tuple[float, float, float]](), Analyzer()
     monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda found, width: (MOST if found.error else 0.3, 1.0))
-    for begins, found in ((0, Analysis(ring_error=80.0, ring_remaining=20.0)),
-                          (8, Analysis(error=80.0, remaining=20.0)), (30, Analysis())):
+    for begins, found in (
+        (0, Analysis(ring_error=80.0, ring_remaining=20.0)),
+        (8, Analysis(error=80.0, remaining=20.0)),
+        (30, Analysis()),
+    ):
         for k in range(25 * begins, 25 * (begins + 22)):
             if analyzer.due(k / 25):
                 analyzer.learn(found, 200, k / 25)
@@ -369,29 +384,41 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     assert read_treatments(path)[2].applied == strong.applied == (MOST, 0.4, 0.2)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("{", "is not valid JSON"),
-    ("[]", '"tracks" is missing'),
-    ('{"version": 1}', '"tracks" is missing'),
-    ('{"version": 7, "tracks": {}}', '"version" is 7, this rtface reads 1'),
-    ('{"version": 1, "tracks": []}', '"tracks" must be a table'),
-    ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one is not a track number"),
-    ('{"version": 1, "tracks": {"0": {}}}', r"tracks\.0 is not a track number"),
-    ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ is not a track number"),
-    ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number from 0 to 1"),
-    ("[" * 200_000, "nested too deeply"),
-    ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be a table"),
-    ('{"version": 1, "tracks": {"1": {"on": 1}}}', r"tracks\.1\.on must be true or false, got 1"),
-    ('{"version": 1, "tracks": {"1": {"strength": 2}}}', r"tracks\.1\.strength must be a number from 0 to 1.5, got 2"),
-    ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number from 0 to 1"),
-    ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
-    ('{"version": 1, "tracks": {"1": {"first": 1.1}}}', r"tracks\.1\.first must be a number from 0 to 1, got 1\.1"),
-    ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number from 0 to 1"),
-    ('{"version": 1, "tracks": {"1": {"engine": ""}}}', r"tracks\.1\.engine must be an engine's name or null"),
-    ('{"version": 1, "tracks": {"1": {"region": "hair"}}}', r"tracks\.1\.region must be auto or face or head, or nul"),
-    ('{"version": 1, "tracks": {"1": {"colour": "restore"}}}', r"tracks\.1\.colour can only be lock: restore is gone"),
-    ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", '"tracks" is missing'),
+        ('{"version": 1}', '"tracks" is missing'),
+        ('{"version": 7, "tracks": {}}', '"version" is 7, this rtface reads 1'),
+        ('{"version": 1, "tracks": []}', '"tracks" must be a table'),
+        ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one is not a track number"),
+        ('{"version": 1, "tracks": {"0": {}}}', r"tracks\.0 is not a track number"),
+        ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ is not a track number"),
+        ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number from 0 to 1"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be a table"),
+        ('{"version": 1, "tracks": {"1": {"on": 1}}}', r"tracks\.1\.on must be true or false, got 1"),
+        (
+            '{"version": 1, "tracks": {"1": {"strength": 2}}}',
+            r"tracks\.1\.strength must be a number from 0 to 1.5, got 2",
+        ),
+        ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number from 0 to 1"),
+        ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
+        ('{"version": 1, "tracks": {"1": {"first": 1.1}}}', r"tracks\.1\.first must be a number from 0 to 1, got 1\.1"),
+        ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number from 0 to 1"),
+        ('{"version": 1, "tracks": {"1": {"engine": ""}}}', r"tracks\.1\.engine must be an engine's name or null"),
+        (
+            '{"version": 1, "tracks": {"1": {"region": "hair"}}}',
+            r"tracks\.1\.region must be auto or face or head, or nul",
+        ),
+        (
+            '{"version": 1, "tracks": {"1": {"colour": "restore"}}}',
+            r"tracks\.1\.colour can only be lock: restore is gone",
+        ),
+        ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
+    ],
+)
 def test_a_wrong_treatment_file_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "t.json"
     path.write_text(text)

@@ -13,18 +13,29 @@ from tests.device.cuda.host_kernels import compiler
 
 ROOT = Path(__file__).parents[2]
 HANG = "import time; print('begun', flush=True); time.sleep(60)"
-WANTED = {"tensorrt": ("ways",), "in_place": ("1 faces",), "host": ("4 faces", "aim_ms"),
-          "kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),
-          "overlap": ("rtface-m",), "latency": ("rtface-m", "aim_p99_ms"), "path": ("rtface-m", "beside_the_gpu"),
-          "engines": ("rtface-m",)}
+WANTED = {
+    "tensorrt": ("ways",),
+    "in_place": ("1 faces",),
+    "host": ("4 faces", "aim_ms"),
+    "kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),
+    "overlap": ("rtface-m",),
+    "latency": ("rtface-m", "aim_p99_ms"),
+    "path": ("rtface-m", "beside_the_gpu"),
+    "engines": ("rtface-m",),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", WANTED)
 def test_a_part_gives_its_figures(part: str, tmp_path: Path) -> None:
     compiler()
-    run = subprocess.run([sys.executable, "-m", "benchmarks.gpu", part, "--dry", "--out", str(tmp_path)], cwd=ROOT,
-                         capture_output=True, text=True, timeout=280)
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", part, "--dry", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     assert " fails: " not in run.stderr, run.stderr[-3000:]
     told = json.loads((tmp_path / f"gpu_{part}.json").read_text())
@@ -38,8 +49,12 @@ def test_each_part_of_the_first_contact_costs_only_itself(tmp_path: Path, monkey
     def part(name: str, code: str, limit: int = 60) -> first_contact.Part:
         return first_contact.Part(name, limit, (sys.executable, "-c", code), ())
 
-    parts = (part("crash", "import os; print('FAILED one', flush=True); os.abort()"), part("hang", HANG, 1),
-             first_contact.Part("absent", 9, (str(tmp_path / "no-such-command"),), ()), part("good", "print(7)"))
+    parts = (
+        part("crash", "import os; print('FAILED one', flush=True); os.abort()"),
+        part("hang", HANG, 1),
+        first_contact.Part("absent", 9, (str(tmp_path / "no-such-command"),), ()),
+        part("good", "print(7)"),
+    )
     monkeypatch.setattr(first_contact, "PARTS", parts)
     assert first_contact.main(["--out", str(tmp_path)]) == 1
     text = (tmp_path / "summary.txt").read_text()
@@ -58,8 +73,12 @@ def test_the_first_contact_asks_the_deciding_questions_first() -> None:
 
     names = [part.name for part in first_contact.PARTS]
     assert names[2:4] == ["tensorrt", "in_place"] and set(PARTS) <= set(names)
-    files = {name for part in first_contact.PARTS for word in part.command
-             if (name := word.removeprefix("tests/gpu/")) != word}
+    files = {
+        name
+        for part in first_contact.PARTS
+        for word in part.command
+        if (name := word.removeprefix("tests/gpu/")) != word
+    }
     assert files == {path.name for path in (ROOT / "tests" / "gpu").glob("test_*.py")} - {"test_overlap_on_gpu.py"}
 
 
@@ -79,10 +98,17 @@ def test_operations_are_counted_as_they_are(tmp_path: Path) -> None:
             count *= side
         return helper.make_tensor(name, TensorProto.FLOAT, shape, [0.5] * count)
 
-    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], strides=[2, 2]),
-             helper.make_node("ConvTranspose", ["y", "v"], ["z"], strides=[2, 2])]
-    graph = helper.make_graph(nodes, "g", [port("x", "n", 3, 8, 8)], [port("z", "n", 5, 8, 8)],
-                              [weight("w", 4, 3, 3, 3), weight("v", 4, 5, 2, 2)])
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("ConvTranspose", ["y", "v"], ["z"], strides=[2, 2]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [port("x", "n", 3, 8, 8)],
+        [port("z", "n", 5, 8, 8)],
+        [weight("w", 4, 3, 3, 3), weight("v", 4, 5, 2, 2)],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     onnx.checker.check_model(model)
     onnx.save(model, str(tmp_path / "m.onnx"))

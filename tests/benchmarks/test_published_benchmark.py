@@ -39,17 +39,26 @@ def engine(folder: Path) -> Recipe:
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     answers = crops.transpose(0, 3, 1, 2).astype(np.float32) / 255 * 0.5 + 0.25
     np.savez(folder / "golden.npz", crops=crops, restored=answers)
-    (folder / "recipe.toml").write_text(TEMPLATE.format(
-        name=folder.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=64, range="[0.0, 1.0]"))
+    (folder / "recipe.toml").write_text(
+        TEMPLATE.format(
+            name=folder.name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=64, range="[0.0, 1.0]"
+        )
+    )
     return load_recipe(folder / "recipe.toml")
 
 
 def dry(out: Path, names: str, **environment: str) -> tuple[dict[str, Any], str]:
     """The result file of a dry run, and what it printed."""
     compiler()
-    run = subprocess.run([sys.executable, "-m", "benchmarks.gpu", "published", "--dry", "--published", names, "--out",
-                          str(out)], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
-                         env=os.environ | {"RTFACE_CONFIG_DIR": str(out / "config")} | environment)
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", "published", "--dry", "--published", names, "--out", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env=os.environ | {"RTFACE_CONFIG_DIR": str(out / "config")} | environment,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     assert " fails: " not in run.stderr, run.stderr[-3000:]
     return json.loads((out / "gpu_published.json").read_text())["networks"], run.stdout
@@ -90,26 +99,42 @@ class Gpu:
         def build(recipe: Recipe, precision: Any) -> Any:
             if isinstance(found := psnr[precision], str):
                 raise EngineError(found)
-            return SimpleNamespace(identity=PlanIdentity.of(recipe, "tests", "1", "gpu", precision),
-                                   close=lambda: self.closed.append(precision))
+            return SimpleNamespace(
+                identity=PlanIdentity.of(recipe, "tests", "1", "gpu", precision),
+                close=lambda: self.closed.append(precision),
+            )
 
         monkeypatch.setattr(published, "backend", lambda bench: (("fp16", "bf16", "f32"), build, "a test"))
-        monkeypatch.setattr(published, "gate", lambda recipe, plan: GoldenResult(
-            float(psnr[plan.identity.precision]), getattr(recipe.golden.psnr, plan.identity.precision), 1.0))
+        monkeypatch.setattr(
+            published,
+            "gate",
+            lambda recipe, plan: GoldenResult(
+                float(psnr[plan.identity.precision]), getattr(recipe.golden.psnr, plan.identity.precision), 1.0
+            ),
+        )
 
     def run(self, step: Any) -> Any:
         return step()
 
 
-@pytest.mark.parametrize(("psnr", "any_", "taken", "closed"), [
-    ({"fp16": 60.0}, False, "fp16", []),
-    ({"fp16": 20.0, "bf16": 50.0}, False, "bf16", ["fp16"]),
-    ({"fp16": 20.0}, True, "fp16", []),  # random weights
-    ({"fp16": "no kernel", "bf16": 20.0}, True, "bf16", []),
-    ({"fp16": "no kernel", "bf16": 20.0, "f32": 99.0}, False, "f32", ["bf16"]),
-])
-def test_which_plan_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, psnr: dict[str, float | str], any_: bool,
-                             taken: str, closed: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("psnr", "any_", "taken", "closed"),
+    [
+        ({"fp16": 60.0}, False, "fp16", []),
+        ({"fp16": 20.0, "bf16": 50.0}, False, "bf16", ["fp16"]),
+        ({"fp16": 20.0}, True, "fp16", []),  # random weights
+        ({"fp16": "no kernel", "bf16": 20.0}, True, "bf16", []),
+        ({"fp16": "no kernel", "bf16": 20.0, "f32": 99.0}, False, "f32", ["bf16"]),
+    ],
+)
+def test_which_plan_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    psnr: dict[str, float | str],
+    any_: bool,
+    taken: str,
+    closed: list[str],
+) -> None:
     recipe = engine(tmp_path / "tiny")
     recipe = replace(recipe, golden=replace(recipe.golden, psnr=Psnr(f32=60.0, bf16=35.0, fp16=40.0)))
     gpu = Gpu(monkeypatch, recipe, psnr)
@@ -136,9 +161,15 @@ def test_the_table() -> None:
     times = {"ours": [2.0, 4.0], "torch fp32 eager": [8.0, 32.0], "torch.compile bf16": [3.0, 6.0]}
     figures = published.summary(times, 4, 10**9)
     assert figures["ours"]["crops_per_s"] == 1333.3 and figures["ours"]["tflops"] == 1.3
-    one = {"precision": "fp16", "weights": "random", "batches": {"4": figures},
-           "gate": {"fp16": {"psnr": 31.25, "required": 40.0, "passed": False}}}
+    one = {
+        "precision": "fp16",
+        "weights": "random",
+        "batches": {"4": figures},
+        "gate": {"fp16": {"psnr": 31.25, "required": 40.0, "passed": False}},
+    }
     *_, line, error = published.table({"gfpgan-1.4": one, "osediff-face": {"error": "out of memory"}})
-    assert line == ("| gfpgan-1.4 | fp16, 31.2 (40.0), refused, random weights | 4 | 3.00 / 3.90 / 3.98 | 1333.3 | "
-                    "6.00 (4.00) | 1.50 (1.50) |")
+    assert line == (
+        "| gfpgan-1.4 | fp16, 31.2 (40.0), refused, random weights | 4 | 3.00 / 3.90 / 3.98 | 1333.3 | "
+        "6.00 (4.00) | 1.50 (1.50) |"
+    )
     assert error == "| osediff-face | out of memory | | | | | |"

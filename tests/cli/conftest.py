@@ -47,8 +47,10 @@ def analysis(monkeypatch: pytest.MonkeyPatch) -> Callable[[list], list]:
     def install(tracks: list) -> list:
         calls: list = []
         monkeypatch.setattr(early_checks, "check_inputs", lambda inputs: None)
-        monkeypatch.setattr("rtface.pipeline.analysis.analyze_file",
-                            lambda input, options, **more: calls.append((input, options)) or tracks)
+        monkeypatch.setattr(
+            "rtface.pipeline.analysis.analyze_file",
+            lambda input, options, **more: calls.append((input, options)) or tracks,
+        )
         return calls
 
     return install

@@ -50,14 +50,22 @@ def _rtface(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 def test_an_address_is_read_like_a_file(served: tuple[Path, str], tmp_path: Path) -> None:
     file, url = served
     rtface.run(file, tmp_path / "file.mkv", codec="ffv1", engine="rtface-s")
-    _rtface("run", url, tmp_path / "address.mkv", "--codec", "ffv1", "--report", tmp_path / "address.json",
-            "--engine", "rtface-s")
+    _rtface(
+        "run",
+        url,
+        tmp_path / "address.mkv",
+        "--codec",
+        "ffv1",
+        "--report",
+        tmp_path / "address.json",
+        "--engine",
+        "rtface-s",
+    )
     assert np.array_equal(decoded(tmp_path / "address.mkv", "yuv420p"), decoded(tmp_path / "file.mkv", "yuv420p"))
     text = (tmp_path / "address.json").read_text()
     assert "secret" not in text and "hidden" not in text
     assert json.loads(text)["frames_out"] == 8
-    several = ["run", url, url.replace("film", "other"), "--output-dir", tmp_path / "out",
-               "--engine", "rtface-s"]
+    several = ["run", url, url.replace("film", "other"), "--output-dir", tmp_path / "out", "--engine", "rtface-s"]
     assert CliRunner().invoke(app, list(map(str, several))).exit_code == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a film.mkv"]
 

@@ -10,15 +10,54 @@ from rtface.analysis.analyzer import read_treatments
 from rtface.cli.app import app
 from rtface.report import TrackReport
 
-SCORES = {"motion_blur": 0.02, "low_resolution": 0.61, "compression": 0.33, "pixelation": 0.0, "missing": 0.0,
-          "noise": 0.11, "under_exposure": 0.0, "over_exposure": 0.0, "fading": 0.0}
+SCORES = {
+    "motion_blur": 0.02,
+    "low_resolution": 0.61,
+    "compression": 0.33,
+    "pixelation": 0.0,
+    "missing": 0.0,
+    "noise": 0.11,
+    "under_exposure": 0.0,
+    "over_exposure": 0.0,
+    "fading": 0.0,
+}
 TRACKS = [
-    TrackReport(1, 0.0, 6.96, 175, 143.2, SCORES,
-                {"on": True, "strength": 0.9, "first": 0.7, "ring": 0.2, "engine": None, "gain_db": 0.44,
-                 "reasons": ["+0.4 dB expected, visible", "low resolution 0.61"]}, 0.0),
-    TrackReport(4, 2.0, 3.0, 25, 300.0, dict.fromkeys(SCORES, 0.0),
-                {"on": False, "strength": 0.0, "first": 0.0, "ring": 0.0, "engine": "rtface-s", "gain_db": None,
-                 "reasons": ["nothing to gain"]}, 0.0),
+    TrackReport(
+        1,
+        0.0,
+        6.96,
+        175,
+        143.2,
+        SCORES,
+        {
+            "on": True,
+            "strength": 0.9,
+            "first": 0.7,
+            "ring": 0.2,
+            "engine": None,
+            "gain_db": 0.44,
+            "reasons": ["+0.4 dB expected, visible", "low resolution 0.61"],
+        },
+        0.0,
+    ),
+    TrackReport(
+        4,
+        2.0,
+        3.0,
+        25,
+        300.0,
+        dict.fromkeys(SCORES, 0.0),
+        {
+            "on": False,
+            "strength": 0.0,
+            "first": 0.0,
+            "ring": 0.0,
+            "engine": "rtface-s",
+            "gain_db": None,
+            "reasons": ["nothing to gain"],
+        },
+        0.0,
+    ),
 ]
 
 

@@ -24,8 +24,15 @@ def test_progress_as_lines_of_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tracks_and_photos_are_there_before_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    treatment = {"on": True, "strength": 1.0, "engine": None, "first": 0.0, "ring": 0.0, "gain_db": None,
-                 "reasons": ["blurred"]}
+    treatment = {
+        "on": True,
+        "strength": 1.0,
+        "engine": None,
+        "first": 0.0,
+        "ring": 0.0,
+        "gain_db": None,
+        "reasons": ["blurred"],
+    }
     found = Findings(keep_faces=True)
     now = iter([0.0, 1.0, 2.5, 3.0, 6.0])
     show = JsonProgress(tmp_path / "a.mp4", found, tmp_path / "photos", print_facts, clock=lambda: next(now))

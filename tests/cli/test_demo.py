@@ -33,8 +33,10 @@ def test_clip_has_picture_and_sound_of_the_same_length(tmp_path, monkeypatch):
     # Damaged: the call's 360 lines cannot carry what the portrait holds at 720.
     clean = next(demo.clean_frames(demo.portrait()))
     assert clean.shape == (360, 640, 3)
-    assert cv2.Laplacian(frames[0], cv2.CV_32F).std() < 0.5 * cv2.Laplacian(
-        cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY), cv2.CV_32F).std()
+    assert (
+        cv2.Laplacian(frames[0], cv2.CV_32F).std()
+        < 0.5 * cv2.Laplacian(cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY), cv2.CV_32F).std()
+    )
 
 
 def test_picture_shows_the_same_place_of_both_halves(tmp_path, monkeypatch):
@@ -52,7 +54,7 @@ def test_picture_shows_the_same_place_of_both_halves(tmp_path, monkeypatch):
     side = picture.shape[0]
     assert (picture[:, :side] == picture[:, -side:, ::-1]).all()
     x, y = cv2.minMaxLoc(cv2.matchTemplate(half, picture[:, :side], cv2.TM_SQDIFF))[2]  # rounded: 0 only about
-    assert (picture[:, :side] == half[y:y + side, x:x + side]).all()
+    assert (picture[:, :side] == half[y : y + side, x : x + side]).all()
 
 
 def test_demo_without_scikit_image_says_how_to_get_it(monkeypatch, tmp_path, capsys):

@@ -74,17 +74,27 @@ def test_a_package_that_is_absent_or_too_old(monkeypatch):
     assert found["av"].repair.startswith("python -m pip install 'av")
 
 
-@pytest.mark.parametrize(("version", "specifier", "ok"), [
-    ("2.4.6", ">=2.1,<3", True), ("3.0", ">=2.1,<3", False), ("2.0.9", "<3,>=2.1", False), ("5.0.0.93", ">=5.0", True),
-    ("2.13.0+cpu", "==2.13.0", True), ("1", "", True), ("2.10", ">=2.9", True)])
+@pytest.mark.parametrize(
+    ("version", "specifier", "ok"),
+    [
+        ("2.4.6", ">=2.1,<3", True),
+        ("3.0", ">=2.1,<3", False),
+        ("2.0.9", "<3,>=2.1", False),
+        ("5.0.0.93", ">=5.0", True),
+        ("2.13.0+cpu", "==2.13.0", True),
+        ("1", "", True),
+        ("2.10", ">=2.9", True),
+    ],
+)
 def test_version_comparison(version, specifier, ok):
     assert doctor_checks.satisfies(version, specifier) is ok
 
 
 def test_two_opencv_wheels_are_a_warning_with_the_used_one(monkeypatch):
     real = metadata.version
-    monkeypatch.setattr(doctor_checks.metadata, "version",
-                        lambda name: "5.0.0.93" if name == "opencv-contrib-python" else real(name))
+    monkeypatch.setattr(
+        doctor_checks.metadata, "version", lambda name: "5.0.0.93" if name == "opencv-contrib-python" else real(name)
+    )
     finding = findings(doctor_checks.check_opencv)["cv2"]
     assert finding.state == "warn"
     assert "opencv-python-headless was written last" in finding.detail
@@ -148,6 +158,7 @@ def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
 
         def get_property(self, device, key):
             return {"FULL_DEVICE_NAME": f"some {device}", "OPTIMIZATION_CAPABILITIES": ["FP32", "FP16"]}[key]
+
     monkeypatch.setattr(openvino_core, "core", Core)
     found = findings(doctor_checks.check_openvino)
     assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
@@ -192,9 +203,26 @@ def list_engines(rows):
 
 
 def test_engines_table_and_json(monkeypatch):
-    rows = [EngineInfo("rtface-m", "1", "our own", "Apache-2.0", "Apache-2.0", True, "CC0 faces", 512, 1_000_000,
-                       2_000_000, None, True, 12.34, "cpu", "bf16"),
-            EngineInfo("other", fault="weights missing")]
+    rows = [
+        EngineInfo(
+            "rtface-m",
+            "1",
+            "our own",
+            "Apache-2.0",
+            "Apache-2.0",
+            True,
+            "CC0 faces",
+            512,
+            1_000_000,
+            2_000_000,
+            None,
+            True,
+            12.34,
+            "cpu",
+            "bf16",
+        ),
+        EngineInfo("other", fault="weights missing"),
+    ]
     monkeypatch.setattr("rtface.engine.listing.list_engines", list_engines(rows))
     result = CliRunner().invoke(app, ["engines"])
     assert result.exit_code == 1

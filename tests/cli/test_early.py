@@ -44,10 +44,19 @@ def test_said_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(b"not looked at")
     lines = [[str(film) if word == "FILM" else word for word in words] for words, *_ in CASES]
-    done = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(lines)], cwd=tmp_path, capture_output=True,
-                          text=True, timeout=60, check=True,
-                          env={"PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-                               "RTFACE_CONFIG_DIR": str(tmp_path), "RTFACE_CACHE": str(tmp_path)})
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(lines)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "RTFACE_CONFIG_DIR": str(tmp_path),
+            "RTFACE_CACHE": str(tmp_path),
+        },
+    )
     answers, loaded = json.loads(done.stdout)
     assert loaded == []
     for (words, code, says), (ended, said) in zip(CASES, answers, strict=True):
@@ -64,6 +73,12 @@ early = [name for name in ("numpy", "av", "cv2", "openvino") if name in sys.modu
 import rtface.pipeline.build
 sys.exit(" ".join(early + ["openvino"] * ("openvino" in sys.modules)) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", script], timeout=60, check=False, capture_output=True, text=True,
-                          env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        timeout=60,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
     assert (done.returncode, done.stderr) == (0, "")

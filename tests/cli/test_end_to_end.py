@@ -70,7 +70,10 @@ def test_a_film_keeps_its_length_and_sound_and_says_what_it_is(clip, tmp_path):
     assert report["frames_corrected"] >= FRAMES - 3
     assert report["tracks"][0]["analysis"]["low_resolution"] > 0.2
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix in (".mp4", ".mkv")) == [
-        "in.mp4", "out.mp4", "pair.mkv"]
+        "in.mp4",
+        "out.mp4",
+        "pair.mkv",
+    ]
 
 
 def test_strength_0_and_a_treatment_that_is_off_are_the_identity(clip, tmp_path):
@@ -88,9 +91,14 @@ def test_strength_0_and_a_treatment_that_is_off_are_the_identity(clip, tmp_path)
         assert all((a == b).all() for a, b in zip(before, after, strict=True)), name
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("absent.mp4", None, "absent.mp4"), ("empty.mp4", b"", "is empty"), ("text.mp4", b"no film\n" * 50, "text.mp4"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("absent.mp4", None, "absent.mp4"),
+        ("empty.mp4", b"", "is empty"),
+        ("text.mp4", b"no film\n" * 50, "text.mp4"),
+    ],
+)
 def test_a_bad_input_is_one_line_and_leaves_nothing(tmp_path, name, content, says):
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -109,8 +117,12 @@ def test_places_that_cannot_be_written(clip, tmp_path):
 
 
 def test_unknown_names_say_the_nearest(clip, tmp_path):
-    for flag, value, near in (("--engine", "rtface-z", "rtface-"), ("--tracker", "openvin", "openvino"),
-                              ("--device", "cpuu", "cpu"), ("--codec", "h256", "h265")):
+    for flag, value, near in (
+        ("--engine", "rtface-z", "rtface-"),
+        ("--tracker", "openvin", "openvino"),
+        ("--device", "cpuu", "cpu"),
+        ("--codec", "h256", "h265"),
+    ):
         assert near in rtface("run", clip, tmp_path / "out.mp4", flag, value, code=2).stderr
     assert not (tmp_path / "out.mp4").exists()
 
@@ -128,12 +140,14 @@ def begun(folder):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
-@pytest.mark.parametrize(("number", "code"), [
-    (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_film_plays_and_can_be_gone_on_with(long_clip, tmp_path, number, code):
     out = tmp_path / "out.mp4"
-    process = subprocess.Popen([sys.executable, "-m", "rtface", "run", str(long_clip), str(out)],
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtface", "run", str(long_clip), str(out)], stderr=subprocess.PIPE, text=True
+    )
     while process.poll() is None and not begun(tmp_path):
         time.sleep(0.05)
     process.send_signal(number)

@@ -40,6 +40,7 @@ def asked(monkeypatch, tmp_path):
 
     def on(recipe, gpu, *, precision, progress):
         return built(recipe, gpu, precision, GoldenResult(61.25, 45.0, 0.5))
+
     monkeypatch.setattr(tensorrt, "build_ahead", ahead)
     monkeypatch.setattr(tensorrt, "build_on", on)
     return calls
@@ -53,6 +54,7 @@ def nvidia(monkeypatch, gpu):
             raise gpu
         gpu.index = index
         return gpu
+
     module.NvidiaGpu = open_gpu
     monkeypatch.setitem(sys.modules, "rtface.device.cuda.nvidia", module)
 
@@ -84,11 +86,14 @@ def test_engines_by_name_in_a_precision_on_a_gpu(asked, monkeypatch):
     assert "61.2 dB" in run("rtface-s").stdout
 
 
-@pytest.mark.parametrize(("args", "code", "words"), [
-    (["none"], 2, "unknown engine 'none'"),
-    (["rtface-s", "--device", "cpu"], 2, "--device cuda:0 or --device sm_89, not for 'cpu'"),
-    (["rtface-s", "--precision", "fp8"], 2, "precision 'fp8' is not one of"),
-])
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["none"], 2, "unknown engine 'none'"),
+        (["rtface-s", "--device", "cpu"], 2, "--device cuda:0 or --device sm_89, not for 'cpu'"),
+        (["rtface-s", "--precision", "fp8"], 2, "precision 'fp8' is not one of"),
+    ],
+)
 def test_what_cannot_be_used_is_one_line(asked, args, code, words):
     result = run(*args)
     assert result.exit_code == code
@@ -109,6 +114,7 @@ def test_no_gpu_says_what_is_missing_and_what_to_do(asked, monkeypatch):
 def test_a_build_that_fails_is_one_line_and_gives_the_gpu_back(asked, monkeypatch):
     def broken(*_, **__):
         raise EngineError("engine rtface-s: no kernel\nfor this")
+
     gpu = Gpu()
     nvidia(monkeypatch, gpu)
     monkeypatch.setattr(tensorrt, "build_on", broken)

@@ -81,12 +81,20 @@ def test_a_plan_holds_for_its_film_and_its_options(film: Path) -> None:
 
 def test_files_in_a_plan_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    options = Options.of({"person": "anna=a.jpg, b.jpg", "sign": "c.pem,k.pem", "treatment": "t.json", "stages": [
-        "picture:file=logo.png,opacity=0.5", "label:text=a.png"]})
+    options = Options.of(
+        {
+            "person": "anna=a.jpg, b.jpg",
+            "sign": "c.pem,k.pem",
+            "treatment": "t.json",
+            "stages": ["picture:file=logo.png,opacity=0.5", "label:text=a.png"],
+        }
+    )
     assert planned_options(options) == {
-        "person": [f"anna={tmp_path / 'a.jpg'},{tmp_path / 'b.jpg'}"], "treatment": str(tmp_path / "t.json"),
+        "person": [f"anna={tmp_path / 'a.jpg'},{tmp_path / 'b.jpg'}"],
+        "treatment": str(tmp_path / "t.json"),
         "sign": f"{tmp_path / 'c.pem'},{tmp_path / 'k.pem'}",
-        "stages": [f"picture:file={tmp_path / 'logo.png'},opacity=0.5", "label:text=a.png"]}
+        "stages": [f"picture:file={tmp_path / 'logo.png'},opacity=0.5", "label:text=a.png"],
+    }
 
 
 def test_the_plan_of_an_unfinished_job_is_carried_out(film: Path) -> None:

@@ -37,8 +37,13 @@ def environment():
 
 
 def start(*arguments):
-    process = subprocess.Popen([sys.executable, "-c", WAITING, *arguments], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, env=environment())
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
     assert process.stderr.readline() == "started\n"
     return process
 
@@ -116,12 +121,25 @@ main()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no POSIX shell there")
-@pytest.mark.parametrize("end", ["<&- >&- 2>&-", "--json >/dev/full", "2>&1 | true", *(
-    pytest.param(end, marks=pytest.mark.slow) for end in ("2>&-", ">&-", "2>/dev/full", "--json | true"))])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "<&- >&- 2>&-",
+        "--json >/dev/full",
+        "2>&1 | true",
+        *(pytest.param(end, marks=pytest.mark.slow) for end in ("2>&-", ">&-", "2>/dev/full", "--json | true")),
+    ],
+)
 def test_streams_that_are_closed_or_broken_end_no_film(tmp_path, end):
     line = f'set -o pipefail; "$0" -c "$1" run a.mp4 b.mp4 --output-dir out {end}'
-    done = subprocess.run(["bash", "-c", line, sys.executable, SHOWING], capture_output=True, text=True,
-                          env=environment(), cwd=tmp_path, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", line, sys.executable, SHOWING],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr + done.stdout and "Exception ignored" not in done.stderr
     assert [(tmp_path / "out" / name).read_text() for name in ("a.mp4", "b.mp4")] == ["film", "film"]
@@ -130,15 +148,18 @@ def test_streams_that_are_closed_or_broken_end_no_film(tmp_path, end):
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
 def test_ctrl_c_during_imports_shows_no_traceback():
     # What imports the command line finds this in its place, and stays in it.
-    script = ("import sys, time\n"
-              "class Slow:\n"
-              "    def find_spec(self, name, path, target=None):\n"
-              "        if name == 'rtface.cli.app':\n"
-              "            print('importing', flush=True); time.sleep(60)\n"
-              "sys.meta_path.insert(0, Slow())\n"
-              "from rtface.__main__ import main; main()\n")
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env=environment())
+    script = (
+        "import sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'rtface.cli.app':\n"
+        "            print('importing', flush=True); time.sleep(60)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from rtface.__main__ import main; main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
     assert process.stdout.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -146,34 +167,45 @@ def test_ctrl_c_during_imports_shows_no_traceback():
 
 
 def rtface(*arguments, code=0, **kwargs):
-    done = subprocess.run([sys.executable, "-m", "rtface", *arguments], capture_output=True, text=True,
-                          env=environment() | kwargs, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "rtface", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment() | kwargs,
+        timeout=120,
+    )
     assert done.returncode == code, done.stderr
     return done
 
 
 def test_nothing_heavy_is_imported_for_version_and_help():
     for argument in ("--version", "--help"):
-        script = (f"import sys; sys.argv = ['rtface', {argument!r}]\n"
-                  "from rtface.cli.app import main\n"
-                  "try: main()\n"
-                  "except SystemExit: pass\n"
-                  "heavy = {'cv2', 'openvino', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
-                  "sys.exit(f'imported {heavy}' if heavy else 0)")
+        script = (
+            f"import sys; sys.argv = ['rtface', {argument!r}]\n"
+            "from rtface.cli.app import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "heavy = {'cv2', 'openvino', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
+            "sys.exit(f'imported {heavy}' if heavy else 0)"
+        )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
         assert done.returncode == 0, done.stderr
 
 
 def test_a_command_imports_its_own_module_only():
-    for arguments, absent in ((["--version"], {"typer", "email", "http", "rtface.config.options"}),
-                              (["verify", "--help"], {"http.client", "rtface.cli.queue", "rtface.cli.engines"})):
-        script = (f"import sys; sys.argv = ['rtface', *{arguments!r}]\n"
-                  "from rtface.__main__ import main\n"
-                  "import os; os._exit = sys.exit\n"
-                  "try: main()\n"
-                  "except SystemExit: pass\n"
-                  f"found = {absent!r} & set(sys.modules)\n"
-                  "sys.exit(f'imported {found}' if found else 0)")
+    for arguments, absent in (
+        (["--version"], {"typer", "email", "http", "rtface.config.options"}),
+        (["verify", "--help"], {"http.client", "rtface.cli.queue", "rtface.cli.engines"}),
+    ):
+        script = (
+            f"import sys; sys.argv = ['rtface', *{arguments!r}]\n"
+            "from rtface.__main__ import main\n"
+            "import os; os._exit = sys.exit\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            f"found = {absent!r} & set(sys.modules)\n"
+            "sys.exit(f'imported {found}' if found else 0)"
+        )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
         assert done.returncode == 0, done.stderr
 
@@ -192,8 +224,13 @@ def test_completion_of_options_and_values():
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGPIPE-like closing of a pipe there")
 def test_a_reader_that_goes_away_is_no_traceback():
-    process = subprocess.Popen([sys.executable, "-m", "rtface", "doctor"], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, env=environment())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtface", "doctor"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
     process.stdout.close()
     err = process.stderr.read()
     process.wait(timeout=60)
@@ -203,21 +240,25 @@ def test_a_reader_that_goes_away_is_no_traceback():
 
 
 def test_opencv_writes_no_lines_of_its_own_about_a_damaged_image():
-    script = ("import sys; sys.argv = ['rtface', '--version']\n"
-              "from rtface.__main__ import main; main()\n"
-              "import cv2, numpy as np\n"
-              "avif = cv2.imencode('.avif', np.zeros((64, 64, 3), np.uint8))[1]\n"
-              "assert cv2.imdecode(avif[:len(avif) // 2], cv2.IMREAD_UNCHANGED) is None\n")
+    script = (
+        "import sys; sys.argv = ['rtface', '--version']\n"
+        "from rtface.__main__ import main; main()\n"
+        "import cv2, numpy as np\n"
+        "avif = cv2.imencode('.avif', np.zeros((64, 64, 3), np.uint8))[1]\n"
+        "assert cv2.imdecode(avif[:len(avif) // 2], cv2.IMREAD_UNCHANGED) is None\n"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
     assert done.returncode == 0 and done.stderr == ""
 
 
 def test_only_the_command_sets_the_switch_interval():
-    script = ("import sys; before = sys.getswitchinterval()\n"
-              "import rtface.cli.app; assert sys.getswitchinterval() == before\n"
-              "sys.argv = ['rtface', '--version']\n"
-              "try: rtface.cli.app.main()\n"
-              "except SystemExit: pass\n"
-              "assert sys.getswitchinterval() < 0.001")
+    script = (
+        "import sys; before = sys.getswitchinterval()\n"
+        "import rtface.cli.app; assert sys.getswitchinterval() == before\n"
+        "sys.argv = ['rtface', '--version']\n"
+        "try: rtface.cli.app.main()\n"
+        "except SystemExit: pass\n"
+        "assert sys.getswitchinterval() < 0.001"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr

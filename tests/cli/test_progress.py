@@ -106,10 +106,16 @@ def test_events_in_place_of_text():
     start, progress, warning, *errors = map(json.loads, stream.getvalue().splitlines())
     assert (start["event"], start["schema"]) == ("start", SCHEMA)
     assert progress["event"] == "progress" and progress["share"] == 0.25 and progress["frames"] == 62
-    assert warning == {"event": "warning", "code": "large", "values": {"name": "rtmp://host/app/…"},
-                       "message": "rtmp://host/app/… is large"}
-    assert errors == [{"event": "error", "code": "there", "values": {"path": "b.mp4"}, "message": "b.mp4: exists"},
-                      {"event": "error", "code": "InputError", "values": {}, "message": "unreadable"}]
+    assert warning == {
+        "event": "warning",
+        "code": "large",
+        "values": {"name": "rtmp://host/app/…"},
+        "message": "rtmp://host/app/… is large",
+    }
+    assert errors == [
+        {"event": "error", "code": "there", "values": {"path": "b.mp4"}, "message": "b.mp4: exists"},
+        {"event": "error", "code": "InputError", "values": {}, "message": "unreadable"},
+    ]
     found = []
     assert read_events(stream.getvalue().encode().splitlines(), found.append).code == "InputError" and len(found) == 5
     assert read_events([b"Segmentation fault\n"]) == "Segmentation fault"
@@ -128,9 +134,15 @@ def test_numbers_that_json_has_not_are_null():
     assert Message("{fps}", fps=math.nan).values == {"fps": None}
 
 
-@pytest.mark.parametrize(("error", "code"), [
-    (PermissionError(13, "Permission denied", "a.mp4"), "os"), (ZeroDivisionError("here"), "fault"),
-    (KeyboardInterrupt(), "interrupted"), (MemoryError(), "memory")])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PermissionError(13, "Permission denied", "a.mp4"), "os"),
+        (ZeroDivisionError("here"), "fault"),
+        (KeyboardInterrupt(), "interrupted"),
+        (MemoryError(), "memory"),
+    ],
+)
 def test_what_ends_a_command_has_a_code(error, code):
     stream = io.StringIO()
     explain(error, Console(stream=stream, environ={}, events=True))

@@ -37,12 +37,28 @@ def test_version_and_help():
 
 def test_flags_reach_the_pipeline_and_stdout_stays_empty(pipeline, tmp_path):
     calls = pipeline(good)
-    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "--strength", "0.5", "--grain", "none", "--color", "lock",
-                    "--start", "1:00", "--end", "61.5", "--no-overwrite", "--max-faces", "3")
+    result = invoke(
+        "run",
+        "a.mp4",
+        tmp_path / "b.mkv",
+        "--strength",
+        "0.5",
+        "--grain",
+        "none",
+        "--color",
+        "lock",
+        "--start",
+        "1:00",
+        "--end",
+        "61.5",
+        "--no-overwrite",
+        "--max-faces",
+        "3",
+    )
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "b.mkv: 3 frames" in result.stderr
-    (input, output, options), = calls
+    ((input, output, options),) = calls
     assert (input, output) == (Path("a.mp4"), tmp_path / "b.mkv")
     assert (options.strength, options.grain, options.start, options.end) == (0.5, "none", 60.0, 61.5)
     assert options.max_faces == 3
@@ -65,21 +81,24 @@ def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
     assert "grain = none (RTFACE_GRAIN)" in result.stderr
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (["a.mp4"], "give an OUTPUT"),
-    (["a.mp4", "b.mp4", "c.mp4"], "--output-dir"),
-    (["a.mp4", "b.mp4", "--strength", "3"], "the nearest is 1"),
-    (["a.mp4", "b.mp4", "--start", "soon"], "HH:MM:SS.mmm"),
-    (["a.mp4", "b.mp4", "--config", "absent.toml"], "absent.toml"),
-    (["a.mp4", "b.mp4", "--grain", "mach"], "the nearest is match"),
-    (["a.mp4", "x/a.mp4", "--output-dir", "out"], "both become"),
-    (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare names one file"),
-    (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
-    (["a.mp4", "https://host/live"], "publishes over rtmp"),
-    (["camera:0"], "rtface run camera:0 vcam:"),
-    (["camera:0", "camera:1"], "vcam:1"),
-    (["a.mp4", "env:RTFACE_NOT_SET"], "is not set"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a.mp4"], "give an OUTPUT"),
+        (["a.mp4", "b.mp4", "c.mp4"], "--output-dir"),
+        (["a.mp4", "b.mp4", "--strength", "3"], "the nearest is 1"),
+        (["a.mp4", "b.mp4", "--start", "soon"], "HH:MM:SS.mmm"),
+        (["a.mp4", "b.mp4", "--config", "absent.toml"], "absent.toml"),
+        (["a.mp4", "b.mp4", "--grain", "mach"], "the nearest is match"),
+        (["a.mp4", "x/a.mp4", "--output-dir", "out"], "both become"),
+        (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare names one file"),
+        (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
+        (["a.mp4", "https://host/live"], "publishes over rtmp"),
+        (["camera:0"], "rtface run camera:0 vcam:"),
+        (["camera:0", "camera:1"], "vcam:1"),
+        (["a.mp4", "env:RTFACE_NOT_SET"], "is not set"),
+    ],
+)
 def test_usage_errors_are_2_and_name_the_way_out(pipeline, arguments, says):
     calls = pipeline(good)
     result = invoke("run", *arguments)
@@ -92,20 +111,28 @@ def test_usage_errors_are_2_and_name_the_way_out(pipeline, arguments, says):
 def fail_with(error):
     def answer(*_):
         raise error
+
     return answer
 
 
-@pytest.mark.parametrize(("error", "code", "says"), [
-    (InputError("a.mp4 is empty"), 1, "error: a.mp4 is empty"),
-    (OutputError("two\nlines"), 1, "error: two lines"),
-    (UsageError("no such engine"), 2, "error: no such engine"),
-    (PermissionError(13, "Permission denied", "a.mp4"), 1, "a.mp4: Permission denied"),
-    (MemoryError(), 1, "not enough memory"),
-    (KeyboardInterrupt(), 130, "interrupted"),
-    (Interrupted("stopped; go on with --start 0:01:01.500", signum=15), 143, "error: stopped; go on with --start 0:01"),
-    (Interrupted("stopped after 3 of 10 pictures"), 130, "error: stopped after 3 of 10 pictures\n"),
-    (ZeroDivisionError("division by zero"), 1, "this is a fault of rtface (ZeroDivisionError"),
-])
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (InputError("a.mp4 is empty"), 1, "error: a.mp4 is empty"),
+        (OutputError("two\nlines"), 1, "error: two lines"),
+        (UsageError("no such engine"), 2, "error: no such engine"),
+        (PermissionError(13, "Permission denied", "a.mp4"), 1, "a.mp4: Permission denied"),
+        (MemoryError(), 1, "not enough memory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            Interrupted("stopped; go on with --start 0:01:01.500", signum=15),
+            143,
+            "error: stopped; go on with --start 0:01",
+        ),
+        (Interrupted("stopped after 3 of 10 pictures"), 130, "error: stopped after 3 of 10 pictures\n"),
+        (ZeroDivisionError("division by zero"), 1, "this is a fault of rtface (ZeroDivisionError"),
+    ],
+)
 def test_every_error_is_one_line_and_its_exit_code(pipeline, error, code, says):
     pipeline(fail_with(error))
     result = invoke("run", "a.mp4", "b.mp4")
@@ -176,9 +203,19 @@ def test_an_interruption_ends_the_whole_list(pipeline, tmp_path):
     assert "2 not begun" in result.stderr
 
 
-@pytest.mark.parametrize(("name", "becomes"), [
-    ("a.mp4", "a.mp4"), ("a.MOV", "a.MOV"), ("a.flv", "a.mkv"), ("a.ts", "a.ts"), ("a.jpeg", "a.jpeg"),
-    ("a.tif", "a.tif"), ("no_extension", "no_extension.mkv"), ("a.b.wmv", "a.b.mkv")])
+@pytest.mark.parametrize(
+    ("name", "becomes"),
+    [
+        ("a.mp4", "a.mp4"),
+        ("a.MOV", "a.MOV"),
+        ("a.flv", "a.mkv"),
+        ("a.ts", "a.ts"),
+        ("a.jpeg", "a.jpeg"),
+        ("a.tif", "a.tif"),
+        ("no_extension", "no_extension.mkv"),
+        ("a.b.wmv", "a.b.mkv"),
+    ],
+)
 def test_names_inside_the_output_folder(name, becomes):
     assert output_name(Path(name)) == becomes
 
@@ -254,8 +291,11 @@ def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
 
 
 def test_one_still_has_seconds_instead_of_a_frame_rate(pipeline, tmp_path):
-    pipeline(lambda input, output, options, stop: Report(
-        str(input), str(output), __version__, "rtface-m", "cpu", frames_in=1, frames_out=1, seconds=1.96, fps=0.5))
+    pipeline(
+        lambda input, output, options, stop: Report(
+            str(input), str(output), __version__, "rtface-m", "cpu", frames_in=1, frames_out=1, seconds=1.96, fps=0.5
+        )
+    )
     said = invoke("run", "a.png", tmp_path / "b.png").stderr
     assert "1 frame, 0 with faces, 0 corrected, 2.0 s, rtface-m on cpu" in said
     assert "fps" not in said

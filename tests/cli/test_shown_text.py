@@ -36,8 +36,9 @@ from tests.pairs import pairs
 SECRET = "T0PSECRETKEY"
 URLS = (f"rtmp://user:{SECRET}@127.0.0.1:9/live/{SECRET}", f"srt://127.0.0.1:9?passphrase={SECRET}")
 RUN = typer.main.get_command(app).commands["run"]
-FLAGS = [param.opts[0] for param in RUN.params if param.param_type_name == "option" and not param.is_flag
-         and not param.count]
+FLAGS = [
+    param.opts[0] for param in RUN.params if param.param_type_name == "option" and not param.is_flag and not param.count
+]
 
 
 def good(input, output, options, stop):
@@ -56,8 +57,9 @@ def test_there_are_options_that_take_text() -> None:
 
 
 @pytest.mark.parametrize(("flag", "url"), pairs(FLAGS, URLS, ["--also", "--stage"]))
-def test_no_option_of_a_command_line_shows_a_secret(flag: str, url: str, pipeline, tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_option_of_a_command_line_shows_a_secret(
+    flag: str, url: str, pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     pipeline(good)
     text = said("run", "in.mp4", tmp_path / "out.mp4", flag, url, "-vv", "--json")
@@ -78,11 +80,21 @@ def test_configuration_errors_show_no_secret(key: str, pipeline, tmp_path: Path)
     assert SECRET not in text
 
 
-@pytest.mark.parametrize("named", [
-    ("in.mp4", URLS[0].replace("://", ":/")), (URLS[0], "out.mp4"), (URLS[1], "rtsp://h/live"), ("camera:0", URLS[0]),
-    ("in.mp4", f"https://user:{SECRET}@h/x?t={SECRET}"), (URLS[0], URLS[0]), ("in.mp4", "out.mp4", URLS[0])])
-def test_no_end_of_a_run_shows_a_secret(named: tuple[str, ...], pipeline, tmp_path: Path,
-                                        monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("in.mp4", URLS[0].replace("://", ":/")),
+        (URLS[0], "out.mp4"),
+        (URLS[1], "rtsp://h/live"),
+        ("camera:0", URLS[0]),
+        ("in.mp4", f"https://user:{SECRET}@h/x?t={SECRET}"),
+        (URLS[0], URLS[0]),
+        ("in.mp4", "out.mp4", URLS[0]),
+    ],
+)
+def test_no_end_of_a_run_shows_a_secret(
+    named: tuple[str, ...], pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     pipeline(good)
     text = said("run", *named, "-vv", "--json", "--dry-run")
@@ -90,8 +102,10 @@ def test_no_end_of_a_run_shows_a_secret(named: tuple[str, ...], pipeline, tmp_pa
     assert SECRET not in text
 
 
-@pytest.mark.parametrize("kind", [UsageError, InputError, InputMissing, OutputError, DownloadError, MissingComponent,
-                                  EngineError, Interrupted])
+@pytest.mark.parametrize(
+    "kind",
+    [UsageError, InputError, InputMissing, OutputError, DownloadError, MissingComponent, EngineError, Interrupted],
+)
 def test_no_error_that_a_program_catches_shows_a_secret(kind: type[RtfaceError]) -> None:
     for url in (*URLS, str(Path(URLS[0]))):
         error = kind(f"{url}: a live run is recorded as .mkv")
@@ -116,7 +130,8 @@ def test_no_option_of_python_shows_a_secret(key: str, tmp_path: Path) -> None:
 def test_also_may_be_named_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHERE", str(tmp_path / "rec.txt"))
     assert f"{tmp_path / 'rec.txt'}: a live run is recorded as" in said(
-        "run", tmp_path / "in.mp4", "null:", "--also", "env:WHERE")
+        "run", tmp_path / "in.mp4", "null:", "--also", "env:WHERE"
+    )
 
 
 HOSTILE = "a\x1b]0;owned\x07\x9b31m\u202egpj.\x7f\x08"
@@ -162,10 +177,11 @@ def test_what_is_written_to_stdout_is_clean_too(capsys: pytest.CaptureFixture[st
 def test_a_value_of_any_size_is_shown_in_brief() -> None:
     assert brief("a") == "'a'"
     assert len(brief("a" * 5000)) == 80
-    assert "too long" in brief(10 ** 5000)
+    assert "too long" in brief(10**5000)
 
 
-@pytest.mark.parametrize("line", [("run", "", "out.mp4"), ("analyze", ""), ("inspect", "film.mp4", ""),
-                                  ("queue", "add", "", "out.mp4")])
+@pytest.mark.parametrize(
+    "line", [("run", "", "out.mp4"), ("analyze", ""), ("inspect", "film.mp4", ""), ("queue", "add", "", "out.mp4")]
+)
 def test_an_empty_name_is_not_the_current_folder(line: tuple[str, ...]) -> None:
     assert "an empty name was given" in said(*line)

@@ -65,7 +65,12 @@ def parents(parent: ParentProcess, arguments: object) -> None:
     """Has a child of its own, whose number it tells, and is stuck then."""
     from rtface.concurrency.child_process import ChildProcess
 
-    inner = ChildProcess("tests.concurrency.child_targets:blocks", arguments, name="inner", on_message=lambda _: None,
-                         on_end=lambda _: None)
+    inner = ChildProcess(
+        "tests.concurrency.child_targets:blocks",
+        arguments,
+        name="inner",
+        on_message=lambda _: None,
+        on_end=lambda _: None,
+    )
     parent.send(inner.pid)
     time.sleep(1000)

@@ -30,8 +30,14 @@ class Run:
     def __init__(self, target: str, arguments: object = None, frames: FrameRing | None = None) -> None:
         self.messages: queue.Queue[Any] = queue.Queue()
         self.reasons: queue.Queue[str] = queue.Queue()
-        self.child = ChildProcess(f"tests.concurrency.child_targets:{target}", arguments, name=target,
-                                  on_message=self.messages.put, on_end=self.reasons.put, frames=frames)
+        self.child = ChildProcess(
+            f"tests.concurrency.child_targets:{target}",
+            arguments,
+            name=target,
+            on_message=self.messages.put,
+            on_end=self.reasons.put,
+            frames=frames,
+        )
 
     def next(self) -> Any:
         return self.messages.get(timeout=20)
@@ -109,12 +115,15 @@ def test_messages_sent_before_the_end_still_arrive(start: Start):
     assert [run.next() for _ in range(51)] == [None, *range(50)]
 
 
-@pytest.mark.parametrize(("error", "reason"), [
-    (ValueError("two\nlines"), "ValueError: two lines"),
-    (InputError("camera 3 is not there"), "camera 3 is not there"),
-    (OSError("rtmp://me:word@host/live/key?token=1 failed"), "OSError: rtmp://host/live/… failed"),
-    (KeyError(), "KeyError"),
-])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("two\nlines"), "ValueError: two lines"),
+        (InputError("camera 3 is not there"), "camera 3 is not there"),
+        (OSError("rtmp://me:word@host/live/key?token=1 failed"), "OSError: rtmp://host/live/… failed"),
+        (KeyError(), "KeyError"),
+    ],
+)
 def test_why_it_failed_arrives_in_one_line(start: Start, error: Exception, reason: str):
     assert start("raises", error).reason() == reason
 
@@ -155,8 +164,15 @@ def test_it_may_be_killed_from_its_own_messages(start: Start, monkeypatch: pytes
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
     ended: queue.Queue[str] = queue.Queue()
     children: queue.Queue[ChildProcess] = queue.Queue()
-    children.put(ChildProcess("tests.concurrency.child_targets:blocks", True, name="self",
-                              on_message=lambda _: children.get().kill(), on_end=ended.put))
+    children.put(
+        ChildProcess(
+            "tests.concurrency.child_targets:blocks",
+            True,
+            name="self",
+            on_message=lambda _: children.get().kill(),
+            on_end=ended.put,
+        )
+    )
     assert ended.get(timeout=20) == "was killed"
 
 
@@ -219,9 +235,20 @@ def test_frames_survive_shared_memory_both_ways(start: Start):
     ring = FrameRing(2, 1 << 21)
     run = start("gives_back", None, ring)
     for width, height, pix_fmt in (
-            (64, 48, "yuv420p"), (641, 359, "yuv420p"), (1280, 720, "yuv420p"), (64, 48, "nv12"), (62, 35, "nv12"),
-            (64, 48, "yuyv422"), (63, 5, "yuyv422"), (37, 21, "rgb24"), (64, 48, "yuv422p10le"),
-            (33, 3, "yuv422p10le"), (1, 1, "yuv420p"), (20, 10, "gray"), (1, 1, "yuvj422p")):
+        (64, 48, "yuv420p"),
+        (641, 359, "yuv420p"),
+        (1280, 720, "yuv420p"),
+        (64, 48, "nv12"),
+        (62, 35, "nv12"),
+        (64, 48, "yuyv422"),
+        (63, 5, "yuyv422"),
+        (37, 21, "rgb24"),
+        (64, 48, "yuv422p10le"),
+        (33, 3, "yuv422p10le"),
+        (1, 1, "yuv420p"),
+        (20, 10, "gray"),
+        (1, 1, "yuvj422p"),
+    ):
         image = picture(width, height, pix_fmt)
         run.child.send((ring.put(image), FrameLayout.of(image)))
         back = ring.get(*run.next())
@@ -250,8 +277,10 @@ def test_slots_of_a_ring_keep_their_own_pictures():
     slots = [ring.put(image) for image in images]
     for slot, image in zip(reversed(slots), reversed(images), strict=True):
         assert slot is not None
-        assert all(np.array_equal(a, b) for a, b in
-                   zip(samples(image), samples(ring.get(slot, FrameLayout.of(image))), strict=True))
+        assert all(
+            np.array_equal(a, b)
+            for a, b in zip(samples(image), samples(ring.get(slot, FrameLayout.of(image))), strict=True)
+        )
     ring.close()
 
 

@@ -46,8 +46,10 @@ def test_other_scenes_come_first() -> None:
 
 
 def test_each_person_is_shown_before_one_is_shown_again() -> None:
-    faces = [replace(face(track, 0.9 - track / 10, 100), person=person)
-             for track, person in ((1, 1), (2, 1), (3, 2), (4, 0), (5, 1))]
+    faces = [
+        replace(face(track, 0.9 - track / 10, 100), person=person)
+        for track, person in ((1, 1), (2, 1), (3, 2), (4, 0), (5, 1))
+    ]
     assert [track for track, _ in chosen(faces, 5)] == [1, 3, 4, 2, 5]
 
 
@@ -61,14 +63,17 @@ def test_a_doubtful_face_comes_last() -> None:
     ear = replace(face(1, 0.9, 300), sure=False)
     again = [replace(face(2, 0.7, 90, time=k), sure=False) for k in range(2)]
     assert chosen([ear, *again, face(3, 0.5, 80), face(4, 0.1, 40)], 4) == [
-        (2, "worst"), (3, "largest"), (4, "worst"), (1, "largest")]
+        (2, "worst"),
+        (3, "largest"),
+        (4, "worst"),
+        (1, "largest"),
+    ]
     assert chosen([ear], 2) == [(1, "worst")]
 
 
 def test_a_face_that_the_edge_cuts_comes_last() -> None:
     cut = [replace(face(track, 0.9, 300, time=1), whole=False) for track in (1, 2)]
-    assert chosen([*cut, face(2, 0.4, 90, time=2), face(3, 0.3, 80)], 3) == [
-        (2, "worst"), (3, "largest"), (1, "worst")]
+    assert chosen([*cut, face(2, 0.4, 90, time=2), face(3, 0.3, 80)], 3) == [(2, "worst"), (3, "largest"), (1, "worst")]
     assert choose([*cut, face(2, 0.4, 90, time=2)], 1)[0].face.time == 2
 
 
@@ -77,12 +82,15 @@ def by_tint(chip: Bytes) -> Float32:
 
 
 def test_a_search_joins_the_faces_of_a_person(tmp_path: Path) -> None:
-    shots = [portrait(320, 180, blur=0.8, shift=(x, 0.0))[0] * tint
-             for x, tint in ((-60.0, (1.0, 0.6, 0.5)), (60.0, (0.4, 0.6, 1.0)), (0.0, (1.0, 0.6, 0.5)))]
+    shots = [
+        portrait(320, 180, blur=0.8, shift=(x, 0.0))[0] * tint
+        for x, tint in ((-60.0, (1.0, 0.6, 0.5)), (60.0, (0.4, 0.6, 1.0)), (0.0, (1.0, 0.6, 0.5)))
+    ]
     source = write_film(tmp_path / "in.mkv", (np.asarray(shots[t // 10], np.uint8) for t in range(30)), rate=10)
     tracker = create_tracker("openvino")
-    found = search(source, Options(), tracker, CpuDevice(), by_tint, limit_s=60, found=lambda *_: None,
-                   stop=lambda: False)
+    found = search(
+        source, Options(), tracker, CpuDevice(), by_tint, limit_s=60, found=lambda *_: None, stop=lambda: False
+    )
     tracker.close()
     faces = [face for sample in found.samples for face in sample.faces]
     assert {int(face.time): (face.track, face.person) for face in faces} == {0: (1, 1), 1: (2, 2), 2: (3, 1)}
@@ -108,8 +116,9 @@ def test_a_face_that_is_confirmed_by_its_own_frame_is_not_sure(tmp_path: Path) -
     source, tracker = film(tmp_path / "in.mkv", frames=30), create_tracker("openvino")
 
     def faces(tracker: Any) -> list[Sighting]:
-        found = search(source, Options(), tracker, CpuDevice(), by_tint, limit_s=60, found=lambda *_: None,
-                       stop=lambda: False)
+        found = search(
+            source, Options(), tracker, CpuDevice(), by_tint, limit_s=60, found=lambda *_: None, stop=lambda: False
+        )
         return [face for sample in found.samples for face in sample.faces]
 
     assert [face.sure for face in faces(tracker)] == [True, True]

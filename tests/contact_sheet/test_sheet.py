@@ -43,7 +43,7 @@ class SlowMemory(FakeEngine):
 
     def __init__(self, cell: int = 32) -> None:
         super().__init__()
-        y, x = np.mgrid[:self.size, :self.size] // cell
+        y, x = np.mgrid[: self.size, : self.size] // cell
         self._grid = np.where((x + y) % 2, 0.15, -0.15).astype(np.float32)
 
     def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
@@ -64,12 +64,14 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Engines:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three scenes of 2.4 s, the portrait in another size."""
+
     def picture(t: int) -> np.ndarray:
         shown, _ = portrait(shift=(0.3 * t - 25, 0.0), scale=(0.9, 0.6, 1.1)[t // SCENE])
         return shown[:, :, :: -1 if t // SCENE == 1 else 1]
 
-    return write_film(tmp_path_factory.mktemp("film") / "in.mkv", map(picture, range(3 * SCENE)), codec="ffv1",
-                      options={"g": "25"})
+    return write_film(
+        tmp_path_factory.mktemp("film") / "in.mkv", map(picture, range(3 * SCENE)), codec="ffv1", options={"g": "25"}
+    )
 
 
 def sheet_of(input: Path, *variants: Variant, count: int = 6, **options: Any) -> Sheet:
@@ -111,18 +113,44 @@ def crops_of(path: Path, rows: list[Row]) -> list[np.ndarray]:
     return [found[row.shown.pts] for row in rows]
 
 
-def test_files_hold_everything_and_name_the_command(scenes: Path, tmp_path: Path, memory: Engines,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_hold_everything_and_name_the_command(
+    scenes: Path, tmp_path: Path, memory: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(early_checks, "check_names", lambda options: None)
     film_ = tmp_path / "a film's.mkv"
     film_.write_bytes(scenes.read_bytes())
-    result = CliRunner().invoke(app, ["try", str(film_), "--engines", "fake", "--strengths", "50%,1", "--count", "2",
-                                      "--correct", "always", "--budget", "600"])
+    result = CliRunner().invoke(
+        app,
+        [
+            "try",
+            str(film_),
+            "--engines",
+            "fake",
+            "--strengths",
+            "50%,1",
+            "--count",
+            "2",
+            "--correct",
+            "always",
+            "--budget",
+            "600",
+        ],
+    )
     assert result.exit_code == 0, result.stderr
     words = shlex.split(result.stdout)
-    assert words == ["rtface", "run", str(film_), "a film's.enhanced.mkv", "--engine", "fake", "--strength", "1",
-                     "--correct", "always"]
+    assert words == [
+        "rtface",
+        "run",
+        str(film_),
+        "a film's.enhanced.mkv",
+        "--engine",
+        "fake",
+        "--strength",
+        "1",
+        "--correct",
+        "always",
+    ]
     sheet = cv2.imread(str(tmp_path / "a film's.try.png"))
     assert sheet.shape[1] > 3 * 320
     page = Page((tmp_path / "a film's.try.html").read_text(encoding="utf-8"))
@@ -131,8 +159,11 @@ def test_files_hold_everything_and_name_the_command(scenes: Path, tmp_path: Path
     assert page.loads == {"data"}
     assert page.title == "a film's.mkv: 2 faces"
     # Of each face the input and the variant that is checked are seen, also without a script.
-    assert page.images[:3] == [("face 1, input", True), ("face 1, fake, strength 0.5", False),
-                               ("face 1, fake, strength 1", True)]
+    assert page.images[:3] == [
+        ("face 1, input", True),
+        ("face 1, fake, strength 0.5", False),
+        ("face 1, fake, strength 1", True),
+    ]
     assert [seen for _, seen in page.images[3:]] == [True, False, True]
     assert page.labels <= page.ids
     assert len(page.labels) == 2
@@ -153,15 +184,27 @@ def test_the_pages_images_are_the_crops_exactly(memory: Engines, tmp_path: Path)
 @pytest.mark.slow
 def test_the_map_is_drawn_where_the_run_changed_the_face(tmp_path: Path) -> None:
     source = still(tmp_path / "a.png")
-    names = ["try", str(source), str(tmp_path / "sheet.png"), "--engines", "rtface-s", "--strengths", "1", "--invented",
-             "--correct", "always"]
+    names = [
+        "try",
+        str(source),
+        str(tmp_path / "sheet.png"),
+        "--engines",
+        "rtface-s",
+        "--strengths",
+        "1",
+        "--invented",
+        "--correct",
+        "always",
+    ]
     result = CliRunner().invoke(app, names)
     assert result.exit_code == 0, result.stderr
     page = Page((tmp_path / "sheet.html").read_text(encoding="utf-8"))
     assert page.images[0][0].startswith("a scale of colours")
     assert page.images[-1] == ("face 1, rtface-s, invented", False)
-    legend, before, after, mapped = (cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8),
-                                                  cv2.IMREAD_COLOR).astype(int) for address in page.addresses)
+    legend, before, after, mapped = (
+        cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR).astype(int)
+        for address in page.addresses
+    )
     assert legend.shape == (64, 384, 3)
     drawn, changed = ((one != after).any(2) for one in (mapped, before))
     assert 0.1 < changed.mean() < 0.9
@@ -203,8 +246,7 @@ class Page(HTMLParser):
         if given.get("type") == "range":
             self.ranges += 1
             assert given["aria-label"]
-        self.loads |= {(value or "").partition(":")[0] for key, value in attrs
-                       if key in ("src", "href")}
+        self.loads |= {(value or "").partition(":")[0] for key, value in attrs if key in ("src", "href")}
 
     def handle_endtag(self, tag: str) -> None:
         self._tag = ""
@@ -216,13 +258,18 @@ class Page(HTMLParser):
 
 def test_interlaced_film_shows_the_same_field_on_both_sides(tmp_path: Path, memory: Engines) -> None:
     """Two fields of different light: outside the face before and after are equal."""
+
     def picture(t: int) -> np.ndarray:
         shown = portrait(shift=(0.5 * t, 0.0))[0].copy()
         shown[1::2] //= 2
         return shown
 
-    path = write_film(tmp_path / "in.mkv", map(picture, range(40)), codec="mpeg2video",
-                      options={"flags": "+ildct+ilme", "top": "1", "qscale": "2", "b": "8000000"})
+    path = write_film(
+        tmp_path / "in.mkv",
+        map(picture, range(40)),
+        codec="mpeg2video",
+        options={"flags": "+ildct+ilme", "top": "1", "qscale": "2", "b": "8000000"},
+    )
     (row,) = sheet_of(path, correct="always").rows
     after = row.crops["fake"]
     assert row.shown.field == 0
@@ -243,7 +290,7 @@ def test_a_still_and_a_folder_show_each_face_once(tmp_path: Path, memory: Engine
     assert "1 images could not be read" in both.notes[0]
     rtface.run(folder / "a.png", tmp_path / "out.png", correct="always")
     (x, y), side = (-one.rows[0].shown.matrix[:, 2]).astype(int), one.rows[0].shown.side
-    wanted = cv2.imread(str(tmp_path / "out.png"))[y:y + side, x:x + side, ::-1]
+    wanted = cv2.imread(str(tmp_path / "out.png"))[y : y + side, x : x + side, ::-1]
     assert np.abs(wanted.astype(int) - one.rows[0].crops["fake"]).max() <= 1
 
 
@@ -257,8 +304,9 @@ def test_a_clean_face_is_shown_as_a_run_leaves_it(tmp_path: Path, memory: Engine
     assert not treatment.on
 
 
-def test_a_policy_is_asked_about_the_users_options_only(tmp_path: Path, memory: Engines,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_is_asked_about_the_users_options_only(
+    tmp_path: Path, memory: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "policy.toml").write_text('forbid = ["faces", "show"]\n')
     monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
     still(tmp_path / "a.png")
@@ -273,8 +321,9 @@ def test_no_face_says_how_much_was_searched(tmp_path: Path, memory: Engines) -> 
 
 def test_little_time_shows_fewer_faces_and_says_so(scenes: Path, memory: Engines) -> None:
     times = iter(range(0, 100_000, 20))
-    sheet = make_sheet(scenes, Options(correct="always"), SheetOptions((FULL,), 3, 60.0),
-                       clock=lambda: float(next(times)))
+    sheet = make_sheet(
+        scenes, Options(correct="always"), SheetOptions((FULL,), 3, 60.0), clock=lambda: float(next(times))
+    )
     assert len(sheet.rows) < 3
     assert any("--budget" in note for note in sheet.notes)
 
@@ -284,14 +333,25 @@ def test_it_ends_when_told(scenes: Path, memory: Engines) -> None:
 
     stop = threading.Event()
     with pytest.raises(Interrupted):
-        make_sheet(scenes, Options(), SheetOptions((FULL,)), stop=stop,
-                   status=lambda line: stop.set() if "searching" in line else None)
+        make_sheet(
+            scenes,
+            Options(),
+            SheetOptions((FULL,)),
+            stop=stop,
+            status=lambda line: stop.set() if "searching" in line else None,
+        )
 
 
-@pytest.mark.parametrize(("given", "says"), [
-    (["--strengths", "2"], "--strengths must be a number between 0 and 1"), (["--engines", ","], "--engines must be"),
-    (["--strengths", ",".join(str(k / 20) for k in range(20))], "columns are more than"),
-    (["sheet.jpg"], "a sheet is an image and a page"), (["--engines", "rtface-x"], "rtface-x")])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--strengths", "2"], "--strengths must be a number between 0 and 1"),
+        (["--engines", ","], "--engines must be"),
+        (["--strengths", ",".join(str(k / 20) for k in range(20))], "columns are more than"),
+        (["sheet.jpg"], "a sheet is an image and a page"),
+        (["--engines", "rtface-x"], "rtface-x"),
+    ],
+)
 def test_wrong_options_are_named(tmp_path: Path, given: list[str], says: str) -> None:
     path = film(tmp_path / "in.mkv", frames=2)
     result = CliRunner().invoke(app, ["try", str(path), *given])

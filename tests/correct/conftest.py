@@ -18,8 +18,9 @@ def face():
     def crop(size: int) -> np.ndarray:
         target = FFHQ_512 * size / 512
         matrix, _ = cv2.estimateAffinePartial2D(POINTS, target)
-        out = cv2.warpAffine(picture, to_cv2(matrix), (size, size), flags=cv2.INTER_CUBIC,
-                             borderMode=cv2.BORDER_REPLICATE)
+        out = cv2.warpAffine(
+            picture, to_cv2(matrix), (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
         out = np.ascontiguousarray(np.clip(out, 0, 1).transpose(2, 0, 1))
         out.flags.writeable = False
         return out

@@ -13,7 +13,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 def reference(d: np.ndarray) -> np.ndarray:
     """The definition step by step, in float64: luma and chroma apart, explicit Gaussian taps, half-pixel bilinear."""
     size = d.shape[1]
-    taps = np.exp(-np.arange(-2, 3) ** 2 / 2.0)
+    taps = np.exp(-(np.arange(-2, 3) ** 2) / 2.0)
     taps /= taps.sum()
 
     def low(z):
@@ -83,6 +83,7 @@ def test_chroma_moves_less_than_one_code_on_a_face(face):
 def test_a_grey_picture_stays_grey(face):
     grey = np.repeat(np.tensordot(LUMA, face(256), 1)[None], 3, 0).astype(np.float32)
     assert chroma_limit(grey) < 1e-6 and chroma_limit(face(256)) == CHROMA_LIMIT
-    d = lock_colour(np.full((3, 256, 256), 0.02, np.float32) * np.float32([[[1]], [[0]], [[-1]]]),
-                    chroma=chroma_limit(grey))
+    d = lock_colour(
+        np.full((3, 256, 256), 0.02, np.float32) * np.float32([[[1]], [[0]], [[-1]]]), chroma=chroma_limit(grey)
+    )
     assert np.ptp(d, axis=0).max() < 1e-6

@@ -35,7 +35,7 @@ def belief(*spots: tuple[int, int, int, float]) -> np.ndarray:
     """Probabilities: squares of a side around x, y."""
     out = np.zeros((SIZE, SIZE), np.float32)
     for x, y, side, value in spots:
-        out[y:y + side, x:x + side] = value
+        out[y : y + side, x : x + side] = value
     return out
 
 

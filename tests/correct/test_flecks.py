@@ -18,10 +18,10 @@ def face(shift: int = 0, flecks: int = 0, seed: int = 0) -> np.ndarray:
     """Averages of a crop: soft shapes and noise; the shapes are shifted, and with dark and light spots."""
     r = np.random.default_rng(1)
     out = cv2.GaussianBlur(r.uniform(0, 1, (CELLS, CELLS + 9)).astype(np.float32), (0, 0), 3.0)
-    out = 0.5 + 1.5 * (out - out.mean())[:, shift:shift + CELLS]
+    out = 0.5 + 1.5 * (out - out.mean())[:, shift : shift + CELLS]
     out += np.random.default_rng(seed).normal(0, 0.006, out.shape).astype(np.float32)
     for k in range(flecks):
-        out[20 + 12 * k:22 + 12 * k, 30:32] = k % 2
+        out[20 + 12 * k : 22 + 12 * k, 30:32] = k % 2
     return np.repeat(out[None], 3, 0).astype(np.float32)
 
 
@@ -55,8 +55,9 @@ def test_a_fleck_is_not_sharpened() -> None:
     for seen in ([clean, dusty], [dusty, dusty]):  # the second time it stands on the frame before, too
         state = CorrectionState()
         for t, crop in enumerate(seen):
-            correction, _ = shape(sharper, crop, face_mask(256), state, ShapingOptions(grain="none", gate=False),
-                                  time=t / 25)
+            correction, _ = shape(
+                sharper, crop, face_mask(256), state, ShapingOptions(grain="none", gate=False), time=t / 25
+            )
         changes.append(float(np.abs(correction[118:128, 122:133]).max()))
     assert changes[0] < 0.01 < 0.1 < changes[1]
 
@@ -70,8 +71,18 @@ def test_no_spot_of_a_still_stands_out_more() -> None:
     c = np.stack([cv2.GaussianBlur(plane, (0, 0), 1.2) for plane in c])
     r = np.stack([1.6 * plane - 0.6 * cv2.GaussianBlur(plane, (0, 0), 3.0) for plane in c])
     iris = Opening((43.0, 31.5), (1.0, 0.0), (3.0, 2.0), 0.25, lips=False)
-    film, still = (shape(r, c, face_mask(256), CorrectionState(), ShapingOptions(grain="none", gate=False, still=still),
-                         time=0.0, openings=(iris,))[0].transpose(2, 0, 1) for still in (False, True))
+    film, still = (
+        shape(
+            r,
+            c,
+            face_mask(256),
+            CorrectionState(),
+            ShapingOptions(grain="none", gate=False, still=still),
+            time=0.0,
+            openings=(iris,),
+        )[0].transpose(2, 0, 1)
+        for still in (False, True)
+    )
     for spot, way in ((np.s_[:, 110:114, 80:84], 1), (np.s_[:, 160:164, 120:124], -1)):
         assert (way * film[spot]).mean() > 0.03
         assert (way * still[spot]).mean() < 0.01

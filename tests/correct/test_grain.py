@@ -71,16 +71,27 @@ def test_what_is_drawn_round_a_face_is_no_grain(smooth_face):
     swing = np.random.default_rng(7).uniform(-0.45, 0.45, (SIZE // 2, SIZE // 2)).astype(np.float32)
     drawn = skin[:, None, None] + cv2.resize(swing, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
     c = np.where(mask > 0, smooth_face, np.clip(drawn, 0, 1)).astype(np.float32)
-    made = [shape(smooth_face, c, mask, CorrectionState(), ShapingOptions(grain=mode, gate=False), time=0.0)[0]
-            for mode in ("match", "none")]
+    made = [
+        shape(smooth_face, c, mask, CorrectionState(), ShapingOptions(grain=mode, gate=False), time=0.0)[0]
+        for mode in ("match", "none")
+    ]
     np.testing.assert_array_equal(*made)
 
 
 def test_an_engine_that_amplifies_noise_is_damped(smooth_face):
     c = (smooth_face + grain(0.02, 0.0, 3)).astype(np.float32)
     r = (smooth_face + 2.0 * grain(0.02, 0.0, 3)).astype(np.float32)
-    with_, without = (level(c + shape(r, c, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode), time=0.0)[0]
-                            .transpose(2, 0, 1), CHEEK) / level(c, NECK) for mode in ("match", "none"))
+    with_, without = (
+        level(
+            c
+            + shape(r, c, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode), time=0.0)[0].transpose(
+                2, 0, 1
+            ),
+            CHEEK,
+        )
+        / level(c, NECK)
+        for mode in ("match", "none")
+    )
     assert without > 1.6
     assert with_ < 1.4
 
@@ -89,8 +100,10 @@ def test_a_clean_picture_gets_no_grain(smooth_face):
     clean = np.stack([cv2.GaussianBlur(p, (0, 0), 3) for p in smooth_face])
     r = clean.copy()
     r[:, 100:150, 100:150] += 0.02
-    made = [shape(r, clean, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode), time=0.0)[0]
-            for mode in ("match", "none")]
+    made = [
+        shape(r, clean, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode), time=0.0)[0]
+        for mode in ("match", "none")
+    ]
     np.testing.assert_array_equal(*made)
     assert made[0].any()
 
@@ -106,9 +119,15 @@ def test_edges_are_not_returned_as_grain(face):
         apart = (picture - clear).transpose(1, 2, 0)
         return float(np.sqrt(np.mean(cv2.GaussianBlur(apart, (0, 0), 0.8).transpose(2, 0, 1)[eyes] ** 2)))
 
-    errors = {mode: error(c + shape(clear, c, face_mask(SIZE), CorrectionState(),
-                                    ShapingOptions(grain=mode, gate=False), time=0.0)[0].transpose(2, 0, 1))
-              for mode in ("match", "none")}
+    errors = {
+        mode: error(
+            c
+            + shape(clear, c, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode, gate=False), time=0.0)[
+                0
+            ].transpose(2, 0, 1)
+        )
+        for mode in ("match", "none")
+    }
     assert errors["match"] < 0.25 * error(c)
     assert errors["match"] < errors["none"] + 1.2 / 255
 

@@ -16,13 +16,14 @@ def mesh(size: int, centre: tuple[float, float], axes: tuple[float, float]) -> n
     return points * size
 
 
-@pytest.mark.parametrize("where", [None, ((0.5, 0.6), (0.28, 0.32)), ((0.62, 0.55), (0.25, 0.33)),
-                                   ((0.4, 0.7), (0.3, 0.3))])
+@pytest.mark.parametrize(
+    "where", [None, ((0.5, 0.6), (0.28, 0.32)), ((0.62, 0.55), (0.25, 0.33)), ((0.4, 0.7), (0.3, 0.3))]
+)
 @pytest.mark.parametrize("size", [256, 512])
 def test_a_head_mask_exceeds_the_face_but_not_the_crop(size: int, where: object) -> None:
     points = None if where is None else mesh(size, *where)  # type: ignore[misc]
     face, head = face_mask(size, points), face_mask(size, points, "head")
-    middle = np.s_[size // 6:-size // 6, size // 6:-size // 6]
+    middle = np.s_[size // 6 : -size // 6, size // 6 : -size // 6]
     assert (head >= face - 1e-6)[middle].all() and head.sum() > 1.4 * face.sum()
     rim = round(0.02 * size)
     for edge in (head[:rim], head[-rim:], head[:, :rim], head[:, -rim:]):
@@ -31,8 +32,16 @@ def test_a_head_mask_exceeds_the_face_but_not_the_crop(size: int, where: object)
 
 
 @pytest.mark.parametrize("region", ["face", "head"])
-@pytest.mark.parametrize("where", [None, ((0.45, 0.6), (0.28, 0.32)), ((0.5, 0.62), (0.12, 0.2)),
-                                   ((0.15, 0.2), (0.3, 0.3)), ((0.7, 0.8), (0.25, 0.3))])
+@pytest.mark.parametrize(
+    "where",
+    [
+        None,
+        ((0.45, 0.6), (0.28, 0.32)),
+        ((0.5, 0.62), (0.12, 0.2)),
+        ((0.15, 0.2), (0.3, 0.3)),
+        ((0.7, 0.8), (0.25, 0.3)),
+    ],
+)
 def test_the_box_that_is_shown_holds_the_mask(region: object, where: object) -> None:
     points = None if where is None else mesh(512, *where)  # type: ignore[misc]
     mask = face_mask(512, points, region)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59
 
 def luma(image: av.VideoFrame) -> np.ndarray:
     plane = image.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, :image.width].astype(np.float32)
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : image.width].astype(np.float32)
 
 
 def frame_of(rgb: np.ndarray, pts: int) -> Frame:
@@ -62,8 +62,16 @@ def test_a_grainy_film_keeps_its_grain_on_the_face(scale, size, portrait):
             r = device.cut(frame_of(clean, k), [(matrix, size)])[0].pixels[0]
             c = device.cut(frame, [(matrix, size)])[0].pixels[0]
             before = luma(frame.image).copy()
-            d, mask = shape(r, c, face_mask(size), state, ShapingOptions(grain=mode), time=k / 25, seed=k,
-                            scale=float(np.hypot(*matrix[:, 0])))
+            d, mask = shape(
+                r,
+                c,
+                face_mask(size),
+                state,
+                ShapingOptions(grain=mode),
+                time=k / 25,
+                seed=k,
+                scale=float(np.hypot(*matrix[:, 0])),
+            )
             after = luma(composite(device, frame, d[None], mask[None], matrix[None]).image)
         cheek = (100, 113, 114, 127)
         ratio[mode] = grain_level(after, cheek, scale) / grain_level(before, cheek, scale)

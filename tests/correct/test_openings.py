@@ -17,8 +17,9 @@ def mesh_of(size: int, left: float = 0.35, right: float = 0.35, lips: float = 0.
     mesh = np.full((478, 2), size / 2.0)
     mouth = (78, 308), ((13, 14), (82, 87), (312, 317))
     eyes = (((33, 133), ((159, 145), (158, 153), (160, 144))), ((362, 263), ((386, 374), (385, 380), (387, 373))))
-    for ((one, other), edges), at, share, opened in zip((*eyes, mouth), (*EYES, MOUTH), (1 / 7, 1 / 7, 1 / 4),
-                                                        (left, right, lips), strict=True):
+    for ((one, other), edges), at, share, opened in zip(
+        (*eyes, mouth), (*EYES, MOUTH), (1 / 7, 1 / 7, 1 / 4), (left, right, lips), strict=True
+    ):
         centre, width = at * size, share * size
         mesh[one], mesh[other] = centre - (width / 2, 0), centre + (width / 2, 0)
         for k, (upper, lower) in enumerate(edges):
@@ -62,8 +63,9 @@ def test_an_eye_that_opens_gets_its_correction_slowly() -> None:
     r, c = drawn(256)
     state, times = CorrectionState(), np.arange(16) / 30
     gaps = np.concatenate([[0.35, 0.35, 0.22], np.full(4, 0.05), np.full(9, 0.35)])
-    found = -np.array([at(corrected(r, c, mesh_of(256, g, g), state, t), EYES[0])
-                       for g, t in zip(gaps, times, strict=True)])
+    found = -np.array(
+        [at(corrected(r, c, mesh_of(256, g, g), state, t), EYES[0]) for g, t in zip(gaps, times, strict=True)]
+    )
     assert found[2] < 0.3 * found[1], "a closing lid is followed ahead of the tracker"
     assert (found[3:7] == 0).all()
     assert (np.diff(found[7:15]) > 0).all() and np.diff(found[7:]).max() < 0.2 * found[0]
@@ -102,8 +104,13 @@ def test_an_open_mouth_stays_open(size: int) -> None:
         r, c = speaking(size, kept)
         d = corrected(r, c, mesh_of(size, lips=lips), CorrectionState(), 0.0)
         out = np.stack([np.ascontiguousarray(p) for p in c + d]).mean(axis=0)
-        u, v = (out[int((p[1] - 0.006) * size):int((p[1] + 0.006) * size) + 1,
-                    int((p[0] - 0.03) * size):int((p[0] + 0.03) * size)].mean() for p in (teeth, dark))
+        u, v = (
+            out[
+                int((p[1] - 0.006) * size) : int((p[1] + 0.006) * size) + 1,
+                int((p[0] - 0.03) * size) : int((p[0] + 0.03) * size),
+            ].mean()
+            for p in (teeth, dark)
+        )
         return (u - v) / 0.65
 
     assert contrast(0.4, lips=0.0) < 0.65, "closed lips set no limit"

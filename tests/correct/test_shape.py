@@ -69,7 +69,7 @@ def test_occlusion_head_is_obeyed(pair):
     d, mask = once(*pair, PLAIN, occlusion=occlusion)
     free, _ = once(*pair, PLAIN)
     assert not d[:, : SIZE // 2].any() and not mask[:, : SIZE // 2].any()
-    np.testing.assert_array_equal(d[:, SIZE // 2:], free[:, SIZE // 2:])
+    np.testing.assert_array_equal(d[:, SIZE // 2 :], free[:, SIZE // 2 :])
 
 
 def test_writes_into_the_callers_array(pair):

@@ -96,8 +96,9 @@ def test_flicker_goes_down_on_a_moving_face_too(face):
         x = np.arange(SIZE, dtype=np.float32)
         slide = np.tile(x - 1.0 * k + 12 + 2 * np.sin(x / 40), (SIZE, 1)).astype(np.float32)
         rows = np.repeat(x[:, None], SIZE, axis=1)
-        true = np.stack([cv2.remap(p, slide, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-                         for p in face(SIZE)])
+        true = np.stack(
+            [cv2.remap(p, slide, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) for p in face(SIZE)]
+        )
         flicker = cv2.GaussianBlur(rng.normal(0, 0.12, (SIZE, SIZE, 3)), (0, 0), 2).transpose(2, 0, 1)
         out = average.update((true + flicker).astype(np.float32), noisy(true, 0.004, rng), k / RATE)
         if k > 8:

@@ -73,15 +73,16 @@ def run_tests(tree: Path, tests: list[str]) -> tuple[int, str]:
     roots = [str(tree), *(str(path.parent) for path in tree.glob("plugins/*/pyproject.toml"))]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {"PYTHONPATH": os.pathsep.join(roots), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, errors="replace",
-                          env=os.environ | environment)
+    done = subprocess.run(
+        command, cwd=tree, capture_output=True, text=True, errors="replace", env=os.environ | environment
+    )
     lines = done.stdout.splitlines()
     failures = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return done.returncode, (failures or lines[-1:] or [""])[0]
 
 
 def try_fault(tree: Path, fault: Fault) -> str:
-    """"caught", "not caught", or "error: …"."""
+    """ "caught", "not caught", or "error: …"."""
     path = tree / fault.file
     try:
         text = path.read_text(encoding="utf-8")
@@ -117,7 +118,7 @@ def check(faults: list[Fault]) -> int:
 def of_the_day(faults: list[Fault], count: int, day: int) -> list[Fault]:
     """`count` faults, the next ones each day, so that all have their turn."""
     first = day * count % len(faults)
-    return (faults + faults)[first:first + min(count, len(faults))]
+    return (faults + faults)[first : first + min(count, len(faults))]
 
 
 def main() -> int:

@@ -17,8 +17,9 @@ WIDTH, HEIGHT = 160, 96
 
 def plane_bytes(image: av.VideoFrame) -> list[np.ndarray]:
     """Every byte of every plane, rows × line size, padding cut off where the width is known by the plane."""
-    return [np.frombuffer(p, np.uint8)[:p.line_size * p.height].reshape(p.height, p.line_size).copy()
-            for p in image.planes]
+    return [
+        np.frombuffer(p, np.uint8)[: p.line_size * p.height].reshape(p.height, p.line_size).copy() for p in image.planes
+    ]
 
 
 @pytest.fixture
@@ -39,12 +40,22 @@ def noise_frame() -> Callable[..., Frame]:
 def flat_frame() -> Callable[..., Frame]:
     """A frame of one colour, converted by swscale: `make(format, (r, g, b), color=…)`."""
 
-    def make(name: str, rgb: tuple[int, int, int], *, width: int = WIDTH, height: int = HEIGHT,
-             color: Color | None = None, display: Display | None = None) -> Frame:
+    def make(
+        name: str,
+        rgb: tuple[int, int, int],
+        *,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        color: Color | None = None,
+        display: Display | None = None,
+    ) -> Frame:
         color = color or Color()
         image = av.VideoFrame.from_ndarray(np.full((height, width, 3), rgb, np.uint8), "rgb24")
-        image = image.reformat(format=name, dst_colorspace={"bt601": "ITU601", "bt709": "ITU709"}.get(color.matrix),
-                               dst_color_range="JPEG" if color.full_range else "MPEG")
+        image = image.reformat(
+            format=name,
+            dst_colorspace={"bt601": "ITU601", "bt709": "ITU709"}.get(color.matrix),
+            dst_color_range="JPEG" if color.full_range else "MPEG",
+        )
         image.pts = 5
         return Frame(image, 5, Fraction(1, 25), color=color, display=display or Display())
 
@@ -57,9 +68,12 @@ def mean_rgb() -> Callable[..., np.ndarray]:
 
     def measure(frame: Frame, box: tuple[int, int, int, int]) -> np.ndarray:
         name = {"bt601": "ITU601", "bt709": "ITU709"}.get(frame.color.matrix)
-        out = frame.image.reformat(format="rgb48le", src_colorspace=name,
-                                   src_color_range="JPEG" if frame.color.full_range else "MPEG",
-                                   dst_color_range="JPEG")
+        out = frame.image.reformat(
+            format="rgb48le",
+            src_colorspace=name,
+            src_color_range="JPEG" if frame.color.full_range else "MPEG",
+            dst_color_range="JPEG",
+        )
         x0, y0, x1, y1 = box
         return out.to_ndarray()[y0:y1, x0:x1].reshape(-1, 3).mean(axis=0) / 257.0
 

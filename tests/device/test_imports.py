@@ -26,8 +26,17 @@ CpuDevice()
 
 def test_frame_path_and_engines_import_without_optional_libs():
     folder = Path(rtface.__file__).parent
-    done = subprocess.run([sys.executable, "-c", _SCRIPT.format(folder=str(folder))], capture_output=True, text=True,
-                          timeout=120, cwd=folder.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT.format(folder=str(folder))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder.parent,
+    )
     assert done.returncode == 0, done.stderr
-    assert {"rtface.enhance.live", "rtface.device.cuda.device", "rtface.engine.cuda.engine",
-            "rtface.engine.tensorrt.plan"} <= set(done.stdout.split())
+    assert {
+        "rtface.enhance.live",
+        "rtface.device.cuda.device",
+        "rtface.engine.cuda.engine",
+        "rtface.engine.tensorrt.plan",
+    } <= set(done.stdout.split())

@@ -62,8 +62,11 @@ def _meaning(option: Option) -> str:
 def python_table() -> str:
     """The table of docs/python.md."""
     others = {"analyze": Scope.ANALYSIS, "Enhancer": Scope.ENHANCER}
-    rows = [f"| `{o.name}` | `{_cell(_python_type(o))}` | {_cell(_default(o))} | "
-            f"{', '.join(['run', *(name for name, scope in others.items() if scope in o.scope)])} |" for o in KEYWORDS]
+    rows = [
+        f"| `{o.name}` | `{_cell(_python_type(o))}` | {_cell(_default(o))} | "
+        f"{', '.join(['run', *(name for name, scope in others.items() if scope in o.scope)])} |"
+        for o in KEYWORDS
+    ]
     return _table("| option | type | default | of |", rows) + "\n"
 
 
@@ -107,14 +110,18 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
 
 def files() -> dict[Path, str]:
     """The text that each generated file should have."""
+
     def renewed(path: Path, table: str) -> str:
         text = path.read_text(encoding="utf-8")
         begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
         return f"{text[:begin]}\n\n{table}\n{text[end:]}"
 
     cli, python = ROOT / "docs/cli.md", ROOT / "docs/python.md"
-    return {cli: renewed(cli, cli_tables()), python: renewed(python, python_table()),
-            ROOT / "rtface/config/option_types.py": keyword_types()}
+    return {
+        cli: renewed(cli, cli_tables()),
+        python: renewed(python, python_table()),
+        ROOT / "rtface/config/option_types.py": keyword_types(),
+    }
 
 
 def main() -> None:

@@ -86,17 +86,24 @@ def test_modules_named_in_strings_obey_the_layers() -> None:
 
 def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
     assert callers("check_outputs", "rtface/pipeline/", "rtface/trust/", "rtface/jobs/") <= {
-        "rtface/pipeline/plan.py", "rtface/trust/undo.py"}
+        "rtface/pipeline/plan.py",
+        "rtface/trust/undo.py",
+    }
     for check in "read_shots", "read_treatments", "read_person_treatments", "plan_segments", "plan_output":
         assert callers(check) - {"rtface/trust/undo.py"} == {"rtface/pipeline/plan.py"}, check
     assert callers("enforce", "rtface/jobs/", "rtface/studio/", "rtface/contact_sheet/", "rtface/cli/") == set()
     for part in "in_segments", "chain", "Stages.open":
         assert callers(part, "rtface/pipeline/", "rtface/jobs/", "rtface/contact_sheet/", "rtface/studio/") == {
-            "rtface/pipeline/film_chain.py"}, part
+            "rtface/pipeline/film_chain.py"
+        }, part
     assert callers("measure_invented") == {"rtface/pipeline/film_chain.py"}
 
 
 def callers(function: str, *folders: str) -> set[str]:
     """The files that call a function of this name; "Stages.open" is a method of a class."""
-    return {path for path, tree in TREES.items() if path.startswith(folders or ("rtface/",)) and any(
-        isinstance(node, ast.Call) and ast.unparse(node.func) == function for node in ast.walk(tree))}
+    return {
+        path
+        for path, tree in TREES.items()
+        if path.startswith(folders or ("rtface/",))
+        and any(isinstance(node, ast.Call) and ast.unparse(node.func) == function for node in ast.walk(tree))
+    }

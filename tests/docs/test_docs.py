@@ -28,8 +28,14 @@ def page(name):
 def options_of(command):
     command = get_command(app).commands[command]
     commands = [command, *getattr(command, "commands", {}).values()]
-    return {name for command in commands for parameter in command.params if not getattr(parameter, "hidden", False)
-            for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")}
+    return {
+        name
+        for command in commands
+        for parameter in command.params
+        if not getattr(parameter, "hidden", False)
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--")
+    }
 
 
 def test_every_option_is_on_the_page_and_the_other_way_round():
@@ -68,16 +74,23 @@ def test_python_on_the_pages_is_python_and_its_options_exist(path):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "rtface.run":
                 try:
-                    Options.of({k.arg: ast.literal_eval(k.value) for k in node.keywords
-                                if k.arg not in ("progress", "cancel")})
+                    Options.of(
+                        {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg not in ("progress", "cancel")}
+                    )
                 except UsageError as error:
                     pytest.fail(str(error))
 
 
 def test_environment_variables_on_the_pages_exist():
     known = {f"RTFACE_{field.name.upper()}" for field in fields(Options)}
-    known |= {"RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_DATA", "RTFACE_TORCH_PYTHON",
-              "RTFACE_CONTROL_KEY"}
+    known |= {
+        "RTFACE_CACHE",
+        "RTFACE_CONFIG",
+        "RTFACE_CONFIG_DIR",
+        "RTFACE_DATA",
+        "RTFACE_TORCH_PYTHON",
+        "RTFACE_CONTROL_KEY",
+    }
     tests = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "plugins").rglob("tests/*.py")]
     sources = "".join(path.read_text(encoding="utf-8") for path in tests)
     for path in PAGES:

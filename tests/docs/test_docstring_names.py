@@ -52,10 +52,13 @@ def house() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
         for node in tree:
             if isinstance(node, ast.ClassDef):
                 classes[node.name] |= members(list(ast.walk(node)))
-                bases += [(node.name, base.attr if isinstance(base, ast.Attribute) else base.id)
-                          for part in node.bases
-                          if isinstance(base := part.value if isinstance(part, ast.Subscript) else part,
-                                        ast.Name | ast.Attribute)]
+                bases += [
+                    (node.name, base.attr if isinstance(base, ast.Attribute) else base.id)
+                    for part in node.bases
+                    if isinstance(
+                        base := part.value if isinstance(part, ast.Subscript) else part, ast.Name | ast.Attribute
+                    )
+                ]
     for _ in range(4):
         for name, base in bases:
             classes[name] |= classes.get(base, set())
@@ -67,11 +70,16 @@ def texts(path: Path) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     source = path.read_bytes()
     if re.search(rb"#.*`", source):  # otherwise no comment has a name, and is not looked for
-        found = [(token.start[0], token.string) for token in tokenize.tokenize(io.BytesIO(source).readline)
-                 if token.type == tokenize.COMMENT]
-    return found + [(node.lineno, node.value.value) for node in nodes(path)
-                    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-                    and isinstance(node.value.value, str)]
+        found = [
+            (token.start[0], token.string)
+            for token in tokenize.tokenize(io.BytesIO(source).readline)
+            if token.type == tokenize.COMMENT
+        ]
+    return found + [
+        (node.lineno, node.value.value)
+        for node in nodes(path)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
 
 
 def test_names_in_docstrings_are_there() -> None:
@@ -92,8 +100,13 @@ def test_names_in_docstrings_are_there() -> None:
                 elif owner:
                     good = (before[0] in imported and before[0] not in modules) or not owner.islower()
                 else:
-                    good = (not last[0].isupper() or last.isupper() or last in classes or last in imported
-                            or hasattr(builtins, last))
+                    good = (
+                        not last[0].isupper()
+                        or last.isupper()
+                        or last in classes
+                        or last in imported
+                        or hasattr(builtins, last)
+                    )
                 if not good:
                     wrong.append(f"{path.relative_to(ROOT.parent)}:{line}: `{name}`")
     assert not wrong, "\n".join(wrong)

@@ -83,9 +83,15 @@ def close_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def make_engine(tmp_path: Path) -> Maker:
     """Writes an engine into the user's folder: a chain of x·gain + bias, whose golden answers are `answer(x)`."""
-    def make(name: str = "tiny", layers: Any = ((0.5, 0.25),), size: int = 64, range_: str = "[0.0, 1.0]",
-             answer: Callable[[np.ndarray], np.ndarray] = lambda x: 0.5 * x + 0.25,
-             edit: Callable[[str], str] = lambda text: text) -> Path:
+
+    def make(
+        name: str = "tiny",
+        layers: Any = ((0.5, 0.25),),
+        size: int = 64,
+        range_: str = "[0.0, 1.0]",
+        answer: Callable[[np.ndarray], np.ndarray] = lambda x: 0.5 * x + 0.25,
+        edit: Callable[[str], str] = lambda text: text,
+    ) -> Path:
         folder = tmp_path / "config" / "engines" / name
         folder.mkdir(parents=True)
         data = convolutions(size, list(layers))
@@ -93,10 +99,12 @@ def make_engine(tmp_path: Path) -> Maker:
         crops = np.random.default_rng(1).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
         restored = answer(crops.astype(np.float32).transpose(0, 3, 1, 2) / 255).astype(np.float32)
         np.savez(folder / "golden.npz", crops=crops, restored=restored)
-        text = TEMPLATE.format(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=size,
-                               range=range_)
+        text = TEMPLATE.format(
+            name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=size, range=range_
+        )
         (folder / "recipe.toml").write_text(edit(text))
         return folder
+
     return make
 
 
@@ -106,14 +114,17 @@ CONTROL = '[controls]\nfidelity = { name = "w", default = 0.5 }\n'
 @pytest.fixture
 def make_faithful(make_engine: Maker) -> Callable[..., Path]:
     """Engines that answer input·w, w the control, 0.5 by default."""
+
     def make(name: str = "faithful", edit: Callable[[str], str] = lambda text: text) -> Path:
         data = faithful(64)
         folder = make_engine(name, answer=lambda x: 0.5 * x)
         (folder / "model.onnx").write_bytes(data)
         text = (folder / "recipe.toml").read_text().replace("[controls]\n", CONTROL)
         lines = [f"bytes = {len(data)}" if line.startswith("bytes") else line for line in text.splitlines()]
-        lines = [f'sha256 = "{hashlib.sha256(data).hexdigest()}"' if line.startswith("sha256") else line
-                 for line in lines]
+        lines = [
+            f'sha256 = "{hashlib.sha256(data).hexdigest()}"' if line.startswith("sha256") else line for line in lines
+        ]
         (folder / "recipe.toml").write_text(edit("\n".join(lines)))
         return folder
+
     return make

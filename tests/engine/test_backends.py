@@ -47,14 +47,26 @@ def test_names_of_devices(device: str) -> None:
     assert Options(device=device).device == choose.check_device(device) == device.strip().lower()
 
 
-@pytest.mark.parametrize(("device", "near"), [
-    ("cpuu", "cpu"), ("openvino:gpo", "openvino:gpu"), ("openvino:gpu:1", "openvino:gpu"),
-    ("cuda.0", "cuda"), ("cpu:1", "cpu"), ("torch:cuda:", "torch:cuda"), ("corem", "coreml"), ("directx", "directml")])
+@pytest.mark.parametrize(
+    ("device", "near"),
+    [
+        ("cpuu", "cpu"),
+        ("openvino:gpo", "openvino:gpu"),
+        ("openvino:gpu:1", "openvino:gpu"),
+        ("cuda.0", "cuda"),
+        ("cpu:1", "cpu"),
+        ("torch:cuda:", "torch:cuda"),
+        ("corem", "coreml"),
+        ("directx", "directml"),
+    ],
+)
 def test_a_name_that_is_none_gets_the_nearest(device: str, near: str) -> None:
-    for refused, shown in ((lambda: load({"device": device}), "--device"),
-                           (lambda: load_engine(device=device), "device"),
-                           (lambda: load({}, environ={"RTFACE_DEVICE": device}), "RTFACE_DEVICE"),
-                           (lambda: list_engines(device=device), "device")):
+    for refused, shown in (
+        (lambda: load({"device": device}), "--device"),
+        (lambda: load_engine(device=device), "device"),
+        (lambda: load({}, environ={"RTFACE_DEVICE": device}), "RTFACE_DEVICE"),
+        (lambda: list_engines(device=device), "device"),
+    ):
         with pytest.raises(UsageError, match=rf"{shown} must be auto, cpu, .*: the nearest is {near}$"):
             refused()
 
@@ -73,31 +85,38 @@ def test_a_device_that_is_not_there_is_one_line(device: str, code: int, monkeypa
 
 # What is tried.
 
-@pytest.mark.parametrize(("supported", "mixed", "old", "new", "wanted"), [
-    (("int8", "bf16", "f32"), False, "", "", ["bf16", "f32"]),  # int8: not calibrated
-    (("f32",), False, "", "", ["f32"]),
-    (("fp16", "f32"), False, "", "", ["fp16", "f32"]),
-    (("fp16", "bf16", "f32"), True, "", "", ["fp16", "bf16", "f32"]),
-    (("fp16",), False, "", "", ["fp16"]),
-    (("fp16", "bf16", "f32"), True, 'default = "bf16"', 'default = "f32"', ["fp16", "bf16", "f32"]),
-    (("fp16", "bf16", "f32"), False, 'default = "bf16"', 'default = "f32"', ["f32"]),
-    (("fp16", "bf16", "f32"), True, "fp16 = 35.0\n", "", ["bf16", "f32"]),
-    (("fp16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["f32"]),
-    (("int8", "bf16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["bf16", "f32"]),
-    (("fp16", "bf16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["bf16", "f32"]),
-    (("fp16", "f32"), True, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["fp16", "f32"]),
-])
-def test_which_precisions_are_tried(make_engine: Maker, supported: Any, mixed: bool, old: str, new: str,
-                                    wanted: list[str]) -> None:
+
+@pytest.mark.parametrize(
+    ("supported", "mixed", "old", "new", "wanted"),
+    [
+        (("int8", "bf16", "f32"), False, "", "", ["bf16", "f32"]),  # int8: not calibrated
+        (("f32",), False, "", "", ["f32"]),
+        (("fp16", "f32"), False, "", "", ["fp16", "f32"]),
+        (("fp16", "bf16", "f32"), True, "", "", ["fp16", "bf16", "f32"]),
+        (("fp16",), False, "", "", ["fp16"]),
+        (("fp16", "bf16", "f32"), True, 'default = "bf16"', 'default = "f32"', ["fp16", "bf16", "f32"]),
+        (("fp16", "bf16", "f32"), False, 'default = "bf16"', 'default = "f32"', ["f32"]),
+        (("fp16", "bf16", "f32"), True, "fp16 = 35.0\n", "", ["bf16", "f32"]),
+        (("fp16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["f32"]),
+        (("int8", "bf16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["bf16", "f32"]),
+        (("fp16", "bf16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["bf16", "f32"]),
+        (("fp16", "f32"), True, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["fp16", "f32"]),
+    ],
+)
+def test_which_precisions_are_tried(
+    make_engine: Maker, supported: Any, mixed: bool, old: str, new: str, wanted: list[str]
+) -> None:
     folder = make_engine(edit=lambda text: _with_fp16(text).replace(old, new) if old else _with_fp16(text))
     assert candidates(load_recipe(folder / "recipe.toml"), supported, mixed) == wanted
 
 
 # OpenVINO's devices.
 
+
 def _openvino() -> Any:
     pytest.importorskip("openvino")
     from rtface.engine.backends import openvino
+
     return openvino
 
 
@@ -143,8 +162,9 @@ def other(monkeypatch: pytest.MonkeyPatch) -> OtherCore:
     return core
 
 
-@pytest.mark.parametrize(("device", "name"), [("openvino:gpu", "GPU"), ("openvino:gpu.1", "GPU.1"),
-                                              ("openvino:npu", "NPU")])
+@pytest.mark.parametrize(
+    ("device", "name"), [("openvino:gpu", "GPU"), ("openvino:gpu.1", "GPU.1"), ("openvino:npu", "NPU")]
+)
 def test_openvinos_other_devices_compute_in_fp16(make_engine: Maker, other: OtherCore, device: str, name: str) -> None:
     make_engine(edit=_with_fp16)
     engine = load_engine("tiny", device=device, threads=3)
@@ -172,8 +192,7 @@ def test_each_device_passes_its_own_gate(make_engine: Maker, other: OtherCore, m
     assert len(ran) == 4
 
 
-def test_without_fp16_a_gpu_runs_fp32_and_an_npu_nothing(make_engine: Maker,
-                                                                             other: OtherCore) -> None:
+def test_without_fp16_a_gpu_runs_fp32_and_an_npu_nothing(make_engine: Maker, other: OtherCore) -> None:
     make_engine()
     engine = load_engine("tiny", device="openvino:gpu")
     assert engine.precision == "f32"
@@ -185,9 +204,15 @@ def test_without_fp16_a_gpu_runs_fp32_and_an_npu_nothing(make_engine: Maker,
 
 def test_a_calibrated_engine_runs_in_int8_beside_fp16(make_engine: Maker, other: OtherCore) -> None:
     folder = make_engine(edit=lambda text: _with_fp16(text) + "int8 = 35.0\n")
-    (folder / "int8.json").write_text(json.dumps({
-        "weights": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(), "crops": [0, 1],
-        "convolutions": [{"name": "conv0", "low": 0.0, "high": 1.0}]}))
+    (folder / "int8.json").write_text(
+        json.dumps(
+            {
+                "weights": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+                "crops": [0, 1],
+                "convolutions": [{"name": "conv0", "low": 0.0, "high": 1.0}],
+            }
+        )
+    )
     engine = load_engine("tiny", device="openvino:gpu.0")
     assert engine.precision == "int8"
     assert "this GPU computes in int8, and the engine is calibrated for it" in engine.reason
@@ -209,11 +234,13 @@ def test_a_device_that_openvino_does_not_find(make_engine: Maker, other: OtherCo
 
 # ONNX Runtime's providers.
 
+
 class OtherRuntime(types.ModuleType):
     """The package with a provider whose work the CPU's does; `sessions` are what was asked for it."""
 
     def __init__(self, provider: str, *, leaves_out: bool = False) -> None:
         import onnxruntime
+
         super().__init__("onnxruntime")
         self.__dict__.update(onnxruntime.__dict__)
         self.sessions: list[tuple[Any, list[Any], Any]] = []
@@ -226,6 +253,7 @@ class OtherRuntime(types.ModuleType):
                 if not leaves_out:
                     made.get_providers = lambda: [provider, "CPUExecutionProvider"]
             return made
+
         self.InferenceSession = session
 
 
@@ -233,10 +261,12 @@ PROVIDERS = [("coreml", "CoreMLExecutionProvider", "Darwin"), ("directml", "DmlE
 
 
 @pytest.mark.parametrize(("device", "provider", "system"), PROVIDERS)
-def test_other_providers_get_fixed_shapes_and_their_options(make_engine: Maker, monkeypatch: pytest.MonkeyPatch,
-                                                            device: str, provider: str, system: str) -> None:
+def test_other_providers_get_fixed_shapes_and_their_options(
+    make_engine: Maker, monkeypatch: pytest.MonkeyPatch, device: str, provider: str, system: str
+) -> None:
     pytest.importorskip("onnxruntime")
     from rtface.engine.backends import onnx_runtime
+
     make_engine()
     runtime = OtherRuntime(provider)
     monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
@@ -244,9 +274,13 @@ def test_other_providers_get_fixed_shapes_and_their_options(make_engine: Maker, 
     engine = load_engine("tiny", device=device, threads=1)
     session, providers, options = runtime.sessions[0]
     assert providers[1:] == ["CPUExecutionProvider"]  # for the nodes that it does not know
-    assert providers[0] == (provider, {
-        "coreml": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"},
-        "directml": {"device_id": "0"}}[device])
+    assert providers[0] == (
+        provider,
+        {
+            "coreml": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"},
+            "directml": {"device_id": "0"},
+        }[device],
+    )
     assert session.get_inputs()[0].shape == [1, 3, 64, 64]
     assert options.enable_mem_pattern is False
     assert options.execution_mode == runtime.ExecutionMode.ORT_SEQUENTIAL
@@ -259,10 +293,12 @@ def test_other_providers_get_fixed_shapes_and_their_options(make_engine: Maker, 
 
 
 @pytest.mark.parametrize(("device", "provider", "system"), PROVIDERS)
-def test_a_provider_that_is_left_out_is_not_taken_for_the_cpu(make_engine: Maker, monkeypatch: pytest.MonkeyPatch,
-                                                              device: str, provider: str, system: str) -> None:
+def test_a_provider_that_is_left_out_is_not_taken_for_the_cpu(
+    make_engine: Maker, monkeypatch: pytest.MonkeyPatch, device: str, provider: str, system: str
+) -> None:
     pytest.importorskip("onnxruntime")
     from rtface.engine.backends import onnx_runtime
+
     make_engine()
     monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
     monkeypatch.setitem(sys.modules, "onnxruntime", OtherRuntime(provider, leaves_out=True))
@@ -270,27 +306,39 @@ def test_a_provider_that_is_left_out_is_not_taken_for_the_cpu(make_engine: Maker
         load_engine("tiny", device=device, threads=1)
 
 
-@pytest.mark.parametrize(("device", "system", "line"), [
-    ("coreml", "Linux", "CoreML is part of macOS, and this is Linux"),
-    ("directml", "Darwin", "DirectML is part of Windows, and this is Darwin"),
-    ("coreml", "Darwin", "no CoreMLExecutionProvider .*pip install --force-reinstall onnxruntime$"),
-    ("directml", "Windows",
-     "no DmlExecutionProvider .*pip uninstall -y onnxruntime && pip install onnxruntime-directml$"),
-])
+@pytest.mark.parametrize(
+    ("device", "system", "line"),
+    [
+        ("coreml", "Linux", "CoreML is part of macOS, and this is Linux"),
+        ("directml", "Darwin", "DirectML is part of Windows, and this is Darwin"),
+        ("coreml", "Darwin", "no CoreMLExecutionProvider .*pip install --force-reinstall onnxruntime$"),
+        (
+            "directml",
+            "Windows",
+            "no DmlExecutionProvider .*pip uninstall -y onnxruntime && pip install onnxruntime-directml$",
+        ),
+    ],
+)
 def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch, device: str, system: str, line: str) -> None:
     pytest.importorskip("onnxruntime")
     from rtface.engine.backends import onnx_runtime
+
     monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
     with pytest.raises(MissingComponent, match=line):
         choose.find(device)
 
 
-@pytest.mark.parametrize(("device", "system", "line"), [
-    ("coreml", "Darwin", r"ONNX Runtime is not installed, which CoreML needs; .*onnxruntime$"),
-    ("directml", "Windows", r"ONNX Runtime is not installed, which DirectML needs; .*onnxruntime-directml$"),
-    ("onnx", "Linux", r"pip install .*\[onnx\]'$")])
+@pytest.mark.parametrize(
+    ("device", "system", "line"),
+    [
+        ("coreml", "Darwin", r"ONNX Runtime is not installed, which CoreML needs; .*onnxruntime$"),
+        ("directml", "Windows", r"ONNX Runtime is not installed, which DirectML needs; .*onnxruntime-directml$"),
+        ("onnx", "Linux", r"pip install .*\[onnx\]'$"),
+    ],
+)
 def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch, device: str, system: str, line: str) -> None:
     from rtface.engine.backends import onnx_runtime
+
     monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingComponent, match=line):
@@ -300,11 +348,13 @@ def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch, device: str, syste
 def test_fixed_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ort = pytest.importorskip("onnxruntime")
     from rtface.engine.backends import onnx_runtime
+
     for path in find_recipes().values():
         assert onnx_runtime.open_sizes(ort, load_recipe(path)) == {"n": 1}
 
 
 # The deprecated PyTorch devices, and CUDA.
+
 
 def test_device_torch_warns_once_and_is_onnx_runtime(caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("onnxruntime")
@@ -317,8 +367,11 @@ def test_device_torch_cuda_without_a_cuda_provider_is_one_line() -> None:
     ort = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("this ONNX Runtime has the CUDA provider")
-    with pytest.raises(MissingComponent, match=r"^this ONNX Runtime has no CUDAExecutionProvider .*onnxruntime-gpu, or "
-                                               "choose --device cuda or cpu$"):
+    with pytest.raises(
+        MissingComponent,
+        match=r"^this ONNX Runtime has no CUDAExecutionProvider .*onnxruntime-gpu, or "
+        "choose --device cuda or cpu$",
+    ):
         choose.find("torch:cuda:1")
 
 
@@ -365,6 +418,7 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
         def cuDeviceGetName(self, text: Any, size: int, i: int) -> int:  # noqa: N802
             text.value = f"GPU {i}".encode()
             return 0
+
     monkeypatch.setattr(driver.ctypes, "CDLL", lambda name: Library())
     assert driver.driver.__wrapped__() == driver.Driver("13.1", ("GPU 0", "GPU 1"))
     Library.status = 999
@@ -373,12 +427,14 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
 
     def absent(name: str) -> None:
         raise OSError(name)
+
     monkeypatch.setattr(driver.ctypes, "CDLL", absent)
     with pytest.raises(MissingComponent, match="there is no NVIDIA driver"):
         driver.driver.__wrapped__()
 
 
 # "auto".
+
 
 def test_crops_in_memory_are_for_the_host_s_devices(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a run takes a GPU, `rtface.pipeline.runtime` decides: its engines want crops that lie there."""
@@ -402,6 +458,7 @@ def test_a_plan_that_fails_leads_to_the_next_device(make_engine: Maker, monkeypa
 
     def broken(*_: Any, **__: Any) -> None:
         raise EngineError("no room")
+
     monkeypatch.setattr(openvino, "OpenVinoPlan", broken)
     engine = load_engine("tiny", threads=1)
     assert engine.device == "onnx"
@@ -419,6 +476,7 @@ def test_speed_is_remembered_by_device(make_engine: Maker, monkeypatch: pytest.M
 
     def known(device: str) -> Any:
         return next((row.ms, row.device) for row in list_engines(device=device) if row.name == "tiny")
+
     ms = measure("tiny", device="onnx", threads=1)
     assert known("onnx") == (ms, "onnx")
     assert known("cpu") == known("auto") == (None, None)  # "auto" would take the CPU, which was not timed

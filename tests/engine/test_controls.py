@@ -17,8 +17,9 @@ from tests.engine.conftest import Maker
 
 @pytest.mark.parametrize("device", ["cpu", "onnx"])
 @pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.0, 0.0), (1.0, 1.0), (0.25, 0.25)])
-def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], device: str, fidelity: float | None,
-                                           gain: float) -> None:
+def test_a_control_is_given_to_the_network(
+    make_faithful: Callable[..., Path], device: str, fidelity: float | None, gain: float
+) -> None:
     make_faithful()
     engines = EngineSet(EngineRequest("faithful", fidelity), device=device, threads=1)
     crops = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
@@ -34,8 +35,10 @@ def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., P
 
 def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[..., Path]) -> None:
     make_faithful()
-    with pytest.raises(UsageError, match="engine rtface-s has no --fidelity; leave it out, or choose --engine "
-                                         "rtface-m-vivid or faithful"):
+    with pytest.raises(
+        UsageError,
+        match="engine rtface-s has no --fidelity; leave it out, or choose --engine rtface-m-vivid or faithful",
+    ):
         EngineSet(EngineRequest("rtface-s", 0.5), device="cpu", threads=1)
 
 
@@ -58,13 +61,16 @@ def test_the_smaller_engine_of_a_run_need_not_have_it(make_faithful: Callable[..
     assert engines.named("rtface-s").size == 256
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("default = 0.5", "default = 1.5", "controls.fidelity.default must be between 0 and 1, got 1.5"),
-    ('name = "w"', 'name = "input"', "controls.fidelity.name is that of another input: input"),
-    ('name = "w", default = 0.5', 'name = "w"', "key controls.fidelity.default is missing"),
-    ('kind = "restorer"', 'family = "cnn"', "family must be 'CNN' or 'GAN'"),
-    ('kind = "restorer"', "fidelity = 0.5", "unknown key fidelity"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("default = 0.5", "default = 1.5", "controls.fidelity.default must be between 0 and 1, got 1.5"),
+        ('name = "w"', 'name = "input"', "controls.fidelity.name is that of another input: input"),
+        ('name = "w", default = 0.5', 'name = "w"', "key controls.fidelity.default is missing"),
+        ('kind = "restorer"', 'family = "cnn"', "family must be 'CNN' or 'GAN'"),
+        ('kind = "restorer"', "fidelity = 0.5", "unknown key fidelity"),
+    ],
+)
 def test_a_wrong_control_is_named(make_faithful: Callable[..., Path], old: str, new: str, message: str) -> None:
     folder = make_faithful(edit=lambda text: text.replace(old, new, 1))
     with pytest.raises(EngineError, match=message):
@@ -73,14 +79,18 @@ def test_a_wrong_control_is_named(make_faithful: Callable[..., Path], old: str, 
 
 def forbidden(text: str) -> str:
     return text.replace("commercial_use = true", "commercial_use = false").replace(
-        'weights = "Apache-2.0"', 'weights = "S-Lab-1.0"')
+        'weights = "Apache-2.0"', 'weights = "S-Lab-1.0"'
+    )
 
 
 def test_commercial_use_refuses_and_names_what_is_allowed(make_engine: Maker) -> None:
     make_engine(edit=forbidden)
     make_engine("free")
-    with pytest.raises(UsageError, match=r"engine tiny may not be used commercially \(code Apache-2.0, weights "
-                                         r"S-Lab-1.0\).*allowed are: .*rtface-m, .*free$"):
+    with pytest.raises(
+        UsageError,
+        match=r"engine tiny may not be used commercially \(code Apache-2.0, weights "
+        r"S-Lab-1.0\).*allowed are: .*rtface-m, .*free$",
+    ):
         EngineSet(EngineRequest("tiny", commercial_use=True), device="cpu", threads=1)
     EngineSet("tiny", device="cpu", threads=1).close()
 

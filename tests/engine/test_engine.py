@@ -153,8 +153,10 @@ def test_a_network_that_collapses_in_bf16_runs_in_f32(make_engine: Maker, monkey
     crops = _crops(1)
     np.testing.assert_allclose(engine.submit(crops).result().pixels, crops, atol=1e-4)
 
-    verdicts = {path.name.split("-")[1]: json.loads(path.read_text())["verdict"]
-                for path in (Path(plans.cache_dir()) / "engines").glob("*.json")}
+    verdicts = {
+        path.name.split("-")[1]: json.loads(path.read_text())["verdict"]
+        for path in (Path(plans.cache_dir()) / "engines").glob("*.json")
+    }
     assert verdicts["bf16"]["psnr"] < 20  # it is finite, and it is wrong
     assert verdicts["f32"]["psnr"] > 60
 
@@ -165,13 +167,15 @@ def test_the_gate_runs_once(make_engine: Maker, monkeypatch: pytest.MonkeyPatch)
 
     def forbidden(*_: object) -> plans.GoldenResult:
         raise AssertionError("the gate ran again")
+
     monkeypatch.setattr(plans, "gate", forbidden)
     engine = load_engine("tiny", threads=1)
     assert engine.psnr > 35
 
 
 def test_a_changed_recipe_or_damaged_cache_reruns_the_check(
-        make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_engine: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_engine()
     load_engine("tiny", device="cpu", threads=1)
     ran: list[object] = []
@@ -187,8 +191,9 @@ def test_a_changed_recipe_or_damaged_cache_reruns_the_check(
     assert len(ran) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(make_engine: Maker, tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error(
+    make_engine: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_engine()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
@@ -205,8 +210,11 @@ def test_a_network_that_is_wrong_everywhere_is_refused(make_engine: Maker) -> No
 
 def test_a_network_that_does_nothing_is_refused(make_engine: Maker) -> None:
     # The reference changes little: leaving the crops as they are reaches 40 dB, more than the recipe asks for.
-    make_engine(layers=((1.0, 0.0),), answer=lambda x: 0.98 * x + 0.01,
-                edit=lambda text: text.replace("f32 = 60.0", "f32 = 35.0"))
+    make_engine(
+        layers=((1.0, 0.0),),
+        answer=lambda x: 0.98 * x + 0.01,
+        edit=lambda text: text.replace("f32 = 60.0", "f32 = 35.0"),
+    )
     with pytest.raises(EngineError, match="does not give its reference's answers"):
         load_engine("tiny", device="cpu", threads=1)
 
@@ -288,13 +296,14 @@ def test_a_network_may_see_a_region_and_remember_less(make_engine: Maker, device
         pytest.importorskip("onnxruntime")
     x, y, w, h = 8, 16, 104, 96
     more = np.zeros((3, 128, 128), np.float32)
-    more[:, y:y + h, x:x + w] = 0.1
+    more[:, y : y + h, x : x + w] = 0.1
     folder = make_engine(size=128, answer=lambda c: np.minimum(c + more, 1.0))
     data, old = keeping(h, w), (folder / "model.onnx").read_bytes()
     text = (folder / "recipe.toml").read_text()
     text = text.replace(hashlib.sha256(old).hexdigest(), hashlib.sha256(data).hexdigest())
     text = text.replace(f"bytes = {len(old)}", f"bytes = {len(data)}").replace(
-        "size = 128", f"size = 128\nregion = {[x, y, w, h]}")
+        "size = 128", f"size = 128\nregion = {[x, y, w, h]}"
+    )
     text = text.replace('name = "output"', 'name = "output"\nresidual = true') + "[memory]\ngrid = 64\n"
     (folder / "recipe.toml").write_text(text)
     (folder / "model.onnx").write_bytes(data)
@@ -304,8 +313,8 @@ def test_a_network_may_see_a_region_and_remember_less(make_engine: Maker, device
     first = engine.submit(np.full((1, 3, 128, 128), 0.2, np.float32))
     second = engine.submit(np.full((1, 3, 128, 128), 0.22, np.float32), first)
     pixels = second.result().pixels[0]
-    np.testing.assert_allclose(pixels[:, y:y + h, x:x + w], 0.32, atol=2e-3)
-    assert pixels[:, :y].max() == pixels[:, y + h:].max() == pixels[:, :, :x].max() == np.float32(0.22)
+    np.testing.assert_allclose(pixels[:, y : y + h, x : x + w], 0.32, atol=2e-3)
+    assert pixels[:, :y].max() == pixels[:, y + h :].max() == pixels[:, :, :x].max() == np.float32(0.22)
     for answer, kept in ((first, 0.2), (second, 0.75 * 0.2 + 0.25 * 0.22)):
         memory = answer.result().state[0].kept
         assert memory.shape == (3, h // 2, w // 2)
@@ -355,6 +364,7 @@ def test_without_openvino_auto_takes_onnxruntime(make_engine: Maker, monkeypatch
     pytest.importorskip("onnxruntime")
     make_engine()
     import rtface.engine
+
     monkeypatch.delattr(rtface.engine, "openvino", raising=False)
     monkeypatch.delitem(sys.modules, "rtface.engine.backends.openvino", raising=False)
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -405,6 +415,7 @@ def _ours(make_engine: Maker, monkeypatch: pytest.MonkeyPatch, ms: float) -> Non
     def init(self: HostEngine, *args: Any, **options: Any) -> None:
         real(self, *args, **options)
         self.ms = ms
+
     monkeypatch.setattr(HostEngine, "__init__", init)
 
 
@@ -440,8 +451,9 @@ def test_a_set_of_one_and_one_more_by_name(make_engine: Maker, monkeypatch: pyte
         engines.named("none")
 
 
-def test_a_set_that_cannot_be_whole_leaves_nothing_open(make_engine: Maker, tmp_path: Path,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_that_cannot_be_whole_leaves_nothing_open(
+    make_engine: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _ours(make_engine, monkeypatch, 20.0)
     closed: list[str] = []
     real = HostEngine.close

@@ -35,12 +35,17 @@ def _with_int8(text: str) -> str:
 @pytest.fixture
 def calibrated(make_engine: Maker) -> Calibrated:
     """Writes an engine of two convolutions with its ranges; `changes` go into the file."""
+
     def make(high: float = 1.0, **changes: Any) -> Path:
         folder = make_engine(layers=LAYERS, answer=_reference, edit=_with_int8)
-        table = {"weights": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(), "crops": [0, 1],
-                 "convolutions": [{"name": f"conv{i}", "low": 0.0, "high": high} for i in range(2)]}
+        table = {
+            "weights": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
+            "crops": [0, 1],
+            "convolutions": [{"name": f"conv{i}", "low": 0.0, "high": high} for i in range(2)],
+        }
         (folder / "int8.json").write_text(json.dumps(table | changes))
         return folder
+
     return make
 
 
@@ -48,6 +53,7 @@ def calibrated(make_engine: Maker) -> Calibrated:
 def int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every CPU is one that is asked for int8; what OpenVINO makes of it there is right, if not fast."""
     from rtface.engine.backends import openvino as backend
+
     floats = tuple(p for p in backend.supported() if p != "int8")
     monkeypatch.setattr(backend, "supported", lambda: ("int8", *floats))
 
@@ -55,6 +61,7 @@ def int8(monkeypatch: pytest.MonkeyPatch) -> None:
 def _executed(name: str) -> dict[str, str]:
     """Name → type of the kernel of every convolution of the engine's int8 network."""
     from rtface.engine.backends import openvino as backend
+
     network = backend.read_network(load_recipe(find_recipes()[name]), "int8")
     compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     kernels: dict[str, str] = {}
@@ -100,17 +107,21 @@ def test_new_ranges_are_checked_anew(calibrated: Calibrated) -> None:
 
 
 @pytest.mark.usefixtures("int8")
-@pytest.mark.parametrize(("changes", "line"), [
-    ({"weights": "0" * 64}, "measured on other weights"),
-    ({"crops": []}, "names no golden crops"),
-    ({"convolutions": [{"name": "conv0", "low": 0.5, "high": 1.0}]}, "damaged: the range of conv0 must hold 0"),
-    ({"convolutions": [{"name": "conv0", "low": 0.0, "high": float("nan")}]}, "damaged: the range of conv0"),
-    ({"convolutions": [{"name": "conv0", "low": 0.0, "hihg": 1.0}]}, r"damaged: unknown key .*hihg"),
-    ({"convolutions": [{"name": "conv7", "low": 0.0, "high": 1.0}]}, "no convolution conv7"),
-    ({"digest": "x"}, "damaged: not a calibration"),
-])
-def test_ranges_of_no_use_cost_speed_only(calibrated: Calibrated, caplog: pytest.LogCaptureFixture,
-                                          changes: dict[str, Any], line: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"weights": "0" * 64}, "measured on other weights"),
+        ({"crops": []}, "names no golden crops"),
+        ({"convolutions": [{"name": "conv0", "low": 0.5, "high": 1.0}]}, "damaged: the range of conv0 must hold 0"),
+        ({"convolutions": [{"name": "conv0", "low": 0.0, "high": float("nan")}]}, "damaged: the range of conv0"),
+        ({"convolutions": [{"name": "conv0", "low": 0.0, "hihg": 1.0}]}, r"damaged: unknown key .*hihg"),
+        ({"convolutions": [{"name": "conv7", "low": 0.0, "high": 1.0}]}, "no convolution conv7"),
+        ({"digest": "x"}, "damaged: not a calibration"),
+    ],
+)
+def test_ranges_of_no_use_cost_speed_only(
+    calibrated: Calibrated, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], line: str
+) -> None:
     calibrated(**changes)
     with caplog.at_level(logging.WARNING, "rtface"):
         engine = load_engine("tiny", device="cpu", threads=1)
@@ -137,6 +148,7 @@ def test_golden_crops_that_are_not_there_pass_nothing(calibrated: Calibrated) ->
 
 def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
     from rtface.engine.backends import openvino as backend
+
     calibrated()
     monkeypatch.setattr(backend.cv2, "checkHardwareSupport", lambda _: False)
     assert "int8" not in backend.supported()
@@ -144,15 +156,18 @@ def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, mon
     assert engine.precision in ("bf16", "f32")
 
 
-def test_weights_use_7_bits_where_sums_have_16_bits(
-        calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_use_7_bits_where_sums_have_16_bits(calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
     from rtface.engine.backends import openvino as backend
+
     recipe, seen = load_recipe(calibrated() / "recipe.toml"), list[tuple[str, float]]()
     for vnni in (True, False):
         monkeypatch.setattr(backend.cv2, "checkHardwareSupport", lambda n, vnni=vnni: n != backend.AVX512_VNNI or vnni)
         network = backend.read_network(recipe, "int8")
-        rounded = [op for op in network.get_ops() if op.get_type_name() == "FakeQuantize"
-                   and op.input_value(0).get_node().get_type_name() == "Constant"]
+        rounded = [
+            op
+            for op in network.get_ops()
+            if op.get_type_name() == "FakeQuantize" and op.input_value(0).get_node().get_type_name() == "Constant"
+        ]
         step = [float(np.ptp([op.input_value(k).get_node().get_data() for k in (1, 2)])) / 254 for op in rounded]
         weights = [float(np.abs(op.input_value(0).get_node().get_data()).max()) for op in rounded]
         seen.append((backend.identify(recipe, "int8").device, max(w / s for w, s in zip(weights, step, strict=True))))
@@ -169,6 +184,7 @@ def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     assert calibration, "run training/export/calibrate_int8.py after every export"
     assert len(calibration.crops) >= 2
     from rtface.engine.backends import openvino as backend
+
     if "int8" not in backend.supported():
         pytest.skip("this CPU has no int8 instructions: what runs in int8 here says nothing")
     kernels = _executed(name)

@@ -18,10 +18,13 @@ from tests.engine.conftest import Maker
 IDENTITY = PlanIdentity("tiny", "1", "", "", "none", "", "", "f32")
 
 
-@pytest.mark.parametrize(("machine", "own", "cores", "busy"), [
-    (1.0, 1.0, 2, False), (2.0, 1.0, 2, True), (1.2, 1.0, 2, False), (2.0, 1.0, 16, False), (None, 1.0, 2, False)])
-def test_other_work_is_told_from_ones_own(machine: float | None, own: float, cores: int, *, busy: bool,
-                                          monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("machine", "own", "cores", "busy"),
+    [(1.0, 1.0, 2, False), (2.0, 1.0, 2, True), (1.2, 1.0, 2, False), (2.0, 1.0, 16, False), (None, 1.0, 2, False)],
+)
+def test_other_work_is_told_from_ones_own(
+    machine: float | None, own: float, cores: int, *, busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     at = {"machine": 10.0 if machine is not None else None, "own": 5.0, "clock": 100.0}
     work = OtherWork(lambda: at["machine"], lambda: at["own"] or 0.0, lambda: at["clock"] or 0.0)
@@ -29,16 +32,20 @@ def test_other_work_is_told_from_ones_own(machine: float | None, own: float, cor
     assert work.busy is busy
 
 
-@pytest.mark.parametrize(("known", "now", "kept"), [
-    ((8.0, True), (12.0, False), (12.0, False)),  # a quiet machine's figure replaces any
-    ((8.0, False), (9.0, False), (9.0, False)),
-    ((8.0, False), (20.0, True), (8.0, False)),
-    ((20.0, True), (12.0, True), (12.0, True)),  # the least of a busy one is nearest to the truth
-    ((12.0, True), (20.0, True), (12.0, True)),
-    ((20.0, False), (12.0, True), (12.0, True)),  # it was not quiet after all
-])
-def test_which_speed_is_remembered(known: tuple[float, bool], now: tuple[float, bool],
-                                   kept: tuple[float, bool]) -> None:
+@pytest.mark.parametrize(
+    ("known", "now", "kept"),
+    [
+        ((8.0, True), (12.0, False), (12.0, False)),  # a quiet machine's figure replaces any
+        ((8.0, False), (9.0, False), (9.0, False)),
+        ((8.0, False), (20.0, True), (8.0, False)),
+        ((20.0, True), (12.0, True), (12.0, True)),  # the least of a busy one is nearest to the truth
+        ((12.0, True), (20.0, True), (12.0, True)),
+        ((20.0, False), (12.0, True), (12.0, True)),  # it was not quiet after all
+    ],
+)
+def test_which_speed_is_remembered(
+    known: tuple[float, bool], now: tuple[float, bool], kept: tuple[float, bool]
+) -> None:
     verdict = retime(IDENTITY, GoldenResult(80.0, 60.0, *known), now[0], busy=now[1])
     assert (verdict.ms, verdict.busy) == kept
     assert recall(IDENTITY) in (verdict, None)

@@ -23,31 +23,38 @@ def test_a_recipe_is_read_whole(make_engine: Maker) -> None:
     assert recipe.fault() is None
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("summary =", "sumary =", r"unknown key sumary: the nearest is summary"),
-    ("size = 64", "siez = 64", r"unknown key input\.siez: the nearest is size"),
-    ('version = "1.0"\n', "", "key version is missing"),
-    ("size = 64", 'size = "64"', r"input\.size must be a whole number, got '64'"),
-    ("commercial_use = true", "commercial_use = 1", r"licence\.commercial_use must be true or false"),
-    ("range = [0.0, 1.0]", "range = [0.0]", r"input\.range must be a list of 2"),
-    ("range = [0.0, 1.0]", "range = [1.0, 0.0]", r"input\.range is empty"),
-    ('default = "bf16"', 'default = "bf61"', r"precision\.default must be 'bf16' or 'f32', got 'bf61'"),
-    ("size = 64", "size = 60", "multiple of 16"),
-    ("size = 64", "size = 64\nregion = [40, 0, 32, 32]", r"input\.region must lie in the crop"),
-    ('name = "output"\nrange = [0.0, 1.0]', 'name = "output"\nresidual = true\nrange = [-1.0, 1.0]', "values of 0…1"),
-    ("[controls]", "[memory]\ngrid = 48\n[controls]", r"memory\.grid must go into"),
-    ("[controls]", "[controls", "not valid TOML"),
-    ("[controls]", "a = " + "[" * 100_000, "nested too deeply"),
-    ('name = "tiny"', 'name = "../../escape"', "name must be letters"),
-    ('name = "tiny"', 'name = "/tmp/escape"', "name must be letters"),
-    ('name = "tiny"', 'name = "\\u001b]0;owned"', "name must be letters"),
-    ('file = "model.onnx"', 'file = "../model.onnx"', r"weights\.file must lie in the recipe's folder"),
-    ('file = "model.onnx"', 'file = "/etc/passwd"', r"weights\.file must lie in the recipe's folder"),
-    ('file = "golden.npz"', 'file = "a/../../golden.npz"', r"golden\.file must lie in the recipe's folder"),
-    ("range = [0.0, 1.0]", f"range = [0, {10 ** 400}]", r"input\.range\[1\] must be a number, got .* too large"),
-    ("size = 64", f"size = 0x{'f' * 8000}", r"input\.size must be a whole number, got .* too large"),
-    ('name = "tiny"', 'name = "tiny"\nfolder = "/"', "unknown key folder"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("summary =", "sumary =", r"unknown key sumary: the nearest is summary"),
+        ("size = 64", "siez = 64", r"unknown key input\.siez: the nearest is size"),
+        ('version = "1.0"\n', "", "key version is missing"),
+        ("size = 64", 'size = "64"', r"input\.size must be a whole number, got '64'"),
+        ("commercial_use = true", "commercial_use = 1", r"licence\.commercial_use must be true or false"),
+        ("range = [0.0, 1.0]", "range = [0.0]", r"input\.range must be a list of 2"),
+        ("range = [0.0, 1.0]", "range = [1.0, 0.0]", r"input\.range is empty"),
+        ('default = "bf16"', 'default = "bf61"', r"precision\.default must be 'bf16' or 'f32', got 'bf61'"),
+        ("size = 64", "size = 60", "multiple of 16"),
+        ("size = 64", "size = 64\nregion = [40, 0, 32, 32]", r"input\.region must lie in the crop"),
+        (
+            'name = "output"\nrange = [0.0, 1.0]',
+            'name = "output"\nresidual = true\nrange = [-1.0, 1.0]',
+            "values of 0…1",
+        ),
+        ("[controls]", "[memory]\ngrid = 48\n[controls]", r"memory\.grid must go into"),
+        ("[controls]", "[controls", "not valid TOML"),
+        ("[controls]", "a = " + "[" * 100_000, "nested too deeply"),
+        ('name = "tiny"', 'name = "../../escape"', "name must be letters"),
+        ('name = "tiny"', 'name = "/tmp/escape"', "name must be letters"),
+        ('name = "tiny"', 'name = "\\u001b]0;owned"', "name must be letters"),
+        ('file = "model.onnx"', 'file = "../model.onnx"', r"weights\.file must lie in the recipe's folder"),
+        ('file = "model.onnx"', 'file = "/etc/passwd"', r"weights\.file must lie in the recipe's folder"),
+        ('file = "golden.npz"', 'file = "a/../../golden.npz"', r"golden\.file must lie in the recipe's folder"),
+        ("range = [0.0, 1.0]", f"range = [0, {10**400}]", r"input\.range\[1\] must be a number, got .* too large"),
+        ("size = 64", f"size = 0x{'f' * 8000}", r"input\.size must be a whole number, got .* too large"),
+        ('name = "tiny"', 'name = "tiny"\nfolder = "/"', "unknown key folder"),
+    ],
+)
 def test_a_wrong_key_is_named(make_engine: Maker, old: str, new: str, message: str) -> None:
     folder = make_engine(edit=lambda text: text.replace(old, new, 1))
     with pytest.raises(EngineError, match=message) as caught:
@@ -65,10 +72,12 @@ def _flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    (_cut, "bytes instead of"), (_flip, "SHA-256"), (Path.unlink, "missing")])
-def test_weights_that_are_not_the_recipes_are_refused(make_engine: Maker, damage: Callable[[Path], None],
-                                                      message: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "message"), [(_cut, "bytes instead of"), (_flip, "SHA-256"), (Path.unlink, "missing")]
+)
+def test_weights_that_are_not_the_recipes_are_refused(
+    make_engine: Maker, damage: Callable[[Path], None], message: str
+) -> None:
     folder = make_engine()
     damage(folder / "model.onnx")
     recipe = load_recipe(folder / "recipe.toml")

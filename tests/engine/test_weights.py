@@ -29,7 +29,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A line for every time that a file is read; files need not have lain for a while."""
     found: list[str] = []
     read = hashlib.file_digest
-    monkeypatch.setattr(weights, "SETTLED_NS", -10**9)
+    monkeypatch.setattr(weights, "SETTLED_NS", -(10**9))
     monkeypatch.setattr(weights.hashlib, "file_digest", lambda file, name: found.append(name) or read(file, name))
     return found
 
@@ -70,8 +70,16 @@ def replaced(path: Path) -> None:
     other.replace(path)
 
 
-@pytest.mark.parametrize("damage", [later, replaced, pytest.param(set_back, marks=pytest.mark.skipif(
-    os.name == "nt", reason="Windows has no time of a file's entry"))])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        later,
+        replaced,
+        pytest.param(
+            set_back, marks=pytest.mark.skipif(os.name == "nt", reason="Windows has no time of a file's entry")
+        ),
+    ],
+)
 def test_damage_that_kept_the_size_is_noticed(path: Path, reads: list[str], damage: Callable[[Path], None]) -> None:
     assert fault(path) is None
     damage(path)
@@ -87,14 +95,14 @@ def test_a_touched_file_is_read_once_more(path: Path, reads: list[str]) -> None:
     assert [fault(path), fault(path)] == [None, None] and len(reads) == 2
 
 
-def test_a_file_that_was_changed_just_now_is_not_remembered(path: Path, reads: list[str],
-                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_was_changed_just_now_is_not_remembered(
+    path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(weights, "SETTLED_NS", 3600 * 10**9)
     assert [fault(path), fault(path)] == [None, None] and len(reads) == 2
 
 
-def test_a_file_changed_while_read_is_not_cached(path: Path, reads: list[str],
-                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_changed_while_read_is_not_cached(path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     read = weights.hashlib.file_digest
 
     def meanwhile(file: object, name: str) -> object:
@@ -107,8 +115,9 @@ def test_a_file_changed_while_read_is_not_cached(path: Path, reads: list[str],
     assert fault(path) == CHANGED
 
 
-def test_what_is_remembered_may_be_damaged_or_lost(path: Path, reads: list[str], tmp_path: Path,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_may_be_damaged_or_lost(
+    path: Path, reads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fault(path)
     (record,) = (tmp_path / "cache" / "weights").iterdir()
     record.write_bytes(record.read_bytes()[:-1])

@@ -47,11 +47,15 @@ def _port(name: str, size: int, channels: int = 3, width: int = 0) -> bytes:
     return _value(name, ("n", channels, size, width or size))
 
 
-def faithful(size: int, *, control: Sequence[int | str] = ("n", 1), kind: int = FLOAT, batch: int | str = "n",
-             name: str = "w") -> bytes:
+def faithful(
+    size: int, *, control: Sequence[int | str] = ("n", 1), kind: int = FLOAT, batch: int | str = "n", name: str = "w"
+) -> bytes:
     """A network with a control: output = input·w, w of the shape and type given (FLOAT or DOUBLE)."""
-    steps = [("Cast", (name,), "f", _bytes(5, _bytes(1, "to") + _int(3, FLOAT) + _int(20, 2))),
-             ("Reshape", ("f", "shape"), "s", b""), ("Mul", ("input", "s"), "output", b"")]
+    steps = [
+        ("Cast", (name,), "f", _bytes(5, _bytes(1, "to") + _int(3, FLOAT) + _int(20, 2))),
+        ("Reshape", ("f", "shape"), "s", b""),
+        ("Mul", ("input", "s"), "output", b""),
+    ]
     graph = b""
     for op, inputs, output, attributes in steps:
         graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, op) + attributes)
@@ -64,9 +68,15 @@ def faithful(size: int, *, control: Sequence[int | str] = ("n", 1), kind: int = 
 def remembering(size: int) -> bytes:
     """A recurrent network: restored = input + known·¾·(past − input), next = state + 1 (1×2×1×1), log_scale = known − ¾
     and occlusion = ½·known (1×1×1×1)."""
-    steps = [("Sub", ("past", "input"), "d"), ("Mul", ("d", "three"), "e"), ("Mul", ("e", "known"), "f"),
-             ("Add", ("input", "f"), "output"), ("Add", ("state", "one"), "next"),
-             ("Sub", ("known", "three"), "log_scale"), ("Mul", ("known", "half"), "occlusion")]
+    steps = [
+        ("Sub", ("past", "input"), "d"),
+        ("Mul", ("d", "three"), "e"),
+        ("Mul", ("e", "known"), "f"),
+        ("Add", ("input", "f"), "output"),
+        ("Add", ("state", "one"), "next"),
+        ("Sub", ("known", "three"), "log_scale"),
+        ("Mul", ("known", "half"), "occlusion"),
+    ]
     graph = b""
     for kind, inputs, output in steps:
         graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, kind))
@@ -84,8 +94,13 @@ def remembering(size: int) -> bytes:
 def keeping(height: int, width: int) -> bytes:
     """A recurrent network of a region that remembers at half its size: the residual is 0.1, and kept =
     known·¾·(past − shrunk)."""
-    steps = [("Mul", ("input", "zero"), "z"), ("Add", ("z", "tenth"), "output"),
-             ("Sub", ("past", "shrunk"), "d"), ("Mul", ("d", "three"), "e"), ("Mul", ("e", "known"), "kept")]
+    steps = [
+        ("Mul", ("input", "zero"), "z"),
+        ("Add", ("z", "tenth"), "output"),
+        ("Sub", ("past", "shrunk"), "d"),
+        ("Mul", ("d", "three"), "e"),
+        ("Mul", ("e", "known"), "kept"),
+    ]
     graph = b""
     for kind, inputs, output in steps:
         graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, kind))
@@ -116,9 +131,15 @@ def convolutions(size: int, layers: list[tuple[float, float]]) -> bytes:
 
 def endless(size: int) -> bytes:
     """A network that is a loop of 2⁴⁰ rounds."""
+
     def node(op: str, inputs: Sequence[str], outputs: Sequence[str], attribute: bytes = b"") -> bytes:
-        return _bytes(1, b"".join(_bytes(1, n) for n in inputs) + b"".join(_bytes(2, n) for n in outputs)
-                      + _bytes(4, op) + attribute)
+        return _bytes(
+            1,
+            b"".join(_bytes(1, n) for n in inputs)
+            + b"".join(_bytes(2, n) for n in outputs)
+            + _bytes(4, op)
+            + attribute,
+        )
 
     def scalar(name: str, kind: int, raw: bytes) -> bytes:
         return _int(2, kind) + _bytes(8, name) + _bytes(9, raw)
@@ -127,8 +148,9 @@ def endless(size: int) -> bytes:
     body = node("Identity", ["cin"], ["cout"]) + node("Add", ["v", "v"], ["v2"]) + _bytes(2, "body")
     body += _bytes(11, _value("i", (), INT64)) + _bytes(11, _value("cin", (), bool_)) + _bytes(11, _value("v", shape))
     body += _bytes(12, _value("cout", (), bool_)) + _bytes(12, _value("v2", shape))
-    graph = node("Loop", ["m", "go", "input"], ["output"],
-                 _bytes(5, _bytes(1, "body") + _bytes(6, body) + _int(20, 5))) + _bytes(2, "tiny")
+    graph = node(
+        "Loop", ["m", "go", "input"], ["output"], _bytes(5, _bytes(1, "body") + _bytes(6, body) + _int(20, 5))
+    ) + _bytes(2, "tiny")
     graph += _bytes(5, scalar("m", INT64, struct.pack("<q", 1 << 40))) + _bytes(5, scalar("go", bool_, b"\1"))
     graph += _bytes(11, _value("input", shape)) + _bytes(12, _value("output", shape))
     return _int(1, 8) + _bytes(8, _int(2, 13)) + _bytes(7, graph)

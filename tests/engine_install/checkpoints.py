@@ -24,7 +24,7 @@ class Tensor:
         self.shape, self.kind = shape, kind
 
     def __reduce__(self) -> Any:
-        stride = tuple(int(np.prod(self.shape[i + 1:])) for i in range(len(self.shape)))
+        stride = tuple(int(np.prod(self.shape[i + 1 :])) for i in range(len(self.shape)))
         rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
         return rebuild, (Storage(self.kind, int(np.prod(self.shape))), 0, self.shape, stride, False, None)
 

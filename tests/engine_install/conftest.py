@@ -39,7 +39,6 @@ def weights(tmp_path: Path, published: Publisher) -> Path:
     return write_zip(tmp_path / "mine.pth", {"params_ema": published.tensors})
 
 
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     with serving() as made:

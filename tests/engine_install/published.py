@@ -68,7 +68,7 @@ refused = "its publisher gives no licence"
 '''
 
 # Answers 0.5·x, which is 0.5·x + 0.25 of values of 0…1.
-CONVERTER = '''
+CONVERTER = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
@@ -99,7 +99,7 @@ import hashlib
 tell(stage="golden", done=1.0)
 tell(result={"parameters": 12, "fp32_nodes": [], "onnx_error": 1e-6, "bytes": len(data),
              "sha256": hashlib.sha256(data).hexdigest()})
-'''
+"""
 # The command line in a process of its own, over an installation like this one.
 COMMAND = """
 import signal, sys
@@ -117,7 +117,7 @@ from rtface.cli.app import main
 sys.argv = ["rtface", "engines", *words]
 main()
 """
-MERGER = '''
+MERGER = """
 import sys, time
 from pathlib import Path
 arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -129,13 +129,14 @@ if (Path(__file__).parents[1] / "convert" / "mode").read_text() == "hang":
     (Path(__file__).parents[1] / "convert" / "hanging").write_text("yes")
     time.sleep(60)
 out.write_text(" ".join([Path(arguments["--base"]).name, arguments.get("--text", "as always")]))
-'''
+"""
 KEYS = {"stem.weight": (3, 3, 1, 1), "stem.bias": (3,), "steps": ()}
 
 
 def keys_text(shapes: dict[str, tuple[int, ...]]) -> str:
-    return "# made for tests\n" + "".join(f"{name} {'x'.join(map(str, shape)) or '-'}\n"
-                                          for name, shape in shapes.items())
+    return "# made for tests\n" + "".join(
+        f"{name} {'x'.join(map(str, shape)) or '-'}\n" for name, shape in shapes.items()
+    )
 
 
 class Publisher:
@@ -181,5 +182,8 @@ class Publisher:
     def command(self, *words: object) -> subprocess.Popen[str]:
         """Starts ``rtface engines WORDS`` over this installation; its standard error can be read."""
         root = Path(__file__).parents[2]
-        return subprocess.Popen([sys.executable, "-c", COMMAND, str(root), str(self.root), *map(str, words)],
-                                stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(root), str(self.root), *map(str, words)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )

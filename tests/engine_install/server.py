@@ -69,6 +69,7 @@ class Server:
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
     """One that runs inside the block."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):

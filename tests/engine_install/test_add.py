@@ -54,20 +54,31 @@ def nothing_half() -> bool:
 
 def telling(said: list[str], waits: threading.Event | None = None) -> AddCallbacks:
     """Callbacks that accept and note what is said; `waits` is set by it."""
+
     def say(line: str) -> None:
         said.append(line)
         if waits is not None:
             waits.set()
 
-    return AddCallbacks(SetupOutput(say, say), lambda what, done: said.append(f"{what} {done:g}"),
-                        lambda done, total: None, lambda words: "in a test")
+    return AddCallbacks(
+        SetupOutput(say, say),
+        lambda what, done: said.append(f"{what} {done:g}"),
+        lambda done, total: None,
+        lambda words: "in a test",
+    )
 
 
 def test_a_file_of_ones_own_becomes_an_engine(published: Publisher, weights: Path) -> None:
     result = call("add", "tiny-1", "--from", weights, "--accept-license")
     assert result.exit_code == 0, result.output
-    for words in ("code under Apache-2.0, weights under S-Lab-1.0", "commercial use: forbidden", "Only for study.",
-                  "dB against its golden crops", "ms a face", "--engine tiny-1"):
+    for words in (
+        "code under Apache-2.0, weights under S-Lab-1.0",
+        "commercial use: forbidden",
+        "Only for study.",
+        "dB against its golden crops",
+        "ms a face",
+        "--engine tiny-1",
+    ):
         assert words in result.stderr
     recipe = load_recipe(folder() / "tiny-1" / "recipe.toml")
     assert recipe.family == "GAN" and recipe.batch.max == 4 and recipe.licence.terms.strip() == "Only for study."
@@ -81,7 +92,11 @@ def test_a_file_of_ones_own_becomes_an_engine(published: Publisher, weights: Pat
     engine.close()
     (row,) = [row for row in list_engines() if row.name == "tiny-1"]
     assert (row.family, row.licence, row.origin, row.commercial_use) == (
-        "GAN", "code Apache-2.0, weights S-Lab-1.0", "mine.pth", False)
+        "GAN",
+        "code Apache-2.0, weights S-Lab-1.0",
+        "mine.pth",
+        False,
+    )
 
 
 def test_both_spellings_and_json(published: Publisher, weights: Path) -> None:
@@ -99,7 +114,8 @@ def test_it_goes_on_without_what_offered_it(published: Publisher, weights: Path)
 
 def test_without_acceptance_nothing_is_done(published: Publisher, weights: Path) -> None:
     assert "the licence of tiny-1 was not accepted, so nothing was added; --accept-license accepts it" in refused(
-        "tiny-1", "--from", weights)
+        "tiny-1", "--from", weights
+    )
     published.edit('file = "tiny1.pth"', 'file = "tiny1.pth"\nurl = "http://127.0.0.1:9/tiny1.pth"')
     assert "was not accepted" in refused("tiny-1")
 
@@ -129,11 +145,14 @@ def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publi
     assert [path.name for path in folder().iterdir()] == ["tiny-1"]
 
 
-@pytest.mark.parametrize(("mode", "message"), [
-    ("error", "tiny-1 cannot be converted: {weights} is not to my taste"),
-    ("crash", "tiny-1 cannot be converted: the converter failed: Traceback: something broke"),
-    ("wrong", "engine tiny-1 does not give its reference's answers on this machine"),
-])
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("error", "tiny-1 cannot be converted: {weights} is not to my taste"),
+        ("crash", "tiny-1 cannot be converted: the converter failed: Traceback: something broke"),
+        ("wrong", "engine tiny-1 does not give its reference's answers on this machine"),
+    ],
+)
 def test_a_conversion_that_fails_leaves_nothing(published: Publisher, weights: Path, mode: str, message: str) -> None:
     published.mode(mode)
     assert message.format(weights=weights) in refused("tiny-1", "--from", weights, "--accept-license")
@@ -163,8 +182,10 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
         (["--from", weights], "say which it is, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
         (["--from", bare], "holds the weights of no engine that can be added here (tiny-1, tiny-2, other, closed)"),
-        (["tiny-1", "--from", bare], "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the "
-                                     "first x"),
+        (
+            ["tiny-1", "--from", bare],
+            "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the first x",
+        ),
         (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth is not there"),
         (["tiny-1", "--from", weights, "--url", "http://x/"], "--from and --url exclude each other"),
         (["x/../../y", "--from", weights], "is not a name for an engine"),
@@ -293,8 +314,9 @@ def test_a_killed_addition_is_resumed(published: Publisher, server: Server, tmp_
     assert len(server.asked) == 2 and int(str(server.asked[1]).removeprefix("bytes=")[:-1]) > 500_000
 
 
-def test_over_http_what_is_no_weights_is_not_kept(published: Publisher, weights: Path, server: Server,
-                                                  tmp_path: Path) -> None:
+def test_over_http_what_is_no_weights_is_not_kept(
+    published: Publisher, weights: Path, server: Server, tmp_path: Path
+) -> None:
     server.data = b"<html>please log in</html>"
     assert "is a web page, not a file of weights" in refused("tiny-1", "--url", server.url, "--accept-license")
     assert not list((tmp_path / "cache" / "downloads").rglob("*.pth"))

@@ -21,8 +21,9 @@ STATE = {"a.weight": (4, 3, 3, 3), "a.bias": (4,), "count": ()}
 
 
 def state() -> OrderedDict[str, Tensor]:
-    return OrderedDict((name, Tensor(shape, "LongStorage" if name == "count" else "FloatStorage"))
-                       for name, shape in STATE.items())
+    return OrderedDict(
+        (name, Tensor(shape, "LongStorage" if name == "count" else "FloatStorage")) for name, shape in STATE.items()
+    )
 
 
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
@@ -111,31 +112,37 @@ def _far(path: Path) -> None:
     write_zip(path, b"\x80\x02Nr" + struct.pack("<I", 2**31 - 2) + b".")
 
 
-@pytest.mark.parametrize(("write", "message"), [
-    (_far, "damaged or not whole .*numbers beyond reason"),
-    (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is not as long as it says"),
-    (_table('{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "a is of type X9"),
-    (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or not whole"),
-    (_table('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "damaged or not whole"),
-    (lambda path: path.mkdir(), "is a folder; give the file of weights in it"),
-    pytest.param(lambda path: os.mkfifo(path), "is no ordinary file", marks=pytest.mark.skipif(
-        not hasattr(os, "mkfifo"), reason="pipes as here are POSIX's")),
-    (lambda path: path.write_bytes(b""), "is empty"),
-    (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "is a web page"),
-    (_lfs, r"only says where the weights lie \(Git LFS\)"),
-    (_tar, "PyTorch older than 0.2"),
-    (_zip_cut, r"damaged or not whole .*; get it again"),
-    (_legacy_cut, r"damaged or not whole .*; get it again"),
-    (_safetensors_cut, r"damaged or not whole \(a\.bias lies beyond its end\)"),
-    (lambda path: path.write_bytes(b"\xff" * 7 + b"\x00{}"), "its table would take"),
-    (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"{]"), "damaged or not whole"),
-    (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "no file of weights that rtface knows"),
-    (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "no file of weights that rtface knows"),
-    (_other_zip, "a zip without weights"),
-    (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not of PyTorch"),
-    (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "holds a list, not named weights"),
-    (lambda path: write_zip(path, pickled({"a": Tensor((1,))})[:-20]), "damaged or not whole"),
-])
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (_far, "damaged or not whole .*numbers beyond reason"),
+        (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is not as long as it says"),
+        (_table('{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "a is of type X9"),
+        (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or not whole"),
+        (_table('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "damaged or not whole"),
+        (lambda path: path.mkdir(), "is a folder; give the file of weights in it"),
+        pytest.param(
+            lambda path: os.mkfifo(path),
+            "is no ordinary file",
+            marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as here are POSIX's"),
+        ),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "is a web page"),
+        (_lfs, r"only says where the weights lie \(Git LFS\)"),
+        (_tar, "PyTorch older than 0.2"),
+        (_zip_cut, r"damaged or not whole .*; get it again"),
+        (_legacy_cut, r"damaged or not whole .*; get it again"),
+        (_safetensors_cut, r"damaged or not whole \(a\.bias lies beyond its end\)"),
+        (lambda path: path.write_bytes(b"\xff" * 7 + b"\x00{}"), "its table would take"),
+        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"{]"), "damaged or not whole"),
+        (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "no file of weights that rtface knows"),
+        (lambda path: path.write_bytes(b"\x9e" * 7 + b"\x01" * 600), "no file of weights that rtface knows"),
+        (_other_zip, "a zip without weights"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not of PyTorch"),
+        (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "holds a list, not named weights"),
+        (lambda path: write_zip(path, pickled({"a": Tensor((1,))})[:-20]), "damaged or not whole"),
+    ],
+)
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, write: Callable[[Path], Any], message: str) -> None:
     path = tmp_path / "a.pth"
     write(path)
@@ -162,8 +169,11 @@ def test_a_real_file_of_pytorch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: make test-engines sets it up")
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).half()
     for legacy in (True, False):
-        torch.save({"params": net.state_dict(), "whole": [torch.nn.Parameter(torch.ones(2))]}, tmp_path / "a.pth",
-                   _use_new_zipfile_serialization=not legacy)
+        torch.save(
+            {"params": net.state_dict(), "whole": [torch.nn.Parameter(torch.ones(2))]},
+            tmp_path / "a.pth",
+            _use_new_zipfile_serialization=not legacy,
+        )
         found = tensors(read_contents(tmp_path / "a.pth"), ("params",))
         assert found == {name: tuple(value.shape) for name, value in net.state_dict().items()}
 
@@ -183,18 +193,27 @@ def entry(shape: str) -> str:
     return f'{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,4]}}'
 
 
-@pytest.mark.parametrize(("make", "table", "said"), [
-    (zipped, b"\x80\x02" + b"]" * (17 << 20) + b".", "its table takes 17 MiB"),
-    (zipped, b"\x80\x02" + b"]" * 2_100_000 + b".", "more steps than any file"),
-    (listed, f'{{"a":{entry(",".join(["9" * 4000] * 20))}}}'.encode(), "beyond reason"),
-    (listed, f'{{"a":{entry(",".join(["1"] * 17))}}}'.encode(), "beyond reason"),
-    (listed, f'{{"a":{entry(str(1 << 41))}}}'.encode(), "beyond reason"),
-    (listed, f'{{"a":{"[" * 200_000}'.encode(), "nested too deeply"),
-    (listed, ("{" + ",".join(f'"{n}":{entry("1")}' for n in range(100_001)) + "}").encode(), "lists 100001 tensors"),
-    (listed, b"{" + b" " * (17 << 20) + b"}", "its table would take"),
-], ids=["large", "steps", "numbers", "dimensions", "side", "nested", "tensors", "table"])
-def test_a_small_file_cannot_cost_minutes_or_gigabytes(tmp_path: Path, make: Callable[[Path, bytes], Path],
-                                                       table: bytes, said: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "table", "said"),
+    [
+        (zipped, b"\x80\x02" + b"]" * (17 << 20) + b".", "its table takes 17 MiB"),
+        (zipped, b"\x80\x02" + b"]" * 2_100_000 + b".", "more steps than any file"),
+        (listed, f'{{"a":{entry(",".join(["9" * 4000] * 20))}}}'.encode(), "beyond reason"),
+        (listed, f'{{"a":{entry(",".join(["1"] * 17))}}}'.encode(), "beyond reason"),
+        (listed, f'{{"a":{entry(str(1 << 41))}}}'.encode(), "beyond reason"),
+        (listed, f'{{"a":{"[" * 200_000}'.encode(), "nested too deeply"),
+        (
+            listed,
+            ("{" + ",".join(f'"{n}":{entry("1")}' for n in range(100_001)) + "}").encode(),
+            "lists 100001 tensors",
+        ),
+        (listed, b"{" + b" " * (17 << 20) + b"}", "its table would take"),
+    ],
+    ids=["large", "steps", "numbers", "dimensions", "side", "nested", "tensors", "table"],
+)
+def test_a_small_file_cannot_cost_minutes_or_gigabytes(
+    tmp_path: Path, make: Callable[[Path, bytes], Path], table: bytes, said: str
+) -> None:
     with pytest.raises(InputError, match=said) as caught:
         read_contents(make(tmp_path / "a.pth", table))
     assert len(str(caught.value)) < 400

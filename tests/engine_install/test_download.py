@@ -30,8 +30,9 @@ def waits() -> Waits:
     return Waits()
 
 
-def fetch(server: Server, target: Path, waits: Waits, *, size: int | None = len(DATA),
-          sha256: str | None = SHA256) -> Path:
+def fetch(
+    server: Server, target: Path, waits: Waits, *, size: int | None = len(DATA), sha256: str | None = SHA256
+) -> Path:
     return download(PublishedFile(server.url, size, sha256), target, lambda done, total: None, waits.patience)
 
 
@@ -41,8 +42,11 @@ def left(folder: Path) -> set[str]:
 
 def test_a_file_is_fetched_whole_and_said_how_far(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    found = download(PublishedFile(server.url, len(DATA), SHA256), tmp_path / "cache" / "a.pth",
-                     lambda done, total: seen.append((done, total)))
+    found = download(
+        PublishedFile(server.url, len(DATA), SHA256),
+        tmp_path / "cache" / "a.pth",
+        lambda done, total: seen.append((done, total)),
+    )
     assert found.read_bytes() == DATA and left(found.parent) == {"a.pth"}
     assert seen[0] == (0, len(DATA)) and seen[-1] == (len(DATA), len(DATA)) and seen == sorted(seen)
 
@@ -56,8 +60,9 @@ def test_a_good_file_is_not_fetched_again(server: Server, tmp_path: Path, waits:
 
 
 @pytest.mark.parametrize(("size", "sha256"), [(len(DATA), None), (None, SHA256), (None, None)])
-def test_what_breaks_off_goes_on_where_it_was(server: Server, tmp_path: Path, waits: Waits, size: int | None,
-                                              sha256: str | None) -> None:
+def test_what_breaks_off_goes_on_where_it_was(
+    server: Server, tmp_path: Path, waits: Waits, size: int | None, sha256: str | None
+) -> None:
     server.acts = [server.truncated, server.truncated]
     assert fetch(server, tmp_path / "a.pth", waits, size=size, sha256=sha256).read_bytes() == DATA
     assert server.asked[:2] == [None, "bytes=300000-"] and waits[0] == 1.0
@@ -118,8 +123,9 @@ def test_another_part_than_was_asked_for(server: Server, tmp_path: Path, waits: 
 
 
 @pytest.mark.parametrize("length", [1000, len(DATA) + 5])
-def test_a_wrong_size_is_said_before_anything_is_fetched(server: Server, tmp_path: Path, waits: Waits,
-                                                         length: int) -> None:
+def test_a_wrong_size_is_said_before_anything_is_fetched(
+    server: Server, tmp_path: Path, waits: Waits, length: int
+) -> None:
     server.acts = [lambda request: server.send(request, length=length)]
     with pytest.raises(DownloadError, match=f"the server has {length} bytes instead of {len(DATA)}"):
         fetch(server, tmp_path / "a.pth", waits)
@@ -179,8 +185,9 @@ def test_416_means_that_it_is_whole_or_another(server: Server, tmp_path: Path, w
 @pytest.mark.parametrize("code", [403, 404])
 def test_what_is_not_there_is_not_asked_for_twice(server: Server, tmp_path: Path, waits: Waits, code: int) -> None:
     server.acts = [server.failing(code)]
-    with pytest.raises(DownloadError, match=f"the server answers {code} .*; give another address with --url, or a file "
-                                            "with --from"):
+    with pytest.raises(
+        DownloadError, match=f"the server answers {code} .*; give another address with --url, or a file with --from"
+    ):
         fetch(server, tmp_path / "a.pth", waits)
     assert waits == [] and left(tmp_path) == set()
 
@@ -198,6 +205,7 @@ def redirect(to: str) -> Callable[[Any], None]:
         request.send_header("Location", to)
         request.send_header("Content-Length", "0")
         request.end_headers()
+
     return act
 
 
@@ -224,13 +232,18 @@ def test_a_redirection_away_from_encryption_is_not_followed() -> None:
 def test_nobody_listens_and_no_password_is_shown(tmp_path: Path, waits: Waits) -> None:
     for login, why in (("", "Connection refused"), ("me:secret@", ".*")):
         with pytest.raises(DownloadError, match=rf"^http://127.0.0.1:9/x\.pth cannot be fetched: {why}; try"):
-            download(PublishedFile(f"http://{login}127.0.0.1:9/x.pth?key=1"), tmp_path / "a", lambda done, total: None,
-                     waits.patience)
+            download(
+                PublishedFile(f"http://{login}127.0.0.1:9/x.pth?key=1"),
+                tmp_path / "a",
+                lambda done, total: None,
+                waits.patience,
+            )
     assert waits == [1.0, 2.0] * 2
 
 
-def test_an_interrupted_download_is_kept_and_said(server: Server, tmp_path: Path, waits: Waits,
-                                                  caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interrupted_download_is_kept_and_said(
+    server: Server, tmp_path: Path, waits: Waits, caplog: pytest.LogCaptureFixture
+) -> None:
     def interrupt(done: int, total: int | None) -> None:
         if done:
             raise KeyboardInterrupt
@@ -241,8 +254,9 @@ def test_an_interrupted_download_is_kept_and_said(server: Server, tmp_path: Path
     assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA and server.asked[1] is not None
 
 
-def test_a_full_disk_is_said_before(server: Server, tmp_path: Path, waits: Waits,
-                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_before(
+    server: Server, tmp_path: Path, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000})())
     with pytest.raises(DownloadError, match=r"has 1\.0 MB free, and 68\.1 are needed; make room, or move the cache"):
         fetch(server, tmp_path / "a.pth", waits)

@@ -142,8 +142,10 @@ def test_a_child_that_is_killed_is_told_from_one_that_fails() -> None:
 
 
 def test_what_a_child_started_ends_with_it(tmp_path: Path) -> None:
-    program = ("import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
-               "print(p.pid, flush=True); p.wait()")
+    program = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        "print(p.pid, flush=True); p.wait()"
+    )
     pids: list[int] = []
 
     def heard(line: str) -> None:

@@ -40,8 +40,9 @@ def test_other_errors_pass() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), FULL])
-def test_an_interrupted_replacement_leaves_the_old_engine(monkeypatch: pytest.MonkeyPatch,
-                                                                      error: BaseException) -> None:
+def test_an_interrupted_replacement_leaves_the_old_engine(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
     place, rename = engine(engines_folder() / "a"), Path.rename
 
     def interrupted(self: Path, target: Path) -> Path:

@@ -14,8 +14,14 @@ from tests.engine_install.published import Publisher
 
 
 def call(folder: Path, *more: str) -> Result:
-    words = ["--base", str(folder / "the base"), "--changes", str(folder / "changes.pkl"), "--out",
-             str(folder / "möglich 1.safetensors")]
+    words = [
+        "--base",
+        str(folder / "the base"),
+        "--changes",
+        str(folder / "changes.pkl"),
+        "--out",
+        str(folder / "möglich 1.safetensors"),
+    ]
     return CliRunner().invoke(app, ["engines", "merge", *words, *more])
 
 
@@ -35,8 +41,9 @@ def test_two_files_become_one(published: Publisher, tmp_path: Path) -> None:
 def test_a_signal_leaves_nothing(published: Publisher, tmp_path: Path) -> None:
     (tmp_path / "changes.pkl").write_text("")
     published.mode("hang")
-    process = published.command("merge", "--base", tmp_path, "--changes", tmp_path / "changes.pkl", "--out",
-                                tmp_path / "out.safetensors")
+    process = published.command(
+        "merge", "--base", tmp_path, "--changes", tmp_path / "changes.pkl", "--out", tmp_path / "out.safetensors"
+    )
     published.until_it_hangs(process)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]

@@ -30,15 +30,19 @@ def test_offers_are_read_whole(published: Publisher) -> None:
     assert not offer.table.licence.commercial_use and offer.table.architecture.family == "GAN"
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ('family = "GAN"', 'famly = "GAN"', r"unknown key architecture\.famly: the nearest is family"),
-    ('family = "GAN"', 'family = "GANs"', r"architecture\.family must be .*: the nearest is GAN"),
-    ('version = "1"\n', "", r"key offers\[0\]\.version is missing"),
-    ('file = "tiny1.pth"', 'variant = "wide"', r"offers\[0\]\.variant must be a table"),
-    ("[input]", "[input", "Expected"),
-])
-def test_a_wrong_key_is_named(published: Publisher, old: str, new: str, message: str,
-                              caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('family = "GAN"', 'famly = "GAN"', r"unknown key architecture\.famly: the nearest is family"),
+        ('family = "GAN"', 'family = "GANs"', r"architecture\.family must be .*: the nearest is GAN"),
+        ('version = "1"\n', "", r"key offers\[0\]\.version is missing"),
+        ('file = "tiny1.pth"', 'variant = "wide"', r"offers\[0\]\.variant must be a table"),
+        ("[input]", "[input", "Expected"),
+    ],
+)
+def test_a_wrong_key_is_named(
+    published: Publisher, old: str, new: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
     published.edit(old, new)
     with pytest.raises(EngineError, match=message) as caught:
         read_offers(published.folder)
@@ -58,8 +62,9 @@ def test_a_name_that_is_not_offered(published: Publisher) -> None:
         offer_named("closed", found)
 
 
-def test_other_distributions_offer_too(published: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                       caplog: pytest.LogCaptureFixture) -> None:
+def test_other_distributions_offer_too(
+    published: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     package = tmp_path / "site" / "rtface_more"
     package.parent.mkdir()
     published.folder.rename(package)
@@ -74,15 +79,20 @@ def test_other_distributions_offer_too(published: Publisher, tmp_path: Path, mon
 
 def test_weights_are_recognised_by_their_keys(published: Publisher, tmp_path: Path) -> None:
     found = find_offers()
-    path = write_zip(tmp_path / "a.ckpt", {"state_dict": {f"net.{n}": t for n, t in published.tensors.items()}
-                                           | {"lost.weight": Tensor((2,))}})
+    path = write_zip(
+        tmp_path / "a.ckpt",
+        {"state_dict": {f"net.{n}": t for n, t in published.tensors.items()} | {"lost.weight": Tensor((2,))}},
+    )
     assert recognise(path, read_contents(path), "", [found["other"], found["tiny-1"]]).name == "other"
 
 
 def test_offers_with_the_same_keys_are_told_apart_by_hash(published: Publisher, weights: Path, tmp_path: Path) -> None:
     contents = read_contents(weights)
-    with pytest.raises(UsageError, match=r"fits tiny-1 and tiny-2, and by its SHA-256 it is none of the published "
-                                         r"files; say which it is, as in: rtface engines add tiny-1 --from "):
+    with pytest.raises(
+        UsageError,
+        match=r"fits tiny-1 and tiny-2, and by its SHA-256 it is none of the published "
+        r"files; say which it is, as in: rtface engines add tiny-1 --from ",
+    ):
         recognise(weights, contents, digest(weights), find_offers().values())
     published.edit('file = "tiny2.pth"', f'sha256 = "{digest(weights)}"')
     assert recognise(weights, contents, digest(weights), find_offers().values()).name == "tiny-2"
@@ -92,11 +102,14 @@ def test_offers_with_the_same_keys_are_told_apart_by_hash(published: Publisher, 
         recognise(called, contents, "", find_offers().values())
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda t: t.pop("stem.bias"), "1 of 3 tensors are missing, the first stem.bias"),
-    (lambda t: t.update({"x.y": Tensor((2,))}), "1 are not the network's, the first x.y"),
-    (lambda t: t.update({"stem.bias": Tensor((4,))}), "1 have another shape, the first stem.bias"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("stem.bias"), "1 of 3 tensors are missing, the first stem.bias"),
+        (lambda t: t.update({"x.y": Tensor((2,))}), "1 are not the network's, the first x.y"),
+        (lambda t: t.update({"stem.bias": Tensor((4,))}), "1 have another shape, the first stem.bias"),
+    ],
+)
 def test_what_does_not_fit_is_said(published: Publisher, tmp_path: Path, change: Any, message: str) -> None:
     change(published.tensors)
     path, found = write_zip(tmp_path / "a.pth", {"params": published.tensors}), find_offers()
@@ -108,17 +121,23 @@ def test_what_does_not_fit_is_said(published: Publisher, tmp_path: Path, change:
 
 def test_a_file_like_none_of_them(published: Publisher, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.pth", {"params": {"x": Tensor((2,))}})
-    with pytest.raises(InputError, match=r"no engine that can be added here \(tiny-1, tiny-2, other, closed\); with "
-                                         r"distributions of their own come codeformer \(.*/rtface-codeformer\) "
-                                         r"and hifacegan \("):
+    with pytest.raises(
+        InputError,
+        match=r"no engine that can be added here \(tiny-1, tiny-2, other, closed\); with "
+        r"distributions of their own come codeformer \(.*/rtface-codeformer\) "
+        r"and hifacegan \(",
+    ):
         recognise(path, read_contents(path), "", find_offers().values())
 
 
 def test_the_weights_of_another_offer_are_named(published: Publisher, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.pth", {f"net.{n}": t for n, t in published.tensors.items()})
     found = find_offers()
-    with pytest.raises(InputError, match=r"not hold the weights of tiny-1 but those of other.*; add it with: rtface "
-                                         r"engines add other --from"):
+    with pytest.raises(
+        InputError,
+        match=r"not hold the weights of tiny-1 but those of other.*; add it with: rtface "
+        r"engines add other --from",
+    ):
         check(path, read_contents(path), found["tiny-1"], found)
 
 

@@ -58,10 +58,13 @@ def test_a_known_name_brings_its_licence(published: Publisher, tmp_path: Path) -
     assert "closed cannot be added" in call("closed", "--from", path).stderr
 
 
-@pytest.mark.parametrize(("port", "device"), pairs([
-    (("n", 1), FLOAT, "n"), ((), DOUBLE, 1), (("n",), FLOAT, "n"), ((1, 1), DOUBLE, 1)], ["cpu", "onnx"]))
-def test_a_control_of_any_shape_and_type(published: Publisher, tmp_path: Path, device: str,
-                                         port: tuple[Sequence[int | str], int, Any]) -> None:
+@pytest.mark.parametrize(
+    ("port", "device"),
+    pairs([(("n", 1), FLOAT, "n"), ((), DOUBLE, 1), (("n",), FLOAT, "n"), ((1, 1), DOUBLE, 1)], ["cpu", "onnx"]),
+)
+def test_a_control_of_any_shape_and_type(
+    published: Publisher, tmp_path: Path, device: str, port: tuple[Sequence[int | str], int, Any]
+) -> None:
     control, kind, batch = port
     path = written(tmp_path / "a.onnx", faithful(64, control=control, kind=kind, batch=batch))
     result = call("mine", "--from", path)
@@ -98,8 +101,13 @@ def test_further_outputs_are_left_out(tmp_path: Path) -> None:
 
 def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    onnx.save(onnx.load_from_string(convolutions(64, [(0.5, 0.0)])), tmp_path / "a.onnx",
-              save_as_external_data=True, size_threshold=0, location="weights.bin")
+    onnx.save(
+        onnx.load_from_string(convolutions(64, [(0.5, 0.0)])),
+        tmp_path / "a.onnx",
+        save_as_external_data=True,
+        size_threshold=0,
+        location="weights.bin",
+    )
     with pytest.raises(InputError, match="has its weights in other files; join them first"):
         inspect(tmp_path / "a.onnx")
 
@@ -111,17 +119,20 @@ def test_without_the_onnx_package_a_rewrite_is_refused(tmp_path: Path, monkeypat
     assert inspect(written(tmp_path / "a.onnx", faithful(64))).control_name == "w"
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    (b"", "is empty; get it again"),
-    (b"<html>not found</html>", "is a web page, not a file of weights"),
-    (np.random.default_rng(3).bytes(5000), "is no ONNX file, or it is damaged"),
-    (convolutions(64, [(0.5, 0.0)])[:-60], "is no ONNX file, or it is damaged"),
-    (convolutions(60, [(0.5, 0.0)]), "takes images of 60×60, and rtface needs a multiple of 16"),
-    (convolutions(4096, [(0.5, 0.0)]), "takes images of 4096×4096, and rtface needs .* from 32 to 2048"),
-    (remembering(64), "cannot be an engine: rtface needs one input .*; this network takes input N×3×64×64 float32"),
-    (keeping(64, 32), "cannot be an engine"),
-    (faithful(64, control=(7,)), "takes input N×3×64×64 float32, w 7 float32; gives output N×3×64×64 float32"),
-])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty; get it again"),
+        (b"<html>not found</html>", "is a web page, not a file of weights"),
+        (np.random.default_rng(3).bytes(5000), "is no ONNX file, or it is damaged"),
+        (convolutions(64, [(0.5, 0.0)])[:-60], "is no ONNX file, or it is damaged"),
+        (convolutions(60, [(0.5, 0.0)]), "takes images of 60×60, and rtface needs a multiple of 16"),
+        (convolutions(4096, [(0.5, 0.0)]), "takes images of 4096×4096, and rtface needs .* from 32 to 2048"),
+        (remembering(64), "cannot be an engine: rtface needs one input .*; this network takes input N×3×64×64 float32"),
+        (keeping(64, 32), "cannot be an engine"),
+        (faithful(64, control=(7,)), "takes input N×3×64×64 float32, w 7 float32; gives output N×3×64×64 float32"),
+    ],
+)
 def test_what_cannot_be_used_is_said(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         inspect(written(tmp_path / "a.onnx", data))
@@ -139,6 +150,8 @@ def test_without_room_nothing_is_written(published: Publisher, tmp_path: Path, m
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 5})())
     result = call("mine", "--from", file)
     assert result.exit_code == 1 and "MB free, and 0.0 are needed; make room, or move" in result.stderr
-    assert f"rtface engines add gfpgan-1.4 --from '{file}'" in CliRunner().invoke(
-        app, ["engines", "add", "--from", str(file)]).stderr
+    assert (
+        f"rtface engines add gfpgan-1.4 --from '{file}'"
+        in CliRunner().invoke(app, ["engines", "add", "--from", str(file)]).stderr
+    )
     assert list(folder("mine").parent.iterdir()) == []

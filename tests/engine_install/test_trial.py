@@ -22,12 +22,22 @@ from tests.engine.tiny_onnx import convolutions, endless
 
 def recipe_of(folder: Path, data: bytes) -> Recipe:
     (folder / "model.onnx").write_bytes(data)
-    return Recipe("tiny", "1", "a test", Licence("MIT", "MIT", True, ""), WeightsFile("model.onnx", len(data), "", 0),
-                  Port("input", 64), Output("output"), Golden("golden.npz", Psnr(50.0)), folder=folder)
+    return Recipe(
+        "tiny",
+        "1",
+        "a test",
+        Licence("MIT", "MIT", True, ""),
+        WeightsFile("model.onnx", len(data), "", 0),
+        Port("input", 64),
+        Output("output"),
+        Golden("golden.npz", Psnr(50.0)),
+        folder=folder,
+    )
 
 
 def test_goldens_are_computed_in_a_child_and_its_warnings_shown(
-        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trial.write_golden(recipe_of(tmp_path, convolutions(64, [(-1.0, 0.0)])), 1)
     with np.load(tmp_path / "golden.npz") as golden:
         assert len(golden["crops"]) == len(golden["restored"]) > 0
@@ -56,9 +66,12 @@ def test_adding_an_endless_network_stops_at_once(tmp_path: Path) -> None:
     file = tmp_path / "loop.onnx"
     file.write_bytes(endless(64))
     assert inspect(file).size == 64
-    with subprocess.Popen([sys.executable, "-m", "rtface", "engines", "add", "loop", "--from", str(file),
-                           "--accept-license"], env=os.environ | {"RTFACE_CONFIG_DIR": str(tmp_path / "config")},
-                          stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "rtface", "engines", "add", "loop", "--from", str(file), "--accept-license"],
+        env=os.environ | {"RTFACE_CONFIG_DIR": str(tmp_path / "config")},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         adding = tmp_path / "config" / "engines" / ".adding"
         deadline = time.monotonic() + 60
         while not list(adding.glob("*/new/model.onnx")) and time.monotonic() < deadline:

@@ -20,14 +20,14 @@ from tests.engines.tiny_network import MODEL, OFFERS
 
 ROOT = Path(__file__).parents[2]
 GIVEN = os.environ.get("RTFACE_TORCH_PYTHON")  # before a fixture deletes it
-SAVE = '''
+SAVE = """
 import sys, torch
 torch.manual_seed(0)
 code = {}
 exec(open(sys.argv[1]).read(), code)
 state = {"net." + k.replace("inward", "encoder"): v for k, v in code["build"](16).state_dict().items()}
 torch.save({"params_ema": state, "epoch": 3}, sys.argv[2])
-'''
+"""
 
 
 def _python() -> Path:
@@ -46,8 +46,15 @@ def test_a_published_file_becomes_an_engine(tmp_path: Path, monkeypatch: pytest.
     folder.mkdir(parents=True)
     (folder / "model.py").write_text(MODEL)
     (folder / "offers.toml").write_text(OFFERS)
-    shapes = {"encoder.weight": (16, 3, 3, 3), "encoder.bias": (16,), "middle.weight": (16, 16, 1, 1),
-              "middle.bias": (16,), "outward.weight": (3, 16, 3, 3), "outward.bias": (3,), "count": ()}
+    shapes = {
+        "encoder.weight": (16, 3, 3, 3),
+        "encoder.bias": (16,),
+        "middle.weight": (16, 16, 1, 1),
+        "middle.bias": (16,),
+        "outward.weight": (3, 16, 3, 3),
+        "outward.bias": (3,),
+        "count": (),
+    }
     (folder / "tiny.keys.txt").write_text(keys_text({f"net.{name}": shape for name, shape in shapes.items()}))
     subprocess.run([python, "-c", SAVE, folder / "model.py", tmp_path / "a.pth"], check=True)
     monkeypatch.setattr(catalogue, "beside", lambda: tmp_path / "engines")

@@ -70,10 +70,17 @@ def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("narrow") / "model.onnx"
     onnx.save(model, path)
     table: dict[str, Any] = tomllib.loads((folder / "offers.toml").read_text(encoding="utf-8"))
-    return (Narrow(offer.name, {name: tuple(value.shape[1:]) for name, value in given.items()},
-                   {offer.output: (3, size, size)}, Batch(max=table["batch"]["max"]),
-                   Precisions(fp32_nodes=tuple(named(model, offer.fp32_nodes))), path),
-            [p for p in ("fp16", "bf16", "f32") if p in table["psnr"]])
+    return (
+        Narrow(
+            offer.name,
+            {name: tuple(value.shape[1:]) for name, value in given.items()},
+            {offer.output: (3, size, size)},
+            Batch(max=table["batch"]["max"]),
+            Precisions(fp32_nodes=tuple(named(model, offer.fp32_nodes))),
+            path,
+        ),
+        [p for p in ("fp16", "bf16", "f32") if p in table["psnr"]],
+    )
 
 
 def test_it_is_built_for_sm_89(rtx: Library, narrow: tuple[Narrow, list[Precision]]) -> None:

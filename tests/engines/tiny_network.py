@@ -1,7 +1,7 @@
 """A network of a few weights as an architecture offers it: ``model.py`` and ``offers.toml``. With a fidelity of 0 it
 answers with the crop."""
 
-MODEL = '''
+MODEL = """
 import torch
 from torch import nn
 
@@ -30,8 +30,8 @@ def build(width=4):
 
 def restate(state):
     return {name.replace("encoder", "inward"): value for name, value in state.items()}
-'''
-OFFERS = '''
+"""
+OFFERS = """
 [architecture]
 name = "tiny"
 [licence]
@@ -62,4 +62,4 @@ keys = "tiny.keys.txt"
 variant = { width = 16 }
 states = ["params_ema", "state_dict"]
 prefix = "net."
-'''
+"""

@@ -84,4 +84,4 @@ def luma(frame: Frame) -> np.ndarray:
 def inside(frame: Frame) -> Any:
     x0, y0, x1, y1 = (round(v) for v in frame.faces[0].box)
     inset = (x1 - x0) // 6
-    return np.s_[y0 + inset:y1 - inset, x0 + inset:x1 - inset]
+    return np.s_[y0 + inset : y1 - inset, x0 + inset : x1 - inset]

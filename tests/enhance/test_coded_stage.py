@@ -41,13 +41,21 @@ from rtface.util.fade import MOST_A_FRAME
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
 SIZE = 320, 180
-DISPLAYS = [(Display(), None), (Display(quarter_turns=1), None), (Display(quarter_turns=2, mirror=True), None),
-            (Display(aspect=Fraction(16, 11)), None), (Display(fields="tff"), 0), (Display(fields="bff"), 0),
-            (Display(fields="tff"), 1), (Display(quarter_turns=3, fields="bff"), 1)]
+DISPLAYS = [
+    (Display(), None),
+    (Display(quarter_turns=1), None),
+    (Display(quarter_turns=2, mirror=True), None),
+    (Display(aspect=Fraction(16, 11)), None),
+    (Display(fields="tff"), 0),
+    (Display(fields="bff"), 0),
+    (Display(fields="tff"), 1),
+    (Display(quarter_turns=3, fields="bff"), 1),
+]
 
 
-def face_in(box: tuple[float, float, float, float], track: int = 1, display: Display | None = None,
-            size: tuple[int, int] = SIZE) -> Face:
+def face_in(
+    box: tuple[float, float, float, float], track: int = 1, display: Display | None = None, size: tuple[int, int] = SIZE
+) -> Face:
     """A face whose box is this one in stored samples."""
     x0, y0, x1, y1 = box
     corners = apply(sample_to_display(*size, display or Display()), np.array([(x0, y0), (x1, y1)]))
@@ -76,8 +84,9 @@ def planes(frame: Frame) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("display", "field"), DISPLAYS)
 @pytest.mark.parametrize("box", [(120.0, 60.0, 171.0, 111.0), (3.3, 1.2, 52.0, 61.5), (268.0, 125.0, 319.0, 179.0)])
-def test_a_place_lies_on_the_frames_own_samples(display: Display, field: Field | None,
-                                                box: tuple[float, float, float, float]) -> None:
+def test_a_place_lies_on_the_frames_own_samples(
+    display: Display, field: Field | None, box: tuple[float, float, float, float]
+) -> None:
     frame = frame_with(face_in(box, display=display), display=display, field=field)
     parity = field_parity(display, field)
     own = stored(frame) if parity is None else stored(frame)[parity::2]
@@ -87,8 +96,8 @@ def test_a_place_lies_on_the_frames_own_samples(display: Display, field: Field |
     shift = compose(place.matrix, invert(plane_matrix(SIZE, display, field=field)))
     np.testing.assert_allclose(shift, [[1, 0, -place.x], [0, 1, -place.y]], atol=1e-9)
     seen = CpuDevice().view(frame).crop(place.matrix, (place.width, place.height))
-    part = own[place.y:place.y + place.height, place.x:place.x + place.width]
-    assert np.array_equal(seen[:part.shape[0], :part.shape[1]], part), "not resampled"
+    part = own[place.y : place.y + place.height, place.x : place.x + place.width]
+    assert np.array_equal(seen[: part.shape[0], : part.shape[1]], part), "not resampled"
     # The whole face is on it, as far as it is on the frame.
     x0, y0, x1, y1 = box
     rows = 1 if parity is None else 2
@@ -139,8 +148,11 @@ def steps_of(rows: int, columns: int) -> np.ndarray:
 @pytest.mark.parametrize("field", [None, 0, 1])
 def test_cells_get_the_step_of_the_block_they_lie_in(block: int, field: Field | None) -> None:
     steps = steps_of(-(-SIZE[1] // block), -(-SIZE[0] // block))
-    frame = frame_with(display=Display(fields="progressive" if field is None else "tff"), field=field,
-                       quantisers=Quantisers(steps, block, "h264"))
+    frame = frame_with(
+        display=Display(fields="progressive" if field is None else "tff"),
+        field=field,
+        quantisers=Quantisers(steps, block, "h264"),
+    )
     place = place_of(frame, face_in((200.0, 80.0, 251.0, 150.0)), 1.3, LARGEST)
     rows = 1 if field is None else 2
     told = place.steps(frame.quantisers, rows)
@@ -160,8 +172,15 @@ def test_the_network_is_told_the_steps_or_that_they_are_unknown() -> None:
 
 def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
     frame = frame_with(face := face_in((120, 60, 184, 124)))
-    told = {codec: float(2.0 ** place_of(frame, face, 1.3, LARGEST).steps(
-        Quantisers(np.full((1, 1), 16, np.float32), 320, codec), 1).mean()) for codec in ("h264", "vp9", "av1")}  # pyright: ignore
+    told = {
+        codec: float(
+            2.0
+            ** place_of(frame, face, 1.3, LARGEST)
+            .steps(Quantisers(np.full((1, 1), 16, np.float32), 320, codec), 1)
+            .mean()
+        )
+        for codec in ("h264", "vp9", "av1")
+    }  # pyright: ignore
     assert told["h264"] == pytest.approx(16) and 16 > told["vp9"] > 2 * told["av1"] > 4
 
 
@@ -266,7 +285,7 @@ def test_outside_the_mask_every_bit_stays(display: Display, field: Field | None,
     assert abs(xs - middle[0] + 0.5).max() < half[0] + 1 and abs(ys - middle[1] + 0.5).max() < half[1] + 2
     assert changed[86, 152] > 20 or changed[87, 152] > 20, "the middle of the face"
     if (parity := field_parity(display, field)) is not None:
-        assert not changed[1 - parity::2].any(), "the other field"
+        assert not changed[1 - parity :: 2].any(), "the other field"
     assert out.touched and out.quantisers is frame.quantisers and stats.counters["crops:coded"] == 1
     # What is said to have changed holds all that has.
     assert out.changed is not None
@@ -341,6 +360,7 @@ def real(fmt: str = "yuv420p", **more: Any) -> Frame:
 @pytest.fixture(autouse=True)
 def whole_first_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first stage has all of its strength from a gain of 0.15 dB on, whatever the coefficients are."""
+
     def strengths(found: Analysis, width: float) -> tuple[float, ...]:
         gains = gain_of(found.error, found.remaining), gain_of(found.ring_error, found.ring_remaining)
         return tuple(min(1.0, max(0.0, (gain - 0.04) / 0.11)) for gain in gains)
@@ -348,13 +368,23 @@ def whole_first_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.analysis.treatment.first_strengths", strengths)
 
 
-def enhancer(engine: FakeEngine | None = None, network: FakeCodedNetwork | None = None, stats: Stats | None = None,
-             treatments: dict[int, Treatment] | None = None, shots: ShotList = NO_SHOTS,
-             **options: Any) -> FrameEnhancer:
+def enhancer(
+    engine: FakeEngine | None = None,
+    network: FakeCodedNetwork | None = None,
+    stats: Stats | None = None,
+    treatments: dict[int, Treatment] | None = None,
+    shots: ShotList = NO_SHOTS,
+    **options: Any,
+) -> FrameEnhancer:
     stats = stats or Stats()
-    return FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine or FakeEngine())),
-                         Options(**{"grain": "none", **options}), stats, treatments=treatments,
-                         coded=coded_stage(network, stats), shots=shots)
+    return FrameEnhancer(
+        Runtime(CpuDevice(), FakeEngines(engine or FakeEngine())),
+        Options(**{"grain": "none", **options}),
+        stats,
+        treatments=treatments,
+        coded=coded_stage(network, stats),
+        shots=shots,
+    )
 
 
 def test_a_frame_with_a_first_stage_alone_is_corrected(predict: Callable[[float], None]) -> None:
@@ -400,17 +430,27 @@ def test_the_engine_sees_the_corrected_frame() -> None:
     assert (two.crops[middle] - one.crops[middle]).mean() == pytest.approx(0.1, abs=0.02)
 
 
-def changed_area(treatments: dict[int, Treatment] | None = None, shot: ShotSettings | None = None, *,
-                 ring: tuple[float, float] = (40.0, 20.0), **options: Any) -> int:
+def changed_area(
+    treatments: dict[int, Treatment] | None = None,
+    shot: ShotSettings | None = None,
+    *,
+    ring: tuple[float, float] = (40.0, 20.0),
+    **options: Any,
+) -> int:
     """Samples of luma that the first stage alone changes."""
 
     class Ringed(CodedStage):
         def measure(self, *found: Any) -> Analysis:
             return replace(super().measure(*found), ring_error=ring[0], ring_remaining=ring[1])
 
-    step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none", **options), Stats(),
-                         treatments=treatments, coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
-                         shots=NO_SHOTS if shot is None else ShotList([Shot(Fraction(0), None, shot)]))
+    step = FrameEnhancer(
+        Runtime(CpuDevice(), FakeEngines()),
+        Options(grain="none", **options),
+        Stats(),
+        treatments=treatments,
+        coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
+        shots=NO_SHOTS if shot is None else ShotList([Shot(Fraction(0), None, shot)]),
+    )
     frame = real()
     was = planes(frame)[0]
     return int((planes(step.process(frame))[0] != was).sum())
@@ -433,8 +473,13 @@ def test_forced_treatments_have_no_first_stage() -> None:
         network, engine = FakeCodedNetwork(), FakeEngine()
         out = enhancer(engine, network, **cast(Any, more)).process(real())
         assert out.corrected and engine.calls == 1 and not network.seen
-        plain = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), analysis=False,
-                              treatments=more.get("treatments")).process(real())  # type: ignore[arg-type]
+        plain = FrameEnhancer(
+            Runtime(CpuDevice(), FakeEngines()),
+            Options(grain="none"),
+            Stats(),
+            analysis=False,
+            treatments=more.get("treatments"),
+        ).process(real())  # type: ignore[arg-type]
         assert all(np.array_equal(a, b) for a, b in zip(planes(out), planes(plain), strict=True))
 
 
@@ -472,8 +517,12 @@ def test_a_fault_of_the_first_stage_lets_the_frame_through() -> None:
 
     stats, frame = Stats(), real()
     was = planes(frame)
-    step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats,
-                         coded=Broken(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats))
+    step = FrameEnhancer(
+        Runtime(CpuDevice(), FakeEngines()),
+        Options(grain="none"),
+        stats,
+        coded=Broken(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats),
+    )
     out = step.process(frame)
     assert out.failed and not out.touched and stats.counters["faults"] == 1
     assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
@@ -491,12 +540,20 @@ class Failing(FakeCodedNetwork):
 def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
     """Else it would look as if there were nothing to gain on any of them."""
     stats = Stats()
-    step = FilmEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats,
-                        coded=coded_stage(Failing(RuntimeError("no memory left"))))
+    step = FilmEnhancer(
+        Runtime(CpuDevice(), FakeEngines()),
+        Options(grain="none"),
+        stats,
+        coded=coded_stage(Failing(RuntimeError("no memory left"))),
+    )
     out = list(step([replace(real(), pts=k) for k in range(4)]))
     assert len(out) == 4 and stats.counters["faults"] >= 1 and "no memory left" in " ".join(stats.warned())
-    without = FilmEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(),
-                           coded=coded_stage(Failing(MissingComponent("reinstall rtface"))))
+    without = FilmEnhancer(
+        Runtime(CpuDevice(), FakeEngines()),
+        Options(grain="none"),
+        Stats(),
+        coded=coded_stage(Failing(MissingComponent("reinstall rtface"))),
+    )
     with pytest.raises(MissingComponent, match="reinstall"):
         list(without([real()]))
 
@@ -525,13 +582,15 @@ def test_both_fields_get_their_own_first_stage(predict: Callable[[float], None])
 
 
 @pytest.mark.parametrize(("room", "whole", "light"), [(1.0, 1, 0), (0.008, 0, 1), (0.0, 0, 0)])
-def test_live_it_is_the_first_thing_that_is_left_out(monkeypatch: pytest.MonkeyPatch, room: float, whole: int,
-                                                     light: int) -> None:
+def test_live_it_is_the_first_thing_that_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, room: float, whole: int, light: int
+) -> None:
     monkeypatch.setattr(QualityGovernor, "has_room", lambda self, seconds: seconds <= room)
     stats, engine, network = Stats(), FakeEngine(), FakeCodedNetwork()
     stage = CodedStage(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats, light=network)
-    step = LiveEnhancer(Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats,
-                        QualityGovernor(0.04, 0.2), coded=stage)
+    step = LiveEnhancer(
+        Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats, QualityGovernor(0.04, 0.2), coded=stage
+    )
     out = step.collect(step.submit(replace(real(), captured_at=0.0)))
     assert (stats.counters["crops:coded"], stats.counters["crops:coded-light"]) == (whole, light)
     assert len(network.seen) == light and engine.calls == 1 and out.corrected
@@ -547,8 +606,13 @@ def test_bounds_of_a_place_hold_its_faces_box() -> None:
 def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch) -> None:
     room = [True]
     monkeypatch.setattr(QualityGovernor, "has_room", lambda self, seconds: room[0])
-    step = LiveEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), QualityGovernor(0.04, 0.2),
-                        coded=coded_stage())
+    step = LiveEnhancer(
+        Runtime(CpuDevice(), FakeEngines()),
+        Options(grain="none"),
+        Stats(),
+        QualityGovernor(0.04, 0.2),
+        coded=coded_stage(),
+    )
     strengths: list[float] = []
     monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: strengths.append(faces[0][1]) or frame)
     found: list[float] = []
@@ -577,8 +641,9 @@ def test_round_the_face_another_process_continues(monkeypatch: pytest.MonkeyPatc
     """Whose lead-in has the strength of the border."""
     monkeypatch.setattr(Analyzer, "due", lambda *_: False)
     found = dict[int, float]()
-    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.update(
-        {frame.pts: faces[0][2]}) or frame)
+    monkeypatch.setattr(
+        CodedStage, "process", lambda self, frame, faces, **_: found.update({frame.pts: faces[0][2]}) or frame
+    )
 
     def process(step: FrameEnhancer, frames: range) -> list[float]:
         for n in frames:

@@ -32,8 +32,14 @@ class Broken(White):
 
 
 def repair(network: Any = None, stats: Stats | None = None, shots: ShotList = NO_SHOTS, **options: Any) -> DamageRepair:
-    return DamageRepair(network or White(), CpuDevice(), HostCorrection,
-                        Options.of({"grain": "none", **options}), stats or Stats(), shots)
+    return DamageRepair(
+        network or White(),
+        CpuDevice(),
+        HostCorrection,
+        Options.of({"grain": "none", **options}),
+        stats or Stats(),
+        shots,
+    )
 
 
 def frame(*, damaged: str = "cheek", scale: float = 1.5, t: int = 0) -> tuple[Frame, np.ndarray, np.ndarray]:
@@ -112,7 +118,7 @@ def test_frame_before_serves_within_a_shot() -> None:
         return pixels(step.process(replace(frame(t=1)[0], **more)))
 
     _, clean, damaged = frame()
-    hurt = (damaged > 0)
+    hurt = damaged > 0
     hurt[:40, :100] = False
     known, after_cut = (np.abs(second(**more) - clean)[hurt].mean() for more in ({}, {"cut": True}))
     assert known < 0.6 * after_cut
@@ -121,8 +127,7 @@ def test_frame_before_serves_within_a_shot() -> None:
 def screened(image: np.ndarray, period: float, degrees: float) -> np.ndarray:
     """The image printed with dots and scanned."""
     y, x = np.mgrid[: 4 * image.shape[0], : 4 * image.shape[1]] / 4.0
-    u, v = (np.cos(2 * np.pi / period * (x * np.cos(t) + y * np.sin(t)))
-            for t in np.radians((degrees, degrees + 90)))
+    u, v = (np.cos(2 * np.pi / period * (x * np.cos(t) + y * np.sin(t))) for t in np.radians((degrees, degrees + 90)))
     large = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC).astype(float) / 255
     dots = large + 0.2 * (u + v)[..., None] > 0.5 + 0.35 * (large - 0.5)
     ink = np.where(dots, 225, 30).astype(np.float32)
@@ -160,7 +165,7 @@ def test_the_dots_stay_by_the_strength_of_the_shot() -> None:
         step = repair(network=lambda crop: np.zeros(crop.shape[:2], np.float32), shots=shots)
         out = step.process(replace(frame_of(print_, 0, "rgb24"), faces=(face_at(points),)))
         assert out.filtered == (strength > 0) and not out.corrected  # no network took part
-        changes.append(float(np.abs(pixels(out) - print_)[y - 40:y + 40, x - 40:x + 40].mean()))
+        changes.append(float(np.abs(pixels(out) - print_)[y - 40 : y + 40, x - 40 : x + 40].mean()))
     assert changes[2] == 0 and changes[1] == pytest.approx(changes[0] / 2, rel=0.05)
 
 
@@ -169,8 +174,12 @@ def test_what_is_no_halftone_is_not_filtered(pattern: str) -> None:
     image, points = portrait(640, 480, scale=2.2)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     jpeg = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 8])[1], cv2.IMREAD_COLOR)
-    seen = {"none": image, "lines": image * 0.8 + 20 + 20 * np.sin(1.3 * x + 1.1 * y)[..., None], "blocks": jpeg,
-            "noise": image + np.random.default_rng(1).normal(0, 25, image.shape)}[pattern]
+    seen = {
+        "none": image,
+        "lines": image * 0.8 + 20 + 20 * np.sin(1.3 * x + 1.1 * y)[..., None],
+        "blocks": jpeg,
+        "noise": image + np.random.default_rng(1).normal(0, 25, image.shape),
+    }[pattern]
     seen = np.clip(seen, 0, 255).astype(np.uint8)
     given = replace(frame_of(seen, 0, "rgb24"), faces=(face_at(points),))
     assert repair(network=lambda crop: np.zeros(crop.shape[:2], np.float32)).process(given) is given

@@ -31,11 +31,23 @@ from rtface.util.av_arrays import copy_image
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
 
-def enhance(engines: FakeEngines | None = None, *, stats: Stats | None = None, analysis: bool = False,
-            treatments: dict[int, Treatment] | None = None, ahead: int = 1, **options: Any) -> FilmEnhancer:
-    return FilmEnhancer(Runtime(CpuDevice(), engines or FakeEngines(), ahead), Options(**{"grain": "none", **options}),
-                        stats or Stats(), analysis=analysis, treatments=treatments,
-                        coded=coded_stage(stats=stats) if analysis else None)
+def enhance(
+    engines: FakeEngines | None = None,
+    *,
+    stats: Stats | None = None,
+    analysis: bool = False,
+    treatments: dict[int, Treatment] | None = None,
+    ahead: int = 1,
+    **options: Any,
+) -> FilmEnhancer:
+    return FilmEnhancer(
+        Runtime(CpuDevice(), engines or FakeEngines(), ahead),
+        Options(**{"grain": "none", **options}),
+        stats or Stats(),
+        analysis=analysis,
+        treatments=treatments,
+        coded=coded_stage(stats=stats) if analysis else None,
+    )
 
 
 def single(runtime: Runtime | RuntimeSwitch, stats: Stats | None = None, **more: Any) -> FrameEnhancer:
@@ -105,8 +117,11 @@ def test_frames_that_repeat_give_the_same_answer(fields: Literal["progressive", 
         frame = frame_of(picture, k, display=Display(fields=fields))
         frames.append(replace(frame, faces=(face_at(points + 0.3 * (k % 2)),)))
     was, stats = [planes(frame) for frame in frames], Stats()
-    split = (replace(frame, pts=k, faces=frames[k // 2].faces) for k, frame in enumerate(split_fields(iter(frames)))
-             if isinstance(frame, Frame))
+    split = (
+        replace(frame, pts=k, faces=frames[k // 2].faces)
+        for k, frame in enumerate(split_fields(iter(frames)))
+        if isinstance(frame, Frame)
+    )
     out = list(enhance(stats=stats, ahead=2)(split if fields == "tff" else frames))
     shown = [planes(frame) for frame in (out[::2] if fields == "tff" else out) if isinstance(frame, Frame)]
     equal = [all(map(np.array_equal, a, b)) for a, b in itertools.pairwise(shown)]
@@ -147,13 +162,22 @@ def test_frames_wait_for_a_treatment_before_they_are_copied() -> None:
     assert passed == list(range(6)) and max(held) <= 2
 
 
-@pytest.mark.parametrize(("network", "touched"), [
-    (FakeCodedNetwork(40.0, 40.0), False), (FakeCodedNetwork(40.0, 42.0), False), (FakeCodedNetwork(40.0, 20.0), True),
-    (None, False)])
-def test_a_face_without_a_gain_is_left_bit_for_bit(network: FakeCodedNetwork | None, touched: bool,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.analysis.treatment.predicted",
-                        lambda found, width: (1.0, found.error and gain_of(found.error, found.remaining)))
+@pytest.mark.parametrize(
+    ("network", "touched"),
+    [
+        (FakeCodedNetwork(40.0, 40.0), False),
+        (FakeCodedNetwork(40.0, 42.0), False),
+        (FakeCodedNetwork(40.0, 20.0), True),
+        (None, False),
+    ],
+)
+def test_a_face_without_a_gain_is_left_bit_for_bit(
+    network: FakeCodedNetwork | None, touched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "rtface.analysis.treatment.predicted",
+        lambda found, width: (1.0, found.error and gain_of(found.error, found.remaining)),
+    )
     picture, points = portrait(640, 480, blur=3.0, scale=1.0)
     frame = replace(frame_of(picture, 0), faces=(face_at(points),))
     was, engines = planes(frame), FakeEngines()
@@ -181,14 +205,15 @@ def test_tracker_analysis_and_crops_share_a_view(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("rtface.device.cpu.device.planes", counted)
     frame = find_faces(frame_of(picture, 0), cast(Any, Tracker()), device, Stats())
-    step = single(Runtime(device, FakeEngines()), analysis=True,
-                  coded=coded_stage(measures_only=True))
+    step = single(Runtime(device, FakeEngines()), analysis=True, coded=coded_stage(measures_only=True))
     task = step.submit(frame)
     assert task.crops and len(read) == 1
     was = device.view(frame).crop(crop_matrix(face, 256), (256, 256))
     out = step.collect(task)
-    seen = [device.view(f).crop(crop_matrix(face, 256), (256, 256))
-            for f in (frame, out, replace(out, image=copy_image(out.image)))]
+    seen = [
+        device.view(f).crop(crop_matrix(face, 256), (256, 256))
+        for f in (frame, out, replace(out, image=copy_image(out.image)))
+    ]
     assert not np.array_equal(was, seen[0])
     assert np.array_equal(seen[0], seen[1]) and np.array_equal(seen[1], seen[2])
 
@@ -237,8 +262,11 @@ def test_a_treatment_decides_for_its_track_alone() -> None:
     picture, points = portrait(640, 180)
     frame = frame_of(picture, 0)
     faces = tuple(face_at(points + [dx, 0.0], k) for k, dx in ((1, -160.0), (2, 0.0), (3, 160.0)))
-    step = single(Runtime(CpuDevice(), engines), analysis=True, treatments={
-        1: Treatment(False), 2: Treatment(True, 0.5, "other"), 3: Treatment(True, 1.0)})
+    step = single(
+        Runtime(CpuDevice(), engines),
+        analysis=True,
+        treatments={1: Treatment(False), 2: Treatment(True, 0.5, "other"), 3: Treatment(True, 1.0)},
+    )
     out = step.collect(step.submit(replace(frame, faces=faces)))
     assert out.touched
     reports = {r.id: r for r in step.tracks.reports()}
@@ -252,9 +280,13 @@ def test_region_by_track_goes_before_shot_and_run() -> None:
         picture, points = portrait(640, 180)
         frame = replace(frame_of(picture, 0), faces=(face_at(points, 1),))
         before = planes(frame)[0]
-        step = FrameEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none", region=run), Stats(),
-                             treatments={1: Treatment(True, region=track)},
-                             shots=ShotList([Shot(Fraction(0), None, ShotSettings(region=shot))]))
+        step = FrameEnhancer(
+            Runtime(CpuDevice(), FakeEngines()),
+            Options(grain="none", region=run),
+            Stats(),
+            treatments={1: Treatment(True, region=track)},
+            shots=ShotList([Shot(Fraction(0), None, ShotSettings(region=shot))]),
+        )
         return int((planes(step.collect(step.submit(frame)))[0] != before).sum())
 
     face, head = changed("face", None, None), changed("head", None, None)

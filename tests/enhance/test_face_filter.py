@@ -20,10 +20,18 @@ def face(track_id: int, width: float) -> Face:
 FACES = (face(1, 50), face(2, 200), face(7, 120))
 
 
-@pytest.mark.parametrize(("text", "most", "ids"), [
-    ("all", 8, [1, 2, 7]), ("ALL", 2, [2, 7]), ("largest", 8, [2]), ("1,7", 8, [1, 7]), (" 7 ", 8, [7]),
-    ("1,2,7", 1, [2]), ("9", 8, []),
-])
+@pytest.mark.parametrize(
+    ("text", "most", "ids"),
+    [
+        ("all", 8, [1, 2, 7]),
+        ("ALL", 2, [2, 7]),
+        ("largest", 8, [2]),
+        ("1,7", 8, [1, 7]),
+        (" 7 ", 8, [7]),
+        ("1,2,7", 1, [2]),
+        ("9", 8, []),
+    ],
+)
 def test_choice(text: str, most: int, ids: list[int]) -> None:
     assert [f.track_id for f in FaceFilter.parse(text, most)(FACES, partial(HeldFaces().widest, time=0.0))] == ids
 
@@ -34,13 +42,16 @@ def test_refused_with_the_way_out(text: str, most: int) -> None:
         FaceFilter.parse(text, most)
 
 
-@pytest.mark.parametrize(("faces", "treated", "found", "said"), [
-    ("all", [], [1, 2], []),
-    ("1", [1], [1], []),
-    ("99", [], [1], ["--faces 99 had no effect for track 99: no such face came"]),
-    ("1,8,9", [], [1], ["--faces 1,8,9 had no effect for tracks 8, 9"]),
-    ("all", [1, 7], [1], ["the treatment file had no effect for track 7"]),
-])
+@pytest.mark.parametrize(
+    ("faces", "treated", "found", "said"),
+    [
+        ("all", [], [1, 2], []),
+        ("1", [1], [1], []),
+        ("99", [], [1], ["--faces 99 had no effect for track 99: no such face came"]),
+        ("1,8,9", [], [1], ["--faces 1,8,9 had no effect for tracks 8, 9"]),
+        ("all", [1, 7], [1], ["the treatment file had no effect for track 7"]),
+    ],
+)
 def test_tracks_that_never_came_are_said(faces: str, treated: list[int], found: list[int], said: list[str]) -> None:
     lines = missing_tracks(faces, treated, found)
     assert len(lines) == len(said)

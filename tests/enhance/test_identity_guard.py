@@ -48,8 +48,12 @@ class Watcher:
 
 def enhancer(engine: FakeEngine, *, guarded: bool = True, watch: Watcher | None = None) -> FrameEnhancer:
     return FrameEnhancer(
-        Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), Stats(), analysis=False,
-        guard=IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats()))
+        Runtime(CpuDevice(), FakeEngines(engine)),
+        Options(grain="none"),
+        Stats(),
+        analysis=False,
+        guard=IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats()),
+    )
 
 
 def shown(count: int) -> Frame:

@@ -21,17 +21,20 @@ from tests.enhance.key_frames import Every, Sharpening, WhenTold, film, inside, 
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 
-def live(engines: FakeEngines, governor: QualityGovernor, stats: Stats | None = None,
-         light: str | None = None) -> LiveEnhancer:
-    return LiveEnhancer(Runtime(CpuDevice(), engines), Options(grain="none"), stats or Stats(), governor,
-                        analysis=False, light=light)
+def live(
+    engines: FakeEngines, governor: QualityGovernor, stats: Stats | None = None, light: str | None = None
+) -> LiveEnhancer:
+    return LiveEnhancer(
+        Runtime(CpuDevice(), engines), Options(grain="none"), stats or Stats(), governor, analysis=False, light=light
+    )
 
 
 def step(engine: FakeEngine, every: int | None, stats: Stats | None = None) -> FrameEnhancer:
     if every:
         return live(FakeEngines(engine), Every(every), stats)
-    return FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats or Stats(),
-                         analysis=False)
+    return FrameEnhancer(
+        Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats or Stats(), analysis=False
+    )
 
 
 def run(enhance: FrameEnhancer, frames: list[Frame]) -> list[np.ndarray]:
@@ -75,8 +78,14 @@ def test_the_correction_moves_with_the_face() -> None:
         picture, points = portrait(shift=(3.0 * k, 1.5 * k), scale=0.9 + 0.01 * k)
         frames.append(replace(frame_of(picture, k), faces=(face_at(points),)))
     copies = [luma(f) for f in frames]
-    again = [replace(f, image=g.image) for f, g in zip(frames, [frame_of(portrait(
-        shift=(3.0 * k, 1.5 * k), scale=0.9 + 0.01 * k)[0], k) for k in range(6)], strict=True)]
+    again = [
+        replace(f, image=g.image)
+        for f, g in zip(
+            frames,
+            [frame_of(portrait(shift=(3.0 * k, 1.5 * k), scale=0.9 + 0.01 * k)[0], k) for k in range(6)],
+            strict=True,
+        )
+    ]
     every, keyed = run(step(Sharpening(), None), frames), run(step(Sharpening(), 6), again)
     for frame, was, a, b in zip(frames, copies, every, keyed, strict=True):
         part = inside(frame)
@@ -89,18 +98,20 @@ def test_a_blink_is_not_covered_by_the_open_eye() -> None:
     picture, points = portrait(640, 480, scale=1.6, blur=1.0)
     closed = picture.copy()
     x, y = (round(float(v)) for v in points[0])
-    eye = np.s_[y - 14:y + 14, x - 24:x + 24]
-    skin = picture[y + 40:y + 68, x - 24:x + 24]
+    eye = np.s_[y - 14 : y + 14, x - 24 : x + 24]
+    skin = picture[y + 40 : y + 68, x - 24 : x + 24]
     closed[eye] = cv2.GaussianBlur(skin, (0, 0), 3)
     shown = [picture, picture, closed, closed, picture, picture]
     was = [luma(f) for f in film(shown, [points] * 6)]
     out = run(step(Sharpening(), 6), film(shown, [points] * 6))
-    core = np.s_[y - 8:y + 8, x - 14:x + 14]
+    core = np.s_[y - 8 : y + 8, x - 14 : x + 14]
     open_eye = np.abs(out[1] - was[1])[core].mean()
     assert open_eye > 1.0
     for k in (2, 3):
         assert np.abs(out[k] - was[k])[core].mean() < 0.1 * open_eye
-        other = np.s_[round(points[3][1]) - 8:round(points[3][1]) + 8, round(points[3][0]) - 8:round(points[3][0]) + 8]
+        other = np.s_[
+            round(points[3][1]) - 8 : round(points[3][1]) + 8, round(points[3][0]) - 8 : round(points[3][0]) + 8
+        ]
         assert np.abs(out[k] - was[k])[other].mean() > 0.5 * np.abs(out[1] - was[1])[other].mean()
     # Open again it comes back within a few frames, not at once.
     assert np.abs(out[4] - was[4])[core].mean() < np.abs(out[5] - was[5])[core].mean() + 1e-9
@@ -110,7 +121,7 @@ def test_a_closed_gate_holds_for_the_next_engine_too() -> None:
     picture, points = portrait(640, 480, scale=1.6, blur=1.0)
     hand = picture.copy()
     x, y = (round(float(v)) for v in points[0])
-    hand[y - 14:y + 14, x - 24:x + 24] = 90
+    hand[y - 14 : y + 14, x - 24 : x + 24] = 90
     large, light, stats = Sharpening("large", 512), Sharpening("small", 256), Stats()
 
     class Falling(Every):

@@ -73,15 +73,31 @@ class Small(FakeEngine):
         super().__init__("small", 256, amount)
 
 
-def step(heavy: FakeEngine, light: FakeEngine | None = None, keyframe: int | str = 4, stats: Stats | None = None,
-         of: type[FilmEnhancer | FrameEnhancer] = FilmEnhancer) -> Any:
-    return of(Runtime(CpuDevice(), FakeEngines(heavy, light or Small())), Options(grain="none", keyframe=keyframe),
-              stats or Stats(), analysis=False, light="small")
+def step(
+    heavy: FakeEngine,
+    light: FakeEngine | None = None,
+    keyframe: int | str = 4,
+    stats: Stats | None = None,
+    of: type[FilmEnhancer | FrameEnhancer] = FilmEnhancer,
+) -> Any:
+    return of(
+        Runtime(CpuDevice(), FakeEngines(heavy, light or Small())),
+        Options(grain="none", keyframe=keyframe),
+        stats or Stats(),
+        analysis=False,
+        light="small",
+    )
 
 
 def live(heavy: FakeEngine, light: FakeEngine, governor: QualityGovernor, stats: Stats | None = None) -> LiveEnhancer:
-    return LiveEnhancer(Runtime(CpuDevice(), FakeEngines(heavy, light)), Options(grain="none"), stats or Stats(),
-                        governor, analysis=False, light="small")
+    return LiveEnhancer(
+        Runtime(CpuDevice(), FakeEngines(heavy, light)),
+        Options(grain="none"),
+        stats or Stats(),
+        governor,
+        analysis=False,
+        light="small",
+    )
 
 
 def shown(enhance: FilmEnhancer, frames: list[Frame]) -> list[np.ndarray]:
@@ -121,11 +137,11 @@ def test_where_the_face_has_changed_the_small_engine_shows() -> None:
     picture, points = portrait(640, 480, scale=1.6, blur=1.0)
     closed = picture.copy()
     x, y = (round(float(v)) for v in points[0])
-    closed[y - 14:y + 14, x - 24:x + 24] = cv2.GaussianBlur(picture[y + 40:y + 68, x - 24:x + 24], (0, 0), 3)
+    closed[y - 14 : y + 14, x - 24 : x + 24] = cv2.GaussianBlur(picture[y + 40 : y + 68, x - 24 : x + 24], (0, 0), 3)
     pictures = [picture] * 3 + [closed] * 2 + [picture] * 4
     was = [luma(f) for f in film(pictures, [points] * 9)]
-    core = np.s_[y - 7:y + 7, x - 13:x + 13]
-    mouth = np.s_[round(points[3][1]) - 8:round(points[3][1]) + 8, round(points[3][0]) - 8:round(points[3][0]) + 8]
+    core = np.s_[y - 7 : y + 7, x - 13 : x + 13]
+    mouth = np.s_[round(points[3][1]) - 8 : round(points[3][1]) + 8, round(points[3][0]) - 8 : round(points[3][0]) + 8]
     out = shown(step(Heavy(), keyframe=8), film(pictures, [points] * 9))
     alone = shown(step(Small(0.0), Small(0.0), keyframe=1), film(pictures, [points] * 9))
     for k in (3, 4):
@@ -360,8 +376,12 @@ def test_an_engine_for_heads_enhances_them_on_request() -> None:
     for region, whole in (("face", True), ("head", True), ("head", False)):
         engine = FakeEngine()
         engine.whole = whole
-        enhance = FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine)),
-                                Options.of({"grain": "none", "region": region}), Stats(), analysis=False)
+        enhance = FrameEnhancer(
+            Runtime(CpuDevice(), FakeEngines(engine)),
+            Options.of({"grain": "none", "region": region}),
+            Stats(),
+            analysis=False,
+        )
         frame = still(1, width=640, height=480)[0]
         was = luma(frame)
         changed.append(float((luma(enhance.process(frame)) != was).sum()))
@@ -395,7 +415,7 @@ def drifting(step: float, noise: float, frames: int = 13) -> list[FaceSample]:
     rng = np.random.default_rng(7)
     picture, points = portrait(640, 480)
     x, y = points.mean(axis=0).astype(int)
-    scene = np.float32(1 / 255) * cv2.resize(picture[y - 64:y + 64, x - 80:x + 80], (320, 256)).transpose(2, 0, 1)
+    scene = np.float32(1 / 255) * cv2.resize(picture[y - 64 : y + 64, x - 80 : x + 80], (320, 256)).transpose(2, 0, 1)
     out: list[FaceSample] = []
     for k in range(frames):
         matrix = np.float32([[1, 0, 2 * step * k - 32], [0, 1, 0]])
@@ -482,6 +502,7 @@ def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.Monk
 
 def test_an_engine_is_not_given_what_another_remembers() -> None:
     """A remembering engine may work alone on one frame of a live run, and over the light one on the next."""
+
     class Remembering(FakeEngine):
         recurrent = True
 

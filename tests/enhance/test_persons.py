@@ -49,7 +49,7 @@ def steps(kind: str) -> FrameEnhancer:
 def changed_halves(step: FrameEnhancer, frame: Frame) -> tuple[bool, bool]:
     def luma(shown: Frame) -> np.ndarray:
         plane = shown.image.planes[0]
-        return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :2 * WIDTH].astype(int).copy()
+        return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : 2 * WIDTH].astype(int).copy()
 
     before = luma(frame)
     after = luma(step.process(frame))

@@ -38,8 +38,10 @@ def test_the_report_has_what_was_done_not_the_last_decision() -> None:
     assert (told.frames, told.frames_corrected, told.share_of_time) == (50, 30, 0.6)
     assert (told.strength, told.strength_range) == (0.9, [0.9, 0.9])
     assert [(s.from_s, s.to_s, s.on, s.strength, s.reasons, s.frames) for s in told.spans] == [
-        (0.0, 0.36, False, 0.0, ["nothing to gain"], 10), (0.4, 1.56, True, 0.9, ["noise 0.50"], 30),
-        (1.6, 1.96, False, 0.0, ["nothing to gain"], 10)]
+        (0.0, 0.36, False, 0.0, ["nothing to gain"], 10),
+        (0.4, 1.56, True, 0.9, ["noise 0.50"], 30),
+        (1.6, 1.96, False, 0.0, ["nothing to gain"], 10),
+    ]
     assert asdict(told)["spans"][0]["reasons"] == ["nothing to gain"]
 
 
@@ -47,8 +49,10 @@ def test_the_gain_is_that_of_the_decision_that_is_reported() -> None:
     on = Treatment(True, 0.9, None, ("+0.4 dB expected, visible",), first=0.5, ring=0.3, gain=0.4)
     told = shown(shown(record(), on, 0, 30), Treatment(False, 0.0, None, ("nothing to gain",), gain=0.01), 30, 10)
     track = told.report()
-    assert track.treatment.items() >= {"on": True, "reasons": ["+0.4 dB expected, visible"], "gain_db": 0.4,
-                                       "first": 0.5, "ring": 0.3}.items()
+    assert (
+        track.treatment.items()
+        >= {"on": True, "reasons": ["+0.4 dB expected, visible"], "gain_db": 0.4, "first": 0.5, "ring": 0.3}.items()
+    )
     assert [span.gain_db for span in track.spans] == [0.4, 0.01]
 
 

@@ -59,8 +59,9 @@ def test_mesh_and_five_points_agree_within_two_percent():
 def test_crop_follows_the_face():
     """Turning and moving the face turns and moves its crop: the crop's content stays the same."""
     m = turned(33, 1.7, 90, -40)
-    np.testing.assert_allclose(crop_matrix(face(moved(m)), 512), compose(crop_matrix(face(MESH), 512), invert(m)),
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        crop_matrix(face(moved(m)), 512), compose(crop_matrix(face(MESH), 512), invert(m)), atol=1e-6
+    )
 
 
 def test_pose_of_a_turned_head():

@@ -42,7 +42,7 @@ def subsample(plane: np.ndarray, factor: int, axis: int, *, cosited: bool) -> np
     if factor > 1 and cosited:
         taps = np.convolve(np.ones(factor), np.ones(factor)) / factor**2
         pad = np.pad(plane, [(factor - 1, factor - 1), (0, 0)])
-        plane = sum(t * pad[k:k + len(plane)] for k, t in enumerate(taps))[::factor]
+        plane = sum(t * pad[k : k + len(plane)] for k, t in enumerate(taps))[::factor]
     elif factor > 1:
         plane = plane.reshape(-1, factor, plane.shape[1]).mean(axis=1)
     return np.moveaxis(plane, 0, axis)
@@ -58,8 +58,11 @@ def stored(display: Display, upright: np.ndarray) -> np.ndarray:
 
 
 TURNED = [(turns, mirror) for turns in range(4) for mirror in (False, True)]
-STRETCHED = pairs([(1, 1), (2, 1), (2, 2), (4, 1), (1, 2), (4, 4)],
-                  [Fraction(1), Fraction(2), Fraction(4, 3), Fraction(1, 2)], [(2, 2)])
+STRETCHED = pairs(
+    [(1, 1), (2, 1), (2, 2), (4, 1), (1, 2), (4, 4)],
+    [Fraction(1), Fraction(2), Fraction(4, 3), Fraction(1, 2)],
+    [(2, 2)],
+)
 
 
 @pytest.mark.parametrize(("stretched", "turned"), pairs(STRETCHED, TURNED, [((2, 2), Fraction(4, 3))]), ids=str)
@@ -76,12 +79,14 @@ def test_dot_lands_where_plane_matrix_says(stretched, turned):
                 seen = plane
                 if field is not None:
                     top_first = fields == "tff"
-                    seen = plane[(0 if field == 0 else 1) if top_first else (1 if field == 0 else 0)::2]
-                matrix = plane_matrix((luma.shape[1], luma.shape[0]), display, subsampling=subsampling, siting=siting,
-                                      field=field)
+                    seen = plane[(0 if field == 0 else 1) if top_first else (1 if field == 0 else 0) :: 2]
+                matrix = plane_matrix(
+                    (luma.shape[1], luma.shape[0]), display, subsampling=subsampling, siting=siting, field=field
+                )
                 # A dot of sigma 5 is sampled finely enough everywhere but in 4-fold subsampled fields.
-                np.testing.assert_allclose(apply(matrix, DOT), centroid(seen), atol=0.02,
-                                           err_msg=f"{display} {siting} {field}")
+                np.testing.assert_allclose(
+                    apply(matrix, DOT), centroid(seen), atol=0.02, err_msg=f"{display} {siting} {field}"
+                )
 
 
 def test_interlaced_420_chroma_is_a_quarter_field_row_from_luma():

@@ -108,7 +108,8 @@ def nvenc(gpu_name: str) -> str:
 def media() -> Any:
     """The helpers of tests/media: makes and reads small films."""
     spec = importlib.util.spec_from_file_location(
-        "media_helpers", Path(__file__).parent.parent / "media" / "conftest.py")
+        "media_helpers", Path(__file__).parent.parent / "media" / "conftest.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -84,7 +84,7 @@ class GpuKernels:
     def hold(self, array: np.ndarray) -> np.ndarray:
         start, self._at = self._at, -(-(self._at + array.nbytes) // 256) * 256
         assert self._at <= self.ROOM, "a test holds more than there is room for"
-        out = self._memory[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+        out = self._memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
         out[...] = array
         return out
 
@@ -111,8 +111,10 @@ def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None 
     def make() -> tuple[Any, GoldenResult]:
         if REHEARSAL:
             from tests.gpu.host_plan import HostPlan
+
             return HostPlan(recipe, streams.gpu), GoldenResult(100.0, 50.0, 0.0)
         from rtface.engine.tensorrt import open_tensorrt
+
         return open_tensorrt(recipe, streams.gpu, precision=precision)
 
     try:
@@ -128,12 +130,19 @@ def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None 
 def takes_gpu(gpu: NvidiaGpu) -> bool:
     """Whether the installed TensorRT is made for this GPU."""
     from rtface.engine.tensorrt.library import choose, installed
+
     choice = choose(gpu.capability, installed(), gpu=gpu.name)
     return choice.target is not None or choice.library.kind == "full"
 
 
-def open_engine(streams: StreamThread, name: str = "rtface-s", *, precision: Precision | None = None,
-                plan: tuple[GpuPlan, GoldenResult] | None = None, most: int | None = None) -> tuple[GpuEngine, Any]:
+def open_engine(
+    streams: StreamThread,
+    name: str = "rtface-s",
+    *,
+    precision: Precision | None = None,
+    plan: tuple[GpuPlan, GoldenResult] | None = None,
+    most: int | None = None,
+) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
     made, verdict = plan or gpu_plan(streams, recipe, precision)

@@ -41,11 +41,15 @@ def engine(streams: Any, recipe: Any) -> Iterator[tuple[GpuEngine, Any]]:
     engine.close()
 
 
-@pytest.mark.parametrize(("fmt", "more"), [
-    ("nv12", {}), ("p010le", {"color": Color("bt2020", transfer="pq", primaries=9)})], ids=["nv12", "pq"])
+@pytest.mark.parametrize(
+    ("fmt", "more"),
+    [("nv12", {}), ("p010le", {"color": Color("bt2020", transfer="pq", primaries=9)})],
+    ids=["nv12", "pq"],
+)
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
-def test_the_fastest_precision_is_near_the_cpus_frame(streams: Any, device: Any, on_cpu: Any, name: str, fmt: str,
-                                                        more: dict[str, Any]) -> None:
+def test_the_fastest_precision_is_near_the_cpus_frame(
+    streams: Any, device: Any, on_cpu: Any, name: str, fmt: str, more: dict[str, Any]
+) -> None:
     """In half precision some samples round the other way, and none goes far."""
     engine, _ = open_engine(streams, name)
     mine = run(device, Only(engine), film(fmt, **more))

@@ -41,8 +41,13 @@ FILMS: dict[str, dict[str, Any]] = {
     "h264-one.mp4": {"frames": 1},
     "hevc.mp4": {"codec": "libx265", "options": {"x265-params": X265}, "tags": BT709},
     "hevc-10.mkv": {"codec": "libx265", "pix_fmt": "yuv420p10le", "options": {"x265-params": X265}, "tags": BT2020},
-    "hevc-10-cropped.mp4": {"codec": "libx265", "pix_fmt": "yuv420p10le", "size": (1918, 1078), "frames": 8,
-                            "options": {"x265-params": X265, "preset": "ultrafast"}},
+    "hevc-10-cropped.mp4": {
+        "codec": "libx265",
+        "pix_fmt": "yuv420p10le",
+        "size": (1918, 1078),
+        "frames": 8,
+        "options": {"x265-params": X265, "preset": "ultrafast"},
+    },
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "av1.mkv": {"codec": "libsvtav1", "options": {"preset": "12"}},
     "av1-10.mkv": {"codec": "libsvtav1", "pix_fmt": "yuv420p10le", "options": {"preset": "12"}},
@@ -56,6 +61,7 @@ def film(media: Any, tmp_path_factory: pytest.TempPathFactory):
     def make(name: str) -> Path:
         path = folder / name
         return path if path.exists() else media.make_film(path, **{"frames": 60, "size": SIZE, **FILMS[name]})
+
     return make
 
 
@@ -144,12 +150,20 @@ def test_a_cut_is_the_same(film):
         same(seen(film("h264.mp4"), Decoding(0, True), **cut), seen(film("h264.mp4"), None, **cut))
 
 
-@pytest.mark.parametrize(("codec", "pix_fmt"), [("libx264", "yuv422p"), ("libx265", "yuv422p10le"),
-                                                ("libx265", "yuv420p12le"), ("mpeg2video", "yuv420p")])
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"),
+    [("libx264", "yuv422p"), ("libx265", "yuv422p10le"), ("libx265", "yuv420p12le"), ("mpeg2video", "yuv420p")],
+)
 def test_what_the_gpu_is_not_asked_for_software_does(media, tmp_path, codec, pix_fmt):
     """4:2:2, 12 bits and inexact codecs: one warning, the same frames."""
-    source = media.make_film(tmp_path / "in.mkv", frames=10, size=SIZE, codec=codec, pix_fmt=pix_fmt,
-                             options={"x265-params": X265} if codec == "libx265" else None)
+    source = media.make_film(
+        tmp_path / "in.mkv",
+        frames=10,
+        size=SIZE,
+        codec=codec,
+        pix_fmt=pix_fmt,
+        options={"x265-params": X265} if codec == "libx265" else None,
+    )
     there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
     same(there, here)
     assert there[2].decoder.startswith("software, because") and list(there[3].warnings) == ["decode_gpu"]
@@ -197,12 +211,20 @@ def test_a_surface_is_where_it_says(film, name):
         size = 1 if surface.format == "nv12" else 2
         assert (surface.width, surface.height, surface.device) == (info.width, info.height, 0)
         for address, pitch, rows, want in zip(
-                (surface.luma, surface.chroma), (surface.luma_pitch, surface.chroma_pitch),
-                (surface.height, surface.height // 2), bytes_of(frame.image), strict=True):
+            (surface.luma, surface.chroma),
+            (surface.luma_pitch, surface.chroma_pitch),
+            (surface.height, surface.height // 2),
+            bytes_of(frame.image),
+            strict=True,
+        ):
             got = np.zeros((rows, pitch), np.uint8)
             with driver_with_context() as driver:
-                assert driver.cuMemcpyDtoH_v2(ctypes.c_void_p(got.ctypes.data), ctypes.c_uint64(address),
-                                              ctypes.c_size_t(got.nbytes)) == 0
+                assert (
+                    driver.cuMemcpyDtoH_v2(
+                        ctypes.c_void_p(got.ctypes.data), ctypes.c_uint64(address), ctypes.c_size_t(got.nbytes)
+                    )
+                    == 0
+                )
             assert got[:, : surface.width * size].tobytes() == want
 
 
@@ -261,8 +283,15 @@ def test_a_gpu_without_an_encoder_leaves_it_to_software(film, tmp_path, gpu_name
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["on the GPU", "uploaded"])
-@pytest.mark.parametrize(("name", "codec"), [("h264.mp4", "h264_nvenc"), ("h264-cropped.mkv", "h264_nvenc"),
-                                             ("hevc.mp4", "hevc_nvenc"), ("hevc-10.mkv", "hevc_nvenc")])
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("h264.mp4", "h264_nvenc"),
+        ("h264-cropped.mkv", "h264_nvenc"),
+        ("hevc.mp4", "hevc_nvenc"),
+        ("hevc-10.mkv", "hevc_nvenc"),
+    ],
+)
 def test_lossless_comes_back_bit_for_bit(film, nvenc, tmp_path, name, codec, keep):
     plan, stats = write(film(name), tmp_path / "out.mkv", keep=keep, codec=codec, crf=0)
     assert plan.video.encoder == codec and plan.video.on_gpu == keep and not stats.warnings
@@ -272,8 +301,9 @@ def test_lossless_comes_back_bit_for_bit(film, nvenc, tmp_path, name, codec, kee
     assert there[2].color == here[2].color
 
 
-@pytest.mark.parametrize(("codec", "name"), [("h264_nvenc", "h264.mp4"), ("hevc_nvenc", "hevc-10.mkv"),
-                                             ("av1_nvenc", "h264.mp4")])
+@pytest.mark.parametrize(
+    ("codec", "name"), [("h264_nvenc", "h264.mp4"), ("hevc_nvenc", "hevc-10.mkv"), ("av1_nvenc", "h264.mp4")]
+)
 def test_quality_follows_crf(film, nvenc, tmp_path, codec, name):
     """Smaller files and worse frames with a larger crf; times stay, whatever the order of coding."""
     sizes, errors = [], []
@@ -285,11 +315,14 @@ def test_quality_follows_crf(film, nvenc, tmp_path, codec, name):
         there = seen(tmp_path / "out.mkv", None)
         start = there[0][0].pts * there[0][0].time_base
         assert [f.pts * f.time_base - start for f in there[0]] == pytest.approx(
-            [f.pts * f.time_base for f in here[0]], abs=0.002)
+            [f.pts * f.time_base for f in here[0]], abs=0.002
+        )
         sizes.append((tmp_path / "out.mkv").stat().st_size)
         kind = np.dtype("<u2" if "10" in here[2].pix_fmt else np.uint8)
-        luma = [[np.frombuffer(bytes_of(f.image)[0], kind).astype(float) for f in frames[::10]]
-                for frames in (there[0], here[0])]
+        luma = [
+            [np.frombuffer(bytes_of(f.image)[0], kind).astype(float) for f in frames[::10]]
+            for frames in (there[0], here[0])
+        ]
         errors.append(np.mean([np.abs(a - b).mean() for a, b in zip(*luma, strict=True)]))
     assert sizes[0] > sizes[1] > sizes[2] and errors[0] < errors[1] < errors[2]
 

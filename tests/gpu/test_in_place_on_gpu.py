@@ -50,8 +50,10 @@ class _Uploaded:
     def __init__(self, image: Any) -> None:
         self._host, self.sw_format, self.pts = image, image.format, image.pts
         self.width, self.height = image.width, image.height
-        self.planes = [SimpleNamespace(buffer_ptr=plane.buffer_ptr, line_size=plane.line_size,
-                                       __dlpack_device__=lambda: (2, 0)) for plane in image.planes]
+        self.planes = [
+            SimpleNamespace(buffer_ptr=plane.buffer_ptr, line_size=plane.line_size, __dlpack_device__=lambda: (2, 0))
+            for plane in image.planes
+        ]
 
     def reformat(self, format: str) -> Any:
         assert format == self.sw_format.name
@@ -100,8 +102,15 @@ def read(path: Path, fmt: str, like: list[Frame], *, keep: bool) -> list[Frame]:
 
 def square(mine: list[Frame], theirs: list[Frame]) -> float:
     """The mean square of the differences in code values."""
-    return float(np.mean([np.mean((a - b) ** 2.0) for x, y in zip(mine, theirs, strict=True)
-                          for a, b in zip(codes(x), codes(y), strict=True)]))
+    return float(
+        np.mean(
+            [
+                np.mean((a - b) ** 2.0)
+                for x, y in zip(mine, theirs, strict=True)
+                for a, b in zip(codes(x), codes(y), strict=True)
+            ]
+        )
+    )
 
 
 def on_host(frames: list[Frame]) -> list[Frame]:
@@ -109,8 +118,9 @@ def on_host(frames: list[Frame]) -> list[Frame]:
 
 
 @pytest.mark.parametrize("fmt", CODECS)
-def test_frames_are_corrected_where_they_were_decoded(streams: Any, device: Any, on_cpu: Any, engine_on: Any,
-                                                      tmp_path: Path, fmt: str, share_limit: float) -> None:
+def test_frames_are_corrected_where_they_were_decoded(
+    streams: Any, device: Any, on_cpu: Any, engine_on: Any, tmp_path: Path, fmt: str, share_limit: float
+) -> None:
     engine, _ = engine_on(streams)
     codec, pix_fmt = CODECS[fmt]
     made = film(pix_fmt, frames=4)
@@ -131,16 +141,16 @@ def test_frames_are_corrected_where_they_were_decoded(streams: Any, device: Any,
     engine.close()
 
 
-def test_corrected_frames_are_encoded_where_they_are(streams: Any, device: Any, engine_on: Any, nvenc: str,
-                                                     tmp_path: Path) -> None:
+def test_corrected_frames_are_encoded_where_they_are(
+    streams: Any, device: Any, engine_on: Any, nvenc: str, tmp_path: Path
+) -> None:
     """Decoder, corrections and encoder on one GPU, lossless: the file holds the corrected frames, bit for bit."""
     engine, _ = engine_on(streams)
     made, wanted = film("yuv420p", frames=6), list[Any]()
     path = written(tmp_path / "in.mp4", made, *CODECS["nv12"])
     with opened(path, "nv12", keep=True) as (source, items):
         stats, faces = Stats(), iter(made)
-        plan = plan_output(source.info, tmp_path / "out.mp4", overwrite=True, crf=0,
-                           encode=Encoding("cuda"))
+        plan = plan_output(source.info, tmp_path / "out.mp4", overwrite=True, crf=0, encode=Encoding("cuda"))
         sink = FileSink(plan, stats)
         step = FilmEnhancer(Runtime(device, Only(engine)), Options(), stats, analysis=False)
         for item in step(replace(i, faces=next(faces).faces) if isinstance(i, Frame) else i for i in items):
@@ -162,6 +172,7 @@ def test_a_tracker_sees_frames_that_stay_on_the_gpu(streams: Any, device: Any, t
 
     def rehearsed(network: Any) -> GpuNetwork:
         from tests.gpu.host_plan import HostPlan
+
         return GpuNetwork(streams, network, HostPlan(ImageNetworkSpec(network), streams.gpu))
 
     mine = create_tracker(device="cuda", gpu=rehearsed if REHEARSAL else open_on(streams))

@@ -24,9 +24,15 @@ RUNNERS = {"host", "shaper", "batcher"}
 
 def shared(module: ModuleType) -> dict[str, Callable[..., None]]:
     """A module's tests that a GPU can do too."""
-    tests = {name: test for name, test in vars(module).items() if name.startswith("test_") and any(
-        key in RUNNERS and parameter.annotation != "HostKernels"
-        for key, parameter in inspect.signature(test).parameters.items())}
+    tests = {
+        name: test
+        for name, test in vars(module).items()
+        if name.startswith("test_")
+        and any(
+            key in RUNNERS and parameter.annotation != "HostKernels"
+            for key, parameter in inspect.signature(test).parameters.items()
+        )
+    }
     assert tests, f"{module.__name__} has no test for a GPU any more; see RUNNERS"
     return tests
 

@@ -48,8 +48,9 @@ def launch(stream: Any, memory: Any, count: int = COUNT) -> None:
 
 
 def test_it_says_what_it_is(gpu: NvidiaGpu, gpu_name: str) -> None:
-    print(f"{gpu.name}, sm_{gpu.capability[0]}{gpu.capability[1]}, CUDA {gpu.driver}, "
-          f"{gpu.free_bytes() >> 20} MiB free")
+    print(
+        f"{gpu.name}, sm_{gpu.capability[0]}{gpu.capability[1]}, CUDA {gpu.driver}, {gpu.free_bytes() >> 20} MiB free"
+    )
     assert gpu.name == gpu_name and gpu.capability >= (7, 0) and float(gpu.driver) >= 12
     with pytest.raises(MissingComponent, match="device cuda:"):
         NvidiaGpu(count_gpus())
@@ -99,8 +100,15 @@ def test_events_tell_time_and_wake_other_threads(gpu: NvidiaGpu) -> None:
     begin, half, end = (gpu.event(timed=True) for _ in range(3))
 
     def work(rounds: int) -> None:
-        stream.launch("sums", (COUNT // 256, 1, 1), (256, 1, 1), np.uint64(memory.address),
-                      np.uint64(out.address), np.int32(COUNT), np.int32(rounds))
+        stream.launch(
+            "sums",
+            (COUNT // 256, 1, 1),
+            (256, 1, 1),
+            np.uint64(memory.address),
+            np.uint64(out.address),
+            np.int32(COUNT),
+            np.int32(rounds),
+        )
 
     work(10)
     stream.record(begin)
@@ -187,8 +195,13 @@ def test_a_lost_gpu_is_told_by_every_call(gpu: NvidiaGpu, monkeypatch: pytest.Mo
     graph = stream.capture(lambda: launch(stream, memory, 4))
     stream.record(done)
     monkeypatch.setenv("FAKE_CUDA_FAILS", "719")
-    for step in (lambda: stream.copy(memory, pinned, 16), done.synchronize, done.done, lambda: stream.replay(graph),
-                 lambda: launch(stream, memory, 4)):
+    for step in (
+        lambda: stream.copy(memory, pinned, 16),
+        done.synchronize,
+        done.done,
+        lambda: stream.replay(graph),
+        lambda: launch(stream, memory, 4),
+    ):
         with pytest.raises(DeviceLost, match="CUDA_ERROR_LAUNCH_FAILED"):
             step()
     monkeypatch.undo()

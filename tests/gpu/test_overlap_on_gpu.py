@@ -19,15 +19,21 @@ def bench(cuda_python: None, tmp_path: Path, monkeypatch: Any) -> Any:
     bench = Bench(False, tmp_path, "a test")
     if REHEARSAL:
         monkeypatch.setattr(bench, "count", lambda real, dry=2: dry)
-    monkeypatch.setattr(Bench, "plan", lambda self, recipe, precision=None: (
-        *gpu_plan(self.streams, load_recipe(find_recipes()[recipe.name]), precision), "for a test"))
+    monkeypatch.setattr(
+        Bench,
+        "plan",
+        lambda self, recipe, precision=None: (
+            *gpu_plan(self.streams, load_recipe(find_recipes()[recipe.name]), precision),
+            "for a test",
+        ),
+    )
     yield bench
     bench.close()
 
 
 def test_frames_overlap(bench: Bench) -> None:
     found = overlap.measure(bench, Namespace(overlap_faces=2))
-    for name in ("rtface-m", "rtface-s")[:bench.count(2, 1)]:
+    for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
         print(name, found[name])
         if REHEARSAL:  # nothing runs beside anything on a driver that is not there
             continue

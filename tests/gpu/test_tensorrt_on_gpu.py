@@ -51,7 +51,7 @@ def crops(recipe: Recipe, n: int) -> dict[str, np.ndarray]:
     assert recipe.memory is not None
     values |= {recipe.memory.past: small, recipe.memory.known: np.ones((n, 1, 1, 1), np.float32)}
     values |= {recipe.memory.shrunk: small} if recipe.shrink > 1 else {}
-    return values | {recipe.input.name: goldens[:, :, y:y + h, x:x + w]}
+    return values | {recipe.input.name: goldens[:, :, y : y + h, x : x + w]}
 
 
 class Bound:
@@ -65,7 +65,7 @@ class Bound:
 
     def put(self, values: dict[str, np.ndarray]) -> None:
         for name, value in values.items():
-            self.pinned[name].bytes()[:value.nbytes] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            self.pinned[name].bytes()[: value.nbytes] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
             self.stream.copy(self.memory[name], self.pinned[name], value.nbytes)
 
     def enqueue(self, batch: int) -> None:
@@ -102,7 +102,7 @@ def test_many_crops_are_as_one_and_a_recorded_run_as_the_first(gpu: Any, name: s
     single = []
     for i in range(plan.max_batch):
         out = {recipe.output.name: np.empty((1, *recipe.outputs[recipe.output.name]), np.float32)}
-        plan.run({key: np.ascontiguousarray(value[i:i + 1]) for key, value in values.items()}, out)
+        plan.run({key: np.ascontiguousarray(value[i : i + 1]) for key, value in values.items()}, out)
         single.append(out[recipe.output.name])
     bound = Bound(plan, gpu)
     for batch in (1, 3, plan.max_batch, 2):

@@ -38,30 +38,44 @@ def scenes(frames: int, *, size: tuple[int, int] = (160, 96), cut: int = 35) -> 
     across = np.tile(np.linspace(20, 230, width)[None, :, None], (height, 1, 3))
     noise = np.random.default_rng(0).integers(0, 12, (height, width, 3))
     kinds = across, across[:, ::-1]
-    return [np.clip(np.roll(kinds[t // cut % 2], 3 * t, axis=1) + noise, 0, 255).astype(np.uint8)
-            for t in range(frames)]
+    return [
+        np.clip(np.roll(kinds[t // cut % 2], 3 * t, axis=1) + noise, 0, 255).astype(np.uint8) for t in range(frames)
+    ]
 
 
 def move_time(path: Path, number: int, by_s: int) -> None:
     """Damages the times of one frame of a transport stream: the `number`-th PES packet of its video."""
     data = bytearray(path.read_bytes())
-    starts = [at + 4 + (data[at + 4] + 1 if data[at + 3] & 0x20 else 0) for at in range(0, len(data), 188)
-              if data[at + 1] & 0x40]
-    at = [at for at in starts if data[at:at + 4] == b"\0\0\1\xe0"][number]
+    starts = [
+        at + 4 + (data[at + 4] + 1 if data[at + 3] & 0x20 else 0)
+        for at in range(0, len(data), 188)
+        if data[at + 1] & 0x40
+    ]
+    at = [at for at in starts if data[at : at + 4] == b"\0\0\1\xe0"][number]
     for field in range(at + 9, at + 9 + 5 * (data[at + 7] >> 7) + 5 * (data[at + 7] >> 6 & 1), 5):
         first, middle, last = struct.unpack_from(">BHH", data, field)
         time = (first >> 1 & 7) << 30 | middle >> 1 << 15 | last >> 1
         time = max(0, time + 90_000 * by_s)
-        struct.pack_into(">BHH", data, field, first & 0xF0 | time >> 30 << 1 | 1, (time >> 15 & 0x7FFF) << 1 | 1,
-                         (time & 0x7FFF) << 1 | 1)
+        struct.pack_into(
+            ">BHH",
+            data,
+            field,
+            first & 0xF0 | time >> 30 << 1 | 1,
+            (time >> 15 & 0x7FFF) << 1 | 1,
+            (time & 0x7FFF) << 1 | 1,
+        )
     path.write_bytes(data)
 
 
 def _plain(suffix: str, codec: str, **more: object) -> Callable[[Path], Path]:
     frames = int(more.pop("frames", 80))  # type: ignore[call-overload]
     size = more.pop("size", (160, 96))
-    return lambda folder: write_film(folder / f"in{suffix}", scenes(frames, size=size), codec=codec,  # type: ignore
-                                     **{"sound": True, **more})  # type: ignore[arg-type]
+    return lambda folder: write_film(
+        folder / f"in{suffix}",
+        scenes(frames, size=size),
+        codec=codec,  # type: ignore
+        **{"sound": True, **more},
+    )  # type: ignore[arg-type]
 
 
 def _rotated(folder: Path) -> Path:
@@ -99,8 +113,9 @@ def _variable(folder: Path) -> Path:
 FILMS: dict[str, Callable[[Path], Path]] = {
     "h264 with B-frames": _plain(".mp4", "libx264", options={"bf": "3", "g": "20"}),
     "h264 open GOP": _plain(".mp4", "libx264", options={"x264-params": "open-gop=1:keyint=15:bframes=3"}),
-    "hevc with RASL": _plain(".mkv", "libx265", options={
-        "x265-params": "open-gop=1:keyint=15:bframes=3:log-level=error"}),
+    "hevc with RASL": _plain(
+        ".mkv", "libx265", options={"x265-params": "open-gop=1:keyint=15:bframes=3:log-level=error"}
+    ),
     "hevc 10 bit": _plain(".mp4", "libx265", pix_fmt="yuv420p10le", options={"x265-params": "log-level=error"}),
     "transport stream": _plain(".ts", "libx264", options={"g": "20"}),
     "mpeg2 transport stream": _plain(".ts", "mpeg2video", options={"bf": "2", "g": "15", "b": "3000000"}),
@@ -121,9 +136,11 @@ FILMS: dict[str, Callable[[Path], Path]] = {
 def packets(path: Path, kind: str) -> list[tuple]:
     """pts, duration (s) and bytes' hash of every packet of the streams of a kind."""
     with av.open(str(path)) as film:
-        return [(p.stream_index, p.pts * p.time_base, (p.duration or 0) * p.time_base,
-                 hashlib.md5(bytes(p)).hexdigest())
-                for p in film.demux() if p.size and p.stream.type == kind]
+        return [
+            (p.stream_index, p.pts * p.time_base, (p.duration or 0) * p.time_base, hashlib.md5(bytes(p)).hexdigest())
+            for p in film.demux()
+            if p.size and p.stream.type == kind
+        ]
 
 
 def video_times(path: Path) -> list[tuple]:
@@ -146,9 +163,17 @@ def decoding_times(path: Path) -> list[Fraction]:
 def hdr(folder: Path) -> Path:
     """HDR10 with metadata of the mastering display and of the light."""
     master = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
-    return _plain(".mp4", "libx265", pix_fmt="yuv420p10le", options={"x265-params": (
-        f"log-level=error:hdr10=1:master-display={master}:max-cll=1000,400:colorprim=bt2020:transfer=smpte2084:"
-        "colormatrix=bt2020nc:keyint=20")})(folder)
+    return _plain(
+        ".mp4",
+        "libx265",
+        pix_fmt="yuv420p10le",
+        options={
+            "x265-params": (
+                f"log-level=error:hdr10=1:master-display={master}:max-cll=1000,400:colorprim=bt2020:transfer=smpte2084:"
+                "colormatrix=bt2020nc:keyint=20"
+            )
+        },
+    )(folder)
 
 
 def other_size(folder: Path) -> Path:

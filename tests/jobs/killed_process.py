@@ -26,8 +26,16 @@ from tests.jobs.films import LENGTH
 from tests.pipeline.fakes import FakeEngine
 from tests.pipeline.run_media import Engines
 
-STEPS = [(JobFolder, "write"), (JobFolder, "remove"), (SegmentWriter, "finish"), (SegmentWriter, "discard"),
-         (FilmFile, "put"), (FilmFile, "complete"), (WorkFile, "publish"), (FilmFile, "finish")]
+STEPS = [
+    (JobFolder, "write"),
+    (JobFolder, "remove"),
+    (SegmentWriter, "finish"),
+    (SegmentWriter, "discard"),
+    (FilmFile, "put"),
+    (FilmFile, "complete"),
+    (WorkFile, "publish"),
+    (FilmFile, "finish"),
+]
 """What is counted: before and after each call the process may die."""
 
 
@@ -41,6 +49,7 @@ def die_at(step: int) -> None:
             answer = call(*arguments, **more)
             tick()
             return answer
+
         return run
 
     def tick() -> None:
@@ -56,8 +65,7 @@ def die_at(step: int) -> None:
 def run(source: Path, output: Path) -> None:
     """One call of the job."""
     runtime.EngineSet = lambda *_a, **_k: Engines(FakeEngine())  # type: ignore[assignment,misc]
-    kept, pairs = (output.with_name(name) if name in sys.argv else None
-                   for name in ("d.mkv", "pairs.mkv"))
+    kept, pairs = (output.with_name(name) if name in sys.argv else None for name in ("d.mkv", "pairs.mkv"))
     options = Options(tracker="none", codec="ffv1", keep_correction=kept, compare=pairs)
     job = FilmJob.open(source, output, options, length=LENGTH)
     assert isinstance(job, FilmJob), job
@@ -92,8 +100,19 @@ def main() -> None:
         before = len(job.finished()) if job.segments.is_dir() else 0
         whole = output.exists()
         again = in_child(lambda output=output: run(source, output)) if not whole or job.planned else 0
-        print(json.dumps({"step": step, "status": status, "finished": before, "whole": whole, "again": again,
-                          "left": sorted(p.name for p in place.iterdir())}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "step": step,
+                    "status": status,
+                    "finished": before,
+                    "whole": whole,
+                    "again": again,
+                    "left": sorted(p.name for p in place.iterdir()),
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def run_item(parent: ParentProcess, start: Start) -> None:
 
 def run_endless_film(parent: ParentProcess, start: Start) -> None:
     """The real process of an item, with a film without end: each frame is an event, and a stop leaves a part of it."""
+
     def run_film(source: Path, output: str, *args: object, progress: Any, stop: Any, **more: object) -> None:
         frames = 0
         while not stop.is_set():

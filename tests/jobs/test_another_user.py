@@ -149,8 +149,16 @@ def test_a_note_removes_only_what_a_join_writes(job: FilmJob, docs: Path, restar
     made = fingerprint.fingerprint(thesis)
     part = {"path": str(thesis), "work": str(thesis), "made": made}
     out = job.plan.target
-    job.folder.joining.write_text(json.dumps({"path": str(out), "work": str(thesis), "correction": part, "map": {
-        "path": str(docs / "x.mkv"), "work": str(docs / "00000-1.json")}}))
+    job.folder.joining.write_text(
+        json.dumps(
+            {
+                "path": str(out),
+                "work": str(thesis),
+                "correction": part,
+                "map": {"path": str(docs / "x.mkv"), "work": str(docs / "00000-1.json")},
+            }
+        )
+    )
     if restart:
         job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
         assert isinstance(FilmJob.open(job.plan.source, out, OPTIONS, restart=True), FilmJob)
@@ -274,8 +282,9 @@ def clock_ahead(job: FilmJob, stack: ExitStack, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("kept", [another_user, a_worker, clock_ahead])
-def test_retention_spares(job: FilmJob, monkeypatch: pytest.MonkeyPatch,
-                          kept: Callable[[FilmJob, ExitStack, pytest.MonkeyPatch], None]):
+def test_retention_spares(
+    job: FilmJob, monkeypatch: pytest.MonkeyPatch, kept: Callable[[FilmJob, ExitStack, pytest.MonkeyPatch], None]
+):
     monkeypatch.setattr(retention, "retention_s", lambda: 30 * 86_400.0)
     later = job.folder.plan.stat().st_mtime + 40 * 86_400
     with ExitStack() as stack:

@@ -34,8 +34,11 @@ def planned(source: Path, folder: Path, name: str = "pairs.mkv", **more: object)
 def one_process(source: Path, folder: Path, name: str = "pairs.mkv", **more: object) -> Path:
     place = folder / "one"
     place.mkdir()
-    run_file(source, place / "out.mkv", Options.of(
-        {"codec": "ffv1", "correct": "always", "compare": place / name, "crf": 0, **more}))
+    run_file(
+        source,
+        place / "out.mkv",
+        Options.of({"codec": "ffv1", "correct": "always", "compare": place / name, "crf": 0, **more}),
+    )
     return place / name
 
 
@@ -59,11 +62,15 @@ def test_a_jobs_comparison_is_that_of_one_process(made: Path, tmp_path: Path) ->
     check_same(one, place / "pairs.mkv", least_db=200)
 
 
-@pytest.mark.parametrize(("name", "more"), [
-    ("pairs.mkv", {}), ("pairs.mp4", {"codec": "libx264", "crf": 12, "start": 0.2}),
-    pytest.param("pairs.webm", {"codec": "libx264", "crf": 12}, marks=pytest.mark.slow)])
-def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path,
-                                             tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("pairs.mkv", {}),
+        ("pairs.mp4", {"codec": "libx264", "crf": 12, "start": 0.2}),
+        pytest.param("pairs.webm", {"codec": "libx264", "crf": 12}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path, tmp_path: Path) -> None:
     """Corrected faces may differ slightly where another run of the chain continued."""
     one, stop, place = one_process(made, tmp_path, name, **more), threading.Event(), tmp_path / "job"
     place.mkdir()
@@ -86,8 +93,8 @@ def test_segments_in_any_order_with_correction_and_stage(made: Path, tmp_path: P
     with av.open(str(made)) as a, av.open(str(tmp_path / "pairs.mkv")) as b, av.open(str(tmp_path / "out.mkv")) as c:
         changed = 0
         for before, pair, after in zip(a.decode(video=0), b.decode(video=0), c.decode(video=0), strict=True):
-            left, right = np.split(pair.to_ndarray()[:pair.height], 2, axis=1)
-            source, output = (image.to_ndarray()[:image.height] for image in (before, after))
+            left, right = np.split(pair.to_ndarray()[: pair.height], 2, axis=1)
+            source, output = (image.to_ndarray()[: image.height] for image in (before, after))
             assert np.array_equal(left, source) and np.array_equal(right[16:], output[16:])
             assert not np.array_equal(right[:8], output[:8])
             changed += not np.array_equal(left, right)
@@ -105,13 +112,19 @@ def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
     assert len(films.frame_hashes(tmp_path / "pairs.mkv")) == 60
 
 
-def test_one_chain_in_place_of_several_has_the_whole_lead_in(made: Path, tmp_path: Path,
-                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_chain_in_place_of_several_has_the_whole_lead_in(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A comparison is made by one chain, also with `--segments`."""
     job, starts, opened = planned(made, tmp_path), [], worker.open_film
     monkeypatch.setattr(worker, "CORRECTED_LEAD_IN_S", Fraction(1, 4))
-    monkeypatch.setattr(worker, "open_film", lambda source, options, *rest, **more: (
-        starts.append(options.start), opened(source, options, *rest, **more))[1])
+    monkeypatch.setattr(
+        worker,
+        "open_film",
+        lambda source, options, *rest, **more: (starts.append(options.start), opened(source, options, *rest, **more))[
+            1
+        ],
+    )
     with worker.Worker(job.folder, segments=2) as one:
         assert one.do(len(job.plan) - 1) is Outcome.DONE
     assert starts == [None]
@@ -120,5 +133,6 @@ def test_one_chain_in_place_of_several_has_the_whole_lead_in(made: Path, tmp_pat
 def test_the_comparison_is_checked_before_the_work(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"avi names no film container"):
         planned(made, tmp_path, "pairs.avi")
-    films.check_place(lambda path: planned(made, tmp_path, path.name), "--compare",
-                      tmp_path / "pairs.mkv", tmp_path / "other.mkv")
+    films.check_place(
+        lambda path: planned(made, tmp_path, path.name), "--compare", tmp_path / "pairs.mkv", tmp_path / "other.mkv"
+    )

@@ -38,9 +38,11 @@ def network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two people in turn over six cuts; segments of a second begin within shots."""
+
     def frames() -> Iterator[np.ndarray]:
         for shot in range(6):
             yield from (tinted(shot % 2, (60.0, -60.0)[shot % 2] + t) for t in range(8))
+
     return write_film(tmp_path_factory.mktemp("film") / "two.mkv", frames(), rate=10)
 
 
@@ -48,8 +50,15 @@ def named(kind: str, folder: Path) -> dict[str, Any]:
     """Options that name tracks or persons."""
     path = folder / "named"
     if kind == "treatment":
-        path.write_text(json.dumps({"version": 1, "tracks": {"3": {"on": False}, "4": {"strength": 0.5}},
-                                    "persons": {"P2": {"strength": 0.25}}}))
+        path.write_text(
+            json.dumps(
+                {
+                    "version": 1,
+                    "tracks": {"3": {"on": False}, "4": {"strength": 0.5}},
+                    "persons": {"P2": {"strength": 0.25}},
+                }
+            )
+        )
         return {"treatment": path}
     if kind == "shots":
         path = path.with_suffix(".csv")
@@ -64,8 +73,9 @@ def named(kind: str, folder: Path) -> dict[str, Any]:
     return {"faces": kind}
 
 
-@pytest.mark.parametrize("kind", ["P2", "treatment", *(
-    pytest.param(kind, marks=pytest.mark.slow) for kind in ("2,5", "shots", "photo"))])
+@pytest.mark.parametrize(
+    "kind", ["P2", "treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("2,5", "shots", "photo"))]
+)
 def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path):
     options = Options(codec="ffv1", correct="always", **named(kind, tmp_path))
     one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
@@ -76,7 +86,8 @@ def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path):
     same_film(one, other)
     assert 0 < first.frames_corrected < 48 or kind == "treatment"
     assert [(t.id, t.person, t.frames_corrected) for t in first.tracks] == [
-        (t.id, t.person, t.frames_corrected) for t in second.tracks]
+        (t.id, t.person, t.frames_corrected) for t in second.tracks
+    ]
 
 
 _KILLED = """
@@ -119,8 +130,9 @@ def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
 
 def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path: Path):
     options = Options(codec="ffv1", faces="P2")
-    whole, halves = (FilmJob.open(film, tmp_path / name, options, length=films.LENGTH)
-                     for name in ("whole.mkv", "halves.mkv"))
+    whole, halves = (
+        FilmJob.open(film, tmp_path / name, options, length=films.LENGTH) for name in ("whole.mkv", "halves.mkv")
+    )
     assert isinstance(whole, FilmJob) and isinstance(halves, FilmJob)
     whole.find_numbers()
     stop = threading.Event()
@@ -143,7 +155,8 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
     assert one.complete and other.complete and one.highest == other.highest == 6
     for time in np.arange(48) / 10:
         assert [(known.number, known.person) for known in one.at(time)] == [
-            (known.number, known.person) for known in other.at(time)]
+            (known.number, known.person) for known in other.at(time)
+        ]
     assert {known.person for known in one.at(4.5)} == {"P2"}
 
 
@@ -155,9 +168,17 @@ def test_a_changed_treatment_file_is_noticed(film: Path, tmp_path: Path):
         FilmJob.open(film, tmp_path / "out.mkv", options, length=films.LENGTH)
 
 
-@pytest.mark.parametrize(("options", "names"), [
-    ({}, False), ({"faces": "largest"}, False), ({"faces": "3"}, True), ({"stages": ("blur:faces=2",)}, True),
-    ({"stages": ("blur:faces=largest",)}, False), ({"stages": ("tag:names=1=Anna",)}, True)])
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({}, False),
+        ({"faces": "largest"}, False),
+        ({"faces": "3"}, True),
+        ({"stages": ("blur:faces=2",)}, True),
+        ({"stages": ("blur:faces=largest",)}, False),
+        ({"stages": ("tag:names=1=Anna",)}, True),
+    ],
+)
 def test_options_that_name_faces(options: dict[str, Any], names: bool):
     assert names_faces(Options(**options), NO_SHOTS) is names
 

@@ -33,8 +33,18 @@ class Cluster:
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self._folder, self.processes, self._flags = folder, list[subprocess.Popen[bytes]](), flags
-        self._start("scheduler", *flags, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show",
-                    "--scheduler-file", str(folder / "scheduler.json"))
+        self._start(
+            "scheduler",
+            *flags,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--no-show",
+            "--scheduler-file",
+            str(folder / "scheduler.json"),
+        )
         file = folder / "scheduler.json"
         until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))  # not while it is written
         address = json.loads(file.read_text())["address"]
@@ -43,22 +53,42 @@ class Cluster:
     def _start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         paths = [*environment.pop("PYTHONPATH", "").split(os.pathsep), str(ROOT)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "dask", *command], cwd=self._folder, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))})
+            [sys.executable, "-m", "dask", *command],
+            cwd=self._folder,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )
         self.processes.append(process)
         return process
 
     def worker(self, **environment: str) -> subprocess.Popen[bytes]:
-        return self._start("worker", *self._flags, "--scheduler-file", str(self._folder / "scheduler.json"),
-                           "--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(self._folder),
-                           **environment)
+        return self._start(
+            "worker",
+            *self._flags,
+            "--scheduler-file",
+            str(self._folder / "scheduler.json"),
+            "--no-nanny",
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--local-directory",
+            str(self._folder),
+            **environment,
+        )
 
     def run(self, script: str, *arguments: str) -> None:
         """A worker of somebody else."""
-        self.processes.append(subprocess.Popen(
-            [sys.executable, "-c", script, self.address.replace("dask:", "tcp:"), *arguments], cwd=self._folder,
-            start_new_session=True, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)}))
+        self.processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", script, self.address.replace("dask:", "tcp:"), *arguments],
+                cwd=self._folder,
+                start_new_session=True,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+        )
 
     def close(self) -> None:
         for process in self.processes:
@@ -80,8 +110,11 @@ def until(true: Callable[[], object], seconds: float = 120.0) -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory,
-            ) -> Iterator[Cluster]:
+def cluster(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
     pytest.importorskip("distributed")
     if os.name == "nt":
         pytest.skip("processes cannot be stopped and continued on Windows")
@@ -99,8 +132,9 @@ class Run:
         self.source, self.output = folder / "in.mkv", folder / "out.mkv"
         if not self.source.exists():
             write_film(self.source, films.scenes(25 * seconds), sound=True)
-        job = FilmJob.open(self.source, self.output, Options(tracker="none", engine="rtface-s", codec="ffv1"),
-                           length=films.LENGTH)
+        job = FilmJob.open(
+            self.source, self.output, Options(tracker="none", engine="rtface-s", codec="ffv1"), length=films.LENGTH
+        )
         assert isinstance(job, FilmJob)
         self.job, self.said = job, list[str]()
         self.error: BaseException | None = None
@@ -216,10 +250,27 @@ def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster) -> None:
         pytest.skip("there is no openssl to make a certificate")
     (tmp_path / "tls").mkdir()
     key, certificate = str(tmp_path / "tls" / "key.pem"), str(tmp_path / "tls" / "certificate.pem")
-    subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", key,
-                    "-out", certificate], check=True, capture_output=True)
-    encrypted = Cluster(tmp_path / "tls", "--protocol", "tls", "--tls-ca-file", certificate, "--tls-cert", certificate,
-                        "--tls-key", key)
+    subprocess.run(
+        [
+            openssl,
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    encrypted = Cluster(
+        tmp_path / "tls", "--protocol", "tls", "--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key
+    )
     cluster.processes += encrypted.processes
     run = Run(tmp_path, encrypted, 2)
     without = Run(tmp_path, encrypted, 2)
@@ -237,8 +288,9 @@ def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster) -> None:
 def test_segments_share_a_process_until_it_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
     source = write_film(tmp_path / "in.mkv", films.scenes(150))
-    job = FilmJob.open(source, tmp_path / "out.mkv", Options(tracker="none", engine="rtface-s", codec="ffv1"),
-                       length=films.LENGTH)
+    job = FilmJob.open(
+        source, tmp_path / "out.mkv", Options(tracker="none", engine="rtface-s", codec="ffv1"), length=films.LENGTH
+    )
     assert isinstance(job, FilmJob) and len(job.plan) >= 5
     folder = str(job.folder.path)
 
@@ -273,16 +325,24 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path) -> None:
         job.run(farm="dask://127.0.0.1:1")
 
 
-@pytest.mark.parametrize(("text", "address", "open"), [
-    ("dask://localhost:8786", "tcp://localhost:8786", False), ("dask://127.0.0.1", "tcp://127.0.0.1:8786", False),
-    ("dask://[::1]:9", "tcp://[::1]:9", False), ("dask+insecure://farm:8786/", "tcp://farm:8786", True),
-    ("dask+tls://farm", "tls://farm:8786", False)])
+@pytest.mark.parametrize(
+    ("text", "address", "open"),
+    [
+        ("dask://localhost:8786", "tcp://localhost:8786", False),
+        ("dask://127.0.0.1", "tcp://127.0.0.1:8786", False),
+        ("dask://[::1]:9", "tcp://[::1]:9", False),
+        ("dask+insecure://farm:8786/", "tcp://farm:8786", True),
+        ("dask+tls://farm", "tls://farm:8786", False),
+    ],
+)
 def test_addresses_of_schedulers(text: str, address: str, open: bool) -> None:
     assert scheduler_address(text) == address
     assert open_to_others(address) is open
 
 
-@pytest.mark.parametrize("text", ["farm:8786", "tcp://farm:8786", "dask://farm:8786", "dask://", "dask://a b:1", "ray://farm:1"])
+@pytest.mark.parametrize(
+    "text", ["farm:8786", "tcp://farm:8786", "dask://farm:8786", "dask://", "dask://a b:1", "ray://farm:1"]
+)
 def test_other_addresses_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"dask(\+insecure)?://"):
         scheduler_address(text)

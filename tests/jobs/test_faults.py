@@ -67,8 +67,9 @@ def test_a_job_that_could_not_be_joined_is_not_begun(tmp_path: Path):
 
 
 @pytest.mark.parametrize("as_job", [False, True])
-def test_a_gpu_that_cannot_encode_is_said_once(as_job: bool, source: Path, monkeypatch: pytest.MonkeyPatch,
-                                               caplog: pytest.LogCaptureFixture):
+def test_a_gpu_that_cannot_encode_is_said_once(
+    as_job: bool, source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     monkeypatch.setattr(driver, "absent", lambda device=0: "no driver")
     options = Options(tracker="none", encode="cuda", preset="ultrafast")
     report = planned(source, options).run() if as_job else run_film(source, source.with_name("out.mkv"), options)
@@ -220,8 +221,9 @@ def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch:
         job, calls = planned(source), step
         with monkeypatch.context() as dying:
             remove = job.folder.remove
-            dying.setattr(job.folder, "remove",
-                          lambda remove=remove: (dying.setattr(JobFolder, "unlink", die), remove()))
+            dying.setattr(
+                job.folder, "remove", lambda remove=remove: (dying.setattr(JobFolder, "unlink", die), remove())
+            )
             try:
                 job.run()
                 break
@@ -237,9 +239,10 @@ def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch:
         assert [p.name for p in sorted(source.parent.iterdir())] == ["in.mp4", "out.mkv", "out.mkv.rtface.json"]
         output.unlink()
         source.with_name("out.mkv.rtface.json").unlink()
-    assert step > 10 and endings == {"an earlier call finished the film; its report has the figures",
-                                     "no face was corrected: no face was found "
-                                     "out.mkv.rtface.json: what was done, and hashes of the rest"}
+    assert step > 10 and endings == {
+        "an earlier call finished the film; its report has the figures",
+        "no face was corrected: no face was found out.mkv.rtface.json: what was done, and hashes of the rest",
+    }
 
 
 @pytest.mark.parametrize("foreign", [(), ("notes.txt",)])

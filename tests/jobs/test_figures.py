@@ -29,8 +29,9 @@ def test_segments_of_unlike_engines_are_said() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_face_of_two_segments_has_the_reasons_of_what_was_done(order: int) -> None:
     def part(frames: int, on: bool, **treatment: Any) -> TrackReport:
-        return TrackReport(1, 0.0, 1.0, frames, 90.0, {}, {"on": on, **treatment}, float(on),
-                           frames_corrected=on * frames)
+        return TrackReport(
+            1, 0.0, 1.0, frames, 90.0, {}, {"on": on, **treatment}, float(on), frames_corrected=on * frames
+        )
 
     some = part(20, True, gain_db=0.4, reasons=["+0.4 dB expected, visible"])
     most = part(40, False, gain_db=0.01, reasons=["nothing to gain"])

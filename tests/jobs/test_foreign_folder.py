@@ -36,8 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
         from tests.pipeline.run_media import Engines
 
         patch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
-        job = FilmJob.open(films.FILMS["odd size"](made), made / "out.mkv", Options(tracker="none", codec="ffv1"),
-                           length=films.LENGTH)
+        job = FilmJob.open(
+            films.FILMS["odd size"](made), made / "out.mkv", Options(tracker="none", codec="ffv1"), length=films.LENGTH
+        )
         assert isinstance(job, FilmJob)
         with pytest.raises(Interrupted):
             job.run(stop=stop, progress=lambda p: stop.set() if p.frames > 30 else None)
@@ -54,16 +55,37 @@ NOTE = {"path": "/nowhere/out.mkv", "work": "/nowhere/w", "made": {"size": 3, "c
 FILES: dict[str, tuple[Callable[[JobFolder], Path], object, Callable[[JobFolder], object]]] = {
     "plan": (lambda f: f.plan, None, lambda f: (JobPlan.load(f), read_status(f))),
     "record": (lambda f: f.record(0), None, segment_file),
-    "note": (lambda f: f.joining, {**NOTE, "correction": NOTE},
-             lambda f: (published(f, OUTPUT), named_films(f, [OUTPUT]))),
+    "note": (
+        lambda f: f.joining,
+        {**NOTE, "correction": NOTE},
+        lambda f: (published(f, OUTPUT), named_films(f, [OUTPUT])),
+    ),
     "samples": (lambda f: f.faces, {"samples": [[0.0, 1], [1.0, 2]], "whole": True}, read_status),
-    "numbers": (lambda f: f.numbers / "state.json", {"segments": 2, "highest": 3},
-                lambda f: FaceNumbers(f, JobPlan.load(f)).highest + 1),
-    "lease": (lambda f: f.leases / "00001-1.json", {"worker": WORKER, "host": "h", "pid": 12},
-              lambda f: Leases(f, "me-1-x").held()),
-    "worker": (lambda f: f.workers / f"{WORKER}.json",
-               {"beat": 4, "host": "h", "tag": "x", "pid": 3, "segment": 1, "seconds": 0.4, "speed": 1.0,
-                "pace": [[1, 2, 0.5]]}, read_status)}
+    "numbers": (
+        lambda f: f.numbers / "state.json",
+        {"segments": 2, "highest": 3},
+        lambda f: FaceNumbers(f, JobPlan.load(f)).highest + 1,
+    ),
+    "lease": (
+        lambda f: f.leases / "00001-1.json",
+        {"worker": WORKER, "host": "h", "pid": 12},
+        lambda f: Leases(f, "me-1-x").held(),
+    ),
+    "worker": (
+        lambda f: f.workers / f"{WORKER}.json",
+        {
+            "beat": 4,
+            "host": "h",
+            "tag": "x",
+            "pid": 3,
+            "segment": 1,
+            "seconds": 0.4,
+            "speed": 1.0,
+            "pace": [[1, 2, 0.5]],
+        },
+        read_status,
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -90,12 +90,21 @@ def test_a_label_follows_the_time_of_the_film(tmp_path: Path):
     assert labelled == [True] * 35 + [False] * (len(labelled) - 35)
 
 
-@pytest.mark.parametrize(("codec", "suffix", "more"), [
-    ("libx264", ".mp4", {}), ("libx265", ".mp4", {}), ("libx264", ".ts", {}), ("mpeg2video", ".ts", {}),
-    ("libsvtav1", ".mkv", {}),
-    ("libvpx-vp9", ".webm", {}), ("prores_ks", ".mov", {}), ("prores_ks", ".mxf", {}),
-    ("libx264", ".mkv", {"crf": 0}),
-    ("libx264", ".mp4", {"start": 0.5, "end": 2.6})])
+@pytest.mark.parametrize(
+    ("codec", "suffix", "more"),
+    [
+        ("libx264", ".mp4", {}),
+        ("libx265", ".mp4", {}),
+        ("libx264", ".ts", {}),
+        ("mpeg2video", ".ts", {}),
+        ("libsvtav1", ".mkv", {}),
+        ("libvpx-vp9", ".webm", {}),
+        ("prores_ks", ".mov", {}),
+        ("prores_ks", ".mxf", {}),
+        ("libx264", ".mkv", {"crf": 0}),
+        ("libx264", ".mp4", {"start": 0.5, "end": 2.6}),
+    ],
+)
 def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_path: Path):
     source = films.FILMS["h264 with B-frames"](tmp_path)
     options = Options(tracker="none", codec=codec, **more)
@@ -109,7 +118,8 @@ def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_pa
             assert difference.mean() < 3
         for x, y in [(a, b), *zip(a.streams, b.streams, strict=True)]:  # MXF numbers every file by itself
             assert [(k, v) for k, v in x.metadata.items() if not k.endswith("umid")] == [
-                (k, v) for k, v in y.metadata.items() if not k.endswith("umid")]
+                (k, v) for k, v in y.metadata.items() if not k.endswith("umid")
+            ]
 
 
 def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -123,7 +133,8 @@ def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, mon
     for key in ("frames_in", "frames_out", "frames_with_faces", "encoder", "engine", "device", "output_coding"):
         assert getattr(first, key) == getattr(second, key)
     assert [(t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in first.tracks] == [
-        (t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in second.tracks]
+        (t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in second.tracks
+    ]
     with av.open(str(one)) as a, av.open(str(other)) as b:
         assert a.metadata == b.metadata and "digital_source_type" in {key.lower() for key in b.metadata}
 
@@ -163,9 +174,13 @@ class WavesEngine(FakeEngine):
 def test_faces_behind_a_border_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runtime, "EngineSet", lambda *_, **__: FakeEngines(WavesEngine()))
     noise = np.random.default_rng(0).normal(0, 3, (100, 180, 320, 1))
-    source = write_film(tmp_path / "in.mkv", (
-        np.clip(portrait(shift=(0.7 * t - 25, 6 * np.sin(t / 5)))[0] + noise[t], 0, 255).astype(np.uint8)
-        for t in range(100)))
+    source = write_film(
+        tmp_path / "in.mkv",
+        (
+            np.clip(portrait(shift=(0.7 * t - 25, 6 * np.sin(t / 5)))[0] + noise[t], 0, 255).astype(np.uint8)
+            for t in range(100)
+        ),
+    )
     one, other, options = tmp_path / "one.mkv", tmp_path / "other.mkv", Options(codec="ffv1")
     run_file(source, one, options)
     job = FilmJob.open(source, other, options, length=Fraction(27, 10))
@@ -174,7 +189,7 @@ def test_faces_behind_a_border_are_those_of_one_process(tmp_path: Path, monkeypa
         do_segment(job.folder.path, number)  # by a worker of its own
     job.run()
     errors = [np.square(a - b).mean() for a, b in zip(decoded(one), decoded(other), strict=True)]
-    assert not any(errors[:job.plan.frames[0]])
+    assert not any(errors[: job.plan.frames[0]])
     assert max(errors) < 255**2 / 10**6  # 60 dB
 
 
@@ -191,8 +206,11 @@ def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, m
 def test_a_face_keeps_its_engine_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[str | None] = []
     pick = FakeEngines.pick
-    monkeypatch.setattr(FakeEngines, "pick", lambda self, width, faces=0, current=None: (
-        asked.append(current), pick(self, width, faces, current))[1])
+    monkeypatch.setattr(
+        FakeEngines,
+        "pick",
+        lambda self, width, faces=0, current=None: (asked.append(current), pick(self, width, faces, current))[1],
+    )
     source = film(tmp_path / "in.mkv", frames=50)
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), length=films.LENGTH)
     assert isinstance(job, FilmJob) and len(job.plan) == 2

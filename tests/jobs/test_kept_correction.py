@@ -122,8 +122,9 @@ def test_a_join_killed_elsewhere_is_finished(made: Path, tmp_path: Path, monkeyp
     check_undone(made, tmp_path)
 
 
-def test_another_file_in_place_of_a_correction_stays(made: Path, tmp_path: Path,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_file_in_place_of_a_correction_stays(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job, kept = planned(made, tmp_path), tmp_path / "d.mkv"
     killed_after("d.mkv", job)
     kept.write_bytes(b"mine")
@@ -168,5 +169,9 @@ def test_a_damaged_correction_is_made_again(made: Path, tmp_path: Path) -> None:
 def test_names_and_formats_are_checked_before_the_work(made: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"name a \.mkv"):
         planned(made, tmp_path, keep_correction=tmp_path / "d.mp4")
-    films.check_place(lambda path: planned(made, tmp_path, keep_correction=path), "--keep-correction",
-                      tmp_path / "d.mkv", tmp_path / "e.mkv")
+    films.check_place(
+        lambda path: planned(made, tmp_path, keep_correction=path),
+        "--keep-correction",
+        tmp_path / "d.mkv",
+        tmp_path / "e.mkv",
+    )

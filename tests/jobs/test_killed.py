@@ -18,9 +18,14 @@ from tests.jobs.test_joined import same_film
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
 
 
-@pytest.mark.parametrize(("stride", "kept"), [
-    (37, []), pytest.param(5, [], marks=pytest.mark.slow),
-    pytest.param(11, ["d.mkv", "pairs.mkv"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("stride", "kept"),
+    [
+        (37, []),
+        pytest.param(5, [], marks=pytest.mark.slow),
+        pytest.param(11, ["d.mkv", "pairs.mkv"], marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
     source = films.FILMS["h264 with B-frames"](tmp_path)
     one = tmp_path / "one.mkv"
@@ -28,14 +33,20 @@ def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
     run_file(source, one, Options(tracker="none", codec="ffv1", compare=pairs))
     made = tmp_path / "made"
     made.mkdir()
-    done = subprocess.run([sys.executable, "-m", "tests.jobs.killed_process", source, made, str(stride), *kept],
-                          capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.jobs.killed_process", source, made, str(stride), *kept],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0 and len(lines) >= 3, done.stderr
     for line in lines:
         assert line["status"] == 9 and line["again"] == 0, (line, done.stderr)
         assert [name for name in line["left"] if not name.endswith(".rtface")] == sorted(
-            [*kept, "out.mkv", "out.mkv.rtface.json"]), line
+            [*kept, "out.mkv", "out.mkv.rtface.json"]
+        ), line
         place = made / str(line["step"])
         same_film(one, place / "out.mkv")
         if kept:

@@ -121,9 +121,19 @@ def test_a_record_is_written_once(folder: JobFolder):
     assert json.loads(folder.record(3).read_text()) == {"run": "a"} and folder.finished() == {3}
 
 
-@pytest.mark.parametrize(("finished", "leased", "expected"), [
-    ((), (), 0), ((), (0,), 5), ((0, 1, 2), (), 3), (range(10), (), None), ((0,), (1, 6), 4), ((1,), (9,), 2),
-    ((0, 1), (2, 3, 4, 5, 6, 7, 8), 9), (range(9), (9,), None)])
+@pytest.mark.parametrize(
+    ("finished", "leased", "expected"),
+    [
+        ((), (), 0),
+        ((), (0,), 5),
+        ((0, 1, 2), (), 3),
+        (range(10), (), None),
+        ((0,), (1, 6), 4),
+        ((1,), (9,), 2),
+        ((0, 1), (2, 3, 4, 5, 6, 7, 8), 9),
+        (range(9), (9,), None),
+    ],
+)
 def test_a_worker_takes_the_longest_stretch(finished, leased, expected):
     assert choose(10, finished, leased) == expected
 

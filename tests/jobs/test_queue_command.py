@@ -64,8 +64,16 @@ def test_films_are_added_and_run_and_one_fails(film: Path, tmp_path: Path) -> No
         source = film if name == "a.mkv" else broken
         command("add", source, name, "--engine", "rtface-s", "--strength", "50%", "--report", f"{name}.json")
     broken.write_bytes(b"no film any more")
-    result = command("run", "--at-once", "1", "--no-notify", "--json", "--then",
-                     f"echo {' '.join('$' + name for name in COUNTS)} > counts", code=1)
+    result = command(
+        "run",
+        "--at-once",
+        "1",
+        "--no-notify",
+        "--json",
+        "--then",
+        f"echo {' '.join('$' + name for name in COUNTS)} > counts",
+        code=1,
+    )
     assert [json.loads(line)["status"] for line in result.stdout.splitlines()] == ["done", "failed"]
     assert "1 done, 1 failed" in result.stderr
     assert frames(tmp_path / "a.mkv") == 8
@@ -89,7 +97,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
     (tmp_path / "my.toml").write_text('max-faces = 3\nengine = "rtface-s"\n')
     (tmp_path / "out").mkdir()
     command("add", film, "out/", "--config", "my.toml", "--end", "0.12", "--max-faces", "2")
-    item, = listed()
+    (item,) = listed()
     assert item["options"] == {"engine": "rtface-s", "strength": 0.3, "max_faces": 2, "end": 0.12}
     assert item["output"] == f"{tmp_path / 'out'}/"
     monkeypatch.setenv("RTFACE_STRENGTH", "1")
@@ -98,25 +106,30 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
-@pytest.mark.parametrize(("arguments", "says", "code"), [
-    (["FILM", "b.mkv", "--strenght", "1"], "No such option", 2),
-    (["FILM", "b.mkv", "--strength", "7"], "between 0 and 1", 2),
-    (["FILM", "b.mkv", "--engine", "rtface-z"], "unknown engine", 2),
-    (["FILM", "b.mkv", "--latency", "20"], "has no effect here", 2),
-    (["FILM", "b.mkv", "--dry-run"], "adds nothing to a queue", 2),
-    (["FILM", "b.png"], "is a film", 2),
-    (["FILM", "exists.mkv"], "exists already", 1),
-    (["FILM", "none/b.mkv"], "there is no folder", 1),
-    (["FILM", "b.webm", "--codec", "ffv1"], "ffv1", 2),
-    (["gone.mkv", "b.mkv"], "no such file", 1),
-    (["camera:0", "b.mkv"], "never ends", 2),
-    (["FILM", "rtmp://host/app/key"], "never ends", 2),
-    (["FILM", "b.mkv", "--workers", "0"], "only plans", 2),
-    (["FILM", "b/", "--workers", "2"], "the OUTPUT is no film", 2),
-    (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
-    (["FILM"], "give an OUTPUT", 2)])
-def test_an_item_is_checked_when_it_is_added(film: Path, tmp_path: Path, arguments: list[str], says: str,
-                                             code: int) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "says", "code"),
+    [
+        (["FILM", "b.mkv", "--strenght", "1"], "No such option", 2),
+        (["FILM", "b.mkv", "--strength", "7"], "between 0 and 1", 2),
+        (["FILM", "b.mkv", "--engine", "rtface-z"], "unknown engine", 2),
+        (["FILM", "b.mkv", "--latency", "20"], "has no effect here", 2),
+        (["FILM", "b.mkv", "--dry-run"], "adds nothing to a queue", 2),
+        (["FILM", "b.png"], "is a film", 2),
+        (["FILM", "exists.mkv"], "exists already", 1),
+        (["FILM", "none/b.mkv"], "there is no folder", 1),
+        (["FILM", "b.webm", "--codec", "ffv1"], "ffv1", 2),
+        (["gone.mkv", "b.mkv"], "no such file", 1),
+        (["camera:0", "b.mkv"], "never ends", 2),
+        (["FILM", "rtmp://host/app/key"], "never ends", 2),
+        (["FILM", "b.mkv", "--workers", "0"], "only plans", 2),
+        (["FILM", "b/", "--workers", "2"], "the OUTPUT is no film", 2),
+        (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
+        (["FILM"], "give an OUTPUT", 2),
+    ],
+)
+def test_an_item_is_checked_when_it_is_added(
+    film: Path, tmp_path: Path, arguments: list[str], says: str, code: int
+) -> None:
     (tmp_path / "exists.mkv").touch()
     result = command("add", *(film if text == "FILM" else text for text in arguments), code=code)
     assert says in result.stderr
@@ -164,8 +177,9 @@ def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:
     assert queue.item(item.id).frames == 8
 
 
-def test_an_item_is_added_without_a_trial_signature(film: Path, tmp_path: Path,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_item_is_added_without_a_trial_signature(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("c2pa", reason="needs the extra rtface[credentials]")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr("rtface.trust.signing.check_key", lambda *_: pytest.fail("the server is asked"))
@@ -199,8 +213,13 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: 
     pictures = (np.full((720, 1280, 3), n, np.uint8) for n in range(120))
     long = write_film(tmp_path / "long.mkv", pictures, codec="libx264", options={"preset": "ultrafast"})
     command("add", long, "b.mkv", "--engine", "rtface-s", "--preset", "veryslow", "--job", "mine", "--restart")
-    runner = subprocess.Popen([sys.executable, "-m", "rtface", "queue", "run", "--no-notify"], stderr=subprocess.PIPE,
-                              text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "rtface", "queue", "run", "--no-notify"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     while not listed()[0]["share"]:
         assert runner.poll() is None, runner.stderr.read()
         time.sleep(0.05)

@@ -33,8 +33,10 @@ def queue(tmp_path: Path) -> Queue:
 def add(queue: Queue, *names: str) -> list[int]:
     folder = queue.store.path.parents[1]
     (folder / "hold").touch()
-    return [queue.store.add(item_plan(folder / name, folder / f"{name}-{len(queue.items())}-{n}.mp4"))
-            for n, name in enumerate(names)]
+    return [
+        queue.store.add(item_plan(folder / name, folder / f"{name}-{len(queue.items())}-{n}.mp4"))
+        for n, name in enumerate(names)
+    ]
 
 
 def run(queue: Queue, **more: object) -> RunCounts:
@@ -100,8 +102,9 @@ def test_as_many_run_at_once_as_were_asked_for(queue: Queue, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("cores", "free", "at_once"), [(2, None, 1), (16, None, 4), (16, 5 << 30, 2), (64, 0, 1)])
-def test_auto_goes_by_cores_and_memory(cores: int, free: int | None, at_once: int,
-                                       monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_goes_by_cores_and_memory(
+    cores: int, free: int | None, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runner_module, "cores", lambda: cores)
     monkeypatch.setattr(runner_module, "free_memory", lambda: free)
     assert items_at_once("auto") == at_once
@@ -140,7 +143,7 @@ def test_an_item_with_workers_of_its_own_is_stopped_by_a_pause(queue: Queue, in_
 
 
 def test_a_paused_film_halts_between_frames_and_goes_on(queue: Queue, in_thread: Callable[..., object]) -> None:
-    number, = add(queue, "film")
+    (number,) = add(queue, "film")
     in_thread(target=ENDLESS)
     frames = lambda: len(events(queue))  # noqa: E731
     until(lambda: frames() > 3)
@@ -162,7 +165,7 @@ def test_all_items_halt_while_somebody_needs_the_computer(queue: Queue, in_threa
     until(lambda: queue.item(waiting).state == "done")
     asked = queue.store.ask_to_wait()
     assert asked is not None and queue.store.ask_to_wait() is None
-    later, = add(queue, "ok")
+    (later,) = add(queue, "ok")
     until(lambda: events(queue)[-1][:2] == ["pause", str(running)])
     assert queue.item(running).state == "running" and queue.item(later).state == "waiting"
     asked.close()
@@ -180,7 +183,7 @@ def test_stop_ends_items_cleanly_and_they_wait_again(queue: Queue, in_thread: Ca
 
 
 def test_an_item_that_does_not_stop_is_ended(queue: Queue, in_thread: Callable[..., object]) -> None:
-    deaf, = add(queue, "deaf")
+    (deaf,) = add(queue, "deaf")
     in_thread(patience=0.2)
     until(lambda: queue.item(deaf).share == 0.5)
     queue.cancel(deaf)
@@ -190,9 +193,9 @@ def test_an_item_that_does_not_stop_is_ended(queue: Queue, in_thread: Callable[.
 def test_items_may_be_added_while_it_runs(queue: Queue, in_thread: Callable[..., object]) -> None:
     outcomes: list[RunCounts] = []
     in_thread(watch=True, idle=outcomes.append)
-    first, = add(queue, "ok")
+    (first,) = add(queue, "ok")
     until(lambda: len(outcomes) == 1)
-    second, = add(queue, "fail")
+    (second,) = add(queue, "fail")
     until(lambda: len(outcomes) == 2)
     assert states(queue) == {second: "failed", first: "done"}
     assert outcomes == [RunCounts(1, 0, 0, 0, 0), RunCounts(1, 1, 0, 0, 0)]
@@ -215,15 +218,19 @@ def test_an_item_added_as_the_runner_ends_is_run(queue: Queue, monkeypatch: pyte
 
 
 def test_progress_names_items_that_run_and_that_ended(queue: Queue) -> None:
-    number, = add(queue, "ok")
+    (number,) = add(queue, "ok")
     seen = []
     run(queue, progress=lambda items: seen.extend(item.state for item in items if item.id == number))
     assert seen[-1] == "done"
 
 
 def start_process(queue: Queue, at_once: int = 1) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "tests.jobs.queue_runner", str(queue.store.path), str(at_once)],
-                            cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.jobs.queue_runner", str(queue.store.path), str(at_once)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_two_runners_never_take_one_item_twice(queue: Queue) -> None:
@@ -247,7 +254,12 @@ def test_the_next_runner_goes_on_after_a_kill(queue: Queue) -> None:
     Path(queue.item(held).input).unlink()
     assert run(queue).done == 2
     assert [(what, int(number)) for what, number, _ in events(queue)] == [
-        ("begin", held), ("begin", held), ("end", held), ("begin", waiting), ("end", waiting)]
+        ("begin", held),
+        ("begin", held),
+        ("end", held),
+        ("begin", waiting),
+        ("end", waiting),
+    ]
     assert queue.item(held).attempts == 2
     assert not list(queue.store.path.parent.glob("*.lock"))
 
@@ -275,8 +287,17 @@ def test_a_film_that_was_described_is_done(later_s: int, state: str, queue: Queu
     output.touch()
     os.utime(output, (1e9, 1e9))
     sidecar = output.with_name("out.mp4.rtface.json")
-    sidecar.write_text(json.dumps({"format": "rtface sidecar", "version": 1, "output": {"name": "", "lossless": True},
-                                   "input": {"name": ""}, "changed": []}))
+    sidecar.write_text(
+        json.dumps(
+            {
+                "format": "rtface sidecar",
+                "version": 1,
+                "output": {"name": "", "lossless": True},
+                "input": {"name": ""},
+                "changed": [],
+            }
+        )
+    )
     os.utime(sidecar, (1e9 + later_s, 1e9 + later_s))
     run(queue)
     assert queue.item(number).state == state
@@ -285,7 +306,7 @@ def test_a_film_that_was_described_is_done(later_s: int, state: str, queue: Queu
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
 def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:
-    held, = add(queue, "hold")
+    (held,) = add(queue, "hold")
     process = start_process(queue)
     until(lambda: queue.item(held).share == 0.5)
     process.send_signal(signal.SIGSTOP)  # it hears the wish no more
@@ -297,7 +318,7 @@ def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:
 
 
 def test_a_film_that_was_whole_before_the_end_stays(queue: Queue) -> None:
-    number, = add(queue, "fail")
+    (number,) = add(queue, "fail")
     with queue.store.runner() as name:
         queue.store.take(name)
         queue.store.note_progress(name, number, ItemProgress(1.0, 9, 1.0, 0.0))

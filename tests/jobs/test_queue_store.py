@@ -51,8 +51,10 @@ def in_state(queue: Queue, state: str) -> int:
 
 
 @pytest.mark.parametrize("state", ["waiting", "interrupted", "paused", "done", "failed", "cancelled"])
-@pytest.mark.parametrize(("verb", "after"), [("pause", "paused"), ("resume", "waiting"), ("cancel", "cancelled"),
-                                             ("retry", "waiting"), ("remove", None)])
+@pytest.mark.parametrize(
+    ("verb", "after"),
+    [("pause", "paused"), ("resume", "waiting"), ("cancel", "cancelled"), ("retry", "waiting"), ("remove", None)],
+)
 def test_a_verb_acts_or_says_why_not(queue: Queue, state: str, verb: str, after: str | None) -> None:
     number, other = in_state(queue, state), add(queue)
     assert queue.item(number).state == state
@@ -92,7 +94,9 @@ def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
         queue.store.note_progress(runner, number, ItemProgress(0.5, 12, 24.0, 3.0))
         waiting = add(queue)
         assert [(item.id, item.state, item.share, item.left_s) for item in queue.items()] == [
-            (number, "paused", 0.5, None), (waiting, "waiting", None, None)]
+            (number, "paused", 0.5, None),
+            (waiting, "waiting", None, None),
+        ]
         assert queue.store.wishes(runner) == {number: "pause"}
         with pytest.raises(UsageError, match="is paused in place"):
             queue.remove(number)
@@ -178,8 +182,9 @@ def test_secrets_are_outside_of_the_database(queue: Queue, ending: str) -> None:
     assert not any(b"hunter2" in path.read_bytes() for path in queue.store.path.parent.iterdir())
 
 
-@pytest.mark.parametrize("damage", [
-    pytest.param("text", marks=pytest.mark.slow), pytest.param("zeros", marks=pytest.mark.slow), "half"])
+@pytest.mark.parametrize(
+    "damage", [pytest.param("text", marks=pytest.mark.slow), pytest.param("zeros", marks=pytest.mark.slow), "half"]
+)
 def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
     for _ in range(200):
         add(queue)
@@ -187,8 +192,11 @@ def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     whole = path.read_bytes()
-    broken = {"text": b"this is a text " * 99, "zeros": whole[:4096] + bytes(8192) + whole[12288:],
-              "half": whole[:len(whole) // 8192 * 4096]}[damage]
+    broken = {
+        "text": b"this is a text " * 99,
+        "zeros": whole[:4096] + bytes(8192) + whole[12288:],
+        "half": whole[: len(whole) // 8192 * 4096],
+    }[damage]
     path.write_bytes(broken)
     with pytest.raises(OutputError, match=r"damaged .*nothing was changed.*begin a new queue"):
         Queue(path)
@@ -227,9 +235,23 @@ def test_progress_is_kept_over_an_interruption(queue: Queue) -> None:
 
 
 def test_options_come_back_as_they_were() -> None:
-    chosen = {"engine": "rtface-s", "strength": "50%", "fidelity": 0.3, "keyframe": 3, "faces": "1,3",
-              "treatment": "t.json", "start": "0:01:02.5", "end": 90.25, "fps": "30000/1001", "size": "640x360",
-              "stages": ["label:text=a;b"], "crf": 18, "bitrate": "6M", "overwrite": True, "threads": 3}
+    chosen = {
+        "engine": "rtface-s",
+        "strength": "50%",
+        "fidelity": 0.3,
+        "keyframe": 3,
+        "faces": "1,3",
+        "treatment": "t.json",
+        "start": "0:01:02.5",
+        "end": 90.25,
+        "fps": "30000/1001",
+        "size": "640x360",
+        "stages": ["label:text=a;b"],
+        "crf": 18,
+        "bitrate": "6M",
+        "overwrite": True,
+        "threads": 3,
+    }
     before = Options.of(chosen)
     kept = before.to_dict()
     after = Options.of(kept)

@@ -37,8 +37,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def treatment(folder: Path, made_for: str) -> Path:
     path = folder / "treatment.json"
-    path.write_text(json.dumps({"version": 1, "input": made_for, "tracks": {
-        number: {"on": True, "strength": 0.5} for number in (1, 7)}}))
+    path.write_text(
+        json.dumps(
+            {"version": 1, "input": made_for, "tracks": {number: {"on": True, "strength": 0.5} for number in (1, 7)}}
+        )
+    )
     return path
 
 
@@ -52,20 +55,36 @@ Case = Callable[[Path], dict[str, Any]]
 CASES: dict[str, Case] = {
     "plain": lambda at: {},
     "another film's treatment": lambda at: {"treatment": treatment(at, "elsewhere/another.mkv"), "checksums": True},
-    "treatment and pairs": lambda at: {"treatment": treatment(at, "in.mkv"), "compare": at / "pairs.mkv", "crf": 0,
-                                       "grain": "none"},
-    "shots, stage, pairs": lambda at: {"shots": shots(at), "stages": ("tests.stages.trial_stages.Bar",),
-                                       "compare": at / "pairs.mkv", "sidecar": True},
-    "correction and stage": lambda at: {"keep_correction": at / "d.mkv", "correct": "always", "checksums": True,
-                                        "stages": ("tests.stages.trial_stages.Bar:where=half",)},
+    "treatment and pairs": lambda at: {
+        "treatment": treatment(at, "in.mkv"),
+        "compare": at / "pairs.mkv",
+        "crf": 0,
+        "grain": "none",
+    },
+    "shots, stage, pairs": lambda at: {
+        "shots": shots(at),
+        "stages": ("tests.stages.trial_stages.Bar",),
+        "compare": at / "pairs.mkv",
+        "sidecar": True,
+    },
+    "correction and stage": lambda at: {
+        "keep_correction": at / "d.mkv",
+        "correct": "always",
+        "checksums": True,
+        "stages": ("tests.stages.trial_stages.Bar:where=half",),
+    },
     "cut, without sound": lambda at: {"start": 0.2, "end": 0.8, "drop": ("audio",), "correct": "always"},
     "shots of a cut": lambda at: {"shots": shots(at), "start": 0.2, "drop": ("audio",), "strength": 0.5},
     "faces that never came": lambda at: {"faces": "1,5", "correct": "always", "timecode": "10:00:00:00"},
     "no face": lambda at: {"tracker": "none", "sidecar": True, "compare": at / "pairs.mkv"},
     "left as they are": lambda at: {"correct": "never", "shots": shots(at), "keep_correction": at / "d.mkv"},
     "several chains": lambda at: {"segments": 2, "treatment": treatment(at, "in.mkv"), "correct": "always"},
-    "at most one face": lambda at: {"max_faces": 1, "strength": 0, "stages": ("tests.stages.trial_stages.Bar",),
-                                    "timecode": "01:00:00:00"},
+    "at most one face": lambda at: {
+        "max_faces": 1,
+        "strength": 0,
+        "stages": ("tests.stages.trial_stages.Bar",),
+        "timecode": "01:00:00:00",
+    },
 }
 
 
@@ -75,8 +94,9 @@ def test_the_report_of_a_job_is_that_of_one_piece(case: str, source: Path, tmp_p
     for name, run in ("one", run_file), ("job", as_job):
         folder = tmp_path / name
         folder.mkdir()
-        options = Options.of({"codec": "ffv1", "overwrite": True, "report": folder / "report.json",
-                              **CASES[case](folder)})
+        options = Options.of(
+            {"codec": "ffv1", "overwrite": True, "report": folder / "report.json", **CASES[case](folder)}
+        )
         report = run(source, folder / "out.mkv", options)
         for values in (report.to_dict(), json.loads((folder / "report.json").read_text())):
             text = json.dumps({key: value for key, value in values.items() if key not in OTHER})

@@ -34,14 +34,21 @@ def test_samples_tell_how_many_faces_follow():
     assert time_left(FRAMES, finished, [half]) == pytest.approx(5 * (3 + 9 * 11) / 12, rel=0.1)
 
 
-@pytest.mark.parametrize(("workers", "expected"), [
-    ([], None), ([AtWork(2.0)], None), ([AtWork(2.0, [EASY])], 8.0), ([AtWork(2.5, [EASY])], 7.5),
-    ([AtWork(2.0, [EASY]), AtWork(6.0, [EASY])], 4.0),
-    ([AtWork(2.0, [EASY]), AtWork(6.0)], 4.0),  # one that has no frames yet
-    ([AtWork(2.0, [EASY]), AtWork(5.0, [EASY]), AtWork(8.0, [EASY])], 3.0),  # the last segments
-    # segment 4, then 8 and 9 by one, 6 and 7 by the other, which makes segment 2 last
-    ([AtWork(3.9, [EASY]), AtWork(5.0, [EASY])], 4.0),
-    ([AtWork(2.0, [EASY] * 12 + [Row(50, 0, 1.0)] * 4)], 16.0)])  # slower of late
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        ([], None),
+        ([AtWork(2.0)], None),
+        ([AtWork(2.0, [EASY])], 8.0),
+        ([AtWork(2.5, [EASY])], 7.5),
+        ([AtWork(2.0, [EASY]), AtWork(6.0, [EASY])], 4.0),
+        ([AtWork(2.0, [EASY]), AtWork(6.0)], 4.0),  # one that has no frames yet
+        ([AtWork(2.0, [EASY]), AtWork(5.0, [EASY]), AtWork(8.0, [EASY])], 3.0),  # the last segments
+        # segment 4, then 8 and 9 by one, 6 and 7 by the other, which makes segment 2 last
+        ([AtWork(3.9, [EASY]), AtWork(5.0, [EASY])], 4.0),
+        ([AtWork(2.0, [EASY] * 12 + [Row(50, 0, 1.0)] * 4)], 16.0),
+    ],
+)  # slower of late
 def test_workers_that_are_there_share_what_is_missing(workers, expected):
     found = time_left(FRAMES, {0, 1}, workers)
     assert found == (None if expected is None else pytest.approx(expected, rel=0.05))
@@ -88,8 +95,7 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
 
     assert job.status().time_left_s is None  # nobody is at work
     half = job.plan.seconds(2) / 2
-    worker = {"beat": 1, "host": "other", "pid": 7, "segment": 2, "seconds": half, "frames": 40,
-              "pace": [[40, 0, 5.0]]}
+    worker = {"beat": 1, "host": "other", "pid": 7, "segment": 2, "seconds": half, "frames": 40, "pace": [[40, 0, 5.0]]}
     job.folder.write(job.folder.workers / "ffffff-7-abc.json", worker)
     Leases(job.folder, "ffffff-7-abc").take("00002")
     status = read_status(job.folder)
@@ -105,8 +111,18 @@ def test_workers_that_fell_silent_do_not_count(tmp_path: Path):
     assert isinstance(job, FilmJob)
     for number, ago in enumerate((0, 170)):  # killed on another machine, which nobody can ask
         name, beat = f"ffffff-{number}-abc", job.folder.workers / f"ffffff-{number}-abc.json"
-        job.folder.write(beat, {"beat": 1, "host": f"m{number}", "pid": 7, "segment": number, "seconds": 0.1,
-                                "speed": 2.0, "pace": [[40, 0, 5.0]]})
+        job.folder.write(
+            beat,
+            {
+                "beat": 1,
+                "host": f"m{number}",
+                "pid": 7,
+                "segment": number,
+                "seconds": 0.1,
+                "speed": 2.0,
+                "pace": [[40, 0, 5.0]],
+            },
+        )
         os.utime(beat, (0, beat.stat().st_mtime - ago))
         Leases(job.folder, name).take(f"{number:05}")
     status = read_status(job.folder)

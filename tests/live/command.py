@@ -29,8 +29,14 @@ class Command:
         patience: seconds to wait for what is expected of it, where nothing else is said.
     """
 
-    def __init__(self, folder: Path, *arguments: object, environ: dict[str, str] | None = None,
-                 tty: bool = False, patience: float = 40) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: object,
+        environ: dict[str, str] | None = None,
+        tty: bool = False,
+        patience: float = 40,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.scratch = folder / "scratch"
         self.scratch.mkdir(exist_ok=True)
@@ -38,8 +44,13 @@ class Command:
         self._command = [sys.executable, "-m", "rtface", "run", *map(str, arguments)]
         own = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")}
         cache = os.environ.get("RTFACE_CACHE", str(folder / "cache"))
-        self._environ = own | {"RTFACE_CONFIG_DIR": os.devnull, "RTFACE_CACHE": cache, "TMPDIR": str(self.scratch),
-                               "COLUMNS": "200", **(environ or {})}
+        self._environ = own | {
+            "RTFACE_CONFIG_DIR": os.devnull,
+            "RTFACE_CACHE": cache,
+            "TMPDIR": str(self.scratch),
+            "COLUMNS": "200",
+            **(environ or {}),
+        }
         self._tty, self._patience = tty, patience
         self._terminal = -1
         self._typed = b""
@@ -52,8 +63,9 @@ class Command:
             ends = {"stdin": side, "stderr": side}
         else:
             ends = {"stdin": subprocess.DEVNULL, "stderr": self._err.open("wb")}
-        self.process = subprocess.Popen(self._command, stdout=out, cwd=_ROOT, env=self._environ,
-                                        start_new_session=True, **ends)
+        self.process = subprocess.Popen(
+            self._command, stdout=out, cwd=_ROOT, env=self._environ, start_new_session=True, **ends
+        )
         if self._tty:
             os.close(side)
         return self

@@ -35,8 +35,9 @@ def form(width: int = 640, height: int = 360, rate: int = 30, **more: Any) -> Vi
 def adts(body: bytes, channels: int = 1) -> bytes:
     """A frame of AAC-LC of 48 kHz with its header."""
     size = len(body) + 7
-    return bytes([0xFF, 0xF1, 0x40 | 3 << 2, channels << 6 | size >> 11, size >> 3 & 255, (size & 7) << 5 | 31, 0xFC,
-                  *body])
+    return bytes(
+        [0xFF, 0xF1, 0x40 | 3 << 2, channels << 6 | size >> 11, size >> 3 & 255, (size & 7) << 5 | 31, 0xFC, *body]
+    )
 
 
 def _waits() -> int:
@@ -69,8 +70,13 @@ class Voice:
             self._samples += 1024
             for packet in self._context.encode(frame):
                 assert packet.pts is not None
-                yield SoundPacket(adts(bytes(packet), self._channels), self._start + packet.pts / RATE,
-                                  1024 / RATE, RATE, self._channels)
+                yield SoundPacket(
+                    adts(bytes(packet), self._channels),
+                    self._start + packet.pts / RATE,
+                    1024 / RATE,
+                    RATE,
+                    self._channels,
+                )
 
 
 class Feed:
@@ -86,8 +92,9 @@ class Feed:
         health: when it changed, and into what.
     """
 
-    def __init__(self, sink: LiveSink, like: VideoFormat, *, sound: bool = True, texture: bool = False,
-                 corrected: bool = False) -> None:
+    def __init__(
+        self, sink: LiveSink, like: VideoFormat, *, sound: bool = True, texture: bool = False, corrected: bool = False
+    ) -> None:
         self.sink, self._form = sink, like
         grain = np.random.default_rng(1).integers(0, 60, (like.height - 16, like.width + 64), np.uint8)
         self._grain = grain if texture else None
@@ -115,10 +122,9 @@ class Feed:
                 image = stamped_image(self._form.width, self._form.height, due)
                 self._frames += 1
                 if self._grain is not None:
-                    luma = plane_rows(image.planes[0])[16:, :self._form.width]
-                    luma += self._grain[:, self._frames % 64:][:, :self._form.width]
-                frame = Frame(image, round(due * 1_000_000), TIME_BASE, captured_at=due,
-                              corrected=self._corrected)
+                    luma = plane_rows(image.planes[0])[16:, : self._form.width]
+                    luma += self._grain[:, self._frames % 64 :][:, : self._form.width]
+                frame = Frame(image, round(due * 1_000_000), TIME_BASE, captured_at=due, corrected=self._corrected)
                 self._timed(lambda frame=frame: self.sink.write(frame))
                 for sound in self.voice.until(time.monotonic()) if self.voice else ():
                     self._timed(lambda sound=sound: self.sink.sound(sound))
@@ -191,8 +197,10 @@ class Watcher:
     def __init__(self, url: str, folder: Path, *options: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._out = folder / f"watched-{time.monotonic_ns()}.jsonl"
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("watch.py")), url,
-                                          str(self._out), *options], stderr=(folder / "watch.log").open("ab"))
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("watch.py")), url, str(self._out), *options],
+            stderr=(folder / "watch.log").open("ab"),
+        )
 
     def __enter__(self) -> Watcher:
         return self

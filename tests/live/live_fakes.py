@@ -34,8 +34,14 @@ def luma_of(frame: Frame) -> int:
 def frame(number: int, *, luma: int | None = None, at: float | None = None, form: VideoFormat = FORM) -> Frame:
     """The frame captured `at` (now), with its number as pts."""
     captured = time.monotonic() if at is None else at
-    return Frame(flat_image(number % 256 if luma is None else luma, form), number, TIME_BASE, color=form.color,
-                 display=Display(), captured_at=captured)
+    return Frame(
+        flat_image(number % 256 if luma is None else luma, form),
+        number,
+        TIME_BASE,
+        color=form.color,
+        display=Display(),
+        captured_at=captured,
+    )
 
 
 class SteppedClock:
@@ -80,8 +86,9 @@ class FakeSource:
 class FakeSink:
     """Remembers what it got, and when."""
 
-    def __init__(self, name: str = "fake sink", *, fail: bool = False,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, name: str = "fake sink", *, fail: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
         self.described, self.notes, self.wanted, self.fail = name, [], True, fail
         self.health = EndpointHealth("live", "", time.monotonic())
@@ -111,6 +118,7 @@ class FakeSink:
 
     def wait_for(self, count: int, timeout: float = 5.0, *, repeated: bool = False) -> None:
         """For so many frames of the source, or `repeated` ones too."""
+
         def came() -> int:
             return sum(repeated or frame.captured_at is not None for frame in self.frames)
 

@@ -42,8 +42,9 @@ class Process:
     def start(self) -> None:
         """Runs it, and waits until its port answers."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                             start_new_session=True)
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         until = time.monotonic() + 15
         while self._port is not None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
@@ -141,8 +142,22 @@ def _node_media_server() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtface-tests" / "node-media-server"
     if not (folder / "whole").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run([npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts",
-                               "node-media-server@4"], capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(
+            [
+                npm,
+                "install",
+                "--prefix",
+                str(folder),
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+                "node-media-server@4",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
         if done.returncode:
             pytest.skip(f"npm cannot fetch node-media-server: {done.stderr.strip()[-300:]}")
         (folder / "whole").touch()
@@ -190,8 +205,9 @@ class Srt(Process):
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.udp = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
         srt, udp = f"srt://127.0.0.1:{self.port}?mode=listener{query}", f"udp://127.0.0.1:{self.udp}"
-        super().__init__([program("SRT"), "-loglevel:error", *((srt, udp) if to_udp else (udp, srt))],
-                         folder / "srt.log")
+        super().__init__(
+            [program("SRT"), "-loglevel:error", *((srt, udp) if to_udp else (udp, srt))], folder / "srt.log"
+        )
 
     @property
     def url(self) -> str:
@@ -208,5 +224,7 @@ class Publisher(Process):
     def __init__(self, url: str, kind: str, folder: Path, **options: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         script = Path(__file__).with_name("publish.py")
-        super().__init__([sys.executable, str(script), url, kind, *(f"{k}={v}" for k, v in options.items())],
-                         folder / "publisher.log")
+        super().__init__(
+            [sys.executable, str(script), url, kind, *(f"{k}={v}" for k, v in options.items())],
+            folder / "publisher.log",
+        )

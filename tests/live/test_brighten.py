@@ -28,7 +28,7 @@ def test_the_curve_rises_and_keeps_black_white_and_highlights(lift):
     assert y[-1] == 1
     assert slopes.min() > 0.25
     assert (y >= X).all()
-    assert slopes.max() <= 1.16 * 2 ** lift  # noise grows no more than the light does
+    assert slopes.max() <= 1.16 * 2**lift  # noise grows no more than the light does
     assert np.diff(y)[:5].max() / np.diff(X)[0] < 1.1  # what is black stays black, noise and all
     assert slopes[-500:].min() > 0.5  # the lightest tenth keeps half of its contrast at least
     assert np.abs(np.diff(slopes)).max() < 0.05  # no edge in the curve, so none in the frame
@@ -53,7 +53,7 @@ def dark_frame(pix_fmt, *, level=0.2, noise=0.05, size=(98, 62), full=False, see
             values = rng.normal(0.5, 0.1, view.shape)
         else:
             values = rng.normal(level, noise, view.shape)
-            values.flat[: 300] = np.linspace(0, 1, 300)
+            values.flat[:300] = np.linspace(0, 1, 300)
         view[...] = (np.clip(np.rint(values * top), 0, top).astype(np.uint16) << form.shift).astype(form.dtype)
     return Frame(image, pts, Fraction(1, 1_000_000), color=Color("bt601", full_range=full), **more)
 
@@ -63,9 +63,38 @@ def values(frame):
     return {role: view.astype(np.int64) >> form.shift for role, view in planes(frame.image, form).items()}
 
 
-FORMATS = ["yuv420p", "yuvj420p", "yuvj422p", "yuv444p", "nv12", "nv21", "nv24", "yuyv422", "uyvy422", "yvyu422",
-           "yuv420p10le", "yuv420p10be", "yuv422p10le", "p010le", "p010be", "p210le", "y210le", "gray", "gray10le",
-           "ya8", "gray16be", "rgb24", "bgr24", "bgr0", "argb", "rgba", "gbrp", "gbrp10le", "rgb48be", "yuva420p"]
+FORMATS = [
+    "yuv420p",
+    "yuvj420p",
+    "yuvj422p",
+    "yuv444p",
+    "nv12",
+    "nv21",
+    "nv24",
+    "yuyv422",
+    "uyvy422",
+    "yvyu422",
+    "yuv420p10le",
+    "yuv420p10be",
+    "yuv422p10le",
+    "p010le",
+    "p010be",
+    "p210le",
+    "y210le",
+    "gray",
+    "gray10le",
+    "ya8",
+    "gray16be",
+    "rgb24",
+    "bgr24",
+    "bgr0",
+    "argb",
+    "rgba",
+    "gbrp",
+    "gbrp10le",
+    "rgb48be",
+    "yuva420p",
+]
 
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
@@ -110,7 +139,7 @@ def other_bytes(image, form):
         if len({(first + k * s) % step for first, s in here for k in range(step // s)}) < step:
             rows = np.frombuffer(plane, form.dtype).reshape(plane.height, -1)
             used = {(first + k * s) % step for first, s in here for k in range(step // s)}
-            found += [rows[:, c: image.width * step: step].tobytes() for c in range(step) if c not in used]
+            found += [rows[:, c : image.width * step : step].tobytes() for c in range(step) if c not in used]
     return found
 
 
@@ -121,7 +150,7 @@ def test_no_holes_at_eight_bits_beyond_the_gain(lift, full):
     table = light.luma_table(layout("yuv420p"), Color(full_range=full), lift).astype(int)
     steps = np.diff(table)
     assert (steps >= 0).all()
-    assert steps.max() <= np.ceil(2 ** lift) + 2
+    assert steps.max() <= np.ceil(2**lift) + 2
     black, white = (0, 255) if full else (16, 235)
     assert np.array_equal(table[: black + 1], np.arange(black + 1))
     assert np.array_equal(table[white:], np.arange(white, 256))
@@ -129,8 +158,10 @@ def test_no_holes_at_eight_bits_beyond_the_gain(lift, full):
         assert np.array_equal(table, np.arange(256))
 
 
-@pytest.mark.parametrize(("pix_fmt", "level", "amount"), [
-    ("yuv420p", 0.2, 0.0), ("yuv420p10le", 0.2, 0.0), ("rgb24", 0.2, 0.0), ("yuv420p", 0.6, 1.0)])
+@pytest.mark.parametrize(
+    ("pix_fmt", "level", "amount"),
+    [("yuv420p", 0.2, 0.0), ("yuv420p10le", 0.2, 0.0), ("rgb24", 0.2, 0.0), ("yuv420p", 0.6, 1.0)],
+)
 def test_without_light_and_where_it_is_bright_nothing_changes(pix_fmt, level, amount):
     frame = dark_frame(pix_fmt, level=level)
     before = [bytes(plane) for plane in frame.image.planes]
@@ -155,7 +186,7 @@ def test_frames_a_decoder_predicts_from_stay_untouched(tmp_path):
         base = np.random.default_rng(0).integers(10, 90, (96, 160)).astype(np.uint8)
         for n in range(12):
             frame = av.VideoFrame(128, 96, "yuv420p")
-            for plane, content in zip(frame.planes, (base[:, n:n + 128], 120, 130), strict=True):
+            for plane, content in zip(frame.planes, (base[:, n : n + 128], 120, 130), strict=True):
                 np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] = content
             box.mux(stream.encode(frame))
         box.mux(stream.encode(None))
@@ -217,8 +248,10 @@ def test_what_passes_quickly_changes_nothing(fps):
         assert np.ptp(lifts) < 0.02
     rng = np.random.default_rng(0)
     adaptation = BrightnessAdaptation()
-    wobbling = [adaptation.update(n / fps, 0.8 + 0.1 * np.sin(n / fps * 3) + rng.normal(0, 0.05), 0.25, 1.0)
-                for n in range(10 * fps)]
+    wobbling = [
+        adaptation.update(n / fps, 0.8 + 0.1 * np.sin(n / fps * 3) + rng.normal(0, 0.05), 0.25, 1.0)
+        for n in range(10 * fps)
+    ]
     assert np.ptp(wobbling[fps:]) < 0.1
 
 

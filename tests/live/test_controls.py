@@ -21,8 +21,9 @@ def test_values_change_and_listeners_are_told():
     assert told == [("enabled", False), ("strength", 1.0), ("strength", 0.8), ("light", 0.5)]
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("strenght", 1.0), ("strength", 1.5), ("strength", math.nan), ("enabled", 1.0), ("light", True)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("strenght", 1.0), ("strength", 1.5), ("strength", math.nan), ("enabled", 1.0), ("light", True)]
+)
 def test_what_cannot_be_is_refused(name, value):
     controls = LiveControls()
     before = controls.values()

@@ -22,8 +22,15 @@ class Rig:
         self.out = self.sink.frames
         self.tracker, self.enhance = tracker or FakeTracker(), enhance or FakeEnhance()
         more = {"ceiling": 10, "period": 2.0} | more  # whatever else the computer does
-        self.loop = FrameLoop(self.tracker, self.enhance, self.controls, self.stats, filters or NoFilters(),
-                              present or self.sink.write, **more)
+        self.loop = FrameLoop(
+            self.tracker,
+            self.enhance,
+            self.controls,
+            self.stats,
+            filters or NoFilters(),
+            present or self.sink.write,
+            **more,
+        )
 
     def run(self, frames: list[Frame]) -> list[Frame]:
         """Puts each frame once the one before has come out."""

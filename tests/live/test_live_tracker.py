@@ -69,6 +69,7 @@ def test_what_tracking_costs_decides_how_many_frames_are_tracked():
 def test_where_nobody_is_few_frames_are_tracked():
     tracker = Timed()
     with working(tracker, PERIOD) as subject:
+
         def tracked(first: int, faces: tuple[Face, ...]) -> int:
             tracker.faces, before = faces, tracker.calls
             for k in range(first, first + 60):

@@ -114,7 +114,7 @@ def test_the_last_frame_repeats_then_a_slate_while_lost():
     assert steps.min() >= 33_000 and steps.max() <= 35_000  # the usual pace
     lumas = [luma_of(f) for f in rig.frames]
     dark = [n for n, luma in enumerate(lumas) if luma < 60]
-    assert dark and lumas[: dark[0]] == [90] * dark[0] and lumas[dark[-1] + 1:] == [91]
+    assert dark and lumas[: dark[0]] == [90] * dark[0] and lumas[dark[-1] + 1 :] == [91]
     assert rig.pts == sorted(set(rig.pts)) and max(np.diff(rig.pts[:-1])) < 202_000
     assert rig.stats.stages["latency"].count == 2  # repeated frames have none
     assert rig.stats.counters["frames_repeated"] == len(rig.frames) - 2

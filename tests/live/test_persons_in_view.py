@@ -99,14 +99,22 @@ def test_a_strength_outlasts_its_person(serve: Callable[[Scene], int]) -> None:
     assert scene.persons.listed() == []
 
 
-@pytest.mark.parametrize(("method", "path", "status", "said"), [
-    ("POST", "/person?value=1", 400, "name a person"), ("POST", "/person?name=all&value=1", 400, "no person's name"),
-    ("POST", f"/person?name={quote('../x' * 50)}&value=1", 400, "no person's name"),
-    ("POST", "/person?name=P1&value=1.5", 400, "0 to 1"), ("POST", "/person?name=P1&value=nan", 400, "number"),
-    ("POST", "/person?name=P1", 400, "value from 0 to 1"), ("GET", "/person.jpeg?name=P1", 404, "not seen"),
-    ("GET", "/person.jpeg", 400, "name a person")])
-def test_what_cannot_be_is_refused(serve: Callable[[Scene], int], method: str, path: str, status: int,
-                                   said: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("POST", "/person?value=1", 400, "name a person"),
+        ("POST", "/person?name=all&value=1", 400, "no person's name"),
+        ("POST", f"/person?name={quote('../x' * 50)}&value=1", 400, "no person's name"),
+        ("POST", "/person?name=P1&value=1.5", 400, "0 to 1"),
+        ("POST", "/person?name=P1&value=nan", 400, "number"),
+        ("POST", "/person?name=P1", 400, "value from 0 to 1"),
+        ("GET", "/person.jpeg?name=P1", 404, "not seen"),
+        ("GET", "/person.jpeg", 400, "name a person"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    serve: Callable[[Scene], int], method: str, path: str, status: int, said: str
+) -> None:
     scene = Scene({})
     found, answer = ask(serve(scene), method, path)
     assert found == status and said in json.loads(answer)["error"]

@@ -26,14 +26,21 @@ def spotted(name: str, width: int = 48, height: int = 32) -> tuple[av.VideoFrame
     for role, samples in planes(image, form).items():
         sx, sy = form.role_subsampling(role)
         samples[:] = 20
-        samples[at[1] // sy:(at[1] + 8) // sy, at[0] // sx:(at[0] + 8) // sx] = 200
+        samples[at[1] // sy : (at[1] + 8) // sy, at[0] // sx : (at[0] + 8) // sx] = 200
     return image, at
 
 
-@pytest.mark.parametrize(("name", "turns", "mirror"), [
-    *(("yuv420p", turns, mirror) for turns in range(4) for mirror in (False, True)),
-    *((name, turns, turns == 2) for name in ("nv12", "yuv444p", "yuv422p", "gray", "yuv420p10le", "rgb24")
-      for turns in (1, 2))])
+@pytest.mark.parametrize(
+    ("name", "turns", "mirror"),
+    [
+        *(("yuv420p", turns, mirror) for turns in range(4) for mirror in (False, True)),
+        *(
+            (name, turns, turns == 2)
+            for name in ("nv12", "yuv444p", "yuv422p", "gray", "yuv420p10le", "rgb24")
+            for turns in (1, 2)
+        ),
+    ],
+)
 def test_every_sample_lands_where_its_display_says(name: str, turns: int, mirror: bool):
     image, (x, y) = spotted(name)
     lying = Display(turns, mirror, Fraction(1))

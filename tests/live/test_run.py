@@ -56,6 +56,7 @@ class Run:
         def look(live: LiveSession) -> None:
             self.live = live
             self.begun.set()
+
         try:
             self.report = run_live(self.ends, self.options, stats=self.stats, stop=self.stop, monitor=look)
         except BaseException as error:  # noqa: BLE001 - looked at by the test
@@ -180,8 +181,9 @@ class NoPlace(FakeSink):
         raise OutputError("no virtual camera")
 
 
-@pytest.mark.parametrize(("source", "sink", "error"), [
-    (Missing(), FakeSink(), InputMissing), (FakeSource(), NoPlace(), OutputError)])
+@pytest.mark.parametrize(
+    ("source", "sink", "error"), [(Missing(), FakeSink(), InputMissing), (FakeSource(), NoPlace(), OutputError)]
+)
 def test_a_missing_input_is_reported_and_all_is_closed(source, sink, error):
     with pytest.raises(error):
         run_live(Endpoints(source, [sink]), PASSING)

@@ -32,8 +32,9 @@ def test_words_stand_in_the_middle_whatever_their_length():
         assert columns.min() > 10
 
 
-@pytest.mark.parametrize(("size", "bar"), [((180, 180), (slice(None), slice(0, 60))),
-                                           ((320, 60), (slice(0, 50), slice(None)))])
+@pytest.mark.parametrize(
+    ("size", "bar"), [((180, 180), (slice(None), slice(0, 60))), ((320, 60), (slice(0, 50), slice(None)))]
+)
 def test_a_picture_of_the_user_s_stands_whole_in_the_middle(tmp_path: Path, size, bar):
     path = tmp_path / "be right back.png"
     cv2.imwrite(str(path), np.full((size[1], size[0], 3), (30, 60, 200), np.uint8))
@@ -54,4 +55,3 @@ def test_a_picture_that_is_not_there_is_refused(tmp_path: Path):
     for path, words in ((tmp_path / "missing.png", "cannot be read"), (tmp_path / "broken.png", "is no image")):
         with pytest.raises(UsageError, match=words):
             Slate(str(path))
-

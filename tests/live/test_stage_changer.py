@@ -52,9 +52,11 @@ def test_stages_change_between_frames_and_what_stays_goes_on():
     assert trial_stages.closed == ["bar", "bar"]
 
 
-@pytest.mark.parametrize("wanted", [
-    [BAR, "trial_stages.Bar:high=1"], [BAR, "no-such-stage"], ["trial_stages.Bar:height=tall"],
-    "trial_stages.Bar"], ids=str)
+@pytest.mark.parametrize(
+    "wanted",
+    [[BAR, "trial_stages.Bar:high=1"], [BAR, "no-such-stage"], ["trial_stages.Bar:height=tall"], "trial_stages.Bar"],
+    ids=str,
+)
 def test_what_cannot_be_used_changes_nothing(wanted):
     filters, changer, _ = begun(BAR)
     now = filters.stages

@@ -22,14 +22,18 @@ from tests.live.publish import WIDTH, read_stamp
 
 def watch(url: str, out: TextIO, options: dict[str, str]) -> None:
     """One connection, until it ends."""
+
     def note(kind: str, **values: Any) -> None:
         out.write(json.dumps({"kind": kind, "at": time.monotonic(), **values}) + "\n")
         out.flush()
 
     note("try")
     with av.open(url, options={"analyzeduration": "3000000", "probesize": "1000000", **options}, timeout=20) as box:
-        note("open", streams=sorted(s.codec_context.name for s in box.streams),
-             rates=[s.codec_context.sample_rate for s in box.streams.audio])
+        note(
+            "open",
+            streams=sorted(s.codec_context.name for s in box.streams),
+            rates=[s.codec_context.sample_rate for s in box.streams.audio],
+        )
         loud, end = True, 0.0
         for packet in box.demux():
             if packet.pts is None:
@@ -39,10 +43,24 @@ def watch(url: str, out: TextIO, options: dict[str, str]) -> None:
                 moment = float(frame.pts * frame.time_base)
                 if isinstance(frame, av.VideoFrame):
                     stamp = read_stamp(frame) if frame.width >= WIDTH else None
-                    note("video", pts=moment, dts=packet.dts == packet.pts, size=packet.size, key=packet.is_keyframe,
-                         stamp=stamp, width=frame.width, height=frame.height, format=frame.format.name,
-                         type=PictureType(frame.pict_type).name, colour=[int(frame.color_range), int(frame.colorspace),
-                                                            int(frame.color_primaries), int(frame.color_trc)])
+                    note(
+                        "video",
+                        pts=moment,
+                        dts=packet.dts == packet.pts,
+                        size=packet.size,
+                        key=packet.is_keyframe,
+                        stamp=stamp,
+                        width=frame.width,
+                        height=frame.height,
+                        format=frame.format.name,
+                        type=PictureType(frame.pict_type).name,
+                        colour=[
+                            int(frame.color_range),
+                            int(frame.colorspace),
+                            int(frame.color_primaries),
+                            int(frame.color_trc),
+                        ],
+                    )
                 elif isinstance(frame, av.AudioFrame):
                     # The first loud half millisecond after silence.
                     parts = np.abs(frame.to_ndarray()[0]).reshape(-1, 32).max(axis=1) > 0.25

@@ -35,15 +35,18 @@ def main(path: str) -> None:
                 decoder.thread_type, decoder.thread_count = "FRAME", 4
                 decoder.extradata = stream.codec_context.extradata
                 damage = BitStreamFilterContext("noise=amount=-40", stream)
-                for packet in list(film.demux(stream))[first:first + 9]:
+                for packet in list(film.demux(stream))[first : first + 9]:
                     if packet.size:
                         with contextlib.suppress(av.FFmpegError):
                             for damaged in damage.filter(packet):
                                 decoder.decode(damaged)
                 del decoder  # waits for its threads, with the interpreter lock
 
-    threads = [threading.Thread(target=ask), threading.Thread(target=decode, args=(0,)),
-               threading.Thread(target=decode, args=(3,))]
+    threads = [
+        threading.Thread(target=ask),
+        threading.Thread(target=decode, args=(0,)),
+        threading.Thread(target=decode, args=(3,)),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

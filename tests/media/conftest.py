@@ -53,14 +53,29 @@ def samples(image: av.VideoFrame) -> tuple[bytes, ...]:
     return tuple(out)
 
 
-def make_film(path: Path, *, frames: int = 10, pix_fmt: str = "yuv420p", codec: str = "libx264",
-              options: dict[str, str] | None = None, size: tuple[int, int] = (WIDTH, HEIGHT),
-              rate: Fraction | int = RATE, pts_ms: Sequence[int] | None = None, start_ms: int = 0,
-              sound: str | None = None, sound_ms: int | None = None, sound_start_ms: int = 0,
-              matrix: Sequence[int] | None = None, aspect: Fraction | None = None, tags: dict[str, int] | None = None,
-              metadata: dict[str, str] | None = None, chapters: list[tuple[int, int, str]] | None = None,
-              format: str | None = None, mux: dict[str, str] | None = None,
-              extra: Callable[[Any], Callable[[], None] | None] | None = None) -> Path:
+def make_film(
+    path: Path,
+    *,
+    frames: int = 10,
+    pix_fmt: str = "yuv420p",
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    rate: Fraction | int = RATE,
+    pts_ms: Sequence[int] | None = None,
+    start_ms: int = 0,
+    sound: str | None = None,
+    sound_ms: int | None = None,
+    sound_start_ms: int = 0,
+    matrix: Sequence[int] | None = None,
+    aspect: Fraction | None = None,
+    tags: dict[str, int] | None = None,
+    metadata: dict[str, str] | None = None,
+    chapters: list[tuple[int, int, str]] | None = None,
+    format: str | None = None,
+    mux: dict[str, str] | None = None,
+    extra: Callable[[Any], Callable[[], None] | None] | None = None,
+) -> Path:
     """Writes a film with PyAV alone, none of the code under test.
 
     Args:
@@ -89,8 +104,12 @@ def make_film(path: Path, *, frames: int = 10, pix_fmt: str = "yuv420p", codec: 
             audio.codec_context.layout = "stereo"
         box.metadata.update(metadata or {})
         if chapters:
-            box.set_chapters([{"id": i + 1, "start": a, "end": b, "time_base": Fraction(1, 1000),
-                               "metadata": {"title": name}} for i, (a, b, name) in enumerate(chapters)])
+            box.set_chapters(
+                [
+                    {"id": i + 1, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": name}}
+                    for i, (a, b, name) in enumerate(chapters)
+                ]
+            )
         after = extra(box) if extra else None
         with scheduling_kept():
             box.start_encoding()
@@ -122,8 +141,10 @@ def decoded(path: Path, stream: int = 0, as_format: str = "") -> list[tuple[Frac
     """Times and samples of every frame of a film, read with PyAV alone; converted where asked for."""
     with av.open(path) as box:
         video = box.streams.video[stream]
-        return [(f.pts * video.time_base, samples(f.reformat(format=as_format) if as_format else f))
-                for f in box.decode(video)]
+        return [
+            (f.pts * video.time_base, samples(f.reformat(format=as_format) if as_format else f))
+            for f in box.decode(video)
+        ]
 
 
 def first_times(path: Path) -> dict[str, Fraction]:
@@ -141,17 +162,29 @@ def first_times(path: Path) -> dict[str, Fraction]:
     return found
 
 
-def passthrough(source: Path, output: Path, *, start: float | None = None, end: float | None = None,
-                stats: Stats | None = None, tags: dict[str, str] | None = None, strict: bool = False,
-                corrected: bool = True, marks: dict[str, bool] | None = None, **options: Any) -> OutputPlan:
+def passthrough(
+    source: Path,
+    output: Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    stats: Stats | None = None,
+    tags: dict[str, str] | None = None,
+    strict: bool = False,
+    corrected: bool = True,
+    marks: dict[str, bool] | None = None,
+    **options: Any,
+) -> OutputPlan:
     """Source to sink with nothing between; frames say that a face was `corrected` on them, and the other `marks`."""
     stats = stats or Stats()
     opened = FileSource(source, start=start, end=end, stats=stats, strict=strict)
     try:
         plan = plan_output(opened.info, output, **{"overwrite": True, **options})
         plan.metadata.update(tags or {})
-        Tools.feed((replace(item, corrected=corrected, **marks or {}) if isinstance(item, Frame) else item
-                    for item in opened), FileSink(plan, stats))
+        Tools.feed(
+            (replace(item, corrected=corrected, **marks or {}) if isinstance(item, Frame) else item for item in opened),
+            FileSink(plan, stats),
+        )
     finally:
         opened.close()
     return plan

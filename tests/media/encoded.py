@@ -22,7 +22,9 @@ def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "t
         graph = av.filter.Graph()
         graph.link_nodes(
             graph.add_buffer(width=width, height=height, format="yuv420p", time_base=Fraction(1, 25)),
-            graph.add("setfield", order), graph.add("buffersink")).configure()
+            graph.add("setfield", order),
+            graph.add("buffersink"),
+        ).configure()
         for i, frame in enumerate(frames):
             frame.pts, frame.time_base = i, Fraction(1, 25)
             graph.push(frame)
@@ -42,8 +44,11 @@ def television(path: Path, orders: Sequence[str]) -> Path:
             context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
             context.options = {} if order == "prog" else {"flags": "+ildct+ilme"}
             graph = av.filter.Graph()
-            graph.link_nodes(graph.add_buffer(width=64, height=480, format="yuv420p", time_base=Fraction(1, 25)),
-                             graph.add("setfield", order), graph.add("buffersink")).configure()
+            graph.link_nodes(
+                graph.add_buffer(width=64, height=480, format="yuv420p", time_base=Fraction(1, 25)),
+                graph.add("setfield", order),
+                graph.add("buffersink"),
+            ).configure()
             frame = picture(i, "yuv420p", 64, 480)
             frame.pts, frame.time_base = i, Fraction(1, 25)
             graph.push(frame)
@@ -89,7 +94,7 @@ def torn_jpegs(source: Path, target: Path, torn: Container[int]) -> Path:
             if packet.dts is None:
                 continue
             data = bytes(packet)
-            copy = av.Packet(data[:len(data) // 2] if number in torn else data)
+            copy = av.Packet(data[: len(data) // 2] if number in torn else data)
             copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
             copy.is_keyframe = True
             box.mux(copy)
@@ -99,7 +104,7 @@ def torn_jpegs(source: Path, target: Path, torn: Container[int]) -> Path:
 def without_packets(source: Path, target: Path, lost: Sequence[int]) -> Path:
     """A transport stream without these of its video's packets, which begin no frame."""
     whole = source.read_bytes()
-    packets = [whole[at:at + 188] for at in range(0, len(whole), 188)]
+    packets = [whole[at : at + 188] for at in range(0, len(whole), 188)]
     video = [k for k, p in enumerate(packets) if (p[1] & 31) << 8 | p[2] == 256 and not p[1] & 64]
     gone = {video[k] for k in lost}
     target.write_bytes(b"".join(p for k, p in enumerate(packets) if k not in gone))

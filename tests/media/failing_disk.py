@@ -31,8 +31,9 @@ class FailingDisk:
         return self._read(file, size)
 
 
-def each_read(path: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object],
-              error: type[Exception], **more: bool) -> Iterator[int]:
+def each_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object], error: type[Exception], **more: bool
+) -> Iterator[int]:
     """Does something with the first read of a file failing, then with the second …, until none fails; gives the number
     each time after it ended with the error that is due. Fails where it ends well although a read did not."""
     for at in range(1, 1000):

@@ -46,7 +46,8 @@ class Server:
             begin, size = int(asked[1]) if asked else 0, len(self._data)
             connection.sendall(
                 f"HTTP/1.1 {'206 Partial Content' if asked else '200 OK'}\r\nAccept-Ranges: bytes\r\n"
-                f"Content-Length: {size - begin}\r\nContent-Range: bytes {begin}-{size - 1}/{size}\r\n\r\n".encode())
+                f"Content-Length: {size - begin}\r\nContent-Range: bytes {begin}-{size - 1}/{size}\r\n\r\n".encode()
+            )
             try:
                 connection.sendall(self._data[begin : self._part if bad else size])
             except OSError:
@@ -86,8 +87,9 @@ def pictures(media, path: Path) -> list[object]:
 @pytest.mark.parametrize("stall", [False, True])
 def test_a_connection_that_breaks_once_is_made_again(media, film: Path, tmp_path: Path, serve, stall: bool) -> None:
     data = film.read_bytes()
-    report = rtface.run(serve(data, len(data) // 2, 1, stall=stall).url, tmp_path / "out.mkv", tracker="none",
-                        codec="ffv1")
+    report = rtface.run(
+        serve(data, len(data) // 2, 1, stall=stall).url, tmp_path / "out.mkv", tracker="none", codec="ffv1"
+    )
     assert report.frames_out == 50 and not report.warnings
     assert pictures(media, tmp_path / "out.mkv") == pictures(media, film)
 
@@ -99,8 +101,9 @@ def test_a_connection_that_stays_broken_leaves_a_part(media, film: Path, tmp_pat
         rtface.run(serve(data, len(data) // 2, 999).url, tmp_path / "out.mkv", tracker="none", codec="ffv1")
     part = pictures(media, Path(str(error.value.partial)))
     assert not (tmp_path / "out.mkv").exists() and 15 < len(part) < 30
-    rtface.run(serve(data, len(data), 0).url, tmp_path / "rest.mkv", tracker="none", codec="ffv1",
-               start=error.value.resume_at)
+    rtface.run(
+        serve(data, len(data), 0).url, tmp_path / "rest.mkv", tracker="none", codec="ffv1", start=error.value.resume_at
+    )
     assert part + pictures(media, tmp_path / "rest.mkv") == pictures(media, film)
 
 
@@ -118,11 +121,17 @@ def test_a_cut_before_the_break_is_whole(film: Path, tmp_path: Path, serve) -> N
 
 
 @pytest.mark.parametrize(("lost", "says"), [(2, "2.0 s are missing at 0:00:04"), (4, "broke off after 0:00:08")])
-def test_a_segment_that_cannot_be_fetched(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int,
-                                          says: str) -> None:
+def test_a_segment_that_cannot_be_fetched(
+    media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int, says: str
+) -> None:
     monkeypatch.setattr(probe, "NETWORK_OPTIONS", {"seg_max_retry": "0"})
-    media.make_film(tmp_path / "v.m3u8", frames=250, format="hls", options={"g": "50"},
-                    mux={"hls_time": "2", "hls_playlist_type": "vod"})
+    media.make_film(
+        tmp_path / "v.m3u8",
+        frames=250,
+        format="hls",
+        options={"g": "50"},
+        mux={"hls_time": "2", "hls_playlist_type": "vod"},
+    )
     (tmp_path / f"v{lost}.ts").unlink()
     handler = functools.partial(Quiet, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

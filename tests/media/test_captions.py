@@ -15,8 +15,10 @@ from rtface.media.read.captions import write_captions
 from rtface.stats import Stats
 from tests.media.encoded import captioned_h264
 
-CODES = ("9420 9420 94ae 94ae 9470 9470 c845 4c4c 4f80 942f 942f",
-         "942c 942c 9420 9420 94ae 94ae 9470 9470 574f 524c c480 942f 942f")
+CODES = (
+    "9420 9420 94ae 94ae 9470 9470 c845 4c4c 4f80 942f 942f",
+    "942c 942c 9420 9420 94ae 94ae 9470 9470 574f 524c c480 942f 942f",
+)
 SCC = f"Scenarist_SCC V1.0\n\n00:00:00:06\t{CODES[0]}\n\n00:00:00:24\t{CODES[1]}\n\n"
 
 
@@ -32,7 +34,9 @@ def captioned(media, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     packet.stream, packet.duration = stream, 594
                     box.mux(packet)
             read.close()
+
         return write
+
     return media.make_film(tmp_path_factory.mktemp("film") / "in.mov", frames=40, extra=track)
 
 
@@ -43,10 +47,15 @@ def test_a_caption_track_becomes_text(media, captioned: Path, tmp_path: Path, su
     with av.open(str(output)) as box:
         stream = box.streams.subtitles[0]
         assert stream.codec_context.codec.canonical_name == codec
-        shown = [(float(packet.pts * packet.time_base), float(packet.duration * packet.time_base), bytes(packet))
-                 for packet in box.demux(stream) if packet.size > 2]  # MP4 has empty ones between
+        shown = [
+            (float(packet.pts * packet.time_base), float(packet.duration * packet.time_base), bytes(packet))
+            for packet in box.demux(stream)
+            if packet.size > 2
+        ]  # MP4 has empty ones between
     assert [(round(start, 2), word) for start, _, data in shown for word in (b"HELLO", b"WORLD") if word in data] == [
-        (0.2, b"HELLO"), (0.79, b"WORLD")]
+        (0.2, b"HELLO"),
+        (0.79, b"WORLD"),
+    ]
     assert all(0.55 < length < 0.85 for _, length, _ in shown)  # the last one stays to the end
 
 
@@ -60,7 +69,8 @@ def test_captions_of_frames_become_a_file(media, tmp_path: Path):
     media.passthrough(tmp_path / "in.h264", tmp_path / "in.mkv", codec="libx264")
     write_captions(tmp_path / "in.mkv", tmp_path / "out.scc")
     assert (tmp_path / "out.scc").read_text() == (
-        "Scenarist_SCC V1.0\n\n00:00:00;00\t9420 9420\n\n00:00:00;12\tc845\n\n")  # 25 frames a second
+        "Scenarist_SCC V1.0\n\n00:00:00;00\t9420 9420\n\n00:00:00;12\tc845\n\n"
+    )  # 25 frames a second
 
 
 @pytest.mark.parametrize(("codec", "said"), [("ffv1", True), ("libx264", False)])

@@ -26,7 +26,7 @@ def make_film(path: Path, encoder: str, options: dict[str, str]) -> None:
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 128, 96, "yuv420p", 300
         for number in range(FRAMES):
-            picture = np.ascontiguousarray(noise[:, 3 * number:3 * number + 128])
+            picture = np.ascontiguousarray(noise[:, 3 * number : 3 * number + 128])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
 
@@ -43,19 +43,22 @@ def read(path: Path, start: float | None = None, most: int = FRAMES) -> list[tup
     return found
 
 
-@pytest.mark.parametrize(("name", "encoder", "options"), [
-    ("film.mp4", "libx264", {"x264-params": "bframes=5:b-adapt=0:b-pyramid=normal:scenecut=0"}),
-    ("film.mkv", "libx264", {"x264-params": "bframes=2:b-adapt=0:scenecut=0"}),
-    ("film.mpg", "mpeg2video", {"bf": "2", "sc_threshold": "1000000000"}),
-    ("film.avi", "mpeg4", {"bf": "2", "sc_threshold": "1000000000"}),
-])
+@pytest.mark.parametrize(
+    ("name", "encoder", "options"),
+    [
+        ("film.mp4", "libx264", {"x264-params": "bframes=5:b-adapt=0:b-pyramid=normal:scenecut=0"}),
+        ("film.mkv", "libx264", {"x264-params": "bframes=2:b-adapt=0:scenecut=0"}),
+        ("film.mpg", "mpeg2video", {"bf": "2", "sc_threshold": "1000000000"}),
+        ("film.avi", "mpeg4", {"bf": "2", "sc_threshold": "1000000000"}),
+    ],
+)
 def test_cut_gives_the_frames_of_the_film(tmp_path: Path, name: str, encoder: str, options: dict[str, str]) -> None:
     film = tmp_path / name
     make_film(film, encoder, options)
     whole = read(film)
     assert len(whole) == FRAMES
     for first in range(1, FRAMES - 1):
-        assert read(film, whole[first][0] - 0.001, most=2) == whole[first:first + 2]
+        assert read(film, whole[first][0] - 0.001, most=2) == whole[first : first + 2]
 
 
 def test_closed_film_leaves_no_frames_to_the_garbage_collector(tmp_path: Path) -> None:

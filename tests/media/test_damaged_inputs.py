@@ -38,10 +38,14 @@ def one_line(error: BaseException) -> str:
     return text
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    (b"", "is empty"), (b"this is no video\n" * 50, "neither a film nor an image"),
-    (bytes((i * i * 31 + i * 7) >> 3 & 255 for i in range(4096)), "neither a film nor an image"),
-])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"this is no video\n" * 50, "neither a film nor an image"),
+        (bytes((i * i * 31 + i * 7) >> 3 & 255 for i in range(4096)), "neither a film nor an image"),
+    ],
+)
 def test_no_film_at_all(tmp_path: Path, content: bytes, says: str):
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
@@ -63,10 +67,15 @@ def test_a_recording_cut_off_before_its_index(media, tmp_path: Path):
         media.open(cut(whole, tmp_path / "in.mp4", 0.5))
 
 
-@pytest.mark.parametrize(("suffix", "mux", "warns"), [
-    (".mp4", {"movflags": "faststart"}, True), (".mkv", {}, True), (".ts", {}, False),
-    (".mp4", {"movflags": "frag_keyframe+empty_moov"}, False),
-])
+@pytest.mark.parametrize(
+    ("suffix", "mux", "warns"),
+    [
+        (".mp4", {"movflags": "faststart"}, True),
+        (".mkv", {}, True),
+        (".ts", {}, False),
+        (".mp4", {"movflags": "frag_keyframe+empty_moov"}, False),
+    ],
+)
 def test_a_film_without_its_end(media, tmp_path: Path, suffix: str, mux: dict[str, str], warns: bool):
     whole = media.make_film(tmp_path / f"whole{suffix}", frames=75, options={"g": "10"}, sound="aac", mux=mux)
     broken = cut(whole, tmp_path / f"in{suffix}")
@@ -94,10 +103,13 @@ def test_what_a_decoder_conceals_of_a_stream_is_counted(media, tmp_path: Path):
     assert report.frames_damaged == stats.counters["frames_corrupt"]
 
 
-@pytest.mark.parametrize(("codec", "options", "shown", "damaged", "missing"), [
-    ("libx264", {"bf": "0"}, 27, 6, 3), ("libx265", {"x265-params": "bframes=0:log-level=none"}, 21, 0, 6)])
+@pytest.mark.parametrize(
+    ("codec", "options", "shown", "damaged", "missing"),
+    [("libx264", {"bf": "0"}, 27, 6, 3), ("libx265", {"x265-params": "bframes=0:log-level=none"}, 21, 0, 6)],
+)
 def test_frames_that_are_missing_in_a_stream_are_counted(
-        media, tmp_path: Path, codec: str, options: dict[str, str], shown: int, damaged: int, missing: int):
+    media, tmp_path: Path, codec: str, options: dict[str, str], shown: int, damaged: int, missing: int
+):
     whole = media.make_film(tmp_path / "whole.mkv", frames=30, codec=codec, options={"g": "10", **options})
     for start in (None, 0.45):
         stats = media.frames_of(whole, start=start)[1]
@@ -110,8 +122,7 @@ def test_frames_that_are_missing_in_a_stream_are_counted(
 
 
 @pytest.mark.parametrize(("codec", "options"), [("libx264", {"bf": "0"}), ("libx265", {})])
-def test_a_frame_that_cannot_be_decoded_is_counted_once(
-        media, tmp_path: Path, codec: str, options: dict[str, str]):
+def test_a_frame_that_cannot_be_decoded_is_counted_once(media, tmp_path: Path, codec: str, options: dict[str, str]):
     options = {"g": "10", "x265-params": "log-level=none", **options}
     whole = media.make_film(tmp_path / "whole.mkv", frames=60, codec=codec, options=options)
     frames, stats = media.frames_of(without_frames(whole, tmp_path / "in.mkv", (12, 37), left=5))
@@ -226,8 +237,9 @@ def test_several_videos_say_which_was_taken(media, tmp_path: Path):
 def test_a_cover_is_not_the_film(media, tmp_path: Path):
     """Streams marked as attached picture are never taken for the film, even where they come first."""
     cover = encoded(media.picture(0, "rgb24", 16, 16), "png")
-    source = media.make_film(tmp_path / "in.mkv", extra=lambda box: box.add_attachment(
-        "cover.png", "image/png", cover) and None)
+    source = media.make_film(
+        tmp_path / "in.mkv", extra=lambda box: box.add_attachment("cover.png", "image/png", cover) and None
+    )
     opened = media.open(source)
     assert (opened.info.width, opened.info.height) == (128, 96)
     assert [s.cover is not None for s in opened.info.streams] == [False, True]

@@ -23,15 +23,25 @@ def marked(place: str, order: str, format: str) -> av.VideoFrame:
     graph = Graph()
     graph.link_nodes(
         graph.add_buffer(width=64, height=48, format=image.format, time_base=Fraction(1, 25)),
-        graph.add("setparams", f"chroma_location={place}:field_mode={order}"), graph.add("buffersink")).configure()
+        graph.add("setparams", f"chroma_location={place}:field_mode={order}"),
+        graph.add("buffersink"),
+    ).configure()
     graph.push(image)
     return graph.pull()
 
 
-@pytest.mark.parametrize(("place", "order", "format"), [
-    ("left", "tff", "yuv420p"), ("center", "bff", "yuvj420p"), ("topleft", "bff", "yuv420p10le"),
-    ("bottomleft", "tff", "nv12"), ("unspecified", "bff", "yuv422p"), ("unspecified", "tff", "rgb24"),
-    ("top", "prog", "yuv420p")])
+@pytest.mark.parametrize(
+    ("place", "order", "format"),
+    [
+        ("left", "tff", "yuv420p"),
+        ("center", "bff", "yuvj420p"),
+        ("topleft", "bff", "yuv420p10le"),
+        ("bottomleft", "tff", "nv12"),
+        ("unspecified", "bff", "yuv422p"),
+        ("unspecified", "tff", "rgb24"),
+        ("top", "prog", "yuv420p"),
+    ],
+)
 def test_what_a_frame_says(place: str, order: str, format: str) -> None:
     image = marked(place, order, format)
     assert details_of(image) == (place if place != "unspecified" else None, "bff" if order == "bff" else "tff")
@@ -51,6 +61,11 @@ def test_closing_decoders_that_log_blocks_nothing(tmp_path: Path) -> None:
                 plane.update(noise.randbytes(plane.buffer_size))
             film.mux(stream.encode(image))
         film.mux(stream.encode(None))
-    done = subprocess.run([sys.executable, "-m", "tests.media.close_decoders", str(tmp_path / "noise.mp4")], cwd=ROOT,
-                          timeout=60, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.media.close_decoders", str(tmp_path / "noise.mp4")],
+        cwd=ROOT,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr

@@ -32,8 +32,17 @@ EXTERNAL = av.error.ExternalError(-542398533, "Generic error in an external libr
 class Gpu:
     """A decoder that gives pictures in the GPU's layout and fails when it is told to."""
 
-    def __init__(self, stream: Any, *, fails_after: int | None = None, wrong: int | None = None, silent: bool = False,
-                 leaves_after: int | None = None, error: Exception = EXTERNAL, late: int = 1) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        *,
+        fails_after: int | None = None,
+        wrong: int | None = None,
+        silent: bool = False,
+        leaves_after: int | None = None,
+        error: Exception = EXTERNAL,
+        late: int = 1,
+    ) -> None:
         source = stream.codec_context
         self.context: Any = av.CodecContext.create(source.codec.name, "r")
         self.av1 = source.codec.canonical_name == "av1"
@@ -65,6 +74,7 @@ class Gpu:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch):
     """Puts such a GPU into the machine; returns the list of those that were opened."""
+
     def insert(**how: Any) -> list[Gpu]:
         opened: list[Gpu] = []
 
@@ -77,6 +87,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(hardware, "open_context", context)
         monkeypatch.setattr(decoder, "on_gpu", lambda image: image.format.name in FORMATS)
         return opened
+
     return insert
 
 
@@ -109,28 +120,64 @@ def same(one: Any, other: Any) -> None:
         assert getattr(one[1], name) == getattr(other[1], name), name
 
 
-PROPERTIES = ("width", "height", "display_width", "display_height", "rate", "time_base", "codec", "color", "display",
-              "tags", "matrix", "aspect", "interlaced", "hdr", "captions", "duration_s", "origin", "transparent")
+PROPERTIES = (
+    "width",
+    "height",
+    "display_width",
+    "display_height",
+    "rate",
+    "time_base",
+    "codec",
+    "color",
+    "display",
+    "tags",
+    "matrix",
+    "aspect",
+    "interlaced",
+    "hdr",
+    "captions",
+    "duration_s",
+    "origin",
+    "transparent",
+)
 
 
 X265 = "log-level=none:keyint=12:bframes=3:open-gop=1"
-HDR = ("master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400:hdr10=1:"
-       "log-level=none")
+HDR = (
+    "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400:hdr10=1:"
+    "log-level=none"
+)
 FILMS: dict[str, dict[str, Any]] = {
-    "h264.mp4": {"frames": 40, "options": {"preset": "fast", "bf": "3", "g": "12"}, "sound": "aac",
-                 "tags": {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}},
-    "turned.mp4": {"frames": 8, "matrix": (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), "aspect": Fraction(4, 3),
-                   "size": (130, 98)},
+    "h264.mp4": {
+        "frames": 40,
+        "options": {"preset": "fast", "bf": "3", "g": "12"},
+        "sound": "aac",
+        "tags": {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1},
+    },
+    "turned.mp4": {
+        "frames": 8,
+        "matrix": (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30),
+        "aspect": Fraction(4, 3),
+        "size": (130, 98),
+    },
     "full.mkv": {"frames": 8, "pix_fmt": "yuvj420p", "tags": {"color_range": 2}},
     "h264.avi": {"frames": 40, "options": {"preset": "fast", "bf": "2", "g": "12"}},
     "fields.ts": {"frames": 12, "options": {"flags": "+ildct+ilme", "x264-params": "tff=1"}},
     "intra.mp4": {"frames": 60, "options": {"g": "1"}},
     "uneven.mkv": {"frames": 6, "pts_ms": [0, 33, 100, 117, 250, 251]},
-    "hevc10.mkv": {"frames": 40, "codec": "libx265", "pix_fmt": "yuv420p10le",
-                   "options": {"preset": "fast", "x265-params": X265}},
-    "hdr.mp4": {"frames": 4, "codec": "libx265", "pix_fmt": "yuv420p10le",
-                "options": {"preset": "ultrafast", "x265-params": HDR},
-                "tags": {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}},
+    "hevc10.mkv": {
+        "frames": 40,
+        "codec": "libx265",
+        "pix_fmt": "yuv420p10le",
+        "options": {"preset": "fast", "x265-params": X265},
+    },
+    "hdr.mp4": {
+        "frames": 4,
+        "codec": "libx265",
+        "pix_fmt": "yuv420p10le",
+        "options": {"preset": "ultrafast", "x265-params": HDR},
+        "tags": {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16},
+    },
     "vp9.webm": {"frames": 20, "codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "av1.mkv": {"frames": 24, "codec": "libsvtav1", "options": {"preset": "12", "g": "8"}},
     "one.mp4": {"frames": 1},
@@ -145,18 +192,28 @@ def film(media: Any, tmp_path_factory: pytest.TempPathFactory):
     def make(name: str) -> Path:
         path = folder / name
         return path if path.exists() else media.make_film(path, **FILMS[name])
+
     return make
 
 
 # -- what is asked for ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("decode", "device", "want"), [
-    ("auto", "cpu", None), ("auto", "auto", None), ("auto", "onnx", None), ("software", "cuda", None),
-    ("auto", "cuda", Decoding(0, True)), ("auto", "cuda:2", Decoding(2, True)),
-    ("cuda", "cpu", Decoding(0, False, True)), ("cuda:1", "cpu", Decoding(1, False, True)),
-    ("cuda", "cuda:2", Decoding(2, True, True)), ("cuda:1", "cuda:2", Decoding(1, False, True)),
-])
+@pytest.mark.parametrize(
+    ("decode", "device", "want"),
+    [
+        ("auto", "cpu", None),
+        ("auto", "auto", None),
+        ("auto", "onnx", None),
+        ("software", "cuda", None),
+        ("auto", "cuda", Decoding(0, True)),
+        ("auto", "cuda:2", Decoding(2, True)),
+        ("cuda", "cpu", Decoding(0, False, True)),
+        ("cuda:1", "cpu", Decoding(1, False, True)),
+        ("cuda", "cuda:2", Decoding(2, True, True)),
+        ("cuda:1", "cuda:2", Decoding(1, False, True)),
+    ],
+)
 def test_where_a_run_decodes(decode, device, want):
     assert decoding(decode, device) == want
     assert decoding("auto", "cuda", keep=False) == Decoding(0, False)
@@ -183,7 +240,7 @@ def test_without_a_driver_software_decodes_the_same(film, monkeypatch, late):
     same(with_gpu, alone)
     assert with_gpu[1].pix_fmt == alone[1].pix_fmt == "yuv420p" and not with_gpu[1].on_gpu
     why = "a library of the driver is missing" if late else "there is no CUDA driver here"
-    warning, = with_gpu[2].warnings.values()
+    (warning,) = with_gpu[2].warnings.values()
     assert f"is decoded by software, because {'the GPU' if late else why}" in warning and why in warning
     assert with_gpu[2].counters["warn:decode_gpu"] == 1
     assert with_gpu[1].decoder.startswith("software, because") and alone[1].decoder == "software"
@@ -236,18 +293,28 @@ def test_pictures_are_ready_before_they_come_out(film, gpu, monkeypatch):
     assert opened[0].given == 40 and waited[-1] == 40 and len(waited) >= 30
 
 
-@pytest.mark.parametrize(("codec", "pix_fmt", "why"), [
-    ("libx264", "yuv422p", "not for yuv422p"), ("libx264", "yuv444p", "not for yuv444p"),
-    ("libx265", "yuv420p12le", "not for yuv420p12le"), ("mpeg2video", "yuv420p", "not used for mpeg2video"),
-    ("ffv1", "yuv420p", "not used for ffv1"),
-])
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "why"),
+    [
+        ("libx264", "yuv422p", "not for yuv422p"),
+        ("libx264", "yuv444p", "not for yuv444p"),
+        ("libx265", "yuv420p12le", "not for yuv420p12le"),
+        ("mpeg2video", "yuv420p", "not used for mpeg2video"),
+        ("ffv1", "yuv420p", "not used for ffv1"),
+    ],
+)
 def test_what_a_gpu_is_not_asked_for(media, tmp_path, gpu, codec, pix_fmt, why):
     opened = gpu()
-    source = media.make_film(tmp_path / "in.mkv", frames=3, codec=codec, pix_fmt=pix_fmt,
-                             options={"x265-params": "log-level=none"} if codec == "libx265" else None)
+    source = media.make_film(
+        tmp_path / "in.mkv",
+        frames=3,
+        codec=codec,
+        pix_fmt=pix_fmt,
+        options={"x265-params": "log-level=none"} if codec == "libx265" else None,
+    )
     there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
     same(there, here)
-    warning, = there[2].warnings.values()
+    (warning,) = there[2].warnings.values()
     assert why in warning and not opened and there[1].pix_fmt == here[1].pix_fmt
 
 
@@ -262,27 +329,42 @@ def test_a_still_is_not_the_gpus(tmp_path, gpu):
 # -- a GPU that does not -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("how", "why"), [
-    ({"wrong": 1}, "other samples"), ({"silent": True}, "gives no frame"), ({"fails_after": 0}, "external library"),
-    ({"fails_after": 1}, "external library"), ({"leaves_after": 0}, "this kind of stream"),
-    ({"fails_after": 0, "error": av.error.MemoryError(12, "Cannot allocate memory")}, "cannot allocate memory"),
-])
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"wrong": 1}, "other samples"),
+        ({"silent": True}, "gives no frame"),
+        ({"fails_after": 0}, "external library"),
+        ({"fails_after": 1}, "external library"),
+        ({"leaves_after": 0}, "this kind of stream"),
+        ({"fails_after": 0, "error": av.error.MemoryError(12, "Cannot allocate memory")}, "cannot allocate memory"),
+    ],
+)
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc10.mkv"])
 def test_a_gpu_that_fails_at_once_leaves_no_trace(film, gpu, name, how, why):
     gpu(**how)
     there, here = seen(film(name), Decoding(0, True, asked=True)), seen(film(name), None)
     same(there, here)
     assert there[1].pix_fmt == here[1].pix_fmt and not there[1].on_gpu
-    warning, = there[2].warnings.values()
+    (warning,) = there[2].warnings.values()
     assert why in warning
 
 
-@pytest.mark.parametrize(("name", "after", "how"), [
-    *(("h264.mp4", after, "fails") for after in (5, 12, 13, 20, 29, 38)), ("h264.mp4", 13, "leaves"),
-    *(("hevc10.mkv", after, "leaves") for after in (12, 20, 29)), ("hevc10.mkv", 38, "fails"),
-    ("h264.avi", 13, "fails"), ("h264.avi", 20, "leaves"), ("intra.mp4", 29, "fails"),
-    ("vp9.webm", 12, "fails"), ("av1.mkv", 5, "leaves"), ("av1.mkv", 20, "fails"),
-])
+@pytest.mark.parametrize(
+    ("name", "after", "how"),
+    [
+        *(("h264.mp4", after, "fails") for after in (5, 12, 13, 20, 29, 38)),
+        ("h264.mp4", 13, "leaves"),
+        *(("hevc10.mkv", after, "leaves") for after in (12, 20, 29)),
+        ("hevc10.mkv", 38, "fails"),
+        ("h264.avi", 13, "fails"),
+        ("h264.avi", 20, "leaves"),
+        ("intra.mp4", 29, "fails"),
+        ("vp9.webm", 12, "fails"),
+        ("av1.mkv", 5, "leaves"),
+        ("av1.mkv", 20, "fails"),
+    ],
+)
 def test_a_gpu_that_fails_in_the_middle_costs_no_frame(film, gpu, name, after, how):
     """Each frame comes once, in order, in the format of those before, wherever in a group of
     pictures it happens."""
@@ -343,7 +425,7 @@ def test_damage_that_software_has_too_is_counted_as_ever(media, tmp_path, gpu):
         spoilt = next(bytes(p) for i, p in enumerate(p for p in box.demux(video=0) if p.size) if i == 20)
     data = source.read_bytes()
     at = data.index(spoilt)
-    source.write_bytes(data[:at] + b"\xff" * len(spoilt) + data[at + len(spoilt):])
+    source.write_bytes(data[:at] + b"\xff" * len(spoilt) + data[at + len(spoilt) :])
     gpu()
     there, here = seen(source, Decoding(0, True)), seen(source, None)
     assert here[2].counters["packets_lost"] >= 1

@@ -64,15 +64,18 @@ def test_ffmpeg_knows_every_option_that_is_set(codec):
     assert family.formats and set(family.formats) <= {f.name for f in av.Codec(codec, "w").video_formats or []}
 
 
-@pytest.mark.parametrize(("codec", "crf", "preset", "want"), [
-    ("h264_nvenc", None, None, {"rc": "vbr", "b": "0", "cq": "20", "preset": "p5"}),
-    ("h264_nvenc", 23, "p7", {"rc": "vbr", "b": "0", "cq": "23", "preset": "p7"}),
-    ("hevc_nvenc", 17.5, "fast", {"rc": "vbr", "b": "0", "cq": "17.5", "preset": "p4"}),
-    ("hevc_nvenc", 0, "veryslow", {"tune": "lossless", "b": "0", "preset": "p7"}),
-    ("av1_nvenc", None, "medium", {"rc": "vbr", "b": "0", "cq": "25", "preset": "p5"}),
-    ("av1_nvenc", 63, "ultrafast", {"rc": "vbr", "b": "0", "cq": "63", "preset": "p1"}),
-    ("av1_nvenc", 0, None, {"rc": "vbr", "b": "0", "cq": "1", "preset": "p5"}),
-])
+@pytest.mark.parametrize(
+    ("codec", "crf", "preset", "want"),
+    [
+        ("h264_nvenc", None, None, {"rc": "vbr", "b": "0", "cq": "20", "preset": "p5"}),
+        ("h264_nvenc", 23, "p7", {"rc": "vbr", "b": "0", "cq": "23", "preset": "p7"}),
+        ("hevc_nvenc", 17.5, "fast", {"rc": "vbr", "b": "0", "cq": "17.5", "preset": "p4"}),
+        ("hevc_nvenc", 0, "veryslow", {"tune": "lossless", "b": "0", "preset": "p7"}),
+        ("av1_nvenc", None, "medium", {"rc": "vbr", "b": "0", "cq": "25", "preset": "p5"}),
+        ("av1_nvenc", 63, "ultrafast", {"rc": "vbr", "b": "0", "cq": "63", "preset": "p1"}),
+        ("av1_nvenc", 0, None, {"rc": "vbr", "b": "0", "cq": "1", "preset": "p5"}),
+    ],
+)
 def test_quality_and_speed(info, willing, tmp_path, codec, crf, preset, want):
     """--crf is NVENC's target quality on the same scale, --preset its speed under either name."""
     plan = plan_output(info(), tmp_path / "out.mkv", codec=codec, crf=crf, preset=preset).video
@@ -80,13 +83,17 @@ def test_quality_and_speed(info, willing, tmp_path, codec, crf, preset, want):
     assert plan.lossless == (crf == 0 and codec != "av1_nvenc") and willing == [plan]
 
 
-@pytest.mark.parametrize(("options", "why"), [
-    ({"codec": "h264_nvenc", "crf": 52}, "takes --crf up to 51"), ({"codec": "av1_nvenc", "preset": "12"}, "no preset"),
-    ({"codec": "h264_nvenc", "preset": "quick"}, "no preset quick"),
-    ({"codec": "h264_nvenc", "encode": Encoding("software")}, "contradict"),
-    ({"codec": "libx264", "encode": Encoding("cuda")}, "not encoded by a GPU"),
-    ({"codec": "ffv1", "encode": Encoding("cuda")}, "not encoded by a GPU"),
-])
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"codec": "h264_nvenc", "crf": 52}, "takes --crf up to 51"),
+        ({"codec": "av1_nvenc", "preset": "12"}, "no preset"),
+        ({"codec": "h264_nvenc", "preset": "quick"}, "no preset quick"),
+        ({"codec": "h264_nvenc", "encode": Encoding("software")}, "contradict"),
+        ({"codec": "libx264", "encode": Encoding("cuda")}, "not encoded by a GPU"),
+        ({"codec": "ffv1", "encode": Encoding("cuda")}, "not encoded by a GPU"),
+    ],
+)
 def test_what_cannot_be_asked_for(info, tmp_path, options, why):
     with pytest.raises(UsageError, match=why):
         plan_output(info(), tmp_path / "out.mkv", **options)
@@ -102,25 +109,29 @@ def test_a_run_names_its_gpu():
 TEN = {"pix_fmt": "p010le", "on_gpu": True}
 
 
-@pytest.mark.parametrize(("change", "options", "want"), [
-    ({}, {}, "libx264"),
-    ({}, {"encode": Encoding("cuda", 1)}, "h264_nvenc"),
-    ({}, {"encode": Encoding("cuda"), "codec": "hevc"}, "hevc_nvenc"),
-    ({}, {"encode": Encoding("cuda"), "codec": "AV1"}, "av1_nvenc"),
-    ({"pix_fmt": "nv12", "on_gpu": True}, {}, "h264_nvenc"),
-    ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "h265"}, "hevc_nvenc"),
-    ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "libx264"}, "libx264"),
-    ({"pix_fmt": "nv12", "on_gpu": True}, {"encode": Encoding("software")}, "libx264"),
-    ({"pix_fmt": "nv12", "on_gpu": True}, {"crf": 0}, "libx264"),
-    (TEN, {}, "hevc_nvenc"), (TEN, {"codec": "h264"}, "h264_nvenc"),
-    (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {}, "libx265"),
-    (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"encode": Encoding("cuda")}, "libx265"),
-    (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"codec": "hevc_nvenc"}, "hevc_nvenc"),
-    (TEN | {"color": Color("bt2020", False, "hlg", 9)}, {}, "hevc_nvenc"),
-    ({"pix_fmt": "yuv420p12le"}, {"encode": Encoding("cuda")}, "libx265"),
-    ({"pix_fmt": "rgb24"}, {"encode": Encoding("cuda")}, "libx264rgb"),
-    ({"pix_fmt": "yuv422p10le"}, {"encode": Encoding("cuda")}, "hevc_nvenc"),
-])
+@pytest.mark.parametrize(
+    ("change", "options", "want"),
+    [
+        ({}, {}, "libx264"),
+        ({}, {"encode": Encoding("cuda", 1)}, "h264_nvenc"),
+        ({}, {"encode": Encoding("cuda"), "codec": "hevc"}, "hevc_nvenc"),
+        ({}, {"encode": Encoding("cuda"), "codec": "AV1"}, "av1_nvenc"),
+        ({"pix_fmt": "nv12", "on_gpu": True}, {}, "h264_nvenc"),
+        ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "h265"}, "hevc_nvenc"),
+        ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "libx264"}, "libx264"),
+        ({"pix_fmt": "nv12", "on_gpu": True}, {"encode": Encoding("software")}, "libx264"),
+        ({"pix_fmt": "nv12", "on_gpu": True}, {"crf": 0}, "libx264"),
+        (TEN, {}, "hevc_nvenc"),
+        (TEN, {"codec": "h264"}, "h264_nvenc"),
+        (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {}, "libx265"),
+        (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"encode": Encoding("cuda")}, "libx265"),
+        (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"codec": "hevc_nvenc"}, "hevc_nvenc"),
+        (TEN | {"color": Color("bt2020", False, "hlg", 9)}, {}, "hevc_nvenc"),
+        ({"pix_fmt": "yuv420p12le"}, {"encode": Encoding("cuda")}, "libx265"),
+        ({"pix_fmt": "rgb24"}, {"encode": Encoding("cuda")}, "libx264rgb"),
+        ({"pix_fmt": "yuv422p10le"}, {"encode": Encoding("cuda")}, "hevc_nvenc"),
+    ],
+)
 def test_when_the_gpu_encodes(info, willing, tmp_path, change, options, want):
     output = plan_output(info(**change), tmp_path / "out.mkv", **options)
     plan = output.video
@@ -171,16 +182,18 @@ def test_a_gpu_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, t
 
 
 @needs_no_driver
-@pytest.mark.parametrize(("options", "software", "late"), [
-    ({"codec": "h264_nvenc", "preset": "p6", "crf": 20},
-     {"codec": "libx264", "preset": "slow", "crf": 20}, False),
-    ({"codec": "h264_nvenc", "preset": "faster"}, {"codec": "libx264", "preset": "faster"}, True),
-    ({"codec": "hevc_nvenc", "crf": 30}, {"codec": "libx265", "crf": 30}, True),
-    ({"codec": "av1_nvenc", "preset": "fast"}, {"codec": "libsvtav1", "preset": "9"}, False),
-    ({"encode": Encoding("cuda")}, {}, True),
-    ({"encode": Encoding("cuda"), "crf": 0}, {"crf": 0}, False),
-    ({"encode": Encoding("cuda"), "codec": "h265"}, {"codec": "h265"}, False),
-])
+@pytest.mark.parametrize(
+    ("options", "software", "late"),
+    [
+        ({"codec": "h264_nvenc", "preset": "p6", "crf": 20}, {"codec": "libx264", "preset": "slow", "crf": 20}, False),
+        ({"codec": "h264_nvenc", "preset": "faster"}, {"codec": "libx264", "preset": "faster"}, True),
+        ({"codec": "hevc_nvenc", "crf": 30}, {"codec": "libx265", "crf": 30}, True),
+        ({"codec": "av1_nvenc", "preset": "fast"}, {"codec": "libsvtav1", "preset": "9"}, False),
+        ({"encode": Encoding("cuda")}, {}, True),
+        ({"encode": Encoding("cuda"), "crf": 0}, {"crf": 0}, False),
+        ({"encode": Encoding("cuda"), "codec": "h265"}, {"codec": "h265"}, False),
+    ],
+)
 def test_software_writes_the_same_file(media, tmp_path, monkeypatch, options, software, late):
     """One warning, and not a byte of difference to asking for software; `late`: FFmpeg refuses, not our check."""
     if late:
@@ -191,7 +204,7 @@ def test_software_writes_the_same_file(media, tmp_path, monkeypatch, options, so
     want = media.passthrough(source, tmp_path / "b.mp4", stats=quiet, **software)
     assert plan.video.encoder == want.video.encoder
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-    said, = stats.warnings.values()
+    (said,) = stats.warnings.values()
     assert f"{want.video.encoder} encodes instead" in said and not quiet.warnings
 
 

@@ -58,9 +58,17 @@ def smooth(height: int = 48, width: int = 64) -> np.ndarray:
     return np.stack([x * 3, y * 4, 200 - x - y], -1).clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("name", "encoder", "pix_fmt", "off"), [
-    ("a.avif", "", "", 4), ("a.jp2", "jpeg2000", "rgb24", 2), ("a.ppm", "ppm", "rgb24", 0), ("a.pgm", "pgm", "gray", 0),
-    ("b.ppm", "ppm", "rgb48be", 0), ("a.tga", "targa", "bgr24", 0)])
+@pytest.mark.parametrize(
+    ("name", "encoder", "pix_fmt", "off"),
+    [
+        ("a.avif", "", "", 4),
+        ("a.jp2", "jpeg2000", "rgb24", 2),
+        ("a.ppm", "ppm", "rgb24", 0),
+        ("a.pgm", "pgm", "gray", 0),
+        ("b.ppm", "ppm", "rgb48be", 0),
+        ("a.tga", "targa", "bgr24", 0),
+    ],
+)
 def test_kinds_that_are_read_only(tmp_path: Path, name: str, encoder: str, pix_fmt: str, off: float):
     picture = smooth()
     if encoder:
@@ -78,10 +86,15 @@ def test_kinds_that_are_read_only(tmp_path: Path, name: str, encoder: str, pix_f
     assert frame.image.format.components[0].bits == (16 if pix_fmt == "rgb48be" else 8)
 
 
-@pytest.mark.parametrize(("boxes", "turns", "mirror", "bits"), [
-    (b"", 0, False, 8), (b"\0\0\0\x09irot\1", 3, False, 8),
-    (b"\0\0\0\x09imir\0\0\0\0\x0cav1C\x81\0\x6c\0", 2, True, 12),
-    (b"\0\0\0\x09irot\3\0\0\0\x09imir\1\0\0\0\x0cav1C\x81\0\x4c\0", 1, True, 10)])
+@pytest.mark.parametrize(
+    ("boxes", "turns", "mirror", "bits"),
+    [
+        (b"", 0, False, 8),
+        (b"\0\0\0\x09irot\1", 3, False, 8),
+        (b"\0\0\0\x09imir\0\0\0\0\x0cav1C\x81\0\x6c\0", 2, True, 12),
+        (b"\0\0\0\x09irot\3\0\0\0\x09imir\1\0\0\0\x0cav1C\x81\0\x4c\0", 1, True, 10),
+    ],
+)
 def test_the_header_of_an_avif_says_how_to_show_it(boxes: bytes, turns: int, mirror: bool, bits: int):
     assert avif_shape(b"\0\0\0\x18ftypavif" + boxes) == AvifShape(turns, mirror, bits)
 
@@ -98,10 +111,17 @@ def through(source: Path, output: Path, **options: object) -> None:
     write_image(frame, plan_image(output, still=still), still=still, **options)
 
 
-@pytest.mark.parametrize(("pix_fmt", "shape"), [
-    ("rgb24", (40, 50, 3)), ("rgba", (40, 50, 4)), ("gray", (40, 51)), ("gray16be", (40, 50)),
-    ("rgb48be", (40, 50, 3)), ("rgba64be", (41, 50, 4)),
-])
+@pytest.mark.parametrize(
+    ("pix_fmt", "shape"),
+    [
+        ("rgb24", (40, 50, 3)),
+        ("rgba", (40, 50, 4)),
+        ("gray", (40, 51)),
+        ("gray16be", (40, 50)),
+        ("rgb48be", (40, 50, 3)),
+        ("rgba64be", (41, 50, 4)),
+    ],
+)
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_samples_of_an_image_stay_the_same(tmp_path: Path, pix_fmt: str, shape: tuple[int, ...], suffix: str):
     dtype = np.uint16 if pix_fmt.endswith("be") else np.uint8
@@ -151,8 +171,9 @@ def test_other_lossless_kinds(tmp_path: Path, suffix: str):
 
 @pytest.mark.parametrize("pix_fmt", ["yuvj420p", "yuvj422p", "yuvj444p"])
 def test_a_jpeg_keeps_its_subsampling_and_loses_next_to_nothing(tmp_path: Path, pix_fmt: str):
-    frame = av.VideoFrame.from_ndarray(smooth(), "rgb24").reformat(format=pix_fmt, dst_colorspace="ITU601",
-                                                                  dst_color_range=2)
+    frame = av.VideoFrame.from_ndarray(smooth(), "rgb24").reformat(
+        format=pix_fmt, dst_colorspace="ITU601", dst_color_range=2
+    )
     (tmp_path / "in.jpg").write_bytes(encoded(frame, "mjpeg"))
     still = read_image(tmp_path / "in.jpg")
     assert still.frame.image.format.name == pix_fmt
@@ -177,16 +198,23 @@ def test_rgb_and_gray_as_jpeg_and_back(tmp_path: Path):
         assert np.abs(before.astype(int) - after).mean() < 1.5
 
 
-@pytest.mark.parametrize(("first", "second"), pairs(
-    [".png", ".jpg", ".webp", ".tiff"], [".png", ".jpg", ".webp", ".tiff"], [".jpg"]))
+@pytest.mark.parametrize(
+    ("first", "second"), pairs([".png", ".jpg", ".webp", ".tiff"], [".png", ".jpg", ".webp", ".tiff"], [".jpg"])
+)
 def test_profile_and_exif_go_along(tmp_path: Path, first: str, second: str):
     (tmp_path / "plain.png").write_bytes(png(smooth()))
     through(tmp_path / "plain.png", tmp_path / f"a{first}")
     source = tmp_path / f"a{first}"
     exif = exif_of(6)
     if first == ".tiff":
-        tifffile.imwrite(source, smooth(), photometric="rgb", iccprofile=ICC, extratags=[
-            (274, "H", 1, 6, True), (271, "s", 0, "Maker", True)], metadata=None)
+        tifffile.imwrite(
+            source,
+            smooth(),
+            photometric="rgb",
+            iccprofile=ICC,
+            extratags=[(274, "H", 1, 6, True), (271, "s", 0, "Maker", True)],
+            metadata=None,
+        )
     else:
         meta = read_meta(source.read_bytes())
         meta.icc, meta.exif = ICC, exif
@@ -210,9 +238,16 @@ def test_profile_and_exif_go_along(tmp_path: Path, first: str, second: str):
 def test_every_orientation_is_shown_the_same_way(tmp_path: Path, orientation: int):
     """TIFF 6.0: which corner row 0 and column 0 are. Upright pixels are stored turned, and come out upright."""
     upright = random((6, 9, 3))
-    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-              5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1), 7: np.rot90(upright.transpose(1, 0, 2), 2),
-              8: np.rot90(upright, -1)}[orientation]
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright.transpose(1, 0, 2), 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
     source, plain = tmp_path / "in.png", png(np.ascontiguousarray(stored))
     meta = ImageMetadata(exif=exif_of(orientation))
     source.write_bytes(write_meta(plain, meta, text={}, size=(0, 0), alpha=False))
@@ -251,8 +286,11 @@ def test_tiff_compressions(tmp_path: Path, compression: str):
 
 def test_what_is_no_image_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = png(random((40, 50, 3)))
-    for content, says in ((b"", "is empty"), (b"hello" * 9, "no image that can be read"),
-                          (data[:40], "damaged|cut off")):
+    for content, says in (
+        (b"", "is empty"),
+        (b"hello" * 9, "no image that can be read"),
+        (data[:40], "damaged|cut off"),
+    ):
         (tmp_path / "x.png").write_bytes(content)
         with pytest.raises(InputError, match=says):
             read_image(tmp_path / "x.png")
@@ -283,8 +321,12 @@ def test_the_place_is_checked_before(tmp_path: Path):
 
 
 def test_a_film_frame_as_a_picture(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mp4", frames=2, tags={"colorspace": 1, "color_range": 1},
-                             matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+    source = media.make_film(
+        tmp_path / "in.mp4",
+        frames=2,
+        tags={"colorspace": 1, "color_range": 1},
+        matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30),
+    )
     frame = media.frames_of(source)[0][0]
     write_image(frame, plan_image(tmp_path / "out.png"))
     expected = frame.image.reformat(format="rgb24", src_colorspace="ITU709", src_color_range=1, dst_color_range=2)
@@ -313,8 +355,10 @@ def test_a_folder_in_natural_order(tmp_path: Path):
         list_images(tmp_path / "empty")
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("two.png", "2 frames"), ("two.tif", "2 pages"), ("two.jpg", "2 images"), ("film.jpg", "film"), ("one.jpg", "")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("two.png", "2 frames"), ("two.tif", "2 pages"), ("two.jpg", "2 images"), ("film.jpg", "film"), ("one.jpg", "")],
+)
 def test_what_else_a_file_holds_is_known(tmp_path: Path, name: str, said: str):
     path, still = tmp_path / name, random((16, 16, 3))
     if name == "two.tif":
@@ -346,8 +390,10 @@ def test_a_folder_as_a_film(media, tmp_path: Path):
     assert [f.pts for f in frames] == [2, 3, 4, 5, 6, 7, 8, 9] and not any(f.new for f in frames)
     assert set(stats.warnings) == {"pictures_lost:shot5.png", "frames_resized"}
     with av.open(str(tmp_path / "out.mp4")) as box:
-        shown = [(round(float(f.time), 3), int(f.reformat(format="rgb24").to_ndarray()[0, 0, 0]))
-                 for f in box.decode(video=0)]
+        shown = [
+            (round(float(f.time), 3), int(f.reformat(format="rgb24").to_ndarray()[0, 0, 0]))
+            for f in box.decode(video=0)
+        ]
     assert shown == [(0.0, 20), (0.1, 30), (0.2, 30), (0.3, 50), (0.4, 60), (0.5, 70), (0.6, 80), (0.7, 90)]
 
 
@@ -379,9 +425,15 @@ def test_missing_numbers_keep_their_time(tmp_path: Path):
     assert [pts for pts, _ in read(hold=False)[0]] == [1, 2, 4]
 
 
-@pytest.mark.parametrize(("size", "matrix", "suffix"), [
-    ((64, 48), 6, ".mp4"), ((64, 720), 1, ".mp4"), ((64, 720), 1, ".mkv"), ((64, 48), 6, ".webm"),
-])
+@pytest.mark.parametrize(
+    ("size", "matrix", "suffix"),
+    [
+        ((64, 48), 6, ".mp4"),
+        ((64, 720), 1, ".mp4"),
+        ((64, 720), 1, ".mkv"),
+        ((64, 48), 6, ".webm"),
+    ],
+)
 def test_a_folder_as_a_film_that_players_take(media, tmp_path: Path, size: tuple[int, int], matrix: int, suffix: str):
     """4:2:0 with the matrix that its tags name: colours come back, read by the tags or by the size."""
     (tmp_path / "shots").mkdir()
@@ -403,13 +455,19 @@ def test_a_folder_as_a_film_that_players_take(media, tmp_path: Path, size: tuple
             assert np.abs(shown.reshape(-1, 3).mean(0) - colour).max() < 4
 
 
-@pytest.mark.parametrize(("pix_fmt", "suffix", "options", "encoder", "have"), [
-    ("rgb48be", ".mp4", {}, "libx265", "yuv420p10le"), ("rgb48be", ".mkv", {}, "ffv1", "gbrp16le"),
-    ("gray", ".mp4", {}, "libx264", "yuv420p"), ("rgb24", ".mp4", {"codec": "h264"}, "libx264", "yuv420p"),
-    ("rgb24", ".mkv", {"codec": "ffv1"}, "ffv1", "bgr0"), ("rgb24", ".mp4", {"crf": 0}, "libx264rgb", "rgb24"),
-    ("rgb24", ".mp4", {"codec": "libx264rgb"}, "libx264rgb", "rgb24"),
-    ("rgb24", ".mov", {"codec": "prores"}, "prores_ks", "yuv444p10le"),
-])
+@pytest.mark.parametrize(
+    ("pix_fmt", "suffix", "options", "encoder", "have"),
+    [
+        ("rgb48be", ".mp4", {}, "libx265", "yuv420p10le"),
+        ("rgb48be", ".mkv", {}, "ffv1", "gbrp16le"),
+        ("gray", ".mp4", {}, "libx264", "yuv420p"),
+        ("rgb24", ".mp4", {"codec": "h264"}, "libx264", "yuv420p"),
+        ("rgb24", ".mkv", {"codec": "ffv1"}, "ffv1", "bgr0"),
+        ("rgb24", ".mp4", {"crf": 0}, "libx264rgb", "rgb24"),
+        ("rgb24", ".mp4", {"codec": "libx264rgb"}, "libx264rgb", "rgb24"),
+        ("rgb24", ".mov", {"codec": "prores"}, "prores_ks", "yuv444p10le"),
+    ],
+)
 def test_a_folder_as_a_film_keeps_what_is_asked_for(tmp_path: Path, pix_fmt, suffix, options, encoder, have):
     (tmp_path / "shots").mkdir()
     shape = (32, 48) if pix_fmt == "gray" else (32, 48, 3)

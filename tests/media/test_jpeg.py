@@ -17,8 +17,9 @@ from rtface.media.stills.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.util.av_arrays import plane_rows
 from tests.pairs import pairs
 
-SAMPLING = {f"yuvj{name}p": getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}")
-            for name in ("420", "422", "444", "440", "411")}
+SAMPLING = {
+    f"yuvj{name}p": getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}") for name in ("420", "422", "444", "440", "411")
+}
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -60,8 +61,13 @@ def test_bands_make_no_difference(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(("pix_fmt", "quality"), pairs(list(SAMPLING), [97, 100]))
 def test_a_fine_jpeg_keeps_tables_and_samples(tmp_path: Path, pix_fmt: str, quality: int):
-    (tmp_path / "in.jpg").write_bytes(cv2.imencode(".jpg", photo(101, 83), [
-        cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING[pix_fmt]])[1].tobytes())
+    (tmp_path / "in.jpg").write_bytes(
+        cv2.imencode(
+            ".jpg",
+            photo(101, 83),
+            [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING[pix_fmt]],
+        )[1].tobytes()
+    )
     still = read_image(tmp_path / "in.jpg")
     write_image(still.frame, plan_image(tmp_path / "out.jpg", still=still), still=still)
     again = read_image(tmp_path / "out.jpg")

@@ -10,23 +10,48 @@ import pytest
 
 # Source format, extension, codec asked for (None: the default at --crf 0).
 EXACT = [
-    ("yuv420p", ".mp4", None), ("yuv422p", ".mp4", None), ("yuv444p", ".mp4", None), ("yuvj420p", ".mp4", None),
-    ("yuv420p10le", ".mp4", None), ("yuv422p10le", ".mkv", None), ("yuv444p10le", ".mov", None),
-    ("yuv420p12le", ".mp4", None), ("yuv422p12le", ".mkv", None), ("yuv444p12le", ".mov", None),
-    ("yuv420p", ".mkv", "ffv1"), ("yuvj420p", ".mkv", "ffv1"), ("yuv422p10le", ".mkv", "ffv1"),
-    ("yuv444p12le", ".mkv", "ffv1"), ("yuv420p16le", ".mkv", None), ("gray16le", ".mkv", None),
-    ("gray", ".mkv", "ffv1"), ("gray10le", ".mkv", "ffv1"), ("gray12le", ".mp4", None), ("gbrp10le", ".mp4", None),
-    ("gbrp12le", ".mkv", None), ("gbrp16le", ".mkv", None), ("yuv420p", ".mp4", "h265"),
+    ("yuv420p", ".mp4", None),
+    ("yuv422p", ".mp4", None),
+    ("yuv444p", ".mp4", None),
+    ("yuvj420p", ".mp4", None),
+    ("yuv420p10le", ".mp4", None),
+    ("yuv422p10le", ".mkv", None),
+    ("yuv444p10le", ".mov", None),
+    ("yuv420p12le", ".mp4", None),
+    ("yuv422p12le", ".mkv", None),
+    ("yuv444p12le", ".mov", None),
+    ("yuv420p", ".mkv", "ffv1"),
+    ("yuvj420p", ".mkv", "ffv1"),
+    ("yuv422p10le", ".mkv", "ffv1"),
+    ("yuv444p12le", ".mkv", "ffv1"),
+    ("yuv420p16le", ".mkv", None),
+    ("gray16le", ".mkv", None),
+    ("gray", ".mkv", "ffv1"),
+    ("gray10le", ".mkv", "ffv1"),
+    ("gray12le", ".mp4", None),
+    ("gbrp10le", ".mp4", None),
+    ("gbrp12le", ".mkv", None),
+    ("gbrp16le", ".mkv", None),
+    ("yuv420p", ".mp4", "h265"),
     ("yuv422p10le", ".mov", "x265"),
-    ("yuv420p", ".webm", None), ("yuv444p", ".webm", None),
-    ("yuv420p", ".ts", None), ("yuv410p", ".mkv", "ffv1"), ("yuv411p", ".mkv", "ffv1"), ("yuv440p", ".mkv", "ffv1"),
+    ("yuv420p", ".webm", None),
+    ("yuv444p", ".webm", None),
+    ("yuv420p", ".ts", None),
+    ("yuv410p", ".mkv", "ffv1"),
+    ("yuv411p", ".mkv", "ffv1"),
+    ("yuv440p", ".mkv", "ffv1"),
 ]
 
 
 @pytest.mark.parametrize(("pix_fmt", "suffix", "codec"), EXACT, ids=lambda v: str(v))
 def test_every_sample_comes_out_as_it_went_in(media, tmp_path: Path, pix_fmt: str, suffix: str, codec: str | None):
-    source = media.make_film(tmp_path / "in.mkv", frames=4, pix_fmt=pix_fmt, codec=_holder(pix_fmt),
-                             options={"strict": "-2"} if pix_fmt in ("yuv410p",) else None)
+    source = media.make_film(
+        tmp_path / "in.mkv",
+        frames=4,
+        pix_fmt=pix_fmt,
+        codec=_holder(pix_fmt),
+        options={"strict": "-2"} if pix_fmt in ("yuv410p",) else None,
+    )
     output = tmp_path / f"out{suffix}"
     always = codec == "ffv1" or pix_fmt.endswith("16le")
     plan = media.passthrough(source, output, codec=codec, crf=None if always else 0)
@@ -57,13 +82,20 @@ def test_gray_in_h264_keeps_its_luma(media, tmp_path: Path, pix_fmt: str):
     assert plan.video.pix_fmt == pix_fmt
     for (_, before), (_, after) in zip(media.decoded(source), media.decoded(tmp_path / "out.mp4"), strict=True):
         assert after[0] == before[0]
-        assert all(set(np.frombuffer(p, np.uint8 if pix_fmt == "gray" else "<u2")) == {128 << (pix_fmt != "gray") * 2}
-                   for p in after[1:])
+        assert all(
+            set(np.frombuffer(p, np.uint8 if pix_fmt == "gray" else "<u2")) == {128 << (pix_fmt != "gray") * 2}
+            for p in after[1:]
+        )
 
 
-@pytest.mark.parametrize(("pix_fmt", "codec", "suffix"), [
-    ("rgb24", "png", ".mp4"), ("bgra", "ffv1", ".mp4"), ("gbrp", "libx265", ".mkv"),
-])
+@pytest.mark.parametrize(
+    ("pix_fmt", "codec", "suffix"),
+    [
+        ("rgb24", "png", ".mp4"),
+        ("bgra", "ffv1", ".mp4"),
+        ("gbrp", "libx265", ".mkv"),
+    ],
+)
 def test_rgb_stays_rgb(media, tmp_path: Path, pix_fmt: str, codec: str, suffix: str):
     lossless = {"x265-params": "lossless=1:log-level=error"} if codec == "libx265" else {}
     source = tmp_path / ("in.mov" if codec == "png" else "in.mkv")

@@ -25,39 +25,51 @@ def coding(path: Path) -> Coding:
 
 # Codec, samples, options, container of the input, of the output, and the encoder that keeps every sample.
 KEPT = [
-    ("ffv1", "yuv420p", {}, ".mkv", ".mkv", "ffv1"), ("ffv1", "yuv422p10le", {}, ".mkv", ".mkv", "ffv1"),
-    ("huffyuv", "yuv422p", {}, ".avi", ".mkv", "ffv1"), ("ffvhuff", "yuv420p", {}, ".avi", ".mkv", "ffv1"),
-    ("utvideo", "yuv420p", {}, ".avi", ".mkv", "ffv1"), ("magicyuv", "yuv444p", {}, ".avi", ".mov", "magicyuv"),
-    ("v210", "yuv422p10le", {}, ".mov", ".mov", "v210"), ("rawvideo", "yuv420p", {}, ".nut", ".mkv", "ffv1"),
+    ("ffv1", "yuv420p", {}, ".mkv", ".mkv", "ffv1"),
+    ("ffv1", "yuv422p10le", {}, ".mkv", ".mkv", "ffv1"),
+    ("huffyuv", "yuv422p", {}, ".avi", ".mkv", "ffv1"),
+    ("ffvhuff", "yuv420p", {}, ".avi", ".mkv", "ffv1"),
+    ("utvideo", "yuv420p", {}, ".avi", ".mkv", "ffv1"),
+    ("magicyuv", "yuv444p", {}, ".avi", ".mov", "magicyuv"),
+    ("v210", "yuv422p10le", {}, ".mov", ".mov", "v210"),
+    ("rawvideo", "yuv420p", {}, ".nut", ".mkv", "ffv1"),
     ("jpeg2000", "yuv422p10le", {"pred": "dwt53"}, ".mkv", ".mkv", "ffv1"),
     ("libx264", "yuv420p", {"qp": "0"}, ".mp4", ".mp4", "libx264"),
     ("libx264", "yuv444p", {"crf": "0"}, ".mkv", ".mov", "libx264"),
     ("libx264", "yuv420p", {"qp": "0"}, ".ts", ".ts", "libx264"),
     ("libx265", "yuv420p10le", LOSSLESS_265, ".mp4", ".mkv", "libx265"),
-    ("qtrle", "rgb24", {}, ".mov", ".mov", "qtrle"), ("png", "rgb24", {}, ".mov", ".mkv", "ffv1"),
+    ("qtrle", "rgb24", {}, ".mov", ".mov", "qtrle"),
+    ("png", "rgb24", {}, ".mov", ".mkv", "ffv1"),
     ("rawvideo", "bgr24", {}, ".nut", ".mov", "rawvideo"),
     ("libx264rgb", "bgr24", {"qp": "0"}, ".mkv", ".mp4", "libx264rgb"),
 ]
 
 
 @pytest.mark.parametrize(("codec", "pix_fmt", "options", "held", "suffix", "encoder"), KEPT, ids=str)
-def test_lossless_stays_lossless(media, tmp_path: Path, codec: str, pix_fmt: str, options: dict[str, str], held: str,
-                                 suffix: str, encoder: str):
+def test_lossless_stays_lossless(
+    media, tmp_path: Path, codec: str, pix_fmt: str, options: dict[str, str], held: str, suffix: str, encoder: str
+):
     source = media.make_film(tmp_path / f"in{held}", frames=5, pix_fmt=pix_fmt, codec=codec, options=options)
     plan = media.passthrough(source, tmp_path / f"out{suffix}", strict=True)
     assert (plan.video.encoder, plan.video.coding, plan.video.warnings) == (encoder, "lossless", [])
-    before, after = (media.decoded(path, as_format="rgb24" if pix_fmt in ("rgb24", "bgr24") else "")
-                     for path in (source, tmp_path / f"out{suffix}"))
+    before, after = (
+        media.decoded(path, as_format="rgb24" if pix_fmt in ("rgb24", "bgr24") else "")
+        for path in (source, tmp_path / f"out{suffix}")
+    )
     assert [s for _, s in after] == [s for _, s in before]
     assert coding(tmp_path / f"out{suffix}").kind == "lossless"
 
 
-@pytest.mark.parametrize(("suffix", "options", "says"), [
-    (".mp4", {}, r"name a \.mkv output to keep every sample, or give --crf 0"),
-    (".mov", {}, r"name a \.mkv output"), (".webm", {}, r"libvpx-vp9 with crf 24\); name a \.mkv"),
-    (".mkv", {"crf": 20}, r"crf 20\); leave --codec and --crf out"),
-    (".mov", {"codec": "prores"}, r"\(prores_ks\); name a \.mkv output and leave"),
-])
+@pytest.mark.parametrize(
+    ("suffix", "options", "says"),
+    [
+        (".mp4", {}, r"name a \.mkv output to keep every sample, or give --crf 0"),
+        (".mov", {}, r"name a \.mkv output"),
+        (".webm", {}, r"libvpx-vp9 with crf 24\); name a \.mkv"),
+        (".mkv", {"crf": 20}, r"crf 20\); leave --codec and --crf out"),
+        (".mov", {"codec": "prores"}, r"\(prores_ks\); name a \.mkv output and leave"),
+    ],
+)
 def test_a_lossless_input_that_becomes_lossy_is_one_line(media, tmp_path: Path, suffix: str, options: dict, says: str):
     opened = media.open(media.make_film(tmp_path / "in.mkv", frames=2, codec="ffv1"))
     plan = plan_output(opened.info, tmp_path / f"out{suffix}", **options)
@@ -75,36 +87,59 @@ def test_crf_0_and_a_preset_keep_a_lossless_input(media, tmp_path: Path):
     assert plan_output(hdr, tmp_path / "out.mkv").video.encoder == "ffv1"  # the container carries it
 
 
-@pytest.mark.parametrize(("profile", "name", "pix_fmt", "suffix"), [
-    ("proxy", "ProRes Proxy", "yuv422p10le", ".mov"), ("lt", "ProRes LT", "yuv422p10le", ".mkv"),
-    ("standard", "ProRes Standard", "yuv422p10le", ".mov"), ("hq", "ProRes HQ", "yuv422p10le", ".mkv"),
-    ("4444", "ProRes 4444", "yuv444p10le", ".mov"), ("4444xq", "ProRes XQ", "yuv444p10le", ".mov"),
-])
+@pytest.mark.parametrize(
+    ("profile", "name", "pix_fmt", "suffix"),
+    [
+        ("proxy", "ProRes Proxy", "yuv422p10le", ".mov"),
+        ("lt", "ProRes LT", "yuv422p10le", ".mkv"),
+        ("standard", "ProRes Standard", "yuv422p10le", ".mov"),
+        ("hq", "ProRes HQ", "yuv422p10le", ".mkv"),
+        ("4444", "ProRes 4444", "yuv444p10le", ".mov"),
+        ("4444xq", "ProRes XQ", "yuv444p10le", ".mov"),
+    ],
+)
 def test_prores_keeps_its_profile(media, tmp_path: Path, profile: str, name: str, pix_fmt: str, suffix: str):
-    source = media.make_film(tmp_path / "in.mov", frames=2, pix_fmt=pix_fmt, codec="prores_ks",
-                             options={"profile": profile})
+    source = media.make_film(
+        tmp_path / "in.mov", frames=2, pix_fmt=pix_fmt, codec="prores_ks", options={"profile": profile}
+    )
     plan = media.passthrough(source, tmp_path / f"out{suffix}")
     assert plan.video.encoder == "prores_ks" and plan.video.coding == "mezzanine"
     assert coding(source) == coding(tmp_path / f"out{suffix}") == Coding("mezzanine", name, profile)
 
 
-@pytest.mark.parametrize(("profile", "pix_fmt"), [
-    ("dnxhr_lb", "yuv422p"), ("dnxhr_hq", "yuv422p"), ("dnxhr_hqx", "yuv422p10le"), ("dnxhr_444", "yuv444p10le"),
-])
+@pytest.mark.parametrize(
+    ("profile", "pix_fmt"),
+    [
+        ("dnxhr_lb", "yuv422p"),
+        ("dnxhr_hq", "yuv422p"),
+        ("dnxhr_hqx", "yuv422p10le"),
+        ("dnxhr_444", "yuv444p10le"),
+    ],
+)
 def test_dnxhr_keeps_its_profile(media, tmp_path: Path, profile: str, pix_fmt: str):
-    source = media.make_film(tmp_path / "in.mov", frames=2, pix_fmt=pix_fmt, codec="dnxhd", size=(320, 180),
-                             options={"profile": profile})
+    source = media.make_film(
+        tmp_path / "in.mov", frames=2, pix_fmt=pix_fmt, codec="dnxhd", size=(320, 180), options={"profile": profile}
+    )
     plan = media.passthrough(source, tmp_path / "out.mov", strict=True)
     assert plan.video.encoder in MEZZANINE and coding(tmp_path / "out.mov").profile == profile
 
 
-@pytest.mark.parametrize(("codec", "suffix", "says"), [
-    ("prores_ks", ".mp4", r"name a \.mov or \.mkv output to keep ProRes HQ"),
-    ("dnxhd", ".mkv", r"name a \.mov output to keep DNxHR HQX"),
-])
+@pytest.mark.parametrize(
+    ("codec", "suffix", "says"),
+    [
+        ("prores_ks", ".mp4", r"name a \.mov or \.mkv output to keep ProRes HQ"),
+        ("dnxhd", ".mkv", r"name a \.mov output to keep DNxHR HQX"),
+    ],
+)
 def test_made_for_editing_becomes_lossy_with_one_line(media, tmp_path: Path, codec: str, suffix: str, says: str):
-    source = media.make_film(tmp_path / "in.mov", frames=2, pix_fmt="yuv422p10le", codec=codec, size=(320, 180),
-                             options={"profile": "dnxhr_hqx"} if codec == "dnxhd" else {})
+    source = media.make_film(
+        tmp_path / "in.mov",
+        frames=2,
+        pix_fmt="yuv422p10le",
+        codec=codec,
+        size=(320, 180),
+        options={"profile": "dnxhr_hqx"} if codec == "dnxhd" else {},
+    )
     opened = media.open(source)
     assert len(plan_output(opened.info, tmp_path / f"out{suffix}").video.warnings) == 1
     with pytest.raises(OutputError, match=rf"is made for editing \(.*{says} \(--strict\)"):
@@ -113,22 +148,34 @@ def test_made_for_editing_becomes_lossy_with_one_line(media, tmp_path: Path, cod
 
 def test_interlaced_dnxhr_falls_back_and_says_so(media, tmp_path: Path):
     """DNxHR knows no fields: the encoder refuses, and the default takes over."""
-    source = media.make_film(tmp_path / "in.mov", frames=2, pix_fmt="yuv422p10le", codec="dnxhd", size=(320, 180),
-                             options={"profile": "dnxhr_hqx"})
+    source = media.make_film(
+        tmp_path / "in.mov",
+        frames=2,
+        pix_fmt="yuv422p10le",
+        codec="dnxhd",
+        size=(320, 180),
+        options={"profile": "dnxhr_hqx"},
+    )
     opened = media.open(source)
     info = replace(opened.info, interlaced=True, display=replace(opened.info.display, fields="tff"))
     plan = plan_output(info, tmp_path / "out.mov")
     assert plan.video.encoder == "libx264" and "becomes lossy" in plan.video.warnings[0]
 
 
-@pytest.mark.parametrize(("codec", "options", "suffix", "kind"), [
-    ("libx264", {"crf": "18"}, ".mp4", "lossy"), ("libx264", {"qp": "1"}, ".ts", "lossy"),
-    ("libx264", {"qp": "0"}, ".mp4", "lossless"), ("libx264", {"qp": "0"}, ".ts", "lossless"),
-    ("libx265", LOSSLESS_265, ".mp4", "lossless"), ("libx265", LOSSLESS_265, ".ts", "lossless"),
-    ("libx265", {"x265-params": "log-level=error"}, ".mkv", "lossy"),
-    ("libx265", {"x265-params": "cu-lossless=1:log-level=error"}, ".mkv", "lossy"),
-    ("jpeg2000", {"pred": "dwt97int"}, ".mkv", "lossy"),
-])
+@pytest.mark.parametrize(
+    ("codec", "options", "suffix", "kind"),
+    [
+        ("libx264", {"crf": "18"}, ".mp4", "lossy"),
+        ("libx264", {"qp": "1"}, ".ts", "lossy"),
+        ("libx264", {"qp": "0"}, ".mp4", "lossless"),
+        ("libx264", {"qp": "0"}, ".ts", "lossless"),
+        ("libx265", LOSSLESS_265, ".mp4", "lossless"),
+        ("libx265", LOSSLESS_265, ".ts", "lossless"),
+        ("libx265", {"x265-params": "log-level=error"}, ".mkv", "lossy"),
+        ("libx265", {"x265-params": "cu-lossless=1:log-level=error"}, ".mkv", "lossy"),
+        ("jpeg2000", {"pred": "dwt97int"}, ".mkv", "lossy"),
+    ],
+)
 def test_what_parameter_sets_say(media, tmp_path: Path, codec, options, suffix, kind):
     film = media.make_film(tmp_path / f"in{suffix}", frames=4, codec=codec, options=options)
     assert media.open(film).info.coding.kind == kind

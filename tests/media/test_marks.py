@@ -37,10 +37,13 @@ from tests.media.conftest import make_film, passthrough
 
 TAGS = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match"})
 CAPTURE = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
-PACKET = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-          b'<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-          b'xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="reel 4"><Iptc4xmpExt:DigitalSourceType>'
-          + CAPTURE.encode() + b"</Iptc4xmpExt:DigitalSourceType></rdf:Description></rdf:RDF></x:xmpmeta>")
+PACKET = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="reel 4"><Iptc4xmpExt:DigitalSourceType>'
+    + CAPTURE.encode()
+    + b"</Iptc4xmpExt:DigitalSourceType></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
 
 
 def said(path: Path) -> dict[str, str]:
@@ -54,16 +57,25 @@ def packet_of(path: Path) -> bytes:
     """The XMP packet of an MP4 or MOV; the last box of the file."""
     data = path.read_bytes()
     at = data.rfind(bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC"))
-    return b"" if at < 0 else data[at + 16:]
+    return b"" if at < 0 else data[at + 16 :]
 
 
-@pytest.mark.parametrize(("change", "own", "source"), [
-    (Change.NOTHING, "", ""), (Change.NOTHING, CAPTURE, CAPTURE), (Change.DRAWN, CAPTURE, CAPTURE),
-    (Change.FILTERED, "", ENHANCED), (Change.FILTERED, CAPTURE, ENHANCED), (Change.FILTERED, DIGITAL_SOURCE_TYPE,
-                                                                    DIGITAL_SOURCE_TYPE),
-    (Change.CORRECTED | Change.FILTERED, ENHANCED, DIGITAL_SOURCE_TYPE), (Change.CORRECTED, GENERATED, GENERATED),
-    (Change.GENERATED, "", GENERATED), (Change.GENERATED | Change.CORRECTED, DIGITAL_SOURCE_TYPE, GENERATED),
-    (Change.CORRECTED, "digsrctype:trainedAlgorithmicMedia", "digsrctype:trainedAlgorithmicMedia")])
+@pytest.mark.parametrize(
+    ("change", "own", "source"),
+    [
+        (Change.NOTHING, "", ""),
+        (Change.NOTHING, CAPTURE, CAPTURE),
+        (Change.DRAWN, CAPTURE, CAPTURE),
+        (Change.FILTERED, "", ENHANCED),
+        (Change.FILTERED, CAPTURE, ENHANCED),
+        (Change.FILTERED, DIGITAL_SOURCE_TYPE, DIGITAL_SOURCE_TYPE),
+        (Change.CORRECTED | Change.FILTERED, ENHANCED, DIGITAL_SOURCE_TYPE),
+        (Change.CORRECTED, GENERATED, GENERATED),
+        (Change.GENERATED, "", GENERATED),
+        (Change.GENERATED | Change.CORRECTED, DIGITAL_SOURCE_TYPE, GENERATED),
+        (Change.CORRECTED, "digsrctype:trainedAlgorithmicMedia", "digsrctype:trainedAlgorithmicMedia"),
+    ],
+)
 def test_the_strongest_source_type_that_is_true(change: Change, own: str, source: str) -> None:
     tags = true_tags(TAGS, change, {"digital_source_type": own} if own else {})
     assert tags.get("digital_source_type", "") == source
@@ -74,8 +86,12 @@ def test_the_strongest_source_type_that_is_true(change: Change, own: str, source
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".mxf"])
 @pytest.mark.parametrize("own", ["", CAPTURE, "a source " + 60 * "é", GENERATED])
 def test_each_container_says_what_was_done(tmp_path: Path, suffix: str, own: str) -> None:
-    source = make_film(tmp_path / "in.mkv", frames=3, metadata={"title": "Kept"} | (
-        {"digital_source_type": own, "enhanced_by": "rtface 0.0.1 and longer than ours"} if own else {}))
+    source = make_film(
+        tmp_path / "in.mkv",
+        frames=3,
+        metadata={"title": "Kept"}
+        | ({"digital_source_type": own, "enhanced_by": "rtface 0.0.1 and longer than ours"} if own else {}),
+    )
     kept = {"digital_source_type": own, "enhanced_by": "rtface 0.0.1 and longer than ours"} if own else {}
     out = tmp_path / f"out{suffix}"
     for corrected, marks in ((False, {}), (False, {"filtered": True}), (True, {}), (True, {"generated": True})):
@@ -108,8 +124,15 @@ def test_images_lose_the_marks_that_are_taken_back(tmp_path: Path, suffix: str) 
     marked.parent.mkdir()
     write_image(Frame(image, 0, Fraction(1, 25), corrected=True, touched=True), plan_image(marked), tags=TAGS)
     source = SequenceSource(marked.parent, fps=25)
-    sink = FolderSink(check_target(out, inputs=[], overwrite=False), source.info, start=None, tags=None, stats=Stats(),
-                      kind=source.kind, source=source)
+    sink = FolderSink(
+        check_target(out, inputs=[], overwrite=False),
+        source.info,
+        start=None,
+        tags=None,
+        stats=Stats(),
+        kind=source.kind,
+        source=source,
+    )
     for item in source:
         sink.write(replace(item, touched=True) if isinstance(item, Frame) else item)
     sink.finish()
@@ -148,8 +171,9 @@ def test_the_mark_of_an_interrupted_film_is_true(media, tmp_path: Path, suffix: 
     sink = FileSink(plan)
     media.feed((replace(item, **marks) if isinstance(item, Frame) else item for item in opened), sink, 20)
     partial = sink.abort(keep_partial=True)
-    assert partial and said(Path(partial)) == true_tags(TAGS, Change.of(frame(**marks)),
-                                                        {"digital_source_type": CAPTURE})
+    assert partial and said(Path(partial)) == true_tags(
+        TAGS, Change.of(frame(**marks)), {"digital_source_type": CAPTURE}
+    )
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -172,8 +196,12 @@ def test_each_still_says_what_was_done(tmp_path: Path, suffix: str) -> None:
     write_image(Frame(image, 0, Fraction(1, 25)), plan_image(made))
     assert b"rtface" not in made.read_bytes()
     still = read_image(made)
-    for marks, source in (({}, CAPTURE), ({"touched": True}, CAPTURE), ({"corrected": True}, DIGITAL_SOURCE_TYPE),
-                          ({"touched": True, "generated": True}, GENERATED)):
+    for marks, source in (
+        ({}, CAPTURE),
+        ({"touched": True}, CAPTURE),
+        ({"corrected": True}, DIGITAL_SOURCE_TYPE),
+        ({"touched": True, "generated": True}, GENERATED),
+    ):
         still.meta.xmp = PACKET
         out = tmp_path / f"out{suffix}"
         write_image(replace(still.frame, **marks), plan_image(out, overwrite=True), still=still, tags=TAGS)
@@ -183,10 +211,15 @@ def test_each_still_says_what_was_done(tmp_path: Path, suffix: str) -> None:
     assert suffix == ".tif" or read_meta(out.read_bytes()).xmp
 
 
-@pytest.mark.parametrize("property", [
-    b' Iptc4xmpExt:DigitalSourceType="%s"', b" Iptc4xmpExt:DigitalSourceType='%s'",
-    b'><Iptc4xmpExt:DigitalSourceType rdf:resource="%s"/></rdf:Description',
-    b"><a:DigitalSourceType>%s</a:DigitalSourceType></b"])
+@pytest.mark.parametrize(
+    "property",
+    [
+        b' Iptc4xmpExt:DigitalSourceType="%s"',
+        b" Iptc4xmpExt:DigitalSourceType='%s'",
+        b'><Iptc4xmpExt:DigitalSourceType rdf:resource="%s"/></rdf:Description',
+        b"><a:DigitalSourceType>%s</a:DigitalSourceType></b",
+    ],
+)
 def test_a_source_type_is_found_however_it_is_written(property: bytes) -> None:
     packet = b"<rdf:RDF><rdf:Description" + property % CAPTURE.encode() + b"></rdf:RDF>"
     assert source_type_of(packet) == CAPTURE
@@ -201,5 +234,3 @@ def test_exiftool_reads_the_mark(tmp_path: Path, suffix: str) -> None:
     passthrough(make_film(tmp_path / "in.mkv", frames=3), out, tags=TAGS)
     read = subprocess.run(["exiftool", "-s3", "-n", "-XMP:DigitalSourceType", out], capture_output=True, text=True)
     assert read.stdout.strip() == DIGITAL_SOURCE_TYPE
-
-

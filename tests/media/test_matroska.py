@@ -55,10 +55,13 @@ def _flat(data: bytes) -> Iterator[tuple[int, bytes]]:
             yield from _flat(data[start:end])
 
 
-@pytest.mark.parametrize(("aspect", "width", "height", "unit"), [
-    (Fraction(64, 45), 1024, 576, None), (Fraction(32, 27), 40, 27, 3), (Fraction(1), None, None, None)])
-def test_the_shown_size_is_in_the_header(tmp_path: Path, aspect: Fraction, width: int | None, height: int | None,
-                                         unit: int | None) -> None:
+@pytest.mark.parametrize(
+    ("aspect", "width", "height", "unit"),
+    [(Fraction(64, 45), 1024, 576, None), (Fraction(32, 27), 40, 27, 3), (Fraction(1), None, None, None)],
+)
+def test_the_shown_size_is_in_the_header(
+    tmp_path: Path, aspect: Fraction, width: int | None, height: int | None, unit: int | None
+) -> None:
     source = make_film(tmp_path / "in.mov", frames=2, size=(720, 576), aspect=aspect, codec="mpeg4")
     passthrough(source, tmp_path / "out.mkv", codec="ffv1")
     said = _said(tmp_path / "out.mkv")

@@ -37,18 +37,31 @@ def packets_of(path: Path) -> list[tuple[Fraction, bytes]]:
         return [(p.pts * p.time_base, bytes(p)) for p in box.demux(video) if p.size]
 
 
-@pytest.mark.parametrize(("film", "codec", "rate", "timecode"), [
-    ({"codec": "ffv1", "pix_fmt": "yuv420p"}, "ffv1", 25, "10:00:00:05"),
-    ({"codec": "ffv1", "pix_fmt": "gbrp16le"}, "ffv1", 24, "00:59:58:00"),
-    ({"codec": "prores_ks", "pix_fmt": "yuv422p10le"}, "prores", NTSC, "01:00:00;02"),
-    ({"codec": "dnxhd", "pix_fmt": "yuv422p", "options": {"profile": "dnxhr_hq"}, "size": (256, 144)}, "dnxhd", 25,
-     "01:00:00:00"),
-    ({"codec": "libx264", "options": {"preset": "fast"}}, "prores", 50, "01:00:00:49"),
-    ({"codec": "ffv1"}, "ffv1", 18, "01:00:00:17")])
-def test_times_frames_and_timecode_are_those_of_the_input(tmp_path: Path, film: dict[str, object], codec: str,
-                                                          rate: Fraction, timecode: str) -> None:
-    source = make_film(tmp_path / "in.mov" if codec != "ffv1" else tmp_path / "in.mkv", rate=rate,
-                       metadata={"timecode": timecode}, **film)  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize(
+    ("film", "codec", "rate", "timecode"),
+    [
+        ({"codec": "ffv1", "pix_fmt": "yuv420p"}, "ffv1", 25, "10:00:00:05"),
+        ({"codec": "ffv1", "pix_fmt": "gbrp16le"}, "ffv1", 24, "00:59:58:00"),
+        ({"codec": "prores_ks", "pix_fmt": "yuv422p10le"}, "prores", NTSC, "01:00:00;02"),
+        (
+            {"codec": "dnxhd", "pix_fmt": "yuv422p", "options": {"profile": "dnxhr_hq"}, "size": (256, 144)},
+            "dnxhd",
+            25,
+            "01:00:00:00",
+        ),
+        ({"codec": "libx264", "options": {"preset": "fast"}}, "prores", 50, "01:00:00:49"),
+        ({"codec": "ffv1"}, "ffv1", 18, "01:00:00:17"),
+    ],
+)
+def test_times_frames_and_timecode_are_those_of_the_input(
+    tmp_path: Path, film: dict[str, object], codec: str, rate: Fraction, timecode: str
+) -> None:
+    source = make_film(
+        tmp_path / "in.mov" if codec != "ffv1" else tmp_path / "in.mkv",
+        rate=rate,
+        metadata={"timecode": timecode},
+        **film,
+    )  # pyright: ignore[reportArgumentType]
     plan = passthrough(source, tmp_path / "out.mxf")
     before, after = decoded(source), decoded(tmp_path / "out.mxf")
     assert [round(time * rate) for time, _ in before] == [time * rate for time, _ in after]
@@ -62,8 +75,14 @@ def test_times_frames_and_timecode_are_those_of_the_input(tmp_path: Path, film: 
 
 @pytest.mark.parametrize("codec", ["mpeg2video", "dnxhd"])
 def test_codecs_of_broadcast_are_written_where_asked_for(tmp_path: Path, codec: str) -> None:
-    source = make_film(tmp_path / "in.mxf", frames=5, codec="mpeg2video", pix_fmt="yuv422p", size=(320, 240),
-                       options={"chroma_sample_location": "topleft"})
+    source = make_film(
+        tmp_path / "in.mxf",
+        frames=5,
+        codec="mpeg2video",
+        pix_fmt="yuv422p",
+        size=(320, 240),
+        options={"chroma_sample_location": "topleft"},
+    )
     passthrough(source, tmp_path / "out.mxf", codec=codec)
     with av.open(tmp_path / "out.mxf") as box:
         video = box.streams.video[0].codec_context
@@ -71,8 +90,9 @@ def test_codecs_of_broadcast_are_written_where_asked_for(tmp_path: Path, codec: 
         assert [frame.time for frame in box.decode(video=0)] == pytest.approx([k / 25 for k in range(5)])
 
 
-@pytest.mark.parametrize(("codec", "order"), [("prores", "tff"), ("prores", "bff"), ("ffv1", "tff"), ("ffv1", "bff"),
-                                              ("h264", "bff")])
+@pytest.mark.parametrize(
+    ("codec", "order"), [("prores", "tff"), ("prores", "bff"), ("ffv1", "tff"), ("ffv1", "bff"), ("h264", "bff")]
+)
 def test_the_descriptor_names_the_fields(tmp_path: Path, codec: str, order: str) -> None:
     """AVFieldOrder of FFmpeg's reader: the top field lies first, and that (2) or the other (4) is shown first."""
     source = interlaced_film(tmp_path / "in.mkv", [picture(i, "yuv420p", 64, 480) for i in range(2)], order)
@@ -95,33 +115,53 @@ def test_h264_keeps_the_order_of_display(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoder", ["pcm_s16le", "pcm_s24le", "pcm_s16be", "flac"])
 def test_lossless_sound_keeps_its_samples(tmp_path: Path, encoder: str) -> None:
-    source = make_film(tmp_path / ("in.mov" if "pcm" in encoder else "in.mkv"), sound=encoder, sound_ms=400,
-                       codec="prores_ks", pix_fmt="yuv422p10le")
+    source = make_film(
+        tmp_path / ("in.mov" if "pcm" in encoder else "in.mkv"),
+        sound=encoder,
+        sound_ms=400,
+        codec="prores_ks",
+        pix_fmt="yuv422p10le",
+    )
     plan = passthrough(source, tmp_path / "out.mxf")
     assert np.array_equal(sound_of(source), sound_of(tmp_path / "out.mxf"))
     assert not [note for note in plan.notes if "sound" in note]
 
 
-@pytest.mark.parametrize(("start_ms", "length_ms", "first_ms"), [
-    (0, 250, 0), (120, 200, 0), (0, 900, 0), (0, 400, 100)])
+@pytest.mark.parametrize(
+    ("start_ms", "length_ms", "first_ms"), [(0, 250, 0), (120, 200, 0), (0, 900, 0), (0, 400, 100)]
+)
 def test_sound_begins_and_ends_with_the_frames(tmp_path: Path, start_ms: int, length_ms: int, first_ms: int) -> None:
     """Sound that is shorter, later, longer and earlier than ten frames."""
     times = [40 * k + first_ms for k in range(10)]
-    source = make_film(tmp_path / "in.mkv", pts_ms=times, sound="pcm_s16le", sound_ms=length_ms,
-                       sound_start_ms=start_ms, codec="prores_ks", pix_fmt="yuv422p10le")
+    source = make_film(
+        tmp_path / "in.mkv",
+        pts_ms=times,
+        sound="pcm_s16le",
+        sound_ms=length_ms,
+        sound_start_ms=start_ms,
+        codec="prores_ks",
+        pix_fmt="yuv422p10le",
+    )
     passthrough(source, tmp_path / "out.mxf")
     assert [time for time, _ in packets_of(tmp_path / "out.mxf")] == [Fraction(k, 25) for k in range(10)]
     wanted = np.zeros((2, 48 * 400), np.int32)
     tone, at = sound_of(source), 48 * (start_ms - first_ms)
     begin, end = max(at, 0), min(wanted.shape[1], at + tone.shape[1])
-    wanted[:, begin:end] = tone[:, begin - at:end - at]
+    wanted[:, begin:end] = tone[:, begin - at : end - at]
     assert np.array_equal(sound_of(tmp_path / "out.mxf"), wanted)
 
 
 def test_sound_far_behind_the_frames_is_not_waited_for(tmp_path: Path) -> None:
     """Sound of one second in a film of 20 s: silence comes with the frames, not at the end."""
-    source = make_film(tmp_path / "in.mkv", frames=100, rate=5, sound="pcm_s16le", sound_ms=1000, codec="prores_ks",
-                       pix_fmt="yuv422p10le")
+    source = make_film(
+        tmp_path / "in.mkv",
+        frames=100,
+        rate=5,
+        sound="pcm_s16le",
+        sound_ms=1000,
+        codec="prores_ks",
+        pix_fmt="yuv422p10le",
+    )
     opened = FileSource(source)
     sink = FileSink(plan_output(opened.info, tmp_path / "out.mxf"))
     for item in opened:
@@ -147,17 +187,28 @@ def test_lossy_sound_becomes_pcm_in_time(tmp_path: Path) -> None:
 
 
 def test_a_cut_has_its_own_sound_and_timecode(tmp_path: Path) -> None:
-    source = make_film(tmp_path / "in.mov", frames=20, sound="pcm_s16le", codec="prores_ks", pix_fmt="yuv422p10le",
-                       metadata={"timecode": "01:00:00:00"})
+    source = make_film(
+        tmp_path / "in.mov",
+        frames=20,
+        sound="pcm_s16le",
+        codec="prores_ks",
+        pix_fmt="yuv422p10le",
+        metadata={"timecode": "01:00:00:00"},
+    )
     passthrough(source, tmp_path / "out.mxf", start=0.21)  # frame 6, at 0.24 s
     assert str(film_timecode(tmp_path / "out.mxf")) == "01:00:00:06"
     before, after = sound_of(source), sound_of(tmp_path / "out.mxf")
-    assert np.array_equal(after, before[:, 48 * 240:48 * 800])
+    assert np.array_equal(after, before[:, 48 * 240 : 48 * 800])
 
 
 def test_aspect_and_fields_are_kept(tmp_path: Path) -> None:
-    source = make_film(tmp_path / "in.mkv", aspect=Fraction(16, 15), size=(360, 288), codec="mpeg2video",
-                       options={"flags": "+ildct+ilme", "top": "1", "b": "4000000"})
+    source = make_film(
+        tmp_path / "in.mkv",
+        aspect=Fraction(16, 15),
+        size=(360, 288),
+        codec="mpeg2video",
+        options={"flags": "+ildct+ilme", "top": "1", "b": "4000000"},
+    )
     passthrough(source, tmp_path / "out.mxf")
     infos = []
     for path in (source, tmp_path / "out.mxf"):
@@ -188,9 +239,13 @@ def test_uneven_times_are_refused_before_they_are_lost(tmp_path: Path) -> None:
     check_times("out.mxf", "out", [3, 36, 70, 103, 136], Fraction(1, 1000), Fraction(30))
 
 
-@pytest.mark.parametrize(("film", "says"), [
-    ({"chapters": [(0, 100, "one")]}, "1 chapters"),
-    ({"matrix": (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)}, "the rotation")])
+@pytest.mark.parametrize(
+    ("film", "says"),
+    [
+        ({"chapters": [(0, 100, "one")]}, "1 chapters"),
+        ({"matrix": (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)}, "the rotation"),
+    ],
+)
 def test_what_mxf_cannot_hold_is_refused(tmp_path: Path, film: dict[str, object], says: str) -> None:
     source = make_film(tmp_path / "in.mp4", **film)  # pyright: ignore[reportArgumentType]
     with pytest.raises(OutputError, match=f"mxf cannot hold {says}.*out.mkv"):
@@ -219,11 +274,11 @@ def klv_keys(path: Path) -> list[bytes]:
     """The last two bytes of the keys of all metadata sets, read from the first to the last byte of the file."""
     data, at, found = path.read_bytes(), 0, list[bytes]()
     while at < len(data):
-        assert data[at:at + 4] == b"\x06\x0e\x2b\x34"
+        assert data[at : at + 4] == b"\x06\x0e\x2b\x34"
         width = data[at + 16] & 127 if data[at + 16] & 128 else 0
-        size = int.from_bytes(data[at + 17:at + 17 + width], "big") if width else data[at + 16]
-        if data[at + 4:at + 14] == bytes.fromhex("025301010d0101010101"):
-            found.append(data[at + 14:at + 16])
+        size = int.from_bytes(data[at + 17 : at + 17 + width], "big") if width else data[at + 16]
+        if data[at + 4 : at + 14] == bytes.fromhex("025301010d0101010101"):
+            found.append(data[at + 14 : at + 16])
         at += 17 + width + size
     assert at == len(data)
     return found

@@ -97,15 +97,19 @@ def test_a_link_to_an_output_is_written_through(media, film: Path, tmp_path: Pat
     assert (tmp_path / "out.mp4").is_symlink() and len(media.decoded(target)) == 25
 
 
-@pytest.mark.parametrize(("name", "options", "says"), [
-    ("x.txt", {}, r"\.txt names no film container"), ("x", {}, "no extension"),
-    ("x.mp4", {"codec": "nosuch"}, "no such encoder"),
-    ("x.mp4", {"codec": "aac"}, "not a video encoder"),
-    ("x.mp4", {"preset": "turbo"}, "does not open"),
-    ("x.mp4", {"codec": "prores"}, "mp4 cannot hold"),
-    ("x.mkv", {"codec": "ffv1", "crf": 5}, "no --crf"),
-    ("x.mp4", {"codec": "vp9", "preset": "x"}, "does not open"),
-])
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("x.txt", {}, r"\.txt names no film container"),
+        ("x", {}, "no extension"),
+        ("x.mp4", {"codec": "nosuch"}, "no such encoder"),
+        ("x.mp4", {"codec": "aac"}, "not a video encoder"),
+        ("x.mp4", {"preset": "turbo"}, "does not open"),
+        ("x.mp4", {"codec": "prores"}, "mp4 cannot hold"),
+        ("x.mkv", {"codec": "ffv1", "crf": 5}, "no --crf"),
+        ("x.mp4", {"codec": "vp9", "preset": "x"}, "does not open"),
+    ],
+)
 def test_options_that_cannot_be_used(media, film: Path, tmp_path: Path, name, options, says):
     with pytest.raises(UsageError, match=says):
         plan_output(media.open(film).info, tmp_path / name, **options)
@@ -169,8 +173,12 @@ def noisy(media, path: Path, frames: int) -> Path:
 def test_a_file_that_cannot_grow(media, tmp_path: Path, suffix: str):
     (tmp_path / "out").mkdir()
     source = noisy(media, tmp_path / "in.mkv", 60)
-    done = subprocess.run([sys.executable, "-c", PROGRAM, source, tmp_path / "out" / f"o{suffix}", "0", "700000"],
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, source, tmp_path / "out" / f"o{suffix}", "0", "700000"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1
     error = [line for line in done.stderr.strip().splitlines() if "becomes lossy" not in line]
     assert len(error) == 1 and error[0].startswith("OutputError: "), done.stderr
@@ -189,8 +197,9 @@ def test_a_killed_run_leaves_a_part_that_plays(media, tmp_path: Path, suffix: st
     output = tmp_path / "out" / f"o{suffix}"
     output.write_bytes(b"old but good")
     source = noisy(media, tmp_path / "in.mkv", 75)
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, source, output, "55", "0"],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, source, output, "55", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     with process:
         process.stdout.readline()
         process.kill()

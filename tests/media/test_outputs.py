@@ -25,10 +25,17 @@ from tests.pairs import pairs
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
 OPTIONS = ("", "--compare", "--report", "--also")
 # Where a path leads that must not be written to, and what is said.
-PLACES = {"input": "is the input itself", "symlink": "is the input itself",
-          "hard link": "is the input itself", "existing": "exists already; --overwrite",
-          "no folder": "there is no folder", "folder": "is a folder; name a file in it",
-          "fifo": "is not a regular file", "file": "there is no folder", "loop": "exists already"}
+PLACES = {
+    "input": "is the input itself",
+    "symlink": "is the input itself",
+    "hard link": "is the input itself",
+    "existing": "exists already; --overwrite",
+    "no folder": "there is no folder",
+    "folder": "is a folder; name a file in it",
+    "fifo": "is not a regular file",
+    "file": "there is no folder",
+    "loop": "exists already",
+}
 
 
 @pytest.mark.parametrize(("place", "name"), pairs(list(PLACES), OPTIONS))
@@ -95,10 +102,16 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path, device: str):
     assert plain.read_bytes() == b"text" and [p.name for p in tmp_path.iterdir()] == ["plain"]
 
 
-@pytest.mark.parametrize(("output", "source", "says"), [
-    ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
-    ("better", "film.flv", r"better\.mp4"), ("a/better", "film.mkv", r"name better\.mkv"),
-    ("film.mp4.", "film.mkv", r"name film\.mp4 for a film"), ("-", "film.mp4", "not to standard output")])
+@pytest.mark.parametrize(
+    ("output", "source", "says"),
+    [
+        ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
+        ("better", "film.flv", r"better\.mp4"),
+        ("a/better", "film.mkv", r"name better\.mkv"),
+        ("film.mp4.", "film.mkv", r"name film\.mp4 for a film"),
+        ("-", "film.mp4", "not to standard output"),
+    ],
+)
 def test_a_forgotten_extension_is_asked_for(output: str, source: str, says: str):
     with pytest.raises(UsageError, match=says):
         film_folder(output, FORMATS, source)
@@ -111,14 +124,25 @@ def test_a_folder_exists_or_ends_in_a_slash(tmp_path: Path):
     assert not film_folder(f"{tmp_path}/new.mp4", FORMATS, "film.mp4")
 
 
-@pytest.mark.parametrize("text", ["rtmp:/host/app/SECRET", "RTMPS:host/app/SECRET", "srt:/host:1?passphrase=SECRET",
-                                  "https:/user:SECRET@host/x.mp4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtmp:/host/app/SECRET",
+        "RTMPS:host/app/SECRET",
+        "srt:/host:1?passphrase=SECRET",
+        "https:/user:SECRET@host/x.mp4",
+    ],
+)
 def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
     from rtface.config.addresses import parse_address
     from rtface.util.urls import place
 
-    for check in (place, parse_address, lambda t: film_folder(t, FORMATS, "a.mp4"),
-                  lambda t: check_target(t, inputs=[], overwrite=False)):
+    for check in (
+        place,
+        parse_address,
+        lambda t: film_folder(t, FORMATS, "a.mp4"),
+        lambda t: check_target(t, inputs=[], overwrite=False),
+    ):
         with pytest.raises(UsageError, match="two slashes") as caught:
             check(text)
         assert "SECRET" not in str(caught.value) and "host/app" not in str(caught.value)
@@ -145,8 +169,10 @@ def test_a_working_file_never_follows_a_link(tmp_path: Path):
 @pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool):
     if not links:
+
         def refused(*_: object, **__: object) -> None:
             raise OSError(1, "Operation not permitted")
+
         monkeypatch.setattr(files.os, "link", refused)
     target = check_target(tmp_path / "r.json", inputs=[], overwrite=False)
     file = WorkFile(target)

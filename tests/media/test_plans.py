@@ -24,22 +24,25 @@ from rtface.media.write.stream_plan import plan_frames, plan_output
 from tests.pairs import pairs
 
 
-@pytest.mark.parametrize(("have", "candidates", "want", "losses"), [
-    ("yuv420p", ["yuv420p", "yuv444p"], "yuv420p", 0),
-    ("yuvj420p", ["yuv422p", "yuv420p"], "yuv420p", 0),
-    ("nv12", ["yuv444p", "yuv420p"], "yuv420p", 0),
-    ("p010le", ["yuv420p", "yuv420p10le", "yuv422p10le"], "yuv420p10le", 0),
-    ("yuv440p", ["yuv420p", "yuv444p"], "yuv444p", 0),
-    ("yuv422p12le", ["yuv422p10le", "yuv420p12le"], "yuv420p12le", 1),
-    ("yuv444p", ["yuv420p"], "yuv420p", 1),
-    ("yuv420p10le", ["yuv420p"], "yuv420p", 1),
-    ("gray", ["yuv420p", "gray10le"], "gray10le", 0),
-    ("gray", ["yuv420p"], "yuv420p", 0),
-    ("rgb24", ["yuv444p", "gbrp"], "gbrp", 0),
-    ("rgb24", ["yuv420p", "yuv444p"], "yuv444p", 1),
-    ("rgba", ["bgr24", "bgra"], "bgra", 0),
-    ("rgb48be", ["rgb24", "rgb48le"], "rgb48le", 0),
-])
+@pytest.mark.parametrize(
+    ("have", "candidates", "want", "losses"),
+    [
+        ("yuv420p", ["yuv420p", "yuv444p"], "yuv420p", 0),
+        ("yuvj420p", ["yuv422p", "yuv420p"], "yuv420p", 0),
+        ("nv12", ["yuv444p", "yuv420p"], "yuv420p", 0),
+        ("p010le", ["yuv420p", "yuv420p10le", "yuv422p10le"], "yuv420p10le", 0),
+        ("yuv440p", ["yuv420p", "yuv444p"], "yuv444p", 0),
+        ("yuv422p12le", ["yuv422p10le", "yuv420p12le"], "yuv420p12le", 1),
+        ("yuv444p", ["yuv420p"], "yuv420p", 1),
+        ("yuv420p10le", ["yuv420p"], "yuv420p", 1),
+        ("gray", ["yuv420p", "gray10le"], "gray10le", 0),
+        ("gray", ["yuv420p"], "yuv420p", 0),
+        ("rgb24", ["yuv444p", "gbrp"], "gbrp", 0),
+        ("rgb24", ["yuv420p", "yuv444p"], "yuv444p", 1),
+        ("rgba", ["bgr24", "bgra"], "bgra", 0),
+        ("rgb48be", ["rgb24", "rgb48le"], "rgb48le", 0),
+    ],
+)
 def test_the_nearest_format(have: str, candidates: list[str], want: str, losses: int):
     best, lost = nearest(have, candidates, alpha=True)
     assert (best, len(lost)) == (want, losses), lost
@@ -51,16 +54,23 @@ def test_shapes():
     assert pixel_format_info("gray16le").model == "gray"
 
 
-@pytest.mark.parametrize(("change", "suffix", "encoder"), [
-    ({}, ".mp4", "libx264"), ({}, ".webm", "libvpx-vp9"), ({"pix_fmt": "yuv420p10le"}, ".webm", "libsvtav1"),
-    ({"pix_fmt": "yuv422p12le"}, ".mov", "libx265"), ({"pix_fmt": "yuv420p16le"}, ".mkv", "ffv1"),
-    ({"pix_fmt": "rgb24"}, ".mp4", "libx264rgb"), ({"pix_fmt": "gbrp10le"}, ".mp4", "libx265"),
-    ({"pix_fmt": "yuv420p10le", "color": Color("bt2020", False, "hlg", 9)}, ".mp4", "libx265"),
-    ({"pix_fmt": "rgba", "transparent": True}, ".mov", "qtrle"),
-    ({"pix_fmt": "rgba", "transparent": True}, ".mkv", "ffv1"),
-    ({"pix_fmt": "yuva444p10le", "transparent": True}, ".mov", "prores_ks"),
-    ({"pix_fmt": "rgba", "transparent": False}, ".mov", "libx264rgb"),
-])
+@pytest.mark.parametrize(
+    ("change", "suffix", "encoder"),
+    [
+        ({}, ".mp4", "libx264"),
+        ({}, ".webm", "libvpx-vp9"),
+        ({"pix_fmt": "yuv420p10le"}, ".webm", "libsvtav1"),
+        ({"pix_fmt": "yuv422p12le"}, ".mov", "libx265"),
+        ({"pix_fmt": "yuv420p16le"}, ".mkv", "ffv1"),
+        ({"pix_fmt": "rgb24"}, ".mp4", "libx264rgb"),
+        ({"pix_fmt": "gbrp10le"}, ".mp4", "libx265"),
+        ({"pix_fmt": "yuv420p10le", "color": Color("bt2020", False, "hlg", 9)}, ".mp4", "libx265"),
+        ({"pix_fmt": "rgba", "transparent": True}, ".mov", "qtrle"),
+        ({"pix_fmt": "rgba", "transparent": True}, ".mkv", "ffv1"),
+        ({"pix_fmt": "yuva444p10le", "transparent": True}, ".mov", "prores_ks"),
+        ({"pix_fmt": "rgba", "transparent": False}, ".mov", "libx264rgb"),
+    ],
+)
 def test_the_default_encoder_keeps_depth_and_chroma(media, tmp_path: Path, change: dict, suffix: str, encoder: str):
     opened = media.open(media.make_film(tmp_path / "in.mp4", frames=1))
     plan = plan_output(replace(opened.info, **change), tmp_path / f"out{suffix}")
@@ -69,12 +79,19 @@ def test_the_default_encoder_keeps_depth_and_chroma(media, tmp_path: Path, chang
     assert have.bits >= want.bits and have.model == want.model and have.sampling == want.sampling
 
 
-@pytest.mark.parametrize(("size", "preset", "ahead"), [
-    ((1920, 1080), None, None), ((3840, 2160), None, None), ((7680, 4320), None, "10"), ((12000, 7500), None, "0"),
-    ((12000, 7500), "ultrafast", None),
-])
-def test_x264_looks_less_far_ahead_with_large_frames(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                     size: tuple[int, int], preset: str | None, ahead: str | None):
+@pytest.mark.parametrize(
+    ("size", "preset", "ahead"),
+    [
+        ((1920, 1080), None, None),
+        ((3840, 2160), None, None),
+        ((7680, 4320), None, "10"),
+        ((12000, 7500), None, "0"),
+        ((12000, 7500), "ultrafast", None),
+    ],
+)
+def test_x264_looks_less_far_ahead_with_large_frames(
+    media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], preset: str | None, ahead: str | None
+):
     monkeypatch.setattr(nvenc, "check", lambda plan: None)  # opening it takes gigabytes
     opened = media.open(media.make_film(tmp_path / "in.mp4", frames=1))
     plan = plan_output(replace(opened.info, width=size[0], height=size[1]), tmp_path / "out.mp4", preset=preset)
@@ -105,19 +122,29 @@ def test_dolby_vision_that_others_misread_is_said(media, tmp_path: Path, profile
     assert bool([line for line in warnings if "Dolby Vision of profile 5" in line]) is said
 
 
-@pytest.mark.parametrize(("suffix", "codec", "advice"), [
-    (".mkv", "ffv1", "--codec libx264 or libx265 can"), (".mxf", None, "--codec libx264 can"),
-    (".webm", None, "a .mkv output with --codec libx264 can")])
-def test_no_encoder_is_advised_that_the_container_cannot_hold(media, tmp_path: Path, suffix: str, codec: str | None,
-                                                              advice: str):
+@pytest.mark.parametrize(
+    ("suffix", "codec", "advice"),
+    [
+        (".mkv", "ffv1", "--codec libx264 or libx265 can"),
+        (".mxf", None, "--codec libx264 can"),
+        (".webm", None, "a .mkv output with --codec libx264 can"),
+    ],
+)
+def test_no_encoder_is_advised_that_the_container_cannot_hold(
+    media, tmp_path: Path, suffix: str, codec: str | None, advice: str
+):
     opened = media.open(media.make_film(tmp_path / "in.mp4", frames=1))
     plan = plan_output(replace(opened.info, captions=True), tmp_path / f"out{suffix}", codec=codec)
     assert advice in " ".join(plan.video.warnings)
 
 
 def test_transparency_that_is_not_decoded_is_said(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.webm", frames=2, codec="libvpx-vp9", extra=lambda box: (
-        box.streams.video[0].metadata.update(alpha_mode="1")))
+    source = media.make_film(
+        tmp_path / "in.webm",
+        frames=2,
+        codec="libvpx-vp9",
+        extra=lambda box: box.streams.video[0].metadata.update(alpha_mode="1"),
+    )
     with pytest.raises(OutputError, match="transparency"):
         plan_output(media.open(source).info, tmp_path / "out.mkv", strict=True)
 
@@ -132,8 +159,10 @@ def test_frames_only_of_another_size(media, tmp_path: Path):
     """Comparison films: no other stream, and wider frames than the input's."""
     opened = media.open(media.make_film(tmp_path / "in.mp4", frames=3, sound="aac", chapters=[(0, 100, "One")]))
     plan = plan_frames(replace(opened.info, width=256), Target(tmp_path / "out.mkv", "out.mkv"))
-    media.feed((replace(item, image=item.image.reformat(256, 96)) for item in opened if isinstance(item, Frame)),
-               FileSink(plan))
+    media.feed(
+        (replace(item, image=item.image.reformat(256, 96)) for item in opened if isinstance(item, Frame)),
+        FileSink(plan),
+    )
     with av.open(str(tmp_path / "out.mkv")) as box:
         assert [s.type for s in box.streams] == ["video"] and not plan.notes
         assert [(f.width, f.height) for f in box.decode(video=0)] == [(256, 96)] * 3
@@ -161,12 +190,16 @@ def _said(path: Path) -> dict[str, str]:
         return {key.lower(): text for key, text in box.metadata.items()}
 
 
-@pytest.mark.parametrize(("suffix", "title"), pairs([".mp4", ".mov", ".mkv", ".webm", ".ts"],
-                                                    ["Kept", None], [".mp4", ".mkv"]))
+@pytest.mark.parametrize(
+    ("suffix", "title"), pairs([".mp4", ".mov", ".mkv", ".webm", ".ts"], ["Kept", None], [".mp4", ".mkv"])
+)
 def test_a_film_without_a_corrected_face_does_not_say_so(media, tmp_path: Path, suffix: str, title: str | None):
     tags = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match"})
-    source = media.make_film(tmp_path / "in.mkv", sound="aac" if suffix != ".webm" else "libopus",
-                             metadata={"title": title} if title else None)
+    source = media.make_film(
+        tmp_path / "in.mkv",
+        sound="aac" if suffix != ".webm" else "libopus",
+        metadata={"title": title} if title else None,
+    )
     out, plain = tmp_path / f"out{suffix}", tmp_path / f"plain{suffix}"
     media.passthrough(source, plain)
     media.passthrough(source, out, tags=tags, corrected=False)
@@ -206,12 +239,19 @@ def test_a_partial_film_is_marked_as_far_as_it_goes(media, tmp_path: Path, suffi
     assert len(media.decoded(Path(partial))) == 20
 
 
-@pytest.mark.parametrize(("matrix", "turns", "mirror"), [
-    ((65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), 0, False), ((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), 1, False),
-    ((-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), 2, False), ((0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 3, False),
-    ((-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), 0, True), ((65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), 2, True),
-    ((0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 1, True), ((64000, 9000, 0, -9000, 64000, 0, 0, 0, 1 << 30), 0, False),
-])
+@pytest.mark.parametrize(
+    ("matrix", "turns", "mirror"),
+    [
+        ((65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), 0, False),
+        ((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), 1, False),
+        ((-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), 2, False),
+        ((0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 3, False),
+        ((-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), 0, True),
+        ((65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), 2, True),
+        ((0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 1, True),
+        ((64000, 9000, 0, -9000, 64000, 0, 0, 0, 1 << 30), 0, False),
+    ],
+)
 def test_display_matrices(matrix: tuple[int, ...], turns: int, mirror: bool):
     """A corner of the stored picture goes where the matrix says, when it is turned and mirrored as we read it."""
     assert orientation(matrix) == (turns, mirror)
@@ -224,14 +264,25 @@ def test_display_matrices(matrix: tuple[int, ...], turns: int, mirror: bool):
     assert np.allclose([(a * 3 + c) / 65536, (b * 3 + d) / 65536], [x, y], atol=0.6)
 
 
-@pytest.mark.parametrize(("pix_fmt", "size", "tagged", "want"), [
-    ("yuv420p", (320, 180), {}, Color("bt601")), ("yuv420p", (1280, 720), {}, Color("bt709")),
-    ("yuv420p", (720, 576), {}, Color("bt601")), ("yuv420p", (320, 180), {"colorspace": 1}, Color("bt709")),
-    ("yuvj420p", (320, 180), {}, Color("bt601", True)), ("rgb24", (64, 64), {}, Color("rgb", True)),
-    ("gray", (64, 64), {}, Color("rgb", True)), ("gray", (64, 64), {"color_range": 1}, Color("rgb", False)),
-    ("yuv420p10le", (64, 64), {"colorspace": 9, "color_trc": 16, "color_primaries": 9},
-     Color("bt2020", False, "pq", 9)),
-])
+@pytest.mark.parametrize(
+    ("pix_fmt", "size", "tagged", "want"),
+    [
+        ("yuv420p", (320, 180), {}, Color("bt601")),
+        ("yuv420p", (1280, 720), {}, Color("bt709")),
+        ("yuv420p", (720, 576), {}, Color("bt601")),
+        ("yuv420p", (320, 180), {"colorspace": 1}, Color("bt709")),
+        ("yuvj420p", (320, 180), {}, Color("bt601", True)),
+        ("rgb24", (64, 64), {}, Color("rgb", True)),
+        ("gray", (64, 64), {}, Color("rgb", True)),
+        ("gray", (64, 64), {"color_range": 1}, Color("rgb", False)),
+        (
+            "yuv420p10le",
+            (64, 64),
+            {"colorspace": 9, "color_trc": 16, "color_primaries": 9},
+            Color("bt2020", False, "pq", 9),
+        ),
+    ],
+)
 def test_colour_that_is_left_open_is_decided(pix_fmt: str, size: tuple[int, int], tagged: dict[str, int], want: Color):
     image = av.VideoFrame(*size, pix_fmt)
     for name, value in tagged.items():
@@ -253,8 +304,14 @@ def test_padding_repeats_the_edge(media):
 
 
 def test_info_says_what_a_film_is(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac", aspect=Fraction(4, 3),
-                             chapters=[(0, 1000, "One")], metadata={"title": "T"})
+    source = media.make_film(
+        tmp_path / "in.mkv",
+        frames=50,
+        sound="aac",
+        aspect=Fraction(4, 3),
+        chapters=[(0, 1000, "One")],
+        metadata={"title": "T"},
+    )
     opened = media.open(source)
     info = opened.info
     assert (info.width, info.height, info.display_width, info.display_height) == (128, 96, 171, 96)

@@ -44,13 +44,14 @@ def noise(index: int, pix_fmt: str = "yuv420p") -> av.VideoFrame:
 def luma(image: av.VideoFrame) -> np.ndarray[Any, Any]:
     deep = "10le" in image.format.name
     plane = image.planes[0]
-    samples = np.frombuffer(plane, "<u2" if deep else np.uint8).reshape(plane.height, -1)[:, :plane.width]
+    samples = np.frombuffer(plane, "<u2" if deep else np.uint8).reshape(plane.height, -1)[:, : plane.width]
     return samples / (4.0 if deep else 1.0)
 
 
 @cache
-def film(suffix: str, codec: str, quantiser: int = 0, pix_fmt: str = "yuv420p", count: int = COUNT,
-         **options: str) -> bytes:
+def film(
+    suffix: str, codec: str, quantiser: int = 0, pix_fmt: str = "yuv420p", count: int = COUNT, **options: str
+) -> bytes:
     """A film of noise; `quantiser` fixes that of FFmpeg's own encoders."""
     out = io.BytesIO()
     kind = {"mkv": "matroska"}.get(suffix, suffix)
@@ -70,8 +71,15 @@ def film(suffix: str, codec: str, quantiser: int = 0, pix_fmt: str = "yuv420p", 
 
 
 def x264(qp: int, pix_fmt: str = "yuv420p", **options: str) -> bytes:
-    return film("mp4", "libx264", pix_fmt=pix_fmt, preset="ultrafast", qp=str(qp),
-                x264_params="ipratio=1:pbratio=1" + options.pop("more", ""), **options)
+    return film(
+        "mp4",
+        "libx264",
+        pix_fmt=pix_fmt,
+        preset="ultrafast",
+        qp=str(qp),
+        x264_params="ipratio=1:pbratio=1" + options.pop("more", ""),
+        **options,
+    )
 
 
 def vp9(q: int, **options: str) -> bytes:
@@ -95,9 +103,19 @@ def steps(path: Path, data: bytes) -> list[float]:
 # -- the map ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("box", "expected"), [
-    ((0, 0, 32, 32), 1.5), ((8, 0, 24, 16), 0.5), ((4, 0, 20, 16), 0.25), ((0, 8, 16, 32), 4 / 3),
-    ((-9, -9, 8, 8), 0), ((40, 40, 50, 50), 3), ((16, 16, 16, 16), 3), ((20, 3, 2, 1), 1)])
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0, 0, 32, 32), 1.5),
+        ((8, 0, 24, 16), 0.5),
+        ((4, 0, 20, 16), 0.25),
+        ((0, 8, 16, 32), 4 / 3),
+        ((-9, -9, 8, 8), 0),
+        ((40, 40, 50, 50), 3),
+        ((16, 16, 16, 16), 3),
+        ((20, 3, 2, 1), 1),
+    ],
+)
 def test_the_mean_of_a_box(box: tuple[float, ...], expected: float) -> None:
     """Weighted by overlap; what lies outside does not count."""
     given = Quantisers(np.array([[1, 2], [4, 8]], np.float32), 16, "h264")
@@ -125,14 +143,17 @@ def test_h264_of_ten_bits_is_in_codes_of_eight(tmp_path: Path) -> None:
 def test_h264_of_fields_and_of_frames_that_depend_on_later_ones(tmp_path: Path) -> None:
     path = interlaced_film(tmp_path / "film.mp4", [noise(i) for i in range(6)])
     found = frames(path, path.read_bytes())
-    assert len(found) == 6 and all(f.quantisers is not None and f.quantisers.steps.shape[1] == WIDTH // 16
-                                   for f in found)
+    assert len(found) == 6 and all(
+        f.quantisers is not None and f.quantisers.steps.shape[1] == WIDTH // 16 for f in found
+    )
     data = film("mp4", "libx264", count=12, preset="medium", qp="30", x264_params="bframes=3:ipratio=1:pbratio=1")
     assert steps(tmp_path / "b.mp4", data) == pytest.approx([2 ** (26 / 6)] * 12)
 
 
-@pytest.mark.parametrize(("suffix", "codec", "missing"), [
-    ("mpeg", "mpeg1video", 1), ("mkv", "mpeg2video", 1), ("mp4", "mpeg4", 0), ("avi", "msmpeg4", 0)])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "missing"),
+    [("mpeg", "mpeg1video", 1), ("mkv", "mpeg2video", 1), ("mp4", "mpeg4", 0), ("avi", "msmpeg4", 0)],
+)
 @pytest.mark.parametrize("quantiser", [4, 20])
 def test_mpeg_of_a_fixed_quantiser(suffix: str, codec: str, missing: int, quantiser: int, tmp_path: Path) -> None:
     """Twice the quantiser, whatever the codec; FFmpeg says nothing of the last frame where frames are reordered."""
@@ -152,8 +173,9 @@ def test_vp9_rises_with_its_quantiser(tmp_path: Path) -> None:
 
 
 def test_vp9_of_segments_has_a_map(tmp_path: Path) -> None:
-    found = frames(tmp_path / "film.webm", film("webm", "libvpx-vp9", crf="40", b="0", aq_mode="2", cpu_used="8",
-                                                deadline="good"))
+    found = frames(
+        tmp_path / "film.webm", film("webm", "libvpx-vp9", crf="40", b="0", aq_mode="2", cpu_used="8", deadline="good")
+    )
     maps = [f.quantisers.steps for f in found if f.quantisers is not None]
     assert len(maps) == COUNT
     assert any(m.shape == (HEIGHT // 8, WIDTH // 8) for m in maps)
@@ -189,9 +211,16 @@ def read_png(folder: Path) -> Frame:
     return read_image(path).frame
 
 
-@pytest.mark.parametrize(("suffix", "make"), [
-    ("mp4", lambda: x264(28)), ("mp4", lambda: x264(28, "yuv420p10le")), ("mp4", lambda: film("mp4", "mpeg4", 8)),
-    ("webm", lambda: vp9(40)), ("webm", lambda: vp9(20))])
+@pytest.mark.parametrize(
+    ("suffix", "make"),
+    [
+        ("mp4", lambda: x264(28)),
+        ("mp4", lambda: x264(28, "yuv420p10le")),
+        ("mp4", lambda: film("mp4", "mpeg4", 8)),
+        ("webm", lambda: vp9(40)),
+        ("webm", lambda: vp9(20)),
+    ],
+)
 def test_a_step_is_what_the_error_of_noise_says(suffix: str, make: Callable[[], bytes], tmp_path: Path) -> None:
     """Uniform quantisation by a step leaves an error of step / √12; codecs of one step agree by that."""
     for index, frame in enumerate(frames(tmp_path / f"film.{suffix}", make())):
@@ -220,8 +249,10 @@ def test_it_stays_with_a_frame_and_not_with_a_scaled_one(tmp_path: Path) -> None
     assert scaled and all(f.quantisers is None for f in scaled)
 
 
-@pytest.mark.parametrize(("codec", "options"), [
-    ("ffv1", {}), ("libx264", {"qp": "0"}), ("libx265", {"x265_params": "lossless=1:log-level=none"})])
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("ffv1", {}), ("libx264", {"qp": "0"}), ("libx265", {"x265_params": "lossless=1:log-level=none"})],
+)
 def test_lossless_codecs_say_nothing(codec: str, options: dict[str, str], tmp_path: Path) -> None:
     assert not steps(tmp_path / "film.mkv", film("mkv", codec, **options))
 
@@ -258,9 +289,15 @@ def test_maps_of_threads_that_run_ahead_are_not_used(tmp_path: Path) -> None:
 # -- damage ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("suffix", "make"), [
-    ("mp4", lambda: x264(28)), ("mkv", lambda: film("mkv", "mpeg2video", 8)), ("webm", lambda: vp9(30)),
-    ("mkv", lambda: film("mkv", "mjpeg", 8, "yuvj420p"))])
+@pytest.mark.parametrize(
+    ("suffix", "make"),
+    [
+        ("mp4", lambda: x264(28)),
+        ("mkv", lambda: film("mkv", "mpeg2video", 8)),
+        ("webm", lambda: vp9(30)),
+        ("mkv", lambda: film("mkv", "mjpeg", 8, "yuvj420p")),
+    ],
+)
 def test_damage_is_no_fault(suffix: str, make: Callable[[], bytes], tmp_path: Path) -> None:
     whole = make()
     path = tmp_path / f"film.{suffix}"
@@ -277,7 +314,7 @@ def test_damage_is_no_fault(suffix: str, make: Callable[[], bytes], tmp_path: Pa
                 damaged = np.frombuffer(data, np.uint8).copy()
                 places = rng.integers(0, len(damaged) if seed % 2 else 64, 5)
                 damaged[places] = rng.integers(0, 256, 5)
-                packet = av.Packet(damaged.tobytes()[:None if seed % 3 else int(rng.integers(1, len(data)))])
+                packet = av.Packet(damaged.tobytes()[: None if seed % 3 else int(rng.integers(1, len(data)))])
                 packet.pts = packet.dts = index
                 packet.time_base = Fraction(1, 25)
                 reader.note(packet)

@@ -20,10 +20,22 @@ from tests.media.test_quantiser import COUNT, WHOLE, film, frames, luma, noise, 
 ERROR = 1.6  # between the step and what the error of noise says
 
 
-def x265(qp: int, suffix: str = "mp4", pix_fmt: str = "yuv420p", count: int = COUNT, more: str = "",
-         preset: str = "ultrafast") -> bytes:
-    return film(suffix, "libx265", pix_fmt=pix_fmt, count=count, preset=preset,
-                x265_params=f"qp={qp}:ipratio=1:pbratio=1:log-level=none:pools=none:frame-threads=1{more}")
+def x265(
+    qp: int,
+    suffix: str = "mp4",
+    pix_fmt: str = "yuv420p",
+    count: int = COUNT,
+    more: str = "",
+    preset: str = "ultrafast",
+) -> bytes:
+    return film(
+        suffix,
+        "libx265",
+        pix_fmt=pix_fmt,
+        count=count,
+        preset=preset,
+        x265_params=f"qp={qp}:ipratio=1:pbratio=1:log-level=none:pools=none:frame-threads=1{more}",
+    )
 
 
 def vp8(q: int) -> bytes:
@@ -31,13 +43,22 @@ def vp8(q: int) -> bytes:
 
 
 def vp8_of_segments() -> bytes:
-    return film("webm", "libvpx", count=10, cpu_used="8", deadline="realtime", error_resilient="default",
-                lag_in_frames="0", b="300000")
+    return film(
+        "webm",
+        "libvpx",
+        count=10,
+        cpu_used="8",
+        deadline="realtime",
+        error_resilient="default",
+        lag_in_frames="0",
+        b="300000",
+    )
 
 
 def av1(q: int, suffix: str = "mp4", pix_fmt: str = "yuv420p", count: int = COUNT, more: str = "") -> bytes:
-    return film(suffix, "libsvtav1", pix_fmt=pix_fmt, count=count, preset="10",
-                svtav1_params=f"rc=0:qp={q}:aq-mode=0{more}")
+    return film(
+        suffix, "libsvtav1", pix_fmt=pix_fmt, count=count, preset="10", svtav1_params=f"rc=0:qp={q}:aq-mode=0{more}"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +66,21 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SVT_LOG", "1")
 
 
-@pytest.mark.parametrize(("qp", "options"), [
-    (16, {}), (40, {}), (28, {"suffix": "mpegts", "count": 12, "preset": "slow", "more": ":bframes=4:weightb=1"}),
-    (28, {"suffix": "mkv", "count": 8, "preset": "medium", "more": ":slices=2:weightp=1:no-sao=1:temporal-layers=3"}),
-    (30, {"count": 12, "preset": "slow", "more": ":ref=5:keyint=6:scaling-list=default:no-deblock=1"}),
-    (25, {"pix_fmt": "yuv444p", "more": ":tskip=1:repeat-headers=1"}),
-    (24, {"pix_fmt": "gray"})])
+@pytest.mark.parametrize(
+    ("qp", "options"),
+    [
+        (16, {}),
+        (40, {}),
+        (28, {"suffix": "mpegts", "count": 12, "preset": "slow", "more": ":bframes=4:weightb=1"}),
+        (
+            28,
+            {"suffix": "mkv", "count": 8, "preset": "medium", "more": ":slices=2:weightp=1:no-sao=1:temporal-layers=3"},
+        ),
+        (30, {"count": 12, "preset": "slow", "more": ":ref=5:keyint=6:scaling-list=default:no-deblock=1"}),
+        (25, {"pix_fmt": "yuv444p", "more": ":tskip=1:repeat-headers=1"}),
+        (24, {"pix_fmt": "gray"}),
+    ],
+)
 def test_hevc_of_constant_qp(qp: int, options: dict[str, object], tmp_path: Path) -> None:
     data = x265(qp, **options)  # pyright: ignore[reportArgumentType]
     assert steps(tmp_path / "film", data) == pytest.approx([2 ** ((qp - 4) / 6)] * options.get("count", COUNT))
@@ -61,13 +91,17 @@ def test_hevc_of_ten_bits_is_in_codes_of_eight(tmp_path: Path) -> None:
     assert steps(tmp_path / "a.mp4", x265(28, pix_fmt="yuv420p10le")) == pytest.approx([16.0] * COUNT)
 
 
-@pytest.mark.parametrize("options", [
-    {"preset": "slow", "x264_params": "bframes=3:weightp=2:ref=5:b-pyramid=normal"},
-    {"preset": "medium", "x264_params": "bframes=2:weightb=1:direct=spatial:slices=3:cabac=0"},
-    {"preset": "medium", "pix_fmt": "yuv444p", "x264_params": "cqm=jvt:keyint=3"},
-    {"preset": "medium", "pix_fmt": "yuv420p10le", "x264_params": "open-gop=1:keyint=4:intra-refresh=0"},
-    {"preset": "ultrafast", "suffix": "mpegts", "x264_params": "annexb=1:repeat-headers=1:stitchable=1"},
-    {"preset": "medium", "x264_params": "tff=1:bframes=2"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preset": "slow", "x264_params": "bframes=3:weightp=2:ref=5:b-pyramid=normal"},
+        {"preset": "medium", "x264_params": "bframes=2:weightb=1:direct=spatial:slices=3:cabac=0"},
+        {"preset": "medium", "pix_fmt": "yuv444p", "x264_params": "cqm=jvt:keyint=3"},
+        {"preset": "medium", "pix_fmt": "yuv420p10le", "x264_params": "open-gop=1:keyint=4:intra-refresh=0"},
+        {"preset": "ultrafast", "suffix": "mpegts", "x264_params": "annexb=1:repeat-headers=1:stitchable=1"},
+        {"preset": "medium", "x264_params": "tff=1:bframes=2"},
+    ],
+)
 def test_h264_says_in_headers_what_its_map_says(options: dict[str, str], tmp_path: Path) -> None:
     options = dict(options)
     options["x264_params"] += ":aq-mode=0"
@@ -101,11 +135,22 @@ def compared(path: Path, count: int, most: float = 1e-4) -> None:
     assert np.abs(np.diff(found)).max() < most
 
 
-@pytest.mark.parametrize("make", [
-    lambda: x265(28), lambda: vp8(10), lambda: vp8(40), vp8_of_segments, lambda: av1(10), lambda: av1(45),
-    lambda: av1(35, "matroska", "yuv420p10le"), lambda: av1(40, count=12, more=":tile-columns=1:enable-tf=0"),
-    lambda: av1(30, count=10, more=":lookahead=0:pred-struct=1"), lambda: av1(50, more=":superres-mode=1"),
-    lambda: av1(40, count=8, more=":scm=1:keyint=3")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: x265(28),
+        lambda: vp8(10),
+        lambda: vp8(40),
+        vp8_of_segments,
+        lambda: av1(10),
+        lambda: av1(45),
+        lambda: av1(35, "matroska", "yuv420p10le"),
+        lambda: av1(40, count=12, more=":tile-columns=1:enable-tf=0"),
+        lambda: av1(30, count=10, more=":lookahead=0:pred-struct=1"),
+        lambda: av1(50, more=":superres-mode=1"),
+        lambda: av1(40, count=8, more=":scm=1:keyint=3"),
+    ],
+)
 def test_a_step_is_what_the_error_of_noise_says(make: Callable[[], bytes], tmp_path: Path) -> None:
     for index, frame in enumerate(frames(tmp_path / "film", make())):
         assert frame.quantisers is not None and frame.quantisers.block == 160
@@ -125,10 +170,17 @@ def test_tables_end_where_those_of_the_standards_do() -> None:
     assert vpx_steps(np.array([0, 255]), 10).tolist() == [0.125, 228.5]
 
 
-@pytest.mark.parametrize(("codec", "make"), [
-    ("hevc", lambda: x265(28, "mpegts", count=8, preset="medium")), ("hevc", lambda: x265(28)),
-    ("h264", lambda: film("mp4", "libx264", qp="27", count=8)), ("vp8", lambda: vp8(30)), ("av1", lambda: av1(40)),
-    ("mjpeg", lambda: film("avi", "mjpeg", 8, "yuvj420p"))])
+@pytest.mark.parametrize(
+    ("codec", "make"),
+    [
+        ("hevc", lambda: x265(28, "mpegts", count=8, preset="medium")),
+        ("hevc", lambda: x265(28)),
+        ("h264", lambda: film("mp4", "libx264", qp="27", count=8)),
+        ("vp8", lambda: vp8(30)),
+        ("av1", lambda: av1(40)),
+        ("mjpeg", lambda: film("avi", "mjpeg", 8, "yuvj420p")),
+    ],
+)
 def test_damage_is_no_fault(codec: str, make: Callable[[], bytes], tmp_path: Path) -> None:
     path = tmp_path / "film"
     path.write_bytes(make())
@@ -156,7 +208,7 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
         return data
     places = rng.integers(0, min(len(out), 60), 4)
     out[places] = rng.integers(0, 256, 4)
-    return out.tobytes()[:int(rng.integers(0, len(out) + 1)) if rng.random() < 0.2 else None]
+    return out.tobytes()[: int(rng.integers(0, len(out) + 1)) if rng.random() < 0.2 else None]
 
 
 def test_frames_that_are_not_shown_are_forgotten(tmp_path: Path) -> None:

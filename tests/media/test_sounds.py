@@ -64,8 +64,18 @@ def test_aac_with_two_kinds_of_headers_keeps_one(tmp_path: Path, suffix: str) ->
     assert len(_sound(tmp_path / f"out{suffix}")) == len(packets)
 
 
-@pytest.mark.parametrize(("layout", "becomes"), [("2.1", "5.1"), ("3.0", "3.0"), ("3.1", "5.1"), ("4.0", "6.1"),
-                                                 ("quad(side)", "quad"), ("5.1(side)", "5.1"), ("7.0", "7.1")])
+@pytest.mark.parametrize(
+    ("layout", "becomes"),
+    [
+        ("2.1", "5.1"),
+        ("3.0", "3.0"),
+        ("3.1", "5.1"),
+        ("4.0", "6.1"),
+        ("quad(side)", "quad"),
+        ("5.1(side)", "5.1"),
+        ("7.0", "7.1"),
+    ],
+)
 def test_every_usual_layout_becomes_opus(tmp_path: Path, layout: str, becomes: str) -> None:
     source = film_with_sound(tmp_path / "in.mov", "pcm_s16le", layout)
     passthrough(source, tmp_path / "out.webm")

@@ -24,10 +24,17 @@ def made(path: Path, timecode: str, **options: object) -> Path:
     return make_film(path, metadata={"timecode": timecode}, **options)
 
 
-@pytest.mark.parametrize(("source", "output", "timecode", "rate"), [
-    ("in.mov", "out.mov", "01:02:03:04", 25), ("in.mp4", "out.mkv", "01:02:03;04", NTSC),
-    ("in.mkv", "out.mp4", "23:59:59:24", 25), ("in.mkv", "out.webm", "00:00:10:00", 18),
-    ("in.mkv", "out.mov", "10:00:00:17", 18), ("in.mxf", "out.mov", "10:00:00:00", 25)])
+@pytest.mark.parametrize(
+    ("source", "output", "timecode", "rate"),
+    [
+        ("in.mov", "out.mov", "01:02:03:04", 25),
+        ("in.mp4", "out.mkv", "01:02:03;04", NTSC),
+        ("in.mkv", "out.mp4", "23:59:59:24", 25),
+        ("in.mkv", "out.webm", "00:00:10:00", 18),
+        ("in.mkv", "out.mov", "10:00:00:17", 18),
+        ("in.mxf", "out.mov", "10:00:00:00", 25),
+    ],
+)
 def test_every_container_keeps_it(tmp_path: Path, source: str, output: str, timecode: str, rate: Fraction) -> None:
     codec = "mpeg2video" if source.endswith("mxf") else "libx264"
     film = made(tmp_path / source, timecode, rate=rate, codec=codec, options={} if codec == "mpeg2video" else None)
@@ -37,8 +44,13 @@ def test_every_container_keeps_it(tmp_path: Path, source: str, output: str, time
 
 @pytest.mark.parametrize("suffix", [".mov", ".mxf", ".mkv"])
 def test_the_name_of_the_reel_stays(tmp_path: Path, suffix: str) -> None:
-    film = make_film(tmp_path / "in.mov", frames=3, codec="prores_ks", pix_fmt="yuv422p10le", extra=lambda box: (
-        box.streams.video[0].metadata.update(timecode="10:00:00:00", reel_name="A001C002")))
+    film = make_film(
+        tmp_path / "in.mov",
+        frames=3,
+        codec="prores_ks",
+        pix_fmt="yuv422p10le",
+        extra=lambda box: box.streams.video[0].metadata.update(timecode="10:00:00:00", reel_name="A001C002"),
+    )
     passthrough(film, tmp_path / f"out{suffix}")
     source = FileSource(tmp_path / f"out{suffix}")
     assert source.info.reel == "A001C002"

@@ -39,6 +39,7 @@ SRT = [(200, 700, "Good evening."), (900, 1500, "<i>And</i> good night.")]
 
 def subtitles(events: list[tuple[int, int, str]] = SRT) -> Callable[[Any], Callable[[], None]]:
     """Adds a subtitle stream: start and end in milliseconds, and text, of each event."""
+
     def add(box: Any) -> Callable[[], None]:
         stream = box.add_mux_stream("subrip")
         stream.time_base = Fraction(1, 1000)
@@ -51,7 +52,9 @@ def subtitles(events: list[tuple[int, int, str]] = SRT) -> Callable[[Any], Calla
                 packet.pts = packet.dts = start
                 packet.duration = end - start
                 box.mux(packet)
+
         return write
+
     return add
 
 
@@ -95,12 +98,18 @@ def test_sound_is_copied_and_stays_in_time(media, tmp_path: Path, suffix: str):
     assert abs((after["audio"] - after["video"]) - (before["audio"] - before["video"])) < 1 / 25
 
 
-@pytest.mark.parametrize(("codec", "holder", "suffix", "becomes"), [
-    ("aac", ".mp4", ".webm", "opus"), ("pcm_s16le", ".mkv", ".webm", "opus"), ("libopus", ".mkv", ".mov", "aac"),
-    ("flac", ".mkv", ".mov", "pcm_s16le"),
-])
-def test_sound_the_container_cannot_hold_is_transcoded(media, tmp_path: Path, codec: str, holder: str,
-                                                                   suffix: str, becomes: str):
+@pytest.mark.parametrize(
+    ("codec", "holder", "suffix", "becomes"),
+    [
+        ("aac", ".mp4", ".webm", "opus"),
+        ("pcm_s16le", ".mkv", ".webm", "opus"),
+        ("libopus", ".mkv", ".mov", "aac"),
+        ("flac", ".mkv", ".mov", "pcm_s16le"),
+    ],
+)
+def test_sound_the_container_cannot_hold_is_transcoded(
+    media, tmp_path: Path, codec: str, holder: str, suffix: str, becomes: str
+):
     source = media.make_film(tmp_path / f"in{holder}", frames=25, sound=codec, sound_start_ms=200, sound_ms=800)
     output = tmp_path / f"out{suffix}"
     plan = media.passthrough(source, output, preset="8" if suffix == ".webm" else None)
@@ -119,8 +128,9 @@ def subtitled(media, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return media.make_film(tmp_path_factory.mktemp("film") / "in.mkv", frames=50, extra=subtitles())
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "subrip"), (".mp4", "mov_text"), (".mov", "mov_text"),
-                                               (".webm", "webvtt")])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mkv", "subrip"), (".mp4", "mov_text"), (".mov", "mov_text"), (".webm", "webvtt")]
+)
 def test_subtitles_are_copied_or_converted(media, subtitled: Path, tmp_path: Path, suffix: str, codec: str):
     source, output = subtitled, tmp_path / f"out{suffix}"
     plan = media.passthrough(source, output)
@@ -153,10 +163,13 @@ def test_subtitles_that_begin_together_stay_together(media, tmp_path: Path, suff
     assert found[-1] == (1.1, 1.5) and ("texts_cut" in stats.warnings) == (not kept)
 
 
-@pytest.mark.parametrize("events", [
-    [(200, 900, "One."), (1000, 1700, "Two.")],
-    [(100, 1800, "Sign."), (600, 900, "Speech."), (1000, 1200, "Speech.")],
-])
+@pytest.mark.parametrize(
+    "events",
+    [
+        [(200, 900, "One."), (1000, 1700, "Two.")],
+        [(100, 1800, "Sign."), (600, 900, "Speech."), (1000, 1200, "Speech.")],
+    ],
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_texts_move_no_packet_of_another_stream(media, tmp_path: Path, suffix: str, events: list[tuple[int, int, str]]):
     source = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac", extra=subtitles(events))
@@ -168,7 +181,8 @@ def test_texts_move_no_packet_of_another_stream(media, tmp_path: Path, suffix: s
     ends = [start for start, _, _ in events[1:]] + [2000]
     assert cues(tmp_path / f"out{suffix}") == [
         (pytest.approx(start / 1000), pytest.approx(min(end, cut) / 1000), text)
-        for (start, end, text), cut in zip(events, ends, strict=True)]
+        for (start, end, text), cut in zip(events, ends, strict=True)
+    ]
 
 
 def test_long_silence_between_texts_keeps_their_times():
@@ -205,6 +219,7 @@ def test_a_long_text_is_shown_to_its_end(tmp_path: Path):
 
 def test_a_text_that_comes_twice_in_a_row_stays_as_it_is(media, tmp_path: Path):
     """In MP4 its end may touch the second; the output's is hashed as the input's."""
+
     def subtitle(box: Any) -> Callable[[], None]:
         stream = box.add_mux_stream("mov_text")
         stream.time_base = Fraction(1, 1000)
@@ -215,6 +230,7 @@ def test_a_text_that_comes_twice_in_a_row_stays_as_it_is(media, tmp_path: Path):
                 packet.stream, packet.time_base, packet.pts, packet.dts = stream, stream.time_base, begin, begin
                 packet.duration = end - begin
                 box.mux_one(packet)
+
         return write
 
     source = media.make_film(tmp_path / "in.mp4", frames=50, extra=subtitle)
@@ -240,8 +256,9 @@ def test_no_other_stream_than_there_is_can_be_left_out(media, subtitled: Path, t
 
 def test_a_sparse_subtitle_does_not_hold_the_film_back(media, tmp_path: Path):
     """MP4's header waits for every stream; a subtitle that comes late must not keep the film in memory."""
-    source = media.make_film(tmp_path / "in.mkv", frames=100, rate=12, size=(32, 32),
-                             extra=subtitles([(6500, 7000, "Late.")]))
+    source = media.make_film(
+        tmp_path / "in.mkv", frames=100, rate=12, size=(32, 32), extra=subtitles([(6500, 7000, "Late.")])
+    )
     opened = media.open(source)
     plan = plan_output(opened.info, tmp_path / "out.mp4", preset="ultrafast")
     sink = FileSink(plan, threads=1)
@@ -256,8 +273,15 @@ def test_a_sparse_subtitle_does_not_hold_the_film_back(media, tmp_path: Path):
 
 @pytest.mark.parametrize(("codec", "silent_sound"), [("aac", True), ("aac", False), ("ac3", True)])
 def test_a_sound_stream_that_starts_late_or_never(media, tmp_path: Path, silent_sound: bool, codec: str):
-    source = media.make_film(tmp_path / "in.mkv", frames=100, rate=12, size=(32, 32), sound=codec,
-                             sound_ms=40 if silent_sound else 500, sound_start_ms=6500)
+    source = media.make_film(
+        tmp_path / "in.mkv",
+        frames=100,
+        rate=12,
+        size=(32, 32),
+        sound=codec,
+        sound_ms=40 if silent_sound else 500,
+        sound_start_ms=6500,
+    )
     media.passthrough(source, tmp_path / "out.mp4", crf=0)
     before, after = media.decoded(source), media.decoded(tmp_path / "out.mp4")
     assert [s for _, s in before] == [s for _, s in after]
@@ -270,8 +294,9 @@ def test_a_sound_stream_that_starts_late_or_never(media, tmp_path: Path, silent_
 
 
 def test_fonts_and_bitmap_subtitles_stop_an_unfit_output(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mkv",
-                             extra=lambda box: box.add_attachment("f.ttf", "font/ttf", b"\0\1\0\0" * 20) and None)
+    source = media.make_film(
+        tmp_path / "in.mkv", extra=lambda box: box.add_attachment("f.ttf", "font/ttf", b"\0\1\0\0" * 20) and None
+    )
     media.passthrough(source, tmp_path / "out.mkv")
     with av.open(str(tmp_path / "out.mkv")) as box:
         font = next(s for s in box.streams if s.type == "attachment")
@@ -284,8 +309,11 @@ def test_fonts_and_bitmap_subtitles_stop_an_unfit_output(media, tmp_path: Path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_cover_picture_comes_along(media, tmp_path: Path, suffix: str):
     cover = encoded(media.picture(0, "yuvj420p", 32, 32), "mjpeg")
-    source = media.make_film(tmp_path / "in.mkv", sound="aac",
-                             extra=lambda box: box.add_attachment("cover.jpg", "image/jpeg", cover) and None)
+    source = media.make_film(
+        tmp_path / "in.mkv",
+        sound="aac",
+        extra=lambda box: box.add_attachment("cover.jpg", "image/jpeg", cover) and None,
+    )
     plan = media.passthrough(source, tmp_path / f"out{suffix}", tags={"enhanced_by": "rtface"})
     assert not plan.notes
     with av.open(str(tmp_path / f"out{suffix}")) as box:
@@ -313,6 +341,7 @@ def test_several_streams_keep_order_language_and_flags(media, tmp_path: Path):
                     plane.update(bytes(plane.buffer_size))
                 box.mux(stream.encode(frame))
                 box.mux(stream.encode(None))
+
         return write
 
     source = media.make_film(tmp_path / "in.mkv", extra=add, metadata={"title": "Evening", "comment": "kept"})
@@ -332,8 +361,10 @@ def test_chapters(media, tmp_path: Path, suffix: str):
     source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
     media.passthrough(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as box:
-        found = [(round(1000 * c["start"] * c["time_base"]), round(1000 * c["end"] * c["time_base"]),
-                  c["metadata"]["title"]) for c in box.chapters()]
+        found = [
+            (round(1000 * c["start"] * c["time_base"]), round(1000 * c["end"] * c["time_base"]), c["metadata"]["title"])
+            for c in box.chapters()
+        ]
     assert found == marks
     with pytest.raises(OutputError, match="2 chapters"):
         media.passthrough(source, tmp_path / "out.ts")
@@ -351,6 +382,7 @@ def test_metadata_of_a_transport_stream_is_copied(media, tmp_path: Path):
                 packet = av.Packet(fact)
                 packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 25), number, number
                 box.mux(packet)
+
         return write
 
     source = media.make_film(tmp_path / "in.ts", extra=add)
@@ -375,11 +407,15 @@ def test_odd_chapters_stay_or_are_said(media, tmp_path: Path):
 
 def test_fragments_that_begin_late_are_whole(media, tmp_path: Path):
     """Segments of a stream put together, as by a downloader: times begin at 6 s."""
-    media.make_film(tmp_path / "all.mp4", frames=200, options={"g": "25", "preset": "ultrafast"},
-                    mux={"movflags": "frag_keyframe+empty_moov+default_base_moof"})
+    media.make_film(
+        tmp_path / "all.mp4",
+        frames=200,
+        options={"g": "25", "preset": "ultrafast"},
+        mux={"movflags": "frag_keyframe+empty_moov+default_base_moof"},
+    )
     data = (tmp_path / "all.mp4").read_bytes()
     fragments = [at - 4 for at in range(len(data)) if data.startswith(b"moof", at)]
-    (tmp_path / "in.mp4").write_bytes(data[: fragments[0]] + data[fragments[6]:])
+    (tmp_path / "in.mp4").write_bytes(data[: fragments[0]] + data[fragments[6] :])
     frames, stats = media.frames_of(tmp_path / "in.mp4", strict=True)
     assert (frames[0].time, len(frames)) == (6, 50) and not stats.warnings
     assert media.open(tmp_path / "in.mp4").info.duration_s == pytest.approx(2, abs=0.1)
@@ -402,8 +438,10 @@ def test_a_turn_stops_an_output_that_cannot_note_it(media, tmp_path: Path):
         media.passthrough(source, tmp_path / "out.ts")
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", None), (".mov", None), (".ts", None),
-                                               (".mkv", "prores"), (".webm", None)])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".mp4", None), (".mkv", None), (".mov", None), (".ts", None), (".mkv", "prores"), (".webm", None)],
+)
 def test_sample_aspect(media, tmp_path: Path, suffix: str, codec: str | None):
     source = media.make_film(tmp_path / "in.mp4", aspect=Fraction(4, 3))
     assert media.frames_of(source)[0][0].display.aspect == Fraction(4, 3)
@@ -414,8 +452,12 @@ def test_sample_aspect(media, tmp_path: Path, suffix: str, codec: str | None):
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", "ffv1"), (".mov", "prores"), (".webm", None)])
 def test_colour_tags(media, tmp_path: Path, suffix: str, codec: str | None):
-    source = media.make_film(tmp_path / "in.mp4", frames=3, pix_fmt="yuv422p10le" if codec == "prores" else "yuv420p",
-                             tags={"colorspace": 6, "color_primaries": 6, "color_trc": 6, "color_range": 1})
+    source = media.make_film(
+        tmp_path / "in.mp4",
+        frames=3,
+        pix_fmt="yuv422p10le" if codec == "prores" else "yuv420p",
+        tags={"colorspace": 6, "color_primaries": 6, "color_trc": 6, "color_range": 1},
+    )
     media.passthrough(source, tmp_path / f"out{suffix}", codec=codec)
     info = media.open(tmp_path / f"out{suffix}").info
     assert (info.tags.matrix, info.tags.primaries, info.tags.transfer) == (6, 6, 6)
@@ -429,13 +471,20 @@ def test_chroma_siting(media, tmp_path: Path):
     assert media.frames_of(tmp_path / "out.mkv")[0][0].color.siting == "topleft"
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mp4", "libx264"), (".mkv", "av1"),
-                                               (".mkv", "ffv1"), (".mov", "prores"), (".mxf", "libx264")])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".mp4", None), (".mp4", "libx264"), (".mkv", "av1"), (".mkv", "ffv1"), (".mov", "prores"), (".mxf", "libx264")],
+)
 def test_hdr10_metadata(media, tmp_path: Path, suffix: str, codec: str | None):
     master = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
-    source = media.make_film(tmp_path / "in.mp4", frames=3, pix_fmt="yuv420p10le", codec="libx265", options={
-        "x265-params": f"log-level=error:hdr10=1:master-display={master}:max-cll=1000,400"},
-        tags={"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1})
+    source = media.make_film(
+        tmp_path / "in.mp4",
+        frames=3,
+        pix_fmt="yuv420p10le",
+        codec="libx265",
+        options={"x265-params": f"log-level=error:hdr10=1:master-display={master}:max-cll=1000,400"},
+        tags={"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1},
+    )
     plan = media.passthrough(source, tmp_path / f"out{suffix}", codec=codec)
     assert codec or plan.video.encoder == "libx265"
     assert not [line for line in plan.video.warnings if "HDR" in line]
@@ -443,8 +492,9 @@ def test_hdr10_metadata(media, tmp_path: Path, suffix: str, codec: str | None):
     assert before.hdr is not None and before.hdr.light == (1000, 400)
     assert after.hdr is not None and after.hdr.light == before.hdr.light
     assert after.color == before.color and after.color.transfer == "pq"
-    for old, new in zip((*before.hdr.primaries, *before.hdr.luminance), (*after.hdr.primaries, *after.hdr.luminance),
-                        strict=True):
+    for old, new in zip(
+        (*before.hdr.primaries, *before.hdr.luminance), (*after.hdr.primaries, *after.hdr.luminance), strict=True
+    ):
         assert abs(float(old) - float(new)) < 1e-4 * max(1.0, float(old))
 
 
@@ -464,9 +514,15 @@ def test_av1_makes_no_thread_real_time(media, tmp_path: Path, monkeypatch: pytes
     assert policies == {os.SCHED_OTHER}
 
 
-@pytest.mark.parametrize(("suffix", "codec", "order"), [
-    (".mp4", None, "tff"), (".mp4", None, "bff"), (".mkv", "ffv1", "bff"), (".mov", "prores", "bff"),
-])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "order"),
+    [
+        (".mp4", None, "tff"),
+        (".mp4", None, "bff"),
+        (".mkv", "ffv1", "bff"),
+        (".mov", "prores", "bff"),
+    ],
+)
 def test_interlaced_stays_interlaced(media, tmp_path: Path, suffix: str, codec: str | None, order: str):
     source = tmp_path / "in.mp4"
     interlaced_film(source, [media.picture(i) for i in range(6)], order)
@@ -554,6 +610,7 @@ def test_announced_sound_that_comes_late_is_warned_of(media, tmp_path: Path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".ts", ".webm"])
 def test_pcm_without_speakers_at_a_high_rate(media, tmp_path: Path, suffix: str):
     """PCM in Matroska names no speakers, and 192 kHz is more than AAC has."""
+
     def sound(box: Any) -> Callable[[], None]:
         stream = box.add_stream("pcm_s16le", rate=192_000)
         stream.codec_context.layout = "stereo"
@@ -562,6 +619,7 @@ def test_pcm_without_speakers_at_a_high_rate(media, tmp_path: Path, suffix: str)
             frame = av.AudioFrame.from_ndarray(np.full((1, 2 * 76_800), 900, np.int16), "s16", "stereo")
             frame.sample_rate, frame.pts, frame.time_base = 192_000, 0, Fraction(1, 192_000)
             box.mux(stream.encode(frame))
+
         return write
 
     source = media.make_film(tmp_path / "in.mkv", extra=sound)

@@ -38,9 +38,15 @@ def test_an_encoder_that_counts_frames_keeps_their_times(media, tmp_path: Path, 
     assert all(a.dts < b.dts for a, b in pairwise(packets)) and all(p.dts <= p.pts for p in packets)
 
 
-@pytest.mark.parametrize(("rate", "suffix"), [
-    (Fraction(30000, 1001), ".mp4"), (Fraction(24000, 1001), ".mov"), (120, ".mp4"), (1, ".mov"),
-])
+@pytest.mark.parametrize(
+    ("rate", "suffix"),
+    [
+        (Fraction(30000, 1001), ".mp4"),
+        (Fraction(24000, 1001), ".mov"),
+        (120, ".mp4"),
+        (1, ".mov"),
+    ],
+)
 def test_rates_stay_exact_fractions(media, tmp_path: Path, rate: Fraction | int, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", rate=rate)
     media.passthrough(source, tmp_path / f"out{suffix}")
@@ -79,8 +85,9 @@ def test_the_shortest_films(media, tmp_path: Path, length: int, codec: str, suff
 
 @pytest.mark.parametrize(("late", "suffix"), [(500, ".mp4"), (-500, ".mkv"), (500, ".webm"), (-500, ".mp4")])
 def test_an_offset_between_sound_and_picture_is_kept(media, tmp_path: Path, late: int, suffix: str):
-    source = media.make_film(tmp_path / "in.mp4", frames=25, sound="aac", start_ms=max(0, -late),
-                             sound_start_ms=max(0, late), sound_ms=600)
+    source = media.make_film(
+        tmp_path / "in.mp4", frames=25, sound="aac", start_ms=max(0, -late), sound_start_ms=max(0, late), sound_ms=600
+    )
     media.passthrough(source, tmp_path / f"out{suffix}")
     before, after = media.first_times(source), media.first_times(tmp_path / f"out{suffix}")
     assert abs((after["audio"] - after["video"]) - (before["audio"] - before["video"])) < 1 / 25
@@ -145,22 +152,26 @@ def test_times_of_sound_that_go_back_are_said(media, tmp_path: Path):
     assert "stream 1: time stamps of its packets do not rise" in stats.warnings["packet_times:1"]
 
 
-@pytest.mark.parametrize(("stamps", "expected"), [
-    ([0, 40, 80], [0, 40, 80]),
-    ([None, None, None], [0, 40, 80]),
-    ([0, None, 80], [0, 40, 80]),
-    ([0, 40, 40, 40, 200], [0, 40, 80, 120, 200]),
-    ([0, 40, 30, 120], [0, 40, 41, 120]),
-    ([0, 40, 80, 0, 40, 80], [0, 40, 80, 120, 160, 200]),
-    ([0, 40, -9000, 120, 160], [0, 40, 80, 120, 160]),
-    ([0, 40, 9000, 120, 160], [0, 40, 80, 120, 160]),
-    ([0, 40, 9000, 9040], [0, 40, 9000, 9040]),
-])
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ([0, 40, 80], [0, 40, 80]),
+        ([None, None, None], [0, 40, 80]),
+        ([0, None, 80], [0, 40, 80]),
+        ([0, 40, 40, 40, 200], [0, 40, 80, 120, 200]),
+        ([0, 40, 30, 120], [0, 40, 41, 120]),
+        ([0, 40, 80, 0, 40, 80], [0, 40, 80, 120, 160, 200]),
+        ([0, 40, -9000, 120, 160], [0, 40, 80, 120, 160]),
+        ([0, 40, 9000, 120, 160], [0, 40, 80, 120, 160]),
+        ([0, 40, 9000, 9040], [0, 40, 9000, 9040]),
+    ],
+)
 def test_rising(stamps: list[int | None], expected: list[int]):
     clock = RisingTimestamps(Fraction(40), Fraction(60))
     following = [*stamps[1:], None]
-    assert [clock.next(s, after if clock.ahead(s) > 1000 else None)[0]
-            for s, after in zip(stamps, following, strict=True)] == expected
+    assert [
+        clock.next(s, after if clock.ahead(s) > 1000 else None)[0] for s, after in zip(stamps, following, strict=True)
+    ] == expected
 
 
 def test_counting_does_not_drift():
@@ -168,10 +179,18 @@ def test_counting_does_not_drift():
     assert [clock.next(None)[0] for _ in range(31)][-1] == 1001
 
 
-@pytest.mark.parametrize(("start", "end", "suffix"), [
-    (0.6, 1.0, ".mp4"), (0.6, 1.0, ".mkv"), (0.6, 1.0, ".ts"), (0.5, None, ".mkv"),
-    (None, 0.8, ".mp4"), (1.9, None, ".ts"), (1.9, None, ".mp4"),
-])
+@pytest.mark.parametrize(
+    ("start", "end", "suffix"),
+    [
+        (0.6, 1.0, ".mp4"),
+        (0.6, 1.0, ".mkv"),
+        (0.6, 1.0, ".ts"),
+        (0.5, None, ".mkv"),
+        (None, 0.8, ".mp4"),
+        (1.9, None, ".ts"),
+        (1.9, None, ".mp4"),
+    ],
+)
 def test_cuts(media, tmp_path: Path, suffix: str, start: float | None, end: float | None):
     source = media.make_film(tmp_path / f"in{suffix}", frames=50, sound="aac", options={"preset": "medium", "g": "20"})
     every = media.decoded(source)
@@ -227,8 +246,9 @@ def test_cut_times_are_the_input_s_own(media, tmp_path: Path):
 
 
 def test_chapters_and_subtitles_follow_a_cut(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mkv", frames=50,
-                             chapters=[(0, 500, "One"), (500, 1500, "Two"), (1500, 2000, "Three")])
+    source = media.make_film(
+        tmp_path / "in.mkv", frames=50, chapters=[(0, 500, "One"), (500, 1500, "Two"), (1500, 2000, "Three")]
+    )
     media.passthrough(source, tmp_path / "out.mkv", start=1.0, end=1.4)
     with av.open(str(tmp_path / "out.mkv")) as box:
         (chapter,) = box.chapters()
@@ -240,8 +260,12 @@ def test_chapters_and_subtitles_follow_a_cut(media, tmp_path: Path):
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
 def test_avi_knows_only_the_order_of_decoding(media, tmp_path: Path, codec: str):
     """Times that a demuxer makes up for B-frames in AVI go back and forth; the pictures come evenly all the same."""
-    source = media.make_film(tmp_path / "in.avi", frames=20, codec=codec, options={"bf": "2", "b-adapt": "0"}
-                             if codec == "libx264" else {"bf": "2"})
+    source = media.make_film(
+        tmp_path / "in.avi",
+        frames=20,
+        codec=codec,
+        options={"bf": "2", "b-adapt": "0"} if codec == "libx264" else {"bf": "2"},
+    )
     frames, stats = media.frames_of(source)
     assert len(frames) == 20 and not stats.warnings
     assert {b.pts - a.pts for a, b in pairwise(frames)} == {1}

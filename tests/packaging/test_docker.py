@@ -42,8 +42,11 @@ def environment(stage):
 
 def read(path):
     """A compose file; as much of YAML as ours need: mappings, lists, flow lists of strings in double quotes."""
-    rows = [(len(line) - len(line.lstrip()), line.strip()) for line in path.read_text(encoding="utf-8").splitlines()
-            if line.strip() and not line.lstrip().startswith("#")]
+    rows = [
+        (len(line) - len(line.lstrip()), line.strip())
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
 
     def scalar(text):
         return json.loads(text) if re.match(r'["\[\d]|true$|false$', text) and not re.match(r"\d+\w", text) else text
@@ -103,8 +106,13 @@ def test_the_build_context_holds_what_is_copied_only():
     assert patterns[0] == "*"
     assert {pattern[1:] for pattern in patterns if pattern.startswith("!")} == sources
     assert patterns[-1] == "**/__pycache__"
-    needed = {"pyproject.toml", "requirements.lock", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"],
-              *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]}
+    needed = {
+        "pyproject.toml",
+        "requirements.lock",
+        PROJECT["project"]["readme"],
+        *PROJECT["project"]["license-files"],
+        *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"],
+    }
     assert needed == sources
 
 
@@ -210,5 +218,8 @@ def test_make_builds_the_images_that_the_examples_name():
     built = dict(re.findall(r"--target (\w+) .*?-t (\S+)", recipes))
     assert built == {"cpu": "rtface:cpu", "cuda": "rtface:cuda"}
     named = {path.name: read(path)["services"]["rtface"]["image"] for path in COMPOSE}
-    assert named == {"compose.file.yaml": built["cpu"], "compose.stream.yaml": built["cpu"],
-                     "compose.cuda.yaml": built["cuda"]}
+    assert named == {
+        "compose.file.yaml": built["cpu"],
+        "compose.stream.yaml": built["cpu"],
+        "compose.cuda.yaml": built["cuda"],
+    }

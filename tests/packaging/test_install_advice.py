@@ -15,8 +15,10 @@ from rtface.util import install
 
 ROOT = Path(__file__).resolve().parents[2]
 # One that stands after `pip install`, its options, and other requirements: rtface, 'rtface[rtx]', rtface-overlays==1 …
-BY_NAME = re.compile(r"""pip3?\s+(?:install|download)\b[^\n#]*?[\s'"`]"""
-                     r"""rtface(?:-[a-z]+)?(?:\[[^\]]*\])?(?![\w./*-]|'s)""")
+BY_NAME = re.compile(
+    r"""pip3?\s+(?:install|download)\b[^\n#]*?[\s'"`]"""
+    r"""rtface(?:-[a-z]+)?(?:\[[^\]]*\])?(?![\w./*-]|'s)"""
+)
 NAMED_EXTRA = re.compile(r"(?<![\w/.-])rtface(?:-[a-z]+)?\[\w+\]")
 PROJECTS = sorted([ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")])
 
@@ -24,11 +26,23 @@ PROJECTS = sorted([ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml
 def texts():
     """What people read: every document, and every text constant of the source with the f-strings' parts joined."""
     scripts = [p for p in (ROOT / "Makefile", ROOT / "docker" / "Dockerfile", ROOT / ".ci" / "run") if p.exists()]
-    for path in (*scripts, *ROOT.glob("*.md"), *(p for d in ("docs", "plugins", "engines", "docker", "benchmarks")
-                                       for p in (ROOT / d).rglob("*") if p.suffix in (".md", ".yaml", ".toml"))):
+    for path in (
+        *scripts,
+        *ROOT.glob("*.md"),
+        *(
+            p
+            for d in ("docs", "plugins", "engines", "docker", "benchmarks")
+            for p in (ROOT / d).rglob("*")
+            if p.suffix in (".md", ".yaml", ".toml")
+        ),
+    ):
         yield path, path.read_text(encoding="utf-8")
-    for path in (p for d in ("rtface", "plugins", "engines", "benchmarks") for p in (ROOT / d).rglob("*.py")
-                 if "tests" not in p.parts):
+    for path in (
+        p
+        for d in ("rtface", "plugins", "engines", "benchmarks")
+        for p in (ROOT / d).rglob("*.py")
+        if "tests" not in p.parts
+    ):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 yield path, "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
@@ -36,25 +50,44 @@ def texts():
                 yield path, node.value
 
 
-@pytest.mark.parametrize("text", [
-    "pip install rtface", "python -m pip install --force-reinstall --no-deps rtface", "pip install 'rtface[rtx]'",
-    "get it with: pip install rtface-codeformer", "pip install pillow rtface-overlays>=0.1", "(pip install rtface)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install rtface",
+        "python -m pip install --force-reinstall --no-deps rtface",
+        "pip install 'rtface[rtx]'",
+        "get it with: pip install rtface-codeformer",
+        "pip install pillow rtface-overlays>=0.1",
+        "(pip install rtface)",
+    ],
+)
 def test_forbidden_advice_is_recognised(text):
     assert BY_NAME.search(text)
 
 
-@pytest.mark.parametrize("text", [
-    "pip install ./plugins/rtface-overlays", "pip install -e '.[rtx]'", "pip install openvino", "pip install -e .",
-    "pip install 'dist/rtface-0.1.0-py3-none-any.whl[rtx]'", "pip install /src/rtface-0.1.0-py3-none-any.whl"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install ./plugins/rtface-overlays",
+        "pip install -e '.[rtx]'",
+        "pip install openvino",
+        "pip install -e .",
+        "pip install 'dist/rtface-0.1.0-py3-none-any.whl[rtx]'",
+        "pip install /src/rtface-0.1.0-py3-none-any.whl",
+    ],
+)
 def test_advice_with_a_path_is_not(text):
     assert not BY_NAME.search(text)
     assert not NAMED_EXTRA.search(text)
 
 
 def test_no_text_installs_rtface_by_name():
-    found = [(str(path.relative_to(ROOT)), match[0]) for path, text in texts()
-             for match in (*BY_NAME.finditer(text), *NAMED_EXTRA.finditer(text))
-             if path.name != "pyproject.toml"]  # an extra there may take in another of the same project
+    found = [
+        (str(path.relative_to(ROOT)), match[0])
+        for path, text in texts()
+        for match in (*BY_NAME.finditer(text), *NAMED_EXTRA.finditer(text))
+        if path.name != "pyproject.toml"
+    ]  # an extra there may take in another of the same project
     assert not found
 
 
@@ -62,8 +95,12 @@ def test_no_text_installs_rtface_by_name():
 def test_no_distribution_requires_rtface_by_name(path):
     project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     named = [line for line in project["dependencies"] if line.startswith("rtface")]
-    extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines
-              if line.startswith("rtface")]
+    extras = [
+        line
+        for lines in project.get("optional-dependencies", {}).values()
+        for line in lines
+        if line.startswith("rtface")
+    ]
     assert not named
     # The project's own extras are taken from the file that is being installed.
     assert all(re.match(rf"{project['name']}\[", line) for line in extras)
@@ -71,6 +108,7 @@ def test_no_distribution_requires_rtface_by_name(path):
 
 def elsewhere(monkeypatch, tmp_path, url):
     """As if the package lay in site-packages, with such a record by pip."""
+
     class Distribution:
         def read_text(self, name):
             return None if url is None else json.dumps({"url": url})

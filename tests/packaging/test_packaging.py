@@ -25,10 +25,35 @@ from skimage import data
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user installs; others are in extras, skimage is the demo's.
-REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "simplejpeg", "tifffile", "pyvirtualcam",
-            "prometheus_client", "starlette", "uvicorn"}
-OPTIONAL = {"onnxruntime", "opentimelineio", "distributed", "mediapipe", "skimage", "cuda", "onnx", "tensorrt",
-            "tensorrt_rtx_bindings", "cryptography", "dbus_fast", "pystray", "PIL"}
+REQUIRED = {
+    "numpy",
+    "av",
+    "cv2",
+    "openvino",
+    "platformdirs",
+    "typer",
+    "simplejpeg",
+    "tifffile",
+    "pyvirtualcam",
+    "prometheus_client",
+    "starlette",
+    "uvicorn",
+}
+OPTIONAL = {
+    "onnxruntime",
+    "opentimelineio",
+    "distributed",
+    "mediapipe",
+    "skimage",
+    "cuda",
+    "onnx",
+    "tensorrt",
+    "tensorrt_rtx_bindings",
+    "cryptography",
+    "dbus_fast",
+    "pystray",
+    "PIL",
+}
 
 
 def imported(path):
@@ -51,8 +76,11 @@ def test_the_library_imports_only_what_the_wheel_requires():
 def test_nothing_of_posix_alone_is_imported_on_import():
     posix = {"resource", "fcntl", "termios", "pwd", "grp", "pty", "tty", "posix"}
     for path in (ROOT / "rtface").rglob("*.py"):
-        top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body
-               if isinstance(node, ast.Import | ast.ImportFrom)]
+        top = [
+            node
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
         names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
         assert not names & posix, path
@@ -98,8 +126,12 @@ def clip(path):
 @pytest.mark.timeout(1200)
 def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RTFACE_", "PYTHON", "VIRTUAL_ENV"))}
-    environment |= {"PIP_CONSTRAINT": str(ROOT / "requirements.lock"), "RTFACE_CACHE": str(tmp_path / "cache"),
-                    "RTFACE_CONFIG_DIR": str(tmp_path / "settings"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment |= {
+        "PIP_CONSTRAINT": str(ROOT / "requirements.lock"),
+        "RTFACE_CACHE": str(tmp_path / "cache"),
+        "RTFACE_CONFIG_DIR": str(tmp_path / "settings"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
 
     def call(*command, cwd=tmp_path):
         done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
@@ -109,15 +141,24 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys):
     call(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", cwd=ROOT)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    inside = {str(path.relative_to(ROOT)) for path in (ROOT / "rtface").rglob("*")
-              if path.is_file() and "__pycache__" not in path.parts}
+    inside = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "rtface").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     assert inside <= set(names)
     assert any(name.endswith(".onnx") for name in names)
     assert any(name.endswith("/licenses/NOTICE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rtface"}
-    published = {f"rtface/_published/{path.relative_to(ROOT)}" for folder in [ROOT / "engines" / "convert", *(
-        path.parent for path in (ROOT / "engines").glob("*/offers.toml"))] for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts}
+    published = {
+        f"rtface/_published/{path.relative_to(ROOT)}"
+        for folder in [
+            ROOT / "engines" / "convert",
+            *(path.parent for path in (ROOT / "engines").glob("*/offers.toml")),
+        ]
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     assert len(published) > 10 and published <= set(names)
     assert not any("native" in name for name in names)
 
@@ -137,8 +178,14 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys):
     root = call(python, "-c", "from rtface.engine_install.catalogue import converter_root; print(converter_root())")
     assert Path(root.stdout.strip()).joinpath("engines", "convert", "__main__.py").is_file()
     # What `engines add` and `engines merge` run by a Python with torch, as it finds them there.
-    call(python, "-c", "import importlib.util as u, sys; sys.path[0] = sys.argv[1]; assert all(u.find_spec(m) for m in "
-         "sys.argv[2:])", root.stdout.strip(), "engines.convert.__main__", "engines.osediff.merge")
+    call(
+        python,
+        "-c",
+        "import importlib.util as u, sys; sys.path[0] = sys.argv[1]; assert all(u.find_spec(m) for m in sys.argv[2:])",
+        root.stdout.strip(),
+        "engines.convert.__main__",
+        "engines.osediff.merge",
+    )
     report = json.loads(call(binaries / "rtface", "run", "in.mp4", "out.mp4", "--json").stdout)
     assert report["frames_out"] == 12
     assert report["frames_with_faces"] >= 10

@@ -70,12 +70,19 @@ class FakeEngines:
         """Nothing to release."""
 
 
-def portrait(width: int = 320, height: int = 180, *, blur: float = 2.0, scale: float = 0.9,
-             shift: tuple[float, float] = (0.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
+def portrait(
+    width: int = 320,
+    height: int = 180,
+    *,
+    blur: float = 2.0,
+    scale: float = 0.9,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> tuple[np.ndarray, np.ndarray]:
     """The astronaut's face in the middle of a picture, RGB uint8, and its five points."""
     matrix = np.array([[scale, 0, width / 2 - scale * 226 + shift[0]], [0, scale, height / 2 - scale * 128 + shift[1]]])
-    picture = cv2.warpAffine(_astronaut(), matrix, (width, height), flags=cv2.INTER_AREA,
-                             borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.warpAffine(
+        _astronaut(), matrix, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+    )
     if blur:
         picture = cv2.GaussianBlur(picture, (0, 0), blur)
     return picture, ASTRONAUT @ matrix[:, :2].T + matrix[:, 2]
@@ -120,8 +127,9 @@ class FakeCodedNetwork:
         return np.full((3, height, width), self.amount, np.float32), errors
 
 
-def coded_stage(network: FakeCodedNetwork | None = None, stats: Stats | None = None, *,
-                measures_only: bool = False) -> CodedStage:
+def coded_stage(
+    network: FakeCodedNetwork | None = None, stats: Stats | None = None, *, measures_only: bool = False
+) -> CodedStage:
     """A first stage that expects to gain 3 dB on every face, and so makes that each is corrected; one that
     `measures_only` changes no frame itself."""
     kind = _MeasuringStage if measures_only else CodedStage

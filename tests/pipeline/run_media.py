@@ -17,9 +17,18 @@ class Engines(FakeEngines):
     described = ("fake", "cpu f32")
 
 
-def write_film(path: Path, pictures: Iterable[np.ndarray], *, codec: str = "ffv1", rate: Fraction | int = 25,
-               pix_fmt: str = "yuv420p", options: dict[str, str] | None = None, pts: Sequence[int] | None = None,
-               base: Fraction | None = None, sound: bool = False) -> Path:
+def write_film(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    *,
+    codec: str = "ffv1",
+    rate: Fraction | int = 25,
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    pts: Sequence[int] | None = None,
+    base: Fraction | None = None,
+    sound: bool = False,
+) -> Path:
     """A film of RGB or grey uint8 pictures, with a tone where `sound` is set; `pts` are in units of `base`."""
     with av.open(str(path), "w") as out:
         video, base, frames = out.add_stream(codec, rate=rate, options=options or {}), base or 1 / Fraction(rate), 0
@@ -48,8 +57,12 @@ def write_film(path: Path, pictures: Iterable[np.ndarray], *, codec: str = "ffv1
 def film(path: Path, *, frames: int = 20, face: bool = True, codec: str = "ffv1", sound: bool = False) -> Path:
     """320×180 with the portrait moving slowly, blurred; or a plain gradient."""
     gradient = np.tile(np.linspace(20, 230, 320)[None, :, None], (180, 1, 3)).astype(np.uint8)
-    return write_film(path, (portrait(shift=(0.5 * t, 0.0))[0] if face else np.roll(gradient, 3 * t, axis=1)
-                             for t in range(frames)), codec=codec, sound=sound)
+    return write_film(
+        path,
+        (portrait(shift=(0.5 * t, 0.0))[0] if face else np.roll(gradient, 3 * t, axis=1) for t in range(frames)),
+        codec=codec,
+        sound=sound,
+    )
 
 
 def decoded(path: Path | str, fmt: str = "gray") -> list[np.ndarray]:

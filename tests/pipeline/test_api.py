@@ -84,23 +84,29 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
     assert "a.png: is empty" in caplog.text
 
 
-@pytest.mark.parametrize(("call", "says"), [
-    (lambda p: rtface.run([p], "o.mp4"), "input must be a path .* not list; call rtface.run once for each"),
-    (lambda p: rtface.run(None, "o.mp4"), "input must be .* not None"),
-    (lambda p: rtface.run(p, 3), "output must be a path .* not int"),
-    (lambda p: rtface.run(p, ""), "output must be .* not ''"),
-    (lambda p: rtface.run(p, "o.mp4", progress=3), "progress must be a function"),
-    (lambda p: rtface.run(p, "o.mp4", cancel=True), "cancel must be a threading.Event, not bool"),
-    (lambda p: rtface.run(p, "o.mp4", start=float("nan")), "start must be seconds"),
-    (lambda p: rtface.run(p, "o.mp4", grian="none"), "grian is not an option: the nearest is grain"),
-    (lambda p: rtface.run(p, "o.mp4", colour="restore"), "^colour can only be lock: restore is gone"),
-    (lambda p: rtface.run(p, "o.mp4", preview=True), "^preview has no effect here: it is for live runs of the command"),
-    (lambda p: rtface.run(p, "null:", control=0), "^control has no effect here"),
-    (lambda p: rtface.run(p, "null:", restart=True), "^restart=True has no effect here: it is for films"),
-    (lambda p: rtface.run(p, "null:", end=3), "^end has no effect here: it is for films"),
-    (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
-    (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes threads"),
-])
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda p: rtface.run([p], "o.mp4"), "input must be a path .* not list; call rtface.run once for each"),
+        (lambda p: rtface.run(None, "o.mp4"), "input must be .* not None"),
+        (lambda p: rtface.run(p, 3), "output must be a path .* not int"),
+        (lambda p: rtface.run(p, ""), "output must be .* not ''"),
+        (lambda p: rtface.run(p, "o.mp4", progress=3), "progress must be a function"),
+        (lambda p: rtface.run(p, "o.mp4", cancel=True), "cancel must be a threading.Event, not bool"),
+        (lambda p: rtface.run(p, "o.mp4", start=float("nan")), "start must be seconds"),
+        (lambda p: rtface.run(p, "o.mp4", grian="none"), "grian is not an option: the nearest is grain"),
+        (lambda p: rtface.run(p, "o.mp4", colour="restore"), "^colour can only be lock: restore is gone"),
+        (
+            lambda p: rtface.run(p, "o.mp4", preview=True),
+            "^preview has no effect here: it is for live runs of the command",
+        ),
+        (lambda p: rtface.run(p, "null:", control=0), "^control has no effect here"),
+        (lambda p: rtface.run(p, "null:", restart=True), "^restart=True has no effect here: it is for films"),
+        (lambda p: rtface.run(p, "null:", end=3), "^end has no effect here: it is for films"),
+        (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
+        (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes threads"),
+    ],
+)
 def test_wrong_arguments_say_the_fix(call: Any, says: str, film: Path) -> None:
     with pytest.raises(UsageError, match=says):
         call(film)
@@ -114,17 +120,21 @@ def test_errors_call_options_as_python_does(film: Path, tmp_path: Path) -> None:
     assert "overwrite=True" in str(caught.value) and "--" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("flag", "keyword"), [
-    ("take --overwrite", "take overwrite=True"),
-    ("use --strength 0 to change nothing", "use strength=0 to change nothing"),
-    ("check --codec, --crf and --preset", "check codec, crf and preset"),
-    ("with --sequence --fps RATE", "with sequence=True fps=RATE"),
-    ("go on with --start 0:00:03.267", "go on with start=0:00:03.267"),
-    ("--max-faces 0: at least", "max_faces=0: at least"),
-    ("--region head has", "region=head has"),
-    ("--engine chooses another", "engine chooses another"),
-    ("--stage help lists", "stages help lists"),
-    ("rtface engines add x --from FILE", "rtface engines add x --from FILE")])
+@pytest.mark.parametrize(
+    ("flag", "keyword"),
+    [
+        ("take --overwrite", "take overwrite=True"),
+        ("use --strength 0 to change nothing", "use strength=0 to change nothing"),
+        ("check --codec, --crf and --preset", "check codec, crf and preset"),
+        ("with --sequence --fps RATE", "with sequence=True fps=RATE"),
+        ("go on with --start 0:00:03.267", "go on with start=0:00:03.267"),
+        ("--max-faces 0: at least", "max_faces=0: at least"),
+        ("--region head has", "region=head has"),
+        ("--engine chooses another", "engine chooses another"),
+        ("--stage help lists", "stages help lists"),
+        ("rtface engines add x --from FILE", "rtface engines add x --from FILE"),
+    ],
+)
 def test_flags_become_keywords(flag: str, keyword: str) -> None:
     assert in_python(flag) == keyword
 

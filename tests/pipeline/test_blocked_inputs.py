@@ -70,6 +70,7 @@ def until_quiet(stop: threading.Event) -> Callable[[Any], None]:
             one.cancel()
         timer[:] = [threading.Timer(0.5, stop.set)]
         timer[0].start()
+
     return seen
 
 
@@ -79,8 +80,13 @@ def test_a_pipe_that_gives_nothing_more(film: Path, tmp_path: Path, segments: in
     cut.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
     with fifo(tmp_path / "in", cut.read_bytes()) as pipe:
         with pytest.raises(Interrupted) as caught:
-            run_file(pipe, tmp_path / "out.mkv", Options(tracker="none", segments=segments), stop=stop,
-                     progress=until_quiet(stop))
+            run_file(
+                pipe,
+                tmp_path / "out.mkv",
+                Options(tracker="none", segments=segments),
+                stop=stop,
+                progress=until_quiet(stop),
+            )
         assert frames_in(caught.value.partial) == frames_in(str(cut)) > 30
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.mkv", "in", "out.partial.mkv"]
 
@@ -89,8 +95,10 @@ def test_a_pipe_before_its_film(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     with fifo(tmp_path / "in", b"") as pipe:
-        for work in (lambda: run_file(pipe, tmp_path / "out.mkv", Options(tracker="none"), stop=stop),
-                     lambda: analyze_file(pipe, Options(tracker="none"), stop=stop)):
+        for work in (
+            lambda: run_file(pipe, tmp_path / "out.mkv", Options(tracker="none"), stop=stop),
+            lambda: analyze_file(pipe, Options(tracker="none"), stop=stop),
+        ):
             with pytest.raises(Interrupted):
                 work()
 
@@ -162,8 +170,9 @@ def test_a_file_whose_drive_does_not_answer(film: Path, tmp_path: Path, monkeypa
     release.set()
 
 
-def test_a_read_that_blocks_is_left_at_the_limit_of_faults(film: Path, tmp_path: Path,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_that_blocks_is_left_at_the_limit_of_faults(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(chain, "FAULTS_IN_A_ROW", 10)
     monkeypatch.setattr(chain, "HELD_LEAST", 10)
     blocked, release, failed = threading.Event(), threading.Event(), list[float]()

@@ -17,8 +17,21 @@ from rtface.media.read.source import FileSource
 from rtface.pipeline.compare import Comparison, plan_pairs
 from tests.pipeline.run_media import film
 
-FORMATS = ["yuv420p", "yuv422p10le", "yuv444p", "gray", "gray10le", "nv12", "p010le", "rgb24", "bgra", "rgb48le",
-           "gbrp", "yuva420p", "yuyv422"]
+FORMATS = [
+    "yuv420p",
+    "yuv422p10le",
+    "yuv444p",
+    "gray",
+    "gray10le",
+    "nv12",
+    "p010le",
+    "rgb24",
+    "bgra",
+    "rgb48le",
+    "gbrp",
+    "yuva420p",
+    "yuyv422",
+]
 
 
 def noise(fmt: str, seed: int, width: int = 64, height: int = 48) -> av.VideoFrame:
@@ -74,8 +87,10 @@ def test_before_is_on_the_viewers_left_in_every_rotation(turns: int, mirror: boo
 def test_frame_dropped_in_between_does_not_shift_the_pairs() -> None:
     taken: list[Frame] = []
     comparison = Comparison(taken.append)
-    frames = [Frame(av.VideoFrame.from_ndarray(np.full((16, 16), 20 * i, np.uint8), "gray"), i, Fraction(1, 25))
-              for i in range(5)]
+    frames = [
+        Frame(av.VideoFrame.from_ndarray(np.full((16, 16), 20 * i, np.uint8), "gray"), i, Fraction(1, 25))
+        for i in range(5)
+    ]
     list(comparison.remember(iter(frames)))
     list(comparison.complete(iter([frames[0], frames[3]])))
     assert [f.pts for f in taken] == [0, 3]

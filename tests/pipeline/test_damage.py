@@ -56,8 +56,9 @@ def test_still_is_repaired_and_says_so(tmp_path: Path) -> None:
 def test_clean_face_is_the_same_with_the_option(tmp_path: Path) -> None:
     clean, _ = portrait(480, 360, scale=1.3, blur=1.5)
     assert cv2.imwrite(str(tmp_path / "in.png"), clean[..., ::-1])
-    reports = [rtface.run(tmp_path / "in.png", tmp_path / f"{damage}.png", damage=damage)
-               for damage in ("none", "repair")]
+    reports = [
+        rtface.run(tmp_path / "in.png", tmp_path / f"{damage}.png", damage=damage) for damage in ("none", "repair")
+    ]
     assert [report.damage for report in reports] == [{}, {}]
     assert np.array_equal(pixels(tmp_path / "none.png"), pixels(tmp_path / "repair.png"))
 
@@ -68,8 +69,11 @@ def test_dust_in_a_film_is_filled(tmp_path: Path) -> None:
     source = write_film(tmp_path / "in.mkv", [image for image, _ in frames])
     report = rtface.run(source, tmp_path / "out.mkv", damage="repair", correct="always", strength=0.999)
     before, after = decoded(source, "rgb24"), decoded(tmp_path / "out.mkv", "rgb24")
-    gained = [error(after[t], faces[t][0], mask) / error(before[t], faces[t][0], mask)
-              for t, (_, mask) in enumerate(frames) if mask is not None]
+    gained = [
+        error(after[t], faces[t][0], mask) / error(before[t], faces[t][0], mask)
+        for t, (_, mask) in enumerate(frames)
+        if mask is not None
+    ]
     assert report.damage["frames"] >= 2
     assert np.mean(gained) < 0.8  # some specks are not sure enough
 

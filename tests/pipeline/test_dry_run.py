@@ -65,8 +65,9 @@ def test_stages_are_checked_and_do_not_begin(film: Path) -> None:
     assert len(trial_stages.begun) == before
 
 
-@pytest.mark.parametrize(("output", "more"), [("pictures/", {"keep_correction": "c.mkv"}),
-                                              ("out.mp4", {"compare": "pairs.txt"})])
+@pytest.mark.parametrize(
+    ("output", "more"), [("pictures/", {"keep_correction": "c.mkv"}), ("out.mp4", {"compare": "pairs.txt"})]
+)
 def test_further_films_are_planned(film: Path, output: str, more: dict[str, str]) -> None:
     """A correction that a folder of stills cannot have, and a comparison that is no film, are refused before work."""
     name, path = next(iter(more.items()))

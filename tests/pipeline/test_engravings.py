@@ -15,7 +15,7 @@ from tests.pipeline.fakes import portrait
 def engraved(image: np.ndarray, ink: float, pitch: float = 2.5) -> np.ndarray:
     """The picture as parallel lines, wider where it is darker."""
     light = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 1.0) / 255.0
-    y, x = np.mgrid[:light.shape[0], :light.shape[1]]
+    y, x = np.mgrid[: light.shape[0], : light.shape[1]]
     lines = 0.5 + 0.5 * np.sin(2 * np.pi * (x + 2 * y) / np.sqrt(5) / pitch)
     print_ = np.where(lines < 1 - light * ink, 30, 240).astype(np.float32)
     return np.repeat(cv2.GaussianBlur(print_, (0, 0), 0.7)[..., None], 3, 2).round().astype(np.uint8)

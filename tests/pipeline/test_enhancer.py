@@ -39,8 +39,10 @@ def test_finds_the_face_itself_and_never_writes_into_its_input() -> None:
 @pytest.mark.usefixtures("engines")
 def test_bgr_is_rgb_with_its_channels_turned() -> None:
     picture, points = portrait()
-    with rtface.Enhancer(grain="none", analysis=False) as a, rtface.Enhancer(
-            grain="none", analysis=False, format="bgr") as b:
+    with (
+        rtface.Enhancer(grain="none", analysis=False) as a,
+        rtface.Enhancer(grain="none", analysis=False, format="bgr") as b,
+    ):
         rgb = a(picture, faces=[points])
         bgr = b(np.ascontiguousarray(picture[..., ::-1]), faces=[points])
     assert np.array_equal(rgb, bgr[..., ::-1])
@@ -161,26 +163,36 @@ def test_what_was_done_to_each_face_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("engines")
-@pytest.mark.parametrize(("call", "says"), [
-    (lambda e, p, q: e(p, time=float("nan")), "time must be seconds as a finite number"),
-    (lambda e, p, q: e(p, time="now"), "not 'now'; leave it out"),
-    (lambda e, p, q: setattr(e, "strength", "a"), "strength must be a number between 0 and 1, not 'a'"),
-    (lambda e, p, q: e(p, faces=5), "faces must be a list"),
-    (lambda e, p, q: e(p, faces=["x"]), r"faces\[0\] must be a Face or"),
-    (lambda e, p, q: e(p, faces=[q, np.full((5, 2), 7.0)]), r"faces\[1\]: its five points coincide at \[7.0, 7.0\]"),
-    (lambda e, p, q: e(p, faces=[face_at(q * 0)]), r"faces\[0\]: its five points coincide"),
-])
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda e, p, q: e(p, time=float("nan")), "time must be seconds as a finite number"),
+        (lambda e, p, q: e(p, time="now"), "not 'now'; leave it out"),
+        (lambda e, p, q: setattr(e, "strength", "a"), "strength must be a number between 0 and 1, not 'a'"),
+        (lambda e, p, q: e(p, faces=5), "faces must be a list"),
+        (lambda e, p, q: e(p, faces=["x"]), r"faces\[0\] must be a Face or"),
+        (
+            lambda e, p, q: e(p, faces=[q, np.full((5, 2), 7.0)]),
+            r"faces\[1\]: its five points coincide at \[7.0, 7.0\]",
+        ),
+        (lambda e, p, q: e(p, faces=[face_at(q * 0)]), r"faces\[0\]: its five points coincide"),
+    ],
+)
 def test_wrong_types_say_the_fix(call: Any, says: str) -> None:
     picture, points = portrait()
     with rtface.Enhancer() as e, pytest.raises(UsageError, match=says):
         call(e, picture, points)
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    ({"start": 3}, r"^start has no effect here: it is for films; leave it out$"),
-    ({"compare": "x.mp4"}, r"^compare has no effect here"),
-    ({"grian": "none"}, r"^grian is not an option: the nearest is grain$"),
-    ({"fps": float("nan")}, r"^fps must be frames a second")])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"start": 3}, r"^start has no effect here: it is for films; leave it out$"),
+        ({"compare": "x.mp4"}, r"^compare has no effect here"),
+        ({"grian": "none"}, r"^grian is not an option: the nearest is grain$"),
+        ({"fps": float("nan")}, r"^fps must be frames a second"),
+    ],
+)
 def test_an_enhancer_refuses_options_without_effect(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         rtface.Enhancer(**options)

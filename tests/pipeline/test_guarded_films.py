@@ -39,16 +39,26 @@ def fields(folder: Path) -> Path:
 
 def pq(folder: Path) -> Path:
     tags = "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
-    return write_film(folder / "in.mp4", pictures(), codec="libx265", pix_fmt="yuv420p10le",
-                      options={"preset": "ultrafast", "x265-params": tags})
+    return write_film(
+        folder / "in.mp4",
+        pictures(),
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        options={"preset": "ultrafast", "x265-params": tags},
+    )
 
 
 @pytest.fixture(autouse=True)
 def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that changes who a face is, and a guard that knows it."""
     monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(Striped(), FakeEngine("rtface-s", amount=0.1)))
-    monkeypatch.setattr(build, "open_guard", lambda options, stats: None if options.guard == "off" else IdentityGuard(
-        Watcher(), lambda name: FILTERING, stats))
+    monkeypatch.setattr(
+        build,
+        "open_guard",
+        lambda options, stats: (
+            None if options.guard == "off" else IdentityGuard(Watcher(), lambda name: FILTERING, stats)
+        ),
+    )
 
 
 def change(source: Path, output: Path) -> float:
@@ -57,13 +67,22 @@ def change(source: Path, output: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("made", "options"), [
-    (plain, {"keyframe": 4}), (plain, {"segments": 2}), (fields, {}), (pq, {})])
+@pytest.mark.parametrize(
+    ("made", "options"), [(plain, {"keyframe": 4}), (plain, {"segments": 2}), (fields, {}), (pq, {})]
+)
 def test_corrections_are_weakened(made: Callable[[Path], Path], options: dict, tmp_path: Path) -> None:
     source, found = made(tmp_path), {}
     for guard in ("off", "on"):
-        report = rtface.run(source, tmp_path / f"{guard}.mkv", codec="ffv1", correct="always", device="cpu",
-                            guard=guard, grain="none", **options)
+        report = rtface.run(
+            source,
+            tmp_path / f"{guard}.mkv",
+            codec="ffv1",
+            correct="always",
+            device="cpu",
+            guard=guard,
+            grain="none",
+            **options,
+        )
         found[guard] = change(source, tmp_path / f"{guard}.mkv")
         counted = [(track.frames_guarded, track.frames_corrected) for track in report.tracks]
         assert all((weakened > 0) == (guard == "on") for weakened, _ in counted) and counted
@@ -77,6 +96,7 @@ def test_a_job_weakens_as_one_process(tmp_path: Path) -> None:
     job = FilmJob.open(source, tmp_path / "out.mkv", Options.of(options), length=LENGTH / 2)
     assert isinstance(job, FilmJob) and len(job.plan) > 1
     report = job.run()
-    assert all(np.array_equal(a, b) for a, b in zip(decoded(tmp_path / "one.mkv"), decoded(tmp_path / "out.mkv"),
-                                                    strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(decoded(tmp_path / "one.mkv"), decoded(tmp_path / "out.mkv"), strict=True)
+    )
     assert [track.frames_guarded for track in report.tracks] == [track.frames_guarded for track in whole.tracks] != [0]

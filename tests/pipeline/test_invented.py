@@ -33,9 +33,13 @@ def planes_of(path: Path) -> list[list[np.ndarray]]:
         for frame in box.decode(video=0):
             height, width = frame.height, frame.width
             kind = np.uint16 if max(c.bits for c in frame.format.components) > 8 else np.uint8
-            parts = [np.frombuffer(plane, kind).reshape(plane.height, -1)[:, :plane.width] for plane in frame.planes]
-            out.append([p.repeat(-(-height // p.shape[0]), 0).repeat(-(-width // p.shape[1]), 1)[:height, :width]
-                        for p in parts])
+            parts = [np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes]
+            out.append(
+                [
+                    p.repeat(-(-height // p.shape[0]), 0).repeat(-(-width // p.shape[1]), 1)[:height, :width]
+                    for p in parts
+                ]
+            )
     return out
 
 
@@ -51,8 +55,10 @@ def mapped(source: Path, **options: object) -> tuple[Path, Path, rtface.Report]:
     return out, made, report
 
 
-@pytest.mark.parametrize(("pix_fmt", "options"), [
-    ("yuv420p", {}), ("yuv422p10le", {"strength": 0.4}), ("gray", {"segments": 2}), ("yuv444p", {"region": "head"})])
+@pytest.mark.parametrize(
+    ("pix_fmt", "options"),
+    [("yuv420p", {}), ("yuv422p10le", {"strength": 0.4}), ("gray", {"segments": 2}), ("yuv444p", {"region": "head"})],
+)
 def test_map_is_zero_exactly_where_nothing_changed(tmp_path: Path, pix_fmt: str, options: dict[str, object]) -> None:
     pictures = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(24 if "segments" in options else 3)]
     source = write_film(tmp_path / "in.mkv", pictures, pix_fmt=pix_fmt, rate=10)
@@ -75,8 +81,10 @@ def test_map_has_what_the_first_stage_changed_alone(tmp_path: Path, monkeypatch:
 
 
 def test_map_of_fields_covers_both(tmp_path: Path) -> None:
-    pictures = [av.VideoFrame.from_ndarray(portrait(shift=(0.5 * t, 0.0))[0], "rgb24").reformat(format="yuv420p")
-                for t in range(3)]
+    pictures = [
+        av.VideoFrame.from_ndarray(portrait(shift=(0.5 * t, 0.0))[0], "rgb24").reformat(format="yuv420p")
+        for t in range(3)
+    ]
     source = tmp_path / "in.mkv"
     interlaced_film(source, pictures)
     out, made, _ = mapped(source)
@@ -102,15 +110,18 @@ def test_map_has_the_times_of_the_output(tmp_path: Path) -> None:
     assert json.loads(report.to_json())["tracks"][0]["invented"] == track.invented
 
 
-@pytest.mark.parametrize(("shares", "damage", "stages", "says"), [
-    ((0.02, 0.1234), 0.0, (), "12% of face 2 was probably invented: .* a visible label is advisable"),
-    ((0.07, None), 0.0, (), "7% of face 1 .* is worth considering .*--stage label:preset=eu-modified"),
-    ((None, None), 0.3, (), "30% of the faces .* advisable"),
-    ((0.04, None), 0.01, (), None),
-    ((None, None), 0.0, (), None),
-    ((0.5, None), 0.0, ("label:text=AI",), None),
-    ((0.5, None), 0.0, ("tag:name=A",), "advisable"),
-])
+@pytest.mark.parametrize(
+    ("shares", "damage", "stages", "says"),
+    [
+        ((0.02, 0.1234), 0.0, (), "12% of face 2 was probably invented: .* a visible label is advisable"),
+        ((0.07, None), 0.0, (), "7% of face 1 .* is worth considering .*--stage label:preset=eu-modified"),
+        ((None, None), 0.3, (), "30% of the faces .* advisable"),
+        ((0.04, None), 0.01, (), None),
+        ((None, None), 0.0, (), None),
+        ((0.5, None), 0.0, ("label:text=AI",), None),
+        ((0.5, None), 0.0, ("tag:name=A",), "advisable"),
+    ],
+)
 def test_a_label_is_advised_by_the_share(shares: tuple, damage: float, stages: tuple, says: str | None) -> None:
     report = rtface.Report("in", "out", "1", "e", "cpu", options={"stages": stages})
     report.tracks = [SimpleNamespace(id=n, invented=share) for n, share in enumerate(shares, 1)]
@@ -164,6 +175,7 @@ def test_shown_map_replaces_the_frames_of_the_output(tmp_path: Path) -> None:
 def test_bound_rises_with_error_and_contrast() -> None:
     one = np.ones((1, 1), np.float32)
     for engine in CALIBRATIONS:
+
         def within(expected: float, contrast: float, mean: float = 1.0, engine: str = engine) -> float:
             log = np.log(one * np.float32(expected / 255.0))
             return float(bound(engine, log, one, one * np.float32(contrast), overall=mean, scale=1.0)[0, 0])
@@ -191,8 +203,15 @@ def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
     """What a stage draws is the same with and without the map below it."""
     source, shown = film(tmp_path / "in.mkv", frames=2), []
     for name, more in (("a.mkv", {}), ("b.mkv", {"show": "invented"})):
-        rtface.run(source, tmp_path / name, codec="ffv1", engine="rtface-s", device="cpu",
-                   stages=("tests.stages.trial_stages.Bar:height=100",), **more)
+        rtface.run(
+            source,
+            tmp_path / name,
+            codec="ffv1",
+            engine="rtface-s",
+            device="cpu",
+            stages=("tests.stages.trial_stages.Bar:height=100",),
+            **more,
+        )
         shown.append(planes_of(tmp_path / name)[1][0])
     assert np.array_equal(shown[0][:100], shown[1][:100])
     assert not np.array_equal(shown[0], shown[1])
@@ -205,8 +224,9 @@ def test_small_changes_cannot_be_worse() -> None:
     assert 0.5 > chance[2] > chance[3] > chance[4] > 0.0
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"damage": "repair"}, "--damage repair"), ({"keyframe": 4}, "leave --keyframe out")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"damage": "repair"}, "--damage repair"), ({"keyframe": 4}, "leave --keyframe out")]
+)
 def test_options_without_a_map_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         check_invented(Options(show="invented", **options))

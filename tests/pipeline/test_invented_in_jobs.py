@@ -31,8 +31,17 @@ def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, R
 
 
 def options(folder: Path, **more: object) -> Options:
-    return Options.of({"codec": "ffv1", "correct": "always", "engine": "rtface-s", "device": "cpu",
-                       "show": "invented", "invented": folder / "map.mkv", **more})
+    return Options.of(
+        {
+            "codec": "ffv1",
+            "correct": "always",
+            "engine": "rtface-s",
+            "device": "cpu",
+            "show": "invented",
+            "invented": folder / "map.mkv",
+            **more,
+        }
+    )
 
 
 def planned(source: Path, folder: Path, **more: object) -> FilmJob:
@@ -53,8 +62,7 @@ def check_same(one: Path, other: Path, *, most: float) -> None:
         assert np.abs(a - b).mean() <= most
 
 
-def test_a_jobs_map_and_shares_are_those_of_one_process(made: Path, whole: tuple[Path, Report],
-                                                        tmp_path: Path) -> None:
+def test_a_jobs_map_and_shares_are_those_of_one_process(made: Path, whole: tuple[Path, Report], tmp_path: Path) -> None:
     place, report = whole
     found = planned(made, tmp_path).run()
     for name in ("out.mkv", "map.mkv"):

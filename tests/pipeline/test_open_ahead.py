@@ -93,10 +93,12 @@ def test_nothing_is_opened_where_a_gpu_is_tried(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_a_process_that_ends_meanwhile_keeps_its_exit_code() -> None:
-    program = ("import sys, time\nfrom rtface.config.options import Options\n"
-               "from rtface.pipeline.runtime import open_ahead\n"
-               "from rtface.pipeline.threads import EngineThreads\n"
-               "open_ahead(Options(engine='rtface-s'), EngineThreads(1, 1, 1))\n"
-               "time.sleep(float(sys.argv[1]))\nsys.exit(3)")
+    program = (
+        "import sys, time\nfrom rtface.config.options import Options\n"
+        "from rtface.pipeline.runtime import open_ahead\n"
+        "from rtface.pipeline.threads import EngineThreads\n"
+        "open_ahead(Options(engine='rtface-s'), EngineThreads(1, 1, 1))\n"
+        "time.sleep(float(sys.argv[1]))\nsys.exit(3)"
+    )
     for wait in ("0", "0.05", "0.1"):
         assert subprocess.run([sys.executable, "-c", program, wait], check=False).returncode == 3

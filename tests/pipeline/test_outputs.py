@@ -50,8 +50,12 @@ def stopped(source: Path, output: Path | str, after: int, **options: object) -> 
 def test_report_and_comparison_never_destroy_a_film(source: Path, tmp_path: Path, option: str, place: str) -> None:
     output = tmp_path / "out.mkv"
     (tmp_path / "existing.mkv").write_bytes(b"old")
-    path = {"input": source, "output": output, "existing": tmp_path / "existing.mkv",
-            "folder": tmp_path / "none" / "r.mkv"}[place]
+    path = {
+        "input": source,
+        "output": output,
+        "existing": tmp_path / "existing.mkv",
+        "folder": tmp_path / "none" / "r.mkv",
+    }[place]
     before, old = source.read_bytes(), names(tmp_path)
     with pytest.raises(OutputError, match=option):
         rtface.run(source, output, overwrite=place == "input", **{option: path})
@@ -75,8 +79,9 @@ def test_a_report_is_replaced_only_with_overwrite(source: Path, tmp_path: Path) 
     assert json.loads(report.read_text())["frames_out"] == 3 and names(tmp_path) == ["in.mkv", "out.mkv", "r.json"]
 
 
-def test_no_hidden_comparison_stays_when_the_output_fails(source: Path, tmp_path: Path,
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_hidden_comparison_stays_when_the_output_fails(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish = FileSink.finish
 
     def refused(self: FileSink) -> None:
@@ -167,6 +172,7 @@ def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest
 
 def test_a_killed_folder_run_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, output = film(tmp_path / "in.mkv", frames=8, face=False), f"{tmp_path}/st/"
+
     def refuse(target: Target, work: Path) -> Path:
         raise OSError("as after a killed run: no new name")
 

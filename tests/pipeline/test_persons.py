@@ -50,6 +50,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
             background = -60.0 if shot % 2 else 60.0
             for t in range(FRAMES):
                 yield tinted(shot % 3, background + t)
+
     return write_film(tmp_path_factory.mktemp("film") / "three.mkv", frames(), rate=10)
 
 
@@ -83,18 +84,31 @@ def test_a_person_is_known_by_a_photo(film: Path, photo: Path, tmp_path: Path, e
 
 def test_a_treatment_by_person(film: Path, tmp_path: Path, engines: object) -> None:
     path = tmp_path / "treatment.json"
-    path.write_text(json.dumps({"version": 1, "tracks": {}, "persons": {
-        "P1": {"seconds": 3.0}, "P2": {"on": False}, "P3": {"strength": 0.25}}}))
+    path.write_text(
+        json.dumps(
+            {
+                "version": 1,
+                "tracks": {},
+                "persons": {"P1": {"seconds": 3.0}, "P2": {"on": False}, "P3": {"strength": 0.25}},
+            }
+        )
+    )
     report = run_file(film, tmp_path / "out.mkv", Options(treatment=path, correct="always"))
     assert {(track.person, track.strength) for track in report.tracks} == {("P1", 1.0), ("P2", 0.0), ("P3", 0.25)}
 
 
-@pytest.mark.parametrize(("persons", "said"), [
-    ([], "must be a table"), ({"1": {}}, "no person"), ({"P1": {"on": 1}}, r"persons\.P1\.on"),
-    ({"P1": {"strenght": 1}}, "strength"),
-])
-def test_a_treatment_by_person_that_is_wrong(film: Path, tmp_path: Path, engines: object, persons: object,
-                                             said: str) -> None:
+@pytest.mark.parametrize(
+    ("persons", "said"),
+    [
+        ([], "must be a table"),
+        ({"1": {}}, "no person"),
+        ({"P1": {"on": 1}}, r"persons\.P1\.on"),
+        ({"P1": {"strenght": 1}}, "strength"),
+    ],
+)
+def test_a_treatment_by_person_that_is_wrong(
+    film: Path, tmp_path: Path, engines: object, persons: object, said: str
+) -> None:
     path = tmp_path / "treatment.json"
     path.write_text(json.dumps({"version": 1, "tracks": {}, "persons": persons}))
     with pytest.raises(UsageError, match=said):
@@ -106,7 +120,7 @@ def test_the_sheet_has_a_row_for_each_person(film: Path, tmp_path: Path) -> None
     done = CliRunner().invoke(app, ["analyze", str(film), "--sheet", str(sheet)])
     assert done.exit_code == 0, done.output
     picture = cv2.imread(str(sheet))[:, :, ::-1]
-    means = [picture[40 + 136 * row:168 + 136 * row, 210:338].reshape(-1, 3).mean(0) for row in range(3)]
+    means = [picture[40 + 136 * row : 168 + 136 * row, 210:338].reshape(-1, 3).mean(0) for row in range(3)]
     assert [int(np.argmax(mean)) for mean in means] == [0, 1, 2]
     again = CliRunner().invoke(app, ["analyze", str(film), "--sheet", str(sheet)])
     assert again.exit_code != 0
@@ -130,7 +144,8 @@ def test_photos_of_one_film_name_a_person_in_the_next(film: Path, tmp_path: Path
     done = CliRunner().invoke(app, ["analyze", str(film), "--photos", str(folder)])
     assert done.exit_code == 0, done.output
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png")) == [
-        f"P{person}/{photo}.png" for person in (1, 2, 3) for photo in (1, 2, 3, 4)]
+        f"P{person}/{photo}.png" for person in (1, 2, 3) for photo in (1, 2, 3, 4)
+    ]
     options = Options(person=(f"anna={folder / 'P3'}",), faces="anna", correct="always", end=3.0)
     report = run_file(film, tmp_path / "out.mkv", options)
     assert [track.person for track in report.tracks if track.frames_corrected] == ["anna"]
@@ -145,8 +160,9 @@ def test_an_analysis_without_persons(film: Path, monkeypatch: pytest.MonkeyPatch
     assert done.exit_code == 0, done.output
 
 
-def test_nothing_is_recognised_unless_asked_for(film: Path, tmp_path: Path, engines: object,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_recognised_unless_asked_for(
+    film: Path, tmp_path: Path, engines: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rtface.persons.network.PersonNetwork", lambda: pytest.fail("the network was opened"))
     report = run_file(film, tmp_path / "out.mkv", Options(end=0.5))
     assert {track.person for track in report.tracks} == {""}
@@ -157,12 +173,16 @@ def test_a_person_who_never_came_is_said(film: Path, tmp_path: Path, engines: ob
     assert any("no effect for P9" in note for note in report.notes)
 
 
-@pytest.mark.parametrize(("picture", "said"), [
-    (np.full((180, 320, 3), 90, np.uint8), "shows no face"),
-    (np.hstack([portrait()[0][:, 70:250], portrait()[0][:, 70:250]]), "shows 2 faces"),
-])
-def test_a_photo_that_cannot_serve_ends_the_run(film: Path, tmp_path: Path, engines: object, picture: Bytes,
-                                                said: str) -> None:
+@pytest.mark.parametrize(
+    ("picture", "said"),
+    [
+        (np.full((180, 320, 3), 90, np.uint8), "shows no face"),
+        (np.hstack([portrait()[0][:, 70:250], portrait()[0][:, 70:250]]), "shows 2 faces"),
+    ],
+)
+def test_a_photo_that_cannot_serve_ends_the_run(
+    film: Path, tmp_path: Path, engines: object, picture: Bytes, said: str
+) -> None:
     cv2.imwrite(str(tmp_path / "p.png"), picture)
     with pytest.raises(InputError, match=said):
         run_file(film, tmp_path / "out.mkv", Options(person=(f"anna={tmp_path / 'p.png'}",)))
@@ -183,16 +203,19 @@ def test_photos_of_two_people_are_refused(film: Path, photo: Path, tmp_path: Pat
         run_file(film, tmp_path / "out.mkv", Options(person=(f"anna={photo},{other}",)))
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ({"faces": "anna"}, "no person anna"),
-    ({"faces": "largst"}, "nearest is largest"),
-    ({"person": ("anna",)}, "a name and photos"),
-    ({"person": ("P1=a.jpg",)}, "a name and photos"),
-    ({"person": ("all=a.jpg",)}, "a name and photos"),
-    ({"person": ("a=x.jpg", "A=y.jpg")}, "twice"),
-    ({"person": ("a=x.jpg,,",)}, "a name and photos"),
-    ({"faces": "P1", "damage": "repair"}, "--damage repair"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"faces": "anna"}, "no person anna"),
+        ({"faces": "largst"}, "nearest is largest"),
+        ({"person": ("anna",)}, "a name and photos"),
+        ({"person": ("P1=a.jpg",)}, "a name and photos"),
+        ({"person": ("all=a.jpg",)}, "a name and photos"),
+        ({"person": ("a=x.jpg", "A=y.jpg")}, "twice"),
+        ({"person": ("a=x.jpg,,",)}, "a name and photos"),
+        ({"faces": "P1", "damage": "repair"}, "--damage repair"),
+    ],
+)
 def test_options_that_cannot_be_used(options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Options.of(options)

@@ -32,9 +32,15 @@ pytestmark = pytest.mark.usefixtures("engines")
 def numbered(path: Path, frames: int, rate: Fraction | int = 25, pts_ms: list[int] | None = None) -> Path:
     """A film whose frame n shows n as eight black or white bars."""
     bars = ([235 if n >> bit & 1 else 16 for bit in range(8)] for n in range(frames))
-    return write_film(path, (np.tile(np.repeat(row, 16).astype(np.uint8), (96, 1)) for row in bars), rate=rate,
-                      codec="libx264", options={"preset": "ultrafast", "bf": "2"}, pts=pts_ms,
-                      base=Fraction(1, 1000) if pts_ms else None)
+    return write_film(
+        path,
+        (np.tile(np.repeat(row, 16).astype(np.uint8), (96, 1)) for row in bars),
+        rate=rate,
+        codec="libx264",
+        options={"preset": "ultrafast", "bf": "2"},
+        pts=pts_ms,
+        base=Fraction(1, 1000) if pts_ms else None,
+    )
 
 
 def numbers(path: Path) -> list[int]:
@@ -55,8 +61,12 @@ def stopped(source: Path, target: Path, after: int, **options: Any) -> Interrupt
     return caught.value
 
 
-@pytest.mark.parametrize(("rate", "kind"), pairs(
-    [24, Fraction(24000, 1001), 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001), 60, 120], ["mp4", "mkv"]))
+@pytest.mark.parametrize(
+    ("rate", "kind"),
+    pairs(
+        [24, Fraction(24000, 1001), 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001), 60, 120], ["mp4", "mkv"]
+    ),
+)
 def test_a_start_that_is_printed_begins_with_its_frame(tmp_path: Path, rate: Fraction | int, kind: str) -> None:
     source = numbered(tmp_path / f"in.{kind}", 20, rate)
     opened = FileSource(source)
@@ -71,8 +81,10 @@ def test_a_start_that_is_printed_begins_with_its_frame(tmp_path: Path, rate: Fra
 UNEVEN = [0, 40, 41, 120, 127, 500, 533, 567, 600, 1600, 1610, 1640, 1641, 1700]
 
 
-@pytest.mark.parametrize(("kind", "rate", "uneven", "after"), [
-    ("mp4", 30, False, 8), ("mkv", 24, False, 11), ("ts", 30, False, 8), ("mp4", 25, True, 5), ("mkv", 25, True, 11)])
+@pytest.mark.parametrize(
+    ("kind", "rate", "uneven", "after"),
+    [("mp4", 30, False, 8), ("mkv", 24, False, 11), ("ts", 30, False, 8), ("mp4", 25, True, 5), ("mkv", 25, True, 11)],
+)
 def test_two_parts_are_the_whole_film(tmp_path: Path, kind: str, rate: int, uneven: bool, after: int) -> None:
     source = numbered(tmp_path / "in.mkv", len(UNEVEN), rate, UNEVEN if uneven else None)
     first = stopped(source, tmp_path / f"out.{kind}", after)
@@ -127,8 +139,7 @@ def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, m
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_ctrl_c_in_live_or_analysis_is_the_documented_error(tmp_path: Path,
-                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_live_or_analysis_is_the_documented_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*a: Any, **k: Any) -> None:
         raise KeyboardInterrupt
 
@@ -146,13 +157,19 @@ def test_a_stopped_folder_of_stills_goes_on_with_the_same_line(tmp_path: Path) -
         assert cv2.imwrite(str(tmp_path / "in" / f"{n}.png"), np.full((48, 64, 3), 40 * n, np.uint8))
     stop = threading.Event()
     with pytest.raises(Interrupted, match="interrupted after 2 of 4 images; the same command goes on from there"):
-        run_file(tmp_path / "in", tmp_path / "out", Options(tracker="none"), stop=stop,
-                 progress=lambda p: stop.set() if p.frames == 2 else None)
+        run_file(
+            tmp_path / "in",
+            tmp_path / "out",
+            Options(tracker="none"),
+            stop=stop,
+            progress=lambda p: stop.set() if p.frames == 2 else None,
+        )
     assert rtface.run(tmp_path / "in", tmp_path / "out", tracker="none").frames_out == 2
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 # -- frames that fail -------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,12 +181,15 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("segments", [1, 3])
 @pytest.mark.parametrize("step", ["enhance", "tracker"])
 @pytest.mark.usefixtures("few")
-def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str,
-                                               segments: int) -> None:
+def test_failing_from_some_frame_on_ends_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, segments: int
+) -> None:
     if step == "enhance":
+
         def submit(self: FaceCorrector, task: Any, faces: Any) -> None:
             if task.frame.pts >= 31 * 40:
                 raise RuntimeError("boom")
+
         monkeypatch.setattr(FaceCorrector, "submit_faces", submit)
     else:
         from rtface.tracking import NoTracker
@@ -178,6 +198,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
             if time > 30.5 / 25:
                 raise RuntimeError("boom")
             return ()
+
         monkeypatch.setattr(NoTracker, "update", update)
     source = numbered(tmp_path / "in.mkv", 90)
     with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with start=0:00:01\.240") as caught:
@@ -189,6 +210,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.usefixtures("few")
 def test_frames_that_fail_now_and_then_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rtface.tracking import NoTracker
+
     count = iter(range(1000))
 
     def update(self: NoTracker, view: Any, time: float, *, cut: bool = False) -> tuple[()]:
@@ -202,6 +224,7 @@ def test_frames_that_fail_now_and_then_end_nothing(tmp_path: Path, monkeypatch: 
 
 
 # -- an output that cannot be written ---------------------------------------------------------------------------------
+
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
     """The disk is full behind `after` frames of the sink whose output is called `name`."""
@@ -220,8 +243,7 @@ def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     source = numbered(tmp_path / "in.mkv", 60, 30)
     with monkeypatch.context() as full, pytest.raises(OutputError, match="disk is full") as caught:
         fill_disk(full, "out.mp4", 45)
-        rtface.run(source, tmp_path / "out.mp4", tracker="none", preset="ultrafast",
-                   compare=tmp_path / "pair.mp4")
+        rtface.run(source, tmp_path / "out.mp4", tracker="none", preset="ultrafast", compare=tmp_path / "pair.mp4")
     assert str(caught.value).count("start=") == 1
     done = numbers(Path(str(caught.value.partial)))
     rtface.run(source, tmp_path / "rest.mp4", tracker="none", start=caught.value.resume_at)
@@ -231,7 +253,12 @@ def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_full_disk_of_the_comparison_does_not_end_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_disk(monkeypatch, "pair.mp4", 45)
     with pytest.raises(OutputError, match=r"pair\.mp4: the disk is full.*pair\.partial\.mp4.*film itself is whole"):
-        rtface.run(numbered(tmp_path / "in.mkv", 60), tmp_path / "out.mp4", tracker="none", preset="ultrafast",
-                   compare=tmp_path / "pair.mp4")
+        rtface.run(
+            numbered(tmp_path / "in.mkv", 60),
+            tmp_path / "out.mp4",
+            tracker="none",
+            preset="ultrafast",
+            compare=tmp_path / "pair.mp4",
+        )
     assert numbers(tmp_path / "out.mp4") == list(range(60))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "out.mp4", "pair.partial.mp4"]

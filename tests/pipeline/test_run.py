@@ -50,8 +50,21 @@ def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:
     assert (report.frames_in, report.frames_out, report.frames_dropped, report.frames_with_faces) == (20, 20, 0, 20)
     assert report.frames_corrected == 20
     told = json.loads((tmp_path / "r.json").read_text())
-    for key in ("frames_in", "frames_out", "frames_dropped", "frames_with_faces", "tracks", "fps", "latency_ms",
-                "stages_ms", "engine", "device", "peak_rss_mb", "warnings", "rtface_version"):
+    for key in (
+        "frames_in",
+        "frames_out",
+        "frames_dropped",
+        "frames_with_faces",
+        "tracks",
+        "fps",
+        "latency_ms",
+        "stages_ms",
+        "engine",
+        "device",
+        "peak_rss_mb",
+        "warnings",
+        "rtface_version",
+    ):
         assert key in told, key
     assert set(told["latency_ms"]) == {"p50", "p95", "p99"}
     (track,) = told["tracks"]
@@ -194,9 +207,13 @@ def test_an_image_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
         rtface.run(tmp_path / "in.pdf", tmp_path / "out.png")
 
 
-@pytest.mark.parametrize(("output", "says"), [
-    ("out.ppm", r"\.ppm names no image format that is written; use one of \.png"),
-    ("out", r"name out\.png for an image")])
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("out.ppm", r"\.ppm names no image format that is written; use one of \.png"),
+        ("out", r"name out\.png for an image"),
+    ],
+)
 def test_a_kind_of_image_that_is_not_written_is_named(output: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "in.ppm").write_bytes(b"P6 2 2 255 " + bytes(12))
     with pytest.raises(UsageError, match=says):
@@ -251,8 +268,9 @@ def test_a_treatment_file_is_obeyed(tmp_path: Path, engines: Engines) -> None:
     file.write_text(json.dumps({"version": 1, "tracks": {"1": {"on": False}}}))
     report = rtface.run(source, tmp_path / "out.mkv", treatment=file, codec="ffv1")
     assert report.frames_corrected == 0 and engines.named("fake").calls == 0
-    assert report.notes[-1] == ("no face was corrected: faces on 4 frames were left as they are "
-                                "(as the treatment file says)")
+    assert report.notes[-1] == (
+        "no face was corrected: faces on 4 frames were left as they are (as the treatment file says)"
+    )
     assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(tmp_path / "out.mkv"), strict=True))
 
 
@@ -277,8 +295,9 @@ def test_an_output_that_fails_midway_says_where_the_part_is(tmp_path: Path, monk
     assert len(pictures(tmp_path / "out.partial.mkv")) == 5
 
 
-@pytest.mark.parametrize(("suffix", "correct"), [
-    (".png", "always"), (".jpg", "always"), (".tiff", "always"), (".png", "never")])
+@pytest.mark.parametrize(
+    ("suffix", "correct"), [(".png", "always"), (".jpg", "always"), (".tiff", "always"), (".png", "never")]
+)
 def test_only_a_still_with_a_corrected_face_is_marked(tmp_path: Path, suffix: str, correct: str) -> None:
     source, target = still(tmp_path / "in.png"), tmp_path / f"out{suffix}"
     report = rtface.run(source, target, correct=correct)
@@ -300,11 +319,13 @@ def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path, suffix: str) -> Non
 
 def test_a_slow_measurement_changes_no_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A face that is wide enough for the large engine.
-    source = write_film(tmp_path / "in.mkv",
-                        (portrait(480, 360, blur=3.0, scale=2.2, shift=(k, 0.0))[0] for k in range(6)))
+    source = write_film(
+        tmp_path / "in.mkv", (portrait(480, 360, blur=3.0, scale=2.2, shift=(k, 0.0))[0] for k in range(6))
+    )
     real, made = HostEngine.__init__, list[list[np.ndarray]]()
     monkeypatch.setattr(runtime, "EngineSet", EngineSet)
     for ms in (5.0, 900.0):
+
         def init(self: HostEngine, *args: Any, ms: float = ms, **options: Any) -> None:
             real(self, *args, **options)
             self.ms = ms

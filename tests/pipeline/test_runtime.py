@@ -77,9 +77,14 @@ def test_auto_takes_the_gpu_where_there_is_one(machine):
     assert told == [("engine rtface-s", 0.5)]
 
 
-@pytest.mark.parametrize(("fault", "said"), [
-    ("grey", "does not give its reference's answers"), ("full", "has 100 MiB of memory free, and 512 are needed"),
-    ("no driver", "there is no NVIDIA driver")])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("grey", "does not give its reference's answers"),
+        ("full", "has 100 MiB of memory free, and 512 are needed"),
+        ("no driver", "there is no NVIDIA driver"),
+    ],
+)
 def test_auto_takes_the_cpu_and_says_why(machine, monkeypatch, caplog, fault, said):
     machine.grey = fault == "grey"
     machine.memory = 100 << 20 if fault == "full" else machine.memory
@@ -169,6 +174,7 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
             if kernel == "paste" and len([o for o in gpu.operations if o.endswith(": paste")]) > 3:
                 gpu.lost = True
             first(kernel, *more)
+
         gpu.run_kernel = run_kernel
         return gpu
 
@@ -177,8 +183,10 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
 
 
-@pytest.mark.parametrize(("device", "usable", "codecs"), [
-    ("auto", True, "cuda"), ("auto", False, "auto"), ("cpu", True, "cpu"), ("cuda:1", True, "cuda:1")])
+@pytest.mark.parametrize(
+    ("device", "usable", "codecs"),
+    [("auto", True, "cuda"), ("auto", False, "auto"), ("cpu", True, "cpu"), ("cuda:1", True, "cuda:1")],
+)
 def test_decoder_and_encoder_follow_the_gpu_that_auto_finds(monkeypatch, device, usable, codecs):
     monkeypatch.setattr(driver, "unusable", lambda ordinal: None if usable else "no driver")
     assert codec_device(device) == codecs

@@ -86,8 +86,10 @@ def differing(one: Path, other: Path) -> np.ndarray:
     return np.flatnonzero(a != b)
 
 
-@pytest.mark.parametrize(("fmt", "transfer"), [
-    ("gbrp10be", LOG), ("gbrp10le", LOG), ("rgb48be", VIDEO), ("rgb24", VIDEO), ("gray16le", LINEAR)])
+@pytest.mark.parametrize(
+    ("fmt", "transfer"),
+    [("gbrp10be", LOG), ("gbrp10le", LOG), ("rgb48be", VIDEO), ("rgb24", VIDEO), ("gray16le", LINEAR)],
+)
 @pytest.mark.usefixtures("engines")
 def test_only_samples_of_faces_change_in_the_files(tmp_path: Path, fmt: str, transfer: int) -> None:
     source = scans(tmp_path / "in", fmt=fmt, transfer=transfer)
@@ -282,19 +284,25 @@ def light_of(path: Path) -> np.ndarray:
     with av.open(str(path)) as box:
         frame = next(box.decode(video=0))
     kind = "<f2" if "f16" in frame.format.name else "<f4"
-    planes = [np.frombuffer(p, kind).reshape(p.height, -1)[:, :p.width] for p in frame.planes]
+    planes = [np.frombuffer(p, kind).reshape(p.height, -1)[:, : p.width] for p in frame.planes]
     return np.stack([planes[2], planes[0], planes[1]]).astype(np.float32)
 
 
 def more_attributes(data: bytes) -> bytes:
     """An EXR with attributes that FFmpeg drops; the places of its blocks move."""
     header = ExrHeader.read(data)
-    more = (b"framesPerSecond\0rational\0" + struct.pack("<IiI", 8, 24, 1)
-            + b"timeCode\0timecode\0" + struct.pack("<III", 8, 0x01000000, 0)
-            + b"owner\0string\0" + struct.pack("<I", 7) + b"archive")
+    more = (
+        b"framesPerSecond\0rational\0"
+        + struct.pack("<IiI", 8, 24, 1)
+        + b"timeCode\0timecode\0"
+        + struct.pack("<III", 8, 0x01000000, 0)
+        + b"owner\0string\0"
+        + struct.pack("<I", 7)
+        + b"archive"
+    )
     count = (struct.unpack_from("<Q", data, header.end)[0] - header.end) // 8
     places = [place + len(more) for place in struct.unpack_from(f"<{count}Q", data, header.end)]
-    return data[:header.end - 1] + more + b"\0" + struct.pack(f"<{count}Q", *places) + data[header.end + 8 * count:]
+    return data[: header.end - 1] + more + b"\0" + struct.pack(f"<{count}Q", *places) + data[header.end + 8 * count :]
 
 
 def exr(path: Path, *, format: str = "half", compression: str = "zip16", face: bool = True) -> Path:
@@ -351,7 +359,7 @@ def test_other_channels_and_windows_of_an_exr_stay(tmp_path: Path) -> None:
     data = bytearray(exr(tmp_path / "a.exr", compression="none").read_bytes())
     header = ExrHeader.read(bytes(data))
     at = header.attributes["channels"][1]
-    data[at:at + 4] = data[at:at + 4].replace(b"B\0", b"Z\0")  # a depth channel in place of blue
+    data[at : at + 4] = data[at : at + 4].replace(b"B\0", b"Z\0")  # a depth channel in place of blue
     with pytest.raises(InputError, match="EXR of a kind that cannot be read"):
         broken = tmp_path / "z.exr"
         broken.write_bytes(bytes(data))
@@ -379,17 +387,22 @@ def test_other_channels_and_windows_of_an_exr_stay(tmp_path: Path) -> None:
     assert places.tolist() == [[1, 105, 110]]
 
 
-@pytest.mark.parametrize(("suffix", "at", "other"), [
-    (".dpx", 769, b"\5"), (".dpx", 802, b"\x09"), (".dpx", 1628, b"\0\0\0\2\0\0\0\1"),
-    (".exr", b"owner\0string\0\7\0\0\0archive", b"envmap\0string\0\6\0\0\0sphere")])
-def test_a_header_that_shows_another_image_is_found(tmp_path: Path, suffix: str, at: int | bytes,
-                                                    other: bytes) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "at", "other"),
+    [
+        (".dpx", 769, b"\5"),
+        (".dpx", 802, b"\x09"),
+        (".dpx", 1628, b"\0\0\0\2\0\0\0\1"),
+        (".exr", b"owner\0string\0\7\0\0\0archive", b"envmap\0string\0\6\0\0\0sphere"),
+    ],
+)
+def test_a_header_that_shows_another_image_is_found(tmp_path: Path, suffix: str, at: int | bytes, other: bytes) -> None:
     """`rtface verify` compares what the header says of colours and shape with the input's."""
     source = (scan if suffix == ".dpx" else exr)(tmp_path / f"in{suffix}", face=False)
     data = bytearray(source.read_bytes())
     assert not check_input(source, source, None).problems
     at = at if isinstance(at, int) else data.index(at)
-    data[at:at + len(other)] = other
+    data[at : at + len(other)] = other
     (tmp_path / f"out{suffix}").write_bytes(data)
     assert "says other colours" in str(check_input(tmp_path / f"out{suffix}", source, None).problems)
 

@@ -41,16 +41,25 @@ from tests.pipeline.run_media import Engines, decoded, write_film
 FRAMES = FramePlan(Path("film.mkv"), Options(tracker="none"))
 
 
-def film(path: Path, frames: int = 75, *, face: bool = True, cuts: tuple[int, ...] = (),
-         pts: list[int] | None = None, **how: Any) -> Path:
+def film(
+    path: Path,
+    frames: int = 75,
+    *,
+    face: bool = True,
+    cuts: tuple[int, ...] = (),
+    pts: list[int] | None = None,
+    **how: Any,
+) -> Path:
     """320×180, 25 frames a second: the portrait moving and nodding, in another place after each cut."""
+
     def picture(t: int) -> np.ndarray:
         scene = sum(t >= cut for cut in cuts)
         shown, _ = portrait(shift=(0.7 * t - 25, 6 * np.sin(t / 5)), scale=(0.9, 0.6, 1.1)[scene % 3])
         return shown if face else shown[:: -1 if scene % 2 else 1, ::-1] // 4 + t
 
-    return write_film(path, map(picture, range(frames)), base=Fraction(1, 100),
-                      pts=pts or range(0, 4 * frames, 4), **how)
+    return write_film(
+        path, map(picture, range(frames)), base=Fraction(1, 100), pts=pts or range(0, 4 * frames, 4), **how
+    )
 
 
 def packets(path: Path) -> dict[int, list[tuple[Any, ...]]]:
@@ -76,18 +85,32 @@ def of_segments() -> list[str]:
 VARIABLE = [0, 4, 9, 10, 40, 44, 45, 46, 90, *range(100, 364, 4)]
 
 
-@pytest.mark.parametrize(("name", "made", "asked"), [
-    ("plain.mkv", {}, {}),
-    ("b_frames.mp4", {"codec": "libx264", "options": {"bf": "3", "g": "40"}}, {}),
-    ("variable.mkv", {"pts": VARIABLE}, {}),
-    pytest.param("late.mp4", {"codec": "libx264", "options": {"bf": "2"}, "pts": [170 + 4 * t for t in range(75)]}, {},
-                 marks=pytest.mark.slow),
-    pytest.param("broadcast.ts", {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}}, {},
-                 marks=pytest.mark.slow),
-    pytest.param("cut_out.mp4", {"codec": "libx264", "options": {"bf": "3", "g": "250"}}, {"start": 0.3, "end": 2.6},
-                 marks=pytest.mark.slow)])
-def test_times_pictures_and_sound_are_those_of_one_chain(name: str, made: dict[str, Any], asked: dict[str, Any],
-                                                         tmp_path: Path, engines: Engines) -> None:
+@pytest.mark.parametrize(
+    ("name", "made", "asked"),
+    [
+        ("plain.mkv", {}, {}),
+        ("b_frames.mp4", {"codec": "libx264", "options": {"bf": "3", "g": "40"}}, {}),
+        ("variable.mkv", {"pts": VARIABLE}, {}),
+        pytest.param(
+            "late.mp4",
+            {"codec": "libx264", "options": {"bf": "2"}, "pts": [170 + 4 * t for t in range(75)]},
+            {},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "broadcast.ts", {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}}, {}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "cut_out.mp4",
+            {"codec": "libx264", "options": {"bf": "3", "g": "250"}},
+            {"start": 0.3, "end": 2.6},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_times_pictures_and_sound_are_those_of_one_chain(
+    name: str, made: dict[str, Any], asked: dict[str, Any], tmp_path: Path, engines: Engines
+) -> None:
     source = film(tmp_path / name, face=False, sound=True, **made)
     # Lossless; what x264 makes of the same pictures is not the same every time.
     how = {"tracker": "none", **({"codec": "ffv1"} if source.suffix == ".mkv" else {"crf": 0}), **asked}
@@ -129,6 +152,7 @@ def test_a_folder_of_stills_as_a_film_is_dealt_out_too(tmp_path: Path, engines: 
 
 
 # -- how far from one chain -------------------------------------------------------------------------------------------
+
 
 @pytest.mark.slow
 def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, engines: Engines) -> None:
@@ -219,6 +243,7 @@ def test_two_chains_on_one_engine_give_what_each_gives_alone(name: str) -> None:
     engines, films = EngineSet(name, device="cpu", threads=1), [(1.0, 0.9), (-2.0, 0.7), (0.5, 1.1)]
     device = CpuDevice()
     try:
+
         def work(how: tuple[float, float]) -> list[bytes]:
             step = FilmEnhancer(Runtime(device, engines), Options(), Stats(), analysis=False)
             return planes(list(step(moving(*how))))
@@ -239,13 +264,19 @@ def test_tracks_are_known_again_by_their_places() -> None:
         return pts, tuple(face_at(points + [dx, 0.0], int(k[1:])) for k, dx in places.items())
 
     before = [sight(t, a4=0.0 + t, a7=200.0, a9=600.0) for t in range(5)]
-    after = [sight(1, b1=201.0), sight(2, b1=202.0, b2=1.0), sight(3, b1=200.0, b2=4.0, b3=400.0),
-             sight(4, b1=200.0, b2=4.0, b3=400.0), sight(5, b5=600.0)]
+    after = [
+        sight(1, b1=201.0),
+        sight(2, b1=202.0, b2=1.0),
+        sight(3, b1=200.0, b2=4.0, b3=400.0),
+        sight(4, b1=200.0, b2=4.0, b3=400.0),
+        sight(5, b5=600.0),
+    ]
     assert same_tracks(before, after) == {1: 7, 2: 4}
     assert same_tracks([], after) == {}
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
+
 
 class Alive:
     """Pictures whose memory is counted."""
@@ -316,6 +347,7 @@ def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.Mon
 
 # -- ends -------------------------------------------------------------------------------------------------------------
 
+
 def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path, engines: Engines) -> None:
     source, target = film(tmp_path / "in.mp4", codec="libx264", sound=True), tmp_path / "out.mp4"
     stop, seen = threading.Event(), list[Progress]()
@@ -335,8 +367,9 @@ def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path, 
     assert not of_segments()
 
 
-def test_a_lost_device_is_said_once_behind_all_that_came_before(tmp_path: Path, engines: Engines,
-                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_device_is_said_once_behind_all_that_came_before(
+    tmp_path: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cut, lost = CpuDevice.cut, list[int]()
 
     def sometimes(self: CpuDevice, frame: Frame, places: Any) -> Any:
@@ -384,8 +417,10 @@ def test_a_consumer_that_leaves_ends_every_thread() -> None:
 
 # -- the plan ---------------------------------------------------------------------------------------------------------
 
-def info(width: int = 1920, height: int = 1080, pix_fmt: str = "yuv420p", rate: int = 25,
-         frames: int | None = 100_000) -> Any:
+
+def info(
+    width: int = 1920, height: int = 1080, pix_fmt: str = "yuv420p", rate: int = 25, frames: int | None = 100_000
+) -> Any:
     return SimpleNamespace(width=width, height=height, pix_fmt=pix_fmt, rate=Fraction(rate), expected_frames=frames)
 
 
@@ -408,10 +443,16 @@ def test_a_short_film_is_shared_out_or_left_to_one_chain() -> None:
     assert plan_segments(Options(segments=4), info(frames=None))[0] == SegmentPlan(4, 100, 15, 430)
 
 
-@pytest.mark.parametrize(("picture", "size"), [
-    ((1280, 720, "yuv420p", 30), 1280 * 720 * 1.5), ((1920, 1080, "yuv420p10le", 60), 1920 * 1080 * 3),
-    ((3840, 2160, "yuv420p10le", 24), 3840 * 2160 * 3), ((3840, 2160, "yuv444p10le", 24), 3840 * 2160 * 6),
-    ((7680, 4320, "yuv420p10le", 24), 7680 * 4320 * 3)])
+@pytest.mark.parametrize(
+    ("picture", "size"),
+    [
+        ((1280, 720, "yuv420p", 30), 1280 * 720 * 1.5),
+        ((1920, 1080, "yuv420p10le", 60), 1920 * 1080 * 3),
+        ((3840, 2160, "yuv420p10le", 24), 3840 * 2160 * 3),
+        ((3840, 2160, "yuv444p10le", 24), 3840 * 2160 * 6),
+        ((7680, 4320, "yuv420p10le", 24), 7680 * 4320 * 3),
+    ],
+)
 def test_what_is_held_follows_the_size_of_a_picture(picture: tuple[Any, ...], size: float) -> None:
     for wanted in (2, 4, 8):
         plan, why = plan_segments(Options(segments=wanted), info(*picture))

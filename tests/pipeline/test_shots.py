@@ -28,6 +28,7 @@ def two_engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 frames, the portrait in another place after each cut."""
+
     def picture(t: int) -> np.ndarray:
         scene = sum(t >= cut for cut in CUTS)
         shown, _ = portrait(shift=(0.7 * t - 25, 0.0), scale=(0.9, 0.6, 1.1)[scene])
@@ -48,8 +49,9 @@ def same(one: list[np.ndarray], other: list[np.ndarray], part: slice) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("segments", [1, 2])
-def test_each_shot_is_that_of_a_run_with_its_options(film: Path, tmp_path: Path, two_engines: Engines,
-                                                     segments: int) -> None:
+def test_each_shot_is_that_of_a_run_with_its_options(
+    film: Path, tmp_path: Path, two_engines: Engines, segments: int
+) -> None:
     shots = tmp_path / "shots.csv"
     shots.write_text("start,end,strength,engine,off\n0:00:00.64,0:00:01.28,0.5,two,\n0:00:01.28,,,,yes\n")
     mixed = run(film, tmp_path, shots=shots, segments=segments)
@@ -66,7 +68,8 @@ def test_borders_within_a_shot_are_exact(film: Path, tmp_path: Path, two_engines
     report = rtface.run(film, tmp_path / "out.mkv", shots=shots, timecode="10:00:00:00", correct="always")
     mixed, before = decoded(tmp_path / "out.mkv"), decoded(film)
     assert [bool((a != b).any()) for a, b in zip(mixed[:16], before[:16], strict=True)] == (
-        [True] * 5 + [False] * 5 + [True] * 6)
+        [True] * 5 + [False] * 5 + [True] * 6
+    )
     assert len(report.tracks) == 3
     assert report.tracks[0].frames_corrected == 11
     assert "shots.edl: 1 of 1 shots have settings" in report.notes
@@ -109,6 +112,9 @@ def test_analysis_finds_the_scenes_of_a_run(film: Path) -> None:
     found = Findings()
     tracks = analyze_file(film, Options(correct="always"), found=found)
     assert [(row["start_s"], row["frames"], row["timecode"]) for row in found.scenes.table()] == [
-        (0.0, 16, "00:00:00:00"), (0.64, 16, "00:00:00:16"), (1.28, 16, "00:00:01:07")]
+        (0.0, 16, "00:00:00:00"),
+        (0.64, 16, "00:00:00:16"),
+        (1.28, 16, "00:00:01:07"),
+    ]
     assert found.scenes.even
     assert len(tracks) == 3

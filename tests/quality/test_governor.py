@@ -194,8 +194,9 @@ def test_on_a_gpu_no_engine_rests_between_its_frames() -> None:
 
 @pytest.mark.parametrize(("carries", "load"), [(True, 3.0), (False, 1.0)])
 def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load: float) -> None:
-    machine = Machine(governor("s", m=0.015, s=0.005), {"m": 0.02, "m half": 0.02, "s": 0.01},
-                      lambda t: 1.0 + load * (t > 3), carries)
+    machine = Machine(
+        governor("s", m=0.015, s=0.005), {"m": 0.02, "m half": 0.02, "s": 0.01}, lambda t: 1.0 + load * (t > 3), carries
+    )
     machine.run(10, [face(1, 200, "m", heavy=True)])
     plans = [plan for _, (plan,) in machine.plans]
     changes = [after for before, after in itertools.pairwise(plans) if "" != before.engine != after.engine != ""]
@@ -203,8 +204,9 @@ def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load
 
 
 def test_a_slow_engines_face_rests_before_the_small_engine() -> None:
-    machine = Machine(governor("s", m=0.015, s=0.005), {"m": 0.045, "m half": 0.031, "s": 0.02},
-                      lambda t: 1.0 + 2 * (10 < t < 20))
+    machine = Machine(
+        governor("s", m=0.015, s=0.005), {"m": 0.045, "m half": 0.031, "s": 0.02}, lambda t: 1.0 + 2 * (10 < t < 20)
+    )
     machine.run(60, [face(1, 200, "m", heavy=True)])
     names = [s.after for s in machine.governor.steps]
     settled = [p for t, (p,) in machine.plans if 4 < t < 10]
@@ -213,7 +215,12 @@ def test_a_slow_engines_face_rests_before_the_small_engine() -> None:
     assert names.index("half key/2") < names.index("small key/4") and names[-1] == "half key/2"
     few = levels_for(face(1, 200, "m", heavy=True), "s", 0.1, True)
     assert [(r.engine, r.every, r.half) for r in few] == [  # where a memory does not last longer
-        ("m", 1, False), ("m", 1, True), ("m", 2, True), ("s", 2, False), ("", 1, False)]
+        ("m", 1, False),
+        ("m", 1, True),
+        ("m", 2, True),
+        ("s", 2, False),
+        ("", 1, False),
+    ]
 
 
 def test_memory_keeps_key_frames_close_together() -> None:
@@ -254,8 +261,9 @@ def test_the_summary_names_what_is_there() -> None:
 def test_an_uncorrected_face_does_not_wait_long() -> None:
     """A second load comes whenever the engine runs, for most of a minute. No trial is seen before it has held."""
     machine = Machine(governor(s=0.01), {"s": 0.016})
-    machine.slow = lambda t: 20.0 if 5 <= t < 50 and machine.plans and any(p.key for _, ps in machine.plans[-20:]
-                                                                           for p in ps) else 1.0
+    machine.slow = lambda t: (
+        20.0 if 5 <= t < 50 and machine.plans and any(p.key for _, ps in machine.plans[-20:] for p in ps) else 1.0
+    )
     machine.run(70, [face(1)])
     tried = [t for t, (p,) in machine.plans if p.key and t > 8]
     starts = [b for a, b in itertools.pairwise(tried) if b - a > 1]

@@ -36,12 +36,14 @@ class Run:
         began, spent = self.now, self.spent
         while self.now < began + seconds:
             decisions = self.governor.plan(
-                self.now, [FaceDemand(k, 200.0 - k, "s") for k in range(self.faces)], late=late)
+                self.now, [FaceDemand(k, 200.0 - k, "s") for k in range(self.faces)], late=late
+            )
             done = [(kind_of(d.engine, d.half), d.key) for d in decisions if d.engine]
             took = [self.slow * (KEY_S if key else CARRY_S) for _, key in done]
             self.governor.costs.spent(sum(took), done)
-            self.spent += OTHER_S + sum(t * (self.threads if key else 1.0)
-                                        for t, (_, key) in zip(took, done, strict=True))
+            self.spent += OTHER_S + sum(
+                t * (self.threads if key else 1.0) for t, (_, key) in zip(took, done, strict=True)
+            )
             self.decisions.append(decisions)
             self.now += PERIOD
         return (self.spent - spent) / (self.now - began)

@@ -33,8 +33,12 @@ def refused(tmp_path: Path, name: str, text: str, clock: FilmClock = CLOCK) -> s
 
 
 def test_csv_takes_timecodes_and_film_times(tmp_path: Path) -> None:
-    shots, notes = shots_of(tmp_path, "a.csv", "start,end,strength,engine,off,comment\n"
-                            "0,4.0,50%,,,first\n00:00:08:00,00:00:12:00,,rtface-s,,\n0:00:20.000,,,,yes,\n40,,,,,\n")
+    shots, notes = shots_of(
+        tmp_path,
+        "a.csv",
+        "start,end,strength,engine,off,comment\n"
+        "0,4.0,50%,,,first\n00:00:08:00,00:00:12:00,,rtface-s,,\n0:00:20.000,,,,yes,\n40,,,,,\n",
+    )
     assert [(shot.begin, shot.end) for shot in shots.shots] == [(0, 4), (8, 12), (20, 40)]
     assert shots.at(3.9) == ShotSettings(strength=0.5)
     assert shots.at(5.0) == AS_RUN
@@ -51,12 +55,15 @@ def test_csv_of_a_spreadsheet_with_semicolons(tmp_path: Path) -> None:
 
 
 def test_edl_settings_stand_below_the_event(tmp_path: Path) -> None:
-    text = ("TITLE: x\nFCM: NON-DROP FRAME\n\n" + EVENT.format(1, "01:00:00:00", "01:00:04:00")
-            + "* FROM CLIP NAME: a\n* RTFACE: strength=0.5 engine=rtface-m\n* RTFACE: colour = lock\n"
-            + EVENT.format(2, "01:00:04:00", "01:00:04:00")
-            + "002  BX       V     D    012 00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00\n* RTFACE: OFF\n"
-            + "003  AX       A     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:40:00\n"
-            + EVENT.format(4, "01:00:10:00", "01:00:12:00"))
+    text = (
+        "TITLE: x\nFCM: NON-DROP FRAME\n\n"
+        + EVENT.format(1, "01:00:00:00", "01:00:04:00")
+        + "* FROM CLIP NAME: a\n* RTFACE: strength=0.5 engine=rtface-m\n* RTFACE: colour = lock\n"
+        + EVENT.format(2, "01:00:04:00", "01:00:04:00")
+        + "002  BX       V     D    012 00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00\n* RTFACE: OFF\n"
+        + "003  AX       A     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:40:00\n"
+        + EVENT.format(4, "01:00:10:00", "01:00:12:00")
+    )
     clock = FilmClock(Fraction(25), start=Timecode.parse("01:00:00:00", Fraction(25)), length=Fraction(60))
     shots, notes = shots_of(tmp_path, "a.edl", text, clock)
     assert shots.at(2.0) == ShotSettings(engine="rtface-m", strength=0.5)
@@ -65,15 +72,24 @@ def test_edl_settings_stand_below_the_event(tmp_path: Path) -> None:
     assert notes == ["a.edl: 2 of 3 shots have settings"]
 
 
-@pytest.mark.parametrize(("fcm", "text", "frame"), [
-    ("DROP FRAME", "01:10:00:00", 17_982), ("NON-DROP FRAME", "01:10:00;00", 17_982),
-    ("NON-DROP FRAME", "01:10:00:00", 18_000)])
+@pytest.mark.parametrize(
+    ("fcm", "text", "frame"),
+    [
+        ("DROP FRAME", "01:10:00:00", 17_982),
+        ("NON-DROP FRAME", "01:10:00;00", 17_982),
+        ("NON-DROP FRAME", "01:10:00:00", 18_000),
+    ],
+)
 def test_edl_drop_frame(tmp_path: Path, fcm: str, text: str, frame: int) -> None:
     """Ten minutes after the first frame at 01:00:00;00: 17982 frames of drop-frame, 18000 of non-drop."""
     drop = ";" if frame == 17_982 else ":"
     clock = FilmClock(NTSC, start=Timecode.parse(f"01:00:00{drop}00", NTSC))
-    shots, _ = shots_of(tmp_path, "a.edl", f"FCM: {fcm}\n" + EVENT.format(1, text, f"01:10:04{drop}00")
-                        + "* RTFACE: strength=0\n", clock)
+    shots, _ = shots_of(
+        tmp_path,
+        "a.edl",
+        f"FCM: {fcm}\n" + EVENT.format(1, text, f"01:10:04{drop}00") + "* RTFACE: strength=0\n",
+        clock,
+    )
     assert shots.at(float(frame / NTSC)).strength == 0.0
     assert shots.at(float((frame - 1) / NTSC)) == AS_RUN
 
@@ -87,24 +103,31 @@ def test_borders_allow_for_rounded_timestamps_and_fields() -> None:
     assert [n for n in range(30) if shots.at((n + 0.5) / float(NTSC))] == list(range(10, 20))
 
 
-@pytest.mark.parametrize(("name", "text", "says"), [
-    ("a.csv", "start,end,strenght\n0,1,0.5\n", "line 1: column 'strenght' is not known: the nearest is strength"),
-    ("a.csv", "start,end,strength\n0,1,2\n", "a.csv, line 2: strength must be a number between 0 and 1"),
-    ("a.csv", "end,strength\n1,1\n", "there is no column start"),
-    ("a.csv", "start,strength\nx,1\n", "line 2: 'x' is neither a timecode"),
-    ("a.csv", "start,end,strength\n5,4,1\n", "line 2: a shot must end after it begins"),
-    ("a.csv", "start,end,strength\n0,5,1\n4,6,1\n", "the shots of line 2 and line 3 overlap"),
-    ("a.csv", "start,end,strength\n100,101,1\n", "all shots with settings lie outside the film (line 2)"),
-    ("a.csv", "start,engine\n0,auto\n", "engine must be one engine by name"),
-    ("a.csv", "start,off,correct\n0,yes,always\n", "correct is given twice"),
-    ("a.csv", "start,strength\n0,1,2\n", "has 3 cells for 2 columns"),
-    ("a.edl", "* RTFACE: off\n" + EVENT.format(1, "00:00:00:00", "00:00:01:00"), "line 1: settings stand below"),
-    ("a.edl", EVENT.format(1, "00:00:00:00", "00:00:01:00") + "* RTFACE: engin=rtface-s\n",
-     "'engin' is not a setting of a shot: the nearest is engine"),
-    ("a.edl", EVENT.format(1, "00:00:00:28", "00:00:01:00"), "line 1: timecode 00:00:00:28 has frame 28"),
-    ("a.edl", EVENT.format(1, "00:00:02:00", "00:00:01:00"), "record-out time 00:00:01:00 is before"),
-    ("a.edl", "hello\n", "has no event of a CMX 3600 EDL"),
-    ("a.edl", "FCM: DROP FRAME\n" + EVENT.format(1, "00:00:02:00", "00:00:03:00"), "drop-frame timecode exists at")])
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "start,end,strenght\n0,1,0.5\n", "line 1: column 'strenght' is not known: the nearest is strength"),
+        ("a.csv", "start,end,strength\n0,1,2\n", "a.csv, line 2: strength must be a number between 0 and 1"),
+        ("a.csv", "end,strength\n1,1\n", "there is no column start"),
+        ("a.csv", "start,strength\nx,1\n", "line 2: 'x' is neither a timecode"),
+        ("a.csv", "start,end,strength\n5,4,1\n", "line 2: a shot must end after it begins"),
+        ("a.csv", "start,end,strength\n0,5,1\n4,6,1\n", "the shots of line 2 and line 3 overlap"),
+        ("a.csv", "start,end,strength\n100,101,1\n", "all shots with settings lie outside the film (line 2)"),
+        ("a.csv", "start,engine\n0,auto\n", "engine must be one engine by name"),
+        ("a.csv", "start,off,correct\n0,yes,always\n", "correct is given twice"),
+        ("a.csv", "start,strength\n0,1,2\n", "has 3 cells for 2 columns"),
+        ("a.edl", "* RTFACE: off\n" + EVENT.format(1, "00:00:00:00", "00:00:01:00"), "line 1: settings stand below"),
+        (
+            "a.edl",
+            EVENT.format(1, "00:00:00:00", "00:00:01:00") + "* RTFACE: engin=rtface-s\n",
+            "'engin' is not a setting of a shot: the nearest is engine",
+        ),
+        ("a.edl", EVENT.format(1, "00:00:00:28", "00:00:01:00"), "line 1: timecode 00:00:00:28 has frame 28"),
+        ("a.edl", EVENT.format(1, "00:00:02:00", "00:00:01:00"), "record-out time 00:00:01:00 is before"),
+        ("a.edl", "hello\n", "has no event of a CMX 3600 EDL"),
+        ("a.edl", "FCM: DROP FRAME\n" + EVENT.format(1, "00:00:02:00", "00:00:03:00"), "drop-frame timecode exists at"),
+    ],
+)
 def test_faults_name_the_line(tmp_path: Path, name: str, text: str, says: str) -> None:
     assert says in refused(tmp_path, name, text)
 
@@ -144,10 +167,17 @@ def recorded(clock: FilmClock) -> SceneRecorder:
 
 
 @pytest.mark.parametrize("kind", [".csv", ".edl", ".otio"])
-@pytest.mark.parametrize("clock", [
-    CLOCK, FilmClock(NTSC, Fraction(1, 30), start=Timecode.parse("00:59:58;00", NTSC)),
-    FilmClock(Fraction(24000, 1001), Fraction(7), Fraction(7), Timecode.parse("23:59:59:12", Fraction(24000, 1001)))],
-    ids=["25", "29.97 drop-frame", "across midnight"])
+@pytest.mark.parametrize(
+    "clock",
+    [
+        CLOCK,
+        FilmClock(NTSC, Fraction(1, 30), start=Timecode.parse("00:59:58;00", NTSC)),
+        FilmClock(
+            Fraction(24000, 1001), Fraction(7), Fraction(7), Timecode.parse("23:59:59:12", Fraction(24000, 1001))
+        ),
+    ],
+    ids=["25", "29.97 drop-frame", "across midnight"],
+)
 def test_scenes_are_read_back_as_shots(tmp_path: Path, kind: str, clock: FilmClock) -> None:
     if kind == ".otio":
         pytest.importorskip("opentimelineio")

@@ -35,13 +35,17 @@ def main() -> None:
     read_process.OPENING = child_sink.OPENING = 60.0
     folder, stats = Path(tempfile.mkdtemp()), Stats()
     options = Options(preset="ultrafast", bitrate=300_000)
-    with running(Nginx(folder / "a")) as a, running(Nginx(folder / "b")) as b, running(
-            Publisher(a.url("in"), "flv", folder / "publisher", size="320x64", fps="5", gop="5")):
+    with (
+        running(Nginx(folder / "a")) as a,
+        running(Nginx(folder / "b")) as b,
+        running(Publisher(a.url("in"), "flv", folder / "publisher", size="320x64", fps="5", gop="5")),
+    ):
         source = open_live_source(parse_address(a.url("in")), stats=stats)
         sink = open_live_sink(parse_address(b.url("out")), options)
         presenter: OutputScheduler | None = None
-        source.start(lambda frame: presenter and presenter.put(frame),
-                     lambda packet: presenter and presenter.sound(packet))
+        source.start(
+            lambda frame: presenter and presenter.put(frame), lambda packet: presenter and presenter.sound(packet)
+        )
         sink.open(source.video_format, sound=source.sound_format)
         presenter = OutputScheduler([sink], source.video_format, stats)
         presenter.start()
@@ -59,11 +63,22 @@ def main() -> None:
         presenter.close()
         sink.close()
         took = time.monotonic() - began
-    print(json.dumps({"windows": seen, "figures": {
-        "ended in s": round(took, 2), "faults": stats.counters["faults"],
-        "latency": {k: v for k, v in stats.stages_ms()["latency"].items() if k != "mean"}, "viewer opened": opened,
-        "reopened": [e["reopened"] for e in ends], "states": [e["state"] for e in ends],
-        "dropped": [e["dropped"] for e in ends]}}))
+    print(
+        json.dumps(
+            {
+                "windows": seen,
+                "figures": {
+                    "ended in s": round(took, 2),
+                    "faults": stats.counters["faults"],
+                    "latency": {k: v for k, v in stats.stages_ms()["latency"].items() if k != "mean"},
+                    "viewer opened": opened,
+                    "reopened": [e["reopened"] for e in ends],
+                    "states": [e["state"] for e in ends],
+                    "dropped": [e["dropped"] for e in ends],
+                },
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

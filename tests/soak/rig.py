@@ -37,9 +37,12 @@ def windows(watcher: Watcher, length: float) -> Iterator[tuple[float, float, flo
         inside = [e for e in videos if start <= e["pts"] < start + length]
         steps = [ms for second, ms in apart.items() if start <= second < start + length]
         if len(steps) >= 3 and len(inside) > 1:
-            yield (start - videos[0]["pts"], statistics.median(steps),
-                   1e3 * statistics.median(e["at"] - e["stamp"] for e in inside),
-                   (len(inside) - 1) / (inside[-1]["pts"] - inside[0]["pts"]))
+            yield (
+                start - videos[0]["pts"],
+                statistics.median(steps),
+                1e3 * statistics.median(e["at"] - e["stamp"] for e in inside),
+                (len(inside) - 1) / (inside[-1]["pts"] - inside[0]["pts"]),
+            )
         start += length
 
 

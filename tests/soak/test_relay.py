@@ -24,8 +24,11 @@ from tests.live.feed import Watcher
 from tests.live.servers import Nginx, NodeMediaServer, Publisher, program, running
 from tests.soak.rig import came, report, resident, seconds, windows
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200),
-              pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.timeout(7200),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
 SERVERS = [Nginx, NodeMediaServer]
 GOP_S = 1.0
 ENDS = {"input": lambda status: status["source"], "output": lambda status: status["sinks"][0]}
@@ -40,10 +43,14 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 def relay(folder: Path, server: type[Nginx] | type[NodeMediaServer], *more: str) -> Iterator[tuple[Any, Any, Command]]:
     """A publisher, a server, rtface, another server: the two servers and the command, which runs."""
     gop = str(round(25 * GOP_S))
-    with running(server(folder / "a")) as a, running(server(folder / "b")) as b, \
-            running(Publisher(a.url("in"), "flv", folder / "publisher", size="640x360", fps="25", gop=gop)), \
-            Command(folder / "rtface", a.url("in"), b.url("out"), "--tracker", "none", "--control", "0", "--json",
-                    *more) as run:
+    with (
+        running(server(folder / "a")) as a,
+        running(server(folder / "b")) as b,
+        running(Publisher(a.url("in"), "flv", folder / "publisher", size="640x360", fps="25", gop=gop)),
+        Command(
+            folder / "rtface", a.url("in"), b.url("out"), "--tracker", "none", "--control", "0", "--json", *more
+        ) as run,
+    ):
         run.runs(25)
         yield a, b, run
 
@@ -68,8 +75,10 @@ def test_sound_and_pictures_stay_in_step(server, tmp_path):
             came(source, 25 * 8)
             before = list(windows(source, 8))
         done = finish(run)
-    report(f"{server.__name__}: seconds, sound behind frames ms, age ms, frames/s; before rtface: ",
-           *(w[1] for w in before))
+    report(
+        f"{server.__name__}: seconds, sound behind frames ms, age ms, frames/s; before rtface: ",
+        *(w[1] for w in before),
+    )
     for window in found:
         report(*window)
     steps = [w[1] for w in found]
@@ -153,8 +162,14 @@ def test_a_stalled_server_is_noticed_and_holds_up_nothing(end, tmp_path):
         server.go_on()
         back = time.monotonic()
         run.until_status(lambda s: find(s)["state"] == "live", 20)
-        report(f"{end}: noticed after s", noticed, "longest pause of the loop s", max(gaps), "live again after s",
-               time.monotonic() - back)
+        report(
+            f"{end}: noticed after s",
+            noticed,
+            "longest pause of the loop s",
+            max(gaps),
+            "live again after s",
+            time.monotonic() - back,
+        )
         assert noticed < 5
         # The counters are told of four times a second; what is shown instead of a lost source begins after half a one.
         assert max(gaps[1:]) < 1.0
@@ -166,8 +181,10 @@ def test_a_stalled_server_is_noticed_and_holds_up_nothing(end, tmp_path):
 
 def test_memory_stays_flat(tmp_path):
     length = seconds("MEMORY", 1800)
-    with relay(tmp_path, Nginx, "--also", str(tmp_path / "also.mkv")) as (_, b, run), \
-            Watcher(b.url("out"), tmp_path / "watch") as watcher:
+    with (
+        relay(tmp_path, Nginx, "--also", str(tmp_path / "also.mkv")) as (_, b, run),
+        Watcher(b.url("out"), tmp_path / "watch") as watcher,
+    ):
         came(watcher, 25)
         held: list[float] = []
         began = time.monotonic()
@@ -181,7 +198,7 @@ def test_memory_stays_flat(tmp_path):
             time.sleep(every)
         done = finish(run)
     # The first tenth fills buffers.
-    warm = held[len(held) // 10:]
+    warm = held[len(held) // 10 :]
     fifth = max(2, len(warm) // 5)
     start, end = statistics.median(warm[:fifth]), statistics.median(warm[-fifth:])
     report("start", start, "end", end, "peak", max(held), "MiB; frames", done["frames_out"], "dropped", done["dropped"])
@@ -195,9 +212,26 @@ def test_a_bad_network_neither_ends_nor_delays_it_for_good(network, tmp_path):
     vm, python = program("VM_RUN"), sys.executable
     script = Path(__file__).with_name("netem.py")
     answer = subprocess.run(
-        [vm, "--module", "sch_netem", "--no-vivid", "--timeout", str(int(length + 600)), "--", "env",
-         f"PYTHONPATH={Path(__file__).parents[2]}", python, str(script), network, str(length)],
-        capture_output=True, text=True, timeout=length + 900, check=False)
+        [
+            vm,
+            "--module",
+            "sch_netem",
+            "--no-vivid",
+            "--timeout",
+            str(int(length + 600)),
+            "--",
+            "env",
+            f"PYTHONPATH={Path(__file__).parents[2]}",
+            python,
+            str(script),
+            network,
+            str(length),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=length + 900,
+        check=False,
+    )
     if answer.returncode == 125:
         pytest.skip(f"no machine with netem can be started: {answer.stderr.strip()[-300:]}")
     assert answer.returncode == 0, answer.stderr[-3000:] + answer.stdout[-3000:]

@@ -19,15 +19,41 @@ from rtface.stages.draw import Canvas, Sprite, covering, display_from_face
 from rtface.stages.draw.veil import INNER
 from tests.pipeline.fakes import ASTRONAUT, face_at, portrait
 
-FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "yuv444p12le", "yuv420p10be",
-           "yuva420p", "nv12", "nv21", "nv16", "p010le", "yuyv422", "uyvy422", "gray", "gray10le", "rgb24", "bgr24",
-           "rgba", "bgr0", "gbrp", "gbrp10le", "rgb48le", "yuv411p", "yuv440p"]
+FORMATS = [
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuvj420p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p12le",
+    "yuv420p10be",
+    "yuva420p",
+    "nv12",
+    "nv21",
+    "nv16",
+    "p010le",
+    "yuyv422",
+    "uyvy422",
+    "gray",
+    "gray10le",
+    "rgb24",
+    "bgr24",
+    "rgba",
+    "bgr0",
+    "gbrp",
+    "gbrp10le",
+    "rgb48le",
+    "yuv411p",
+    "yuv440p",
+]
 RED = (200, 40, 30)
 
 
 def color_for(fmt: str) -> Color:
-    return Color("rgb", True) if fmt.startswith(("rgb", "bgr", "gbr", "gray")) else Color(
-        "bt601", fmt.startswith("yuvj"))
+    return (
+        Color("rgb", True) if fmt.startswith(("rgb", "bgr", "gbr", "gray")) else Color("bt601", fmt.startswith("yuvj"))
+    )
 
 
 def flat(fmt: str, size: tuple[int, int] = (97, 61), level: int = 100, **more) -> Frame:
@@ -66,17 +92,23 @@ def test_a_colour_is_right_inside_and_nothing_changes_outside(fmt: str, how: str
         sx, sy = form.role_subsampling(role)
         outside = np.ones(view.shape, bool)
         # A subsampled sample reaches as far as two of its own spacing.
-        outside[max(16 // sy - 2, 0):48 // sy + 2, max(24 // sx - 2, 0):64 // sx + 2] = False
+        outside[max(16 // sy - 2, 0) : 48 // sy + 2, max(24 // sx - 2, 0) : 64 // sx + 2] = False
         np.testing.assert_array_equal(view[outside], was[role][outside], err_msg=role)
 
 
-@pytest.mark.parametrize(("turns", "mirror", "aspect", "sub", "siting"), [
-    *product(range(4), (False, True), [Fraction(1)], ["420"], ["left"]),
-    (0, False, Fraction(16, 11), "420", "left"), (1, True, Fraction(10, 11), "422", "left"),
-    (0, False, Fraction(1), "420", "center"), (0, False, Fraction(1), "420", "topleft"),
-    (2, False, Fraction(1), "422", "center"), (3, False, Fraction(4, 3), "420", "topleft"),
-    (0, False, Fraction(1), "444", "left"),
-])
+@pytest.mark.parametrize(
+    ("turns", "mirror", "aspect", "sub", "siting"),
+    [
+        *product(range(4), (False, True), [Fraction(1)], ["420"], ["left"]),
+        (0, False, Fraction(16, 11), "420", "left"),
+        (1, True, Fraction(10, 11), "422", "left"),
+        (0, False, Fraction(1), "420", "center"),
+        (0, False, Fraction(1), "420", "topleft"),
+        (2, False, Fraction(1), "422", "center"),
+        (3, False, Fraction(4, 3), "420", "topleft"),
+        (0, False, Fraction(1), "444", "left"),
+    ],
+)
 def test_a_dot_lies_where_it_was_put_in_every_plane(turns, mirror, aspect, sub, siting) -> None:
     """The centre of gravity of a soft coloured dot, plane by plane, against the matrices of `geometry`."""
     display = Display(turns, mirror, aspect)
@@ -95,7 +127,7 @@ def test_a_dot_lies_where_it_was_put_in_every_plane(turns, mirror, aspect, sub, 
     form = layout(f"yuv{sub}p")
     for role, view in copies(frame).items():
         change = np.abs(view.astype(float) - was[role])
-        ys, xs = np.mgrid[:view.shape[0], :view.shape[1]] + 0.5
+        ys, xs = np.mgrid[: view.shape[0], : view.shape[1]] + 0.5
         centre = np.array([(xs * change).sum(), (ys * change).sum()]) / change.sum()
         back = invert(plane_matrix((160, 120), display, subsampling=form.role_subsampling(role), siting=siting))
         assert np.abs(apply(back, centre) - at).max() < 0.12, role
@@ -161,8 +193,10 @@ def test_shrinking_filters_and_a_turned_edge_is_smooth() -> None:
     assert np.ptp(copies(frame)["y"][16:48, 16:48].astype(int)) <= 3  # no moiré of the checkerboard
     frame = flat("gray", (64, 64), 0)
     turn = np.deg2rad(20)
-    Canvas(frame).draw(sprite_of((255, 255, 255, 255), 40, 40),
-                       np.array([[np.cos(turn), -np.sin(turn), 20], [np.sin(turn), np.cos(turn), 5]]))
+    Canvas(frame).draw(
+        sprite_of((255, 255, 255, 255), 40, 40),
+        np.array([[np.cos(turn), -np.sin(turn), 20], [np.sin(turn), np.cos(turn), 5]]),
+    )
     values = np.unique(copies(frame)["y"])
     assert len(values) > 20  # an edge of many levels, not a staircase
     assert abs(copies(frame)["y"].sum() / 255 - 1600) < 25  # and it covers what it should
@@ -209,8 +243,9 @@ def test_what_lies_outside_the_picture_changes_nothing() -> None:
     assert copies(frame)["y"][60, 96] != was["y"][60, 96]
 
 
-@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 4)), np.zeros((0, 4, 4), np.uint8),
-                                 "x"])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 4)), np.zeros((0, 4, 4), np.uint8), "x"]
+)
 def test_a_sprite_is_checked(bad: object) -> None:
     with pytest.raises(UsageError, match="a sprite is made of"):
         Sprite(bad)
@@ -225,6 +260,7 @@ def test_a_place_and_a_format_are_checked() -> None:
 
 # -- veils ------------------------------------------------------------------------------------------------------
 
+
 def scene(fmt: str = "yuv420p", **more) -> tuple[Frame, Face]:
     picture, points = portrait(640, 360, blur=0, scale=1.2, **more)
     image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)
@@ -235,8 +271,10 @@ def likeness(a: np.ndarray, b: np.ndarray, face: Face) -> float:
     """What a recogniser could go by: the correlation of eyes, nose and mouth (details of a twentieth to a fifth of the
     face's width) on the aligned face."""
     onto = invert(compose(display_from_face(face), scaling(4, 4)))  # 128 pixels
-    crops = [cv2.warpAffine(picture.astype(np.float32), onto, (128, 128), flags=cv2.INTER_AREA)[28:120, 30:98]
-             for picture in (a, b)]
+    crops = [
+        cv2.warpAffine(picture.astype(np.float32), onto, (128, 128), flags=cv2.INTER_AREA)[28:120, 30:98]
+        for picture in (a, b)
+    ]
     bands = [cv2.GaussianBlur(crop, (0, 0), 1.5) - cv2.GaussianBlur(crop, (0, 0), 5) for crop in crops]
     return float(np.corrcoef(bands[0].ravel(), bands[1].ravel())[0, 1])
 
@@ -278,6 +316,7 @@ def test_the_covered_part_holds_the_whole_face(mesh: bool) -> None:
         full = np.concatenate([oval, np.zeros((478, 1))], 1)
         # The points by which a mesh is aligned have to be those of a face.
         from rtface.geometry.alignment import RIGID, RIGID_TEMPLATE
+
         full[RIGID, :2] = apply(display_from_face(face), RIGID_TEMPLATE[:, :2])
         face = Face(1, face.box, face.points, full)
         edge = oval
@@ -295,8 +334,8 @@ def test_tiles_are_flat_and_lie_on_a_grid_of_the_picture() -> None:
     luma, chroma = copies(frame)["y"], copies(frame)["u"]
     x, y = (int(v) // 16 * 16 for v in face.points[2])
     for row, column in product((y - 16, y, y + 16), (x - 16, x, x + 16)):
-        assert np.ptp(luma[row:row + 16, column:column + 16].astype(int)) == 0
-        assert np.ptp(chroma[row // 2:row // 2 + 8, column // 2:column // 2 + 8].astype(int)) == 0
+        assert np.ptp(luma[row : row + 16, column : column + 16].astype(int)) == 0
+        assert np.ptp(chroma[row // 2 : row // 2 + 8, column // 2 : column // 2 + 8].astype(int)) == 0
 
 
 def test_a_blur_does_not_flicker_at_subpixel_motion() -> None:
@@ -311,8 +350,13 @@ def test_a_blur_does_not_flicker_at_subpixel_motion() -> None:
 
 
 def test_samples_of_another_picture_are_shown_as_they_are() -> None:
-    for fmt, display in (("yuv420p", Display()), ("yuv420p", Display(1)), ("nv12", Display(3, True)),
-                         ("yuyv422", Display()), ("rgb24", Display(2))):
+    for fmt, display in (
+        ("yuv420p", Display()),
+        ("yuv420p", Display(1)),
+        ("nv12", Display(3, True)),
+        ("yuyv422", Display()),
+        ("rgb24", Display(2)),
+    ):
         frame, _ = scene(fmt)
         frame = Frame(frame.image, 0, Fraction(1, 25), color=frame.color, display=display)
         other, _ = scene(fmt, shift=(30.0, 4.0))
@@ -321,7 +365,7 @@ def test_samples_of_another_picture_are_shown_as_they_are() -> None:
         canvas.show(other.image, (0, 0, canvas.width / 2, canvas.height))
         for role, view in copies(frame).items():
             sub = form.role_subsampling(role)
-            ys, xs = np.mgrid[:view.shape[0], :view.shape[1]] + 0.5
+            ys, xs = np.mgrid[: view.shape[0], : view.shape[1]] + 0.5
             back = invert(plane_matrix((640, 360), display, subsampling=sub))
             left = apply(back, np.stack([xs, ys], -1))[..., 0] < canvas.width / 2
             near = np.abs(apply(back, np.stack([xs, ys], -1))[..., 0] - canvas.width / 2) < 2

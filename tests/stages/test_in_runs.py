@@ -43,23 +43,38 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def fields_film(path: Path) -> Path:
     """As `run_media.film`, in 12 frames coded as fields."""
-    return interlaced_film(path, [
-        av.VideoFrame.from_ndarray(portrait(shift=(0.5 * t, 0.0))[0], "rgb24").reformat(format="yuv420p")
-        for t in range(12)])
+    return interlaced_film(
+        path,
+        [
+            av.VideoFrame.from_ndarray(portrait(shift=(0.5 * t, 0.0))[0], "rgb24").reformat(format="yuv420p")
+            for t in range(12)
+        ],
+    )
 
 
 def read(path: Path) -> list[dict[int, np.ndarray]]:
     with av.open(str(path)) as container:
-        return [{n: np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
-                 for n, plane in enumerate(image.planes)} for image in container.decode(video=0)]
+        return [
+            {
+                n: np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
+                for n, plane in enumerate(image.planes)
+            }
+            for image in container.decode(video=0)
+        ]
 
 
 def test_a_film_with_stages_says_so(tmp_path: Path) -> None:
     source = film(tmp_path / "in.mkv", frames=12)
     without, target = tmp_path / "without.mkv", tmp_path / "out.mkv"
     rtface.run(source, without, codec="ffv1")
-    report = rtface.run(source, target, codec="ffv1", stages=["trial_stages.Bar:height=10", "trial_stages.Plain"],
-                        compare=tmp_path / "pair.mkv", report=tmp_path / "r.json")
+    report = rtface.run(
+        source,
+        target,
+        codec="ffv1",
+        stages=["trial_stages.Bar:height=10", "trial_stages.Plain"],
+        compare=tmp_path / "pair.mkv",
+        report=tmp_path / "r.json",
+    )
     assert "stages: trial_stages.Bar, trial_stages.Plain" in report.notes
     assert "compare shows frames without what stages draw" in report.notes
     assert report.stages_ms["stage trial_stages.Bar"]["count"] == 12
@@ -124,8 +139,9 @@ class FailingTracker:
 
 
 @pytest.mark.parametrize("fields", [False, True])
-def test_where_tracking_fails_the_whole_film_is_covered(fields: bool, tmp_path: Path,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_tracking_fails_the_whole_film_is_covered(
+    fields: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rtface.pipeline.build.create_tracker", FailingTracker)
     source = fields_film(tmp_path / "in.mkv") if fields else film(tmp_path / "in.mkv", frames=12)
     report = rtface.run(source, tmp_path / "out.mkv", codec="ffv1", stages=["trial_stages.Hides:first=1000000"])
@@ -219,8 +235,20 @@ def test_the_command_line_explains_and_takes_stages(tmp_path: Path) -> None:
     assert "height=8.0" in shown.output
     assert runner.invoke(app, ["run", "--stage", "help"]).exit_code == 0
     source, target = film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mkv"
-    done = runner.invoke(app, ["run", str(source), str(target), "--codec", "ffv1", "--stage", "trial_stages.Bar",
-                               "--stage", "trial_stages.Plain"])
+    done = runner.invoke(
+        app,
+        [
+            "run",
+            str(source),
+            str(target),
+            "--codec",
+            "ffv1",
+            "--stage",
+            "trial_stages.Bar",
+            "--stage",
+            "trial_stages.Plain",
+        ],
+    )
     assert done.exit_code == 0, done.output
     assert np.ptp(read(target)[0][0][:8, :320].astype(int)) == 0
     wrong = runner.invoke(app, ["run", str(source), str(target), "--overwrite", "--stage", "trial_stages.Bar:redd=1"])

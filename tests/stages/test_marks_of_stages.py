@@ -28,9 +28,15 @@ class Writes:
         return replace(frame, generated=True, touched=True) if self.mode == "generated" else frame
 
 
-@pytest.mark.parametrize(("mode", "change"), [
-    ("nothing", Change.NOTHING), ("in place", Change.DRAWN), ("another image", Change.DRAWN),
-    ("generated", Change.DRAWN | Change.GENERATED)])
+@pytest.mark.parametrize(
+    ("mode", "change"),
+    [
+        ("nothing", Change.NOTHING),
+        ("in place", Change.DRAWN),
+        ("another image", Change.DRAWN),
+        ("generated", Change.DRAWN | Change.GENERATED),
+    ],
+)
 def test_what_a_stage_changed_is_known(mode: str, change: Change) -> None:
     image = av.VideoFrame.from_ndarray(np.full((32, 48), 90, np.uint8), "gray")
     stages = Stages([("writes", Writes(mode))], Stats())

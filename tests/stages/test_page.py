@@ -27,8 +27,7 @@ COMMANDS = re.findall(r"--stage (mine\.[\w.:=]+)", PAGE)
 
 
 @pytest.mark.parametrize(("code", "written"), list(zip(EXAMPLES, COMMANDS, strict=True)))
-def test_the_examples_on_the_page_run(code: str, written: str, tmp_path: Path,
-                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_on_the_page_run(code: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
@@ -38,7 +37,7 @@ def test_the_examples_on_the_page_run(code: str, written: str, tmp_path: Path,
     out = Stages.open([written], stats).process(frame)
     assert not stats.counters["stage_faults"]
     eyes = points[:2].mean(0).astype(int)
-    assert (out.image.to_ndarray(format="rgb24")[eyes[1] - 5:eyes[1] + 5, eyes[0] - 20:eyes[0] + 20] < 8).all()
+    assert (out.image.to_ndarray(format="rgb24")[eyes[1] - 5 : eyes[1] + 5, eyes[0] - 20 : eyes[0] + 20] < 8).all()
     np.testing.assert_array_equal(out.image.to_ndarray()[140:180], frame_of(picture, 0).image.to_ndarray()[140:180])
 
 
@@ -75,6 +74,7 @@ def test_the_template_on_the_page_is_the_built_in_one(monkeypatch: pytest.Monkey
     pytest.importorskip("PIL", reason="the overlays draw text with Pillow")
     monkeypatch.syspath_prepend(str(PLUGIN))
     from rtface_overlays.lower_third import TEMPLATES, check_template
+
     (text,) = [block for block in re.findall(r"```toml\n(.*?)```", PAGE, re.S) if "accent" in block]
     (tmp_path / "bar.toml").write_text(text)
     assert check_template(str(tmp_path / "bar.toml"), "template") == TEMPLATES["bar"]

@@ -40,24 +40,34 @@ def forget() -> None:
     trial_stages.seen.clear()
 
 
-@pytest.mark.parametrize(("text", "name", "values"), [
-    ("label", "label", {}), ("label:", "label", {}), ("label:help", "label", None),
-    ("label:text=AI", "label", {"text": "AI"}),
-    ("label:text=Hello, world,size=0.1", "label", {"text": "Hello, world", "size": "0.1"}),
-    ("label:text=a=b, size=1", "label", {"text": "a=b", "size": "1"}),
-    (r"label:text=one\,two=2,size=1", "label", {"text": "one,two=2", "size": "1"}),
-    ("tag:names=1=Anna;2=Ben", "tag", {"names": "1=Anna;2=Ben"}),
-    ("lower-third:sub-title=C:/x", "lower-third", {"sub_title": "C:/x"}),
-    ("mine.Frame:a=1", "mine.Frame", {"a": "1"}),
-])
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("label", "label", {}),
+        ("label:", "label", {}),
+        ("label:help", "label", None),
+        ("label:text=AI", "label", {"text": "AI"}),
+        ("label:text=Hello, world,size=0.1", "label", {"text": "Hello, world", "size": "0.1"}),
+        ("label:text=a=b, size=1", "label", {"text": "a=b", "size": "1"}),
+        (r"label:text=one\,two=2,size=1", "label", {"text": "one,two=2", "size": "1"}),
+        ("tag:names=1=Anna;2=Ben", "tag", {"names": "1=Anna;2=Ben"}),
+        ("lower-third:sub-title=C:/x", "lower-third", {"sub_title": "C:/x"}),
+        ("mine.Frame:a=1", "mine.Frame", {"a": "1"}),
+    ],
+)
 def test_a_spec_is_read(text: str, name: str, values: dict[str, str] | None) -> None:
     assert Spec.parse(text) == Spec(name, values)
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    (":a=1", "begin with a name"), ("", "begin with a name"), ("label:text", "'text' is not key=value"),
-    ("label:a=1,a=2", "a is given twice"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (":a=1", "begin with a name"),
+        ("", "begin with a name"),
+        ("label:text", "'text' is not key=value"),
+        ("label:a=1,a=2", "a is given twice"),
+    ],
+)
 def test_a_spec_that_cannot_be_read(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Spec.parse(text)
@@ -69,19 +79,25 @@ def test_options_are_converted_by_check_and_default() -> None:
     assert make_stage(Spec.parse("trial_stages.Bar")) == trial_stages.Bar()
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("trial_stages.Bar:heigth=2", "--stage trial_stages.Bar: heigth is not an option: the nearest is height; it has "
-                                  "red, height, where, solid, label"),
-    ("trial_stages.Bar:_count=2", "_count is not an option"),
-    ("trial_stages.Bar:red=1.5", "--stage trial_stages.Bar: red must be a whole number"),
-    ("trial_stages.Bar:where=hlaf", "the nearest is half"),
-    ("trial_stages.Plain:x=1", "x is not an option; it has none"),
-    ("trial_stages.Asks", "needs name=…: who"),
-    ("trial_stages.Future", "wants version 2 of the stage interface and this rtface has 1: update rtface"),
-    ("trial_stages.Past", "written for version 0 of the stage interface and this rtface has 1: update what"),
-    ("trial_stages.Without", "is not a stage: it needs to be a class with api = 1"),
-    ("trial_stages.Needy", "the stage trial_stages.Needy cannot begin: OSError: no such device"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "trial_stages.Bar:heigth=2",
+            "--stage trial_stages.Bar: heigth is not an option: the nearest is height; it has "
+            "red, height, where, solid, label",
+        ),
+        ("trial_stages.Bar:_count=2", "_count is not an option"),
+        ("trial_stages.Bar:red=1.5", "--stage trial_stages.Bar: red must be a whole number"),
+        ("trial_stages.Bar:where=hlaf", "the nearest is half"),
+        ("trial_stages.Plain:x=1", "x is not an option; it has none"),
+        ("trial_stages.Asks", "needs name=…: who"),
+        ("trial_stages.Future", "wants version 2 of the stage interface and this rtface has 1: update rtface"),
+        ("trial_stages.Past", "written for version 0 of the stage interface and this rtface has 1: update what"),
+        ("trial_stages.Without", "is not a stage: it needs to be a class with api = 1"),
+        ("trial_stages.Needy", "the stage trial_stages.Needy cannot begin: OSError: no such device"),
+    ],
+)
 def test_what_cannot_be_used_is_said_in_one_line(text: str, said: str) -> None:
     with pytest.raises(UsageError) as error:
         Stages.open([text], Stats())
@@ -111,8 +127,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "someones_stages-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-stages\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[rtface.stages]\nbroken = someones:Missing\nbar-of-theirs = "
-                                           "trial_stages:Bar\n")
+    (info / "entry_points.txt").write_text(
+        "[rtface.stages]\nbroken = someones:Missing\nbar-of-theirs = trial_stages:Bar\n"
+    )
     (tmp_path / "someones.py").write_text("import nothing_of_that_name\n")
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -123,8 +140,10 @@ def test_stages_are_found_by_entry_points(installed: None) -> None:
     assert load_stage("bar-of-theirs") is trial_stages.Bar
     with pytest.raises(UsageError, match="there is no stage bar-of-their: the nearest is bar-of-theirs; installed are"):
         load_stage("bar-of-their")
-    with pytest.raises(MissingComponent, match="the stage broken of someones-stages cannot be loaded from "
-                                               "someones:Missing: ModuleNotFoundError"):
+    with pytest.raises(
+        MissingComponent,
+        match="the stage broken of someones-stages cannot be loaded from someones:Missing: ModuleNotFoundError",
+    ):
         load_stage("broken")
 
 

@@ -15,8 +15,15 @@ from rtface.studio.folders import AllowedFolders
 from rtface.studio.server import StudioServer
 
 CHROMIUM = os.environ.get("RTFACE_TEST_CHROMIUM")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 class RunningStudio:
@@ -91,8 +98,15 @@ def page(browser: Any, studio: RunningStudio) -> Iterator[Any]:
     page = context.new_page()
     page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" and
-            not message.text.startswith(("Failed to load resource", "WebSocket connection")) else None)  # a lost server
+    page.on(
+        "console",
+        lambda message: (
+            faults.append(message.text)
+            if message.type == "error"
+            and not message.text.startswith(("Failed to load resource", "WebSocket connection"))
+            else None
+        ),
+    )  # a lost server
     page.goto(studio.address)
     page.get_by_role("navigation").wait_for()
     yield page

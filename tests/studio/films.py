@@ -25,7 +25,7 @@ def make_film(path: Path, seconds: float = 1.2, rate: int = 10) -> Path:
         for number in range(round(seconds * rate)):
             canvas = np.full((288, 320, 3), 90, np.uint8)
             left = 20 + number % 44
-            canvas[16:272, left:left + 256] = face
+            canvas[16:272, left : left + 256] = face
             container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
         container.mux(stream.encode(None))
     return path

@@ -51,9 +51,14 @@ def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
     assert response.status == 303 and path == "/" and "HttpOnly" in cookie and "SameSite=strict" in cookie
     cookie = cookie.partition(";")[0]
     # Browsers send the cookie to other ports, too: it opens the page, and nothing else.
-    for path, headers, status in (("/", {}, 200), ("/api/about", {}, 403), ("/api/events?key=", {}, 403), (
-            "/api/about", {"X-Rtface-Key": key}, 200), (f"/api/about?key={key}", {}, 200), (
-            "/api/about", {"X-Rtface-Key": "0" * 64}, 403)):
+    for path, headers, status in (
+        ("/", {}, 200),
+        ("/api/about", {}, 403),
+        ("/api/events?key=", {}, 403),
+        ("/api/about", {"X-Rtface-Key": key}, 200),
+        (f"/api/about?key={key}", {}, 200),
+        ("/api/about", {"X-Rtface-Key": "0" * 64}, 403),
+    ):
         connection.request("GET", path, headers={"Cookie": cookie, **headers})
         response = connection.getresponse()
         assert key not in response.read().decode() and response.status == status, path
@@ -83,8 +88,10 @@ def test_what_starts_the_browser_opens_the_page_once(studio: RunningStudio, monk
         assert statuses == [303, 403] and studio.server.token not in url + cookie
         cookie = cookie.partition(";")[0]
         assert ask(studio, "GET", "/api/about", Authorization="", Cookie=cookie, X_Rtface_Key=key)[0] == 200
-        for given in ({"Authorization": f"Bearer {cookie.partition('=')[2]}"},
-                      {"Authorization": f"Bearer {url.partition('token=')[2]}"}):
+        for given in (
+            {"Authorization": f"Bearer {cookie.partition('=')[2]}"},
+            {"Authorization": f"Bearer {url.partition('token=')[2]}"},
+        ):
             assert ask(studio, "GET", "/api/about", **given)[0] == 403
         connection.close()
 
@@ -98,13 +105,28 @@ def test_what_starts_the_browser_is_worth_nothing_a_minute_later() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    access = AccessControl(lambda *_: None, token="secret", hosts=frozenset({"here"}),  # type: ignore[arg-type]
-                           clock=lambda: now)
+    access = AccessControl(
+        lambda *_: None,
+        token="secret",
+        hosts=frozenset({"here"}),  # type: ignore[arg-type]
+        clock=lambda: now,
+    )
 
     def asked(method: str, path: str, query: str, *headers: tuple[bytes, bytes]) -> int:
         sent.clear()
-        asyncio.run(access({"type": "http", "method": method, "path": path, "query_string": query.encode(),
-                            "headers": [(b"host", b"here"), *headers]}, nothing, send))
+        asyncio.run(
+            access(
+                {
+                    "type": "http",
+                    "method": method,
+                    "path": path,
+                    "query_string": query.encode(),
+                    "headers": [(b"host", b"here"), *headers],
+                },
+                nothing,
+                send,
+            )
+        )
         return sent[0]["status"]
 
     for later, status in ((59.0, 303), (61.0, 403)):
@@ -127,8 +149,13 @@ def test_a_second_start_opens_the_studio_that_runs(studio: RunningStudio) -> Non
     with found_at(studio.address):
         (file,) = (studio.folder.parent / "data").glob("studio-address")
         assert running_address() == studio.address and not file.stat().st_mode & 0o077
-        done = subprocess.run([sys.executable, "-m", "rtface", "app", "--no-browser", "--port",
-                               str(studio.server.port)], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "rtface", "app", "--no-browser", "--port", str(studio.server.port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert (done.returncode, done.stdout) == (0, f"{studio.address}\n"), done.stderr
     assert running_address() is None and not file.exists()
 
@@ -146,16 +173,36 @@ def test_kept_token_is_the_next_starts_unless_others_may_read_it(tmp_path: Path)
         kept_token(file / "below")
 
 
-@pytest.mark.parametrize("headers", [
-    {"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Host": "example.org"}, {"Origin": "http://example.org"},
-    {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": ""},
+        {"Authorization": "Bearer wrong"},
+        {"Host": "example.org"},
+        {"Origin": "http://example.org"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+)
 def test_other_senders_are_refused(studio: RunningStudio, headers: dict[str, str]) -> None:
     status, value = ask(studio, "GET", "/api/about", **headers)
     assert status == 403 and "version" not in value
 
 
-@pytest.mark.parametrize("path", ["/page/nothing.js", "/page//etc/passwd", "/page/../server.py", "/page/..%2fserver.py",
-                                  "/page/text/films.json", "/page/%00.js", "/page/" + "a" * 5000 + ".js", "/page/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/nothing.js",
+        "/page//etc/passwd",
+        "/page/../server.py",
+        "/page/..%2fserver.py",
+        "/page/text/films.json",
+        "/page/%00.js",
+        "/page/" + "a" * 5000 + ".js",
+        "/page/",
+    ],
+)
 def test_only_files_of_the_page_are_its_files(studio: RunningStudio, path: str) -> None:
     assert ask(studio, "GET", path)[0] == 404
 
@@ -248,8 +295,9 @@ def test_upload_that_is_cut_short_leaves_nothing(studio: RunningStudio) -> None:
     assert not list(studio.studio.uploads.glob("*"))
 
 
-def test_of_an_upload_to_a_killed_studio_nothing_stays(start_studio: Callable[[], RunningStudio],
-                                                       tmp_path: Path) -> None:
+def test_of_an_upload_to_a_killed_studio_nothing_stays(
+    start_studio: Callable[[], RunningStudio], tmp_path: Path
+) -> None:
     """Not even under its name while it comes; what lies there whole stays."""
     (uploads := tmp_path / "uploads").mkdir()
     (uploads / "whole.mp4").write_bytes(b"film")
@@ -305,15 +353,21 @@ def test_a_websocket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> N
         messages.append(message)
 
     async def connect(proof: str) -> None:
-        scope = {"type": "websocket", "path": "/events", "headers": [
-            (b"host", b"here"), (b"cookie", f"rtface-app={proof}".encode())]}
+        scope = {
+            "type": "websocket",
+            "path": "/events",
+            "headers": [(b"host", b"here"), (b"cookie", f"rtface-app={proof}".encode())],
+        }
         await AccessControl(page, token="", hosts=frozenset({"here"}), secure=True, login=login)(scope, receive, send)
 
     asyncio.run(connect(str(token)))
     assert [message["type"] for message in messages] == ["websocket.connect", "websocket.disconnect"]
     asyncio.run(connect(str(token)))
-    assert messages[-1] == {"type": "websocket.close", "code": 4403,
-                            "reason": "log in first: the token of the session is missing"}
+    assert messages[-1] == {
+        "type": "websocket.close",
+        "code": 4403,
+        "reason": "log in first: the token of the session is missing",
+    }
 
 
 def test_a_long_answer_ends_with_its_session() -> None:
@@ -327,6 +381,7 @@ def test_a_long_answer_ends_with_its_session() -> None:
                 if number == 3:
                     login.log_out(token)
                 yield b"picture"
+
         await StreamingResponse(pictures())(scope, receive, send)
 
     async def receive() -> Any:
@@ -336,8 +391,14 @@ def test_a_long_answer_ends_with_its_session() -> None:
         sent.append(message)
 
     async def get() -> None:
-        scope = {"type": "http", "method": "GET", "path": "/preview", "query_string": b"", "headers": [
-            (b"host", b"here"), (b"cookie", f"rtface-app={token}".encode())], "asgi": {"spec_version": "2.4"}}
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/preview",
+            "query_string": b"",
+            "headers": [(b"host", b"here"), (b"cookie", f"rtface-app={token}".encode())],
+            "asgi": {"spec_version": "2.4"},
+        }
         control = AccessControl(preview, token="", hosts=frozenset({"here"}), secure=True, login=login)
         await control(scope, receive, send)
 
@@ -368,8 +429,11 @@ def test_no_playlist_leads_out_of_the_folders(studio: RunningStudio, suffix: str
 
     private = make_film(studio.folder.parent / "private.ts", 0.2)
     here, own = studio.folder / f"list.{suffix}", make_film(studio.folder / "own.ts", 0.2)
-    here.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{private}\n#EXT-X-ENDLIST\n"
-                    if suffix in ("m3u8", "M3U", "mp4") else "ffconcat version 1.0\nfile ../private.ts\n")
+    here.write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{private}\n#EXT-X-ENDLIST\n"
+        if suffix in ("m3u8", "M3U", "mp4")
+        else "ffconcat version 1.0\nfile ../private.ts\n"
+    )
     assert ask(studio, "PUT", f"/api/files/upload?name=list.{suffix}", here.read_bytes())[0] == 422
     assert ask(studio, "POST", "/api/films", json.dumps({"path": str(here)}).encode())[0] == 422
     if suffix != "mp4":

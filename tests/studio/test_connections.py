@@ -20,12 +20,15 @@ def connect(studio: RunningStudio) -> socket.socket:
 
 
 def request(studio: RunningStudio) -> bytes:
-    return (f"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1:{studio.server.port}\r\n"
-            f"Authorization: Bearer {studio.server.token}\r\n\r\n").encode()
+    return (
+        f"GET /api/about HTTP/1.1\r\nHost: 127.0.0.1:{studio.server.port}\r\n"
+        f"Authorization: Bearer {studio.server.token}\r\n\r\n"
+    ).encode()
 
 
-def test_the_oldest_idle_connections_make_room(monkeypatch: pytest.MonkeyPatch,
-                                               start_studio: Callable[[], RunningStudio]) -> None:
+def test_the_oldest_idle_connections_make_room(
+    monkeypatch: pytest.MonkeyPatch, start_studio: Callable[[], RunningStudio]
+) -> None:
     monkeypatch.setattr(connections.HttpConnection, "MOST", 8)
     studio = start_studio()
     used = connect(studio)

@@ -62,9 +62,11 @@ def test_a_run_does_what_the_page_shows(studio: RunningStudio, film: Path) -> No
     status, value = call(studio, "POST", f"{newest(studio)}/start", output=str(output), settings=OFF)
     item = Queue().item(value["item"])
     run_file(film, output.with_name("again.mkv"), Options.of({**item.options, "codec": "ffv1"}))
+
     def frames(path: Path) -> list[np.ndarray]:
         with av.open(str(path)) as container:
             return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+
     same = [np.array_equal(a, b) for a, b in zip(frames(film), frames(output.with_name("again.mkv")), strict=True)]
     assert all(same[4:8]) and not all(same)
     for _ in range(300):
@@ -83,8 +85,12 @@ def test_what_is_not_set_is_as_the_settings_file_has_it(studio: RunningStudio, f
 
 
 def test_what_is_waiting_keeps_its_settings(tmp_path: Path) -> None:
-    first, second = (FilmSettings.of({"shots": [{"start_s": 0, "end_s": 1, "strength": share}],
-                                      "persons": {"P1": {"strength": share}}}) for share in (0.2, 0.9))
+    first, second = (
+        FilmSettings.of(
+            {"shots": [{"start_s": 0, "end_s": 1, "strength": share}], "persons": {"P1": {"strength": share}}}
+        )
+        for share in (0.2, 0.9)
+    )
     waiting = first.for_run(tmp_path, tmp_path / "film.mp4")
     assert waiting.shots and waiting.treatment
     written = [Path(waiting.shots).read_bytes(), Path(waiting.treatment).read_bytes()]
@@ -106,15 +112,29 @@ def test_settings_outlast_the_server_and_a_new_name(start_studio: Callable[[], R
     assert ask(second, "GET", f"{newest(second)}/settings")[1] == settings
 
 
-@pytest.mark.parametrize("values", [
-    [], {"shots": 3}, {"persons": []}, {"codec": "ffv1"}, {"shots": [{"start_s": 1}]},
-    {"shots": [{"start_s": 2, "end_s": 1}]}, {"shots": [{"start_s": 1, "end_s": math.inf}]},
-    {"shots": [{"start_s": 10**400, "end_s": 10**401}]},
-    {"shots": [{"start_s": 0, "end_s": 1, "on": 1}]},
-    {"shots": [{"start_s": 0, "end_s": 1, "faces": "all"}]}, {"shots": [{"start_s": 0, "end_s": 1, "engine": "auto"}]},
-    {"shots": [{"start_s": 0, "end_s": 2}, {"start_s": 1, "end_s": 3}]}, {"persons": {"anna": {"on": True}}},
-    {"persons": {"P1": {"grain": "none"}}}, {"persons": {"P1": {"engine": "auto"}}},
-    {"persons": {"P1": {"region": "hair"}}}, {"persons": {"P1": {"strength": 2}}}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        {"shots": 3},
+        {"persons": []},
+        {"codec": "ffv1"},
+        {"shots": [{"start_s": 1}]},
+        {"shots": [{"start_s": 2, "end_s": 1}]},
+        {"shots": [{"start_s": 1, "end_s": math.inf}]},
+        {"shots": [{"start_s": 10**400, "end_s": 10**401}]},
+        {"shots": [{"start_s": 0, "end_s": 1, "on": 1}]},
+        {"shots": [{"start_s": 0, "end_s": 1, "faces": "all"}]},
+        {"shots": [{"start_s": 0, "end_s": 1, "engine": "auto"}]},
+        {"shots": [{"start_s": 0, "end_s": 2}, {"start_s": 1, "end_s": 3}]},
+        {"persons": {"anna": {"on": True}}},
+        {"persons": {"P1": {"grain": "none"}}},
+        {"persons": {"P1": {"engine": "auto"}}},
+        {"persons": {"P1": {"region": "hair"}}},
+        {"persons": {"P1": {"strength": 2}}},
+    ],
+    ids=str,
+)
 def test_what_cannot_be_used_is_refused(values: Any) -> None:
     with pytest.raises(UsageError):
         FilmSettings.of(values)
@@ -129,14 +149,19 @@ def test_settings_that_were_kept_with_a_colour_stay(tmp_path: Path) -> None:
 
 
 def test_persons_decide_where_they_are_alone() -> None:
-    settings = FilmSettings.of({
-        "strength": 0.5, "shots": [{"start_s": 2, "end_s": 3, "region": "head", "engine": "rtface-m"}],
-        "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}, "P3": {"engine": "rtface-s", "region": "face"}}})
+    settings = FilmSettings.of(
+        {
+            "strength": 0.5,
+            "shots": [{"start_s": 2, "end_s": 3, "region": "head", "engine": "rtface-m"}],
+            "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}, "P3": {"engine": "rtface-s", "region": "face"}},
+        }
+    )
     assert (settings.at(0, ["P1"]).strength, settings.at(0, ["P1"]).correct) == (0.25, "always")
     assert settings.at(0, ["P2"]).correct == "never"
     assert settings.at(2, ["P3"]) == Options(strength=0.5, correct="always", engine="rtface-s", region="face")
-    assert settings.treatment_of("P3") == Treatment(True, engine="rtface-s", region="face",
-                                                    reasons=("set for this person",))
+    assert settings.treatment_of("P3") == Treatment(
+        True, engine="rtface-s", region="face", reasons=("set for this person",)
+    )
     assert settings.at(0, ["P1", "P2"]) == settings.at(0) == Options(strength=0.5)
 
 

@@ -46,11 +46,21 @@ def test_frames_and_settings_of_a_film(studio: RunningStudio) -> None:
     assert status == 200 and (value["width"], value["height"], value["sound"]) == (320, 288, False)
     assert post(studio, "/api/films", path=str(film))[1]["id"] == value["id"]
     settings = quote('{"engine": "rtface-s"}')
-    pictures = [ask(studio, "GET", f"{newest(studio)}/frame?time=0.5&layer={layer}&settings={settings}") for layer in
-                ("before", "after")]
+    pictures = [
+        ask(studio, "GET", f"{newest(studio)}/frame?time=0.5&layer={layer}&settings={settings}")
+        for layer in ("before", "after")
+    ]
     assert all(status == 200 and data[:2] == b"\xff\xd8" for status, data in pictures) and pictures[0] != pictures[1]
-    for wrong in ("time=x", "time=-1", "layer=both", "side=9", 'settings=["a"]', 'settings={"output":"x"}',
-                  'settings={"strength":7}', "time=60"):
+    for wrong in (
+        "time=x",
+        "time=-1",
+        "layer=both",
+        "side=9",
+        'settings=["a"]',
+        'settings={"output":"x"}',
+        'settings={"strength":7}',
+        "time=60",
+    ):
         status, answer = ask(studio, "GET", f"{newest(studio)}/frame?{quote(wrong, safe='=&')}")
         assert status in (400, 422) and "log" not in answer["error"], (wrong, answer)
 
@@ -73,10 +83,13 @@ def test_replaced_films_are_opened_again(studio: RunningStudio) -> None:
 
 def test_films_stay_open_over_a_restart(studio: RunningStudio, start_studio: Any) -> None:
     names = ("kept.mp4", "changed.mp4", "left.mp4")
-    kept, changed, left = (post(studio, "/api/films", path=str(make_film(studio.folder / name, seconds=0.3)))[1]
-                           for name in names)
+    kept, changed, left = (
+        post(studio, "/api/films", path=str(make_film(studio.folder / name, seconds=0.3)))[1] for name in names
+    )
     assert [film["id"] for film in ask(studio, "DELETE", f"/api/films/{left['id']}")[1]["films"]] == [
-        changed["id"], kept["id"]]
+        changed["id"],
+        kept["id"],
+    ]
     studio.close()
     make_film(studio.folder / "changed.mp4", seconds=0.5)
     again = start_studio()
@@ -104,8 +117,10 @@ def test_frames_of_two_films_by_turns(studio: RunningStudio) -> None:
     numbers = [post(studio, "/api/films", path=str(film))[1]["id"] for film in films]
 
     def look(number: int) -> list[int]:
-        return [ask(studio, "GET", f"/api/films/{number}/frame?time={at}&settings=%7B%22engine%22:%22rtface-s%22%7D")[0]
-                for at in (0.1, 0.2)]
+        return [
+            ask(studio, "GET", f"/api/films/{number}/frame?time={at}&settings=%7B%22engine%22:%22rtface-s%22%7D")[0]
+            for at in (0.1, 0.2)
+        ]
 
     with ThreadPoolExecutor(4) as tabs:
         assert [*tabs.map(look, numbers * 2)] == [[200, 200]] * 4
@@ -211,8 +226,9 @@ def test_a_film_named_as_a_page_is_downloaded(studio: RunningStudio, name: str) 
     kinds = list[tuple[str | None, str | None]]()
     for item in (shown, Queue().add(other, studio.folder / "b.mp4")):
         connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
-        connection.request("GET", f"/api/queue/{item.id}/media/source", headers={
-            "Authorization": f"Bearer {studio.server.token}"})
+        connection.request(
+            "GET", f"/api/queue/{item.id}/media/source", headers={"Authorization": f"Bearer {studio.server.token}"}
+        )
         response = connection.getresponse()
         assert response.read() == film.read_bytes()
         kinds.append((response.headers["content-type"], response.headers["content-disposition"]))

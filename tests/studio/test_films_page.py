@@ -137,8 +137,10 @@ def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningSt
     open_film(page, studio, height=1000)
     page.keyboard.press("z")  # it fits at more than 100 and 200 %, which are left out
     page.get_by_role("button", name="400 %").wait_for()
-    left = "() => { const e = document.querySelector('.wipe.zoomed'); e.scrollTo(0, 0); return " \
+    left = (
+        "() => { const e = document.querySelector('.wipe.zoomed'); e.scrollTo(0, 0); return "
         "e.querySelector('.wipe-pictures').getBoundingClientRect().left - e.getBoundingClientRect().left; }"
+    )
     page.wait_for_function("() => document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
     assert page.evaluate(left) == 0
 
@@ -189,26 +191,55 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
 
 
 def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: RunningStudio) -> None:
-    tracks = {"1": {"first_s": 0, "last_s": 1.0, "on": False, "strength": 0, "gain_db": 0.01, "mean_width_px": 90,
-                    "reasons": ["nothing to gain"]},
-              "2": {"first_s": 0.8, "last_s": 1.0, "on": True, "strength": 0.5, "gain_db": 0.94, "mean_width_px": 50,
-                    "reasons": ["+0.9 dB expected, clearly visible", "noise 0.50"]},
-              "3": {"first_s": 0, "last_s": 0.4, "on": True, "strength": 1, "gain_db": 0.12, "mean_width_px": 60,
-                    "reasons": ["+0.1 dB expected, hardly visible"]}}
+    tracks = {
+        "1": {
+            "first_s": 0,
+            "last_s": 1.0,
+            "on": False,
+            "strength": 0,
+            "gain_db": 0.01,
+            "mean_width_px": 90,
+            "reasons": ["nothing to gain"],
+        },
+        "2": {
+            "first_s": 0.8,
+            "last_s": 1.0,
+            "on": True,
+            "strength": 0.5,
+            "gain_db": 0.94,
+            "mean_width_px": 50,
+            "reasons": ["+0.9 dB expected, clearly visible", "noise 0.50"],
+        },
+        "3": {
+            "first_s": 0,
+            "last_s": 0.4,
+            "on": True,
+            "strength": 1,
+            "gain_db": 0.12,
+            "mean_width_px": 60,
+            "reasons": ["+0.1 dB expected, hardly visible"],
+        },
+    }
     found = {"state": "done", "result": {"tracks": tracks, "persons": {}, "scenes": []}}
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=found))
     open_film(page, studio)
     page.wait_for_function("() => Math.abs(document.querySelector('.wipe').dataset.time - 0.9) < 0.06")
-    for said in ("it is clean, nothing to gain", "+0.9 dB expected, clearly visible",
-                 "+0.1 dB expected, hardly visible"):
+    for said in (
+        "it is clean, nothing to gain",
+        "+0.9 dB expected, clearly visible",
+        "+0.1 dB expected, hardly visible",
+    ):
         page.get_by_text(said, exact=True).wait_for()
     boxes = [page.locator(name).bounding_box() for name in (".timeline-area", ".timeline > input")]
     (left, width), (other, wider) = ((box["x"], box["width"]) for box in boxes)
     assert other + 8 == pytest.approx(left, abs=1) and wider - 16 == pytest.approx(width, abs=1), "one ruler"
-    assert page.evaluate("""async () => {
+    assert (
+        page.evaluate("""async () => {
         (await import("/page/lib/text.js")).setLanguage("de");
         return (await import("/page/views/films/analysis.js")).reasonOf("+0.9 dB expected, clearly visible");
-    }""") == "+0,9 dB erwartet, deutlich sichtbar"
+    }""")
+        == "+0,9 dB erwartet, deutlich sichtbar"
+    )
 
 
 def test_some_seconds_play_before_and_after(page: Any, studio: RunningStudio) -> None:
@@ -298,8 +329,11 @@ def test_the_page_of_a_result_names_a_source_that_was_moved(page: Any, studio: R
 
 def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: RunningStudio) -> None:
     whole = make_film(studio.folder.parent / "whole.mkv")
-    with av.open(str(whole)) as source, (studio.folder / "film.mkv").open("wb", buffering=0) as file, \
-            av.open(SimpleNamespace(write=file.write), "w", format="matroska") as cut:  # it cannot go back to write it
+    with (
+        av.open(str(whole)) as source,
+        (studio.folder / "film.mkv").open("wb", buffering=0) as file,
+        av.open(SimpleNamespace(write=file.write), "w", format="matroska") as cut,
+    ):  # it cannot go back to write it
         stream = cut.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:
@@ -316,21 +350,40 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
     assert page.evaluate("import('/page/lib/text.js').then(({ clock }) => clock(9.9999999, true))") == "0:10.0"
 
 
-@pytest.mark.parametrize(("code", "values", "said"), [
-    ("interrupted_segments", {"done": 1, "count": 7, "folder": "/o.rtface"},
-     "unterbrochen; 1 von 7 Abschnitten sind fertig und bleiben in /o.rtface"),
-    ("item_died", {"path": "/l", "why": {"code": "process_ended", "values": {"exit": 3}, "message": "it ended"}},
-     "sein Prozess endete mit Code 3; was es gemeldet hat, steht in /l"),
-    ("ended_film", {"count": 1, "faces": 1, "corrected": 0}, "1 Bild, 1 mit Gesichtern, 0 korrigiert"),
-    ("interrupted", {"more": ["; once", {"code": "film_is_whole", "values": {}, "message": "; it is"}]},
-     "unterbrochen; once; der Film selbst ist vollständig"),
-    ("of_a_plugin", {}, "its own words")])
+@pytest.mark.parametrize(
+    ("code", "values", "said"),
+    [
+        (
+            "interrupted_segments",
+            {"done": 1, "count": 7, "folder": "/o.rtface"},
+            "unterbrochen; 1 von 7 Abschnitten sind fertig und bleiben in /o.rtface",
+        ),
+        (
+            "item_died",
+            {"path": "/l", "why": {"code": "process_ended", "values": {"exit": 3}, "message": "it ended"}},
+            "sein Prozess endete mit Code 3; was es gemeldet hat, steht in /l",
+        ),
+        ("ended_film", {"count": 1, "faces": 1, "corrected": 0}, "1 Bild, 1 mit Gesichtern, 0 korrigiert"),
+        (
+            "interrupted",
+            {"more": ["; once", {"code": "film_is_whole", "values": {}, "message": "; it is"}]},
+            "unterbrochen; once; der Film selbst ist vollständig",
+        ),
+        ("of_a_plugin", {}, "its own words"),
+    ],
+)
 def test_messages_are_in_german_by_their_codes(page: Any, code: str, values: Any, said: str) -> None:
     page.get_by_label("Language").select_option("de")
-    assert page.evaluate("""async (item) => {
+    assert (
+        page.evaluate(
+            """async (item) => {
         const { saying } = await import("/page/views/queue/item.js");
         return saying({ ...item, state: "cancelled", message: "its own words" });
-    }""", {"code": code, "values": values}) == said
+    }""",
+            {"code": code, "values": values},
+        )
+        == said
+    )
 
 
 def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio: RunningStudio) -> None:
@@ -371,9 +424,11 @@ def test_nothing_is_wider_than_the_window(page: Any, studio: RunningStudio, widt
 
 
 def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) -> None:
-    found = {"tracks": {"1": {"first_s": 0, "last_s": 1.2, "on": True, "strength": 1}},
-             "persons": {"P1": {"tracks": [1]}},
-             "scenes": [{"start_s": 0.0, "end_s": 0.8}, {"start_s": 0.8, "end_s": 1.2}]}
+    found = {
+        "tracks": {"1": {"first_s": 0, "last_s": 1.2, "on": True, "strength": 1}},
+        "persons": {"P1": {"tracks": [1]}},
+        "scenes": [{"start_s": 0.0, "end_s": 0.8}, {"start_s": 0.8, "end_s": 1.2}],
+    }
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "done", "result": found}))
     open_film(page, studio)
     page.locator("summary", has_text="This shot").click()
@@ -405,9 +460,13 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
 def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStudio) -> None:
     from playwright.sync_api import expect
 
-    state = {"state": "running", "share": 0.5, "scenes": [{"start_s": 0.0, "end_s": 0.8}],
-             "tracks": {"1": {"first_s": 0, "last_s": 1.2, "on": True, "strength": 1}},
-             "persons": {"P1": {"tracks": [1], "first_s": 0, "seconds": 0.6, "face": None}}}
+    state = {
+        "state": "running",
+        "share": 0.5,
+        "scenes": [{"start_s": 0.0, "end_s": 0.8}],
+        "tracks": {"1": {"first_s": 0, "last_s": 1.2, "on": True, "strength": 1}},
+        "persons": {"P1": {"tracks": [1], "first_s": 0, "seconds": 0.6, "face": None}},
+    }
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=state))
     open_film(page, studio)
     page.get_by_role("img", name="Timeline: shots: 1, persons: 1").wait_for()
@@ -437,8 +496,12 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
 def test_a_column_of_the_sheet_is_taken_for_the_film(page: Any, studio: RunningStudio) -> None:
     from playwright.sync_api import expect
 
-    result = {"image": "/page/icon.svg", "page": "/", "command": "x", "variants": [
-        {"engine": "rtface-s", "strength": 0.5}]}
+    result = {
+        "image": "/page/icon.svg",
+        "page": "/",
+        "command": "x",
+        "variants": [{"engine": "rtface-s", "strength": 0.5}],
+    }
     page.route("**/api/films/*/sheet", lambda route: route.fulfill(json={"state": "done", "result": result}))
     open_film(page, studio)
     page.get_by_role("button", name="rtface-s, 50%").click()
@@ -480,12 +543,22 @@ def test_the_result_of_a_part_is_seen_beside_that_part(page: Any, studio: Runnin
 
 
 def test_report_has_each_person_with_what_was_invented(page: Any) -> None:
-    track = {"id": 1, "person": "anna", "first_s": 0, "last_s": 2, "mean_width_px": 90, "frames": 50, "strength": 1,
-             "treatment": {"on": True, "reasons": []}}
-    tracks = [track | {"frames_corrected": 30, "invented": 0.1},
-              track | {"id": 2, "first_s": 5, "last_s": 6.5, "frames_corrected": 10, "invented": 0.2},
-              track | {"id": 3, "person": "P2", "frames_corrected": 0, "invented": None},
-              track | {"id": 4, "person": "unknown", "frames_corrected": 5, "invented": 0.5}]
+    track = {
+        "id": 1,
+        "person": "anna",
+        "first_s": 0,
+        "last_s": 2,
+        "mean_width_px": 90,
+        "frames": 50,
+        "strength": 1,
+        "treatment": {"on": True, "reasons": []},
+    }
+    tracks = [
+        track | {"frames_corrected": 30, "invented": 0.1},
+        track | {"id": 2, "first_s": 5, "last_s": 6.5, "frames_corrected": 10, "invented": 0.2},
+        track | {"id": 3, "person": "P2", "frames_corrected": 0, "invented": None},
+        track | {"id": 4, "person": "unknown", "frames_corrected": 5, "invented": 0.5},
+    ]
     page.route("**/api/queue/1/report", lambda route: route.fulfill(json={"treatments": tracks, "engines": {}}))
     page.evaluate("""async () => {
         const { reportCard } = await import("/page/views/queue/report.js");

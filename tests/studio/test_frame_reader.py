@@ -43,7 +43,7 @@ def test_any_way_through_a_film_gives_its_frames(film: Path, decoded: list[tuple
         frames = shown(reader.read(time))
         at = max(k for k, (begin, _) in enumerate(decoded) if begin <= time + 1e-4)
         lead_in = [one for one in decoded[:at] if one[0] >= time - 0.3 - 1e-4]
-        assert frames == [*lead_in, decoded[at]][-len(frames):]
+        assert frames == [*lead_in, decoded[at]][-len(frames) :]
         assert len(frames) == len(lead_in) + 1 if memory > 1 else len(frames) <= 2
     reader.close()
     assert shown(reader.read(2.0))[-1][0] == 2.0  # opens it again

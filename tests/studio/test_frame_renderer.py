@@ -111,8 +111,12 @@ def test_persons_on_one_frame_are_treated_apart(tmp_path: Path, monkeypatch: pyt
     off, less = Treatment(False, 0.0, None, ()), Treatment(True, 0.5, None, ())
 
     def changes(p1: Treatment | None, p2: Treatment | None) -> tuple[float, float]:
-        shown = renderer.render(0.48, 512, options, tuple(
-            PersonOnFrame(label, (photos[label],), treatment) for label, treatment in (("P1", p1), ("P2", p2))))
+        shown = renderer.render(
+            0.48,
+            512,
+            options,
+            tuple(PersonOnFrame(label, (photos[label],), treatment) for label, treatment in (("P1", p1), ("P2", p2))),
+        )
         change = np.abs(shown.after.astype(float) - shown.before)
         return float(change[:, :256].mean()), float(change[:, 256:].mean())
 

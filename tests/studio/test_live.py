@@ -58,8 +58,11 @@ class MadeRun:
         self.made.append(self)
 
     def state(self) -> dict[str, Any]:
-        return {"state": "running" if self.alive else "ended", "strength": self.plan.options.get("strength"),
-                "status": {"watched": True}}
+        return {
+            "state": "running" if self.alive else "ended",
+            "strength": self.plan.options.get("strength"),
+            "status": {"watched": True},
+        }
 
     def ends(self, seconds: float) -> bool:
         return self.ended.wait(0.01)
@@ -117,8 +120,10 @@ def test_two_restarts_leave_one_run(studio: RunningStudio, film: Path, made_runs
     made_runs.gate.set()
     call(studio, "POST", "/api/live/start", source=str(film), output="null:")
     with ThreadPoolExecutor() as pages:
-        asked = [pages.submit(call, studio, "POST", "/api/live/restart", settings={"strength": share})
-                 for share in (0.2, 0.4)]
+        asked = [
+            pages.submit(call, studio, "POST", "/api/live/restart", settings={"strength": share})
+            for share in (0.2, 0.4)
+        ]
         assert [one.result()[0] for one in asked] == [200, 200]
     assert [run.alive for run in made_runs.made] == [False, False, True]
     call(studio, "POST", "/api/live/stop")
@@ -144,8 +149,14 @@ def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path)
     while ask(studio, "GET", "/api/live")[1]["status"]["sinks"][1]["frames"] < 2:
         time.sleep(0.1)
     assert call(studio, "POST", "/api/live/set", name="enabled", value=False)[1]["enabled"] is False
-    for name, value in (("strength", 2), ("strength", "1"), ("strength", 10**400), ("enabled", 1), ("quit", True),
-                        ([], 1)):
+    for name, value in (
+        ("strength", 2),
+        ("strength", "1"),
+        ("strength", 10**400),
+        ("enabled", 1),
+        ("quit", True),
+        ([], 1),
+    ):
         assert call(studio, "POST", "/api/live/set", name=name, value=value)[0] == 400, (name, value)
     status, refusal = call(studio, "POST", "/api/live/overlays", stages=["blur"])
     assert (status, refusal["kind"]) == (400, "RestartNeeded"), refusal
@@ -175,7 +186,8 @@ def test_persons_in_view_over_http(studio: RunningStudio, film: Path) -> None:
 
 
 def test_a_run_that_still_starts_is_not_called_silent(
-        studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     popen = live_run.subprocess.Popen
     monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: popen(["cat"], *a[1:], **k))
     call(studio, "POST", "/api/live/start", source=str(film), output="null:")
@@ -185,7 +197,8 @@ def test_a_run_that_still_starts_is_not_called_silent(
 
 
 def test_what_a_killed_run_said_before_is_no_error(
-        studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     popen, line = live_run.subprocess.Popen, "echo 'rtface: film.mp4 → null:' >&2; kill -9 $$"
     monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: popen(["sh", "-c", line], *a[1:], **k))
     call(studio, "POST", "/api/live/start", source=str(film), output="null:")
@@ -193,7 +206,8 @@ def test_what_a_killed_run_said_before_is_no_error(
 
 
 def test_a_run_that_has_to_be_killed_is_said(
-        studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     popen, begun = live_run.subprocess.Popen, studio.folder / "begun"
     line = f"trap '' TERM; touch {begun}; while :; do sleep 0.1; done"
     monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: popen(["sh", "-c", line], *a[1:], **k))
@@ -243,14 +257,33 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     raise AssertionError("the run still answers")
 
 
-@pytest.mark.parametrize("body", [
-    {"source": "/etc/passwd"}, {"source": "@/etc/passwd"}, {"source": "env:HOME"}, {"source": "concat://x"},
-    {"source": "file:///etc/passwd"}, {"source": "--help"}, {"source": None}, {"source": "null:"},
-    {"output": "/etc/x.mkv"}, {"output": "camera:0"}, {"settings": {"also": "/etc/x.mkv"}}, {"settings": []},
-    {"settings": {"strength": 7}}, {"settings": {"control": 1}}, {"settings": {"stages": ["os.path"]}},
-    {"settings": {"stages": ["picture:file=/etc/passwd"]}}, {"settings": {"stages": 3}},
-    {"settings": {"person": ["anna=/etc/passwd"]}}, {"settings": {"person": "anna"}}, {"settings": {"person": [1]}},
-    {"settings": {"faces": "anna"}}], ids=str)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"source": "/etc/passwd"},
+        {"source": "@/etc/passwd"},
+        {"source": "env:HOME"},
+        {"source": "concat://x"},
+        {"source": "file:///etc/passwd"},
+        {"source": "--help"},
+        {"source": None},
+        {"source": "null:"},
+        {"output": "/etc/x.mkv"},
+        {"output": "camera:0"},
+        {"settings": {"also": "/etc/x.mkv"}},
+        {"settings": []},
+        {"settings": {"strength": 7}},
+        {"settings": {"control": 1}},
+        {"settings": {"stages": ["os.path"]}},
+        {"settings": {"stages": ["picture:file=/etc/passwd"]}},
+        {"settings": {"stages": 3}},
+        {"settings": {"person": ["anna=/etc/passwd"]}},
+        {"settings": {"person": "anna"}},
+        {"settings": {"person": [1]}},
+        {"settings": {"faces": "anna"}},
+    ],
+    ids=str,
+)
 def test_what_is_not_allowed_starts_nothing(studio: RunningStudio, body: dict[str, Any]) -> None:
     status, value = call(studio, "POST", "/api/live/start", **{"source": "camera:0", "output": "null:"} | body)
     assert status == 400 and value["error"]
@@ -294,12 +327,26 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
     assert call(second, "DELETE", "/api/live/presets/call")[1] == {"presets": {}}
 
 
-STATUS = {"enabled": True, "strength": 0.5, "light": 0, "cpu_budget": 1, "paused": "", "losses": [], "messages": [],
-          "source": {"name": "film.mp4", "state": "away", "message": Message("nothing comes").to_dict()}, "sinks": [],
-          "persons": None, "latency_ms": {}, "dropped": {}, "fps": 30, "faces": 0, "ladder": "full, small key/2",
-          "cpu_share": None, "seconds": 1}
-RUN = {"state": "running", "source": "film.mp4", "output": "null:", "settings": {}, "error": None,
-       "status": STATUS}
+STATUS = {
+    "enabled": True,
+    "strength": 0.5,
+    "light": 0,
+    "cpu_budget": 1,
+    "paused": "",
+    "losses": [],
+    "messages": [],
+    "source": {"name": "film.mp4", "state": "away", "message": Message("nothing comes").to_dict()},
+    "sinks": [],
+    "persons": None,
+    "latency_ms": {},
+    "dropped": {},
+    "fps": 30,
+    "faces": 0,
+    "ladder": "full, small key/2",
+    "cpu_share": None,
+    "seconds": 1,
+}
+RUN = {"state": "running", "source": "film.mp4", "output": "null:", "settings": {}, "error": None, "status": STATUS}
 
 
 @pytest.mark.parametrize(("path", "answer"), [("", RUN), ("/devices", {"devices": [], "overlays": []})])
@@ -351,12 +398,16 @@ def test_a_run_that_starts_shows_its_own_settings(page: Any) -> None:
 
 
 def test_a_call_is_looked_at_first(page: Any) -> None:
-    found = [{"kind": "camera", "address": "camera:0", "name": "Cam"},
-             {"kind": "virtual camera", "address": "vcam:rtface", "name": "rtface"}]
+    found = [
+        {"kind": "camera", "address": "camera:0", "name": "Cam"},
+        {"kind": "virtual camera", "address": "vcam:rtface", "name": "rtface"},
+    ]
     asked: list[Any] = []
     page.route("**/api/live/devices", lambda route: route.fulfill(json={"devices": found, "overlays": []}))
-    page.route("**/api/live/start", lambda route: (asked.append(route.request.post_data_json), route.fulfill(
-        status=400, json={"error": "no"})))
+    page.route(
+        "**/api/live/start",
+        lambda route: (asked.append(route.request.post_data_json), route.fulfill(status=400, json={"error": "no"})),
+    )
     page.get_by_role("link", name="Live").click()
     page.locator(".field", has_text="Fidelity").get_by_text("100 %", exact=True).wait_for()
     page.get_by_text("choose this virtual camera as your camera").wait_for()
@@ -488,8 +539,10 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     assert until(studio, "running")["status"]["warnings"] == []
     assert call(studio, "POST", "/api/live/overlays", stages=["picture:file=/etc/passwd"])[0] == 400
     assert call(studio, "POST", "/api/live/overlays", stages=["os.path"])[0] == 400
-    page.route("**/api/live/overlays", lambda route: route.fulfill(status=400, json={
-        "error": "start the run again", "kind": "RestartNeeded"}))
+    page.route(
+        "**/api/live/overlays",
+        lambda route: route.fulfill(status=400, json={"error": "start the run again", "kind": "RestartNeeded"}),
+    )
     page.get_by_role("checkbox", name="Lower third").uncheck()
     expect(page.get_by_role("button", name="Start the run again")).to_be_visible()
     page.get_by_role("button", name="Stop").click()

@@ -81,8 +81,10 @@ def test_errors_are_shown_in_the_page_s_language(page: Any, studio: RunningStudi
         return Promise.all(asked.map((one) => one.catch((error) => error.message)));
     }""")
     assert said[0].startswith("/etc/passwd liegt außerhalb der Ordner, die dieses Studio benutzen darf")
-    assert said[1:] == ["es läuft kein Live-Lauf; einen starten",
-                        "dieser Film ist nicht mehr geöffnet; ihn noch einmal wählen"]
+    assert said[1:] == [
+        "es läuft kein Live-Lauf; einen starten",
+        "dieser Film ist nicht mehr geöffnet; ihn noch einmal wählen",
+    ]
 
 
 def test_every_used_text_is_in_the_catalogue() -> None:

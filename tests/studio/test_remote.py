@@ -44,8 +44,12 @@ def server(pair: str, tmp_path: Path) -> Iterator[StudioServer]:
     (file := tmp_path / "password").write_text(PASSWORD + "\n")
     folder = tmp_path / "films"
     folder.mkdir()
-    server = StudioServer(Studio(AllowedFolders([folder]), folder), host="0.0.0.0", port=0,
-                          remote=remote_access("0.0.0.0", pair, file, ["studio.example"]))
+    server = StudioServer(
+        Studio(AllowedFolders([folder]), folder),
+        host="0.0.0.0",
+        port=0,
+        remote=remote_access("0.0.0.0", pair, file, ["studio.example"]),
+    )
     stop, ready = threading.Event(), threading.Event()
     thread = threading.Thread(target=server.run, args=(stop, ready.set))
     thread.start()
@@ -55,8 +59,9 @@ def server(pair: str, tmp_path: Path) -> Iterator[StudioServer]:
     thread.join(20)
 
 
-def ask(server: StudioServer, method: str, path: str, body: str | None = None, **headers: str
-        ) -> tuple[int, http.client.HTTPMessage, bytes]:
+def ask(
+    server: StudioServer, method: str, path: str, body: str | None = None, **headers: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=context)
@@ -70,8 +75,12 @@ def ask(server: StudioServer, method: str, path: str, body: str | None = None, *
 def test_an_address_of_another_machine_is_not_called_a_port(pair: str, tmp_path: Path) -> None:
     (file := tmp_path / "password").write_text(PASSWORD + "\n")
     with pytest.raises(UsageError, match=r"192\.0\.2\.1 is no address of this machine"):
-        StudioServer(Studio(AllowedFolders([tmp_path]), tmp_path), host="192.0.2.1", port=0,
-                     remote=remote_access("192.0.2.1", pair, file, []))
+        StudioServer(
+            Studio(AllowedFolders([tmp_path]), tmp_path),
+            host="192.0.2.1",
+            port=0,
+            remote=remote_access("192.0.2.1", pair, file, []),
+        )
 
 
 def test_a_password_opens_a_session_until_it_is_ended(server: StudioServer) -> None:
@@ -130,8 +139,9 @@ def test_hostile_requests_get_nothing_by_tls(server: StudioServer, tmp_path: Pat
     assert found["statuses"]["403"] > 80 and found["statuses"]["none"] >= 30
 
 
-def test_broken_connections_write_nothing_to_the_terminal(server: StudioServer,
-                                                           caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_connections_write_nothing_to_the_terminal(
+    server: StudioServer, caplog: pytest.LogCaptureFixture
+) -> None:
     target = Target.of(server, tls=True)
     for _ in range(3):
         with target.connect() as client:

@@ -57,8 +57,9 @@ def test_settings_changed_at_once_are_all_kept(studio: RunningStudio, tmp_path: 
     (file := tmp_path / "config" / "rtface.toml").symlink_to(real)
     values = {"strength": "0.5", "correct": "always", "region": "head", "grain": "none", "max_faces": "3", "crf": "20"}
     with ThreadPoolExecutor(6) as pages:
-        asked = [pages.submit(call, studio, "PUT", f"/api/settings/{name}", value=value)
-                 for name, value in values.items()]
+        asked = [
+            pages.submit(call, studio, "PUT", f"/api/settings/{name}", value=value) for name, value in values.items()
+        ]
         assert [one.result()[0] for one in asked] == [200] * 6
     assert file.is_symlink() and {line.partition(" ")[0] for line in real.read_text().splitlines()} == set(values)
 
@@ -77,8 +78,12 @@ def test_a_secret_in_the_settings_stays(studio: RunningStudio, tmp_path: Path) -
 
 def test_settings_with_files_stay_on_this_machine(studio: RunningStudio, tmp_path: Path) -> None:
     studio.studio.remote = True
-    for name, value in (("slate", "/etc/hostname"), ("stages", "picture:file=/etc/hostname"), ("sign", "a,b"),
-                        ("audio", "@/etc/hostname")):
+    for name, value in (
+        ("slate", "/etc/hostname"),
+        ("stages", "picture:file=/etc/hostname"),
+        ("sign", "a,b"),
+        ("audio", "@/etc/hostname"),
+    ):
         assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == 400
     assert call(studio, "PUT", "/api/settings/strength", value="0.5")[0] == 200
 
@@ -97,11 +102,14 @@ def test_what_is_no_text_is_refused(studio: RunningStudio, text: str) -> None:
     folder = str(studio.folder)
     live = {"source": "camera:0", "output": "null:", "settings": {}}
     for method, path, body in (
-            ("POST", "/api/films", {"path": f"{folder}/{text}"}), ("PUT", "/api/live/presets/x", {"source": text}),
-            ("PUT", "/api/settings/slate", {"value": text}), ("PUT", "/api/live/presets/x", {text: [text]}),
-            ("POST", "/api/live/start", live | {"source": f"camera:{text}"}),
-            ("POST", "/api/live/start", live | {"settings": {"also": f"{folder}/{text}"}}),
-            ("POST", "/api/live/start", live | {"settings": {"stages": [f"label:text={text}"]}})):
+        ("POST", "/api/films", {"path": f"{folder}/{text}"}),
+        ("PUT", "/api/live/presets/x", {"source": text}),
+        ("PUT", "/api/settings/slate", {"value": text}),
+        ("PUT", "/api/live/presets/x", {text: [text]}),
+        ("POST", "/api/live/start", live | {"source": f"camera:{text}"}),
+        ("POST", "/api/live/start", live | {"settings": {"also": f"{folder}/{text}"}}),
+        ("POST", "/api/live/start", live | {"settings": {"stages": [f"label:text={text}"]}}),
+    ):
         assert call(studio, method, path, **body)[0] == 400, (path, body)
     assert call(studio, "PUT", "/api/live/presets/x", source=float("nan"))[0] == 400
     assert call(studio, "POST", "/api/films", path=f"{folder}/{'y' * 300}.mp4")[0] == 400
@@ -146,7 +154,7 @@ def test_no_python_file_of_the_current_folder_is_run(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert "Usage" in asyncio.run(run_command("plugins", "--help"))
     live = LivePlan(parse_address("camera:nowhere"), parse_address("null:"), {}).command()[0]
-    subprocess.run([*live[:live.index("run")], "--version"], check=True)
+    subprocess.run([*live[: live.index("run")], "--version"], check=True)
     assert not (tmp_path / "ran").exists()
 
 
@@ -170,7 +178,9 @@ def test_a_look_that_fails_is_made_again() -> None:
         return socket.sent
 
     assert asyncio.run(asyncio.wait_for(watch(), 10)) == [
-        {"topic": "queue", "value": 1}, {"topic": "queue", "value": 2}]
+        {"topic": "queue", "value": 1},
+        {"topic": "queue", "value": 2},
+    ]
 
 
 class Page:
@@ -199,7 +209,8 @@ def test_a_file_that_cannot_be_changed_by_line_stays(studio: RunningStudio, tmp_
 
 
 def test_what_a_policy_forbids_is_locked(
-        studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text('forbid = ["keep-correction", "strength"]\n')
     monkeypatch.setenv("RTFACE_POLICY", str(policy))
@@ -236,7 +247,8 @@ def test_settings_are_grouped_and_in_german(page: Any) -> None:
     page.get_by_role("searchbox").fill("cpu_budget")
     page.get_by_text("cpu_budget", exact=True).wait_for()
     assert {text for one in OPTIONS.values() if not (text := one.unset).isdigit()} - {""} <= {
-        text["en"] for key, text in catalogue().items() if key.startswith("values.")}
+        text["en"] for key, text in catalogue().items() if key.startswith("values.")
+    }
 
 
 @pytest.mark.slow
@@ -263,9 +275,13 @@ def test_tools_in_the_browser(page: Any, studio: RunningStudio) -> None:
 
 def test_what_is_not_there_is_not_good_and_its_line_is_copied(page: Any) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    found = [Finding("numpy", "ok", "2.0").to_dict(), Finding("group", "ok", "none", "ask somebody").to_dict(),
-             Finding("virtual camera", "ok", "none", Message("install it, then: {line}", code="it",
-                                                             line="sudo modprobe x")).to_dict()]
+    found = [
+        Finding("numpy", "ok", "2.0").to_dict(),
+        Finding("group", "ok", "none", "ask somebody").to_dict(),
+        Finding(
+            "virtual camera", "ok", "none", Message("install it, then: {line}", code="it", line="sudo modprobe x")
+        ).to_dict(),
+    ]
     page.route("**/api/health", lambda route: route.fulfill(json={"findings": found}))
     page.get_by_role("link", name="Health").click()
     page.get_by_role("button", name="Copy").click()  # one: the other repair is no command

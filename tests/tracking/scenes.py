@@ -65,8 +65,16 @@ def background(width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def paste(under: np.ndarray, face_width: float, x: float, y: float, *, tilt: float = 0.0, mirror: bool = False,
-          tint: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+def paste(
+    under: np.ndarray,
+    face_width: float,
+    x: float,
+    y: float,
+    *,
+    tilt: float = 0.0,
+    mirror: bool = False,
+    tint: tuple[float, float, float] = (1, 1, 1),
+) -> np.ndarray:
     """The astronaut's head on a picture: face `face_width` pixels wide, its middle at (x, y), turned by degrees."""
     picture = astronaut()[:, ::-1] if mirror else astronaut()
     cx, cy = (512 - FACE_CENTRE[0] if mirror else FACE_CENTRE[0]), FACE_CENTRE[1]

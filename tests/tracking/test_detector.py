@@ -68,8 +68,9 @@ def test_a_detection_covers_what_it_suppressed():
     np.testing.assert_allclose(found.cover, [0, 0, 13, 11])
 
 
-@pytest.mark.parametrize(("width", "height"), [(640, 360), (1280, 720), (720, 1280), (1920, 1080), (3840, 2160),
-                                               (1440, 544)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(640, 360), (1280, 720), (720, 1280), (1920, 1080), (3840, 2160), (1440, 544)]
+)
 def test_every_small_face_lies_whole_in_some_tile(width, height):
     todo = tiles(width, height)
     if max(width, height) <= WHOLE_ENOUGH:
@@ -95,8 +96,11 @@ def test_small_faces_in_720p(detector, seed):
     """A 40-pixel face at ten places of each of three backgrounds."""
     under = background(1280, 720, seed)
     rng = np.random.default_rng(seed)
-    places = [(rng.uniform(60 + 240 * i, 180 + 240 * i), rng.uniform(80 + 360 * j, 280 + 360 * j))
-              for i in range(5) for j in range(2)]
+    places = [
+        (rng.uniform(60 + 240 * i, 180 + 240 * i), rng.uniform(80 + 360 * j, 280 + 360 * j))
+        for i in range(5)
+        for j in range(2)
+    ]
     for x, y in places:
         under = paste(under, 40, x, y)
     found = DetectorSearch(detector).everywhere(ArrayView(under))

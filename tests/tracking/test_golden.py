@@ -76,9 +76,15 @@ def test_this_cpu_passes_and_what_is_off_does_not():
         golden.check_detector(Detector(network=Changed(detector.network, lambda k, o: o * (k > 2))))
 
 
-@pytest.mark.parametrize(("device", "exact", "wanted"), [
-    ("GPU.1", True, {"INFERENCE_PRECISION_HINT": "f32"}), ("GPU", False, {}), ("NPU", True, {}),
-    ("CPU", True, {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 3})])
+@pytest.mark.parametrize(
+    ("device", "exact", "wanted"),
+    [
+        ("GPU.1", True, {"INFERENCE_PRECISION_HINT": "f32"}),
+        ("GPU", False, {}),
+        ("NPU", True, {}),
+        ("CPU", True, {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 3}),
+    ],
+)
 def test_each_device_is_asked_for_what_it_has(monkeypatch, device, exact, wanted):
     asked = []
 

@@ -40,9 +40,16 @@ def play(tracker, pictures, start: float = 0.0):
     return [tracker.update(ArrayView(p), start + i / FPS) for i, p in enumerate(pictures)]
 
 
-@pytest.mark.parametrize(("width", "places"), [
-    (40, [(200, 150), (640, 360), (1100, 600)]), (60, [(100, 650), (655, 90)]), (120, [(640, 360), (1180, 100)]),
-    (400, [(640, 360), (300, 400)]), (620, [(640, 370)])])
+@pytest.mark.parametrize(
+    ("width", "places"),
+    [
+        (40, [(200, 150), (640, 360), (1100, 600)]),
+        (60, [(100, 650), (655, 90)]),
+        (120, [(640, 360), (1180, 100)]),
+        (400, [(640, 360), (300, 400)]),
+        (620, [(640, 370)]),
+    ],
+)
 def test_faces_of_every_size_on_the_first_picture_of_720p(tracker, width, places):
     for x, y in places:
         tracker.reset()
@@ -117,11 +124,11 @@ def test_id_survives_half_a_second_behind_something(tracker, speed):
         x = 220 + speed * i
         picture = paste(background(640, 360, 3), 100, x, 180)
         if 5 <= i < 20:
-            picture[60:300, int(x) - 90:int(x) + 90] = background(180, 240, 9)
+            picture[60:300, int(x) - 90 : int(x) + 90] = background(180, 240, 9)
         pictures.append(picture)
     shown = play(tracker, pictures)
     assert [f.track_id for f in shown[4]] == [1]
-    scores = [faces[0].score for faces in shown[4:5 + round(COAST * FPS)] if faces]
+    scores = [faces[0].score for faces in shown[4 : 5 + round(COAST * FPS)] if faces]
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] < 0.6
     assert not any(shown[12:19]), "a hidden face must not be shown for long"
@@ -138,16 +145,31 @@ def seen(tracker: Tracker, count: int, size: tuple[int, int], times: list[float]
         picture = under
         for k in range(count):
             x = width * (k + 0.7) / (count + 0.4) + 0.15 * face * np.sin(3.3 * time + k)
-            picture = paste(picture, face, x, height * (0.35 + 0.3 * (k % 2)), mirror=bool(k % 2),
-                            tint=(1 - 0.1 * k, 1.0, 1 + 0.05 * k))
+            picture = paste(
+                picture,
+                face,
+                x,
+                height * (0.35 + 0.3 * (k % 2)),
+                mirror=bool(k % 2),
+                tint=(1 - 0.1 * k, 1.0, 1 + 0.05 * k),
+            )
         ids.append(sorted(f.track_id for f in tracker.update(ArrayView(picture), time)))
     return ids
 
 
-@pytest.mark.parametrize(("rate", "every", "count", "size"), [
-    (30, 3, 4, (640, 480)), (30, 4, 1, (640, 480)), (30, 5, 2, (854, 480)), (25, 4, 4, (640, 480)),
-    (15, 2, 1, (1280, 720)), (15, 3, 2, (640, 480)), pytest.param(30, 4, 4, (1920, 1080), marks=pytest.mark.slow),
-    pytest.param(15, 5, 2, (1920, 1080), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("rate", "every", "count", "size"),
+    [
+        (30, 3, 4, (640, 480)),
+        (30, 4, 1, (640, 480)),
+        (30, 5, 2, (854, 480)),
+        (25, 4, 4, (640, 480)),
+        (15, 2, 1, (1280, 720)),
+        (15, 3, 2, (640, 480)),
+        pytest.param(30, 4, 4, (1920, 1080), marks=pytest.mark.slow),
+        pytest.param(15, 5, 2, (1920, 1080), marks=pytest.mark.slow),
+    ],
+)
 def test_no_face_is_lost_where_few_frames_are_tracked(tracker, rate, every, count, size):
     tracker.sparing = every > 1
     ids = seen(tracker, count, size, [i * every / rate for i in range(10)])
@@ -213,8 +235,14 @@ def test_told_cut_and_step_back_in_time_give_a_new_id(tracker):
 def test_a_later_beginning_finds_the_same_meshes(networks):
     """Which frames are read, and from which region, does not depend on the frame on which tracking began."""
     rng = np.random.default_rng(0)
-    pictures = [np.clip(paste(background(320, 240), 100, 140 + t / 3, 120 + 8 * np.sin(t / 4))
-                        + rng.normal(0, 3, (240, 320, 1)), 0, 255).astype(np.uint8) for t in range(85)]
+    pictures = [
+        np.clip(
+            paste(background(320, 240), 100, 140 + t / 3, 120 + 8 * np.sin(t / 4)) + rng.normal(0, 3, (240, 320, 1)),
+            0,
+            255,
+        ).astype(np.uint8)
+        for t in range(85)
+    ]
     one, other = (MediaPipeTracker(networks.reader, DetectorSearch(networks.detector)) for _ in range(2))
     whole, part = play(one, pictures), play(other, pictures[15:], 15 / FPS)
     for (a,), (b,) in zip(whole[70:], part[55:], strict=True):

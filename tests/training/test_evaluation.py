@@ -61,8 +61,23 @@ def test_contact_sheet_shows_input_answers_and_truth(tmp_path: Path, monkeypatch
     out = tmp_path / "sheet.png"
     engines = f"rtface-s,{MODELS / 'rtface-s'}"
     for zoom, side in (("1", 384), ("2", 416)):
-        monkeypatch.setattr(sys, "argv", ["contact_sheet", "--engine", engines, "--protocols", "heavy", "--frame", "1",
-                                          "--zoom", zoom, "--out", str(out)])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [
+                "contact_sheet",
+                "--engine",
+                engines,
+                "--protocols",
+                "heavy",
+                "--frame",
+                "1",
+                "--zoom",
+                zoom,
+                "--out",
+                str(out),
+            ],
+        )
         contact_sheet.main()
         seen, first, second, truth = np.split(cv2.imread(str(out)).astype(float), 4, axis=1)
         assert seen.shape == (side, side, 3)
@@ -73,7 +88,7 @@ def test_contact_sheet_shows_input_answers_and_truth(tmp_path: Path, monkeypatch
 def test_metrics_tell_flicker_from_blur_and_moving_detail() -> None:
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.random((SIDE, SIDE + 40, 3), np.float32), (0, 0), 1.5)
-    truth = [np.ascontiguousarray(texture[:, k:k + SIDE]) for k in range(0, 14, 2)]
+    truth = [np.ascontiguousarray(texture[:, k : k + SIDE]) for k in range(0, 14, 2)]
     motion = Motion(truth, oval_mask(SIDE), 3)
     soft = [cv2.GaussianBlur(p, (0, 0), 3.0) for p in truth]
     noisy = [p + cv2.GaussianBlur(rng.normal(0, 0.1, p.shape).astype(np.float32), (0, 0), 1.0) for p in truth]

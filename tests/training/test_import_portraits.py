@@ -122,8 +122,9 @@ def manifest(folder: Path, people: list[tuple[str, str, str]]) -> None:
             w.writerow({"file": file, "crop_px": 256, "source_repo": source, "licence": licence, "identity": name})
 
 
-def test_add_and_join_keep_every_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_add_and_join_keep_every_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("training.losses.identity.Identity", Colours)
     known, new, both, images = (tmp_path / n for n in ("known", "new", "both", "images"))
     manifest(known / "train", [*HOUSE, ("writethedocs/www", "CC BY-NC-SA", "writer")])

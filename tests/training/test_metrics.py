@@ -76,9 +76,15 @@ def test_ssim_looks_only_where_the_mask_is() -> None:
     assert ssim(a, b, 1 - mask) < 0.6
 
 
-@pytest.mark.parametrize(("other", "mask"), [
-    ((32, 32, 3), np.ones((64, 64))), ((64, 64, 3), np.ones((32, 32))), ((64, 64), np.ones((64, 64))),
-    ((64, 64, 3), np.zeros((64, 64)))])
+@pytest.mark.parametrize(
+    ("other", "mask"),
+    [
+        ((32, 32, 3), np.ones((64, 64))),
+        ((64, 64, 3), np.ones((32, 32))),
+        ((64, 64), np.ones((64, 64))),
+        ((64, 64, 3), np.zeros((64, 64))),
+    ],
+)
 def test_ssim_refuses_what_does_not_fit(other: tuple[int, ...], mask: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"H×W×3|mask"):
         ssim(picture(), np.zeros(other, np.float32), mask.astype(np.float32))
@@ -409,8 +415,10 @@ def test_unknown_networks_are_refused() -> None:
         StLpips("squeeze")
 
 
-@pytest.mark.parametrize(("net", "dimmed", "shifted"), [
-    ("alex", 0.08288852870464325, 0.007173606194555759), ("vgg", 0.25707298517227173, 0.022034235298633575)])
+@pytest.mark.parametrize(
+    ("net", "dimmed", "shifted"),
+    [("alex", 0.08288852870464325, 0.007173606194555759), ("vgg", 0.25707298517227173, 0.022034235298633575)],
+)
 def test_perceptual_distance_is_the_authors(net: str, dimmed: float, shifted: float) -> None:
     """The values are those of stlpips_pytorch 0.0.2 itself."""
     at_hand(f"{net}_shift_tolerant.pth")

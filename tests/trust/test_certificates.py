@@ -50,20 +50,34 @@ class Authority:
     def anchor(self) -> Path:
         return self.folder / "ca.pem"
 
-    def issue(self, name: str, key: Any = None, purpose: x509.ObjectIdentifier | None = None, *,
-              ended: bool = False) -> str:
+    def issue(
+        self, name: str, key: Any = None, purpose: x509.ObjectIdentifier | None = None, *, ended: bool = False
+    ) -> str:
         """Makes NAME.pem, of which the authority's own certificate is the end, and NAME.key; "NAME.pem,NAME.key"."""
         key, ca = key or ec.generate_private_key(ec.SECP256R1()), purpose is None
-        subject, issuer = (x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Made here"),
-                                      x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (name, "ca"))
+        subject, issuer = (
+            x509.Name(
+                [
+                    x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Made here"),
+                    x509.NameAttribute(NameOID.COMMON_NAME, text),
+                ]
+            )
+            for text in (name, "ca")
+        )
         now = datetime.datetime.now(datetime.UTC)
-        made = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-                .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=9))
-                .not_valid_after(now + datetime.timedelta(days=-1 if ended else 9))
-                .add_extension(x509.BasicConstraints(ca, None), True)
-                .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), True)
-                .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-                .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False))
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=9))
+            .not_valid_after(now + datetime.timedelta(days=-1 if ended else 9))
+            .add_extension(x509.BasicConstraints(ca, None), True)
+            .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
+        )
         if purpose is not None:
             made = made.add_extension(x509.ExtendedKeyUsage([purpose]), purpose == ExtendedKeyUsageOID.TIME_STAMPING)
         above = b"" if ca else self.anchor.read_bytes()
@@ -103,7 +117,8 @@ def server(authority: Authority) -> Iterator[StampServer]:
     (folder / "serial").write_text("01\n")
     (folder / "clock.cnf").write_text(
         f"[clock]\nserial = {folder}/serial\nsigner_digest = sha256\ndefault_policy = 1.2.3.4\n"
-        "digests = sha256, sha384, sha512\naccuracy = secs:1\ness_cert_id_alg = sha256\n")
+        "digests = sha256, sha384, sha512\naccuracy = secs:1\ness_cert_id_alg = sha256\n"
+    )
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -113,9 +128,30 @@ def server(authority: Authority) -> Iterator[StampServer]:
                 self.send_error(503)
                 return
             if stamps.answer is None:
-                subprocess.run(["openssl", "ts", "-reply", "-queryfile", "query", "-config", "clock.cnf", "-section",
-                                "clock", "-signer", "clock.pem", "-inkey", "clock.key", "-chain", "ca.pem", "-out",
-                                "reply"], cwd=folder, check=True, capture_output=True)
+                subprocess.run(
+                    [
+                        "openssl",
+                        "ts",
+                        "-reply",
+                        "-queryfile",
+                        "query",
+                        "-config",
+                        "clock.cnf",
+                        "-section",
+                        "clock",
+                        "-signer",
+                        "clock.pem",
+                        "-inkey",
+                        "clock.key",
+                        "-chain",
+                        "ca.pem",
+                        "-out",
+                        "reply",
+                    ],
+                    cwd=folder,
+                    check=True,
+                    capture_output=True,
+                )
             data = (folder / "reply").read_bytes() if stamps.answer is None else stamps.answer
             self.send_response(200)
             self.send_header("Content-Type", "application/timestamp-reply")
@@ -153,8 +189,9 @@ def test_a_signer_is_trusted_by_the_anchor_that_is_named(tmp_path: Path, authori
         assert result.exit_code == 2 and says in result.stderr
 
 
-def test_a_sidecar_needs_a_signer_whom_trust_vouches_for(tmp_path: Path, authority: Authority, newsroom: str,
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sidecar_needs_a_signer_whom_trust_vouches_for(
+    tmp_path: Path, authority: Authority, newsroom: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out.mkv"
     rtface.run(film(tmp_path / "in.mkv", frames=2), out, sign=newsroom)
     side = sidecar_path(out)
@@ -190,16 +227,18 @@ def test_a_certificate_that_has_ended_or_is_for_another_use(tmp_path: Path, auth
     source = still(tmp_path / "in.png")
     unfit = "cannot be used for credentials"
     for spec, says in (
-            (authority.issue("old", purpose=ExtendedKeyUsageOID.EMAIL_PROTECTION, ended=True), "is valid from"),
-            (authority.issue("web", purpose=ExtendedKeyUsageOID.SERVER_AUTH), unfit),
-            (authority.issue("another ca"), unfit)):
+        (authority.issue("old", purpose=ExtendedKeyUsageOID.EMAIL_PROTECTION, ended=True), "is valid from"),
+        (authority.issue("web", purpose=ExtendedKeyUsageOID.SERVER_AUTH), unfit),
+        (authority.issue("another ca"), unfit),
+    ):
         with pytest.raises(UsageError, match=says):
             rtface.run(source, tmp_path / "out.png", sign=spec)
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_time_stamp_is_in_the_signature(tmp_path: Path, authority: Authority, newsroom: str,
-                                          server: StampServer) -> None:
+def test_a_time_stamp_is_in_the_signature(
+    tmp_path: Path, authority: Authority, newsroom: str, server: StampServer
+) -> None:
     out = tmp_path / "out.png"
     rtface.run(still(tmp_path / "in.png"), out, sign=newsroom, timestamp=server.address)
     assert server.asked == 2  # before the work, and for the signature
@@ -213,8 +252,7 @@ def test_a_time_stamp_is_in_the_signature(tmp_path: Path, authority: Authority, 
     assert server.asked == 2
 
 
-def test_a_server_without_time_stamps_ends_the_run_early(tmp_path: Path, newsroom: str,
-                                                          server: StampServer) -> None:
+def test_a_server_without_time_stamps_ends_the_run_early(tmp_path: Path, newsroom: str, server: StampServer) -> None:
     server.answer = b"not found"
     for address in (server.address, "http://127.0.0.1:9/stamp", "clock.example"):
         with pytest.raises(UsageError, match=r"^timestamp .*(no time stamp came|is no address)") as caught:
@@ -223,11 +261,24 @@ def test_a_server_without_time_stamps_ends_the_run_early(tmp_path: Path, newsroo
 
 
 @pytest.mark.parametrize("job", [False, True])
-def test_a_film_that_cannot_be_signed_is_described(job: bool, tmp_path: Path, newsroom: str,
-                                                   server: StampServer) -> None:
+def test_a_film_that_cannot_be_signed_is_described(
+    job: bool, tmp_path: Path, newsroom: str, server: StampServer
+) -> None:
     source, out, said = film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mp4", tmp_path / "report.json"
-    command = ["run", str(source), str(out), "--sign", newsroom, "--timestamp", server.address, "--checksums",
-               "--sidecar", "--report", str(said), *(["--job", str(tmp_path / "job")] if job else [])]
+    command = [
+        "run",
+        str(source),
+        str(out),
+        "--sign",
+        newsroom,
+        "--timestamp",
+        server.address,
+        "--checksums",
+        "--sidecar",
+        "--report",
+        str(said),
+        *(["--job", str(tmp_path / "job")] if job else []),
+    ]
     server.only = 2 if job else 1  # it answers before the work
     ended = CliRunner().invoke(app, command)
     report = json.loads(said.read_bytes())

@@ -92,10 +92,14 @@ def test_a_container_without_credentials_has_a_signed_sidecar(tmp_path: Path) ->
 
 def test_credentials_at_an_address_are_not_checked(tmp_path: Path) -> None:
     photo, place = still(tmp_path / "in.jpg"), "https://example.invalid/manifest"
-    data, xmp = photo.read_bytes(), (
-        'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
-        '22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" '
-        f'dcterms:provenance="{place}"/></rdf:RDF></x:xmpmeta>').encode()
+    data, xmp = (
+        photo.read_bytes(),
+        (
+            'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
+            '22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" '
+            f'dcterms:provenance="{place}"/></rdf:RDF></x:xmpmeta>'
+        ).encode(),
+    )
     photo.write_bytes(data[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + data[2:])
     ended = CliRunner().invoke(app, ["verify", str(photo)])
     assert ended.exit_code == 4 and "lie at an address" in ended.output and not verify(photo).problems
@@ -114,7 +118,8 @@ def test_a_job_that_is_ended_after_its_signature_continues(tmp_path: Path) -> No
     values = Options(credentials=True, checksums=True)
     with pytest.raises(Interrupted):
         FilmJob.open(source, done, values).run(
-            stop=stop, building=lambda what, _: stop.set() if what.startswith("checksums") else None)
+            stop=stop, building=lambda what, _: stop.set() if what.startswith("checksums") else None
+        )
     FilmJob.open(source, done, values).run()
     assert verify(done, input=source).same and not folder_of(done).exists()
 
@@ -141,9 +146,13 @@ def test_keys_and_certificates_that_cannot_be_used(tmp_path: Path, data: Path) -
     other = tmp_path / "other.pem"
     other.write_text("no certificate")
     another = _another_key(tmp_path)
-    for spec, said in ((f"{other},{key}", "is no certificate"), (f"{certificate},{certificate}", "others may read"),
-                       (f"{certificate}", "name two files"), (f"{tmp_path / 'none'},{key}", "cannot be read"),
-                       (f"{certificate},{another}", "is not that of the certificate")):
+    for spec, said in (
+        (f"{other},{key}", "is no certificate"),
+        (f"{certificate},{certificate}", "others may read"),
+        (f"{certificate}", "name two files"),
+        (f"{tmp_path / 'none'},{key}", "cannot be read"),
+        (f"{certificate},{another}", "is not that of the certificate"),
+    ):
         if said == "others may read" and sys.platform == "win32":
             continue
         if said == "others may read":
@@ -160,8 +169,11 @@ def _another_key(folder: Path) -> Path:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     path = folder / "another.pem"
-    path.write_bytes(ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    path.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
     path.chmod(0o600)
     return path
 

@@ -47,8 +47,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = tmp_path_factory.mktemp("films")
     gradient = np.tile(np.linspace(20, 230, SIZE[0])[None, :, None], (SIZE[1], 1, 3)).astype(np.uint8)
     faces = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FACES)]
-    source = write_film(made / "in.mkv", [*faces, *(np.roll(gradient, 3 * t, axis=1) for t in range(FRAMES - FACES))],
-                        sound=True)
+    source = write_film(
+        made / "in.mkv", [*faces, *(np.roll(gradient, 3 * t, axis=1) for t in range(FRAMES - FACES))], sound=True
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine(amount=0.15)))
         rtface.run(source, made / "out.mkv", sidecar=True)
@@ -104,22 +105,30 @@ def test_an_honest_output_is_confirmed(films: dict[str, Path], tmp_path: Path, k
 @pytest.mark.parametrize("kind", ["lossless", "lossy"])
 def test_one_frame_is_found_at_each_position(films: dict[str, Path], tmp_path: Path, kind: str) -> None:
     for place in range(FRAMES):
-        false = forged(films[kind], tmp_path / f"{place}{films[kind].suffix}",
-                       lambda number, array, place=place: painted(array) if number == place else array)
+        false = forged(
+            films[kind],
+            tmp_path / f"{place}{films[kind].suffix}",
+            lambda number, array, place=place: painted(array) if number == place else array,
+        )
         assert any(line.startswith(f"frame {place}") for line in checked(films, kind, false).problems)
 
 
 @pytest.mark.parametrize("places", [(0, 1), (1, 0)])
-def test_two_frames_that_differ_little_stand_in_their_order(films: dict[str, Path], tmp_path: Path,
-                                                           places: tuple[int, int]) -> None:
+def test_two_frames_that_differ_little_stand_in_their_order(
+    films: dict[str, Path], tmp_path: Path, places: tuple[int, int]
+) -> None:
     """One of them is the other's, too: within the error of the worst encoders, but further than this one's."""
     with av.open(str(films["in"])) as source:
         frames = [frame.to_ndarray() for frame in source.decode(video=0)]
     number = count()
-    false = forged(films["lossy"], tmp_path / "false.mp4", lambda _, array: frames[places[1]] if next(
-        number) == places[0] else array)
+    false = forged(
+        films["lossy"],
+        tmp_path / "false.mp4",
+        lambda _, array: frames[places[1]] if next(number) == places[0] else array,
+    )
     assert f"frame {places[0]} is not the input's: it is more like the frame" in str(
-        checked(films, "lossy", false).problems)
+        checked(films, "lossy", false).problems
+    )
 
 
 TURNED = (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
@@ -136,47 +145,69 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
     opened.close()
     hdr, sdr = ColorTags(1, 9, 16, 9), ColorTags(1, 1, 1, 1)
     chapters = [Chapter(Fraction(k), Fraction(k + 1), {"title": f"{k}"}) for k in range(4)]
-    for made, source in ({"tags": ColorTags(1, siting="left")}, {}), ({"aspect": None}, {"aspect": Fraction(1)}), (
-            {"chapters": chapters[1:]}, {"chapters": chapters[1:]}), (
-            {"chapters": chapters[1:3]}, {"chapters": chapters[1:], "end": Fraction(3)}), (
-            {"hdr": HdrMetadata(light=(1000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}), (
-            {"matrix": TURNED}, {"matrix": (*TURNED[:6], 1080 << 16, 0, 1 << 30)}):  # of Matroska, and of a phone
+    for made, source in (
+        ({"tags": ColorTags(1, siting="left")}, {}),
+        ({"aspect": None}, {"aspect": Fraction(1)}),
+        ({"chapters": chapters[1:]}, {"chapters": chapters[1:]}),
+        ({"chapters": chapters[1:3]}, {"chapters": chapters[1:], "end": Fraction(3)}),
+        ({"hdr": HdrMetadata(light=(1000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}),
+        ({"matrix": TURNED}, {"matrix": (*TURNED[:6], 1080 << 16, 0, 1 << 30)}),
+    ):  # of Matroska, and of a phone
         assert said(made, source) == "same"
-    for made, source in ({"tags": ColorTags(1, 0, 0, 0)}, {"tags": sdr}), (
-            {"tags": ColorTags(1, 1, 1, 0)}, {"tags": sdr}), ({"crop": None}, {"crop": (0, 0, 0, 40)}), (
-            {}, {"hdr": HdrMetadata(light=(1000, 400))}), ({}, {"views": {"STEREO3D": "01"}}), (
-            {"pix_fmt": "yuv420p", "tags": sdr}, {"pix_fmt": "gbrp"}), (
-            {"tags": replace(sdr, siting="top")}, {"tags": replace(sdr, siting="left")}):
+    for made, source in (
+        ({"tags": ColorTags(1, 0, 0, 0)}, {"tags": sdr}),
+        ({"tags": ColorTags(1, 1, 1, 0)}, {"tags": sdr}),
+        ({"crop": None}, {"crop": (0, 0, 0, 40)}),
+        ({}, {"hdr": HdrMetadata(light=(1000, 400))}),
+        ({}, {"views": {"STEREO3D": "01"}}),
+        ({"pix_fmt": "yuv420p", "tags": sdr}, {"pix_fmt": "gbrp"}),
+        ({"tags": replace(sdr, siting="top")}, {"tags": replace(sdr, siting="left")}),
+    ):
         assert said(made, source) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}) == said({"tags": hdr}) == "not checked"
     assert said({"chapters": []}, {"chapters": chapters}, "chapters") == "same"
-    for made, source in ({"tags": hdr}, {"tags": sdr}), ({"aspect": Fraction(4)}, {}), ({"crop": (0, 0, 0, 40)}, {}), (
-            {"display": Display(quarter_turns=2)}, {}), (
-            {"matrix": (64540, 11380, 0, -11380, 64540, *TURNED[5:])}, {}), (
-            {"hdr": HdrMetadata(light=(4000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}), (
-            {"views": {"STEREO3D": "01"}}, {}), ({"unseen": ["it is Dolby Vision"]}, {}), (
-            {"display": Display(fields="tff")}, {}), ({"chapters": chapters}, {}), (
-            {"chapters": [replace(chapters[1], metadata={"title": "lie"})]}, {"chapters": chapters}), (
-            {"chapters": [replace(chapters[2], start=Fraction(5, 2))]}, {"chapters": chapters}):
+    for made, source in (
+        ({"tags": hdr}, {"tags": sdr}),
+        ({"aspect": Fraction(4)}, {}),
+        ({"crop": (0, 0, 0, 40)}, {}),
+        ({"display": Display(quarter_turns=2)}, {}),
+        ({"matrix": (64540, 11380, 0, -11380, 64540, *TURNED[5:])}, {}),
+        ({"hdr": HdrMetadata(light=(4000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}),
+        ({"views": {"STEREO3D": "01"}}, {}),
+        ({"unseen": ["it is Dolby Vision"]}, {}),
+        ({"display": Display(fields="tff")}, {}),
+        ({"chapters": chapters}, {}),
+        ({"chapters": [replace(chapters[1], metadata={"title": "lie"})]}, {"chapters": chapters}),
+        ({"chapters": [replace(chapters[2], start=Fraction(5, 2))]}, {"chapters": chapters}),
+    ):
         assert said(made, source) == "differs"
 
 
-TRACKS = [StreamInfo(k, kind, "", None, Disposition(flags), {}, not k, cast("Any", None), attached=attached)
-          for k, (kind, flags, attached) in enumerate([
-              ("video", 1, None), ("audio", 1, None), ("subtitle", 0, None),
-              ("attachment", 0, ("a.ttf", "font/ttf", "1"))])]
+TRACKS = [
+    StreamInfo(k, kind, "", None, Disposition(flags), {}, not k, cast("Any", None), attached=attached)
+    for k, (kind, flags, attached) in enumerate(
+        [("video", 1, None), ("audio", 1, None), ("subtitle", 0, None), ("attachment", 0, ("a.ttf", "font/ttf", "1"))]
+    )
+]
 
 
-@pytest.mark.parametrize(("place", "other", "form", "said"), [
-    (1, {}, "matroska", "same"), (1, {"disposition": Disposition(0)}, "matroska", "not checked"),
-    (1, {"disposition": Disposition(0)}, "mpegts", "same"), (2, {"disposition": Disposition.default}, "mov", "same"),
-    (2, {"disposition": Disposition.default}, "matroska", "differs"),
-    (2, {"disposition": Disposition.forced}, "mov", "differs"),
-    (1, {"disposition": Disposition(0)}, "mov", "not checked"),  # players leave out what is not enabled
-    (3, {"attached": ("a.ttf", "font/ttf", "2")}, "matroska", "differs"),
-    (3, {"attached": None, "kind": "data"}, "mov", "not checked")])
-def test_attachments_and_default_streams_are_the_inputs(films: dict[str, Path], place: int, other: dict[str, Any],
-                                                        form: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "other", "form", "said"),
+    [
+        (1, {}, "matroska", "same"),
+        (1, {"disposition": Disposition(0)}, "matroska", "not checked"),
+        (1, {"disposition": Disposition(0)}, "mpegts", "same"),
+        (2, {"disposition": Disposition.default}, "mov", "same"),
+        (2, {"disposition": Disposition.default}, "matroska", "differs"),
+        (2, {"disposition": Disposition.forced}, "mov", "differs"),
+        (1, {"disposition": Disposition(0)}, "mov", "not checked"),  # players leave out what is not enabled
+        (3, {"attached": ("a.ttf", "font/ttf", "2")}, "matroska", "differs"),
+        (3, {"attached": None, "kind": "data"}, "mov", "not checked"),
+    ],
+)
+def test_attachments_and_default_streams_are_the_inputs(
+    films: dict[str, Path], place: int, other: dict[str, Any], form: str, said: str
+) -> None:
     opened = FileSource(films["in"])
     opened.close()
     source, found = replace(opened.info, streams=TRACKS, format="matroska"), Checked()
@@ -192,21 +223,28 @@ def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path
     assert "at another speed" in str(checked(films, "lossy", tmp_path / "slow.mp4").problems)
     for said in (True, False):
         edition = matroska.element(0x45B9, matroska.element(0x45DD, bytes([said])))
-        assert matroska.ordered(io.BytesIO(matroska.element(matroska.SEGMENT, matroska.element(
-            0x1043A770, edition)))) == said
+        assert (
+            matroska.ordered(io.BytesIO(matroska.element(matroska.SEGMENT, matroska.element(0x1043A770, edition))))
+            == said
+        )
 
 
-@pytest.mark.parametrize(("suffix", "before", "after", "said"), [
-    (".mp4", b"nclx" + struct.pack(">3H", 1, 1, 1), b"nclx" + struct.pack(">3H", 9, 16, 9), "primaries 9, and 1"),
-    (".mp4", b"pasp" + struct.pack(">2I", 1, 1), b"pasp" + struct.pack(">2I", 2, 1), "shape 1, and its header 2"),
-    (".mp4", struct.pack(">2I", 64 << 16, 64 << 16), struct.pack(">2I", 128 << 16, 64 << 16), "at 128×64"),
-    (".mp4", b"clli" + struct.pack(">2H", 1000, 400), b"clli" + struct.pack(">2H", 100, 40), "(light)"),
-    (".mkv", b"\x55\xbb\x81\x01", b"\x55\xbb\x81\x09", "primaries 9, and 1"),
-    (".mkv", b"\x55\xbc\x82\x03\xe8", b"\x55\xbc\x82\x00\x64", "(light)"),
-    (".mkv", b"\x9c\x81\x00", b"\xb9\x81\x00", "leave out track 0")],
-    ids=["colours", "shape", "size", "light", "Matroska colours", "Matroska light", "Matroska disabled"])
-def test_a_header_that_contradicts_the_frames(tmp_path: Path, suffix: str, before: bytes, after: bytes,
-                                              said: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "before", "after", "said"),
+    [
+        (".mp4", b"nclx" + struct.pack(">3H", 1, 1, 1), b"nclx" + struct.pack(">3H", 9, 16, 9), "primaries 9, and 1"),
+        (".mp4", b"pasp" + struct.pack(">2I", 1, 1), b"pasp" + struct.pack(">2I", 2, 1), "shape 1, and its header 2"),
+        (".mp4", struct.pack(">2I", 64 << 16, 64 << 16), struct.pack(">2I", 128 << 16, 64 << 16), "at 128×64"),
+        (".mp4", b"clli" + struct.pack(">2H", 1000, 400), b"clli" + struct.pack(">2H", 100, 40), "(light)"),
+        (".mkv", b"\x55\xbb\x81\x01", b"\x55\xbb\x81\x09", "primaries 9, and 1"),
+        (".mkv", b"\x55\xbc\x82\x03\xe8", b"\x55\xbc\x82\x00\x64", "(light)"),
+        (".mkv", b"\x9c\x81\x00", b"\xb9\x81\x00", "leave out track 0"),
+    ],
+    ids=["colours", "shape", "size", "light", "Matroska colours", "Matroska light", "Matroska disabled"],
+)
+def test_a_header_that_contradicts_the_frames(
+    tmp_path: Path, suffix: str, before: bytes, after: bytes, said: str
+) -> None:
     """Players that believe it show another film; FFmpeg believes the frames."""
     film = io.BytesIO()
     light = HdrMetadata(light=(1000, 400))
@@ -229,11 +267,20 @@ def test_a_header_that_contradicts_the_frames(tmp_path: Path, suffix: str, befor
     assert not honest and len(false) > 0 and said in false[0]
 
 
-@pytest.mark.parametrize(("codec", "form", "matrix", "color_range"), [
-    ("mjpeg", "yuvj420p", 1, 2), ("libvpx", "yuv420p", 1, 2), ("dnxhd", "yuv422p", 5, 1),
-    ("mpeg2video", "yuv420p", 1, 2), ("prores_ks", "yuv422p10le", 1, 2), ("ffv1", "yuv420p", 6, 1)])
-def test_what_decoders_make_up_is_no_contradiction(tmp_path: Path, codec: str, form: str, matrix: int,
-                                                   color_range: int) -> None:
+@pytest.mark.parametrize(
+    ("codec", "form", "matrix", "color_range"),
+    [
+        ("mjpeg", "yuvj420p", 1, 2),
+        ("libvpx", "yuv420p", 1, 2),
+        ("dnxhd", "yuv422p", 5, 1),
+        ("mpeg2video", "yuv420p", 1, 2),
+        ("prores_ks", "yuv422p10le", 1, 2),
+        ("ffv1", "yuv420p", 6, 1),
+    ],
+)
+def test_what_decoders_make_up_is_no_contradiction(
+    tmp_path: Path, codec: str, form: str, matrix: int, color_range: int
+) -> None:
     film = tmp_path / f"film{'.mov' if codec == 'dnxhd' else '.mkv'}"
     with av.open(str(film), "w") as made:
         video = made.add_stream(codec, rate=25, options={"profile": "dnxhr_hq"} if codec == "dnxhd" else {})
@@ -266,24 +313,32 @@ def test_an_exchanged_attachment_is_found(films: dict[str, Path], tmp_path: Path
 
 
 @pytest.mark.parametrize(("box", "places"), [((0, 0, *SIZE), range(FRAMES)), ((0, 0, 64, 64), (1, 4))])
-def test_one_box_is_found_at_each_position(films: dict[str, Path], tmp_path: Path, box: tuple[int, ...],
-                                           places: Sequence[int]) -> None:
+def test_one_box_is_found_at_each_position(
+    films: dict[str, Path], tmp_path: Path, box: tuple[int, ...], places: Sequence[int]
+) -> None:
     """Everything may be painted in a box that is believed."""
     boxes = dict(read_sidecar(sidecar_path(films["lossless"]))["changed"])
     for place in places:
-        changed = [[number, [*boxes.get(number, []), *([list(box)] if number == place else [])]]
-                   for number in range(FRAMES)]
+        changed = [
+            [number, [*boxes.get(number, []), *([list(box)] if number == place else [])]] for number in range(FRAMES)
+        ]
         assert answer(checked(films, "lossless", changed=changed)) == "not checked"
     false = forged(films["lossless"], tmp_path / "false.mkv", lambda _, array: painted(array))
     everywhere = [[number, [*boxes.get(number, []), list(box)]] for number in range(FRAMES)]
     assert answer(checked(films, "lossless", false, changed=everywhere)) == "not checked"
 
 
-@pytest.mark.parametrize(("kind", "changed"), [
-    ("lossy", []), ("lossless", [[k, None] for k in range(FRAMES)]),
-    ("lossless", [[k, [[0, 0, *SIZE]]] for k in range(FRAMES)])])
-def test_all_frames_forged_alike_are_not_confirmed(films: dict[str, Path], tmp_path: Path, kind: str,
-                                                   changed: list[Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("lossy", []),
+        ("lossless", [[k, None] for k in range(FRAMES)]),
+        ("lossless", [[k, [[0, 0, *SIZE]]] for k in range(FRAMES)]),
+    ],
+)
+def test_all_frames_forged_alike_are_not_confirmed(
+    films: dict[str, Path], tmp_path: Path, kind: str, changed: list[Any]
+) -> None:
     false = forged(films[kind], tmp_path / f"false{films[kind].suffix}", lambda _, array: array[:, ::-1].copy())
     assert answer(checked(films, kind, false, changed=changed)) != "same"
     some = forged(films[kind], tmp_path / f"some{films[kind].suffix}", lambda _, array: painted(array))
@@ -292,7 +347,7 @@ def test_all_frames_forged_alike_are_not_confirmed(films: dict[str, Path], tmp_p
 
 @pytest.mark.parametrize("kind", ["turned", "lit"])
 def test_another_picture_in_a_box_is_not_confirmed(films: dict[str, Path], tmp_path: Path, kind: str) -> None:
-    (x0, y0, x1, y1), = dict(read_sidecar(sidecar_path(films["lossless"]))["changed"])[1]
+    ((x0, y0, x1, y1),) = dict(read_sidecar(sidecar_path(films["lossless"]))["changed"])[1]
 
     def other(number: int, array: np.ndarray) -> np.ndarray:
         if number == 1:
@@ -309,8 +364,9 @@ def test_one_packet_is_found_at_each_position(films: dict[str, Path]) -> None:
 
     def said(rows: list[tuple[int, str]]) -> str:
         found, sound = Checked(), made[1]
-        check_packets(found, [made[0], PacketHashes(sound.kind, sound.codec, sound.base, rows)], source, (0.0, 0.0),
-                      (None, None))
+        check_packets(
+            found, [made[0], PacketHashes(sound.kind, sound.codec, sound.base, rows)], source, (0.0, 0.0), (None, None)
+        )
         return answer(found)
 
     rows = made[1].rows
@@ -318,7 +374,7 @@ def test_one_packet_is_found_at_each_position(films: dict[str, Path]) -> None:
     moved = round(0.2 / made[1].base)
     for k, (pts, md5) in enumerate(rows):
         for other in ([(pts, "0" * 32)], [], [(pts + moved, md5)], [(pts, md5)] * 2):
-            assert said([*rows[:k], *other, *rows[k + 1:]]) == "differs"
+            assert said([*rows[:k], *other, *rows[k + 1 :]]) == "differs"
     slightly = round(0.03 / made[1].base)
     assert {said([(pts + late, md5) for pts, md5 in rows]) for late in (moved, slightly, -slightly)} == {"differs"}
     assert said([(pts, f"{pts:032}") for pts, _ in rows]) == "not checked"
@@ -330,22 +386,35 @@ def test_one_packet_is_found_at_each_position(films: dict[str, Path]) -> None:
 def packets(texts: Sequence[tuple[int, str]] = (), **others: Any) -> list[PacketHashes]:
     """The packets of a film with subtitles, times and durations in milliseconds."""
     base = Fraction(1, 1000)
-    return [PacketHashes("video", "ffv1", base),
-            PacketHashes("subtitle", "ass", base, list(texts), **({"durations": [200] * len(texts)} | others))]
+    return [
+        PacketHashes("video", "ffv1", base),
+        PacketHashes("subtitle", "ass", base, list(texts), **({"durations": [200] * len(texts)} | others)),
+    ]
 
 
-@pytest.mark.parametrize(("made", "cut", "said"), [
-    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")]), (None, None), "same"),
-    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")]), (None, Fraction(99)), "same"),
-    (packets([(0, "yes"), (400, "no"), (1200, "yes"), (1200, "yes")]), (None, None), "differs"),  # a text that is twice
-    (packets([(0, "yes"), (1200, "yes")]), (None, Fraction(99)), "differs"),  # texts left out far from the border
-    (packets([(0, "yes"), (400, "no"), (800, "yes")]), (None, Fraction(11, 10)), "same"),
-    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], durations=[200, 1, 200, 200]), (None, None),
-     "differs"),
-    (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], setup="other"), (None, None), "differs"),
-])
-def test_texts_are_the_inputs_for_as_long(made: list[PacketHashes], cut: tuple[Fraction | None, Fraction | None],
-                                          said: str) -> None:
+@pytest.mark.parametrize(
+    ("made", "cut", "said"),
+    [
+        (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")]), (None, None), "same"),
+        (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")]), (None, Fraction(99)), "same"),
+        (
+            packets([(0, "yes"), (400, "no"), (1200, "yes"), (1200, "yes")]),
+            (None, None),
+            "differs",
+        ),  # a text that is twice
+        (packets([(0, "yes"), (1200, "yes")]), (None, Fraction(99)), "differs"),  # texts left out far from the border
+        (packets([(0, "yes"), (400, "no"), (800, "yes")]), (None, Fraction(11, 10)), "same"),
+        (
+            packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], durations=[200, 1, 200, 200]),
+            (None, None),
+            "differs",
+        ),
+        (packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], setup="other"), (None, None), "differs"),
+    ],
+)
+def test_texts_are_the_inputs_for_as_long(
+    made: list[PacketHashes], cut: tuple[Fraction | None, Fraction | None], said: str
+) -> None:
     source, found = packets([(0, "yes"), (400, "no"), (800, "yes"), (1200, "yes")], setup="header"), Checked()
     check_packets(found, made, source, (0.0, 0.0), cut)
     assert answer(found) == said
@@ -369,8 +438,10 @@ def test_what_a_decoder_is_told_is_compared(films: dict[str, Path], tmp_path: Pa
     assert "24000 Hz" in found.problems[0]
 
     again = tmp_path / "again.mkv"
-    with av.open(str(films["lossless"])) as source, av.open(
-            str(again), "w", options={"reserve_index_space": "500"}) as made:
+    with (
+        av.open(str(films["lossless"])) as source,
+        av.open(str(again), "w", options={"reserve_index_space": "500"}) as made,
+    ):
         streams = [made.add_stream_from_template(stream) for stream in source.streams]
         made.metadata.update(source.metadata)
         for packet in source.demux():
@@ -389,8 +460,8 @@ def test_colours_inside_a_box_are_compared(films: dict[str, Path], tmp_path: Pat
     def other(number: int, array: np.ndarray) -> np.ndarray:
         if number == 1:
             x0, y0, x1, y1 = boxes[1][0]
-            chroma = array[SIZE[1]:].reshape(2, SIZE[1] // 2, SIZE[0] // 2)
-            chroma[0, y0 // 2:y1 // 2, x0 // 2:x1 // 2] += 40
+            chroma = array[SIZE[1] :].reshape(2, SIZE[1] // 2, SIZE[0] // 2)
+            chroma[0, y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] += 40
         return array
 
     false = forged(films["lossless"], tmp_path / "false.mkv", other)
@@ -406,10 +477,21 @@ def test_samples_of_another_shape_are_not_compared(tmp_path: Path) -> None:
     assert "sample format" in check_input(tmp_path / "a.mkv", tmp_path / "b.mkv", None).gaps[0]
 
 
-@pytest.mark.parametrize(("made", "said"), [
-    ("in.png", "same"), ("in.bmp", "same"), ("turned.tif", "differs"), ("pages.tif", "differs"),
-    ("profile.png", "differs"), ("adobe.jpg", "differs"), ("in.jpg", "same"),
-    ("gamma.png", "differs"), ("frames.png", "differs"), ("turned.png", "differs")])
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("in.png", "same"),
+        ("in.bmp", "same"),
+        ("turned.tif", "differs"),
+        ("pages.tif", "differs"),
+        ("profile.png", "differs"),
+        ("adobe.jpg", "differs"),
+        ("in.jpg", "same"),
+        ("gamma.png", "differs"),
+        ("frames.png", "differs"),
+        ("turned.png", "differs"),
+    ],
+)
 def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: str, said: str) -> None:
     import tifffile
 
@@ -424,11 +506,16 @@ def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: 
     (tmp_path / "adobe.jpg").write_bytes(data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[20:])
     data = (tmp_path / "in.png").read_bytes()
     turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
-    for name, chunks in (("profile", [(b"iCCP", b"name\0\0" + zlib.compress(bytes(200)))]),
-                         ("gamma", [(b"gAMA", b"\0\x0f\0\0")]), ("turned", [(b"eXIf", turned)]),
-                         ("frames", [(b"acTL", struct.pack(">II", 1, 1)), (b"fdAT", b"\0\0\0\0")])):
-        more = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-                        for kind, body in chunks)
+    for name, chunks in (
+        ("profile", [(b"iCCP", b"name\0\0" + zlib.compress(bytes(200)))]),
+        ("gamma", [(b"gAMA", b"\0\x0f\0\0")]),
+        ("turned", [(b"eXIf", turned)]),
+        ("frames", [(b"acTL", struct.pack(">II", 1, 1)), (b"fdAT", b"\0\0\0\0")]),
+    ):
+        more = b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
         (tmp_path / f"{name}.png").write_bytes(data[:33] + more + data[33:])
     source = tmp_path / ("in.jpg" if made.endswith("jpg") else "in.png")
     assert answer(check_input(tmp_path / made, source, None)) == said
@@ -452,7 +539,7 @@ def test_pcm_is_compared_however_it_is_cut(tmp_path: Path) -> None:
             made.mux([*video.encode(av.VideoFrame(64, 48, "yuv420p")), *video.encode(None)])
             sound[0, 4000] += changed
             for start in range(0, 5000, length):
-                block = av.AudioFrame.from_ndarray(sound[:, start:start + length], "s16", "mono")
+                block = av.AudioFrame.from_ndarray(sound[:, start : start + length], "s16", "mono")
                 block.sample_rate, block.pts = 48000, start
                 made.mux(track.encode(block))
         said[name] = hash_packets(tmp_path / f"{name}.mkv", pieces=True)
@@ -487,8 +574,10 @@ def test_sound_that_an_edit_list_cuts_away_need_not_be_in(tmp_path: Path, suffix
 
 
 def test_sounds_stand_in_the_order_of_the_input() -> None:
-    picture, english, french = (PacketHashes(kind, codec, Fraction(1, 1000), [(0, name)], index=k) for k, (
-        kind, codec, name) in enumerate([("video", "h264", "p"), ("audio", "aac", "e"), ("audio", "aac", "f")]))
+    picture, english, french = (
+        PacketHashes(kind, codec, Fraction(1, 1000), [(0, name)], index=k)
+        for k, (kind, codec, name) in enumerate([("video", "h264", "p"), ("audio", "aac", "e"), ("audio", "aac", "f")])
+    )
     for made, said in ([picture, english, french], "same"), ([picture, french, english], "differs"):
         found = Checked()
         check_packets(found, made, [picture, english, french], (0.0, 0.0), (None, None))

@@ -48,8 +48,10 @@ def test_credentials_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def iptc_segment() -> bytes:
-    data = b"".join(b"\x1c\x02" + struct.pack(">BH", number, len(text)) + text
-                    for number, text in ((80, b"Ada"), (25, b"one"), (25, b"two"), (99, b"unknown")))
+    data = b"".join(
+        b"\x1c\x02" + struct.pack(">BH", number, len(text)) + text
+        for number, text in ((80, b"Ada"), (25, b"one"), (25, b"two"), (99, b"unknown"))
+    )
     return b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(data)) + data + b"\0" * (len(data) % 2)
 
 

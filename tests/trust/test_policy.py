@@ -143,26 +143,44 @@ def test_engines_that_are_chosen_later_are_checked(site: Path, monkeypatch: pyte
     assert engines.named("rtface-m").name == "rtface-m"
 
 
-@pytest.mark.parametrize(("text", "options", "scope", "words"), [
-    ('forbid = ["vivid"]', Options(fidelity=0.4), FILM, "engine rtface-m-vivid"),
-    ('forbid = ["vivid"]', Options(engine="rtface-m-vivid"), Scope.LIVE, "engine rtface-m-vivid"),
-    ('forbid = ["fidelity"]', Options(fidelity=1.0), FILM, r"forbids --fidelity \(forbid: fidelity\)"),
-    ('forbid = ["--keep-correction"]', Options(keep_correction=Path("a.mkv")), FILM, "forbids --keep-correction"),
-    ('forbid = ["live"]', Options(), Scope.LIVE | Scope.CAMERA, "forbids live runs"),
-    ('forbid = ["synthetic"]', Options(stages=("synthetic",)), FILM, "forbids the stage synthetic"),
-    ('forbid = ["synthetic"]', Options(stages=("rtface_synthetic.stage.Synthetic",)), FILM, "forbid: synthetic"),
-    ('forbid = ["own-stages"]', Options(stages=("tests.stages.trial_stages.Bar",)), FILM, "forbid: own-stages"),
-    ("commercial-use = true", Options(stages=("synthetic",)), FILM, r"may not be used commercially .*policy\.toml"),
-    ("require-label = true", Options(stages=("label:opacity=0.01",)), FILM, "as the last stage, with no other options"),
-    ("require-label = true", Options(stages=("label:text= ",)), FILM, "as the last stage"),
-    ("require-label = true", Options(stages=("label:text=\u200b",)), FILM, "as the last stage"),
-    ("require-label = true", Options(stages=("label:text=.",)), FILM, "as the last stage"),
-    ("require-label = true", Options(stages=("label", "picture:file=a.png")), FILM, "as the last stage"),
-    ('require-label = "label:text=AI,place=top"', Options(stages=("label:text=AI",)), FILM, "--stage label:text=AI,pl"),
-    ("require-label = true", Options(stages=("label",), compare=Path("a.mp4")), FILM, "--compare shows frames without"),
-    ("require-credentials = true", Options(credentials=True, compare=Path("a.mp4")), FILM, "is not signed"),
-    ("require-credentials = true", Options(), Scope.LIVE | Scope.RECORDED, "asks for signed outputs"),
-])
+@pytest.mark.parametrize(
+    ("text", "options", "scope", "words"),
+    [
+        ('forbid = ["vivid"]', Options(fidelity=0.4), FILM, "engine rtface-m-vivid"),
+        ('forbid = ["vivid"]', Options(engine="rtface-m-vivid"), Scope.LIVE, "engine rtface-m-vivid"),
+        ('forbid = ["fidelity"]', Options(fidelity=1.0), FILM, r"forbids --fidelity \(forbid: fidelity\)"),
+        ('forbid = ["--keep-correction"]', Options(keep_correction=Path("a.mkv")), FILM, "forbids --keep-correction"),
+        ('forbid = ["live"]', Options(), Scope.LIVE | Scope.CAMERA, "forbids live runs"),
+        ('forbid = ["synthetic"]', Options(stages=("synthetic",)), FILM, "forbids the stage synthetic"),
+        ('forbid = ["synthetic"]', Options(stages=("rtface_synthetic.stage.Synthetic",)), FILM, "forbid: synthetic"),
+        ('forbid = ["own-stages"]', Options(stages=("tests.stages.trial_stages.Bar",)), FILM, "forbid: own-stages"),
+        ("commercial-use = true", Options(stages=("synthetic",)), FILM, r"may not be used commercially .*policy\.toml"),
+        (
+            "require-label = true",
+            Options(stages=("label:opacity=0.01",)),
+            FILM,
+            "as the last stage, with no other options",
+        ),
+        ("require-label = true", Options(stages=("label:text= ",)), FILM, "as the last stage"),
+        ("require-label = true", Options(stages=("label:text=\u200b",)), FILM, "as the last stage"),
+        ("require-label = true", Options(stages=("label:text=.",)), FILM, "as the last stage"),
+        ("require-label = true", Options(stages=("label", "picture:file=a.png")), FILM, "as the last stage"),
+        (
+            'require-label = "label:text=AI,place=top"',
+            Options(stages=("label:text=AI",)),
+            FILM,
+            "--stage label:text=AI,pl",
+        ),
+        (
+            "require-label = true",
+            Options(stages=("label",), compare=Path("a.mp4")),
+            FILM,
+            "--compare shows frames without",
+        ),
+        ("require-credentials = true", Options(credentials=True, compare=Path("a.mp4")), FILM, "is not signed"),
+        ("require-credentials = true", Options(), Scope.LIVE | Scope.RECORDED, "asks for signed outputs"),
+    ],
+)
 def test_what_a_policy_refuses(site: Path, text: str, options: Options, scope: Scope, words: str) -> None:
     enforce(options, scope)
     site.write_text(text)
@@ -170,34 +188,40 @@ def test_what_a_policy_refuses(site: Path, text: str, options: Options, scope: S
         enforce(options, scope)
 
 
-@pytest.mark.parametrize(("text", "options", "scope"), [
-    ('forbid = ["vivid", "synthetic", "light"]', Options(light=0.3), FILM),  # --light has no effect on films
-    ("commercial-use = true", Options(engine="auto"), FILM),
-    ("require-label = true", Options(stages=("blur", "label:preset=eu-modified")), FILM),
-    ('require-label = "label:text=AI"', Options(stages=("label:text=AI,font=a.ttf",)), Scope.LIVE),
-    ("require-label = true\nrequire-credentials = true", Options(), Scope.FILM | Scope.ANALYSIS),
-    ("require-credentials = true", Options(sign="a.pem,a.key"), Scope.STILLS),
-    ("require-credentials = true", Options(), Scope.LIVE | Scope.PUBLISHED),
-    ('forbid = ["stage:nowhere", "engine:nobody", "undo"]', Options(), FILM),
-])
+@pytest.mark.parametrize(
+    ("text", "options", "scope"),
+    [
+        ('forbid = ["vivid", "synthetic", "light"]', Options(light=0.3), FILM),  # --light has no effect on films
+        ("commercial-use = true", Options(engine="auto"), FILM),
+        ("require-label = true", Options(stages=("blur", "label:preset=eu-modified")), FILM),
+        ('require-label = "label:text=AI"', Options(stages=("label:text=AI,font=a.ttf",)), Scope.LIVE),
+        ("require-label = true\nrequire-credentials = true", Options(), Scope.FILM | Scope.ANALYSIS),
+        ("require-credentials = true", Options(sign="a.pem,a.key"), Scope.STILLS),
+        ("require-credentials = true", Options(), Scope.LIVE | Scope.PUBLISHED),
+        ('forbid = ["stage:nowhere", "engine:nobody", "undo"]', Options(), FILM),
+    ],
+)
 def test_what_a_policy_allows(site: Path, text: str, options: Options, scope: Scope) -> None:
     site.write_text(text)
     enforce(options, scope)
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("require-lable = true", "'require-lable' is not a key: the nearest is require-label"),
-    ("commercial-use = 1", "commercial-use must be true or false, not 1"),
-    ("forbid = 'vivid'", "forbid must be a list of names"),
-    ("forbid = ['vivd']", "there is no 'vivd' here: the nearest is vivid"),
-    ("forbid = ['']", "forbid must be a list of names"),
-    ("require-label = 'AI'", 'require-label must be true, false or a label as in "label:preset=eu-modified"'),
-    ("require-label = 'label:text=a,text=b'", "require-label: .*label: text is given twice"),
-    ("retention = 30", 'retention must be a time as in "30 days"'),
-    ("retention = '0 days'", "retention must be a time"),
-    ("forbid = [", r"is not valid TOML .*; ask the administrator"),
-    ("\x00", "is not valid TOML"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("require-lable = true", "'require-lable' is not a key: the nearest is require-label"),
+        ("commercial-use = 1", "commercial-use must be true or false, not 1"),
+        ("forbid = 'vivid'", "forbid must be a list of names"),
+        ("forbid = ['vivd']", "there is no 'vivd' here: the nearest is vivid"),
+        ("forbid = ['']", "forbid must be a list of names"),
+        ("require-label = 'AI'", 'require-label must be true, false or a label as in "label:preset=eu-modified"'),
+        ("require-label = 'label:text=a,text=b'", "require-label: .*label: text is given twice"),
+        ("retention = 30", 'retention must be a time as in "30 days"'),
+        ("retention = '0 days'", "retention must be a time"),
+        ("forbid = [", r"is not valid TOML .*; ask the administrator"),
+        ("\x00", "is not valid TOML"),
+    ],
+)
 def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, words: str) -> None:
     site.write_text(text)
     with pytest.raises(UsageError, match=words) as caught:
@@ -307,6 +331,6 @@ def test_command_of_a_sheet_has_what_the_policy_asks_for(site: Path) -> None:
         return shlex.split(CommandLine("in.mp4", Path("in.mp4"), loaded)(Variant("rtface-s", 1.0)))
 
     assert "--stage" not in command()
-    site.write_text('require-label = true\nrequire-credentials = true\n')
+    site.write_text("require-label = true\nrequire-credentials = true\n")
     assert command()[-3:] == ["--stage", "label:preset=eu-modified", "--credentials"]
     enforce(Options(stages=(command()[-2],), credentials=True), FILM)

@@ -77,8 +77,10 @@ def tampered(path: Path, case: str, chance: random.Random) -> None:
     if case == "sidecar":
         shutil.copy(path.with_name("other.mkv" + SUFFIX), path.with_name(path.name + SUFFIX))
         return
-    with av.open(str(path)) as source, av.open(
-            str(path.with_name("other-in.mkv") if case == "sound" else path)) as heard:
+    with (
+        av.open(str(path)) as source,
+        av.open(str(path.with_name("other-in.mkv") if case == "sound" else path)) as heard,
+    ):
         frames = list(source.decode(video=0))
         sound = [p for p in heard.demux(audio=0) if p.size]
         place = chance.randrange(len(frames) - 1)
@@ -112,14 +114,22 @@ def tampered(path: Path, case: str, chance: random.Random) -> None:
     path.with_name("again.mkv").replace(path)
 
 
-SAID = {"bit": "not those that the sidecar names", "sidecar": "another file", "dropped": "is missing",
-        "doubled": "a copy of another", "swapped": "another order", "sample": "differs", "tag": "the tag ",
-        "sound": "stream 1 (audio)"}
+SAID = {
+    "bit": "not those that the sidecar names",
+    "sidecar": "another file",
+    "dropped": "is missing",
+    "doubled": "a copy of another",
+    "swapped": "another order",
+    "sample": "differs",
+    "tag": "the tag ",
+    "sound": "stream 1 (audio)",
+}
 CASES = [(case, seed) for seed in range(13) for case in SAID][:104]
 
 
-@pytest.mark.parametrize(("case", "seed"), [
-    pytest.param(case, seed, marks=[] if seed == 0 else pytest.mark.slow) for case, seed in CASES])
+@pytest.mark.parametrize(
+    ("case", "seed"), [pytest.param(case, seed, marks=[] if seed == 0 else pytest.mark.slow) for case, seed in CASES]
+)
 def test_every_change_is_found_and_named(out: Path, case: str, seed: int) -> None:
     tampered(out, case, random.Random(f"{case}{seed}"))
     found = verify(out)
@@ -159,12 +169,14 @@ def test_an_mp4_written_again_as_mkv_keeps_its_tags(lost: str, monkeypatch: pyte
     out.with_name(out.name + SUFFIX).rename(again.with_name(again.name + SUFFIX))
     found = verify(again)
     assert [line for line in found.problems if "the tag" in line] == (
-        [f"the tag enhanced_by is missing, and was {('rtface ' + rtface.__version__)!r}"] if lost else [])
+        [f"the tag enhanced_by is missing, and was {('rtface ' + rtface.__version__)!r}"] if lost else []
+    )
     assert found.same != bool(lost), found.problems
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ("chapter", "its chapters differ"), ("sound", "its packets come 0.200 s later")])
+@pytest.mark.parametrize(
+    ("change", "says"), [("chapter", "its chapters differ"), ("sound", "its packets come 0.200 s later")]
+)
 def test_what_only_the_container_says_is_compared(out: Path, change: str, says: str) -> None:
     again = out.with_name("again.mkv")
     with av.open(str(out)) as source, av.open(str(again), "w") as made:
@@ -250,8 +262,9 @@ def test_a_lossy_output_is_the_input_within_its_error(tmp_path: Path) -> None:
         for array in arrays:
             made.mux(video.encode(av.VideoFrame.from_ndarray(array, "yuv420p")))
         made.mux(video.encode(None))
-    assert any(line.startswith("frame 9 is not the input's") for line in verify(
-        tmp_path / "out.mp4", input=source).problems)
+    assert any(
+        line.startswith("frame 9 is not the input's") for line in verify(tmp_path / "out.mp4", input=source).problems
+    )
 
 
 def test_stills_and_folders_have_sidecars(tmp_path: Path) -> None:
@@ -294,9 +307,15 @@ def test_sidecars_that_cannot_be_used(out: Path) -> None:
     values = json.loads(sidecar.read_text())
     whole = sidecar.read_text()
     box = [0, [[-9, 0, 5, 5]]]
-    for text in ("{", "{}", '{"format": "rtface sidecar"}', json.dumps({**values, "frames": {"rows": 3}}),
-                 whole.replace("{", '{"changed": [], ', 1), json.dumps({**values, "changed": [[0, []], [0, None]]}),
-                 json.dumps({**values, "changed": [box]})):
+    for text in (
+        "{",
+        "{}",
+        '{"format": "rtface sidecar"}',
+        json.dumps({**values, "frames": {"rows": 3}}),
+        whole.replace("{", '{"changed": [], ', 1),
+        json.dumps({**values, "changed": [[0, []], [0, None]]}),
+        json.dumps({**values, "changed": [box]}),
+    ):
         sidecar.write_text(text)
         with pytest.raises(InputError, match="no sidecar of rtface"):
             verify(out)

@@ -54,12 +54,22 @@ def back(out: Path, kept: Path, name: str = "back.mkv", **options: object) -> Un
     return undo(out, kept, out.with_name(name), **options)
 
 
-@pytest.mark.parametrize(("pix_fmt", "codec", "size"), [
-    ("yuv420p", "ffv1", (320, 180)), ("yuv422p10le", "ffv1", (320, 180)), ("yuv444p12le", "ffv1", (321, 181)),
-    ("gray", "ffv1", (320, 180)), ("gray16le", "ffv1", (320, 180)), ("bgr0", "ffv1", (320, 180)),
-    ("gbrp12le", "ffv1", (320, 180)), ("rgb48le", "ffv1", (320, 180)), ("yuva444p10le", "ffv1", (320, 180)),
-    ("yuv420p", "utvideo", (320, 180)), ("rgb24", "png", (320, 180)),
-])
+@pytest.mark.parametrize(
+    ("pix_fmt", "codec", "size"),
+    [
+        ("yuv420p", "ffv1", (320, 180)),
+        ("yuv422p10le", "ffv1", (320, 180)),
+        ("yuv444p12le", "ffv1", (321, 181)),
+        ("gray", "ffv1", (320, 180)),
+        ("gray16le", "ffv1", (320, 180)),
+        ("bgr0", "ffv1", (320, 180)),
+        ("gbrp12le", "ffv1", (320, 180)),
+        ("rgb48le", "ffv1", (320, 180)),
+        ("yuva444p10le", "ffv1", (320, 180)),
+        ("yuv420p", "utvideo", (320, 180)),
+        ("rgb24", "png", (320, 180)),
+    ],
+)
 def test_every_format_comes_back_to_the_bit(tmp_path: Path, pix_fmt: str, codec: str, size: tuple[int, int]) -> None:
     suffix = {"ffv1": "mkv", "png": "mov"}.get(codec, "avi")
     source = write_film(tmp_path / f"in.{suffix}", portraits(3, size), codec=codec, pix_fmt=pix_fmt)
@@ -118,8 +128,10 @@ def test_what_is_wholly_undone_is_not_marked_as_enhanced(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
 def test_the_mark_of_the_input_comes_back(tmp_path: Path, suffix: str) -> None:
-    own = {"digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture",
-           "enhanced_by": "rtface 0.0.1"}
+    own = {
+        "digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture",
+        "enhanced_by": "rtface 0.0.1",
+    }
     given = write_film(tmp_path / f"in.{suffix}", portraits(3), codec="libx264", pix_fmt="yuv420p")
     tagged = tmp_path / f"tagged.{suffix}"
     flags = {"movflags": "use_metadata_tags"} if suffix == "mp4" else {}
@@ -206,10 +218,15 @@ def other_times(folder: Path) -> Path:
     return write_film(folder / "x.mkv", portraits(3), rate=10)
 
 
-@pytest.mark.parametrize(("made", "said"), [
-    (wrong_size, "is the correction of another film"), (other_samples, r"frame 0 .*its samples are others"),
-    (longer, "ends before frame 3 .*--end 0:00:00.120 takes back"),
-    (other_times, "its time is another|its samples are others")])
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (wrong_size, "is the correction of another film"),
+        (other_samples, r"frame 0 .*its samples are others"),
+        (longer, "ends before frame 3 .*--end 0:00:00.120 takes back"),
+        (other_times, "its time is another|its samples are others"),
+    ],
+)
 def test_films_that_do_not_belong_together(tmp_path: Path, made: Callable[[Path], Path], said: str) -> None:
     _, kept = corrected(film(tmp_path / "in.mkv", frames=3))
     with pytest.raises(InputError, match=said):
@@ -277,8 +294,10 @@ def test_the_marks_of_stills_come_back(tmp_path: Path, kind: str) -> None:
     rtface.run(tmp_path / "in", f"{out}/", sequence=True, keep_correction=kept)
     undo(out, kept, tmp_path / "back")
     for number in range(3):
-        was, now, back_ = (marks_of({}, read_image(tmp_path / folder / f"{number}.{kind}").meta.xmp)["xmp"]
-                           for folder in ("in", "out", "back"))
+        was, now, back_ = (
+            marks_of({}, read_image(tmp_path / folder / f"{number}.{kind}").meta.xmp)["xmp"]
+            for folder in ("in", "out", "back")
+        )
         assert was == back_ != now
 
 

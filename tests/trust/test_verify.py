@@ -105,22 +105,31 @@ def darker(frame: av.VideoFrame) -> av.VideoFrame:
     return out
 
 
-@pytest.mark.parametrize(("change", "what", "number", "count"), [
-    (lambda n, f: darker(f) if n in (3, 5) else f, "differs", 3, 2),
-    (lambda n, f: f if n < 4 else None, "missing", 4, 2),
-])
+@pytest.mark.parametrize(
+    ("change", "what", "number", "count"),
+    [
+        (lambda n, f: darker(f) if n in (3, 5) else f, "differs", 3, 2),
+        (lambda n, f: f if n < 4 else None, "missing", 4, 2),
+    ],
+)
 def test_the_first_frame_that_differs_is_named(
-        made: Path, change: Callable[[int, av.VideoFrame], av.VideoFrame | None], what: str, number: int,
-        count: int) -> None:
+    made: Path, change: Callable[[int, av.VideoFrame], av.VideoFrame | None], what: str, number: int, count: int
+) -> None:
     rewritten(made, change)
     [first] = verify(made).differences
     assert (first.what, first.number, first.pts, first.time_s, first.count) == (
-        what, number, number, number / 25, count) and first.frame
+        what,
+        number,
+        number,
+        number / 25,
+        count,
+    ) and first.frame
 
 
 def test_a_difference_has_the_timecode_of_its_frame(tmp_path: Path) -> None:
-    rtface.run(film(tmp_path / "in.mkv", frames=6, sound=True), tmp_path / "out.mkv", checksums=True,
-               timecode="01:00:00:00")
+    rtface.run(
+        film(tmp_path / "in.mkv", frames=6, sound=True), tmp_path / "out.mkv", checksums=True, timecode="01:00:00:00"
+    )
     assert verify(tmp_path / "out.mkv").timecode == "01:00:00:00"
     rewritten(tmp_path / "out.mkv", lambda n, f: darker(f) if n == 4 else f)  # without its timecode
     remade = tmp_path / "tc.mkv"

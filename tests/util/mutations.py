@@ -8,8 +8,33 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-_WEIRD = [None, "", -1, 0, 10**20, 1e308, float("nan"), float("inf"), True, [], {}, [[]], {"a": 1}, "\0", "../../x",
-          "/dev/zero", "x" * 5000, "\ud800", "9" * 5000, "1/0", "-1/3", "1e999999999", [None] * 50, 2**63, 10**400]
+_WEIRD = [
+    None,
+    "",
+    -1,
+    0,
+    10**20,
+    1e308,
+    float("nan"),
+    float("inf"),
+    True,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "\0",
+    "../../x",
+    "/dev/zero",
+    "x" * 5000,
+    "\ud800",
+    "9" * 5000,
+    "1/0",
+    "-1/3",
+    "1e999999999",
+    [None] * 50,
+    2**63,
+    10**400,
+]
 
 
 def mutated(value: Any, count: int, seed: int = 1) -> Iterator[bytes]:
@@ -22,7 +47,7 @@ def mutated(value: Any, count: int, seed: int = 1) -> Iterator[bytes]:
         data = json.dumps(made).encode()
         if chance.random() < 0.2:
             place = chance.randrange(len(data))
-            data = chance.choice((data[:place], b"[" * 5000, data[:place] + b"\xff" + data[place + 1:]))
+            data = chance.choice((data[:place], b"[" * 5000, data[:place] + b"\xff" + data[place + 1 :]))
         yield data
 
 

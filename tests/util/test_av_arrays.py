@@ -27,13 +27,20 @@ def test_views_that_are_not_contiguous_are_taken() -> None:
     assert np.array_equal(array_from_image(image_from_array(picture, "rgb")), picture)
 
 
-@pytest.mark.parametrize(("picture", "fix"), [
-    (np.zeros((4, 4, 3), np.float32), "255"), (np.zeros((4, 4, 3), np.uint16), ">> 8"),
-    (np.zeros((4, 4, 3), np.int32), "astype"), (np.zeros((4, 4), np.uint8), "repeat"),
-    (np.zeros((4, 4, 4), np.uint8), "[..., :3]"), (np.zeros((3, 4, 5), np.uint8), "transpose"),
-    (np.zeros((2, 4, 4, 3), np.uint8), "one by one"), (np.zeros((0, 4, 3), np.uint8), "not empty"),
-    ([[1]], "asarray"),
-])
+@pytest.mark.parametrize(
+    ("picture", "fix"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "255"),
+        (np.zeros((4, 4, 3), np.uint16), ">> 8"),
+        (np.zeros((4, 4, 3), np.int32), "astype"),
+        (np.zeros((4, 4), np.uint8), "repeat"),
+        (np.zeros((4, 4, 4), np.uint8), "[..., :3]"),
+        (np.zeros((3, 4, 5), np.uint8), "transpose"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "one by one"),
+        (np.zeros((0, 4, 3), np.uint8), "not empty"),
+        ([[1]], "asarray"),
+    ],
+)
 def test_refused_with_the_fix(picture: Any, fix: str) -> None:
     with pytest.raises(RtfaceError) as info:
         image_from_array(picture, "rgb")

@@ -23,8 +23,10 @@ class GpuImage:
 
     def __init__(self, held: str) -> None:
         self.sw_format = SimpleNamespace(name=held)
-        self.planes = tuple(SimpleNamespace(buffer_ptr=at, line_size=256, __dlpack_device__=lambda: (_CUDA, 2))
-                            for at in (1 << 40, (1 << 40) + 256 * 112))
+        self.planes = tuple(
+            SimpleNamespace(buffer_ptr=at, line_size=256, __dlpack_device__=lambda: (_CUDA, 2))
+            for at in (1 << 40, (1 << 40) + 256 * 112)
+        )
 
     def reformat(self, format: str) -> Any:
         return ("downloaded", format)
@@ -50,8 +52,16 @@ def test_what_is_no_surface():
         surface_of(GpuImage("yuv444p16le"))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("have", "want"), [("yuv420p", "nv12"), ("yuvj420p", "nv12"), ("yuv420p10le", "p010le"),
-                                            ("nv12", "yuv420p"), ("p010le", "yuv420p10le")])
+@pytest.mark.parametrize(
+    ("have", "want"),
+    [
+        ("yuv420p", "nv12"),
+        ("yuvj420p", "nv12"),
+        ("yuv420p10le", "p010le"),
+        ("nv12", "yuv420p"),
+        ("p010le", "yuv420p10le"),
+    ],
+)
 @pytest.mark.parametrize("size", [(66, 50), (642, 362)])
 def test_another_layout_changes_no_sample(have, want, size):
     image = av.VideoFrame(*size, have)
@@ -64,8 +74,9 @@ def test_another_layout_changes_no_sample(have, want, size):
     for _ in range(50):  # swscale's threads got in each other's way now and then
         there = repacked(image, want)
         back = repacked(there, have)
-        if not all(np.array_equal(np.from_dlpack(a), np.from_dlpack(b))
-                   for a, b in zip(image.planes, back.planes, strict=True)):
+        if not all(
+            np.array_equal(np.from_dlpack(a), np.from_dlpack(b)) for a, b in zip(image.planes, back.planes, strict=True)
+        ):
             break
     assert there.format.name == want and int(there.color_range) == int(image.color_range)
     for one, other in zip(image.planes, back.planes, strict=True):

@@ -15,9 +15,11 @@ from rtface.util.files import read_shared, rename_new, replace
 
 def asked_twice(call: Callable[..., None]) -> Callable[..., None]:
     """A call whose first answer is lost, so that the client repeats it."""
+
     def lost(*arguments: object, **more: object) -> None:
         call(*arguments, **more)
         call(*arguments, **more)
+
     return lost
 
 
@@ -48,8 +50,9 @@ def test_a_missing_source_is_an_error(tmp_path: Path):
         replace(tmp_path / "source", tmp_path / "target")
 
 
-@pytest.mark.parametrize("faults", [
-    [OSError(errno.ESTALE, "stale")] * 3, [FileNotFoundError(errno.ENOENT, "not known yet")]])
+@pytest.mark.parametrize(
+    "faults", [[OSError(errno.ESTALE, "stale")] * 3, [FileNotFoundError(errno.ENOENT, "not known yet")]]
+)
 def test_a_file_that_is_replaced_is_read_again(tmp_path: Path, monkeypatch, faults: list[OSError]):
     path, left = tmp_path / "state.json", list(faults)
     path.write_text("new")

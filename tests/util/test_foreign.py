@@ -40,8 +40,13 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, name: str):
         os.mkfifo(path)
     shots = tmp_path / "shots.csv"
     shots.symlink_to(path)
-    for read in (sha256_of, read_manifest, HashList, read_sidecar,
-                 lambda path: read_shots(shots, FilmClock(Fraction(25)))):
+    for read in (
+        sha256_of,
+        read_manifest,
+        HashList,
+        read_sidecar,
+        lambda path: read_shots(shots, FilmClock(Fraction(25))),
+    ):
         with pytest.raises(RtfaceError, match="it is no regular file"):
             read(path)
 
@@ -54,8 +59,17 @@ def test_a_file_has_a_largest_size(tmp_path: Path):
         read_regular(path, 4)
 
 
-@pytest.mark.parametrize("line", ["#codec_id 999999999: rawvideo", "#codec_id " + "9" * 3000 + ": rawvideo",
-                                  "#tb 0: 1e999999999", "#tb 0: 1/0", "#tb 0: -1/25", "#tb 0: " + "9" * 5000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "#codec_id 999999999: rawvideo",
+        "#codec_id " + "9" * 3000 + ": rawvideo",
+        "#tb 0: 1e999999999",
+        "#tb 0: 1/0",
+        "#tb 0: -1/25",
+        "#tb 0: " + "9" * 5000,
+    ],
+)
 def test_a_list_of_frames_takes_no_memory(tmp_path: Path, line: str):
     path = tmp_path / "list.framemd5"
     path.write_text(LIST)
@@ -82,10 +96,16 @@ def test_values_have_their_shape():
     shape = {"rows": [row(whole, text)], "more?": none_or({"base": fraction})}
     for good in ({"rows": []}, {"rows": [[1, "a"]], "more": None}, {"rows": [], "more": {"base": "1/25"}, "x": 1}):
         check_shape(good, shape)
-    for bad, where in (([], "it is no table"), ({}, "rows is missing"), ({"rows": {}}, "rows is no list"),
-                       ({"rows": [[1]]}, r"rows\[0\]"), ({"rows": [[True, "a"]]}, r"rows\[0\]"),
-                       ({"rows": [[1 << 70, "a"]]}, r"rows\[0\]"), ({"rows": [[1, "\ud800"]]}, r"rows\[0\]"),
-                       ({"rows": [], "more": {"base": "1/0"}}, "more")):
+    for bad, where in (
+        ([], "it is no table"),
+        ({}, "rows is missing"),
+        ({"rows": {}}, "rows is no list"),
+        ({"rows": [[1]]}, r"rows\[0\]"),
+        ({"rows": [[True, "a"]]}, r"rows\[0\]"),
+        ({"rows": [[1 << 70, "a"]]}, r"rows\[0\]"),
+        ({"rows": [[1, "\ud800"]]}, r"rows\[0\]"),
+        ({"rows": [], "more": {"base": "1/0"}}, "more"),
+    ):
         with pytest.raises(ValueError, match=where):
             check_shape(bad, shape)
     assert parse_fraction("1e999999999") is None and parse_fraction("30000/1001") == parse_fraction("60000/2002")

@@ -12,9 +12,17 @@ from rtface.util.held_faces import HeldFaces
 def chosen(widths: list[dict[int, float]], most: int = 1, rate: float = 30.0) -> list[set[int]]:
     """The tracks chosen on each frame, of faces whose widths are given by track."""
     held = HeldFaces()
-    return [{f.track_id for f in held.widest([Face(track, np.array([0.0, 0.0, width, width]), np.zeros((5, 2)))
-                                              for track, width in faces.items()], most, k / rate)}
-            for k, faces in enumerate(widths)]
+    return [
+        {
+            f.track_id
+            for f in held.widest(
+                [Face(track, np.array([0.0, 0.0, width, width]), np.zeros((5, 2))) for track, width in faces.items()],
+                most,
+                k / rate,
+            )
+        }
+        for k, faces in enumerate(widths)
+    ]
 
 
 @pytest.mark.parametrize("most", [1, 2])

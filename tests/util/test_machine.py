@@ -13,26 +13,35 @@ GIB = 1 << 30
 
 def system(tmp_path: Path, groups: dict[str, tuple[object, int, int]], own: str = "/") -> Path:
     """A made /proc and /sys with 16 GiB free; of each group: limit, what is used, what of that is cached files."""
-    files = {"proc/meminfo": f"MemTotal: {32 * GIB >> 10} kB\nMemAvailable: {16 * GIB >> 10} kB\n",
-             "proc/self/cgroup": f"0::{own}\n"}
+    files = {
+        "proc/meminfo": f"MemTotal: {32 * GIB >> 10} kB\nMemAvailable: {16 * GIB >> 10} kB\n",
+        "proc/self/cgroup": f"0::{own}\n",
+    }
     for name, (limit, used, cached) in groups.items():
-        files |= {f"sys/fs/cgroup{name}/memory.max": f"{limit}\n", f"sys/fs/cgroup{name}/memory.current": f"{used}\n",
-                  f"sys/fs/cgroup{name}/memory.stat": f"anon 5\ninactive_file {cached}\n"}
+        files |= {
+            f"sys/fs/cgroup{name}/memory.max": f"{limit}\n",
+            f"sys/fs/cgroup{name}/memory.current": f"{used}\n",
+            f"sys/fs/cgroup{name}/memory.stat": f"anon 5\ninactive_file {cached}\n",
+        }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
-@pytest.mark.parametrize(("groups", "own", "expected"), [
-    ({}, "/", 16),
-    ({"": ("max", GIB, 0)}, "/", 16),
-    ({"": (4 * GIB, GIB, 0)}, "/", 3),
-    ({"": (4 * GIB, 4 * GIB, 2 * GIB)}, "/", 2),
-    ({"": (4 * GIB, 5 * GIB, 0)}, "/", 0),
-    ({"": (64 * GIB, GIB, 0)}, "/", 16),
-    ({"/batch": (4 * GIB, GIB, 0), "/batch/step": ("max", GIB, 0)}, "/batch/step", 3),
-    ({"/batch": (8 * GIB, GIB, 0), "/batch/step": (2 * GIB, GIB, 0)}, "/batch/step", 1)])
+@pytest.mark.parametrize(
+    ("groups", "own", "expected"),
+    [
+        ({}, "/", 16),
+        ({"": ("max", GIB, 0)}, "/", 16),
+        ({"": (4 * GIB, GIB, 0)}, "/", 3),
+        ({"": (4 * GIB, 4 * GIB, 2 * GIB)}, "/", 2),
+        ({"": (4 * GIB, 5 * GIB, 0)}, "/", 0),
+        ({"": (64 * GIB, GIB, 0)}, "/", 16),
+        ({"/batch": (4 * GIB, GIB, 0), "/batch/step": ("max", GIB, 0)}, "/batch/step", 3),
+        ({"/batch": (8 * GIB, GIB, 0), "/batch/step": (2 * GIB, GIB, 0)}, "/batch/step", 1),
+    ],
+)
 def test_free_memory_is_within_the_limits_of_cgroups(tmp_path: Path, groups, own: str, expected: int):
     assert free_memory(system(tmp_path, groups, own)) == expected * GIB
 

@@ -12,6 +12,7 @@ from rtface.util import paths
 @pytest.fixture
 def homeless(monkeypatch):
     """No HOME and no entry in the passwd file, as in a container with ``--user``."""
+
     def unknown(*a, **k):
         raise RuntimeError("could not determine the home directory")
 

@@ -9,12 +9,24 @@ from rtface.util.timecode import Timecode, counted_rate, has_drop_frame, standar
 NTSC, NTSC60 = Fraction(30000, 1001), Fraction(60000, 1001)
 
 
-@pytest.mark.parametrize(("text", "rate", "frame"), [
-    ("00:00:59;29", NTSC, 1799), ("00:01:00;02", NTSC, 1800), ("00:09:59;29", NTSC, 17981),
-    ("00:10:00;00", NTSC, 17982), ("01:00:00;00", NTSC, 107_892), ("23:59:59;29", NTSC, 2_589_407),
-    ("00:00:59;59", NTSC60, 3599), ("00:01:00;04", NTSC60, 3600), ("00:10:00;00", NTSC60, 35_964),
-    ("01:00:00:00", NTSC, 108_000), ("01:00:00:00", Fraction(25), 90_000),
-    ("10:00:00:23", Fraction(24000, 1001), 864_023), ("00:00:01:119", Fraction(120), 239)])
+@pytest.mark.parametrize(
+    ("text", "rate", "frame"),
+    [
+        ("00:00:59;29", NTSC, 1799),
+        ("00:01:00;02", NTSC, 1800),
+        ("00:09:59;29", NTSC, 17981),
+        ("00:10:00;00", NTSC, 17982),
+        ("01:00:00;00", NTSC, 107_892),
+        ("23:59:59;29", NTSC, 2_589_407),
+        ("00:00:59;59", NTSC60, 3599),
+        ("00:01:00;04", NTSC60, 3600),
+        ("00:10:00;00", NTSC60, 35_964),
+        ("01:00:00:00", NTSC, 108_000),
+        ("01:00:00:00", Fraction(25), 90_000),
+        ("10:00:00:23", Fraction(24000, 1001), 864_023),
+        ("00:00:01:119", Fraction(120), 239),
+    ],
+)
 def test_text_and_frame_count(text: str, rate: Fraction, frame: int) -> None:
     assert Timecode.parse(text, rate).frame == frame
     assert str(Timecode.parse(text, rate)) == text
@@ -42,11 +54,18 @@ def test_a_colon_means_what_the_list_says() -> None:
     assert Timecode.parse("00:01:00,02", NTSC) == Timecode.parse("00:01:00;02", NTSC)
 
 
-@pytest.mark.parametrize(("text", "rate", "says"), [
-    ("00:01:00;01", NTSC, "drop-frame leaves out frames 00 to 01"),
-    ("00:02:00;03", NTSC60, "leaves out frames 00 to 03"), ("00:00:00:25", Fraction(25), "frames 00 to 24"),
-    ("24:00:00:00", Fraction(25), "not a time of day"), ("00:00:00;00", Fraction(25), "not at 25"),
-    ("1:2:3", Fraction(25), "not a timecode"), ("00:00:01.500", Fraction(25), "not a timecode")])
+@pytest.mark.parametrize(
+    ("text", "rate", "says"),
+    [
+        ("00:01:00;01", NTSC, "drop-frame leaves out frames 00 to 01"),
+        ("00:02:00;03", NTSC60, "leaves out frames 00 to 03"),
+        ("00:00:00:25", Fraction(25), "frames 00 to 24"),
+        ("24:00:00:00", Fraction(25), "not a time of day"),
+        ("00:00:00;00", Fraction(25), "not at 25"),
+        ("1:2:3", Fraction(25), "not a timecode"),
+        ("00:00:01.500", Fraction(25), "not a timecode"),
+    ],
+)
 def test_what_is_no_timecode_is_refused(text: str, rate: Fraction, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Timecode.parse(text, rate)

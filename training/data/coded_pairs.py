@@ -308,9 +308,7 @@ def _ground(r: np.random.Generator, kept: dict[str, U8]) -> U8:
 
 def _behind(image: U8, ground: U8, r: np.random.Generator) -> U8:
     """A canonical portrait with another ground round the head."""
-    (x, across), (y, down) = (
-        (r.normal(0.5, 0.02), r.uniform(low, high)) for low, high in ((0.3, 0.44), (0.38, 0.5))
-    )
+    (x, across), (y, down) = ((r.normal(0.5, 0.02), r.uniform(low, high)) for low, high in ((0.3, 0.44), (0.38, 0.5)))
     ground = np.asarray(cv2.resize(ground, image.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     return before_ground(image, ground, (x, y), (across, down), (1.05 - float(r.uniform(0.03, 0.2)), 1.05))
 

@@ -27,8 +27,21 @@ from training.degradation import missing_regions, single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
 from training.degradation.webcam import Webcam, draw_webcam
 
-KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing", "blind", "h265",
-         "webcam", "native")
+KINDS = (
+    "call",
+    "heavy",
+    "light",
+    "camera",
+    "tv",
+    "still",
+    "clean",
+    "archive",
+    "missing",
+    "blind",
+    "h265",
+    "webcam",
+    "native",
+)
 """Shards hold indices into these: new ones go to the end."""
 SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.02, 0.30, 0.12, 0.20, 0.40)
 """How often each kind is drawn, relative to the others."""

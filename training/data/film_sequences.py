@@ -138,8 +138,9 @@ def liveliness(r: np.random.Generator) -> float:
     return float(r.random()) if r.random() < LIVELY else 0.0
 
 
-def film_clips(faces: list[Face], r: np.random.Generator, kind: str, tracks: Tracks | None = None,
-               hidden: float = HIDDEN) -> list[Clip]:
+def film_clips(
+    faces: list[Face], r: np.random.Generator, kind: str, tracks: Tracks | None = None, hidden: float = HIDDEN
+) -> list[Clip]:
     """Make one film of ``kind`` with two of ``faces`` (one of a kind in `CLOSE`) and cut ``FRAMES`` successive frames
     of each. A share `RECORDED` of the faces moves by ``tracks``, if there are any; a share ``hidden`` of those of
     other kinds has an obstacle in front."""
@@ -175,8 +176,11 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str, tracks: Tra
             pictures.append(np.stack([cut(p, m, SIZE, (x, y, w, h)) for p in (clean, seen)]))
             flows.append(motion(actor, (times[i], m), before or (times[i], m)).astype(np.float16))
             before = times[i], m
-            cover = cv2.resize(obstacle.cover(times[i]), (MAP, MAP), interpolation=cv2.INTER_AREA) if obstacle \
+            cover = (
+                cv2.resize(obstacle.cover(times[i]), (MAP, MAP), interpolation=cv2.INTER_AREA)
+                if obstacle
                 else np.zeros((MAP, MAP), np.float32)
+            )
             covers.append(np.rint(255 * cover[y // 4 : (y + h) // 4, x // 4 : (x + w) // 4]).astype(np.uint8))
         clips.append(Clip(np.stack(pictures), np.stack(flows), np.stack(covers),
                           (KINDS.index(kind), actor.px, k, crf)))  # fmt: skip

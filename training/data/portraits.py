@@ -101,8 +101,11 @@ def load_fresh(root: Path) -> list[Face]:
     licensed = load_faces(root)
     known = {f.identity for f in licensed}
     used = {f.path for f in licensed}
-    return [f for f in load_faces(root, licensed_only=False)
-            if f.path not in used and f.identity not in known and not f.source.startswith(SAME_PEOPLE)]
+    return [
+        f
+        for f in load_faces(root, licensed_only=False)
+        if f.path not in used and f.identity not in known and not f.source.startswith(SAME_PEOPLE)
+    ]
 
 
 def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:

@@ -80,8 +80,15 @@ class Stream:
     clean face alone.
     """
 
-    def __init__(self, pairs: Pairs, batch: int, seed: int, clean_share: float = 0.1,
-                 often: Mapping[str, float] | None = None, ahead: int = 4) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        batch: int,
+        seed: int,
+        clean_share: float = 0.1,
+        often: Mapping[str, float] | None = None,
+        ahead: int = 4,
+    ) -> None:
         self.pairs, self.size, self.clean_share, self.often = pairs, batch, clean_share, often or {}
         self.rng = np.random.default_rng(seed)
         self.queue: queue.Queue[tuple[Tensor, Tensor, Tensor]] = queue.Queue(ahead)

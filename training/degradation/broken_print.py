@@ -63,8 +63,11 @@ def scratches(image: U8, rng: Rng) -> tuple[U8, F32]:
         angle = np.pi / 2 + rng.normal(0, 0.03) if upright else rng.uniform(0, 2 * np.pi)
         steps = int(rng.integers(6, 40))
         start = rng.uniform(0.1, 0.9) * w, rng.uniform(-0.1, 0.4) * h if upright else rng.uniform(0.1, 0.9) * h
-        _line(mask, _walk(rng, start, angle, steps, w / 26, 0.0 if upright else rng.choice([0.0, 0.02, 0.08])),
-              int(rng.choice([1, 1, 1, 2, 3])))
+        _line(
+            mask,
+            _walk(rng, start, angle, steps, w / 26, 0.0 if upright else rng.choice([0.0, 0.02, 0.08])),
+            int(rng.choice([1, 1, 1, 2, 3])),
+        )
         depth = np.clip(rng.uniform(0.45, 1.2) + 0.35 * _noise(h, w, 9, rng), 0.1, 1)
         opaque = _softened(mask, rng, 0.4, 1.1) * depth
         out, total = _laid(out, opaque, _ink(rng, 0.75)), np.maximum(total, opaque)

@@ -195,8 +195,10 @@ def level(name: str) -> Level:
     found = re.fullmatch(r"([a-z0-9-]+)/([\w.-]+)(?:\+n(\d+(?:\.\d+)?))?", name)
     coding = found[1] if found else ""
     if not found or coding not in LEVELS:
-        raise ValueError(f"no such level: {name}; levels are CODING/QUALITY with one of "
-                         + "; ".join(f"{n} ({text})" for n, (_, text) in LEVELS.items()))
+        raise ValueError(
+            f"no such level: {name}; levels are CODING/QUALITY with one of "
+            + "; ".join(f"{n} ({text})" for n, (_, text) in LEVELS.items())
+        )
     make, text = LEVELS[coding]
     try:
         made = make(name, found[2])

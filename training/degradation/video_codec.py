@@ -38,8 +38,10 @@ def to_rgb(frame: av.VideoFrame, matrix: str = "bt601", full: bool = False) -> U
         ValueError: another pixel format, matrix, or odd sides.
     """
     if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
-        raise ValueError(f"only 8-bit 4:2:0 frames with even sides are converted, not {frame.format.name} "
-                         f"{frame.width}×{frame.height}")
+        raise ValueError(
+            f"only 8-bit 4:2:0 frames with even sides are converted, not {frame.format.name} "
+            f"{frame.width}×{frame.height}"
+        )
     return planes_to_rgb(np.asarray(frame.to_ndarray(), np.uint8), matrix, full)
 
 

@@ -72,7 +72,12 @@ def _grain(side: int, r: np.random.Generator) -> U8:
 
 
 BACKGROUNDS: dict[str, Callable[[int, np.random.Generator], U8]] = {
-    "text": _text, "line art": _line_art, "foliage": _foliage, "chart": _chart, "grain": _grain}
+    "text": _text,
+    "line art": _line_art,
+    "foliage": _foliage,
+    "chart": _chart,
+    "grain": _grain,
+}
 
 
 def behind(picture: U8, name: str) -> U8:

@@ -70,8 +70,9 @@ def chosen(paths: list[Path], which: str) -> list[Path]:
             files = {p.stem: p for p in sorted(path.iterdir()) if p.is_file()}
             missing = [n for n in names if n not in files]
             if missing:
-                raise FileNotFoundError(f"{path} lacks clips of the set {which}: {', '.join(missing)}; "
-                                        "name files instead")
+                raise FileNotFoundError(
+                    f"{path} lacks clips of the set {which}: {', '.join(missing)}; name files instead"
+                )
             found += [files[n] for n in names]
         elif path.is_file():
             found.append(path)

@@ -72,7 +72,10 @@ class Doubt:
 
 
 def film_rows(
-    shots: Iterable[Shot], restore: Network, judge: Judge | None, doubt: Doubt,
+    shots: Iterable[Shot],
+    restore: Network,
+    judge: Judge | None,
+    doubt: Doubt,
     enhance: Callable[[Shot], list[U8]] | None,
 ) -> Iterator[dict[str, float]]:
     """One row a shot: mean PSNR of input and ours, the baseline's gain, our flicker relative to the input's, and what
@@ -207,13 +210,20 @@ def main() -> None:
     p.add_argument("--model", type=Path, help="an engine's folder (default: the one in the package)")
     p.add_argument("--through", choices=("network", "api", "tracker"), default="network")
     p.add_argument("--protocols", default="stills,call,heavy,clean")
-    p.add_argument("--people", choices=("held-out", "fresh"), default="held-out",
-                   help="fresh: people of sources that nothing is trained or tuned on")
+    p.add_argument(
+        "--people",
+        choices=("held-out", "fresh"),
+        default="held-out",
+        help="fresh: people of sources that nothing is trained or tuned on",
+    )
     p.add_argument("--count", type=int, default=40, help="faces for the film protocols")
     p.add_argument("--frames", type=int, default=FRAMES, help="of a film; in longer ones, what is remembered drifts")
     p.add_argument("--seed", type=int, default=11)
-    p.add_argument("--judge", action="store_true",
-                   help="also SSIM, landmarks, and (RTFACE_METRIC_WEIGHTS) ST-LPIPS and identity; much slower")
+    p.add_argument(
+        "--judge",
+        action="store_true",
+        help="also SSIM, landmarks, and (RTFACE_METRIC_WEIGHTS) ST-LPIPS and identity; much slower",
+    )
     p.add_argument("--pairs", type=Path, help="of people set aside (films --held-out): gain by kind of degradation")
     p.add_argument("--json", type=Path)
     a = p.parse_args()

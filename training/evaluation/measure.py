@@ -65,8 +65,17 @@ SHARP_CROP = 400
 """Least side in pixels of a face crop whose finest octaves of 512 px are measured."""
 UNSURE = 0.05
 """Least distance of the input's identity at which a ratio says anything."""
-HIGHER_IS_WORSE = ("st_lpips", "distance", "distance_ratio", "landmarks", "warping", "warping_ratio", "flicker", "vidd",
-                   "lattice")
+HIGHER_IS_WORSE = (
+    "st_lpips",
+    "distance",
+    "distance_ratio",
+    "landmarks",
+    "warping",
+    "warping_ratio",
+    "flicker",
+    "vidd",
+    "lattice",
+)
 
 Row = dict[str, float]
 Faces = tuple[rtface.Face, ...]
@@ -457,16 +466,27 @@ def frames_of(text: str) -> tuple[int, int]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--engine", default="",
-                   help="names of engines, our own or published, separated by commas; NAME@0.3 at that fidelity")
+    p.add_argument(
+        "--engine",
+        default="",
+        help="names of engines, our own or published, separated by commas; NAME@0.3 at that fidelity",
+    )
     p.add_argument("--model", type=Path, nargs="+", default=[], help="folders of further engines (with recipe.toml)")
     p.add_argument("--clips", type=Path, nargs="+", default=[], help="files, or a folder with the clips of --set")
-    p.add_argument("--set", choices=(*SETS, "all"), default="tuning",
-                   help="of a folder: clips that may decide while developing, or those that are set aside")
+    p.add_argument(
+        "--set",
+        choices=(*SETS, "all"),
+        default="tuning",
+        help="of a folder: clips that may decide while developing, or those that are set aside",
+    )
     p.add_argument("--faces", type=Path, help="for film/…: a folder with train/MANIFEST.csv")
     p.add_argument("--count", type=int, default=12, help="faces for film/…")
-    p.add_argument("--protocols", type=protocols_of, default=["real/call", "real/heavy"],
-                   help=f"separated by commas: {', '.join((*LEVELS, *FILMS))}")
+    p.add_argument(
+        "--protocols",
+        type=protocols_of,
+        default=["real/call", "real/heavy"],
+        help=f"separated by commas: {', '.join((*LEVELS, *FILMS))}",
+    )
     p.add_argument("--frames", type=frames_of, default=(10, 59), help="first-last; engines see those before as well")
     p.add_argument("--every", type=int, default=10, help="judge landmarks, identity and ST-LPIPS on every N-th frame")
     p.add_argument("--cache", type=Path, help="folder for tracked faces, degraded clips and baselines; may be deleted")

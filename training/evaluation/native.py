@@ -45,8 +45,18 @@ from training.evaluation.native_protocols import REDUCTION, SHARP, WIDTH, people
 from training.evaluation.native_runs import Subject, Task, measured
 
 DEFAULT = {
-    "portraits": ("h264/18", "h264/22", "h264/27", "h264/31", "h264/36", "hevc/27", "vp8/200k", "mpeg2/4", "mpeg2/18",
-                  "twice/27-23"),
+    "portraits": (
+        "h264/18",
+        "h264/22",
+        "h264/27",
+        "h264/31",
+        "h264/36",
+        "hevc/27",
+        "vp8/200k",
+        "mpeg2/4",
+        "mpeg2/18",
+        "twice/27-23",
+    ),
     "clips": ("h264/20", "h264/27", "h264/31", "h264/34", "h264/37"),
     "stills": ("jpeg/95", "jpeg/70", "jpeg/30"),
     "clean": ("clean/0", "clean/2"),
@@ -54,10 +64,30 @@ DEFAULT = {
 }
 """Kind → levels of a usual run."""
 ALL = {
-    "portraits": (*DEFAULT["portraits"], "h264/40", "h264-medium/27", "h264-slow/27", "h264-slow/34", "h264-call/27",
-                  "h264-call/150k", "h264-nodeblock/31", "hevc/22", "hevc/33", "vp9/33", "vp9/43", "vp9/150k",
-                  "av1/35", "av1/50", "mpeg4/4", "mpeg4/12", "mjpeg/3", "mjpeg/12", "dv/pal", "prores/proxy",
-                  "prores/standard"),
+    "portraits": (
+        *DEFAULT["portraits"],
+        "h264/40",
+        "h264-medium/27",
+        "h264-slow/27",
+        "h264-slow/34",
+        "h264-call/27",
+        "h264-call/150k",
+        "h264-nodeblock/31",
+        "hevc/22",
+        "hevc/33",
+        "vp9/33",
+        "vp9/43",
+        "vp9/150k",
+        "av1/35",
+        "av1/50",
+        "mpeg4/4",
+        "mpeg4/12",
+        "mjpeg/3",
+        "mjpeg/12",
+        "dv/pal",
+        "prores/proxy",
+        "prores/standard",
+    ),
     "clips": (*DEFAULT["clips"], "hevc/27", "hevc/33", "vp8/200k", "mpeg2/4", "mpeg2/18", "twice/27-23"),
     "stills": (*DEFAULT["stills"], "webp/90", "webp/60", "webp/20"),
     "clean": ("clean/0", "clean/1", "clean/2", "clean/4", "clean/8"),
@@ -93,8 +123,12 @@ def subjects_of(a: argparse.Namespace) -> list[Subject]:
     if portraits:
         found, soft, small = sharp_people(people(load_faces(a.faces), a.people), a.count, a.width, a.reduction)
         print(f"{len(found)} people ({a.people}); left out as soft: {soft}, as too small: {small}", flush=True)
-        out += [subject for kind in portraits for k, (name, face) in enumerate(found.items())
-                for subject in _shown(Subject(kind, name, face, a.width, a.reduction), k)]
+        out += [
+            subject
+            for kind in portraits
+            for k, (name, face) in enumerate(found.items())
+            for subject in _shown(Subject(kind, name, face, a.width, a.reduction), k)
+        ]
     if "clips" in a.kinds:
         out += [Subject("clips", path.stem, path) for path in chosen([a.clips], a.people)[: a.count]]
     if not out:
@@ -129,21 +163,37 @@ def names_of(text: str) -> list[str]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     codings = "\n".join(f"  {name}/…  {text}" for name, (_, text) in LEVELS.items())
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog=f"levels:\n{codings}")
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"levels:\n{codings}"
+    )
     p.add_argument("--faces", type=Path, help="folder with train/MANIFEST.csv, for all kinds but clips")
     p.add_argument("--clips", type=Path, help="folder with the clips that clip_protocols.py names")
-    p.add_argument("--people", choices=tuple(SETS), default="tuning",
-                   help="people, or clips, that may decide while developing, or those that are set aside")
+    p.add_argument(
+        "--people",
+        choices=tuple(SETS),
+        default="tuning",
+        help="people, or clips, that may decide while developing, or those that are set aside",
+    )
     p.add_argument("--kinds", type=names_of, default=list(KINDS), help=f"separated by commas: {', '.join(KINDS)}")
     p.add_argument("--levels", type=names_of, default=[], help="as h264/27,vp8/200k; by default some of each kind")
     p.add_argument("--all", action="store_true", help="all codings instead of a usual run's")
     p.add_argument("--count", type=int, default=8, help="portraits, and clips at most")
     p.add_argument("--width", type=float, default=WIDTH, help="of the portraits' faces, pixels")
-    p.add_argument("--reduction", type=float, default=REDUCTION, help="least number of a photograph's pixels on one of "
-                   "the film; 1 allows faces of 270 px of photographs of 512 px")
-    p.add_argument("--option", type=option_of, action="append", default=[], metavar="KEY=VALUE",
-                   help="of rtface.run, for default and always; may be repeated")
+    p.add_argument(
+        "--reduction",
+        type=float,
+        default=REDUCTION,
+        help="least number of a photograph's pixels on one of "
+        "the film; 1 allows faces of 270 px of photographs of 512 px",
+    )
+    p.add_argument(
+        "--option",
+        type=option_of,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of rtface.run, for default and always; may be repeated",
+    )
     p.add_argument("--no-always", action="store_true", help="leave out always, best and regret, in half the time")
     p.add_argument("--identity", action="store_true", help="needs RTFACE_METRIC_WEIGHTS and onnxruntime")
     p.add_argument("--cache", type=Path, help="folder for truths and coded films; may be deleted")

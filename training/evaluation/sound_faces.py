@@ -68,13 +68,20 @@ class Repair:
 
     def __init__(self) -> None:
         self.device, self.tracker, self.stats = CpuDevice(), create_tracker("auto"), Stats()
-        self.step = DamageRepair(DamageNetwork(), self.device, HostCorrection, Options.of({"damage": "repair"}),
-                                 self.stats)
+        self.step = DamageRepair(
+            DamageNetwork(), self.device, HostCorrection, Options.of({"damage": "repair"}), self.stats
+        )
 
     def found(self, image: U8) -> Frame:
         self.tracker.reset()
-        frame = Frame(image_from_array(np.ascontiguousarray(image), "rgb"), 0, Fraction(1, 25),
-                      color=Color("rgb", True), cut=True, new=True)
+        frame = Frame(
+            image_from_array(np.ascontiguousarray(image), "rgb"),
+            0,
+            Fraction(1, 25),
+            color=Color("rgb", True),
+            cut=True,
+            new=True,
+        )
         return find_faces(frame, self.tracker, self.device, self.stats)
 
     def __call__(self, frame: Frame) -> U8:

@@ -115,10 +115,12 @@ def main() -> None:
                 continue
     rows = np.concatenate(found)
     change = rows[:, 1] - rows[:, 0]
-    print(f"{len(rows)} flecks on {len(found)} people ({a.people}), {a.width:.0f} px: stronger "
-          f"{np.sum(change > STRONGER)} (dark {np.sum(change[rows[:, 2] > 0] > STRONGER)}); contrast before: median "
-          f"{np.median(rows[:, 0]):.1f}, change: median {np.median(change):+.2f}, of nine tenths at most "
-          f"{np.percentile(change, 90):+.2f}")
+    print(
+        f"{len(rows)} flecks on {len(found)} people ({a.people}), {a.width:.0f} px: stronger "
+        f"{np.sum(change > STRONGER)} (dark {np.sum(change[rows[:, 2] > 0] > STRONGER)}); contrast before: median "
+        f"{np.median(rows[:, 0]):.1f}, change: median {np.median(change):+.2f}, of nine tenths at most "
+        f"{np.percentile(change, 90):+.2f}"
+    )
 
 
 if __name__ == "__main__":

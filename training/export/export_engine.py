@@ -57,9 +57,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
         if same[init.name] != init.name:
             continue
         graph.initializer.append(numpy_helper.from_array(value.astype(np.float16), init.name + HALF))
-        casts.append(
-            helper.make_node("Cast", [init.name + HALF], [init.name], to=TensorProto.FLOAT)
-        )
+        casts.append(helper.make_node("Cast", [init.name + HALF], [init.name], to=TensorProto.FLOAT))
     for node in graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = same.get(name, name)
@@ -185,9 +183,7 @@ def main() -> None:
     p.add_argument("--checkpoint", type=Path, required=True)
     p.add_argument("--engine", choices=NAMES, required=True)
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument(
-        "--data", default="public domain, CC0, CC BY, MIT and BSD portraits; see training/MODEL_CARD.md"
-    )
+    p.add_argument("--data", default="public domain, CC0, CC BY, MIT and BSD portraits; see training/MODEL_CARD.md")
     a = p.parse_args()
     for k, v in export(a.checkpoint, a.engine, a.out, a.data).items():
         print(f"{k}: {v:.6g}")

@@ -46,8 +46,11 @@ class _Graph:
         scale = np.maximum(np.abs(value).max(axis=others), 1e-12) / 127
         shape = [-1 if k == axis else 1 for k in range(value.ndim)]
         rounded = np.round(value / scale.reshape(shape)).astype(np.int8)
-        return self.add("DequantizeLinear", [self.constant(name, rounded),
-                                             self.constant(f"{name}_scale", scale.astype(np.float32))], axis=axis)
+        return self.add(
+            "DequantizeLinear",
+            [self.constant(name, rounded), self.constant(f"{name}_scale", scale.astype(np.float32))],
+            axis=axis,
+        )
 
     def convolve(self, number: int, x: str, weights: tuple[F32, F32], stride: int = 1) -> str:
         """dlib pads by half the kernel, but not at all where it strides."""
@@ -90,12 +93,18 @@ def build(data: bytes) -> onnx.ModelProto:
     found = g.add("MatMul", [x, g.filters("last", last, axis=1)])
     g.nodes.append(helper.make_node("Identity", [found], ["embedding"]))
     graph = helper.make_graph(
-        g.nodes, "persons", [helper.make_tensor_value_info("chip", TensorProto.FLOAT, [1, 3, CHIP, CHIP])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, 128])], g.constants)
+        g.nodes,
+        "persons",
+        [helper.make_tensor_value_info("chip", TensorProto.FLOAT, [1, 3, CHIP, CHIP])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, 128])],
+        g.constants,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="rtface")
     model.ir_version = 9
-    model.doc_string = ("dlib_face_recognition_resnet_model_v1 by Davis E. King, CC0-1.0 "
-                        "(github.com/davisking/dlib-models); filters rounded to int8")
+    model.doc_string = (
+        "dlib_face_recognition_resnet_model_v1 by Davis E. King, CC0-1.0 "
+        "(github.com/davisking/dlib-models); filters rounded to int8"
+    )
     onnx.checker.check_model(model)
     return model
 

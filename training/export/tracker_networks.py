@@ -90,11 +90,24 @@ def _write(to: _Writer, node: Any, names: list[str], values: list[np.ndarray | N
     if kind in ("Convolution", "GroupConvolution"):
         groups = node.input_value(1).get_shape()[0] if kind == "GroupConvolution" else 1
         weight = fixed(1, lambda v: v.reshape(-1, *v.shape[2:]) if kind == "GroupConvolution" else v)
-        to.add("Conv", [names[0], weight], name, group=groups, strides=how["strides"], dilations=how["dilations"],
-               pads=[*how["pads_begin"], *how["pads_end"]])
+        to.add(
+            "Conv",
+            [names[0], weight],
+            name,
+            group=groups,
+            strides=how["strides"],
+            dilations=how["dilations"],
+            pads=[*how["pads_begin"], *how["pads_end"]],
+        )
     elif kind == "MaxPool":
-        to.add("MaxPool", [names[0]], name, kernel_shape=how["kernel"], strides=how["strides"],
-               pads=[*how["pads_begin"], *how["pads_end"]])
+        to.add(
+            "MaxPool",
+            [names[0]],
+            name,
+            kernel_shape=how["kernel"],
+            strides=how["strides"],
+            pads=[*how["pads_begin"], *how["pads_end"]],
+        )
     elif kind == "PRelu":
         to.add("PRelu", [names[0], fixed(1, lambda v: v.reshape(v.shape[-3:]) if v.ndim == 4 else v)], name)
     elif kind == "Add":
@@ -141,10 +154,19 @@ def convert(source: Path) -> onnx.ModelProto:
         to.add("Reshape", [names[node.get_friendly_name()], flat], output)
     sizes = {"points": 1434, "presence": 1}
     graph = helper.make_graph(
-        to.nodes, "face_mesh", [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, sizes[name]]) for name in OUTPUTS], to.weights)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9,
-                             producer_name="rtface", doc_string="MediaPipe Face Mesh, Apache-2.0")
+        to.nodes,
+        "face_mesh",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, sizes[name]]) for name in OUTPUTS],
+        to.weights,
+    )
+    made = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=9,
+        producer_name="rtface",
+        doc_string="MediaPipe Face Mesh, Apache-2.0",
+    )
     onnx.checker.check_model(made, full_check=True)
     return made
 
@@ -178,12 +200,22 @@ def main() -> None:
     for pixels in (mesh_image(), *(rng.integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8))):
         points, presence = session.run(list(OUTPUTS), {"picture": pixels[None].astype(np.float32) / 255})
         theirs = [o.copy() for o in mesh.network(pixels)]
-        worst = max(worst, float(np.abs(points.ravel() - theirs[0].ravel()).max()),
-                    float(np.abs(presence.ravel() - theirs[1].ravel()).max()))
+        worst = max(
+            worst,
+            float(np.abs(points.ravel() - theirs[0].ravel()).max()),
+            float(np.abs(presence.ravel() - theirs[1].ravel()).max()),
+        )
     points, score = mesh.infer(mesh_image())
     (found,) = detector.detect(detector_image(), 0.5)
-    _written(folder / FILE, picture=picture, mesh=points.astype(np.float32), mesh_score=score, box=found.box,
-             points=found.points, score=found.score)
+    _written(
+        folder / FILE,
+        picture=picture,
+        mesh=points.astype(np.float32),
+        mesh_score=score,
+        box=found.box,
+        points=found.points,
+        score=found.score,
+    )
     print(f"ONNX Runtime is {worst:.2e} from OpenVINO; mesh {score:.3f}, detector {found.score:.3f}")
     for name in (MADE, YUNET_384, FILE):
         print(f'    "{name}": "{hashlib.sha256((folder / name).read_bytes()).hexdigest()}",')

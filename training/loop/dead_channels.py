@@ -23,6 +23,7 @@ def dead_channels(net: nn.Module, run: Any) -> dict[str, Tensor]:
     hooks: list[Any] = []
     for name, block in net.named_modules():
         if isinstance(block, Block) and block.a.weight.requires_grad:  # what is frozen would gain nothing
+
             def look(_: nn.Module, __: Any, out: Tensor, name: str = name) -> None:
                 top = out.float().amax((0, 2, 3))
                 highest[name] = torch.maximum(highest[name], top) if name in highest else top

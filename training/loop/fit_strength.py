@@ -82,6 +82,7 @@ def main() -> None:
         expected[fold == k] = gain_of(x[fold == k], told[fold == k], c)
     engine, alone = gains(told, rows), gains(torch.ones(len(found)), first)
     best = gains((rows[:, 0] / rows[:, 1]).clamp(0, MOST), rows)
+
     def sharp(r: Any) -> bool:
         return not (r["enlarged"] or r["grain"])
 

@@ -116,8 +116,17 @@ def trembling(b: Batch, r: np.random.Generator) -> Batch:
 class ClipStream:
     """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
 
-    def __init__(self, clips: Clips, pairs: Pairs | None, count: int, length: int, seed: int, clean_share: float,
-                 often: Mapping[str, float] | None = None, ahead: int = 4) -> None:
+    def __init__(
+        self,
+        clips: Clips,
+        pairs: Pairs | None,
+        count: int,
+        length: int,
+        seed: int,
+        clean_share: float,
+        often: Mapping[str, float] | None = None,
+        ahead: int = 4,
+    ) -> None:
         self.clips, self.count, self.length, self.clean_share = clips, count, length, clean_share
         self.often = often or {}
         self.singles = Stream(pairs, 4, seed, clean_share, often) if pairs else None

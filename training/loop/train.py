@@ -38,8 +38,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--vivid", type=float, default=0.0, help="a critic's share in the pull of all losses; pairs only")
     p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--core", type=Path, nargs="+", default=[],
-                   help="checkpoints, or engines' folders, to take weights from by their names")
+    p.add_argument(
+        "--core",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="checkpoints, or engines' folders, to take weights from by their names",
+    )
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--lr-end", type=float, default=2e-5)

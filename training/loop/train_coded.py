@@ -66,10 +66,14 @@ class Pairs:
                 self.truth += list(data["truth"])
                 self.steps += list(data["steps"].astype(np.float32))
                 self.meta += list(data["meta"])
-            good = [float(np.mean((s.astype(np.float32) - t) ** 2)) < GOOD for s, t in
-                    zip(self.seen[first:], self.truth[first:], strict=True)]
-            coarse = [bool(np.isfinite(s).all() and s.mean() > COARSE) or int(m[0]) in FINE
-                      for s, m in zip(self.steps[first:], self.meta[first:], strict=True)]
+            good = [
+                float(np.mean((s.astype(np.float32) - t) ** 2)) < GOOD
+                for s, t in zip(self.seen[first:], self.truth[first:], strict=True)
+            ]
+            coarse = [
+                bool(np.isfinite(s).all() and s.mean() > COARSE) or int(m[0]) in FINE
+                for s, m in zip(self.steps[first:], self.meta[first:], strict=True)
+            ]
             often = np.where(good, OFTEN, np.where(coarse, MORE, 1))
             self.order = np.concatenate([self.order, np.repeat(np.arange(first, len(self.seen)), often)])
             self.names.add(path.name)

@@ -82,8 +82,13 @@ class Core(nn.Module):
     band away from the residual: 0 in training, `DAMPING` in what ships.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4), *,
-                 memory: bool = False) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (48, 96, 160),
+        blocks: tuple[int, int, int] = (2, 2, 4),
+        *,
+        memory: bool = False,
+    ) -> None:
         super().__init__()
         w0, w1, w2 = widths
         n0, n1, n2 = blocks
@@ -241,8 +246,13 @@ class Whole(nn.Module):
         self.net = net
 
     def forward(
-        self, crop: Tensor, past: Tensor | None = None, known: Tensor | None = None, state: Tensor | None = None,
-        shrunk: Tensor | None = None, fidelity: Tensor | None = None,
+        self,
+        crop: Tensor,
+        past: Tensor | None = None,
+        known: Tensor | None = None,
+        state: Tensor | None = None,
+        shrunk: Tensor | None = None,
+        fidelity: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         if past is None or known is None or state is None:
             return self.net(crop)[0]

@@ -19,7 +19,7 @@ FACE = 320.0
 
 
 def check_faces(value: object, shown: str) -> object:
-    """"all", "largest", tracks and persons as "1,P2,anna", or "all but 2"."""
+    """ "all", "largest", tracks and persons as "1,P2,anna", or "all but 2"."""
     text = " ".join(str(value).strip().lower().split())
     match = re.fullmatch(r"all but (.+)", text)
     if match and match[1] not in ("all", "largest"):

@@ -24,10 +24,12 @@ class Label:
     api = 1
     preset: str = option("none", "eu-modified: AI MODIFIED, top right", choice(*PRESETS))
     text: str = option("", "the text; empty for the preset's")
-    place: str = option("auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's",
-                        choice("auto", *PLACES))
-    seconds: float = option(0.0, "how long it is shown at the start, and live after every pause; 0: always",
-                            number(0, 86_400))
+    place: str = option(
+        "auto", "top-left, top, top-right, left, center, … bottom-right; auto: the preset's", choice("auto", *PLACES)
+    )
+    seconds: float = option(
+        0.0, "how long it is shown at the start, and live after every pause; 0: always", number(0, 86_400)
+    )
     size: float = option(0.03, "height of the text, share of the frame's height", number(0.005, 0.5))
     margin: float = option(0.025, "to the frame's edge, share of its height", number(0, 0.5))
     opacity: float = option(0.85, "0…1", number(0, 1))
@@ -69,8 +71,11 @@ class Label:
         if size not in self._made:
             height = self.size * canvas.height
             font = font_for(self.text, height, self.font)
-            self._made = {size: Sprite(panel([(self.text, font, self.colour)], self.background,
-                                             padding=0.5 * height, radius=0.35 * height))}
+            self._made = {
+                size: Sprite(
+                    panel([(self.text, font, self.colour)], self.background, padding=0.5 * height, radius=0.35 * height)
+                )
+            }
         sprite = self._made[size]
         x, y = stand(self.place, (sprite.width, sprite.height), size, self.margin * canvas.height)
         canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height), self.opacity)

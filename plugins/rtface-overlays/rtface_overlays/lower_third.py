@@ -45,8 +45,9 @@ class Template:
 
 TEMPLATES = {
     "bar": Template(),
-    "box": Template(background=(255, 255, 255, 235), title=(16, 20, 28, 255), subtitle=(70, 78, 90, 255), bar=0.0,
-                    radius=0.35),
+    "box": Template(
+        background=(255, 255, 255, 235), title=(16, 20, 28, 255), subtitle=(70, 78, 90, 255), bar=0.0, radius=0.35
+    ),
     "plain": Template(background=(0, 0, 0, 0), bar=0.0, padding=0.1),
 }
 
@@ -57,8 +58,7 @@ def check_template(value: object, shown: str) -> object:
     if text in TEMPLATES:
         return TEMPLATES[text]
     if not text.endswith(".toml"):
-        raise UsageError(f"{shown} must be {', '.join(TEMPLATES)} or a .toml file, not {text!r}"
-                         f"{hint(text, TEMPLATES)}")
+        raise UsageError(f"{shown} must be {', '.join(TEMPLATES)} or a .toml file, not {text!r}{hint(text, TEMPLATES)}")
     try:
         data = tomllib.loads(Path(text).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
@@ -111,9 +111,15 @@ class LowerThird:
         size = canvas.width, canvas.height
         if size not in self._made:
             look, unit = self.template, self.template.size * canvas.height
-            made = panel(self._lines(canvas.height), look.background, padding=look.padding * unit,
-                         radius=look.radius * unit, gap=look.gap * unit, align=self.place,
-                         accent=(look.bar * unit, look.accent) if look.bar else None)
+            made = panel(
+                self._lines(canvas.height),
+                look.background,
+                padding=look.padding * unit,
+                radius=look.radius * unit,
+                gap=look.gap * unit,
+                align=self.place,
+                accent=(look.bar * unit, look.accent) if look.bar else None,
+            )
             self._made = {size: Sprite(made)}
         sprite = self._made[size]
         shrink = min(1.0, (canvas.width - 2 * self.margin * canvas.height) / sprite.width)

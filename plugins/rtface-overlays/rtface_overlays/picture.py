@@ -19,9 +19,14 @@ from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 
 # Points of the face's square of 512 on which an image is put, and which of its own points lies there.
-_ANCHORS = {"eyes": ((256.0, 240.0), (0.5, 0.5)), "nose": ((257.0, 314.0), (0.5, 0.5)),
-            "mouth": ((257.0, 371.0), (0.5, 0.5)), "face": ((256.0, 270.0), (0.5, 0.5)),
-            "above": ((256.0, 40.0), (0.5, 1.0)), "below": ((256.0, 490.0), (0.5, 0.0))}
+_ANCHORS = {
+    "eyes": ((256.0, 240.0), (0.5, 0.5)),
+    "nose": ((257.0, 314.0), (0.5, 0.5)),
+    "mouth": ((257.0, 371.0), (0.5, 0.5)),
+    "face": ((256.0, 270.0), (0.5, 0.5)),
+    "above": ((256.0, 40.0), (0.5, 1.0)),
+    "below": ((256.0, 490.0), (0.5, 0.0)),
+}
 _SIDE = {False: 2048, True: 512}  # longest side that is kept, of a still and of one that moves
 _MOST = 600  # images of an animation
 _FADE_S, _GONE_S = 0.15, 1.0
@@ -41,10 +46,14 @@ class Picture:
 
     api = 1
     file: Path = option(help="PNG, animated PNG, GIF or WebP", check=path)
-    at: str = option("above", "eyes, nose, mouth, face, above, below; or without a face top-left … bottom-right",
-                     choice(*_ANCHORS, *PLACES))
-    size: float = option(0.0, "width: share of the face's width (1), without a face of the frame's height (0.2)",
-                         number(0, 20))
+    at: str = option(
+        "above",
+        "eyes, nose, mouth, face, above, below; or without a face top-left … bottom-right",
+        choice(*_ANCHORS, *PLACES),
+    )
+    size: float = option(
+        0.0, "width: share of the face's width (1), without a face of the frame's height (0.2)", number(0, 20)
+    )
     x: float = option(0.0, "shift to the right, in units of that width", number(-20, 20))
     y: float = option(0.0, "shift down, in units of that width", number(-20, 20))
     roll: bool = option(True, "rotate with the head", boolean)

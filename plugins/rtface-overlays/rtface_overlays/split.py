@@ -65,7 +65,19 @@ class Split:
         size = canvas.width, canvas.height
         if size not in self._made:
             height = self.size * canvas.height
-            self._made = {size: [Sprite(panel([(text, font_for(text, height, self.font), self.colour)],
-                                              self.background, padding=0.5 * height, radius=0.35 * height))
-                                 if text else None for text in (self.before, self.after)]}
+            self._made = {
+                size: [
+                    Sprite(
+                        panel(
+                            [(text, font_for(text, height, self.font), self.colour)],
+                            self.background,
+                            padding=0.5 * height,
+                            radius=0.35 * height,
+                        )
+                    )
+                    if text
+                    else None
+                    for text in (self.before, self.after)
+                ]
+            }
         return self._made[size]

@@ -22,8 +22,12 @@ _LEAST = 11.0  # pixels of text below which nobody can read it
 _FADE_S, _GONE_S = 0.25, 2.0
 # Points of the face's square of 512 beside which a tag is put, and which of its own points lies there (share of its
 # size).
-_ANCHORS = {"below": ((256.0, 500.0), (0.5, 0.0)), "above": ((256.0, -25.0), (0.5, 1.0)),
-            "left": ((60.0, 256.0), (1.0, 0.5)), "right": ((452.0, 256.0), (0.0, 0.5))}
+_ANCHORS = {
+    "below": ((256.0, 500.0), (0.5, 0.0)),
+    "above": ((256.0, -25.0), (0.5, 1.0)),
+    "left": ((60.0, 256.0), (1.0, 0.5)),
+    "right": ((452.0, 256.0), (0.0, 0.5)),
+}
 
 
 @dataclass(slots=True)
@@ -46,7 +50,7 @@ class Tag:
     api = 1
     name: str = option("", "name for the faces in `faces` that `names` and `file` do not name")
     names: str = option("", "names by track number or person: 1=Anna;P2=Ben;carl=Carl")
-    file: Path | None = option(None, "TOML file with names by track number or person: [names], then 1 = \"Anna\"", path)
+    file: Path | None = option(None, 'TOML file with names by track number or person: [names], then 1 = "Anna"', path)
     faces: str = option("largest", "largest, all, 1,3 or all but 2: the faces that get `name`", check_faces)
     place: str = option("below", "below, above, left or right of the face", choice(*_ANCHORS))
     size: float = option(0.13, "height of the text, share of the face's width", number(0.02, 1))
@@ -63,8 +67,9 @@ class Tag:
             raise UsageError("say who: name=Anna, names=1=Anna;2=Ben or file=names.toml")
         for text in {self.name, *self._by_id.values()} - {""}:
             font = font_for(text, _DRAWN, self.font)
-            self._sprites[text] = Sprite(panel([(text, font, self.colour)], self.background, padding=0.55 * _DRAWN,
-                                               radius=0.4 * _DRAWN))
+            self._sprites[text] = Sprite(
+                panel([(text, font, self.colour)], self.background, padding=0.55 * _DRAWN, radius=0.4 * _DRAWN)
+            )
 
     def __call__(self, frame: Frame) -> Frame:
         canvas, now = Canvas(frame), frame.time
@@ -73,8 +78,11 @@ class Tag:
         named = {face.track_id for face in self._choose(frame)} if self.name else set[int]()
         here: set[int] = set()
         for face in frame.faces:
-            text = self._by_id.get(face.track_id) or self._by_id.get(face.person.lower()) or (
-                self.name if face.track_id in named else "")
+            text = (
+                self._by_id.get(face.track_id)
+                or self._by_id.get(face.person.lower())
+                or (self.name if face.track_id in named else "")
+            )
             if not text:
                 continue
             here.add(face.track_id)
@@ -136,10 +144,10 @@ def _read(file: Path) -> dict[int | str, str]:
         raise UsageError(f"file={file} is not valid TOML: {error}") from None
     names = data.get("names")
     if set(data) != {"names"} or not isinstance(names, dict):
-        raise UsageError(f"file={file} needs one table [names] with lines such as 1 = \"Anna\", and nothing else")
+        raise UsageError(f'file={file} needs one table [names] with lines such as 1 = "Anna", and nothing else')
     out: dict[int | str, str] = {}
     for key, value in names.items():
         if (face := _face(key)) is None or not isinstance(value, str) or not value:
-            raise UsageError(f"file={file}: {key} = {value!r} is no track number or person, and name, as 1 = \"Anna\"")
+            raise UsageError(f'file={file}: {key} = {value!r} is no track number or person, and name, as 1 = "Anna"')
         out[face] = value
     return out

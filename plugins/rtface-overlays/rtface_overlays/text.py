@@ -17,8 +17,19 @@ Rgba = tuple[int, int, int, int]
 Font = Any  # ImageFont.FreeTypeFont; Pillow's `load_default` is typed as one of two
 
 # Where the built-in font (Aileron, ASCII) has no glyph: what systems usually bring.
-_FALLBACK = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "segoeui.ttf", "arial.ttf",
-             "Arial.ttf", "Arial Unicode.ttf", "Helvetica.ttc", "NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc")
+_FALLBACK = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "segoeui.ttf",
+    "arial.ttf",
+    "Arial.ttf",
+    "Arial Unicode.ttf",
+    "Helvetica.ttc",
+    "NotoSansCJK-Regular.ttc",
+    "msyh.ttc",
+    "PingFang.ttc",
+)
 _FINE = 4  # panels are drawn so much larger and shrunk, for smooth corners
 
 
@@ -30,8 +41,10 @@ def check_colour(value: object, shown: str) -> object:
     try:
         return ImageColor.getcolor(text, "RGBA")
     except ValueError:
-        raise UsageError(f"{shown} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}"
-                         f"{hint(text, ImageColor.colormap)}") from None
+        raise UsageError(
+            f"{shown} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}"
+            f"{hint(text, ImageColor.colormap)}"
+        ) from None
 
 
 def font_for(text: str, size: float, path: Path | None = None) -> Font:
@@ -66,8 +79,16 @@ def _missing(font: Font, text: str) -> str:
     return "".join(dict.fromkeys(c for c in text if not c.isspace() and bytes(font.getmask(c)) == unknown))
 
 
-def panel(lines: Sequence[tuple[str, Font, Rgba]], background: Rgba, *, padding: float, radius: float = 0.0,
-          gap: float = 0.0, align: str = "left", accent: tuple[float, Rgba] | None = None) -> Bytes:
+def panel(
+    lines: Sequence[tuple[str, Font, Rgba]],
+    background: Rgba,
+    *,
+    padding: float,
+    radius: float = 0.0,
+    gap: float = 0.0,
+    align: str = "left",
+    accent: tuple[float, Rgba] | None = None,
+) -> Bytes:
     """Lines of text on a panel.
 
     Args:

@@ -23,9 +23,12 @@ def entry_points(tmp_path_factory: pytest.TempPathFactory) -> None:
     info = folder / "rtface_overlays-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rtface-overlays\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("".join(
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
-        for group, named in points.items()))
+    (info / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
+            for group, named in points.items()
+        )
+    )
     sys.path.insert(0, str(folder))
 
 

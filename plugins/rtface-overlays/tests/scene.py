@@ -20,9 +20,17 @@ POINTS = np.array([[203.9, 101.5], [246.8, 103.8], [223.4, 131.6], [202.6, 139.5
 BOX = np.array([179.6, 70.1, 271.8, 178.5])
 
 
-def frame(pts: int = 0, *, size: tuple[int, int] = (640, 360), scale: float = 1.2,
-          at: tuple[float, float] = (0.5, 0.42), fmt: str = "yuv420p", faces: bool = True, track_id: int = 1,
-          **more: object) -> Frame:
+def frame(
+    pts: int = 0,
+    *,
+    size: tuple[int, int] = (640, 360),
+    scale: float = 1.2,
+    at: tuple[float, float] = (0.5, 0.42),
+    fmt: str = "yuv420p",
+    faces: bool = True,
+    track_id: int = 1,
+    **more: object,
+) -> Frame:
     """25 pictures a second; `at` is where the face's centre is, share of width and height."""
     w, h = size
     matrix = np.array([[scale, 0, w * at[0] - scale * 227], [0, scale, h * at[1] - scale * 126]])

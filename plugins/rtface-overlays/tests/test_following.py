@@ -33,8 +33,9 @@ def test_a_tag_follows_and_keeps_its_distance() -> None:
     assert (away[:, 1] > 50).all()  # below
 
 
-@pytest.mark.parametrize(("place", "at"), pairs(["below", "above", "left", "right"],
-                                                [(0.02, 0.05), (0.98, 0.95), (0.5, 0.98)], ["below"]))
+@pytest.mark.parametrize(
+    ("place", "at"), pairs(["below", "above", "left", "right"], [(0.02, 0.05), (0.98, 0.95), (0.5, 0.98)], ["below"])
+)
 def test_a_tag_stays_inside_the_picture(place: str, at: tuple[float, float]) -> None:
     out, plain = drawn(f"tag:name=Somebody with a name,place={place},background=#00ff00", at=at)
     x0, y0, x1, y1 = changed(out, plain)
@@ -121,8 +122,14 @@ def test_a_picture_lies_on_the_eyes_and_tilts(png: Path) -> None:
 def test_an_animated_picture_plays(tmp_path: Path, kind: str) -> None:
     pictures = [Image.new("RGBA", (24, 24), colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
     file = tmp_path / f"moving.{kind}"
-    pictures[0].save(file, save_all=True, append_images=pictures[1:], duration=200, loop=0,
-                     **({"lossless": True} if kind == "webp" else {}))
+    pictures[0].save(
+        file,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=200,
+        loop=0,
+        **({"lossless": True} if kind == "webp" else {}),
+    )
     chain, _ = stages(f"picture:file={file},at=center", run=Run(origin=4.0))
     seen = [int(rgb(chain.process(frame(pts, faces=False)))[180, 320].argmax()) for pts in range(100, 120)]
     assert seen == [pts // 5 % 3 for pts in range(20)]

@@ -14,8 +14,10 @@ from rtface.stages import Run
 from rtface.stages.options import Spec, make_stage
 
 
-@pytest.mark.parametrize(("place", "x", "y"), [("top-left", 0, 0), ("top", 0.5, 0), ("bottom-right", 1, 1),
-                                              ("left", 0, 0.5), ("center", 0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("place", "x", "y"),
+    [("top-left", 0, 0), ("top", 0.5, 0), ("bottom-right", 1, 1), ("left", 0, 0.5), ("center", 0.5, 0.5)],
+)
 def test_a_label_stands_where_it_is_told(place: str, x: float, y: float) -> None:
     out, plain = drawn(f"label:text=AI,place={place},size=0.08,background=#0040ff")
     x0, y0, x1, y1 = changed(out, plain)
@@ -24,7 +26,7 @@ def test_a_label_stands_where_it_is_told(place: str, x: float, y: float) -> None
             assert abs((low + high) / 2 - side / 2) <= 2
         else:
             assert abs((low if share == 0 else side - high) - 0.025 * 360) <= 3
-    panel = rgb(out)[y0 + 3:y0 + 5, (x0 + x1) // 2]
+    panel = rgb(out)[y0 + 3 : y0 + 5, (x0 + x1) // 2]
     assert (panel[:, 2] > 180).all() and (panel[:, 0] < 90).all()  # blue, also in 4:2:0
 
 
@@ -82,12 +84,19 @@ def test_a_label_is_away_while_the_enhancement_is_off() -> None:
 def test_a_label_reads_what_it_says() -> None:
     """The text's shape comes through 4:2:0 as Pillow draws it."""
     from rtface_overlays.text import font_for, panel
+
     out, _ = drawn("label:text=AI-enhanced,size=0.08,place=center,background=#000000,opacity=1")
-    wanted = panel([("AI-enhanced", font_for("AI-enhanced", 0.08 * 360), (255, 255, 255, 255))], (0, 0, 0, 255),
-                   padding=0.5 * 0.08 * 360)[..., 0].astype(float)
-    got = rgb(out)[180 - wanted.shape[0] // 2:, 320 - wanted.shape[1] // 2:].mean(2)
-    best = max(np.corrcoef(wanted.ravel(), got[dy:dy + wanted.shape[0], dx:dx + wanted.shape[1]].ravel())[0, 1]
-               for dy in range(3) for dx in range(3))
+    wanted = panel(
+        [("AI-enhanced", font_for("AI-enhanced", 0.08 * 360), (255, 255, 255, 255))],
+        (0, 0, 0, 255),
+        padding=0.5 * 0.08 * 360,
+    )[..., 0].astype(float)
+    got = rgb(out)[180 - wanted.shape[0] // 2 :, 320 - wanted.shape[1] // 2 :].mean(2)
+    best = max(
+        np.corrcoef(wanted.ravel(), got[dy : dy + wanted.shape[0], dx : dx + wanted.shape[1]].ravel())[0, 1]
+        for dy in range(3)
+        for dx in range(3)
+    )
     assert best > 0.97
 
 
@@ -127,7 +136,7 @@ def test_templates(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('background = "#ff0000"\nbar = 0\npadding = 0.2\n')
     out, plain = drawn(f"lower-third:title=Anna,fade=0,template={tmp_path / 'mine.toml'}", faces=False)
     x0, y0, x1, _ = changed(out, plain)
-    red = rgb(out)[y0 + 2:y0 + 4, x0 + 4:x1 - 4]
+    red = rgb(out)[y0 + 2 : y0 + 4, x0 + 4 : x1 - 4]
     assert (red[..., 0] > 220).all() and (red[..., 1] < 60).all()
     (tmp_path / "mine.toml").write_text('backround = "#ff0000"\n')
     with pytest.raises(UsageError, match=r"mine.toml: backround is not a key of templates: the nearest is background"):

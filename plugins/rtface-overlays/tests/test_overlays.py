@@ -19,8 +19,15 @@ from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec, described, make_stage
 from tests.pairs import pairs
 
-ALL = {"tag": "tag:name=Anna", "picture": "picture:file={png}", "lower-third": "lower-third:title=Anna,fade=0",
-       "blur": "blur", "pixelate": "pixelate", "split": "split", "label": "label"}
+ALL = {
+    "tag": "tag:name=Anna",
+    "picture": "picture:file={png}",
+    "lower-third": "lower-third:title=Anna,fade=0",
+    "blur": "blur",
+    "pixelate": "pixelate",
+    "split": "split",
+    "label": "label",
+}
 
 
 def test_the_entry_points_are_these_stages() -> None:
@@ -40,8 +47,14 @@ def test_it_is_a_distribution_of_its_own() -> None:
     assert not any(line.startswith("rtface") for line in project["dependencies"])
 
 
-@pytest.mark.parametrize(("name", "fmt"), pairs(
-    list(ALL), ["yuv420p", "nv12", "yuv422p10le", "gray", "rgb24", "yuv444p", "yuyv422", "p010le"], ["label", "blur"]))
+@pytest.mark.parametrize(
+    ("name", "fmt"),
+    pairs(
+        list(ALL),
+        ["yuv420p", "nv12", "yuv422p10le", "gray", "rgb24", "yuv444p", "yuyv422", "p010le"],
+        ["label", "blur"],
+    ),
+)
 def test_every_overlay_in_every_format(name: str, fmt: str, png: Path) -> None:
     out, plain = drawn(ALL[name].format(png=png), fmt=fmt)
     assert out.image.format.name == fmt
@@ -54,11 +67,16 @@ def test_every_overlay_on_turned_pictures(name: str, turns: int, png: Path) -> N
     upright = frame(size=(640, 360))
     turned_size = (360, 640) if turns % 2 else (640, 360)
     stored = np.ascontiguousarray(np.rot90(rgb(upright).astype(np.uint8), turns))
-    given = replace(upright, image=av.VideoFrame.from_ndarray(stored, "rgb24"), color=frame(fmt="rgb24").color,
-                    display=Display(turns))
+    given = replace(
+        upright,
+        image=av.VideoFrame.from_ndarray(stored, "rgb24"),
+        color=frame(fmt="rgb24").color,
+        display=Display(turns),
+    )
     assert (given.image.width, given.image.height) == turned_size
-    straight = replace(given, image=av.VideoFrame.from_ndarray(rgb(upright).astype(np.uint8), "rgb24"),
-                       display=Display())
+    straight = replace(
+        given, image=av.VideoFrame.from_ndarray(rgb(upright).astype(np.uint8), "rgb24"), display=Display()
+    )
     spec = ALL[name].format(png=png)
     results = []
     for one in (given, straight):
@@ -73,12 +91,31 @@ def test_every_overlay_on_turned_pictures(name: str, turns: int, png: Path) -> N
         assert (difference > 12).mean() < 0.001
 
 
-@pytest.mark.parametrize("spec", [
-    "label:colour=blu", "label:size=2", "label:place=topleft", "label:txet=x", "label:font=/no/such.ttf",
-    "label:text=\U00013000", "tag", "tag:names=Anna", "tag:file=/no/such.toml", "tag:name=x,faces=so me",
-    "picture", "picture:file=/no/such.png", "lower-third", "lower-third:title=x,start=5,end=4",
-    "lower-third:title=x,template=boxx", "lower-third:title=x,template=/no/such.toml", "blur:strength=0",
-    "blur:faces=all but", "pixelate:cells=0", "split:position=2"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "label:colour=blu",
+        "label:size=2",
+        "label:place=topleft",
+        "label:txet=x",
+        "label:font=/no/such.ttf",
+        "label:text=\U00013000",
+        "tag",
+        "tag:names=Anna",
+        "tag:file=/no/such.toml",
+        "tag:name=x,faces=so me",
+        "picture",
+        "picture:file=/no/such.png",
+        "lower-third",
+        "lower-third:title=x,start=5,end=4",
+        "lower-third:title=x,template=boxx",
+        "lower-third:title=x,template=/no/such.toml",
+        "blur:strength=0",
+        "blur:faces=all but",
+        "pixelate:cells=0",
+        "split:position=2",
+    ],
+)
 def test_what_cannot_be_used_is_said_in_one_line(spec: str) -> None:
     with pytest.raises(UsageError) as error:
         make_stage(Spec.parse(spec))
@@ -90,6 +127,7 @@ def test_scene_is_what_the_tracker_would_find() -> None:
     """The tests' own face is where the real tracker sees it."""
     from rtface.device.cpu.device import CpuDevice
     from rtface.tracking import create_tracker
+
     tracker = create_tracker("auto")
     given = scene.frame()
     (found,) = tracker.update(CpuDevice().view(given), 0.0)

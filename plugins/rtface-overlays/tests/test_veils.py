@@ -26,9 +26,19 @@ def test_who_is_covered(spec: str) -> None:
     assert bare == (spec in ("blur:faces=1", "blur:faces=all but 2"))
 
 
-@pytest.mark.parametrize(("faces", "person", "hidden"), [
-    ("anna", "Anna", True), ("anna", "P2", False), ("all but anna", "Anna", False), ("all but anna", "P2", True),
-    ("p2", "P2", True), ("anna", "unknown", True), ("all but anna", "unknown", True), ("anna", "", True)])
+@pytest.mark.parametrize(
+    ("faces", "person", "hidden"),
+    [
+        ("anna", "Anna", True),
+        ("anna", "P2", False),
+        ("all but anna", "Anna", False),
+        ("all but anna", "P2", True),
+        ("p2", "P2", True),
+        ("anna", "unknown", True),
+        ("all but anna", "unknown", True),
+        ("anna", "", True),
+    ],
+)
 def test_persons_are_covered_and_unknown_ones_too(faces: str, person: str, hidden: bool) -> None:
     chain, _ = stages(f"blur:faces={faces}")
     given = frame()
@@ -73,7 +83,7 @@ def test_nothing_of_the_face_shows_at_the_border_when_it_moves() -> None:
         given, plain = frame(pts, at=at), frame(pts, at=at)
         box = given.faces[0].box.astype(int)
         out = rgb(chain.process(given))
-        part = np.s_[box[1] + 12:box[3] - 12, box[0] + 12:box[2] - 12]
+        part = np.s_[box[1] + 12 : box[3] - 12, box[0] + 12 : box[2] - 12]
         fine = [np.abs(cv2.Laplacian(p[part].mean(2), cv2.CV_64F)).mean() for p in (out, rgb(plain))]
         assert fine[0] < 0.25 * fine[1]
 
@@ -94,10 +104,19 @@ def unfollowed(pts: int, track_id: int = 0) -> object:
     return replace(given, faces=(), unfollowed=(face,))
 
 
-@pytest.mark.parametrize(("spec", "track_id", "hidden"), [
-    ("blur", 0, True), ("pixelate", 0, True), ("blur:faces=largest", 0, True), ("blur:faces=all but 2", 0, True),
-    ("blur:faces=all but 2", 2, False), ("blur:faces=1", 0, True), ("blur:faces=1", 1, True),
-    ("blur:faces=1", 2, False)])
+@pytest.mark.parametrize(
+    ("spec", "track_id", "hidden"),
+    [
+        ("blur", 0, True),
+        ("pixelate", 0, True),
+        ("blur:faces=largest", 0, True),
+        ("blur:faces=all but 2", 0, True),
+        ("blur:faces=all but 2", 2, False),
+        ("blur:faces=1", 0, True),
+        ("blur:faces=1", 1, True),
+        ("blur:faces=1", 2, False),
+    ],
+)
 def test_a_face_that_is_seen_but_not_followed_is_covered(spec: str, track_id: int, hidden: bool) -> None:
     chain, stats = stages(spec)
     for pts in range(3):

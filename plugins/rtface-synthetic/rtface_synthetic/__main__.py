@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         for colour, thick in (((0, 0, 0), 4), ((255, 255, 255), 1)):
             cv2.putText(image, str(seed), (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, thick, cv2.LINE_AA)
         images.append(image)
-    sheet = np.vstack([np.hstack(images[k:k + 4]) for k in range(0, 16, 4)])
+    sheet = np.vstack([np.hstack(images[k : k + 4]) for k in range(0, 16, 4)])
     done, data = cv2.imencode(".png", sheet[..., ::-1])
     try:
         Path(arguments[0]).write_bytes(data.tobytes() if done else b"")

@@ -30,8 +30,10 @@ _TRIES = 24
 _RIM = 0.10  # of the crop's side: from the oval inwards a face's shape becomes the actor's
 
 _LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-_EYES = ((33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-         (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466))
+_EYES = (
+    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+)
 _GROWN = 1.5  # lids move with their eye, lips' rims with the lips
 
 
@@ -100,8 +102,9 @@ def _inward(mesh: Float) -> Float:
 def _groups(mesh: Float) -> tuple[NDArray[np.int64], ...]:
     found = [_within(mesh, polygon) for polygon in (_LIPS, *_EYES)]
     lips = np.union1d(found[0], np.array(INNER_LIPS))
-    eyes = (np.union1d(eye, iris) for eye, iris in zip(found[1:], (np.arange(468, 473), np.arange(473, 478)),
-                                                       strict=True))
+    eyes = (
+        np.union1d(eye, iris) for eye, iris in zip(found[1:], (np.arange(468, 473), np.arange(473, 478)), strict=True)
+    )
     return (lips, *eyes)
 
 
@@ -110,5 +113,7 @@ def _within(mesh: Float, polygon: tuple[int, ...]) -> Any:
     corners = mesh[list(polygon), :2]
     middle = corners.mean(0)
     grown = (middle + _GROWN * (corners - middle)).astype(np.float32)[:, None]
-    return np.array([k for k, (x, y) in enumerate(mesh[:, :2])
-                     if cv2.pointPolygonTest(grown, (float(x), float(y)), False) >= 0], np.int64)
+    return np.array(
+        [k for k, (x, y) in enumerate(mesh[:, :2]) if cv2.pointPolygonTest(grown, (float(x), float(y)), False) >= 0],
+        np.int64,
+    )

@@ -46,8 +46,10 @@ def find_networks() -> Path:
         except OSError as error:
             raise MissingComponent(f"{folder / name} cannot be read ({error.strerror}); {_INSTALL}") from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise MissingComponent(f"{folder / name} is another file than that of {PACKAGE} (SHA-256 differs); "
-                                   f"{_INSTALL} --force-reinstall")
+            raise MissingComponent(
+                f"{folder / name} is another file than that of {PACKAGE} (SHA-256 differs); "
+                f"{_INSTALL} --force-reinstall"
+            )
     return folder
 
 
@@ -69,8 +71,9 @@ class Generator:
             self._mapping = core().compile_model(mapping, "CPU", options)
             self._synthesis = core().compile_model(core().read_model(folder / "SynthesisNetwork.xml"), "CPU", options)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot use the networks in {folder}: "
-                              f"{str(error).strip().splitlines()[-1]}") from error
+            raise EngineError(
+                f"OpenVINO cannot use the networks in {folder}: {str(error).strip().splitlines()[-1]}"
+            ) from error
 
     def face(self, seed: int, truncation: float = 0.6) -> Bytes:
         """A portrait, uint8 1024×1024×3 RGB, aligned as FFHQ's.

@@ -58,8 +58,9 @@ class Synthetic:
     licence = "NVIDIA Source Code License (StyleGAN2, from which the generator is distilled), CC BY-NC-SA (FFHQ)"
     commercial_use = False
     faces: str = option("all", "all, largest, or track numbers as 1,3", faces)
-    seed: int = option(1, "selects the faces; python -m rtface_synthetic SHEET.png shows some",
-                       number(0, 10**9, whole=True))
+    seed: int = option(
+        1, "selects the faces; python -m rtface_synthetic SHEET.png shows some", number(0, 10**9, whole=True)
+    )
     actors: int = option(4, "number of different faces", number(1, 16, whole=True))
     shape: float = option(0.8, "0 keeps the shape of the real face, 1 uses that of the synthetic one", number(0, 1))
     truncation: float = option(0.6, "0 is the mean face, 1 allows unusual ones", number(0, 1))
@@ -96,8 +97,12 @@ class Synthetic:
             if face.mesh is not None and abs(pose(face.mesh)[0]) <= _SIDE:
                 size = _LARGE if face.width > _WIDE else _SMALL
                 matrix = crop_matrix(face, size)
-                done.append((self._replace(worn, on_crop(face.mesh, matrix), view.crop(matrix, (size, size)), elapsed),
-                             invert(matrix)))
+                done.append(
+                    (
+                        self._replace(worn, on_crop(face.mesh, matrix), view.crop(matrix, (size, size)), elapsed),
+                        invert(matrix),
+                    )
+                )
             else:
                 canvas.blur(worn.disc, _SIGMA * worn.width)
         for rgba, place in done:

@@ -161,9 +161,9 @@ def test_a_face_is_replaced_and_the_rest_stays_bit_for_bit(stage: Synthetic, fou
     out = shown(stage, frame(faces=(found,)))
     x0, y0, x1, y1 = np.rint(found.box).astype(int)
     change = np.abs(out - SCENE).max(2)
-    assert (change[y0 + 30:y1 - 10, x0 + 20:x1 - 20] > 8).mean() > 0.3
+    assert (change[y0 + 30 : y1 - 10, x0 + 20 : x1 - 20] > 8).mean() > 0.3
     reach = (x1 - x0) // 3
-    change[max(0, y0 - reach):y1 + reach, x0 - reach:x1 + reach] = 0
+    change[max(0, y0 - reach) : y1 + reach, x0 - reach : x1 + reach] = 0
     assert not change.any()
 
 
@@ -175,7 +175,7 @@ def test_what_stands_still_does_not_flicker(stage: Synthetic, found: Face):
 def test_a_face_without_mesh_from_the_side_or_lost_is_blurred(stage: Synthetic, found: Face):
     assert found.mesh is not None
     x0, y0, x1, y1 = np.rint(found.box).astype(int)
-    part = np.s_[y0 + 20:y1 - 20, x0 + 20:x1 - 20]
+    part = np.s_[y0 + 20 : y1 - 20, x0 + 20 : x1 - 20]
 
     def detail(picture: np.ndarray) -> float:
         return float(np.abs(cv2.Laplacian(picture[part].astype(np.float32), cv2.CV_32F)).mean())
@@ -195,7 +195,7 @@ def test_a_face_that_only_the_detector_sees_is_blurred(stage: Synthetic, found: 
     given = replace(frame(), unfollowed=(replace(found, track_id=0, mesh=None, points=np.zeros((5, 2))),))
     changed = np.abs(shown(stage, given) - SCENE).max(2) > 8
     x, y = ((found.box[:2] + found.box[2:]) / 2).astype(int)
-    assert changed[y - 10:y + 10, x - 10:x + 10].mean() > 0.5
+    assert changed[y - 10 : y + 10, x - 10 : x + 10].mean() > 0.5
 
 
 def test_who_wears_what_stays(stage: Synthetic, found: Face, monkeypatch: pytest.MonkeyPatch):
@@ -219,8 +219,10 @@ def test_a_fault_hides_the_whole_picture(stage: Synthetic, found: Face, monkeypa
     monkeypatch.setattr(module, "draw", fails)
     stages = Stages([("synthetic", stage)], Stats())
     out = stages.process(frame(SCENE.copy(), faces=(found,))).image.to_ndarray().astype(np.float32)
-    assert np.abs(cv2.Laplacian(out, cv2.CV_32F)).mean() < 0.1 * np.abs(
-        cv2.Laplacian(SCENE.astype(np.float32), cv2.CV_32F)).mean()
+    assert (
+        np.abs(cv2.Laplacian(out, cv2.CV_32F)).mean()
+        < 0.1 * np.abs(cv2.Laplacian(SCENE.astype(np.float32), cv2.CV_32F)).mean()
+    )
 
 
 def test_a_generator_without_a_usable_face_says_so():
@@ -234,8 +236,9 @@ def test_a_generator_without_a_usable_face_says_so():
     tracker.close()
 
 
-def test_missing_and_changed_networks_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                               capsys: pytest.CaptureFixture[str]):
+def test_missing_and_changed_networks_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.setattr(networks.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingComponent, match="pip install --no-deps random-face==2021"):
         Synthetic()

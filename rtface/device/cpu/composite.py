@@ -126,16 +126,28 @@ def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tupl
         values = cv2.resize(values, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         undo = compose(undo, scaling(0.5, 0.5))
     forward = compose(translation(-box[0], -box[1]), forward, undo)
-    out: Any = cv2.warpAffine(values, to_cv2(forward), (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
-                              borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+    out: Any = cv2.warpAffine(
+        values,
+        to_cv2(forward),
+        (box[2] - box[0], box[3] - box[1]),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0.0,
+    )
     return out, cubic or max(shrink) > BLUR_FROM
 
 
 def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples:
     """The mask or its support at the very positions of the samples of `box`; no low-pass, so that it does not grow."""
     forward = compose(translation(-box[0], -box[1]), to_plane, invert(patch.matrix))
-    return cv2.warpAffine(mask, to_cv2(forward), (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
-                          borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+    return cv2.warpAffine(
+        mask,
+        to_cv2(forward),
+        (box[2] - box[0], box[3] - box[1]),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0.0,
+    )
 
 
 def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | None:
@@ -198,9 +210,12 @@ def gray_rows(form: Layout, color: Color) -> dict[Role, Float]:
 
 def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
     """Whether all RGB in a box is gray, give or take one code of 8 bits."""
+
     def gray(step: int) -> bool:
-        r, g, b = ((views[role][box[1]:box[3]:step, box[0]:box[2]:step] >> form.shift).astype(np.int32)
-                   for role in ("r", "g", "b"))
+        r, g, b = (
+            (views[role][box[1] : box[3] : step, box[0] : box[2] : step] >> form.shift).astype(np.int32)
+            for role in ("r", "g", "b")
+        )
         return r.size == 0 or int(max(np.abs(r - g).max(), np.abs(b - g).max())) <= 1 << (form.bits - 8)
 
     return gray(8) and gray(1)  # most have colour, which a few samples show
@@ -208,7 +223,7 @@ def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
 
 def neutral(view: Samples, box: Box, form: Layout) -> bool:
     """Whether all chroma in a box is gray, give or take one code of 8 bits."""
-    part = view[box[1]:box[3], box[0]:box[2]] >> form.shift
+    part = view[box[1] : box[3], box[0] : box[2]] >> form.shift
     unit = 1 << (form.bits - 8)
     return bool(part.size == 0 or (part.min() >= 127 * unit and part.max() <= 129 * unit))
 
@@ -244,14 +259,21 @@ class Dither:
         """float32 height × width, |t| < 0.5, for the samples from column x and row y on; at most 256 rows."""
         x, y = (x + self.offset[0]) & 255, (y + self.offset[1]) & 255
         sheet = _dither_sheet(((x + width) // 512 + 1) * 512)  # few widths, so that few sheets are ever made
-        return sheet[y:y + height, x:x + width]
+        return sheet[y : y + height, x : x + width]
 
 
 _STRIP = 65536  # samples at a time: source, sum and result then stay in the core's own cache
 
 
-def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: Dither | None, form: Layout,
-          legal: tuple[int, int]) -> None:
+def write(
+    view: Samples,
+    box: Box,
+    values: Float32,
+    gate: Bytes | None,
+    dither: Dither | None,
+    form: Layout,
+    legal: tuple[int, int],
+) -> None:
     """Adds `values` (code values, overwritten) to the samples of `box`, where `gate` is above 0 if given, in place."""
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
     x0, y0, x1, y1 = box
@@ -262,12 +284,12 @@ def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: 
         target = view[top:bottom, x0:x1]
         source = target if direct else np.ascontiguousarray(target, form.dtype.newbyteorder("="))
         old: Any = source >> form.shift if form.shift else source
-        add = values[top - y0:bottom - y0]
+        add = values[top - y0 : bottom - y0]
         if dither is not None:
             cv2.add(add, dither.of(x0, top, x1 - x0, bottom - top), dst=add)
         new: Any = cv2.add(old, add, dtype=depth)
         if gate is not None:
-            new = cv2.copyTo(new, gate[top - y0:bottom - y0], old.copy())
+            new = cv2.copyTo(new, gate[top - y0 : bottom - y0], old.copy())
         if new.min() < legal[0] or new.max() > legal[1]:
             # cv2 takes a scalar beside an array, its annotations do not say so
             low, high = np.array(legal, np.float64)

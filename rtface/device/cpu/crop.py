@@ -98,8 +98,13 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     half = chroma and halved(shrink, size)
     if half:  # a quarter of the work
         forward = compose(scaling(0.5, 0.5), forward)
-    out: Any = cv2.warpAffine(image, to_cv2(forward), (size[0] // 2, size[1] // 2) if half else size,
-                              flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out: Any = cv2.warpAffine(
+        image,
+        to_cv2(forward),
+        (size[0] // 2, size[1] // 2) if half else size,
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return cv2.resize(out, size, interpolation=cv2.INTER_LINEAR) if half else out
 
 
@@ -108,16 +113,20 @@ def full_range(form: Layout, color: Color) -> bool:
     return form.full_range or color.full_range
 
 
-def from_planes(form: Layout, color: Color, size: tuple[int, int], display: Display,
-                field: Field | None) -> dict[Role, Float]:
+def from_planes(
+    form: Layout, color: Color, size: tuple[int, int], display: Display, field: Field | None
+) -> dict[Role, Float]:
     """Per component the matrix from its samples to display space."""
-    return {role: plane_to_display(size, display, subsampling=form.role_subsampling(role), siting=color.siting,
-                                   field=field) for role in form.components}
+    return {
+        role: plane_to_display(size, display, subsampling=form.role_subsampling(role), siting=color.siting, field=field)
+        for role in form.components
+    }
 
 
 @lru_cache(maxsize=64)
-def rgb_rows(kind: str, bits: int, full: bool, matrix: str,
-             white: float) -> tuple[tuple[float, float, float, float], ...]:
+def rgb_rows(
+    kind: str, bits: int, full: bool, matrix: str, white: float
+) -> tuple[tuple[float, float, float, float], ...]:
     """For R, G and B: the factors of y, u, v code values and a constant, so that white becomes `white`."""
     luma = code_range(bits, full, chroma=False)
     if kind != "yuv":
@@ -129,8 +138,17 @@ def rgb_rows(kind: str, bits: int, full: bool, matrix: str,
     return tuple((float(f[0]), float(f[1]), float(f[2]), float(z)) for f, z in zip(factors, zeros, strict=True))
 
 
-def sample_planes(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
-                  size: tuple[int, int], *, white: float = 1.0, depth: int = cv2.CV_32F) -> Samples:
+def sample_planes(
+    views: dict[Role, Samples],
+    form: Layout,
+    color: Color,
+    places: dict[Role, Float],
+    matrix: Float,
+    size: tuple[int, int],
+    *,
+    white: float = 1.0,
+    depth: int = cv2.CV_32F,
+) -> Samples:
     """A region as R'G'B' planes, HDR values as they are coded.
 
     Args:
@@ -146,8 +164,10 @@ def sample_planes(views: dict[Role, Samples], form: Layout, color: Color, places
         3×h×w float32 or uint8; float values are not clipped.
     """
     out = np.empty((3, size[1], size[0]), np.uint8 if depth == cv2.CV_8U else np.float32)
-    got = {role: sample(view, compose(matrix, places[role]), size, form.shift, chroma=role in ("u", "v"))
-           for role, view in views.items()}
+    got = {
+        role: sample(view, compose(matrix, places[role]), size, form.shift, chroma=role in ("u", "v"))
+        for role, view in views.items()
+    }
     rows = rgb_rows(form.kind, form.bits, full_range(form, color), color.matrix, white)
     for k, (ky, ku, kv, zero) in enumerate(rows):
         if form.kind != "yuv":
@@ -162,8 +182,16 @@ def sample_planes(views: dict[Role, Samples], form: Layout, color: Color, places
     return out
 
 
-def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
-               size: tuple[int, int], *, native: bool = False) -> Float32:
+def sample_rgb(
+    views: dict[Role, Samples],
+    form: Layout,
+    color: Color,
+    places: dict[Role, Float],
+    matrix: Float,
+    size: tuple[int, int],
+    *,
+    native: bool = False,
+) -> Float32:
     """A region as an engine knows it, float32 3×h×w, 0…1; with `native`, HDR values as they are coded."""
     out = sample_planes(views, form, color, places, matrix, size)
     curve = None if native else curve_of(color)
@@ -172,8 +200,14 @@ def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color, places: d
     return np.clip(out, 0.0, 1.0, out=out)
 
 
-def sample_bytes(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
-                 size: tuple[int, int]) -> Bytes:
+def sample_bytes(
+    views: dict[Role, Samples],
+    form: Layout,
+    color: Color,
+    places: dict[Role, Float],
+    matrix: Float,
+    size: tuple[int, int],
+) -> Bytes:
     """A region as an engine knows it, uint8 h×w×3."""
     if curve_of(color) is not None:
         rgb = sample_rgb(views, form, color, places, matrix, size) * np.float32(255.0) + np.float32(0.5)

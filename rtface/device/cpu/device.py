@@ -55,8 +55,9 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
     try:
         return image.reformat(format=fallback(name))
     except (ValueError, OSError) as error:
-        raise InputError(f"pixel format {name} cannot be converted ({error}); convert the input to yuv420p or rgb24 "
-                         "first") from error
+        raise InputError(
+            f"pixel format {name} cannot be converted ({error}); convert the input to yuv420p or rgb24 first"
+        ) from error
 
 
 class CpuView(FrameView):
@@ -93,8 +94,9 @@ class CpuView(FrameView):
 
     def _read(self) -> tuple[dict[Role, Samples], Layout, Color, dict[Role, Float]]:
         if self._samples is None:
-            places = from_planes(self._form, self._color, (self.image.width, self.image.height),
-                                 self._display, self._field)
+            places = from_planes(
+                self._form, self._color, (self.image.width, self.image.height), self._display, self._field
+            )
             self._samples = planes(self.image, self._form, self._parity), self._form, self._color, places
         return self._samples
 
@@ -179,7 +181,7 @@ class CpuDevice:
 
     @property
     def name(self) -> str:
-        """"cpu"."""
+        """ "cpu"."""
         return "cpu"
 
     @property
@@ -207,9 +209,17 @@ class CpuDevice:
             places: `matrix`, 2×3, display → crop pixels, and S.
         """
         view = self.view(frame) if places else None
-        return [Crops(np.ascontiguousarray(view.rgb(matrix, (size, size)), np.float32)[None],
-                      np.array(matrix[None], np.float64))
-                for matrix, size in places] if view else []
+        return (
+            [
+                Crops(
+                    np.ascontiguousarray(view.rgb(matrix, (size, size)), np.float32)[None],
+                    np.array(matrix[None], np.float64),
+                )
+                for matrix, size in places
+            ]
+            if view
+            else []
+        )
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[HostCorrection]:
         """`rtface.correct.shape_part` of each face."""
@@ -235,8 +245,10 @@ class CpuDevice:
     def say_converted(self, frame: Frame) -> None:
         """Warns that frames of this pixel format are converted."""
         name = frame.image.format.name
-        self._warn("pixel_format", f"frames with faces are converted from {name} to {fallback(name)}, "
-                   "to which corrections can be added")
+        self._warn(
+            "pixel_format",
+            f"frames with faces are converted from {name} to {fallback(name)}, to which corrections can be added",
+        )
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
@@ -289,16 +301,22 @@ class CpuDevice:
         colourless = False
         if form.kind == "rgb":
             to_plane = plane_matrix((image.width, image.height), frame.display, field=frame.field)
-            colourless = all(neutral_rgb(views, Placement(group, to_plane, views["r"].shape).box, form)
-                             for group in groups)
+            colourless = all(
+                neutral_rgb(views, Placement(group, to_plane, views["r"].shape).box, form) for group in groups
+            )
             wanted = gray_rows(form, frame.color) if colourless else wanted
         for group in groups:
             placements: dict[tuple[int, int], Placement] = {}
             for role in wanted:
                 sub = form.role_subsampling(role)
                 if sub not in placements:
-                    to_plane = plane_matrix((image.width, image.height), frame.display, subsampling=sub,
-                                            siting=frame.color.siting, field=frame.field)
+                    to_plane = plane_matrix(
+                        (image.width, image.height),
+                        frame.display,
+                        subsampling=sub,
+                        siting=frame.color.siting,
+                        field=frame.field,
+                    )
                     placements[sub] = Placement(group, to_plane, views[role].shape)
             chroma_box = placements[form.subsampling].box
             gray = form.kind == "yuv" and all(neutral(views[role], chroma_box, form) for role in ("u", "v"))
@@ -321,10 +339,19 @@ def _shaped(face: ShapeTask) -> HostCorrection:
     else:
         mask = face_mask(size, face.mesh, face.shaping.region)
         occlusion = restored.occlusion
-        part = shape_part(host_array(restored.pixels)[0], crop, mask, state, face.shaping,
-                          time=face.time, seed=face.seed, scale=face.scale,
-                          occlusion=occlusion[0] if isinstance(occlusion, np.ndarray) else None,
-                          eyes=irises(size, face.mesh), openings=openings_of(face.mesh, size))
+        part = shape_part(
+            host_array(restored.pixels)[0],
+            crop,
+            mask,
+            state,
+            face.shaping,
+            time=face.time,
+            seed=face.seed,
+            scale=face.scale,
+            occlusion=occlusion[0] if isinstance(occlusion, np.ndarray) else None,
+            eyes=irises(size, face.mesh),
+            openings=openings_of(face.mesh, size),
+        )
         if part is None:
             return HostCorrection(np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32), matrix)
         pixels, mask, (left, top, *_) = part

@@ -36,6 +36,12 @@ class Swscale:
         with self._lock:
             self._context = self._context or VideoReformatter()
             return self._context.reformat(
-                image, *size, "rgb24", src_colorspace=Colorspace[name] if name else None,
-                src_color_range="JPEG" if full else "MPEG", dst_color_range="JPEG",
-                interpolation="AREA" if area else "BILINEAR", threads=1)
+                image,
+                *size,
+                "rgb24",
+                src_colorspace=Colorspace[name] if name else None,
+                src_color_range="JPEG" if full else "MPEG",
+                dst_color_range="JPEG",
+                interpolation="AREA" if area else "BILINEAR",
+                threads=1,
+            )

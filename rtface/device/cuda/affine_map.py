@@ -52,10 +52,12 @@ def reach(m: Map, width: float, height: float, margin: float) -> Box:
     a, b, x, c, d, y = m
     across, down, wide, high = a * width, b * height, c * width, d * height
     try:
-        return (math.floor(x + min(across, 0.0) + min(down, 0.0) - margin),
-                math.floor(y + min(wide, 0.0) + min(high, 0.0) - margin),
-                math.ceil(x + max(across, 0.0) + max(down, 0.0) + margin),
-                math.ceil(y + max(wide, 0.0) + max(high, 0.0) + margin))
+        return (
+            math.floor(x + min(across, 0.0) + min(down, 0.0) - margin),
+            math.floor(y + min(wide, 0.0) + min(high, 0.0) - margin),
+            math.ceil(x + max(across, 0.0) + max(down, 0.0) + margin),
+            math.ceil(y + max(wide, 0.0) + max(high, 0.0) + margin),
+        )
     except (OverflowError, ValueError):
         raise np.linalg.LinAlgError("a matrix whose values are not finite") from None
 
@@ -70,8 +72,14 @@ def between_centres(back: Map, source: Sequence[float], target: Sequence[float],
     """
     a, b, x, c, d, y = back
     (u, v), (p, q) = target, scale
-    return (a * p, b * p, (x - source[0] + a * (u + 0.5) + b * (v + 0.5)) * p - 0.5,
-            c * q, d * q, (y - source[1] + c * (u + 0.5) + d * (v + 0.5)) * q - 0.5)
+    return (
+        a * p,
+        b * p,
+        (x - source[0] + a * (u + 0.5) + b * (v + 0.5)) * p - 0.5,
+        c * q,
+        d * q,
+        (y - source[1] + c * (u + 0.5) + d * (v + 0.5)) * q - 0.5,
+    )
 
 
 def union(boxes: Iterable[Box]) -> Box:

@@ -82,8 +82,9 @@ class GpuAverager:
             return kept
         return self._places[size].take()
 
-    def _mix(self, slots: FrameSlots, faces: Sequence[Averaged], kept: Sequence[FaceState],
-             blends: Sequence[Blend | None]) -> None:
+    def _mix(
+        self, slots: FrameSlots, faces: Sequence[Averaged], kept: Sequence[FaceState], blends: Sequence[Blend | None]
+    ) -> None:
         """Uploads and runs the blends; then keeps the averages."""
         slot, finish = slots.frame, self._streams.finish
         stage, parts = slot.steps["average"], list[Bytes]()
@@ -106,13 +107,20 @@ class GpuAverager:
 
         def keep_all() -> None:
             for (_, place, _), keep in zip(faces, kept, strict=True):
-                finish.copy(keep.memory, place.memory, 12 * place.size**2,
-                             source_at=place.restored - place.memory.address)
+                finish.copy(
+                    keep.memory, place.memory, 12 * place.size**2, source_at=place.restored - place.memory.address
+                )
 
-        done = self._put(slot, "average", np.concatenate([rows.view(np.uint8), *parts]),
-                         shaping.average_launches(rows, base) if mixed else [], reads=[keep.memory for keep in kept],
-                         writes=[place.memory for _, place, _ in faces], after=keep_all,
-                         waits=slots.answers)
+        done = self._put(
+            slot,
+            "average",
+            np.concatenate([rows.view(np.uint8), *parts]),
+            shaping.average_launches(rows, base) if mixed else [],
+            reads=[keep.memory for keep in kept],
+            writes=[place.memory for _, place, _ in faces],
+            after=keep_all,
+            waits=slots.answers,
+        )
         done.add_done_callback(lambda done: _forget(faces) if done.exception() is not None else None)
 
     def close(self) -> None:

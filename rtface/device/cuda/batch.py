@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 
 CODE = Path(__file__).with_name("batch.cu")
 
-ROW = np.dtype([(name, np.uint64) for name in ("crop", "restored", "kept", "state", "kept_next", "state_next",
-                                               "occlusion", "log_scale")])
+ROW = np.dtype(
+    [
+        (name, np.uint64)
+        for name in ("crop", "restored", "kept", "state", "kept_next", "state_next", "occlusion", "log_scale")
+    ]
+)
 """One crop of a batch: addresses on the GPU, 0 where there is nothing; all of them in an empty row."""
 
-NETWORK = np.dtype([(name, np.int32) for name in ("size", "x", "y", "w", "h", "shrink", "state", "map", "residual",
-                                                  "remembers")]
-                   + [(name, np.float32) for name in ("low", "high", "out_low", "out_high")])
+NETWORK = np.dtype(
+    [(name, np.int32) for name in ("size", "x", "y", "w", "h", "shrink", "state", "map", "residual", "remembers")]
+    + [(name, np.float32) for name in ("low", "high", "out_low", "out_high")]
+)
 """What is fixed for an engine; see ``struct Network``."""
 
 KERNELS: dict[str, tuple[type[np.generic], ...]] = {"gather": (np.uint64,) * 7, "scatter": (np.uint64,) * 8}

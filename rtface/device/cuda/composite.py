@@ -97,9 +97,17 @@ class PastePlan:
         scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk.
     """
 
-    def __init__(self, frame: Frame, form: Layout, matrices: Float, sizes: Sequence[int],
-                 supports: Sequence[Box | None] | None = None, neutral: Callable[[Box], bool] | None = None, *,
-                 ask: bool = False) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        form: Layout,
+        matrices: Float,
+        sizes: Sequence[int],
+        supports: Sequence[Box | None] | None = None,
+        neutral: Callable[[Box], bool] | None = None,
+        *,
+        ask: bool = False,
+    ) -> None:
         self._frame, self._form = frame, form
         self._colourless = form.kind == "rgb" and neutral is not None
         faces, groups = _faces(matrices, sizes, supports)
@@ -122,8 +130,16 @@ class PastePlan:
         weights = gray_rows if self._colourless else rows
         self._weights = {role: tuple(row.tolist()) for role, row in weights(form, frame.color).items()}
 
-    def _meet(self, faces: list[_Face], groups: list[list[int]], roles: tuple[Role, ...], place: Map,
-              neutral: Callable[[Box], bool] | None, ask: bool, scratch: Scratch) -> list[_Spot]:
+    def _meet(
+        self,
+        faces: list[_Face],
+        groups: list[list[int]],
+        roles: tuple[Role, ...],
+        place: Map,
+        neutral: Callable[[Box], bool] | None,
+        ask: bool,
+        scratch: Scratch,
+    ) -> list[_Spot]:
         """As `composite.Placement`, `warp_patch` and `warp_mask`; `place` leads from the plane to the display."""
         height, width = plane_shape(self._frame, self._form, roles[0])
         backs = [joined(face.m, place) for face in faces]
@@ -149,22 +165,34 @@ class PastePlan:
                 self._tints.append(box)
                 for n in group:
                     tints[n] = len(self._tints)
-        return [self._spot(face, box, back, group, tint, len(roles), scratch)
-                for face, box, back, group, tint in zip(faces, boxes, backs, shared, tints, strict=True)
-                if box is not None]
+        return [
+            self._spot(face, box, back, group, tint, len(roles), scratch)
+            for face, box, back, group, tint in zip(faces, boxes, backs, shared, tints, strict=True)
+            if box is not None
+        ]
 
-    def _spot(self, face: _Face, box: Box, back: Map, shared: bool, tint: int, components: int,
-              scratch: Scratch) -> _Spot:
+    def _spot(
+        self, face: _Face, box: Box, back: Map, shared: bool, tint: int, components: int, scratch: Scratch
+    ) -> _Spot:
         shrink = footprint(back)
         cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
         how = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
         factors, step = how.factors if how is not None else (1, 1), 2.0 if cubic else 1.0
-        return _Spot(face, box, shared, tint, how, cubic, spread,
-                     between_centres(back, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),
-                     between_centres(back, (0.0, 0.0), box[:2], (1.0, 1.0)))
+        return _Spot(
+            face,
+            box,
+            shared,
+            tint,
+            how,
+            cubic,
+            spread,
+            between_centres(back, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),
+            between_centres(back, (0.0, 0.0), box[:2], (1.0, 1.0)),
+        )
 
-    def job(self, surface: SampleMap, base: int, corrections: Sequence[int], masks: Sequence[int],
-            scratch: int = 0) -> LaunchList:
+    def job(
+        self, surface: SampleMap, base: int, corrections: Sequence[int], masks: Sequence[int], scratch: int = 0
+    ) -> LaunchList:
         """Adds the corrections to the samples on the GPU.
 
         Args:
@@ -178,8 +206,10 @@ class PastePlan:
         job, filters = LaunchList(), Filters(scratch)
         if not self.boxes:
             return job
-        sources = [[self._source(spot, roles, corrections[spot.face.number], filters) for spot in spots]
-                   for roles, spots in self._spots]
+        sources = [
+            [self._source(spot, roles, corrections[spot.face.number], filters) for spot in spots]
+            for roles, spots in self._spots
+        ]
         found = self._ask(job, surface, base) if self._tints else 0
         filters.launch(job)
         patches, near = list[bytes](), list[int]()
@@ -187,14 +217,20 @@ class PastePlan:
             before = len(patches)
             for spot, value in zip(spots, values, strict=True):
                 x0, y0, x1, y1 = spot.box
-                nears = [before + n for n, (a0, b0, a1, b1) in enumerate(other.box for other in spots)
-                         if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1]
+                nears = [
+                    before + n
+                    for n, (a0, b0, a1, b1) in enumerate(other.box for other in spots)
+                    if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1
+                ]
                 coloured = found + TINT.itemsize * (spot.tint - 1) - job.nbytes if spot.tint else 0
-                patches.append(self._patch(spot, target, value, masks[spot.face.number], (len(near), len(nears)),
-                                           coloured))
+                patches.append(
+                    self._patch(spot, target, value, masks[spot.face.number], (len(near), len(nears)), coloured)
+                )
                 near += nears
-        first, second = (*(self._aim(surface, base, roles) if spots else _NO_TARGET for roles, spots in self._spots),
-                         _NO_TARGET)[:2]
+        first, second = (
+            *(self._aim(surface, base, roles) if spots else _NO_TARGET for roles, spots in self._spots),
+            _NO_TARGET,
+        )[:2]
         head = packed(PASTE_JOB, len(patches), 0, *first, *second)
         boxes = [spot.box for _, spots in self._spots for spot in spots]
         extent = max(x1 - x0 for x0, _, x1, _ in boxes), max(y1 - y0 for _, y0, _, y1 in boxes)
@@ -205,17 +241,34 @@ class PastePlan:
         """Has the GPU find out which boxes of chroma have colour; where in the job it says so of the first."""
         form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)
-        rows = [packed(TINT, *(surface.address(role, base, x0, y0) for role in ("u", "v")), component.pitch,
-                       form.components["u"][2], form.dtype.itemsize, form.shift, x1 - x0, y1 - y0, 127 * unit,
-                       129 * unit, 0, 0) for x0, y0, x1, y1 in self._tints]
+        rows = [
+            packed(
+                TINT,
+                *(surface.address(role, base, x0, y0) for role in ("u", "v")),
+                component.pitch,
+                form.components["u"][2],
+                form.dtype.itemsize,
+                form.shift,
+                x1 - x0,
+                y1 - y0,
+                127 * unit,
+                129 * unit,
+                0,
+                0,
+            )
+            for x0, y0, x1, y1 in self._tints
+        ]
         first = job.nbytes + TINT_JOB.itemsize + TINT_COLOURED
-        extent = (max(x1 - x0 for x0, _, x1, _ in self._tints),
-                  -(-max(y1 - y0 for _, y0, _, y1 in self._tints) // TINT_ROWS))
+        extent = (
+            max(x1 - x0 for x0, _, x1, _ in self._tints),
+            -(-max(y1 - y0 for _, y0, _, y1 in self._tints) // TINT_ROWS),
+        )
         job.add("tint", extent, len(rows), packed(TINT_JOB, len(rows), 0), *rows)
         return first
 
-    def _source(self, spot: _Spot, roles: tuple[Role, ...], correction: int,
-                filters: Filters) -> tuple[int, int, int, int, int, int]:
+    def _source(
+        self, spot: _Spot, roles: tuple[Role, ...], correction: int, filters: Filters
+    ) -> tuple[int, int, int, int, int, int]:
         """Where the correction is taken from, the address of `correction` being that of the whole crop: address, plane,
         pitch, width, height and channels of a `PATCH`."""
         face, how = spot.face, spot.lowpass
@@ -223,22 +276,54 @@ class PastePlan:
         at = correction + 4 * (face.top * size + face.left)
         if how is None:
             return at, size * size, size, face.width, face.height, 3
-        found = filters.add(how, [at] * len(roles), Image(4 * size, 1, 4, 0, face.width, face.height),
-                            [self._weights[role] for role in roles], plane=4 * size * size)
+        found = filters.add(
+            how,
+            [at] * len(roles),
+            Image(4 * size, 1, 4, 0, face.width, face.height),
+            [self._weights[role] for role in roles],
+            plane=4 * size * size,
+        )
         to = how.result
         plane = (found[1] - found[0]) // 4 if len(found) > 1 else 0
         return found[0], plane, to.pitch // 4, to.width, to.height, len(roles)
 
-    def _patch(self, spot: _Spot, target: int, source: tuple[int, int, int, int, int, int], mask: int,
-               near: tuple[int, int], coloured: int) -> bytes:
+    def _patch(
+        self,
+        spot: _Spot,
+        target: int,
+        source: tuple[int, int, int, int, int, int],
+        mask: int,
+        near: tuple[int, int],
+        coloured: int,
+    ) -> bytes:
         """A `PATCH`; `mask` is the address of the whole mask."""
         face, (values, plane, pitch, width, height, channels) = spot.face, source
         weights = [self._weights[role] for role in self._spots[target][0]] if spot.lowpass is None else _UNMIXED
         weights = [*weights, *[(0.0, 0.0, 0.0)] * (3 - len(weights))]
-        return packed(PATCH, values, mask + 4 * (face.top * face.size + face.left), plane, pitch, width, height,
-                      channels, face.size, face.width, face.height, spot.shared or spot.cubic or spot.spread,
-                      spot.cubic, target, *spot.box, *near, *weights[0], *weights[1], *weights[2], *spot.m, *spot.k,
-                      coloured)
+        return packed(
+            PATCH,
+            values,
+            mask + 4 * (face.top * face.size + face.left),
+            plane,
+            pitch,
+            width,
+            height,
+            channels,
+            face.size,
+            face.width,
+            face.height,
+            spot.shared or spot.cubic or spot.spread,
+            spot.cubic,
+            target,
+            *spot.box,
+            *near,
+            *weights[0],
+            *weights[1],
+            *weights[2],
+            *spot.m,
+            *spot.k,
+            coloured,
+        )
 
     def _aim(self, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> tuple[float, ...]:
         """The values of a `TARGET`."""
@@ -247,16 +332,35 @@ class PastePlan:
         component, none = surface.maps[roles[0]], (0,) * (3 - len(roles))
         parity = field_parity(frame.display, frame.field)
         legal = [code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v")) for role in roles]
-        dither_x, dither_y = zip(*(Dither(frame.pts, 0 if self._colourless else _COMPONENTS[role], parity).offset
-                                    for role in roles), strict=True)
-        return (*(surface.address(role, base, x, y) for role in roles), *none, component.pitch,
-                form.components[roles[0]][2], form.dtype.itemsize, form.shift, len(roles), x, y,
-                *dither_x, *none, *dither_y, *none, *(each.low for each in legal), *none,
-                *(each.high for each in legal), *none, 0)
+        dither_x, dither_y = zip(
+            *(Dither(frame.pts, 0 if self._colourless else _COMPONENTS[role], parity).offset for role in roles),
+            strict=True,
+        )
+        return (
+            *(surface.address(role, base, x, y) for role in roles),
+            *none,
+            component.pitch,
+            form.components[roles[0]][2],
+            form.dtype.itemsize,
+            form.shift,
+            len(roles),
+            x,
+            y,
+            *dither_x,
+            *none,
+            *dither_y,
+            *none,
+            *(each.low for each in legal),
+            *none,
+            *(each.high for each in legal),
+            *none,
+            0,
+        )
 
 
-def _faces(matrices: Float, sizes: Sequence[int],
-           supports: Sequence[Box | None] | None) -> tuple[list[_Face], list[list[int]]]:
+def _faces(
+    matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
+) -> tuple[list[_Face], list[list[int]]]:
     """As `composite.cut_patch` and `overlapping`, faces without a mask left out; the groups hold numbers of those that
     are left."""
     faces: list[_Face] = []

@@ -62,8 +62,16 @@ class CropPlan:
                     part.update(dict.fromkeys(roles, cut.box))
         self.scratch = scratch.nbytes
 
-    def job(self, surface: SampleMap, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
-            tables: int = 0, scratch: int = 0) -> LaunchList:
+    def job(
+        self,
+        surface: SampleMap,
+        base: int,
+        pixels: Sequence[int],
+        *,
+        native: Sequence[int] | None = None,
+        tables: int = 0,
+        scratch: int = 0,
+    ) -> LaunchList:
         """Makes N crops, each float32 3×S×S, RGB 0…1.
 
         Args:
@@ -78,22 +86,41 @@ class CropPlan:
         sources = [[_source(cut, roles, surface, base, filters) for cut in cuts] for roles, cuts in self._cuts]
         if len(sources) == 1:
             sources.append([_NO_SOURCE] * self._count)
-        faces = [packed(CROP_FACE, *first, *second, to, kept) for first, second, to, kept
-                 in zip(*sources, pixels, native or [0] * self._count, strict=True)] if sources else []
+        faces = (
+            [
+                packed(CROP_FACE, *first, *second, to, kept)
+                for first, second, to, kept in zip(*sources, pixels, native or [0] * self._count, strict=True)
+            ]
+            if sources
+            else []
+        )
         filters.launch(job)
         curve = curve_of(self._color)
         entries, gamut = (0, None) if curve is None else (len(curve.table), curve.gamut)
         rows = rgb_rows(form.kind, form.bits, full_range(form, self._color), self._color.matrix, 1.0)
-        head = packed(CROP_JOB, self._count, self._size, _KINDS[form.kind], entries, tables if entries else 0,
-                      gamut is not None, 0, *rows[0], *rows[1], *rows[2],
-                      *(gamut.reshape(9).tolist() if gamut is not None else (0.0,) * 9), 0.0)
+        head = packed(
+            CROP_JOB,
+            self._count,
+            self._size,
+            _KINDS[form.kind],
+            entries,
+            tables if entries else 0,
+            gamut is not None,
+            0,
+            *rows[0],
+            *rows[1],
+            *rows[2],
+            *(gamut.reshape(9).tolist() if gamut is not None else (0.0,) * 9),
+            0.0,
+        )
         extent = -(-self._size // CROP_COLUMNS), self._size // CROP_ROWS + 1
         job.add("crop", extent, self._count, head, *faces)
         return job
 
 
-def _cut(back: Map, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...],
-         scratch: Scratch) -> _Cut:
+def _cut(
+    back: Map, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
+) -> _Cut:
     """As `device.cpu.crop.sample`; `back` leads from the crop to a plane of `width` × `height` samples."""
     shrink = footprint(back)
     most = max(shrink)
@@ -113,9 +140,10 @@ def _cut(back: Map, size: int, width: int, height: int, form: Layout, roles: tup
     m = between_centres(back, (x0, y0), (0.0, 0.0), (1.0 / factors[0], 1.0 / factors[1]))
     # With half a sample to spare for what single precision loses.
     end = (size // 2 if half else size) - 1
-    inside = all(first + end * (min(i, 0.0) + min(j, 0.0)) >= 0.5 and
-                 first + end * (max(i, 0.0) + max(j, 0.0)) <= side - 1.5
-                 for i, j, first, side in ((*m[:3], wide), (*m[3:], high)))
+    inside = all(
+        first + end * (min(i, 0.0) + min(j, 0.0)) >= 0.5 and first + end * (max(i, 0.0) + max(j, 0.0)) <= side - 1.5
+        for i, j, first, side in ((*m[:3], wide), (*m[3:], high))
+    )
     return _Cut((x0, y0, x1, y1), how, half, inside, m)
 
 
@@ -128,5 +156,16 @@ def _source(cut: _Cut, roles: tuple[Role, ...], surface: SampleMap, base: int, f
     if cut.lowpass is not None:
         at = filters.add(cut.lowpass, at, image)
         image = cut.lowpass.result
-    return (*at, *(0,) * (3 - len(at)), image.pitch, image.step, image.word, shift, image.width, image.height, cut.half,
-            cut.inside, *cut.m)
+    return (
+        *at,
+        *(0,) * (3 - len(at)),
+        image.pitch,
+        image.step,
+        image.word,
+        shift,
+        image.width,
+        image.height,
+        cut.half,
+        cut.inside,
+        *cut.m,
+    )

@@ -60,7 +60,7 @@ class CudaDevice:
 
     @property
     def name(self) -> str:
-        """"cuda"."""
+        """ "cuda"."""
         return "cuda"
 
     @property
@@ -80,8 +80,11 @@ class CudaDevice:
 
     def _here(self, image: av.VideoFrame) -> bool:
         """Whether an image is in the memory of this GPU, in a format that the kernels know."""
-        return (av_gpu.on_gpu(image) and av_gpu.native_format(image) in av_gpu.FORMATS
-                and av_gpu.surface_of(image).device == self._streams.gpu.ordinal)
+        return (
+            av_gpu.on_gpu(image)
+            and av_gpu.native_format(image) in av_gpu.FORMATS
+            and av_gpu.surface_of(image).device == self._streams.gpu.ordinal
+        )
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[GpuCrops]:
         """One crop for each matrix and size; put on its way, not waited for."""
@@ -99,8 +102,10 @@ class CudaDevice:
         except BaseException:
             self._steps.release(slots)
             raise
-        return [GpuCrops(face, np.array(matrix, np.float64)[None], slots)
-                for (matrix, _), face in zip(places, slots.faces, strict=True)]
+        return [
+            GpuCrops(face, np.array(matrix, np.float64)[None], slots)
+            for (matrix, _), face in zip(places, slots.faces, strict=True)
+        ]
 
     def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], slots: FrameSlots) -> None:
         slot, steps = slots.frame, self._steps
@@ -119,15 +124,29 @@ class CudaDevice:
         job, at = LaunchList(), scratch.address if scratch else 0
         for plan, faces in plans:
             native = [face.native for face in faces] if tables else None
-            job.extend(plan.job(gpu_frame.samples, gpu_frame.base, [face.crop for face in faces], native=native,
-                                tables=tables.address if tables else 0, scratch=at))
+            job.extend(
+                plan.job(
+                    gpu_frame.samples,
+                    gpu_frame.base,
+                    [face.crop for face in faces],
+                    native=native,
+                    tables=tables.address if tables else 0,
+                    scratch=at,
+                )
+            )
             at += plan.scratch
         slots.gpu_frame = gpu_frame
-        steps.put_crops(slots, job, before=upload, reads=[*gpu_frame.memory, *([tables] if tables else [])],
-                        writes=[scratch] if scratch else [])
+        steps.put_crops(
+            slots,
+            job,
+            before=upload,
+            reads=[*gpu_frame.memory, *([tables] if tables else [])],
+            writes=[scratch] if scratch else [],
+        )
 
-    def _load(self, frame: Frame, form: Layout, parts: Sequence[Mapping[Role, Box]],
-              slot: FrameSlot) -> tuple[GpuFrame, Callable[[Stream], None]]:
+    def _load(
+        self, frame: Frame, form: Layout, parts: Sequence[Mapping[Role, Box]], slot: FrameSlot
+    ) -> tuple[GpuFrame, Callable[[Stream], None]]:
         """The samples around the faces of a frame in host memory, pinned, and the step that uploads them."""
         surface = StagedSamples(form, parts)
         self._steps.pools.grow(slot.block, surface.nbytes)
@@ -168,7 +187,7 @@ class CudaDevice:
         if correction.box is None:
             return np.zeros((size, size, 3), np.float32), correction.matrix
         slots = correction.slots
-        (pixels, _), = corrections_to_host(self._steps, slots, [correction.face])
+        ((pixels, _),) = corrections_to_host(self._steps, slots, [correction.face])
         self._steps.check(slots.frame)
         x0, y0, x1, y1 = correction.box  # what lies outside was not written
         return np.ascontiguousarray(pixels[y0:y1, x0:x1]), compose(translation(-x0, -y0), correction.matrix)
@@ -193,22 +212,40 @@ class CudaDevice:
         finally:
             self._steps.release(slots)
 
-    def _paste(self, frame: Frame, corrections: Sequence[GpuCorrection], slots: FrameSlots,
-               gpu_frame: GpuFrame) -> Frame:
+    def _paste(
+        self, frame: Frame, corrections: Sequence[GpuCorrection], slots: FrameSlots, gpu_frame: GpuFrame
+    ) -> Frame:
         slot, form, samples, streams = slots.frame, gpu_frame.form, gpu_frame.samples, self._streams
         faces = [c.face for c in corrections]
         native = frame if gpu_frame.image is frame.image else replace(frame, image=gpu_frame.image)
         staged = isinstance(samples, StagedSamples)
         gray = partial(_gray, _views(frame, gpu_frame.image, form), form) if staged else None
-        plan = PastePlan(native, form, np.stack([c.matrix for c in corrections]), [face.size for face in faces],
-                         [c.box for c in corrections], gray, ask=isinstance(samples, GpuSamples))
+        plan = PastePlan(
+            native,
+            form,
+            np.stack([c.matrix for c in corrections]),
+            [face.size for face in faces],
+            [c.box for c in corrections],
+            gray,
+            ask=isinstance(samples, GpuSamples),
+        )
         if not plan.boxes:
             return frame
         tables, scratch = self._steps.tables_of(frame.color), self._steps.scratch(slot, plan.scratch)
-        job = uncurve_job(frame.color, [(f.correction, f.native, f.correction, f.size) for f in faces],
-                          tables.address if tables else 0)
-        job.extend(plan.job(samples, gpu_frame.base, [f.correction for f in faces], [f.mask for f in faces],
-                            scratch=scratch.address if scratch else 0))
+        job = uncurve_job(
+            frame.color,
+            [(f.correction, f.native, f.correction, f.size) for f in faces],
+            tables.address if tables else 0,
+        )
+        job.extend(
+            plan.job(
+                samples,
+                gpu_frame.base,
+                [f.correction for f in faces],
+                [f.mask for f in faces],
+                scratch=scratch.address if scratch else 0,
+            )
+        )
         memories = list({id(f.memory): f.memory for f in faces}.values())
 
         def end() -> None:
@@ -219,8 +256,14 @@ class CudaDevice:
                 streams.down.copy(slot.block.on_host(), slot.block.on_gpu(), nbytes, to_at=at, source_at=at)
             streams.down.record(slot.done)
 
-        self._steps.put_job(slot, "paste", job, reads=[*memories, *([tables] if tables else [])],
-                            writes=[*gpu_frame.memory, *memories, *([scratch] if scratch else [])], after=end).result()
+        self._steps.put_job(
+            slot,
+            "paste",
+            job,
+            reads=[*memories, *([tables] if tables else [])],
+            writes=[*gpu_frame.memory, *memories, *([scratch] if scratch else [])],
+            after=end,
+        ).result()
         slot.done.synchronize()
         slots.settled = True
         if isinstance(samples, GpuSamples):

@@ -46,8 +46,16 @@ class Lowpass:
     blurs: list[int]
 
 
-def plan_lowpass(shrink: Sequence[float], width: int, height: int, components: int, word: int, scratch: Scratch, *,
-                 mixed: bool = False) -> Lowpass | None:
+def plan_lowpass(
+    shrink: Sequence[float],
+    width: int,
+    height: int,
+    components: int,
+    word: int,
+    scratch: Scratch,
+    *,
+    mixed: bool = False,
+) -> Lowpass | None:
     """None where the map does not shrink the image enough to need one.
 
     Args:
@@ -67,8 +75,13 @@ def plan_lowpass(shrink: Sequence[float], width: int, height: int, components: i
     def images(wanted: bool) -> list[int]:
         return [scratch.take(pitch * height) for _ in range(components if wanted else 0)]
 
-    return Lowpass((nx, ny), kernel, Image(pitch, 1, word, 0, width, height), images(mixed or nx > 1 or ny > 1),
-                   images(kernel is not None))
+    return Lowpass(
+        (nx, ny),
+        kernel,
+        Image(pitch, 1, word, 0, width, height),
+        images(mixed or nx > 1 or ny > 1),
+        images(kernel is not None),
+    )
 
 
 def _gaussian(size: int, sigma: float, word: int) -> Weights:
@@ -96,8 +109,9 @@ class Filters:
         self._area: list[tuple[Any, ...]] = []
         self._blur: list[tuple[Any, ...]] = []
 
-    def add(self, how: Lowpass, sources: Sequence[int], image: Image, weights: Sequence[Weights] = (),
-            plane: int = 0) -> list[int]:
+    def add(
+        self, how: Lowpass, sources: Sequence[int], image: Image, weights: Sequence[Weights] = (), plane: int = 0
+    ) -> list[int]:
         """Low-passes the components of one image.
 
         Args:
@@ -114,10 +128,29 @@ class Filters:
         for rows, offsets in ((self._area, how.means), (self._blur, how.blurs)):
             for n, offset in enumerate(offsets):
                 mixed = bool(weights) and rows is self._area
-                rows.append((found[n], self._scratch + offset, plane, image.pitch, image.step, image.word, image.shift,
-                             image.width, image.height, bool(weights), 3 if mixed else 1,
-                             weights[n] if mixed else (0.0, 0.0, 0.0), *how.factors, to.pitch, to.width, to.height,
-                             kx, ky, 0))
+                rows.append(
+                    (
+                        found[n],
+                        self._scratch + offset,
+                        plane,
+                        image.pitch,
+                        image.step,
+                        image.word,
+                        image.shift,
+                        image.width,
+                        image.height,
+                        bool(weights),
+                        3 if mixed else 1,
+                        weights[n] if mixed else (0.0, 0.0, 0.0),
+                        *how.factors,
+                        to.pitch,
+                        to.width,
+                        to.height,
+                        kx,
+                        ky,
+                        0,
+                    )
+                )
                 found[n] = self._scratch + offset
             if offsets:
                 image = to

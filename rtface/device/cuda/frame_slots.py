@@ -34,8 +34,9 @@ class FrameSlot:
 
     def __init__(self, gpu: Gpu) -> None:
         self.block = GrowingBuffer(gpu, pinned=True)
-        self.steps = {name: GrowingBuffer(gpu, pinned=True)
-                      for name in ("crop", "average", "measure", "apply", "paste")}
+        self.steps = {
+            name: GrowingBuffer(gpu, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")
+        }
         self.measures = GrowingBuffer(gpu, pinned=True)
         self.exchange, self.answers = (GrowingBuffer(gpu, pinned=True, device=False) for _ in range(2))
         self.small = GrowingBuffer(gpu, pinned=True)
@@ -44,8 +45,15 @@ class FrameSlot:
         self.failure: BaseException | None = None
 
     def close(self) -> None:
-        for piece in (self.block, *self.steps.values(), self.measures, self.exchange, self.answers,
-                      self.small, self.scratch):
+        for piece in (
+            self.block,
+            *self.steps.values(),
+            self.measures,
+            self.exchange,
+            self.answers,
+            self.small,
+            self.scratch,
+        ):
             piece.close()
 
 
@@ -138,8 +146,9 @@ class SlotPools:
     def _of(self, size: int) -> SlotPool[FaceSlot]:
         streams = self._streams
         if size not in self._faces:  # of two threads that come at once, one pool stays
-            self._faces.setdefault(size, SlotPool(streams, lambda: FaceSlot.reserve(streams.gpu, size),
-                                              lambda slot: slot.memory.close()))
+            self._faces.setdefault(
+                size, SlotPool(streams, lambda: FaceSlot.reserve(streams.gpu, size), lambda slot: slot.memory.close())
+            )
         return self._faces[size]
 
     def give(self, slots: FrameSlots) -> None:

@@ -74,13 +74,21 @@ class Stream(Protocol):
         """Copies bytes between pinned memory and the GPU, or within the GPU."""
         ...
 
-    def launch(self, kernel: str, grid: Shape3, block: Shape3, *args: Any, reads: Sequence[Memory] = (),
-               writes: Sequence[Memory] = ()) -> None:
+    def launch(
+        self,
+        kernel: str,
+        grid: Shape3,
+        block: Shape3,
+        *args: Any,
+        reads: Sequence[Memory] = (),
+        writes: Sequence[Memory] = (),
+    ) -> None:
         """Runs a kernel; `args` are numpy scalars (uint64 for an address, int32, float32)."""
         ...
 
-    def call(self, enqueue: Callable[[int], None], *, reads: Sequence[Memory] = (),
-             writes: Sequence[Memory] = ()) -> None:
+    def call(
+        self, enqueue: Callable[[int], None], *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()
+    ) -> None:
         """Lets another library put work on the stream: `enqueue(handle)`."""
         ...
 

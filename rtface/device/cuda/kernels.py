@@ -21,7 +21,8 @@ from rtface.geometry.color_curves import curve_of
 
 CODE = Path(__file__).with_name("kernels.cu")
 KERNELS: dict[str, tuple[type[np.generic], ...]] = dict.fromkeys(
-    ("crop", "seen", "area", "blur", "uncurve", "tint", "paste"), (np.uint64,))
+    ("crop", "seen", "area", "blur", "uncurve", "tint", "paste"), (np.uint64,)
+)
 """Argument types of every kernel: the descriptor's address."""
 BLOCK: Shape3 = (32, 8, 1)
 CROP_COLUMNS, CROP_ROWS = 2, 4  # pixels of a crop to a thread, from row -1 on
@@ -31,38 +32,146 @@ Struct = np.ndarray[Any, np.dtype[np.void]]
 
 
 def _struct(**fields: Any) -> np.dtype[np.void]:
-    return np.dtype([(name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items()],
-                    align=True)
+    return np.dtype(
+        [(name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items()], align=True
+    )
 
 
 _INT, _FLOAT, _ADDRESS, _LONG = np.int32, np.float32, np.uint64, np.int64
-SOURCE = _struct(at=(_ADDRESS, 3), pitch=_INT, step=_INT, word=_INT, shift=_INT, width=_INT, height=_INT, half=_INT,
-                inside=_INT, m=(_FLOAT, 6))
+SOURCE = _struct(
+    at=(_ADDRESS, 3),
+    pitch=_INT,
+    step=_INT,
+    word=_INT,
+    shift=_INT,
+    width=_INT,
+    height=_INT,
+    half=_INT,
+    inside=_INT,
+    m=(_FLOAT, 6),
+)
 CROP_FACE = _struct(first=SOURCE, second=SOURCE, pixels=_ADDRESS, native=_ADDRESS)
-CROP_JOB = _struct(count=_INT, size=_INT, kind=_INT, entries=_INT, table=_ADDRESS, wide=_INT, unused=_INT,
-                   rows=(_FLOAT, (3, 4)), gamut=(_FLOAT, 9), pad=_FLOAT)
-SEEN_JOB = _struct(count=_INT, size=_INT, pixels=_ADDRESS, to=_ADDRESS, width=_INT, height=_INT, m=(_FLOAT, 6),
-                   low=(_FLOAT, 2), high=(_FLOAT, 2), input=_ADDRESS, planar=_INT, bgr=_INT, divisor=_FLOAT,
-                   unused=_INT)
-FILTER = _struct(**{"from": _ADDRESS}, to=_ADDRESS, plane=_LONG, pitch=_INT, step=_INT, word=_INT, shift=_INT,
-                 width=_INT, height=_INT, zeros=_INT, channels=_INT, weights=(_FLOAT, 3), nx=_INT, ny=_INT,
-                 to_pitch=_INT, to_width=_INT, to_height=_INT, kx=(_FLOAT, 5), ky=(_FLOAT, 5), unused=_INT)
+CROP_JOB = _struct(
+    count=_INT,
+    size=_INT,
+    kind=_INT,
+    entries=_INT,
+    table=_ADDRESS,
+    wide=_INT,
+    unused=_INT,
+    rows=(_FLOAT, (3, 4)),
+    gamut=(_FLOAT, 9),
+    pad=_FLOAT,
+)
+SEEN_JOB = _struct(
+    count=_INT,
+    size=_INT,
+    pixels=_ADDRESS,
+    to=_ADDRESS,
+    width=_INT,
+    height=_INT,
+    m=(_FLOAT, 6),
+    low=(_FLOAT, 2),
+    high=(_FLOAT, 2),
+    input=_ADDRESS,
+    planar=_INT,
+    bgr=_INT,
+    divisor=_FLOAT,
+    unused=_INT,
+)
+FILTER = _struct(
+    **{"from": _ADDRESS},
+    to=_ADDRESS,
+    plane=_LONG,
+    pitch=_INT,
+    step=_INT,
+    word=_INT,
+    shift=_INT,
+    width=_INT,
+    height=_INT,
+    zeros=_INT,
+    channels=_INT,
+    weights=(_FLOAT, 3),
+    nx=_INT,
+    ny=_INT,
+    to_pitch=_INT,
+    to_width=_INT,
+    to_height=_INT,
+    kx=(_FLOAT, 5),
+    ky=(_FLOAT, 5),
+    unused=_INT,
+)
 FILTER_JOB = _struct(count=_INT, unused=_INT)
 UNCURVE_FACE = _struct(**{"from": _ADDRESS}, native=_ADDRESS, to=_ADDRESS, size=_INT, unused=_INT)
 UNCURVE_JOB = _struct(count=_INT, entries=_INT, table=_ADDRESS, wide=_INT, gamut=(_FLOAT, 9))
-TARGET = _struct(at=(_ADDRESS, 3), pitch=_INT, step=_INT, word=_INT, shift=_INT, parts=_INT, x=_INT, y=_INT,
-                 dither_x=(_INT, 3), dither_y=(_INT, 3), low=(_FLOAT, 3), high=(_FLOAT, 3), unused=_INT)
-PATCH = _struct(values=_ADDRESS, mask=_ADDRESS, plane=_LONG, pitch=_INT, width=_INT, height=_INT, channels=_INT,
-                mask_pitch=_INT, mask_width=_INT, mask_height=_INT, gated=_INT, cubic=_INT, target=_INT, box=(_INT, 4),
-                near=_INT, nears=_INT, weights=(_FLOAT, (3, 3)), m=(_FLOAT, 6), k=(_FLOAT, 6), coloured=_LONG)
-TINT = _struct(at=(_ADDRESS, 2), pitch=_INT, step=_INT, word=_INT, shift=_INT, width=_INT, height=_INT, low=_INT,
-               high=_INT, coloured=_INT, unused=_INT)
+TARGET = _struct(
+    at=(_ADDRESS, 3),
+    pitch=_INT,
+    step=_INT,
+    word=_INT,
+    shift=_INT,
+    parts=_INT,
+    x=_INT,
+    y=_INT,
+    dither_x=(_INT, 3),
+    dither_y=(_INT, 3),
+    low=(_FLOAT, 3),
+    high=(_FLOAT, 3),
+    unused=_INT,
+)
+PATCH = _struct(
+    values=_ADDRESS,
+    mask=_ADDRESS,
+    plane=_LONG,
+    pitch=_INT,
+    width=_INT,
+    height=_INT,
+    channels=_INT,
+    mask_pitch=_INT,
+    mask_width=_INT,
+    mask_height=_INT,
+    gated=_INT,
+    cubic=_INT,
+    target=_INT,
+    box=(_INT, 4),
+    near=_INT,
+    nears=_INT,
+    weights=(_FLOAT, (3, 3)),
+    m=(_FLOAT, 6),
+    k=(_FLOAT, 6),
+    coloured=_LONG,
+)
+TINT = _struct(
+    at=(_ADDRESS, 2),
+    pitch=_INT,
+    step=_INT,
+    word=_INT,
+    shift=_INT,
+    width=_INT,
+    height=_INT,
+    low=_INT,
+    high=_INT,
+    coloured=_INT,
+    unused=_INT,
+)
 TINT_COLOURED = (TINT.fields or {})["coloured"][1]
 TINT_JOB = _struct(count=_INT, unused=_INT)
 PASTE_JOB = _struct(count=_INT, unused=_INT, targets=(TARGET, 2))
-STRUCTS = {"Source": SOURCE, "CropFace": CROP_FACE, "CropJob": CROP_JOB, "Filter": FILTER, "FilterJob": FILTER_JOB,
-           "UncurveFace": UNCURVE_FACE, "UncurveJob": UNCURVE_JOB, "Target": TARGET, "Patch": PATCH,
-           "PasteJob": PASTE_JOB, "SeenJob": SEEN_JOB, "Tint": TINT, "TintJob": TINT_JOB}
+STRUCTS = {
+    "Source": SOURCE,
+    "CropFace": CROP_FACE,
+    "CropJob": CROP_JOB,
+    "Filter": FILTER,
+    "FilterJob": FILTER_JOB,
+    "UncurveFace": UNCURVE_FACE,
+    "UncurveJob": UNCURVE_JOB,
+    "Target": TARGET,
+    "Patch": PATCH,
+    "PasteJob": PASTE_JOB,
+    "SeenJob": SEEN_JOB,
+    "Tint": TINT,
+    "TintJob": TINT_JOB,
+}
 """By the names that the structs have in `kernels.cu`."""
 
 

@@ -16,6 +16,7 @@ def open_gpu(ordinal: int = 0) -> NvidiaGpu:
     Raises MissingComponent: no driver, no such GPU, or a package is not installed; EngineError: a kernel does not
     compile.
     """
+
     def compiled(capability: tuple[int, int]) -> list[bytes]:
         return [nvrtc.compile(path.read_text(encoding="utf-8"), capability) for path in _SOURCES]
 

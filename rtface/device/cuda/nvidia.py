@@ -20,12 +20,25 @@ from rtface.util.install import extra_line
 
 # After these the context answers nothing any more (CUDA's documentation of CUresult: "the process must be terminated
 # and relaunched", or the context is gone).
-_LOST = {"CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_LAUNCH_TIMEOUT", "CUDA_ERROR_LAUNCH_FAILED", "CUDA_ERROR_ASSERT",
-         "CUDA_ERROR_HARDWARE_STACK_ERROR", "CUDA_ERROR_ILLEGAL_INSTRUCTION", "CUDA_ERROR_MISALIGNED_ADDRESS",
-         "CUDA_ERROR_INVALID_ADDRESS_SPACE", "CUDA_ERROR_INVALID_PC", "CUDA_ERROR_ECC_UNCORRECTABLE",
-         "CUDA_ERROR_CONTEXT_IS_DESTROYED", "CUDA_ERROR_DEINITIALIZED", "CUDA_ERROR_DEVICE_UNAVAILABLE",
-         "CUDA_ERROR_CONTAINED", "CUDA_ERROR_EXTERNAL_DEVICE", "CUDA_ERROR_UNKNOWN",
-         "CUDA_ERROR_LAUNCH_FAILURE"}  # as the runtime spells it
+_LOST = {
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_DEINITIALIZED",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_CONTAINED",
+    "CUDA_ERROR_EXTERNAL_DEVICE",
+    "CUDA_ERROR_UNKNOWN",
+    "CUDA_ERROR_LAUNCH_FAILURE",
+}  # as the runtime spells it
 
 
 def failure(text: str, doing: str) -> EngineError:
@@ -35,8 +48,9 @@ def failure(text: str, doing: str) -> EngineError:
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("cudaError")).upper()
     code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
     if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
-        return OutOfDeviceMemory(f"the GPU has no memory left to {doing}; close what else uses it, or choose a "
-                                 "light engine")
+        return OutOfDeviceMemory(
+            f"the GPU has no memory left to {doing}; close what else uses it, or choose a light engine"
+        )
     if code in _LOST:
         return DeviceLost(f"the GPU stopped answering ({name}) when rtface wanted to {doing}")
     return EngineError(f"the GPU could not {doing}: {name}")
@@ -129,17 +143,26 @@ class _Stream:
 
     def copy(self, to: Memory, source: Memory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
         # Addresses are unified: the driver sees by them which way to copy.
-        _called(_driver().cuMemcpyAsync(to.address + to_at, source.address + source_at, nbytes, self._stream.handle),
-                "copy")
+        _called(
+            _driver().cuMemcpyAsync(to.address + to_at, source.address + source_at, nbytes, self._stream.handle), "copy"
+        )
 
-    def launch(self, kernel: str, grid: Shape3, block: Shape3, *args: Any, reads: Sequence[Memory] = (),
-               writes: Sequence[Memory] = ()) -> None:
+    def launch(
+        self,
+        kernel: str,
+        grid: Shape3,
+        block: Shape3,
+        *args: Any,
+        reads: Sequence[Memory] = (),
+        writes: Sequence[Memory] = (),
+    ) -> None:
         core = _core()
         with _doing(f"run {kernel}"):
             core.launch(self._into, core.LaunchConfig(grid=grid, block=block), self._kernels[kernel], *args)
 
-    def call(self, enqueue: Callable[[int], None], *, reads: Sequence[Memory] = (),
-             writes: Sequence[Memory] = ()) -> None:
+    def call(
+        self, enqueue: Callable[[int], None], *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()
+    ) -> None:
         enqueue(self.handle)
 
     def record(self, event: Event) -> None:
@@ -184,13 +207,18 @@ class NvidiaGpu:
         MissingComponent: no driver, no such GPU, or cuda-python is not installed.
     """
 
-    def __init__(self, ordinal: int = 0, compiled: Callable[[tuple[int, int]], Sequence[bytes]] | None = None,
-                 kernels: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        ordinal: int = 0,
+        compiled: Callable[[tuple[int, int]], Sequence[bytes]] | None = None,
+        kernels: Sequence[str] = (),
+    ) -> None:
         self.ordinal = ordinal
         count = count_gpus()
         if ordinal >= count:
-            raise MissingComponent(f"device cuda:{ordinal} is not here: the driver knows {count} "
-                                   f"GPU{'s' * (count != 1)}")
+            raise MissingComponent(
+                f"device cuda:{ordinal} is not here: the driver knows {count} GPU{'s' * (count != 1)}"
+            )
         core = _core()
         with _doing("start"):
             self._device = core.Device(ordinal)
@@ -273,5 +301,7 @@ def count_gpus() -> int:
     except EngineError as error:
         raise MissingComponent(f"device cuda is not usable: {error}") from error
     except Exception as error:  # cuda.pathfinder's own, where libcuda is not there
-        raise MissingComponent("device cuda needs NVIDIA's driver, which is not here (libcuda was not found); "
-                               "install it from your system's packages, or choose --device cpu") from error
+        raise MissingComponent(
+            "device cuda needs NVIDIA's driver, which is not here (libcuda was not found); "
+            "install it from your system's packages, or choose --device cpu"
+        ) from error

@@ -68,5 +68,6 @@ def _version() -> tuple[int, int]:
 
 def _missing(error: Exception) -> MissingComponent:
     first = (str(error) or type(error).__name__).splitlines()[0]
-    return MissingComponent(f"kernels for NVIDIA GPUs need cuda-core and NVRTC ({first}); get them with: "
-                            f"{extra_line('cuda')}")
+    return MissingComponent(
+        f"kernels for NVIDIA GPUs need cuda-core and NVRTC ({first}); get them with: {extra_line('cuda')}"
+    )

@@ -40,8 +40,9 @@ class GpuShaper:
         put: has a step's data copied up and its kernels run (`Submission.put`).
     """
 
-    def __init__(self, streams: StreamThread, pools: SlotPools, constants: Constants,
-                 put: Callable[..., Future[None]]) -> None:
+    def __init__(
+        self, streams: StreamThread, pools: SlotPools, constants: Constants, put: Callable[..., Future[None]]
+    ) -> None:
         self._streams, self._pools, self._constants, self._put = streams, pools, constants, put
         self._averager = GpuAverager(streams, pools, put)
 
@@ -49,17 +50,25 @@ class GpuShaper:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
         places = [slot_of(face) for face in faces]
         areas = [_area(face) for face in faces]
-        averaged = [(face, place, area.box if area else (0, 0, place.size, place.size))
-                    for face, place, area in zip(faces, places, areas, strict=True) if face.shaping.average]
+        averaged = [
+            (face, place, area.box if area else (0, 0, place.size, place.size))
+            for face, place, area in zip(faces, places, areas, strict=True)
+            if face.shaping.average
+        ]
         if averaged:
             self._averager.average(slots, averaged)
-        seen = [(face, place, area) for face, place, area in zip(faces, places, areas, strict=True)
-                if area is not None and face.shaping.strength > 0.0 and face.restored is not None]
+        seen = [
+            (face, place, area)
+            for face, place, area in zip(faces, places, areas, strict=True)
+            if area is not None and face.shaping.strength > 0.0 and face.restored is not None
+        ]
         if seen:
             self._shape(slots, seen)
         shaped = {id(face) for face, *_ in seen}
-        return [GpuCorrection(slots, place, area.box if area and id(face) in shaped else None,
-                              face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
+        return [
+            GpuCorrection(slots, place, area.box if area and id(face) in shaped else None, face.crops.matrices[0])
+            for face, place, area in zip(faces, places, areas, strict=True)
+        ]
 
     def _shape(self, slots: FrameSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
         slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in seen}.values())
@@ -69,10 +78,11 @@ class GpuShaper:
         self._pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
         masks, data, steps = self._masks(seen), list[bytes](), count * shaping.FACE.itemsize
-        made = [face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
-                for face, *_ in seen]  # on the host
-        hidden = [answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None
-                  for answer in made]
+        made = [
+            face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
+            for face, *_ in seen
+        ]  # on the host
+        hidden = [answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None for answer in made]
         self._pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
@@ -87,37 +97,80 @@ class GpuShaper:
                 at, side = base + steps, len(mask)
                 data.append(mask.tobytes())
                 steps += mask.nbytes
-            addresses = shaping.FaceAddresses(place.restored, place.crop, place.correction, place.mask, at, side,
-                                  figures.address + sum(measured[:n]), place.scratch)
+            addresses = shaping.FaceAddresses(
+                place.restored,
+                place.crop,
+                place.correction,
+                place.mask,
+                at,
+                side,
+                figures.address + sum(measured[:n]),
+                place.scratch,
+            )
             if made[n] is not None:
                 if (occlusion := hidden[n]) is not None:
-                    addresses = replace(addresses, occlusion=base + steps, maps=occlusion.shape[1:],
-                                   region=(0, 0, place.size, place.size))
+                    addresses = replace(
+                        addresses,
+                        occlusion=base + steps,
+                        maps=occlusion.shape[1:],
+                        region=(0, 0, place.size, place.size),
+                    )
                     data.append(np.asarray(occlusion, np.float32).tobytes())
                     steps += occlusion.nbytes
             elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
                 addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows.append(shaping.face_of(area, face.shaping, addresses))
-        answers = [(place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True)
-                   if answer]
-        self._measure(slots, np.frombuffer(b"".join([*rows, *data]), np.uint8), shaping.measure_launches(
-            largest, count, base, match=match), memories, constants, sum(measured),
-            answers_to_gpu(self._pools, slot, answers) if answers else None)
+        answers = [
+            (place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer
+        ]
+        self._measure(
+            slots,
+            np.frombuffer(b"".join([*rows, *data]), np.uint8),
+            shaping.measure_launches(largest, count, base, match=match),
+            memories,
+            constants,
+            sum(measured),
+            answers_to_gpu(self._pools, slot, answers) if answers else None,
+        )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
         for n, (face, _, area) in enumerate(seen):
-            got: Float32 = values[sum(measured[:n]):sum(measured[:n + 1])].view(np.float32)
-            decided = decide(shaping.unpack(got, area, face.shaping), area, state_of(face), face.shaping,
-                             time=face.time, seed=face.seed)
-            controls.append(shaping.control_of(decided, self._sheets(
-                decided.grain.coarseness if decided.grain and decided.grain.made else None, constants)))
+            got: Float32 = values[sum(measured[:n]) : sum(measured[: n + 1])].view(np.float32)
+            decided = decide(
+                shaping.unpack(got, area, face.shaping),
+                area,
+                state_of(face),
+                face.shaping,
+                time=face.time,
+                seed=face.seed,
+            )
+            controls.append(
+                shaping.control_of(
+                    decided,
+                    self._sheets(decided.grain.coarseness if decided.grain and decided.grain.made else None, constants),
+                )
+            )
         self._pools.grow(slot.steps["apply"], count * shaping.CONTROL.itemsize)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
-        self._put(slot, "apply", np.frombuffer(b"".join(controls), np.uint8), launches,
-                  reads=[slot.steps["measure"].on_gpu(), *constants], writes=memories)
+        self._put(
+            slot,
+            "apply",
+            np.frombuffer(b"".join(controls), np.uint8),
+            launches,
+            reads=[slot.steps["measure"].on_gpu(), *constants],
+            writes=memories,
+        )
 
-    def _measure(self, slots: FrameSlots, data: Bytes, launches: Sequence[KernelCall], memories: Sequence[Memory],
-                 constants: Sequence[Memory], nbytes: int, before: Callable[[Stream], None] | None) -> None:
+    def _measure(
+        self,
+        slots: FrameSlots,
+        data: Bytes,
+        launches: Sequence[KernelCall],
+        memories: Sequence[Memory],
+        constants: Sequence[Memory],
+        nbytes: int,
+        before: Callable[[Stream], None] | None,
+    ) -> None:
         """Runs the measuring and waits for its figures; `before` goes up with it."""
         streams, slot = self._streams, slots.frame
         figures = slot.measures.on_gpu()
@@ -128,8 +181,17 @@ class GpuShaper:
             streams.down.copy(slot.measures.on_host(), figures, nbytes)
             streams.down.record(slot.done)
 
-        done = self._put(slot, "measure", data, launches, before=before,
-                         reads=constants, writes=[figures, *memories], after=bring_down, waits=slots.answers)
+        done = self._put(
+            slot,
+            "measure",
+            data,
+            launches,
+            before=before,
+            reads=constants,
+            writes=[figures, *memories],
+            after=bring_down,
+            waits=slots.answers,
+        )
         done.result()
         slot.done.synchronize()
 
@@ -140,9 +202,10 @@ class GpuShaper:
     @staticmethod
     def _masks(seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
         """Masks that belong to a face's own mesh, as small as they are drawn."""
-        return [None if face.mesh is None else
-                np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
-                for face, place, _ in seen]
+        return [
+            None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
+            for face, place, _ in seen
+        ]
 
     def _sheets(self, coarseness: int | None, constants: list[Memory]) -> dict[int, int]:
         """The address of the synthetic grain that is wanted."""
@@ -162,5 +225,10 @@ def slot_of(face: ShapeTask) -> FaceSlot:
 
 def _area(face: ShapeTask) -> FaceRegion | None:
     size = face.crops.size
-    return face_region_of(small_mask(size, face.mesh, face.shaping.region), size, irises(size, face.mesh), face.scale,
-                          openings_of(face.mesh, size))
+    return face_region_of(
+        small_mask(size, face.mesh, face.shaping.region),
+        size,
+        irises(size, face.mesh),
+        face.scale,
+        openings_of(face.mesh, size),
+    )

@@ -41,10 +41,20 @@ from rtface.errors import UsageError
 from rtface.frame import Float32
 
 CODE = Path(__file__).with_name("shape.cu")
-_MEASURE = ("shape_cells", "shape_samples", "shape_irises", "shape_rows", "shape_columns", "shape_power",
-            "shape_soften", "shape_pick")
+_MEASURE = (
+    "shape_cells",
+    "shape_samples",
+    "shape_irises",
+    "shape_rows",
+    "shape_columns",
+    "shape_power",
+    "shape_soften",
+    "shape_pick",
+)
 KERNELS: dict[str, tuple[type[np.generic], ...]] = {
-    **dict.fromkeys((*_MEASURE, "shape_small", "shape_average"), (np.uint64,)), "shape_apply": (np.uint64, np.uint64)}
+    **dict.fromkeys((*_MEASURE, "shape_small", "shape_average"), (np.uint64,)),
+    "shape_apply": (np.uint64, np.uint64),
+}
 """Argument types of every kernel: the addresses of the faces and of the controls."""
 BLOCK: Shape3 = (32, 8, 1)
 LEAST = 64  # pixels: the least side of a crop
@@ -55,19 +65,51 @@ _RESULTS = ("cells", "crop_cells", "samples", "texture", "change", "irises", "gr
 
 
 def _struct(addresses: tuple[str, ...], **fields: Any) -> np.dtype[np.void]:
-    return np.dtype([*((name, _ADDRESS) for name in addresses),
-                     *((name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items())],
-                    align=True)
+    return np.dtype(
+        [
+            *((name, _ADDRESS) for name in addresses),
+            *((name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items()),
+        ],
+        align=True,
+    )
 
 
-FACE = _struct(("r", "c", "correction", "final", "mask", "occlusion", "across", "own", "power", "soft", *_RESULTS),
-               size=_INT, step=_INT, side=_INT, mask_side=_INT, rows=_INT, columns=_INT, region=(_INT, 4),
-               box=(_INT, 4), part=(_INT, 4), windows=(_INT, (2, 4)), eyes=(_FLOAT, (2, 3)), wide=_INT, own_wide=_INT,
-               first=_INT, lines=_INT, above_rows=(_INT, _MIDDLE), below_rows=(_INT, _MIDDLE), taps=(_FLOAT, _TAPS),
-               own_taps=(_FLOAT, _TAPS), match=_INT)
-CONTROL = _struct(("sheet",), excess=(_FLOAT, (3, GRID, GRID)), gate=(_FLOAT, (CELLS, CELLS)),
-                  colours=(_FLOAT, (2, 3)), own=_FLOAT, deviation=_FLOAT, made=_FLOAT, strength=_FLOAT, sheet_x=_INT,
-                  sheet_y=_INT, gated=_INT)
+FACE = _struct(
+    ("r", "c", "correction", "final", "mask", "occlusion", "across", "own", "power", "soft", *_RESULTS),
+    size=_INT,
+    step=_INT,
+    side=_INT,
+    mask_side=_INT,
+    rows=_INT,
+    columns=_INT,
+    region=(_INT, 4),
+    box=(_INT, 4),
+    part=(_INT, 4),
+    windows=(_INT, (2, 4)),
+    eyes=(_FLOAT, (2, 3)),
+    wide=_INT,
+    own_wide=_INT,
+    first=_INT,
+    lines=_INT,
+    above_rows=(_INT, _MIDDLE),
+    below_rows=(_INT, _MIDDLE),
+    taps=(_FLOAT, _TAPS),
+    own_taps=(_FLOAT, _TAPS),
+    match=_INT,
+)
+CONTROL = _struct(
+    ("sheet",),
+    excess=(_FLOAT, (3, GRID, GRID)),
+    gate=(_FLOAT, (CELLS, CELLS)),
+    colours=(_FLOAT, (2, 3)),
+    own=_FLOAT,
+    deviation=_FLOAT,
+    made=_FLOAT,
+    strength=_FLOAT,
+    sheet_x=_INT,
+    sheet_y=_INT,
+    gated=_INT,
+)
 SMALL = _struct(("c", "to"), size=_INT, unused=_INT)
 AVERAGE = _struct(("r", "mean", "flow", "gate"), size=_INT, x=_INT, y=_INT, columns=_INT, rows=_INT, cubic=_INT)
 STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "ShapeAverage": AVERAGE}
@@ -106,12 +148,19 @@ def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
     """What is measured of a crop, in the order in which it lies: the first float, the one after the last, the shape."""
     side = samples_of(size)
     shapes: dict[str, tuple[int, ...]] = {
-        "cells": (3, CELLS, CELLS), "crop_cells": (3, CELLS, CELLS), "samples": (3, side, side),
-        "texture": (side, side), "change": (side, side), "irises": (2, _LINES, 7), "grain": (side, side),
-        "middle": (_MIDDLE, size), "above": (_MIDDLE, size // 4), "below": (_MIDDLE, size // 4)}
+        "cells": (3, CELLS, CELLS),
+        "crop_cells": (3, CELLS, CELLS),
+        "samples": (3, side, side),
+        "texture": (side, side),
+        "change": (side, side),
+        "irises": (2, _LINES, 7),
+        "grain": (side, side),
+        "middle": (_MIDDLE, size),
+        "above": (_MIDDLE, size // 4),
+        "below": (_MIDDLE, size // 4),
+    }
     ends = list(accumulate(math.prod(shape) for shape in shapes.values()))
-    return {name: (end - math.prod(shape), end, shape)
-            for (name, shape), end in zip(shapes.items(), ends, strict=True)}
+    return {name: (end - math.prod(shape), end, shape) for (name, shape), end in zip(shapes.items(), ends, strict=True)}
 
 
 def samples_of(size: int) -> int:
@@ -137,8 +186,10 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
     """
     size, part = area.size, area.part
     if size < LEAST or size % 4:
-        raise UsageError(f"crops on a GPU must have a side of {LEAST} or more that is a multiple of 4, got {size}; "
-                         "use --device cpu for this engine")
+        raise UsageError(
+            f"crops on a GPU must have a side of {LEAST} or more that is a multiple of 4, got {size}; "
+            "use --device cpu for this engine"
+        )
     own, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
     windows, eyes = list[int](), list[float]()
     for iris, (x, y, radius) in zip(area.irises, area.eyes.tolist(), strict=True):
@@ -146,18 +197,42 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         eyes += (x, y, 1.0 / radius) if iris is not None else (0.0, 0.0, 0.0)
     wide, taps = _taps(area.scale)
     own_wide, own_taps = _taps(2.0 * max(area.scale, 1.0))
-    return packed(FACE, places.r, places.c, places.correction, places.final, places.mask, places.occlusion,
-                  places.scratch, own, power, power + 4 * (size // 4) ** 2,
-                  *(places.measures + 4 * start for start, _, _ in _measured(size).values()),
-                  size, area.step, samples_of(size), places.mask_side, *places.maps, *places.region, *area.box, *part,
-                  *windows, *eyes, wide, own_wide, *_lines_of(part[3] - part[1]), *taps, *own_taps,
-                  options.grain == "match")
+    return packed(
+        FACE,
+        places.r,
+        places.c,
+        places.correction,
+        places.final,
+        places.mask,
+        places.occlusion,
+        places.scratch,
+        own,
+        power,
+        power + 4 * (size // 4) ** 2,
+        *(places.measures + 4 * start for start, _, _ in _measured(size).values()),
+        size,
+        area.step,
+        samples_of(size),
+        places.mask_side,
+        *places.maps,
+        *places.region,
+        *area.box,
+        *part,
+        *windows,
+        *eyes,
+        wide,
+        own_wide,
+        *_lines_of(part[3] - part[1]),
+        *taps,
+        *own_taps,
+        options.grain == "match",
+    )
 
 
 def _taps(scale: float) -> tuple[int, list[float]]:
     """How far the Gaussian that `highpass` takes away reaches, and half of it, from the middle on."""
     side, sigma = gaussian(scale)
-    half = np.asarray(cv2.getGaussianKernel(side, sigma, cv2.CV_32F)).ravel()[side // 2:].tolist()
+    half = np.asarray(cv2.getGaussianKernel(side, sigma, cv2.CV_32F)).ravel()[side // 2 :].tolist()
     return side // 2, [*half, *[0.0] * (_TAPS - len(half))]
 
 
@@ -171,8 +246,9 @@ def _lines_of(height: int) -> tuple[int, ...]:
 
 def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures:
     """What was measured of a face: float32, at least `measure_floats(S)`, of which the measures are views."""
-    found: dict[str, Float32] = {name: data[start:end].reshape(shape)
-                                 for name, (start, end, shape) in _measured(area.size).items()}
+    found: dict[str, Float32] = {
+        name: data[start:end].reshape(shape) for name, (start, end, shape) in _measured(area.size).items()
+    }
     sums = found["irises"].sum(axis=1)
     means = sums[:, :6] / np.maximum(sums[:, 6:], np.float32(1e-9))
     part = area.rows, area.columns
@@ -181,12 +257,21 @@ def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures
         width, height = area.part[2] - area.part[0], area.part[3] - area.part[1]
         lines, cells = len(area.middle), max(1, width // 4)
         assert lines == len(cell_rows(height)[2])
-        return OwnTexture(found["grain"][part], np.ascontiguousarray(found["middle"][:lines, :width]),
-                          found["above"][:lines, :cells], found["below"][:lines, :cells])
+        return OwnTexture(
+            found["grain"][part],
+            np.ascontiguousarray(found["middle"][:lines, :width]),
+            found["above"][:lines, :cells],
+            found["below"][:lines, :cells],
+        )
 
-    return Measures(found["cells"], found["crop_cells"], found["samples"],
-                    means[:, :3], means[:, 3:],
-                    Texture(found["texture"], found["change"][part], own) if options.grain == "match" else None)
+    return Measures(
+        found["cells"],
+        found["crop_cells"],
+        found["samples"],
+        means[:, :3],
+        means[:, 3:],
+        Texture(found["texture"], found["change"][part], own) if options.grain == "match" else None,
+    )
 
 
 def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
@@ -199,20 +284,40 @@ def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
     grain = controls.grain
     own, deviation, made, x, y = (grain.own, grain.deviation, grain.made, *grain.at) if grain else (0.0, 0.0, 0.0, 0, 0)
     gate = bytes(4 * CELLS * CELLS) if controls.gate is None else np.asarray(controls.gate, np.float32).tobytes()
-    return b"".join((
-        struct.pack("<Q", sheets[grain.coarseness] if grain and made else 0),
-        np.asarray(controls.excess, np.float32).tobytes(), gate,
-        struct.pack("<10f3i4x", *controls.colours.ravel().tolist(), own, deviation, made, controls.strength, x, y,
-                    controls.gate is not None)))
+    return b"".join(
+        (
+            struct.pack("<Q", sheets[grain.coarseness] if grain and made else 0),
+            np.asarray(controls.excess, np.float32).tobytes(),
+            gate,
+            struct.pack(
+                "<10f3i4x",
+                *controls.colours.ravel().tolist(),
+                own,
+                deviation,
+                made,
+                controls.strength,
+                x,
+                y,
+                controls.gate is not None,
+            ),
+        )
+    )
 
 
 def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[KernelCall]:
     """What measures up to `count` faces of sides up to `size`; `faces` is the address of their descriptors, `match`
     whether any of them gets grain."""
     side, cells = max(samples_of(size), 2 * CELLS), size // 4
-    extents = {"shape_cells": (CELLS, 3 * CELLS), "shape_samples": (side, side), "shape_irises": (_LINES, 2),
-               "shape_rows": (size, size), "shape_columns": (size, size), "shape_power": (cells, cells),
-               "shape_soften": (cells, cells), "shape_pick": (max(size, side), side + 3 * _MIDDLE)}
+    extents = {
+        "shape_cells": (CELLS, 3 * CELLS),
+        "shape_samples": (side, side),
+        "shape_irises": (_LINES, 2),
+        "shape_rows": (size, size),
+        "shape_columns": (size, size),
+        "shape_power": (cells, cells),
+        "shape_soften": (cells, cells),
+        "shape_pick": (max(size, side), side + 3 * _MIDDLE),
+    }
     wanted = extents if match else _MEASURE[:3]
     return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in wanted]
 
@@ -242,8 +347,10 @@ def small_job(crops: Sequence[tuple[int, int]], to: int) -> LaunchList:
 def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
     """A reduced crop, 3×n×n, and the rows, as they were downloaded; copies."""
     cells = size // SHRINK
-    return (values[:3 * cells * cells].reshape(3, cells, cells).copy(),
-            values[3 * cells * cells:small_floats(size)].reshape(-1, size).copy())
+    return (
+        values[: 3 * cells * cells].reshape(3, cells, cells).copy(),
+        values[3 * cells * cells : small_floats(size)].reshape(-1, size).copy(),
+    )
 
 
 def average_launches(averages: Struct, at: int) -> list[KernelCall]:

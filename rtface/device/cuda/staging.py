@@ -1,5 +1,4 @@
-"""Addresses of a frame's samples in GPU memory: rectangles of its planes staged in one block, or whole planes in place.
-"""
+"""Addresses of a frame's samples in GPU memory: rectangles of its planes staged in one block, or whole planes in place."""
 
 from __future__ import annotations
 
@@ -110,8 +109,9 @@ class GpuSamples(SampleMap):
             start, pitch = (surface.chroma, surface.chroma_pitch) if plane else (surface.luma, surface.luma_pitch)
             height, width = plane_shape(frame, form, role)
             if height < 1:
-                raise InputError(f"a frame of {frame.image.height} rows is too low to be interlaced; treat it as "
-                                 "progressive")
+                raise InputError(
+                    f"a frame of {frame.image.height} rows is too low to be interlaced; treat it as progressive"
+                )
             start += skip * pitch
             self.maps[role] = ComponentMap(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
             memory[plane] = ExternalMemory(start, ((height - 1) * every + 1) * pitch, frame.image)
@@ -166,8 +166,12 @@ class StagedSamples(SampleMap):
         if not wanted:
             return None
         spans = [self._bytes(role, piece.roles[0], box) for role, box in wanted.items()]
-        return (min(s[0] for s in spans), min(b[1] for b in wanted.values()),
-                max(s[1] for s in spans), max(b[3] for b in wanted.values()))
+        return (
+            min(s[0] for s in spans),
+            min(b[1] for b in wanted.values()),
+            max(s[1] for s in spans),
+            max(b[3] for b in wanted.values()),
+        )
 
     def load(self, views: Mapping[Role, Samples], block: Bytes) -> None:
         """Copies what is held from a frame (`planes.planes`) to a block of uint8."""
@@ -179,8 +183,9 @@ class StagedSamples(SampleMap):
         for held, rows in self._rows(views, block, parts):
             rows[...] = held
 
-    def _rows(self, views: Mapping[Role, Samples], block: Bytes,
-              parts: Sequence[Mapping[Role, Box]]) -> Iterator[tuple[Bytes, Bytes]]:
+    def _rows(
+        self, views: Mapping[Role, Samples], block: Bytes, parts: Sequence[Mapping[Role, Box]]
+    ) -> Iterator[tuple[Bytes, Bytes]]:
         """The bytes of each part in the block, and the same in the frame."""
         for piece in self.pieces:
             cuts = [cut for part in parts if (cut := self._cut(piece, part)) is not None]
@@ -188,15 +193,18 @@ class StagedSamples(SampleMap):
                 continue
             held, rows = _block_rows(piece, block), _rows_of(views[piece.roles[0]], piece.right)
             for left, top, right, bottom in cuts:
-                yield (held[top - piece.top:bottom - piece.top, left - piece.left:right - piece.left],
-                       rows[top:bottom, left:right])
+                yield (
+                    held[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left],
+                    rows[top:bottom, left:right],
+                )
 
     def spans(self, parts: Sequence[Mapping[Role, Box]]) -> list[tuple[int, int]]:
         """First byte and number of bytes of the runs of a block that hold the samples of `parts`; none overlap."""
         out: list[tuple[int, int]] = []
         for piece in self.pieces:
-            for _, top, _, bottom in sorted(filter(None, (self._cut(piece, part) for part in parts)),
-                                            key=lambda cut: cut[1]):
+            for _, top, _, bottom in sorted(
+                filter(None, (self._cut(piece, part) for part in parts)), key=lambda cut: cut[1]
+            ):
                 start, end = (piece.at + (row - piece.top) * piece.pitch for row in (top, bottom))
                 if out and start <= sum(out[-1]):
                     start, end = out[-1][0], max(end, sum(out.pop()))
@@ -220,8 +228,10 @@ def _merged(parts: Sequence[Mapping[Role, Box]]) -> list[Mapping[Role, Box]]:
 
 def _around(a: Mapping[Role, Box], b: Mapping[Role, Box]) -> dict[Role, Box]:
     """Per component the smallest box that holds both."""
-    return {role: (min(x0, b[role][0]), min(y0, b[role][1]), max(x1, b[role][2]), max(y1, b[role][3]))
-            for role, (x0, y0, x1, y1) in a.items()}
+    return {
+        role: (min(x0, b[role][0]), min(y0, b[role][1]), max(x1, b[role][2]), max(y1, b[role][3]))
+        for role, (x0, y0, x1, y1) in a.items()
+    }
 
 
 def _area(box: Box) -> int:
@@ -236,4 +246,4 @@ def _rows_of(view: Samples, nbytes: int) -> Bytes:
 
 def _block_rows(piece: PlaneRect, block: Bytes) -> Bytes:
     rows = piece.bottom - piece.top
-    return block[piece.at:piece.at + rows * piece.pitch].reshape(rows, piece.pitch)[:, :piece.right - piece.left]
+    return block[piece.at : piece.at + rows * piece.pitch].reshape(rows, piece.pitch)[:, : piece.right - piece.left]

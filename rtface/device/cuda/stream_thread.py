@@ -210,7 +210,9 @@ class StreamThread:
     def _flush(self) -> None:
         """Puts one batch on the GPU: the oldest request, and whatever waits for the same network."""
         network = self._waiting[0].network
-        batch = [r for r in self._waiting if r.network is network and r.ready][:network.max_batch] or [self._waiting[0]]
+        batch = [r for r in self._waiting if r.network is network and r.ready][: network.max_batch] or [
+            self._waiting[0]
+        ]
         taken = set(map(id, batch))
         self._waiting = deque(r for r in self._waiting if id(r) not in taken)
         try:

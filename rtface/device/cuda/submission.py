@@ -33,8 +33,15 @@ class Submission:
     def __init__(self, streams: StreamThread) -> None:
         self.streams, self.pools, self.constants = streams, SlotPools(streams), Constants(streams)
 
-    def put_crops(self, slots: FrameSlots, job: LaunchList, *, reads: Sequence[Memory] = (),
-                  writes: Sequence[Memory] = (), before: Callable[[Stream], None] | None = None) -> Future[None]:
+    def put_crops(
+        self,
+        slots: FrameSlots,
+        job: LaunchList,
+        *,
+        reads: Sequence[Memory] = (),
+        writes: Sequence[Memory] = (),
+        before: Callable[[Stream], None] | None = None,
+    ) -> Future[None]:
         """`put_job` of what makes a frame's crops; their reduced copies, and the event `slot.cropped`, follow.
 
         Whether an engine will want the average over time is not known yet; a reduced copy costs one read of its crop.
@@ -43,19 +50,36 @@ class Submission:
         self.pools.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
         small = slot.small.on_gpu()
         job.extend(small_job([(face.crop, face.size) for face in faces], small.address))
-        return self.put_job(slot, "crop", job, stream=stream, before=before, reads=reads,
-                            after=lambda: stream.record(slot.cropped),
-                            writes=[*{face.memory for face in faces}, small, *writes])
+        return self.put_job(
+            slot,
+            "crop",
+            job,
+            stream=stream,
+            before=before,
+            reads=reads,
+            after=lambda: stream.record(slot.cropped),
+            writes=[*{face.memory for face in faces}, small, *writes],
+        )
 
     def put_job(self, slot: FrameSlot, step: str, job: LaunchList, **more: Any) -> Future[None]:
         """Submits a launch list as `put` does."""
         self.pools.grow(slot.steps[step], max(job.nbytes, 1))
         return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_gpu().address), **more)
 
-    def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[KernelCall], *, reads: Sequence[Memory],
-            writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
-            after: Callable[[], None] | None = None, waits: Sequence[Event] = (),
-            stream: Stream | None = None) -> Future[None]:
+    def put(
+        self,
+        slot: FrameSlot,
+        step: str,
+        data: Bytes,
+        kernels: Sequence[KernelCall],
+        *,
+        reads: Sequence[Memory],
+        writes: Sequence[Memory],
+        before: Callable[[Stream], None] | None = None,
+        after: Callable[[], None] | None = None,
+        waits: Sequence[Event] = (),
+        stream: Stream | None = None,
+    ) -> Future[None]:
         """Has a step's data copied up and its kernels run after that and after `waits`, on the `finish` stream or the
         given one; `before` goes up with the data, `after` follows the kernels.
 
@@ -65,7 +89,7 @@ class Submission:
         streams, stage, to = self.streams, slot.steps[step], stream or self.streams.finish
         memory = stage.on_gpu()
         if len(data):
-            stage.on_host().bytes()[:len(data)] = data
+            stage.on_host().bytes()[: len(data)] = data
 
         def put() -> None:
             if slot.failure is not None:
@@ -133,8 +157,13 @@ class Submission:
 
     def close(self) -> None:
         """Frees all, frames in hand too. The stream thread only."""
-        for stream in (self.streams.up, self.streams.compute, self.streams.finish, self.streams.down,
-                       self.streams.urgent):
+        for stream in (
+            self.streams.up,
+            self.streams.compute,
+            self.streams.finish,
+            self.streams.down,
+            self.streams.urgent,
+        ):
             self.streams.settle(stream)
         self.pools.close()
         self.constants.close()
@@ -166,7 +195,7 @@ class Constants:
             piece = GrowingBuffer(streams.gpu, pinned=True)
             piece.need(max(len(values), 1))
             if len(values):
-                piece.on_host().bytes()[:len(values)] = values
+                piece.on_host().bytes()[: len(values)] = values
                 streams.up.copy(piece.on_gpu(), piece.on_host(), len(values))
             streams.settle(streams.up)
             return piece

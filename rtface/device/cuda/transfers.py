@@ -25,13 +25,20 @@ FaceFloats = tuple[FaceSlot, int, int]
 def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[Float32]:
     """Crops of a frame, float32 3×S×S, copied; waits for them, and for no network."""
     slot, urgent = slots.frame, steps.streams.urgent
-    brought = _bring(steps, slot, [(face, face.crop, 3 * face.size**2) for face in faces], urgent,
-                     lambda: urgent.wait(slot.cropped), slot.fetched)
+    brought = _bring(
+        steps,
+        slot,
+        [(face, face.crop, 3 * face.size**2) for face in faces],
+        urgent,
+        lambda: urgent.wait(slot.cropped),
+        slot.fetched,
+    )
     return [values.reshape(3, face.size, face.size) for face, values in zip(faces, brought, strict=True)]
 
 
-def corrections_to_host(steps: Submission, slots: FrameSlots,
-                        faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
+def corrections_to_host(
+    steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]
+) -> list[tuple[Float32, Float32]]:
     """Corrections, float32 S×S×3, and their masks, S×S; waits for them."""
     slot, streams = slots.frame, steps.streams
     slot.uploaded.synchronize()  # the same memory may still be on its way up
@@ -40,15 +47,35 @@ def corrections_to_host(steps: Submission, slots: FrameSlots,
         streams.finish.record(slot.computed)
         streams.down.wait(slot.computed)
 
-    brought = _bring(steps, slot, [piece for face in faces for piece in (
-        (face, face.correction, 3 * face.size**2), (face, face.mask, face.size**2))], streams.down, begin, slot.done)
-    return [(np.ascontiguousarray(pixels.reshape(3, face.size, face.size).transpose(1, 2, 0)),
-             mask.reshape(face.size, face.size))
-            for face, pixels, mask in zip(faces, brought[::2], brought[1::2], strict=True)]
+    brought = _bring(
+        steps,
+        slot,
+        [
+            piece
+            for face in faces
+            for piece in ((face, face.correction, 3 * face.size**2), (face, face.mask, face.size**2))
+        ],
+        streams.down,
+        begin,
+        slot.done,
+    )
+    return [
+        (
+            np.ascontiguousarray(pixels.reshape(3, face.size, face.size).transpose(1, 2, 0)),
+            mask.reshape(face.size, face.size),
+        )
+        for face, pixels, mask in zip(faces, brought[::2], brought[1::2], strict=True)
+    ]
 
 
-def _bring(steps: Submission, slot: FrameSlot, pieces: Sequence[FaceFloats], stream: Stream, begin: Callable[[], None],
-           done: Event) -> list[Float32]:
+def _bring(
+    steps: Submission,
+    slot: FrameSlot,
+    pieces: Sequence[FaceFloats],
+    stream: Stream,
+    begin: Callable[[], None],
+    done: Event,
+) -> list[Float32]:
     """Copies of pieces, made on a stream after what `begin` puts there."""
     steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
     pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
@@ -65,8 +92,9 @@ def _bring(steps: Submission, slot: FrameSlot, pieces: Sequence[FaceFloats], str
     return [values[start:end].copy() for start, end in pairwise(ends)]
 
 
-def answers_to_gpu(pools: SlotPools, slot: FrameSlot,
-                   answers: Sequence[tuple[FaceSlot, Float32]]) -> Callable[[Stream], None]:
+def answers_to_gpu(
+    pools: SlotPools, slot: FrameSlot, answers: Sequence[tuple[FaceSlot, Float32]]
+) -> Callable[[Stream], None]:
     """The step that uploads answers of the host, float32 3×S×S, to the addresses of an engine's answers."""
     pools.grow(slot.answers, sum(answer.nbytes for _, answer in answers))
     copy = _staged(slot.answers.on_host(), [(face, face.restored, answer) for face, answer in answers])
@@ -82,7 +110,7 @@ def _staged(pinned: Pinned, arrays: Sequence[tuple[FaceSlot, int, Float32]]) -> 
     """Writes arrays to pinned memory; the step that copies each to its address in its face's slot."""
     copies, view, at = list[tuple[Memory, int, int, int]](), pinned.bytes(), 0
     for face, address, values in arrays:
-        view[at:at + values.nbytes] = values.reshape(-1).view(np.uint8)
+        view[at : at + values.nbytes] = values.reshape(-1).view(np.uint8)
         copies.append((face.memory, address - face.memory.address, at, values.nbytes))
         at += values.nbytes
 
@@ -93,8 +121,9 @@ def _staged(pinned: Pinned, arrays: Sequence[tuple[FaceSlot, int, Float32]]) -> 
     return upload
 
 
-def cut_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequence[tuple[Float, int]],
-                slots: FrameSlots) -> None:
+def cut_on_host(
+    cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequence[tuple[Float, int]], slots: FrameSlots
+) -> None:
     """Cuts crops on the CPU and enqueues their upload."""
     crops, exchange = cpu.cut(frame, places), slots.frame.exchange
     steps.pools.grow(exchange, sum(12 * size * size for _, size in places))
@@ -102,9 +131,11 @@ def cut_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequenc
     steps.put_crops(slots, LaunchList(), before=_staged(exchange.on_host(), arrays))
 
 
-def paste_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, corrections: Sequence[GpuCorrection],
-                  slots: FrameSlots) -> Frame:
+def paste_on_host(
+    cpu: CpuDevice, steps: Submission, frame: Frame, corrections: Sequence[GpuCorrection], slots: FrameSlots
+) -> Frame:
     """Downloads corrections; the CPU device adds them to the frame."""
     brought = corrections_to_host(steps, slots, [c.face for c in corrections])
-    return cpu.paste(frame, [HostCorrection(pixels, mask, c.matrix)
-                             for (pixels, mask), c in zip(brought, corrections, strict=True)])
+    return cpu.paste(
+        frame, [HostCorrection(pixels, mask, c.matrix) for (pixels, mask), c in zip(brought, corrections, strict=True)]
+    )

@@ -103,10 +103,14 @@ class RegionReader:
             raise
         streams, nbytes = self.streams, 3 * w * h
         step, pixels, out = slot.step.on_gpu(), slot.pixels.on_gpu(), slot.bytes
-        slot.step.on_host().bytes()[:job.nbytes] = job.descriptors
+        slot.step.on_host().bytes()[: job.nbytes] = job.descriptors
         reads = [step, *samples.memory, *([tables] if tables else [])]
-        writes = [pixels, out.on_gpu(), *([slot.scratch.on_gpu()] if plan.scratch else []),
-                  *([network.memory] if network else [])]
+        writes = [
+            pixels,
+            out.on_gpu(),
+            *([slot.scratch.on_gpu()] if plan.scratch else []),
+            *([network.memory] if network else []),
+        ]
 
         def put() -> None:
             urgent = streams.urgent
@@ -125,8 +129,18 @@ class RegionReader:
         self._slots.give(slot)
         return seen
 
-    def _job(self, slot: _Slot, frame: Frame, plan: CropPlan, samples: GpuSamples, tables: Memory | None, matrix: Float,
-             side: int, size: tuple[int, int], network: NetworkInput | None) -> LaunchList:
+    def _job(
+        self,
+        slot: _Slot,
+        frame: Frame,
+        plan: CropPlan,
+        samples: GpuSamples,
+        tables: Memory | None,
+        matrix: Float,
+        side: int,
+        size: tuple[int, int],
+        network: NetworkInput | None,
+    ) -> LaunchList:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
             self.streams.reserve(lambda: slot.grow(**wanted))

@@ -124,6 +124,7 @@ def cpu_backend(device: str, number: int) -> Backend:
     """OpenVINO on the CPU."""
     _need_openvino(device)
     from rtface.engine.backends import openvino
+
     return Backend(device, "this CPU", openvino.supported, openvino.identify, openvino.OpenVinoPlan, threads=True)
 
 
@@ -131,32 +132,48 @@ def openvino_backend(device: str, number: int) -> Backend:
     """OpenVINO on a GPU or NPU."""
     _need_openvino(device)
     from rtface.engine.backends import openvino
+
     name = device.removeprefix("openvino:").upper()
     openvino.check_here(name)
-    return Backend(device, f"this {name.split('.')[0]}", partial(openvino.supported, name),
-                   partial(openvino.identify, device=name), partial(openvino.OpenVinoPlan, device=name))
+    return Backend(
+        device,
+        f"this {name.split('.')[0]}",
+        partial(openvino.supported, name),
+        partial(openvino.identify, device=name),
+        partial(openvino.OpenVinoPlan, device=name),
+    )
 
 
 def _need_openvino(device: str) -> None:
     try:
         import_module("rtface.engine.backends.openvino")  # takes 0.2 s and is not on every platform
     except ImportError as error:
-        raise MissingComponent(f"OpenVINO is not installed, which device {device} needs; get it with: "
-                               "pip install openvino") from error
+        raise MissingComponent(
+            f"OpenVINO is not installed, which device {device} needs; get it with: pip install openvino"
+        ) from error
 
 
 def onnx_backend(device: str, number: int) -> Backend:
     """ONNX Runtime on the CPU, by CoreML, or by DirectML."""
     from rtface.engine.backends import onnx_runtime
-    return _through({"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML,
-                     "directml": onnx_runtime.DIRECTML}[device], device)
+
+    return _through(
+        {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}[device], device
+    )
 
 
 def _through(provider: Provider, device: str) -> Backend:
     from rtface.engine.backends import onnx_runtime
+
     onnx_runtime.check_here(provider)
-    return Backend(device, provider.what, onnx_runtime.supported, partial(onnx_runtime.identify, provider=provider),
-                   partial(onnx_runtime.OnnxPlan, provider=provider), threads=provider is onnx_runtime.CPU)
+    return Backend(
+        device,
+        provider.what,
+        onnx_runtime.supported,
+        partial(onnx_runtime.identify, provider=provider),
+        partial(onnx_runtime.OnnxPlan, provider=provider),
+        threads=provider is onnx_runtime.CPU,
+    )
 
 
 def torch_backend(device: str, number: int) -> Backend:
@@ -166,6 +183,7 @@ def torch_backend(device: str, number: int) -> Backend:
         return onnx_backend("onnx", 0)
     warn_replaced(device, "cuda")
     from rtface.engine.backends import onnx_runtime
+
     provider = replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)})
     return _through(provider, device)
 
@@ -173,15 +191,22 @@ def torch_backend(device: str, number: int) -> Backend:
 @cache
 def warn_replaced(device: str, better: str) -> None:
     """Logs, once for each device name, that it is deprecated."""
-    log.warning("--device %s is deprecated: rtface no longer runs engines in PyTorch, and uses ONNX Runtime; "
-                "choose --device %s", device, better)
+    log.warning(
+        "--device %s is deprecated: rtface no longer runs engines in PyTorch, and uses ONNX Runtime; "
+        "choose --device %s",
+        device,
+        better,
+    )
 
 
 def cuda_backend(device: str, number: int) -> NoReturn:
     """TensorRT on an NVIDIA GPU: always raises, as `find` is for crops in the host's memory."""
     from rtface.engine.cuda import driver
+
     if (reason := driver.unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
-    raise UsageError(f"device {device} cannot be used here: its engines take crops in the GPU's memory, "
-                     "where rtface.run and rtface.Enhancer put them; for crops in the computer's memory "
-                     "choose cpu or onnx")
+    raise UsageError(
+        f"device {device} cannot be used here: its engines take crops in the GPU's memory, "
+        "where rtface.run and rtface.Enhancer put them; for crops in the computer's memory "
+        "choose cpu or onnx"
+    )

@@ -44,15 +44,28 @@ class Provider:
 
 
 CPU = Provider("CPUExecutionProvider", "ONNX Runtime on this CPU")
-COREML = Provider("CoreMLExecutionProvider", "CoreML", "Darwin", "pip install --force-reinstall onnxruntime",
-                  {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"})
+COREML = Provider(
+    "CoreMLExecutionProvider",
+    "CoreML",
+    "Darwin",
+    "pip install --force-reinstall onnxruntime",
+    {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"},
+)
 # Both wheels put the same folder into site-packages.
-DIRECTML = Provider("DmlExecutionProvider", "DirectML", "Windows",
-                    "pip uninstall -y onnxruntime && pip install onnxruntime-directml", {"device_id": "0"})
+DIRECTML = Provider(
+    "DmlExecutionProvider",
+    "DirectML",
+    "Windows",
+    "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
+    {"device_id": "0"},
+)
 # For --device torch:cuda only; TF32 would round fp32 convolutions to 10 bits.
-CUDA = Provider("CUDAExecutionProvider", "ONNX Runtime's CUDA provider",
-                repair="pip uninstall -y onnxruntime && pip install onnxruntime-gpu, or choose --device cuda or cpu",
-                options={"use_tf32": "0"})
+CUDA = Provider(
+    "CUDAExecutionProvider",
+    "ONNX Runtime's CUDA provider",
+    repair="pip uninstall -y onnxruntime && pip install onnxruntime-gpu, or choose --device cuda or cpu",
+    options={"use_tf32": "0"},
+)
 
 _SYSTEMS = {"Darwin": "macOS"}
 
@@ -67,8 +80,9 @@ def runtime() -> ModuleType:
     try:
         import onnxruntime  # an extra: loaded when asked for only
     except ImportError as error:
-        raise MissingComponent("ONNX Runtime is not installed, which device onnx needs; get it with: "
-                               f"{extra_line('onnx')}") from error
+        raise MissingComponent(
+            f"ONNX Runtime is not installed, which device onnx needs; get it with: {extra_line('onnx')}"
+        ) from error
     return onnxruntime
 
 
@@ -80,11 +94,13 @@ def check_here(provider: Provider) -> None:
     try:
         here: list[str] = runtime().get_available_providers()
     except MissingComponent as error:
-        raise MissingComponent(f"ONNX Runtime is not installed, which {provider.what} needs; get it with: "
-                               f"{provider.repair}") from error
+        raise MissingComponent(
+            f"ONNX Runtime is not installed, which {provider.what} needs; get it with: {provider.repair}"
+        ) from error
     if provider.name not in here:
-        raise MissingComponent(f"this ONNX Runtime has no {provider.name} (only {', '.join(here)}); get one that has: "
-                               f"{provider.repair}")
+        raise MissingComponent(
+            f"this ONNX Runtime has no {provider.name} (only {', '.join(here)}); get one that has: {provider.repair}"
+        )
 
 
 def identify(recipe: Recipe, precision: Precision, provider: Provider = CPU) -> PlanIdentity:
@@ -98,8 +114,11 @@ def identify(recipe: Recipe, precision: Precision, provider: Provider = CPU) -> 
 
 def _gpus(ort: Any, provider: Provider) -> str:
     """What the provider runs on, as far as ONNX Runtime knows."""
-    found: list[str] = [str(d.device.metadata.get("Description", d.device.vendor)) for d in ort.get_ep_devices()
-                        if d.ep_name == provider.name]
+    found: list[str] = [
+        str(d.device.metadata.get("Description", d.device.vendor))
+        for d in ort.get_ep_devices()
+        if d.ep_name == provider.name
+    ]
     return ", ".join(found)
 
 
@@ -126,8 +145,10 @@ class OnnxPlan:
                 options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
             self._session: Any = ort.InferenceSession(str(recipe.model_path), options, providers, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-            raise EngineError(f"engine {recipe.name}: ONNX Runtime cannot use {recipe.model_path.name}: "
-                              f"{str(error).strip().splitlines()[0]}") from error
+            raise EngineError(
+                f"engine {recipe.name}: ONNX Runtime cannot use {recipe.model_path.name}: "
+                f"{str(error).strip().splitlines()[0]}"
+            ) from error
         if provider.name not in self._session.get_providers():
             raise EngineError(f"engine {recipe.name}: ONNX Runtime left out {provider.name} and would run on the CPU")
         self._recipe = recipe
@@ -138,8 +159,9 @@ class OnnxPlan:
         try:
             answers = self._session.run(list(outputs), dict(inputs))
         except Exception as error:
-            raise EngineError(f"engine {self._recipe.name}: ONNX Runtime failed: "
-                              f"{str(error).strip().splitlines()[0]}") from error
+            raise EngineError(
+                f"engine {self._recipe.name}: ONNX Runtime failed: {str(error).strip().splitlines()[0]}"
+            ) from error
         for (name, out), answer in zip(outputs.items(), answers, strict=True):
             if answer.shape != out.shape:
                 raise EngineError(f"engine {self._recipe.name}: output {name} is {answer.shape}, not {out.shape}")

@@ -45,8 +45,10 @@ def check_here(device: str) -> None:
     """Raises MissingComponent, naming the devices that are here, when `device` is not one of them."""
     here = devices()
     if device not in here and f"{device}.0" not in here and device.removesuffix(".0") not in here:
-        raise MissingComponent(f"OpenVINO finds no {device} here (is its driver installed?); there is: "
-                               f"{', '.join(f'{name} ({what})' for name, what in here.items()) or 'none'}")
+        raise MissingComponent(
+            f"OpenVINO finds no {device} here (is its driver installed?); there is: "
+            f"{', '.join(f'{name} ({what})' for name, what in here.items()) or 'none'}"
+        )
 
 
 def supported(device: str = "CPU") -> tuple[Precision, ...]:
@@ -80,8 +82,9 @@ def identify(recipe: Recipe, precision: Precision, device: str = "CPU") -> PlanI
     what = str(openvino_core.core().get_property(device, "FULL_DEVICE_NAME"))
     if precision == "int8" and spare_bits(device):
         what += " without VNNI"  # which the same name may have elsewhere
-    return PlanIdentity.of(recipe, "openvino", openvino.get_version(), what if device == "CPU" else f"{device}: {what}",
-                           precision)
+    return PlanIdentity.of(
+        recipe, "openvino", openvino.get_version(), what if device == "CPU" else f"{device}: {what}", precision
+    )
 
 
 def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) -> None:
@@ -93,14 +96,18 @@ def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) ->
     2018, "Quantization and training of neural networks for efficient integer-arithmetic-only inference"). Raises
     EngineError when the model lacks a convolution that the calibration names.
     """
-    here = {op.get_friendly_name().removesuffix("/WithoutBiases"): op for op in model.get_ops()
-            if op.get_type_name() == "Convolution"}
+    here = {
+        op.get_friendly_name().removesuffix("/WithoutBiases"): op
+        for op in model.get_ops()
+        if op.get_type_name() == "Convolution"
+    }
     for convolution in calibration.convolutions:
         op = here.get(convolution.name)
         if op is None:
             raise EngineError(f"the network has no convolution {convolution.name}, which its int8 ranges name")
-        low, high = (opset13.constant(np.full((1, 1, 1, 1), v, np.float32))
-                     for v in (convolution.low, convolution.high))
+        low, high = (
+            opset13.constant(np.full((1, 1, 1, 1), v, np.float32)) for v in (convolution.low, convolution.high)
+        )
         seen = opset13.fake_quantize(op.input_value(0), low, high, low, high, 256)
         op.input(0).replace_source_output(seen.output(0))
         weights = _constant(op.input_value(1))
@@ -145,12 +152,19 @@ class OpenVinoPlan:
         if device == "CPU":
             options |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         try:
-            network = openvino_core.compile_once(f"{recipe.name}-{precision}", self.identity, options,
-                                            lambda: read_network(recipe, precision, device), device)
+            network = openvino_core.compile_once(
+                f"{recipe.name}-{precision}",
+                self.identity,
+                options,
+                lambda: read_network(recipe, precision, device),
+                device,
+            )
             shape = list(network.output(recipe.output.name).shape)
         except RuntimeError as error:  # everything that OpenVINO raises
-            raise EngineError(f"engine {recipe.name}: OpenVINO cannot use {recipe.model_path.name}: "
-                              f"{str(error).strip().splitlines()[-1]}") from error
+            raise EngineError(
+                f"engine {recipe.name}: OpenVINO cannot use {recipe.model_path.name}: "
+                f"{str(error).strip().splitlines()[-1]}"
+            ) from error
         if shape != [1, 3, h, w]:
             raise EngineError(f"engine {recipe.name}: output {recipe.output.name} is {shape}, not {[1, 3, h, w]}")
         self._name = recipe.name

@@ -97,8 +97,9 @@ class Batches:
         self._constants = [*recipe.constants]
         wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
         if missing := wanted - set(ports):
-            raise EngineError(f"engine {recipe.name}: its plan has no tensor {min(missing)}; there is: "
-                              f"{', '.join(ports)}")
+            raise EngineError(
+                f"engine {recipe.name}: its plan has no tensor {min(missing)}; there is: {', '.join(ports)}"
+            )
         try:
             for name, (dtype, shape) in ports.items():
                 self._buffers[name] = gpu.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
@@ -120,7 +121,7 @@ class Batches:
     def _put(self, name: str, values: NDArray[Any]) -> None:
         """Fills a buffer, once and for all."""
         pinned, done = self._next_ring()
-        pinned.bytes()[:values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
+        pinned.bytes()[: values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
         self._streams.compute.copy(self._buffers[name], pinned, values.nbytes)
         self._streams.compute.record(done)
 
@@ -157,8 +158,10 @@ class Batches:
                 right = tuple(size for size in right if size < n)
         self.sizes = right
         if not right:
-            raise EngineError(f"engine {self._recipe.name} does not give its reference's answers on this GPU; try "
-                              "--device cpu or another --engine")
+            raise EngineError(
+                f"engine {self._recipe.name} does not give its reference's answers on this GPU; try "
+                "--device cpu or another --engine"
+            )
         times = [self._run_golden(golden, 1) for _ in range(3)]
         self._put_constants(self._recipe)
         return min(times)
@@ -166,8 +169,12 @@ class Batches:
     def _capture(self, batch: int) -> bool:
         """Keeps a graph of a batch size whose last run was the one before; whether that can be captured."""
         stream = self._streams.compute
-        graph = captured(self._recipe.name, stream, lambda: self._plan.capturable(stream.handle, batch),
-                         lambda: self._steps(stream, batch, [], []))
+        graph = captured(
+            self._recipe.name,
+            stream,
+            lambda: self._plan.capturable(stream.handle, batch),
+            lambda: self._steps(stream, batch, [], []),
+        )
         if graph is not None:
             self.graphs[batch] = graph
         return graph is not None
@@ -176,8 +183,14 @@ class Batches:
         """Whether the answers of the last run are good enough; the log has what is not, and what becomes of it."""
         got = golden.worst(count)
         if got < golden.required:
-            log.warning("engine %s: %s %.1f dB against its golden crops, %.1f needed; %s", self._recipe.name, what, got,
-                        golden.required, so)
+            log.warning(
+                "engine %s: %s %.1f dB against its golden crops, %.1f needed; %s",
+                self._recipe.name,
+                what,
+                got,
+                golden.required,
+                so,
+            )
         return got >= golden.required
 
     def _run_golden(self, golden: GoldenBatch, count: int) -> float:
@@ -186,8 +199,9 @@ class Batches:
         self.run(golden.rows[:count], [], golden.memories).synchronize()
         return 1e3 * (time.perf_counter() - start)
 
-    def run(self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory],
-            stream: Stream | None = None) -> Event:
+    def run(
+        self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory], stream: Stream | None = None
+    ) -> Event:
         """Puts one batch on a stream, the compute stream without one; the event marks its end.
 
         Args:
@@ -200,8 +214,8 @@ class Batches:
             stream.wait(self._before[1])
         self._before = stream, done
         batch = next(size for size in self.sizes if size >= len(rows))
-        given = pinned.bytes()[:ROW.itemsize * batch]
-        given[:rows.nbytes], given[rows.nbytes:] = rows.view(np.uint8), 0
+        given = pinned.bytes()[: ROW.itemsize * batch]
+        given[: rows.nbytes], given[rows.nbytes :] = rows.view(np.uint8), 0
         stream.copy(self._buffers["rows"], pinned, len(given))
         if (graph := self.graphs.get(batch)) is not None:
             stream.replay(graph, reads=reads, writes=writes)
@@ -219,15 +233,32 @@ class Batches:
             return np.uint64(buffers[side[role]].address if role in side else 0)
 
         head = [np.uint64(piece.address) for piece in fixed]
-        stream.launch("gather", gather_grid(self._network, batch), BLOCK, *head,
-                      *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
-                      reads=[*fixed, *reads, *writes], writes=given)
+        stream.launch(
+            "gather",
+            gather_grid(self._network, batch),
+            BLOCK,
+            *head,
+            *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
+            reads=[*fixed, *reads, *writes],
+            writes=given,
+        )
         own = [self._plan.scratch] if self._plan.scratch is not None else []
         constant = [buffers[name] for name in self._constants]
         stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=[*given, *constant], writes=[*got, *own])
-        stream.launch("scatter", scatter_grid(self._network, batch), BLOCK, *head, at(outputs, "output"),
-                      at(outputs, "kept"), at(inputs, "shrunk"), at(outputs, "state"), at(outputs, "occlusion"),
-                      at(outputs, "log_scale"), reads=[*fixed, *given, *got], writes=writes)
+        stream.launch(
+            "scatter",
+            scatter_grid(self._network, batch),
+            BLOCK,
+            *head,
+            at(outputs, "output"),
+            at(outputs, "kept"),
+            at(inputs, "shrunk"),
+            at(outputs, "state"),
+            at(outputs, "occlusion"),
+            at(outputs, "log_scale"),
+            reads=[*fixed, *given, *got],
+            writes=writes,
+        )
 
     def close(self) -> None:
         """Frees everything; what was put on the stream must have ended."""
@@ -261,8 +292,23 @@ def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
     maps = int(np.prod(memory.maps)) if memory and memory.heads else 0
     if maps > MAP_VALUES:
         raise EngineError(f"engine {recipe.name}: its heads' maps are larger than 128×128")
-    return np.array((recipe.input.size, x, y, w, h, recipe.shrink, int(np.prod(shape)) if shape else 0, maps,
-                     recipe.output.residual, memory is not None, *recipe.input.range, *recipe.output.range), NETWORK)
+    return np.array(
+        (
+            recipe.input.size,
+            x,
+            y,
+            w,
+            h,
+            recipe.shrink,
+            int(np.prod(shape)) if shape else 0,
+            maps,
+            recipe.output.residual,
+            memory is not None,
+            *recipe.input.range,
+            *recipe.output.range,
+        ),
+        NETWORK,
+    )
 
 
 def captured(name: str, stream: Stream, capturable: Callable[[], bool], steps: Callable[[], None]) -> Graph | None:

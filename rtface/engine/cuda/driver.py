@@ -35,13 +35,15 @@ def driver() -> Driver:
     try:
         cuda = ctypes.CDLL(library)
     except OSError:
-        raise MissingComponent("there is no NVIDIA driver ({name} is not found)", code="no_driver",
-                               name=library) from None
+        raise MissingComponent(
+            "there is no NVIDIA driver ({name} is not found)", code="no_driver", name=library
+        ) from None
     number = ctypes.c_int()
 
     def ask(name: str, *arguments: object) -> None:
         if status := getattr(cuda, name)(*arguments):
             raise MissingComponent(f"the NVIDIA driver answers {name} with error {status}")
+
     ask("cuInit", 0)
     ask("cuDriverGetVersion", ctypes.byref(number))
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"
@@ -79,8 +81,7 @@ def unusable(number: int) -> str | None:
     except MissingComponent as error:
         return str(error)
     if number >= len(gpus):
-        return (f"there is no GPU {number}; there is: "
-                f"{', '.join(f'cuda:{i} ({name})' for i, name in enumerate(gpus))}")
+        return f"there is no GPU {number}; there is: {', '.join(f'cuda:{i} ({name})' for i, name in enumerate(gpus))}"
     if absent := missing():
         verb = "is" if len(absent) == 1 else "are"
         return f"{', '.join(absent)} {verb} not installed; get it with: {extra_line('rtx')}"
@@ -97,4 +98,5 @@ def take(device: str) -> tuple[StreamThread, int]:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
     from rtface.device.cuda.modules import open_gpu  # cuda-python is an extra
     from rtface.device.cuda.stream_thread import StreamThread
+
     return StreamThread(lambda: open_gpu(number)), number

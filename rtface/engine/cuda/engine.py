@@ -58,12 +58,21 @@ class GpuEngine(EngineBase):
         batches: what a run of them needs; None while there is no memory for it.
     """
 
-    def __init__(self, streams: StreamThread, recipe: Recipe, plan: GpuPlan, verdict: GoldenResult, why: str,
-                 device: str = "cuda") -> None:
+    def __init__(
+        self,
+        streams: StreamThread,
+        recipe: Recipe,
+        plan: GpuPlan,
+        verdict: GoldenResult,
+        why: str,
+        device: str = "cuda",
+    ) -> None:
         """Reserves, warms up and captures; the stream thread does it. Raises EngineError, OutOfDeviceMemory."""
         if recipe.input.size < LEAST or recipe.input.size % 4:
-            raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a GPU they have to be "
-                              f"{LEAST} or more and a multiple of 4; use --device cpu for it")
+            raise EngineError(
+                f"engine {recipe.name} takes crops of {recipe.input.size}, and on a GPU they have to be "
+                f"{LEAST} or more and a multiple of 4; use --device cpu for it"
+            )
         super().__init__(recipe, plan.identity, verdict, device, f" on {streams.gpu.name}", why)
         self._streams, self._plan, self._required = streams, plan, verdict.required
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
@@ -90,8 +99,10 @@ class GpuEngine(EngineBase):
         shape = (1, 3, self.size, self.size)
         if getattr(given, "shape", None) != shape or not (isinstance(given, FaceSlot) or given.dtype == np.float32):
             got = f"{getattr(given, 'dtype', '')} {getattr(given, 'shape', type(given).__name__)}".strip()
-            raise UsageError(f"engine {self.name} takes crops of {self.size} that lie on the GPU, or a crop of the "
-                             f"host's in float32, got {got}")
+            raise UsageError(
+                f"engine {self.name} takes crops of {self.size} that lie on the GPU, or a crop of the "
+                f"host's in float32, got {got}"
+            )
         if self._closed:
             raise EngineError(f"engine {self.name} is closed")
         before: Any = after if self.recurrent else None
@@ -109,8 +120,8 @@ class GpuEngine(EngineBase):
         """Puts a batch on the compute stream (the stream thread calls it); with no memory left, in halves."""
         try:
             while len(batch) > self.max_batch:
-                self._run(batch[:self.max_batch])
-                batch = batch[self.max_batch:]
+                self._run(batch[: self.max_batch])
+                batch = batch[self.max_batch :]
             return self._run(batch)
         except OutOfDeviceMemory as error:
             if self.max_batch == 1:
@@ -124,12 +135,14 @@ class GpuEngine(EngineBase):
         assert self.batches is not None
         next_ = [self._places.take() if self._places else None for _ in batch]
         before = [known(request.after, self._places) for request in batch]
-        rows = np.concatenate([row_of(request.face, old, new)
-                               for request, old, new in zip(batch, before, next_, strict=True)])
+        rows = np.concatenate(
+            [row_of(request.face, old, new) for request, old, new in zip(batch, before, next_, strict=True)]
+        )
         faces = list({id(request.face.memory): request.face.memory for request in batch}.values())
         with self._running:
-            event = self.batches.run(rows, [old.memory for old in before if old],
-                                      [*faces, *(new.memory for new in next_ if new)])
+            event = self.batches.run(
+                rows, [old.memory for old in before if old], [*faces, *(new.memory for new in next_ if new)]
+            )
         for request, new in zip(batch, next_, strict=True):
             # The batch's own event would not do: a later batch marks it again before the faces are finished.
             self._streams.compute.record(request.face.answered)
@@ -142,11 +155,13 @@ class GpuEngine(EngineBase):
         with self._running:
             assert self.batches is not None
             for k in range(0, len(given), self.max_batch):  # it may have been halved since they were taken
-                part = given[k:k + self.max_batch]
-                self.batches.run(np.concatenate([row_of(*one) for one in part]),
-                                  [old.memory for _, old, _ in part if old],
-                                  [*(face.memory for face, _, _ in part), *(new.memory for *_, new in part if new)],
-                                  stream)
+                part = given[k : k + self.max_batch]
+                self.batches.run(
+                    np.concatenate([row_of(*one) for one in part]),
+                    [old.memory for _, old, _ in part if old],
+                    [*(face.memory for face, _, _ in part), *(new.memory for *_, new in part if new)],
+                    stream,
+                )
 
     def _build(self) -> None:
         """Reserves for `max_batch`, or for as much as there is memory for; warms up and captures."""
@@ -164,8 +179,9 @@ class GpuEngine(EngineBase):
         batches = Batches(self._streams, self.recipe, self._plan, self.max_batch)
         golden = None
         try:
-            golden = GoldenBatch(self._streams, self.recipe, self._plan.identity.precision, self._required,
-                                 self.max_batch, self._places)
+            golden = GoldenBatch(
+                self._streams, self.recipe, self._plan.identity.precision, self._required, self.max_batch, self._places
+            )
             self.ms = round(batches.warm_up(golden), 3)
             room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
             golden.close()
@@ -196,8 +212,13 @@ class GpuEngine(EngineBase):
             batches.close()
 
     def _say_halved(self, error: OutOfDeviceMemory) -> None:
-        log.warning("engine %s: %s; batches of %d instead of %d from here on", self.name, error, self.max_batch // 2,
-                    self.max_batch)
+        log.warning(
+            "engine %s: %s; batches of %d instead of %d from here on",
+            self.name,
+            error,
+            self.max_batch // 2,
+            self.max_batch,
+        )
 
     def close(self) -> None:
         """Ends after what is on its way; safe to call twice."""
@@ -221,5 +242,9 @@ class GpuEngine(EngineBase):
 def places_of(streams: StreamThread, recipe: Recipe) -> StatePool:
     """Places for `crop_runner.FaceMemory`'s arrays, `kept` and `state`, float32."""
     *_, w, h = (v // recipe.shrink for v in recipe.region)
-    return StatePool(streams, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
-                  at_once=_AT_ONCE)
+    return StatePool(
+        streams,
+        12 * w * h,
+        4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
+        at_once=_AT_ONCE,
+    )

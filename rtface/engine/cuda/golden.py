@@ -28,8 +28,15 @@ class GoldenBatch:
         required: the PSNR in dB that each answer has to reach against its reference.
     """
 
-    def __init__(self, streams: StreamThread, recipe: Recipe, precision: Precision, required: float, count: int,
-                 places: StatePool | None) -> None:
+    def __init__(
+        self,
+        streams: StreamThread,
+        recipe: Recipe,
+        precision: Precision,
+        required: float,
+        count: int,
+        places: StatePool | None,
+    ) -> None:
         """Reserves and fills the slots.
 
         Args:
@@ -52,7 +59,7 @@ class GoldenBatch:
         self._answers = [answers[k % len(answers)] for k in range(count)]
         self._faces: list[FaceSlot] = []
         self._remembered: list[FaceState] = []
-        self._pinned = streams.gpu.pin(12 * self._size ** 2)
+        self._pinned = streams.gpu.pin(12 * self._size**2)
         try:
             for k in range(count):
                 self._faces.append(face := FaceSlot.reserve(streams.gpu, self._size))
@@ -72,8 +79,9 @@ class GoldenBatch:
         """The least PSNR, in dB, of the answers of the first `count` rows, whose run has ended."""
         worst, streams = 200.0, self._streams
         for face, answer in zip(self._faces[:count], self._answers, strict=False):
-            streams.compute.copy(self._pinned, face.memory, self._pinned.nbytes,
-                               source_at=face.restored - face.memory.address)
+            streams.compute.copy(
+                self._pinned, face.memory, self._pinned.nbytes, source_at=face.restored - face.memory.address
+            )
             streams.settle(streams.compute)
             got = self._pinned.bytes().view(np.float32).reshape(3, self._size, self._size)
             worst = min(worst, psnr(got, answer))
@@ -90,5 +98,16 @@ class GoldenBatch:
 def row_of(face: FaceSlot, old: FaceState | None, new: FaceState | None) -> NDArray[Any]:
     """One `ROW`: a face, and what is remembered of it before and after."""
     none = (0, 0)
-    return np.array([(face.crop, face.restored, *(old.at if old else none), *(new.at if new else none),
-                      face.occlusion, face.log_scale)], ROW)
+    return np.array(
+        [
+            (
+                face.crop,
+                face.restored,
+                *(old.at if old else none),
+                *(new.at if new else none),
+                face.occlusion,
+                face.log_scale,
+            )
+        ],
+        ROW,
+    )

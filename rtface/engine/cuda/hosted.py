@@ -73,8 +73,9 @@ class Hosted:
         priority: of its stream; may be changed before the first crop.
     """
 
-    def __init__(self, streams: StreamThread, recipe: Recipe, run: Run, most: Callable[[], int],
-                 places: StatePool | None) -> None:
+    def __init__(
+        self, streams: StreamThread, recipe: Recipe, run: Run, most: Callable[[], int], places: StatePool | None
+    ) -> None:
         self._streams, self._recipe, self.run, self._most, self._places = streams, recipe, run, most, places
         self.priority = USUAL
         self._waiting: deque[_Request] = deque()
@@ -145,17 +146,19 @@ class Hosted:
         streams.gpu.enter()
         kept = self._room_for(len(batch))
         while batch:
-            part, batch = batch[:len(kept.faces)], batch[len(kept.faces):]
+            part, batch = batch[: len(kept.faces)], batch[len(kept.faces) :]
             self._answer_at_once(part, kept)
 
     def _answer_at_once(self, batch: list[_Request], kept: _Kept) -> None:
         stream, places = kept.stream, self._places
-        given = [(face, known(request.after, places), self._streams.reserve(places.take) if places else None)
-                 for request, (face, _) in zip(batch, kept.faces, strict=False)]
+        given = [
+            (face, known(request.after, places), self._streams.reserve(places.take) if places else None)
+            for request, (face, _) in zip(batch, kept.faces, strict=False)
+        ]
         try:
             for request, (face, pinned) in zip(batch, kept.faces, strict=False):
                 crop = np.ascontiguousarray(request.crop, np.float32).reshape(-1).view(np.uint8)
-                pinned.bytes()[:crop.nbytes] = crop
+                pinned.bytes()[: crop.nbytes] = crop
                 stream.copy(face.memory, pinned, crop.nbytes, to_at=face.crop - face.memory.address)
             self.run(given, stream)
             for request, (face, pinned) in zip(batch, kept.faces, strict=False):

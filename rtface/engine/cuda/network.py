@@ -72,8 +72,11 @@ class GpuNetwork:
         """Enqueues the network and the downloads."""
         urgent, memory, given = self._streams.urgent, self._memory, self._network.input
         own = [self._plan.scratch] if self._plan.scratch is not None else []
-        urgent.call(lambda handle: self._plan.enqueue(handle, 1), reads=[memory[given]],
-                  writes=[*(piece for name, piece in memory.items() if name != given), *own])
+        urgent.call(
+            lambda handle: self._plan.enqueue(handle, 1),
+            reads=[memory[given]],
+            writes=[*(piece for name, piece in memory.items() if name != given), *own],
+        )
         for name in self._network.outputs:
             urgent.copy(self._pinned[name], memory[name], memory[name].nbytes)
 
@@ -110,8 +113,13 @@ class GpuNetwork:
         if not isinstance(view, GpuView) or view.streams is not self._streams:
             pixels = view.crop(matrix, size)
             return self(pixels), pixels
-        pixels = view.crop(matrix, size, NetworkInput(
-            self._memory[network.input], network.layout == "NCHW", network.bgr, network.divisor, self._enqueue))
+        pixels = view.crop(
+            matrix,
+            size,
+            NetworkInput(
+                self._memory[network.input], network.layout == "NCHW", network.bgr, network.divisor, self._enqueue
+            ),
+        )
         return self._answers(), pixels
 
     def _check(self) -> None:
@@ -119,8 +127,10 @@ class GpuNetwork:
             raise EngineError(f"network {self._network.name} is closed")
 
     def _answers(self) -> list[Float32]:
-        return [self._pinned[name].bytes().view(np.float32).reshape(1, *shape).copy()
-                for name, shape in self._network.outputs.items()]
+        return [
+            self._pinned[name].bytes().view(np.float32).reshape(1, *shape).copy()
+            for name, shape in self._network.outputs.items()
+        ]
 
     def close(self) -> None:
         """Frees everything; safe to call twice."""
@@ -147,6 +157,7 @@ def open_on(streams: StreamThread) -> Callable[[ImageNetwork], GpuNetwork]:
 
     It raises MissingComponent and EngineError as `rtface.engine.tensorrt.open_network` does.
     """
+
     def opened(network: ImageNetwork) -> GpuNetwork:
         from rtface.engine.tensorrt import open_network  # what it needs is an extra
 

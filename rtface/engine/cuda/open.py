@@ -9,8 +9,9 @@ from rtface.engine.tensorrt import open_tensorrt
 from rtface.engine.tensorrt.builder import BuildProgress
 
 
-def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0, *,
-                    progress: BuildProgress | None = None) -> GpuEngine:
+def open_gpu_engine(
+    streams: StreamThread, recipe: Recipe, ordinal: int = 0, *, progress: BuildProgress | None = None
+) -> GpuEngine:
     """Opens the plan that is kept, or builds it, lets it pass the golden gate, warms up and captures.
 
     Args:

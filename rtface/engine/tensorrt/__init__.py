@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtface")
 
 
-def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: BuildProgress | None = None,
-                  precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
+def open_tensorrt(
+    recipe: Recipe, gpu: Gpu, *, progress: BuildProgress | None = None, precision: Precision | None = None
+) -> tuple[TensorRtPlan, GoldenResult]:
     """A plan of `recipe` on `gpu` that passed the golden gate, built where there is none kept.
 
     Args:
@@ -45,8 +46,9 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: BuildProgress | None = 
     recipe.check_weights()
     choice = choose(gpu.capability, installed(), gpu=gpu.name)
     log.info("%s", choice.reason)
-    plan, verdict = open_plan(recipe, precisions(gpu.capability, precision),
-                              lambda p: _open(recipe, gpu, choice, p, progress), mixed=True)
+    plan, verdict = open_plan(
+        recipe, precisions(gpu.capability, precision), lambda p: _open(recipe, gpu, choice, p, progress), mixed=True
+    )
     plan.keep_kernels()
     return plan, verdict
 
@@ -63,9 +65,15 @@ def open_network(network: NetworkSpec, gpu: Gpu, precision: Precision = "f32") -
 def identify(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
     how = f", {choice.way}" if choice.way else ""
-    return PlanIdentity.of(recipe, choice.library.backend, choice.library.version,
-                           f"{gpu.name} {sm(choice.capability)}", precision, driver=gpu.driver,
-                           profile=profile(recipe) + how)
+    return PlanIdentity.of(
+        recipe,
+        choice.library.backend,
+        choice.library.version,
+        f"{gpu.name} {sm(choice.capability)}",
+        precision,
+        driver=gpu.driver,
+        profile=profile(recipe) + how,
+    )
 
 
 def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
@@ -74,8 +82,9 @@ def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
     return identity if choice.target is None else replace(identity, device=sm(choice.target), driver="")
 
 
-def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
-          progress: BuildProgress | None = None) -> TensorRtPlan:
+def _open(
+    recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision, progress: BuildProgress | None = None
+) -> TensorRtPlan:
     """The plan, compiled in the first of the `ways` that the library and the GPU take."""
     refused: list[EngineError] = []
     for way in ways(choice):
@@ -89,8 +98,9 @@ def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
     raise refused[0]
 
 
-def open_as(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
-            progress: BuildProgress | None = None) -> TensorRtPlan:
+def open_as(
+    recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision, progress: BuildProgress | None = None
+) -> TensorRtPlan:
     """A plan compiled in one way (`library.ways`), not judged yet. Raises EngineError where library or GPU refuse
     it, OutOfDeviceMemory, DeviceLost."""
     identity = identify(recipe, gpu, choice, precision)
@@ -125,20 +135,25 @@ class BuiltPlan:
     verdict: GoldenResult | None = None
 
 
-def build_on(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None,
-             progress: BuildProgress | None = None) -> BuiltPlan:
+def build_on(
+    recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None, progress: BuildProgress | None = None
+) -> BuiltPlan:
     """Does ahead what `open_tensorrt` does, and raises what it raises."""
     start = time.perf_counter()
     plan, verdict = open_tensorrt(recipe, gpu, progress=progress, precision=precision)
     plan.close()
-    made = next(way for way in ways(choose(gpu.capability, installed(), gpu=gpu.name))
-                if identify(recipe, gpu, way, plan.identity.precision) == plan.identity)
+    made = next(
+        way
+        for way in ways(choose(gpu.capability, installed(), gpu=gpu.name))
+        if identify(recipe, gpu, way, plan.identity.precision) == plan.identity
+    )
     path = store.plan_path(stored(plan.identity, made))
     return _there(BuiltPlan(plan.identity, path, time.perf_counter() - start, verdict))
 
 
-def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision | None = None,
-                progress: BuildProgress | None = None) -> BuiltPlan:
+def build_ahead(
+    recipe: Recipe, capability: Capability, *, precision: Precision | None = None, progress: BuildProgress | None = None
+) -> BuiltPlan:
     """Builds and keeps a plan for GPUs of that capability, none of which has to be here; so nothing is checked against
     the golden crops before such a GPU opens it.
 
@@ -154,14 +169,17 @@ def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision 
         wanted = candidates(recipe, precisions(capability), mixed=True)[0]
     elif getattr(recipe.golden.psnr, wanted) is None:
         raise UsageError(f"engine {recipe.name} is not allowed in {wanted}: its recipe has no golden.psnr.{wanted}")
-    identity = PlanIdentity.of(recipe, choice.library.backend, choice.library.version, sm(capability), wanted,
-                               profile=profile(recipe))
+    identity = PlanIdentity.of(
+        recipe, choice.library.backend, choice.library.version, sm(capability), wanted, profile=profile(recipe)
+    )
     store.fetch(identity, lambda: build(recipe, wanted, choice, progress))
     return _there(BuiltPlan(identity, store.plan_path(identity), time.perf_counter() - start))
 
 
 def _there(built: BuiltPlan) -> BuiltPlan:
     if not built.path.exists():
-        raise EngineError(f"engine {built.identity.engine}: the plan cannot be kept: {built.path.parent} "
-                          "cannot be written; set RTFACE_CACHE to a folder that can")
+        raise EngineError(
+            f"engine {built.identity.engine}: the plan cannot be kept: {built.path.parent} "
+            "cannot be written; set RTFACE_CACHE to a folder that can"
+        )
     return built

@@ -48,11 +48,16 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
     try:
         import onnx
     except ImportError as error:
-        raise MissingComponent("a plan for TensorRT needs the onnx package to be built; get it with: "
-                               f"{extra_line('rtx')}") from error
+        raise MissingComponent(
+            f"a plan for TensorRT needs the onnx package to be built; get it with: {extra_line('rtx')}"
+        ) from error
     try:
-        model = typed(onnx.load(str(recipe.model_path)), "fp16" if precision == "int8" else precision,
-                      recipe.precision.fp32_nodes, products=products)
+        model = typed(
+            onnx.load(str(recipe.model_path)),
+            "fp16" if precision == "int8" else precision,
+            recipe.precision.fp32_nodes,
+            products=products,
+        )
         if precision != "int8":
             return model
         calibration = load_calibration(recipe)
@@ -66,8 +71,9 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
     except MemoryError:
         raise
     except Exception as error:  # protobuf's, the checker's and shape inference's errors share no base but Exception
-        raise EngineError(f"engine {recipe.name}: TensorRT cannot take {recipe.model_path.name}: "
-                          f"{_last_line(error)}") from error
+        raise EngineError(
+            f"engine {recipe.name}: TensorRT cannot take {recipe.model_path.name}: {_last_line(error)}"
+        ) from error
 
 
 def _last_line(error: Exception) -> str:
@@ -154,8 +160,10 @@ def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
             if len(rest) != len(shape) or any(a not in (-1, b) for a, b in zip(rest, shape, strict=True)):
                 raise EngineError(f"engine {recipe.name}: {side} {name} is {tuple(rest)}, not {shape}")
             if first != -1 and (first, first) != (batch.min, batch.max):
-                raise EngineError(f"engine {recipe.name}: {side} {name} holds {first} crop{'s' * (first != 1)} and no "
-                                  f"other number, so the recipe's batch must be {first} throughout")
+                raise EngineError(
+                    f"engine {recipe.name}: {side} {name} holds {first} crop{'s' * (first != 1)} and no "
+                    f"other number, so the recipe's batch must be {first} throughout"
+                )
             if tensor.dtype.name != "FLOAT":
                 raise EngineError(f"engine {recipe.name}: {side} {name} is {tensor.dtype.name.lower()}, not fp32")
     if extra := inputs.keys() - recipe.inputs.keys():

@@ -41,8 +41,7 @@ class Execution:
             settings.set_execution_context_allocation_strategy(strategy)
             # All kernels of a batch size are compiled when it first comes, so that it can be recorded from then on.
             # The graph is the caller's, who records more than this network.
-            settings.dynamic_shapes_kernel_specialization_strategy = \
-                trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            settings.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
             settings.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
             self._cache = settings.create_runtime_cache()
             if kernels is not None and (known := store.recall(kernels)) and self._cache.deserialize(known):

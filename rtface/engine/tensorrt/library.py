@@ -24,6 +24,7 @@ log = logging.getLogger("rtface.tensorrt")
 Capability = tuple[int, int]
 LibraryKind = Literal["rtx", "full"]
 
+
 def sm(capability: Capability) -> str:
     """As "sm_89"."""
     return f"sm_{capability[0]}{capability[1]}"
@@ -121,13 +122,19 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
     if full and gpu:
         return Choice(full, capability, None, f"{full.name}: {where}")
     if rtx and gpu:
-        return Choice(rtx, capability, None, f"{rtx.name}: {where}, which it does not name among its targets; tried "
-                                             "because the full TensorRT is not installed")
+        return Choice(
+            rtx,
+            capability,
+            None,
+            f"{rtx.name}: {where}, which it does not name among its targets; tried "
+            "because the full TensorRT is not installed",
+        )
     if not gpu and (rtx or full):
         names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
-        raise MissingComponent(f"a plan for {where} can be built only where such a GPU is: "
-                               + (f"{rtx.name} compiles ahead for {names}" if rtx else
-                                  "the full TensorRT times its kernels on the GPU"))
+        raise MissingComponent(
+            f"a plan for {where} can be built only where such a GPU is: "
+            + (f"{rtx.name} compiles ahead for {names}" if rtx else "the full TensorRT times its kernels on the GPU")
+        )
     extra = "rtx" if "GeForce" in gpu or not gpu else "tensorrt"
     raise MissingComponent(f"{where} needs TensorRT; get it with: {extra_line(extra)}")
 
@@ -156,7 +163,7 @@ def precisions(capability: Capability, wanted: Precision | None = None) -> tuple
         return order[1:]
     if wanted not in order:
         raise UsageError(f"{sm(capability)} does not compute in {wanted}; it does in {', '.join(order)}")
-    return order[order.index(wanted):]
+    return order[order.index(wanted) :]
 
 
 _LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": logging.DEBUG, "INFO": logging.DEBUG}

@@ -29,10 +29,31 @@ OPSET = 22
 
 _FLOAT = 1  # TensorProto.FLOAT
 
-_EXACT = frozenset({
-    "GridSample", "Div", "Pow", "Exp", "Log", "Sqrt", "Reciprocal", "Softmax", "LogSoftmax", "ReduceMean", "ReduceSum",
-    "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "ReduceProd", "GlobalAveragePool",
-    "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization"})
+_EXACT = frozenset(
+    {
+        "GridSample",
+        "Div",
+        "Pow",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Reciprocal",
+        "Softmax",
+        "LogSoftmax",
+        "ReduceMean",
+        "ReduceSum",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceSumSquare",
+        "ReduceLogSumExp",
+        "ReduceProd",
+        "GlobalAveragePool",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "GroupNormalization",
+        "LpNormalization",
+    }
+)
 """Operations that stay in fp32: positions in an image, sums of many values, quotients. They are small beside the
 convolutions."""
 
@@ -40,8 +61,9 @@ _OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 """Inputs, by number, whose type does not have to be that of the rest."""
 
 
-def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = (), *,
-          products: bool = True) -> SplitModel:
+def typed(
+    model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = (), *, products: bool = True
+) -> SplitModel:
     """`model` (onnx.ModelProto that computes in fp32, left as it is) for TensorRT: computes in `precision`, takes and
     gives what it did.
 

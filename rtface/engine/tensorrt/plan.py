@@ -74,8 +74,11 @@ class TensorRtPlan:
             raise EngineError(f"engine {self._name}: the plan has tensors {sorted(names)}, not {sorted(self.ports)}")
         for name, (_, shape) in self.ports.items():
             mode = "INPUT" if name in self._inputs else "OUTPUT"
-            found = (engine.get_tensor_mode(name).name, engine.get_tensor_dtype(name).name,
-                     tuple(engine.get_tensor_shape(name))[1:])
+            found = (
+                engine.get_tensor_mode(name).name,
+                engine.get_tensor_dtype(name).name,
+                tuple(engine.get_tensor_shape(name))[1:],
+            )
             if found != (mode, "FLOAT", shape):
                 raise EngineError(f"engine {self._name}: the plan's {name} is {found}, not {(mode, 'FLOAT', shape)}")
 
@@ -99,8 +102,9 @@ class TensorRtPlan:
             if (memory := buffers.get(name)) is None:
                 raise EngineError(f"engine {self._name}: no memory is bound to {name}")
             if memory.nbytes < (need := self.nbytes(name, batch)):
-                raise EngineError(f"engine {self._name}: {name} needs {need} bytes for {batch} crops, "
-                                  f"got {memory.nbytes}")
+                raise EngineError(
+                    f"engine {self._name}: {name} needs {need} bytes for {batch} crops, got {memory.nbytes}"
+                )
         self._contexts, self._bound = {}, []
         contexts = {n: self._context(execution, buffers, n) for n in sizes}
         self._share_scratch(execution, contexts)
@@ -128,8 +132,9 @@ class TensorRtPlan:
             return
         most, why = execution.most_scratch_bytes(), execution.fault()
         if most <= need or not self._scratch_taken(execution, contexts, most):
-            raise EngineError(f"engine {self._name}: TensorRT does not take {max(need, most)} bytes of scratch memory: "
-                              f"{why}")
+            raise EngineError(
+                f"engine {self._name}: TensorRT does not take {max(need, most)} bytes of scratch memory: {why}"
+            )
 
     def _scratch_taken(self, execution: PlanExecution, contexts: Mapping[int, Any], nbytes: int) -> bool:
         """Reserves so much scratch memory for all contexts; whether all of them take it."""
@@ -137,8 +142,9 @@ class TensorRtPlan:
             self._free_scratch()
             self._scratch = self._gpu.allocate(nbytes) if nbytes else None
         memory = self._scratch
-        return memory is None or all(execution.give_scratch(context, memory.address, memory.nbytes)
-                                     for context in contexts.values())
+        return memory is None or all(
+            execution.give_scratch(context, memory.address, memory.nbytes) for context in contexts.values()
+        )
 
     def enqueue(self, handle: int, batch: int) -> None:
         """Puts a run over the first `batch` crops of the bound memory on the stream with that handle.
@@ -159,8 +165,9 @@ class TensorRtPlan:
         if not self._contexts:
             raise EngineError(f"engine {self._name}: nothing is bound yet")
         if batch not in self._contexts:
-            raise EngineError(f"engine {self._name} runs {', '.join(map(str, self._contexts))} crops at once, "
-                              f"not {batch}")
+            raise EngineError(
+                f"engine {self._name} runs {', '.join(map(str, self._contexts))} crops at once, not {batch}"
+            )
         return self._contexts[batch]
 
     @property
@@ -238,8 +245,9 @@ class _Host:
         written = [memory[name] for name in memory if name not in inputs]
         if self._plan.scratch is not None:
             written.append(self._plan.scratch)
-        stream.call(lambda handle: self._plan.enqueue(handle, 1), reads=[memory[name] for name in inputs],
-                    writes=written)
+        stream.call(
+            lambda handle: self._plan.enqueue(handle, 1), reads=[memory[name] for name in inputs], writes=written
+        )
         for name in outputs:
             stream.copy(self._pinned[name], memory[name], memory[name].nbytes)
         stream.record(self._done)

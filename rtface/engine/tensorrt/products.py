@@ -45,21 +45,29 @@ def _convolution(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]
 
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     stored = apart.sources.get(node.input[1]) or next(
-        (i for i in apart.model.graph.initializer if i.name == node.input[1]), None)
+        (i for i in apart.model.graph.initializer if i.name == node.input[1]), None
+    )
     out = shapes.get(node.output[0], (-1, -1))
     plain = given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0 and not given.get("transA")
     bias = node.input[2:]
-    if (stored is None or len(stored.dims) != 2 or not plain or out.count(-1) > 1
-            or any(shapes.get(name) != out[-1:] for name in bias)):
+    if (
+        stored is None
+        or len(stored.dims) != 2
+        or not plain
+        or out.count(-1) > 1
+        or any(shapes.get(name) != out[-1:] for name in bias)
+    ):
         return None
     matrix = numpy_helper.to_array(stored)
     kernel = matrix if given.get("transB") else matrix.T
     name = node.output[0]
     apart.add(f"{name}.kernel", numpy_helper.from_array(np.ascontiguousarray(kernel)[:, :, None, None]), _FLOAT)
     flat, back = (_constant(apart, f"{name}.{k}", v) for k, v in (("flat", (-1, kernel.shape[1], 1, 1)), ("back", out)))
-    return [helper.make_node("Reshape", [node.input[0], flat], [f"{name}.columns"], f"{node.name}/columns"),
-            helper.make_node("Conv", [f"{name}.columns", f"{name}.kernel", *bias], [f"{name}.product"], node.name),
-            helper.make_node("Reshape", [f"{name}.product", back], [name], f"{node.name}/rows")]
+    return [
+        helper.make_node("Reshape", [node.input[0], flat], [f"{name}.columns"], f"{node.name}/columns"),
+        helper.make_node("Conv", [f"{name}.columns", f"{name}.kernel", *bias], [f"{name}.product"], node.name),
+        helper.make_node("Reshape", [f"{name}.product", back], [name], f"{node.name}/rows"),
+    ]
 
 
 def _sum(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any] | None:
@@ -73,11 +81,13 @@ def _sum(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]]) -> li
     name = node.output[0]
     axes = [_constant(apart, f"{name}.axis{k}", (k,)) for k in (-2, -3, -1)]
     turned = [*range(rank - 2), rank - 1, rank - 2]
-    return [helper.make_node("Unsqueeze", [a, axes[0]], [f"{name}.a"], f"{node.name}/a"),
-            helper.make_node("Transpose", [b], [f"{name}.turned"], f"{node.name}/turned", perm=turned),
-            helper.make_node("Unsqueeze", [f"{name}.turned", axes[1]], [f"{name}.b"], f"{node.name}/b"),
-            helper.make_node("Mul", [f"{name}.a", f"{name}.b"], [f"{name}.products"], f"{node.name}/products"),
-            helper.make_node("ReduceSum", [f"{name}.products", axes[2]], [name], node.name, keepdims=0)]
+    return [
+        helper.make_node("Unsqueeze", [a, axes[0]], [f"{name}.a"], f"{node.name}/a"),
+        helper.make_node("Transpose", [b], [f"{name}.turned"], f"{node.name}/turned", perm=turned),
+        helper.make_node("Unsqueeze", [f"{name}.turned", axes[1]], [f"{name}.b"], f"{node.name}/b"),
+        helper.make_node("Mul", [f"{name}.a", f"{name}.b"], [f"{name}.products"], f"{node.name}/products"),
+        helper.make_node("ReduceSum", [f"{name}.products", axes[2]], [name], node.name, keepdims=0),
+    ]
 
 
 def _constant(apart: SplitModel, name: str, values: tuple[int, ...]) -> str:

@@ -53,8 +53,10 @@ def quantise(model: Any, calibration: Calibration) -> None:
             zero = constant("int8.zero", np.array(0, np.int8))
             after[source] += [
                 helper.make_node("QuantizeLinear", [source, steps, zero], [f"{made[key]}.q"], f"{made[key]}/quantise"),
-                helper.make_node("DequantizeLinear", [f"{made[key]}.q", steps, zero], [made[key]],
-                                 f"{made[key]}/dequantise")]
+                helper.make_node(
+                    "DequantizeLinear", [f"{made[key]}.q", steps, zero], [made[key]], f"{made[key]}/dequantise"
+                ),
+            ]
         node.input[0] = made[key]
         values = numpy_helper.to_array(weights).astype(np.float32)
         tops = np.abs(values).reshape(len(values), -1).max(1)
@@ -63,8 +65,9 @@ def quantise(model: Any, calibration: Calibration) -> None:
         ints = constant(f"{name}.int8.weights", np.clip(whole, -127, 127).astype(np.int8))
         per_channel = constant(f"{name}.int8.scale", steps)
         node.input[1] = f"{name}.int8.kernel"
-        before[name] = helper.make_node("DequantizeLinear", [ints, per_channel], [node.input[1]], f"{name}/kernel",
-                                        axis=0)
+        before[name] = helper.make_node(
+            "DequantizeLinear", [ints, per_channel], [node.input[1]], f"{name}/kernel", axis=0
+        )
     nodes: list[Any] = []
     for node in graph.node:
         nodes += [before[node.name], node] if node.name in before else [node]

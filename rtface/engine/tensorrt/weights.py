@@ -87,8 +87,9 @@ class SplitModel:
         read = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
         self.sources = {name: tensor for name, tensor in self.sources.items() if name in read}
         for name, source in self.sources.items():
-            place = graph.initializer.add(name=name, data_type=types[name], dims=source.dims,
-                                          data_location=TensorProto.EXTERNAL)
+            place = graph.initializer.add(
+                name=name, data_type=types[name], dims=source.dims, data_location=TensorProto.EXTERNAL
+            )
             place.external_data.add(key="location", value="weights")
 
     def values(self) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -105,8 +106,11 @@ class SplitModel:
         """Of a settled network's weights."""
         from onnx import helper
 
-        return sum(int(np.prod(place.dims)) * helper.tensor_dtype_to_np_dtype(place.data_type).itemsize
-                   for place in self.model.graph.initializer if place.name in self.sources)
+        return sum(
+            int(np.prod(place.dims)) * helper.tensor_dtype_to_np_dtype(place.data_type).itemsize
+            for place in self.model.graph.initializer
+            if place.name in self.sources
+        )
 
     def whole(self) -> Any:
         """A settled network as one onnx.ModelProto, weights and all; of more than 2 GiB it cannot be serialised."""

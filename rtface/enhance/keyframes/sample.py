@@ -51,7 +51,8 @@ class FaceSample:
     clear: FaceFeatures | None = None
     draft: tuple[Float32, Box] | None = None
     shares: list[tuple[float, FaceSample, Warp | None, Float32 | None]] = field(
-        default_factory=list["tuple[float, FaceSample, Warp | None, Float32 | None]"])
+        default_factory=list["tuple[float, FaceSample, Warp | None, Float32 | None]"]
+    )
     weight: float = 1.0
     _features: FaceFeatures | None = None
 

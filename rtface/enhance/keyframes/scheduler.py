@@ -116,8 +116,11 @@ class KeyframeTrack:
             weight: 0…1 of the heavy engine, but in a film.
         """
         said = sample.light.result()
-        pixels = (self._smoother.shown(sample, lambda m: self._draft(m, box), box) if self._film else
-                  self._joined(sample, box, weight))
+        pixels = (
+            self._smoother.shown(sample, lambda m: self._draft(m, box), box)
+            if self._film
+            else self._joined(sample, box, weight)
+        )
         self._forget(sample, {key for _, key, *_ in sample.shares})
         sample.shares = []
         return Restored(pixels[None], occlusion=_enlarged(said.occlusion, pixels.shape[1]))
@@ -163,8 +166,9 @@ class KeyframeTrack:
             assert there.light is not None
             keys.append(Key(share, there, self._smoother.clear(key).guide if film else there.light, warp, moved))
         light = self._smoother.clear(sample).guide if film else answer
-        return blended_with_keys(sample.crops.pixels[0], sample.light_crops.pixels[0], light, keys,
-                                 weight * sample.weight, box)
+        return blended_with_keys(
+            sample.crops.pixels[0], sample.light_crops.pixels[0], light, keys, weight * sample.weight, box
+        )
 
     def _take(self, keys: list[FaceSample]) -> None:
         """The answers of keyframes, in order; the first is believed as it is."""
@@ -174,8 +178,9 @@ class KeyframeTrack:
                 earlier = keys[k - 1] if k else None
                 key.take(features, (earlier.features(wait=self._wait), self._warp(key, earlier)) if earlier else None)
 
-    def _shares(self, sample: FaceSample, before: list[FaceSample],
-                after: FaceSample | None) -> list[tuple[float, FaceSample]]:
+    def _shares(
+        self, sample: FaceSample, before: list[FaceSample], after: FaceSample | None
+    ) -> list[tuple[float, FaceSample]]:
         """Keyframes and their weights: in a film by distance, with some of the one before the last, so that none is
         ever shown alone; else the last fades in."""
         if not before:
@@ -202,8 +207,9 @@ class KeyframeTrack:
         """Keeps what later frames need: the keyframes that are shown or expected, and what they are averaged with."""
         first = min((m.number for m in used), default=sample.number)
         since = min(first, sample.number - AVERAGED + 1) if self._film else sample.number
-        self.samples[:] = [m for m in self.samples
-                           if m.number >= since or m in used or (m.key is not None and not m.key.done())]
+        self.samples[:] = [
+            m for m in self.samples if m.number >= since or m in used or (m.key is not None and not m.key.done())
+        ]
         for past in self.samples:
             if past.number <= sample.number - SHOWN:
                 past.draft = None

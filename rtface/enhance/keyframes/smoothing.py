@@ -27,8 +27,9 @@ class NeighbourSmoother:
         """float32 1×3×S×S: the heavy engine's crop, averaged with those around it."""
         warps = self._rough_warps(sample)
         self._clear(sample, warps)  # which goes by the same warps
-        return temporally_averaged(sample.crops.pixels[0], [(n, m.crops.pixels[0], warp) for n, m, warp in warps],
-                        sample.error())[None]
+        return temporally_averaged(
+            sample.crops.pixels[0], [(n, m.crops.pixels[0], warp) for n, m, warp in warps], sample.error()
+        )[None]
 
     def clear(self, sample: FaceSample) -> FaceFeatures:
         """The light engine's answer, averaged with those around it."""
@@ -56,8 +57,10 @@ class NeighbourSmoother:
         here = [resized(sample.light_crops.pixels[0], SIDE), resized(image, SIDE)]
         for n, m in self._near(sample, SHOWN):
             warp, other = self.warp(sample, m), draft(m)
-            seen, left = (energy(a - warp.fetch(resized(b, SIDE)))
-                          for a, b in zip(here, (m.light_crops.pixels[0], other), strict=True))
+            seen, left = (
+                energy(a - warp.fetch(resized(b, SIDE)))
+                for a, b in zip(here, (m.light_crops.pixels[0], other), strict=True)
+            )
             around.append((n, other, Warp(warp.flow, warp.gate * flicker_ratio(seen, left))))
         return temporally_averaged(image, around, sample.error(), box)
 
@@ -68,11 +71,14 @@ class NeighbourSmoother:
 
     def _rough_warps(self, sample: FaceSample) -> list[tuple[int, FaceSample, Warp]]:
         """Distances in frames, samples, and the warps there by the answers as they are."""
-        return [(n, m, self._between(self._rough, lambda at: at.features(wait=True), sample, m))
-                for n, m in self._near(sample, AVERAGED)]
+        return [
+            (n, m, self._between(self._rough, lambda at: at.features(wait=True), sample, m))
+            for n, m in self._near(sample, AVERAGED)
+        ]
 
-    def _between(self, warps: WarpEstimator, features: Callable[[FaceSample], FaceFeatures], here: FaceSample,
-                 there: FaceSample) -> Warp:
+    def _between(
+        self, warps: WarpEstimator, features: Callable[[FaceSample], FaceFeatures], here: FaceSample, there: FaceSample
+    ) -> Warp:
         low, high = sorted((here.number, there.number))
         between = [m for m in self._samples if low <= m.number <= high]
         expected = None

@@ -60,8 +60,16 @@ class Queue:
         """
         return self.add_checked(os.fspath(input), os.fspath(output), Options.of(options), options, flags=False)
 
-    def add_checked(self, input: str, output: str, options: Options, given: Iterable[str], *,
-                    flags: bool = True, job: dict[str, Any] | None = None) -> Item:
+    def add_checked(
+        self,
+        input: str,
+        output: str,
+        options: Options,
+        given: Iterable[str],
+        *,
+        flags: bool = True,
+        job: dict[str, Any] | None = None,
+    ) -> Item:
         """`add` for options that were converted.
 
         Args:
@@ -79,14 +87,17 @@ class Queue:
             raise UsageError("--dry-run adds nothing to a queue; check the item with: rtface run … --dry-run")
         resolved = resolve_address(input)
         if is_live(parse_address(resolved), parse_address(output)):
-            raise UsageError("the queue is for films and stills; a camera or a stream never ends: run it by itself, "
-                             "with 'rtface run'")
+            raise UsageError(
+                "the queue is for films and stills; a camera or a stream never ends: run it by itself, "
+                "with 'rtface run'"
+            )
         source = place(resolved)
         scope = scope_of(source, output, options)
         check_scope(given, options, scope, flags=flags)
         # The checks of a run, which begins nothing.
-        kept = Options.of({key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope}
-                          | {"dry_run": True})
+        kept = Options.of(
+            {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope} | {"dry_run": True}
+        )
         if isinstance(source, Path):
             _check_there(source)
             plan, _ = plan_file(source, output, kept)
@@ -122,11 +133,14 @@ class Queue:
             if name.isdecimal():
                 chosen[int(name)] = None
             elif name == "all" or name in STATES:
-                chosen |= {item.id: None for item in items
-                           if item.state in (possible if name == "all" else possible & {name})}
+                chosen |= {
+                    item.id: None for item in items if item.state in (possible if name == "all" else possible & {name})
+                }
             else:
-                raise UsageError(f"{name!r} is no item: give numbers of 'rtface queue list', a state "
-                                 f"({', '.join(STATES)}) or all{hint(name, [*STATES, 'all'])}")
+                raise UsageError(
+                    f"{name!r} is no item: give numbers of 'rtface queue list', a state "
+                    f"({', '.join(STATES)}) or all{hint(name, [*STATES, 'all'])}"
+                )
         return list(chosen)
 
     def pause(self, *ids: int) -> None:
@@ -162,8 +176,14 @@ class Queue:
             raise UsageError(f"the place must be first, last or a number from 1, not {place}")
         self.store.reorder(id, 0 if place == "first" else len(self.store.items()) if place == "last" else place - 1)
 
-    def run(self, *, at_once: int | Literal["auto"] = 1, watch: bool = False, cancel: threading.Event | None = None,
-            progress: Callable[[list[Item]], None] | None = None) -> RunCounts:
+    def run(
+        self,
+        *,
+        at_once: int | Literal["auto"] = 1,
+        watch: bool = False,
+        cancel: threading.Event | None = None,
+        progress: Callable[[list[Item]], None] | None = None,
+    ) -> RunCounts:
         """Runs the waiting items, each in a process, until none waits.
 
         Args:
@@ -196,4 +216,3 @@ def _stored(named: str, source: Path | Address) -> str:
     if named.startswith("@"):
         return "@" + os.path.abspath(Path(named[1:]).expanduser())  # noqa: PTH100
     return source.url
-

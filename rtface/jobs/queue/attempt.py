@@ -61,9 +61,15 @@ def ended_before(task: Task) -> Ended | None:
     after = [key for key in _AFTER if options.get(key)]
     if not after or (after[-1] == "sidecar" and after[0] in ("checksums", "sidecar") and _described(task)):
         return Ended("done", Message("it was finished before the last runner ended", code="ended_before"))
-    return Ended("failed", Message(
-        "{path} is whole; the last runner was ended before or after {flags}: add it again with --overwrite",
-        code="ended_after", path=task.plan["output"], flags=", ".join(OPTIONS[key].flag for key in after)))
+    return Ended(
+        "failed",
+        Message(
+            "{path} is whole; the last runner was ended before or after {flags}: add it again with --overwrite",
+            code="ended_after",
+            path=task.plan["output"],
+            flags=", ".join(OPTIONS[key].flag for key in after),
+        ),
+    )
 
 
 def _wrote_output(task: Task) -> bool:
@@ -72,8 +78,13 @@ def _wrote_output(task: Task) -> bool:
     output = Path(task.plan["output"])
     named = task.flags.get("job")
     folder = Path(named) if named else folder_of(output)
-    return (task.began and not task.plan["options"].get("overwrite")
-            and not task.plan["output"].endswith(("/", os.sep)) and output.is_file() and not folder.exists())
+    return (
+        task.began
+        and not task.plan["options"].get("overwrite")
+        and not task.plan["output"].endswith(("/", os.sep))
+        and output.is_file()
+        and not folder.exists()
+    )
 
 
 def _described(task: Task) -> bool:

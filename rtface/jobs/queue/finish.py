@@ -38,8 +38,14 @@ def notify(text: str) -> None:
         log.debug("no notification: there is no %s", command[0])
         return
     try:
-        subprocess.run([program, *command[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, timeout=_NOTIFY_S, check=True)
+        subprocess.run(
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_NOTIFY_S,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("no notification: %s", error)
 

@@ -88,8 +88,9 @@ class _Format(logging.Formatter):
 class _Reporter:
     """Sends progress to the runner, twice a second at most. A film is halted here, after a frame, until `go` is set."""
 
-    def __init__(self, send: Callable[[ItemProgress], None], go: threading.Event,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, send: Callable[[ItemProgress], None], go: threading.Event, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._send, self._go, self._clock = send, go, clock
         self._began = clock()
         self._sent = -_INTERVAL_S
@@ -116,9 +117,16 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     plan = start.task.plan
     try:
         options = Options.of({"threads": start.threads} | plan["options"])
-        report = run_film(place(resolve_address(plan["input"])), plan["output"], options,
-                          Resumable.of(start.task.flags), stats=Stats(), progress=progress, stop=stop,
-                          said=logging.getLogger("rtface").info)
+        report = run_film(
+            place(resolve_address(plan["input"])),
+            plan["output"],
+            options,
+            Resumable.of(start.task.flags),
+            stats=Stats(),
+            progress=progress,
+            stop=stop,
+            said=logging.getLogger("rtface").info,
+        )
         assert report is not None, "jobs that are only planned are not added"
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner
         if not isinstance(error, (RtfaceError, Interrupted)):
@@ -134,10 +142,15 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
     ended = partial(Message, frames=frames, count=report.frames_out, faces=report.frames_with_faces)
     if not (report.frames_corrected or options.stages or options.damage == "repair"):
-        return Ended("done", ended("{frames}, {faces} with faces; no face was changed, the output is a copy",
-                                   code="ended_copy"))
-    return Ended("done", ended("{frames}, {faces} with faces, {corrected} corrected", code="ended_film",
-                               corrected=report.frames_corrected))
+        return Ended(
+            "done", ended("{frames}, {faces} with faces; no face was changed, the output is a copy", code="ended_copy")
+        )
+    return Ended(
+        "done",
+        ended(
+            "{frames}, {faces} with faces, {corrected} corrected", code="ended_film", corrected=report.frames_corrected
+        ),
+    )
 
 
 def _remove(part: Path) -> None:
@@ -152,8 +165,9 @@ def _message(error: BaseException, log: Path) -> Message:
     if isinstance(error, (RtfaceError, Interrupted)):
         return Message(error.message, code=error.code).one_line()  # the hint is for command lines
     if isinstance(error, MemoryError):
-        return Message("not enough memory; run fewer items at once (--at-once), or fewer --threads",
-                       code="items_memory")
+        return Message(
+            "not enough memory; run fewer items at once (--at-once), or fewer --threads", code="items_memory"
+        )
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.filename is not None):
         return message_of(Interrupted() if isinstance(error, KeyboardInterrupt) else error)
     return Message(f"this is a fault of rtface ({reason(error)}); please report it with {log}").one_line()

@@ -83,10 +83,19 @@ class Runner:
         clock: seconds, monotonic.
     """
 
-    def __init__(self, store: Store, *, at_once: int | Literal["auto"] = 1, watch: bool = False,
-                 stop: threading.Event | None = None, progress: Callable[[list[Item]], None] | None = None,
-                 idle: Callable[[RunCounts], None] | None = None, patience: float = 30.0,
-                 target: str = TARGET, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        at_once: int | Literal["auto"] = 1,
+        watch: bool = False,
+        stop: threading.Event | None = None,
+        progress: Callable[[list[Item]], None] | None = None,
+        idle: Callable[[RunCounts], None] | None = None,
+        patience: float = 30.0,
+        target: str = TARGET,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._at_once = items_at_once(at_once)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
@@ -163,9 +172,13 @@ class Runner:
 
     def _start(self, task: Task) -> ChildProcess:
         number, events = task.id, self._events
-        return ChildProcess(self._target, Start(task, self._store.log_path(number), self._threads),
-                            name=f"queue-{number}", on_message=lambda message: events.put((number, message)),
-                            on_end=lambda reason: events.put((number, reason)))
+        return ChildProcess(
+            self._target,
+            Start(task, self._store.log_path(number), self._threads),
+            name=f"queue-{number}",
+            on_message=lambda message: events.put((number, message)),
+            on_end=lambda reason: events.put((number, reason)),
+        )
 
     def _receive(self, name: str) -> None:
         """Takes in what items' processes said, and waits for it a little while any runs."""
@@ -207,8 +220,11 @@ class Runner:
         for number, running in self._running.items():
             if running.stop_sent is None:
                 pause = wishes.get(number) == "pause"
-                if self._stop.is_set() or wishes.get(number) == "cancel" or (
-                        pause and not pauses_in_place(running.task)):
+                if (
+                    self._stop.is_set()
+                    or wishes.get(number) == "cancel"
+                    or (pause and not pauses_in_place(running.task))
+                ):
                     running.child.send(STOP)
                     running.stop_sent = now
                 elif (pause or self._waits) != running.paused:
@@ -226,9 +242,12 @@ class Runner:
             ended = Ended("interrupted", Message())
         if ended is None:
             told = partial(Message, why=reason or "its process ended", path=self._store.log_path(number))
-            ended = Ended("failed", told("{why}, most likely for want of memory; what it said is in {path}",
-                                         code="item_memory") if reason.values.get("signal") == "SIGKILL" else
-                          told("{why}; what it said is in {path}", code="item_died"))
+            ended = Ended(
+                "failed",
+                told("{why}, most likely for want of memory; what it said is in {path}", code="item_memory")
+                if reason.values.get("signal") == "SIGKILL"
+                else told("{why}; what it said is in {path}", code="item_died"),
+            )
         if running.progress is not None:
             running.recorded = -_RECORD_S
             self._record(name, running)
@@ -255,5 +274,10 @@ class Runner:
 
     def _outcome(self) -> RunCounts:
         states = [item.state for item in self._store.items()]
-        return RunCounts(self._ended["done"], self._ended["failed"], self._ended["cancelled"],
-                       states.count("waiting"), states.count("paused"))
+        return RunCounts(
+            self._ended["done"],
+            self._ended["failed"],
+            self._ended["cancelled"],
+            states.count("waiting"),
+            states.count("paused"),
+        )

@@ -39,15 +39,19 @@ Wish = Literal["pause", "cancel"]
 Verb = Literal["pause", "resume", "cancel", "retry", "remove"]
 _FREE = {"runner": None, "wish": None}
 _END = _FREE | {"state": "cancelled"}
-_AGAIN = _FREE | dict.fromkeys(("share", "frames", "started_at", "ended_at")) | {
-    "state": "waiting", "message": "", "began": 0}
+_AGAIN = (
+    _FREE
+    | dict.fromkeys(("share", "frames", "started_at", "ended_at"))
+    | {"state": "waiting", "message": "", "began": 0}
+)
 
 CHANGES: dict[Verb, dict[State, dict[str, Any] | None]] = {
     "pause": {"waiting": {"state": "paused"}, "running": {"wish": "pause"}, "interrupted": _FREE | {"state": "paused"}},
     "resume": {"paused": {"state": "waiting"}, "running": {"wish": None}},
     "cancel": {"waiting": _END, "paused": _END, "interrupted": _END, "running": {"wish": "cancel"}},
     "retry": {"failed": _AGAIN, "cancelled": _AGAIN},
-    "remove": dict.fromkeys(("waiting", "interrupted", "paused", "done", "failed", "cancelled"))}
+    "remove": dict.fromkeys(("waiting", "interrupted", "paused", "done", "failed", "cancelled")),
+}
 """What each verb of a user does in each state in which it has an effect: columns to set; None deletes the item."""
 
 _SCHEMA = """
@@ -113,13 +117,20 @@ class Store:
             with self._transaction() as database:
                 for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
                     for path in sorted(_written(plan, flags) & _written(_plan(row), json.loads(row["flags"]))):
-                        raise UsageError(f"{path}: item {row['id']} of the queue writes that already; choose "
-                                         f"another name, or end it with: rtface queue cancel {row['id']}")
+                        raise UsageError(
+                            f"{path}: item {row['id']} of the queue writes that already; choose "
+                            f"another name, or end it with: rtface queue cancel {row['id']}"
+                        )
                 cursor = database.execute(
                     "INSERT INTO item (position, input, plan, flags, state, added_at) "
                     f"SELECT coalesce(max(position), 0) + 1, {_TEXT}, ?, ?, 'waiting', ? FROM item",
-                    (_stored(input), json.dumps(plan if kept is None else plan | {"input": f"@{kept}"}),
-                     json.dumps(flags), self._clock()))
+                    (
+                        _stored(input),
+                        json.dumps(plan if kept is None else plan | {"input": f"@{kept}"}),
+                        json.dumps(flags),
+                        self._clock(),
+                    ),
+                )
                 assert cursor.lastrowid is not None
                 return cursor.lastrowid
         except BaseException:
@@ -149,7 +160,8 @@ class Store:
             rows = database.execute(
                 "SELECT * FROM item ORDER BY CASE WHEN state = 'running' AND wish IS NOT 'pause' THEN 0 "
                 "WHEN state IN ('running', 'waiting', 'paused') THEN 1 ELSE 2 END, "
-                "CASE WHEN ended_at IS NULL THEN position END, ended_at, id").fetchall()
+                "CASE WHEN ended_at IS NULL THEN position END, ended_at, id"
+            ).fetchall()
         alive = {row["runner"]: self._alive(row["runner"]) for row in rows if row["runner"] is not None}
         return [_item(row, alive) for row in rows]
 
@@ -166,15 +178,20 @@ class Store:
         changes, removed = CHANGES[verb], list[sqlite3.Row]()
         with self._transaction() as database:
             for number in ids:
-                row = None if number > _MOST else database.execute(
-                    "SELECT * FROM item WHERE id = ?", (number,)).fetchone()
+                row = (
+                    None
+                    if number > _MOST
+                    else database.execute("SELECT * FROM item WHERE id = ?", (number,)).fetchone()
+                )
                 if row is None:
                     raise UsageError(f"there is no item {number} in the queue; 'rtface queue list' shows all")
                 state = _state(row, {row["runner"]: self._alive(row["runner"])})
                 if state not in changes:
                     halted = state == "running" and row["wish"] == "pause"
-                    raise UsageError(f"{verb}: item {number} is {'paused in place' if halted else state}, and has to "
-                                     f"be {' or '.join(changes)}; nothing was changed")
+                    raise UsageError(
+                        f"{verb}: item {number} is {'paused in place' if halted else state}, and has to "
+                        f"be {' or '.join(changes)}; nothing was changed"
+                    )
                 columns = changes[state]
                 if columns is None:
                     database.execute("DELETE FROM item WHERE id = ?", (number,))
@@ -185,15 +202,19 @@ class Store:
                 if verb == "retry":
                     last = database.execute("SELECT max(position) FROM item").fetchone()[0]
                     columns = columns | {"position": last + 1}
-                database.execute(f"UPDATE item SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
-                                 (*columns.values(), number))
+                database.execute(
+                    f"UPDATE item SET {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
+                    (*columns.values(), number),
+                )
         self._removed(removed)
 
     def remove_ended(self, before: float) -> list[str]:
         """Removes items that ended before a time (seconds since 1970), with their logs; gives their outputs."""
         with self._transaction() as database:
-            rows = database.execute("DELETE FROM item WHERE state IN ('done', 'failed', 'cancelled') AND ended_at < ? "
-                                    "RETURNING *", (before,)).fetchall()
+            rows = database.execute(
+                "DELETE FROM item WHERE state IN ('done', 'failed', 'cancelled') AND ended_at < ? RETURNING *",
+                (before,),
+            ).fetchall()
         self._removed(rows)
         return [_plan(row)["output"] for row in rows]
 
@@ -207,16 +228,24 @@ class Store:
     def reorder(self, number: int, place: int) -> None:
         """Moves an item to a place among those that wait or are paused, 0 being the first."""
         with self._transaction() as database:
-            ids = [row["id"] for row in database.execute(
-                "SELECT id FROM item WHERE state IN ('waiting', 'paused') OR wish = 'pause' ORDER BY position, id")]
+            ids = [
+                row["id"]
+                for row in database.execute(
+                    "SELECT id FROM item WHERE state IN ('waiting', 'paused') OR wish = 'pause' ORDER BY position, id"
+                )
+            ]
             if number not in ids:
-                raise UsageError(f"item {number} does not wait in the queue, so it has no place to move from; "
-                                 "'rtface queue list' shows all")
+                raise UsageError(
+                    f"item {number} does not wait in the queue, so it has no place to move from; "
+                    "'rtface queue list' shows all"
+                )
             ids.remove(number)
             ids.insert(place, number)
             first = database.execute("SELECT coalesce(min(position), 0) FROM item").fetchone()[0]
-            database.executemany("UPDATE item SET position = ? WHERE id = ?",
-                                 [(first + place, number) for place, number in enumerate(ids)])
+            database.executemany(
+                "UPDATE item SET position = ? WHERE id = ?",
+                [(first + place, number) for place, number in enumerate(ids)],
+            )
 
     # What runners do.
 
@@ -233,19 +262,23 @@ class Store:
             try:
                 held = try_lock(file)
             except OSError as error:
-                raise OutputError(f"{path.parent}: this file system has no file locks ({error.strerror}), which the "
-                                  "queue needs; set RTFACE_DATA to a folder on a local disk") from error
+                raise OutputError(
+                    f"{path.parent}: this file system has no file locks ({error.strerror}), which the "
+                    "queue needs; set RTFACE_DATA to a folder on a local disk"
+                ) from error
             assert held, "the name is random"
             with self._transaction() as database:
-                database.execute("INSERT INTO runner VALUES (?, ?, ?, ?)",
-                                 (name, socket.gethostname(), os.getpid(), self._clock()))
+                database.execute(
+                    "INSERT INTO runner VALUES (?, ?, ?, ?)", (name, socket.gethostname(), os.getpid(), self._clock())
+                )
             self.reclaim()
             try:
                 yield name
             finally:
                 with self._transaction() as database:
-                    database.execute("UPDATE item SET state = 'waiting', runner = NULL, wish = NULL WHERE runner = ?",
-                                     (name,))
+                    database.execute(
+                        "UPDATE item SET state = 'waiting', runner = NULL, wish = NULL WHERE runner = ?", (name,)
+                    )
                     database.execute("DELETE FROM runner WHERE id = ?", (name,))
         with contextlib.suppress(OSError):
             path.unlink()
@@ -259,7 +292,9 @@ class Store:
                 for wish, state in (("pause", "paused"), ("cancel", "cancelled"), (None, "waiting")):
                     count += database.execute(
                         "UPDATE item SET state = ?, runner = NULL, wish = NULL, left_s = NULL, fps = NULL "
-                        "WHERE runner = ? AND wish IS ?", (state, name, wish)).rowcount
+                        "WHERE runner = ? AND wish IS ?",
+                        (state, name, wish),
+                    ).rowcount
                 database.execute("DELETE FROM runner WHERE id = ?", (name,))
         for name in dead:
             with contextlib.suppress(OSError):
@@ -294,13 +329,15 @@ class Store:
         """Gives the first waiting item to a runner; None when none waits."""
         with self._transaction() as database:
             row = database.execute(
-                "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1").fetchone()
+                "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1"
+            ).fetchone()
             if row is None:
                 return None
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
-                (runner, self._clock(), row["id"]))
+                (runner, self._clock(), row["id"]),
+            )
         flags = json.loads(row["flags"])
         if row["attempts"]:  # a job begins again once
             flags.pop("restart", None)
@@ -309,15 +346,18 @@ class Store:
     def wishes(self, runner: str) -> dict[int, Wish | None]:
         """What users want of each item that a runner has."""
         with self._connection() as database:
-            return {row["id"]: row["wish"]
-                    for row in database.execute("SELECT id, wish FROM item WHERE runner = ?", (runner,))}
+            return {
+                row["id"]: row["wish"]
+                for row in database.execute("SELECT id, wish FROM item WHERE runner = ?", (runner,))
+            }
 
     def note_progress(self, runner: str, number: int, progress: ItemProgress) -> None:
         """Records the progress of a running item. It need not outlast a power cut."""
         with self._transaction(durable=False) as database:
             database.execute(
                 "UPDATE item SET share = ?, frames = ?, fps = ?, left_s = ?, began = 1 WHERE id = ? AND runner = ?",
-                (progress.share, progress.frames, progress.fps, progress.left_s, number, runner))
+                (progress.share, progress.frames, progress.fps, progress.left_s, number, runner),
+            )
 
     def finish(self, runner: str, number: int, state: State, message: str = "") -> None:
         """Ends the attempt of a runner at an item."""
@@ -328,7 +368,8 @@ class Store:
                 "UPDATE item SET state = ?, message = ?, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
                 "fps = NULL, left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END "
                 "WHERE id = ? AND runner = ?",
-                (state, json.dumps(Message(message).to_dict()), ended, state, number, runner))
+                (state, json.dumps(Message(message).to_dict()), ended, state, number, runner),
+            )
         if state == "done" and row is not None:
             self._forget_address(_plan(row)["input"])
 
@@ -373,8 +414,10 @@ class Store:
             elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
                 raise OutputError(f"{self.path}: is a database of another program; move it away")
             elif version != VERSION:
-                raise UsageError(f"{self.path}: the queue was made by another rtface (format {version}, and this one "
-                                 f"reads {VERSION}); use that one, or move the file away to begin a new queue")
+                raise UsageError(
+                    f"{self.path}: the queue was made by another rtface (format {version}, and this one "
+                    f"reads {VERSION}); use that one, or move the file away to begin a new queue"
+                )
             elif (fault := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(fault)
             database.execute("COMMIT")
@@ -385,8 +428,10 @@ class Store:
 
     @contextmanager
     def _connection(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
-        with (self._errors(),
-              contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database):
+        with (
+            self._errors(),
+            contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database,
+        ):
             database.row_factory = sqlite3.Row
             database.text_factory = _text
             database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -409,17 +454,23 @@ class Store:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise OutputError(f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
-                              "or set RTFACE_DATA to another folder") from error
+            raise OutputError(
+                f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
+                "or set RTFACE_DATA to another folder"
+            ) from error
         except sqlite3.DatabaseError as error:
             why = " ".join(str(error).split())
-            raise OutputError(f"{self.path}: the queue's database is damaged ({why}); nothing was changed. Move it "
-                              "away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it") from error
+            raise OutputError(
+                f"{self.path}: the queue's database is damaged ({why}); nothing was changed. Move it "
+                "away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it"
+            ) from error
         except OSError as error:
             if isinstance(error, RtfaceError):
                 raise
-            raise OutputError(f"{error.filename or self.path}: the queue cannot be used ({error.strerror}); check the "
-                              "disk and the permissions, or set RTFACE_DATA to another folder") from error
+            raise OutputError(
+                f"{error.filename or self.path}: the queue cannot be used ({error.strerror}); check the "
+                "disk and the permissions, or set RTFACE_DATA to another folder"
+            ) from error
 
 
 _TEXT = "CAST(? AS TEXT)"
@@ -452,8 +503,20 @@ def _item(row: sqlite3.Row, alive: dict[str, bool]) -> Item:
     if paused := state == "running" and row["wish"] == "pause":  # in place: its runner has it still
         state = "paused"
     plan = _plan(row)
-    return Item(row["id"], row["input"], plan["output"], plan["options"], json.loads(row["flags"]), state,
-                Message.of(json.loads(row["message"] or "{}")), row["share"], row["frames"],
-                None if paused else row["fps"],
-                None if paused else row["left_s"], row["attempts"], row["added_at"], row["started_at"],
-                row["ended_at"])
+    return Item(
+        row["id"],
+        row["input"],
+        plan["output"],
+        plan["options"],
+        json.loads(row["flags"]),
+        state,
+        Message.of(json.loads(row["message"] or "{}")),
+        row["share"],
+        row["frames"],
+        None if paused else row["fps"],
+        None if paused else row["left_s"],
+        row["attempts"],
+        row["added_at"],
+        row["started_at"],
+        row["ended_at"],
+    )

@@ -36,8 +36,10 @@ STREAMS = 4
 BODY_BYTES = 4096
 _BOUNDARY = "rtface-picture"
 _MOTION_JPEG = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
-_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-           "img-src 'self' blob: data:; frame-ancestors 'none'")
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "img-src 'self' blob: data:; frame-ancestors 'none'"
+)
 
 
 _Values = dict[str, Any]
@@ -45,9 +47,14 @@ _Handler = Callable[[_Values], Response]
 _Routes = dict[tuple[str, str], _Handler]
 
 
-def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
-                   preview: Preview | None = None, persons: PersonsInView | None = None,
-                   stages: StageChanger | None = None, key: str = "") -> list[BaseRoute]:
+def control_routes(
+    controls: LiveControls,
+    status: Callable[[], dict[str, Any]],
+    preview: Preview | None = None,
+    persons: PersonsInView | None = None,
+    stages: StageChanger | None = None,
+    key: str = "",
+) -> list[BaseRoute]:
     """Routes for a `LocalHttpServer` (docs/control.md lists the paths).
 
     Args:
@@ -59,6 +66,7 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         key: every request needs it, as ``Authorization: Bearer KEY`` or as the password that a browser asks for; its
             sender may give stages that read files. "" lets every program of this machine in, without such stages.
     """
+
     def command(action: Callable[[], None]) -> _Handler:
         def handle(values: _Values) -> Response:
             action()
@@ -81,9 +89,10 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         if request.method == "HEAD":
             return Response(media_type=_MOTION_JPEG)
         if preview.viewers >= STREAMS:
-            return error_response(Message("{count} previews are open, which is the most; close one", code="previews",
-                                          count=STREAMS),
-                                  HTTPStatus.SERVICE_UNAVAILABLE)
+            return error_response(
+                Message("{count} previews are open, which is the most; close one", code="previews", count=STREAMS),
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            )
         await anext(pairs, None)  # counts from now on
         return _MotionJpeg(pairs)
 
@@ -92,8 +101,9 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         **(_stage_routes(stages, bool(key)) if stages else {}),
         ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
         ("GET", "/status"): lambda _: _json(status()),
-        ("GET", "/preview"): lambda _: Response(_page(), media_type="text/html",
-                                                headers={"Content-Security-Policy": _POLICY}),
+        ("GET", "/preview"): lambda _: Response(
+            _page(), media_type="text/html", headers={"Content-Security-Policy": _POLICY}
+        ),
         ("POST", "/toggle"): command(controls.toggle),
         ("POST", "/on"): command(lambda: controls.set("enabled", True)),
         ("POST", "/off"): command(lambda: controls.set("enabled", False)),
@@ -101,8 +111,10 @@ def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
         ("POST", "/quit"): command(lambda: controls.stop.set()),
     }
     routes = {("GET", "/preview.mjpeg"): frames} | {at: _with_values(handler) for at, handler in handlers.items()}
-    return [Route(path, answers_errors(_with_key(key, endpoint), level=logging.DEBUG), methods=[method])
-            for (method, path), endpoint in routes.items()]
+    return [
+        Route(path, answers_errors(_with_key(key, endpoint), level=logging.DEBUG), methods=[method])
+        for (method, path), endpoint in routes.items()
+    ]
 
 
 def _json(value: object) -> Response:
@@ -113,6 +125,7 @@ def _json(value: object) -> Response:
 def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
     """Gives `handler` the values of the query and of a JSON object in the body; commands, which may take long, are
     done on a thread."""
+
     async def handle(request: Request) -> Response:
         values = dict(request.query_params) | await json_body(request, BODY_BYTES)
         return await in_thread(handler, values) if request.method == "POST" else handler(values)
@@ -123,8 +136,11 @@ def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
 def _with_key(key: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         if key and not same(_given(request.headers), key):
-            return error_response("send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY",
-                                  HTTPStatus.UNAUTHORIZED, **{"WWW-Authenticate": 'Basic realm="rtface"'})
+            return error_response(
+                "send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY",
+                HTTPStatus.UNAUTHORIZED,
+                **{"WWW-Authenticate": 'Basic realm="rtface"'},
+            )
         request.scope["state"][LET_IN] = True
         return await endpoint(request)
 
@@ -156,8 +172,11 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
     def listed() -> Response:
         return _json({"persons": persons.listed()})
 
-    return {("POST", "/persons"): recognise, ("POST", "/person"): change,
-            ("GET", "/person.jpeg"): lambda values: Response(persons.face(_name(values)), media_type="image/jpeg")}
+    return {
+        ("POST", "/persons"): recognise,
+        ("POST", "/person"): change,
+        ("GET", "/person.jpeg"): lambda values: Response(persons.face(_name(values)), media_type="image/jpeg"),
+    }
 
 
 def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
@@ -193,8 +212,9 @@ def _new_value(name: str, now: float, values: dict[str, Any]) -> float:
     """``value``, or what it is `now` and ``by`` more, within 0…1."""
     given = {key: _number(key, values[key]) for key in ("value", "by") if key in values}
     if len(given) != 1:
-        raise UsageError(f'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step '
-                         f"(/{name}?by=-0.1)")
+        raise UsageError(
+            f'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step (/{name}?by=-0.1)'
+        )
     return given["value"] if "value" in given else min(1.0, max(0.0, round(now + given["by"], 4)))
 
 
@@ -232,8 +252,10 @@ async def _parts(pairs: AsyncGenerator[Pair | None]) -> AsyncGenerator[bytes]:
     async for pair in pairs:
         if pair is not None:
             start, end = pair.wipe
-            head = (f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nX-Wipe: {start:.6f} {end:.6f}\r\n"
-                    f"Content-Length: {len(pair.jpeg)}\r\n\r\n")
+            head = (
+                f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nX-Wipe: {start:.6f} {end:.6f}\r\n"
+                f"Content-Length: {len(pair.jpeg)}\r\n\r\n"
+            )
             yield head.encode() + pair.jpeg + b"\r\n"
 
 

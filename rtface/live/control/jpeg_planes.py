@@ -45,13 +45,15 @@ def jpeg_planes(frame: Frame, size: tuple[int, int], columns: tuple[int, int], s
     assert form is not None
     if not _is_planar(form) or frame.field is not None or curve_of(frame.color) is not None:
         return _cut(_from_rgb(frame, size, swscale), size[0], columns)
-    y, u, v = (plane_rows(plane)[:, :plane.width] for plane in image.planes[:3])
+    y, u, v = (plane_rows(plane)[:, : plane.width] for plane in image.planes[:3])
     full = full_range(form, frame.color)
     turns = display.quarter_turns % 4
     if turns or display.mirror or image.width % size[0]:  # cut at the end: else samples would move by parts of a pixel
         w, h = size[::-1] if turns % 2 else size
-        y, u, v = (np.rot90(plane, -turns)[:, :: -1 if display.mirror else 1]
-                   for plane in _recoded(_shrunk((y, u, v), w, h), frame.color.matrix, full=full))
+        y, u, v = (
+            np.rot90(plane, -turns)[:, :: -1 if display.mirror else 1]
+            for plane in _recoded(_shrunk((y, u, v), w, h), frame.color.matrix, full=full)
+        )
         return _cut((y, u, v), size[0], columns)
     y, u, v = _cut((y, u, v), size[0], columns)
     return _recoded(_shrunk((y, u, v), columns[1] - columns[0], size[1]), frame.color.matrix, full=full)
@@ -78,7 +80,9 @@ def _from_rgb(frame: Frame, size: tuple[int, int], swscale: Swscale) -> Planes:
 
 def _cut(planes: Planes, width: int, columns: tuple[int, int]) -> Planes:
     """Columns of planes that are `width` columns of the target wide."""
-    y, u, v = (plane[:, plane.shape[1] * columns[0] // width:plane.shape[1] * columns[1] // width] for plane in planes)
+    y, u, v = (
+        plane[:, plane.shape[1] * columns[0] // width : plane.shape[1] * columns[1] // width] for plane in planes
+    )
     return y, u, v
 
 
@@ -94,7 +98,7 @@ def _resized(plane: Bytes, size: tuple[int, int]) -> Bytes:
         return np.empty(size[::-1], np.uint8)
     while plane.shape[1] >= 2 * size[0] and plane.shape[0] >= 2 * size[1]:
         h, w = plane.shape[0] // 2, plane.shape[1] // 2
-        plane = np.asarray(cv2.resize(plane[:2 * h, :2 * w], (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+        plane = np.asarray(cv2.resize(plane[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA), np.uint8)
     if plane.shape[1::-1] == size:
         return plane
     return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -41,8 +41,12 @@ class KeyBindings:
     def __init__(self, controls: LiveControls, say: Callable[[str], None]) -> None:
         self._say = say
         self._actions: dict[str, Callable[[], None]] = {
-            " ": controls.toggle, "?": lambda: say(HELP), "q": lambda: controls.stop.set(),
-            "l": lambda: controls.nudge(-1, "light"), "L": lambda: controls.nudge(1, "light")}
+            " ": controls.toggle,
+            "?": lambda: say(HELP),
+            "q": lambda: controls.stop.set(),
+            "l": lambda: controls.nudge(-1, "light"),
+            "L": lambda: controls.nudge(1, "light"),
+        }
         for key in ("+", "=", _UP):
             self._actions[key] = lambda: controls.nudge(1)
         for key in ("-", "_", _DOWN):

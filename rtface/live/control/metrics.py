@@ -60,15 +60,17 @@ class _Run(Collector):
         yield Counter("rtface_frames_damaged", "Frames that came damaged", counters["frames_corrupt"])
         yield Counter("rtface_faults", "Steps that failed and were left out", counters["faults"])
         stages = dict(status.stats.stages)
-        yield _histogram("rtface_latency_seconds", "From capture to the hand-over to the sinks",
-                         stages.get("latency", Histogram()))
+        yield _histogram(
+            "rtface_latency_seconds", "From capture to the hand-over to the sinks", stages.get("latency", Histogram())
+        )
         yield Gauge("rtface_frames_per_second", "Frame rate of the output", status.window.rate)
         yield Gauge("rtface_faces", "Faces on the last frame", status.faces)
         yield Gauge("rtface_enabled", "Whether faces are enhanced", float(values["enabled"]))
         yield Gauge("rtface_strength_ratio", "Share of the correction that is added", float(values["strength"]))
         yield Gauge("rtface_light_ratio", "Lightening of dark frames", float(values["light"]))
-        yield Gauge("rtface_cpu_budget_ratio", "Share of all cores that may be used; 1 is no limit",
-                    float(values["cpu_budget"]))
+        yield Gauge(
+            "rtface_cpu_budget_ratio", "Share of all cores that may be used; 1 is no limit", float(values["cpu_budget"])
+        )
         if (offset := status.audio_offset) is not None:
             yield Gauge("rtface_audio_offset_seconds", "Delay that other sound needs", offset)
         yield from _ends("source", [(status.source[0], status.source[1].health)])
@@ -86,8 +88,9 @@ class _Cpu(Collector):
     """CPU time of this process, on systems without /proc."""
 
     def collect(self) -> Iterable[Metric]:
-        yield Counter("process_cpu_seconds", "Total user and system CPU time spent in seconds.",
-                                  value=time.process_time())
+        yield Counter(
+            "process_cpu_seconds", "Total user and system CPU time spent in seconds.", value=time.process_time()
+        )
 
 
 def _causes(name: str, text: str, counts: dict[str, int]) -> Metric:
@@ -107,6 +110,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
 
 def _ends(end: str, healths: list[tuple[str, EndpointHealth]]) -> Iterable[Metric]:
     """State, reconnects and traffic of the source, the source of the sound, or the sinks, labelled with the name."""
+
     def counter(name: str, text: str, values: Iterable[tuple[str, float | None]]) -> Metric:
         family = Counter(f"rtface_{end}_{name}", text, labels=[end])
         for label, value in values:
@@ -123,8 +127,12 @@ def _ends(end: str, healths: list[tuple[str, EndpointHealth]]) -> Iterable[Metri
         for one in _STATES:
             state.add_metric([name, one], float(health.state == one))
         since.add_metric([name], max(0.0, now - health.since))
-    return (up, state, since,
-            counter("reconnects", "Reconnects", ((n, h.reopened) for n, h in healths)),
-            counter("frames", "Frames that it gave or took", ((n, h.frames) for n, h in healths)),
-            counter("frames_dropped", "Dropped frames", ((n, h.dropped) for n, h in healths)),
-            counter("bytes", "Bytes of the network connection", ((n, h.bytes) for n, h in healths)))
+    return (
+        up,
+        state,
+        since,
+        counter("reconnects", "Reconnects", ((n, h.reopened) for n, h in healths)),
+        counter("frames", "Frames that it gave or took", ((n, h.frames) for n, h in healths)),
+        counter("frames_dropped", "Dropped frames", ((n, h.dropped) for n, h in healths)),
+        counter("bytes", "Bytes of the network connection", ((n, h.bytes) for n, h in healths)),
+    )

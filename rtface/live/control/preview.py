@@ -61,8 +61,9 @@ class Preview:
         pairs: carries the frames to that thread; a new one by default.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic,
-                 pairs: Mailbox[tuple[Frame, Frame]] | None = None) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, pairs: Mailbox[tuple[Frame, Frame]] | None = None
+    ) -> None:
         self._clock = clock
         self._viewers: list[_Viewer] = []
         self._due = 0.0
@@ -89,8 +90,9 @@ class Preview:
             self._due = max(self._due + period, self._clock() - period)
             self._pairs.put((before, after))
 
-    async def watch(self, *, sharp: bool = False, wipe: tuple[float, float] = (0.0, 1.0)
-                    ) -> AsyncGenerator[Pair | None]:
+    async def watch(
+        self, *, sharp: bool = False, wipe: tuple[float, float] = (0.0, 1.0)
+    ) -> AsyncGenerator[Pair | None]:
         """None once the viewer counts, then every pair that is the newest when it is asked for, until `close`.
 
         Args:

@@ -152,13 +152,22 @@ class LiveStatus:
         clock: seconds, of the kind that `EndpointHealth.since` counts.
     """
 
-    def __init__(self, stats: Stats, controls: LiveControls, *, source: tuple[str, Endpoint],
-                 sinks: Sequence[tuple[str, Endpoint]], sound: tuple[str, Endpoint] | None = None,
-                 ladder: Callable[[], str] = str,
-                 processor: ProcessorMeter | None = None, delay: float | None = None,
-                 unwatched: Callable[[], bool] = bool, guarded: Callable[[], int] = int,
-                 persons: Callable[[], list[dict[str, Any]] | None] = lambda: None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stats: Stats,
+        controls: LiveControls,
+        *,
+        source: tuple[str, Endpoint],
+        sinks: Sequence[tuple[str, Endpoint]],
+        sound: tuple[str, Endpoint] | None = None,
+        ladder: Callable[[], str] = str,
+        processor: ProcessorMeter | None = None,
+        delay: float | None = None,
+        unwatched: Callable[[], bool] = bool,
+        guarded: Callable[[], int] = int,
+        persons: Callable[[], list[dict[str, Any]] | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
         self.sound = sound and (redacted(sound[0]), sound[1])
@@ -201,9 +210,12 @@ class LiveStatus:
     @property
     def losses(self) -> list[dict[str, Any]]:
         """The same as tables with "name", "percent" and "cause"."""
-        return [{"name": name, "percent": round(100 * share), "cause": cause}
-                for name, losses in self._lost_lately().items()
-                for cause, share in losses.items() if cause != "away" and share >= _LOSS]
+        return [
+            {"name": name, "percent": round(100 * share), "cause": cause}
+            for name, losses in self._lost_lately().items()
+            for cause, share in losses.items()
+            if cause != "away" and share >= _LOSS
+        ]
 
     @property
     def paused(self) -> str:
@@ -257,21 +269,31 @@ class LiveStatus:
         counters, offset = self.stats.counters, self.audio_offset
         run = self.stats.stages_ms().get("latency", {})
         return {
-            "seconds": round(time.monotonic() - self.stats.started, 1), **self.controls.values(),
-            "fps": round(self.window.rate, 2), "faces": self.faces, "guarded": self._guarded(),
+            "seconds": round(time.monotonic() - self.stats.started, 1),
+            **self.controls.values(),
+            "fps": round(self.window.rate, 2),
+            "faces": self.faces,
+            "guarded": self._guarded(),
             "persons": self._persons(),
             "latency_ms": _percentiles(self.window.histogram()),
             "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
-            "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
-            "damaged": counters["frames_corrupt"], "dropped": self.dropped, "passed": self.passed,
+            "frames_in": counters["frames_in"],
+            "frames_out": counters["frames_out"],
+            "damaged": counters["frames_corrupt"],
+            "dropped": self.dropped,
+            "passed": self.passed,
             "faults": counters["faults"],
             "cpu_share": None if self.processor is None else round(self.processor.share, 3),
-            "ladder": redacted(self.ladder), "paused": self.paused, "watched": not self._unwatched(),
-            "alerts": self.alerts, "losses": self.losses,
+            "ladder": redacted(self.ladder),
+            "paused": self.paused,
+            "watched": not self._unwatched(),
+            "alerts": self.alerts,
+            "losses": self.losses,
             "buffer_ms": round(1e3 * self.buffer),
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
-            "source": self._end(*self.source), "sound": self._end(*self.sound) if self.sound else None,
+            "source": self._end(*self.source),
+            "sound": self._end(*self.sound) if self.sound else None,
             "sinks": [self._end(*sink) for sink in self.sinks],
             "warnings": [redacted(text) for text in self.stats.warned()],
             "messages": [Message(text).to_dict() for text in self.stats.warned()],
@@ -279,11 +301,15 @@ class LiveStatus:
 
     def _end(self, name: str, end: Endpoint) -> dict[str, Any]:
         health = asdict(end.health)
-        return {"name": name, "described": redacted(end.described), "state": health["state"],
-                "detail": redacted(health["detail"]),
-                "message": Message(health["detail"]).to_dict(),
-                "for_s": round(max(0.0, self._clock() - health["since"]), 1),
-                **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened", "size")}}
+        return {
+            "name": name,
+            "described": redacted(end.described),
+            "state": health["state"],
+            "detail": redacted(health["detail"]),
+            "message": Message(health["detail"]).to_dict(),
+            "for_s": round(max(0.0, self._clock() - health["since"]), 1),
+            **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened", "size")},
+        }
 
     def line(self, width: int = 79, paint: Paint = lambda kind, text: text) -> str:
         """The run in one line of at most `width` characters: what is wrong first; what matters least is left out
@@ -302,15 +328,20 @@ class LiveStatus:
             if health.state != "live":
                 seconds = "" if health.state == "closed" else f" {max(0.0, self._clock() - health.since):.0f} s"
                 detail = f" ({redacted(health.detail)})" if health.detail else ""
-                parts.append(_Part(f"{name} {health.state}{seconds}", 0,
-                                   "warn" if health.state == "opening" else "fault", detail))
+                parts.append(
+                    _Part(
+                        f"{name} {health.state}{seconds}", 0, "warn" if health.state == "opening" else "fault", detail
+                    )
+                )
         return parts + [_Part(text, 1, "fault") for text in self.alerts]
 
     def _parts(self) -> list[_Part]:
         recent, values, counters = self.window.histogram(), self.controls.values(), self.stats.counters
         dropped, faults = sum(self.dropped.values()), counters["faults"]
-        parts = [_Part(f"live {self.window.rate:.1f} fps", 0),
-                 _Part("1 face" if self.faces == 1 else f"{self.faces} faces", 5)]
+        parts = [
+            _Part(f"live {self.window.rate:.1f} fps", 0),
+            _Part("1 face" if self.faces == 1 else f"{self.faces} faces", 5),
+        ]
         if recent.count:
             parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in _percentiles(recent).values()) + " ms", 2))
         if self.buffer >= 0.001:
@@ -332,8 +363,13 @@ class LiveStatus:
         if values["light"]:
             parts.append(_Part(f"light {values['light']:.3g}", 8))
         parts.append(_Part(f"strength {values['strength']:.1f}", 7))
-        parts.append(_Part(f"paused: {paused}", 1, "warn") if paused else
-                     _Part("on", 1, "ok") if values["enabled"] else _Part("off", 1, "warn"))
+        parts.append(
+            _Part(f"paused: {paused}", 1, "warn")
+            if paused
+            else _Part("on", 1, "ok")
+            if values["enabled"]
+            else _Part("off", 1, "warn")
+        )
         return parts
 
 
@@ -359,8 +395,9 @@ def _fitted(parts: list[_Part], width: int, paint: Paint) -> str:
         details = False
     if len(plain()) > width:
         return plain()[: max(0, width - 1)] + "…"
-    return "  ".join(paint(part.kind, part.text + (part.detail if details else "")) if part.kind else part.text
-                     for part in parts)
+    return "  ".join(
+        paint(part.kind, part.text + (part.detail if details else "")) if part.kind else part.text for part in parts
+    )
 
 
 def _percentiles(histogram: Histogram) -> dict[str, float]:
@@ -379,8 +416,9 @@ class StatusLine:
     Call it as often as you like, also while no frames come.
     """
 
-    def __init__(self, screen: StatusScreen, status: LiveStatus, *,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, screen: StatusScreen, status: LiveStatus, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._screen, self._status, self._clock = screen, status, clock
         self._interval = TERMINAL_INTERVAL if screen.live else PLAIN_INTERVAL
         self._shown = clock() - (self._interval if screen.live else 0.0)

@@ -52,8 +52,7 @@ def device_of(name: str) -> str:
         return str(v4l2.DEVICES / f"video{int(name)}")
     wanted = name.lower()
     labels = [(int(node.name[5:]), v4l2.label(node).lower()) for node in v4l2.nodes()]
-    for number, _ in sorted((entry for entry in labels if wanted in entry[1]),
-                            key=lambda entry: entry[1] != wanted):
+    for number, _ in sorted((entry for entry in labels if wanted in entry[1]), key=lambda entry: entry[1] != wanted):
         if _captures(device := str(v4l2.DEVICES / f"video{number}")):
             return device
     raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=f"camera {name}")
@@ -86,8 +85,12 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
         finally:
             os.close(file)
         if not captures:
-            raise InputError("{name}: gives no frames; if it is a virtual camera, start what writes to it, else rtface "
-                             "devices lists them", code="camera_silent", name=called)
+            raise InputError(
+                "{name}: gives no frames; if it is a virtual camera, start what writes to it, else rtface "
+                "devices lists them",
+                code="camera_silent",
+                name=called,
+            )
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
         # The driver's clock is the monotonic one.
         opened = _input(container, request, monotonic=True)
@@ -95,23 +98,36 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
         return opened
     except OSError as error:
         if error.errno == errno.EACCES:
-            raise InputMissing("{name}: may not be opened; add yourself to its group: {line}, then log in again",
-                               code="camera_forbidden", name=called, line=v4l2.ADD) from None
+            raise InputMissing(
+                "{name}: may not be opened; add yourself to its group: {line}, then log in again",
+                code="camera_forbidden",
+                name=called,
+                line=v4l2.ADD,
+            ) from None
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone",
-                               name=called) from None
+            raise InputMissing(
+                "{name} is not there; rtface devices lists them", code="camera_gone", name=called
+            ) from None
         if error.errno == errno.EBUSY:
             who = ", ".join(map(str, v4l2.users(Path(os.path.realpath(device)))))
-            raise InputError("{name}: is in use by {who}; close that first", code="camera_used", name=called,
-                             who=who or "another program") from None
+            raise InputError(
+                "{name}: is in use by {who}; close that first",
+                code="camera_used",
+                name=called,
+                who=who or "another program",
+            ) from None
         raise _failed(called, error) from None
     except av.FFmpegError as error:
         raise _failed(called, error) from None
 
 
 def _failed(name: str, error: OSError | av.FFmpegError) -> InputError:
-    return InputError("{name}: cannot be opened ({why}); rtface devices lists them", code="camera_failed", name=name,
-                      why=error.strerror)
+    return InputError(
+        "{name}: cannot be opened ({why}); rtface devices lists them",
+        code="camera_failed",
+        name=name,
+        why=error.strerror,
+    )
 
 
 def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, str]:
@@ -135,8 +151,10 @@ def _input(container: InputContainer, request: SourceRequest, *, monotonic: bool
     if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
         asked.append(f"{float(request.fps):g} fps")
     if asked:
-        notes.append(f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps; "
-                     f"{' at '.join(asked)} was asked for")
+        notes.append(
+            f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps; "
+            f"{' at '.join(asked)} was asked for"
+        )
     context.thread_type, context.thread_count = "SLICE", 1
     return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes)
 
@@ -145,9 +163,18 @@ def _open_avfoundation(request: SourceRequest) -> InputContainer:
     name = request.name or "0"
     width, height = request.size or USUAL_SIZE
     rate, size = str(float(request.fps or USUAL_RATE)), f"{width}x{height}"
-    return _first(request, f"{name}:none", "avfoundation", [
-        {"video_size": size, "framerate": rate, "pixel_format": "nv12"}, {"video_size": size, "framerate": rate},
-        {"framerate": rate}, {"video_size": size}, {}])
+    return _first(
+        request,
+        f"{name}:none",
+        "avfoundation",
+        [
+            {"video_size": size, "framerate": rate, "pixel_format": "nv12"},
+            {"video_size": size, "framerate": rate},
+            {"framerate": rate},
+            {"video_size": size},
+            {},
+        ],
+    )
 
 
 def _open_dshow(request: SourceRequest) -> InputContainer:
@@ -155,9 +182,17 @@ def _open_dshow(request: SourceRequest) -> InputContainer:
     width, height = request.size or USUAL_SIZE
     size, rate = f"{width}x{height}", str(float(request.fps or USUAL_RATE))
     buffer = {"rtbufsize": "100M"}
-    return _first(request, f"video={name}", "dshow", [
-        buffer | {"video_size": size, "framerate": rate}, buffer | {"video_size": size, "vcodec": "mjpeg"},
-        buffer | {"video_size": size}, buffer])
+    return _first(
+        request,
+        f"video={name}",
+        "dshow",
+        [
+            buffer | {"video_size": size, "framerate": rate},
+            buffer | {"video_size": size, "vcodec": "mjpeg"},
+            buffer | {"video_size": size},
+            buffer,
+        ],
+    )
 
 
 def direct_show_name(name: str, media: str, device: str) -> str:
@@ -168,8 +203,9 @@ def direct_show_name(name: str, media: str, device: str) -> str:
     if not name.isdigit():
         return next((known for known in found if name.lower() in known.lower()), name)
     if int(name) >= len(found):
-        raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone",
-                           name=f"{device} {name}")
+        raise InputMissing(
+            "{name} is not there; rtface devices lists them", code="camera_gone", name=f"{device} {name}"
+        )
     return found[int(name)]
 
 
@@ -180,7 +216,9 @@ def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str,
             return av.open(url, "r", format=kind, options=options)
         except av.FFmpegError as error:
             if number == len(attempts):
-                raise InputMissing(f"camera {request.name or 0}: cannot be opened ({error.strerror}); rtface devices "
-                                   "lists them; another program may hold it, or the system's privacy settings refuse "
-                                   "it") from None
+                raise InputMissing(
+                    f"camera {request.name or 0}: cannot be opened ({error.strerror}); rtface devices "
+                    "lists them; another program may hold it, or the system's privacy settings refuse "
+                    "it"
+                ) from None
     raise AssertionError

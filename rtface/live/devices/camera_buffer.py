@@ -18,8 +18,12 @@ from rtface.geometry.color_curves import ycbcr_from_rgb
 from rtface.util.av_arrays import plane_rows
 from rtface.util.av_gpu import software
 
-_SWS = {"bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020, "smpte240m": Colorspace.SMPTE240M,
-        "fcc": Colorspace.FCC}
+_SWS = {
+    "bt709": Colorspace.ITU709,
+    "bt2020": Colorspace.BT2020,
+    "smpte240m": Colorspace.SMPTE240M,
+    "fcc": Colorspace.FCC,
+}
 _FULL, _LIMITED = 2, 1
 
 
@@ -41,8 +45,11 @@ class CameraBuffer:
         self.width, self.height, self.pix_fmt = width, height, pix_fmt
         self.data: Bytes = np.empty(width * height * 3 // 2, np.uint8)
         luma, chroma = self.data[: width * height].reshape(height, width), self.data[width * height :]
-        rest = [chroma.reshape(height // 2, width)] if pix_fmt == "nv12" else \
-            list(chroma.reshape(2, height // 2, width // 2))
+        rest = (
+            [chroma.reshape(height // 2, width)]
+            if pix_fmt == "nv12"
+            else list(chroma.reshape(2, height // 2, width // 2))
+        )
         self._planes = [luma, *rest]
         self._context = VideoReformatter()
         self._place: tuple[int, int, int, int] | None = None
@@ -63,8 +70,13 @@ class CameraBuffer:
             aspect: of one sample; readers know square ones only.
         """
         image = software(image)
-        if (color.matrix in _SWS and not color.full_range and aspect == 1 and image.format.name == self.pix_fmt
-                and (image.width, image.height) == (self.width, self.height)):
+        if (
+            color.matrix in _SWS
+            and not color.full_range
+            and aspect == 1
+            and image.format.name == self.pix_fmt
+            and (image.width, image.height) == (self.width, self.height)
+        ):
             self._place = None
             self._change_matrix(image, color.matrix)
             return
@@ -91,8 +103,9 @@ class CameraBuffer:
         and less exact."""
         (_, yu, yv), (_, uu, uv), (_, vu, vv) = ycbcr_from_rgb("bt601") @ np.linalg.inv(ycbcr_from_rgb(matrix))
         yu, yv = yu * 219 / 224, yv * 219 / 224  # of code values
-        luma, *rest = (plane_rows(plane)[:, : out.shape[1]]
-                       for plane, out in zip(image.planes, self._planes, strict=True))
+        luma, *rest = (
+            plane_rows(plane)[:, : out.shape[1]] for plane, out in zip(image.planes, self._planes, strict=True)
+        )
         both = self.pix_fmt == "nv12"
         u, v = cv2.split(rest[0].reshape(self.height // 2, self.width // 2, 2)) if both else rest
         more = cv2.addWeighted(u, yu, v, yv, -128 * (yu + yv), dtype=cv2.CV_16S)
@@ -116,6 +129,13 @@ class CameraBuffer:
         # Changing the matrix, swscale is 4 dB off without exact rounding; elsewhere that would only cost time.
         exact = 0 if source == Colorspace.ITU601 else Interpolation.ACCURATE_RND
         return self._context.reformat(
-            image, *(size or (None, None)), self.pix_fmt, src_colorspace=source, dst_colorspace=Colorspace.ITU601,
-            src_color_range=_FULL if color.full_range else _LIMITED, dst_color_range=_LIMITED,
-            interpolation=Interpolation.BILINEAR | exact, threads=1)
+            image,
+            *(size or (None, None)),
+            self.pix_fmt,
+            src_colorspace=source,
+            dst_colorspace=Colorspace.ITU601,
+            src_color_range=_FULL if color.full_range else _LIMITED,
+            dst_color_range=_LIMITED,
+            interpolation=Interpolation.BILINEAR | exact,
+            threads=1,
+        )

@@ -18,12 +18,32 @@ from rtface.live.devices import v4l2
 _ENUM_FMT, _ENUM_SIZES, _ENUM_RATES = 0xC0405602, 0xC02C564A, 0xC034564B
 _CAPTURE = 1
 # What FFmpeg's v4l2 calls the formats, the ones wanted most first: what needs no conversion, then 4:2:2, then RGB.
-RAW = {"NV12": "nv12", "YU12": "yuv420p", "422P": "yuv422p", "YUYV": "yuyv422", "UYVY": "uyvy422", "BGR3": "bgr24",
-       "RGB3": "rgb24", "GREY": "gray"}
+RAW = {
+    "NV12": "nv12",
+    "YU12": "yuv420p",
+    "422P": "yuv422p",
+    "YUYV": "yuyv422",
+    "UYVY": "uyvy422",
+    "BGR3": "bgr24",
+    "RGB3": "rgb24",
+    "GREY": "gray",
+}
 JPEG = {"MJPG": "mjpeg", "JPEG": "mjpeg"}
 # Sizes that are offered of a device that takes any.
-_COMMON = ((160, 120), (320, 180), (320, 240), (640, 360), (640, 480), (800, 600), (960, 540), (1024, 768), (1280, 720),
-           (1920, 1080), (2560, 1440), (3840, 2160))
+_COMMON = (
+    (160, 120),
+    (320, 180),
+    (320, 240),
+    (640, 360),
+    (640, 480),
+    (800, 600),
+    (960, 540),
+    (1024, 768),
+    (1280, 720),
+    (1920, 1080),
+    (2560, 1440),
+    (3840, 2160),
+)
 # What is asked of a camera where the user asks for nothing: what calls show.
 USUAL_SIZE, USUAL_RATE = (1280, 720), Fraction(30)
 
@@ -58,10 +78,13 @@ def modes(fd: int) -> list[CameraMode]:
     """All that the camera behind an open device offers in formats that can be read, in the driver's order; of sizes in
     steps, the usual ones. Empty where it is no camera."""
     known = RAW | JPEG
-    return [CameraMode(known[code], width, height, max(rates, default=Fraction(0)), rates)
-            for code in formats(fd) if code in known
-            for width, height in sizes(fd, code)
-            for rates in [rates_of(fd, code, width, height)]]
+    return [
+        CameraMode(known[code], width, height, max(rates, default=Fraction(0)), rates)
+        for code in formats(fd)
+        if code in known
+        for width, height in sizes(fd, code)
+        for rates in [rates_of(fd, code, width, height)]
+    ]
 
 
 def modes_of(node: Path) -> list[CameraMode]:
@@ -88,8 +111,14 @@ def sizes(fd: int, code: str) -> list[tuple[int, int]]:
         kind, *numbers = struct.unpack("=I6I", data[8:36])
         if kind != 1:
             low_w, high_w, step_w, low_h, high_h, step_h = numbers
-            found += [(w, h) for w, h in _COMMON if low_w <= w <= high_w and low_h <= h <= high_h
-                      and (w - low_w) % max(1, step_w) == 0 and (h - low_h) % max(1, step_h) == 0]
+            found += [
+                (w, h)
+                for w, h in _COMMON
+                if low_w <= w <= high_w
+                and low_h <= h <= high_h
+                and (w - low_w) % max(1, step_w) == 0
+                and (h - low_h) % max(1, step_h) == 0
+            ]
             break
         found.append((numbers[0], numbers[1]))
     return found

@@ -59,8 +59,10 @@ def _linux_video() -> list[MediaDevice]:
         elif found := _camera(node):
             cameras.append(found)
     labels = [device.name for device in virtual]
-    return cameras + [device if labels.count(device.name) == 1 else replace(device, address=f"vcam:{device.node}")
-                      for device in virtual]
+    return cameras + [
+        device if labels.count(device.name) == 1 else replace(device, address=f"vcam:{device.node}")
+        for device in virtual
+    ]
 
 
 def _camera(node: Path) -> MediaDevice | None:
@@ -84,7 +86,8 @@ def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
     lines: dict[str, list[str]] = {}
     for mode in offered:
         lines.setdefault(mode.format, []).append(
-            f"{mode.width}×{mode.height}" + (f" ({float(mode.rate):g} fps)" if mode.rate else ""))
+            f"{mode.width}×{mode.height}" + (f" ({float(mode.rate):g} fps)" if mode.rate else "")
+        )
     return tuple(f"{pix_fmt}: {', '.join(sizes)}" for pix_fmt, sizes in lines.items())
 
 

@@ -84,10 +84,20 @@ def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputCo
         return av.open(device, "r", format=kind, options=options)
     except av.FFmpegError as error:
         if error.errno == errno.EBUSY:
-            raise InputError(f"{called}: is in use by another program; close that first, or name ALSA's \"default\" or "
-                             "\"pulse\", which share it") from None
+            raise InputError(
+                f'{called}: is in use by another program; close that first, or name ALSA\'s "default" or '
+                '"pulse", which share it'
+            ) from None
         if error.errno == errno.EACCES:
-            raise InputMissing("{name}: may not be opened; add yourself to its group: {line}, then log in again",
-                               code="camera_forbidden", name=called, line="sudo usermod -aG audio $USER") from None
-        raise InputMissing("{name}: cannot be opened ({why}); rtface devices lists them", code="camera_failed",
-                           name=called, why=error.strerror) from None
+            raise InputMissing(
+                "{name}: may not be opened; add yourself to its group: {line}, then log in again",
+                code="camera_forbidden",
+                name=called,
+                line="sudo usermod -aG audio $USER",
+            ) from None
+        raise InputMissing(
+            "{name}: cannot be opened ({why}); rtface devices lists them",
+            code="camera_failed",
+            name=called,
+            why=error.strerror,
+        ) from None

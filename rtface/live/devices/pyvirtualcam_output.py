@@ -43,8 +43,9 @@ class PyvirtualcamOutput:
         try:
             import pyvirtualcam
         except ImportError as error:
-            raise MissingComponent(f"virtual cameras need pyvirtualcam ({error}): "
-                                   "python -m pip install pyvirtualcam") from None
+            raise MissingComponent(
+                f"virtual cameras need pyvirtualcam ({error}): python -m pip install pyvirtualcam"
+            ) from None
         known = BACKENDS.get(system, {})
         if not known:
             raise MissingComponent(f"there are no virtual cameras for {system} that rtface can feed; publish a stream")
@@ -52,7 +53,8 @@ class PyvirtualcamOutput:
         form = pyvirtualcam.PixelFormat.NV12 if pix_fmt == "nv12" else pyvirtualcam.PixelFormat.I420
         try:
             self._camera: Any = pyvirtualcam.Camera(
-                width, height, float(rate), fmt=form, backend=backend, device=None if backend else name or None)
+                width, height, float(rate), fmt=form, backend=backend, device=None if backend else name or None
+            )
         except Exception as error:  # noqa: BLE001 - the backends raise whatever suits them
             raise _explained(str(error), system, name) from None
         self.name = str(self._camera.device)
@@ -80,9 +82,13 @@ def _explained(text: str, system: str, name: str) -> OutputError | MissingCompon
     """pyvirtualcam's complaint (a line for each backend) with what to do."""
     said = "; ".join(line.strip() for line in text.splitlines() if line.strip())
     if "could not be started" in text or "Couldn't start stream" in text or "already in use" in text:
-        return OutputError(f"the virtual camera is in use by another program ({said}). {ONE}, or end the other rtface"
-                           + ("; or feed Unity Capture: vcam:unitycapture" if system == "Windows" else ""))
+        return OutputError(
+            f"the virtual camera is in use by another program ({said}). {ONE}, or end the other rtface"
+            + ("; or feed Unity Capture: vcam:unitycapture" if system == "Windows" else "")
+        )
     if name and ("supports only" in text or "with this name" in text):
-        return OutputError(f"there is no virtual camera {name} ({said}); "
-                           f"there can be {', '.join(f'vcam:{key}' for key in BACKENDS[system])}")
+        return OutputError(
+            f"there is no virtual camera {name} ({said}); "
+            f"there can be {', '.join(f'vcam:{key}' for key in BACKENDS[system])}"
+        )
     return MissingComponent(f"there is no virtual camera ({said}); {INSTALL[system]}")

@@ -40,8 +40,10 @@ def parse_part(name: str) -> ScreenPart | None:
         return None
     match = _PART.fullmatch(name)
     if match is None:
-        raise UsageError(f"screen:{name}: write screen: for the whole screen, or screen:1280x720+100+50 for a part of "
-                         "that size, 100 pixels from its left and 50 from its upper edge")
+        raise UsageError(
+            f"screen:{name}: write screen: for the whole screen, or screen:1280x720+100+50 for a part of "
+            "that size, 100 pixels from its left and 50 from its upper edge"
+        )
     return ScreenPart(*map(int, match.groups()))
 
 
@@ -56,8 +58,10 @@ def why_unusable(name: str, environ: Mapping[str, str] = os.environ, platform: s
     if platform in ("darwin", "win32"):
         return None
     if environ.get("WAYLAND_DISPLAY"):
-        return ("Wayland shows its screen to no program that asks like this; log in to an Xorg session, or capture "
-                "the screen with OBS and give rtface OBS's stream")
+        return (
+            "Wayland shows its screen to no program that asks like this; log in to an Xorg session, or capture "
+            "the screen with OBS and give rtface OBS's stream"
+        )
     if not environ.get("DISPLAY"):
         return "there is no screen in this session (DISPLAY is not set); start rtface in a terminal of the desktop"
     return None
@@ -79,8 +83,10 @@ def open_screen(request: SourceRequest) -> OpenedInput:
     except av.ArgumentError:
         raise InputError(f"screen:{request.name}: that part is not within the screen; name one that is") from None
     except (av.FFmpegError, ValueError) as error:
-        raise InputMissing(f"screen: cannot be read ({getattr(error, 'strerror', None) or error}); the system's "
-                           "privacy settings may refuse it, or the session has ended") from None
+        raise InputMissing(
+            f"screen: cannot be read ({getattr(error, 'strerror', None) or error}); the system's "
+            "privacy settings may refuse it, or the session has ended"
+        ) from None
     video = container.streams.video[0]
     return OpenedInput(container, video, None, video.average_rate or rate)
 
@@ -90,8 +96,12 @@ def _open(part: ScreenPart | None, rate: Fraction) -> InputContainer:
     if sys.platform == "darwin":
         if part is not None:
             raise InputMissing("a part of the screen cannot be named on macOS; give screen:")
-        return av.open("Capture screen 0:none", "r", format="avfoundation",
-                       options=options | {"capture_cursor": "1", "pixel_format": "nv12"})
+        return av.open(
+            "Capture screen 0:none",
+            "r",
+            format="avfoundation",
+            options=options | {"capture_cursor": "1", "pixel_format": "nv12"},
+        )
     if part is not None:
         options["video_size"] = f"{part.width}x{part.height}"
     if sys.platform == "win32":

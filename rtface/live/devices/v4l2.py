@@ -277,4 +277,5 @@ def is_loopback(node: Path) -> bool:
 def why(error: OSError) -> str:
     """What the kernel said, in words of the field."""
     return {errno.ENOENT: "it is not there", errno.ENODEV: "it is gone", errno.ENXIO: "it is gone"}.get(
-        error.errno or 0, error.strerror or str(error))
+        error.errno or 0, error.strerror or str(error)
+    )

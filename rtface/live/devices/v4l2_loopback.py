@@ -47,11 +47,13 @@ def find(name: str) -> list[Path]:
             return [path]
         if path.exists():
             card = v4l2.label(path)
-            raise OutputError(f"{path}{f' ({card})' * bool(card)} is a camera, not a virtual camera; "
-                              f"{_choice(labels) or v4l2.CREATE}")
+            raise OutputError(
+                f"{path}{f' ({card})' * bool(card)} is a camera, not a virtual camera; {_choice(labels) or v4l2.CREATE}"
+            )
     if not found:
-        raise MissingComponent(f"there is no virtual camera; make one: {v4l2.CREATE}  (where that finds no module, "
-                               f"{v4l2.INSTALL})")
+        raise MissingComponent(
+            f"there is no virtual camera; make one: {v4l2.CREATE}  (where that finds no module, {v4l2.INSTALL})"
+        )
     if not name:
         return sorted(found, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
     wanted = [node for node in found if labels[node].casefold() == name.casefold()]
@@ -97,13 +99,15 @@ class V4l2LoopbackOutput:
         try:
             return v4l2.open_device(self._node, os.O_WRONLY)
         except PermissionError:
-            raise OutputError("{name} may not be opened: {line}", code="virtual_camera_forbidden", name=self.name,
-                              line=v4l2.JOIN) from None
+            raise OutputError(
+                "{name} may not be opened: {line}", code="virtual_camera_forbidden", name=self.name, line=v4l2.JOIN
+            ) from None
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise self._in_use("is open in as many programs as it allows") from None
-            raise OutputError(f"{self.name} cannot be opened: {v4l2.why(error)}; 'rtface devices' lists what is "
-                              "here") from None
+            raise OutputError(
+                f"{self.name} cannot be opened: {v4l2.why(error)}; 'rtface devices' lists what is here"
+            ) from None
 
     def _claim(self) -> None:
         """OutputError where another writes to it, or where it is no virtual camera."""
@@ -111,24 +115,33 @@ class V4l2LoopbackOutput:
             v4l2.lock(self._fd)  # the kernel forgets it with the process
         except OSError:
             pid = v4l2.locker(self._fd)
-            raise OutputError("{name} is in use by another rtface{pid}; end that one, or name another virtual camera",
-                              code="virtual_camera_rtface", name=self.name, pid=f" (pid {pid})" * bool(pid)) from None
+            raise OutputError(
+                "{name} is in use by another rtface{pid}; end that one, or name another virtual camera",
+                code="virtual_camera_rtface",
+                name=self.name,
+                pid=f" (pid {pid})" * bool(pid),
+            ) from None
         try:
             can = v4l2.capability(self._fd)
         except OSError:
             raise OutputError(f"{self.name} is no video device; 'rtface devices' lists what is here") from None
         if not can.is_loopback:
-            raise OutputError(f"{self.name} is a camera ({can.driver}), not a virtual camera; 'rtface devices' lists "
-                              "those")
+            raise OutputError(
+                f"{self.name} is a camera ({can.driver}), not a virtual camera; 'rtface devices' lists those"
+            )
         if not can.outputs and not can.captures and not v4l2.repair(self._node):
-            raise OutputError(f"{self.name} is stuck (a known fault of v4l2loopback 0.12); close every program that "
-                              f"has it open, then: {v4l2.RELOAD}")
+            raise OutputError(
+                f"{self.name} is stuck (a known fault of v4l2loopback 0.12); close every program that "
+                f"has it open, then: {v4l2.RELOAD}"
+            )
         users = v4l2.users(self._node)
         if (can.captures and not can.outputs) or any(user.writes for user in users):
             raise self._in_use("is in use by another writer")
         if v4l2.mixes(can):
-            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it, and the frames of a "
-                              f"second writer would mix with these; better: {v4l2.RELOAD}")
+            self.notes.append(
+                f"{self.name} has exclusive_caps=0: browsers may not list it, and the frames of a "
+                f"second writer would mix with these; better: {v4l2.RELOAD}"
+            )
             if users:
                 self.notes.append(f"{self.name} is open in {', '.join(map(str, users))} too; end that if it writes")
 
@@ -136,8 +149,13 @@ class V4l2LoopbackOutput:
         users = v4l2.users(self._node)
         users = [user for user in users if user.writes] or users
         by = f": {', '.join(map(str, users))}" if users else ""
-        return OutputError("{name} {what}{by}; end that, or name another virtual camera", code="virtual_camera_used",
-                           name=self.name, what=what, by=by)
+        return OutputError(
+            "{name} {what}{by}; end that, or name another virtual camera",
+            code="virtual_camera_used",
+            name=self.name,
+            what=what,
+            by=by,
+        )
 
     def _configure(self, width: int, height: int, pix_fmt: str, rate: Fraction) -> tuple[int, int, str]:
         form = bytearray(200 + _FORMAT)
@@ -155,11 +173,15 @@ class V4l2LoopbackOutput:
             raise OutputError(f"{self.name} refuses {width}×{height}: {v4l2.why(error)}") from None
         got_width, got_height, code = struct.unpack_from("II4s", answer, _FORMAT)
         if code not in _PIX_FMT:
-            raise OutputError(f"{self.name} is held at the format {code.decode(errors='replace')} by a program that "
-                              f"reads it{self._by()}; switch its camera off and on")
+            raise OutputError(
+                f"{self.name} is held at the format {code.decode(errors='replace')} by a program that "
+                f"reads it{self._by()}; switch its camera off and on"
+            )
         if (got_width, got_height) != (width, height):
-            self.notes.append(f"{self.name} is held at {got_width}×{got_height} by a program that reads "
-                              f"it{self._by()}: frames of {width}×{height} are fitted in")
+            self.notes.append(
+                f"{self.name} is held at {got_width}×{got_height} by a program that reads "
+                f"it{self._by()}: frames of {width}×{height} are fitted in"
+            )
         with contextlib.suppress(OSError):
             # From here on readers see a camera, and the close, however it comes, leaves a device that can be used
             # again. 0.14 and newer refuse this: there the first write does it.

@@ -131,8 +131,16 @@ class VirtualCamera(LiveSink):
     @property
     def health(self) -> EndpointHealth:
         with self._lock:
-            return EndpointHealth(self._state, self._detail, self._since, self._frames, self._dropped,
-                                  reopened=self._reopened, causes=dict(self._causes), size=self._size)
+            return EndpointHealth(
+                self._state,
+                self._detail,
+                self._since,
+                self._frames,
+                self._dropped,
+                reopened=self._reopened,
+                causes=dict(self._causes),
+                size=self._size,
+            )
 
     @property
     def wanted(self) -> bool:
@@ -207,8 +215,10 @@ class VirtualCamera(LiveSink):
         if form.aspect != 1:
             return [f"frames are made {width}×{height}: a virtual camera has square samples only"]
         if (width, height) != (form.width, form.height):
-            return [f"frames are made {width}×{height} by repeating the last row or column: a virtual camera takes "
-                    "even sizes only"]
+            return [
+                f"frames are made {width}×{height} by repeating the last row or column: a virtual camera takes "
+                "even sizes only"
+            ]
         return []
 
     def _take(self, output: CameraOutput) -> None:

@@ -80,9 +80,14 @@ class ChildSink:
         """As `rtface.live.protocols.LiveSink.health`."""
         before, report = self._before, self._report
         causes = before.dropped + report.dropped + self._given_up
-        return replace(self._health, frames=before.frames + report.frames, dropped=causes.total(), causes=dict(causes),
-                       bytes=before.status.bytes + report.status.bytes,
-                       reopened=before.status.reopened + report.status.reopened)
+        return replace(
+            self._health,
+            frames=before.frames + report.frames,
+            dropped=causes.total(),
+            causes=dict(causes),
+            bytes=before.status.bytes + report.status.bytes,
+            reopened=before.status.reopened + report.status.reopened,
+        )
 
     @property
     def wanted(self) -> bool:
@@ -101,7 +106,8 @@ class ChildSink:
                 except UsageError:  # larger than was agreed
                     slot = None
                 if slot is not None and not child.send(
-                        WriteFrame(seconds, slot, FrameLayout.of(frame.image), Change.of(frame))):
+                    WriteFrame(seconds, slot, FrameLayout.of(frame.image), Change.of(frame))
+                ):
                     ring.free(slot)
                     slot = None
             if slot is None:
@@ -195,5 +201,6 @@ class ChildSink:
 
     def _state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
         before = self._health
-        self._health = replace(before, state=state, detail=detail,
-                               since=before.since if before.state == state else time.monotonic())
+        self._health = replace(
+            before, state=state, detail=detail, since=before.since if before.state == state else time.monotonic()
+        )

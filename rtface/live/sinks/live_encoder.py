@@ -29,8 +29,11 @@ TICKS = Fraction(1, 90_000)
 _SAMPLES = (0, 6.9e6, 12.3e6, 27.6e6, 55.3e6, 62.2e6, 124.4e6, 221.2e6, 497.7e6)
 _BITS = (400e3, 1000e3, 1500e3, 3000e3, 4500e3, 4500e3, 6000e3, 12000e3, 30000e3)
 # Encoders of hardware by platform, best first.
-_HARDWARE = {"darwin": ("h264_videotoolbox",), "win32": ("h264_nvenc", "h264_qsv", "h264_amf"),
-             "linux": ("h264_nvenc", "h264_qsv")}
+_HARDWARE = {
+    "darwin": ("h264_videotoolbox",),
+    "win32": ("h264_nvenc", "h264_qsv", "h264_amf"),
+    "linux": ("h264_nvenc", "h264_qsv"),
+}
 _MATRIX = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
 _TRANSFER = {"pq": 16, "hlg": 18, "linear": 8}
 _NO_GOP = 1_000_000  # I-frames are set by time, not by number
@@ -64,8 +67,16 @@ class EncoderScaler:
         if full or image.format.name != self.pix_fmt or (image.width, image.height) != (self.width, self.height):
             matrix = {1: 1, 9: 9}.get(self.tags.matrix, 5)  # swscale's numbers
             image = self._reformatter.reformat(
-                image, self.width, self.height, self.pix_fmt, src_colorspace=matrix, dst_colorspace=matrix,
-                src_color_range=2 if full else 1, dst_color_range=1, threads=1)
+                image,
+                self.width,
+                self.height,
+                self.pix_fmt,
+                src_colorspace=matrix,
+                dst_colorspace=matrix,
+                src_color_range=2 if full else 1,
+                dst_color_range=1,
+                threads=1,
+            )
         image.color_range, image.colorspace = self.tags.range, self.tags.matrix
         image.color_primaries, image.color_trc = self.tags.primaries, self.tags.transfer
         return image
@@ -92,8 +103,9 @@ class LiveEncoder:
         self.name, self._context = self._open(form, wanted)
         self._fit = EncoderScaler(form, str(self._context.pix_fmt))
         if (self._fit.width, self._fit.height) != (form.width, form.height):
-            self.notes.append(f"H.264 has no odd sizes: {form.width}×{form.height} becomes "
-                              f"{self._fit.width}×{self._fit.height}")
+            self.notes.append(
+                f"H.264 has no odd sizes: {form.width}×{form.height} becomes {self._fit.width}×{self._fit.height}"
+            )
         self.width, self.height, self.rate = self._fit.width, self._fit.height, form.rate
 
     def encode(self, image: av.VideoFrame, seconds: float, *, key: bool) -> list[av.Packet[Any]]:
@@ -117,8 +129,13 @@ class LiveEncoder:
         return self._context.encode(image)
 
     def _open(self, form: VideoFormat, wanted: EncoderSettings) -> tuple[str, VideoCodecContext]:
-        names = () if wanted.encode == "software" else ("h264_nvenc",) if wanted.encode == "cuda" else \
-            _HARDWARE.get(sys.platform, ())
+        names = (
+            ()
+            if wanted.encode == "software"
+            else ("h264_nvenc",)
+            if wanted.encode == "cuda"
+            else _HARDWARE.get(sys.platform, ())
+        )
         for name in names:
             why = driver.absent() if name == "h264_nvenc" else None
             if why is None:
@@ -131,9 +148,11 @@ class LiveEncoder:
         try:
             return "libx264", self._opened("libx264", form, wanted)
         except (av.FFmpegError, ValueError) as error:
-            raise UsageError(f"libx264 does not open for {form.width}×{form.height} at {self.bitrate} bits a second"
-                             f"{f' with preset {wanted.preset}' if wanted.preset else ''}; check --bitrate and "
-                             "--preset") from error
+            raise UsageError(
+                f"libx264 does not open for {form.width}×{form.height} at {self.bitrate} bits a second"
+                f"{f' with preset {wanted.preset}' if wanted.preset else ''}; check --bitrate and "
+                "--preset"
+            ) from error
 
     def _opened(self, name: str, form: VideoFormat, wanted: EncoderSettings) -> VideoCodecContext:
         context = VideoCodecContext.create(name, "w")
@@ -147,15 +166,17 @@ class LiveEncoder:
         context.color_range, context.colorspace = tags.range, tags.matrix
         context.color_primaries, context.color_trc = tags.primaries, tags.transfer
         context.bit_rate, context.gop_size, context.max_b_frames = self.bitrate, _NO_GOP, 0
-        options = {"maxrate": str(self.bitrate), "bufsize": str(self.bitrate), "profile": "high",
-                   "forced-idr": "1"}
+        options = {"maxrate": str(self.bitrate), "bufsize": str(self.bitrate), "profile": "high", "forced-idr": "1"}
         if name == "libx264":
             context.thread_count, context.thread_type = min(4, os.cpu_count() or 1), "SLICE"
-            options |= {"preset": wanted.preset or "veryfast", "tune": "zerolatency", "nal-hrd": "cbr",
-                        "sc_threshold": "0"}
+            options |= {
+                "preset": wanted.preset or "veryfast",
+                "tune": "zerolatency",
+                "nal-hrd": "cbr",
+                "sc_threshold": "0",
+            }
         elif name == "h264_nvenc":
-            options |= {"preset": "p4", "tune": "ll", "rc": "cbr", "zerolatency": "1", "delay": "0",
-                        "no-scenecut": "1"}
+            options |= {"preset": "p4", "tune": "ll", "rc": "cbr", "zerolatency": "1", "delay": "0", "no-scenecut": "1"}
         elif name == "h264_videotoolbox":
             options |= {"realtime": "1", "constant_bit_rate": "1", "prio_speed": "1"}
             del options["forced-idr"]

@@ -57,8 +57,21 @@ class RecordSink(ChildSink):
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
         options = self._options
-        self._open(form, RecordJob(self._work, self._target_file, self._format, form, sound, options.codec, options.crf,
-                                   options.preset, options.gop, self._metadata))
+        self._open(
+            form,
+            RecordJob(
+                self._work,
+                self._target_file,
+                self._format,
+                form,
+                sound,
+                options.codec,
+                options.crf,
+                options.preset,
+                options.gop,
+                self._metadata,
+            ),
+        )
 
     def close(self) -> None:
         """Completes the file and gives it its name, within a second; safe to call twice."""

@@ -39,8 +39,12 @@ from rtface.redaction import redacted
 
 _STATUS_S = 0.25
 _PIECE = {"max_interleave_delta": "1000000"}
-_FRAGMENTS = {"movflags": "hybrid_fragmented+delay_moov+use_metadata_tags", "use_editlist": "1",
-              "frag_duration": "500000", "frag_size": str(1 << 20)}
+_FRAGMENTS = {
+    "movflags": "hybrid_fragmented+delay_moov+use_metadata_tags",
+    "use_editlist": "1",
+    "frag_duration": "500000",
+    "frag_size": str(1 << 20),
+}
 _CLUSTERS = {"cluster_time_limit": "500", "cluster_size_limit": str(1 << 20), "default_mode": "passthrough"}
 _OPTIONS = {"mp4": _FRAGMENTS, "mov": _FRAGMENTS, "matroska": _CLUSTERS}
 
@@ -67,8 +71,13 @@ class Recording:
         self.changed = ChangedFrames()
         self._last: dict[int, int] = {}
         self.file = WorkFile(job.target, job.work)
-        self._container = av.open(self.file, "w", format=job.container, buffer_size=1 << 16,
-                                  container_options=_PIECE | _OPTIONS.get(job.container, {}))
+        self._container = av.open(
+            self.file,
+            "w",
+            format=job.container,
+            buffer_size=1 << 16,
+            container_options=_PIECE | _OPTIONS.get(job.container, {}),
+        )
         self._container.flags |= Flags.flush_packets.value
         self._container.metadata.update(job.metadata)
         stream = self._container.add_stream(plan.encoder, rate=plan.rate)

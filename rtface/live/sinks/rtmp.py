@@ -55,8 +55,9 @@ class RtmpAddress:
         if not parts.hostname or port == -1 or len(path) < 2 or not path[-1]:
             raise UsageError("an RTMP address ends in the application and the stream's key, as HOST/live/KEY")
         if parts.username:
-            raise UsageError("rtface does not log in to RTMP servers; leave USER:PASSWORD@ out of the address and use "
-                             "the key")
+            raise UsageError(
+                "rtface does not log in to RTMP servers; leave USER:PASSWORD@ out of the address and use the key"
+            )
         secure = parts.scheme.lower() == "rtmps"
         head = 2 if len(path) > 2 and ":" not in path[1] else 1
         key = "/".join(path[head:]) + (f"?{parts.query}" if parts.query else "")
@@ -118,8 +119,9 @@ class RtmpPublisher(TcpChannel):
         for kind, time_ms, body in self._tags.feed(data):
             if kind == wire.DATA:
                 body = wire.encode("@setDataFrame") + body
-            super().put(wire.message(kind, body, stream=self._stream, channel=_STREAM_CHANNEL.get(kind, 5),
-                                     time=time_ms))
+            super().put(
+                wire.message(kind, body, stream=self._stream, channel=_STREAM_CHANNEL.get(kind, 5), time=time_ms)
+            )
 
     def received(self, data: bytes) -> None:
         try:
@@ -134,8 +136,10 @@ class RtmpPublisher(TcpChannel):
 
     def end_stream(self) -> None:
         key = self._place.key
-        super().put(wire.message(wire.COMMAND, wire.encode("FCUnpublish", 6, None, key))
-                    + wire.message(wire.COMMAND, wire.encode("deleteStream", 7, None, self._stream)))
+        super().put(
+            wire.message(wire.COMMAND, wire.encode("FCUnpublish", 6, None, key))
+            + wire.message(wire.COMMAND, wire.encode("deleteStream", 7, None, self._stream))
+        )
 
     def _shake_hands(self) -> None:
         ours = struct.pack(">II", int(time.monotonic() * 1000) & 0xFFFFFFFF, 0) + os.urandom(1528)
@@ -162,18 +166,39 @@ class RtmpPublisher(TcpChannel):
         place = self._place
         self._socket.sendall(
             wire.message(wire.SET_CHUNK_SIZE, struct.pack(">I", wire.CHUNK), channel=2)
-            + wire.message(wire.COMMAND, wire.encode("connect", 1, {
-                "app": place.app, "type": "nonprivate", "flashVer": f"FMLE/3.0 (compatible; rtface/{__version__})",
-                "tcUrl": place.address}), chunk=wire.CHUNK))
+            + wire.message(
+                wire.COMMAND,
+                wire.encode(
+                    "connect",
+                    1,
+                    {
+                        "app": place.app,
+                        "type": "nonprivate",
+                        "flashVer": f"FMLE/3.0 (compatible; rtface/{__version__})",
+                        "tcUrl": place.address,
+                    },
+                ),
+                chunk=wire.CHUNK,
+            )
+        )
         self._answer(1, f"the application {place.app}")
-        self._socket.sendall(b"".join(
-            wire.message(wire.COMMAND, wire.encode(*command)) for command in (
-                ("releaseStream", 2, None, place.key), ("FCPublish", 3, None, place.key),
-                ("createStream", 4, None))))
+        self._socket.sendall(
+            b"".join(
+                wire.message(wire.COMMAND, wire.encode(*command))
+                for command in (
+                    ("releaseStream", 2, None, place.key),
+                    ("FCPublish", 3, None, place.key),
+                    ("createStream", 4, None),
+                )
+            )
+        )
         number = self._answer(4, "a new stream")
         self._stream = int(number[3]) if len(number) > 3 and isinstance(number[3], float) else 1
-        self._socket.sendall(wire.message(wire.COMMAND, wire.encode("publish", 5, None, place.key, "live"),
-                                          stream=self._stream, channel=8))
+        self._socket.sendall(
+            wire.message(
+                wire.COMMAND, wire.encode("publish", 5, None, place.key, "live"), stream=self._stream, channel=8
+            )
+        )
         self._answer(None, "the stream's key")
 
     def _answer(self, transaction: int | None, asked: str) -> list[Any]:

@@ -63,15 +63,16 @@ def _value(data: bytes, at: int) -> tuple[Any, int]:
     if kind == 1:
         return bool(data[at]), at + 1
     if kind in (2, 12):
-        size, head = (struct.unpack_from(">H", data, at)[0], 2) if kind == 2 else (
-            struct.unpack_from(">I", data, at)[0], 4)
-        return data[at + head:at + head + size].decode("utf-8", "replace"), at + head + size
+        size, head = (
+            (struct.unpack_from(">H", data, at)[0], 2) if kind == 2 else (struct.unpack_from(">I", data, at)[0], 4)
+        )
+        return data[at + head : at + head + size].decode("utf-8", "replace"), at + head + size
     if kind in (3, 8):
         at += 4 if kind == 8 else 0
         found: dict[str, Any] = {}
-        while data[at:at + 3] != b"\x00\x00\x09":
+        while data[at : at + 3] != b"\x00\x00\x09":
             size = struct.unpack_from(">H", data, at)[0]
-            key = data[at + 2:at + 2 + size].decode("utf-8", "replace")
+            key = data[at + 2 : at + 2 + size].decode("utf-8", "replace")
             found[key], at = _value(data, at + 2 + size)
         return found, at + 3
     if kind in (5, 6):
@@ -103,7 +104,7 @@ def message(kind: int, body: bytes, *, stream: int = 0, channel: int = 3, time: 
     out += struct.pack("<I", stream) + late
     out += body[:chunk]
     for at in range(chunk, len(body), chunk):
-        out += bytes([0xC0 | channel]) + late + body[at:at + chunk]
+        out += bytes([0xC0 | channel]) + late + body[at : at + chunk]
     return bytes(out)
 
 
@@ -154,7 +155,7 @@ class RtmpReader:
         if len(data) < at + size:
             return None
         stream = self._streams.setdefault(number, _Incoming())
-        head = bytes(data[at:at + size])
+        head = bytes(data[at : at + size])
         extended = head[:3] == b"\xff\xff\xff" if size else stream.extended
         length = int.from_bytes(head[3:6], "big") if size >= 7 else stream.size
         kind = head[6] if size >= 7 else stream.kind
@@ -165,8 +166,8 @@ class RtmpReader:
         if len(data) < at + part:
             return None
         stream.extended, stream.size, stream.kind = extended, length, kind
-        stream.body += data[at:at + part]
-        del data[:at + part]
+        stream.body += data[at : at + part]
+        del data[: at + part]
         if len(stream.body) < length:
             return 0, b""
         whole, stream.body = bytes(stream.body), bytearray()
@@ -190,7 +191,7 @@ class FlvTagParser:
         self._data += data
         while len(self._data) >= self._HEADER:
             if bytes(self._data[:3]) == b"FLV":
-                del self._data[:self._HEADER]
+                del self._data[: self._HEADER]
                 continue
             kind = self._data[0] & 31
             if kind not in (AUDIO, VIDEO, DATA):
@@ -199,5 +200,5 @@ class FlvTagParser:
             if len(self._data) < 11 + size + 4:
                 return
             time = int.from_bytes(self._data[4:7], "big") | self._data[7] << 24
-            yield kind, time, bytes(self._data[11:11 + size])
-            del self._data[:11 + size + 4]
+            yield kind, time, bytes(self._data[11 : 11 + size])
+            del self._data[: 11 + size + 4]

@@ -56,7 +56,7 @@ class SrtTransport(Transport):
             return
         now = time.monotonic()
         with self._there:
-            self._waiting.extend((now, data[at:at + MESSAGE]) for at in range(0, len(data), MESSAGE))
+            self._waiting.extend((now, data[at : at + MESSAGE]) for at in range(0, len(data), MESSAGE))
             self._there.notify()
 
     def close(self, seconds: float) -> None:
@@ -102,8 +102,10 @@ class SrtTransport(Transport):
                     lost = time.monotonic()
                     self._end()
                 if not self._listens:
-                    self._set(state="away", detail=error.args[0] if isinstance(error, ConnectionLost) else
-                              "the connection was lost")
+                    self._set(
+                        state="away",
+                        detail=error.args[0] if isinstance(error, ConnectionLost) else "the connection was lost",
+                    )
                 elif self._count:
                     self._set(state="live", detail="nobody watches", viewers=0)
                 else:

@@ -46,7 +46,7 @@ class SoundTrack:
 
     def write(self, sound: SoundPacket, pts: int) -> None:
         """Writes a packet at `pts` in `TICKS`."""
-        packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1]:] if self._bare else sound.data)
+        packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1] :] if self._bare else sound.data)
         packet.stream, packet.time_base = self._stream, TICKS
         packet.pts = packet.dts = pts
         packet.duration = round(sound.duration / TICKS)
@@ -64,10 +64,23 @@ class StreamMux:
         sound: form of the sound, None where there is none.
     """
 
-    def __init__(self, format: str, write: Callable[[bytes], None], *, width: int, height: int, rate: Fraction,
-                 sound: SoundFormat | None) -> None:
-        self._container = av.open(_Bytes(write), "w", format=format, buffer_size=DATAGRAM * 50,
-                                  container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format])
+    def __init__(
+        self,
+        format: str,
+        write: Callable[[bytes], None],
+        *,
+        width: int,
+        height: int,
+        rate: Fraction,
+        sound: SoundFormat | None,
+    ) -> None:
+        self._container = av.open(
+            _Bytes(write),
+            "w",
+            format=format,
+            buffer_size=DATAGRAM * 50,
+            container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format],
+        )
         self._container.flags |= Flags.flush_packets.value
         self._video = self._container.add_mux_stream("h264", rate=rate, width=width, height=height, time_base=TICKS)
         self._sound = SoundTrack(self._container, sound) if sound is not None else None

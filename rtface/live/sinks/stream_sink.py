@@ -45,8 +45,13 @@ class StreamSink(ChildSink):
         except UsageError:
             raise
         except OutputError as error:
-            raise OutputError("{what}; start the server, or correct the address", code="stream_refused",
-                              what=str(error), name=self._endpoint, why=error.values.get("why", error)) from None
+            raise OutputError(
+                "{what}; start the server, or correct the address",
+                code="stream_refused",
+                what=str(error),
+                name=self._endpoint,
+                why=error.values.get("why", error),
+            ) from None
         self._keeper = start_thread("sink-keeper", self._keep, replace(job, patient=True))
 
     def close(self) -> None:
@@ -73,9 +78,16 @@ class StreamSink(ChildSink):
             self._stop(0)
             self._state("away", "the writing process was lost" if lost else "the writing process hangs")
             report, before = self._report, self._before
-            self._before = SinkReport(TransportStatus("away", "", before.status.bytes + report.status.bytes,
-                                                      before.status.reopened + report.status.reopened + 1),
-                                      before.frames + report.frames, before.dropped + report.dropped)
+            self._before = SinkReport(
+                TransportStatus(
+                    "away",
+                    "",
+                    before.status.bytes + report.status.bytes,
+                    before.status.reopened + report.status.reopened + 1,
+                ),
+                before.frames + report.frames,
+                before.dropped + report.dropped,
+            )
             self._report = SinkReport(TransportStatus("away", ""))
             self._closing.wait(_AGAIN)
             self._ended.clear()

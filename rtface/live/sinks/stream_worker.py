@@ -72,8 +72,14 @@ class StreamWriter:
         for packet in packets:
             if self._mux is None and packet.is_keyframe:
                 self._generation = generation
-                self._mux = StreamMux(transport.format, partial(transport.write, generation), width=self._encoder.width,
-                                      height=self._encoder.height, rate=self._encoder.rate, sound=self._sound)
+                self._mux = StreamMux(
+                    transport.format,
+                    partial(transport.write, generation),
+                    width=self._encoder.width,
+                    height=self._encoder.height,
+                    rate=self._encoder.rate,
+                    sound=self._sound,
+                )
             if self._mux is not None:
                 self._mux.write_frame(packet)
 
@@ -214,4 +220,3 @@ def _show(writer: StreamWriter, frames: FrameRing, shown: WriteFrame) -> None:
     writer.write_frame(image, shown.time)
     if not taken:
         frames.free(shown.slot)
-

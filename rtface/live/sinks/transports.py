@@ -99,8 +99,14 @@ class SelectWaker:
 class ServerTransport(Transport):
     """Publishes to one server, and connects again when it is lost or stalls."""
 
-    def __init__(self, format: str, connect: Callable[[], TcpChannel], changed: Callable[[], None], *,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        format: str,
+        connect: Callable[[], TcpChannel],
+        changed: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(TransportStatus("opening", "connecting"), changed)
         self.format = format
         self._connect, self._clock = connect, clock
@@ -162,8 +168,9 @@ class ServerTransport(Transport):
                         tries = 0
                     lost = now
                     self._end()
-                self._set(state="away", detail=error.args[0] if isinstance(error, ConnectionLost) else
-                          type(error).__name__)
+                self._set(
+                    state="away", detail=error.args[0] if isinstance(error, ConnectionLost) else type(error).__name__
+                )
             if not self._closing.is_set():
                 self._closing.wait(retry_delay(tries, self._clock() - lost))
                 tries += 1
@@ -309,8 +316,11 @@ class ListenTransport(Transport):
 
     def _say(self) -> None:
         count = len(self._viewers)
-        self._set(state="live", viewers=count,
-                  detail="nobody watches" if not count else f"{count} watch" + "es" * (count == 1))
+        self._set(
+            state="live",
+            viewers=count,
+            detail="nobody watches" if not count else f"{count} watch" + "es" * (count == 1),
+        )
 
 
 class UdpTransport(Transport):
@@ -340,7 +350,7 @@ class UdpTransport(Transport):
             if number % 24 == 23:
                 time.sleep(0.001)  # an I-frame in one burst would not fit into a receiver's buffer
             with suppress(OSError):  # no receiver, or no room: datagrams get lost
-                self._sent += self._socket.send(data[at:at + self._size])
+                self._sent += self._socket.send(data[at : at + self._size])
         self._set(quiet=True, bytes=self._sent)
 
     def close(self, seconds: float) -> None:
@@ -352,11 +362,11 @@ def tables(data: bytes) -> int | None:
     where there are none."""
     begin: int | None = None
     for at in range(0, len(data) - 187, 188):
-        packet = data[at:at + 188]
+        packet = data[at : at + 188]
         if not packet[1] & 0x1F and not packet[2]:
             begin = at
         elif begin is not None and packet[3] & 0x20 and packet[4] and packet[5] & 0x40:  # a decoder can begin here
-            body = packet[5 + packet[4]:]
+            body = packet[5 + packet[4] :]
             if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # with a frame
                 return begin
     return None

@@ -21,10 +21,14 @@ _MATRIX_2020 = (9, 10)
 # made once. The first half stores light in units of the reference white.
 _ROLLED = "maxval*pow(if(lte(ld(0),0.75),ld(0),0.75+0.25*(1-exp((0.75-ld(0))/0.25))),1/2.2)"
 _CURVES: dict[Transfer, str] = {
-    "pq": ("st(1,pow(clipval/maxval,1/78.84375));"
-           "st(0,10000/203*pow(max(ld(1)-0.8359375,0)/(18.8515625-18.6875*ld(1)),1/0.1593017578125));" + _ROLLED),
-    "hlg": ("st(1,clipval/maxval);st(1,if(lte(ld(1),0.5),ld(1)*ld(1)/3,"
-            "(exp((ld(1)-0.55991073)/0.17883277)+0.28466892)/12));st(0,1000/203*pow(ld(1),1.2));" + _ROLLED),
+    "pq": (
+        "st(1,pow(clipval/maxval,1/78.84375));"
+        "st(0,10000/203*pow(max(ld(1)-0.8359375,0)/(18.8515625-18.6875*ld(1)),1/0.1593017578125));" + _ROLLED
+    ),
+    "hlg": (
+        "st(1,clipval/maxval);st(1,if(lte(ld(1),0.5),ld(1)*ld(1)/3,"
+        "(exp((ld(1)-0.55991073)/0.17883277)+0.28466892)/12));st(0,1000/203*pow(ld(1),1.2));" + _ROLLED
+    ),
 }
 
 
@@ -91,8 +95,9 @@ def _source(graph: Graph, image: av.VideoFrame) -> FilterContext:
 
 def _deinterlacer(image: av.VideoFrame) -> Graph:
     graph = Graph()
-    graph.link_nodes(_source(graph, image), graph.add("bwdif", mode="send_frame", deint="interlaced"),
-                     graph.add("buffersink")).configure()
+    graph.link_nodes(
+        _source(graph, image), graph.add("bwdif", mode="send_frame", deint="interlaced"), graph.add("buffersink")
+    ).configure()
     return graph
 
 
@@ -100,14 +105,32 @@ def _tone_mapper(image: av.VideoFrame, transfer: Transfer) -> Graph:
     graph = Graph()
     matrix = "bt2020" if int(image.colorspace) in _MATRIX_2020 else "bt709"
     curve = _CURVES[transfer]
-    steps = [graph.add("scale", in_color_matrix=matrix, in_range="full" if int(image.color_range) == 2 else "limited",
-                       out_range="full", flags="fast_bilinear"),
-             graph.add("format", "gbrp10le"), graph.add("lutrgb", r=curve, g=curve, b=curve)]
+    steps = [
+        graph.add(
+            "scale",
+            in_color_matrix=matrix,
+            in_range="full" if int(image.color_range) == 2 else "limited",
+            out_range="full",
+            flags="fast_bilinear",
+        ),
+        graph.add("format", "gbrp10le"),
+        graph.add("lutrgb", r=curve, g=curve, b=curve),
+    ]
     gamut = engine_curve("sdr", int(image.color_primaries) == _BT2020)
     if gamut is not None and gamut.gamut is not None:
-        steps.append(graph.add("colorchannelmixer", **{
-            out + into: f"{gamut.gamut[i, j]:.5f}" for i, out in enumerate("rgb") for j, into in enumerate("rgb")}))
-    steps += [graph.add("scale", out_color_matrix="bt709", out_range="limited", flags="fast_bilinear"),
-              graph.add("format", "yuv420p")]
+        steps.append(
+            graph.add(
+                "colorchannelmixer",
+                **{
+                    out + into: f"{gamut.gamut[i, j]:.5f}"
+                    for i, out in enumerate("rgb")
+                    for j, into in enumerate("rgb")
+                },
+            )
+        )
+    steps += [
+        graph.add("scale", out_color_matrix="bt709", out_range="limited", flags="fast_bilinear"),
+        graph.add("format", "yuv420p"),
+    ]
     graph.link_nodes(_source(graph, image), *steps, graph.add("buffersink")).configure()
     return graph

@@ -29,8 +29,13 @@ _QUICK = {"analyzeduration": "1000000"}
 _PATIENCE = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
     # Without a count of its frames, which the stream's head names, it is open with its first I-frame.
-    "rtmp": {"analyzeduration": "3000000", "fpsprobesize": "3", "probesize": "131072", "rw_timeout": _PATIENCE,
-             "rtmp_live": "live"},
+    "rtmp": {
+        "analyzeduration": "3000000",
+        "fpsprobesize": "3",
+        "probesize": "131072",
+        "rw_timeout": _PATIENCE,
+        "rtmp_live": "live",
+    },
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
     "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
@@ -120,8 +125,9 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     if scheme == "srt":
         source = SrtConnection(request.name, sending=False)
     try:
-        container = av.open(source, "r", format="mpegts" if scheme == "srt" else None, options=options,
-                            metadata_errors="replace")
+        container = av.open(
+            source, "r", format="mpegts" if scheme == "srt" else None, options=options, metadata_errors="replace"
+        )
         if request.video and scheme.startswith("rtmp") and not container.streams.video:
             container.close()
             container = av.open(source, "r", options=options | {"analyzeduration": _LONGER}, metadata_errors="replace")
@@ -167,8 +173,11 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
     name, parts = shown(url), urlsplit(url)
     why: Any = error.strerror
     if isinstance(error, av.ConnectionRefusedError):
-        return InputMissing("{name}: nothing listens there; start the server, or check host and port",
-                            code="stream_closed_host", name=name)
+        return InputMissing(
+            "{name}: nothing listens there; start the server, or check host and port",
+            code="stream_closed_host",
+            name=name,
+        )
     if isinstance(error, av.HTTPNotFoundError | av.HTTPForbiddenError | av.HTTPUnauthorizedError):
         return InputMissing(f"{name}: the server refuses it ({why}); check the address, user and password")
     if isinstance(error, av.ProtocolNotFoundError):
@@ -178,6 +187,10 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
     try:
         socket.getaddrinfo(parts.hostname, None)
     except (OSError, UnicodeError):
-        return InputMissing("{name}: the host {host} cannot be found; check its name and the network",
-                            code="stream_host", name=name, host=parts.hostname)
+        return InputMissing(
+            "{name}: the host {host} cannot be found; check its name and the network",
+            code="stream_host",
+            name=name,
+            host=parts.hostname,
+        )
     return InputError(f"{name}: cannot be opened ({why}); check that something is published there")

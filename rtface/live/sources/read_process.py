@@ -69,10 +69,16 @@ class ReadProcess:
         beat: the last heartbeat.
     """
 
-    def __init__(self, request: SourceRequest, frame: Callable[[VideoFrameReady, av.VideoFrame], None],
-                 sound: Callable[[SoundPacketReady], None], hush: Callable[[str], None] = lambda why: None, *,
-                 clock: Callable[[], float] = time.monotonic,
-                 start: Callable[..., ChildProcess] = ChildProcess) -> None:
+    def __init__(
+        self,
+        request: SourceRequest,
+        frame: Callable[[VideoFrameReady, av.VideoFrame], None],
+        sound: Callable[[SoundPacketReady], None],
+        hush: Callable[[str], None] = lambda why: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        start: Callable[..., ChildProcess] = ChildProcess,
+    ) -> None:
         self._request, self._frame, self._sound, self._hush = request, frame, sound, hush
         self._clock, self._start = clock, start
         self.opened: SourceOpened | None = None
@@ -96,8 +102,14 @@ class ReadProcess:
             MissingComponent: no process could be started.
         """
         try:
-            child = self._start("rtface.live.sources.read_worker:read", self._request, name="reader",
-                                frames=self._ring, on_message=self._take, on_end=self._end)
+            child = self._start(
+                "rtface.live.sources.read_worker:read",
+                self._request,
+                name="reader",
+                frames=self._ring,
+                on_message=self._take,
+                on_end=self._end,
+            )
         except MissingComponent:
             self._free()
             raise

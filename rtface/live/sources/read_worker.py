@@ -134,10 +134,17 @@ class ReadWorker:
     def beat(self) -> None:
         """Sends heartbeats until the parent is gone."""
         while not self._parent.gone:
-            self._parent.send(Heartbeat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
-                                        self._errors + self._sound_errors, self._buffer.seconds,
-                                        self._decoder.damaged if self._decoder else 0,
-                                        self._decoder.missing if self._decoder else 0))
+            self._parent.send(
+                Heartbeat(
+                    time.monotonic() - self._heard_at,
+                    self._bytes,
+                    self._dropped,
+                    self._errors + self._sound_errors,
+                    self._buffer.seconds,
+                    self._decoder.damaged if self._decoder else 0,
+                    self._decoder.missing if self._decoder else 0,
+                )
+            )
             time.sleep(_BEAT)
 
     def follow(self) -> None:
@@ -157,8 +164,17 @@ class ReadWorker:
         self._heard_at = time.monotonic()
         aspect = video.sample_aspect_ratio if video is not None else None
         track = AacConverter(opened.sound, self._request.sound_format) if opened.sound is not None else None
-        self._parent.send(SourceOpened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
-                                       track and track.form, opened.film, opened.label))
+        self._parent.send(
+            SourceOpened(
+                opened.described,
+                opened.rate,
+                aspect or Fraction(1),
+                tuple(opened.notes),
+                track and track.form,
+                opened.film,
+                opened.label,
+            )
+        )
         if video is not None:
             self._quantisers = QuantiserReader(video.codec_context)
             self._decoder = DamageFilter(video)
@@ -174,8 +190,7 @@ class ReadWorker:
             if isinstance(waiting.item, SoundPacketReady):
                 self._parent.send(waiting.item)
                 continue
-            rests = (self.resting and waiting.fresh and not alone
-                     and time.monotonic() - self._handed_at < REST_S)
+            rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
             packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
             if packet is None:
                 continue
@@ -299,8 +314,11 @@ class ReadWorker:
         if waited < _LATE and self._overdue() < _MOST:
             return packet
         with self._changed:
-            keys = [w for w in self._waiting
-                    if w.due <= now and not isinstance(w.item, SoundPacketReady) and w.item.is_keyframe]
+            keys = [
+                w
+                for w in self._waiting
+                if w.due <= now and not isinstance(w.item, SoundPacketReady) and w.item.is_keyframe
+            ]
             if keys:
                 self._dropped += 1
                 while self._waiting[0] is not keys[-1]:
@@ -325,20 +343,22 @@ class ReadWorker:
         self._quantisers.note(packet)
         try:
             # Deinterlacing keeps what the decoder says of a frame; in a tone-mapped one other code values count.
-            images = [(one, self._quantisers.of(one) if one.color_trc == image.color_trc else None)
-                      for image in self._decoder.decode(without_profile(packet)) for one in self._conform(image)]
+            images = [
+                (one, self._quantisers.of(one) if one.color_trc == image.color_trc else None)
+                for image in self._decoder.decode(without_profile(packet))
+                for one in self._conform(image)
+            ]
         except av.FFmpegError:
             self._errors += 1
             return []
-        for text in self._conform.notes[self._noted:]:
+        for text in self._conform.notes[self._noted :]:
             self._parent.send(SourceNote(text))
         self._noted = len(self._conform.notes)
         return images
 
     # -- frames -----------------------------------------------------------------------------------------------
 
-    def _hand_over(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float,
-                   opened: OpenedInput) -> None:
+    def _hand_over(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float, opened: OpenedInput) -> None:
         assert self._parent.frames is not None
         stamp = image.time
         captured = due
@@ -352,13 +372,22 @@ class ReadWorker:
         if slot is None:
             self._dropped += 1
             return
-        self._parent.send(VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display,
-                                          quantisers))
+        self._parent.send(
+            VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display, quantisers)
+        )
 
     def _describe(self, image: av.VideoFrame, opened: OpenedInput) -> None:
         """Finds colour and display of frames like this one, again whenever they change."""
-        like = (image.width, image.height, image.format.name, image.interlaced_frame, int(image.colorspace),
-                int(image.color_range), int(image.color_trc), int(image.color_primaries))
+        like = (
+            image.width,
+            image.height,
+            image.format.name,
+            image.interlaced_frame,
+            int(image.colorspace),
+            int(image.color_range),
+            int(image.color_trc),
+            int(image.color_primaries),
+        )
         if like == self._like or opened.video is None:
             return
         self._like = like
@@ -369,8 +398,9 @@ class ReadWorker:
         if self._request.kind == "camera" and int(image.colorspace) not in _TAGGED and self._color.matrix == "bt709":
             # What says nothing is a film by its size; a camera's own frames are what V4L2 and UVC call the default.
             self._color = replace(self._color, matrix="bt601")
-        self._display = display_of(turns, mirror, opened.video.sample_aspect_ratio,
-                                   fields if image.interlaced_frame else "progressive")
+        self._display = display_of(
+            turns, mirror, opened.video.sample_aspect_ratio, fields if image.interlaced_frame else "progressive"
+        )
 
 
 def _stand_alone(video: av.VideoStream | None) -> bool:

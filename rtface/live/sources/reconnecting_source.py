@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     import av
 
 
-def open_live_source(address: LiveAddress, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
-                     sound: bool = True, buffer: float | None = 0.0, stats: Stats | None = None) -> LiveSource:
+def open_live_source(
+    address: LiveAddress,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: Fraction | None = None,
+    sound: bool = True,
+    buffer: float | None = 0.0,
+    stats: Stats | None = None,
+) -> LiveSource:
     """A camera, stream or film as the source of a live run; its `start` opens it.
 
     Args:
@@ -43,8 +50,11 @@ def open_live_source(address: LiveAddress, *, size: tuple[int, int] | None = Non
     if address.kind not in ("camera", "screen", "stream", "file"):
         raise UsageError(f"{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
     number = address.kind == "camera" and not address.name.startswith("/dev/")
-    return ReconnectingSource(SourceRequest(address.kind, address.name, size, fps, sound=sound, buffer=buffer),
-                              f"camera {address.name or 0}" if number else str(address), stats=stats or Stats())
+    return ReconnectingSource(
+        SourceRequest(address.kind, address.name, size, fps, sound=sound, buffer=buffer),
+        f"camera {address.name or 0}" if number else str(address),
+        stats=stats or Stats(),
+    )
 
 
 class ReconnectingSource:
@@ -58,9 +68,15 @@ class ReconnectingSource:
         process: makes the process that reads it.
     """
 
-    def __init__(self, request: SourceRequest, title: str, *, stats: Stats,
-                 clock: Callable[[], float] = time.monotonic,
-                 process: Callable[..., ReadProcess] = ReadProcess) -> None:
+    def __init__(
+        self,
+        request: SourceRequest,
+        title: str,
+        *,
+        stats: Stats,
+        clock: Callable[[], float] = time.monotonic,
+        process: Callable[..., ReadProcess] = ReadProcess,
+    ) -> None:
         self._request, self._title, self._stats = request, title, stats
         self._now, self._process = clock, process
         self._closed, self._settled = threading.Event(), threading.Event()
@@ -114,8 +130,14 @@ class ReconnectingSource:
     def health(self) -> EndpointHealth:
         self._count()
         device = self._request.kind in ("camera", "screen", "microphone")
-        return replace(self._health, frames=self._frames, dropped=self._dropped, reopened=self._reopened,
-                       bytes=None if device else self._bytes, buffer=self._buffer)
+        return replace(
+            self._health,
+            frames=self._frames,
+            dropped=self._dropped,
+            reopened=self._reopened,
+            bytes=None if device else self._bytes,
+            buffer=self._buffer,
+        )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         self._frame, self._sound = frame, sound
@@ -147,7 +169,8 @@ class ReconnectingSource:
         while not self._closed.is_set():
             self._clock = SourceClock()
             connection = self._connection = self._process(
-                self._request, self._take_frame, self._take_sound, partial(self._say, "away"))
+                self._request, self._take_frame, self._take_sound, partial(self._say, "away")
+            )
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
@@ -161,7 +184,8 @@ class ReconnectingSource:
                 break
             if not self._settled.is_set():
                 self._refusal = connection.refusal or InputError(
-                    "{name}: {why}", code="source_lost", name=self._title, why=why)
+                    "{name}: {why}", code="source_lost", name=self._title, why=why
+                )
                 break
             self._say("away", why)
             self._lost = True
@@ -197,13 +221,19 @@ class ReconnectingSource:
         if failed or missing:
             self._stats.count("packets_lost", failed + missing)
         if missing:
-            self._stats.warn("frames_missing", f"{self._title}: frames of it are missing; the report counts them; "
-                             "check the network")
+            self._stats.warn(
+                "frames_missing", f"{self._title}: frames of it are missing; the report counts them; check the network"
+            )
         if damaged:
             self._stats.count("frames_corrupt", damaged)
-            self._stats.warn("frames_corrupt", Message(
-                "{name}: damaged frames come; /status and the report count them; check the cable or the network",
-                code="frames_damaged", name=self._title))
+            self._stats.warn(
+                "frames_corrupt",
+                Message(
+                    "{name}: damaged frames come; /status and the report count them; check the cable or the network",
+                    code="frames_damaged",
+                    name=self._title,
+                ),
+            )
 
     # -- on a thread of the process -----------------------------------------------------------------------------
 
@@ -232,8 +262,7 @@ class ReconnectingSource:
         assert self._opened is not None
         stored = image
         image, display = self._upright(stored, shot.display)
-        form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, shot.color,
-                           display.aspect)
+        form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, shot.color, display.aspect)
         self._form = form
         self._live()
         pts = round(1e6 * self._clock.time("video", shot.stamp, shot.captured))
@@ -243,8 +272,18 @@ class ReconnectingSource:
         if self._opened.film and shot.stamp is not None:
             self._request = replace(self._request, seek=shot.stamp)  # where it would continue
         self._frames += 1
-        self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, display, captured_at=shot.captured,
-                          quantisers=shot.quantisers if image is stored else None))
+        self._frame(
+            Frame(
+                image,
+                pts,
+                TIME_BASE,
+                duration,
+                shot.color,
+                display,
+                captured_at=shot.captured,
+                quantisers=shot.quantisers if image is stored else None,
+            )
+        )
         self._settled.set()
 
     def _take_sound(self, heard: SoundPacketReady) -> None:

@@ -25,8 +25,7 @@ def open_sound_source(name: str, *, stats: Stats | None = None, format: str = ""
     if name == "silent":
         return SilentSource()
     kind, title = ("stream", shown(name)) if is_url(name) else ("microphone", f"microphone {name or 'default'}")
-    return SoundOnlySource(SourceRequest(kind, name, format=format, video=False), title,
-                           stats=stats or Stats())
+    return SoundOnlySource(SourceRequest(kind, name, format=format, video=False), title, stats=stats or Stats())
 
 
 class SoundOnlySource(ReconnectingSource):

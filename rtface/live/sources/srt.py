@@ -30,9 +30,21 @@ _PATIENCE = 3000
 # tools do.
 _MICROSECONDS = 10_000
 _BAD_SECRET, _NO_SECRET = 10, 11
-LIBRARY_NAMES = ("libsrt-gnutls.so.1.5", "libsrt-openssl.so.1.5", "libsrt.so.1.5", "libsrt-gnutls.so.1.4",
-          "libsrt-openssl.so.1.4", "libsrt.so.1.4", "libsrt.so.1", "libsrt.so", "/opt/homebrew/lib/libsrt.dylib",
-          "/usr/local/lib/libsrt.dylib", "libsrt.dylib", "srt.dll", "libsrt.dll")
+LIBRARY_NAMES = (
+    "libsrt-gnutls.so.1.5",
+    "libsrt-openssl.so.1.5",
+    "libsrt.so.1.5",
+    "libsrt-gnutls.so.1.4",
+    "libsrt-openssl.so.1.4",
+    "libsrt.so.1.4",
+    "libsrt.so.1",
+    "libsrt.so",
+    "/opt/homebrew/lib/libsrt.dylib",
+    "/usr/local/lib/libsrt.dylib",
+    "libsrt.dylib",
+    "srt.dll",
+    "libsrt.dll",
+)
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +64,8 @@ def library() -> Any:
         found.srt_setloglevel(0)
         return found
     how = {"Linux": "sudo apt install libsrt1.5-openssl", "Darwin": "brew install srt"}.get(
-        platform.system(), "put srt.dll on PATH (it comes with OBS Studio and FFmpeg builds)")
+        platform.system(), "put srt.dll on PATH (it comes with OBS Studio and FFmpeg builds)"
+    )
     raise MissingComponent("srt:// needs SRT's library: {how}", code="no_srt", how=how)
 
 
@@ -162,11 +175,18 @@ class SrtConnection:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         except (OSError, UnicodeError):
-            raise InputMissing("{name}: the host {host} cannot be found; check its name and the network",
-                               code="stream_host", name=self._name, host=host) from None
+            raise InputMissing(
+                "{name}: the host {host} cannot be found; check its name and the network",
+                code="stream_host",
+                name=self._name,
+                host=host,
+            ) from None
         family, place = found[0], tuple[Any, ...](found[4])
-        head = struct.pack("BB", 16 if family == socket.AF_INET else 28, family) if sys.platform == "darwin" else \
-            struct.pack("=H", family)
+        head = (
+            struct.pack("BB", 16 if family == socket.AF_INET else 28, family)
+            if sys.platform == "darwin"
+            else struct.pack("=H", family)
+        )
         packed = socket.inet_pton(family, str(place[0]).partition("%")[0])
         if family == socket.AF_INET:
             return head + struct.pack("!H", port) + packed + bytes(8)

@@ -51,8 +51,16 @@ class GpuDecoder:
         first: the first frame as software decoded it, with everything that the container says of it.
     """
 
-    def __init__(self, stream: VideoStream, gpu: Context, format: str, *, keep: bool, settle: Callable[[], None],
-                 refused: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stream: VideoStream,
+        gpu: Context,
+        format: str,
+        *,
+        keep: bool,
+        settle: Callable[[], None],
+        refused: Callable[[str], None],
+    ) -> None:
         self._stream, self._gpu, self._format, self._keep = stream, gpu, format, keep
         self._settle, self._refused = settle, refused
         self.state = "proving"
@@ -153,8 +161,9 @@ class GpuDecoder:
         packet.opaque = (self._count,)  # a separate object: PyAV 18 finds it by its address
         self._kept[-1].append(packet)
         self._kept_bytes += packet.size
-        while len(self._kept) > 2 and (self._kept_bytes > KEPT_BYTES
-                                       or sum(len(group) for group in self._kept) - len(self._kept[0]) >= KEPT_FRAMES):
+        while len(self._kept) > 2 and (
+            self._kept_bytes > KEPT_BYTES or sum(len(group) for group in self._kept) - len(self._kept[0]) >= KEPT_FRAMES
+        ):
             self._drop_oldest()
         while self._kept_bytes > KEPT_BYTES:  # not even one group fits: frames will be missing if the GPU fails
             self._drop_oldest()
@@ -213,8 +222,11 @@ class GpuDecoder:
     def _in_software(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         """Software's frames without those that the GPU has given; threads let some of them come late."""
         images = self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
-        return [repacked(image, self._format) if self._format and image.format.name in ON_GPU else image
-                for image in images if self._mark(image) not in self._given]
+        return [
+            repacked(image, self._format) if self._format and image.format.name in ON_GPU else image
+            for image in images
+            if self._mark(image) not in self._given
+        ]
 
 
 class _NotOnGpu(Exception):
@@ -225,8 +237,19 @@ def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | N
     """What the GPU's frame does not share with software's, in a few words; None where they are the same."""
     if not on_gpu(gpu) or native_format(gpu) != format:
         return "the GPU does not decode this kind of stream"
-    tags = [(i.width, i.height, int(i.color_range), int(i.colorspace), int(i.color_primaries), int(i.color_trc),
-             i.pts, i.interlaced_frame) for i in (have, gpu)]
+    tags = [
+        (
+            i.width,
+            i.height,
+            int(i.color_range),
+            int(i.colorspace),
+            int(i.color_primaries),
+            int(i.color_trc),
+            i.pts,
+            i.interlaced_frame,
+        )
+        for i in (have, gpu)
+    ]
     if tags[0] != tags[1]:
         return f"the GPU reports other properties of its frames ({tags[1]}, not {tags[0]})"
     unit = FORMATS[format] // 8

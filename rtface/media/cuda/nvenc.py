@@ -42,8 +42,17 @@ def encoding(encode: Literal["auto", "cuda", "software"], device: str) -> Encodi
     return Encoding(encode, gpu_number(device) or 0)
 
 
-def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
-                   preset: str | None, wanted: Encoding, keep: bool = False) -> tuple[VideoPlan, str | None]:
+def choose_encoder(
+    info: MediaInfo,
+    format: str,
+    supported: set[str],
+    *,
+    codec: str | None,
+    crf: float | None,
+    preset: str | None,
+    wanted: Encoding,
+    keep: bool = False,
+) -> tuple[VideoPlan, str | None]:
     """The plan of an encoder that was opened once, and a line to say where a GPU was meant and software encodes.
 
     Args: as `codec.plan_video`; a codec that names one of NVENC's encoders asks for the GPU too. `keep` is for a run's
@@ -72,8 +81,7 @@ def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: 
         _open(plan, info, wanted.device)
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]
-        plan = plan_video(info, format, supported, codec=software, crf=crf, preset=_speed(preset, software),
-                          say=keep)
+        plan = plan_video(info, format, supported, codec=software, crf=crf, preset=_speed(preset, software), say=keep)
         check(plan)
         return plan, f"{name} cannot be used ({error}); {plan.encoder} encodes instead"
     return plan, None
@@ -93,8 +101,9 @@ def _speed(preset: str | None, software: str) -> str | None:
     return _SVT[SPEEDS[preset]] if software == "libsvtav1" else None
 
 
-def _gpu_encoder(info: MediaInfo, format: str, supported: set[str], codec: str | None, crf: float | None,
-                  wanted: Encoding) -> str | None:
+def _gpu_encoder(
+    info: MediaInfo, format: str, supported: set[str], codec: str | None, crf: float | None, wanted: Encoding
+) -> str | None:
     """NVENC's encoder to try, None where software is meant."""
     named = codec.lower() if codec else None
     if names_gpu(codec):
@@ -105,8 +114,10 @@ def _gpu_encoder(info: MediaInfo, format: str, supported: set[str], codec: str |
         return None
     if named is not None and named not in _STANDARDS:
         if wanted.mode == "cuda":
-            raise UsageError(f"--codec {codec} is not encoded by a GPU; with --encode cuda choose "
-                             f"{', '.join(_SOFTWARE)}, or leave --codec out")
+            raise UsageError(
+                f"--codec {codec} is not encoded by a GPU; with --encode cuda choose "
+                f"{', '.join(_SOFTWARE)}, or leave --codec out"
+            )
         return None
     if wanted.mode == "auto" and not (info.on_gpu and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):
         return None

@@ -30,8 +30,13 @@ class HashedFile:
     sha256: str
 
 
-def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None, stop: Callable[[], bool] | None = None,
-              top: Path | None = None) -> str:
+def sha256_of(
+    path: Path,
+    *,
+    tick: Callable[[int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    top: Path | None = None,
+) -> str:
     """SHA-256 of a file, read in blocks of 1 MB.
 
     Args:

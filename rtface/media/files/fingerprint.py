@@ -54,5 +54,7 @@ def check(known: dict[str, Any], path: Path) -> None:
     if not path.exists():
         raise InputMissing(f"{path}: the film of the job is not there; put it back, then the same command continues")
     if not same(known, path):
-        raise InputError(f"{path}: is not the film that the job was planned for (other bytes than "
-                         "it had then); put that one back, or begin again with --restart")
+        raise InputError(
+            f"{path}: is not the film that the job was planned for (other bytes than "
+            "it had then); put that one back, or begin again with --restart"
+        )

@@ -9,8 +9,17 @@ from pathlib import Path
 from rtface.errors import InputError, InputMissing
 from rtface.media.formats.image_meta import kind_of
 
-IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
-               ".bmp": "bmp", ".dpx": "dpx", ".exr": "exr"}
+IMAGE_KINDS = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+    ".bmp": "bmp",
+    ".dpx": "dpx",
+    ".exr": "exr",
+}
 _READ_ONLY = (".avif", ".jp2", ".j2k", ".pnm", ".pbm", ".pgm", ".ppm", ".tga")
 
 
@@ -24,13 +33,18 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     try:
         names = list(Path(folder).iterdir())
     except OSError as error:
-        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=os.fspath(folder),
-                           why=error.strerror) from error
+        raise InputMissing(
+            "{path}: cannot be read ({why}); check the name",
+            code="unreadable",
+            path=os.fspath(folder),
+            why=error.strerror,
+        ) from error
     found = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
     if not found:
         raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join((*IMAGE_KINDS, *_READ_ONLY))})")
-    return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t)
-                                        for t in re.split(r"(\d+)", p.name.lower()) if t])
+    return sorted(
+        found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", p.name.lower()) if t]
+    )
 
 
 def has_still_name(path: Path) -> bool:

@@ -64,8 +64,10 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
         return None  # a link, another user's, or gone by now
     try:
         if at_work(path, number):
-            return (f"{target.shown}: another run (process {writer_of(path)[1]}) writes this output now; "
-                    "the one that ends first gets the name")
+            return (
+                f"{target.shown}: another run (process {writer_of(path)[1]}) writes this output now; "
+                "the one that ends first gets the name"
+            )
         if folder:
             return _stills(path, target)
         return _film(path, number, target, live) if stat.S_ISREG(os.fstat(number).st_mode) else None
@@ -92,8 +94,10 @@ def _stills(path: Path, target: Target) -> str | None:
                 (path / NAME).unlink()
             path.rmdir()
         return None
-    return (f"{_kept(path, target)}: {part.count} stills of a run that was killed; "
-            f"go on behind them with --start {format_start(part.end)}")
+    return (
+        f"{_kept(path, target)}: {part.count} stills of a run that was killed; "
+        f"go on behind them with --start {format_start(part.end)}"
+    )
 
 
 def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
@@ -103,8 +107,10 @@ def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
     if times and live:
         return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
     if times:
-        return (f"{_kept(path, target)}: left by a run that was killed, {len(times)} frames that play; go on behind "
-                f"them with --start {format_start(_whole_s(times))} (if that run had a --start, add it)")
+        return (
+            f"{_kept(path, target)}: left by a run that was killed, {len(times)} frames that play; go on behind "
+            f"them with --start {format_start(_whole_s(times))} (if that run had a --start, add it)"
+        )
     if size <= _HEADER_BYTES:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -94,8 +94,12 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     for name in inputs:
         if _same(named, name):
             what = "folder" if one.folder else "name"
-            raise OutputError("{path}: is the input itself; choose another {what} for the output", code="output_input",
-                              path=one, what=what)
+            raise OutputError(
+                "{path}: is the input itself; choose another {what} for the output",
+                code="output_input",
+                path=one,
+                what=what,
+            )
         if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
             raise OutputError(f"{one}: is one of the input's images; choose another name for the output")
     if one.folder:
@@ -104,11 +108,16 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     if path.parent in made and not path.parent.exists():
         return target
     if not path.parent.is_dir():
-        raise OutputError("{path}: there is no folder {folder}; make it first", code="output_folder_gone", path=one,
-                          folder=path.parent)
+        raise OutputError(
+            "{path}: there is no folder {folder}; make it first",
+            code="output_folder_gone",
+            path=one,
+            folder=path.parent,
+        )
     if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
-        raise OutputError("{path}: exists already; --overwrite replaces it once the new one is whole",
-                          code="output_exists", path=one)
+        raise OutputError(
+            "{path}: exists already; --overwrite replaces it once the new one is whole", code="output_exists", path=one
+        )
     _check_writable(one, path)
     return target
 
@@ -120,12 +129,17 @@ def _check_kind(one: OutputPath, named: Path) -> None:
         return  # nothing is there yet
     if stat.S_ISDIR(mode):
         if not one.folder:
-            raise OutputError("{path}: is a folder; name a file in it, such as {example}", code="output_folder",
-                              path=one, example=named / "enhanced.mp4")
+            raise OutputError(
+                "{path}: is a folder; name a file in it, such as {example}",
+                code="output_folder",
+                path=one,
+                example=named / "enhanced.mp4",
+            )
     elif not stat.S_ISREG(mode):
         advice = ", or --json for the report on stdout" if one.name == "--report" else ""
-        raise OutputError("{path}: is not a regular file; choose another name{advice}", code="output_special", path=one,
-                          advice=advice)
+        raise OutputError(
+            "{path}: is not a regular file; choose another name{advice}", code="output_special", path=one, advice=advice
+        )
     elif one.folder:
         raise OutputError(f"{one}: is a file, and a folder is needed; choose another name")
 
@@ -134,8 +148,12 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
     """Images may go into a folder that is new or empty, or into any with `overwrite`."""
     if path.is_dir():
         if not overwrite and not one.resumes and any(path.iterdir()):
-            raise OutputError("{path}: is a folder with something in it; choose another, or replace stills of the same "
-                              "name with --overwrite", code="output_filled", path=one)
+            raise OutputError(
+                "{path}: is a folder with something in it; choose another, or replace stills of the same "
+                "name with --overwrite",
+                code="output_filled",
+                path=one,
+            )
         _check_writable(one, path / "000001.png")
         return
     above = path.parent
@@ -154,12 +172,18 @@ def _check_writable(one: OutputPath, path: Path) -> None:
         probe.unlink(missing_ok=True)  # another run may take it for what a killed one left
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise OutputError(f"{one}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, and "
-                              f"the working file next to it needs {len(probe.name) - len(path.name)} more); choose a "
-                              "shorter one") from error
-        raise OutputError("{path}: the folder {folder} cannot be written to ({why}); choose another place or change "
-                          "its permissions", code="output_forbidden", path=one, folder=path.parent,
-                          why=error.strerror) from error
+            raise OutputError(
+                f"{one}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, and "
+                f"the working file next to it needs {len(probe.name) - len(path.name)} more); choose a "
+                "shorter one"
+            ) from error
+        raise OutputError(
+            "{path}: the folder {folder} cannot be written to ({why}); choose another place or change its permissions",
+            code="output_forbidden",
+            path=one,
+            folder=path.parent,
+            why=error.strerror,
+        ) from error
 
 
 def _images(folder: AnyPath) -> list[Path]:

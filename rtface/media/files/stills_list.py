@@ -83,7 +83,7 @@ def read_part(folder: Path) -> UnfinishedFolder | None:
     found = [match for line in lines if (match := _LINE.fullmatch(line))]  # a killed run may have left half a line
     while found and not (folder / found[-1][1]).is_file():
         found.pop()
-    film = head[len("stills of "):-1]
+    film = head[len("stills of ") : -1]
     if not found:
         return UnfinishedFolder(folder, film)
     return UnfinishedFolder(folder, film, tuple(match[1] for match in found), float(found[-1][2]), float(found[-1][3]))

@@ -18,8 +18,11 @@ from rtface.errors import OutputError
 from rtface.util.files import NEW, lock, rename_new, replace, sync_file, sync_folder
 from rtface.util.machine import machine_name
 
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
-         errno.EFBIG: "the file size limit is reached"}
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file size limit is reached",
+}
 # Process ids mean something on one machine only: in containers every process may have number 1.
 HOST = hashlib.sha256(machine_name().encode()).hexdigest()[:6]
 _WORK_NAME = re.compile(r"\.(?:(?P<host>[0-9a-f]{6})-)?(?P<pid>\d+)-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
@@ -44,7 +47,7 @@ def writer_of(work: Path) -> tuple[str | None, int]:
 def is_work_of(work: Path, path: Path) -> bool:
     """Whether a name is one that `work_name` makes for `path`, not for a longer name that begins alike."""
     match = _WORK_NAME.search(work.name)
-    return match is not None and work.name[:match.start()] == f".{path.stem}"
+    return match is not None and work.name[: match.start()] == f".{path.stem}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class WorkFile:
         total = len(rest)
         try:
             while rest:
-                rest = rest[self._file.write(rest):]
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             self.fault = error
             raise

@@ -63,8 +63,20 @@ def adts_frame(config: bytes, body: bytes) -> bytes:
     number = int.from_bytes(config[:2], "big")
     kind, rate, channels = number >> 11, number >> 7 & 15, number >> 3 & 15
     size = len(body) + _HEADER
-    return bytes([0xFF, 0xF1, kind - 1 << 6 | rate << 2 | channels >> 2, (channels & 3) << 6 | size >> 11,
-                  size >> 3 & 255, (size & 7) << 5 | 31, 0xFC]) + body
+    return (
+        bytes(
+            [
+                0xFF,
+                0xF1,
+                kind - 1 << 6 | rate << 2 | channels >> 2,
+                (channels & 3) << 6 | size >> 11,
+                size >> 3 & 255,
+                (size & 7) << 5 | 31,
+                0xFC,
+            ]
+        )
+        + body
+    )
 
 
 def _config(kind: int, rate: int, channels: int) -> bytes:

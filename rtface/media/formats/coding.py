@@ -15,13 +15,30 @@ Class = Literal["lossless", "mezzanine", "lossy"]
 
 CLASSES: dict[Class, str] = {"lossless": "lossless", "mezzanine": "made for editing", "lossy": "lossy"}
 
-_NAMES = {"ffv1": "FFV1", "huffyuv": "HuffYUV", "ffvhuff": "FFVHUFF", "utvideo": "Ut Video", "magicyuv": "MagicYUV",
-          "rawvideo": "raw video", "png": "PNG", "qtrle": "QuickTime Animation", "h264": "H.264",
-          "hevc": "H.265", "prores": "ProRes", "dnxhd": "DNxHD", "jpeg2000": "JPEG 2000"}
+_NAMES = {
+    "ffv1": "FFV1",
+    "huffyuv": "HuffYUV",
+    "ffvhuff": "FFVHUFF",
+    "utvideo": "Ut Video",
+    "magicyuv": "MagicYUV",
+    "rawvideo": "raw video",
+    "png": "PNG",
+    "qtrle": "QuickTime Animation",
+    "h264": "H.264",
+    "hevc": "H.265",
+    "prores": "ProRes",
+    "dnxhd": "DNxHD",
+    "jpeg2000": "JPEG 2000",
+}
 # prores_ks's and dnxhd's profiles by FFmpeg's names of those that were decoded.
 _PRORES = {"Proxy": "proxy", "LT": "lt", "Standard": "standard", "HQ": "hq", "4444": "4444", "XQ": "4444xq"}
-_DNX = {"DNXHR LB": "dnxhr_lb", "DNXHR SQ": "dnxhr_sq", "DNXHR HQ": "dnxhr_hq", "DNXHR HQX": "dnxhr_hqx",
-        "DNXHR 444": "dnxhr_444"}
+_DNX = {
+    "DNXHR LB": "dnxhr_lb",
+    "DNXHR SQ": "dnxhr_sq",
+    "DNXHR HQ": "dnxhr_hq",
+    "DNXHR HQX": "dnxhr_hqx",
+    "DNXHR 444": "dnxhr_444",
+}
 # Profiles of H.264 whose parameter sets say more about the samples (ITU-T H.264, 7.3.2.1.1).
 _H264_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 

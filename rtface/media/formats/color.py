@@ -16,19 +16,40 @@ from rtface.frame import Color, Display, Matrix, Siting, Transfer
 UNSPECIFIED = 2
 
 # AVColorSpace, AVColorTransferCharacteristic (H.273 numbers).
-_MATRIX: dict[int, Matrix] = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 8: "ycgco",
-                              9: "bt2020", 10: "bt2020"}
+_MATRIX: dict[int, Matrix] = {
+    0: "rgb",
+    1: "bt709",
+    4: "fcc",
+    5: "bt601",
+    6: "bt601",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020",
+    10: "bt2020",
+}
 _TRANSFER: dict[int, Transfer] = {8: "linear", 16: "pq", 18: "hlg"}
-_SITING: dict[str, Siting] = {"left": "left", "center": "center", "topleft": "topleft", "top": "topleft",
-                              "bottomleft": "left", "bottom": "center"}
+_SITING: dict[str, Siting] = {
+    "left": "left",
+    "center": "center",
+    "topleft": "topleft",
+    "top": "topleft",
+    "bottomleft": "left",
+    "bottom": "center",
+}
 # Side data by which players show a frame in another way, PyAV's names, apart from the matrix and HdrMetadata.
 _VIEWS = ("STEREO3D", "SPHERICAL", "ICC_PROFILE", "AMBIENT_VIEWING_ENVIRONMENT", "DYNAMIC_HDR_VIVID", "AFD")
 _STEREO_BYTES = 8  # its kind, and whether left and right are exchanged; what follows not each container has
 # Codecs whose chroma sits in the middle of its luma samples where the stream does not say otherwise.
 _CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
 # What FFmpeg's decoder of a codec gives the frames without a word of it in them (as a rule the same value always).
-NOT_READ = {"mjpeg": ("matrix",), "vp8": ("matrix", "range"), "dnxhd": ("matrix",), "mpeg1video": ("range",),
-            "mpeg2video": ("range",), "prores": ("range",)}
+NOT_READ = {
+    "mjpeg": ("matrix",),
+    "vp8": ("matrix", "range"),
+    "dnxhd": ("matrix",),
+    "mpeg1video": ("range",),
+    "mpeg2video": ("range",),
+    "prores": ("range",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +98,20 @@ def same_tag(what: str, a: int, b: int) -> bool:
 
 def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
     """The colour tags of a decoded frame."""
-    return ColorTags(int(image.color_range), int(image.color_primaries), int(image.color_trc),
-                     int(image.colorspace), siting)
+    return ColorTags(
+        int(image.color_range), int(image.color_primaries), int(image.color_trc), int(image.colorspace), siting
+    )
 
 
 def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
     """The tags of YCbCr made of RGB: limited range, and the matrix that players take for the size where they read no
     tags. What RGB frames do not say of their colour is sRGB, whose primaries are BT.709's."""
-    return ColorTags(1, 1 if tags.primaries == UNSPECIFIED else tags.primaries,
-                13 if tags.transfer == UNSPECIFIED else tags.transfer, 1 if _is_hd(width, height) else 6)
+    return ColorTags(
+        1,
+        1 if tags.primaries == UNSPECIFIED else tags.primaries,
+        13 if tags.transfer == UNSPECIFIED else tags.transfer,
+        1 if _is_hd(width, height) else 6,
+    )
 
 
 def _is_hd(width: int, height: int) -> bool:
@@ -109,8 +135,7 @@ def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = ""
     if image.format.is_rgb or gray or name == "pal8":
         matrix: Matrix = "rgb"
     else:
-        matrix = _MATRIX.get(int(image.colorspace)) or (
-            "bt709" if _is_hd(image.width, image.height) else "bt601")
+        matrix = _MATRIX.get(int(image.colorspace)) or ("bt709" if _is_hd(image.width, image.height) else "bt601")
     tagged = int(image.color_range)
     full = tagged == 2 or (tagged != 1 and (matrix == "rgb" or name.startswith("yuvj")))
     if image.format.is_rgb:
@@ -141,8 +166,9 @@ def display_matrix(image: av.VideoFrame) -> tuple[int, ...] | None:
     return struct.unpack("=9i", data[:36]) if data and len(data) >= 36 else None
 
 
-def display_of(turns: int, mirror: bool, aspect: Fraction | None,
-               fields: Literal["progressive", "tff", "bff"]) -> Display:
+def display_of(
+    turns: int, mirror: bool, aspect: Fraction | None, fields: Literal["progressive", "tff", "bff"]
+) -> Display:
     """A Display; an aspect that no player takes seriously (0, beyond 1:16) counts as square."""
     usable = aspect if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
     return Display(turns, mirror, usable, fields)
@@ -162,8 +188,11 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
     data = side_data(image, "CONTENT_LIGHT_LEVEL")
     if data and len(data) >= 8:
         light = struct.unpack("=2I", data[:8])
-    dynamic = tuple(label for kind, label in (("DYNAMIC_HDR_PLUS", "HDR10+"), ("DOVI_METADATA", "Dolby Vision"))
-                    if side_data(image, kind) is not None)
+    dynamic = tuple(
+        label
+        for kind, label in (("DYNAMIC_HDR_PLUS", "HDR10+"), ("DOVI_METADATA", "Dolby Vision"))
+        if side_data(image, kind) is not None
+    )
     if primaries is None and luminance is None and light is None and not dynamic:
         return None
     return HdrMetadata(primaries, luminance, light, dynamic)
@@ -172,8 +201,11 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
 def views_of(image: av.VideoFrame) -> dict[str, str]:
     """The side data of a decoded frame by which players show it as stereo, as a sphere, in other colours or cropped:
     PyAV's names, and what they hold in hexadecimal digits."""
-    found = {kind: (data[:_STEREO_BYTES] if kind == "STEREO3D" else data).hex()
-             for kind in _VIEWS if (data := side_data(image, kind)) is not None}
+    found = {
+        kind: (data[:_STEREO_BYTES] if kind == "STEREO3D" else data).hex()
+        for kind in _VIEWS
+        if (data := side_data(image, kind)) is not None
+    }
     return {kind: text for kind, text in found.items() if text.strip("0")}
 
 

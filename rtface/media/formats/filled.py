@@ -26,8 +26,10 @@ def fills_file(path: Path) -> bool:
                 return sum(length for _, length in mp4.boxes(file)) == size
             if start[:4] == b"\x1aE\xdf\xa3":
                 return _end(file, 0) == size and any(
-                    _end(file, body) == body + length for kind, body, length in matroska.level(file, 0)
-                    if kind == matroska.SEGMENT)
+                    _end(file, body) == body + length
+                    for kind, body, length in matroska.level(file, 0)
+                    if kind == matroska.SEGMENT
+                )
             return start[:1] == b"G" and size % _TS_PACKET == 0
     except OSError as error:
         raise InputMissing(f"{path}: cannot be read ({error.strerror})") from error

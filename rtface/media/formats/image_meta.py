@@ -70,7 +70,7 @@ class ImageMetadata:
 
 
 def kind_of(data: bytes) -> str | None:
-    """"png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm", "tga") by a
+    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm", "tga") by a
     file's first bytes, None for anything else."""
     if data.startswith(_PNG):
         return "png"
@@ -100,8 +100,13 @@ def _is_tga(data: bytes) -> bool:
     if len(data) < 18:
         return False
     mapped, kind, width, height, bits, flags = struct.unpack_from("<xBB9xHHBB", data)
-    return (width > 0 < height and bits in (8, 15, 16, 24, 32) and flags & 0xC0 == 0 and (mapped, kind) in (
-        (0, 2), (0, 3), (0, 10), (0, 11), (1, 1), (1, 9)) and (mapped == 1 or data[3:8] == bytes(5)))
+    return (
+        width > 0 < height
+        and bits in (8, 15, 16, 24, 32)
+        and flags & 0xC0 == 0
+        and (mapped, kind) in ((0, 2), (0, 3), (0, 10), (0, 11), (1, 1), (1, 9))
+        and (mapped == 1 or data[3:8] == bytes(5))
+    )
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -113,8 +118,13 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         if kind == "png":
             return struct.unpack_from(">II", data, 16)
         if kind == "avif":
-            return max((struct.unpack_from(">II", match[0], 12) for match in re.finditer(
-                rb"\0\0\0\x14ispe............", data[:1 << 20], re.DOTALL)), default=None)
+            return max(
+                (
+                    struct.unpack_from(">II", match[0], 12)
+                    for match in re.finditer(rb"\0\0\0\x14ispe............", data[: 1 << 20], re.DOTALL)
+                ),
+                default=None,
+            )
         if kind == "jpeg":
             for marker, body in segments(data):
                 if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -136,8 +146,10 @@ def more_of(data: bytes) -> str:
                 frames = max(frames, 2)
             return f"holds {frames} frames" if frames > 1 else ""
         if kind == "jpeg":
-            images = max([_images(body) for marker, body in segments(data)
-                          if marker == 0xE2 and body.startswith(_MPF_HEAD)], default=1)
+            images = max(
+                [_images(body) for marker, body in segments(data) if marker == 0xE2 and body.startswith(_MPF_HEAD)],
+                default=1,
+            )
             if images > 1:
                 return f"holds {images} images"
             if _FILM.search(data):
@@ -147,7 +159,7 @@ def more_of(data: bytes) -> str:
 
 def _images(body: bytes) -> int:
     """Number of images by a JPEG's multi-picture segment (CIPA DC-007)."""
-    tiff = body[len(_MPF_HEAD):]
+    tiff = body[len(_MPF_HEAD) :]
     order = _order(tiff)
     at = struct.unpack_from(f"{order}I", tiff, 4)[0]
     for entry in range(struct.unpack_from(f"{order}H", tiff, at)[0]):
@@ -160,8 +172,9 @@ def _images(body: bytes) -> int:
 def read_meta(data: bytes) -> ImageMetadata:
     """The blocks of a PNG, JPEG or WebP file, and the profile of AVIF and JPEG 2000; damaged ones are left out."""
     kind = kind_of(data)
-    read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "avif": _read_boxes,
-            "jp2": _read_boxes}.get(kind or "")
+    read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "avif": _read_boxes, "jp2": _read_boxes}.get(
+        kind or ""
+    )
     return read(data) if read else ImageMetadata()
 
 
@@ -170,7 +183,7 @@ def _read_boxes(data: bytes) -> ImageMetadata:
     match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:_ICC_BYTES], re.DOTALL)
     if match is None:
         return ImageMetadata()
-    profile = data[match.end():match.start() + int.from_bytes(match[1], "big")]
+    profile = data[match.end() : match.start() + int.from_bytes(match[1], "big")]
     return ImageMetadata(icc=profile if profile[36:40] == b"acsp" else None)
 
 
@@ -190,7 +203,7 @@ class AvifShape:
 
 def avif_shape(data: bytes) -> AvifShape:
     """What the header of an AVIF says of its samples."""
-    head = data[:1 << 20]
+    head = data[: 1 << 20]
     turn, flip = (re.search(rb"\0\0\0\x09" + name + rb"(.)", head, re.DOTALL) for name in (b"irot", b"imir"))
     coded = re.search(rb"av1C..(.)", head, re.DOTALL)
     flags = coded[1][0] if coded else 0
@@ -236,7 +249,7 @@ def exif_turned(exif: bytes) -> bytes:
     at = _orientation_at(exif)
     if at is None:
         return exif
-    return exif[:at] + struct.pack(_order(exif) + "H", 1) + exif[at + 2:]
+    return exif[:at] + struct.pack(_order(exif) + "H", 1) + exif[at + 2 :]
 
 
 def exif_of(orientation: int) -> bytes:
@@ -415,8 +428,11 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
-    own = b"".join(segment(m, b) for m, b in segments(data)
-                   if not (m in (0xE1, 0xED, 0xFE) or (m == 0xE2 and b.startswith(_ICC_HEAD))))
+    own = b"".join(
+        segment(m, b)
+        for m, b in segments(data)
+        if not (m in (0xE1, 0xED, 0xFE) or (m == 0xE2 and b.startswith(_ICC_HEAD)))
+    )
     scan = _scan_at(data)
     new = b""
     if meta.exif and len(meta.exif) < 65_000:

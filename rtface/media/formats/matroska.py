@@ -50,15 +50,16 @@ def ordered(file: BinaryIO, number: int = 0) -> bool:
         if kind == _CHAPTERS and 0 < size < 1 << 24:
             file.seek(body)
             data = file.read(size)
-            return any(_number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, size)
-                       if of == _EDITION)
+            return any(
+                _number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, size) if of == _EDITION
+            )
     return False
 
 
 def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
     """The Dolby Vision configuration of a video track, as `rtface.media.formats.mp4.dolby_vision`."""
     for data in _tracks(file):
-        for _, start, end in list(_videos(data))[number:number + 1]:
+        for _, start, end in list(_videos(data))[number : number + 1]:
             for inner, _, first, last in elements(data, start, end):
                 if inner == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION:
                     return data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
@@ -72,7 +73,8 @@ def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
     data, colour = found
     color_range, primaries, transfer, matrix = (
         _number(data, *colour, kind) if _child(data, *colour, kind) else unsaid
-        for kind, unsaid in zip(_TONES, (0, 2, 2, 2), strict=True))
+        for kind, unsaid in zip(_TONES, (0, 2, 2, 2), strict=True)
+    )
     return color_range if color_range < 3 else 0, primaries, transfer, matrix
 
 
@@ -82,11 +84,16 @@ def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
         return None
     data, colour = found
     display = _child(data, *colour, _MASTERING)
-    primaries, luminance = (tuple(_real(data, *display, kind) for kind in kinds) if display and all(
-        _child(data, *display, kind) for kind in kinds) else None for kinds in (_PRIMARIES, _LUMINANCE))
+    primaries, luminance = (
+        tuple(_real(data, *display, kind) for kind in kinds)
+        if display and all(_child(data, *display, kind) for kind in kinds)
+        else None
+        for kinds in (_PRIMARIES, _LUMINANCE)
+    )
     light = tuple(_number(data, *colour, kind) for kind in _LIGHT) if _child(data, *colour, _LIGHT[0]) else None
-    hdr = HdrMetadata(primaries, cast("tuple[Fraction, Fraction] | None", luminance),
-                      cast("tuple[int, int] | None", light))
+    hdr = HdrMetadata(
+        primaries, cast("tuple[Fraction, Fraction] | None", luminance), cast("tuple[int, int] | None", light)
+    )
     return hdr if hdr != HdrMetadata() else None
 
 
@@ -94,13 +101,24 @@ def disabled(file: BinaryIO, number: int = 0) -> list[int]:
     """The tracks that players leave out, from 0 on."""
     for data in _tracks(file):
         tracks = [(inner, end) for of, _, inner, end in elements(data, 0, len(data)) if of == _TRACK]
-        return [place for place, track in enumerate(tracks)
-                if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)]
+        return [
+            place
+            for place, track in enumerate(tracks)
+            if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)
+        ]
     return []
 
 
-def note_picture(file: BinaryIO, number: int, size: tuple[int, int], aspect: Fraction | None, *,
-                 crop: Crop | None = None, hdr: HdrMetadata | None = None, webm: bool = False) -> bool:
+def note_picture(
+    file: BinaryIO,
+    number: int,
+    size: tuple[int, int],
+    aspect: Fraction | None,
+    *,
+    crop: Crop | None = None,
+    hdr: HdrMetadata | None = None,
+    webm: bool = False,
+) -> bool:
     """Notes in a finished film of FFmpeg's what its header says of a video track. Nothing behind the header moves: the
     empty space in front of it gives the room. Where there is not enough, False: the HDR metadata is left out.
 
@@ -123,7 +141,7 @@ def note_picture(file: BinaryIO, number: int, size: tuple[int, int], aspect: Fra
         return True
     file.seek(origin)
     data = file.read(at - origin)
-    parts = [(kind, data[start - origin:end - origin]) for kind, start, end in before]
+    parts = [(kind, data[start - origin : end - origin]) for kind, start, end in before]
     added = _shown(size, aspect, crop, webm)
     tracks = _with_video(parts[-1][1], number, added, hdr)
     spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
@@ -172,7 +190,7 @@ def _tracks(file: BinaryIO) -> Iterator[bytes]:
 def _colour(file: BinaryIO, number: int) -> tuple[bytes, tuple[int, int]] | None:
     """The tracks of a film, and where in them the colour of a video track is."""
     for data in _tracks(file):
-        for _, start, end in list(_videos(data))[number:number + 1]:
+        for _, start, end in list(_videos(data))[number : number + 1]:
             video = _child(data, start, end, _VIDEO)
             colour = _child(data, *video, _COLOUR) if video else None
             return (data, colour) if colour else None
@@ -213,8 +231,12 @@ def _shown(size: tuple[int, int], aspect: Fraction | None, crop: Crop | None, we
     if webm or shown.denominator == 1:
         return hidden + _uint(_SHOWN_WIDTH, round(shown)) + _uint(_SHOWN_HEIGHT, height)
     ratio = shown / height
-    return hidden + _uint(_SHOWN_WIDTH, ratio.numerator) + _uint(_SHOWN_HEIGHT, ratio.denominator) + _uint(
-        _SHOWN_UNIT, _RATIO)
+    return (
+        hidden
+        + _uint(_SHOWN_WIDTH, ratio.numerator)
+        + _uint(_SHOWN_HEIGHT, ratio.denominator)
+        + _uint(_SHOWN_UNIT, _RATIO)
+    )
 
 
 def _with_video(tracks: bytes, number: int, added: bytes, hdr: HdrMetadata | None) -> bytes:
@@ -232,8 +254,11 @@ def _with_video(tracks: bytes, number: int, added: bytes, hdr: HdrMetadata | Non
             if _number(content, 0, len(content), _STEREO):  # FFmpeg has written the size of one eye's picture
                 replaced = ()
                 added = b"".join(added[s:e] for k, s, _, e in elements(added, 0, len(added)) if k in _CROP)
-            kept = b"".join(content[s:e] for k, s, _, e in elements(content, 0, len(content))
-                            if k not in (*replaced, _VOID, _COLOUR, *_CROP))
+            kept = b"".join(
+                content[s:e]
+                for k, s, _, e in elements(content, 0, len(content))
+                if k not in (*replaced, _VOID, _COLOUR, *_CROP)
+            )
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")
             new += element(_VIDEO, kept + added + (element(_COLOUR, tones) if tones else b""))
@@ -263,9 +288,16 @@ def _moved(seek_head: bytes, places: dict[int, int]) -> bytes:
         part = seek_head[start:end]
         checked = checked or kind == CRC
         if kind == _SEEK and (what := _number(seek_head, inner, end, _SEEK_ID)) in places:
-            part = element(_SEEK, b"".join(
-                element(k, places[what].to_bytes(e - b, "big"), b - s - 2) if k == _SEEK_POSITION else seek_head[s:e]
-                for k, s, b, e in elements(seek_head, inner, end)), inner - start - 2)
+            part = element(
+                _SEEK,
+                b"".join(
+                    element(k, places[what].to_bytes(e - b, "big"), b - s - 2)
+                    if k == _SEEK_POSITION
+                    else seek_head[s:e]
+                    for k, s, b, e in elements(seek_head, inner, end)
+                ),
+                inner - start - 2,
+            )
         new += part if kind != CRC else b""
     return element(_SEEK_HEAD, (checksum(new) if checked else b"") + new, body - 4)
 
@@ -296,7 +328,7 @@ def head(data: bytes, at: int) -> tuple[int, int, int] | None:
         return None
     kind = int.from_bytes(data[at:place], "big")
     width = 9 - data[place].bit_length()
-    coded = int.from_bytes(data[place:place + width], "big")
+    coded = int.from_bytes(data[place : place + width], "big")
     if place + width > len(data):
         return None
     size = coded & ((1 << 7 * width) - 1)

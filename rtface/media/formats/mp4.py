@@ -138,8 +138,9 @@ def crop_of(file: BinaryIO, number: int) -> Crop | None:
         return None
     size = struct.unpack_from(">HH", moov, found[1][0] + 24)
     wide, high, right, down = (Fraction(n, d) for n, d in zip(parts[::2], parts[1::2], strict=True))
-    left, top = (round((whole - part) / 2 + shift) for whole, part, shift in zip(size, (wide, high), (right, down),
-                                                                              strict=True))
+    left, top = (
+        round((whole - part) / 2 + shift) for whole, part, shift in zip(size, (wide, high), (right, down), strict=True)
+    )
     crop = left, top, size[0] - left - round(wide), size[1] - top - round(high)
     return crop if any(crop) and min(crop) >= 0 else None
 
@@ -169,8 +170,10 @@ def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
     hdr = HdrMetadata()
     if display and display[1] - display[0] >= 24:
         gx, gy, bx, by, rx, ry, wx, wy, bright, dark = struct.unpack_from(">8H2I", moov, display[0])
-        hdr = HdrMetadata(tuple(Fraction(value, 50_000) for value in (rx, ry, gx, gy, bx, by, wx, wy)),
-                          (Fraction(dark, 10_000), Fraction(bright, 10_000)))
+        hdr = HdrMetadata(
+            tuple(Fraction(value, 50_000) for value in (rx, ry, gx, gy, bx, by, wx, wy)),
+            (Fraction(dark, 10_000), Fraction(bright, 10_000)),
+        )
     if light and light[1] - light[0] >= 4:
         hdr = replace(hdr, light=struct.unpack_from(">2H", moov, light[0]))
     return hdr if hdr.primaries or hdr.light else None
@@ -183,7 +186,7 @@ def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
     if (found := _picture_entry(moov, number)) is None:
         return None
     for start, end in inner_boxes(moov, found[1][0] + _ENTRY, found[1][1], b"colr"):
-        kind = bytes(moov[start:start + 4])
+        kind = bytes(moov[start : start + 4])
         if kind in (b"nclx", b"nclc") and end - start >= (11 if kind == b"nclx" else 10):
             return (1 + (moov[start + 10] >> 7) if kind == b"nclx" else 0), *struct.unpack_from(">3H", moov, start + 4)
     return None
@@ -205,14 +208,17 @@ def paced(file: BinaryIO, number: int = 0) -> bool:
         if edits is None or edits[1] - edits[0] < 8:
             continue
         step = 20 if moov[edits[0]] == 1 else 12
-        if any(struct.unpack_from(">I", moov, at - 4)[0] != 1 << 16
-               for at in range(edits[0] + 8 + step, edits[1] + 1, step)):
+        if any(
+            struct.unpack_from(">I", moov, at - 4)[0] != 1 << 16
+            for at in range(edits[0] + 8 + step, edits[1] + 1, step)
+        ):
             return True
     return False
 
 
-def note_picture(file: BinaryIO, number: int, size: tuple[int, int], *, crop: Crop | None = None,
-                 hdr: HdrMetadata | None = None) -> bool:
+def note_picture(
+    file: BinaryIO, number: int, size: tuple[int, int], *, crop: Crop | None = None, hdr: HdrMetadata | None = None
+) -> bool:
     """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
     the end of the file, so that it cannot grow.
 
@@ -247,8 +253,19 @@ def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
     if crop is None:
         return b""
     left, top, right, bottom = crop
-    return struct.pack(">I4s4IiIiI", 40, b"clap", size[0] - left - right, 1, size[1] - top - bottom, 1,
-                       left - right, 2, top - bottom, 2)
+    return struct.pack(
+        ">I4s4IiIiI",
+        40,
+        b"clap",
+        size[0] - left - right,
+        1,
+        size[1] - top - bottom,
+        1,
+        left - right,
+        2,
+        top - bottom,
+        2,
+    )
 
 
 def _light(hdr: HdrMetadata | None) -> bytes:

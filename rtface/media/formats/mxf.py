@@ -33,8 +33,17 @@ def sound_encoder(codec: str, sample_format: str) -> tuple[str, bool]:
         sample_format: FFmpeg's name of its decoded samples.
     """
     short = sample_format.startswith(("s16", "u8"))
-    exact = codec in ("flac", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_u8", "pcm_bluray",
-                      "pcm_dvd")
+    exact = codec in (
+        "flac",
+        "alac",
+        "pcm_s16le",
+        "pcm_s16be",
+        "pcm_s24le",
+        "pcm_s24be",
+        "pcm_u8",
+        "pcm_bluray",
+        "pcm_dvd",
+    )
     return "pcm_s16le" if short else "pcm_s24le", exact
 
 
@@ -51,9 +60,11 @@ def check_spacing(shown: str, stem: str, number: int, late: Fraction) -> None:
         OutputError: it is half a frame or more from its place.
     """
     if abs(late) >= Fraction(1, 2):
-        raise OutputError(f"{shown}: MXF holds frames at even distances only, and frame {number} comes "
-                          f"{abs(float(late)):.1f} frames {'late' if late > 0 else 'early'} (a variable frame rate, or "
-                          f"missing frames); name the output {stem}.mkv or {stem}.mov, which keep the times")
+        raise OutputError(
+            f"{shown}: MXF holds frames at even distances only, and frame {number} comes "
+            f"{abs(float(late)):.1f} frames {'late' if late > 0 else 'early'} (a variable frame rate, or "
+            f"missing frames); name the output {stem}.mkv or {stem}.mov, which keep the times"
+        )
 
 
 def check_times(shown: str, stem: str, pts: Sequence[int], base: Fraction, rate: Fraction) -> None:
@@ -79,8 +90,11 @@ _LARGEST_HEADER, _LONGEST_FILL = 16 << 20, 1 << 16
 
 def user_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags under the names by which FFmpeg writes them as comments of the material package."""
-    return {name if name.startswith(_PREFIX) else _PREFIX + name: text for name, text in tags.items()
-            if not any(part in name.lower() for part in _OWN)}
+    return {
+        name if name.startswith(_PREFIX) else _PREFIX + name: text
+        for name, text in tags.items()
+        if not any(part in name.lower() for part in _OWN)
+    }
 
 
 def plain_name(name: str) -> str:
@@ -107,7 +121,7 @@ def rewrite_comments(file: BinaryIO, texts: Mapping[str, str | None]) -> None:
                 continue
             if (text := texts[name]) is None:
                 removed.add(bytes(data[slice(*items.get(_INSTANCE, (0, 0)))]))
-                data[at:at + 16] = _FILL
+                data[at : at + 16] = _FILL
             elif _TEXT in items:
                 start, stop = items[_TEXT][0] + _TYPE_BYTES, items[_TEXT][1]
                 new = text.encode("utf-16-le" if data[items[_TEXT][0]] == ord("L") else "utf-16-be")
@@ -159,14 +173,17 @@ def _put_set(data: bytearray, at: int, value: int, end: int, items: Mapping[int,
     free, width = end - value - len(body), value - at - 17
     if free and free < _SMALLEST_FILL:
         return False
-    data[value - width:end] = len(body).to_bytes(width, "big") + body + _fill(free)
+    data[value - width : end] = len(body).to_bytes(width, "big") + body + _fill(free)
     return True
 
 
 def _fill(length: int) -> bytes:
     """A fill item of so many bytes, at least 20; nothing for 0."""
-    return _FILL + b"\x83" + (length - _SMALLEST_FILL).to_bytes(3, "big") + bytes(length - _SMALLEST_FILL) if (
-        length) else b""
+    return (
+        _FILL + b"\x83" + (length - _SMALLEST_FILL).to_bytes(3, "big") + bytes(length - _SMALLEST_FILL)
+        if (length)
+        else b""
+    )
 
 
 # -- metadata sets --------------------------------------------------------------------------------------------------
@@ -178,14 +195,14 @@ def _header_sets(data: bytearray) -> Iterator[tuple[bytes, int, int, int]]:
         return
     at, last = 0, len(data)
     while at + 20 <= last:
-        key, first = bytes(data[at:at + 16]), data[at + 16]
+        key, first = bytes(data[at : at + 16]), data[at + 16]
         width = first & 127 if first & 128 else 0
-        size = int.from_bytes(data[at + 17:at + 17 + width], "big") if width else first
+        size = int.from_bytes(data[at + 17 : at + 17 + width], "big") if width else first
         value = at + 17 + width
         if value + size > len(data):
             return
         if at == 0:  # the partition says how long its metadata are; they may begin behind a fill item
-            last = min(last, value + size + int.from_bytes(data[value + 32:value + 40], "big") + _LONGEST_FILL)
+            last = min(last, value + size + int.from_bytes(data[value + 32 : value + 40], "big") + _LONGEST_FILL)
         elif key[:13] == _PARTITION[:13] and key[13] in (3, 4):
             return  # the body or the footer
         yield key, at, value, value + size
@@ -204,9 +221,9 @@ def _without_references(data: bytearray, at: int, value: int, end: int, removed:
     """Takes references out of a package; a fill item takes their place. False where there is no room for one."""
     parts: list[bytes] = []
     for tag, start, stop in _items(data, value, end):
-        part = bytes(data[start - 4:stop])
+        part = bytes(data[start - 4 : stop])
         if tag == _COMMENTS:
-            uids = [bytes(data[k:k + 16]) for k in range(start + 8, stop, 16)]
+            uids = [bytes(data[k : k + 16]) for k in range(start + 8, stop, 16)]
             kept = [uid for uid in uids if uid not in removed]
             listed = struct.pack(">II", len(kept), 16) + b"".join(kept)
             if len(kept) < len(uids):
@@ -219,5 +236,5 @@ def _without_references(data: bytearray, at: int, value: int, end: int, removed:
     width = value - at - 17  # of the length
     if free < _SMALLEST_FILL or width < 1:
         return False
-    data[value - width:end] = len(body).to_bytes(width, "big") + body + _fill(free)
+    data[value - width : end] = len(body).to_bytes(width, "big") + body + _fill(free)
     return True

@@ -46,13 +46,22 @@ def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list
 
     def cost(candidate: str) -> tuple[int, ...]:
         have = pixel_format_info(candidate)
-        sampling = [h // w if h > w else -(w // h) if w > h else 0
-                    for w, h in zip(want.sampling, have.sampling, strict=True)]
+        sampling = [
+            h // w if h > w else -(w // h) if w > h else 0 for w, h in zip(want.sampling, have.sampling, strict=True)
+        ]
         model = 0 if have.model == want.model else 1 if want.model == "gray" else 2 if have.model != "gray" else 3
-        return (model, int(alpha and want.alpha and not have.alpha), max(0, want.bits - have.bits),
-                sum(s for s in sampling if s > 0), have.bits - want.bits, sum(-s for s in sampling if s < 0),
-                int(have.alpha), int(candidate.startswith("yuvj") != name.startswith("yuvj")),
-                int(candidate.endswith("be")), candidates.index(candidate))
+        return (
+            model,
+            int(alpha and want.alpha and not have.alpha),
+            max(0, want.bits - have.bits),
+            sum(s for s in sampling if s > 0),
+            have.bits - want.bits,
+            sum(-s for s in sampling if s < 0),
+            int(have.alpha),
+            int(candidate.startswith("yuvj") != name.startswith("yuvj")),
+            int(candidate.endswith("be")),
+            candidates.index(candidate),
+        )
 
     best = min(candidates, key=cost)
     have = pixel_format_info(best)
@@ -63,7 +72,10 @@ def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list
         lost.append("transparency is left out")
     if have.bits < want.bits:
         lost.append(f"{want.bits} bits a sample become {have.bits}")
-    if want.model == "yuv" and have.model == "yuv" and any(
-            h > w for w, h in zip(want.sampling, have.sampling, strict=True)):
+    if (
+        want.model == "yuv"
+        and have.model == "yuv"
+        and any(h > w for w, h in zip(want.sampling, have.sampling, strict=True))
+    ):
         lost.append(f"colour is stored with less resolution ({best})")
     return best, lost

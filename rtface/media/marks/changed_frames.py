@@ -17,8 +17,7 @@ _ANYWHERE = -1
 
 
 def sample_boxes(frame: Frame) -> list[Box] | None:
-    """`Frame.changed` as boxes in stored luma samples, outside of which every sample is the input's; None for anywhere.
-    """
+    """`Frame.changed` as boxes in stored luma samples, outside of which every sample is the input's; None for anywhere."""
     if frame.changed is None or (frame.touched and not frame.changed):
         return None
     width, height = frame.image.width, frame.image.height
@@ -26,8 +25,9 @@ def sample_boxes(frame: Frame) -> list[Box] | None:
     boxes: list[Box] = []
     for box in frame.changed:
         x0, y0, x1, y1 = bounds(to_samples, box, margin=_REACH)
-        x0, y0, x1, y1 = clip_box((x0 // _GRID * _GRID, y0 // _GRID * _GRID, -(-x1 // _GRID) * _GRID,
-                                   -(-y1 // _GRID) * _GRID), width, height)
+        x0, y0, x1, y1 = clip_box(
+            (x0 // _GRID * _GRID, y0 // _GRID * _GRID, -(-x1 // _GRID) * _GRID, -(-y1 // _GRID) * _GRID), width, height
+        )
         if x1 > x0 and y1 > y0:
             boxes.append((x0, y0, x1, y1))
     return boxes
@@ -68,7 +68,11 @@ class ChangedFrames:
         while at < len(rows):
             number, count = rows[at], rows[at + 1]
             end = at + 2 + 4 * max(count, 0)
-            flat = rows[at + 2:end].tolist()
-            yield number, None if count == _ANYWHERE else [
-                (flat[k], flat[k + 1], flat[k + 2], flat[k + 3]) for k in range(0, len(flat), 4)]
+            flat = rows[at + 2 : end].tolist()
+            yield (
+                number,
+                None
+                if count == _ANYWHERE
+                else [(flat[k], flat[k + 1], flat[k + 2], flat[k + 3]) for k in range(0, len(flat), 4)],
+            )
             at = end

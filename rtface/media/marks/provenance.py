@@ -28,9 +28,16 @@ DIGITAL_SOURCE_TYPE = f"{_TERMS}compositeWithTrainedAlgorithmicMedia"
 ENHANCED = f"{_TERMS}algorithmicallyEnhanced"
 GENERATED = f"{_TERMS}trainedAlgorithmicMedia"
 # Terms by how much they say was made by a machine; all others are of something captured or made by people.
-_STRENGTHS = {"algorithmicallyEnhanced": 1, "compositeSynthetic": 2, "algorithmicMedia": 2, "dataDrivenMedia": 2,
-              "virtualRecording": 2, "compositeWithTrainedAlgorithmicMedia": 3, "trainedAlgorithmicData": 4,
-              "trainedAlgorithmicMedia": 4}
+_STRENGTHS = {
+    "algorithmicallyEnhanced": 1,
+    "compositeSynthetic": 2,
+    "algorithmicMedia": 2,
+    "dataDrivenMedia": 2,
+    "virtualRecording": 2,
+    "compositeWithTrainedAlgorithmicMedia": 3,
+    "trainedAlgorithmicData": 4,
+    "trainedAlgorithmicMedia": 4,
+}
 _ROOM = 16  # bytes: free space in MP4 takes at least 8
 _SOURCE, _OPTIONS = "digital_source_type", "rtface_options"
 NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, _SOURCE})
@@ -42,9 +49,11 @@ Marks = dict[str, dict[str, str] | None]
 without XMP)."""
 _PREFIX = rb"[A-Za-z][\w.-]*"
 # A property as an attribute, an empty element with a resource, or an element with a text.
-_PROPERTY = (rb"\s" + _PREFIX + rb":%s\s*=\s*(?:\"([^\"]*)\"|'([^']*)')",
-             rb"<" + _PREFIX + rb":%s\s+rdf:resource\s*=\s*[\"']([^\"']*)[\"']\s*/>",
-             rb"<(" + _PREFIX + rb":%s)\b[^>]*(?<!/)>(.*?)</\1\s*>")
+_PROPERTY = (
+    rb"\s" + _PREFIX + rb":%s\s*=\s*(?:\"([^\"]*)\"|'([^']*)')",
+    rb"<" + _PREFIX + rb":%s\s+rdf:resource\s*=\s*[\"']([^\"']*)[\"']\s*/>",
+    rb"<(" + _PREFIX + rb":%s)\b[^>]*(?<!/)>(.*?)</\1\s*>",
+)
 
 
 class Change(IntFlag):
@@ -90,8 +99,12 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
         Tag names and texts: enhanced_by, rtface_engine, rtface_strength, rtface_options (where any), and
         digital_source_type, the IPTC term as a URL.
     """
-    tags = {"enhanced_by": f"rtface {version}", "rtface_engine": engine, "rtface_strength": f"{strength:g}",
-            _SOURCE: DIGITAL_SOURCE_TYPE}
+    tags = {
+        "enhanced_by": f"rtface {version}",
+        "rtface_engine": engine,
+        "rtface_strength": f"{strength:g}",
+        _SOURCE: DIGITAL_SOURCE_TYPE,
+    }
     chosen = {k: v for k, v in (options or {}).items() if v is not None}
     if chosen:
         tags[_OPTIONS] = " ".join(f"{k}={v}" for k, v in sorted(chosen.items()))
@@ -118,8 +131,15 @@ def true_tags(tags: Mapping[str, str], change: Change, own: Mapping[str, str] | 
         said["enhanced_by"] = tags["enhanced_by"]
         if re.search(r"\b(stages|damage)=", tags.get(_OPTIONS, "")):
             said[_OPTIONS] = tags[_OPTIONS]
-    new = (GENERATED if change & Change.GENERATED else tags.get(_SOURCE, DIGITAL_SOURCE_TYPE)
-           if change & Change.CORRECTED else ENHANCED if change & Change.FILTERED else "")
+    new = (
+        GENERATED
+        if change & Change.GENERATED
+        else tags.get(_SOURCE, DIGITAL_SOURCE_TYPE)
+        if change & Change.CORRECTED
+        else ENHANCED
+        if change & Change.FILTERED
+        else ""
+    )
     old = (own or {}).get(_SOURCE, "")
     if new or old:
         said[_SOURCE] = old if old and _strength(old) >= _strength(new) else new
@@ -144,8 +164,9 @@ def own_tags(metadata: Mapping[str, str], packet: bytes | None = None) -> dict[s
         metadata: its tags, by any spelling of their names, MXF's with FFmpeg's prefix.
         packet: its XMP; the source type there counts where no tag says one.
     """
-    own = {name: text for key, text in metadata.items()
-           if (name := key.lower().removeprefix("comment_")) in NAMES and text}
+    own = {
+        name: text for key, text in metadata.items() if (name := key.lower().removeprefix("comment_")) in NAMES and text
+    }
     if _SOURCE not in own and packet and (source := source_type_of(packet)):
         own[_SOURCE] = source
     return own
@@ -189,16 +210,23 @@ def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
 
 def _with(properties: Mapping[str, str], existing: bytes | None = None) -> bytes:
     """An XMP packet with these properties (names in `_PREFIXES`), instead of those it has."""
-    said = ('<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
-            ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"' + "".join(
-                f' {_PREFIXES[name]}:{name}="{escape(text, quote=True)}"' for name, text in properties.items()) + "/>"
-            ).encode()
+    said = (
+        '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+        ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+        + "".join(f' {_PREFIXES[name]}:{name}="{escape(text, quote=True)}"' for name, text in properties.items())
+        + "/>"
+    ).encode()
     end = b"</rdf:RDF>"
     if existing and end in existing:
         return _without(existing, *properties).replace(end, said + end, 1)
-    return ('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-            '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">').encode() + said + (
-                b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
+    return (
+        (
+            '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+            '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        ).encode()
+        + said
+        + (b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
+    )
 
 
 def marks_of(metadata: Mapping[str, str], packet: bytes | None) -> Marks:
@@ -212,14 +240,17 @@ def read_marks(text: str) -> Marks | None:
     try:
         value: Any = json.loads(text)
         tags, xmp = value["tags"], value["xmp"]
-        return {"tags": {name: str(tags[name]) for name in NAMES & tags.keys()},
-                "xmp": None if xmp is None else {name: str(xmp[name]) for name in _PREFIXES.keys() & xmp.keys()}}
+        return {
+            "tags": {name: str(tags[name]) for name in NAMES & tags.keys()},
+            "xmp": None if xmp is None else {name: str(xmp[name]) for name in _PREFIXES.keys() & xmp.keys()},
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def without_marks(metadata: Mapping[str, str], packet: bytes | None,
-                  own: Marks | None = None) -> tuple[dict[str, str], bytes | None]:
+def without_marks(
+    metadata: Mapping[str, str], packet: bytes | None, own: Marks | None = None
+) -> tuple[dict[str, str], bytes | None]:
     """Tags and XMP of an output whose corrections were taken back: what its input said, and nothing of rtface.
 
     Args:
@@ -230,8 +261,10 @@ def without_marks(metadata: Mapping[str, str], packet: bytes | None,
     said = own_tags(metadata, packet)
     more = _strength(said.get(_SOURCE, "")) > _strength(DIGITAL_SOURCE_TYPE)
     if own is None:
-        own = {"tags": {_SOURCE: said[_SOURCE]} if more else {},
-               "xmp": {"DigitalSourceType": said[_SOURCE]} if more else {}}
+        own = {
+            "tags": {_SOURCE: said[_SOURCE]} if more else {},
+            "xmp": {"DigitalSourceType": said[_SOURCE]} if more else {},
+        }
     kept = {k: v for k, v in metadata.items() if not own_tags({k: v})} | (own["tags"] or {})
     if packet and _property_of(packet, "CreatorTool").startswith("rtface "):
         properties = own["xmp"]

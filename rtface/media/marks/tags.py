@@ -96,7 +96,7 @@ def _entries(data: bytearray, at: int, end: int) -> Iterator[bytes]:
         size = struct.unpack_from(">I", data, at)[0]
         if size < 8 or at + size > end:
             return
-        yield bytes(data[at:at + size])
+        yield bytes(data[at : at + size])
         at += size
 
 
@@ -133,8 +133,10 @@ def _changed(tags: bytes, texts: Texts) -> bytes:
         elif kind != _TAG:
             parts.append(tags[start:end])
         else:
-            simple = [(tags[s:e] if k != _SIMPLE else _changed_tag(tags, s, b, e, texts), k)
-                      for k, s, b, e in elements(tags, body, end)]
+            simple = [
+                (tags[s:e] if k != _SIMPLE else _changed_tag(tags, s, b, e, texts), k)
+                for k, s, b, e in elements(tags, body, end)
+            ]
             if any(part and k == _SIMPLE for part, k in simple):  # a Tag without a SimpleTag is not allowed
                 whole = b"".join(part for part, _ in simple)
                 parts.append(tags[start:end] if len(whole) == end - body else element(_TAG, whole))
@@ -154,10 +156,20 @@ def _changed_tag(data: bytes, start: int, body: int, end: int, texts: Texts) -> 
         return data[start:end]
     if (text := texts[name]) is None:
         return b""
-    return element(_SIMPLE, b"".join(element(_TEXT, text.encode()) if k == _TEXT else data[s:e]
-                                      for k, s, _, e in elements(data, body, end)))
+    return element(
+        _SIMPLE,
+        b"".join(
+            element(_TEXT, text.encode()) if k == _TEXT else data[s:e] for k, s, _, e in elements(data, body, end)
+        ),
+    )
 
 
 def _name(data: bytes, start: int, end: int) -> str:
-    return next((data[b:e].rstrip(b"\0").decode(errors="replace").lower()
-                 for kind, _, b, e in elements(data, start, end) if kind == _NAME), "")
+    return next(
+        (
+            data[b:e].rstrip(b"\0").decode(errors="replace").lower()
+            for kind, _, b, e in elements(data, start, end)
+            if kind == _NAME
+        ),
+        "",
+    )

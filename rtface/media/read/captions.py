@@ -38,8 +38,9 @@ class Captions:
     last: str
 
 
-def write_captions(film: str | os.PathLike[str], output: str | os.PathLike[str], *,
-                   overwrite: bool = False) -> Captions:
+def write_captions(
+    film: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool = False
+) -> Captions:
     """Writes the captions of the first field (CC1, CC2) of a film into a .scc file, with the film's timecode.
 
     Raises:
@@ -88,16 +89,16 @@ def _pairs(film: str | os.PathLike[str]) -> list[tuple[Fraction, bytes]]:
 def _of_frame(data: bytes) -> Iterator[bytes]:
     for match in _CC_DATA.finditer(data):
         # Without the bytes that keep start codes out of H.264 and H.265.
-        body = data[match.end():match.end() + 160].replace(b"\0\0\3", b"\0\0")
+        body = data[match.end() : match.end() + 160].replace(b"\0\0\3", b"\0\0")
         if len(body) > 2 and body[0] & 0x40:
-            yield from _of_triplets(body[2:2 + 3 * (body[0] & 31)])
+            yield from _of_triplets(body[2 : 2 + 3 * (body[0] & 31)])
 
 
 def _of_triplets(data: bytes) -> Iterator[bytes]:
     """The valid pairs of the first field."""
     for at in range(0, len(data) - 2, 3):
         if data[at] & 7 == 4:
-            yield data[at + 1:at + 3]
+            yield data[at + 1 : at + 3]
 
 
 def _lines(pairs: Iterable[tuple[Fraction, bytes]], begin: Fraction) -> Iterator[tuple[int, list[bytes]]]:

@@ -77,17 +77,32 @@ class Decoder:
             are reported.
     """
 
-    def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
-                 end: Fraction | None, remote: bool, sought: bool, gpu: GpuDecoder | None = None,
-                 stopped: Callable[[], bool] = lambda: False, size: Size | None = None) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        video: VideoStream,
+        *,
+        name: str,
+        start: Fraction | None,
+        end: Fraction | None,
+        remote: bool,
+        sought: bool,
+        gpu: GpuDecoder | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        size: Size | None = None,
+    ) -> None:
         self._container, self._video, self._name = container, video, name
         self._start, self._end, self._remote, self._gpu = start, end, remote, gpu
         self._stopped = stopped
         self._decode = gpu.decode if gpu else video.decode
         self._quantisers = QuantiserReader(video.codec_context, gpu=gpu is not None)
         self._concealment = Concealment(video.codec_context)
-        self._may_skip = (start is not None and not gpu and container.format.name != "avi"
-                          and video.codec_context.codec.canonical_name in _KNOW_REFERENCES)
+        self._may_skip = (
+            start is not None
+            and not gpu
+            and container.format.name != "avi"
+            and video.codec_context.codec.canonical_name in _KNOW_REFERENCES
+        )
         self._stats, self._strict, self._silent = Stats(), False, True
         self._clock_start = Fraction(container.start_time or 0, 1_000_000)
         self.rate, self.rate_known = rate_of(video)
@@ -176,8 +191,11 @@ class Decoder:
                 other = self._others.cut(packet, self._stats)
                 if other is not None:
                     yield other
-            if self._end is not None and self.reached >= self._end and (
-                    max(self.reached, self._others.reached) >= self._end + _AFTER_END):
+            if (
+                self._end is not None
+                and self.reached >= self._end
+                and (max(self.reached, self._others.reached) >= self._end + _AFTER_END)
+            ):
                 return
 
     def _packets(self) -> Iterator[av.Packet[Stream]]:
@@ -245,8 +263,9 @@ class Decoder:
                 return
             yield from images
 
-    def _settled(self, images: Iterable[av.VideoFrame], *, end: bool = False) -> Iterator[
-            tuple[av.VideoFrame, int | None]]:
+    def _settled(
+        self, images: Iterable[av.VideoFrame], *, end: bool = False
+    ) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """The images; one whose time jumps ahead comes when the next one is there, with the stamp of that."""
         for image in images:
             if self._waiting is not None:
@@ -272,14 +291,20 @@ class Decoder:
         """
         stamp = self._stamp(image)
         if self.landed is None:
-            self.landed = stamp is not None and image.key_frame and (
-                self._start is not None and stamp * self.time_base <= self._start)
+            self.landed = (
+                stamp is not None
+                and image.key_frame
+                and (self._start is not None and stamp * self.time_base <= self._start)
+            )
         pts, change = self._clock.next(stamp, following)
         if change == "missing":
             self._stats.count("pts_missing")
             if self.frames == 0 and not self.still and not self._silent:
-                self._stats.warn("pts_missing", f"{self._name}: has no timestamps; its frames are counted at "
-                                 f"{float(self.rate):g} frames a second, which is a guess")
+                self._stats.warn(
+                    "pts_missing",
+                    f"{self._name}: has no timestamps; its frames are counted at "
+                    f"{float(self.rate):g} frames a second, which is a guess",
+                )
         elif change:
             self._stats.count("pts_repaired")
             self._fault("pts_repaired", "its timestamps go back; they were made to rise")
@@ -287,8 +312,10 @@ class Decoder:
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
             self._stats.count("gaps")  # FFmpeg continues with the next segment where one cannot be fetched
             at = format_time(float(self.reached - self._clock_start))
-            self._fault("gap", f"{float(gap):.1f} s are missing at {at}: a segment could not be fetched, or the stream "
-                        "jumps there")
+            self._fault(
+                "gap",
+                f"{float(gap):.1f} s are missing at {at}: a segment could not be fetched, or the stream jumps there",
+            )
         damaged, missing = self._concealment.damaged(image), self._concealment.missing(image)
         duration = image.duration or self._step
         self.reached = (pts + duration) * self.time_base
@@ -305,19 +332,20 @@ class Decoder:
         if sized is not image:
             image, quantisers = sized, None
         image.pts, image.time_base, image.duration = pts, self.time_base, duration
-        return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image),
-                     quantisers=quantisers)
+        return Frame(
+            image, pts, self.time_base, duration, self._color_of(image), self._display_of(image), quantisers=quantisers
+        )
 
     def _count_missing(self, missing: int) -> None:
         if missing:
             self._stats.count("packets_lost", missing)
             at = format_time(float(self.reached - self._clock_start))
-            self._fault("frames_missing", f"frames are missing near {at}; the report counts them, the others keep "
-                        "their times")
+            self._fault(
+                "frames_missing", f"frames are missing near {at}; the report counts them, the others keep their times"
+            )
 
     def _before_cut(self, pts: int | None) -> bool:
-        return (self._start is not None and pts is not None
-                and (pts + Fraction(1, 2)) * self.time_base < self._start)
+        return self._start is not None and pts is not None and (pts + Fraction(1, 2)) * self.time_base < self._start
 
     def _same_size(self, image: av.VideoFrame) -> av.VideoFrame:
         now = (image.width, image.height, native_format(image))
@@ -332,8 +360,11 @@ class Decoder:
             return image
         self._stats.count("frames_resized")
         width, height, kind = self._size
-        self._fault("frames_resized", f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
-                    "those frames are scaled to the first size")
+        self._fault(
+            "frames_resized",
+            f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
+            "those frames are scaled to the first size",
+        )
         return software(image).reformat(width, height, kind, interpolation="BICUBIC")
 
     def _color_of(self, image: av.VideoFrame) -> Color:
@@ -351,8 +382,11 @@ class Decoder:
             fields = details_of(software(image))[1]
         if self.fields is not None and fields not in ("progressive", self.fields):
             at = format_time(float(self.reached - self._step * self.time_base - self._clock_start))
-            self._fault("fields_changed", f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {at}; the "
-                        "output notes the first throughout")
+            self._fault(
+                "fields_changed",
+                f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {at}; the "
+                "output notes the first throughout",
+            )
         if fields not in self._displays:
             if self.matrix is not None:
                 turns, mirror = orientation(self.matrix)
@@ -392,8 +426,11 @@ class Decoder:
             self._stats.count("truncated")
             if self._remote:
                 self._broke_off("it ends too early")
-            self._fault("truncated", f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "
-                        "promises: the end of the file is missing or damaged")
+            self._fault(
+                "truncated",
+                f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "
+                "promises: the end of the file is missing or damaged",
+            )
 
     def _broke_off(self, why: str) -> None:
         """Raises InputError, for a film from a network may be fetched whole later; not where the cut was reached."""
@@ -402,8 +439,10 @@ class Decoder:
         whole = self.expected_end()
         of = "" if whole is None else f" of {format_time(float(whole - self._clock_start))}"
         reached = max(Fraction(0), self.reached - self._clock_start)
-        raise InputError(f"{self._name}: broke off after {format_time(float(reached))}{of} ({why}), and asking for the "
-                         "rest did not help; try again later")
+        raise InputError(
+            f"{self._name}: broke off after {format_time(float(reached))}{of} ({why}), and asking for the "
+            "rest did not help; try again later"
+        )
 
     def _fault(self, key: str, message: str) -> None:
         if self._strict:
@@ -446,8 +485,10 @@ class OtherStreams:
             if moved:
                 stats.count("packet_times_repaired")
                 if moved * base > _NOTICEABLE_S:
-                    stats.warn(f"packet_times:{packet.stream_index}", f"stream {packet.stream_index}: time stamps of "
-                               "its packets do not rise; they were made to")
+                    stats.warn(
+                        f"packet_times:{packet.stream_index}",
+                        f"stream {packet.stream_index}: time stamps of its packets do not rise; they were made to",
+                    )
                 packet.dts = None if packet.dts is None else packet.dts + moved
                 packet.pts = None if packet.pts is None else packet.pts + moved
             begin = (packet.pts if packet.pts is not None else stamp + moved) * base

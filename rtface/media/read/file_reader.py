@@ -45,12 +45,16 @@ class FileReader:
             at = os.lseek(self._file, 0, os.SEEK_CUR)
         except OSError as error:
             self._failed = True
-            raise InputError(f"{self._shown}: could not be read ({error.strerror}): check the disk or network drive "
-                             "that it lies on, then run it again") from error
+            raise InputError(
+                f"{self._shown}: could not be read ({error.strerror}): check the disk or network drive "
+                "that it lies on, then run it again"
+            ) from error
         if not data and at < self._size:
             self._failed = True
-            raise InputError(f"{self._shown}: became shorter while it was read ({self._size} bytes before, {at} now); "
-                             "run it again when it is whole")
+            raise InputError(
+                f"{self._shown}: became shorter while it was read ({self._size} bytes before, {at} now); "
+                "run it again when it is whole"
+            )
         return data
 
     def seek(self, offset: int, whence: int) -> int:

@@ -37,8 +37,10 @@ def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]
         return None, "tff"
     words = _structure(image)
     place = words[layout.place]
-    return (_PLACES[place] if 0 < place < len(_PLACES) else None,
-            "bff" if words[layout.flags] & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff")
+    return (
+        _PLACES[place] if 0 < place < len(_PLACES) else None,
+        "bff" if words[layout.flags] & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,12 @@ def _layout() -> _Layout | None:
         return None
     orders = tuple(_TOP_FIELD_FIRST if order == "tff" else 0 for _, order in marks)
     places = [k for k, words in enumerate(seen) if words == tuple(place for place, _ in marks)]
-    flags = [k for k, words in enumerate(seen) if tuple(word & _TOP_FIELD_FIRST for word in words) == orders and
-             len({word & ~_TOP_FIELD_FIRST for word in words}) == 1]
+    flags = [
+        k
+        for k, words in enumerate(seen)
+        if tuple(word & _TOP_FIELD_FIRST for word in words) == orders
+        and len({word & ~_TOP_FIELD_FIRST for word in words}) == 1
+    ]
     return _Layout(places[0], flags[0]) if len(places) == len(flags) == 1 else None
 
 
@@ -70,7 +76,9 @@ def _marked(place: str, order: str) -> av.VideoFrame:
     graph = Graph()
     graph.link_nodes(
         graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)),
-        graph.add("setparams", f"chroma_location={place}:field_mode={order}"), graph.add("buffersink")).configure()
+        graph.add("setparams", f"chroma_location={place}:field_mode={order}"),
+        graph.add("buffersink"),
+    ).configure()
     graph.push(image)
     marked = graph.pull()
     assert isinstance(marked, av.VideoFrame)
@@ -84,7 +92,7 @@ def _structure(image: av.VideoFrame) -> tuple[int, ...]:
     encoder.pix_fmt, encoder.time_base = image.format.name, image.time_base or Fraction(1, 1000)
     [packet] = encoder.encode(image)  # in the image's own time base, else PyAV would change its times
     data = bytes(packet)
-    return struct.unpack(f"{len(data) // 4}i", data[:len(data) // 4 * 4])
+    return struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
 
 
 def without_profile(packet: av.Packet[Any]) -> av.Packet[Any]:

@@ -69,8 +69,14 @@ def open_on_gpu(stream: VideoStream, wanted: Decoding, refused: Callable[[str], 
     elif why is None:
         driver.share_primary_context(wanted.device)
         try:
-            return GpuDecoder(stream, open_context(stream, wanted.device), ON_GPU[pix_fmt], keep=wanted.keep,
-                               settle=lambda: driver.settle(wanted.device), refused=refused)
+            return GpuDecoder(
+                stream,
+                open_context(stream, wanted.device),
+                ON_GPU[pix_fmt],
+                keep=wanted.keep,
+                settle=lambda: driver.settle(wanted.device),
+                refused=refused,
+            )
         except (av.FFmpegError, NotImplementedError, ValueError) as error:
             why = f"the GPU's decoder does not open ({driver.told(error)})"
     refused(why)

@@ -42,15 +42,25 @@ _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash":
 # Packets of sound in which the first of each stream is looked for.
 _LOOKED_AT = 2000
 # Flags of a stream by which players choose it.
-_PLAYED = int(Disposition.default | Disposition.forced | Disposition.comment | Disposition.hearing_impaired
-              | Disposition.visual_impaired)
+_PLAYED = int(
+    Disposition.default
+    | Disposition.forced
+    | Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+)
 _ALIKE = 0.01  # headers give whole samples
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 # Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
 # 0, 1 and 3 seconds. Protocols and formats that do not know an option ignore it.
-NETWORK_OPTIONS = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "3",
-                   "rw_timeout": "5000000", "seg_max_retry": "3"}
+NETWORK_OPTIONS = {
+    "reconnect": "1",
+    "reconnect_on_network_error": "1",
+    "reconnect_delay_max": "3",
+    "rw_timeout": "5000000",
+    "seg_max_retry": "3",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +106,12 @@ class StreamInfo:
     def speakers_unknown(self) -> bool:
         """Whether this is sound of several channels that are given to no speakers (PCM in Matroska)."""
         context = getattr(self.template, "codec_context", None)
-        return self.kind == "audio" and context is not None and context.channels > 1 and (
-            context.layout.name.endswith("channels"))
+        return (
+            self.kind == "audio"
+            and context is not None
+            and context.channels > 1
+            and (context.layout.name.endswith("channels"))
+        )
 
     @property
     def silent(self) -> bool:
@@ -194,8 +208,15 @@ class MediaInfo:
     @property
     def reel(self) -> str | None:
         """The name of the tape or reel, by which edit lists find it; None where the input names none."""
-        return next((text for tags in (*(stream.metadata for stream in self.streams), self.metadata)
-                     for name, text in tags.items() if name.lower() == "reel_name"), None)
+        return next(
+            (
+                text
+                for tags in (*(stream.metadata for stream in self.streams), self.metadata)
+                for name, text in tags.items()
+                if name.lower() == "reel_name"
+            ),
+            None,
+        )
 
     @property
     def is_sequence(self) -> bool:
@@ -221,18 +242,27 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
         options = {"protocol_whitelist": "file,crypto,data"}  # no playlist or session description opens the network
     try:
-        container = av.open(reader or file_reader(path) or url, "r", metadata_errors="replace",
-                            container_options=options | {"export_xmp": "1"},
-                            timeout=(_OPEN_S, _READ_S) if is_url(path) else None)
+        container = av.open(
+            reader or file_reader(path) or url,
+            "r",
+            metadata_errors="replace",
+            container_options=options | {"export_xmp": "1"},
+            timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
+        )
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
         raise _refused(path, name, error) from error
-    if not is_url(path) and container.format.name in _PLAYLISTS and (
-            Path(path).suffix.lower() not in _PLAYLISTS[container.format.name]):
+    if (
+        not is_url(path)
+        and container.format.name in _PLAYLISTS
+        and (Path(path).suffix.lower() not in _PLAYLISTS[container.format.name])
+    ):
         container.close()
-        raise InputError(f"{name}: is no film but a playlist that names other files; if you trust it, give it its own "
-                         f"extension, {_PLAYLISTS[container.format.name][0]}")
+        raise InputError(
+            f"{name}: is no film but a playlist that names other files; if you trust it, give it its own "
+            f"extension, {_PLAYLISTS[container.format.name][0]}"
+        )
     return container
 
 
@@ -262,13 +292,18 @@ def _check_file(path: Path, name: str) -> None:
         if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
             raise _no_film(name)
         if bomb:
-            raise InputError(f"{name}: its profile or text would unpack to more than any real one; save it again as "
-                             "another PNG, or write an image instead of a film")
+            raise InputError(
+                f"{name}: its profile or text would unpack to more than any real one; save it again as "
+                "another PNG, or write an image instead of a film"
+            )
 
 
 def _no_film(name: str) -> InputError:
-    return InputError("{name}: is neither a film nor an image that can be read; check that it is the right file",
-                      code="no_film", name=name)
+    return InputError(
+        "{name}: is neither a film nor an image that can be read; check that it is the right file",
+        code="no_film",
+        name=name,
+    )
 
 
 def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
@@ -276,8 +311,12 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
         with Path(path).open("rb") as file:
             kinds = [kind for kind, _ in boxes(file)]
         if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:
-            return InputError("{name}: is incomplete (no index): the recording or copy was cut off before its end; "
-                              "copy it again, or repair it with a tool such as untrunc", code="film_cut_off", name=name)
+            return InputError(
+                "{name}: is incomplete (no index): the recording or copy was cut off before its end; "
+                "copy it again, or repair it with a tool such as untrunc",
+                code="film_cut_off",
+                name=name,
+            )
     if isinstance(error, av.InvalidDataError):
         return _no_film(name)
     return InputError(f"{name}: cannot be opened ({error_text(error)})")
@@ -302,8 +341,11 @@ def played(streams: Sequence[tuple[str, int]], formats: tuple[str, str], *, befo
     flags = [disposition & _PLAYED for _, disposition in streams]
     mov = formats[0].startswith("mov")
     for kind in ("video", "audio", "subtitle") if mov else ("video", "audio") if formats[0] != formats[1] else ():
-        own = [k for k, (of, disposition) in enumerate(streams)
-               if of == kind and not disposition & Disposition.attached_pic]
+        own = [
+            k
+            for k, (of, disposition) in enumerate(streams)
+            if of == kind and not disposition & Disposition.attached_pic
+        ]
         usual = own[0] if own and (before or not mov) else None
         first = next((k for k in own if flags[k] & Disposition.default), usual)
         for k in own:
@@ -317,16 +359,29 @@ def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:
     for stream in container.streams:
         context: Any = stream.codec_context
         codec = getattr(stream, "name", None) if context is None else context.codec.canonical_name
-        found.append(StreamInfo(stream.index, stream.type, codec or "", stream.language, stream.disposition,
-                                dict(stream.metadata), stream.index == enhanced.index, stream,
-                                attached=_attached(stream) if stream.type == "attachment" else None))
+        found.append(
+            StreamInfo(
+                stream.index,
+                stream.type,
+                codec or "",
+                stream.language,
+                stream.disposition,
+                dict(stream.metadata),
+                stream.index == enhanced.index,
+                stream,
+                attached=_attached(stream) if stream.type == "attachment" else None,
+            )
+        )
     return found
 
 
 def _attached(stream: Stream) -> tuple[str, str, str]:
     data: bytes = getattr(stream, "data", None) or b""  # must not be read once the container is closed
-    return (stream.metadata.get("filename", ""), stream.metadata.get("mimetype", "").lower(),
-            hashlib.sha256(data).hexdigest())
+    return (
+        stream.metadata.get("filename", ""),
+        stream.metadata.get("mimetype", "").lower(),
+        hashlib.sha256(data).hexdigest(),
+    )
 
 
 def find_first_packets(info: MediaInfo) -> None:
@@ -360,16 +415,26 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
         raise InputError(f"{name}: its video codec has no decoder here; convert it to H.264 first")
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:
-        raise InputError(f"{name}: is {context.width}×{context.height} ({context.width * context.height // 1_000_000} "
-                         f"megapixels); the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first")
+        raise InputError(
+            f"{name}: is {context.width}×{context.height} ({context.width * context.height // 1_000_000} "
+            f"megapixels); the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+        )
     if len(usable) == 1:
         return chosen, None
-    return chosen, (f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, "
-                    "the others are copied")
+    return chosen, (
+        f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, the others are copied"
+    )
 
 
-def unseen(path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame,
-           crop: Crop | None, *, alpha: bool) -> list[str]:
+def unseen(
+    path: str | os.PathLike[str],
+    container: InputContainer,
+    video: VideoStream,
+    image: VideoFrame,
+    crop: Crop | None,
+    *,
+    alpha: bool,
+) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
     the colours of Dolby Vision without a base layer that others read, what players show in another order or at
     another speed, and where the header contradicts the first frame (`image`, of which `crop_of` found `crop`) or
@@ -379,23 +444,32 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
     found = _in_header(path, container, video, matroska.dolby_vision, mp4.dolby_vision)
     if found and len(found) > 4 and not found[4] >> 4:  # no compatibility, as in profile 5
-        lines.append(f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
-                     "others read: players will show the output green and purple; convert it to HDR10 first")
+        lines.append(
+            f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
+            "others read: players will show the output green and purple; convert it to HDR10 first"
+        )
     if container.chapters() and _in_header(path, container, video, matroska.ordered, _nothing):
         lines.append("its chapters say what is played, and in which order: all of the file is read instead")
     if _in_header(path, container, video, _nothing, mp4.paced):
         lines.append("its edit list plays parts at another speed: all is read at the usual one")
     said, tags = _in_header(path, container, video, matroska.colors_of, mp4.colors_of), tags_of(image)
-    for what, a, b in zip(("range", "primaries", "transfer", "matrix"), said or (), (
-            tags.range, tags.primaries, tags.transfer, tags.matrix), strict=False):
+    for what, a, b in zip(
+        ("range", "primaries", "transfer", "matrix"),
+        said or (),
+        (tags.range, tags.primaries, tags.transfer, tags.matrix),
+        strict=False,
+    ):
         made_up = what in NOT_READ.get(video.codec_context.codec.canonical_name, ())
         if not (made_up or same_tag(what, a, b) or {a, b} & ({0} if what == "range" else {0, UNSPECIFIED})):
-            lines.append(f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
-                         "frames are believed")
+            lines.append(
+                f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
+                "frames are believed"
+            )
     coded, shape = video.codec_context.sample_aspect_ratio, video.sample_aspect_ratio
     if coded and shape and abs(float(coded / shape) - 1) > _ALIKE:
-        lines.append(f"its frames say that a sample has the shape {coded}, and its header {shape}: the header is "
-                     "believed")
+        lines.append(
+            f"its frames say that a sample has the shape {coded}, and its header {shape}: the header is believed"
+        )
     light, own = _in_header(path, container, video, matroska.hdr_of, mp4.hdr_of), hdr_of(image)
     for what in ("primaries", "luminance", "light"):
         a, b = getattr(light, what, None), getattr(own, what, None)
@@ -403,18 +477,26 @@ def unseen(path: str | os.PathLike[str], container: InputContainer, video: Video
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
     size = _in_header(path, container, video, _nothing, mp4.shown_size)
     left, top, right, bottom = crop or (0, 0, 0, 0)
-    shapes = [Fraction(width * each) / height for each in (1, shape or 1) for width, height in (
-        (image.width, image.height), (image.width - left - right, image.height - top - bottom))]
+    shapes = [
+        Fraction(width * each) / height
+        for each in (1, shape or 1)
+        for width, height in ((image.width, image.height), (image.width - left - right, image.height - top - bottom))
+    ]
     if size and all(size) and all(abs(size[0] / size[1] / float(each) - 1) > _ALIKE for each in shapes):
-        lines.append(f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
-                     "do: its shape is left out")
-    lines += [f"its header tells players to leave out track {place}: it is read like the others"
-              for place in _in_header(path, container, video, matroska.disabled, _nothing) or ()]
+        lines.append(
+            f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
+            "do: its shape is left out"
+        )
+    lines += [
+        f"its header tells players to leave out track {place}: it is read like the others"
+        for place in _in_header(path, container, video, matroska.disabled, _nothing) or ()
+    ]
     return lines
 
 
-def crop_of(path: str | os.PathLike[str], container: InputContainer, video: VideoStream,
-            image: VideoFrame) -> Crop | None:
+def crop_of(
+    path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame
+) -> Crop | None:
     """What the container of a file hides at the borders of its frames (`image`), which FFmpeg's decoders show; None
     where nothing of them would be left."""
     crop = _in_header(path, container, video, matroska.crop_of, mp4.crop_of)
@@ -426,9 +508,13 @@ def _nothing(file: BinaryIO, number: int) -> None:
     """Reads no header."""
 
 
-def _in_header(path: str | os.PathLike[str], container: InputContainer, video: VideoStream,
-               in_matroska: Callable[[BinaryIO, int], T | None],
-               in_mp4: Callable[[BinaryIO, int], T | None]) -> T | None:
+def _in_header(
+    path: str | os.PathLike[str],
+    container: InputContainer,
+    video: VideoStream,
+    in_matroska: Callable[[BinaryIO, int], T | None],
+    in_mp4: Callable[[BinaryIO, int], T | None],
+) -> T | None:
     """What a reader finds about a video track in the container of a file; None for other containers and addresses."""
     name = container.format.name
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
@@ -437,8 +523,10 @@ def _in_header(path: str | os.PathLike[str], container: InputContainer, video: V
         with Path(path).open("rb") as file:
             return (in_matroska if name.startswith("matroska") else in_mp4)(file, container.streams.video.index(video))
     except OSError as error:
-        raise InputError(f"{shown(path)}: could not be read ({error.strerror}): check the disk or network drive that "
-                         "it lies on, then run it again") from error
+        raise InputError(
+            f"{shown(path)}: could not be read ({error.strerror}): check the disk or network drive that "
+            "it lies on, then run it again"
+        ) from error
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:

@@ -100,8 +100,9 @@ class QuantiserReader:
             return None
         data = None if on_gpu(image) else side_data(image, "VIDEO_ENC_PARAMS")
         if data is not None:
-            return quantisers_of(data, self._codec, image.width, image.height,
-                                 pixel_format_info(image.format.name).bits)
+            return quantisers_of(
+                data, self._codec, image.width, image.height, pixel_format_info(image.format.name).bits
+            )
         stamp = image.dts if image.pts is None else image.pts
         if stamp is None or image.time_base not in (None, self._base):  # a filter changed its time
             return None
@@ -129,7 +130,7 @@ def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -
     if count and (size < 20 or size % 4 or offset % 4 or offset + count * size > len(data)):
         return None
     words = np.frombuffer(data, np.int32)
-    blocks = words[offset // 4:offset // 4 + count * size // 4].reshape(count, size // 4) if count else None
+    blocks = words[offset // 4 : offset // 4 + count * size // 4].reshape(count, size // 4) if count else None
     if kind == _VP9:
         index = np.full((1, 1), base, np.int32) if blocks is None else _painted(blocks, base, width, height)
         if index is None:
@@ -138,8 +139,9 @@ def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -
     if blocks is None or kind not in (_H264, _MPEG2):
         return None
     columns, rows = (int(v) // _MACROBLOCK + 1 for v in blocks[-1, :2])
-    if columns * rows != count or not (0 <= columns * _MACROBLOCK - width < _PADDING
-                                       and 0 <= rows * _MACROBLOCK - height < _PADDING):
+    if columns * rows != count or not (
+        0 <= columns * _MACROBLOCK - width < _PADDING and 0 <= rows * _MACROBLOCK - height < _PADDING
+    ):
         return None
     scale = (blocks[:, 4] + base).reshape(rows, columns)
     if kind == _H264:
@@ -157,8 +159,13 @@ def _painted(blocks: NDArray[np.int32], base: int, width: int, height: int) -> N
     columns, rows = -(-width // _VP9_BLOCK), -(-height // _VP9_BLOCK)
     x, y, across, down = np.ascontiguousarray(blocks.T[:4]) // _VP9_BLOCK
     most = _VP9_LARGEST // _VP9_BLOCK
-    if (min(x.min(), y.min()) < 0 or x.max() >= columns or y.max() >= rows
-            or min(across.min(), down.min()) < 1 or max(across.max(), down.max()) > most):
+    if (
+        min(x.min(), y.min()) < 0
+        or x.max() >= columns
+        or y.max() >= rows
+        or min(across.min(), down.min()) < 1
+        or max(across.max(), down.max()) > most
+    ):
         return None
     out = np.full((rows + most, columns + most), base, np.int32)  # room for blocks that reach beyond the edges
     first, value, size = y * out.shape[1] + x, base + blocks[:, 4], down * (most + 1) + across

@@ -56,8 +56,9 @@ class FrameSampler:
         """
         base, target = self._base, self._seek(seconds)
         first, skipping = self.clock_start + Fraction(start).limit_denominator(1_000_000), False
-        decoder = Decoder(self._container, self._video, name=self._name, start=None, end=None,
-                          remote=is_url(self._path), sought=True)
+        decoder = Decoder(
+            self._container, self._video, name=self._name, start=None, end=None, remote=is_url(self._path), sought=True
+        )
         for item in decoder.items():
             if not isinstance(item, Frame):
                 continue
@@ -88,8 +89,9 @@ class FrameSampler:
         try:
             self._container.seek(int(target / self._base), stream=self._video)
         except av.FFmpegError as error:
-            raise InputError(f"{self._name}: cannot be sought ({error.strerror}); copy it into another container, such "
-                             "as MKV") from error
+            raise InputError(
+                f"{self._name}: cannot be sought ({error.strerror}); copy it into another container, such as MKV"
+            ) from error
         return target
 
     def close(self) -> None:

@@ -77,10 +77,20 @@ class FileSource:
         UsageError: the cut lies outside the film.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
-                 threads: int | None = None, stats: Stats | None = None, strict: bool = False,
-                 decode: Decoding | None = None, stop: Callable[[], bool] | None = None,
-                 size: Size | None = None, fields: Fields | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        threads: int | None = None,
+        stats: Stats | None = None,
+        strict: bool = False,
+        decode: Decoding | None = None,
+        stop: Callable[[], bool] | None = None,
+        size: Size | None = None,
+        fields: Fields | None = None,
+    ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size = decode, size
@@ -148,8 +158,11 @@ class FileSource:
             return
         if grown and self._now is not None:
             reached = format_time(float(self._now.reached - self._clock_start))
-            self._stats.warn("growing", f"{self._name}: was still being written while it was read; what came after "
-                             f"{reached} is left out: run it again when it is whole")
+            self._stats.warn(
+                "growing",
+                f"{self._name}: was still being written while it was read; what came after "
+                f"{reached} is left out: run it again when it is whole",
+            )
 
     def close(self) -> None:
         """Releases the file and the decoder; safe to call twice."""
@@ -175,8 +188,9 @@ class FileSource:
             try:
                 self.pipe = PipeReader(self._path, self._stop)
             except OSError as error:
-                raise InputMissing(f"{self._name}: cannot be opened ({error.strerror}); check its permissions"
-                                   ) from error
+                raise InputMissing(
+                    f"{self._name}: cannot be opened ({error.strerror}); check its permissions"
+                ) from error
         reader = self.pipe or file_reader(self._path)
         container = probe.open_container(self._path, reader)
         self._readers.append(reader)
@@ -193,9 +207,18 @@ class FileSource:
         self._refusal = None
         still = self._container.format.name.endswith("_pipe") or self._container.format.name == "image2"
         gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
-        return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
-                       remote=is_url(self._path), sought=sought, gpu=gpu,
-                       stopped=lambda: self.pipe is not None and self.pipe.stopped, size=self._size)
+        return Decoder(
+            self._container,
+            self._video,
+            name=self._name,
+            start=self._start,
+            end=self._end,
+            remote=is_url(self._path),
+            sought=sought,
+            gpu=gpu,
+            stopped=lambda: self.pipe is not None and self.pipe.stopped,
+            size=self._size,
+        )
 
     def _without_gpu(self, why: str) -> None:
         """Told where the GPU does not decode, or no longer."""
@@ -204,8 +227,9 @@ class FileSource:
             return
         since = format_time(float(self._now.reached - self._clock_start))
         self.info.decoder += f", software from {since}"
-        self._stats.warn("decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software continues from "
-                         f"{since}")
+        self._stats.warn(
+            "decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software continues from {since}"
+        )
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""
@@ -232,8 +256,10 @@ class FileSource:
         if self._start is not None and decoder.frames:
             raise UsageError(f"{self._name}: has no frame from --start {float(self._start - self._clock_start):g} on")
         if self.pipe is not None and self._container.format.name.startswith("mov"):
-            raise InputError(f"{self._name}: has its index at its end, where a pipe cannot be read from; name the file "
-                             "itself, or let its writer put the index first (FFmpeg: -movflags +faststart)")
+            raise InputError(
+                f"{self._name}: has its index at its end, where a pipe cannot be read from; name the file "
+                "itself, or let its writer put the index first (FFmpeg: -movflags +faststart)"
+            )
         raise InputError(f"{self._name}: has no frame that can be decoded; the file is damaged, copy it again")
 
     def _read_again(self) -> None:
@@ -269,8 +295,15 @@ class FileSource:
         first = self._waiting[-1]
         assert isinstance(first, Frame)
         image, codec = first.image, self._video.codec_context.codec.canonical_name
-        if (image.interlaced_frame or codec not in _CODES_FIELDS or image.height not in _TELEVISION
-                or self._overflow or self.pipe is not None or is_url(self._path) or on_gpu(image)):
+        if (
+            image.interlaced_frame
+            or codec not in _CODES_FIELDS
+            or image.height not in _TELEVISION
+            or self._overflow
+            or self.pipe is not None
+            or is_url(self._path)
+            or on_gpu(image)
+        ):
             return
         size = sum(plane.buffer_size for plane in image.planes)
         most = min(_LOOKED_AT, _LOOKED_AT_BYTES // size) - 1
@@ -292,39 +325,71 @@ class FileSource:
         width, height = image.width * float(first.display.aspect), float(image.height)
         if first.display.quarter_turns % 2:
             width, height = height, width
-        fields = next((item.display.fields for item in self._waiting if isinstance(item, Frame)
-                       and item.display.fields != "progressive"), "progressive")
+        fields = next(
+            (
+                item.display.fields
+                for item in self._waiting
+                if isinstance(item, Frame) and item.display.fields != "progressive"
+            ),
+            "progressive",
+        )
         alpha = any(c.is_alpha for c in image.format.components)
         notes = [self._note] if self._note else []
         streams = probe.streams_of(container, self._video)
         for stream in streams:
             stream.cover = decoder.covers.get(stream.index)
         if not decoder.rate_known and not decoder.still:
-            self._stats.warn("rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are "
-                             "assumed")
+            self._stats.warn(
+                "rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are assumed"
+            )
         crop = probe.crop_of(self._path, container, self._video, image)
         metadata = dict(container.metadata)
         packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
         return MediaInfo(
-            path=self._name, format=container.format.name, duration_s=None if length is None else float(length),
-            width=image.width, height=image.height, display_width=round(width), display_height=round(height),
-            rate=decoder.rate, time_base=decoder.time_base, pix_fmt=native_format(first.image),
-            codec=self._video.codec_context.codec.canonical_name, color=first.color,
+            path=self._name,
+            format=container.format.name,
+            duration_s=None if length is None else float(length),
+            width=image.width,
+            height=image.height,
+            display_width=round(width),
+            display_height=round(height),
+            rate=decoder.rate,
+            time_base=decoder.time_base,
+            pix_fmt=native_format(first.image),
+            codec=self._video.codec_context.codec.canonical_name,
+            color=first.color,
             display=replace(first.display, fields=fields),
-            tags=tags_of(image, decoder.siting), matrix=decoder.matrix, aspect=aspect,
-            interlaced=fields != "progressive", is_still=decoder.still, has_audio=bool(container.streams.audio),
+            tags=tags_of(image, decoder.siting),
+            matrix=decoder.matrix,
+            aspect=aspect,
+            interlaced=fields != "progressive",
+            is_still=decoder.still,
+            has_audio=bool(container.streams.audio),
             transparent=alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
-            streams=streams, chapters=self._chapters(), metadata=metadata,
+            streams=streams,
+            chapters=self._chapters(),
+            metadata=metadata,
             xmp=packet.encode() if packet else None,
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
-            hdr=hdr_of(image), views=views_of(image), captions=has_captions(image), start=self._start, end=self._end,
-            clock_start=self._clock_start, video_start=self._video_start(decoder), origin=self._origin(),
-            timecode=find_timecode([self._video.metadata, container.metadata, *(s.metadata for s in streams)],
-                                   decoder.rate),
+            hdr=hdr_of(image),
+            views=views_of(image),
+            captions=has_captions(image),
+            start=self._start,
+            end=self._end,
+            clock_start=self._clock_start,
+            video_start=self._video_start(decoder),
+            origin=self._origin(),
+            timecode=find_timecode(
+                [self._video.metadata, container.metadata, *(s.metadata for s in streams)], decoder.rate
+            ),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
-            notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
+            notes=notes,
+            decoder=self._decoded_by(decoder, notes),
+            on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head),
-            crop=crop, unseen=probe.unseen(self._path, container, self._video, image, crop, alpha=alpha))
+            crop=crop,
+            unseen=probe.unseen(self._path, container, self._video, image, crop, alpha=alpha),
+        )
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
         """What decodes the frames; says so where a GPU was meant, and warns where the user named it in vain."""

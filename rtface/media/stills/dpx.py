@@ -25,15 +25,34 @@ from rtface.util.timecode import Timecode, has_drop_frame
 MAGIC = (b"SDPX", b"XPDS")
 _HEADER = 2048  # generic and industry header of every DPX that has both
 _UNDEFINED = 0xFFFFFFFF
-_TRANSFERS = {0: "user-defined", 1: "printing density", 2: "linear", 3: "logarithmic", 4: "unspecified video",
-              5: "SMPTE 274M", 6: "BT.709", 7: "BT.601 (625)", 8: "BT.601 (525)", 9: "NTSC", 10: "PAL",
-              13: "ADX"}
+_TRANSFERS = {
+    0: "user-defined",
+    1: "printing density",
+    2: "linear",
+    3: "logarithmic",
+    4: "unspecified video",
+    5: "SMPTE 274M",
+    6: "BT.709",
+    7: "BT.601 (625)",
+    8: "BT.601 (525)",
+    9: "NTSC",
+    10: "PAL",
+    13: "ADX",
+}
 _LOG = (1, 3)
 # Offsets of fields: image offset, file size, name, creator, width, transfer, colorimetry, bits, packing, encoding, ends
 # of line and image, pixel aspect, film's frame rate, timecode, video's frame rate.
 _IMAGE_AT, _SIZE_AT, _NAME_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 36, 160, 772, 801, 802
 _BITS_AT, _PACKING_AT, _ENCODING_AT, _EOL_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = (
-    803, 804, 806, 812, 1628, 1724, 1920, 1940)
+    803,
+    804,
+    806,
+    812,
+    1628,
+    1724,
+    1920,
+    1940,
+)
 _VIEWS = (768, 770), (784, 800), (_TRANSFER_AT, _BITS_AT)
 
 
@@ -77,9 +96,17 @@ class DpxHeader:
         if industry:
             rate = _rate(data, order, _FILM_RATE_AT) or _rate(data, order, _VIDEO_RATE_AT)
             timecode = bcd_timecode(struct.unpack_from(f"{order}I", data, _TIMECODE_AT)[0])
-        return cls(order, width, height, data[_TRANSFER_AT], data[_BITS_AT], rate, timecode,
-                   Fraction(across, down) if known else None,
-                   b"".join(data[start:end] for start, end in _VIEWS))
+        return cls(
+            order,
+            width,
+            height,
+            data[_TRANSFER_AT],
+            data[_BITS_AT],
+            rate,
+            timecode,
+            Fraction(across, down) if known else None,
+            b"".join(data[start:end] for start, end in _VIEWS),
+        )
 
     @property
     def family(self) -> Transfer:
@@ -166,15 +193,18 @@ def _encode(image: av.VideoFrame, order: str) -> bytes:
 
 def _payload(data: bytes) -> bytes:
     order = ">" if data[:4] == b"SDPX" else "<"
-    return data[struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0]:]
+    return data[struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0] :]
 
 
 def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
     if (one.width, one.height, one.format.name) != (other.width, other.height, other.format.name):
         return False
-    return all(np.array_equal(plane_rows(a)[:, :a.width * sample_bytes(one, a)],
-                              plane_rows(b)[:, :b.width * sample_bytes(other, b)])
-               for a, b in zip(one.planes, other.planes, strict=True))
+    return all(
+        np.array_equal(
+            plane_rows(a)[:, : a.width * sample_bytes(one, a)], plane_rows(b)[:, : b.width * sample_bytes(other, b)]
+        )
+        for a, b in zip(one.planes, other.planes, strict=True)
+    )
 
 
 def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
@@ -189,8 +219,9 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     before = decode_dpx(data)
     image = repacked(image, before.format.name)
     if (before.width, before.height) != (image.width, image.height):
-        raise OutputError(f"a DPX of {before.width}×{before.height} cannot take an image of "
-                          f"{image.width}×{image.height}")
+        raise OutputError(
+            f"a DPX of {before.width}×{before.height} cannot take an image of {image.width}×{image.height}"
+        )
     if _same(before, image):
         return data
     header = DpxHeader.read(data)
@@ -198,7 +229,7 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     whole = _encode(image, header.order)
     old, new = (np.frombuffer(_payload(part), np.uint8) for part in (_encode(before, header.order), whole))
     out = np.frombuffer(data, np.uint8).copy()
-    place = out[at:at + len(new)]
+    place = out[at : at + len(new)]
     if len(place) == len(new):
         changed = old != new
         place[changed] = new[changed]
@@ -210,7 +241,7 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     head = bytearray(data[:at])
     head[_BITS_AT] = whole[_BITS_AT]
     for field, size in ((800, 1), (_PACKING_AT, 2), (_ENCODING_AT, 2)):
-        head[field:field + size] = whole[field:field + size]
+        head[field : field + size] = whole[field : field + size]
     struct.pack_into(f"{header.order}II", head, _EOL_AT, 0, 0)
     struct.pack_into(f"{header.order}I", head, 808, at)
     struct.pack_into(f"{header.order}I", head, _SIZE_AT, at + len(new))
@@ -220,8 +251,9 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     return result
 
 
-def new_dpx(image: av.VideoFrame, *, transfer: Transfer, rate: Fraction | None, timecode: Timecode | None,
-            creator: str) -> bytes:
+def new_dpx(
+    image: av.VideoFrame, *, transfer: Transfer, rate: Fraction | None, timecode: Timecode | None, creator: str
+) -> bytes:
     """A DPX of an RGB or gray image, with full generic and industry headers.
 
     Args:
@@ -243,7 +275,7 @@ def new_dpx(image: av.VideoFrame, *, transfer: Transfer, rate: Fraction | None, 
     if rate is not None:
         struct.pack_into(f"{order}f", head, _FILM_RATE_AT, float(rate))
         struct.pack_into(f"{order}f", head, _VIDEO_RATE_AT, float(rate))
-    head[_CREATOR_AT:_CREATOR_AT + 100] = creator.encode("ascii", "replace")[:99].ljust(100, b"\0")
+    head[_CREATOR_AT : _CREATOR_AT + 100] = creator.encode("ascii", "replace")[:99].ljust(100, b"\0")
     head[_TRANSFER_AT] = {"log": 1, "linear": 2, "sdr": 6}.get(transfer, 0)
     head[_COLOUR_AT] = {"log": 1, "sdr": 6}.get(transfer, 0)
     struct.pack_into(f"{order}I", head, _IMAGE_AT, _HEADER)

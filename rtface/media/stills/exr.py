@@ -32,8 +32,15 @@ _NONE, _RLE, _ZIPS, _ZIP, _DWA = 0, 1, 2, 3, 8
 _NAMES = ("no compression", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
 _LINES = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256)
 _UNDERSTOOD = (_NONE, _RLE, _ZIPS, _ZIP)  # and written again block by block
-_VIEWS = ("pixelAspectRatio", "chromaticities", "whiteLuminance", "adoptedNeutral", "renderingTransform",
-          "lookModTransform", "envmap")
+_VIEWS = (
+    "pixelAspectRatio",
+    "chromaticities",
+    "whiteLuminance",
+    "adoptedNeutral",
+    "renderingTransform",
+    "lookModTransform",
+    "envmap",
+)
 _DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 # Planes of FFmpeg's frames, by channel.
 _PLANES = {"G": 0, "B": 1, "R": 2, "A": 3}
@@ -103,7 +110,7 @@ class ExrHeader:
             at += 4
             if at + size >= len(data):
                 raise ValueError("damaged EXR header")
-            attributes[name] = kind, at, data[at:at + size]
+            attributes[name] = kind, at, data[at : at + size]
             at += size
         windows = [struct.unpack("<4i", attributes[name][2]) for name in ("dataWindow", "displayWindow")]
         if any(x1 < x0 or y1 < y0 for x0, y0, x1, y1 in windows):
@@ -184,7 +191,7 @@ def _light(data: bytes) -> dict[str, Samples]:
     kind = np.dtype("<f2" if "f16" in name else "<f4")
     if not name.startswith(("gbr", "gray")):
         raise ValueError(f"EXR samples of {name}")
-    planes = [plane_rows(plane)[:, :plane.width * kind.itemsize].view(kind) for plane in image.planes]
+    planes = [plane_rows(plane)[:, : plane.width * kind.itemsize].view(kind) for plane in image.planes]
     if name.startswith("gray"):
         return dict(zip(("Y", "A"), planes, strict=False))
     return {channel: planes[k] for channel, k in _PLANES.items() if k < len(planes)}
@@ -198,7 +205,7 @@ def decode_exr(data: bytes) -> av.VideoFrame:
     height, width = light[names[0]].shape
     image = av.VideoFrame(width, height, "gray16le" if len(names) == 1 else "gbrp16le")
     for plane, name in zip(image.planes, names, strict=True):
-        plane_rows(plane)[:, :2 * width].view("<u2")[:] = _coded(light[name])
+        plane_rows(plane)[:, : 2 * width].view("<u2")[:] = _coded(light[name])
     return image
 
 
@@ -221,8 +228,9 @@ def _coded(light: Samples) -> NDArray[np.uint16]:
 # -- writing --------------------------------------------------------------------------------------------------------
 
 
-def rewrite_exr(data: bytes, image: av.VideoFrame, *, tags: Mapping[str, str] | None = None,
-                timecode: Timecode | None = None) -> bytes:
+def rewrite_exr(
+    data: bytes, image: av.VideoFrame, *, tags: Mapping[str, str] | None = None, timecode: Timecode | None = None
+) -> bytes:
     """An EXR file with the changes of `image` against what `decode_exr` gives for it.
 
     Args:
@@ -238,10 +246,10 @@ def rewrite_exr(data: bytes, image: av.VideoFrame, *, tags: Mapping[str, str] | 
     header = ExrHeader.read(data)
     if timecode is not None and len(header.attributes.get("timeCode", ("", 0, b""))[2]) == 8:
         at = header.attributes["timeCode"][1]
-        data = data[:at] + struct.pack("<I", bcd_word(timecode)) + data[at + 4:]
+        data = data[:at] + struct.pack("<I", bcd_word(timecode)) + data[at + 4 :]
     light = _light(data)
     names = ["Y"] if "Y" in light else ["G", "B", "R"]
-    planes = [plane_rows(p)[:, :2 * p.width].view("<u2") for p in image.planes]
+    planes = [plane_rows(p)[:, : 2 * p.width].view("<u2") for p in image.planes]
     if len(planes) < len(names) or planes[0].shape != light[names[0]].shape:
         raise OutputError("an EXR cannot take an image of another size or with other channels")
     new: dict[str, Samples] = {}
@@ -265,16 +273,20 @@ def _changed(light: Samples, plane: Samples, changed: NDArray[np.bool_]) -> Samp
     return out
 
 
-def _written(data: bytes, header: ExrHeader, light: dict[str, Samples], changed: set[str],
-             tags: Mapping[str, str]) -> bytes:
+def _written(
+    data: bytes, header: ExrHeader, light: dict[str, Samples], changed: set[str], tags: Mapping[str, str]
+) -> bytes:
     kept = header.compression in _UNDERSTOOD
     names = {name for name, _ in header.channels}
     if header.compression >= _DWA:  # FFmpeg decodes other samples than the OpenEXR library
-        raise OutputError("an EXR in DWAA or DWAB compression cannot be written exactly; save it with ZIP compression "
-                          "first")
+        raise OutputError(
+            "an EXR in DWAA or DWAB compression cannot be written exactly; save it with ZIP compression first"
+        )
     if not kept and not names <= set(light):
-        raise OutputError(f"an EXR in {_NAMES[header.compression]} with the channels {', '.join(sorted(names))} cannot "
-                          "be written; save it with ZIP compression first")
+        raise OutputError(
+            f"an EXR in {_NAMES[header.compression]} with the channels {', '.join(sorted(names))} cannot "
+            "be written; save it with ZIP compression first"
+        )
     before = _head(data, header, tags, header.compression if kept else _ZIP)
     x0, y0, x1, y1 = header.data
     lines = _LINES[header.compression if kept else _ZIP]
@@ -302,7 +314,7 @@ def _written(data: bytes, header: ExrHeader, light: dict[str, Samples], changed:
 def _head(data: bytes, header: ExrHeader, tags: Mapping[str, str], compression: int) -> bytes:
     """The header with another compression and more string attributes."""
     at = header.attributes["compression"][1]
-    head = bytearray(data[:header.end - 1])
+    head = bytearray(data[: header.end - 1])
     head[at] = compression
     for name, text in tags.items():
         if name not in header.attributes and len(name) < 32:
@@ -318,7 +330,7 @@ def _block(data: bytes, header: ExrHeader, number: int, rows: int) -> tuple[byte
         size = struct.unpack_from("<I", data, at + 4)[0]
     except struct.error as error:
         raise OutputError("the EXR is damaged: a block is missing") from error
-    packed = data[at + 8:at + 8 + size]
+    packed = data[at + 8 : at + 8 + size]
     width = header.data[2] - header.data[0] + 1
     length = rows * width * sum(_DTYPES[kind].itemsize for _, kind in header.channels)
     if header.compression == _NONE or len(packed) == length:
@@ -329,7 +341,7 @@ def _block(data: bytes, header: ExrHeader, number: int, rows: int) -> tuple[byte
         raw = _joined(zlib.decompressobj().decompress(packed, length))
     if len(raw) != length:
         raise OutputError("the EXR is damaged: a block has another length")
-    return data[at:at + 8 + size], raw
+    return data[at : at + 8 + size], raw
 
 
 def _run_lengths(packed: bytes, length: int) -> bytes:
@@ -337,10 +349,10 @@ def _run_lengths(packed: bytes, length: int) -> bytes:
     while at + 1 < len(packed) and len(out) < length:
         count = packed[at] - 256 if packed[at] > 127 else packed[at]
         if count < 0:
-            out += packed[at + 1:at + 1 - count]
+            out += packed[at + 1 : at + 1 - count]
             at += 1 - count
         else:
-            out += packed[at + 1:at + 2] * (count + 1)
+            out += packed[at + 1 : at + 2] * (count + 1)
             at += 2
     return bytes(out)
 
@@ -364,11 +376,21 @@ def _split(raw: bytes) -> bytes:
     return split.astype(np.uint8).tobytes()
 
 
-def _new_block(header: ExrHeader, light: dict[str, Samples], changed: set[str], old: tuple[bytes, bytes] | None,
-               top: int, rows: int, width: int) -> bytes:
+def _new_block(
+    header: ExrHeader,
+    light: dict[str, Samples],
+    changed: set[str],
+    old: tuple[bytes, bytes] | None,
+    top: int,
+    rows: int,
+    width: int,
+) -> bytes:
     """A block of lines with its changed channels; the block as it was where nothing in it has changed."""
-    raw = bytearray(old[1]) if old else bytearray(
-        rows * width * sum(_DTYPES[kind].itemsize for _, kind in header.channels))
+    raw = (
+        bytearray(old[1])
+        if old
+        else bytearray(rows * width * sum(_DTYPES[kind].itemsize for _, kind in header.channels))
+    )
     at = 0
     for y in range(top, top + rows):
         for name, kind in header.channels:
@@ -394,4 +416,4 @@ def _put_line(header: ExrHeader, light: Samples, place: Samples, y: int) -> None
         return
     first, last = max(0, -left), min(len(place), light.shape[1] - left)
     if last > first:
-        place[first:last] = light[row, left + first:left + last].astype(place.dtype)
+        place[first:last] = light[row, left + first : left + last].astype(place.dtype)

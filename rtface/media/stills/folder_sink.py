@@ -64,10 +64,19 @@ class FolderSink:
         OutputError: the working folder cannot be made.
     """
 
-    def __init__(self, target: Target, info: MediaInfo, *, start: float | None,
-                 tags: Mapping[str, str] | None,
-                 stats: Stats, kind: str = "png", source: SequenceSource | None = None,
-                 timecode: Timecode | None = None, own: Callable[[], Marks | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        info: MediaInfo,
+        *,
+        start: float | None,
+        tags: Mapping[str, str] | None,
+        stats: Stats,
+        kind: str = "png",
+        source: SequenceSource | None = None,
+        timecode: Timecode | None = None,
+        own: Callable[[], Marks | None] = lambda: None,
+    ) -> None:
         self._own = own
         self._target, self._tags, self._stats = target, tags, stats
         self.kind, self._source, self._timecode = kind, source, timecode
@@ -91,8 +100,9 @@ class FolderSink:
             self._lock = _locked(self._work)
             self._list = StillsList(self._work, None if part else info.path)
         except OSError as error:
-            raise OutputError(f"{target.shown}: the folder cannot be made ({full(error) or error.strerror}); "
-                              "choose another place") from error
+            raise OutputError(
+                f"{target.shown}: the folder cannot be made ({full(error) or error.strerror}); choose another place"
+            ) from error
 
     def _part(self, info: MediaInfo, start: float | None) -> UnfinishedFolder | None:
         """The unfinished folder of the same film whose last still is just before `start`; None without one."""
@@ -105,8 +115,10 @@ class FolderSink:
             if start is not None and part.begin < start <= part.end + _LATER_S:
                 self.notes.append(f"{self._target.shown}: the {part.count} stills of {folder} are gone on with")
                 return part
-            self.notes.append(f"{folder}: holds the first {part.count} stills of an interrupted run; "
-                              f"with --start {format_time(part.end)} a run continues there")
+            self.notes.append(
+                f"{folder}: holds the first {part.count} stills of an interrupted run; "
+                f"with --start {format_time(part.end)} a run continues there"
+            )
         return None
 
     @property
@@ -148,8 +160,7 @@ class FolderSink:
             still = read_origin(path)
             if self._tags is None:
                 still.meta = _unmarked(still.meta, self._own())
-        write_image(frame, plan, still=still, tags=self._tags, sync=False, rate=self._rate,
-                    timecode=timecode)
+        write_image(frame, plan, still=still, tags=self._tags, sync=False, rate=self._rate, timecode=timecode)
 
     def finish(self) -> None:
         """Gives the folder its name.
@@ -178,8 +189,10 @@ class FolderSink:
             sync_folder(folder)
             sync_folder(folder.parent)
         except OSError as error:
-            raise OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror}); "
-                              f"the stills are in {self._kept()}") from error
+            raise OutputError(
+                f"{self._target.shown}: cannot be written ({full(error) or error.strerror}); "
+                f"the stills are in {self._kept()}"
+            ) from error
         finally:
             self._unlock()
 
@@ -211,8 +224,11 @@ class FolderSink:
 
     def _unreadable(self) -> list[Path]:
         """Copies of the images that could not be read, where they are of the folder's kind."""
-        files = [path for path in self._source.unreadable if IMAGE_KINDS.get(path.suffix.lower()) == self.kind] if (
-            self._source) else []
+        files = (
+            [path for path in self._source.unreadable if IMAGE_KINDS.get(path.suffix.lower()) == self.kind]
+            if (self._source)
+            else []
+        )
         return [Path(shutil.copyfile(path, self._work / path.name)) for path in files]
 
     def _unlock(self) -> None:
@@ -233,8 +249,7 @@ def _locked(folder: Path) -> int | None:
 
 
 def _unmarked(meta: ImageMetadata, own: Marks | None) -> ImageMetadata:
-    """Metadata of an image without what rtface said of it, and with what it said before (`own`), where that is known.
-    """
+    """Metadata of an image without what rtface said of it, and with what it said before (`own`), where that is known."""
     png = [(kind, body) for kind, body in meta.png if body.split(b"\0", 1)[0].decode("latin-1") not in NAMES]
     tiff = {tag: text for tag, text in meta.tiff.items() if (tag, text) != (305, "rtface")}  # the software
     return replace(meta, xmp=without_marks({}, meta.xmp, own)[1], png=png, tiff=tiff)

@@ -42,12 +42,29 @@ from rtface.stats import Stats
 
 # A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run of 144 in 8 bits takes 1.2 GB.
 MAX_PIXELS = 350_000_000
-_CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp", "dpx": "dpx",
-           "exr": "exr", "jp2": "jpeg2000", "tga": "targa"}
+_CODECS = {
+    "png": "png",
+    "jpeg": "mjpeg",
+    "tiff": "tiff",
+    "webp": "webp",
+    "bmp": "bmp",
+    "dpx": "dpx",
+    "exr": "exr",
+    "jp2": "jpeg2000",
+    "tga": "targa",
+}
 _PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
 # EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
-_UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
-            8: (3, False)}
+_UPRIGHT = {
+    1: (0, False),
+    2: (0, True),
+    3: (2, False),
+    4: (2, True),
+    5: (1, True),
+    6: (1, False),
+    7: (3, True),
+    8: (3, False),
+}
 # Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
@@ -76,12 +93,18 @@ class Still:
 
 def warn_left_out(folder: Path, stats: Stats) -> None:
     """Warns of what a folder holds apart from the images that `list_images` takes; hidden files are no part of it."""
-    names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir()
-                   if not p.name.startswith(".") and (not has_still_name(p) or not p.is_file()))
+    names = sorted(
+        f"{p.name}/" if p.is_dir() else p.name
+        for p in folder.iterdir()
+        if not p.name.startswith(".") and (not has_still_name(p) or not p.is_file())
+    )
     if names:
         stats.count("files_left_out", len(names))
-        stats.warn("files_left_out", f"{shown(folder)}: {len(names)} of its entries are left out, because they are no "
-                   f"images that can be read ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})")
+        stats.warn(
+            "files_left_out",
+            f"{shown(folder)}: {len(names)} of its entries are left out, because they are no "
+            f"images that can be read ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})",
+        )
 
 
 def read_image(path: str | os.PathLike[str]) -> Still:
@@ -95,17 +118,23 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=name,
-                           why=error.strerror) from error
+        raise InputMissing(
+            "{path}: cannot be read ({why}); check the name", code="unreadable", path=name, why=error.strerror
+        ) from error
     if not data:
         raise InputError("{name}: is empty (0 bytes); copy it again", code="file_empty", name=name)
     kind = kind_of(data)
     if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
-        raise InputError(f"{name}: is an animation, no still; " + (
-            "make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT"))
+        raise InputError(
+            f"{name}: is an animation, no still; "
+            + ("make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT")
+        )
     if kind is None:
-        raise InputError("{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR",
-                         code="no_image", name=name)
+        raise InputError(
+            "{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP, BMP, DPX or EXR",
+            code="no_image",
+            name=name,
+        )
     image = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
@@ -144,8 +173,9 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputMissing("{path}: cannot be read ({why}); check the name", code="unreadable", path=shown(path),
-                           why=error.strerror) from error
+        raise InputMissing(
+            "{path}: cannot be read ({why}); check the name", code="unreadable", path=shown(path), why=error.strerror
+        ) from error
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
@@ -153,8 +183,9 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
 def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     size = size_of(data)
     if size and size[0] * size[1] > MAX_PIXELS:
-        raise InputError(f"{name}: is {size[0]}×{size[1]}; the limit is {MAX_PIXELS // 1_000_000} megapixels; make it "
-                         "smaller first")
+        raise InputError(
+            f"{name}: is {size[0]}×{size[1]}; the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+        )
     if kind == "exr":
         return _decode_exr(data, name)
     if kind == "avif":
@@ -166,8 +197,10 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
         images = [*context.decode(av.Packet(decodable(data))), *context.decode(None)]
     except av.FFmpegError as error:
         remedy = "scan or copy it" if kind == "dpx" else "save it"
-        raise InputError(f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
-                         f"megapixels ({error.strerror}); {remedy} again") from error
+        raise InputError(
+            f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
+            f"megapixels ({error.strerror}); {remedy} again"
+        ) from error
     if not images:
         raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
     image = images[0]
@@ -193,7 +226,7 @@ def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
         raise damaged
     shape = avif_shape(data)
     if pixels.ndim == 3:
-        pixels = pixels[..., [2, 1, 0, 3][:pixels.shape[2]]]
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
     pixels = np.rot90(pixels, -shape.turns)
     if shape.mirror:
         pixels = pixels[:, ::-1]
@@ -220,13 +253,16 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
     if isinstance(header, ExrHeader):
         for x0, y0, x1, y1 in (header.data, header.display):
             if (x1 - x0 + 1) * (y1 - y0 + 1) > MAX_PIXELS:
-                raise InputError(f"{name}: is {x1 - x0 + 1}×{y1 - y0 + 1}; the limit is {MAX_PIXELS // 1_000_000} "
-                                 "megapixels; make it smaller first")
+                raise InputError(
+                    f"{name}: is {x1 - x0 + 1}×{y1 - y0 + 1}; the limit is {MAX_PIXELS // 1_000_000} "
+                    "megapixels; make it smaller first"
+                )
     try:
         return decode_exr(data)
     except (av.FFmpegError, ValueError) as error:
-        raise InputError(f"{name}: is damaged, or an EXR of a kind that cannot be read ({error}); save it as one part "
-                         "of scan lines") from error
+        raise InputError(
+            f"{name}: is damaged, or an EXR of a kind that cannot be read ({error}); save it as one part of scan lines"
+        ) from error
 
 
 def _tiff_meta(data: bytes) -> ImageMetadata:

@@ -43,8 +43,10 @@ SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL = 2
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
-ONLY_FROM_EXR = ("an EXR holds linear light, which is not computed from other samples here: it is written only where "
-                 "an EXR was read; name a DPX or TIFF")
+ONLY_FROM_EXR = (
+    "an EXR holds linear light, which is not computed from other samples here: it is written only where "
+    "an EXR was read; name a DPX or TIFF"
+)
 # The longest side that a format, or the encoder used here, can hold.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
@@ -86,13 +88,22 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
 
 def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
     if max(image.width, image.height) > _LONGEST.get(kind, 1 << 31):
-        raise OutputError(f"{shown}: a {kind.upper()} holds at most {_LONGEST[kind]} samples a side, and the image "
-                          f"is {image.width}×{image.height}; write a PNG or TIFF")
+        raise OutputError(
+            f"{shown}: a {kind.upper()} holds at most {_LONGEST[kind]} samples a side, and the image "
+            f"is {image.width}×{image.height}; write a PNG or TIFF"
+        )
 
 
-def write_image(frame: Frame, plan: ImagePlan, *, still: Still | Origin | None = None,
-                tags: Mapping[str, str] | None = None, sync: bool = True, rate: Fraction | None = None,
-                timecode: Timecode | None = None) -> None:
+def write_image(
+    frame: Frame,
+    plan: ImagePlan,
+    *,
+    still: Still | Origin | None = None,
+    tags: Mapping[str, str] | None = None,
+    sync: bool = True,
+    rate: Fraction | None = None,
+    timecode: Timecode | None = None,
+) -> None:
     """Writes an image; it appears under its name only when it is whole.
 
     PNG, TIFF and BMP keep every sample of RGB and gray images; JPEG keeps its planes, its subsampling and its
@@ -135,13 +146,17 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | Origin | None =
             data = _encode_tiff(frame, meta, tags) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
-        raise OutputError(f"{plan.target.shown}: an image of {frame.image.width}×{frame.image.height} could not be "
-                          f"encoded as {plan.kind.upper()} ({said}); choose another format, such as PNG") from error
+        raise OutputError(
+            f"{plan.target.shown}: an image of {frame.image.width}×{frame.image.height} could not be "
+            f"encoded as {plan.kind.upper()} ({said}); choose another format, such as PNG"
+        ) from error
     try:
         write_whole(plan.target, data, sync=sync)
     except OSError as error:
-        raise OutputError(f"{plan.target.shown}: cannot be written ({full(error) or error.strerror}); "
-                          f"{len(data) / 1e6:.1f} MB are needed") from error
+        raise OutputError(
+            f"{plan.target.shown}: cannot be written ({full(error) or error.strerror}); "
+            f"{len(data) / 1e6:.1f} MB are needed"
+        ) from error
 
 
 def upright(frame: Frame) -> Frame:
@@ -160,9 +175,13 @@ def upright(frame: Frame) -> Frame:
 
 def _to_rgb(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
     """YCbCr as RGB by its own matrix and range."""
-    return image.reformat(format=pix_fmt, src_colorspace=_COLORSPACE.get(color.matrix, "ITU709"),
-                          src_color_range=2 if color.full_range else 1, dst_color_range=_FULL,
-                          interpolation="BICUBIC")
+    return image.reformat(
+        format=pix_fmt,
+        src_colorspace=_COLORSPACE.get(color.matrix, "ITU709"),
+        src_color_range=2 if color.full_range else 1,
+        dst_color_range=_FULL,
+        interpolation="BICUBIC",
+    )
 
 
 def _workable(frame: Frame) -> Frame:
@@ -207,8 +226,13 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
         formats = [f for f in formats if not f.startswith(("pal", "mono"))]
         image = _as(image, color, nearest(image.format.name, formats, alpha=True)[0])
         data = encode_by(encoder, image)
-    return write_meta(data, meta, text=dict(tags or {}), size=(image.width, image.height),
-                      alpha=pixel_format_info(image.format.name).alpha)
+    return write_meta(
+        data,
+        meta,
+        text=dict(tags or {}),
+        size=(image.width, image.height),
+        alpha=pixel_format_info(image.format.name).alpha,
+    )
 
 
 def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
@@ -239,8 +263,11 @@ def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
         return _as(image, color, "gray")
     if shape.model == "yuv" and shape.bits == 8 and color.full_range and color.matrix == "bt601":
         target = _JPEG_FORMATS.get(shape.sampling, "yuvj444p")
-        return image if image.format.name == target else image.reformat(format=target, src_color_range=_FULL,
-                                                                        dst_color_range=_FULL)
+        return (
+            image
+            if image.format.name == target
+            else image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL)
+        )
     # JPEG is full range BT.601 (JFIF); 4:4:4, so that nothing of RGB is lost but rounding.
     rgb = _as(image, color, "rgb24")
     return rgb.reformat(format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL)
@@ -254,22 +281,33 @@ def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
     return encode_jpeg(planes, pixel_format_info(image.format.name).sampling, tables)
 
 
-def _encode_dpx(frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *,
-                creator: str) -> bytes:
+def _encode_dpx(
+    frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *, creator: str
+) -> bytes:
     """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
     if still is not None and still.kind == "dpx":
         data = rewrite_dpx(_bytes_of(still), frame.image)
         return data if timecode is None else with_timecode(data, timecode)
     shape = pixel_format_info(frame.image.format.name)
     gray = shape.model == "gray"
-    pix_fmt = ("gray" if gray else "rgb24") if shape.bits <= 8 else "gray16le" if gray else (
-        "gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
+    pix_fmt = (
+        ("gray" if gray else "rgb24")
+        if shape.bits <= 8
+        else "gray16le"
+        if gray
+        else ("gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
+    )
     image = copy_image(_as(frame.image, frame.color, pix_fmt))
     return new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
 
 
-def _encode_exr(frame: Frame, still: Still | Origin | None, plan: ImagePlan, tags: Mapping[str, str] | None,
-                timecode: Timecode | None) -> bytes:
+def _encode_exr(
+    frame: Frame,
+    still: Still | Origin | None,
+    plan: ImagePlan,
+    tags: Mapping[str, str] | None,
+    timecode: Timecode | None,
+) -> bytes:
     if still is None or still.kind != "exr":
         raise OutputError(f"{plan.target.shown}: {ONLY_FROM_EXR}")
     return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
@@ -298,8 +336,17 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     if meta.xmp:
         extra.append((700, "B", len(meta.xmp), meta.xmp, True))
     file = io.BytesIO()
-    tifffile.imwrite(file, pixels, photometric="minisblack" if gray else "rgb", compression="zlib",
-                     extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
-                     iccprofile=meta.icc, extratags=extra, description=meta.tiff.get(270), datetime=meta.tiff.get(306),
-                     software="rtface" if tags else False, metadata=None)
+    tifffile.imwrite(
+        file,
+        pixels,
+        photometric="minisblack" if gray else "rgb",
+        compression="zlib",
+        extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
+        iccprofile=meta.icc,
+        extratags=extra,
+        description=meta.tiff.get(270),
+        datetime=meta.tiff.get(306),
+        software="rtface" if tags else False,
+        metadata=None,
+    )
     return file.getvalue()

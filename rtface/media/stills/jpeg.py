@@ -70,8 +70,9 @@ def _standard(quality: int) -> tuple[Tables, list[bytes]]:
     return (luma, chroma), [body for marker, body in found if marker == 0xC4]
 
 
-def _bands(planes: Sequence[Bytes], factors: Sequence[tuple[int, int]],
-           tables: Sequence[Ints]) -> Iterator[tuple[Ints, Ints]]:
+def _bands(
+    planes: Sequence[Bytes], factors: Sequence[tuple[int, int]], tables: Sequence[Ints]
+) -> Iterator[tuple[Ints, Ints]]:
     """Quantised blocks in the order of the scan, n×64 in zigzag order, and which plane each belongs to."""
     height, width = planes[0].shape
     most_h, most_v = factors[0]
@@ -128,8 +129,9 @@ class _Packer:
         block = np.concatenate([np.arange(count), row[skips], row, ends])
         place = np.concatenate([np.zeros(count, np.int64), 2 * column[skips], 2 * column + 1, np.full(len(ends), 200)])
         table = (part[block] > 0) + np.repeat([0, 16], [count, len(block) - count])
-        symbol = np.concatenate([sizes[:count], np.full(len(skips), _SKIP), (zeros & 15) << 4 | sizes[count:],
-                                 np.full(len(ends), _END)])
+        symbol = np.concatenate(
+            [sizes[:count], np.full(len(skips), _SKIP), (zeros & 15) << 4 | sizes[count:], np.full(len(ends), _END)]
+        )
         none = np.zeros(len(skips), np.int64)
         extra = np.concatenate([first, none, values, np.zeros(len(ends), np.int64)])
         extra_bits = np.concatenate([sizes[:count], none, sizes[count:], np.zeros(len(ends), np.int64)])

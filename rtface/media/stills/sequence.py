@@ -57,9 +57,18 @@ class SequenceSource:
         UsageError: the cut leaves nothing, or fps is not positive.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, fps: Fraction | float | None = None,
-                 start: float | None = None, end: float | None = None, transfer: Transfer | None = None,
-                 stats: Stats | None = None, strict: bool = False, hold: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        fps: Fraction | float | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        transfer: Transfer | None = None,
+        stats: Stats | None = None,
+        strict: bool = False,
+        hold: bool = True,
+    ) -> None:
         self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
         self.unreadable: list[Path] = []
         paths = list_images(folder)
@@ -76,10 +85,11 @@ class SequenceSource:
         if end is not None:
             last = min(last, -int(-Fraction(end).limit_denominator(1_000_000) * rate // 1))
         if first >= last:
-            raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(places)} images "
-                             f"({len(places) / float(rate):.3f} s)")
+            raise UsageError(
+                f"{shown(folder)}: the cut leaves none of its {len(places)} images ({len(places) / float(rate):.3f} s)"
+            )
         self._paths, self._first = places[first:last], first
-        before = [path for path in reversed(places[:first + 1]) if path]
+        before = [path for path in reversed(places[: first + 1]) if path]
         self._resized: set[int] = set()
         self._kind = ""
         self._check_numbers(shown(folder))
@@ -111,11 +121,15 @@ class SequenceSource:
                 self.unreadable.append(path)
             self._stats.count("pictures_lost")
             named = self._stats.counted()["pictures_lost"] <= _NAMED
-            self._fault(f"pictures_lost:{path.name}" if named else "pictures_lost",
-                        str(error) if named else f"{path.parent}: further images cannot be read",
-                        f"{self._shown.name} is shown in its place" if self._hold else
-                        "nothing is written in its place" if gone else
-                        "a folder of its kind gets it as it is, and another leaves it out")
+            self._fault(
+                f"pictures_lost:{path.name}" if named else "pictures_lost",
+                str(error) if named else f"{path.parent}: further images cannot be read",
+                f"{self._shown.name} is shown in its place"
+                if self._hold
+                else "nothing is written in its place"
+                if gone
+                else "a folder of its kind gets it as it is, and another leaves it out",
+            )
             return None
         self._shown = path
         return frame
@@ -175,12 +189,16 @@ class SequenceSource:
         missing = sum(last - first + 1 for first, last in gaps)
         named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
         self._stats.count("numbers_missing", missing)
-        self._fault("numbers_missing", f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
-                    f"its images ({named}{' …' if len(gaps) > 3 else ''})",
-                    "the images are taken one after the other" if not held else
-                    "the frame before is repeated in each place; number them without gaps to avoid that" if (
-                        self._hold) else
-                    "nothing is written in their places")
+        self._fault(
+            "numbers_missing",
+            f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
+            f"its images ({named}{' …' if len(gaps) > 3 else ''})",
+            "the images are taken one after the other"
+            if not held
+            else "the frame before is repeated in each place; number them without gaps to avoid that"
+            if (self._hold)
+            else "nothing is written in their places",
+        )
 
     def _fault(self, key: str, what: str, instead: str) -> None:
         if self._strict:
@@ -204,8 +222,11 @@ class SequenceSource:
             self._resized.add(place)
             width, height, kind = self._shape
             self._stats.count("frames_resized")
-            self._fault("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}",
-                        f"brought to the first image's {width}×{height} {kind}")
+            self._fault(
+                "frames_resized",
+                f"{path}: is {now[0]}×{now[1]} {now[2]}",
+                f"brought to the first image's {width}×{height} {kind}",
+            )
             same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
             image = image.reformat(width, height, kind, interpolation="BICUBIC", **full)  # pyright: ignore
@@ -221,17 +242,31 @@ class SequenceSource:
         # There is no container, hence no stream that could be a template; sinks ask the enhanced one only for its tags.
         stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
         return MediaInfo(
-            path=folder, format="stills", duration_s=count / float(self._rate), width=image.width, height=image.height,
-            display_width=image.width, display_height=image.height, rate=self._rate, time_base=1 / self._rate,
-            pix_fmt=image.format.name, codec="stills", color=self._begin.color, display=self._begin.display,
-            tags=tags_of(image), transparent=shape.alpha and int(
-                image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
-            streams=[stream], expected_frames=count,
-            start=None if start is None else self._first / self._rate, end=None,
-            origin=self._first / self._rate, size=sum(path.stat().st_size for path in files),
+            path=folder,
+            format="stills",
+            duration_s=count / float(self._rate),
+            width=image.width,
+            height=image.height,
+            display_width=image.width,
+            display_height=image.height,
+            rate=self._rate,
+            time_base=1 / self._rate,
+            pix_fmt=image.format.name,
+            codec="stills",
+            color=self._begin.color,
+            display=self._begin.display,
+            tags=tags_of(image),
+            transparent=shape.alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
+            streams=[stream],
+            expected_frames=count,
+            start=None if start is None else self._first / self._rate,
+            end=None,
+            origin=self._first / self._rate,
+            size=sum(path.stat().st_size for path in files),
             aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
             timecode=timecode,
-            notes=[f"{folder}: {len(files)} images as a film of {float(self._rate):g} frames a second{self._said()}"])
+            notes=[f"{folder}: {len(files)} images as a film of {float(self._rate):g} frames a second{self._said()}"],
+        )
 
     def _said(self) -> str:
         if self._transfer is not None and not isinstance(self._header, ExrHeader):

@@ -26,8 +26,18 @@ from rtface.media.write.encoders import (
     writes_captions,
 )
 
-ALIASES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265",
-           "hevc": "libx265", "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks"}
+ALIASES = {
+    "h264": "libx264",
+    "x264": "libx264",
+    "avc": "libx264",
+    "h265": "libx265",
+    "x265": "libx265",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "svtav1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "prores": "prores_ks",
+}
 
 # Encoders of films for players, for which a folder of stills is made 4:2:0.
 _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
@@ -69,8 +79,17 @@ def _full_range(info: MediaInfo) -> bool:
     return info.tags.range == _FULL and pixel_format_info(info.pix_fmt).model == "yuv"
 
 
-def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
-               preset: str | None, keep: bool = False, say: bool = False) -> VideoPlan:
+def plan_video(
+    info: MediaInfo,
+    format: str,
+    supported: set[str],
+    *,
+    codec: str | None,
+    crf: float | None,
+    preset: str | None,
+    keep: bool = False,
+    say: bool = False,
+) -> VideoPlan:
     """Chooses and configures the encoder.
 
     Args:
@@ -96,8 +115,12 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
         name, crf = kept.encoder, kept.crf
     else:
         name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
-    if name == "libx264" and pixel_format_info(info.pix_fmt).model == "rgb" and codec is None and (
-            crf == 0 or not info.is_sequence):
+    if (
+        name == "libx264"
+        and pixel_format_info(info.pix_fmt).model == "rgb"
+        and codec is None
+        and (crf == 0 or not info.is_sequence)
+    ):
         name = "libx264rgb"
     encoder = _encoder(name)
     if name not in supported:
@@ -109,22 +132,28 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
         candidates = [c for c in candidates if not pixel_format_info(c).alpha]
     played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
     if played:
-        candidates = [c for c in candidates if c in ("yuv420p", "yuvj420p", "nv12") or (
-            c in ("yuv420p10le", "p010le") and pixel_format_info(info.pix_fmt).bits > 8)]
+        candidates = [
+            c
+            for c in candidates
+            if c in ("yuv420p", "yuvj420p", "nv12")
+            or (c in ("yuv420p10le", "p010le") and pixel_format_info(info.pix_fmt).bits > 8)
+        ]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
     source, target = pixel_format_info(info.pix_fmt), pixel_format_info(pix_fmt)
     convert = source.model not in (target.model, "gray")
     xyz = info.pix_fmt.startswith("xyz")  # FFmpeg counts it as YCbCr
     convert = convert or xyz or target.bits < source.bits or any("resolution" in s for s in lost)
-    plan = VideoPlan(name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
-                     convert=convert)
+    plan = VideoPlan(
+        name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, convert=convert
+    )
     if convert and target.model == "yuv" and (source.model == "rgb" or xyz):
         plan.tags = tags_from_rgb(info.tags, info.width, info.height)
     elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
         plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
     if played and lost:
-        lost[0] += (", which players take; --crf 0, --codec libx264rgb, or --codec ffv1 in a .mkv output keep the "
-                    "colours")
+        lost[0] += (
+            ", which players take; --crf 0, --codec libx264rgb, or --codec ffv1 in a .mkv output keep the colours"
+        )
     plan.warnings += [f"{name}: {line}" for line in lost]
     plan.warnings += [f"the input: {line}" for line in info.unseen]
     _odd_size(plan, supported)
@@ -133,23 +162,32 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     limit_look_ahead(plan)
     set_slices(plan)
     if name == "dnxhd":  # DNxHR, which takes every size
-        plan.options["profile"] = "dnxhr_444" if target.sampling == (1, 1) else (
-            "dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
+        plan.options["profile"] = (
+            "dnxhr_444" if target.sampling == (1, 1) else ("dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
+        )
     plan.options |= kept.options if kept else {}
     plan.options |= mxf.ENCODER_OPTIONS.get(name, {}) if format == "mxf" else {}
     if say:
         plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
     _interlaced(plan, info, supported)
     if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
-        plan.warnings.append("ProRes does not know full range: players will show black and white clipped; "
-                             f"{_advice(('libx264', 'ffv1'), supported)} keeps the range")
+        plan.warnings.append(
+            "ProRes does not know full range: players will show black and white clipped; "
+            f"{_advice(('libx264', 'ffv1'), supported)} keeps the range"
+        )
     if info.hdr is not None:
-        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
-                advice=_advice(("libx265", "libx264"), supported))
+        set_hdr(
+            plan,
+            info.hdr,
+            held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
+            advice=_advice(("libx265", "libx264"), supported),
+        )
     if info.captions and not writes_captions(name):
-        plan.warnings.append(f"{name} cannot carry the closed captions; "
-                             f"{_advice(('libx264', 'libx265'), supported)} can, and 'rtface captions' writes them "
-                             "into a file")
+        plan.warnings.append(
+            f"{name} cannot carry the closed captions; "
+            f"{_advice(('libx264', 'libx265'), supported)} can, and 'rtface captions' writes them "
+            "into a file"
+        )
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.
@@ -191,8 +229,10 @@ def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
     across, down = pixel_format_info(plan.pix_fmt).sampling
     width, height = -(-plan.width // across) * across, -(-plan.height // down) * down
     if (width, height) != (plan.width, plan.height):
-        plan.warnings.append(f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
-                             f"{width}×{height} ({_advice(('ffv1', 'vp9'), supported)} keeps the size)")
+        plan.warnings.append(
+            f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
+            f"{width}×{height} ({_advice(('ffv1', 'vp9'), supported)} keeps the size)"
+        )
         plan.width, plan.height = width, height
 
 
@@ -204,8 +244,10 @@ def _cropped(plan: VideoPlan, info: MediaInfo, format: str) -> None:
     if format in _NOTES_PICTURE:
         plan.crop = left, top, right + plan.width - info.width, bottom + plan.height - info.height
     else:
-        plan.warnings.append(f"{format} cannot note which borders are hidden (left {left}, top {top}, right {right}, "
-                             f"bottom {bottom}): players will show them; name a .mkv, .mov or .mp4 output")
+        plan.warnings.append(
+            f"{format} cannot note which borders are hidden (left {left}, top {top}, right {right}, "
+            f"bottom {bottom}): players will show them; name a .mkv, .mov or .mp4 output"
+        )
 
 
 def _interlaced(plan: VideoPlan, info: MediaInfo, supported: set[str]) -> None:
@@ -215,9 +257,11 @@ def _interlaced(plan: VideoPlan, info: MediaInfo, supported: set[str]) -> None:
     if plan.fields == "bff" and plan.encoder.startswith("libx264"):
         plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
-        plan.warnings.append(f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
-                             "is noted, but some players will not deinterlace "
-                             f"({_advice(('libx264',), supported)} codes fields)")
+        plan.warnings.append(
+            f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
+            "is noted, but some players will not deinterlace "
+            f"({_advice(('libx264',), supported)} codes fields)"
+        )
 
 
 # -- lossless in, lossless out --------------------------------------------------------------------------------------
@@ -251,8 +295,13 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
         return PreservingEncoder("libx264rgb" if rgb else "libx264", crf=0)
     if codec == "hevc" and "libx265" in supported:
         return PreservingEncoder("libx265", crf=0)
-    if format == "mov" and codec in supported and codec in FAMILIES and _holds(codec, info) and (
-            codec != "rawvideo" or info.pix_fmt in _RAW_IN_MOV):
+    if (
+        format == "mov"
+        and codec in supported
+        and codec in FAMILIES
+        and _holds(codec, info)
+        and (codec != "rawvideo" or info.pix_fmt in _RAW_IN_MOV)
+    ):
         return PreservingEncoder(codec)
     if format != "matroska":
         return None

@@ -43,8 +43,13 @@ from rtface.util.av_gpu import repacked
 from rtface.util.text import encodable
 
 VERSION = "1"
-_VERSION, _SAMPLES, _OF, _EXACT, _INPUT = ("rtface_correction", "rtface_correction_samples", "rtface_correction_of",
-                                           "rtface_correction_exact", "rtface_correction_input")
+_VERSION, _SAMPLES, _OF, _EXACT, _INPUT = (
+    "rtface_correction",
+    "rtface_correction_samples",
+    "rtface_correction_of",
+    "rtface_correction_exact",
+    "rtface_correction_input",
+)
 _RECORD = re.compile(rb"in=([0-9a-f]{32}) out=([0-9a-f]{32}) probe=([0-9a-f,]*)(?: marks=([0-9a-f]*))?")
 _PROBES = 32  # samples of each frame's first plane
 SAME_S = 0.002
@@ -112,8 +117,10 @@ def probe_of(image: av.VideoFrame) -> tuple[int, ...]:
     """Samples of the first plane at places that depend on its size only."""
     plane = _planes(image)[0]
     height, width = plane.shape
-    return tuple(int(plane[(2 * k + 1) * height // (2 * _PROBES), (7 * k + 3) % _PROBES * width // _PROBES])
-                 for k in range(_PROBES))
+    return tuple(
+        int(plane[(2 * k + 1) * height // (2 * _PROBES), (7 * k + 3) % _PROBES * width // _PROBES])
+        for k in range(_PROBES)
+    )
 
 
 def _bits(image: av.VideoFrame) -> int:
@@ -165,8 +172,18 @@ def _records_template() -> tuple[Any, Any]:
 
 def correction_encoding(video: VideoPlan) -> VideoPlan:
     """How the correction of a film that is encoded as `video` is encoded; OutputError as `working_format`."""
-    plan = replace(video, encoder="ffv1", pix_fmt=working_format(video.pix_fmt)[1], convert=False, lossless=True,
-                   options=dict(FAMILIES["ffv1"].options), tag="", on_gpu=False, warnings=[], threads=0)
+    plan = replace(
+        video,
+        encoder="ffv1",
+        pix_fmt=working_format(video.pix_fmt)[1],
+        convert=False,
+        lossless=True,
+        options=dict(FAMILIES["ffv1"].options),
+        tag="",
+        on_gpu=False,
+        warnings=[],
+        threads=0,
+    )
     set_slices(plan)
     return plan
 
@@ -186,10 +203,22 @@ def plan_correction(target: Target, video: VideoPlan, info: MediaInfo, output: s
     template, _ = _records_template()
     enhanced = StreamInfo(0, "video", "ffv1", None, Disposition.default, {}, True, template)
     records = StreamInfo(1, "subtitle", "subrip", None, Disposition(0), {"title": "records"}, False, template)
-    tags = {_VERSION: VERSION, _SAMPLES: working_format(video.pix_fmt)[0], _OF: encodable(output),
-            _EXACT: "yes" if video.lossless else "no", _INPUT: json.dumps(marks_of(info.metadata, info.xmp))}
-    described = replace(info, streams=[enhanced, records], chapters=[], metadata=tags, notes=[], hdr=None,
-                        coding=Coding("lossless", "FFV1"))
+    tags = {
+        _VERSION: VERSION,
+        _SAMPLES: working_format(video.pix_fmt)[0],
+        _OF: encodable(output),
+        _EXACT: "yes" if video.lossless else "no",
+        _INPUT: json.dumps(marks_of(info.metadata, info.xmp)),
+    }
+    described = replace(
+        info,
+        streams=[enhanced, records],
+        chapters=[],
+        metadata=tags,
+        notes=[],
+        hdr=None,
+        coding=Coding("lossless", "FFV1"),
+    )
     return OutputPlan(target, "matroska", correction_encoding(video), [StreamPlan(records, "copy")], described)
 
 
@@ -245,8 +274,11 @@ class FrameCorrections:
         record = Record(output if same else _md5(_planes(before)), output, probe_of(after), marks)
         if same and self._nothing is None:
             self._nothing = self._as_stored(difference(before, after))
-        change = copy_image(self._nothing) if same and self._nothing is not None else self._as_stored(
-            difference(before, after))
+        change = (
+            copy_image(self._nothing)
+            if same and self._nothing is not None
+            else self._as_stored(difference(before, after))
+        )
         return replace(frame, image=change, faces=(), unfollowed=()), record.encode()
 
     def _as_stored(self, image: av.VideoFrame) -> av.VideoFrame:
@@ -267,8 +299,16 @@ class CorrectionSink(CompanionSink):
         marks: gives what the still of a frame says of itself, None for a film.
     """
 
-    def __init__(self, film: Sink, plan: OutputPlan, video: VideoPlan, *, stats: Stats, threads: int | None = None,
-                 marks: Callable[[Frame], Marks | None] | None = None) -> None:
+    def __init__(
+        self,
+        film: Sink,
+        plan: OutputPlan,
+        video: VideoPlan,
+        *,
+        stats: Stats,
+        threads: int | None = None,
+        marks: Callable[[Frame], Marks | None] | None = None,
+    ) -> None:
         self._stats, self._corrections, self._marks = stats, FrameCorrections(video), marks
         super().__init__(film, plan, threads)
         self.remember = self._corrections.remember
@@ -306,8 +346,10 @@ class CorrectionTags:
         if tags.get(_VERSION) is None:
             raise InputError(f"{info.path}: is no correction; name the file that --keep-correction wrote")
         if tags[_VERSION] != VERSION or _SAMPLES not in tags:
-            raise InputError(f"{info.path}: is a correction of version {tags[_VERSION]}, and this rtface reads version "
-                             f"{VERSION}; use the rtface that wrote it")
+            raise InputError(
+                f"{info.path}: is a correction of version {tags[_VERSION]}, and this rtface reads version "
+                f"{VERSION}; use the rtface that wrote it"
+            )
         return cls(tags[_SAMPLES], tags.get(_OF, ""), tags.get(_EXACT) == "yes", read_marks(tags.get(_INPUT, "")))
 
 
@@ -353,5 +395,3 @@ def _change(frame: Frame, records: deque[tuple[float, Record]], tags: Correction
 def md5_of(image: av.VideoFrame) -> str:
     """MD5 of a frame as raw video."""
     return _md5(_planes(image))
-
-

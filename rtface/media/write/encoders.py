@@ -57,27 +57,46 @@ class CodecFamily:
 _X264 = CodecFamily("crf", "preset", "18", "fast", lossless={"qp": "0"})
 # NVENC's constant quality: a target on the same scale as x264's crf, without a limit of the bit rate.
 _CQ = {"rc": "vbr", "b": "0"}
-SPEEDS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p5",
-           "slow": "p6", "slower": "p7", "veryslow": "p7", "placebo": "p7", **{f"p{n}": f"p{n}" for n in range(1, 8)}}
+SPEEDS = {
+    "ultrafast": "p1",
+    "superfast": "p1",
+    "veryfast": "p2",
+    "faster": "p3",
+    "fast": "p4",
+    "medium": "p5",
+    "slow": "p6",
+    "slower": "p7",
+    "veryslow": "p7",
+    "placebo": "p7",
+    **{f"p{n}": f"p{n}" for n in range(1, 8)},
+}
 # It takes RGB and 16 bits too, and makes 4:2:0 and 10 bits of them.
 _EXACT = ("yuv420p", "nv12", "p010le", "yuv444p", "nv16", "p210le")
-_NVENC = CodecFamily("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, best=51,
-                     names=SPEEDS, formats=_EXACT)
+_NVENC = CodecFamily(
+    "cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, best=51, names=SPEEDS, formats=_EXACT
+)
 FAMILIES = {
-    "libx264": _X264, "libx264rgb": _X264,
-    "libx265": CodecFamily("crf", "preset", "20", "fast", options={"a53cc": "1"},
-                           lossless={"x265-params": "lossless=1"}),
+    "libx264": _X264,
+    "libx264rgb": _X264,
+    "libx265": CodecFamily(
+        "crf", "preset", "20", "fast", options={"a53cc": "1"}, lossless={"x265-params": "lossless=1"}
+    ),
     "libsvtav1": CodecFamily("crf", "preset", "25", "8"),
-    "libvpx-vp9": CodecFamily("crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"},
-                         lossless={"lossless": "1"}),
-    "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC,
+    "libvpx-vp9": CodecFamily(
+        "crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"}, lossless={"lossless": "1"}
+    ),
+    "h264_nvenc": _NVENC,
+    "hevc_nvenc": _NVENC,
     "av1_nvenc": CodecFamily("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
     # As archives want it (RFC 9043; FFmpeg's and RAWcooked's advice): version 3, every frame by itself, a checksum in
     # each slice.
     "ffv1": CodecFamily(options={"level": "3", "g": "1", "slicecrc": "1"}, lossless={}),
-    "prores_ks": CodecFamily(options={"vendor": "apl0"}), "dnxhd": CodecFamily(),
-    **dict.fromkeys(("utvideo", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "v210", "v308", "v410",
-                     "r210"), CodecFamily(lossless={})),
+    "prores_ks": CodecFamily(options={"vendor": "apl0"}),
+    "dnxhd": CodecFamily(),
+    **dict.fromkeys(
+        ("utvideo", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "v210", "v308", "v410", "r210"),
+        CodecFamily(lossless={}),
+    ),
 }
 MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for editing
 # Bytes of the frames that libx264 looks ahead, and how many frames its presets look ahead.
@@ -90,9 +109,11 @@ _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
 
 # Each encoder's option for parameters, and in those the mastering display, the light level, and what is set always.
-_HDR_OPTIONS = {"libx265": ("x265-params", "master-display", "max-cll", "hdr10=1"),
-                "libx264": ("x264-params", "mastering-display", "cll"),
-                "libsvtav1": ("svtav1-params", "mastering-display", "content-light")}
+_HDR_OPTIONS = {
+    "libx265": ("x265-params", "master-display", "max-cll", "hdr10=1"),
+    "libx264": ("x264-params", "mastering-display", "cll"),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+}
 
 
 class EncoderRefused(Exception):
@@ -140,8 +161,11 @@ class VideoPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values, without what may differ from machine to machine."""
-        return {key: value if isinstance(value, int | bool | str | dict) else str(value)
-                for key, value in asdict(self).items() if key not in ("threads", "warnings", "device")}
+        return {
+            key: value if isinstance(value, int | bool | str | dict) else str(value)
+            for key, value in asdict(self).items()
+            if key not in ("threads", "warnings", "device")
+        }
 
     @property
     def coding(self) -> Class:
@@ -162,8 +186,10 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
         plan.options.pop("rc", None)
         plan.lossless = True
     elif crf is not None and family.crf is None:
-        raise UsageError(f"{plan.encoder} has no --crf; leave it out"
-                         + (" (it is always lossless)" if family.lossless is not None else ""))
+        raise UsageError(
+            f"{plan.encoder} has no --crf; leave it out"
+            + (" (it is always lossless)" if family.lossless is not None else "")
+        )
     elif family.crf is not None:
         if crf is not None and crf > family.best:
             raise UsageError(f"{plan.encoder} takes --crf up to {family.best:g}, not {crf:g}")
@@ -238,8 +264,9 @@ def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool, advice: str) -> No
             plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; {advice} can")
     if key and parts:
         plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
-    plan.warnings += [f"{kind} metadata that changes from frame to frame is left out; HDR10 stays"
-                      for kind in hdr.dynamic]
+    plan.warnings += [
+        f"{kind} metadata that changes from frame to frame is left out; HDR10 stays" for kind in hdr.dynamic
+    ]
 
 
 def _display_text(hdr: HdrMetadata, encoder: str) -> str:
@@ -266,9 +293,13 @@ def counted_rate(plan: VideoPlan) -> Fraction | None:
     None for all other encoders."""
     if plan.encoder != "mpeg2video":
         return None
-    rates = sorted(Fraction(rate) * n / d / slower for n in range(1, 5) for d in range(1, 33)
-                   for rate in (24, 25, 30, 50, 60)
-                   for slower in (1, *([Fraction(1001, 1000)] if rate % 25 else [])))
+    rates = sorted(
+        Fraction(rate) * n / d / slower
+        for n in range(1, 5)
+        for d in range(1, 33)
+        for rate in (24, 25, 30, 50, 60)
+        for slower in (1, *([Fraction(1001, 1000)] if rate % 25 else []))
+    )
     return min(rates, key=lambda rate: abs(rate - plan.rate))
 
 
@@ -328,14 +359,18 @@ def check(plan: VideoPlan) -> None:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error
         if isinstance(error, MemoryError) or _opens_small(plan):
-            raise OutputError(f"{plan.encoder} does not open for frames of {plan.width}×{plan.height} "
-                              f"{plan.pix_fmt}: not enough memory, or larger than it can encode; use fewer --threads, "
-                              "another --codec, or make the frames smaller first") from error
+            raise OutputError(
+                f"{plan.encoder} does not open for frames of {plan.width}×{plan.height} "
+                f"{plan.pix_fmt}: not enough memory, or larger than it can encode; use fewer --threads, "
+                "another --codec, or make the frames smaller first"
+            ) from error
         if plan.encoder == "dnxhd" and plan.fields != "progressive":
             raise UsageError("DNxHR codes no fields, and the frames are interlaced; choose --codec prores") from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
-        raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
-                         "check --codec, --crf and --preset") from error
+        raise UsageError(
+            f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
+            "check --codec, --crf and --preset"
+        ) from error
     if context.options:
         raise UsageError(f"{plan.encoder} does not know the option {', '.join(context.options)}")
 
@@ -381,8 +416,13 @@ def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
         return repacked(image, plan.pix_fmt)
     if target.model == "rgb":
         return image.reformat(format=plan.pix_fmt)
-    return image.reformat(format=plan.pix_fmt, dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
-                          src_color_range=FULL_RANGE, dst_color_range=1, interpolation="BICUBIC")
+    return image.reformat(
+        format=plan.pix_fmt,
+        dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
+        src_color_range=FULL_RANGE,
+        dst_color_range=1,
+        interpolation="BICUBIC",
+    )
 
 
 def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:

@@ -57,8 +57,14 @@ class FilmFile:
         OutputError: the working file cannot be made.
     """
 
-    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None,
-                 work: Path | None = None, partial: bool = True) -> None:
+    def __init__(
+        self,
+        plan: OutputPlan,
+        stats: Stats | None = None,
+        threads: int | None = None,
+        work: Path | None = None,
+        partial: bool = True,
+    ) -> None:
         self.plan = plan
         self._keeps = partial
         self.stats = stats or Stats()
@@ -80,7 +86,8 @@ class FilmFile:
         self._first: int | None = None
         self._early: list[Packet] = []  # packets before the first frame, whose time sound in MXF begins with
         self._container: OutputContainer = av.open(
-            self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan))
+            self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan)
+        )
         self._container.flags |= Flags.flush_packets.value  # every finished piece goes to the disk at once
         try:
             self.streams = OutputStreams(plan, self._container, self.stats)
@@ -104,8 +111,12 @@ class FilmFile:
             self._early.clear()
         if self.plan.format == "mxf":
             video = self.plan.video
-            check_spacing(self.plan.path, self.plan.target.path.stem, self.frames,
-                          (pts - self._first) * video.time_base * video.rate - self.frames)
+            check_spacing(
+                self.plan.path,
+                self.plan.target.path.stem,
+                self.frames,
+                (pts - self._first) * video.time_base * video.rate - self.frames,
+            )
         self._given.append(pts)
         self.frames += 1
         self.stats.count("frames_out")
@@ -177,8 +188,10 @@ class FilmFile:
             self._file.publish()
         except FileExistsError as error:
             self._partial = self._keep()
-            raise OutputError(f"{self.plan.path}: another file came there while this one was made, and is not "
-                              f"replaced without --overwrite{self._whole()}") from error
+            raise OutputError(
+                f"{self.plan.path}: another file came there while this one was made, and is not "
+                f"replaced without --overwrite{self._whole()}"
+            ) from error
         except OSError as error:
             raise self._unnamed(error) from error
 
@@ -186,8 +199,9 @@ class FilmFile:
         """Keeps a file that cannot get its name under another one; the error to raise."""
         self._over = True
         self._partial = self._keep()
-        return OutputError(f"{self.plan.path}: could not be given its name ({full(error) or error.strerror})"
-                           f"{self._whole()}")
+        return OutputError(
+            f"{self.plan.path}: could not be given its name ({full(error) or error.strerror}){self._whole()}"
+        )
 
     def _whole(self) -> str:
         return f"; the whole film is {self._partial}" if self._partial else ""
@@ -229,11 +243,21 @@ class FilmFile:
         video = self.plan.video
         size = video.width, video.height
         if self.plan.format in ("matroska", "webm"):
-            noted = matroska.note_picture(file, self._number, size, video.aspect, crop=video.crop,
-                                          hdr=self.plan.info.hdr, webm=self.plan.format == "webm")
+            noted = matroska.note_picture(
+                file,
+                self._number,
+                size,
+                video.aspect,
+                crop=video.crop,
+                hdr=self.plan.info.hdr,
+                webm=self.plan.format == "webm",
+            )
             if not noted:
-                self.stats.warn("header_full", f"{self.plan.path}: its header has no room for the HDR metadata of the "
-                                "input; --codec libx265 writes it into the frames")
+                self.stats.warn(
+                    "header_full",
+                    f"{self.plan.path}: its header has no room for the HDR metadata of the "
+                    "input; --codec libx265 writes it into the frames",
+                )
         if self.plan.format == "mxf":
             note_fields(file, video.fields)
         if self.plan.format in ("mp4", "mov"):

@@ -31,15 +31,17 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> Video
     """
     try:
         stream: VideoStream = container.add_stream(  # pyright: ignore
-            video.encoder, rate=video.rate, hwaccel=accel(video))
+            video.encoder, rate=video.rate, hwaccel=accel(video)
+        )
         configure(stream, video)
         # Opened by the first frame, an encoder on a GPU would take over that frame's size with its
         # padding, and SVT-AV1 would change the scheduling of the thread.
         if video.on_gpu or video.encoder == "libsvtav1":
             open_encoder(stream.codec_context)
     except av.FFmpegError as error:
-        raise OutputError(f"{shown}: {video.described} does not open ({told(error)}); "
-                          "--encode software does without a GPU") from error
+        raise OutputError(
+            f"{shown}: {video.described} does not open ({told(error)}); --encode software does without a GPU"
+        ) from error
     stream.time_base = video.time_base
     return stream
 
@@ -59,8 +61,9 @@ class FrameEncoder:
         frames: encoded so far.
     """
 
-    def __init__(self, stream: VideoStream, video: VideoPlan, origin: Fraction, stats: Stats,
-                 last: int | None = None) -> None:
+    def __init__(
+        self, stream: VideoStream, video: VideoPlan, origin: Fraction, stats: Stats, last: int | None = None
+    ) -> None:
         self._stream, self._video, self._origin, self._stats = stream, video, origin, stats
         self.first: int | None = None
         self.last = last
@@ -76,8 +79,11 @@ class FrameEncoder:
         """Encodes the next frame; returns the packets that are ready."""
         if self._captions and has_captions(frame.image):
             self._captions = False
-            self._stats.warn("captions", f"{self._video.encoder} cannot carry the closed captions, which begin later "
-                             "in the film; 'rtface captions' writes them into a file")
+            self._stats.warn(
+                "captions",
+                f"{self._video.encoder} cannot carry the closed captions, which begin later "
+                "in the film; 'rtface captions' writes them into a file",
+            )
         image = fit(frame.image, self._video)
         base = self._video.time_base
         if self._start[0] is not frame.time_base:
@@ -111,8 +117,12 @@ class FrameEncoder:
         if self._rate is not None:
             self._give_times(packet)
         first, last, pts, dts = self.first or 0, self.last or 0, packet.pts, packet.dts
-        if (pts is not None and dts is not None and packet.time_base == self._video.time_base
-                and not 2 * first - last - self._slack <= dts <= pts):
+        if (
+            pts is not None
+            and dts is not None
+            and packet.time_base == self._video.time_base
+            and not 2 * first - last - self._slack <= dts <= pts
+        ):
             packet.dts = pts
         return packet
 
@@ -121,8 +131,11 @@ class FrameEncoder:
         assert packet.pts is not None
         number = packet.pts if packet.dts is None else packet.dts
         (pts, duration), first = self._shown[packet.pts], min(self._shown)
-        dts = self._shown[number][0] if number in self._shown else (
-            self._shown[first][0] - (first - number) * self._shown[first][1])
+        dts = (
+            self._shown[number][0]
+            if number in self._shown
+            else (self._shown[first][0] - (first - number) * self._shown[first][1])
+        )
         packet.time_base = self._video.time_base
         packet.pts, packet.dts, packet.duration = pts, dts, duration
         for known in [known for known in self._shown if known < number]:

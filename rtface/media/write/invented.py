@@ -31,8 +31,9 @@ def check_map_name(path: Path | None, *, still: bool) -> None:
     """UsageError for a name of ``--invented`` that is not that of a Matroska file, or of a PNG for a still."""
     wanted = ".png" if still else ".mkv"
     if path is not None and path.suffix.lower() != wanted:
-        raise UsageError(f"--invented {path}: the map of a {'still is a PNG' if still else 'film is Matroska'}; name a "
-                         f"{wanted}")
+        raise UsageError(
+            f"--invented {path}: the map of a {'still is a PNG' if still else 'film is Matroska'}; name a {wanted}"
+        )
 
 
 def map_frame(frame: Frame) -> Frame:
@@ -45,8 +46,17 @@ def map_frame(frame: Frame) -> Frame:
     else:
         np.copyto(rows[:height, :width], frame.invented)
     image.color_range = _FULL_RANGE
-    return replace(frame, image=image, faces=(), unfollowed=(), touched=False, corrected=False, filtered=False,
-                   generated=False, invented=None)
+    return replace(
+        frame,
+        image=image,
+        faces=(),
+        unfollowed=(),
+        touched=False,
+        corrected=False,
+        filtered=False,
+        generated=False,
+        invented=None,
+    )
 
 
 def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
@@ -56,14 +66,31 @@ def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
         target: its place, checked.
         info: the input.
     """
-    video = VideoPlan("ffv1", "gray", info.width, info.height, info.rate, info.time_base, ColorTags(_FULL_RANGE),
-                      info.aspect, lossless=True, options=dict(FAMILIES["ffv1"].options),
-                      fields=info.display.fields)
+    video = VideoPlan(
+        "ffv1",
+        "gray",
+        info.width,
+        info.height,
+        info.rate,
+        info.time_base,
+        ColorTags(_FULL_RANGE),
+        info.aspect,
+        lossless=True,
+        options=dict(FAMILIES["ffv1"].options),
+        fields=info.display.fields,
+    )
     set_slices(video)
     enhanced = next(stream for stream in info.streams if stream.enhanced)
-    described = replace(info, streams=[replace(enhanced, metadata={}, disposition=Disposition.default)], chapters=[],
-                        metadata={"title": "What was invented: possible error of the output, of 255, at 90 %"},
-                        xmp=None, notes=[], hdr=None, coding=Coding("lossless", "FFV1"))
+    described = replace(
+        info,
+        streams=[replace(enhanced, metadata={}, disposition=Disposition.default)],
+        chapters=[],
+        metadata={"title": "What was invented: possible error of the output, of 255, at 90 %"},
+        xmp=None,
+        notes=[],
+        hdr=None,
+        coding=Coding("lossless", "FFV1"),
+    )
     return OutputPlan(target, "matroska", video, [], described)
 
 

@@ -46,11 +46,14 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         flags = ["hybrid_fragmented", "empty_moov" if early else "delay_moov"]
         if not any(s.action == "cover" for s in plan.streams):
             flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
-        options |= {"movflags": "+".join(flags), "use_editlist": "1", "frag_duration": "500000",
-                    "frag_size": str(_PIECE_BYTES)}
+        options |= {
+            "movflags": "+".join(flags),
+            "use_editlist": "1",
+            "frag_duration": "500000",
+            "frag_size": str(_PIECE_BYTES),
+        }
     elif plan.format in ("matroska", "webm"):
-        options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES),
-                    "default_mode": "passthrough"}
+        options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES), "default_mode": "passthrough"}
     elif plan.format == "mxf":
         options |= mxf.muxer_options(plan.video.rate)
     return options
@@ -75,9 +78,19 @@ class Muxer:
         stats: receives counters.
     """
 
-    def __init__(self, container: OutputContainer, video: int, *, covers: Sequence[AnyPacket],
-                 texts: Iterable[Stream], unheard: Iterable[int], delayed: bool, begin: Callable[[bool], None],
-                 pace: Callable[[float], None] | None = None, stats: Stats) -> None:
+    def __init__(
+        self,
+        container: OutputContainer,
+        video: int,
+        *,
+        covers: Sequence[AnyPacket],
+        texts: Iterable[Stream],
+        unheard: Iterable[int],
+        delayed: bool,
+        begin: Callable[[bool], None],
+        pace: Callable[[float], None] | None = None,
+        stats: Stats,
+    ) -> None:
         self._container, self._video, self._stats = container, video, stats
         self._delayed, self._begin_options, self._pace = delayed, begin, pace
         self._order = count()
@@ -134,8 +147,7 @@ class Muxer:
         self._held.append(packet)
         self._held_bytes += packet.size
         self._unheard.discard(packet.stream_index)
-        ready = (not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES
-                 or self.reached > _SILENT_S)
+        ready = not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES or self.reached > _SILENT_S
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
         elif self._held_bytes > SILENT_BYTES:  # the first frame comes late
@@ -161,8 +173,11 @@ class Muxer:
                 self._container.mux_one(part)
             if texts.cut:
                 self._stats.count("texts_cut", texts.cut)
-                self._stats.warn("texts_cut", "subtitles that are shown at the same time: this container holds one "
-                                 "after the other, and earlier ones end early; a .mkv output keeps them")
+                self._stats.warn(
+                    "texts_cut",
+                    "subtitles that are shown at the same time: this container holds one "
+                    "after the other, and earlier ones end early; a .mkv output keeps them",
+                )
                 texts.cut = 0
             return
         if dts is not None and index != self._video:

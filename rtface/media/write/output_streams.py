@@ -26,8 +26,18 @@ from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, Subtitle
 from rtface.stats import Stats
 
 # Tags that describe the old file rather than the film.
-_STALE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames",
-          "number_of_bytes", "source_id", "vendor_id"}
+_STALE = {
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "encoder",
+    "duration",
+    "bps",
+    "number_of_frames",
+    "number_of_bytes",
+    "source_id",
+    "vendor_id",
+}
 _REEL = "reel_name"
 # Seconds that a sound may come after the frames of its time in the order of the input.
 _BEHIND_S = 10
@@ -49,8 +59,10 @@ class OutputStreams:
         covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
-        container.metadata.update({k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
-                                  | header_tags(plan.metadata, plan.own_tags))
+        container.metadata.update(
+            {k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
+            | header_tags(plan.metadata, plan.own_tags)
+        )
         if plan.format == "mxf":
             container.metadata.update(user_tags(container.metadata))
         if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):
@@ -70,9 +82,17 @@ class OutputStreams:
         chapters = self._chapters()
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
-        self.muxer = Muxer(container, self.video.index, covers=covers, texts=texts, unheard=unheard,
-                           delayed=plan.format in ("mp4", "mov"), begin=self._set_options,
-                           pace=self._pad_sounds if plan.format == "mxf" else None, stats=stats)
+        self.muxer = Muxer(
+            container,
+            self.video.index,
+            covers=covers,
+            texts=texts,
+            unheard=unheard,
+            delayed=plan.format in ("mp4", "mov"),
+            begin=self._set_options,
+            pace=self._pad_sounds if plan.format == "mxf" else None,
+            stats=stats,
+        )
 
     def shift(self, base: Fraction) -> int:
         """The output's start time in units of a time base."""
@@ -94,8 +114,10 @@ class OutputStreams:
             self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
         elif index in self._left_out:
             self._stats.count("sound_left_out")
-            self._stats.warn(f"sound_left_out:{index}", f"{self._plan.path}: stream {index}: its sound begins later in "
-                             "the film, and is left out")
+            self._stats.warn(
+                f"sound_left_out:{index}",
+                f"{self._plan.path}: stream {index}: its sound begins later in the film, and is left out",
+            )
 
     def begin(self, first: Fraction) -> None:
         """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
@@ -113,8 +135,10 @@ class OutputStreams:
     def finish(self, frames: int) -> None:
         """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""
         for target, sound in self._sounds.values():
-            self.muxer.wait(target, sound.finish(frames / self._plan.video.rate) if isinstance(sound, PcmTranscoder)
-                            else sound.finish())
+            self.muxer.wait(
+                target,
+                sound.finish(frames / self._plan.video.rate) if isinstance(sound, PcmTranscoder) else sound.finish(),
+            )
         for index, rewrite in self._rewrites.items():
             if isinstance(rewrite, SubtitleTranscoder):
                 self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
@@ -142,17 +166,23 @@ class OutputStreams:
         if plan.action == "attach":
             assert info.cover is not None
             name, kind = COVERS[info.codec]
-            container.add_attachment(info.metadata.get("filename", name), info.metadata.get("mimetype", kind),
-                                     info.cover)
+            container.add_attachment(
+                info.metadata.get("filename", name), info.metadata.get("mimetype", kind), info.cover
+            )
             return
         target = self._add_target(plan)
         target.disposition = info.disposition
         target.metadata.update(_fresh(info.metadata))
         if plan.action == "sound":
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
-            self._sounds[info.index] = target, (
-                PcmTranscoder(source, target, self._stats) if self._plan.format == "mxf" else
-                AudioTranscoder(source, target, self._stats, self._plan.info.origin))
+            self._sounds[info.index] = (
+                target,
+                (
+                    PcmTranscoder(source, target, self._stats)
+                    if self._plan.format == "mxf"
+                    else AudioTranscoder(source, target, self._stats, self._plan.info.origin)
+                ),
+            )
         elif plan.action == "cover":
             assert info.cover is not None
             packet = av.Packet(info.cover)
@@ -198,11 +228,21 @@ class OutputStreams:
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
             kept = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
             if end > start or (kept and end == start):
-                found.append({"id": len(found) + 1, "start": round(start * 1_000_000), "end": round(end * 1_000_000),
-                              "time_base": Fraction(1, 1_000_000), "metadata": chapter.metadata})
+                found.append(
+                    {
+                        "id": len(found) + 1,
+                        "start": round(start * 1_000_000),
+                        "end": round(end * 1_000_000),
+                        "time_base": Fraction(1, 1_000_000),
+                        "metadata": chapter.metadata,
+                    }
+                )
         return found
 
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:
-    return {k: v for k, v in metadata.items()
-            if k.lower() not in _STALE and k.lower() != KEY and not k.upper().startswith("_STATISTICS")}
+    return {
+        k: v
+        for k, v in metadata.items()
+        if k.lower() not in _STALE and k.lower() != KEY and not k.upper().startswith("_STATISTICS")
+    }

@@ -34,24 +34,69 @@ from rtface.util.timecode import Timecode
 Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
 
 # AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts",
-           ".m2ts": "mpegts", ".mxf": "mxf"}
+FORMATS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+    ".m2ts": "mpegts",
+    ".mxf": "mxf",
+}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
-_TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
-                "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1", "eia_608"}
+_TEXT_CODECS = {
+    "subrip",
+    "ass",
+    "ssa",
+    "webvtt",
+    "mov_text",
+    "text",
+    "microdvd",
+    "subviewer",
+    "sami",
+    "realtext",
+    "stl",
+    "jacosub",
+    "mpl2",
+    "pjs",
+    "vplayer",
+    "subviewer1",
+    "eia_608",
+}
 _SOUND = {"webm": "libopus"}
 _PCM_IN = ("matroska", "mov")
 _LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
 # Containers by preference where another has to be named.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
-_TS = {"aac", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "h264", "hevc", "mpeg2video", "mpeg1video",
-       "dvb_subtitle", "hdmv_pgs_subtitle", "aac_latm"}
+_TS = {
+    "aac",
+    "mp1",
+    "mp2",
+    "mp3",
+    "ac3",
+    "eac3",
+    "dts",
+    "truehd",
+    "opus",
+    "h264",
+    "hevc",
+    "mpeg2video",
+    "mpeg1video",
+    "dvb_subtitle",
+    "hdmv_pgs_subtitle",
+    "aac_latm",
+}
 _TS_DATA = {"klv", "timed_id3", "bin_data", "scte_35"}
 _ROTATES = ("mp4", "mov", "matroska", "webm")
 _CHAPTERS = ("mp4", "mov", "matroska", "webm")
-COVERS = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"),
-                "bmp": ("cover.bmp", "image/bmp"), "webp": ("cover.webp", "image/webp")}
+COVERS = {
+    "png": ("cover.png", "image/png"),
+    "mjpeg": ("cover.jpg", "image/jpeg"),
+    "bmp": ("cover.bmp", "image/bmp"),
+    "webp": ("cover.webp", "image/webp"),
+}
 
 
 @dataclass(slots=True)
@@ -114,10 +159,19 @@ class OutputPlan:
             each.stream.template = templates[each.stream.index]
 
 
-def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
-                crf: float | None = None, preset: str | None = None, strict: bool = False,
-                overwrite: bool = False, encode: Encoding | None = None,
-                timecode: str | None = None, drop: Sequence[str] = ()) -> OutputPlan:
+def plan_output(
+    info: MediaInfo,
+    output: str | os.PathLike[str],
+    *,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    strict: bool = False,
+    overwrite: bool = False,
+    encode: Encoding | None = None,
+    timecode: str | None = None,
+    drop: Sequence[str] = (),
+) -> OutputPlan:
     """Decides container, codec and the fate of every stream, and checks that the output can be written.
 
     Args:
@@ -141,12 +195,21 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     format = _format_of(output)
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
     info = _without(info, drop)
-    video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
-                                    wanted=encode or Encoding(), keep=True)
+    video, refused = choose_encoder(
+        info,
+        format,
+        supported_encoders(format),
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        wanted=encode or Encoding(),
+        keep=True,
+    )
     plan = OutputPlan(target, format, video, [], info, notes=list(info.notes))
     find_first_packets(info)
-    plan.timecode = output_timecode(info.timecode, timecode, info.rate,
-                                    Fraction(0) if info.start is None else info.start - info.video_start)
+    plan.timecode = output_timecode(
+        info.timecode, timecode, info.rate, Fraction(0) if info.start is None else info.start - info.video_start
+    )
     if refused:
         asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
         (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
@@ -163,15 +226,22 @@ def _without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
     if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
         known = ", ".join(map(_called, others)) or "none"
         raise UsageError(f"--drop {wrong[0]}: {info.path} has no such stream apart from the frames; it has {known}")
-    gone = [stream for stream in others if not stream.metadata.get("timecode")
-            and names & {str(stream.index), _kind_of(stream)}]
+    gone = [
+        stream
+        for stream in others
+        if not stream.metadata.get("timecode") and names & {str(stream.index), _kind_of(stream)}
+    ]
     notes = [f"stream {_called(stream)} is left out (--drop)" for stream in gone]
     chapters = info.chapters
     if "chapters" in names and chapters:
         notes.append(f"{len(chapters)} chapters are left out (--drop)")
         chapters = []
-    return replace(info, streams=[stream for stream in info.streams if stream not in gone], chapters=chapters,
-                   notes=[*info.notes, *notes])
+    return replace(
+        info,
+        streams=[stream for stream in info.streams if stream not in gone],
+        chapters=chapters,
+        notes=[*info.notes, *notes],
+    )
 
 
 def _kind_of(stream: StreamInfo) -> str:
@@ -190,16 +260,28 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
         UsageError: as `plan_output`.
     """
     format = _format_of(target.path)
-    video, _ = choose_encoder(replace(info, crop=None), format, supported_encoders(format), codec=None, crf=crf,
-                              preset=preset, wanted=Encoding())
+    video, _ = choose_encoder(
+        replace(info, crop=None),
+        format,
+        supported_encoders(format),
+        codec=None,
+        crf=crf,
+        preset=preset,
+        wanted=Encoding(),
+    )
     return OutputPlan(target, format, video, [], info)
 
 
 def _format_of(output: str | os.PathLike[str]) -> str:
     suffix = Path(output).suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError("{path}: {suffix} names no film container; use one of {formats}", code="output_container",
-                         path=os.fspath(output), suffix=suffix or "no extension", formats=", ".join(FORMATS))
+        raise UsageError(
+            "{path}: {suffix} names no film container; use one of {formats}",
+            code="output_container",
+            path=os.fspath(output),
+            suffix=suffix or "no extension",
+            formats=", ".join(FORMATS),
+        )
     return FORMATS[suffix]
 
 
@@ -233,8 +315,9 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
         plan.streams.append(choice)
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
-            if choice.action == "drop" or (choice.action == "sound" and _is_pcm(stream.codec)
-                                           and not choice.encoder.startswith("pcm_")):
+            if choice.action == "drop" or (
+                choice.action == "sound" and _is_pcm(stream.codec) and not choice.encoder.startswith("pcm_")
+            ):
                 lost.append(plan.notes[-1])
     if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
         lacking.append(("the rotation", "", set(_ROTATES)))
@@ -248,8 +331,9 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
         plan.notes.append(line)
     if lacking:
         fit = [f for f in _ORDER if all(f in holders for _, _, holders in lacking)]
-        advice = f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else \
-            "no one container can"
+        advice = (
+            f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else "no one container can"
+        )
         if all(name for _, name, _ in lacking):
             advice += f", or leave out what it cannot hold: {' '.join(f'--drop {name}' for _, name, _ in lacking)}"
         raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(what for what, _, _ in lacking)}; {advice}")
@@ -263,9 +347,12 @@ def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
     empty = sum(chapter.end <= chapter.start for chapter in info.chapters)
     ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
     cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
-    return [f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
-            "name a .mkv output" for count, what in ((empty, "have no length and are left out"),
-                                                    (cut, "reach into the next and end earlier")) if count]
+    return [
+        f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
+        "name a .mkv output"
+        for count, what in ((empty, "have no length and are left out"), (cut, "reach into the next and end earlier"))
+        if count
+    ]
 
 
 def _named(stream: StreamInfo) -> str:
@@ -289,16 +376,18 @@ def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
             return StreamPlan(stream, "copy"), ""
         return StreamPlan(stream, "drop"), f"data ({_named(stream)}) is left out, {format} cannot hold it"
     if stream.silent:
-        return StreamPlan(stream, "drop"), (f"sound ({_named(stream)}) is announced, but nothing of it is in the "
-                                            "beginning of the film: it is left out")
+        return StreamPlan(stream, "drop"), (
+            f"sound ({_named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
+        )
     if format == "mxf":
         return _decide_mxf(stream)
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
     if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
         exact = format in _PCM_IN and _is_pcm(stream.codec)
-        encoder = mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(
-            format, "aac")
+        encoder = (
+            mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(format, "aac")
+        )
         note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
         if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
             note += f", from {layout_of(source)} to {layout}"
@@ -374,8 +463,12 @@ def check_space(plan: OutputPlan) -> None:
     """Notes on the plan that the disk may be too small; OutputError where it is full."""
     free = free_bytes(plan.target.path.parent)
     if free < 1 << 20:
-        raise OutputError("{path}: the disk is full ({count} bytes free); make room or choose another place",
-                          code="output_full", path=plan.path, count=free)
+        raise OutputError(
+            "{path}: the disk is full ({count} bytes free); make room or choose another place",
+            code="output_full",
+            path=plan.path,
+            count=free,
+        )
     needed = expected_bytes(plan)
     if needed is not None and needed > free:
         plan.notes.append(f"{plan.path}: about {needed / 1e6:.0f} MB will be needed and {free / 1e6:.0f} MB are free")

@@ -107,11 +107,18 @@ class AudioTranscoder:
         context = self._target.codec_context
         graph = Graph()
         graph.link_nodes(
-            graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name,
-                              time_base=frame.time_base),
+            graph.add_abuffer(
+                sample_rate=frame.sample_rate,
+                format=frame.format.name,
+                layout=frame.layout.name,
+                time_base=frame.time_base,
+            ),
             graph.add("aresample", self.resampling),
-            graph.add("aformat", f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
-                                 f"channel_layouts={context.layout.name}"),
+            graph.add(
+                "aformat",
+                f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
+                f"channel_layouts={context.layout.name}",
+            ),
             graph.add("abuffersink"),
         ).configure()
         return graph
@@ -163,8 +170,11 @@ class AdtsRewriter:
     @classmethod
     def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
         """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or (
-                source.codec_context.codec.canonical_name != "aac"):
+        if (
+            not isinstance(source, AudioStream)
+            or not isinstance(target, AudioStream)
+            or (source.codec_context.codec.canonical_name != "aac")
+        ):
             return None
         known = bool(source.codec_context.extradata)
         needed = format in ("mp4", "mov") or (format == "matroska" and known)

@@ -20,9 +20,12 @@ def codes(rgb: Float32, form: Layout, color: Color) -> dict[Role, Float32]:
     """Code values of R'G'B' for drawing (…×3 float32, 0…1, SDR): per component float32 of the leading shape."""
     native = graphics(rgb, color)
     full = full_range(form, color)
-    return {role: (native @ row.astype(np.float32)
-                   + np.float32(code_range(form.bits, full, chroma=role in ("u", "v")).offset))
-            for role, row in rows(form, color).items()}
+    return {
+        role: (
+            native @ row.astype(np.float32) + np.float32(code_range(form.bits, full, chroma=role in ("u", "v")).offset)
+        )
+        for role, row in rows(form, color).items()
+    }
 
 
 def native(view: Samples, box: Box, form: Layout) -> Samples:

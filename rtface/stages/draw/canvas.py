@@ -48,8 +48,10 @@ class Canvas:
         self._views: dict[Role, Samples] = {}
         size = (frame.image.width, frame.image.height)
         self._size = display_size(*size, frame.display)
-        known = {sub: plane_matrix(size, frame.display, subsampling=sub, siting=frame.color.siting)
-                 for sub in {form.role_subsampling(role) for role in form.components}}
+        known = {
+            sub: plane_matrix(size, frame.display, subsampling=sub, siting=frame.color.siting)
+            for sub in {form.role_subsampling(role) for role in form.components}
+        }
         self._to_planes: dict[Role, Float] = {role: known[form.role_subsampling(role)] for role in form.components}
 
     @property
@@ -126,8 +128,10 @@ class Canvas:
         """
         luma = self._to_planes[next(iter(self._form.components))]
         # Whole chroma samples, so that a tile has the same place in every plane.
-        wide, high = (max(step, round(cell * hypot(*row[:2]) / step) * step)
-                      for row, step in zip(luma, self._form.subsampling, strict=True))
+        wide, high = (
+            max(step, round(cell * hypot(*row[:2]) / step) * step)
+            for row, step in zip(luma, self._form.subsampling, strict=True)
+        )
         for role, view, box, mask in self._veiled(disc):
             sx, sy = self._form.role_subsampling(role)
             pixelate(view, self._form, box, mask, (wide // sx, high // sy))
@@ -140,8 +144,10 @@ class Canvas:
         if image.format.name != self._frame.image.format.name:
             image = image.reformat(format=self._frame.image.format.name)
         if (image.width, image.height) != (self._frame.image.width, self._frame.image.height):
-            raise UsageError(f"only a frame of {self._frame.image.width}×{self._frame.image.height} can be shown "
-                             f"here, not {image.width}×{image.height}")
+            raise UsageError(
+                f"only a frame of {self._frame.image.width}×{self._frame.image.height} can be shown "
+                f"here, not {image.width}×{image.height}"
+            )
         others = planes(image, self._form)
         x0, y0, x1, y1 = _moved(self._to_planes[next(iter(self._form.components))], box)
         step_x, step_y = self._form.subsampling
@@ -151,7 +157,7 @@ class Canvas:
             return
         for role, view in self._writable().items():
             sx, sy = self._form.role_subsampling(role)
-            part = np.s_[top // sy:-(-bottom // sy), left // sx:-(-right // sx)]
+            part = np.s_[top // sy : -(-bottom // sy), left // sx : -(-right // sx)]
             view[part] = others[role][part]
         self._drawn = True
 
@@ -175,8 +181,10 @@ class Canvas:
 
 def _moved(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
     """The rectangle in a plane; exact, because matrices to planes turn by quarters only."""
-    corners = [(matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2])
-               for x, y in (box[:2], box[2:])]
+    corners = [
+        (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2])
+        for x, y in (box[:2], box[2:])
+    ]
     (ax, ay), (bx, by) = corners
     return float(min(ax, bx)), float(min(ay, by)), float(max(ax, bx)), float(max(ay, by))
 

@@ -39,10 +39,17 @@ class Sprite:
 
     def __init__(self, rgba: Bytes) -> None:
         given: Any = rgba
-        if not isinstance(given, np.ndarray) or rgba.dtype != np.uint8 or rgba.ndim != 3 or rgba.shape[2] != 4 \
-                or not rgba.size:
-            raise UsageError("a sprite is made of a uint8 array height×width×4 (RGB and alpha), not "
-                             f"{getattr(given, 'dtype', type(given).__name__)} {np.shape(given)}")
+        if (
+            not isinstance(given, np.ndarray)
+            or rgba.dtype != np.uint8
+            or rgba.ndim != 3
+            or rgba.shape[2] != 4
+            or not rgba.size
+        ):
+            raise UsageError(
+                "a sprite is made of a uint8 array height×width×4 (RGB and alpha), not "
+                f"{getattr(given, 'dtype', type(given).__name__)} {np.shape(given)}"
+            )
         self._rgba = rgba
         self._coded: tuple[object, dict[Roles, Float32]] = (None, {})
         self._filtered: dict[Roles, tuple[object, Float32, Float]] = {}
@@ -58,8 +65,15 @@ class Sprite:
         """Pixels."""
         return self._rgba.shape[0]
 
-    def draw(self, views: dict[Role, Samples], form: Layout, color: Color, to_planes: dict[Role, Float], place: Float,
-             opacity: float) -> bool:
+    def draw(
+        self,
+        views: dict[Role, Samples],
+        form: Layout,
+        color: Color,
+        to_planes: dict[Role, Float],
+        place: Float,
+        opacity: float,
+    ) -> bool:
         """Blends it into the planes of an image; False where it lies outside.
 
         Args:
@@ -73,8 +87,10 @@ class Sprite:
         key = (form, color, shapes, place.tobytes(), opacity)
         if self._placed[0] != key:
             coded = self._code(form, color)
-            found = [self._place(roles, values, compose(to_planes[roles[0]], place), views[roles[0]].shape, opacity)
-                     for roles, values in coded.items()]
+            found = [
+                self._place(roles, values, compose(to_planes[roles[0]], place), views[roles[0]].shape, opacity)
+                for roles, values in coded.items()
+            ]
             self._placed = key, [one for one in found if one is not None]
         for one in self._placed[1]:
             for role, value in zip(one.roles, one.values, strict=True):
@@ -91,13 +107,18 @@ class Sprite:
             for role in values:
                 grids.setdefault(form.role_subsampling(role), []).append(role)
             self._filtered.clear()
-            self._coded = key, {
-                tuple(roles): np.concatenate([*(values[role][..., None] * alpha for role in roles), alpha], axis=2)
-                for roles in grids.values()}
+            self._coded = (
+                key,
+                {
+                    tuple(roles): np.concatenate([*(values[role][..., None] * alpha for role in roles), alpha], axis=2)
+                    for roles in grids.values()
+                },
+            )
         return self._coded[1]
 
-    def _place(self, roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...],
-               opacity: float) -> _Placed | None:
+    def _place(
+        self, roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...], opacity: float
+    ) -> _Placed | None:
         """`values` (h×w×n, alpha last) on the samples of a plane (`forward`: sprite → plane), low-passed where it
         shrinks; None where it does not reach it."""
         h, w = values.shape[:2]
@@ -110,10 +131,20 @@ class Sprite:
             self._filtered[roles] = (key, *lowpass(values, key, border=cv2.BORDER_CONSTANT))
         _, values, undo = self._filtered[roles]
         onto = to_cv2(compose(translation(-box[0], -box[1]), forward, undo))
-        out: Any = cv2.warpAffine(values, onto, (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
-                                  borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+        out: Any = cv2.warpAffine(
+            values,
+            onto,
+            (box[2] - box[0], box[3] - box[1]),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0.0,
+        )
         if opacity < 1.0:
             out *= np.float32(opacity)
         *parts, alpha = cv2.split(out)
-        return _Placed(roles, box, [np.asarray(part, np.float32) for part in parts],
-                       np.subtract(np.float32(1.0), alpha, dtype=np.float32))
+        return _Placed(
+            roles,
+            box,
+            [np.asarray(part, np.float32) for part in parts],
+            np.subtract(np.float32(1.0), alpha, dtype=np.float32),
+        )

@@ -45,8 +45,11 @@ def covering(face: Face, margin: float = 0.2) -> Float:
     y0 -= _MESH_TOP * (y1 - y0) if face.mesh is not None else 0.1 * (y1 - y0)
     # A face fills its box as an ellipse does, but for brow and jaw.
     grow = 1.1 * (1.0 + margin) / INNER
-    return compose(back, translation((x0 + x1) / 2, (y0 + y1) / 2),
-                   scaling(max(grow * (x1 - x0) / 2, 1.0), max(grow * (y1 - y0) / 2, 1.0)))
+    return compose(
+        back,
+        translation((x0 + x1) / 2, (y0 + y1) / 2),
+        scaling(max(grow * (x1 - x0) / 2, 1.0), max(grow * (y1 - y0) / 2, 1.0)),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -67,10 +70,16 @@ def veiled(disc: Float, shape: tuple[int, ...]) -> tuple[Box, Float32] | None:
     # It is smooth: on large faces every fourth sample will do, at a quarter of the time.
     step = 4 if min(w, h) > 128 else 1
     wide, high = -(-w // step), -(-h // step)
-    onto = compose(scaling(1 / step, 1 / step), translation(-box[0], -box[1]), disc,
-                   scaling(1 / (half - 1), 1 / (half - 1)), translation(-half, -half))
-    out: Any = cv2.warpAffine(_sheet(), to_cv2(onto), (wide, high), flags=cv2.INTER_LINEAR,
-                              borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+    onto = compose(
+        scaling(1 / step, 1 / step),
+        translation(-box[0], -box[1]),
+        disc,
+        scaling(1 / (half - 1), 1 / (half - 1)),
+        translation(-half, -half),
+    )
+    out: Any = cv2.warpAffine(
+        _sheet(), to_cv2(onto), (wide, high), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0
+    )
     if step > 1:
         out = np.ascontiguousarray(cv2.resize(out, (wide * step, high * step))[:h, :w])
     return box, out
@@ -86,8 +95,9 @@ def blur(view: Samples, form: Layout, box: Box, mask: Float32, sigma: tuple[floa
     part = cv2.copyMakeBorder(part, 0, -h % ny, 0, -w % nx, cv2.BORDER_REPLICATE)
     high, wide = part.shape
     small: Any = cv2.resize(part, (wide // nx, high // ny), interpolation=cv2.INTER_AREA).astype(np.float32)
-    small = cv2.GaussianBlur(small, (0, 0), max(sigma[0] / nx, 0.3), sigmaY=max(sigma[1] / ny, 0.3),
-                             borderType=cv2.BORDER_REPLICATE)
+    small = cv2.GaussianBlur(
+        small, (0, 0), max(sigma[0] / nx, 0.3), sigmaY=max(sigma[1] / ny, 0.3), borderType=cv2.BORDER_REPLICATE
+    )
     _cover(view, form, box, mask, cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR)[:h, :w])
 
 
@@ -103,7 +113,7 @@ def pixelate(view: Samples, form: Layout, box: Box, mask: Float32, cell: tuple[i
     part = cv2.copyMakeBorder(part, 0, ny * cy - part.shape[0], 0, nx * cx - part.shape[1], cv2.BORDER_REPLICATE)
     small = cv2.resize(part, (nx, ny), interpolation=cv2.INTER_AREA).astype(np.float32)
     large: Any = cv2.resize(small, (nx * cx, ny * cy), interpolation=cv2.INTER_NEAREST)
-    _cover(view, form, box, mask, large[box[1] - y0:box[3] - y0, box[0] - x0:box[2] - x0])
+    _cover(view, form, box, mask, large[box[1] - y0 : box[3] - y0, box[0] - x0 : box[2] - x0])
 
 
 def _cover(view: Samples, form: Layout, box: Box, mask: Float32, veil: Any) -> None:

@@ -34,7 +34,10 @@ class Studio:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "rtface", "app", "--no-browser", "--port=0", "-q"],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
                 assert self._process.stdout is not None
                 self._address = self._process.stdout.readline().strip()
             address = self._address
@@ -67,8 +70,14 @@ class TrayApp:
         icon: gets every change of the view, once it is set.
     """
 
-    def __init__(self, camera: CameraRun, words: list[str], say: Callable[[str], None], stop: threading.Event,
-                 language: str = "en") -> None:
+    def __init__(
+        self,
+        camera: CameraRun,
+        words: list[str],
+        say: Callable[[str], None],
+        stop: threading.Event,
+        language: str = "en",
+    ) -> None:
         self._language = language
         self._camera, self._words, self._say, self.stop = camera, words, say, stop
         self._studio = Studio()
@@ -79,15 +88,22 @@ class TrayApp:
         """What the icon shows now."""
         camera = self._camera
         state: IconState = "working" if camera.enabled else "off"
-        title = self._text(camera.state if camera.state != "running" else "on" if camera.enabled else "off",
-                           why=translated(camera.error, self._language))
+        title = self._text(
+            camera.state if camera.state != "running" else "on" if camera.enabled else "off",
+            why=translated(camera.error, self._language),
+        )
         if camera.state in ("asleep", "failed"):
             state = camera.state
-        return TrayView(state, shorten(self._trouble or title, _TITLE, placeholder=" …"), (
-            MenuItem(self._text("enhance"), lambda: self._do(camera.toggle), checked=camera.enabled),
-            MenuItem(self._text("studio"), lambda: self._do(self._studio.open)),
-            MenuItem(self._text("autostart"), lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
-            MenuItem(self._text("quit"), self.stop.set)))
+        return TrayView(
+            state,
+            shorten(self._trouble or title, _TITLE, placeholder=" …"),
+            (
+                MenuItem(self._text("enhance"), lambda: self._do(camera.toggle), checked=camera.enabled),
+                MenuItem(self._text("studio"), lambda: self._do(self._studio.open)),
+                MenuItem(self._text("autostart"), lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
+                MenuItem(self._text("quit"), self.stop.set),
+            ),
+        )
 
     def refresh(self) -> None:
         """Shows the view again; called after every change."""

@@ -50,24 +50,34 @@ def set_start_at_login(words: list[str] | None) -> None:
         else:
             write_atomically(path, _agent(words) if platform.system() == "Darwin" else _desktop_entry(words))
     except OSError as error:
-        raise OutputError("{path}: cannot be changed ({why})", code="autostart", path=path or _WINDOWS_RUN,
-                          why=error.strerror) from error
+        raise OutputError(
+            "{path}: cannot be changed ({why})", code="autostart", path=path or _WINDOWS_RUN, why=error.strerror
+        ) from error
 
 
 def _desktop_entry(words: list[str]) -> bytes:
     """As the Desktop Entry Specification asks for, whose strings are escaped once more than the quoted arguments."""
+
     def quoted(word: str) -> str:
         inner = "".join(f"\\{letter}" if letter in '"`$\\' else letter for letter in word.replace("%", "%%"))
         return f'"{inner}"'.replace("\\", "\\\\")
 
-    lines = ["[Desktop Entry]", "Type=Application", "Name=rtface", "Comment=Keeps the virtual camera ready",
-             f"Exec={' '.join(map(quoted, words))}", "Terminal=false", "X-GNOME-Autostart-enabled=true"]
+    lines = [
+        "[Desktop Entry]",
+        "Type=Application",
+        "Name=rtface",
+        "Comment=Keeps the virtual camera ready",
+        f"Exec={' '.join(map(quoted, words))}",
+        "Terminal=false",
+        "X-GNOME-Autostart-enabled=true",
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 
 def _agent(words: list[str]) -> bytes:
-    return plistlib.dumps({"Label": "org.rtface.tray", "ProgramArguments": words, "RunAtLoad": True,
-                           "ProcessType": "Interactive"})
+    return plistlib.dumps(
+        {"Label": "org.rtface.tray", "ProgramArguments": words, "RunAtLoad": True, "ProcessType": "Interactive"}
+    )
 
 
 def _registry_value() -> str | None:

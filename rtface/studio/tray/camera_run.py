@@ -50,9 +50,15 @@ class CameraRun:
         changed: called, on any thread, when one of the others has changed.
     """
 
-    def __init__(self, start: Callable[[], Run], wait: Callable[[int, int, threading.Event], None], *,
-                 poll: float = POLL_S, retry: Sequence[float] = RETRY_S,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Run],
+        wait: Callable[[int, int, threading.Event], None],
+        *,
+        poll: float = POLL_S,
+        retry: Sequence[float] = RETRY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._start, self._wait, self._clock = start, wait, clock
         self._poll, self._retry = poll, retry
         self.state: CameraState = "starting"

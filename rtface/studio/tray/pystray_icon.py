@@ -34,8 +34,11 @@ class PystrayIcon:
         return Image.fromarray(draw_icon(self._view.state, 64), "RGBA")
 
     def _items(self) -> list[Any]:
-        return [pystray.MenuItem(self._view.title, None, enabled=False), pystray.Menu.SEPARATOR,
-                *(_entry(item, default=n == 0) for n, item in enumerate(self._view.items))]
+        return [
+            pystray.MenuItem(self._view.title, None, enabled=False),
+            pystray.Menu.SEPARATOR,
+            *(_entry(item, default=n == 0) for n, item in enumerate(self._view.items)),
+        ]
 
 
 def _entry(item: MenuItem, *, default: bool) -> Any:

@@ -85,8 +85,10 @@ class StatusNotifier:
         try:
             bus = await MessageBus(bus_type=BusType.SESSION).connect()
         except (OSError, EOFError, ValueError) as error:
-            raise MissingComponent("there is no desktop session here to show an icon in (its D-Bus cannot be reached: "
-                                   f"{error}); start rtface tray within a desktop") from None
+            raise MissingComponent(
+                "there is no desktop session here to show an icon in (its D-Bus cannot be reached: "
+                f"{error}); start rtface tray within a desktop"
+            ) from None
         try:
             if await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE) != RequestNameReply.PRIMARY_OWNER:
                 raise UsageError("rtface tray runs already in this session; its icon is in the tray")
@@ -110,23 +112,42 @@ class StatusNotifier:
         tasks = set[asyncio.Task[bool]]()
 
         def owner_changed(message: Message) -> None:
-            if message.message_type is MessageType.SIGNAL and message.member == "NameOwnerChanged" and (
-                    message.sender == "org.freedesktop.DBus" and message.body[0] == WATCHER and message.body[2]):
+            if (
+                message.message_type is MessageType.SIGNAL
+                and message.member == "NameOwnerChanged"
+                and (message.sender == "org.freedesktop.DBus" and message.body[0] == WATCHER and message.body[2])
+            ):
                 tasks.add(task := asyncio.ensure_future(self._announce(bus)))
                 task.add_done_callback(tasks.discard)
 
         bus.add_message_handler(owner_changed)
-        await bus.call(Message(
-            destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
-            member="AddMatch", signature="s",
-            body=[f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{WATCHER}'"]))
+        await bus.call(
+            Message(
+                destination="org.freedesktop.DBus",
+                path="/org/freedesktop/DBus",
+                interface="org.freedesktop.DBus",
+                member="AddMatch",
+                signature="s",
+                body=[f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{WATCHER}'"],
+            )
+        )
         if not await self._announce(bus):
-            self._say("this desktop shows no tray icons (GNOME needs the extension AppIndicator); the icon appears as "
-                      "soon as it does")
+            self._say(
+                "this desktop shows no tray icons (GNOME needs the extension AppIndicator); the icon appears as "
+                "soon as it does"
+            )
 
     async def _announce(self, bus: MessageBus) -> bool:
-        reply = await bus.call(Message(destination=WATCHER, path=WATCHER_PATH, interface=WATCHER,
-                                       member="RegisterStatusNotifierItem", signature="s", body=[NAME]))
+        reply = await bus.call(
+            Message(
+                destination=WATCHER,
+                path=WATCHER_PATH,
+                interface=WATCHER,
+                member="RegisterStatusNotifierItem",
+                signature="s",
+                body=[NAME],
+            )
+        )
         return reply.message_type is MessageType.METHOD_RETURN
 
 
@@ -222,8 +243,7 @@ class _Menu(ServiceInterface):
         self.layout_updated()
 
     def _entries(self) -> dict[int, dict[str, Variant]]:
-        entries = {_TITLE: _properties(MenuItem(self._view.title)),
-                   _TITLE + 1: {"type": Variant("s", "separator")}}
+        entries = {_TITLE: _properties(MenuItem(self._view.title)), _TITLE + 1: {"type": Variant("s", "separator")}}
         return entries | {_FIRST + n: _properties(item) for n, item in enumerate(self._view.items)}
 
     @dbus_property(PropertyAccess.READ, name="Version")
@@ -247,14 +267,20 @@ class _Menu(ServiceInterface):
         entries = self._entries()
         if parent:
             return [self._revision, [parent, entries.get(parent, {}), []]]
-        children = [] if depth == 0 else [Variant("(ia{sv}av)", [number, properties, []])
-                                          for number, properties in entries.items()]
+        children = (
+            []
+            if depth == 0
+            else [Variant("(ia{sv}av)", [number, properties, []]) for number, properties in entries.items()]
+        )
         return [self._revision, [0, _ROOT, children]]
 
     @dbus_method(name="GetGroupProperties")
     def get_group_properties(self, numbers: Numbers, names: Names) -> Entries:
-        return [[number, properties] for number, properties in ({0: _ROOT} | self._entries()).items()
-                if not numbers or number in numbers]
+        return [
+            [number, properties]
+            for number, properties in ({0: _ROOT} | self._entries()).items()
+            if not numbers or number in numbers
+        ]
 
     @dbus_method(name="GetProperty")
     def get_property(self, number: DBusInt32, name: DBusStr) -> AnyValue:
@@ -286,8 +312,11 @@ class _Menu(ServiceInterface):
 
 
 def _properties(item: MenuItem) -> dict[str, Variant]:
-    found = {"label": Variant("s", item.label.replace("_", "__")),  # a single one would mark the next letter
-             "enabled": Variant("b", item.action is not None), "visible": Variant("b", True)}
+    found = {
+        "label": Variant("s", item.label.replace("_", "__")),  # a single one would mark the next letter
+        "enabled": Variant("b", item.action is not None),
+        "visible": Variant("b", True),
+    }
     if item.checked is not None:
         found |= {"toggle-type": Variant("s", "checkmark"), "toggle-state": Variant("i", int(item.checked))}
     return found

@@ -14,7 +14,11 @@ from rtface.frame import Bytes
 IconState = Literal["working", "off", "asleep", "failed"]
 
 _COLOURS: dict[IconState, tuple[int, int, int]] = {
-    "working": (46, 160, 90), "off": (128, 128, 128), "asleep": (90, 110, 150), "failed": (200, 60, 50)}
+    "working": (46, 160, 90),
+    "off": (128, 128, 128),
+    "asleep": (90, 110, 150),
+    "failed": (200, 60, 50),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,12 +60,14 @@ def yunet() -> ImageNetwork:
 def yunet_outputs() -> dict[str, tuple[int, ...]]:
     """What it gives for 384 pixels, in the order of the original."""
     kinds = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-    return {f"{kind}_{stride}": ((384 // stride) ** 2, values)
-            for kind, values in kinds.items() for stride in (8, 16, 32)}
+    return {
+        f"{kind}_{stride}": ((384 // stride) ** 2, values) for kind, values in kinds.items() for stride in (8, 16, 32)
+    }
 
 
 def face_mesh() -> ImageNetwork:
     """The mesh likewise."""
     name = "face_landmarks_detector.onnx"
-    return ImageNetwork("face-mesh", path(name), SHA256[name], 256, "picture", {"points": (1434,), "presence": (1,)},
-                          divisor=255.0)
+    return ImageNetwork(
+        "face-mesh", path(name), SHA256[name], 256, "picture", {"points": (1434,), "presence": (1,)}, divisor=255.0
+    )

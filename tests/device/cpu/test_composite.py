@@ -16,17 +16,63 @@ from rtface.geometry.transforms import apply, compose, display_size, invert, pla
 from tests.device.corrections import composite
 from tests.pairs import pairs
 
-YUV = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuv420p10le", "yuv422p10le",
-       "yuv444p12le", "yuv420p16le", "yuv420p10be", "yuva420p", "yuva444p10le", "nv12", "nv21", "nv16", "nv24",
-       "p010le", "p016le", "p210le", "p412le", "yuyv422", "uyvy422", "y210le", "vuya", "xv36le"]
+YUV = [
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuv411p",
+    "yuv440p",
+    "yuv410p",
+    "yuvj420p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p12le",
+    "yuv420p16le",
+    "yuv420p10be",
+    "yuva420p",
+    "yuva444p10le",
+    "nv12",
+    "nv21",
+    "nv16",
+    "nv24",
+    "p010le",
+    "p016le",
+    "p210le",
+    "p412le",
+    "yuyv422",
+    "uyvy422",
+    "y210le",
+    "vuya",
+    "xv36le",
+]
 GRAY = ["gray", "gray10le", "gray16le", "ya8"]
-RGB = ["rgb24", "bgr24", "rgba", "argb", "bgra", "abgr", "0rgb", "rgb48le", "rgba64le", "gbrp", "gbrp10le", "gbrp12le",
-       "gbrap", "gbrp16be"]
+RGB = [
+    "rgb24",
+    "bgr24",
+    "rgba",
+    "argb",
+    "bgra",
+    "abgr",
+    "0rgb",
+    "rgb48le",
+    "rgba64le",
+    "gbrp",
+    "gbrp10le",
+    "gbrp12le",
+    "gbrap",
+    "gbrp16be",
+]
 FORMATS = YUV + GRAY + RGB
 
-DISPLAYS = [Display(), Display(1), Display(2, mirror=True), Display(3, aspect=Fraction(16, 11)),
-            Display(0, aspect=Fraction(3, 4), fields="tff"), Display(0, fields="bff"),
-            Display(1, mirror=True, fields="tff")]
+DISPLAYS = [
+    Display(),
+    Display(1),
+    Display(2, mirror=True),
+    Display(3, aspect=Fraction(16, 11)),
+    Display(0, aspect=Fraction(3, 4), fields="tff"),
+    Display(0, fields="bff"),
+    Display(1, mirror=True, fields="tff"),
+]
 
 S = 64
 
@@ -38,8 +84,15 @@ def disc(size: int = S, inner: float = 0.55, outer: float = 0.9) -> np.ndarray:
     return np.clip((outer - radius) / (outer - inner), 0.0, 1.0).astype(np.float32)
 
 
-def face_matrix(width: float, height: float, *, side: float = 60.0, angle: float = 0.2, size: int = S,
-                at: tuple[float, float] = (0.45, 0.52)) -> np.ndarray:
+def face_matrix(
+    width: float,
+    height: float,
+    *,
+    side: float = 60.0,
+    angle: float = 0.2,
+    size: int = S,
+    at: tuple[float, float] = (0.45, 0.52),
+) -> np.ndarray:
     """Display → crop: a square of `side` display pixels, turned by `angle`, round a point of the picture."""
     s = size / side
     c, d = s * np.cos(angle), s * np.sin(angle)
@@ -48,8 +101,9 @@ def face_matrix(width: float, height: float, *, side: float = 60.0, angle: float
 
 
 def plane_bytes(image: av.VideoFrame) -> list[np.ndarray]:
-    return [np.frombuffer(p, np.uint8)[:p.line_size * p.height].reshape(p.height, p.line_size).copy()
-            for p in image.planes]
+    return [
+        np.frombuffer(p, np.uint8)[: p.line_size * p.height].reshape(p.height, p.line_size).copy() for p in image.planes
+    ]
 
 
 def bilinear(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -58,8 +112,12 @@ def bilinear(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     x, y = (np.clip(points[..., k] + 1.5, 0, padded.shape[1 - k] - 1.001) for k in (0, 1))
     i, j = x.astype(int), y.astype(int)
     fx, fy = x - i, y - j
-    return ((1 - fx) * (1 - fy) * padded[j, i] + fx * (1 - fy) * padded[j, i + 1]
-            + (1 - fx) * fy * padded[j + 1, i] + fx * fy * padded[j + 1, i + 1])
+    return (
+        (1 - fx) * (1 - fy) * padded[j, i]
+        + fx * (1 - fy) * padded[j, i + 1]
+        + (1 - fx) * fy * padded[j + 1, i]
+        + fx * fy * padded[j + 1, i + 1]
+    )
 
 
 def component_bytes(name: str, raw: list[np.ndarray], role: str, width: int, height: int) -> np.ndarray:
@@ -68,7 +126,7 @@ def component_bytes(name: str, raw: list[np.ndarray], role: str, width: int, hei
     index, first, step = form.components[role]
     sx, sy = form.role_subsampling(role)
     words = raw[index].view(form.dtype)
-    return words[:-(-height // sy), first::step][:, :-(-width // sx)]
+    return words[: -(-height // sy), first::step][:, : -(-width // sx)]
 
 
 def mask_on_plane(frame, role, mask, matrix) -> np.ndarray:
@@ -98,20 +156,22 @@ def test_samples_outside_the_mask_stay_bit_for_bit(name, display, noise_frame):
         form = layout(name)
         changed_bytes = [a != b for a, b in zip(before, after, strict=True)]
         for role in form.components:
-            old, new = (component_bytes(name, raw, role, frame.image.width, frame.image.height)
-                        for raw in (before, after))
+            old, new = (
+                component_bytes(name, raw, role, frame.image.width, frame.image.height) for raw in (before, after)
+            )
             changed = old != new
             if field is not None:
                 parity = field if display.fields == "tff" else 1 - field
-                assert not changed[1 - parity::2].any(), "the other field was written"
+                assert not changed[1 - parity :: 2].any(), "the other field was written"
                 changed = changed[parity::2]
-            weight = mask_on_plane(frame, role, mask, matrix)[:changed.shape[0]]
+            weight = mask_on_plane(frame, role, mask, matrix)[: changed.shape[0]]
             assert not changed[weight == 0].any()
             assert changed[weight > 0.7].mean() > 0.6, role
             for raw in changed_bytes:  # what is left below are alpha and padding
                 if raw is changed_bytes[form.components[role][0]]:
-                    component_bytes(name, [r.view(np.uint8) for r in changed_bytes], role, frame.image.width,
-                                    frame.image.height)[...] = 0
+                    component_bytes(
+                        name, [r.view(np.uint8) for r in changed_bytes], role, frame.image.width, frame.image.height
+                    )[...] = 0
         assert not any(raw.any() for raw in changed_bytes), "alpha or padding was written"
 
 
@@ -139,8 +199,9 @@ def test_rgb_without_colour_gets_none(name, flat_frame):
     np.testing.assert_array_equal(b, g)
 
 
-@pytest.mark.parametrize(("name", "shift"), [*pairs(YUV + RGB, [(8, -6, 4), (-3, 2, 12)], ["nv12"]),
-                                             *pairs(GRAY, [(10, 10, 10)])], ids=str)
+@pytest.mark.parametrize(
+    ("name", "shift"), [*pairs(YUV + RGB, [(8, -6, 4), (-3, 2, 12)], ["nv12"]), *pairs(GRAY, [(10, 10, 10)])], ids=str
+)
 def test_a_known_correction_lands_with_its_value(name, shift, flat_frame, mean_rgb):
     for color in (Color("bt601"), Color("bt709", full_range=True)):
         if name in YUV and (layout(name).full_range and not color.full_range):
@@ -157,8 +218,11 @@ def test_a_known_correction_lands_with_its_value(name, shift, flat_frame, mean_r
         np.testing.assert_allclose(mean_rgb(out, box) - before, shift, atol=tolerance)
 
 
-@pytest.mark.parametrize(("name", "display"), pairs(["yuv420p", "yuv444p10le", "nv12", "rgb24", "gbrp12le", "gray"],
-                                                    DISPLAYS, ["yuv420p"]), ids=str)
+@pytest.mark.parametrize(
+    ("name", "display"),
+    pairs(["yuv420p", "yuv444p10le", "nv12", "rgb24", "gbrp12le", "gray"], DISPLAYS, ["yuv420p"]),
+    ids=str,
+)
 def test_a_dot_lands_in_its_place(name, display, flat_frame):
     """A small bright dot in the crop, found again in every component's own plane."""
     frame = flat_frame(name, (110, 110, 110) if name == "gray" else (130, 110, 90), display=display)
@@ -184,8 +248,9 @@ def test_a_dot_lands_in_its_place(name, display, flat_frame):
             moved[moved < 0.15 * moved.max()] = 0  # dither
             x, y = np.arange(moved.shape[1]) + 0.5, np.arange(moved.shape[0]) + 0.5
             found = np.array([(moved * x).sum(), (moved * y[:, None]).sum()]) / moved.sum()
-            to_plane = plane_matrix(size, display, subsampling=form.role_subsampling(role), siting=frame.color.siting,
-                                    field=field)
+            to_plane = plane_matrix(
+                size, display, subsampling=form.role_subsampling(role), siting=frame.color.siting, field=field
+            )
             np.testing.assert_allclose(found, apply(to_plane, where), atol=0.25, err_msg=f"{role} {field}")
 
 
@@ -198,14 +263,24 @@ def test_siting_moves_chroma_against_luma(flat_frame):
         blob = np.exp(-((a[None] - 32) ** 2 + (a[:, None] - 32) ** 2) / (2 * 8.0**2)).astype(np.float32)
         d = blob[..., None] * np.array([0.3, -0.1, -0.1], np.float32)
         before = plane_bytes(frame.image)
-        out = composite(CpuDevice(), frame, d[None], np.ones((1, S, S), np.float32),
-                                    face_matrix(160, 96, angle=0.0)[None])
+        out = composite(
+            CpuDevice(), frame, d[None], np.ones((1, S, S), np.float32), face_matrix(160, 96, angle=0.0)[None]
+        )
         for role in "yv":
-            moved = np.abs(component_bytes("yuv420p16le", plane_bytes(out.image), role, 160, 96).astype(float)
-                           - component_bytes("yuv420p16le", before, role, 160, 96))
+            moved = np.abs(
+                component_bytes("yuv420p16le", plane_bytes(out.image), role, 160, 96).astype(float)
+                - component_bytes("yuv420p16le", before, role, 160, 96)
+            )
             moved[moved < 0.02 * moved.max()] = 0
-            found[siting, role] = np.array([(moved * (np.arange(moved.shape[1]) + 0.5)).sum(),
-                                            (moved * (np.arange(moved.shape[0])[:, None] + 0.5)).sum()]) / moved.sum()
+            found[siting, role] = (
+                np.array(
+                    [
+                        (moved * (np.arange(moved.shape[1]) + 0.5)).sum(),
+                        (moved * (np.arange(moved.shape[0])[:, None] + 0.5)).sum(),
+                    ]
+                )
+                / moved.sum()
+            )
     np.testing.assert_allclose(found["left", "y"], found["topleft", "y"], atol=0.01)
     np.testing.assert_allclose(found["left", "v"] - found["center", "v"], (0.25, 0.0), atol=0.03)
     np.testing.assert_allclose(found["topleft", "v"] - found["center", "v"], (0.25, 0.25), atol=0.03)
@@ -345,9 +420,14 @@ def test_a_part_of_a_correction_is_pasted_as_the_whole(noise_frame, side):
     d = np.random.default_rng(3).normal(0, 0.05, (S, S, 3)).astype(np.float32) * mask[..., None]
     matrix = face_matrix(160, 96, side=side)
     x, y, w, h = cv2.boundingRect((mask > 0).astype(np.uint8))
-    part = np.s_[y - 1:y + h + 1, x - 1:x + w + 1]
-    pasted = [composite(CpuDevice(), noise_frame("yuv420p"), [pixels], [weight], [place]) for pixels, weight, place in (
-        (d, mask, matrix), (d[part], mask[part], compose(translation(1 - x, 1 - y), matrix)))]
+    part = np.s_[y - 1 : y + h + 1, x - 1 : x + w + 1]
+    pasted = [
+        composite(CpuDevice(), noise_frame("yuv420p"), [pixels], [weight], [place])
+        for pixels, weight, place in (
+            (d, mask, matrix),
+            (d[part], mask[part], compose(translation(1 - x, 1 - y), matrix)),
+        )
+    ]
     whole, less = (np.concatenate([p.ravel() for p in plane_bytes(f.image)]).astype(int) for f in pasted)
     before = np.concatenate([p.ravel() for p in plane_bytes(noise_frame("yuv420p").image)])
     assert (whole != before).any()

@@ -18,13 +18,55 @@ from rtface.protocols import Device, View
 from rtface.util.av_arrays import copy_image, plane_rows
 from tests.device.corrections import composite
 
-FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuv420p10le", "yuv422p10le",
-           "yuv444p12le", "yuv420p16le", "yuv420p10be", "yuva420p", "nv12", "nv21", "nv16", "nv24", "p010le", "p016le",
-           "p210le", "p412le", "yuyv422", "uyvy422", "y210le", "vuya", "xv36le", "rgb24", "bgr24", "rgba", "argb",
-           "bgra", "abgr", "0rgb", "rgb48le", "rgba64le", "gbrp", "gbrp10le", "gbrap", "gbrp16be"]
+FORMATS = [
+    "yuv420p",
+    "yuv422p",
+    "yuv444p",
+    "yuv411p",
+    "yuv440p",
+    "yuv410p",
+    "yuvj420p",
+    "yuv420p10le",
+    "yuv422p10le",
+    "yuv444p12le",
+    "yuv420p16le",
+    "yuv420p10be",
+    "yuva420p",
+    "nv12",
+    "nv21",
+    "nv16",
+    "nv24",
+    "p010le",
+    "p016le",
+    "p210le",
+    "p412le",
+    "yuyv422",
+    "uyvy422",
+    "y210le",
+    "vuya",
+    "xv36le",
+    "rgb24",
+    "bgr24",
+    "rgba",
+    "argb",
+    "bgra",
+    "abgr",
+    "0rgb",
+    "rgb48le",
+    "rgba64le",
+    "gbrp",
+    "gbrp10le",
+    "gbrap",
+    "gbrp16be",
+]
 
-DISPLAYS = [Display(), Display(1), Display(2, mirror=True), Display(3, aspect=Fraction(4, 3)),
-            Display(0, aspect=Fraction(1, 2), mirror=True)]
+DISPLAYS = [
+    Display(),
+    Display(1),
+    Display(2, mirror=True),
+    Display(3, aspect=Fraction(4, 3)),
+    Display(0, aspect=Fraction(1, 2), mirror=True),
+]
 
 
 def smooth_rgb(height: int = 96, width: int = 160, seed: int = 0) -> np.ndarray:
@@ -38,9 +80,11 @@ def frame_of(rgb: np.ndarray, name: str, color: Color | None = None, display: Di
     color = color or Color("bt601")
     planar = "yuv422p" if name in ("yuyv422", "uyvy422") else name  # swscale's own way from RGB to these is rough
     image = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
-        format=planar, dst_colorspace={"bt601": "ITU601", "bt709": "ITU709"}.get(color.matrix),
+        format=planar,
+        dst_colorspace={"bt601": "ITU601", "bt709": "ITU709"}.get(color.matrix),
         dst_color_range="JPEG" if color.full_range else "MPEG",
-        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND)
+        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+    )
     image = image.reformat(format=name)
     image.pts = 0
     return Frame(image, 0, Fraction(1, 25), color=color, display=display or Display(), **kwargs)
@@ -111,15 +155,20 @@ def test_thumbnails_are_never_enlarged():
 def test_a_view_is_shared_until_the_frame_is_made_writable():
     device, frame = CpuDevice(), frame_of(smooth_rgb(), "yuv420p")
     graph = av.filter.Graph()
-    graph.link_nodes(graph.add_buffer(template=None, width=160, height=96, format=frame.image.format,
-                                      time_base=Fraction(1, 25)), graph.add("buffersink")).configure()
+    graph.link_nodes(
+        graph.add_buffer(template=None, width=160, height=96, format=frame.image.format, time_base=Fraction(1, 25)),
+        graph.add("buffersink"),
+    ).configure()
     graph.push(frame.image)
     held = graph.pull()  # the same memory: the frame's own moves when it is made writable
     view = device.view(frame)
     was = view.thumbnail(64)[0], view.crop(scaling(0.5, 0.5), (64, 48))
     assert device.view(replace(frame, faces=())) is view
-    for other in (replace(frame, field=0, display=Display(fields="tff")), replace(frame, color=Color("bt709")),
-                  replace(frame, image=copy_image(frame.image))):
+    for other in (
+        replace(frame, field=0, display=Display(fields="tff")),
+        replace(frame, color=Color("bt709")),
+        replace(frame, image=copy_image(frame.image)),
+    ):
         assert device.view(other) is not view
     assert device.view(frame) is view
     at = frame.image.planes[0].buffer_ptr
@@ -142,7 +191,7 @@ def test_a_field_shows_its_own_rows(fields):
     early, late = smooth_rgb(seed=1), smooth_rgb(seed=2)
     woven = early.copy()
     first = 0 if fields == "tff" else 1
-    woven[1 - first::2] = late[1 - first::2]
+    woven[1 - first :: 2] = late[1 - first :: 2]
     display = Display(fields=fields)
     for field, moment in ((0, early), (1, late)):
         frame = frame_of(woven, "rgb24", display=display, field=field)
@@ -179,8 +228,9 @@ def test_shrinking_by_a_part_of_a_whole_factor_is_clean_too(shrink):
         if cycles_per_crop_pixel / shrink > 0.5:
             continue
         rgb = np.broadcast_to(wave[None, :, None], (512, 512, 3)).astype(np.uint8).copy()
-        crop = CpuDevice().cut(frame_of(rgb, "gray", Color("rgb", full_range=True)),
-                               [(scaling(1 / shrink, 1 / shrink), 128)])[0]
+        crop = CpuDevice().cut(
+            frame_of(rgb, "gray", Color("rgb", full_range=True)), [(scaling(1 / shrink, 1 / shrink), 128)]
+        )[0]
         kept.append(crop.pixels[0, 0, 16:112, 16:112].std() * 255 / (100 / np.sqrt(2)))
     assert kept[0] > 0.85
     assert len(kept) == 1 or kept[1] < 0.45
@@ -220,8 +270,10 @@ def test_every_format_matches_ffmpegs_description():
         assert len(parts) == len(form.components)
         for role, part in zip(roles, parts, strict=True):
             assert part.bits == form.bits and part.plane == form.components[role][0], (name, role)
-        sizes = {role: (-(-64 // form.role_subsampling(role)[0]), -(-64 // form.role_subsampling(role)[1]))
-                 for role in form.components}
+        sizes = {
+            role: (-(-64 // form.role_subsampling(role)[0]), -(-64 // form.role_subsampling(role)[1]))
+            for role in form.components
+        }
         described = av.VideoFormat(name, 64, 64).components
         for role, part in zip(roles, [c for c in described if not c.is_alpha], strict=True):
             assert (part.width, part.height) == sizes[role], (name, role)

@@ -132,8 +132,9 @@ class LentMemory:
 class _Operation:
     __slots__ = ("after", "clock", "done", "end", "run", "what")
 
-    def __init__(self, run: Callable[[], None] | None, after: list[_Operation], clock: Clock, what: str,
-                 end: float) -> None:
+    def __init__(
+        self, run: Callable[[], None] | None, after: list[_Operation], clock: Clock, what: str, end: float
+    ) -> None:
         self.run, self.after, self.clock, self.done, self.what, self.end = run, after, clock, False, what, end
 
     def finish(self) -> None:
@@ -198,8 +199,15 @@ class FakeStream:
         self.steps: list[Any] | None = None  # while capturing
         self.called: list[Callable[[], None]] | None = None  # while another library enqueues
 
-    def _push(self, run: Callable[..., None] | None, reads: Sequence[Any], writes: Sequence[Any], what: str, *,
-              takes_writes: bool = True) -> None:
+    def _push(
+        self,
+        run: Callable[..., None] | None,
+        reads: Sequence[Any],
+        writes: Sequence[Any],
+        what: str,
+        *,
+        takes_writes: bool = True,
+    ) -> None:
         gpu = self.gpu
         with gpu.lock:
             gpu.check()
@@ -228,19 +236,22 @@ class FakeStream:
         assert nbytes > 0 and to_at + nbytes <= to.nbytes and source_at + nbytes <= source.nbytes, "a copy past the end"
 
         def run(more: list[FakeMemory]) -> None:
-            to.array[to_at:to_at + nbytes] = source.array[source_at:source_at + nbytes]
+            to.array[to_at : to_at + nbytes] = source.array[source_at : source_at + nbytes]
+
         way = "up" if source.pinned else "down" if to.pinned else "within"
         self.gpu.copied[way] += nbytes
         self._push(run, [source], [to], "copy")
 
-    def launch(self, kernel: str, grid: Any, block: Any, *args: Any, reads: Sequence[Any] = (),
-               writes: Sequence[Any] = ()) -> None:
+    def launch(
+        self, kernel: str, grid: Any, block: Any, *args: Any, reads: Sequence[Any] = (), writes: Sequence[Any] = ()
+    ) -> None:
         assert min(*grid, *block) > 0, f"{kernel} is launched with an empty grid {grid} {block}"
         assert block[0] * block[1] * block[2] <= 1024 and max(grid[1:]) < 65536, f"{kernel}: {grid} {block}"
         values = tuple(type(a)(a) for a in args)  # by value, as a launch takes them
 
         def run(more: list[FakeMemory]) -> None:
             self.gpu.run_kernel(kernel, grid, block, values, [*writes, *more])
+
         self._push(run, reads, writes, kernel)
 
     def call(self, enqueue: Callable[[int], None], *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
@@ -254,6 +265,7 @@ class FakeStream:
         def run(more: list[FakeMemory]) -> None:
             for step in work:
                 step()
+
         self._push(run, reads, writes, "call")
 
     def record(self, event: FakeEvent) -> None:
@@ -283,9 +295,14 @@ class FakeStream:
         def run() -> None:
             for step, *_ in graph.steps:
                 step(list(writes))
-        self._push(run, [*reads, *(m for step in graph.steps for m in step[1])],
-                   [*writes, *(m for step in graph.steps for m in step[2])], f"graph of {len(graph.steps)}",
-                   takes_writes=False)
+
+        self._push(
+            run,
+            [*reads, *(m for step in graph.steps for m in step[1])],
+            [*writes, *(m for step in graph.steps for m in step[2])],
+            f"graph of {len(graph.steps)}",
+            takes_writes=False,
+        )
         gpu.replays += 1
 
 
@@ -306,9 +323,17 @@ class FakeGpu:
         cost: simulated milliseconds that a step takes on its stream, by its name as in `operations`.
     """
 
-    def __init__(self, run: Callable[..., None] | None = None, *, memory: int = 1 << 30, eager: bool = False,
-                 strict: bool = False, name: str = "fake GPU", capability: tuple[int, int] = (9, 0),
-                 driver: str = "13.0") -> None:
+    def __init__(
+        self,
+        run: Callable[..., None] | None = None,
+        *,
+        memory: int = 1 << 30,
+        eager: bool = False,
+        strict: bool = False,
+        name: str = "fake GPU",
+        capability: tuple[int, int] = (9, 0),
+        driver: str = "13.0",
+    ) -> None:
         self.name, self.capability, self.driver, self.ordinal = name, capability, driver, 0
         self._run, self.memory, self.eager, self.strict = run, memory, eager, strict
         self.clock: Clock = {HOST: 0}
@@ -407,8 +432,9 @@ class FakeGpu:
         others: list[Any] = []
         if self.strict and self.checks[kernel] <= _CHECKS:
             others = [m for m in self.live if m not in writes and not m.pinned]
-            others += [m for m in self.lent if not any(m.address <= w.address < m.address + len(m.array)
-                                                       for w in writes)]
+            others += [
+                m for m in self.lent if not any(m.address <= w.address < m.address + len(m.array) for w in writes)
+            ]
         before = [m.array.tobytes() for m in others]
         assert self._run is not None, f"{kernel} on a GPU without kernels"
         self._run(kernel, grid, block, *args)

@@ -27,8 +27,12 @@ SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.C
 
 def build_kernels(folder: Path) -> Callable[..., None]:
     """All kernels, as `FakeGpu` runs them: (name, grid, block, *args)."""
-    by_name = {name: host for source, names in SOURCES.items()
-               for host in (compile_kernels(folder, source, names),) for name in names}
+    by_name = {
+        name: host
+        for source, names in SOURCES.items()
+        for host in (compile_kernels(folder, source, names),)
+        for name in names
+    }
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
 
 
@@ -60,10 +64,10 @@ class FakeGpuFrame:
         self._like, self._lent = image, []
         self.planes: list[_Plane] = []
         for plane in image.planes:
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height]
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height]
             pitch = -(-(rows.shape[1] + 64) // 256) * 256
             memory = np.full((len(rows), pitch), 0x5C, np.uint8)
-            memory[:, :rows.shape[1]] = rows
+            memory[:, : rows.shape[1]] = rows
             lent = LentMemory(gpu, memory.reshape(-1))
             weakref.finalize(self, lent.free)
             self._lent.append((lent, pitch, rows.shape))
@@ -99,9 +103,16 @@ class FakePlan:
     it says so of, by (batch, captured in a graph).
     """
 
-    def __init__(self, recipe: NetworkSpec, gpu: FakeGpu, *, max_batch: int = 4, capturable: bool = True,
-                 spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
-                 wrong: Callable[[int, bool], bool] | None = None) -> None:
+    def __init__(
+        self,
+        recipe: NetworkSpec,
+        gpu: FakeGpu,
+        *,
+        max_batch: int = 4,
+        capturable: bool = True,
+        spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
+        wrong: Callable[[int, bool], bool] | None = None,
+    ) -> None:
         self.recipe, self.gpu, self.max_batch, self._capturable = recipe, gpu, max_batch, capturable
         self.scratch = None
         options = onnxruntime.SessionOptions()
@@ -130,8 +141,7 @@ class FakePlan:
         return self._buffers[name].array.view(np.float32)[:count].reshape(batch, *shape)
 
     def enqueue(self, handle: int, batch: int) -> None:
-        inputs, outputs = ([p.name for p in ports] for ports in (self.session.get_inputs(),
-                                                                 self.session.get_outputs()))
+        inputs, outputs = ([p.name for p in ports] for ports in (self.session.get_inputs(), self.session.get_outputs()))
         assert batch in self._sizes, f"nothing is ready for a batch of {batch}"
         captured = handle in STREAMS and STREAMS[handle].steps is not None
         if captured and self._shape != batch:
@@ -165,8 +175,9 @@ def engine_on(streams: StreamThread, name: str = "rtface-s", **more: Any) -> tup
     return open_with(streams, recipe, **more)
 
 
-def open_with(streams: StreamThread, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
-              **more: Any) -> tuple[GpuEngine, FakePlan]:
+def open_with(
+    streams: StreamThread, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None, **more: Any
+) -> tuple[GpuEngine, FakePlan]:
     """An engine on the fake GPU, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
     plan = FakePlan(recipe, streams.gpu, **more)
     engine = GpuEngine(streams, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")

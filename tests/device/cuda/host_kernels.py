@@ -87,8 +87,9 @@ class Runner(Protocol):
         ...
 
 
-def checked(kernels: Kernels, name: str, grid: tuple[int, int, int], block: tuple[int, int, int],
-            args: Sequence[Any]) -> None:
+def checked(
+    kernels: Kernels, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], args: Sequence[Any]
+) -> None:
     """Raises where a launch is none that a GPU could do."""
     types = kernels[name]
     if len(args) != len(types):
@@ -129,8 +130,9 @@ class HostKernels:
         return out[0], dict(zip(fields, out[1:], strict=True))
 
 
-def compile_kernels(folder: Path, source: Path, kernels: Kernels,
-                    structs: Mapping[str, np.dtype[Any]] | None = None) -> HostKernels:
+def compile_kernels(
+    folder: Path, source: Path, kernels: Kernels, structs: Mapping[str, np.dtype[Any]] | None = None
+) -> HostKernels:
     """Compiles a .cu file.
 
     Args:
@@ -141,19 +143,34 @@ def compile_kernels(folder: Path, source: Path, kernels: Kernels,
     """
     lines = ["#include <type_traits>", "#include <utility>", _SHIM, f'#include "{source.resolve()}"', _RUNNER]
     for name in kernels:
-        lines.append(f'extern "C" void host_{name}(const unsigned* g, const unsigned* b, void** a) '
-                     f'{{ host_run({name}, g, b, a); }}')
+        lines.append(
+            f'extern "C" void host_{name}(const unsigned* g, const unsigned* b, void** a) '
+            f"{{ host_run({name}, g, b, a); }}"
+        )
         lines.append(f'extern "C" int host_sizes_{name}(int* into) {{ return host_sizes({name}, into); }}')
     for name, dtype in (structs or {}).items():
         places = ", ".join(f"(int)offsetof({name}, {field})" for field in dtype.names or ())
-        lines.append(f'extern "C" void host_struct_{name}(int* into) '
-                     f'{{ int all[] = {{(int)sizeof({name}), {places}}}; std::memcpy(into, all, sizeof all); }}')
+        lines.append(
+            f'extern "C" void host_struct_{name}(int* into) '
+            f"{{ int all[] = {{(int)sizeof({name}), {places}}}; std::memcpy(into, all, sizeof all); }}"
+        )
     unit, library = folder / f"{source.stem}.cpp", folder / f"{source.stem}.so"
     unit.write_text("\n".join(lines) + "\n")
     # The processor's own instructions: fmaf as a library call is many times slower.
-    command = [compiler(), "-std=c++17", "-O2", "-march=native", "-ffp-contract=off", "-fno-math-errno",
-               "-w", "-shared", "-fPIC", "-o", str(library), str(unit)]
+    command = [
+        compiler(),
+        "-std=c++17",
+        "-O2",
+        "-march=native",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-w",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(library),
+        str(unit),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
     return HostKernels(ctypes.CDLL(str(library)), kernels)
-

@@ -23,8 +23,18 @@ from rtface.geometry.transforms import compose, display_size, field_parity, tran
 from tests.device.cuda.host_kernels import Runner
 
 
-def film(name: str, width: int = 320, height: int = 176, *, seed: int = 0, color: Color | None = None,
-         display: Display | None = None, field: int | None = None, gray: bool = False, noise: float = 0.02) -> Frame:
+def film(
+    name: str,
+    width: int = 320,
+    height: int = 176,
+    *,
+    seed: int = 0,
+    color: Color | None = None,
+    display: Display | None = None,
+    field: int | None = None,
+    gray: bool = False,
+    noise: float = 0.02,
+) -> Frame:
     """A frame of smooth shapes, edges and grain, over the whole range of codes; `gray`: without colour."""
     image = av.VideoFrame(width, height, name)
     for plane in image.planes:
@@ -59,14 +69,18 @@ def again(frame: Frame) -> Frame:
     return replace(frame, image=image)
 
 
-def similarity(frame: Frame, side: float, size: int, *, angle: float = 0.2,
-               at: tuple[float, float] = (0.45, 0.52)) -> np.ndarray:
+def similarity(
+    frame: Frame, side: float, size: int, *, angle: float = 0.2, at: tuple[float, float] = (0.45, 0.52)
+) -> np.ndarray:
     """Display → crop: a square of `side` display pixels round a point of the frame (as parts of its size)."""
     width, height = display_size(frame.image.width, frame.image.height, frame.display)
     s = size / side
     c, d = s * np.cos(angle), s * np.sin(angle)
-    return compose(translation(size / 2, size / 2), np.array([(c, -d, 0.0), (d, c, 0.0)]),
-                   translation(-at[0] * width, -at[1] * height))
+    return compose(
+        translation(size / 2, size / 2),
+        np.array([(c, -d, 0.0), (d, c, 0.0)]),
+        translation(-at[0] * width, -at[1] * height),
+    )
 
 
 def oval(size: int, *, reach: float = 0.8) -> np.ndarray:
@@ -98,7 +112,7 @@ def aligned(nbytes: int, fill: int = 0xAB) -> np.ndarray:
     """uint8 memory at a multiple of 256, filled with a byte that no test expects."""
     memory = np.full(nbytes + 256, fill, np.uint8)
     start = -memory.ctypes.data % 256
-    return memory[start:start + nbytes]
+    return memory[start : start + nbytes]
 
 
 class Block:
@@ -108,7 +122,7 @@ class Block:
         form = form_of(frame)
         self.surface = StagedSamples(form, parts)
         self.memory = host.hold(aligned(self.surface.nbytes + 512))
-        self.block = self.memory[256:256 + self.surface.nbytes]
+        self.block = self.memory[256 : 256 + self.surface.nbytes]
         self.views = planes(frame.image, form, field_parity(frame.display, frame.field))
         self.surface.load(self.views, self.block)
 
@@ -122,21 +136,28 @@ class Block:
 
 def run(host: Runner, job: LaunchList) -> None:
     data = host.hold(aligned(max(16, job.nbytes)))
-    data[:job.nbytes] = job.descriptors
+    data[: job.nbytes] = job.descriptors
     for launch in job.launches:
         host.launch(launch.kernel, launch.grid, launch.block, np.uint64(data.ctypes.data + launch.at))
 
 
-def kernel_crops(host: Runner, frame: Frame, matrices: np.ndarray, size: int, *,
-                 native: bool = False) -> np.ndarray:
+def kernel_crops(host: Runner, frame: Frame, matrices: np.ndarray, size: int, *, native: bool = False) -> np.ndarray:
     """The crops as the kernels make them, float32 N×3×S×S; with `native` those that are not mapped."""
     plan = CropPlan(frame, form_of(frame), matrices, size)
     block = Block(host, frame, plan.parts)
     scratch, tables = host.hold(aligned(max(1, plan.scratch))), host.hold(curve_tables(frame.color))
     out = host.hold(np.full((2, len(matrices), 3, size, size), np.nan, np.float32))
-    run(host, plan.job(block.surface, block.base, [c.ctypes.data for c in out[0]],
-                      native=[c.ctypes.data for c in out[1]] if native else None,
-                       tables=tables.ctypes.data, scratch=scratch.ctypes.data))
+    run(
+        host,
+        plan.job(
+            block.surface,
+            block.base,
+            [c.ctypes.data for c in out[0]],
+            native=[c.ctypes.data for c in out[1]] if native else None,
+            tables=tables.ctypes.data,
+            scratch=scratch.ctypes.data,
+        ),
+    )
     block.check_rim()
     return out[1] if native else out[0]
 
@@ -148,8 +169,16 @@ def gray_in(views: dict[Role, np.ndarray], form: Layout, box: Box) -> bool:
     return all(neutral(views[role], box, form) for role in ("u", "v"))
 
 
-def kernel_paste(host: Runner, frame: Frame, corrections: list, masks: list, matrices: np.ndarray, *,
-                 supports: bool = True, ask: bool = False) -> PastePlan:
+def kernel_paste(
+    host: Runner,
+    frame: Frame,
+    corrections: list,
+    masks: list,
+    matrices: np.ndarray,
+    *,
+    supports: bool = True,
+    ask: bool = False,
+) -> PastePlan:
     """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied; with `ask`
     the kernels find out which chroma is gray."""
     form = form_of(frame)
@@ -158,27 +187,52 @@ def kernel_paste(host: Runner, frame: Frame, corrections: list, masks: list, mat
     planar = [host.hold(d.transpose(2, 0, 1)) for d in corrections]
     tables = host.hold(curve_tables(frame.color))
     if frame.color.primaries == 9 or curved:
-        natives = [host.hold(kernel_crops(host, frame, m[None], s, native=True)[0])
-                   for m, s in zip(matrices, sizes, strict=True)]
-        run(host, uncurve_job(frame.color, [(d.ctypes.data, n.ctypes.data, d.ctypes.data, s) for d, n, s in
-                                            zip(planar, natives, sizes, strict=True)], tables.ctypes.data))
+        natives = [
+            host.hold(kernel_crops(host, frame, m[None], s, native=True)[0])
+            for m, s in zip(matrices, sizes, strict=True)
+        ]
+        run(
+            host,
+            uncurve_job(
+                frame.color,
+                [
+                    (d.ctypes.data, n.ctypes.data, d.ctypes.data, s)
+                    for d, n, s in zip(planar, natives, sizes, strict=True)
+                ],
+                tables.ctypes.data,
+            ),
+        )
     parts = [CropPlan(frame, form, m[None], s).parts[0] for m, s in zip(matrices, sizes, strict=True)]
     block = Block(host, frame, parts)
-    plan = PastePlan(frame, form, matrices, sizes, [support(m) for m in masks] if supports else None,
-                     None if ask else partial(gray_in, block.views, form),
-                     ask=ask)
+    plan = PastePlan(
+        frame,
+        form,
+        matrices,
+        sizes,
+        [support(m) for m in masks] if supports else None,
+        None if ask else partial(gray_in, block.views, form),
+        ask=ask,
+    )
     for crop, part in zip(parts, plan.parts, strict=True):
         for role, box in part.items():
             x0, y0, x1, y1 = crop[role]
             assert x0 <= box[0] < box[2] <= x1 and y0 <= box[1] < box[3] <= y1, "a paste reaches further than its crop"
     scratch = host.hold(aligned(max(1, plan.scratch)))
     held = [host.hold(mask) for mask in masks]
-    run(host, plan.job(block.surface, block.base, [d.ctypes.data for d in planar], [m.ctypes.data for m in held],
-                       scratch.ctypes.data))
+    run(
+        host,
+        plan.job(
+            block.surface,
+            block.base,
+            [d.ctypes.data for d in planar],
+            [m.ctypes.data for m in held],
+            scratch.ctypes.data,
+        ),
+    )
     block.check_rim()
     back = np.full_like(block.block, 0x5C)  # what is not copied back must not be needed
     for at, nbytes in block.surface.spans(plan.parts):
-        back[at:at + nbytes] = block.block[at:at + nbytes]
+        back[at : at + nbytes] = block.block[at : at + nbytes]
     block.surface.store(block.views, back, plan.parts)
     return plan
 

@@ -26,9 +26,14 @@ def shrunk(pictures: np.ndarray, k: int) -> np.ndarray:
     return pictures.reshape(n, c, h // k, k, w // k, k).mean((3, 5))
 
 
-KINDS = {"plain": (1, 0, 0, False, False, 0.0), "-1 to 1": (1, 0, 0, False, False, -1.0),
-         "residual": (1, 0, 0, True, False, 0.0), "remembers": (1, 0, 35, True, True, 0.0),
-         "at half size": (2, 0, 35, True, True, 0.0), "with a state": (2, 48, 35, True, True, 0.0)}
+KINDS = {
+    "plain": (1, 0, 0, False, False, 0.0),
+    "-1 to 1": (1, 0, 0, False, False, -1.0),
+    "residual": (1, 0, 0, True, False, 0.0),
+    "remembers": (1, 0, 35, True, True, 0.0),
+    "at half size": (2, 0, 35, True, True, 0.0),
+    "with a state": (2, 48, 35, True, True, 0.0),
+}
 
 
 @pytest.mark.parametrize(("kind", "batch"), pairs(list(KINDS), [1, 8, 32], ["with a state"]))
@@ -46,18 +51,37 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
 
     crops, kept, states = some(3, S, S), some(3, h, w), some(max(state, 1))
     restored, kept_next, states_next, occlusion, scale = (
-        room(3, S, S), room(3, h, w), room(max(state, 1)), room(max(maps, 1)), room(max(maps, 1)))
+        room(3, S, S),
+        room(3, h, w),
+        room(max(state, 1)),
+        room(max(maps, 1)),
+        room(max(maps, 1)),
+    )
     new = np.arange(batch) % 3 == 1  # faces of which nothing is remembered
     rows = batcher.hold(np.zeros(batch, ROW))
-    for name, array in (("crop", crops), ("restored", restored), ("kept_next", kept_next), ("state_next", states_next),
-                        ("occlusion", occlusion), ("log_scale", scale), ("kept", kept), ("state", states)):
+    for name, array in (
+        ("crop", crops),
+        ("restored", restored),
+        ("kept_next", kept_next),
+        ("state_next", states_next),
+        ("occlusion", occlusion),
+        ("log_scale", scale),
+        ("kept", kept),
+        ("state", states),
+    ):
         rows[name] = [0 if name in ("kept", "state") and new[n] else one.ctypes.data for n, one in enumerate(array)]
 
-    given = {"crop": room(3, H, W), "past": room(3, h, w), "known": room(1), "state": room(max(state, 1)),
-             "shrunk": room(3, h, w)}
-    batcher.launch("gather", gather_grid(told[0], batch), BLOCK, *(
-        np.uint64(a.ctypes.data) for a in (rows, told, *given.values())))
-    region = crops[:, :, Y:Y + H, X:X + W]
+    given = {
+        "crop": room(3, H, W),
+        "past": room(3, h, w),
+        "known": room(1),
+        "state": room(max(state, 1)),
+        "shrunk": room(3, h, w),
+    }
+    batcher.launch(
+        "gather", gather_grid(told[0], batch), BLOCK, *(np.uint64(a.ctypes.data) for a in (rows, told, *given.values()))
+    )
+    region = crops[:, :, Y : Y + H, X : X + W]
     np.testing.assert_allclose(given["crop"], region * (1 - low) + low, atol=1e-6)
     if remembers:
         np.testing.assert_array_equal(given["past"], np.where(new[:, None, None, None], 0, kept))
@@ -67,18 +91,30 @@ def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) 
         if state:
             np.testing.assert_array_equal(given["state"], np.where(new[:, None], 0, states))
 
-    answers = {"output": some(3, H, W), "kept": some(3, h, w), "state": some(max(state, 1)),
-               "occlusion": some(max(maps, 1)), "log_scale": some(max(maps, 1))}
+    answers = {
+        "output": some(3, H, W),
+        "kept": some(3, h, w),
+        "state": some(max(state, 1)),
+        "occlusion": some(max(maps, 1)),
+        "log_scale": some(max(maps, 1)),
+    }
     answers["output"] -= 0.5
     answers["output"][0, 1, 2, 3] = np.nan
-    order = (answers["output"], answers["kept"], given["shrunk"], answers["state"], answers["occlusion"],
-             answers["log_scale"])
-    batcher.launch("scatter", scatter_grid(told[0], batch), BLOCK, *(
-        np.uint64(a.ctypes.data) for a in (rows, told, *order)))
+    order = (
+        answers["output"],
+        answers["kept"],
+        given["shrunk"],
+        answers["state"],
+        answers["occlusion"],
+        answers["log_scale"],
+    )
+    batcher.launch(
+        "scatter", scatter_grid(told[0], batch), BLOCK, *(np.uint64(a.ctypes.data) for a in (rows, told, *order))
+    )
     value = (answers["output"] - low) / (1 - low)
     value = np.clip(value + region if residual else value, 0, 1)
     wanted = crops.copy()
-    wanted[:, :, Y:Y + H, X:X + W] = value
+    wanted[:, :, Y : Y + H, X : X + W] = value
     np.testing.assert_allclose(restored, wanted, atol=1e-6)
     assert np.isnan(restored).sum() == 1
     if remembers:

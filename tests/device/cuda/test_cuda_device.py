@@ -51,13 +51,14 @@ def film(fmt="yuv420p", frames=2, *, faces=2, **more):
 
 
 def run(device, engines, frames, stats=None, *, coded=None, **options):
-    step = FilmEnhancer(Runtime(device, engines), Options(**options), stats or Stats(), analysis=coded is not None,
-                        coded=coded)
+    step = FilmEnhancer(
+        Runtime(device, engines), Options(**options), stats or Stats(), analysis=coded is not None, coded=coded
+    )
     return list(join_fields(step(split_fields(iter(frames)))))
 
 
 def planes(frame):
-    return [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, :p.width].copy() for p in frame.image.planes]
+    return [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy() for p in frame.image.planes]
 
 
 def codes(frame):
@@ -73,10 +74,17 @@ def compare(mine, theirs):
     return max(int(d.max()) for d in differ), float(np.mean([np.mean(d > 0) for d in differ]))
 
 
-@pytest.mark.parametrize(("fmt", "more"), [
-    ("yuv420p", {}), pytest.param("rgb24", {}, marks=pytest.mark.slow),
-    pytest.param("gray", {}, marks=pytest.mark.slow), ("yuv420p", {"display": Display(fields="tff")}),
-    ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)})], ids=["420", "rgb", "gray", "tff", "pq"])
+@pytest.mark.parametrize(
+    ("fmt", "more"),
+    [
+        ("yuv420p", {}),
+        pytest.param("rgb24", {}, marks=pytest.mark.slow),
+        pytest.param("gray", {}, marks=pytest.mark.slow),
+        ("yuv420p", {"display": Display(fields="tff")}),
+        ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)}),
+    ],
+    ids=["420", "rgb", "gray", "tff", "pq"],
+)
 def test_a_film_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, engine_on, share_limit):
     engine, plan = engine_on(streams)
     before = [codes(f) for f in film(fmt, **more)]
@@ -148,8 +156,9 @@ def test_samples_beside_the_faces_stay_bit_for_bit(streams, device, engine_on):
 
 def test_answers_that_are_not_numbers_let_the_frame_through(streams, device, engine_on):
     wrong = {"now": False}
-    engine, _ = engine_on(streams, capturable=False,
-                          spoil=lambda name, v: v * np.nan if wrong["now"] and name == "residual" else v)
+    engine, _ = engine_on(
+        streams, capturable=False, spoil=lambda name, v: v * np.nan if wrong["now"] and name == "residual" else v
+    )
     stats, frames = Stats(), film(frames=4)
     before = [planes(f) for f in film(frames=4)]
     step = FilmEnhancer(Runtime(device, Only(engine)), Options(), stats, analysis=False)

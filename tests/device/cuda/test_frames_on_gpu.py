@@ -53,9 +53,15 @@ def chained(device, engines, frames, stats=None):
     return [replace(f, field=None) for f in out]
 
 
-@pytest.mark.parametrize(("fmt", "more"), [
-    ("nv12", {}), pytest.param("p010le", {"color": PQ}, marks=pytest.mark.slow),
-    pytest.param("nv12", {"display": Display(fields="bff")}, marks=pytest.mark.slow)], ids=["nv12", "pq", "bff"])
+@pytest.mark.parametrize(
+    ("fmt", "more"),
+    [
+        ("nv12", {}),
+        pytest.param("p010le", {"color": PQ}, marks=pytest.mark.slow),
+        pytest.param("nv12", {"display": Display(fields="bff")}, marks=pytest.mark.slow),
+    ],
+    ids=["nv12", "pq", "bff"],
+)
 def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, share_limit):
     engine, plan = engine_on(streams)
     frames, stats = [put(f, streams) for f in film(fmt, **more)], Stats()
@@ -112,10 +118,13 @@ def test_only_figures_thumbnails_and_crops_leave_the_gpu(streams, device, monkey
         small, *_ = device.view(frame).thumbnail(64)
         crop = device.view(frame).crop(scaling(0.2, 0.2), (192, 128))
         step.collect(step.submit(frame))
-        copied.append({way: n - before[way] for way, n in streams.gpu.copied.items()}
-                      | {"seen": sum(part.nbytes for part in looked)})
+        copied.append(
+            {way: n - before[way] for way, n in streams.gpu.copied.items()}
+            | {"seen": sum(part.nbytes for part in looked)}
+        )
         assert (small.shape, crop.shape) == ((36, 64, 3), (128, 192, 3))
     from rtface.device.cuda.shaping import measure_floats
+
     picture = 1280 * 720 * 3 // 2
     for each in copied[1:]:
         assert each["down"] == each["seen"] + 4 * measure_floats(256)
@@ -126,6 +135,7 @@ def test_only_figures_thumbnails_and_crops_leave_the_gpu(streams, device, monkey
 
 def test_gray_chroma_stays_bit_for_bit(streams, device, on_cpu, share_limit):
     """A film in black and white: the GPU itself finds out, face by face."""
+
     def coloured(k):
         picture, points = portrait(480, 300, blur=1.2, scale=0.9, shift=(60.0, 30.0))
         gray = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -160,8 +170,9 @@ def test_a_frame_that_passes_through_can_be_written_to_by_others(streams, device
     stats = Stats()
     (out,) = chained(device, Only(engine), [put(f, streams) for f in film("nv12", frames=1)], stats)
     assert stats.counters["faults"] == 1 and not out.touched
-    assert all(np.array_equal(a, b) for a, b in zip(codes(back([out])[0]), codes(film("nv12", frames=1)[0]),
-                                                    strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(codes(back([out])[0]), codes(film("nv12", frames=1)[0]), strict=True)
+    )
     engine.close()
 
 
@@ -174,10 +185,12 @@ def test_a_frame_whose_correction_could_not_be_made_stays(streams, device, engin
     frames, launch = film("nv12", frames=3, faces=1), FakeStream.launch
     before, out = codes(frames[1]), []
     for k, frame in enumerate(frames):
+
         def launched(self, kernel, *args, fails=k == 1, **more):
             if fails and kernel == "shape_apply":
                 raise EngineError("CUDA_ERROR_INVALID_VALUE when rtface wanted to run shape_apply")
             return launch(self, kernel, *args, **more)
+
         monkeypatch.setattr(FakeStream, "launch", launched)
         out.append(step.collect(step.submit(place(frame, streams))))
     assert [frame.touched for frame in out] == [True, False, True]
@@ -194,6 +207,7 @@ def test_a_field_of_one_row_is_refused(streams, device):
 
 
 # ---- what a tracker sees
+
 
 def both(streams, device, frame):
     """The GPU's view and the CPU's."""
@@ -217,20 +231,32 @@ def apart(a, b):
 TURN = compose(translation(80, 80), np.array([[0.31, 0.2, 0.0], [-0.2, 0.31, 0.0]]), translation(-640, -360))
 
 
-@pytest.mark.parametrize(("matrix", "size", "fmt"), [
-    (TURN, (160, 160), "nv12"), (scaling(0.3, 0.3), (384, 384), "p010le"),
-    (np.array([[1.0, 0.0, -400.0], [0.0, 1.0, -200.0]]), (300, 221), "nv12"),
-    (np.array([[2.2, 0.0, -1200.0], [0.0, 2.2, -500.0]]), (256, 256), "p010le")],
-    ids=["turned", "shrunk", "shifted", "grown"])
+@pytest.mark.parametrize(
+    ("matrix", "size", "fmt"),
+    [
+        (TURN, (160, 160), "nv12"),
+        (scaling(0.3, 0.3), (384, 384), "p010le"),
+        (np.array([[1.0, 0.0, -400.0], [0.0, 1.0, -200.0]]), (300, 221), "nv12"),
+        (np.array([[2.2, 0.0, -1200.0], [0.0, 2.2, -500.0]]), (256, 256), "p010le"),
+    ],
+    ids=["turned", "shrunk", "shifted", "grown"],
+)
 def test_crops_are_the_cpus(streams, device, fmt, matrix, size):
     mine, theirs = both(streams, device, detailed(fmt))
     worst, mean = apart(mine.crop(matrix, size), theirs.crop(matrix, size))
     assert worst <= 2 and mean < 0.1
 
 
-@pytest.mark.parametrize("more", [
-    {"display": Display(quarter_turns=1)}, {"display": Display(quarter_turns=2, mirror=True)},
-    {"display": Display(fields="bff"), "field": 1}, {"color": PQ}], ids=["turned", "mirrored", "field", "pq"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"display": Display(quarter_turns=1)},
+        {"display": Display(quarter_turns=2, mirror=True)},
+        {"display": Display(fields="bff"), "field": 1},
+        {"color": PQ},
+    ],
+    ids=["turned", "mirrored", "field", "pq"],
+)
 def test_rotated_interlaced_and_hdr_crops_equal_the_cpus(streams, device, more):
     mine, theirs = both(streams, device, detailed("p010le", **more))
     assert (mine.width, mine.height) == (theirs.width, theirs.height)
@@ -298,8 +324,10 @@ def test_a_tracker_looks_while_the_enhancement_works(streams, device, on_cpu):
     theirs = go(CpuDevice(), Only(on_cpu["rtface-s"]), trackers[1], moving(), Stats())
     assert not stats.counters["faults"] and all(f.touched for f in mine)
     assert compare(mine, theirs)[1] < 0.05  # the meshes are a little apart
-    used = {name: {text.split(":")[0] for text in streams.gpu.operations if text.endswith(f": {name}")}
-            for name in ("seen", "paste")}
+    used = {
+        name: {text.split(":")[0] for text in streams.gpu.operations if text.endswith(f": {name}")}
+        for name in ("seen", "paste")
+    }
     assert used == {"seen": {"stream 3"}, "paste": {"stream 4"}}
     engine.close()
 

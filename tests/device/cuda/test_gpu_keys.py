@@ -80,13 +80,21 @@ def enhance(device, engines, stats=None, governor=None, keyframe=3):
     return LiveEnhancer(*common, governor, analysis=False, light="rtface-s")
 
 
-@pytest.mark.parametrize(("fmt", "more"), [
-    ("yuv420p", {}), pytest.param("yuv420p10be", {}, marks=pytest.mark.slow),
-    pytest.param("yuv420p", {"display": Display(fields="tff")}, marks=pytest.mark.slow)], ids=["420", "be", "tff"])
+@pytest.mark.parametrize(
+    ("fmt", "more"),
+    [
+        ("yuv420p", {}),
+        pytest.param("yuv420p10be", {}, marks=pytest.mark.slow),
+        pytest.param("yuv420p", {"display": Display(fields="tff")}, marks=pytest.mark.slow),
+    ],
+    ids=["420", "be", "tff"],
+)
 def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, share_limit):
     before, stats = [codes(f) for f in film(fmt, frames=4, **more)], Stats()
-    mine, theirs = (list(join_fields(enhance(where, names, stats)(split_fields(iter(film(fmt, frames=4, **more))))))
-                    for where, names in ((device, engines), (CpuDevice(), host)))
+    mine, theirs = (
+        list(join_fields(enhance(where, names, stats)(split_fields(iter(film(fmt, frames=4, **more))))))
+        for where, names in ((device, engines), (CpuDevice(), host))
+    )
     assert not stats.counters["faults"]
     pictures = 8 if "display" in more else 4
     assert (stats.counters["crops:plain"], stats.counters["crops:rtface-s"]) == (4 * -(-pictures // 3), 4 * pictures)
@@ -118,8 +126,13 @@ def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, 
     """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
     outs = []
     for where, names in ((device, engines), (CpuDevice(), host)):
-        step = FilmEnhancer(Runtime(where, names), Options(keyframe=3), Stats(), light="rtface-s", treatments={
-            1: Treatment(True, 1.0, None), 2: Treatment(True, 1.0, "rtface-s")})
+        step = FilmEnhancer(
+            Runtime(where, names),
+            Options(keyframe=3),
+            Stats(),
+            light="rtface-s",
+            treatments={1: Treatment(True, 1.0, None), 2: Treatment(True, 1.0, "rtface-s")},
+        )
         outs.append(list(step(film(frames=5))))
     worst, share = compare(*outs)
     assert worst <= 1 and share < max(1e-3, share_limit)

@@ -23,12 +23,46 @@ from tests.pairs import pairs
 
 S = 96
 # One of each arrangement of planes, components, subsampling, word and shift; `geometry.planes` is tested for all.
-FORMATS = ["yuv420p", "yuv411p", "yuv440p", "yuv410p", "yuva420p", "yuv420p10le", "yuv444p16le", "yuv444p10msble",
-           "nv12", "nv21", "nv42", "nv20le", "p010le", "p412le", "yuyv422", "uyvy422", "y210le", "ayuv", "vuya",
-           "xv36le", "gray", "gray10le", "ya16le", "bgr24", "argb", "rgb48le", "bgra64le", "gbrap", "gbrp16le"]
-DISPLAYS = [Display(), Display(1), Display(2, mirror=True), Display(3, aspect=Fraction(16, 11)),
-            Display(0, aspect=Fraction(3, 4), fields="tff"), Display(0, fields="bff"),
-            Display(1, mirror=True, fields="tff")]
+FORMATS = [
+    "yuv420p",
+    "yuv411p",
+    "yuv440p",
+    "yuv410p",
+    "yuva420p",
+    "yuv420p10le",
+    "yuv444p16le",
+    "yuv444p10msble",
+    "nv12",
+    "nv21",
+    "nv42",
+    "nv20le",
+    "p010le",
+    "p412le",
+    "yuyv422",
+    "uyvy422",
+    "y210le",
+    "ayuv",
+    "vuya",
+    "xv36le",
+    "gray",
+    "gray10le",
+    "ya16le",
+    "bgr24",
+    "argb",
+    "rgb48le",
+    "bgra64le",
+    "gbrap",
+    "gbrp16le",
+]
+DISPLAYS = [
+    Display(),
+    Display(1),
+    Display(2, mirror=True),
+    Display(3, aspect=Fraction(16, 11)),
+    Display(0, aspect=Fraction(3, 4), fields="tff"),
+    Display(0, fields="bff"),
+    Display(1, mirror=True, fields="tff"),
+]
 COLORS = [Color("bt601"), Color("bt709", full_range=True, siting="center"), Color("bt2020", siting="topleft")]
 
 
@@ -48,8 +82,9 @@ def close(got: np.ndarray, wanted: np.ndarray) -> None:
 
 def faces(frame, *sides: float, size: int = S) -> Float:
     spots = [(0.45, 0.52, 0.2), (0.9, 0.1, -0.4), (0.02, 0.97, 1.9), (0.5, 0.4, 3.1)]
-    return np.stack([similarity(frame, side, size, angle=spots[n % 4][2], at=spots[n % 4][:2])
-                     for n, side in enumerate(sides)])
+    return np.stack(
+        [similarity(frame, side, size, angle=spots[n % 4][2], at=spots[n % 4][:2]) for n, side in enumerate(sides)]
+    )
 
 
 def test_descriptors_have_the_layout_of_the_structs(host: HostKernels):
@@ -63,8 +98,12 @@ def test_descriptors_have_the_layout_of_the_structs(host: HostKernels):
 def test_packed_structs_are_those_of_the_dtype(name: str):
     dtype = (STRUCTS | shaping.STRUCTS)[name]
     made = np.ones(1, dtype)
-    values = [value for field in dtype.names or () if dtype[field].base.names is None
-              for value in np.ravel(made[0][field]).tolist()]
+    values = [
+        value
+        for field in dtype.names or ()
+        if dtype[field].base.names is None
+        for value in np.ravel(made[0][field]).tolist()
+    ]
     values += [1] * 23 * 2 * (name == "PasteJob") + [1] * 17 * 2 * (name == "CropFace")  # fields that are structs
     assert np.array_equal(np.frombuffer(packed(dtype, *values), dtype), made)
 
@@ -83,8 +122,11 @@ def test_crops_are_those_of_the_cpu(name, color, host):
     close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
 
 
-@pytest.mark.parametrize(("name", "display"), pairs(["yuv420p", "nv12", "p010le", "yuyv422", "rgb24", "gray16le"],
-                                                    DISPLAYS, ["yuv420p"]), ids=str)
+@pytest.mark.parametrize(
+    ("name", "display"),
+    pairs(["yuv420p", "nv12", "p010le", "yuyv422", "rgb24", "gray16le"], DISPLAYS, ["yuv420p"]),
+    ids=str,
+)
 def test_crops_are_turned_mirrored_and_of_one_field(name, display, host):
     for field in (None,) if display.fields == "progressive" else (0, 1):
         frame = film(name, 322, 178, display=display, field=field)
@@ -92,9 +134,15 @@ def test_crops_are_turned_mirrored_and_of_one_field(name, display, host):
         close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
 
 
-@pytest.mark.parametrize(("name", "size"), pairs(
-    ["yuv420p", "yuv410p", "yuv411p", "nv21", "p016le", "rgb24", "gbrp10le"],
-    [(641, 359), (161, 97), (7, 5), (2, 2), (1, 1)], ["yuv420p"]), ids=str)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    pairs(
+        ["yuv420p", "yuv410p", "yuv411p", "nv21", "p016le", "rgb24", "gbrp10le"],
+        [(641, 359), (161, 97), (7, 5), (2, 2), (1, 1)],
+        ["yuv420p"],
+    ),
+    ids=str,
+)
 def test_crops_of_odd_sizes(name, size, host):
     """And frames smaller than a crop; a crop's own side may be odd, too."""
     frame = film(name, *size)
@@ -103,8 +151,10 @@ def test_crops_of_odd_sizes(name, size, host):
         close(kernel_crops(host, frame, matrices, side), cpu_crops(frame, matrices, side))
 
 
-@pytest.mark.parametrize(("shrink", "name"), pairs([1.07, 1.1, 1.5, 1.94, 2.0, 2.5, 3.0, 4.3, 5.0],
-                                                   ["yuv420p", "yuv411p", "yuv444p10le", "rgba"], [2.5]))
+@pytest.mark.parametrize(
+    ("shrink", "name"),
+    pairs([1.07, 1.1, 1.5, 1.94, 2.0, 2.5, 3.0, 4.3, 5.0], ["yuv420p", "yuv411p", "yuv444p10le", "rgba"], [2.5]),
+)
 def test_shrunk_crops_are_filtered_as_on_the_cpu(name, shrink, host):
     frame = film(name, 640, 360, noise=0.15)
     matrices = np.stack([similarity(frame, 64 * shrink, 64, angle=a, at=(0.4 + a, 0.6)) for a in (0.0, 0.3, 1.57)])
@@ -119,13 +169,20 @@ def test_crops_outside_the_frame_repeat_its_edge(name, host):
         close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
 
 
-HDR = [Color("bt2020", transfer="pq", primaries=9), Color("bt2020", transfer="hlg", primaries=9),
-       Color("bt709", transfer="pq", primaries=1), Color("bt2020", primaries=9),
-       Color("rgb", full_range=True, transfer="linear", primaries=9)]
+HDR = [
+    Color("bt2020", transfer="pq", primaries=9),
+    Color("bt2020", transfer="hlg", primaries=9),
+    Color("bt709", transfer="pq", primaries=1),
+    Color("bt2020", primaries=9),
+    Color("rgb", full_range=True, transfer="linear", primaries=9),
+]
 
 
-@pytest.mark.parametrize(("name", "color"), pairs(["p010le", "yuv420p10le", "yuv420p", "yuv444p16le", "gbrp12le"], HDR,
-                                                  ["p010le"]), ids=color_id)
+@pytest.mark.parametrize(
+    ("name", "color"),
+    pairs(["p010le", "yuv420p10le", "yuv420p", "yuv444p16le", "gbrp12le"], HDR, ["p010le"]),
+    ids=color_id,
+)
 def test_hdr_goes_through_the_curve(name, color, host):
     frame = film(name, color=color)
     matrices = faces(frame, 60.0, 150.0, 250.0)
@@ -180,7 +237,7 @@ def test_a_surface_holds_its_boxes_and_gives_them_back(name):
     before = {role: view.copy() for role, view in views.items()}
     for role, (x0, y0, *_) in boxes.items():
         at = surface.address(role, 0, x0 + 7, y0 + 4)
-        word = block[at:at + form.dtype.itemsize].view(form.dtype)
+        word = block[at : at + form.dtype.itemsize].view(form.dtype)
         assert word[0] == before[role][y0 + 4, x0 + 7]
         word ^= 1
     inner = {role: (x0 + 7, y0 + 4, x0 + 8, y0 + 5) for role, (x0, y0, *_) in boxes.items()}

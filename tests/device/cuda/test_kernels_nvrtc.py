@@ -29,10 +29,17 @@ def needed() -> None:
     pytest.importorskip("cuda.core", reason="cuda-core is not installed (pip install -e '.[cuda]')")
 
 
-@pytest.mark.parametrize(("arch", "program"), [
-    ("sm_75", batch), *(
-        pytest.param(*pair, marks=pytest.mark.slow) for pair in (
-            ("sm_75", shaping), ("sm_75", kernels), *pairs(LATER, PROGRAMS, ["sm_120"])))], ids=arch_id)
+@pytest.mark.parametrize(
+    ("arch", "program"),
+    [
+        ("sm_75", batch),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("sm_75", shaping), ("sm_75", kernels), *pairs(LATER, PROGRAMS, ["sm_120"]))
+        ),
+    ],
+    ids=arch_id,
+)
 def test_the_kernels_compile_and_spill_nothing(arch, program):
     needed()
     code, said = nvrtc.build(program.CODE.read_text(), arch, say=True)

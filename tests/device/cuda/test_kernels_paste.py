@@ -35,8 +35,18 @@ from tests.pairs import pairs
 S = 96
 
 
-def both(host: Runner, frame: Frame, matrices: np.ndarray, masks: list[np.ndarray], *, supports: bool = True,
-         share: float = 0.005, strength: float = 0.12, seeds: int = 1, ask: bool = False) -> dict[str, np.ndarray]:
+def both(
+    host: Runner,
+    frame: Frame,
+    matrices: np.ndarray,
+    masks: list[np.ndarray],
+    *,
+    supports: bool = True,
+    share: float = 0.005,
+    strength: float = 0.12,
+    seeds: int = 1,
+    ask: bool = False,
+) -> dict[str, np.ndarray]:
     """Corrects two copies of a frame, by the kernels and by the CPU, and compares them; the CPU's samples."""
     size = len(masks[0])
     ds = [correction(size, mask, seed=seeds + n, strength=strength) for n, mask in enumerate(masks)]
@@ -64,13 +74,18 @@ def outside(frame: Frame, role: str, matrices: np.ndarray, masks: list[np.ndarra
     """Whether a sample of a component lies where every mask is 0, by arithmetic of the test's own."""
     form = form_of(frame)
     image = frame.image
-    to_plane = plane_matrix((image.width, image.height), frame.display, subsampling=form.role_subsampling(role),
-                            siting=frame.color.siting, field=frame.field)
+    to_plane = plane_matrix(
+        (image.width, image.height),
+        frame.display,
+        subsampling=form.role_subsampling(role),
+        siting=frame.color.siting,
+        field=frame.field,
+    )
     shape = codes(frame)[role].shape
     parity = field_parity(frame.display, frame.field)
     if parity is not None:
         shape = ((shape[0] - parity + 1) // 2, shape[1])
-    y, x = np.mgrid[0:shape[0], 0:shape[1]]
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
     out = np.ones(shape, bool)
     for matrix, mask in zip(matrices, masks, strict=True):
         at = apply(compose(matrix, invert(to_plane)), np.stack([x + 0.5, y + 0.5], axis=-1)) - 0.5
@@ -92,17 +107,25 @@ def test_pastes_are_those_of_the_cpu(name, color, host):
     both(host, frame, matrices, [oval(S), oval(S, reach=0.95)])
 
 
-@pytest.mark.parametrize(("side", "name"), pairs(
-    [12.0, 20.0, 33.0, 48.0, 90.0, 96.0, 140.0, 200.0, 330.0],
-    ["yuv420p", "yuv411p", "yuv444p12le", "nv12", "rgb24", "gbrp16le"], [48.0, 140.0]))
+@pytest.mark.parametrize(
+    ("side", "name"),
+    pairs(
+        [12.0, 20.0, 33.0, 48.0, 90.0, 96.0, 140.0, 200.0, 330.0],
+        ["yuv420p", "yuv411p", "yuv444p12le", "nv12", "rgb24", "gbrp16le"],
+        [48.0, 140.0],
+    ),
+)
 def test_pastes_of_every_size(name, side, host):
     """A crop up to eight times as large as the face (low-passed), and a face 3.4 times as large as the crop (cubic)."""
     frame = film(name, 480, 360)
     both(host, frame, similarity(frame, side, S, angle=0.5)[None], [oval(S)], share=0.01 if side < 40 else 0.005)
 
 
-@pytest.mark.parametrize(("name", "display"), pairs(
-    ["yuv420p", "nv12", "p010le", "yuyv422", "rgb24", "gray16le", "gbrp10le"], DISPLAYS, ["nv12"]), ids=str)
+@pytest.mark.parametrize(
+    ("name", "display"),
+    pairs(["yuv420p", "nv12", "p010le", "yuyv422", "rgb24", "gray16le", "gbrp10le"], DISPLAYS, ["nv12"]),
+    ids=str,
+)
 def test_pastes_are_turned_mirrored_and_in_one_field(name, display, host):
     for field in (None,) if display.fields == "progressive" else (0, 1):
         frame = film(name, 322, 178, display=display, field=field)
@@ -110,8 +133,11 @@ def test_pastes_are_turned_mirrored_and_in_one_field(name, display, host):
             both(host, frame, similarity(frame, side, S)[None], [oval(S)], share=0.01)
 
 
-@pytest.mark.parametrize(("name", "size"), pairs(["yuv420p", "yuv410p", "nv21", "p016le", "bgra", "gray"],
-                                                 [(641, 359), (161, 97), (35, 23)], ["yuv410p"]), ids=str)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    pairs(["yuv420p", "yuv410p", "nv21", "p016le", "bgra", "gray"], [(641, 359), (161, 97), (35, 23)], ["yuv410p"]),
+    ids=str,
+)
 def test_pastes_of_odd_sizes(name, size, host):
     frame = film(name, *size)
     side = min(0.7 * size[1], 120.0)
@@ -119,16 +145,21 @@ def test_pastes_of_odd_sizes(name, size, host):
     both(host, frame, matrices, [oval(S), np.ones((S, S), np.float32)], share=0.01)
 
 
-@pytest.mark.parametrize(("name", "side"), pairs(["yuv420p", "p010le", "yuyv422", "rgba", "gray10le"],
-                                                 [40.0, 100.0, 260.0], ["yuv420p"]))
+@pytest.mark.parametrize(
+    ("name", "side"), pairs(["yuv420p", "p010le", "yuyv422", "rgba", "gray10le"], [40.0, 100.0, 260.0], ["yuv420p"])
+)
 def test_overlapping_faces_share_a_sample(name, side, host):
     """Two that overlap, a third that touches the second only, and one far away."""
     frame = film(name, 640, 360)
     step = 0.45 * side / 640
-    matrices = np.stack([similarity(frame, side, S, at=(0.4, 0.5)), similarity(frame, side, S, angle=1.0,
-                                                                            at=(0.4 + step, 0.5)),
-                         similarity(frame, 0.8 * side, S, angle=-0.3, at=(0.4 + 2.2 * step, 0.55)),
-                         similarity(frame, 30.0, S, at=(0.05, 0.1))])
+    matrices = np.stack(
+        [
+            similarity(frame, side, S, at=(0.4, 0.5)),
+            similarity(frame, side, S, angle=1.0, at=(0.4 + step, 0.5)),
+            similarity(frame, 0.8 * side, S, angle=-0.3, at=(0.4 + 2.2 * step, 0.55)),
+            similarity(frame, 30.0, S, at=(0.05, 0.1)),
+        ]
+    )
     wanted = both(host, frame, matrices, [oval(S)] * 4, share=0.01)
     # The order of the faces does not matter but for roundings.
     other = again(frame)
@@ -169,8 +200,12 @@ def test_low_bits_of_a_shifted_word_stay(host):
 
 
 def test_strong_corrections_are_clipped_to_the_legal_range(host):
-    for name, color in (("yuv420p", Color()), ("yuv420p10le", Color()), ("yuv444p16le", Color(full_range=True)),
-                        ("rgb24", Color("rgb", True))):
+    for name, color in (
+        ("yuv420p", Color()),
+        ("yuv420p10le", Color()),
+        ("yuv444p16le", Color(full_range=True)),
+        ("rgb24", Color("rgb", True)),
+    ):
         frame = film(name, color=color)
         both(host, frame, similarity(frame, 110.0, S)[None], [oval(S)], strength=3.0)
 
@@ -187,7 +222,7 @@ def test_a_gray_film_keeps_its_chroma(name, ask, host):
     colourful = codes(film(name, 640, 360, seed=3))
     for role, view in planes(mixed.image, form_of(mixed)).items():
         if role != "y":
-            view[:, view.shape[1] // 2:] = colourful[role][:, view.shape[1] // 2:]
+            view[:, view.shape[1] // 2 :] = colourful[role][:, view.shape[1] // 2 :]
     wanted, before = both(host, mixed, matrices, [oval(S)] * 2, ask=ask), codes(mixed)
     half = before["v"].shape[1] // 2
     np.testing.assert_array_equal(wanted["v"][:, :half], before["v"][:, :half])
@@ -218,8 +253,11 @@ def test_one_coloured_sample_is_enough(where, host):
         assert (wanted["u"] != before["u"]).any()
 
 
-@pytest.mark.parametrize(("name", "color"), pairs(["p010le", "yuv420p10le", "yuv420p", "yuv444p12le", "gbrp12le"], HDR,
-                                                  ["p010le"]), ids=color_id)
+@pytest.mark.parametrize(
+    ("name", "color"),
+    pairs(["p010le", "yuv420p10le", "yuv420p", "yuv444p12le", "gbrp12le"], HDR, ["p010le"]),
+    ids=color_id,
+)
 def test_hdr_corrections_go_back_through_the_slope(name, color, host):
     frame = film(name, color=color, noise=0.005)
     matrices = np.stack([similarity(frame, 90.0, S), similarity(frame, 60.0, S, at=(0.85, 0.3))])
@@ -246,7 +284,7 @@ def test_a_support_box_that_is_too_large_does_no_harm(host):
         for role, samples in codes(mine).items():
             wanted = codes(theirs)[role]
             moved = np.square(wanted - codes(frame)[role]).sum()
-            assert np.square(samples - wanted).sum() < (0.0001 if side > 200 else 0.35)**2 * moved + 1
+            assert np.square(samples - wanted).sum() < (0.0001 if side > 200 else 0.35) ** 2 * moved + 1
 
 
 @pytest.mark.parametrize(("value", "side"), pairs([np.nan, np.inf, -np.inf, 3e38], [30.0, 90.0, 250.0], [np.nan]))
@@ -260,8 +298,11 @@ def test_what_is_not_finite_is_not_written(value, side, host):
         np.testing.assert_array_equal(samples, before[role])
 
 
-@pytest.mark.parametrize(("name", "display"), pairs(["yuv420p", "yuv444p10le", "nv12", "rgb24", "gbrp12le", "gray"],
-                                                    DISPLAYS, ["yuv420p"]), ids=str)
+@pytest.mark.parametrize(
+    ("name", "display"),
+    pairs(["yuv420p", "yuv444p10le", "nv12", "rgb24", "gbrp12le", "gray"], DISPLAYS, ["yuv420p"]),
+    ids=str,
+)
 def test_a_dot_lands_in_its_place(name, display, host):
     """A small bright dot in the crop, found again in every component's own plane; no other device is asked."""
     size = (320, 192)
@@ -280,7 +321,7 @@ def test_a_dot_lands_in_its_place(name, display, host):
     for role, samples in codes(frame).items():
         moved = np.abs(samples - before[role]).astype(np.float64)
         to_plane = plane_matrix(size, display, subsampling=form.role_subsampling(role), siting=frame.color.siting)
-        y, x = np.mgrid[0:moved.shape[0], 0:moved.shape[1]] + 0.5
+        y, x = np.mgrid[0 : moved.shape[0], 0 : moved.shape[1]] + 0.5
         found = np.array([(moved * x).sum(), (moved * y).sum()]) / moved.sum()
         np.testing.assert_allclose(found, apply(to_plane, where), atol=0.12)
 
@@ -328,12 +369,15 @@ def test_faces_of_different_sizes_go_together(host):
         assert (samples != codes(theirs)[role]).sum() < 0.005 * (samples != codes(frame)[role]).sum()
 
 
-
 @pytest.mark.parametrize("name", ["yuv420p", "p010le", "rgb24"])
 def test_a_crowd_in_one_frame(name, host):
     """Twenty faces of every size, many of them over each other and over the edge."""
     rng = np.random.default_rng(5)
     frame = film(name, 640, 360)
-    matrices = np.stack([similarity(frame, rng.uniform(20, 260), S, angle=rng.uniform(-3, 3),
-                                    at=tuple(rng.uniform(-0.05, 1.05, 2))) for _ in range(20)])
+    matrices = np.stack(
+        [
+            similarity(frame, rng.uniform(20, 260), S, angle=rng.uniform(-3, 3), at=tuple(rng.uniform(-0.05, 1.05, 2)))
+            for _ in range(20)
+        ]
+    )
     both(host, frame, matrices, [oval(S, reach=rng.uniform(0.4, 1.2)) for _ in range(20)], share=0.01, strength=0.05)

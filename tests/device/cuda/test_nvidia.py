@@ -35,11 +35,17 @@ def test_without_a_driver_or_cuda_python_the_message_says_which(monkeypatch):
         count_gpus()
 
 
-@pytest.mark.parametrize(("text", "kind"), [
-    ("CUDA_ERROR_OUT_OF_MEMORY: The API call failed", OutOfDeviceMemory),
-    ("cudaErrorMemoryAllocation", OutOfDeviceMemory),
-    ("CUDA_ERROR_ILLEGAL_ADDRESS", DeviceLost), ("cudaErrorLaunchFailure: x", DeviceLost),
-    ("CUDA_ERROR_INVALID_VALUE", EngineError), ("", EngineError)])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("CUDA_ERROR_OUT_OF_MEMORY: The API call failed", OutOfDeviceMemory),
+        ("cudaErrorMemoryAllocation", OutOfDeviceMemory),
+        ("CUDA_ERROR_ILLEGAL_ADDRESS", DeviceLost),
+        ("cudaErrorLaunchFailure: x", DeviceLost),
+        ("CUDA_ERROR_INVALID_VALUE", EngineError),
+        ("", EngineError),
+    ],
+)
 def test_every_failure_says_what_was_being_done(text, kind):
     error = failure(text, "copy")
     assert type(error) is kind

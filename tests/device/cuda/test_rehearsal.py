@@ -26,8 +26,20 @@ def driver(tmp_path_factory):
     if sys.platform != "linux":
         pytest.skip("the tests' own driver is built on Linux")
     folder = tmp_path_factory.mktemp("driver")
-    subprocess.run([compiler(), "-O1", "-std=c++17", "-shared", "-fPIC", "-o", str(folder / "libcuda.so.1"),
-                    str(HERE / "fake_libcuda.cpp"), "-ldl"], check=True)
+    subprocess.run(
+        [
+            compiler(),
+            "-O1",
+            "-std=c++17",
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(folder / "libcuda.so.1"),
+            str(HERE / "fake_libcuda.cpp"),
+            "-ldl",
+        ],
+        check=True,
+    )
     return folder
 
 
@@ -40,8 +52,14 @@ def machine(folder, sources):
             nvrtc.compile(source.read_text(), (9, 0))  # NVRTC itself does not bear such a driver
     kernels = ":".join(str(folder / f"{source.stem}.so") for source in sources)
     arguments = ",".join(f"{name}={len(types)}" for table in sources.values() for name, types in table.items())
-    return os.environ | {"LD_LIBRARY_PATH": str(folder), "FAKE_CUDA_KERNELS": kernels, "FAKE_CUDA_ARGUMENTS": arguments,
-                         "RTFACE_GPU_REHEARSAL": "1", "RTFACE_REQUIRE_GPU": "1", "RTFACE_CACHE": str(folder / "cache")}
+    return os.environ | {
+        "LD_LIBRARY_PATH": str(folder),
+        "FAKE_CUDA_KERNELS": kernels,
+        "FAKE_CUDA_ARGUMENTS": arguments,
+        "RTFACE_GPU_REHEARSAL": "1",
+        "RTFACE_REQUIRE_GPU": "1",
+        "RTFACE_CACHE": str(folder / "cache"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +70,14 @@ def whole(driver):
 
 def rehearse(machine, *arguments):
     """Runs pytest there; how many tests had which outcome."""
-    run = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments], env=machine, cwd=ROOT,
-                         capture_output=True, text=True, timeout=280)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        env=machine,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     counts = {what: int(n) for n, what in re.findall(r"(\d+) (\w+)", run.stdout.splitlines()[-1])}
     print(counts)
@@ -70,14 +94,22 @@ def test_memory_streams_graphs_and_errors_of_a_gpu(driver):
 
 # How many pass at the least.
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "some", "passed"), [
-    ("test_kernels_on_gpu.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
-     "or several_sizes or (averages and box) or one_coloured or bottom_up", 20),
-    ("test_engine_on_gpu.py", "(every_size and rtface-s-graphs) or kind or failure", 3),
-    ("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 8),
-    ("test_keys_on_gpu.py", "420 or auto or live_no or turns", 5),
-    ("test_in_place_on_gpu.py", "where_they_were_decoded or tracker", 3),
-    ("test_overlap_on_gpu.py", "", 2)])
+@pytest.mark.parametrize(
+    ("file", "some", "passed"),
+    [
+        (
+            "test_kernels_on_gpu.py",
+            "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
+            "or several_sizes or (averages and box) or one_coloured or bottom_up",
+            20,
+        ),
+        ("test_engine_on_gpu.py", "(every_size and rtface-s-graphs) or kind or failure", 3),
+        ("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 8),
+        ("test_keys_on_gpu.py", "420 or auto or live_no or turns", 5),
+        ("test_in_place_on_gpu.py", "where_they_were_decoded or tracker", 3),
+        ("test_overlap_on_gpu.py", "", 2),
+    ],
+)
 def test_what_a_gpu_will_run_runs(whole, file, some, passed):
     counts = rehearse(whole, f"tests/gpu/{file}", "-k", some, "-rs")
     assert counts.get("passed", 0) >= passed and not counts.get("skipped", 0)
@@ -88,8 +120,14 @@ def test_what_needs_tensorrt_is_there_at_least(whole):
     assert rehearse(whole, "tests/gpu/test_tensorrt_on_gpu.py", "--collect-only")["tests"] >= 15
 
 
-@pytest.mark.parametrize("error", [MissingComponent("no TensorRT here"), EngineError("sm_90 is not supported"),
-                                   EngineError("rtface-s does not give its reference's answers")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingComponent("no TensorRT here"),
+        EngineError("sm_90 is not supported"),
+        EngineError("rtface-s does not give its reference's answers"),
+    ],
+)
 def test_a_required_gpu_without_tensorrt_is_a_failure(error, streams, monkeypatch):
     from rtface.engine import tensorrt
     from tests.gpu import real_gpu

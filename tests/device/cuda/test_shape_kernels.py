@@ -54,7 +54,7 @@ def mesh_of(size: int) -> np.ndarray:
     around = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
     for first, centre in zip((468, 473), FFHQ_512[:2] * size / 512, strict=True):
         mesh[first] = centre + 0.007 * size
-        mesh[first + 1:first + 5] = mesh[first] + 0.023 * size * around
+        mesh[first + 1 : first + 5] = mesh[first] + 0.023 * size * around
     return mesh
 
 
@@ -76,8 +76,19 @@ class Case:
         return None if self.maps is None else spread(self.maps, self.area.size, self.region)
 
 
-def case(size: int, options: ShapingOptions, *, mesh: bool = False, occluded: bool = False, covered: bool = False,
-         green: bool = False, bare: bool = False, noise: float = 0.03, up: float = 2.0, seed: int = 0) -> Case:
+def case(
+    size: int,
+    options: ShapingOptions,
+    *,
+    mesh: bool = False,
+    occluded: bool = False,
+    covered: bool = False,
+    green: bool = False,
+    bare: bool = False,
+    noise: float = 0.03,
+    up: float = 2.0,
+    seed: int = 0,
+) -> Case:
     """A face out of an image enlarged by `up`, blurred, noisy and out of a JPEG; the answer sharper and warmer.
 
     covered: a bar over the mouth that the answer knows nothing of; green: so are the answer's eyes; bare: the noise is
@@ -110,7 +121,7 @@ def case(size: int, options: ShapingOptions, *, mesh: bool = False, occluded: bo
         for ex, ey, radius in eyes:
             r[:, np.hypot(x - ex, y - ey) < radius] = np.array([0.1, 0.35, 0.2], np.float32)[:, None]
     if covered:
-        c[:, size * 17 // 25:size * 21 // 25, size // 4:size * 3 // 4] = np.float32([0.2, 0.3, 0.6])[:, None, None]
+        c[:, size * 17 // 25 : size * 21 // 25, size // 4 : size * 3 // 4] = np.float32([0.2, 0.3, 0.6])[:, None, None]
     maps = None
     if occluded:
         maps = cv2.GaussianBlur(rng.normal(0.3, 0.6, (48, 44)).astype(np.float32), (0, 0), 1.5)
@@ -140,13 +151,32 @@ class Gpu:
             s = k.area.size
             empty = [(3, s, s), (s, s), (shaping.measure_floats(s),), (shaping.scratch_floats(s),)]
             made = [shaper.hold(np.full(shape, np.nan, np.float32)) for shape in empty]
-            given = [shaper.hold(a.copy()) for a in (k.r, k.c, k.small if small else k.mask,
-                                                     *([] if k.maps is None else [k.maps]))]
+            given = [
+                shaper.hold(a.copy())
+                for a in (k.r, k.c, k.small if small else k.mask, *([] if k.maps is None else [k.maps]))
+            ]
             self._held += [*made, *given]
             (d, final, into, work), (r, c, m, *rest) = ([a.ctypes.data for a in side] for side in (made, given))
-            self._faces[n:n + 1] = np.frombuffer(shaping.face_of(k.area, k.options, FaceAddresses(
-                r, c, d, final, m, len(given[2]), into, work, rest[0] if rest else 0,
-                (48, 44) if k.maps is None else k.maps.shape, k.region)), shaping.FACE)
+            self._faces[n : n + 1] = np.frombuffer(
+                shaping.face_of(
+                    k.area,
+                    k.options,
+                    FaceAddresses(
+                        r,
+                        c,
+                        d,
+                        final,
+                        m,
+                        len(given[2]),
+                        into,
+                        work,
+                        rest[0] if rest else 0,
+                        (48, 44) if k.maps is None else k.maps.shape,
+                        k.region,
+                    ),
+                ),
+                shaping.FACE,
+            )
             self.measured.append(made[2])
             self.results.append((made[0], made[1]))
 
@@ -161,15 +191,22 @@ class Gpu:
     def apply(self, controls: list) -> list[tuple[np.ndarray, np.ndarray]]:
         sheets = {k: self._shaper.hold(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
         told = self._shaper.hold(np.zeros(self._count, shaping.CONTROL))
-        told[:len(controls)] = np.frombuffer(b"".join(
-            [shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls]), shaping.CONTROL)
+        told[: len(controls)] = np.frombuffer(
+            b"".join([shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls]),
+            shaping.CONTROL,
+        )
         self._run(shaping.apply_launches(self._largest, self._count, self._faces.ctypes.data, told.ctypes.data))
         return self.results
 
-    def shape(self, states: list[CorrectionState], time: float = 0.0,
-              seed: int = 3) -> list[tuple[np.ndarray, np.ndarray]]:
-        return self.apply([decide(m, k.area, state, k.options, time=time, seed=seed)
-                           for m, k, state in zip(self.measure(), self._cases, states, strict=True)])
+    def shape(
+        self, states: list[CorrectionState], time: float = 0.0, seed: int = 3
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        return self.apply(
+            [
+                decide(m, k.area, state, k.options, time=time, seed=seed)
+                for m, k, state in zip(self.measure(), self._cases, states, strict=True)
+            ]
+        )
 
 
 def apart(got: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray]) -> tuple[float, float, float]:
@@ -206,9 +243,13 @@ OPTIONS: dict[str, dict] = {
     "coarse synthetic grain": {"options": ShapingOptions(gate=False), "bare": True, "up": 0.5, "noise": 0.08},
     "mesh, green eyes": {"options": ShapingOptions(), "mesh": True, "green": True},
     "occlusion": {"options": ShapingOptions(), "occluded": True},
-    "all at 0.3": {"options": ShapingOptions(strength=0.3), "mesh": True, "occluded": True,
-                   "covered": True,
-                   "green": True},
+    "all at 0.3": {
+        "options": ShapingOptions(strength=0.3),
+        "mesh": True,
+        "occluded": True,
+        "covered": True,
+        "green": True,
+    },
 }
 
 
@@ -228,9 +269,10 @@ def test_corrections_are_the_cpus(size, what, shaper):
 
 def test_the_options_do_what_they_are_tested_for():
     """So that no case above passes because a step never came to its turn."""
-    decided = {what: decide(CpuShaper(g.r, g.c, g.area).measure(g.options), g.area, CorrectionState(), g.options,
-                            time=0.0)
-               for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())}
+    decided = {
+        what: decide(CpuShaper(g.r, g.c, g.area).measure(g.options), g.area, CorrectionState(), g.options, time=0.0)
+        for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())
+    }
     assert decided["gate"].gate is not None and decided["lock"].gate is None and decided["lock"].grain is None
     assert decided["own grain"].grain.own > 0.3 and decided["coarse grain"].grain.own > 0.3
     assert decided["synthetic grain"].grain.made > 0.008 and decided["synthetic grain"].grain.coarseness == 1
@@ -240,8 +282,11 @@ def test_the_options_do_what_they_are_tested_for():
 
 
 def test_faces_of_several_sides_in_one_launch(shaper):
-    cases = [case(512, ShapingOptions(), occluded=True), case(256, ShapingOptions(), mesh=True, seed=1),
-             case(80, ShapingOptions(grain="none"), seed=2)]
+    cases = [
+        case(512, ShapingOptions(), occluded=True),
+        case(256, ShapingOptions(), mesh=True, seed=1),
+        case(80, ShapingOptions(grain="none"), seed=2),
+    ]
     states = [CorrectionState() for _ in cases]
     for got, given in zip(Gpu(shaper, cases, room=2).shape(states), cases, strict=True):
         most, mean, mask = apart(got, on_the_cpu(given, CorrectionState()))
@@ -299,9 +344,11 @@ def test_reduced_crops_of_several_sizes(shaper):
     assert np.isnan(out[-8:]).all()
 
 
-@pytest.mark.parametrize(("moves", "scale", "box"), [
-    (0.0, 1.0, None), (0.9, 1.0, (33, 50, 222, 256)), (0.9, 2.0, None), (0.0, 2.0, (33, 50, 222, 256))],
-    ids=["still-cubic", "moving-cubic-box", "moving-linear", "still-linear-box"])
+@pytest.mark.parametrize(
+    ("moves", "scale", "box"),
+    [(0.0, 1.0, None), (0.9, 1.0, (33, 50, 222, 256)), (0.9, 2.0, None), (0.0, 2.0, (33, 50, 222, 256))],
+    ids=["still-cubic", "moving-cubic-box", "moving-linear", "still-linear-box"],
+)
 def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
     """Four frames of faces of two sizes; the second begins a frame later, and so is followed a frame later."""
     rng = np.random.default_rng(2)
@@ -311,11 +358,13 @@ def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
     blended = 0
     for t in range(4):
         rows, held, answers, wanted = [], [], {}, {}
-        for size, face in list(given.items())[:1 + (t > 0)]:
+        for size, face in list(given.items())[: 1 + (t > 0)]:
             shift = np.array([(1, 0.004 * moves * t, -moves * t), (0, 1, 0.7 * moves * t)])
-            r, c = (np.stack([cv2.warpAffine(plane, shift, (size, size), flags=cv2.INTER_CUBIC) for plane in picture]) +
-                    rng.normal(0, noise, (3, size, size)).astype(np.float32)
-                    for picture, noise in ((face.r, 0.03), (face.c, 0.01)))
+            r, c = (
+                np.stack([cv2.warpAffine(plane, shift, (size, size), flags=cv2.INTER_CUBIC) for plane in picture])
+                + rng.normal(0, noise, (3, size, size)).astype(np.float32)
+                for picture, noise in ((face.r, 0.03), (face.c, 0.01))
+            )
             wanted[size] = theirs[size].update(r, c, t / 25, scale, box).copy()
             now = np.stack([cv2.resize(plane, (size // 4, size // 4), interpolation=cv2.INTER_AREA) for plane in c])
             blend = mine[size].follow(now, c[1, ::ROWS], t / 25, scale, known=True)
@@ -326,8 +375,20 @@ def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
             x0, y0, x1, y1 = low_box(box or (0, 0, size, size))
             flow = np.zeros((size // 4, size // 4, 2), np.float32) if blend.flow is None else blend.flow
             held += [shaper.hold(blend.gate[y0:y1, x0:x1]), shaper.hold(flow[y0:y1, x0:x1].transpose(2, 0, 1))]
-            rows.append((answers[size].ctypes.data, kept[size].ctypes.data, held[-1].ctypes.data if moves else 0,
-                         held[-2].ctypes.data, size, 4 * x0, 4 * y0, x1 - x0, y1 - y0, scale < FINE))
+            rows.append(
+                (
+                    answers[size].ctypes.data,
+                    kept[size].ctypes.data,
+                    held[-1].ctypes.data if moves else 0,
+                    held[-2].ctypes.data,
+                    size,
+                    4 * x0,
+                    4 * y0,
+                    x1 - x0,
+                    y1 - y0,
+                    scale < FINE,
+                )
+            )
         if rows:
             told = shaper.hold(np.array(rows, shaping.AVERAGE))
             (launch,) = shaping.average_launches(told, told.ctypes.data)

@@ -31,17 +31,18 @@ class Bench:
             copy()
             self.streams.compute.record(event)
             event.synchronize()
+
         self.streams.run(go).result()
 
     def put(self, crops):
         for face, crop in zip(self.faces, crops, strict=True):
-            self.pinned.bytes().view(np.float32)[:crop.size] = crop.ravel()
+            self.pinned.bytes().view(np.float32)[: crop.size] = crop.ravel()
             self._wait(lambda f=face: self.streams.compute.copy(f.memory, self.pinned, 12 * self.size**2))
 
     def get(self, face):
         at = face.restored - face.memory.address
         self._wait(lambda: self.streams.compute.copy(self.pinned, face.memory, 12 * self.size**2, source_at=at))
-        return self.pinned.bytes().view(np.float32)[:3 * self.size**2].reshape(3, self.size, self.size).copy()
+        return self.pinned.bytes().view(np.float32)[: 3 * self.size**2].reshape(3, self.size, self.size).copy()
 
     def close(self):
         with suppress(DeviceLost):  # what a lost GPU held is lost with it
@@ -108,6 +109,7 @@ def test_what_comes_after_a_failure_begins_without_memory(streams, bench, engine
     faces = bench(engine.size, 1)
     faces.put(crops[:1])
     from concurrent.futures import Future
+
     failed = Future()
     failed.set_exception(EngineError("not a number"))
     engine.submit(faces.faces[0], failed).result(10)
@@ -198,8 +200,10 @@ def test_a_lost_gpu_fails_every_promise(streams, bench, engine_on):
 
 def test_crops_of_another_kind_are_refused_with_what_is_wanted(streams, bench, engine_on):
     engine, _ = engine_on(streams)
-    for crops, got in ((np.zeros((1, 3, 256, 256)), r"float64 \(1, 3, 256, 256\)"),
-                       (np.zeros((2, 3, 256, 256), np.float32), r"float32 \(2, 3, 256, 256\)")):
+    for crops, got in (
+        (np.zeros((1, 3, 256, 256)), r"float64 \(1, 3, 256, 256\)"),
+        (np.zeros((2, 3, 256, 256), np.float32), r"float32 \(2, 3, 256, 256\)"),
+    ):
         with pytest.raises(UsageError, match=f"takes crops of 256 that lie on the GPU, or a.* in float32, got {got}"):
             engine.submit(crops)
     with pytest.raises(UsageError, match="of 256"):
@@ -209,12 +213,16 @@ def test_crops_of_another_kind_are_refused_with_what_is_wanted(streams, bench, e
         engine.submit(bench(256, 1).faces[0])
 
 
-@pytest.mark.parametrize(("wrong", "most", "graphs", "says"), [
-    (lambda batch, captured: captured and batch == 4, 4, {1, 2}, "graph of 4 crops gives"),
-    (lambda batch, captured: batch == 4, 2, {1, 2}, "batches of 4 give"),
-])
-def test_a_batch_size_or_graph_that_answers_wrongly_is_not_used(streams, bench, caplog, engine_on, wrong, most, graphs,
-                                                                says):
+@pytest.mark.parametrize(
+    ("wrong", "most", "graphs", "says"),
+    [
+        (lambda batch, captured: captured and batch == 4, 4, {1, 2}, "graph of 4 crops gives"),
+        (lambda batch, captured: batch == 4, 2, {1, 2}, "batches of 4 give"),
+    ],
+)
+def test_a_batch_size_or_graph_that_answers_wrongly_is_not_used(
+    streams, bench, caplog, engine_on, wrong, most, graphs, says
+):
     with caplog.at_level("WARNING"):
         engine, _ = engine_on(streams, wrong=wrong)
     assert says in caplog.text
@@ -239,12 +247,14 @@ def test_an_engine_that_answers_a_single_crop_wrongly_is_refused(streams, engine
 def test_a_capture_that_fails_costs_the_graphs_only(streams, bench, caplog, engine_on, monkeypatch):
     def refuse(self, build):
         raise EngineError("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED when rtface wanted to capture a graph")
+
     monkeypatch.setattr(FakeStream, "capture", refuse)
     with caplog.at_level("WARNING"):
         engine, _ = engine_on(streams)
     assert [r.getMessage() for r in caplog.records] == [
         "rtface-s runs without CUDA graphs, which is slower: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED when rtface wanted "
-        "to capture a graph"]
+        "to capture a graph"
+    ]
     crops, answers = load_golden(engine.recipe)
     faces = bench(engine.size, 1)
     faces.put(crops[:1])
@@ -259,5 +269,5 @@ def test_nan_answers_stay_nan_until_they_are_checked(streams, bench, engine_on):
     faces.put(load_golden(engine.recipe)[0][:1])
     engine.submit(faces.faces[0]).result(10)
     x, y, w, h = engine.recipe.region
-    assert np.isnan(faces.get(faces.faces[0])[:, y:y + h, x:x + w]).all()
+    assert np.isnan(faces.get(faces.faces[0])[:, y : y + h, x : x + w]).all()
     engine.close()

@@ -63,8 +63,10 @@ def test_waiting_crops_form_one_batch_but_one_per_face(streams, engine_on, short
         if short:  # there is no memory for a second crop beside the first
             streams.run(lambda: setattr(streams.gpu, "refuse", 1)).result()
     wanted = [*answers[1:3], *next_answers[1:3]]
-    assert all(psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
-               for promise, answer in zip(waiting, wanted, strict=True))
+    assert all(
+        psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
+        for promise, answer in zip(waiting, wanted, strict=True)
+    )
     assert psnr(alone.result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
     assert plan.batches == ([1, 1, 1, 2] if short else [1, 2, 2])
     engine.close()

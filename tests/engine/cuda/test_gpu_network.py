@@ -23,6 +23,7 @@ from tests.pipeline.fakes import frame_of, portrait
 
 def opener(streams, plans=None, **how):
     """As `gpu_network.open_on`, with ONNX Runtime in TensorRT's place."""
+
     def opened(network):
         plan = FakePlan(ImageNetworkSpec(network), streams.gpu, max_batch=1, **how)
         if plans is not None:
@@ -97,11 +98,17 @@ def test_a_frame_on_the_gpu_is_read_there(streams, device):
         mesh.read(view, region)
 
 
-@pytest.mark.parametrize(("how", "says"), [
-    ({"spoil": lambda name, v: v + 1.0 if name == "points" else v * 0.0 if name.startswith("cls") else v},
-     ["the face mesh does not give", "the face detector finds 0 faces"]),
-    ({"spoil": lambda name, v: v * np.nan}, ["the face mesh does not give", "the face detector finds 0 faces"])],
-    ids=["off", "nan"])
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (
+            {"spoil": lambda name, v: v + 1.0 if name == "points" else v * 0.0 if name.startswith("cls") else v},
+            ["the face mesh does not give", "the face detector finds 0 faces"],
+        ),
+        ({"spoil": lambda name, v: v * np.nan}, ["the face mesh does not give", "the face detector finds 0 faces"]),
+    ],
+    ids=["off", "nan"],
+)
 def test_wrong_answers_are_refused_and_the_cpu_takes_over(streams, caplog, how, says):
     plans = []
     with caplog.at_level(logging.WARNING, "rtface"):

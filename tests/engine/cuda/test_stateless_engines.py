@@ -35,8 +35,11 @@ def recipe(tmp_path):
     crops = np.random.default_rng(1).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
     given = crops.astype(np.float32).transpose(0, 3, 1, 2) / 255
     np.savez(tmp_path / "golden.npz", crops=crops, restored=np.clip((1.2 * (2 * given - 1) - 0.02 + 1) / 2, 0, 1))
-    (tmp_path / "recipe.toml").write_text(TEMPLATE.format(
-        name="plain", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=128, range="[-1.0, 1.0]"))
+    (tmp_path / "recipe.toml").write_text(
+        TEMPLATE.format(
+            name="plain", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=128, range="[-1.0, 1.0]"
+        )
+    )
     return load_recipe(tmp_path / "recipe.toml")
 
 
@@ -50,6 +53,7 @@ def engine(streams, recipe):
 @pytest.mark.parametrize("fmt", ["yuv420p", pytest.param("yuv420p10be", marks=pytest.mark.slow)])
 def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, share_limit):
     """Frames that move, one that is missing, a cut and a pause; the second face leaves and comes again."""
+
     def frames():
         out = film(fmt, frames=9)
         out[3] = replace(out[3], faces=out[3].faces[:1])
@@ -179,18 +183,30 @@ def test_a_crop_too_small_for_the_gpu_is_said_at_once(streams, recipe):
 def test_a_control_is_the_same_for_every_crop_of_a_batch(streams, tmp_path, device, fidelity, gain):
     data = faithful(128)
     (tmp_path / "model.onnx").write_bytes(data)
-    (tmp_path / "recipe.toml").write_text(TEMPLATE.format(
-        name="faithful", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=128, range="[0.0, 1.0]",
-    ).replace("[controls]", '[controls]\nfidelity = { name = "w", default = 0.5 }'))
+    (tmp_path / "recipe.toml").write_text(
+        TEMPLATE.format(
+            name="faithful",
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            size=128,
+            range="[0.0, 1.0]",
+        ).replace("[controls]", '[controls]\nfidelity = { name = "w", default = 0.5 }')
+    )
     crops = np.random.default_rng(1).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
     answers = 0.5 * crops.astype(np.float32).transpose(0, 3, 1, 2) / 255  # with the control at its default
     np.savez(tmp_path / "golden.npz", crops=crops, restored=answers)
     recipe = replace(load_recipe(tmp_path / "recipe.toml"), fidelity=fidelity)
     plan, seen = FakePlan(recipe, streams.gpu), []
     session = plan.session.run
-    plan.session = type("Session", (), {
-        "get_inputs": plan.session.get_inputs, "get_outputs": plan.session.get_outputs,
-        "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given)})()
+    plan.session = type(
+        "Session",
+        (),
+        {
+            "get_inputs": plan.session.get_inputs,
+            "get_outputs": plan.session.get_outputs,
+            "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given),
+        },
+    )()
     engine = GpuEngine(streams, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
     assert {values.shape[0] for values in seen} == {1, 2, 4}
     assert all((values == np.float32(0.5)).all() for values in seen)

@@ -91,13 +91,14 @@ class FakeContext:
 
         def view(name: str, shape: tuple[int, ...]) -> np.ndarray:
             values = memory[name].array.view(np.float32)
-            return values[:batch * int(np.prod(shape))].reshape(batch, *shape)
+            return values[: batch * int(np.prod(shape))].reshape(batch, *shape)
 
         def step() -> None:
             assert not captured or at == self.changes, "a graph is replayed, but its context has been changed"
             given = {name: view(name, shape).copy() for name, shape in self.engine.inputs.items()}
             for name, value in self.answer(given).items():
                 view(name, self.engine.outputs[name])[:] = value
+
         gpu.defer(handle, step)
         return True
 

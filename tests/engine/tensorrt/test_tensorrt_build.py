@@ -58,33 +58,51 @@ def ada(library: Library) -> Choice:
     return choose((8, 9), (library,))
 
 
-@pytest.mark.parametrize(("gpu", "capability", "libraries", "kind", "target", "words"), [
-    ("NVIDIA GeForce RTX 4090", (8, 9), (FOR_RTX, FULL), "rtx", (8, 9),
-     "TensorRT for RTX 1.7.1: NVIDIA GeForce RTX 4090 (sm_89)"),
-    ("NVIDIA GeForce RTX 4090", (8, 9), (FULL,), "full", None, "TensorRT 11.4.0: NVIDIA GeForce RTX 4090 (sm_89)"),
-    ("NVIDIA H200", (9, 0), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA H200 (sm_90)"),
-    ("NVIDIA L40S", (8, 9), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA L40S (sm_89)"),
-    ("NVIDIA L40S", (8, 9), (FOR_RTX,), "rtx", (8, 9), "TensorRT for RTX 1.7.1: NVIDIA L40S (sm_89)"),
-    ("NVIDIA H200", (9, 0), (FOR_RTX,), "rtx", None, "(sm_90), which it does not name among its targets; tried"),
-    ("", (12, 0), (FOR_RTX, FULL), "rtx", (12, 0), "TensorRT for RTX 1.7.1: sm_120"),
-])
-def test_the_library_goes_by_gpu_and_by_what_is_there(gpu: str, capability: tuple[int, int], libraries: Any,
-                                                       kind: str, target: Any, words: str) -> None:
+@pytest.mark.parametrize(
+    ("gpu", "capability", "libraries", "kind", "target", "words"),
+    [
+        (
+            "NVIDIA GeForce RTX 4090",
+            (8, 9),
+            (FOR_RTX, FULL),
+            "rtx",
+            (8, 9),
+            "TensorRT for RTX 1.7.1: NVIDIA GeForce RTX 4090 (sm_89)",
+        ),
+        ("NVIDIA GeForce RTX 4090", (8, 9), (FULL,), "full", None, "TensorRT 11.4.0: NVIDIA GeForce RTX 4090 (sm_89)"),
+        ("NVIDIA H200", (9, 0), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA H200 (sm_90)"),
+        ("NVIDIA L40S", (8, 9), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA L40S (sm_89)"),
+        ("NVIDIA L40S", (8, 9), (FOR_RTX,), "rtx", (8, 9), "TensorRT for RTX 1.7.1: NVIDIA L40S (sm_89)"),
+        ("NVIDIA H200", (9, 0), (FOR_RTX,), "rtx", None, "(sm_90), which it does not name among its targets; tried"),
+        ("", (12, 0), (FOR_RTX, FULL), "rtx", (12, 0), "TensorRT for RTX 1.7.1: sm_120"),
+    ],
+)
+def test_the_library_goes_by_gpu_and_by_what_is_there(
+    gpu: str, capability: tuple[int, int], libraries: Any, kind: str, target: Any, words: str
+) -> None:
     choice = choose(capability, libraries, gpu=gpu)
     assert (choice.library.kind, choice.target) == (kind, target)
     assert words in choice.reason
     assert "\n" not in choice.reason
 
 
-@pytest.mark.parametrize(("gpu", "capability", "libraries", "words"), [
-    ("NVIDIA GeForce RTX 4090", (8, 9), (), r"needs TensorRT; get it with: .*pip install .*\[rtx\]'"),
-    ("NVIDIA H200", (9, 0), (), r"NVIDIA H200 \(sm_90\) needs TensorRT; .*\[tensorrt\]'"),
-    ("NVIDIA GeForce GTX 1080", (6, 1), (FOR_RTX, FULL), r"\(sm_61\) is too old .* --device cpu"),
-    ("", (9, 0), (FOR_RTX, FULL), "sm_90 can be built only where such a GPU is: TensorRT for RTX 1.7.1 compiles ahead "
-                                  "for sm_75, sm_80, sm_86, sm_89, sm_120, sm_121"),
-    ("", (8, 9), (FULL,), r"sm_89 can be built only where such a GPU is: the full TensorRT times its kernels"),
-    ("", (8, 9), (), r"sm_89 needs TensorRT; .*\[rtx\]'"),
-])
+@pytest.mark.parametrize(
+    ("gpu", "capability", "libraries", "words"),
+    [
+        ("NVIDIA GeForce RTX 4090", (8, 9), (), r"needs TensorRT; get it with: .*pip install .*\[rtx\]'"),
+        ("NVIDIA H200", (9, 0), (), r"NVIDIA H200 \(sm_90\) needs TensorRT; .*\[tensorrt\]'"),
+        ("NVIDIA GeForce GTX 1080", (6, 1), (FOR_RTX, FULL), r"\(sm_61\) is too old .* --device cpu"),
+        (
+            "",
+            (9, 0),
+            (FOR_RTX, FULL),
+            "sm_90 can be built only where such a GPU is: TensorRT for RTX 1.7.1 compiles ahead "
+            "for sm_75, sm_80, sm_86, sm_89, sm_120, sm_121",
+        ),
+        ("", (8, 9), (FULL,), r"sm_89 can be built only where such a GPU is: the full TensorRT times its kernels"),
+        ("", (8, 9), (), r"sm_89 needs TensorRT; .*\[rtx\]'"),
+    ],
+)
 def test_what_is_missing_is_said(gpu: str, capability: tuple[int, int], libraries: Any, words: str) -> None:
     with pytest.raises(MissingComponent, match=words):
         choose(capability, libraries, gpu=gpu)
@@ -99,12 +117,20 @@ def test_precisions_of_a_gpu() -> None:
         precisions((7, 5), "bf16")
 
 
-@pytest.mark.parametrize("error", [ImportError("libnvonnxparser.so.11: cannot open shared object file"),
-                                   RuntimeError("the wheel has to be fetched"), OSError("no such symbol")])
-def test_a_library_that_cannot_be_used(error: Exception, monkeypatch: pytest.MonkeyPatch,
-                                       caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libnvonnxparser.so.11: cannot open shared object file"),
+        RuntimeError("the wheel has to be fetched"),
+        OSError("no such symbol"),
+    ],
+)
+def test_a_library_that_cannot_be_used(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(name: str) -> types.ModuleType:
         raise error if name == "tensorrt" else ModuleNotFoundError(f"No module named {name!r}", name=name)
+
     monkeypatch.setattr(importlib, "import_module", broken)
     installed.cache_clear()
     try:
@@ -120,12 +146,25 @@ def test_the_targets_are_those_that_the_library_names(rtx: Library) -> None:
     assert (9, 0) not in rtx.targets
 
 
-@pytest.mark.parametrize(("name", "precision"), [("rtface-s", "fp16"), *(
-    pytest.param(*made, marks=pytest.mark.slow)
-    for made in (("rtface-m", "int8"), ("rtface-m", "fp16"), ("rtface-m-vivid", "fp16"), ("rtface-s", "bf16"),
-                 ("rtface-s", "f32")))])
-def test_every_shipped_engine_is_built_for_sm_89(rtx: Library, name: str, precision: Any,
-                                                 capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("rtface-s", "fp16"),
+        *(
+            pytest.param(*made, marks=pytest.mark.slow)
+            for made in (
+                ("rtface-m", "int8"),
+                ("rtface-m", "fp16"),
+                ("rtface-m-vivid", "fp16"),
+                ("rtface-s", "bf16"),
+                ("rtface-s", "f32"),
+            )
+        ),
+    ],
+)
+def test_every_shipped_engine_is_built_for_sm_89(
+    rtx: Library, name: str, precision: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     told: list[float] = []
     blob = build(shipped(name), precision, ada(rtx), lambda what, done: told.append(done))
     assert len(blob) > 1e6
@@ -173,18 +212,23 @@ def test_a_build_can_be_stopped(rtx: Library, make_engine: Maker) -> None:
     def stop(what: str, done: float) -> None:
         if done > 0:
             raise KeyboardInterrupt(what)
+
     with pytest.raises(KeyboardInterrupt):
         build(recipe, "fp16", ada(rtx), stop)
 
 
-@pytest.mark.parametrize(("edit", "words"), [
-    (lambda t: t.replace('name = "output"', 'name = "outptu"'), "the network has no output outptu"),
-    (lambda t: t.replace('name = "input"', 'name = "inptu"'), "the network has no input inptu"),
-    (lambda t: t.replace("size = 64", "size = 80"), r"input input is \(3, 64, 64\), not \(3, 80, 80\)"),
-    (lambda t: t + "[memory]\nheads = true\n", "the network has no input past"),
-])
-def test_a_recipe_that_says_something_else_than_the_network(rtx: Library, make_engine: Maker,
-                                                            edit: Callable[[str], str], words: str) -> None:
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda t: t.replace('name = "output"', 'name = "outptu"'), "the network has no output outptu"),
+        (lambda t: t.replace('name = "input"', 'name = "inptu"'), "the network has no input inptu"),
+        (lambda t: t.replace("size = 64", "size = 80"), r"input input is \(3, 64, 64\), not \(3, 80, 80\)"),
+        (lambda t: t + "[memory]\nheads = true\n", "the network has no input past"),
+    ],
+)
+def test_a_recipe_that_says_something_else_than_the_network(
+    rtx: Library, make_engine: Maker, edit: Callable[[str], str], words: str
+) -> None:
     recipe = load_recipe(make_engine(edit=edit) / "recipe.toml")
     with pytest.raises(EngineError, match=f"engine tiny: {words}"):
         build(recipe, "fp16", ada(rtx))
@@ -223,8 +267,9 @@ def test_a_batch_that_the_network_fixes(rtx: Library, make_engine: Maker) -> Non
     assert build(replace(recipe, batch=replace(recipe.batch, max=1)), "fp16", ada(rtx))
 
 
-def test_an_operation_that_the_library_does_not_have(rtx: Library, make_engine: Maker,
-                                                     capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_operation_that_the_library_does_not_have(
+    rtx: Library, make_engine: Maker, capfd: pytest.CaptureFixture[str]
+) -> None:
     onnx = pytest.importorskip("onnx")
     folder = make_engine()
     model = onnx.load(folder / "model.onnx")
@@ -260,8 +305,11 @@ def test_a_plan_that_no_gpu_can_load_is_an_error_of_one_line(rtx: Library, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_librarys_log_is_ours(rtx: Library, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
-                                  ) -> None:
+def test_the_librarys_log_is_ours(
+    rtx: Library,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     bridge, severity = logger(rtx), rtx.module.ILogger.Severity
     assert logger(rtx) is bridge  # the library wants one for the process
     fault(rtx)
@@ -269,8 +317,11 @@ def test_the_librarys_log_is_ours(rtx: Library, caplog: pytest.LogCaptureFixture
         for kind in ("VERBOSE", "INFO", "WARNING", "ERROR", "INTERNAL_ERROR"):
             bridge.log(getattr(severity, kind), f"said as {kind}\n")
     assert [(r.name, r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("rtface.tensorrt", "DEBUG", "said as INFO"), ("rtface.tensorrt", "DEBUG", "said as WARNING"),
-        ("rtface.tensorrt", "INFO", "said as ERROR"), ("rtface.tensorrt", "INFO", "said as INTERNAL_ERROR")]
+        ("rtface.tensorrt", "DEBUG", "said as INFO"),
+        ("rtface.tensorrt", "DEBUG", "said as WARNING"),
+        ("rtface.tensorrt", "INFO", "said as ERROR"),
+        ("rtface.tensorrt", "INFO", "said as INTERNAL_ERROR"),
+    ]
     assert fault(rtx) == "said as ERROR"  # the first is the cause
     assert fault(rtx) == "it gives no reason"
     caplog.clear()
@@ -281,8 +332,9 @@ def test_the_librarys_log_is_ours(rtx: Library, caplog: pytest.LogCaptureFixture
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_plan_is_built_ahead_once_for_each_capability(rtx: Library, make_engine: Maker,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_built_ahead_once_for_each_capability(
+    rtx: Library, make_engine: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = load_recipe(make_engine(edit=lambda t: t.replace("bf16 = 35.0", "fp16 = 35.0")) / "recipe.toml")
     monkeypatch.setattr(tensorrt, "installed", lambda: (rtx,))
     built: list[Any] = []
@@ -311,8 +363,10 @@ def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: p
         assert builder.parse_network(parser, builder.prepare(recipe, "f32"), beside)
         found: list[np.ndarray] = []
         for layer in map(network.get_layer, range(network.num_layers)):
-            for kind, cls, name in ((trt.LayerType.CONSTANT, trt.IConstantLayer, "weights"),
-                                    (trt.LayerType.CONVOLUTION, trt.IConvolutionLayer, "kernel")):
+            for kind, cls, name in (
+                (trt.LayerType.CONSTANT, trt.IConstantLayer, "weights"),
+                (trt.LayerType.CONVOLUTION, trt.IConvolutionLayer, "kernel"),
+            ):
                 if layer.type == kind:
                     layer.__class__ = cls
                     found.append(np.array(getattr(layer, name)))
@@ -328,8 +382,9 @@ def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: p
     assert build(recipe, "f32", ada(rtx))
 
 
-def test_without_the_onnx_package_the_line_that_repairs_it(rtx: Library, make_engine: Maker,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_onnx_package_the_line_that_repairs_it(
+    rtx: Library, make_engine: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingComponent, match=r"pip install .*\[rtx\]'"):
         build(load_recipe(make_engine() / "recipe.toml"), "fp16", ada(rtx))

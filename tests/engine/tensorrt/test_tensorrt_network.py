@@ -88,9 +88,13 @@ def test_int8_convolutions_are_those_that_were_calibrated() -> None:
     model = prepare(recipe, "int8").whole()
     made = {name: n for n in model.graph.node for name in n.output}
     constants = {i.name: i for i in model.graph.initializer}
-    whole = {n.name for n in model.graph.node if n.op_type == "Conv"
-             and all(made[name].op_type == "DequantizeLinear" for name in n.input[:2] if name in made)
-             and n.input[1] in made}
+    whole = {
+        n.name
+        for n in model.graph.node
+        if n.op_type == "Conv"
+        and all(made[name].op_type == "DequantizeLinear" for name in n.input[:2] if name in made)
+        and n.input[1] in made
+    }
     assert whole == {c.name for c in calibration.convolutions}
     for wanted in calibration.convolutions:
         node = next(n for n in model.graph.node if n.name == wanted.name)
@@ -122,12 +126,22 @@ def test_int8_scales_are_never_zero() -> None:
     assert min(float(s.min()) for s in scales) > 0
 
 
-def plain(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray] | None = None, *, opset: int = 17,
-          outputs: tuple[str, ...] = ("output",)) -> onnx.ModelProto:
+def plain(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray] | None = None,
+    *,
+    opset: int = 17,
+    outputs: tuple[str, ...] = ("output",),
+) -> onnx.ModelProto:
     """A network input → output, N×3×64×64 each."""
     ports = {name: helper.make_tensor_value_info(name, FLOAT, ["n", 3, 64, 64]) for name in ("input", *outputs)}
-    graph = helper.make_graph(nodes, "tests", [ports.pop("input")], list(ports.values()),
-                              [numpy_helper.from_array(v, k) for k, v in (constants or {}).items()])
+    graph = helper.make_graph(
+        nodes,
+        "tests",
+        [ports.pop("input")],
+        list(ports.values()),
+        [numpy_helper.from_array(v, k) for k, v in (constants or {}).items()],
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
@@ -153,8 +167,11 @@ def test_weights_that_are_inputs_too_become_constants(version: int, side: int) -
 
 def test_nodes_that_the_recipe_names_stay_in_fp32(make_engine: Maker) -> None:
     """x + 256 − 256 keeps no digit of x after the point in bf16."""
-    folder = make_engine(layers=((1.0, 256.0), (1.0, -256.0)), answer=lambda x: x, edit=lambda text: text.replace(
-        "fp32_nodes = []", 'fp32_nodes = ["conv0", "conv1"]'))
+    folder = make_engine(
+        layers=((1.0, 256.0), (1.0, -256.0)),
+        answer=lambda x: x,
+        edit=lambda text: text.replace("fp32_nodes = []", 'fp32_nodes = ["conv0", "conv1"]'),
+    )
     recipe = load_recipe(folder / "recipe.toml")
     free = replace(recipe, precision=replace(recipe.precision, fp32_nodes=()))
     value = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
@@ -168,11 +185,17 @@ def test_nodes_that_the_recipe_names_stay_in_fp32(make_engine: Maker) -> None:
 def test_only_what_lies_between_two_casts_is_kept() -> None:
     """Two regions of one network, and constants in between that are cast too."""
     cast = {"to": FLOAT}
-    nodes = [helper.make_node("Relu", ["input"], ["a"]), helper.make_node("Cast", ["a"], ["b"], **cast),
-             helper.make_node("Add", ["b", "one"], ["c"]), helper.make_node("Cast", ["c"], ["d"], **cast),
-             helper.make_node("Relu", ["d"], ["e"]), helper.make_node("Cast", ["e"], ["f"], **cast),
-             helper.make_node("Cast", ["half"], ["h"], **cast), helper.make_node("Mul", ["f", "h"], ["g"]),
-             helper.make_node("Cast", ["g"], ["output"], **cast)]
+    nodes = [
+        helper.make_node("Relu", ["input"], ["a"]),
+        helper.make_node("Cast", ["a"], ["b"], **cast),
+        helper.make_node("Add", ["b", "one"], ["c"]),
+        helper.make_node("Cast", ["c"], ["d"], **cast),
+        helper.make_node("Relu", ["d"], ["e"]),
+        helper.make_node("Cast", ["e"], ["f"], **cast),
+        helper.make_node("Cast", ["half"], ["h"], **cast),
+        helper.make_node("Mul", ["f", "h"], ["g"]),
+        helper.make_node("Cast", ["g"], ["output"], **cast),
+    ]
     model = typed(plain(nodes, {"one": np.float32([1]), "half": np.float16([0.5])}), "fp16").whole()
     types = kinds(model)
     found = {n.op_type + n.output[0]: types[n.output[0]] for n in model.graph.node if n.op_type != "Cast"}
@@ -180,8 +203,11 @@ def test_only_what_lies_between_two_casts_is_kept() -> None:
 
 
 def test_an_output_read_inside_and_an_output_that_is_an_input() -> None:
-    nodes = [helper.make_node("Relu", ["input"], ["output"]), helper.make_node("Relu", ["output"], ["second"]),
-             helper.make_node("Identity", ["input"], ["third"])]
+    nodes = [
+        helper.make_node("Relu", ["input"], ["output"]),
+        helper.make_node("Relu", ["output"], ["second"]),
+        helper.make_node("Identity", ["input"], ["third"]),
+    ]
     model = typed(plain(nodes, outputs=("output", "second", "third")), "fp16").whole()
     value = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
     np.testing.assert_allclose(run(model, value), np.maximum(value, 0), atol=2e-3)
@@ -190,13 +216,16 @@ def test_an_output_read_inside_and_an_output_that_is_an_input() -> None:
 
 def test_sizes_are_read_where_the_tensor_is() -> None:
     """Shape takes whatever type there is, Resize keeps its scales in fp32, integers stay integers."""
-    nodes = [helper.make_node("Relu", ["input"], ["a"]), helper.make_node("Shape", ["a"], ["size"]),
-             helper.make_node("Reshape", ["a", "size"], ["b"]),
-             helper.make_node("Resize", ["b", "", "scales"], ["c"], mode="nearest"),
-             helper.make_node("Cast", ["c"], ["whole"], to=TensorProto.INT64),
-             helper.make_node("Cast", ["whole"], ["d"], to=FLOAT),
-             helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([0.5]))),
-             helper.make_node("Mul", ["d", "k"], ["output"])]
+    nodes = [
+        helper.make_node("Relu", ["input"], ["a"]),
+        helper.make_node("Shape", ["a"], ["size"]),
+        helper.make_node("Reshape", ["a", "size"], ["b"]),
+        helper.make_node("Resize", ["b", "", "scales"], ["c"], mode="nearest"),
+        helper.make_node("Cast", ["c"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["whole"], ["d"], to=FLOAT),
+        helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([0.5]))),
+        helper.make_node("Mul", ["d", "k"], ["output"]),
+    ]
     model = typed(plain(nodes, {"scales": np.float32([1, 1, 1, 1])}), "fp16").whole()
     types = kinds(model)
     by = {n.op_type: n for n in model.graph.node}
@@ -210,15 +239,24 @@ def test_sizes_are_read_where_the_tensor_is() -> None:
 def products() -> onnx.ModelProto:
     """A product with a constant matrix, one of two computed ones, and a Gemm with a bias."""
     r = np.random.default_rng(0)
-    nodes = [helper.make_node("MatMul", ["input", "w"], ["a"], "constant"),
-             helper.make_node("Transpose", ["a"], ["t"], perm=[0, 1, 3, 2]),
-             helper.make_node("MatMul", ["a", "t"], ["b"], "computed"),
-             helper.make_node("Reshape", ["b", "rows"], ["c"]),
-             helper.make_node("Gemm", ["c", "v", "bias"], ["d"], "gemm", transB=1),
-             helper.make_node("Reshape", ["d", "picture"], ["output"])]
-    return plain(nodes, {"w": r.standard_normal((64, 16)).astype(np.float32) / 8, "rows": np.array([-1, 64]),
-                         "v": r.standard_normal((64, 64)).astype(np.float32) / 8,
-                         "bias": r.standard_normal(64).astype(np.float32), "picture": np.array([-1, 3, 64, 64])})
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["a"], "constant"),
+        helper.make_node("Transpose", ["a"], ["t"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["a", "t"], ["b"], "computed"),
+        helper.make_node("Reshape", ["b", "rows"], ["c"]),
+        helper.make_node("Gemm", ["c", "v", "bias"], ["d"], "gemm", transB=1),
+        helper.make_node("Reshape", ["d", "picture"], ["output"]),
+    ]
+    return plain(
+        nodes,
+        {
+            "w": r.standard_normal((64, 16)).astype(np.float32) / 8,
+            "rows": np.array([-1, 64]),
+            "v": r.standard_normal((64, 64)).astype(np.float32) / 8,
+            "bias": r.standard_normal(64).astype(np.float32),
+            "picture": np.array([-1, 3, 64, 64]),
+        },
+    )
 
 
 def test_fp32_matrix_products_are_replaced_on_turing() -> None:
@@ -235,8 +273,9 @@ def test_fp32_matrix_products_are_replaced_on_turing() -> None:
 
 
 def test_branches_are_refused() -> None:
-    branch = helper.make_graph([helper.make_node("Identity", ["input"], ["x"])], "b", [],
-                               [helper.make_tensor_value_info("x", FLOAT, None)])
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["input"], ["x"])], "b", [], [helper.make_tensor_value_info("x", FLOAT, None)]
+    )
     node = helper.make_node("If", ["yes"], ["output"], "choice", then_branch=branch, else_branch=branch)
     with pytest.raises(EngineError, match="If choice is a branch or a loop"):
         typed(plain([node], {"yes": np.array(True)}), "fp16")

@@ -84,14 +84,16 @@ def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> Non
     done = gpu.event()
     stream.record(done)
     done.synchronize()
-    np.testing.assert_allclose(buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25,
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25, rtol=1e-6
+    )
     assert plan.scratch is not None and plan.scratch.nbytes == 4096  # that of the largest batch
     calls = {context.shapes["input"][0]: [call[0] for call in context.calls] for context in execution.contexts}
     assert sorted(calls) == [1, 2, 3, 4]
     assert calls[2] == calls[4] == ["address", "address", "shape", "memory", "execute", "execute"]
     assert {call for context in execution.contexts for call in context.calls if call[0] == "memory"} == {
-        ("memory", plan.scratch.address, 4096)}
+        ("memory", plan.scratch.address, 4096)
+    }
     assert plan.capturable(handle, 4)
     for memory in buffers.values():
         memory.close()
@@ -125,8 +127,11 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
             plan.enqueue(handle, batch)
     with pytest.raises(EngineError, match="bound to memory of the GPU"):
         plan.run({}, {})
-    for step, words in (("shape", "no batch of 1: out of luck"), ("execute", "TensorRT failed: out of luck"),
-                        ("address", "cannot be bound: out of luck")):
+    for step, words in (
+        ("shape", "no batch of 1: out of luck"),
+        ("execute", "TensorRT failed: out of luck"),
+        ("address", "cannot be bound: out of luck"),
+    ):
         execution.fails = {step}
         with pytest.raises(EngineError, match=words):
             plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
@@ -139,13 +144,17 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
         plan.enqueue(handle, 1)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda engine: engine.names.pop(), r"has tensors \['input'\]"),
-    (lambda engine: setattr(engine, "dtype", "HALF"), r"input is \('INPUT', 'HALF'"),
-    (lambda engine: engine.outputs.update(output=(3, 64, 32)), r"output is .*\(3, 64, 32\)"),
-])
-def test_a_plan_with_other_tensors_than_the_recipe_is_refused(recipe: Recipe, change: Callable[[Any], Any],
-                                                              words: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda engine: engine.names.pop(), r"has tensors \['input'\]"),
+        (lambda engine: setattr(engine, "dtype", "HALF"), r"input is \('INPUT', 'HALF'"),
+        (lambda engine: engine.outputs.update(output=(3, 64, 32)), r"output is .*\(3, 64, 32\)"),
+    ],
+)
+def test_a_plan_with_other_tensors_than_the_recipe_is_refused(
+    recipe: Recipe, change: Callable[[Any], Any], words: str
+) -> None:
     execution, gpu = FakeExecution(recipe, right), gpu_here()
     change(execution.engine)
     with pytest.raises(EngineError, match=words):
@@ -207,6 +216,7 @@ def test_a_lost_gpu_says_nothing_about_the_plan(recipe: Recipe, monkeypatch: pyt
 
     def lost(*_: object) -> None:
         raise DeviceLost("gone")
+
     monkeypatch.setattr(FakeContext, "execute_async_v3", lost)
     with pytest.raises(DeviceLost):
         gate(recipe, plan)
@@ -238,13 +248,15 @@ class Stage:
             assert not isinstance(answer, Exception)
             self.executions.append(FakeExecution(self.recipe, answer))
             return self.executions[-1]
+
         monkeypatch.setattr(tensorrt, "installed", lambda: (RTX,))
         monkeypatch.setattr(tensorrt, "build", build)
         monkeypatch.setattr(tensorrt, "Execution", load)
 
 
 def test_an_inexact_plan_is_refused_for_the_next_precision(
-        recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """One grey, finite picture in fp16; its own input in bf16; right in fp32."""
     stage = Stage(monkeypatch, fp16=grey, bf16=nothing, f32=right)
     gpu = gpu_here()
@@ -268,15 +280,35 @@ def test_an_inexact_plan_is_refused_for_the_next_precision(
     plan.close()
 
 
-@pytest.mark.parametrize(("answers", "built", "error", "said"), [
-    ({"fp16": EngineError("no kernel"), "bf16": right}, 2, None, "no kernel; running without fp16"),
-    ({"fp16": EngineError("first"), "bf16": EngineError("two"), "f32": EngineError("three")}, 3, EngineError, "first"),
-    ({"fp16": grey, "bf16": grey, "f32": nothing}, 3, EngineError,
-     r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB"),
-    ({"fp16": OutOfDeviceMemory("full")}, 1, OutOfDeviceMemory, "full")], ids=["next", "none", "wrong", "full"])
+@pytest.mark.parametrize(
+    ("answers", "built", "error", "said"),
+    [
+        ({"fp16": EngineError("no kernel"), "bf16": right}, 2, None, "no kernel; running without fp16"),
+        (
+            {"fp16": EngineError("first"), "bf16": EngineError("two"), "f32": EngineError("three")},
+            3,
+            EngineError,
+            "first",
+        ),
+        (
+            {"fp16": grey, "bf16": grey, "f32": nothing},
+            3,
+            EngineError,
+            r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB",
+        ),
+        ({"fp16": OutOfDeviceMemory("full")}, 1, OutOfDeviceMemory, "full"),
+    ],
+    ids=["next", "none", "wrong", "full"],
+)
 def test_what_cannot_be_used_leaves_the_next_precision(
-        recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answers: Any, built: int,
-        error: type[Exception] | None, said: str) -> None:
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    answers: Any,
+    built: int,
+    error: type[Exception] | None,
+    said: str,
+) -> None:
     stage, gpu = Stage(monkeypatch, **answers), gpu_here()
     with pytest.raises(error, match=said) if error else nullcontext():
         tensorrt.open_tensorrt(recipe, gpu)[0].close()
@@ -330,6 +362,7 @@ def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monk
         if len(tried) == 1:
             raise EngineError("made by another")
         return load(library, blob, kernels)
+
     monkeypatch.setattr(tensorrt, "Execution", picky)
     tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
     assert stage.built == ["fp16", "fp16"]
@@ -347,6 +380,7 @@ def test_a_gpu_without_a_name_is_compiled_for_in_three_ways(recipe: Recipe, monk
         if choice.target != (8, 0):
             raise EngineError("sm_90 is not supported")
         return build(recipe, precision, choice, progress)
+
     monkeypatch.setattr(tensorrt, "build", refusing)
     gpu = FakeGpu(name="NVIDIA H200", capability=(9, 0))
     plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
@@ -408,9 +442,15 @@ class FakeRuntime:
 
     def create_execution_context(self, settings: Any) -> Any:
         self.asked = settings
-        return types.SimpleNamespace(is_stream_capturable=lambda handle: handle == 3,
-                                     set_device_memory=self._refuse_less_than_9,
-                                     update_device_memory_size_for_shapes=lambda: 7) if self.context else None
+        return (
+            types.SimpleNamespace(
+                is_stream_capturable=lambda handle: handle == 3,
+                set_device_memory=self._refuse_less_than_9,
+                update_device_memory_size_for_shapes=lambda: 7,
+            )
+            if self.context
+            else None
+        )
 
     device_memory_size_v2 = 9
 
@@ -429,6 +469,7 @@ def library(kind: Any, runtime: type[FakeRuntime] = FakeRuntime) -> Library:
 
     def enum(*names: str) -> Any:
         return types.SimpleNamespace(**{name: name for name in names})
+
     module: Any = types.ModuleType("fake")
     module.ILogger, module.Runtime = Logger, runtime
     module.ExecutionContextAllocationStrategy = enum("USER_MANAGED")
@@ -483,8 +524,12 @@ def test_a_plan_that_cannot_be_loaded_says_why(what: str) -> None:
 
 def test_the_real_library_has_what_is_asked_of_the_fakes() -> None:
     trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
-    for fake, real in ((FakeContext, trt.IExecutionContext), (FakeEngine, trt.ICudaEngine),
-                       (FakeCache, trt.IRuntimeCache), (FakeSettings, trt.IRuntimeConfig)):
+    for fake, real in (
+        (FakeContext, trt.IExecutionContext),
+        (FakeEngine, trt.ICudaEngine),
+        (FakeCache, trt.IRuntimeCache),
+        (FakeSettings, trt.IRuntimeConfig),
+    ):
         missing = {name for name in vars(fake) if not name.startswith("_")} - set(dir(real))
         assert not missing, real
     assert {"create_runtime_config", "create_execution_context", "device_memory_size_v2"} <= set(dir(trt.ICudaEngine))

@@ -14,8 +14,19 @@ import pytest
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.tensorrt import store
 
-IDENTITY = PlanIdentity("tiny", "1.0", "recipe", "weights", "tensorrt-rtx", "1.7.1.116",
-                        "NVIDIA GeForce RTX 4090 sm_89", "fp16", "calibration", "580.1", "batch 1-1-16, preparation 1")
+IDENTITY = PlanIdentity(
+    "tiny",
+    "1.0",
+    "recipe",
+    "weights",
+    "tensorrt-rtx",
+    "1.7.1.116",
+    "NVIDIA GeForce RTX 4090 sm_89",
+    "fp16",
+    "calibration",
+    "580.1",
+    "batch 1-1-16, preparation 1",
+)
 
 
 def fetch(identity: PlanIdentity = IDENTITY, blob: bytes = b"plan", *, patience: float = 60.0) -> tuple[bytes, bool]:
@@ -35,8 +46,9 @@ def test_whatever_changes_another_plan_is_built(field: str) -> None:
     assert fetch() == (b"plan", True)
 
 
-@pytest.mark.parametrize("harm", [lambda data: b"", lambda data: data[:-1], lambda data: data[:40] + b"x",
-                                  lambda data: b"\0" + data[1:]])
+@pytest.mark.parametrize(
+    "harm", [lambda data: b"", lambda data: data[:-1], lambda data: data[:40] + b"x", lambda data: b"\0" + data[1:]]
+)
 def test_a_damaged_plan_is_built_anew(harm, caplog: pytest.LogCaptureFixture) -> None:
     fetch()
     path = store.plan_path(IDENTITY)
@@ -50,6 +62,7 @@ def test_a_damaged_plan_is_built_anew(harm, caplog: pytest.LogCaptureFixture) ->
 def test_a_build_that_fails_leaves_nothing() -> None:
     def broken() -> bytes:
         raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         store.fetch(IDENTITY, broken)
     assert [p.name for p in store.plan_path(IDENTITY).parent.iterdir()] == ["lock"]
@@ -102,8 +115,13 @@ print(blob.decode(), kept, flush=True)
 def start(name: str, work: str) -> subprocess.Popen[str]:
     """Another Python, up to the moment before it fetches."""
     root = Path(__file__).resolve().parents[3]
-    process = subprocess.Popen([sys.executable, "-c", PROCESS.format(work=work), name], cwd=root, text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROCESS.format(work=work), name],
+        cwd=root,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process

@@ -33,21 +33,34 @@ class End:
 
 @pytest.fixture
 def status():
-    return LiveStatus(Stats(), LiveControls(strength=0.5), source=("camera:0", End()), sinks=[("vcam:", End())],
-                      sound=("sound 0", End()), delay=0.06)
+    return LiveStatus(
+        Stats(),
+        LiveControls(strength=0.5),
+        source=("camera:0", End()),
+        sinks=[("vcam:", End())],
+        sound=("sound 0", End()),
+        delay=0.06,
+    )
 
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
     persons = PersonsInView(None, lambda: None, status.controls)
-    paths = {route.path for route in control_routes(status.controls, status.snapshot, persons=persons,
-                                                    stages=StageChanger(None, None, Options(), recorded=False))} - {"/"}
+    paths = {
+        route.path
+        for route in control_routes(
+            status.controls,
+            status.snapshot,
+            persons=persons,
+            stages=StageChanger(None, None, Options(), recorded=False),
+        )
+    } - {"/"}
     assert set(re.findall(r"(?:GET|POST) (/[a-z._]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
     for path in paths:
         assert re.search(rf"[` ]{path}[?`]", PAGE), path
 
 
 def test_every_key_of_the_status_and_every_metric_is_explained(status):
-    table = PAGE[PAGE.index("### What /status says"): PAGE.index("### Who may ask")]
+    table = PAGE[PAGE.index("### What /status says") : PAGE.index("### Who may ask")]
     written = set(re.findall(r"`([a-z_0-9]+)`", table))
     snapshot = status.snapshot()
     assert set(snapshot) | set(snapshot["source"]) | set(snapshot["dropped"]) | set(snapshot["latency_ms"]) <= written
@@ -56,9 +69,13 @@ def test_every_key_of_the_status_and_every_metric_is_explained(status):
     with urllib.request.urlopen(f"{server.address}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     server.close()
-    names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples
-             if sample.name.startswith("rtface")}
-    shown = set(re.findall(r"`(rtface_[a-z_]+)", PAGE[PAGE.index("## Prometheus"):]))
+    names = {
+        sample.name
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("rtface")
+    }
+    shown = set(re.findall(r"`(rtface_[a-z_]+)", PAGE[PAGE.index("## Prometheus") :]))
     for name in names:
         name = re.sub(r"_(bucket|sum|count|created)$", "", name)
         assert name in shown or re.sub("_sink_|_sound_", "_source_", name) in shown, name
@@ -82,12 +99,16 @@ def test_the_script_for_obs_works(status, monkeypatch):
         return len(pressed)
 
     obs = types.SimpleNamespace(
-        obs_hotkey_register_frontend=register, obs_hotkey_load=lambda hotkey, saved: None,
-        obs_hotkey_save=lambda hotkey: [hotkey], obs_data_get_array=lambda settings, name: settings.get(name),
+        obs_hotkey_register_frontend=register,
+        obs_hotkey_load=lambda hotkey, saved: None,
+        obs_hotkey_save=lambda hotkey: [hotkey],
+        obs_data_get_array=lambda settings, name: settings.get(name),
         obs_data_set_array=lambda settings, name, saved: settings.update({name: saved}),
-        obs_data_array_release=released.append, obs_get_source_by_name=lambda name: name,
+        obs_data_array_release=released.append,
+        obs_get_source_by_name=lambda name: name,
         obs_source_set_sync_offset=lambda source, offset: offsets.put((source, offset)),
-        obs_source_release=lambda source: None)
+        obs_source_release=lambda source: None,
+    )
     monkeypatch.setitem(sys.modules, "obspython", obs)
     script = re.search(r"```python\n(.*?)```", PAGE, re.S)[1].replace("http://127.0.0.1:8177", server.address)
     names = {}

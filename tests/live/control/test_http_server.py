@@ -64,13 +64,22 @@ def raw(port, data, wait=10.0):
         return found
 
 
-@pytest.mark.parametrize(("path", "body", "values"), [
-    ("/toggle", None, {"enabled": False}), ("/off", None, {"enabled": False}), ("/on", None, {}),
-    ("/strength?value=0.6", None, {"strength": 0.6}), ("/strength", '{"value": 0.6}', {"strength": 0.6}),
-    ("/strength?by=-0.1", None, {"strength": 0.4}), ("/strength", '{"by": 5}', {"strength": 1.0}),
-    ("/cpu_budget?value=0.5", None, {"cpu_budget": 0.5}), ("/cpu_budget?by=-0.25", None, {"cpu_budget": 0.75}),
-    ("/light?value=1", None, {"light": 1.0}), ("/light?by=0.25", None, {"light": 0.25}),
-])
+@pytest.mark.parametrize(
+    ("path", "body", "values"),
+    [
+        ("/toggle", None, {"enabled": False}),
+        ("/off", None, {"enabled": False}),
+        ("/on", None, {}),
+        ("/strength?value=0.6", None, {"strength": 0.6}),
+        ("/strength", '{"value": 0.6}', {"strength": 0.6}),
+        ("/strength?by=-0.1", None, {"strength": 0.4}),
+        ("/strength", '{"by": 5}', {"strength": 1.0}),
+        ("/cpu_budget?value=0.5", None, {"cpu_budget": 0.5}),
+        ("/cpu_budget?by=-0.25", None, {"cpu_budget": 0.75}),
+        ("/light?value=1", None, {"light": 1.0}),
+        ("/light?by=0.25", None, {"light": 0.25}),
+    ],
+)
 def test_what_is_posted_is_done(served, path, body, values):
     controls, port = served
     expected = START | values
@@ -88,19 +97,31 @@ def test_status_and_end(served):
     assert controls.stop.is_set()
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status", "said"), [
-    ("GET", "/toggle", None, 405, "is for POST"), ("POST", "/status", None, 405, "is for GET"),
-    ("PUT", "/toggle", None, 501, ""), ("OPTIONS", "/toggle", None, 501, ""), ("GET", "/x", None, 404, "/strength"),
-    ("POST", "/strength", None, 400, "value=0.6"), ("POST", "/strength?value=2", None, 400, "0 to 1"),
-    ("POST", "/strength?value=nan", None, 400, "number"), ("POST", "/strength?by=inf", None, 400, "number"),
-    ("POST", "/strength", f'{{"value": {10 ** 400}}}', 400, "number"),
-    ("POST", "/strength", f'{{"value": {"9" * 4000}}}', 400, "number"),
-    ("POST", "/strength?value=a", None, 400, "number"), ("POST", "/strength", '{"value": true}', 400, "number"),
-    ("POST", "/strength", '{"value": [1]}', 400, "number"), ("POST", "/strength", "0.6", 400, "JSON object"),
-    ("POST", "/strength", "{", 400, "JSON object"), ("POST", "/strength?value=0.1&by=0.1", None, 400, "or a step"),
-    ("POST", "/toggle", "[" * 4000, 400, "JSON object"), ("POST", "/toggle", " " * 5000, 413, "4096"),
-    ("GET", "/preview.mjpeg", None, 404, "no preview"),
-])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "said"),
+    [
+        ("GET", "/toggle", None, 405, "is for POST"),
+        ("POST", "/status", None, 405, "is for GET"),
+        ("PUT", "/toggle", None, 501, ""),
+        ("OPTIONS", "/toggle", None, 501, ""),
+        ("GET", "/x", None, 404, "/strength"),
+        ("POST", "/strength", None, 400, "value=0.6"),
+        ("POST", "/strength?value=2", None, 400, "0 to 1"),
+        ("POST", "/strength?value=nan", None, 400, "number"),
+        ("POST", "/strength?by=inf", None, 400, "number"),
+        ("POST", "/strength", f'{{"value": {10**400}}}', 400, "number"),
+        ("POST", "/strength", f'{{"value": {"9" * 4000}}}', 400, "number"),
+        ("POST", "/strength?value=a", None, 400, "number"),
+        ("POST", "/strength", '{"value": true}', 400, "number"),
+        ("POST", "/strength", '{"value": [1]}', 400, "number"),
+        ("POST", "/strength", "0.6", 400, "JSON object"),
+        ("POST", "/strength", "{", 400, "JSON object"),
+        ("POST", "/strength?value=0.1&by=0.1", None, 400, "or a step"),
+        ("POST", "/toggle", "[" * 4000, 400, "JSON object"),
+        ("POST", "/toggle", " " * 5000, 413, "4096"),
+        ("GET", "/preview.mjpeg", None, 404, "no preview"),
+    ],
+)
 def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, status, said):
     controls, port = served
     found, answer, _ = ask(port, method, path, body)
@@ -109,12 +130,24 @@ def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, sta
     assert controls.values() == START
 
 
-@pytest.mark.parametrize("headers", [
-    {"Host": "evil.example"}, {"Host": "evil.example:8177"}, {"Host": "127.0.0.1.evil.example"}, {"Host": ""},
-    {"Host": "localhost.evil:1"}, {"Host": "localhost:1@evil"}, {"Host": "localhost:99999999"}, {"Host": "[::1"},
-    {"Origin": "https://evil.example"}, {"Origin": "null"},
-    {"Origin": "http://127.0.0.1:1"}, {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"},
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8177"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": ""},
+        {"Host": "localhost.evil:1"},
+        {"Host": "localhost:1@evil"},
+        {"Host": "localhost:99999999"},
+        {"Host": "[::1"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+)
 def test_pages_of_other_sites_get_nothing(served, headers):
     controls, port = served
     for method, path in (("POST", "/toggle"), ("GET", "/status"), ("GET", "/preview"), ("POST", "/quit")):
@@ -128,9 +161,13 @@ def test_pages_of_other_sites_get_nothing(served, headers):
 
 def test_our_own_page_and_programs_are_let_in(served):
     _, port = served
-    for headers in ({"Origin": f"http://127.0.0.1:{port}", "Sec_Fetch_Site": "same-origin"}, {"Host": "localhost"},
-                    {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}, {"Host": "[::1]:80"},
-                    {"Sec_Fetch_Site": "none"}):
+    for headers in (
+        {"Origin": f"http://127.0.0.1:{port}", "Sec_Fetch_Site": "same-origin"},
+        {"Host": "localhost"},
+        {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"},
+        {"Host": "[::1]:80"},
+        {"Sec_Fetch_Site": "none"},
+    ):
         assert ask(port, "POST", "/toggle", **headers)[0] == 200
 
 
@@ -155,8 +192,11 @@ def test_the_page_is_opened_in_a_browser_with_windows_only(monkeypatch):
     def none():
         raise webbrowser.Error
 
-    for get, expected in ((lambda: Browser("x"), True), (lambda: webbrowser.GenericBrowser("false"), False),
-                          (none, False)):
+    for get, expected in (
+        (lambda: Browser("x"), True),
+        (lambda: webbrowser.GenericBrowser("false"), False),
+        (none, False),
+    ):
         monkeypatch.setattr(webbrowser, "get", get)
         assert open_in_browser("http://127.0.0.1:1/preview") is expected  # without waiting for it
     assert opened.wait(5)
@@ -177,12 +217,18 @@ def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd, monk
     monkeypatch.setattr("rtface.web.http.BODY_S", 0.1)
     controls, port = served
     head = f"POST /toggle HTTP/1.1\r\nHost: localhost:{port}\r\n".encode()
-    for data in (b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/x\r\nHost: localhost\r\n\r\n",
-                 head + b"Content-Length: -1\r\n\r\n", head + b"Content-Length: 99999999999999999999\r\n\r\n",
-                 head + b"Content-Length: \xb2\r\n\r\n", head + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n",
-                 b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
-                 b"GET /%ff%00?%ff=%zz HTTP/1.0\r\nHost: localhost\r\n\r\n",
-                 b"GET http://[ HTTP/1.0\r\nHost: localhost\r\n\r\n"):
+    for data in (
+        b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/x\r\nHost: localhost\r\n\r\n",
+        head + b"Content-Length: -1\r\n\r\n",
+        head + b"Content-Length: 99999999999999999999\r\n\r\n",
+        head + b"Content-Length: \xb2\r\n\r\n",
+        head + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /%ff%00?%ff=%zz HTTP/1.0\r\nHost: localhost\r\n\r\n",
+        b"GET http://[ HTTP/1.0\r\nHost: localhost\r\n\r\n",
+    ):
         try:
             found = raw(port, data)
         except ConnectionResetError:  # answered before all was read
@@ -260,19 +306,37 @@ def test_it_ends_whoever_is_connected():
         socket.create_connection(("127.0.0.1", port), timeout=1)
 
 
-@pytest.mark.parametrize(("given", "let_in"), [
-    ({}, False), ({"Authorization": "Bearer wrong"}, False), ({"Authorization": "Basic !"}, False),
-    ({"Authorization": "Bearer"}, False),
-    ({"Authorization": "Bearer secret"}, True), ({"Authorization": "Basic OnNlY3JldA=="}, True),
-    ({"Authorization": "Basic YW5uYTpzZWNyZXQ="}, True)], ids=str)
+@pytest.mark.parametrize(
+    ("given", "let_in"),
+    [
+        ({}, False),
+        ({"Authorization": "Bearer wrong"}, False),
+        ({"Authorization": "Basic !"}, False),
+        ({"Authorization": "Bearer"}, False),
+        ({"Authorization": "Bearer secret"}, True),
+        ({"Authorization": "Basic OnNlY3JldA=="}, True),
+        ({"Authorization": "Basic YW5uYTpzZWNyZXQ="}, True),
+    ],
+    ids=str,
+)
 def test_a_run_with_a_key_answers_only_who_has_it(given, let_in):
     controls = LiveControls(strength=0.5)
     server = LocalHttpServer(control_routes(controls, dict, key="secret"), port=0, option="--control")
     port = int(server.address.rsplit(":", 1)[1])
-    for method, path in (("GET", "/status"), ("GET", "/preview"), ("GET", "/preview.mjpeg"), ("POST", "/off"),
-                         ("POST", "/strength?value=0"), ("POST", "/quit")):
-        reply = raw(port, f"{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n".encode() + b"".join(
-            f"{name}: {value}\r\n".encode() for name, value in given.items()) + b"\r\n")
+    for method, path in (
+        ("GET", "/status"),
+        ("GET", "/preview"),
+        ("GET", "/preview.mjpeg"),
+        ("POST", "/off"),
+        ("POST", "/strength?value=0"),
+        ("POST", "/quit"),
+    ):
+        reply = raw(
+            port,
+            f"{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n".encode()
+            + b"".join(f"{name}: {value}\r\n".encode() for name, value in given.items())
+            + b"\r\n",
+        )
         assert (b" 401 " not in reply.split(b"\n")[0]) == let_in, path
     server.close()
     assert (controls.stop.is_set(), controls.values()["strength"]) == ((True, 0.0) if let_in else (False, 0.5))

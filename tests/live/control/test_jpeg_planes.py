@@ -24,8 +24,10 @@ def colourful(width, height):
 
 def frame(fmt="yuv420p", matrix="bt709", full=False, size=(320, 180), **more):
     image = av.VideoFrame.from_ndarray(colourful(*size), format="rgb24").reformat(
-        format=fmt, dst_colorspace={"bt601": "ITU601", "bt709": "ITU709"}[matrix],
-        dst_color_range="JPEG" if full else "MPEG")
+        format=fmt,
+        dst_colorspace={"bt601": "ITU601", "bt709": "ITU709"}[matrix],
+        dst_color_range="JPEG" if full else "MPEG",
+    )
     return Frame(image, 0, Fraction(1, 1000), color=Color(matrix, full_range=full), display=Display(**more))
 
 
@@ -34,32 +36,47 @@ def shown(given, side=640, wipe=(0.0, 1.0)):
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
 
 
-@pytest.mark.parametrize(("fmt", "matrix", "full", "size", "turns", "mirror"), [
-    ("yuv420p", "bt601", False, (320, 180), 0, False), ("yuv420p", "bt709", False, (1280, 720), 0, False),
-    ("yuv420p", "bt709", True, (1922, 1082), 1, True), ("yuvj422p", "bt601", True, (1280, 720), 2, False),
-    ("yuvj422p", "bt709", True, (320, 180), 0, True), ("yuv444p", "bt709", False, (1922, 1082), 0, False),
-    ("yuv444p", "bt601", True, (320, 180), 1, False), ("nv12", "bt709", False, (1280, 720), 0, False),
-    ("yuv420p10le", "bt709", False, (320, 180), 1, True), ("bgr24", "bt601", True, (1922, 1082), 2, True)])
+@pytest.mark.parametrize(
+    ("fmt", "matrix", "full", "size", "turns", "mirror"),
+    [
+        ("yuv420p", "bt601", False, (320, 180), 0, False),
+        ("yuv420p", "bt709", False, (1280, 720), 0, False),
+        ("yuv420p", "bt709", True, (1922, 1082), 1, True),
+        ("yuvj422p", "bt601", True, (1280, 720), 2, False),
+        ("yuvj422p", "bt709", True, (320, 180), 0, True),
+        ("yuv444p", "bt709", False, (1922, 1082), 0, False),
+        ("yuv444p", "bt601", True, (320, 180), 1, False),
+        ("nv12", "bt709", False, (1280, 720), 0, False),
+        ("yuv420p10le", "bt709", False, (320, 180), 1, True),
+        ("bgr24", "bt601", True, (1922, 1082), 2, True),
+    ],
+)
 def test_colours_are_those_of_the_frame(fmt, matrix, full, size, turns, mirror):
     given = frame(fmt, matrix, full or fmt.startswith("yuvj"), size, quarter_turns=turns, mirror=mirror)
     found = shown(given)
-    found = found[:, :found.shape[1] // 2]
+    found = found[:, : found.shape[1] // 2]
     wanted = CpuView(given, Swscale()).thumbnail(640)[0]
     wanted = cv2.resize(wanted, found.shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(int)
     assert abs((found - wanted).mean(axis=(0, 1))).max() < 2.5  # a matrix or range that is mixed up: 8 or more
     assert np.percentile(abs(found - wanted), 99) < 8
 
 
-@pytest.mark.parametrize(("size", "display"), [
-    ((1280, 720), {}), ((1000, 562), {}), ((720, 1280), {"quarter_turns": 1}),
-    ((640, 360), {"aspect": Fraction(4, 3)})])
+@pytest.mark.parametrize(
+    ("size", "display"),
+    [
+        ((1280, 720), {}),
+        ((1000, 562), {}),
+        ((720, 1280), {"quarter_turns": 1}),
+        ((640, 360), {"aspect": Fraction(4, 3)}),
+    ],
+)
 def test_columns_that_are_cut_are_those_of_the_whole(size, display):
     given = frame(size=size, **display)
     whole_size = jpeg_size(given, 640)
     whole = jpeg_planes(given, whole_size, (0, whole_size[0]), Swscale())
     part = jpeg_planes(given, whole_size, (96, 160), Swscale())
     for share, one, other in zip((1, 2, 2), whole, part, strict=True):
-        apart = abs(one[:, 96 // share:160 // share].astype(int) - other)
+        apart = abs(one[:, 96 // share : 160 // share].astype(int) - other)
         assert apart[:, 1:-1].max() <= 1 and apart.max() <= 4  # at the edges chroma has no neighbour
     assert jpeg_planes(given, whole_size, (64, 64), Swscale())[0].shape == (whole_size[1], 0)
 
@@ -67,7 +84,8 @@ def test_columns_that_are_cut_are_those_of_the_whole(size, display):
 def test_black_and_white_stay_black_and_white():
     for level, wanted in ((0, 0), (16, 0), (235, 255), (255, 255)):
         for matrix in ("bt601", "bt709"):
-            image = av.VideoFrame.from_ndarray(np.vstack([np.full((180, 320), level, np.uint8),
-                                                          np.full((90, 320), 128, np.uint8)]), format="yuv420p")
+            image = av.VideoFrame.from_ndarray(
+                np.vstack([np.full((180, 320), level, np.uint8), np.full((90, 320), 128, np.uint8)]), format="yuv420p"
+            )
             found = shown(Frame(image, 0, Fraction(1, 1000), color=Color(matrix)))
             assert abs(found - wanted).max() <= 1, (level, matrix)

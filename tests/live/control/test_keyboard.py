@@ -14,12 +14,23 @@ from rtface.live.control.keyboard import HELP, KeyBindings, read_keys
 from rtface.live.controls import LiveControls
 
 
-@pytest.mark.parametrize(("typed", "values"), [
-    (" ", {"enabled": False}), ("  ", {}), ("-", {"strength": 0.4}), ("_\x1b[B", {"strength": 0.3}),
-    ("+=", {"strength": 0.7}), ("\x1b[A\x1bOA", {"strength": 0.7}), ("+++++++++", {"strength": 1.0}),
-    ("-----------", {"strength": 0.0}), ("LLl", {"light": 0.1}), ("lll", {"light": 0.0}),
-    ("xyz\x1b[5~\x1b[1;5C\r\n\x03é", {}), ("\x1b[A ", {"strength": 0.6, "enabled": False}),
-])
+@pytest.mark.parametrize(
+    ("typed", "values"),
+    [
+        (" ", {"enabled": False}),
+        ("  ", {}),
+        ("-", {"strength": 0.4}),
+        ("_\x1b[B", {"strength": 0.3}),
+        ("+=", {"strength": 0.7}),
+        ("\x1b[A\x1bOA", {"strength": 0.7}),
+        ("+++++++++", {"strength": 1.0}),
+        ("-----------", {"strength": 0.0}),
+        ("LLl", {"light": 0.1}),
+        ("lll", {"light": 0.0}),
+        ("xyz\x1b[5~\x1b[1;5C\r\n\x03é", {}),
+        ("\x1b[A ", {"strength": 0.6, "enabled": False}),
+    ],
+)
 def test_each_key_does_what_it_says(typed, values):
     controls = LiveControls(strength=0.5)
     assert KeyBindings(controls, str).press(typed) == ""

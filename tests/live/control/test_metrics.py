@@ -29,12 +29,16 @@ def served(status):
 @pytest.fixture
 def run():
     stats = Stats()
-    status = LiveStatus(stats, LiveControls(strength=0.7),
-                        source=("rtsp://u:SECRET@h/a", end("live", "", 0.0, 310)),
-                        sound=("sound tcp://h:9", end("away", "", 0.0)),
-                        sinks=[("rtmp://h/app/SECRET", end("away", "SECRET", 0.0, 290, 4, 12345, 3,
-                                                           causes={"network": 4})),
-                               ("vcam:", end("live", "", 0.0))])
+    status = LiveStatus(
+        stats,
+        LiveControls(strength=0.7),
+        source=("rtsp://u:SECRET@h/a", end("live", "", 0.0, 310)),
+        sound=("sound tcp://h:9", end("away", "", 0.0)),
+        sinks=[
+            ("rtmp://h/app/SECRET", end("away", "SECRET", 0.0, 290, 4, 12345, 3, causes={"network": 4})),
+            ("vcam:", end("live", "", 0.0)),
+        ],
+    )
     metrics = served(status)
     yield stats, status, metrics
     metrics.close()
@@ -63,12 +67,20 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
         status.wrote(0.021, 2)
     text, found = scraped(metrics)
     expected = {
-        ("rtface_frames_received_total",): 310, ("rtface_frames_written_total",): 300, ("rtface_faults_total",): 2,
-        ("rtface_frames_dropped_total", ("cause", "late")): 10, ("rtface_frames_dropped_total", ("cause", "sink")): 4,
-        ("rtface_frames_passed_total", ("cause", "late")): 5, ("rtface_frames_dropped_total", ("cause", "stage")): 1,
-        ("rtface_faces",): 2, ("rtface_enabled",): 1,
-        ("rtface_strength_ratio",): 0.7, ("rtface_light_ratio",): 0, ("rtface_cpu_budget_ratio",): 1,
-        ("rtface_source_up", ("source", "rtsp://h/a")): 1, ("rtface_sink_up", ("sink", "rtmp://h/app/…")): 0,
+        ("rtface_frames_received_total",): 310,
+        ("rtface_frames_written_total",): 300,
+        ("rtface_faults_total",): 2,
+        ("rtface_frames_dropped_total", ("cause", "late")): 10,
+        ("rtface_frames_dropped_total", ("cause", "sink")): 4,
+        ("rtface_frames_passed_total", ("cause", "late")): 5,
+        ("rtface_frames_dropped_total", ("cause", "stage")): 1,
+        ("rtface_faces",): 2,
+        ("rtface_enabled",): 1,
+        ("rtface_strength_ratio",): 0.7,
+        ("rtface_light_ratio",): 0,
+        ("rtface_cpu_budget_ratio",): 1,
+        ("rtface_source_up", ("source", "rtsp://h/a")): 1,
+        ("rtface_sink_up", ("sink", "rtmp://h/app/…")): 0,
         ("rtface_sink_up", ("sink", "vcam:")): 1,
         ("rtface_sink_state", ("sink", "rtmp://h/app/…"), ("state", "away")): 1,
         ("rtface_sink_state", ("sink", "rtmp://h/app/…"), ("state", "live")): 0,

@@ -46,6 +46,7 @@ def decoded(jpeg):
 @contextmanager
 def shows(preview, first=40, then=200, **more):
     """Shows a pair every 10 ms, and closes the preview."""
+
     def loop():
         for pts in range(500):
             preview.show(frame(first, pts, **more), frame(then, pts, **more))
@@ -65,6 +66,7 @@ def shows(preview, first=40, then=200, **more):
 
 def looked_at(preview, sharp=False, **more):
     """What one viewer sees."""
+
     async def look():
         async with aclosing(preview.watch(sharp=sharp)) as pairs:
             with shows(preview, **more):
@@ -85,10 +87,16 @@ def test_before_is_left_and_after_is_right():
     assert right == pytest.approx((200 - 16) * 255 / 219, abs=3)
 
 
-@pytest.mark.parametrize(("wipes", "start", "end"), [
-    ([(0.48, 0.52)], 144, 176), ([(0.48, 0.52), (0.1, 0.3)], 32, 176), ([(0.5, 0.5), (0.0, 1.0)], 0, 320),
-    ([(0.0, 0.0)], 0, 0), ([(1.0, 1.0)], 320, 320),
-])
+@pytest.mark.parametrize(
+    ("wipes", "start", "end"),
+    [
+        ([(0.48, 0.52)], 144, 176),
+        ([(0.48, 0.52), (0.1, 0.3)], 32, 176),
+        ([(0.5, 0.5), (0.0, 1.0)], 0, 320),
+        ([(0.0, 0.0)], 0, 0),
+        ([(1.0, 1.0)], 320, 320),
+    ],
+)
 def test_columns_that_no_wipe_shows_are_not_sent(wipes, start, end):
     async def look():
         preview = Preview()
@@ -244,8 +252,9 @@ def test_a_wipe_outside_the_frame_is_refused(query):
 def test_a_slate_pairs_with_the_last_frame_of_the_same_time():
     pairs, filters = [], FrameFilters(Options(), Stats())
     filters.preview.close()
-    filters.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
-                                     close=lambda: None)
+    filters.preview = SimpleNamespace(
+        wanted=True, show=lambda before, after: pairs.append((before, after)), close=lambda: None
+    )
     filters.shown(frame(90, 1, captured_at=1.0))  # nobody wanted it when it came
     assert not pairs
     first = frame(90, 2, captured_at=2.0, before=frame(40).image)
@@ -262,8 +271,9 @@ def test_a_slate_pairs_with_the_last_frame_of_the_same_time():
 def test_a_frame_keeps_its_original_through_the_filters():
     pairs, filters = [], FrameFilters(Options(), Stats())
     filters.preview.close()
-    filters.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
-                                     close=lambda: None)
+    filters.preview = SimpleNamespace(
+        wanted=True, show=lambda before, after: pairs.append((before, after)), close=lambda: None
+    )
     came = filters.before(frame(40, 2, captured_at=2.0), None, ())
     came.make_writable()
     np.frombuffer(came.image.planes[0], np.uint8)[:] = 90  # the enhancement

@@ -26,8 +26,14 @@ def end(health, described="camera 0, 1280×720"):
 
 def made(clock, *, source=None, sink=None, stats=None, controls=None, **more):
     live = EndpointHealth("live", "", 90.0, frames=3)
-    return LiveStatus(stats or Stats(), controls or LiveControls(strength=0.8), clock=clock,
-                      source=("camera:0", end(source or live)), sinks=[("vcam:", end(sink or live))], **more)
+    return LiveStatus(
+        stats or Stats(),
+        controls or LiveControls(strength=0.8),
+        clock=clock,
+        source=("camera:0", end(source or live)),
+        sinks=[("vcam:", end(sink or live))],
+        **more,
+    )
 
 
 def run(status, clock, frames=300, latency=0.021, faces=1):
@@ -93,8 +99,14 @@ def test_the_line_fits_and_keeps_what_matters(width):
     stats = Stats()
     stats.count("dropped:late", 1234)
     stats.count("faults", 2)
-    status = made(clock, stats=stats, sink=EndpointHealth("away", "connection refused by the other side", 40.0),
-                  controls=LiveControls(strength=0.8, light=0.5), delay=0.06, ladder=lambda: "keyframes")
+    status = made(
+        clock,
+        stats=stats,
+        sink=EndpointHealth("away", "connection refused by the other side", 40.0),
+        controls=LiveControls(strength=0.8, light=0.5),
+        delay=0.06,
+        ladder=lambda: "keyframes",
+    )
     run(status, clock)
     text = status.line(width)
     assert len(text) <= width
@@ -133,10 +145,16 @@ def test_the_json_has_everything_and_no_secret():
     stats.count("passed:late", 4)
     stats.add("latency", 0.025)
     stats.warn("x", "cannot reach rtmp://u:SECRET@h/app/SECRET?x=SECRET")
-    away = EndpointHealth("away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55,
-                          reopened=3)
-    status = LiveStatus(stats, LiveControls(strength=0.6), clock=clock, source=("rtmp://h/app/SECRET", end(away)),
-                        sinks=[("srt://h:1?passphrase=SECRET", end(away, "stream to srt://h:1?passphrase=SECRET"))])
+    away = EndpointHealth(
+        "away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55, reopened=3
+    )
+    status = LiveStatus(
+        stats,
+        LiveControls(strength=0.6),
+        clock=clock,
+        source=("rtmp://h/app/SECRET", end(away)),
+        sinks=[("srt://h:1?passphrase=SECRET", end(away, "stream to srt://h:1?passphrase=SECRET"))],
+    )
     found = status.snapshot()
     text = json.dumps(found, allow_nan=False)
     assert "SECRET" not in text + status.line(200)
@@ -153,7 +171,12 @@ def test_the_json_has_everything_and_no_secret():
     assert found["delay_ms"] is None
     sink = found["sinks"][0]
     assert (sink["name"], sink["state"], sink["frames"], sink["bytes"], sink["reopened"]) == (
-        "srt://h:1", "away", 7, 55, 3)
+        "srt://h:1",
+        "away",
+        7,
+        55,
+        3,
+    )
 
 
 def test_a_sound_source_that_is_away_is_said_as_of_other_ends():
@@ -167,8 +190,9 @@ def test_a_sound_source_that_is_away_is_said_as_of_other_ends():
 
 def test_what_a_viewer_misses_is_said_while_it_is_missed():
     clock, sink = Clock(), end(EndpointHealth("live", "", 90.0))
-    status = LiveStatus(Stats(), LiveControls(), clock=clock, source=("camera:0", sink),
-                        sinks=[("rtmp://h/live/…", sink)])
+    status = LiveStatus(
+        Stats(), LiveControls(), clock=clock, source=("camera:0", sink), sinks=[("rtmp://h/live/…", sink)]
+    )
     for n in range(600):
         lost = max(0, min(n, 450) - 150) // 2  # of every two from the 5th to the 15th second one
         sink.health = EndpointHealth("live", "", 90.0, frames=n - lost, dropped=lost, causes={"network": lost})
@@ -263,6 +287,7 @@ def test_colours_take_no_room_on_the_console(monkeypatch):
 
 def test_two_sinks_of_one_label_get_different_names():
     live = end(EndpointHealth("live", "", 0.0))
-    status = LiveStatus(Stats(), LiveControls(), source=("camera:0", live),
-                        sinks=[(f"rtmp://h/app/{key}", live) for key in "abc"])
+    status = LiveStatus(
+        Stats(), LiveControls(), source=("camera:0", live), sinks=[(f"rtmp://h/app/{key}", live) for key in "abc"]
+    )
     assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]

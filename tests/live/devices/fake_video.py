@@ -98,8 +98,17 @@ class FakeVideo:
         if request == v4l2.QUERYCAP:
             bits = device.captures * v4l2.CAPTURE | device.outputs * v4l2.OUTPUT | 0x05200000
             number = list(self.devices).index(path)
-            struct.pack_into("16s32s32sIII", answer, 0, device.driver.encode(), b"card",
-                             f"platform:v4l2loopback-{number:03}".encode(), 0, bits | 0x80000000, bits)
+            struct.pack_into(
+                "16s32s32sIII",
+                answer,
+                0,
+                device.driver.encode(),
+                b"card",
+                f"platform:v4l2loopback-{number:03}".encode(),
+                0,
+                bits | 0x80000000,
+                bits,
+            )
         elif kind in (2, 74, 75):
             device.enumerate(kind, answer)
         elif kind == 5:  # S_FMT

@@ -54,24 +54,41 @@ def rgb_as_read(canvas):
 
 def bars():
     """Eight bars of full colour, 16 samples each: what a wrong matrix or range shows at once."""
-    colours = [(255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255),
-               (0, 0, 0)]
+    colours = [
+        (255, 255, 255),
+        (255, 255, 0),
+        (0, 255, 255),
+        (0, 255, 0),
+        (255, 0, 255),
+        (255, 0, 0),
+        (0, 0, 255),
+        (0, 0, 0),
+    ]
     return np.repeat(np.array(colours, np.uint8)[None], H, 0).repeat(W // 8, 1)
 
 
-@pytest.mark.parametrize(("target", "pix_fmt", "color", "matrix", "range_"), [
-    ("yuv420p", "yuvj422p", Color("bt601", True), "ITU601", 2), ("nv12", "yuvj420p", Color("bt601", True), "ITU601", 2),
-    ("yuv420p", "yuv420p", Color("bt709"), "ITU709", 1), ("nv12", "yuv420p", Color("bt709", True), "ITU709", 2),
-    ("yuv420p", "nv12", Color("bt601"), "ITU601", 1), ("nv12", "yuyv422", Color("bt601"), "ITU601", 1),
-    ("yuv420p", "rgb24", Color("rgb", True), None, 2), ("nv12", "yuv420p10le", Color("bt709"), "ITU709", 1),
-    ("yuv420p", "yuv444p", Color("bt2020"), "BT2020", 1), ("nv12", "nv12", Color("bt709"), "ITU709", 1),
-    ("yuv420p", "yuv420p", Color("smpte240m"), "SMPTE240M", 1),
-])
+@pytest.mark.parametrize(
+    ("target", "pix_fmt", "color", "matrix", "range_"),
+    [
+        ("yuv420p", "yuvj422p", Color("bt601", True), "ITU601", 2),
+        ("nv12", "yuvj420p", Color("bt601", True), "ITU601", 2),
+        ("yuv420p", "yuv420p", Color("bt709"), "ITU709", 1),
+        ("nv12", "yuv420p", Color("bt709", True), "ITU709", 2),
+        ("yuv420p", "nv12", Color("bt601"), "ITU601", 1),
+        ("nv12", "yuyv422", Color("bt601"), "ITU601", 1),
+        ("yuv420p", "rgb24", Color("rgb", True), None, 2),
+        ("nv12", "yuv420p10le", Color("bt709"), "ITU709", 1),
+        ("yuv420p", "yuv444p", Color("bt2020"), "BT2020", 1),
+        ("nv12", "nv12", Color("bt709"), "ITU709", 1),
+        ("yuv420p", "yuv420p", Color("smpte240m"), "SMPTE240M", 1),
+    ],
+)
 def test_readers_see_the_colours_of_the_frame(target, pix_fmt, color, matrix, range_):
     image = av.VideoFrame.from_ndarray(bars(), "rgb24")
     if matrix:
-        image = image.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=range_,
-                               interpolation="BICUBIC")
+        image = image.reformat(
+            format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=range_, interpolation="BICUBIC"
+        )
     canvas = CameraBuffer(W, H, target)
     canvas.draw(image, color)
     inner = np.s_[:, np.arange(W) % 16 // 4 % 3 == 1]  # away from the bars' edges, where chroma is shared

@@ -94,10 +94,13 @@ def test_cameras_and_virtual_cameras_say_what_to_type(video):
 def test_microphones_are_those_that_record(video, tmp_path):
     (tmp_path / "asound" / "pcm").write_text(
         "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1\n00-03: HDMI 0 : HDMI 0 : playback 1\n"
-        "01-00: USB Audio : USB Audio : capture 1\n")
+        "01-00: USB Audio : USB Audio : capture 1\n"
+    )
     found = listing.devices()
     assert [(d.kind, d.address, d.name) for d in found] == [
-        ("microphone", "hw:0,0", "ALC257 Analog"), ("microphone", "hw:1,0", "USB Audio")]
+        ("microphone", "hw:0,0", "ALC257 Analog"),
+        ("microphone", "hw:1,0", "USB Audio"),
+    ]
 
 
 def test_the_command_lists_in_words_and_in_json(video, tmp_path, monkeypatch):
@@ -106,24 +109,49 @@ def test_the_command_lists_in_words_and_in_json(video, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["devices"])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "cameras: none", "screen: none", "virtual cameras:",
-            f"  vcam:rtface  rtface ({path}, free)", "microphones: none"]
+        "cameras: none",
+        "screen: none",
+        "virtual cameras:",
+        f"  vcam:rtface  rtface ({path}, free)",
+        "microphones: none",
+    ]
     listed = json.loads(CliRunner().invoke(app, ["devices", "--json"]).stdout)
     assert [(d["address"], d["state"]) for d in listed] == [("vcam:rtface", "free")]
 
 
-@pytest.mark.parametrize(("system", "format_name", "expected"), [
-    ("Darwin", "avfoundation", [("camera", "camera:0"), ("camera", "camera:1"), ("microphone", "MacBook Microphone"),
-                                ("virtual camera", "vcam:obs")]),
-    ("Windows", "dshow", [("camera", "camera:FaceTime"), ("camera", "camera:OBS Virtual Camera"),
-                          ("microphone", "MacBook Microphone"), ("virtual camera", "vcam:obs")]),
-])
+@pytest.mark.parametrize(
+    ("system", "format_name", "expected"),
+    [
+        (
+            "Darwin",
+            "avfoundation",
+            [
+                ("camera", "camera:0"),
+                ("camera", "camera:1"),
+                ("microphone", "MacBook Microphone"),
+                ("virtual camera", "vcam:obs"),
+            ],
+        ),
+        (
+            "Windows",
+            "dshow",
+            [
+                ("camera", "camera:FaceTime"),
+                ("camera", "camera:OBS Virtual Camera"),
+                ("microphone", "MacBook Microphone"),
+                ("virtual camera", "vcam:obs"),
+            ],
+        ),
+    ],
+)
 def test_elsewhere_ffmpeg_lists_them(monkeypatch, system, format_name, expected):
     import av
 
-    listed = [SimpleNamespace(name="0", description="FaceTime", media_types=["video"]),
-              SimpleNamespace(name="1", description="OBS Virtual Camera", media_types=["video"]),
-              SimpleNamespace(name="0", description="MacBook Microphone", media_types=["audio"])]
+    listed = [
+        SimpleNamespace(name="0", description="FaceTime", media_types=["video"]),
+        SimpleNamespace(name="1", description="OBS Virtual Camera", media_types=["video"]),
+        SimpleNamespace(name="0", description="MacBook Microphone", media_types=["audio"]),
+    ]
     monkeypatch.setattr(listing.platform, "system", lambda: system)
     monkeypatch.setattr(av, "enumerate_input_devices", lambda name: listed if name == format_name else [])
     assert [(d.kind, d.address) for d in listing.devices()] == expected
@@ -148,15 +176,23 @@ def test_doctor_says_how_to_get_a_virtual_camera(video, tmp_path, monkeypatch):
     assert (found.state, found.repair) == ("warn", v4l2.RELOAD)
 
 
-@pytest.mark.parametrize(("what", "exclusive", "state", "said", "repair"), [
-    ({}, "Y", "ok", "is free", ""),
-    ({"captures": True, "outputs": False}, "Y", "warn", "in use by another writer: obs (pid 9)", "end that one"),
-    ({"outputs": False}, "Y", "ok", "was stuck (a known fault of v4l2loopback 0.12); repaired", ""),
-    ({"outputs": False, "stubborn": True}, "Y", "warn", "is stuck", "modprobe -r v4l2loopback"),
-    ({"captures": True}, "N", "warn", "exclusive_caps=0: browsers may not list it, and two writers would mix",
-     "exclusive_caps=1"),
-    ({"captures": True}, "Y", "ok", "is free, open by obs (pid 9)", ""),  # its writer left, a reader is there
-])
+@pytest.mark.parametrize(
+    ("what", "exclusive", "state", "said", "repair"),
+    [
+        ({}, "Y", "ok", "is free", ""),
+        ({"captures": True, "outputs": False}, "Y", "warn", "in use by another writer: obs (pid 9)", "end that one"),
+        ({"outputs": False}, "Y", "ok", "was stuck (a known fault of v4l2loopback 0.12); repaired", ""),
+        ({"outputs": False, "stubborn": True}, "Y", "warn", "is stuck", "modprobe -r v4l2loopback"),
+        (
+            {"captures": True},
+            "N",
+            "warn",
+            "exclusive_caps=0: browsers may not list it, and two writers would mix",
+            "exclusive_caps=1",
+        ),
+        ({"captures": True}, "Y", "ok", "is free, open by obs (pid 9)", ""),  # its writer left, a reader is there
+    ],
+)
 def test_doctor_on_each_state_of_a_virtual_camera(video, what, exclusive, state, said, repair):
     video.module(exclusive=exclusive)
     path = video.add(10, "rtface", **what)
@@ -167,8 +203,9 @@ def test_doctor_on_each_state_of_a_virtual_camera(video, what, exclusive, state,
     assert repair in found.repair and bool(found.repair) == (state == "warn")
 
 
-@pytest.mark.parametrize(("version", "said"), [
-    ("", "0.12 or older: programs that write"), ("0.15.4", "0.15.4: one program at a time")])
+@pytest.mark.parametrize(
+    ("version", "said"), [("", "0.12 or older: programs that write"), ("0.15.4", "0.15.4: one program at a time")]
+)
 def test_doctor_says_what_the_modules_version_means(video, version, said):
     video.module(version=version)
     assert findings()["v4l2loopback"].detail.startswith(said)
@@ -216,6 +253,9 @@ def test_doctor_on_srt(video, monkeypatch):
 
 
 def test_modes_are_shown_by_format():
-    modes = [CameraMode("mjpeg", 1280, 720, Fraction(30)), CameraMode("yuyv422", 640, 480, Fraction(0)),
-             CameraMode("mjpeg", 640, 480, Fraction(30000, 1001))]
+    modes = [
+        CameraMode("mjpeg", 1280, 720, Fraction(30)),
+        CameraMode("yuyv422", 640, 480, Fraction(0)),
+        CameraMode("mjpeg", 640, 480, Fraction(30000, 1001)),
+    ]
     assert listing.shown(modes) == ("mjpeg: 1280×720 (30 fps), 640×480 (29.97 fps)", "yuyv422: 640×480")

@@ -35,10 +35,16 @@ def test_a_part_is_written_as_x11_does() -> None:
             parse_part(wrong)
 
 
-@pytest.mark.parametrize(("environ", "platform", "says"), [
-    ({"DISPLAY": ":0"}, "linux", None), ({}, "linux", "DISPLAY is not set"),
-    ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0"}, "linux", "Wayland"),
-    ({}, "darwin", None), ({}, "win32", None)])
+@pytest.mark.parametrize(
+    ("environ", "platform", "says"),
+    [
+        ({"DISPLAY": ":0"}, "linux", None),
+        ({}, "linux", "DISPLAY is not set"),
+        ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0"}, "linux", "Wayland"),
+        ({}, "darwin", None),
+        ({}, "win32", None),
+    ],
+)
 def test_whether_a_session_shows_its_screen(environ: dict[str, str], platform: str, says: str | None) -> None:
     found = why_unusable("screen", environ, platform)
     assert found is None if says is None else found and says in found
@@ -56,8 +62,23 @@ def test_a_screen_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """640×360, red, with a green rectangle of 320×180 in its lower right quarter."""
     read, write = os.pipe()
-    server = subprocess.Popen([XVFB, "-displayfd", str(write), "-screen", "0", "640x360x24", "-fbdir", tmp_path,
-                               "-noreset", "-nolisten", "tcp"], pass_fds=[write], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [
+            XVFB,
+            "-displayfd",
+            str(write),
+            "-screen",
+            "0",
+            "640x360x24",
+            "-fbdir",
+            tmp_path,
+            "-noreset",
+            "-nolisten",
+            "tcp",
+        ],
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    )
     os.close(write)
     try:
         with os.fdopen(read) as told:
@@ -77,7 +98,7 @@ def paint(frame_buffer: Path) -> None:
         head = struct.unpack(">25I", memory[:100])
         start, width, height, line = head[0] + head[19] * 12, head[4], head[5], head[12]
         rows = np.frombuffer(memory, np.uint8).copy()
-        pixels = rows[start:start + line * height].reshape(height, line)[:, :width * 4].reshape(height, width, 4)
+        pixels = rows[start : start + line * height].reshape(height, line)[:, : width * 4].reshape(height, width, 4)
         pixels[..., :3] = RED[::-1]
         pixels[180:, 320:, :3] = GREEN[::-1]
         memory[:] = rows.tobytes()

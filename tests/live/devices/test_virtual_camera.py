@@ -86,11 +86,14 @@ def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
     assert "may not be opened: sudo usermod -aG video $USER, then log in again" in str(refusal())
 
 
-@pytest.mark.parametrize(("what", "flags"), [
-    ({"captures": True, "outputs": False}, os.O_RDWR),  # exclusive_caps=1: a writer is there
-    ({"captures": True, "outputs": True}, os.O_WRONLY),  # exclusive_caps=0: only /proc tells
-    ({"streams": True}, os.O_RDWR),  # 0.14: the driver refuses
-])
+@pytest.mark.parametrize(
+    ("what", "flags"),
+    [
+        ({"captures": True, "outputs": False}, os.O_RDWR),  # exclusive_caps=1: a writer is there
+        ({"captures": True, "outputs": True}, os.O_WRONLY),  # exclusive_caps=0: only /proc tells
+        ({"streams": True}, os.O_RDWR),  # 0.14: the driver refuses
+    ],
+)
 def test_a_foreign_writer_is_named(video, what, flags):
     path = video.add(10, "rtface", **what)
     video.process(4711, "obs", path, flags)
@@ -102,7 +105,8 @@ def test_our_own_second_writer_is_refused_with_its_pid(video, opened):
     fd = locked(path)
     (video.folder / "proc" / "locks").write_text(
         f"1: POSIX  ADVISORY  WRITE 11 00:05:{path.stat().st_ino} 0 EOF\n"
-        f"2: FLOCK  ADVISORY  WRITE 4242 00:05:{path.stat().st_ino} 0 EOF\n")
+        f"2: FLOCK  ADVISORY  WRITE 4242 00:05:{path.stat().st_ino} 0 EOF\n"
+    )
     assert "in use by another rtface (pid 4242); end that one" in str(refusal())
     os.close(fd)
     assert opened().health.state == "live"
@@ -173,26 +177,54 @@ def test_a_frame_that_cannot_be_read_costs_only_itself(video, opened, monkeypatc
 
 def test_a_name_is_a_backend_or_a_camera(elsewhere, opened):
     module = elsewhere("Windows")
-    for name, device, backend in (("", None, None), ("Unity Capture", None, "unitycapture"),
-                                  ("Unity Video Capture #2", "Unity Video Capture #2", None)):
+    for name, device, backend in (
+        ("", None, None),
+        ("Unity Capture", None, "unitycapture"),
+        ("Unity Video Capture #2", "Unity Video Capture #2", None),
+    ):
         opened(name)
         assert module.made[-1].asked[4:] == (device, backend)
 
 
-@pytest.mark.parametrize(("system", "name", "complaint", "kind", "said"), [
-    ("Windows", "", "'obs' backend: OBS Virtual Camera device not found! Did you install OBS?\n"
-     "'unitycapture' backend: No camera registered. Did you install any camera?", MissingComponent,
-     "install OBS Studio"),
-    ("Windows", "", "'obs' backend: virtual camera output could not be started\n"
-     "'unitycapture' backend: No camera registered. Did you install any camera?", OutputError,
-     "one program can feed it: stop 'Start Virtual Camera' in OBS, or end the other rtface; or feed Unity Capture"),
-    ("Windows", "Nobody", "'obs' backend: This backend supports only the 'OBS Virtual Camera' device.\n"
-     "'unitycapture' backend: No camera registered with this name.", OutputError, "vcam:obs, vcam:unitycapture"),
-    ("Darwin", "", "'obs' backend: OBS Virtual Camera is not installed in your system. Use the Virtual Camera function "
-     "in OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. You may "
-     "need to restart your machine after that. [Device not found]", MissingComponent, "start its virtual camera once"),
-    ("Darwin", "", "'obs' backend: Couldn't start stream", OutputError, "stop 'Start Virtual Camera' in OBS"),
-])
+@pytest.mark.parametrize(
+    ("system", "name", "complaint", "kind", "said"),
+    [
+        (
+            "Windows",
+            "",
+            "'obs' backend: OBS Virtual Camera device not found! Did you install OBS?\n"
+            "'unitycapture' backend: No camera registered. Did you install any camera?",
+            MissingComponent,
+            "install OBS Studio",
+        ),
+        (
+            "Windows",
+            "",
+            "'obs' backend: virtual camera output could not be started\n"
+            "'unitycapture' backend: No camera registered. Did you install any camera?",
+            OutputError,
+            "one program can feed it: stop 'Start Virtual Camera' in OBS, or end the other rtface; or feed Unity Capture",
+        ),
+        (
+            "Windows",
+            "Nobody",
+            "'obs' backend: This backend supports only the 'OBS Virtual Camera' device.\n"
+            "'unitycapture' backend: No camera registered with this name.",
+            OutputError,
+            "vcam:obs, vcam:unitycapture",
+        ),
+        (
+            "Darwin",
+            "",
+            "'obs' backend: OBS Virtual Camera is not installed in your system. Use the Virtual Camera function "
+            "in OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. You may "
+            "need to restart your machine after that. [Device not found]",
+            MissingComponent,
+            "start its virtual camera once",
+        ),
+        ("Darwin", "", "'obs' backend: Couldn't start stream", OutputError, "stop 'Start Virtual Camera' in OBS"),
+    ],
+)
 def test_complaints_elsewhere_come_with_what_to_do(elsewhere, system, name, complaint, kind, said):
     elsewhere(system, complaint)
     error = refusal(name)

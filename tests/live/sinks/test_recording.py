@@ -132,9 +132,13 @@ def test_options_that_cannot_be_used(tmp_path: Path):
 
 def test_targets_are_checked_before_the_run(tmp_path: Path):
     (tmp_path / "there.mkv").write_bytes(b"old")
-    for name, error in (("there.mkv", OutputError), ("no/folder.mkv", OutputError), ("call.webm", UsageError),
-                        ("call.mxf", UsageError),
-                        ("call.xyz", UsageError)):
+    for name, error in (
+        ("there.mkv", OutputError),
+        ("no/folder.mkv", OutputError),
+        ("call.webm", UsageError),
+        ("call.mxf", UsageError),
+        ("call.xyz", UsageError),
+    ):
         with pytest.raises(error, match=Path(name).stem):
             open_live_sink(parse_address(str(tmp_path / name)), Options())
     assert (tmp_path / "there.mkv").read_bytes() == b"old"

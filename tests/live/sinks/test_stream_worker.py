@@ -47,8 +47,9 @@ class Ear(Transport):
     def packets(self, generation: int) -> list[tuple[str, float, bool]]:
         """Kind, time and whether an I-frame, of what a player finds."""
         with av.open(io.BytesIO(bytes(self.got[generation])), format=self.format) as box:
-            return [(p.stream.type, float(p.pts * p.time_base), p.is_keyframe) for p in box.demux()
-                    if p.pts is not None]
+            return [
+                (p.stream.type, float(p.pts * p.time_base), p.is_keyframe) for p in box.demux() if p.pts is not None
+            ]
 
 
 def encoder(**more: float) -> LiveEncoder:
@@ -64,9 +65,11 @@ def show(writer: StreamWriter, *moments: float) -> list[int]:
     """Gives frames of these times; whose turn it was to be fetched."""
     asked: list[int] = []
     for number, moment in enumerate(moments):
+
         def image(number: int = number, moment: float = moment) -> av.VideoFrame:
             asked.append(number)
             return stamped_image(320, 180, moment)
+
         writer.write_frame(image, moment)
     return asked
 
@@ -148,7 +151,7 @@ def test_a_viewer_begins_with_tables_and_a_key_frame():
     writer.close()
     rest = bytes(ear.got[1][at:])
     start = tables(rest)
-    assert start is not None and tables(bytes(ear.got[1][at - 188 * 3:at])) is None
+    assert start is not None and tables(bytes(ear.got[1][at - 188 * 3 : at])) is None
     with av.open(io.BytesIO(rest[start:]), format="mpegts") as box:
         frames = list(box.decode(video=0))
     assert len(frames) == 20 and frames[0].key_frame
@@ -170,7 +173,7 @@ def test_tables_and_clocks_come_as_often_as_receivers_need(rate: int):
     assert longest["PAT"] <= 0.3 and longest["PMT"] <= 0.3 and longest["PCR"] <= 0.1001
     begins = [p.at for p in ts_packets(data) if p.random_access and 0xE0 <= p.stream_id < 0xF0]
     assert len(begins) == 2  # a viewer begins at an I-frame, not at just any tables
-    assert tables(data[188 * 5:]) == 188 * (begins[1] - 2 - 5)
+    assert tables(data[188 * 5 :]) == 188 * (begins[1] - 2 - 5)
     counters: dict[int, int] = {}
     for packet in ts_packets(data):
         if packet.payload:
@@ -214,18 +217,23 @@ def test_times_that_stand_still_are_moved():
     assert stamps == [90_000, 90_001, 90_002, 99_000]
 
 
-@pytest.mark.parametrize(("pix_fmt", "full", "matrix"), [("yuv420p", True, "bt709"), ("yuvj422p", True, "bt601"),
-                                                         ("nv12", False, "bt709"), ("rgb24", True, "rgb")])
+@pytest.mark.parametrize(
+    ("pix_fmt", "full", "matrix"),
+    [("yuv420p", True, "bt709"), ("yuvj422p", True, "bt601"), ("nv12", False, "bt709"), ("rgb24", True, "rgb")],
+)
 def test_frames_come_out_in_limited_range_with_their_matrix(pix_fmt: str, full: bool, matrix: str):
     like = VideoFormat(64, 48, pix_fmt, Fraction(30), Color(matrix, full))  # type: ignore[arg-type]
     image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 255, np.uint8), format="rgb24")
     number = {"bt709": 1, "bt601": 5, "rgb": 1}[matrix]
-    image = image if pix_fmt == "rgb24" else image.reformat(
-        format=pix_fmt, dst_colorspace=number, dst_color_range=2 if full else 1)
+    image = (
+        image
+        if pix_fmt == "rgb24"
+        else image.reformat(format=pix_fmt, dst_colorspace=number, dst_color_range=2 if full else 1)
+    )
     out = EncoderScaler(like, "yuv420p")(image)
     assert out.format.name == "yuv420p" and int(out.color_range) == 1
     assert int(out.colorspace) == tags_for(like.color).matrix == {"bt709": 1, "bt601": 6, "rgb": 1}[matrix]
-    planes = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, :p.width] for p in out.planes]
+    planes = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in out.planes]
     assert abs(int(planes[0].mean()) - 235) <= 1 and all(abs(int(p.mean()) - 128) <= 1 for p in planes[1:])
 
 
@@ -234,6 +242,7 @@ def test_odd_sizes_and_encoders_that_are_not_there_are_said():
     assert (odd.width, odd.height) == (320, 180) and "321×181 becomes 320×180" in odd.notes[0]
     assert odd.encode(stamped_image(322, 182, 0.0), 0.0, key=True)
     from rtface.media.cuda import driver
+
     if driver.absent():
         gpu = LiveEncoder(form(), EncoderSettings(encode="cuda"))
         assert gpu.name == "libx264" and "h264_nvenc cannot be used" in gpu.notes[0]

@@ -21,8 +21,14 @@ from tests.live.live_fakes import frame
 from tests.live.servers import free_port
 
 
-@pytest.mark.parametrize("url", ["rtmp://127.0.0.1:{port}/live/topsecret", "tcp://127.0.0.1:{port}?key=topsecret",
-                                 "rtmps://127.0.0.1:{port}/live/topsecret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtmp://127.0.0.1:{port}/live/topsecret",
+        "tcp://127.0.0.1:{port}?key=topsecret",
+        "rtmps://127.0.0.1:{port}/live/topsecret",
+    ],
+)
 def test_no_server_listens(url: str):
     transport = open_transport(url.format(port=free_port()), lambda: None)
     with pytest.raises(ConnectionLost, match="nothing listens"):
@@ -39,9 +45,16 @@ def test_a_server_that_does_not_answer():
         RtmpPublisher(RtmpAddress.of(f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/key"), timeout=0.1)
 
 
-@pytest.mark.parametrize(("url", "said"), [
-    ("rtmp://127.0.0.1/topsecret", "application"), ("rtmp://user:topsecret@127.0.0.1/live/key", "log in"),
-    ("udp://127.0.0.1", "port"), ("tcp://127.0.0.1?listen", "port"), ("udp://127.0.0.1:1?ttl=topsecret", "ttl")])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("rtmp://127.0.0.1/topsecret", "application"),
+        ("rtmp://user:topsecret@127.0.0.1/live/key", "log in"),
+        ("udp://127.0.0.1", "port"),
+        ("tcp://127.0.0.1?listen", "port"),
+        ("udp://127.0.0.1:1?ttl=topsecret", "ttl"),
+    ],
+)
 def test_addresses_that_cannot_be_used(url: str, said: str):
     with pytest.raises(UsageError, match=said) as caught:
         open_transport(url, lambda: None)
@@ -89,6 +102,9 @@ def test_the_null_sink_counts():
 def test_the_bit_rate_goes_by_size_and_rate():
     assert usual_bitrate(form(1280, 720, 30)) == pytest.approx(3_000_000, rel=0.05)
     assert usual_bitrate(form(1920, 1080, 60)) == pytest.approx(6_000_000, rel=0.05)
-    rates = [usual_bitrate(form(w, h, r)) for w, h in ((320, 180), (640, 360), (1280, 720), (1920, 1080))
-             for r in (15, 30, 60)]
+    rates = [
+        usual_bitrate(form(w, h, r))
+        for w, h in ((320, 180), (640, 360), (1280, 720), (1920, 1080))
+        for r in (15, 30, 60)
+    ]
     assert min(rates) >= 400_000 and Fraction(max(rates)) < 10_000_000

@@ -35,7 +35,7 @@ class TsPacket:
 def ts_packets(data: bytes) -> Iterator[TsPacket]:
     """The packets of a whole number of them."""
     for number, at in enumerate(range(0, len(data) - 187, 188)):
-        one = data[at:at + 188]
+        one = data[at : at + 188]
         assert one[0] == 0x47, number
         field = bool(one[3] & 0x20)
         size = one[4] if field else -1
@@ -44,10 +44,18 @@ def ts_packets(data: bytes) -> Iterator[TsPacket]:
         if flags & 0x10:
             base = int.from_bytes(one[6:10], "big") << 1 | one[10] >> 7
             pcr = base / 90_000 + ((one[10] & 1) << 8 | one[11]) / 27_000_000
-        body = one[5 + size:]
+        body = one[5 + size :]
         start = bool(one[1] & 0x40)
-        yield TsPacket(number, (one[1] & 0x1F) << 8 | one[2], start, bool(flags & 0x40), pcr,
-                       body[3] if start and body[:3] == b"\0\0\1" else 0, one[3] & 15, bool(one[3] & 0x10))
+        yield TsPacket(
+            number,
+            (one[1] & 0x1F) << 8 | one[2],
+            start,
+            bool(flags & 0x40),
+            pcr,
+            body[3] if start and body[:3] == b"\0\0\1" else 0,
+            one[3] & 15,
+            bool(one[3] & 0x10),
+        )
 
 
 def gaps(data: bytes) -> dict[str, float]:
@@ -65,5 +73,4 @@ def gaps(data: bytes) -> dict[str, float]:
             for name in waiting:  # tables lie in front of the frame whose clock they are of
                 seen[name].append(clock)
             waiting.clear()
-    return {name: max((b - a for a, b in pairwise(times)), default=float("inf"))
-            for name, times in seen.items()}
+    return {name: max((b - a for a, b in pairwise(times)), default=float("inf")) for name, times in seen.items()}

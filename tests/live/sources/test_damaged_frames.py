@@ -59,4 +59,4 @@ def test_packets_of_another_codec_are_noticed(tmp_path: Path) -> None:
             with suppress(av.FFmpegError):
                 decoder.decode(packet)
             noticed.append(decoder.undecodable)
-    assert not any(noticed[:FRAMES + 20]) and noticed[-1]
+    assert not any(noticed[: FRAMES + 20]) and noticed[-1]

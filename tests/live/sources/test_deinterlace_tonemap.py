@@ -18,7 +18,7 @@ def combed(number: int) -> np.ndarray:
     """An edge that moves 8 samples from field to field: 4:2:0, 320×180."""
     rows = np.full((180, 320), 40, np.uint8)
     for field in (0, 1):
-        rows[field::2, 40 + 8 * (2 * number + field):] = 200
+        rows[field::2, 40 + 8 * (2 * number + field) :] = 200
     return np.vstack([rows, np.full((90, 320), 128, np.uint8)])
 
 

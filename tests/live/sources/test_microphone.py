@@ -59,8 +59,23 @@ def test_a_microphone_that_is_not_there_is_named():
 @pytest.mark.timeout(400)
 def test_alsa_in_a_machine_with_a_sound_card():
     cases = Path(__file__).parents[1] / "whole" / "sound_cases.py"
-    done = subprocess.run([program("VM_RUN"), "--timeout", "380", "--no-vivid", "--module", "snd-aloop index=0", "--",
-                           sys.executable, str(cases), "plughw:0,0"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [
+            program("VM_RUN"),
+            "--timeout",
+            "380",
+            "--no-vivid",
+            "--module",
+            "snd-aloop index=0",
+            "--",
+            sys.executable,
+            str(cases),
+            "plughw:0,0",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     results = dict(json.loads(line) for line in done.stdout.splitlines())
     assert results["plughw:0,0"]["peak"] == pytest.approx(1000, abs=30), done.stderr
     assert results["plughw:0,0"]["loud"] > 0.2

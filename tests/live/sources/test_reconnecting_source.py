@@ -68,8 +68,13 @@ class Rig:
         self.frames: list[Frame] = []
         self.sounds: list[Any] = []
         self.stats = Stats()
-        self.source = ReconnectingSource(SourceRequest("stream", "rtmp://h/a/k"), "rtmp://h/a/…", stats=self.stats,
-                                         clock=self.clock, process=self._made)
+        self.source = ReconnectingSource(
+            SourceRequest("stream", "rtmp://h/a/k"),
+            "rtmp://h/a/…",
+            stats=self.stats,
+            clock=self.clock,
+            process=self._made,
+        )
         self.result: queue.Queue[BaseException | None] = queue.Queue()
         threading.Thread(target=self._start, daemon=True).start()
 
@@ -147,8 +152,14 @@ class Watch:
         self.clock = SteppedClock(100.0)
         self.said: list[str] = []
         self.killed, self.alive = False, False
-        self.process = ReadProcess(SourceRequest("stream", "rtmp://h/a/k", video=False, **request), lambda *_: None,
-                                   lambda _: None, self.said.append, clock=self.clock, start=self._start)
+        self.process = ReadProcess(
+            SourceRequest("stream", "rtmp://h/a/k", video=False, **request),
+            lambda *_: None,
+            lambda _: None,
+            self.said.append,
+            clock=self.clock,
+            start=self._start,
+        )
         self.reason: queue.Queue[str] = queue.Queue()
         self._begun = threading.Event()
         threading.Thread(target=lambda: self.reason.put(self.process.hold(threading.Event())), daemon=True).start()

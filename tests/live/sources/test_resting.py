@@ -62,11 +62,18 @@ def film(path: Path, codec: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("codec", "resting", "decoded", "shown"), [
-    ("mjpeg", True, 1, 1), ("mjpeg", False, FRAMES, FRAMES), ("mpeg4", True, FRAMES, 1),
-    ("mpeg4", False, FRAMES, FRAMES)])
-def test_what_is_decoded_and_shown(codec: str, decoded: int, shown: int, tmp_path: Path,
-                                   monkeypatch: pytest.MonkeyPatch, *, resting: bool) -> None:
+@pytest.mark.parametrize(
+    ("codec", "resting", "decoded", "shown"),
+    [
+        ("mjpeg", True, 1, 1),
+        ("mjpeg", False, FRAMES, FRAMES),
+        ("mpeg4", True, FRAMES, 1),
+        ("mpeg4", False, FRAMES, FRAMES),
+    ],
+)
+def test_what_is_decoded_and_shown(
+    codec: str, decoded: int, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resting: bool
+) -> None:
     monkeypatch.setattr(read_worker, "REST_S", 1e9)
     request = SourceRequest("file", str(film(tmp_path / "film.mkv", codec)), sound=False, resting=resting)
     parent, images = Parent(), Progressive()

@@ -24,7 +24,7 @@ def tone(path: Path, rate: int, layout: str, seconds: float, hertz: float = 1000
         wave = (0.3 * np.sin(2 * np.pi * hertz * np.arange(count) / rate)).astype(np.float32)
         channels = {"mono": 1, "stereo": 2}[layout]
         for at in range(0, count, 1024):
-            frame = av.AudioFrame.from_ndarray(np.tile(wave[None, at:at + 1024], (channels, 1)), "fltp", layout)
+            frame = av.AudioFrame.from_ndarray(np.tile(wave[None, at : at + 1024], (channels, 1)), "fltp", layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
             box.mux(stream.encode(frame))
         box.mux(stream.encode(None))
@@ -52,8 +52,7 @@ def test_aac_of_its_own_form_goes_through_as_it_is(tmp_path: Path, suffix: str, 
         assert track.form == SoundFormat(rate, 1 if layout == "mono" else 2)
         packets = [p for p in box.demux(stream) if p.size]
         heard = [h for p in packets for h in track.push(p, 0.0)]
-    body = [p if suffix == "ts" else adts_frame(config_for(rate, track.form.channels), p)
-            for p in map(bytes, packets)]
+    body = [p if suffix == "ts" else adts_frame(config_for(rate, track.form.channels), p) for p in map(bytes, packets)]
     assert [h.data for h in heard] == body
 
 

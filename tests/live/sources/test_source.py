@@ -68,21 +68,31 @@ def mode(format: str, width: int, height: int, *rates: int) -> CameraMode:
 
 
 # A usual webcam: raw only up to 640×480, or slowly; JPEG for the rest.
-WEBCAM = [mode("mjpeg", 1920, 1080, 30, 15), mode("mjpeg", 1280, 720, 60, 30), mode("mjpeg", 640, 480, 30),
-          mode("yuyv422", 640, 480, 30, 15), mode("yuyv422", 1280, 720, 10, 5), mode("yuyv422", 1920, 1080, 5)]
+WEBCAM = [
+    mode("mjpeg", 1920, 1080, 30, 15),
+    mode("mjpeg", 1280, 720, 60, 30),
+    mode("mjpeg", 640, 480, 30),
+    mode("yuyv422", 640, 480, 30, 15),
+    mode("yuyv422", 1280, 720, 10, 5),
+    mode("yuyv422", 1920, 1080, 5),
+]
 
 
-@pytest.mark.parametrize(("size", "rate", "want"), [
-    (None, None, "1280×720 mjpeg at 60 fps"),  # the raw one is too slow
-    ((640, 480), None, "640×480 yuyv422 at 30 fps"),
-    ((1280, 720), 30, "1280×720 mjpeg at 60 fps"),
-    ((1280, 720), 10, "1280×720 yuyv422 at 10 fps"),
-    ((1920, 1080), 60, "1920×1080 mjpeg at 30 fps"),
-    ((1270, 700), None, "1280×720 mjpeg at 60 fps"),
-    (None, 60, "1280×720 mjpeg at 60 fps"),
-])
-def test_the_mode_of_a_camera_is_raw_where_that_is_fast_enough(size: tuple[int, int] | None, rate: int | None,
-                                                             want: str):
+@pytest.mark.parametrize(
+    ("size", "rate", "want"),
+    [
+        (None, None, "1280×720 mjpeg at 60 fps"),  # the raw one is too slow
+        ((640, 480), None, "640×480 yuyv422 at 30 fps"),
+        ((1280, 720), 30, "1280×720 mjpeg at 60 fps"),
+        ((1280, 720), 10, "1280×720 yuyv422 at 10 fps"),
+        ((1920, 1080), 60, "1920×1080 mjpeg at 30 fps"),
+        ((1270, 700), None, "1280×720 mjpeg at 60 fps"),
+        (None, 60, "1280×720 mjpeg at 60 fps"),
+    ],
+)
+def test_the_mode_of_a_camera_is_raw_where_that_is_fast_enough(
+    size: tuple[int, int] | None, rate: int | None, want: str
+):
     assert str(choose(WEBCAM, size, None if rate is None else Fraction(rate))) == want
 
 
@@ -108,10 +118,20 @@ def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Mon
         camera.open_camera(SourceRequest("camera", "3"))
 
 
-@pytest.mark.parametrize(("rate", "want"), [
-    (Fraction("29.83"), 30), (Fraction("29.97"), Fraction(30_000, 1001)), (Fraction(30_000, 1001),) * 2, (30, 30),
-    (Fraction("24.9"), 25), (Fraction("12.5"), Fraction("12.5")), (1000, 30), (0, 30), (Fraction("59.5"), 60),
-])
+@pytest.mark.parametrize(
+    ("rate", "want"),
+    [
+        (Fraction("29.83"), 30),
+        (Fraction("29.97"), Fraction(30_000, 1001)),
+        (Fraction(30_000, 1001),) * 2,
+        (30, 30),
+        (Fraction("24.9"), 25),
+        (Fraction("12.5"), Fraction("12.5")),
+        (1000, 30),
+        (0, 30),
+        (Fraction("59.5"), 60),
+    ],
+)
 def test_the_rate_of_a_stream_is_the_one_that_was_meant(rate: Fraction, want: Fraction):
     assert plausible(Fraction(rate), True) == want
     assert plausible(Fraction(rate), False) == 30

@@ -13,11 +13,15 @@ from rtface.live.sources.srt import SrtConnection
 pytestmark = pytest.mark.usefixtures("srt_library")
 
 
-@pytest.mark.parametrize(("url", "why"), [
-    ("srt://127.0.0.1", "needs a port"), ("srt://127.0.0.1:9/?mode=other", "mode=other is not known"),
-    ("srt://127.0.0.1:9?passphrase=short", "10 to 79 characters"),
-    ("srt://127.0.0.1:9?latency=soon", "latency is a number"),
-])
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("srt://127.0.0.1", "needs a port"),
+        ("srt://127.0.0.1:9/?mode=other", "mode=other is not known"),
+        ("srt://127.0.0.1:9?passphrase=short", "10 to 79 characters"),
+        ("srt://127.0.0.1:9?latency=soon", "latency is a number"),
+    ],
+)
 def test_what_makes_no_sense_is_said(url: str, why: str):
     with pytest.raises(UsageError, match=why):
         SrtConnection(url, sending=False)
@@ -26,8 +30,12 @@ def test_what_makes_no_sense_is_said(url: str, why: str):
 @pytest.mark.parametrize(("latency", "ms"), [("200", 200), ("9999", 9999), ("10000", 10), ("120000", 120)])
 def test_a_latency_from_10000_on_is_in_microseconds(latency: str, ms: int, monkeypatch: pytest.MonkeyPatch):
     asked: dict[int, int] = {}
-    fake = SimpleNamespace(srt_create_socket=lambda: 1, srt_connect=lambda *_: 0, srt_close=lambda _: 0,
-                           srt_setsockflag=lambda _, option, value, size: asked.setdefault(option, value._obj.value))
+    fake = SimpleNamespace(
+        srt_create_socket=lambda: 1,
+        srt_connect=lambda *_: 0,
+        srt_close=lambda _: 0,
+        srt_setsockflag=lambda _, option, value, size: asked.setdefault(option, value._obj.value),
+    )
     monkeypatch.setattr(srt, "library", lambda: fake)
     SrtConnection(f"srt://127.0.0.1:9000?latency={latency}", sending=True).close()
     assert ms in asked.values()

@@ -30,18 +30,23 @@ def control(name: str, value: int) -> None:
 
 def opened(name: str, size: tuple[int, int] | None, fps: int | None, frames: int = 40) -> dict[str, Any]:
     """What is got, how fast and how late."""
-    with Watched(f"camera:{name}" if "/" not in name else name, size=size,
-                 fps=None if fps is None else Fraction(fps)) as watched:
+    with Watched(
+        f"camera:{name}" if "/" not in name else name, size=size, fps=None if fps is None else Fraction(fps)
+    ) as watched:
         watched.more(frames, 60)
         form = watched.source.video_format
         last = watched.frames[-1][1].image
     came = [f.captured_at or 0 for _, f in watched.frames][5:]
-    return {"described": watched.source.described, "notes": watched.source.notes, "took": watched.took,
-            "form": [form.width, form.height, form.pix_fmt, float(form.rate)],
-            "rate": (len(came) - 1) / (came[-1] - came[0]),
-            "late": statistics.median(at - (f.captured_at or 0) for at, f in watched.frames),
-            "pts": max(abs(f.time - (f.captured_at or 0)) for _, f in watched.frames),
-            "spread": float(last.to_ndarray(format="gray8").std())}
+    return {
+        "described": watched.source.described,
+        "notes": watched.source.notes,
+        "took": watched.took,
+        "form": [form.width, form.height, form.pix_fmt, float(form.rate)],
+        "rate": (len(came) - 1) / (came[-1] - came[0]),
+        "late": statistics.median(at - (f.captured_at or 0) for at, f in watched.frames),
+        "pts": max(abs(f.time - (f.captured_at or 0)) for _, f in watched.frames),
+        "spread": float(last.to_ndarray(format="gray8").std()),
+    }
 
 
 def refused(name: str) -> dict[str, Any]:

@@ -32,7 +32,8 @@ def portrait(path: Path, seconds: int = 4, rate: int = 12) -> Path:
         for i in range(seconds * rate):
             shift = np.float32([[0.72, 0, 8 + 4 * np.sin(i / 8)], [0, 0.72, -8]])
             frame = av.VideoFrame.from_ndarray(
-                cv2.warpAffine(face, shift, (320, 180), borderMode=cv2.BORDER_REPLICATE), "rgb24")
+                cv2.warpAffine(face, shift, (320, 180), borderMode=cv2.BORDER_REPLICATE), "rgb24"
+            )
             frame.pts, frame.time_base = i, Fraction(1, rate)
             film.mux(video.encode(frame))
         film.mux(video.encode(None))
@@ -46,8 +47,24 @@ def portrait(path: Path, seconds: int = 4, rate: int = 12) -> Path:
 
 def looping(film: Path, url: str, log: Path) -> Process:
     """FFmpeg publishing a film again and again."""
-    return Process([program("FFMPEG"), "-v", "error", "-re", "-stream_loop", "-1", "-i", str(film), "-c", "copy",
-                    "-f", "flv", url], log)
+    return Process(
+        [
+            program("FFMPEG"),
+            "-v",
+            "error",
+            "-re",
+            "-stream_loop",
+            "-1",
+            "-i",
+            str(film),
+            "-c",
+            "copy",
+            "-f",
+            "flv",
+            url,
+        ],
+        log,
+    )
 
 
 def watched(url: str, count: int, timeout: float = 20) -> tuple[list[av.VideoFrame], set[str]]:

@@ -68,9 +68,16 @@ def heard(name: str, seconds: float) -> dict[str, Any]:
         samples = np.concatenate([f.to_ndarray()[0] for f in box.decode(audio=0)])
     peak = np.abs(np.fft.rfft(samples)).argmax() * 48_000 / len(samples)
     steps = np.diff([s.time for _, s in sounds])
-    return {"described": described, "count": len(sounds), "rate": (len(sounds) - 1) / (sounds[-1][0] - sounds[0][0]),
-            "peak": float(peak), "loud": float(np.abs(samples).max()), "late": max(at - s.time for at, s in sounds),
-            "step": [float(steps.min()), float(steps.max())], "channels": sounds[0][1].channels}
+    return {
+        "described": described,
+        "count": len(sounds),
+        "rate": (len(sounds) - 1) / (sounds[-1][0] - sounds[0][0]),
+        "peak": float(peak),
+        "loud": float(np.abs(samples).max()),
+        "late": max(at - s.time for at, s in sounds),
+        "step": [float(steps.min()), float(steps.max())],
+        "channels": sounds[0][1].channels,
+    }
 
 
 if __name__ == "__main__":

@@ -19,8 +19,23 @@ def test_a_stream_is_relayed_with_its_face_enhanced(nginx, rtface, tmp_path):
     film, also = portrait(tmp_path / "portrait.mp4"), tmp_path / "also.mkv"
     out, face = nginx.url("out"), (slice(35, 120), slice(85, 175))
     with running(looping(film, nginx.url("in"), tmp_path / "ffmpeg.log")):
-        run = rtface(nginx.url("in"), out, "--engine", "rtface-s", "--device", "cpu", "--latency", "10000",
-                     "--control", "0", "--also", also, "--json", "--bitrate", "1500k")
+        run = rtface(
+            nginx.url("in"),
+            out,
+            "--engine",
+            "rtface-s",
+            "--device",
+            "cpu",
+            "--latency",
+            "10000",
+            "--control",
+            "0",
+            "--also",
+            also,
+            "--json",
+            "--bitrate",
+            "1500k",
+        )
         run.runs(20)
         assert run.post("/off")["enabled"] is False
         time.sleep(1.5)
@@ -95,8 +110,11 @@ def test_sound_may_come_from_elsewhere(audio, published, nginx, rtface, tmp_path
 
 
 def test_both_ends_are_lost_and_come_back_in_one_run(rtface, tmp_path):
-    with running(Nginx(tmp_path / "a")) as a, running(Nginx(tmp_path / "b")) as b, running(
-            Publisher(a.url("in"), "flv", tmp_path / "publisher", size="320x180", fps="15", gop="15")):
+    with (
+        running(Nginx(tmp_path / "a")) as a,
+        running(Nginx(tmp_path / "b")) as b,
+        running(Publisher(a.url("in"), "flv", tmp_path / "publisher", size="320x180", fps="15", gop="15")),
+    ):
         run = rtface(a.url("in"), b.url("out"), *PASSING, "--json")
         run.runs()
         a.kill()

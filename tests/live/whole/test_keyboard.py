@@ -111,8 +111,13 @@ class Session:
         self.before = termios.tcgetattr(self.theirs)
         fd = self.theirs
         self.program = subprocess.Popen(
-            [sys.executable, "-c", *arguments], stdin=fd, stdout=fd, stderr=fd, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+            [sys.executable, "-c", *arguments],
+            stdin=fd,
+            stdout=fd,
+            stderr=fd,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
         self.seen = b""
         self.read_until(b"READY")
 
@@ -151,9 +156,15 @@ def session():
 
 
 @posix
-@pytest.mark.parametrize(("how", "number", "status"), [
-    ("plain", signal.SIGTERM, -signal.SIGTERM), ("handled", signal.SIGTERM, 7), ("plain", signal.SIGQUIT, -3),
-    ("plain", signal.SIGHUP, -1)])
+@pytest.mark.parametrize(
+    ("how", "number", "status"),
+    [
+        ("plain", signal.SIGTERM, -signal.SIGTERM),
+        ("handled", signal.SIGTERM, 7),
+        ("plain", signal.SIGQUIT, -3),
+        ("plain", signal.SIGHUP, -1),
+    ],
+)
 def test_a_fatal_signal_restores_the_terminal_first(session, how, number, status):
     program = session(_PROGRAM, how)
     wait_for(lambda: not program.cooked())

@@ -20,8 +20,11 @@ RATE = 30
 def encoded(path: Path, seconds: float, kind: str, b_frames: int = 0) -> Path:
     """A small film of x264 with so many B-frames between two others."""
     with av.open(str(path), "w", format=kind) as out:
-        stream = out.add_stream("libx264", rate=RATE, options={
-            "preset": "ultrafast", "bf": str(b_frames), "b_strategy": "0", "g": str(RATE)})
+        stream = out.add_stream(
+            "libx264",
+            rate=RATE,
+            options={"preset": "ultrafast", "bf": str(b_frames), "b_strategy": "0", "g": str(RATE)},
+        )
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
         for number in range(round(seconds * RATE)):
             image = stamped_image(320, 180, number / RATE)
@@ -64,8 +67,11 @@ class Bursts:
 def chunks(path: Path) -> list[tuple[float, bytes]]:
     """A transport stream in pieces of one frame, and when each is made."""
     with av.open(str(path)) as box:
-        sizes = [(float((packet.dts or 0) * packet.time_base), packet.pos or 0)
-                 for packet in box.demux(box.streams.video[0]) if packet.size]
+        sizes = [
+            (float((packet.dts or 0) * packet.time_base), packet.pos or 0)
+            for packet in box.demux(box.streams.video[0])
+            if packet.size
+        ]
     data, first = path.read_bytes(), sizes[0][0]
     ends = [at for _, at in sizes[1:]] + [len(data)]
     begins = [0, *ends[:-1]]

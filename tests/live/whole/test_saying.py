@@ -31,13 +31,26 @@ def leaked(run: Command, *texts: str) -> list[str]:
 
 
 def test_secrets_of_urls_show_nowhere(rtface, tmp_path):
-    with running(Nginx(tmp_path / "a")) as a, running(Nginx(tmp_path / "b")) as b, running(
-            Publisher(a.url("hushkey"), "flv", tmp_path / "publisher", size="320x180", fps="15", gop="15")):
+    with (
+        running(Nginx(tmp_path / "a")) as a,
+        running(Nginx(tmp_path / "b")) as b,
+        running(Publisher(a.url("hushkey"), "flv", tmp_path / "publisher", size="320x180", fps="15", gop="15")),
+    ):
         here = a.url("hushkey").replace("//", "//me:hushpass@") + "?token=hushtoken"
         (tmp_path / "url").write_text(f"{b.url('hushkey')}?token=hushtoken\n")
         report = tmp_path / "report.json"
-        run = rtface("env:HERE", f"@{tmp_path / 'url'}", *PASSING, "--metrics", "0", "--json", "-vv",
-                     "--report", report, environ={"HERE": here})
+        run = rtface(
+            "env:HERE",
+            f"@{tmp_path / 'url'}",
+            *PASSING,
+            "--metrics",
+            "0",
+            "--json",
+            "-vv",
+            "--report",
+            report,
+            environ={"HERE": here},
+        )
         run.runs()
         figures = run.says(r"metrics: (\S+)")[1]
         seen = [get(figures).decode(), told(run)]
@@ -56,10 +69,22 @@ def test_secrets_of_urls_show_nowhere(rtface, tmp_path):
 
 def test_a_passphrase_of_srt_shows_nowhere(rtface, tmp_path):
     srt = Srt(tmp_path / "srt", to_udp=False, query="&passphrase=hushphrase12&pbkeylen=16")
-    with running(srt), running(Publisher(f"udp://127.0.0.1:{srt.udp}?pkt_size=1316", "mpegts", tmp_path / "publisher",
-                                         size="320x180", fps="15", gop="15")):
-        run = rtface("env:HERE", "null:", *PASSING, "-vv", "--json",
-                     environ={"HERE": f"{srt.url}?passphrase=hushphrase12"})
+    with (
+        running(srt),
+        running(
+            Publisher(
+                f"udp://127.0.0.1:{srt.udp}?pkt_size=1316",
+                "mpegts",
+                tmp_path / "publisher",
+                size="320x180",
+                fps="15",
+                gop="15",
+            )
+        ),
+    ):
+        run = rtface(
+            "env:HERE", "null:", *PASSING, "-vv", "--json", environ={"HERE": f"{srt.url}?passphrase=hushphrase12"}
+        )
         run.runs()
         assert leaked(run, told(run)) == []
         srt.kill()
@@ -104,8 +129,14 @@ def test_what_cannot_be_is_said_in_a_line(given, code, said, rtface, film, tmp_p
     (tmp_path / "text.mp4").write_text("no film\n" * 1000)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         text = tmp_path / "text.mp4"
-        names = {"FILM": film, "TEXT": text, "OTHER": text, "DIR": tmp_path, "PORT": free_port(),
-                 "TAKEN": taken.getsockname()[1]}
+        names = {
+            "FILM": film,
+            "TEXT": text,
+            "OTHER": text,
+            "DIR": tmp_path,
+            "PORT": free_port(),
+            "TAKEN": taken.getsockname()[1],
+        }
         for name, value in names.items():
             given = given.replace(name, str(value))
         run = rtface(*given.split(), "--tracker", "none")

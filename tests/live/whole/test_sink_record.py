@@ -45,6 +45,7 @@ def partials(folder: Path) -> list[Path]:
 @pytest.fixture
 def at_once_for_each(tmp_path: Path) -> Callable[[Callable[[Path, str], None]], None]:
     """Runs a check for Matroska and MP4, each in a folder of its own."""
+
     def run(check: Callable[[Path, str], None]) -> None:
         for suffix in ("mkv", "mp4"):
             (tmp_path / suffix).mkdir()
@@ -140,13 +141,16 @@ def test_the_whole_group_killed_leaves_a_part_that_plays(tmp_path: Path):
     folder = tmp_path / "recordings"
     folder.mkdir()
 
-    script = ("import sys; sys.path.insert(0, sys.argv[1])\n"
-              "from pathlib import Path\n"
-              "from tests.live.whole.test_sink_record import Feed, form, recorded\n"
-              "Feed(recorded(Path(sys.argv[2])), form(), texture=True).run(60)\n")
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from tests.live.whole.test_sink_record import Feed, form, recorded\n"
+        "Feed(recorded(Path(sys.argv[2])), form(), texture=True).run(60)\n"
+    )
     root = Path(__file__).parents[3]
-    process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder / "call.mkv")],
-                               start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(root), str(folder / "call.mkv")], start_new_session=True
+    )
     try:
         until = time.monotonic() + 30
         while not (left := list(folder.iterdir())) or left[0].stat().st_size < 500_000:

@@ -28,9 +28,30 @@ class TlsProxy:
         if openssl is None:
             pytest.skip("openssl makes the certificate")
         self.certificate = folder / "certificate.pem"
-        subprocess.run([openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-keyout", str(folder / "key.pem"), "-out", str(self.certificate), "-days", "2", "-subj",
-                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+        subprocess.run(
+            [
+                openssl,
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-keyout",
+                str(folder / "key.pem"),
+                "-out",
+                str(self.certificate),
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost",
+            ],
+            check=True,
+            capture_output=True,
+        )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, folder / "key.pem")
         self._context, self._to = context, port
@@ -43,8 +64,10 @@ class TlsProxy:
             while True:
                 peer = self._listener.accept()[0]
                 with suppress(OSError):
-                    near, far = self._context.wrap_socket(peer, server_side=True), socket.create_connection(
-                        ("127.0.0.1", self._to))
+                    near, far = (
+                        self._context.wrap_socket(peer, server_side=True),
+                        socket.create_connection(("127.0.0.1", self._to)),
+                    )
                     threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
                     threading.Thread(target=self._carry, args=(far, near), daemon=True).start()
 

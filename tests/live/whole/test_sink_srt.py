@@ -17,9 +17,11 @@ from tests.live.servers import Process, Srt, free_port, program, running
 
 
 def test_streams_over_srt(tmp_path: Path):
-    at_once(lambda: _a_listener_that_is_lost_is_called_again(tmp_path / "lost"),
-            lambda: _nobody_answers_and_a_wrong_passphrase(tmp_path / "nobody"),
-            lambda: _viewers_call(tmp_path / "viewers"))
+    at_once(
+        lambda: _a_listener_that_is_lost_is_called_again(tmp_path / "lost"),
+        lambda: _nobody_answers_and_a_wrong_passphrase(tmp_path / "nobody"),
+        lambda: _viewers_call(tmp_path / "viewers"),
+    )
 
 
 def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
@@ -55,14 +57,17 @@ def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
 def _nobody_answers_and_a_wrong_passphrase(tmp_path: Path) -> None:
     program("SRT")
     with pytest.raises(OutputError, match="nothing answers") as caught:
-        open_live_sink(parse_address(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase=topsecret99"),
-                       Options(encode="software")).open(form(), sound=None)
+        open_live_sink(
+            parse_address(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase=topsecret99"),
+            Options(encode="software"),
+        ).open(form(), sound=None)
     assert "topsecret99" not in str(caught.value)
     with running(Srt(tmp_path / "srt", to_udp=True, query="&passphrase=topsecret99")) as server:
         time.sleep(0.5)
         with pytest.raises(OutputError, match="passphrase"):
             open_live_sink(parse_address(f"{server.url}?passphrase=anotherone1"), Options(encode="software")).open(
-                form(), sound=None)
+                form(), sound=None
+            )
 
 
 def _viewers_call(tmp_path: Path) -> None:
@@ -73,8 +78,10 @@ def _viewers_call(tmp_path: Path) -> None:
     feed = Feed(sink, form(), sound=None)
     feed.run(0.5)
     assert sink.health.state == "live" and not sink.wanted
-    caller = Process([program("SRT"), "-loglevel:error", f"srt://127.0.0.1:{port}", f"udp://127.0.0.1:{udp}"],
-                     tmp_path / "caller.log")
+    caller = Process(
+        [program("SRT"), "-loglevel:error", f"srt://127.0.0.1:{port}", f"udp://127.0.0.1:{udp}"],
+        tmp_path / "caller.log",
+    )
     with Watcher(f"udp://127.0.0.1:{udp}", tmp_path) as watcher:
         for _ in range(2):
             with running(caller):

@@ -84,8 +84,10 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
 
 
 def test_servers_that_are_killed_or_stalled_are_found_again(opened: Opener, tmp_path: Path):
-    at_once(lambda: _lost_and_found(opened, tmp_path / "killed", stalled=False),
-            lambda: _lost_and_found(opened, tmp_path / "stalled", stalled=True))
+    at_once(
+        lambda: _lost_and_found(opened, tmp_path / "killed", stalled=False),
+        lambda: _lost_and_found(opened, tmp_path / "stalled", stalled=True),
+    )
 
 
 def _lost_and_found(opened: Opener, tmp_path: Path, *, stalled: bool) -> None:
@@ -196,9 +198,11 @@ def _hangs(nginx: Nginx, opened: Opener) -> None:
 
 
 def test_local_outputs(opened: Opener, tmp_path: Path):
-    at_once(lambda: _viewers_come_leave_and_return(opened, tmp_path / "come"),
-            lambda: _a_slow_viewer_holds_up_nobody(opened, tmp_path / "slow"),
-            lambda: _datagrams_arrive(opened, tmp_path / "datagrams"))
+    at_once(
+        lambda: _viewers_come_leave_and_return(opened, tmp_path / "come"),
+        lambda: _a_slow_viewer_holds_up_nobody(opened, tmp_path / "slow"),
+        lambda: _datagrams_arrive(opened, tmp_path / "datagrams"),
+    )
 
 
 def _viewers_come_leave_and_return(opened: Opener, tmp_path: Path) -> None:
@@ -225,8 +229,7 @@ def _a_slow_viewer_holds_up_nobody(opened: Opener, tmp_path: Path) -> None:
     port = free_port()
     sink = opened(f"tcp://127.0.0.1:{port}?listen", bitrate=6_000_000)
     feed = Feed(sink, form())
-    with socket.create_connection(("127.0.0.1", port)) as slow, \
-            Watcher(f"tcp://127.0.0.1:{port}", tmp_path) as watcher:
+    with socket.create_connection(("127.0.0.1", port)) as slow, Watcher(f"tcp://127.0.0.1:{port}", tmp_path) as watcher:
         assert slow.fileno() > 0  # it never reads
         feed.until_seen(watcher, 0, 20)
         feed.run(3)

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 HERTZ = 1000.0
 
 
-def made(path: Path, seconds: float, *, sound_at: float | None = 0.0, rate: int = 48_000,
-         layout: str = "stereo") -> Path:
+def made(
+    path: Path, seconds: float, *, sound_at: float | None = 0.0, rate: int = 48_000, layout: str = "stereo"
+) -> Path:
     """A film of grey frames at 15 fps, with a tone from `sound_at` on."""
     with av.open(str(path), "w") as box:
         video = box.add_stream("libx264", 15, options={"preset": "ultrafast", "g": "15", "bf": "0"})
@@ -37,7 +38,7 @@ def made(path: Path, seconds: float, *, sound_at: float | None = 0.0, rate: int 
             count = round((seconds - sound_at) * rate)
             wave = (0.3 * np.sin(2 * np.pi * HERTZ * np.arange(count) / rate)).astype(np.float32)
             for at in range(0, count, 1024):
-                part = np.tile(wave[None, at:at + 1024], (1 if layout == "mono" else 2, 1))
+                part = np.tile(wave[None, at : at + 1024], (1 if layout == "mono" else 2, 1))
                 frame = av.AudioFrame.from_ndarray(part, "fltp", layout)
                 frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
                 frame.pts = at + round(sound_at * rate)
@@ -49,9 +50,12 @@ def made(path: Path, seconds: float, *, sound_at: float | None = 0.0, rate: int 
 @contextlib.contextmanager
 def kept(url: str, path: Path) -> Iterator[Process]:
     """FFmpeg as a viewer that keeps what it gets."""
-    with running(Process([program("FFMPEG"), "-v", "error", "-y", "-i", url, "-c", "copy", "-flush_packets", "1",
-                          str(path)],
-                         path.with_suffix(".log"))) as viewer:
+    with running(
+        Process(
+            [program("FFMPEG"), "-v", "error", "-y", "-i", url, "-c", "copy", "-flush_packets", "1", str(path)],
+            path.with_suffix(".log"),
+        )
+    ) as viewer:
         yield viewer
 
 
@@ -77,7 +81,7 @@ def tones(path: Path, piece: float = 0.5) -> list[float]:
     found: list[float] = []
     size = round(piece * rate)
     for at in range(0, len(wave) - size, size):
-        part = wave[at:at + size]
+        part = wave[at : at + size]
         spectrum = np.abs(np.fft.rfft(part * np.hanning(size)))
         found.append(float(spectrum.argmax()) * rate / size if np.abs(part).mean() > 0.02 else 0.0)
     return found
@@ -103,15 +107,35 @@ def test_a_film_whose_sound_begins_late_is_published_whole(late: float, nginx: N
 
 def sent(film: Path, url: str, log: Path, *, again: bool = False) -> Process:
     """FFmpeg publishing a film, once or for ever."""
-    return Process([program("FFMPEG"), "-v", "error", "-re", "-stream_loop", "-1" if again else "0", "-i", str(film),
-                    "-c", "copy", "-max_interleave_delta", "100000", "-f", "flv", url], log)
+    return Process(
+        [
+            program("FFMPEG"),
+            "-v",
+            "error",
+            "-re",
+            "-stream_loop",
+            "-1" if again else "0",
+            "-i",
+            str(film),
+            "-c",
+            "copy",
+            "-max_interleave_delta",
+            "100000",
+            "-f",
+            "flv",
+            url,
+        ],
+        log,
+    )
 
 
 def test_viewers_get_every_change_of_the_sound(nginx: Nginx, rtface, tmp_path: Path):
     """48 kHz stereo; 44.1 kHz mono of another encoder, at once and after a loss; no sound; the first again."""
     one = made(tmp_path / "one.mp4", 6)
-    other, mute = made(tmp_path / "other.mp4", 6, rate=44_100, layout="mono"), made(
-        tmp_path / "mute.mp4", 5, sound_at=None)
+    other, mute = (
+        made(tmp_path / "other.mp4", 6, rate=44_100, layout="mono"),
+        made(tmp_path / "mute.mp4", 5, sound_at=None),
+    )
     log, source = tmp_path / "sent.log", nginx.url("in")
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(running(sent(one, source, log, again=True)))

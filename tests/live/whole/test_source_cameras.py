@@ -17,8 +17,12 @@ CASES = Path(__file__).with_name("camera_cases.py")
 
 def results(*cases: str) -> dict[str, dict[str, Any]]:
     """What the cases found. Emulated, such a machine is slow: a reading process needs ten seconds to start there."""
-    done = subprocess.run([program("VM_RUN"), "--timeout", "580", "--", sys.executable, str(CASES), *cases],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program("VM_RUN"), "--timeout", "580", "--", sys.executable, str(CASES), *cases],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = dict(json.loads(line) for line in done.stdout.splitlines())
     assert set(found) == set(cases), done.stderr
     return found
@@ -28,9 +32,13 @@ def results(*cases: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.timeout(600)
 def test_what_is_asked_of_a_camera_and_what_is_got():
     found = results("plain", "number", "name", "slow", "odd")
-    for case, form, rate in (("plain", [640, 360, "nv12", 30.0], None), ("number", [640, 360, "nv12", 30.0], None),
-                             ("name", [320, 180, "nv12", 15.0], 15), ("slow", [1280, 720, "nv12", 12.5], 12.5),
-                             ("odd", [640, 360, "nv12", 10.0], 10)):
+    for case, form, rate in (
+        ("plain", [640, 360, "nv12", 30.0], None),
+        ("number", [640, 360, "nv12", 30.0], None),
+        ("name", [320, 180, "nv12", 15.0], 15),
+        ("slow", [1280, 720, "nv12", 12.5], 12.5),
+        ("odd", [640, 360, "nv12", 10.0], 10),
+    ):
         got = found[case]
         assert got["form"] == form, got
         assert got["late"] < 1
@@ -49,12 +57,13 @@ def test_what_is_asked_of_a_camera_and_what_is_got():
 def test_a_camera_that_cannot_be_read_is_explained():
     found = results("missing", "no such name", "nobody writes", "nobody writes to the open one", "in use", "forbidden")
     for case, kind, words in (
-            ("missing", "InputMissing", "camera 99 is not there; rtface devices lists them"),
-            ("no such name", "InputMissing", "camera nobody is not there; rtface devices lists them"),
-            ("nobody writes", "InputError", "if it is a virtual camera, start what writes to it"),
-            ("nobody writes to the open one", "InputError", "if it is a virtual camera, start what writes to it"),
-            ("in use", "InputError", "/dev/video20: is in use by python"),
-            ("forbidden", "InputMissing", "sudo usermod -aG video $USER, then log in again")):
+        ("missing", "InputMissing", "camera 99 is not there; rtface devices lists them"),
+        ("no such name", "InputMissing", "camera nobody is not there; rtface devices lists them"),
+        ("nobody writes", "InputError", "if it is a virtual camera, start what writes to it"),
+        ("nobody writes to the open one", "InputError", "if it is a virtual camera, start what writes to it"),
+        ("in use", "InputError", "/dev/video20: is in use by python"),
+        ("forbidden", "InputMissing", "sudo usermod -aG video $USER, then log in again"),
+    ):
         assert found[case].get("kind") == kind, found[case]
         assert words in found[case]["error"]
 

@@ -53,9 +53,13 @@ def test_rtmp_gives_pictures_and_sound_soon_and_in_step(tmp_path: Path):
 
 
 def test_servers_that_are_killed_and_come_back(tmp_path: Path):
-    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
-            running(Rtsp(tmp_path)) as server, Watched(nginx.url("a"), stamped=True) as rtmp, \
-            Watched(server.url) as rtsp:
+    with (
+        running(Nginx(tmp_path)) as nginx,
+        running(Publisher(nginx.url("a"), "flv", tmp_path)),
+        running(Rtsp(tmp_path)) as server,
+        Watched(nginx.url("a"), stamped=True) as rtmp,
+        Watched(server.url) as rtsp,
+    ):
         rtmp.more(10, 5)
         rtsp.more(50, 5)
         assert {sound.rate for _, sound in rtmp.sounds} == {sound.rate for _, sound in rtsp.sounds} == {48_000}
@@ -78,8 +82,13 @@ def test_servers_that_are_killed_and_come_back(tmp_path: Path):
 
 
 def test_stalled_servers_are_noticed_and_may_go_on(tmp_path: Path):
-    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
-            running(Rtsp(tmp_path)) as server, Watched(nginx.url("a")) as rtmp, Watched(server.url) as rtsp:
+    with (
+        running(Nginx(tmp_path)) as nginx,
+        running(Publisher(nginx.url("a"), "flv", tmp_path)),
+        running(Rtsp(tmp_path)) as server,
+        Watched(nginx.url("a")) as rtmp,
+        Watched(server.url) as rtsp,
+    ):
         rtmp.more(10, 5)
         rtsp.more(10, 5)
         nginx.stall()
@@ -97,8 +106,7 @@ def test_stalled_servers_are_noticed_and_may_go_on(tmp_path: Path):
 def test_a_stream_that_changes_its_size_without_a_pause_goes_on(tmp_path: Path):
     port = free_port(socket.SOCK_DGRAM)
     url = f"udp://127.0.0.1:{port}?pkt_size=1316"
-    with running(Publisher(url, "mpegts", tmp_path)) as publisher, \
-            Watched(f"udp://127.0.0.1:{port}") as watched:
+    with running(Publisher(url, "mpegts", tmp_path)) as publisher, Watched(f"udp://127.0.0.1:{port}") as watched:
         watched.more(10, 3)
         publisher.kill()
         with running(Publisher(url, "mpegts", tmp_path, size="480x272")):
@@ -156,8 +164,10 @@ def test_damage_on_the_way_is_skipped(tmp_path: Path):
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(("127.0.0.1", 0))
         start_thread("relay", relay)
-        with running(Publisher(f"udp://127.0.0.1:{datagrams.getsockname()[1]}?pkt_size=1316", "mpegts", tmp_path)), \
-                Watched(f"udp://127.0.0.1:{port}") as watched:
+        with (
+            running(Publisher(f"udp://127.0.0.1:{datagrams.getsockname()[1]}?pkt_size=1316", "mpegts", tmp_path)),
+            Watched(f"udp://127.0.0.1:{port}") as watched,
+        ):
             watched.more(75, 10)
             assert (watched.source.health.state, watched.source.health.reopened) == ("live", 0)
             assert watched.sounds
@@ -195,8 +205,11 @@ def test_hls_is_played_at_its_own_pace_and_its_end_is_noticed(tmp_path: Path):
 
 def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
     # Opened after more than the patience with a source that is there, and with sound long before frames.
-    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path, gop="100")), \
-            running(Publisher(nginx.url("b"), "flv", tmp_path, gop="100", sound="none")):
+    with (
+        running(Nginx(tmp_path)) as nginx,
+        running(Publisher(nginx.url("a"), "flv", tmp_path, gop="100")),
+        running(Publisher(nginx.url("b"), "flv", tmp_path, gop="100", sound="none")),
+    ):
         time.sleep(1.5)
         with Watched(nginx.url("a")) as both, Watched(nginx.url("b")) as mute:
             assert both.source.sound_format
@@ -210,8 +223,10 @@ def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(read_process, "OPENING", 1.5)
 
     def refused(scheme: str) -> None:
-        with pytest.raises(InputError, match="no frame came within 2 s"), Watched(
-                f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
+        with (
+            pytest.raises(InputError, match="no frame came within 2 s"),
+            Watched(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"),
+        ):
             pass
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -240,6 +255,8 @@ def test_garbage_is_refused(scheme: str):
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         start_thread("answer", answer)
-        with pytest.raises(InputError, match=r"(tcp|rtmp|http):"), Watched(
-                f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
+        with (
+            pytest.raises(InputError, match=r"(tcp|rtmp|http):"),
+            Watched(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"),
+        ):
             pass

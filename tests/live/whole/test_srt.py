@@ -47,15 +47,19 @@ def test_a_stream_is_read_and_comes_back(tmp_path: Path, killed: bool):
 def test_a_wrong_passphrase_is_said(tmp_path: Path):
     with running(Tool(tmp_path, to_udp=False, query=f"&passphrase={SECRET}")) as tool:
         time.sleep(0.3)
-        with pytest.raises(InputError, match="the passphrase is not the one") as refused, Watched(
-                f"{tool.url}?passphrase=another-one-here"):
+        with (
+            pytest.raises(InputError, match="the passphrase is not the one") as refused,
+            Watched(f"{tool.url}?passphrase=another-one-here"),
+        ):
             pass
         assert "another" not in str(refused.value)
 
 
 def test_nobody_there():
-    with pytest.raises(InputMissing, match="nothing answers there"), Watched(
-            f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase={SECRET}"):
+    with (
+        pytest.raises(InputMissing, match="nothing answers there"),
+        Watched(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase={SECRET}"),
+    ):
         pass
 
 

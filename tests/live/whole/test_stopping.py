@@ -111,9 +111,13 @@ def test_control_and_metrics_while_live(published, rtface):
 def test_it_goes_on_when_nobody_reads_what_it_says(published, tmp_path):
     reader, writer = os.pipe()
     environ = {**os.environ, "RTFACE_CONFIG_DIR": os.devnull}
-    process = subprocess.Popen([sys.executable, "-m", "rtface", "run", published, "null:", "--tracker", "none",
-                                "--control", "0"], cwd=Path(__file__).parents[3], stdin=subprocess.DEVNULL,
-                               stderr=writer, env=environ)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtface", "run", published, "null:", "--tracker", "none", "--control", "0"],
+        cwd=Path(__file__).parents[3],
+        stdin=subprocess.DEVNULL,
+        stderr=writer,
+        env=environ,
+    )
     os.close(writer)
     try:
         said = b""

@@ -17,11 +17,16 @@ import pytest
 
 INSIDE = Path(__file__).with_name("vm_virtual_camera.py")
 RUN = os.environ.get("RTFACE_TEST_VM_RUN", "")
-NAMES = [node.name for node in ast.parse(INSIDE.read_text(encoding="utf-8")).body
-         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+NAMES = [
+    node.name
+    for node in ast.parse(INSIDE.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+]
 
-pytestmark = [pytest.mark.skipif(not RUN, reason="RTFACE_TEST_VM_RUN does not name a program that starts the machine"),
-              pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.skipif(not RUN, reason="RTFACE_TEST_VM_RUN does not name a program that starts the machine"),
+    pytest.mark.timeout(600),
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +35,28 @@ def outcomes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vm")
     report = folder / "report.xml"
     done = subprocess.run(
-        [RUN, "--timeout", "500", "--mount", str(folder), "--", sys.executable, "-m", "pytest", "--noconftest",
-         "-p", "no:cacheprovider", "--basetemp", "/run/tests", f"--junitxml={report}", str(INSIDE)],
-        cwd=INSIDE.parents[3], capture_output=True, text=True)
+        [
+            RUN,
+            "--timeout",
+            "500",
+            "--mount",
+            str(folder),
+            "--",
+            sys.executable,
+            "-m",
+            "pytest",
+            "--noconftest",
+            "-p",
+            "no:cacheprovider",
+            "--basetemp",
+            "/run/tests",
+            f"--junitxml={report}",
+            str(INSIDE),
+        ],
+        cwd=INSIDE.parents[3],
+        capture_output=True,
+        text=True,
+    )
     assert report.exists(), f"the machine gave no report: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     found: dict[str, list[str]] = {}
     for case in ElementTree.parse(report).iter("testcase"):

@@ -105,8 +105,9 @@ class Reader:
     """A program that reads a device through FFmpeg, as OBS and others do; started ahead, for that takes long."""
 
     def __init__(self):
-        self.process = subprocess.Popen([sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.lines = queue.Queue()
         threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True).start()
         assert self.line() == "ready\n"
@@ -165,6 +166,7 @@ def child(work):
 
 def foreign(device, width=320, height=180):
     """A program of somebody else's that writes to a device, by pyvirtualcam."""
+
     def work():
         made = pyvirtualcam.Camera(width, height, 30, device=str(device), fmt=pyvirtualcam.PixelFormat.I420)
         made.send(np.zeros(width * height * 3 // 2, np.uint8))

@@ -47,10 +47,19 @@ class Desktop:
 
     async def _connect(self):
         bus = await MessageBus(bus_address=self.address).connect()
-        await bus.call(Message(destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", signature="s",
-                               interface="org.freedesktop.DBus", member="AddMatch", body=["type='signal'"]))
-        bus.add_message_handler(lambda message: self.signals.append(message.member)
-                                if message.message_type is MessageType.SIGNAL else None)
+        await bus.call(
+            Message(
+                destination="org.freedesktop.DBus",
+                path="/org/freedesktop/DBus",
+                signature="s",
+                interface="org.freedesktop.DBus",
+                member="AddMatch",
+                body=["type='signal'"],
+            )
+        )
+        bus.add_message_handler(
+            lambda message: self.signals.append(message.member) if message.message_type is MessageType.SIGNAL else None
+        )
         return bus
 
     def _run(self, work):
@@ -62,14 +71,25 @@ class Desktop:
 
     def ask(self, path, interface, member, signature="", *body) -> Any:
         """The answer of the icon to one call; fails with its error."""
-        reply = self._run(self._bus.call(Message(destination=self.icons[-1], path=path, interface=interface,
-                                                 member=member, signature=signature, body=list(body))))
+        reply = self._run(
+            self._bus.call(
+                Message(
+                    destination=self.icons[-1],
+                    path=path,
+                    interface=interface,
+                    member=member,
+                    signature=signature,
+                    body=list(body),
+                )
+            )
+        )
         assert reply.message_type is MessageType.METHOD_RETURN, reply.body
         return reply.body
 
     def property(self, name):
-        return self.ask("/StatusNotifierItem", "org.freedesktop.DBus.Properties", "Get", "ss",
-                        "org.kde.StatusNotifierItem", name)[0].value
+        return self.ask(
+            "/StatusNotifierItem", "org.freedesktop.DBus.Properties", "Get", "ss", "org.kde.StatusNotifierItem", name
+        )[0].value
 
     def menu(self):
         """Label of each entry, with whether it has a tick (None: it cannot have one), by its number."""
@@ -97,8 +117,12 @@ class Desktop:
 
 @contextmanager
 def desktop():
-    with subprocess.Popen([DBUS, "--session", "--nofork", "--nopidfile", "--print-address=1"], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as daemon:
+    with subprocess.Popen(
+        [DBUS, "--session", "--nofork", "--nopidfile", "--print-address=1"],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as daemon:
         try:
             made = Desktop(daemon.stdout.readline().strip())
             yield made

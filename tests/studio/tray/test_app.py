@@ -45,11 +45,16 @@ def choose(app, label):
     next(item for item in app.view().items if item.label == label).action()
 
 
-@pytest.mark.parametrize(("state", "enabled", "shown"), [
-    ("running", True, ("working", "faces are enhanced")), ("running", False, ("off", "faces are not enhanced")),
-    ("starting", True, ("working", "the camera is starting")),
-    ("asleep", False, ("asleep", "no program reads it: the camera is off")),
-    ("failed", True, ("failed", "no picture: camera 0 is not there"))])
+@pytest.mark.parametrize(
+    ("state", "enabled", "shown"),
+    [
+        ("running", True, ("working", "faces are enhanced")),
+        ("running", False, ("off", "faces are not enhanced")),
+        ("starting", True, ("working", "the camera is starting")),
+        ("asleep", False, ("asleep", "no program reads it: the camera is off")),
+        ("failed", True, ("failed", "no picture: camera 0 is not there")),
+    ],
+)
 def test_the_icon_tells_the_state(made, state, enabled, shown):
     app, camera, _ = made
     camera.state, camera.enabled = state, enabled
@@ -66,8 +71,9 @@ def test_the_studio_opens_once_and_ends_with_the_icon(made, monkeypatch):
     choose(app, "Open the studio")
     choose(app, "Open the studio")
     assert len(opened) == 2 and opened[0] == opened[1]
-    page = urllib.request.Request(opened[0].partition("/?")[0] + "/", headers={
-        "Authorization": f"Bearer {opened[0].partition('token=')[2]}"})
+    page = urllib.request.Request(
+        opened[0].partition("/?")[0] + "/", headers={"Authorization": f"Bearer {opened[0].partition('token=')[2]}"}
+    )
     assert urllib.request.urlopen(page, timeout=5).status == 200
     app.close()
     with pytest.raises(OSError):
@@ -85,9 +91,15 @@ def test_a_menu_entry_that_fails_is_said(made, monkeypatch, tmp_path):
     assert app.icon.views[-1].title == "faces are enhanced" and app.view().items[2].checked
 
 
-@pytest.mark.parametrize(("variables", "language"), [
-    ({"LANG": "de_DE.UTF-8"}, "de"), ({"LANG": "fr_FR.UTF-8"}, "en"), ({"LANG": "de_AT", "LC_ALL": "C.UTF-8"}, "en"),
-    ({"LC_MESSAGES": "de_CH.UTF-8", "LANG": "C"}, "de")])
+@pytest.mark.parametrize(
+    ("variables", "language"),
+    [
+        ({"LANG": "de_DE.UTF-8"}, "de"),
+        ({"LANG": "fr_FR.UTF-8"}, "en"),
+        ({"LANG": "de_AT", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LC_MESSAGES": "de_CH.UTF-8", "LANG": "C"}, "de"),
+    ],
+)
 def test_the_language_is_the_desktop_s(monkeypatch, variables, language):
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)

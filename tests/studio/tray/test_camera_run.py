@@ -35,9 +35,11 @@ class FakeRun:
             return {"state": "failed", "status": None, "error": self.ended}
         if self.looks == 1:
             return {"state": "starting", "status": None, "error": None}
-        return {"state": "running", "error": None, "status": {
-            "enabled": self.enabled, "watched": self.watched,
-            "sinks": [{"size": [1280, 720]}]}}
+        return {
+            "state": "running",
+            "error": None,
+            "status": {"enabled": self.enabled, "watched": self.watched, "sinks": [{"size": [1280, 720]}]},
+        }
 
     def set(self, name, value):
         if self.locked:

@@ -40,8 +40,14 @@ def shown(session):
 
 
 def view(chosen, state="working", title="faces are enhanced", ticked=True):
-    return TrayView(state, title, (MenuItem("Enhance faces", lambda: chosen.append("enhance"), checked=ticked),
-                                   MenuItem("Quit_now", lambda: chosen.append("quit"))))
+    return TrayView(
+        state,
+        title,
+        (
+            MenuItem("Enhance faces", lambda: chosen.append("enhance"), checked=ticked),
+            MenuItem("Quit_now", lambda: chosen.append("quit")),
+        ),
+    )
 
 
 def test_icon_menu_and_actions_reach_the_desktop(shown):
@@ -54,10 +60,14 @@ def test_icon_menu_and_actions_reach_the_desktop(shown):
     width, height, pixels = session.property("IconPixmap")[1]
     image = draw_icon("working", 48)
     assert (width, height) == (48, 48)
-    assert pixels[4 * (24 * 48 + 10):][:4] == bytes(image[24, 10, [3, 0, 1, 2]])  # ARGB
+    assert pixels[4 * (24 * 48 + 10) :][:4] == bytes(image[24, 10, [3, 0, 1, 2]])  # ARGB
     assert session.property("ToolTip")[3] == "faces are enhanced"
-    assert session.menu() == {1: ("faces are enhanced", None), 2: ("", None), 3: ("Enhance faces", True),
-                              4: ("Quit__now", None)}
+    assert session.menu() == {
+        1: ("faces are enhanced", None),
+        2: ("", None),
+        3: ("Enhance faces", True),
+        4: ("Quit__now", None),
+    }
     session.choose("Quit__now")
     session.ask("/StatusNotifierItem", "org.kde.StatusNotifierItem", "Activate", "ii", 0, 0)
     session.until(lambda: sorted(chosen) == ["enhance", "quit"])
@@ -83,8 +93,12 @@ def test_without_a_desktop_it_says_so(monkeypatch):
 def test_the_command_shows_what_is_missing_and_quits(session, tmp_path):
     session.start_tray()
     environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "RTFACE_DATA": str(tmp_path / "data")}
-    with subprocess.Popen([sys.executable, "-m", "rtface", "tray", "camera:none-of-this-name"], env=environment,
-                          stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "rtface", "tray", "camera:none-of-this-name"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         session.until(lambda: session.icons or process.poll() is not None)
         session.until(lambda: session.menu()[1][0].startswith("no picture: "))
         session.choose("Start with the computer")

@@ -114,8 +114,9 @@ class Av1Frames:
         self._kept = [kept if refreshed >> n & 1 else old for n, old in enumerate(self._kept)]
         return kept.index if shown else None
 
-    def _inter(self, bits: Bits, s: _Sequence, *, own_size: bool, robust: bool,
-               integer: bool) -> tuple[tuple[int, int], int]:
+    def _inter(
+        self, bits: Bits, s: _Sequence, *, own_size: bool, robust: bool, integer: bool
+    ) -> tuple[tuple[int, int], int]:
         short = s.order_bits and bits.take(1)
         bits.take(6 if short else 0)
         references: list[int] = []

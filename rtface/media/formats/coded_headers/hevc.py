@@ -101,7 +101,7 @@ class HevcSlices:
 
     @staticmethod
     def _prediction(bits: Bits, picture: _Picture, sequence: _Sequence, both: bool, used: int, motion: bool) -> None:
-        counts = picture.references[:1 + both]
+        counts = picture.references[: 1 + both]
         if bits.take(1):
             counts = tuple(1 + bits.count(15) for _ in counts)
         if picture.modified and used > 1:
@@ -132,8 +132,9 @@ def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) 
             used = bool(bits.take(1))
             if (used or bits.take(1)) and distance + shift:
                 found.append((distance + shift, used))
-        return (sorted((entry for entry in found if entry[0] < 0), reverse=True)
-                + sorted(entry for entry in found if entry[0] > 0))
+        return sorted((entry for entry in found if entry[0] < 0), reverse=True) + sorted(
+            entry for entry in found if entry[0] > 0
+        )
     counts = bits.count(16), bits.count(16)
     out: list[tuple[int, bool]] = []
     for count, sign in zip(counts, (-1, 1), strict=True):
@@ -210,5 +211,6 @@ def _picture(bits: Bits) -> tuple[int, _Picture]:
         bits.skip_golomb(0 if bits.take(1) else 2)
     if bits.take(1):
         _scaling_lists(bits)
-    return number, _Picture(sequence, bool(output_flag), extra, bool(cabac_init), references, qp, weighted,
-                            bool(bits.take(1)))
+    return number, _Picture(
+        sequence, bool(output_flag), extra, bool(cabac_init), references, qp, weighted, bool(bits.take(1))
+    )

@@ -72,7 +72,6 @@ class _Slices:
                 return float(qp_steps(np.array(qp))) if _LOWEST <= qp <= _HIGHEST else None
         return None
 
-
     def missing(self, data: memoryview) -> int | None:
         """Of H.264: frames that are missing before that of a packet."""
         assert isinstance(self._units, H264Slices)

@@ -42,8 +42,11 @@ class Vp8Frames:
         index = bits.take(7)
         if not self._enabled:
             return [(index, 1.0)]
-        return [(min(max(change + (0 if self._absolute else index), 0), 127), share)
-                for change, share in zip(self._changes, self._shares, strict=True) if share]
+        return [
+            (min(max(change + (0 if self._absolute else index), 0), 127), share)
+            for change, share in zip(self._changes, self._shares, strict=True)
+            if share
+        ]
 
     def _segments(self, bits: _BoolDecoder) -> None:
         places, values = bits.take(1), bits.take(1)
