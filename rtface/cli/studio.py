@@ -29,8 +29,8 @@ def studio(
             metavar="DIR",
             show_default=False,
             help=(
-                "A folder that the page may read films from and write to; may be given several times. Without it your folders "
-                "of videos and pictures, the current folder, and the folder of uploads."
+                "A folder that the page may read films from and write to; may be given several times. Without it your "
+                "folders of videos and pictures, the current folder, and the folder of uploads."
             ),
         ),
     ] = None,
@@ -63,8 +63,8 @@ def studio(
             metavar="HOST",
             show_default=False,
             help=(
-                "A name by which other machines call this one; may be given several times. Its host name and addresses are "
-                "known."
+                "A name by which other machines call this one; may be given several times. Its host name and addresses "
+                "are known."
             ),
         ),
     ] = None,
@@ -73,8 +73,8 @@ def studio(
         typer.Option(
             "--keep-address",
             help=(
-                "Keep the address with its token for the next starts, as for a dock of OBS. A file that only you can read "
-                "holds it."
+                "Keep the address with its token for the next starts, as for a dock of OBS. A file that only you can "
+                "read holds it."
             ),
         ),
     ] = False,

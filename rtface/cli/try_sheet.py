@@ -59,8 +59,8 @@ def try_sheet(
             metavar="SHEET",
             show_default=False,
             help=(
-                "The image to write, and a page of the same name: sheet.png makes sheet.png and sheet.html. Without it INPUT's "
-                "name in this folder."
+                "The image to write, and a page of the same name: sheet.png makes sheet.png and sheet.html. Without it "
+                "INPUT's name in this folder."
             ),
         ),
     ] = None,

@@ -45,8 +45,8 @@ def verify(
             metavar="OUTPUT... [INPUT]",
             show_default=False,
             help=(
-                "Films, stills or folders of stills with manifests or sidecars next to them. Of two names the second is the "
-                "INPUT of the first where it has none of these."
+                "Films, stills or folders of stills with manifests or sidecars next to them. Of two names the second "
+                "is the INPUT of the first where it has none of these."
             ),
         ),
     ],

@@ -87,7 +87,8 @@ def open_to_others(address: str) -> bool:
 
 @cache
 def _refuse_code() -> None:
-    """From now on, no pickle that Dask reads in this process can name code: any worker that joins a cluster may answer."""
+    """From now on, no pickle that Dask reads in this process can name code: any worker that joins a cluster may
+    answer."""
     sys.addaudithook(_audit)
 
 

@@ -329,7 +329,8 @@ def note_signed(folder: JobFolder, output: Path) -> None:
 
 
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
-    """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine."""
+    """Those of these films to which a join gave their names, before it ended or was killed, here or on another
+    machine."""
     named = {Path(part["path"]) for part in _parts(_read_note(folder)) if _has_name(part)}
     return named & {path.resolve() for path in films}
 

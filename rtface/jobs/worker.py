@@ -214,7 +214,8 @@ class Worker:
     # -- one run of the chain -----------------------------------------------------------------------------------
 
     def _record(self, number: int) -> Mapping[str, Any] | None:
-        """The record of a segment; None where there is none, or one that cannot be used and is made again in the end."""
+        """The record of a segment; None where there is none, or one that cannot be used and is made again in the
+        end."""
         with suppress(InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             record = self._folder.read(self._folder.record(number))
             if record is not None:

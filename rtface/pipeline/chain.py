@@ -86,8 +86,8 @@ def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> 
             stats.warn(
                 "max faces",
                 Message(
-                    "a frame has more faces than --max-faces allows ({most} of {count}): the others are left as they are; "
-                    "allow more with --max-faces",
+                    "a frame has more faces than --max-faces allows ({most} of {count}): the others are left as they "
+                    "are; allow more with --max-faces",
                     code="max_faces",
                     most=len(faces),
                     count=len(faces) + beyond,

@@ -218,8 +218,8 @@ class Stages:
             self._stats.warn(
                 f"stage {one.name} untracked",
                 Message(
-                    "a frame is blurred as a whole for the stage {name}, because its faces are not known: tracking failed, "
-                    "or live is late",
+                    "a frame is blurred as a whole for the stage {name}, because its faces are not known: tracking "
+                    "failed, or live is late",
                     code="stage_untracked",
                     name=one.name,
                 ),
@@ -285,7 +285,8 @@ class Stages:
             self._stats.warn(
                 f"stage {one.name} off",
                 said(
-                    "the stage {name} is switched off: it failed {count} times within a minute, the last because of {why}",
+                    "the stage {name} is switched off: it failed {count} times within a minute, the last because of "
+                    "{why}",
                     code="stage_off",
                     count=FAULTS,
                 ),

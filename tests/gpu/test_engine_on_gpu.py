@@ -24,8 +24,12 @@ SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_golden_crops_in_batches_of_every_size(
-    streams: Any, bench: Any, monkeypatch: Any, name: str, graphs: bool
-) -> None:  # noqa: F811
+    streams: Any,
+    bench: Any,  # noqa: F811
+    monkeypatch: Any,
+    name: str,
+    graphs: bool,
+) -> None:
     recipe = load_recipe(find_recipes()[name])
     plan, verdict = gpu_plan(streams, recipe)
     if not graphs:

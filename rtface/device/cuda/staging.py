@@ -1,4 +1,5 @@
-"""Addresses of a frame's samples in GPU memory: rectangles of its planes staged in one block, or whole planes in place."""
+"""Addresses of a frame's samples in GPU memory: rectangles of its planes staged in one block, or whole planes in
+place."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ _ANYWHERE = -1
 
 
 def sample_boxes(frame: Frame) -> list[Box] | None:
-    """`Frame.changed` as boxes in stored luma samples, outside of which every sample is the input's; None for anywhere."""
+    """`Frame.changed` as boxes in stored luma samples, outside of which every sample is the input's; None for
+    anywhere."""
     if frame.changed is None or (frame.touched and not frame.changed):
         return None
     width, height = frame.image.width, frame.image.height

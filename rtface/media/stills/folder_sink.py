@@ -249,7 +249,8 @@ def _locked(folder: Path) -> int | None:
 
 
 def _unmarked(meta: ImageMetadata, own: Marks | None) -> ImageMetadata:
-    """Metadata of an image without what rtface said of it, and with what it said before (`own`), where that is known."""
+    """Metadata of an image without what rtface said of it, and with what it said before (`own`), where that is
+    known."""
     png = [(kind, body) for kind, body in meta.png if body.split(b"\0", 1)[0].decode("latin-1") not in NAMES]
     tiff = {tag: text for tag, text in meta.tiff.items() if (tag, text) != (305, "rtface")}  # the software
     return replace(meta, xmp=without_marks({}, meta.xmp, own)[1], png=png, tiff=tiff)

@@ -203,7 +203,8 @@ def test_a_name_is_a_backend_or_a_camera(elsewhere, opened):
             "'obs' backend: virtual camera output could not be started\n"
             "'unitycapture' backend: No camera registered. Did you install any camera?",
             OutputError,
-            "one program can feed it: stop 'Start Virtual Camera' in OBS, or end the other rtface; or feed Unity Capture",
+            "one program can feed it: stop 'Start Virtual Camera' in OBS, or end the other rtface; or feed Unity "
+            "Capture",
         ),
         (
             "Windows",
@@ -217,8 +218,8 @@ def test_a_name_is_a_backend_or_a_camera(elsewhere, opened):
             "Darwin",
             "",
             "'obs' backend: OBS Virtual Camera is not installed in your system. Use the Virtual Camera function "
-            "in OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. You may "
-            "need to restart your machine after that. [Device not found]",
+            "in OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. "
+            "You may need to restart your machine after that. [Device not found]",
             MissingComponent,
             "start its virtual camera once",
         ),
