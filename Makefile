@@ -61,6 +61,7 @@ soak: $(VENV)/.dev  ## run the long live tests against real servers (an hour and
 
 lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library for three systems, who imports whom
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(PY) -m tests.deliberate_faults --check
 	@$(MAKE) --no-print-directory -j2 types types-Windows types-Darwin
 	$(VENV)/bin/lint-imports --no-logo --no-cache
