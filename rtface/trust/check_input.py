@@ -198,7 +198,8 @@ def _compare_films(
         made.close()
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     mine, theirs = (hash_packets(film, stop=stop, bare=True, pieces=cut == (None, None)) for film in (output, input))
-    pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped)
+    fitted = made.info.format.startswith("mxf")
+    pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped, fitted=fitted)
     check_streams(compared.found, made.info, source.info, pairs, dropped)
 
 

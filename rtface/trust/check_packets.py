@@ -23,6 +23,8 @@ def check_packets(
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
     dropped: Collection[str] = (),
+    *,
+    fitted: bool = False,
 ) -> list[tuple[int, int]]:
     """Whether the packets of the streams are those of the input, all of them, at their times.
 
@@ -32,6 +34,7 @@ def check_packets(
         begins: time of the first frame that was compared, in the output and in the input.
         cut: of the input, in seconds of its clock; None for none.
         dropped: what ``--drop`` of the run named.
+        fitted: whether the container's sound is as long as its frames (MXF).
 
     Returns:
         Numbers of the streams in the output whose packets are the input's, and of those in the input.
@@ -56,7 +59,7 @@ def check_packets(
             found.problems.append(f"{named}: comes behind others of its kind that are behind it in the input")
         last[stream.kind] = max(place, last.get(stream.kind, 0))
         pairs.append((stream.index, source[place].index))
-        _check_stream(found, named, f"stream {place}", stream, source[place], begins, cut)
+        _check_stream(found, named, f"stream {place}", stream, source[place], begins, cut, fitted=fitted)
     transcoded = Counter(stream.kind for stream in made[1:]) - Counter(
         other.kind for k, other in enumerate(source[1:], 1) if k not in dict(left)
     )
@@ -80,6 +83,8 @@ def _check_stream(
     other: PacketHashes,
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
+    *,
+    fitted: bool,
 ) -> None:
     own, all_theirs = [md5 for _, md5 in stream.rows], [md5 for _, md5 in other.rows]
     may_lack = cut != (None, None) or bool(other.hidden)
@@ -90,8 +95,13 @@ def _check_stream(
         if place not in other.hidden and _inside(pts * other.base, cut)
     ]
     missing = (Counter(wanted) - Counter(own)).total()
-    before = len(found.problems)
-    if changed:
+    before = len(found.problems) + len(found.gaps)
+    if fitted and stream.kind == "audio" and (changed or missing):
+        found.gaps.append(
+            f"{named}: begins and ends with the frames, and that of the input elsewhere: "
+            f"{len(own) - changed.total()} of {len(own)} pieces are those of {name}"
+        )
+    elif changed:
         found.problems.append(f"{named}: {changed.total()} of {len(own)} packets are not those of {name} of the input")
     elif missing:
         found.problems.append(f"{named}: {missing} of {len(wanted)} packets of {name} of the input are missing")
@@ -109,7 +119,7 @@ def _check_stream(
         )
     elif stream.kind != "video" or len(own) > 1:  # a cover has no time
         _check_times(found, named, stream, other, begins, cut)
-    if len(found.problems) == before:
+    if len(found.problems) + len(found.gaps) == before:
         found.proofs.append(f"{named}: all {len(own)} packets are those of {name} of the input")
 
 

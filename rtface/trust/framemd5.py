@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -24,6 +24,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, Interrupted
+from rtface.media.formats.pcm import GAP_S, PcmClock
 from rtface.media.read.probe import choose_video, open_container, rate_of
 from rtface.redaction import shown
 from rtface.util.foreign import open_regular, parse_fraction
@@ -36,9 +37,8 @@ _HEAD = re.compile(r"#(tb|media_type|codec_id) (\d+): (\S+)")
 # Streams that a list may have, and bytes of a line.
 _STREAMS, _LINE = 1000, 4096
 _RAW = "rawvideo"
-_PCM = re.compile(r"pcm_[suf](8|16|24|32|64)(?:le|be)?")
-# Samples of PCM that are compared as one, and the gap between packets that ends them.
-_PIECE, _GAP_S = 1024, Fraction(1, 50)
+# Samples of PCM that are compared as one.
+_PIECE = 1024
 # Between texts of MP4 that are one; rtface writes texts that touch a little apart.
 _TEXT_GAP_S = Fraction(1, 2000)
 # Subtitles whose packets are shown for as long as the container says.
@@ -396,43 +396,79 @@ class PacketHashes:
 class _SamePieces:
     """Packets of PCM in pieces of equal length, as each container cuts them at other places.
 
-    Args:
-        base: seconds of one unit of the packets' times.
-        rate: samples a second.
-        sample: bytes of one sample of all channels.
+    Silence of a fiftieth of a second or more is one piece, however long, and a gap between packets the same one: where
+    the input has the one, a container may need the other.
     """
 
-    def __init__(self, base: Fraction, rate: int, sample: int) -> None:
-        self._tick, self._sample = 1 / (rate * base), sample
-        self._waiting, self._begin, self._end = bytearray(), Fraction(0), Fraction(0)
-        self._gap = _GAP_S / base
+    def __init__(self, clock: PcmClock) -> None:
+        self._clock, self._waiting = clock, bytearray()
+        self._begin = Fraction(0)  # time of what waits
+        self._silent = False  # whether that follows silence which was given
+        self._least = int(GAP_S * clock.rate) * clock.sample
+        self._silence = re.compile(b"(?:%b){%d,}" % (re.escape(clock.silent), self._least))
 
     @classmethod
     def of(cls, stream: Stream) -> _SamePieces | None:
         """None for streams that are no PCM."""
-        match, context = _PCM.fullmatch(_codec_of(stream)), cast("Any", stream.codec_context)
-        if match is None or not stream.time_base or not context.sample_rate or not context.channels:
-            return None
-        return cls(stream.time_base, context.sample_rate, int(match[1]) // 8 * context.channels)
+        clock = PcmClock.of(stream)
+        return None if clock is None else cls(clock)
 
     def push(self, pts: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Whole pieces, with the time of each; a gap ends a piece."""
-        if self._waiting and abs(pts - self._end) > self._gap:
+        """Whole pieces, with the time of each."""
+        first = self._clock.end is None
+        missing = self._clock.push(pts, len(data))
+        if missing > 0 and not self._silent:  # then nothing waits
+            yield from self._give(self._loud(), whole=False)
+            yield round(self._begin), b""
+            self._silent = True
+        elif missing < 0:
             yield from self.flush()
-        if not self._waiting:
+        if first or missing:
+            self._waiting.clear()
             self._begin = Fraction(pts)
         self._waiting += data
-        self._end = pts + len(data) // self._sample * self._tick
-        while len(self._waiting) >= (size := _PIECE * self._sample):
-            yield round(self._begin), bytes(self._waiting[:size])
-            del self._waiting[:size]
-            self._begin = self._end - len(self._waiting) // self._sample * self._tick
+        yield from self._find_silence()
+        yield from self._give(self._loud(), whole=True)
 
     def flush(self) -> Iterator[tuple[int, bytes]]:
         """What is left."""
-        if self._waiting:
-            yield round(self._begin), bytes(self._waiting)
-            self._waiting.clear()
+        yield from self._give(len(self._waiting), whole=False)
+
+    def _find_silence(self) -> Iterator[tuple[int, bytes]]:
+        size = self._clock.sample
+        at = 0
+        while True:
+            if self._silent:
+                length = len(self._waiting) - len(self._waiting.lstrip(self._clock.silent))
+                self._drop(length // size * size)
+                self._silent = not self._waiting
+            found = self._silence.search(self._waiting, at)
+            if found is None:
+                return
+            start, at = -(-found.start() // size) * size, found.end()
+            if at // size * size - start >= self._least:
+                at = 0
+                yield from self._give(start, whole=False)
+                yield round(self._begin), b""
+                self._silent = True
+
+    def _loud(self) -> int:
+        """Bytes in front of what may become silence that is long enough."""
+        size = self._clock.sample
+        return -(-len(self._waiting.rstrip(self._clock.silent)) // size) * size
+
+    def _give(self, length: int, *, whole: bool) -> Iterator[tuple[int, bytes]]:
+        """The pieces of the first `length` bytes that wait; with `whole`, a shorter one at their end waits on."""
+        size = _PIECE * self._clock.sample
+        while length >= size or (length and not whole):
+            piece = bytes(self._waiting[: min(size, length)])
+            yield round(self._begin), piece
+            self._drop(len(piece))
+            length -= len(piece)
+
+    def _drop(self, length: int) -> None:
+        del self._waiting[:length]
+        self._begin += length // self._clock.sample * self._clock.tick
 
 
 def hash_packets(

@@ -16,11 +16,12 @@ from av.video.stream import VideoStream
 from rtface.frame import Packet
 from rtface.media.formats.mp4_texts import text_clock
 from rtface.media.formats.mxf import user_tags
+from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
-from rtface.media.write.pcm_sound import PcmTranscoder
+from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
 from rtface.media.write.stream_plan import COVERS, OutputPlan, StreamPlan
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
 from rtface.stats import Stats
@@ -41,6 +42,8 @@ _STALE = {
 _REEL = "reel_name"
 # Seconds that a sound may come after the frames of its time in the order of the input.
 _BEHIND_S = 10
+# Gap in PCM that silence fills where the length of the film is not known.
+_LONGEST_S = 3600.0
 
 
 class OutputStreams:
@@ -55,7 +58,7 @@ class OutputStreams:
         self._plan, self._container, self._stats = plan, container, stats
         self._copies: dict[int, Stream] = {}
         self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
-        self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter] = {}
+        self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter | PcmFiller] = {}
         covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
@@ -199,6 +202,9 @@ class OutputStreams:
             self._rewrites[info.index] = SubtitleTranscoder(source, target, self._stats)
         elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, target, self._plan.format)):
             self._rewrites[info.index] = rewriter
+        elif plan.action == "copy" and fragments and (clock := PcmClock.of(source)) is not None:
+            shown = f"{self._plan.path}: stream {info.index}"
+            self._rewrites[info.index] = PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown)
         if fragments and (plan.action == "text" or info.codec == "mov_text"):
             texts.append(target)
         else:

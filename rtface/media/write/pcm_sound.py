@@ -1,4 +1,4 @@
-"""Sound as PCM that begins and ends with the frames, for containers that note no times."""
+"""Sound as PCM for containers that note no times of it: MOV and MP4, and MXF, where it is as long as the frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,51 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
+from rtface.media.formats.pcm import PcmClock
 from rtface.media.write.transcode import AudioTranscoder, layout_of
 from rtface.stats import Stats
+from rtface.util.parse import format_time
 
 RATE = 48_000
+
+
+class PcmFiller:
+    """PCM as MOV and MP4 hold it: samples that follow each other, so that silence has to fill the gaps.
+
+    Args:
+        clock: of the input's stream.
+        longest: seconds; a longer gap comes of a damaged time, and is left as it is.
+        stats: receives counters.
+        shown: name of the output and number of the stream, for messages.
+    """
+
+    def __init__(self, clock: PcmClock, longest: float, stats: Stats, shown: str) -> None:
+        self._clock, self._longest, self._stats, self._shown = clock, longest * clock.rate, stats, shown
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        """The packet, behind the silence that leads to it."""
+        pts = packet.pts
+        missing = self._clock.push(pts, packet.size) if pts is not None else 0
+        if pts is not None and 0 < missing <= self._longest:
+            self._stats.count("sound_gaps_filled")
+            for left in range(missing, 0, -self._clock.rate):
+                samples = min(self._clock.rate, left)
+                silence: av.Packet[Any] = av.Packet(self._clock.silent * (samples * self._clock.sample))
+                silence.time_base = packet.time_base
+                silence.pts = silence.dts = pts - round(left * self._clock.tick)
+                silence.duration = round(samples * self._clock.tick)
+                silence.is_keyframe = True
+                yield silence
+        elif missing:
+            self._stats.count("sound_out_of_step")
+            self._stats.warn(
+                "sound_out_of_step",
+                f"{self._shown}: the times of its packets do not fit their lengths, and this container holds no "
+                f"times of PCM: from {format_time(float((pts or 0) * packet.time_base))} on the sound comes "
+                f"{abs(missing) / self._clock.rate:.2f} s {'later' if missing < 0 else 'earlier'}; a .mkv output "
+                "keeps them",
+            )
+        yield packet
 
 
 class PcmTranscoder(AudioTranscoder):
