@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.read.probe import choose_video, open_container, rate_of
+from rtface.media.read.probe import NETWORK, choose_video, open_container, rate_of
 from rtface.redaction import shown
 
 # Of a stream that gives frames in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
@@ -120,7 +120,7 @@ def has_sound(request: SourceRequest) -> bool:
 
 def _open_url(request: SourceRequest) -> OpenedInput:
     scheme = urlsplit(request.name.partition("?")[0]).scheme.lower()
-    options = dict(_OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {})))
+    options = {"protocol_whitelist": NETWORK} | _OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {}))
     source: str | SrtConnection = request.name
     if scheme == "srt":
         source = SrtConnection(request.name, sending=False)

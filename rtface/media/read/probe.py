@@ -52,9 +52,14 @@ _PLAYED = int(
 _ALIKE = 0.01  # headers give whole samples
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
+NETWORK = (
+    "crypto,data,ffrtmphttp,ftp,http,httpproxy,https,mmsh,mmst,rtmp,rtmps,rtmpt,rtmpts,rtp,srtp,tcp,tls,udp,udplite"
+)
+"""FFmpeg's protocols for an address: what it sends may be a playlist, and that opens no file of this machine."""
 # Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
 # 0, 1 and 3 seconds. Protocols and formats that do not know an option ignore it.
 NETWORK_OPTIONS = {
+    "protocol_whitelist": NETWORK,
     "reconnect": "1",
     "reconnect_on_network_error": "1",
     "reconnect_delay_max": "3",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import queue
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,17 @@ import av
 import numpy as np
 import pytest
 
+from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame
 from rtface.live.devices import camera, camera_modes
 from rtface.live.devices.camera_modes import CameraMode, choose
 from rtface.live.messages import SourceRequest
-from rtface.live.sources.open_stream import plausible
+from rtface.live.sources.open_stream import open_stream, plausible
 from rtface.live.sources.playback_pace import PlaybackPace
 from rtface.live.sources.reconnecting_source import open_live_source
+from rtface.media.read.probe import open_container
 from tests.live.publish import film
 from tests.live.watching import Watched
 
@@ -53,6 +58,24 @@ def test_a_film_of_sound_alone_is_refused(tmp_path: Path):
             box.mux(packet)
     with pytest.raises(InputError, match="has no video"), Watched(str(tmp_path / "sound.mka")):
         pass
+
+
+@pytest.mark.parametrize("opened", [open_container, lambda url: open_stream(SourceRequest("stream", url))])
+def test_what_an_address_sends_opens_no_file(opened: Callable[[str], object], tmp_path: Path):
+    private = film(tmp_path / "private.mkv", 0.2, codec="ffv1", sound="none")
+    lines = f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:1,\n{private.as_uri()}\n#EXT-X-ENDLIST\n"
+
+    def answer() -> None:
+        with suppress(OSError):
+            while True:
+                peer, _ = server.accept()
+                with peer:
+                    peer.sendall(lines.encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        start_thread("answer", answer)
+        with pytest.raises(InputError):
+            opened(f"tcp://127.0.0.1:{server.getsockname()[1]}/live.m3u8")
 
 
 def test_closing_before_starting_is_no_fault():
