@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,23 +153,30 @@ def _agreed(folder: Path, trusted: bool, console: Console) -> tuple[Job, int]:
 
     place = JobFolder(folder)
     plan, sha256, own = JobPlan.look(place)
-    if own:
-        return place, len(plan)
+    if not own:
+        agree(f"{folder}: another user planned this job", plan.source, plan.target, plan.options, trusted, console)
+        place.agreed = sha256
+    return place, len(plan)
+
+
+def agree(
+    what: str, input: object, output: object, options: Mapping[str, Any], trusted: bool, console: Console
+) -> None:
+    """Shows a plan of another user, and asks whether to work on it. UsageError where that is not `trusted`, and nobody
+    can be asked, or says no."""
     for line in (
-        f"{folder}: another user planned this job",
-        f"INPUT: {plan.source}",
-        f"OUTPUT: {plan.target}",
-        *(f"--{key.replace('_', '-')}: {value}" for key, value in plan.options.items()),
+        what,
+        f"INPUT: {input}",
+        f"OUTPUT: {output}",
+        *(f"--{key.replace('_', '-')}: {value}" for key, value in options.items()),
     ):
         console.say(printable(line))
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     try:
         if not trusted and not (asks and typer.confirm("rtface: do you want to work on it?", err=True)):
-            raise UsageError(f"{folder}: another user planned this job; give --trust-plan to work on it")
+            raise UsageError(f"{what}; give --trust-plan to work on it")
     except typer.Abort:  # Ctrl-C, or the end of what can be typed
         raise KeyboardInterrupt from None
-    place.agreed = sha256
-    return place, len(plan)
 
 
 def _lines(found: JobStatus) -> list[str]:

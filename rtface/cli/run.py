@@ -18,7 +18,7 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
-from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
+from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, TrustPlan, Workers, agree
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
@@ -298,6 +298,7 @@ def run(
             help=("Do what this plan says, which --dry-run --json printed; it names INPUT, OUTPUT and all options."),
         ),
     ] = None,
+    trust_plan: TrustPlan = False,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -313,10 +314,14 @@ def run(
         more = [*(paths or ()), *["--output-dir"] * bool(output_dir), *(OPTIONS[key].flag for key in loaded.given)]
         if more:
             raise UsageError(f"{more[0]} has no effect here: --plan names INPUT, OUTPUT and all options; leave it out")
-        source, target, options = read_plan(plan)
+        source, target, options, own = read_plan(plan)
+        if not own:
+            agree(f"{plan}: another user wrote this plan", source, target, options.to_dict(), trust_plan, console)
         jobs = [Job(source, Path(target), folder=target.endswith(("/", os.sep)))]
     elif not paths:
         raise UsageError("give INPUT and OUTPUT, or --plan FILE")
+    elif trust_plan:
+        raise UsageError("--trust-plan has no effect here: it is for --plan FILE; leave it out")
     ends = live.live_ends(paths) if paths and output_dir is None else None
     if ends is not None:
         if resumable.asked:

@@ -18,6 +18,7 @@ from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time
+from rtface.util.paths import expanded
 from rtface.util.spelling import hint, unknown_key
 
 F = TypeVar("F", bound="FaceOptions")
@@ -700,18 +701,18 @@ def _json(key: str, value: Any) -> Any:
     if isinstance(value, Fraction):
         return str(value)
     if key == "person":
-        return [f"{name}={_absolute(photos)}" for name, _, photos in (one.partition("=") for one in value)]
-    return _absolute(value) if key == "sign" else list(value) if isinstance(value, tuple) else value
+        return [f"{name}={_absolute(photos, key)}" for name, _, photos in (one.partition("=") for one in value)]
+    return _absolute(value, key) if key == "sign" else list(value) if isinstance(value, tuple) else value
 
 
-def _absolute(paths: str) -> str:
-    return ",".join(str(Path(path.strip()).expanduser().absolute()) for path in paths.split(","))
+def _absolute(paths: str, key: str) -> str:
+    return ",".join(str(expanded(path.strip(), f"--{key}").absolute()) for path in paths.split(","))
 
 
 def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
     """The photos of each person of ``--person``, by name."""
     return {
-        name: [Path(photo.strip()).expanduser() for photo in photos.split(",")]
+        name: [expanded(photo.strip(), f"--person {name}") for photo in photos.split(",")]
         for name, _, photos in (one.partition("=") for one in person)
     }
 

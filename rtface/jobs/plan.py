@@ -27,6 +27,7 @@ from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.formats.mxf import check_times
 from rtface.media.read.source import FileSource
+from rtface.media.write.stream_plan import FORMATS
 from rtface.pipeline.plan import FilmPlan, FramePlan, RunPlan, plan_film, planned_options
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
@@ -58,10 +59,15 @@ def _side(value: Any) -> bool:
     return count(value) and 0 < value < 1 << 16
 
 
+def _film(value: Any) -> bool:
+    """The path of a film that can be written."""
+    return file_path(value) and Path(value).suffix.lower() in FORMATS
+
+
 _SHAPE: Shape = {
     "input": file_path,
     "file": FINGERPRINT,
-    "output": file_path,
+    "output": _film,
     "options": {},
     "container": text,
     "video": {"encoder": text},

@@ -5,7 +5,7 @@ Imports of codecs are inside of functions, as a command line reads `Resumable` b
 
 from __future__ import annotations
 
-import json
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -144,22 +144,25 @@ def run_film(
     )
 
 
-def read_plan(path: Path) -> tuple[Path | Address, str, Options]:
-    """INPUT, OUTPUT and options of a plan that ``--dry-run --json`` printed.
+def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
+    """INPUT, OUTPUT and options of a plan that ``--dry-run --json`` printed, and whether this user wrote its file.
 
     Raises:
         UsageError: it cannot be read, or is of another version or film.
     """
+    from rtface.jobs.folder import JobFolder
     from rtface.media.files.fingerprint import FINGERPRINT, same
-    from rtface.util.foreign import check_shape, none_or, read_regular, text
+    from rtface.util.foreign import check_shape, file_path, none_or, read_regular
+    from rtface.util.toml_dataclass import parse_json
 
+    found: list[os.stat_result] = []
     try:
-        values: Any = json.loads(read_regular(path))
+        values: Any = parse_json(read_regular(path, seen=found.append))
         values = values.get("plan", values)
-        check_shape(values, {"input": text, "file": none_or(FINGERPRINT), "output": text, "options": {}})
+        check_shape(values, {"input": file_path, "file": none_or(FINGERPRINT), "output": file_path, "options": {}})
     except OSError as error:
         raise UsageError(f"--plan {path}: cannot be read ({error.strerror})") from None
-    except (AttributeError, ValueError, RecursionError) as error:
+    except (AttributeError, ValueError) as error:
         raise UsageError(f"--plan {path}: is no plan ({error}); make one with: rtface run … --dry-run --json") from None
     if values.get("redacted"):
         raise UsageError(
@@ -178,7 +181,7 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options]:
             f"--plan {path}: {source} is not there, or is not the film that was planned; make the plan "
             "again with --dry-run --json"
         )
-    return source, values["output"], options
+    return source, values["output"], options, JobFolder.is_own(found[-1], path.parent)
 
 
 def _job(

@@ -14,7 +14,7 @@ from typing import Any
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.util.files import NEW
 from rtface.util.install import extra_line
-from rtface.util.paths import data_dir
+from rtface.util.paths import data_dir, expanded
 
 _YEARS = 10
 
@@ -52,7 +52,7 @@ class SigningKey:
             names = [name.strip() for name in spec.split(",")]
             if len(names) != 2 or not all(names):
                 raise UsageError(f"--sign {spec}: name two files, the certificate and its key: CERT.pem,KEY.pem")
-            certificate, key = (Path(name).expanduser() for name in names)
+            certificate, key = (expanded(name, "--sign") for name in names)
         return cls._read(certificate, key)
 
     @classmethod

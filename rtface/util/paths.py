@@ -19,6 +19,7 @@ from pathlib import Path
 import platformdirs
 
 from rtface.errors import UsageError
+from rtface.util.text import brief
 
 log = logging.getLogger("rtface")
 
@@ -79,7 +80,13 @@ def clean() -> None:
 
 
 def expanded(text: str | os.PathLike[str], shown: str) -> Path:
-    """A path with ``~`` replaced by the home folder; UsageError that begins with `shown` where that is unknown."""
+    """A path with ``~`` replaced by the home folder; UsageError that begins with `shown` where that is unknown, or
+    where no file can have the name."""
+    try:
+        if b"\0" in os.fsencode(text):
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"{shown}: {brief(os.fspath(text))} can be the name of no file; write another") from None
     try:
         return Path(text).expanduser()
     except RuntimeError:

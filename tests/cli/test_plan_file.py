@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.config.options import Options
+from rtface.jobs.folder import JobFolder
 from rtface.pipeline.plan import planned_options
 from tests.pipeline.run_media import write_film
 
@@ -108,3 +109,22 @@ def test_a_plan_that_lacks_secrets_is_not_carried_out(film: Path) -> None:
     plan = planned(film, "--stage", "label:text=https://example.org/watch?secret=hidden1")
     code, _, said = invoke("run", "--plan", plan)
     assert code == 2 and "without its user name, password or query" in said
+
+
+@pytest.mark.parametrize("key", ["input", "output"])
+def test_a_plan_names_files(film: Path, key: str) -> None:
+    plan = planned(film)
+    whole = json.loads(plan.read_text())["plan"]
+    for value in ("", "a\0b", "\ud800", 1):
+        plan.write_text(json.dumps({**whole, key: value}))
+        code, _, said = invoke("run", "--plan", plan)
+        assert code == 2 and f"is no plan ({key} is" in said
+
+
+def test_a_plan_of_another_user_needs_a_word(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(film, "--tracker", "none")
+    monkeypatch.setattr(JobFolder, "is_own", staticmethod(lambda *_, **__: False))
+    code, _, said = invoke("run", "--plan", plan)
+    assert code == 2 and "--trust-plan" in said and "--tracker: none" in said and f"OUTPUT: {film.parent}" in said
+    assert invoke("run", "--plan", plan, "--trust-plan")[0] == 0
+    assert "--trust-plan has no effect" in invoke("run", film, film.with_name("other.mkv"), "--trust-plan")[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rtface.config.options import Options
-from rtface.errors import Interrupted, RtfaceError
+from rtface.errors import InputError, Interrupted, RtfaceError
 from rtface.jobs import FilmJob
 from rtface.jobs.face_numbers import FaceNumbers
 from rtface.jobs.folder import JobFolder
@@ -109,3 +109,14 @@ def test_a_file_of_a_job_is_used_or_refused(folder: JobFolder, kind: str):
             path.unlink()
         else:
             path.write_bytes(before)
+
+
+def test_the_output_of_a_job_is_a_film(folder: JobFolder):
+    before = folder.plan.read_text()
+    try:
+        for output in ("/", "../x", "/nowhere/out.png"):
+            folder.plan.write_text(json.dumps({**json.loads(before), "output": output}))
+            with pytest.raises(InputError, match="output is"):
+                JobPlan.load(folder)
+    finally:
+        folder.plan.write_text(before)

@@ -3,6 +3,7 @@
 import pytest
 
 from rtface.config.option_sources import load
+from rtface.config.options import Options
 from rtface.engine.recipe import find_recipes
 from rtface.engine_install.folder import engines_folder
 from rtface.errors import UsageError
@@ -62,3 +63,11 @@ def test_a_relative_home_is_none(monkeypatch):
 def test_a_home_that_is_not_known_is_said():
     with pytest.raises(UsageError, match=r"^--report: ~nobody-here/x.json names a home folder that is not known"):
         load({"report": "~nobody-here/x.json"})
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "~nobody-has-this-name/a"])
+def test_what_is_no_files_name_is_refused(name):
+    for key, value in (("report", name), ("sign", f"{name},k.pem"), ("person", f"anna={name}")):
+        with pytest.raises(UsageError, match=r"no file|home folder"):
+            Options.of({key: value}).to_dict()
+    assert Options.of({"report": "\udcff"}).report == paths.Path("\udcff")  # bytes that are no UTF-8
