@@ -57,9 +57,14 @@ class Histogram:
 
 
 class Stats:
-    """Shared by every step of one run; safe to use from several threads."""
+    """Shared by every step of one run; safe to use from several threads.
 
-    def __init__(self) -> None:
+    Args:
+        logs: whether warnings are said through logging.
+    """
+
+    def __init__(self, *, logs: bool = True) -> None:
+        self._logs = logs
         self._lock = threading.Lock()
         self.counters: Counter[str] = Counter()
         self.stages: dict[str, Histogram] = {}
@@ -95,7 +100,7 @@ class Stats:
             self.counters[f"warn:{key}"] += 1
             if first:
                 self.warnings[key] = message
-        if first:
+        if first and self._logs:
             log.warning("%s", message)
 
     def fault(self, where: str, error: Exception) -> None:

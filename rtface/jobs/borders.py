@@ -10,6 +10,7 @@ from fractions import Fraction
 from os import PathLike
 
 from rtface.media.read import probe
+from rtface.media.read.probe import MediaInfo
 
 # Seconds of a segment: what a crash can cost at most, and at each of them the encoder begins again.
 SEGMENT_S = Fraction(25)
@@ -26,7 +27,7 @@ class FilmTimes:
     Attributes:
         base: seconds of one unit.
         pts: of all frames, rising.
-        keys: of those that are decoded without others.
+        keys: of those that are decoded without others; none where all are.
         fault: why segments of it cannot be relied on; None where they can.
     """
 
@@ -34,6 +35,12 @@ class FilmTimes:
     pts: array[int]
     keys: array[int]
     fault: str | None = None
+
+
+def image_times(info: MediaInfo) -> FilmTimes:
+    """Times of the images of a folder that is read as a film: each can be decoded without others."""
+    first = int(info.origin / info.time_base)
+    return FilmTimes(info.time_base, array("q", range(first, first + (info.expected_frames or 0))), array("q"))
 
 
 def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fraction | None = None) -> FilmTimes:

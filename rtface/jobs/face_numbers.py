@@ -16,7 +16,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +28,9 @@ from rtface.errors import Interrupted
 from rtface.frame import Face, Float, Frame
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
-from rtface.jobs.plan import LEAD_IN_S, JobPlan
-from rtface.media.read.source import FileSource
+from rtface.jobs.plan import LEAD_IN_S, JobPlan, open_from
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.pipeline.build import open_film, open_tracker
+from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.plan import FramePlan, plan_film
@@ -252,11 +250,7 @@ def _search(
     first, stats, meter, options = numbers.searched, Stats(), SpeedMeter(), frames.options
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
-        if first:
-            start = max(plan.starts[first] - plan.begins - LEAD_IN_S, Fraction(options.start or 0))
-            options = replace(options, start=float(start) or None)
-        source = open_film(plan.source, options, threads, stats, stop, stack, size=plan.size)
-        assert isinstance(source, FileSource)
+        source = open_from(plan, first, LEAD_IN_S, options, threads, stats, stop, stack)
         device = CpuDevice(threads.engines.opencv, warn=stats.warn)
         own = open_tracker(options, stack)
         shots = plan_film(frames, source).shots

@@ -260,8 +260,9 @@ class FilmJob:
 
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
-        film = plan_source(run, self.plan.source)
-        for line in film.streams.warnings if film.streams is not None else ():
+        opened = Stats(logs=False)
+        film = plan_source(run, self.plan.source, stats=opened)
+        for line in (*opened.warned(), *(film.streams.warnings if film.streams is not None else ())):
             stats.warn(line, line)
         return film
 

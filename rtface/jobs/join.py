@@ -22,13 +22,14 @@ from rtface.errors import InputError, InputMissing, Interrupted, Message, Output
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.plan import JobPlan
+from rtface.jobs.plan import JobPlan, open_whole
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
 from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.files.workfile import is_work_of, work_name
 from rtface.media.marks.provenance import Change, describe
 from rtface.media.read.source import FileSource
+from rtface.media.stills.images import SequenceSource
 from rtface.media.write.correction import record_packet
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.muxer import AnyPacket
@@ -171,14 +172,7 @@ class Join:
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
-        source = FileSource(
-            self._plan.source,
-            start=self._options.start,
-            end=self._options.end,
-            threads=1,
-            stats=Stats(),
-            strict=self._options.strict,
-        )
+        source = open_whole(self._plan.source, self._options)
         try:
             self._join(source, figures)
         except BaseException as error:
@@ -194,7 +188,7 @@ class Join:
             source.close()
         return figures
 
-    def _join(self, source: FileSource, figures: JobFigures) -> None:
+    def _join(self, source: FileSource | SequenceSource, figures: JobFigures) -> None:
         output = self._planned_output(source, figures)
         with ExitStack() as stack:
             film = self._open(output, self._frames, self._stats, "", stack)
@@ -247,7 +241,7 @@ class Join:
             raise OutputError(f"{self._target.shown}: no frame came, so nothing was written")
         return figures
 
-    def _planned_output(self, source: FileSource, figures: JobFigures) -> OutputPlan:
+    def _planned_output(self, source: FileSource | SequenceSource, figures: JobFigures) -> OutputPlan:
         options, report = self._options, self._report
         self._film.describe(report)
         output = self._film.streams
@@ -272,7 +266,7 @@ class Join:
         (self._note.setdefault(key, {}) if key else self._note).update(values)
         self._folder.write(self._folder.joining, self._note)
 
-    def _write(self, film: FilmFile, source: FileSource) -> None:
+    def _write(self, film: FilmFile, source: FileSource | SequenceSource) -> None:
         """Frames and the packets of other streams, in the order in which a decoder would have given them."""
         packets = self._frames.packets(film, self._records())
         ready = next(packets, None)

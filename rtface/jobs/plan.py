@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -22,13 +23,17 @@ from rtface.config.options import Options, Trait, having
 from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names, recipe_named
 from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
-from rtface.jobs.borders import SEGMENT_S, borders, read_times
+from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.formats.mxf import check_times
+from rtface.media.read.decoder import Fields
 from rtface.media.read.source import FileSource
+from rtface.media.stills.images import SequenceSource
 from rtface.media.write.stream_plan import FORMATS
+from rtface.pipeline.build import open_film, open_scans
 from rtface.pipeline.plan import FilmPlan, FramePlan, RunPlan, plan_film, planned_options
+from rtface.pipeline.threads import Threads
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
@@ -305,12 +310,42 @@ def stages_of(options: Options) -> dict[str, dict[str, str]]:
     return {name: version for name, version in found.items() if version is not None}
 
 
-def plan_source(frames: FramePlan, path: Path, output: Path | None = None) -> FilmPlan:
-    """`plan_film` of a film that is opened for that."""
-    options = frames.options
-    with closing(
-        FileSource(path, start=options.start, end=options.end, threads=1, stats=Stats(), strict=options.strict)
-    ) as source:
+def open_whole(path: Path, options: Options, stats: Stats | None = None) -> FileSource | SequenceSource:
+    """A film, with its cut, but for its frames; `stats` receives warnings, which are not logged without it."""
+    stats = stats or Stats(logs=False)
+    if options.sequence:
+        return open_scans(path, options, stats)
+    return FileSource(path, start=options.start, end=options.end, threads=1, stats=stats, strict=options.strict)
+
+
+def open_from(
+    plan: JobPlan,
+    number: int,
+    lead_in: Fraction,
+    options: Options,
+    threads: Threads,
+    stats: Stats,
+    stop: threading.Event,
+    stack: ExitStack,
+    *,
+    fields: Fields | None = None,
+    on_gpu: bool = False,
+) -> FileSource | SequenceSource:
+    """A film from some seconds before a segment on; arguments and errors as of `rtface.pipeline.build.open_film`."""
+    start = plan.starts[number] - lead_in
+    if options.sequence:
+        source = open_film(plan.source, options, threads, Stats(logs=False), stop, stack)
+        assert isinstance(source, SequenceSource)
+        source.go_to(start, stats)
+        return source
+    if number:
+        options = replace(options, start=float(max(start - plan.begins, Fraction(options.start or 0))) or None)
+    return open_film(plan.source, options, threads, stats, stop, stack, size=plan.size, fields=fields, on_gpu=on_gpu)
+
+
+def plan_source(frames: FramePlan, path: Path, output: Path | None = None, stats: Stats | None = None) -> FilmPlan:
+    """`plan_film` of a film that is opened for that as by `open_whole`."""
+    with closing(open_whole(path, frames.options, stats)) as source:
         return plan_film(frames, source, output=output)
 
 
@@ -330,7 +365,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     info, run, shots, streams, source = film.info, film.frames, film.shots, film.streams, film.frames.input
     assert streams is not None and isinstance(run, RunPlan)
     options = run.options
-    times = read_times(source, info.start, info.end)
+    times = image_times(info) if info.is_sequence else read_times(source, info.start, info.end)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
     for name in shots.engines:

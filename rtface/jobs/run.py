@@ -215,8 +215,9 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     from rtface.media.write.stream_plan import FORMATS
     from rtface.pipeline.compare import IMAGES
 
-    if not isinstance(input, Path) or not input.is_file() or is_image(input):
-        return "the INPUT is no film in a file"
+    film = isinstance(input, Path) and (input.is_dir() if options.sequence else input.is_file() and not is_image(input))
+    if not film:
+        return "the INPUT is neither a film in a file nor a folder with --sequence"
     if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
         return "the OUTPUT is no film"
     if options.dry_run:
@@ -231,6 +232,10 @@ def _seconds(path: Path, options: Options) -> float:
     from rtface.media.read.probe import open_container
 
     try:
+        if options.sequence:
+            from rtface.jobs.plan import open_whole
+
+            return open_whole(path, options).info.duration_s or 0.0
         with open_container(path) as container:
             length = (container.duration or 0) / 1e6
     except RtfaceError:  # the run meets it again and says it

@@ -38,6 +38,7 @@ from rtface.jobs.plan import (
     WorkerRefused,
     check_video,
     check_worker,
+    open_from,
     options_of,
     plan_source,
 )
@@ -45,8 +46,9 @@ from rtface.jobs.run_output import RunOutput
 from rtface.jobs.time_left import Pace, choose
 from rtface.media.files import fingerprint
 from rtface.media.read.source import FileSource
+from rtface.media.stills.images import SequenceSource
 from rtface.media.write.correction import FrameCorrections
-from rtface.pipeline.build import FilmNetworks, film_networks, open_film
+from rtface.pipeline.build import FilmNetworks, film_networks
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress
@@ -341,28 +343,21 @@ class Worker:
             self._stack.callback(self._sampling.exception)
             self._stack.callback(over.set)
 
-    def _source(self, first: int, known: bool, film: FilmPlan, stack: ExitStack) -> FileSource:
+    def _source(self, first: int, known: bool, film: FilmPlan, stack: ExitStack) -> FileSource | SequenceSource:
         """The film from the lead-in of a segment on; `known`: the treatment of its faces is."""
-        plan, options = self._plan, self._options
-        if first:
-            lead_in = LEAD_IN_S if known else UNKNOWN_LEAD_IN_S
-            if film.segments:  # whose chains correct all of it
-                lead_in = CORRECTED_LEAD_IN_S
-            start = max(plan.starts[first] - plan.begins - lead_in, Fraction(options.start or 0))
-            options = replace(options, start=float(start) or None)
-        source = open_film(
-            plan.source,
-            options,
+        lead_in = LEAD_IN_S if known else UNKNOWN_LEAD_IN_S
+        return open_from(
+            self._plan,
+            first,
+            CORRECTED_LEAD_IN_S if film.segments else lead_in,  # whose chains correct all of it
+            self._options,
             self._threads,
             self._stats,
             self._stop,
             stack,
-            size=plan.size,
             fields=film.info.display.fields,
             on_gpu=not self._frames.on_host,
         )
-        assert isinstance(source, FileSource)
-        return source
 
     def _made(self) -> list[int]:
         return [*self.done, *(self._output.done if self._output is not None else ())]

@@ -134,17 +134,7 @@ def open_film(
 
     def open_input() -> FileSource | SequenceSource:
         if options.sequence and isinstance(input, Path):
-            transfer = None if options.transfer == "auto" else _TRANSFERS[options.transfer]
-            return SequenceSource(
-                input,
-                fps=options.fps,
-                start=options.start,
-                end=options.end,
-                transfer=transfer,
-                stats=stats,
-                strict=options.strict,
-                hold=hold,
-            )
+            return open_scans(input, options, stats, hold=hold)
         return FileSource(
             input,
             start=options.start,
@@ -168,6 +158,20 @@ def open_film(
         raise Interrupted
     stack.callback(source.close)
     return source
+
+
+def open_scans(folder: Path, options: Options, stats: Stats, *, hold: bool = True) -> SequenceSource:
+    """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
+    return SequenceSource(
+        folder,
+        fps=options.fps,
+        start=options.start,
+        end=options.end,
+        transfer=None if options.transfer == "auto" else _TRANSFERS[options.transfer],
+        stats=stats,
+        strict=options.strict,
+        hold=hold,
+    )
 
 
 def film_networks(

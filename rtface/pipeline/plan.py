@@ -157,12 +157,12 @@ class RunPlan(FramePlan):
             "report": self.outputs.report,
             "sidecar": self.outputs.sidecar,
         }
-        file = fingerprint(self.input) if isinstance(self.input, Path) and self.input.is_file() else None
+        sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
         outputs |= {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}
         plan: dict[str, Any] = {
             "rtface": __version__,
-            "file": file,
+            "file": fingerprint(Path(self.input)) if sampled else None,
             "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
             "output": str(Path(self.output).absolute()) + ("/" if self.folder else ""),
             "options": planned_options(self.options),

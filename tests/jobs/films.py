@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -108,6 +109,18 @@ def _copy(source, out, streams, shift=None) -> None:
 def _variable(folder: Path) -> Path:
     times = np.cumsum([[33, 17, 50, 41][k % 4] for k in range(80)]).tolist()
     return write_film(folder / "in.mkv", scenes(80), codec="libx264", pts=times, base=Fraction(1, 1000))
+
+
+def scans(folder: Path) -> Path:
+    """8 s at 10 images a second: the first cannot be read, 2.5 s are missing, another is larger."""
+    path = folder / "scans"
+    path.mkdir()
+    for number, picture in enumerate(picture.astype(np.uint16) * 257 for picture in scenes(80)):
+        if not 18 <= number <= 42:
+            cv2.imwrite(str(path / f"{number:04}.png"), cv2.resize(picture, (192, 108)) if number == 55 else picture)
+    for number in (0, 60):
+        (path / f"{number:04}.png").write_bytes(b"damaged")
+    return path
 
 
 FILMS: dict[str, Callable[[Path], Path]] = {

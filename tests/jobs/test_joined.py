@@ -14,7 +14,9 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.config.options import Options
+from rtface.errors import InputError
 from rtface.jobs import FilmJob, faces_ahead
+from rtface.jobs.run import why_no_job
 from rtface.jobs.worker import do_segment
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
@@ -75,6 +77,25 @@ def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
     in_segments(source, other, options, stop_at=40)
     same_film(one, other)
     assert not list(tmp_path.glob("*.rtface"))
+
+
+def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
+    source = films.scans(tmp_path)
+    options = Options.of({"tracker": "none", "codec": "ffv1", "sequence": True, "fps": 10})
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    first, second = run_file(source, one, options), in_segments(source, other, options, stop_at=40)
+    same_film(one, other)
+    assert len(films.video_times(one)) == 80 and why_no_job(source, other, options) is None
+    assert second.warnings == first.warnings and len(first.warnings) == 4
+    third = replace(options, start=2.0, end=6.4)
+    run_file(source, tmp_path / "cut-one.mkv", third)
+    in_segments(source, tmp_path / "cut-job.mkv", third, stop_at=20)
+    same_film(tmp_path / "cut-one.mkv", tmp_path / "cut-job.mkv")
+    job = FilmJob.open(source, tmp_path / "changed.mkv", options, length=films.LENGTH)
+    (source / "0050.png").rename(source / "0081.png")
+    assert isinstance(job, FilmJob)
+    with pytest.raises(InputError, match="is not the film that the job was planned for"):
+        job.run()
 
 
 def test_a_label_follows_the_time_of_the_film(tmp_path: Path):

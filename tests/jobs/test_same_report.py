@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 import rtface
@@ -90,19 +91,35 @@ CASES: dict[str, Case] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_report_of_a_job_is_that_of_one_piece(case: str, source: Path, tmp_path: Path) -> None:
+    assert differences(source, tmp_path, CASES[case]) == {}
+
+
+def test_the_report_of_scans_is_that_of_one_piece(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    with av.open(str(source)) as film:
+        for number, frame in enumerate(film.decode(video=0)):
+            if number != 11:
+                frame.to_image().save(folder / f"{number:03}.png")
+    (folder / "013.png").write_bytes(b"damaged")
+    (folder / "notes.txt").touch()
+    case: Case = lambda at: {"sequence": True, "fps": "25", "shots": shots(at), "correct": "always", "checksums": True}  # noqa: E731
+    assert differences(folder, tmp_path, case) == {}
+
+
+def differences(source: Path, tmp_path: Path, case: Case) -> dict[str, tuple[Any, Any]]:
+    """What a job reports otherwise than a run in one piece does."""
     said: list[dict[str, Any]] = []
     for name, run in ("one", run_file), ("job", as_job):
         folder = tmp_path / name
         folder.mkdir()
-        options = Options.of(
-            {"codec": "ffv1", "overwrite": True, "report": folder / "report.json", **CASES[case](folder)}
-        )
+        options = Options.of({"codec": "ffv1", "overwrite": True, "report": folder / "report.json", **case(folder)})
         report = run(source, folder / "out.mkv", options)
         for values in (report.to_dict(), json.loads((folder / "report.json").read_text())):
             text = json.dumps({key: value for key, value in values.items() if key not in OTHER})
             said.append(plain(json.loads(text.replace(str(folder), "")), sidecar=options.sidecar or name == "one"))
-    for one, job in zip(said[:2], said[2:], strict=True):
-        assert {key: (value, job[key]) for key, value in one.items() if value != job[key]} == {}
+    pairs = zip(said[:2], said[2:], strict=True)
+    return {key: (value, job[key]) for one, job in pairs for key, value in one.items() if value != job[key]}
 
 
 def plain(report: dict[str, Any], *, sidecar: bool) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from rtface.errors import InputError, InputMissing
+from rtface.media.files.image_names import list_images
 from rtface.util.foreign import Shape, open_regular, text, whole
 
 _PIECE = 1 << 16
@@ -16,28 +18,38 @@ FINGERPRINT: dict[str, Shape] = {"size": whole, "changed_ns": whole, "samples_sh
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Size, time of the last change (ns), and the SHA-256 of pieces from the beginning to the end of a file.
+    """Size, time of the last change (ns), and the SHA-256 of pieces from the beginning to the end of a file; of a
+    folder, of its images, also of their names and sizes.
 
     Raises:
         InputMissing: it is not there or may not be read.
+        InputError: it is a folder without an image.
     """
+    digest = hashlib.sha256()
     try:
-        with open_regular(path) as file:
-            status = path.stat()
-            digest = hashlib.sha256()
-            for k in range(_PIECES):
-                file.seek(max(0, status.st_size - _PIECE) * k // (_PIECES - 1))
-                digest.update(file.read(_PIECE))
+        files = list_images(path) if (folder := path.is_dir()) else [path]
+        known = [(file, file.stat()) for file in files]
+        if folder:
+            digest.update("".join(f"{file.name}/{status.st_size}/" for file, status in known).encode(errors="replace"))
+        for k in range(_PIECES):
+            file, status = known[(len(known) - 1) * k // (_PIECES - 1)]
+            with open_regular(file) as opened:
+                opened.seek(max(0, status.st_size - _PIECE) * k // (_PIECES - 1))
+                digest.update(opened.read(_PIECE))
     except OSError as error:
+        if isinstance(error, InputMissing):
+            raise
         raise InputMissing(f"{path}: cannot be read ({error.strerror}); put it back, or check its rights") from error
-    return {"size": status.st_size, "changed_ns": status.st_mtime_ns, "samples_sha256": digest.hexdigest()}
+    size, changed = sum(status.st_size for _, status in known), max(status.st_mtime_ns for _, status in known)
+    return {"size": size, "changed_ns": changed, "samples_sha256": digest.hexdigest()}
 
 
 def same(known: dict[str, Any], path: Path) -> bool:
-    """Whether a file still has the size and samples of a fingerprint; the time of change differs for a copy, and who
-    may not read a file knows it, too."""
+    """Whether a file or folder still has the size and samples of a fingerprint; the time of change differs for a copy,
+    and who may not read a file knows it, too."""
     try:
-        if path.stat().st_size != known["size"]:
+        status = path.stat()
+        if not S_ISDIR(status.st_mode) and status.st_size != known["size"]:
             return False
     except OSError:
         return False

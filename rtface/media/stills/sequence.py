@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import cast
 
 from av.stream import Disposition, Stream
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.frame import Frame, Transfer
+from rtface.frame import Frame, Packet, Transfer
 from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.formats.color import tags_of
 from rtface.media.formats.pixel_format import pixel_format_info
@@ -88,7 +89,7 @@ class SequenceSource:
             raise UsageError(
                 f"{shown(folder)}: the cut leaves none of its {len(places)} images ({len(places) / float(rate):.3f} s)"
             )
-        self._paths, self._first = places[first:last], first
+        self._paths, self._first, self._next = places[first:last], first, 0
         before = [path for path in reversed(places[: first + 1]) if path]
         self._resized: set[int] = set()
         self._kind = ""
@@ -102,7 +103,7 @@ class SequenceSource:
         self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-places.index(headed)))
 
     def __iter__(self) -> Iterator[Item]:
-        for place, path in enumerate(self._paths):
+        for place, path in enumerate(self._paths[self._next :], self._next):
             frame = None if path is None else self._read(place, path)
             if frame is None and self._hold:
                 self._resized.add(place)
@@ -145,6 +146,23 @@ class SequenceSource:
                     raise InputError(f"{error} (--strict)") from error
                 faults.append(error)
         raise faults[0]
+
+    def go_to(self, time: Fraction, stats: Stats) -> None:
+        """Leaves out the images before a time, in seconds of the film, but for the one that is repeated where the next
+        cannot be read.
+
+        Args:
+            time: of the first frame that is given.
+            stats: receives counters and warnings from now on.
+        """
+        self._next = max(0, ceil(time * self._rate) - self._first)
+        before = [path for path in reversed(self._paths[: self._next]) if path]
+        self._shown, _ = self._first_readable([*before, self._shown])
+        self._stats = stats
+
+    def others(self) -> Iterator[Packet | Fraction]:
+        """The packets of other streams, as `rtface.media.read.source.FileSource.others`: there are none."""
+        return iter(())
 
     def close(self) -> None:
         """Nothing is held open."""
