@@ -1,0 +1,59 @@
+"""PCM: where its samples lie in time, by the packets that hold them."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from av.stream import Stream
+
+_PCM = re.compile(r"pcm_(?:[suf](8|16|24|32|64)(?:le|be)?|(?:a|mu)law)")
+_SILENT = {"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF}
+
+GAP_S = Fraction(1, 50)
+"""Containers round times; only what is longer is a gap between two packets."""
+
+
+class PcmClock:
+    """The samples of a PCM stream counted against the times of its packets.
+
+    Args:
+        base: seconds of one unit of the packets' times.
+        rate: samples a second.
+        sample: bytes of one sample of all channels.
+        silent: the byte of which silence consists.
+
+    Attributes:
+        rate, sample, silent: as given.
+        tick: units of the packets' times that a sample lasts.
+        end: of the last packet, in these units; None before the first.
+    """
+
+    def __init__(self, base: Fraction, rate: int, sample: int, silent: int) -> None:
+        self.rate, self.sample, self.silent = rate, sample, bytes([silent])
+        self.tick = 1 / (rate * base)
+        self.end: Fraction | None = None
+
+    @classmethod
+    def of(cls, stream: Stream) -> PcmClock | None:
+        """None for streams that are no PCM."""
+        context: Any = stream.codec_context
+        codec = "" if context is None else context.codec.canonical_name
+        match = _PCM.fullmatch(codec)
+        if match is None or context is None or not stream.time_base or not context.sample_rate or not context.channels:
+            return None
+        sample = int(match[1] or 8) // 8 * context.channels
+        return cls(stream.time_base, context.sample_rate, sample, _SILENT.get(codec, 0))
+
+    def push(self, pts: int, size: int) -> int:
+        """Takes the next packet, of `size` bytes.
+
+        Returns:
+            Samples that are missing between it and the one before; where it begins earlier than that one ends, as
+            many as they overlap, negative.
+        """
+        apart = Fraction(0) if self.end is None else (pts - self.end) / self.tick
+        missing = round(apart) if abs(apart) > GAP_S * self.rate else 0
+        self.end = (Fraction(pts) if missing or self.end is None else self.end) + size // self.sample * self.tick
+        return missing
