@@ -48,11 +48,13 @@ class Bench:
         dry: on the tests' own GPU, with small counts: shows that everything runs, and nothing else.
         out: folder for the result files.
         command: as it was given.
+        stood_in: what runs the networks in TensorRT's place, and why; "" where it runs them.
     """
 
     dry: bool
     out: Path
     command: str
+    stood_in: str = ""
     _folder: Any = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="rtface-bench-"))
 
     @cached_property
@@ -61,12 +63,15 @@ class Bench:
         return StreamThread(self._open)
 
     def _open(self) -> Any:
-        if not self.dry:
-            from rtface.device.cuda.modules import open_gpu
-
-            return open_gpu()
         if str(ROOT) not in sys.path:
             sys.path.insert(0, str(ROOT))
+        if not self.dry:
+            from rtface.device.cuda.modules import open_gpu
+            from tests.gpu.torch_plan import stand_in
+
+            gpu = open_gpu()
+            self.stood_in = stand_in(gpu)
+            return gpu
         from tests.device.cuda.gpu_rig import FakeGpu, build_kernels
 
         return FakeGpu(build_kernels(Path(self._folder.name)), memory=8 << 30)
@@ -111,7 +116,7 @@ class Bench:
         return float(self.run(go))
 
     def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, GoldenResult, str]:
-        """A plan for the GPU, the gate's verdict, and why TensorRT is what runs it."""
+        """A plan for the GPU, the gate's verdict, and what runs it."""
 
         def make() -> tuple[Any, GoldenResult, str]:
             if self.dry:
@@ -119,9 +124,10 @@ class Bench:
 
                 plan = FakePlan(recipe, self.streams.gpu, max_batch=recipe.batch.max)
                 return plan, GoldenResult(100.0, 50.0, 0.0), "dry"
-            from rtface.engine.tensorrt import open_tensorrt
+            from rtface.engine import tensorrt
 
-            return *open_tensorrt(recipe, self.streams.gpu, precision=precision), "TensorRT takes the GPU"
+            how = self.stood_in or "TensorRT takes the GPU"
+            return *tensorrt.open_tensorrt(recipe, self.streams.gpu, precision=precision), how
 
         return self.run(make)
 
@@ -130,7 +136,12 @@ class Bench:
         gpu: dict[str, Any] = {}
         if "streams" in vars(self):
             there = self.streams.gpu
-            gpu = {"gpu": there.name, "sm": "".join(map(str, there.capability)), "cuda": there.driver}
+            gpu = {
+                "networks": self.stood_in or "TensorRT",
+                "gpu": there.name,
+                "sm": "".join(map(str, there.capability)),
+                "cuda": there.driver,
+            }
         versions: dict[str, str] = {}
         for name in _PACKAGES:
             try:

@@ -1,6 +1,6 @@
 """Whether each installed TensorRT builds, loads, passes its golden gate and is captured here, and what its graphs give.
 
-Every way to compile for the GPU is tried, also where an earlier one does. What is known is saved after each.
+In every precision; where none takes the GPU, the same by PyTorch. What is known is saved after each.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
         bench.save("tensorrt", result)
     if all("error" in found for found in result["ways"].values()):
         raise RuntimeError(
-            "no TensorRT runs on this GPU: "
+            "nothing runs networks on this GPU: "
             + "; ".join(f"{name}: {found['error']}" for name, found in result["ways"].items())
         )
     result["in_short"] = "; ".join(
@@ -56,21 +56,23 @@ def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
         yield "the tests' own", lambda: (bench.plan(recipe)[0], GoldenResult(100.0, 50.0, 0.0))
         return
     from rtface.engine.tensorrt import open_as
-    from rtface.engine.tensorrt.library import choose, installed, precisions, ways
+    from rtface.engine.tensorrt.library import choose, installed, precisions
 
     gpu = bench.streams.gpu
     for library in installed():
-        for way in ways(choose(gpu.capability, (library,), gpu=gpu.name)):
-            for precision in precisions(gpu.capability):
+        for precision in precisions(gpu.capability):
 
-                def opened(way: Any = way, precision: Any = precision) -> tuple[Any, GoldenResult]:
-                    def make() -> tuple[Any, GoldenResult]:
-                        plan = open_as(recipe, gpu, way, precision)
-                        return plan, gate(recipe, plan)
+            def opened(library: Any = library, precision: Any = precision) -> tuple[Any, GoldenResult]:
+                def make() -> tuple[Any, GoldenResult]:
+                    plan = open_as(recipe, gpu, choose(gpu.capability, (library,), gpu=gpu.name), precision)
+                    return plan, gate(recipe, plan)
 
-                    return bench.run(make)
+                return bench.run(make)
 
-                yield f"{library.name}, {way.way or 'for this GPU'}, {precision}", opened
+            yield f"{library.name}, {precision}", opened
+    if bench.stood_in:
+        for precision in precisions(gpu.capability):
+            yield f"PyTorch, {precision}", lambda p=precision: bench.plan(recipe, precision=p)[:2]
 
 
 def _judge(bench: Bench, recipe: Recipe, opened: Any, found: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import BuildProgress, build, profile
 from rtface.engine.tensorrt.execution import Execution
-from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm, ways
+from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 
@@ -47,7 +47,7 @@ def open_tensorrt(
     choice = choose(gpu.capability, installed(), gpu=gpu.name)
     log.info("%s", choice.reason)
     plan, verdict = open_plan(
-        recipe, precisions(gpu.capability, precision), lambda p: _open(recipe, gpu, choice, p, progress), mixed=True
+        recipe, precisions(gpu.capability, precision), lambda p: open_as(recipe, gpu, choice, p, progress), mixed=True
     )
     plan.keep_kernels()
     return plan, verdict
@@ -58,13 +58,12 @@ def open_network(network: NetworkSpec, gpu: Gpu, precision: Precision = "f32") -
 
     Raises MissingComponent and EngineError as `open_tensorrt`.
     """
-    choice = choose(gpu.capability, installed(), gpu=gpu.name)
-    return _open(network, gpu, choice, precision)
+    return open_as(network, gpu, choose(gpu.capability, installed(), gpu=gpu.name), precision)
 
 
 def identify(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
-    how = f", {choice.way}" if choice.way else ""
+    how = ", portable" if choice.portable else ""
     return PlanIdentity.of(
         recipe,
         choice.library.backend,
@@ -82,27 +81,11 @@ def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
     return identity if choice.target is None else replace(identity, device=sm(choice.target), driver="")
 
 
-def _open(
-    recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision, progress: BuildProgress | None = None
-) -> TensorRtPlan:
-    """The plan, compiled in the first of the `ways` that the library and the GPU take."""
-    refused: list[EngineError] = []
-    for way in ways(choice):
-        try:
-            return open_as(recipe, gpu, way, precision, progress)
-        except (OutOfDeviceMemory, DeviceLost):
-            raise
-        except EngineError as error:
-            refused.append(error)
-            log.info("%s%s", error, f" ({way.way})" if way.way else "")
-    raise refused[0]
-
-
 def open_as(
     recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision, progress: BuildProgress | None = None
 ) -> TensorRtPlan:
-    """A plan compiled in one way (`library.ways`), not judged yet. Raises EngineError where library or GPU refuse
-    it, OutOfDeviceMemory, DeviceLost."""
+    """A plan by that choice, not judged yet. Raises EngineError where library or GPU refuse it, OutOfDeviceMemory,
+    DeviceLost."""
     identity = identify(recipe, gpu, choice, precision)
     under = stored(identity, choice)
 
@@ -142,12 +125,7 @@ def build_on(
     start = time.perf_counter()
     plan, verdict = open_tensorrt(recipe, gpu, progress=progress, precision=precision)
     plan.close()
-    made = next(
-        way
-        for way in ways(choose(gpu.capability, installed(), gpu=gpu.name))
-        if identify(recipe, gpu, way, plan.identity.precision) == plan.identity
-    )
-    path = store.plan_path(stored(plan.identity, made))
+    path = store.plan_path(stored(plan.identity, choose(gpu.capability, installed(), gpu=gpu.name)))
     return _there(BuiltPlan(plan.identity, path, time.perf_counter() - start, verdict))
 
 

@@ -101,9 +101,9 @@ def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: B
     config.add_optimization_profile(_shaped(recipe, builder, network))
     if library.kind == "rtx":
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # without it, graphs may not be recorded
-        if not choice.portable:
+        if choice.target is not None:
             config.num_compute_capabilities = 1
-            config.set_compute_capability(_target(choice), 0)
+            config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm(choice.target)[3:]}"), 0)
     monitor = _monitor(library, progress) if progress is not None else None
     if monitor is not None:
         config.progress_monitor = monitor
@@ -139,11 +139,6 @@ def _flags(library: Library) -> int:
     if library.kind == "full" and int(library.version.split(".")[0]) < 11:
         return 1 << int(library.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     return 0
-
-
-def _target(choice: Choice) -> Any:
-    kinds = choice.library.module.ComputeCapability
-    return kinds.CURRENT if choice.target is None else getattr(kinds, sm(choice.target).replace("sm_", "SM"))
 
 
 def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:

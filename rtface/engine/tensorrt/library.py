@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rtface.engine.recipe_tables import Precision
@@ -62,19 +62,18 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A library for a GPU: `target` is the capability that it compiles for by name, None where it takes that of the
-    GPU in use or, if `portable`, compiles for none in particular; `reason` says so in one line."""
+    """A library for a GPU: `target` is the capability that it compiles for by name; None of the full TensorRT, which
+    takes the GPU's, and where TensorRT for RTX compiles for none in particular. `reason` says so in one line."""
 
     library: Library
     capability: Capability
     target: Capability | None
     reason: str
-    portable: bool = False
 
     @property
-    def way(self) -> str:
-        """How the plan is compiled where it is not for the GPU's own capability, else ""."""
-        return "portable" if self.portable else sm(self.target) if self.target not in (None, self.capability) else ""
+    def portable(self) -> bool:
+        """Whether the plan is compiled for no capability in particular."""
+        return self.library.kind == "rtx" and self.target is None
 
 
 @functools.cache
@@ -103,6 +102,9 @@ def _targets(module: Any) -> frozenset[Capability]:
 def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str = "") -> Choice:
     """The library for a GPU of that compute capability.
 
+    TensorRT for RTX takes the capabilities that it names and those above them; the others between, as sm_90, it
+    refuses however a plan was compiled.
+
     Args:
         capability: as (8, 9).
         libraries: see `installed`.
@@ -121,35 +123,22 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
         return Choice(rtx, capability, capability, f"{rtx.name}: {where}")
     if full and gpu:
         return Choice(full, capability, None, f"{full.name}: {where}")
-    if rtx and gpu:
-        return Choice(
-            rtx,
-            capability,
-            None,
-            f"{rtx.name}: {where}, which it does not name among its targets; tried "
-            "because the full TensorRT is not installed",
-        )
+    if rtx and rtx.targets and gpu and capability > max(rtx.targets):
+        return Choice(rtx, capability, None, f"{rtx.name}: {where}, which is newer than its targets")
     if not gpu and (rtx or full):
         names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
         raise MissingComponent(
             f"a plan for {where} can be built only where such a GPU is: "
             + (f"{rtx.name} compiles ahead for {names}" if rtx else "the full TensorRT times its kernels on the GPU")
         )
+    if rtx:
+        names = ", ".join(map(sm, sorted(rtx.targets or ())))
+        raise MissingComponent(
+            f"{rtx.name} does not run on {where}: it takes {names} and later ones; "
+            f"get the full TensorRT with: {extra_line('tensorrt')}"
+        )
     extra = "rtx" if "GeForce" in gpu or not gpu else "tensorrt"
     raise MissingComponent(f"{where} needs TensorRT; get it with: {extra_line(extra)}")
-
-
-_COMPATIBLE: Capability = (8, 0)  # plans for it run on later GPUs too, by NVIDIA's documentation
-
-
-def ways(choice: Choice) -> tuple[Choice, ...]:
-    """How a plan may be compiled, in the order to try: for a GPU that TensorRT for RTX does not name, for this GPU, for
-    no capability in particular, and for sm_80."""
-    if choice.library.kind == "full" or choice.target is not None:
-        return (choice,)
-    named = choice.library.targets or ()
-    older = (replace(choice, target=_COMPATIBLE),) if _COMPATIBLE in named and choice.capability > _COMPATIBLE else ()
-    return (choice, replace(choice, portable=True), *older)
 
 
 def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:

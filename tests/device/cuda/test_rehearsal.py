@@ -137,6 +137,6 @@ def test_a_required_gpu_without_tensorrt_is_a_failure(error, streams, monkeypatc
 
     monkeypatch.setenv("RTFACE_REQUIRE_GPU", "1")
     monkeypatch.setattr(tensorrt, "open_tensorrt", refuse)
-    monkeypatch.setattr(real_gpu, "takes_gpu", lambda gpu: False)
+    monkeypatch.setattr(real_gpu, "stand_in", lambda gpu: "")
     with pytest.raises((pytest.fail.Exception, EngineError), match=str(error)):
         real_gpu.gpu_plan(streams, None)

@@ -23,7 +23,7 @@ from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library
 from rtface.engine.tensorrt.plan import TensorRtPlan
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 from tests.device.cuda.fake_gpu import FakeGpu
 from tests.engine.conftest import Maker
 from tests.engine.tensorrt.fake_tensorrt import FakeContext, FakeEngine, FakeExecution
@@ -369,25 +369,22 @@ def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monk
     assert len(tried) == 2
 
 
-def test_a_gpu_without_a_name_is_compiled_for_in_three_ways(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage, tried = Stage(monkeypatch, fp16=right), list[tuple[Any, bool]]()
-    build = tensorrt.build
-    rtx = replace(RTX, targets=frozenset({(8, 0), (8, 9)}))
-    monkeypatch.setattr(tensorrt, "installed", lambda: (rtx,))
-
-    def refusing(recipe: Any, precision: Any, choice: Any, progress: Any) -> bytes:
-        tried.append((choice.target, choice.portable))
-        if choice.target != (8, 0):
-            raise EngineError("sm_90 is not supported")
-        return build(recipe, precision, choice, progress)
-
-    monkeypatch.setattr(tensorrt, "build", refusing)
-    gpu = FakeGpu(name="NVIDIA H200", capability=(9, 0))
+def test_a_portable_plan_has_an_identity_of_its_own(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stage(monkeypatch, fp16=right)
+    gpu = FakeGpu(name="NVIDIA RTX of 2027", capability=(13, 0))
+    monkeypatch.setattr(tensorrt, "installed", lambda: (replace(RTX, targets=frozenset({(8, 0), (12, 0)})),))
     plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
-    assert tried == [(None, False), (None, True), ((8, 0), False)]
-    assert verdict.passed and stage.built == ["fp16"] and plan.identity.profile.endswith(", sm_80")
+    assert verdict.passed and plan.identity.profile.endswith(", portable")
     plan.close()
     assert tensorrt.build_on(recipe, gpu).path.exists()
+
+
+def test_a_gpu_that_the_library_refuses_costs_no_build(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    monkeypatch.setattr(tensorrt, "installed", lambda: (replace(RTX, targets=frozenset({(8, 0), (12, 0)})),))
+    with pytest.raises(MissingComponent, match="does not run on NVIDIA H200"):
+        tensorrt.open_tensorrt(recipe, FakeGpu(name="NVIDIA H200", capability=(9, 0)))
+    assert not stage.built
 
 
 def test_the_kernels_are_kept_once_the_plan_has_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:

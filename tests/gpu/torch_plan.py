@@ -1,0 +1,505 @@
+"""A plan that PyTorch computes, for tests and measurements on a GPU that no TensorRT takes.
+
+What it runs is the network that TensorRT would be given, operation by operation; rtface itself never uses it. Where the
+GPU's memory is the host's, in rehearsals, it computes on the CPU. RTFACE_TORCH_GRAPHS=0 runs it without CUDA graphs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from rtface.engine import tensorrt
+from rtface.engine.cuda import driver
+from rtface.engine.cuda import open as opening
+from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
+from rtface.engine.spec import NetworkSpec
+from rtface.engine.tensorrt.builder import prepare, profile
+from rtface.engine.tensorrt.library import choose, installed, precisions
+from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
+
+ON_HOST = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
+
+
+def stand_in(gpu: Any) -> str:
+    """Where no TensorRT takes the GPU, and PyTorch does, engines and networks are opened by PyTorch from now on, in
+    this process. Why, for reports; "" where nothing is changed."""
+    try:
+        choose(gpu.capability, installed(), gpu=gpu.name)
+        return ""
+    except MissingComponent as error:
+        refused = str(error)
+    if not usable():
+        return ""
+    tensorrt.open_tensorrt = opening.open_tensorrt = open_engine  # type: ignore[assignment]
+    tensorrt.open_network = open_network  # type: ignore[assignment]
+    driver.TENSORRT = {"torch": "torch"}
+    import torch
+
+    return f"PyTorch {torch.__version__}, for measuring only: {refused}"
+
+
+def usable() -> bool:
+    """Whether PyTorch is here, and computes on a GPU."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return ON_HOST or torch.cuda.is_available()
+
+
+def open_engine(
+    recipe: Recipe, gpu: Any, *, progress: Any = None, precision: Precision | None = None
+) -> tuple[TorchPlan, GoldenResult]:
+    """As `rtface.engine.tensorrt.open_tensorrt`."""
+    recipe.check_weights()
+    return open_plan(recipe, precisions(gpu.capability, precision), lambda p: TorchPlan(recipe, gpu, p), mixed=True)
+
+
+def open_network(network: NetworkSpec, gpu: Any, precision: Precision = "f32") -> TorchPlan:
+    """As `rtface.engine.tensorrt.open_network`."""
+    return TorchPlan(network, gpu, precision)
+
+
+class TorchPlan:
+    """See the module, and `rtface.engine.cuda.batch.GpuPlan`.
+
+    Everything that a run of a batch size allocates comes from memory that is this plan's alone and that its first run
+    filled, so that a graph captured after it neither reserves memory nor shares any with other plans.
+    """
+
+    scratch = None
+
+    def __init__(self, recipe: NetworkSpec, gpu: Any, precision: Precision) -> None:
+        import torch
+
+        if precision == "int8":
+            raise EngineError(f"engine {recipe.name}: PyTorch runs no network in int8")
+        self.name, self.max_batch = recipe.name, recipe.batch.max
+        self.identity = PlanIdentity.of(
+            recipe,
+            "pytorch",
+            torch.__version__,
+            f"{gpu.name} sm_{gpu.capability[0]}{gpu.capability[1]}",
+            precision,
+            driver=gpu.driver,
+            profile=profile(recipe),
+        )
+        self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
+        self._inputs, self._outputs = recipe.inputs, recipe.outputs
+        self._device = torch.device("cpu" if ON_HOST else f"cuda:{getattr(gpu, 'ordinal', 0)}")
+        torch.backends.cudnn.allow_tf32 = False
+        self._network = Network(prepare(recipe, precision).whole(), self._device)
+        self._pool: Any = None if ON_HOST else torch.cuda.MemPool()
+        self._runs: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+        self._bound: dict[int, dict[str, Any]] = {}
+        self._single: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+
+    def nbytes(self, name: str, batch: int) -> int:
+        dtype, shape = self.ports[name]
+        return batch * math.prod(shape) * dtype.itemsize
+
+    def bind(self, buffers: Mapping[str, Any], sizes: Sequence[int] | None = None) -> None:
+        import torch
+
+        self._bound = {}
+        with self._told("make it ready"):
+            for n in sizes or range(1, self.max_batch + 1):
+                self._bound[n] = {
+                    name: at(buffers[name].address, (n, *shape), self._device)
+                    for name, (_, shape) in self.ports.items()
+                }
+                if n not in self._runs:
+                    self._runs[n] = self._traced(n)
+            if not ON_HOST:
+                torch.cuda.synchronize(self._device)
+
+    def _traced(self, batch: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        import torch
+
+        with torch.inference_mode():
+            return self._network.traced(
+                {name: torch.zeros((batch, *shape), device=self._device) for name, shape in self._inputs.items()},
+                list(self._outputs),
+            )
+
+    def enqueue(self, handle: int, batch: int) -> None:
+        import torch
+
+        if batch not in self._bound:
+            raise EngineError(f"engine {self.name} runs {', '.join(map(str, self._bound))} crops at once, not {batch}")
+        bound = self._bound[batch]
+        with ExitStack() as stack:
+            stack.enter_context(self._told("run it"))
+            stack.enter_context(torch.inference_mode())
+            if not ON_HOST:
+                stack.enter_context(torch.cuda.stream(torch.cuda.ExternalStream(handle, self._device)))
+                stack.enter_context(torch.cuda.use_mem_pool(self._pool, self._device))
+            answers = self._runs[batch]({name: bound[name] for name in self._inputs})
+            for name, answer in answers.items():
+                bound[name].copy_(answer)
+
+    def capturable(self, handle: int, batch: int) -> bool:
+        return not ON_HOST and os.environ.get("RTFACE_TORCH_GRAPHS") != "0"
+
+    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """See `rtface.engine.plan.Plan`."""
+        import torch
+
+        with self._told("run it"), torch.inference_mode():
+            if self._single is None:
+                self._single = self._traced(1)
+            answers = self._single({name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()})
+            for name, out in outputs.items():
+                np.copyto(out, answers[name].cpu().numpy().reshape(out.shape))
+
+    def _told(self, doing: str) -> AbstractContextManager[None]:
+        return _Told(f"engine {self.name}: PyTorch could not {doing}")
+
+    def keep_kernels(self) -> None:
+        """There are none to keep."""
+
+    def close(self) -> None:
+        self._runs, self._bound, self._single, self._pool = {}, {}, None, None
+
+
+class _Told(nullcontext[None]):
+    """PyTorch's errors as rtface's."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, RuntimeError) and not isinstance(error, EngineError):
+            line = (str(error).strip().splitlines() or [""])[0]
+            kind = OutOfDeviceMemory if "out of memory" in line else EngineError
+            raise kind(f"{self._what}: {line}") from error
+
+
+def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
+    """A tensor of float32 over memory that lies there."""
+    import torch
+
+    if device.type == "cpu":
+        values = (ctypes.c_float * math.prod(shape)).from_address(address)
+        return torch.from_numpy(np.ctypeslib.as_array(values).reshape(shape))
+    there = {"shape": shape, "typestr": "<f4", "data": (address, False), "strides": None, "version": 2}
+    return torch.as_tensor(SimpleNamespace(__cuda_array_interface__=there), device=device)
+
+
+class Network:
+    """An ONNX network (onnx.ModelProto) for PyTorch on a device.
+
+    Whole numbers, of which shapes are computed, are on the host. What follows from shapes and constants alone is
+    computed once for every shape of the inputs, so that a run has the rest to do and reads nothing from the host.
+    """
+
+    def __init__(self, model: Any, device: Any) -> None:
+        import torch
+        from onnx import helper, numpy_helper
+
+        self._device, self._constants = device, dict[str, Any]()
+        self._nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
+        for node in model.graph.node:
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            for name, value in attributes.items():
+                if isinstance(value, bytes):
+                    attributes[name] = value.decode()
+                elif hasattr(value, "data_type"):
+                    attributes[name] = numpy_helper.to_array(value)
+            self._nodes.append((node.op_type, list(node.input), list(node.output), attributes))
+        if unknown := {kind for kind, *_ in self._nodes} - OPERATIONS.keys():
+            raise EngineError(f"PyTorch is not told how to compute {', '.join(sorted(unknown))}")
+        kinds = {name: kind for kind, names, *_ in self._nodes for name in names[:2]}
+        for tensor in model.graph.initializer:
+            value = torch.from_numpy(np.array(numpy_helper.to_array(tensor)))
+            if value.dtype == torch.float16 and value.dim() == 4 and kinds.get(tensor.name) == "Conv":
+                value = value.to(memory_format=torch.channels_last)  # as the GPU's units for halves want it
+            self._constants[tensor.name] = value
+
+    def traced(self, inputs: Mapping[str, Any], outputs: list[str]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """What computes those outputs of inputs that are shaped like these."""
+        known, changing = dict(self._constants), dict(inputs)
+        steps: list[tuple[Callable[..., Any], list[str], str]] = []
+        wanted = self._wanted(outputs)
+        for kind, names, (result, *_), attributes in self._nodes:
+            if result not in wanted:
+                continue
+            given = [
+                changing[name] if name in changing else self._given(known, kind, n, name)
+                for n, name in enumerate(names)
+            ]
+            asked = [name for name in names if name in changing]
+            if kind == "Shape" or not asked:
+                known[result] = OPERATIONS[kind](attributes, *given)
+                continue
+            step = _step(OPERATIONS[kind], attributes, [name in changing for name in names], given)
+            changing[result] = step(*(changing[name] for name in asked))
+            steps.append((step, asked, result))
+        known |= {name: known[name].to(self._device) for name in outputs if name in known}
+        last = {name: n for n, (_, asked, _) in enumerate(steps) for name in asked}
+
+        def run(values: Mapping[str, Any]) -> dict[str, Any]:
+            held = dict(values)
+            for n, (step, asked, result) in enumerate(steps):
+                held[result] = step(*(held[name] for name in asked))
+                for name in asked:
+                    if last[name] == n and name not in outputs:
+                        held.pop(name, None)
+            return {name: held[name] if name in held else known[name] for name in outputs}
+
+        return run
+
+    def _given(self, known: dict[str, Any], kind: str, number: int, name: str) -> Any:
+        """A constant, where the operation wants it: whole numbers, and what says how to compute, on the host."""
+        value = known.get(name)
+        if value is None or not value.is_floating_point() or (number and kind in _TOLD):
+            return value.cpu() if value is not None else None
+        known[name] = value.to(self._device)
+        return known[name]
+
+    def _wanted(self, outputs: list[str]) -> set[str]:
+        wanted = set(outputs)
+        for _, names, results, _ in reversed(self._nodes):
+            if wanted.intersection(results):
+                wanted.update(names)
+        return wanted
+
+
+_TOLD = ("Clip", "Pad", "Resize")
+"""Operations whose inputs but the first say how to compute."""
+
+
+def _step(
+    operation: Callable[..., Any], attributes: dict[str, Any], changes: list[bool], given: list[Any]
+) -> Callable[..., Any]:
+    def step(*values: Any) -> Any:
+        left = iter(values)
+        return operation(attributes, *(next(left) if c else g for c, g in zip(changes, given, strict=True)))
+
+    return step
+
+
+def _ints(values: Any) -> list[int]:
+    return [int(v) for v in values.reshape(-1).tolist()] if hasattr(values, "reshape") else [int(v) for v in values]
+
+
+def _pads(a: dict[str, Any], x: Any, value: float) -> tuple[Any, tuple[int, int]]:
+    """An image and what a convolution or pooling is to pad it by; uneven padding is done here."""
+    from torch.nn.functional import pad
+
+    if a.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise EngineError(f"PyTorch is not told how to pad by {a['auto_pad']}")
+    top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
+    if (top, left) == (bottom, right):
+        return x, (top, left)
+    return pad(x, (left, right, top, bottom), value=value), (0, 0)
+
+
+def _conv(a: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Any:
+    from torch.nn.functional import conv2d
+
+    x, padding = _pads(a, x, 0.0)
+    strides, dilations = a.get("strides", (1, 1)), a.get("dilations", (1, 1))
+    return conv2d(x, weight, bias, tuple(strides), padding, tuple(dilations), a.get("group", 1))
+
+
+def _gemm(a: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Any:
+    """Without cuBLAS, whose workspace is shared by all that run on a stream. They are small."""
+    x = x.t() if a.get("transA") else x
+    weight = weight if a.get("transB") else weight.t()
+    out = (x.float()[:, None, :] * weight.float()[None]).sum(-1) * a.get("alpha", 1.0)
+    return (out if bias is None else out + a.get("beta", 1.0) * bias.float()).to(x.dtype)
+
+
+def _max_pool(a: dict[str, Any], x: Any) -> Any:
+    from torch.nn.functional import max_pool2d
+
+    x, padding = _pads(a, x, -math.inf)
+    strides, dilations = a.get("strides", (1, 1)), a.get("dilations", (1, 1))
+    return max_pool2d(x, a["kernel_shape"], strides, padding, dilations, bool(a.get("ceil_mode")))
+
+
+def _average_pool(a: dict[str, Any], x: Any) -> Any:
+    from torch.nn.functional import avg_pool2d
+
+    top, left, *other = a.get("pads", (0, 0, 0, 0))
+    assert [top, left] == list(other), "an average with uneven padding"
+    counted = bool(a.get("count_include_pad"))
+    return avg_pool2d(x, a["kernel_shape"], a.get("strides", (1, 1)), (top, left), bool(a.get("ceil_mode")), counted)
+
+
+def _resize(a: dict[str, Any], x: Any, roi: Any = None, scales: Any = None, sizes: Any = None) -> Any:
+    from torch.nn.functional import interpolate
+
+    if sizes is not None and sizes.numel():
+        size = _ints(sizes)
+    else:
+        size = [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
+        assert all(n * s == m for n, s, m in zip(x.shape, scales.tolist(), size, strict=True)), "a broken scale"
+    assert size[:2] == list(x.shape[:2]) and not a.get("antialias")
+    kind = a["mode"], a.get("coordinate_transformation_mode", "half_pixel")
+    if kind == ("linear", "half_pixel"):
+        return interpolate(x, size[2:], mode="bilinear", align_corners=False)
+    if kind == ("nearest", "asymmetric") and a.get("nearest_mode") == "floor":
+        return interpolate(x, size[2:], mode="nearest")
+    raise EngineError(f"PyTorch is not told how to resize by {kind}")
+
+
+def _grid_sample(a: dict[str, Any], x: Any, grid: Any) -> Any:
+    from torch.nn.functional import grid_sample
+
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(a["mode"], a["mode"])
+    return grid_sample(x, grid, mode, a["padding_mode"], bool(a.get("align_corners")))
+
+
+def _pad(a: dict[str, Any], x: Any, pads: Any, value: Any = None, axes: Any = None) -> Any:
+    from torch.nn.functional import pad
+
+    assert axes is None
+    before, after = np.split(np.array(_ints(pads)), 2)
+    wanted = [int(v) for pair in zip(before[::-1], after[::-1], strict=True) for v in pair]
+    mode = a.get("mode", "constant")
+    if mode == "constant":
+        return pad(x, wanted, value=value.item() if value is not None else 0.0)
+    assert mode == "edge" and not any(wanted[4:])
+    return pad(x, wanted[:4], mode="replicate")
+
+
+def _slice(a: dict[str, Any], x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+    firsts, lasts = _ints(starts), _ints(ends)
+    by = _ints(steps) if steps is not None else [1] * len(firsts)
+    for axis, first, last, step in zip(
+        _ints(axes) if axes is not None else range(len(firsts)), firsts, lasts, by, strict=True
+    ):
+        if step < 0:  # of the numbers that shapes are made of
+            at = list(range(x.shape[axis]))[slice(first, last if last >= -x.shape[axis] else None, step)]
+            x = x[(slice(None),) * (axis % x.dim()) + (at,)]
+        else:
+            x = x[(slice(None),) * (axis % x.dim()) + (slice(first, min(last, 1 << 60), step),)]
+    return x
+
+
+def _reshape(a: dict[str, Any], x: Any, shape: Any) -> Any:
+    return x.reshape([x.shape[n] if size == 0 else size for n, size in enumerate(_ints(shape))])
+
+
+def _squeeze(a: dict[str, Any], x: Any, axes: Any = None) -> Any:
+    axes = a.get("axes") if axes is None else axes
+    return x.squeeze() if axes is None else x.squeeze(tuple(_ints(axes)))
+
+
+def _unsqueeze(a: dict[str, Any], x: Any, axes: Any = None) -> Any:
+    axes = _ints(a["axes"] if axes is None else axes)
+    for axis in sorted(n % (x.dim() + len(axes)) for n in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _reduced(how: str) -> Callable[..., Any]:
+    def reduce(a: dict[str, Any], x: Any, axes: Any = None) -> Any:
+        axes = a.get("axes") if axes is None else axes
+        over = _ints(axes) if axes is not None and len(axes) else list(range(x.dim()))
+        return getattr(x, how)(over, keepdim=bool(a.get("keepdims", 1)))
+
+    return reduce
+
+
+def _clip(a: dict[str, Any], x: Any, low: Any = None, high: Any = None) -> Any:
+    return x.clamp(None if low is None else low.item(), None if high is None else high.item())
+
+
+def _gather(a: dict[str, Any], x: Any, indices: Any) -> Any:
+    assert a.get("axis", 0) == 0 and indices.dim() <= 1
+    return x[indices.long()]
+
+
+def _cast(a: dict[str, Any], x: Any) -> Any:
+    import torch
+
+    kinds = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16, 16: torch.bfloat16}
+    return x.to(kinds[a["to"]])
+
+
+def _constant_of_shape(a: dict[str, Any], shape: Any) -> Any:
+    import torch
+
+    value = torch.from_numpy(np.array(a.get("value", np.zeros(1, np.float32))))
+    return torch.full(_ints(shape), value.item(), dtype=value.dtype)
+
+
+def _shape(a: dict[str, Any], x: Any) -> Any:
+    import torch
+
+    return torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")], dtype=torch.int64)
+
+
+def _depth_to_space(a: dict[str, Any], x: Any) -> Any:
+    from torch.nn.functional import pixel_shuffle
+
+    assert a.get("mode") == "CRD"
+    return pixel_shuffle(x, a["blocksize"])
+
+
+def _concat(a: dict[str, Any], *parts: Any) -> Any:
+    import torch
+
+    return torch.cat(parts, a["axis"])
+
+
+def _div(a: dict[str, Any], x: Any, y: Any) -> Any:
+    return x / y if x.is_floating_point() else x.div(y, rounding_mode="trunc")
+
+
+def _prelu(a: dict[str, Any], x: Any, slope: Any) -> Any:
+    return x.clamp(min=0) + slope * x.clamp(max=0)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "Abs": lambda a, x: x.abs(),
+    "Add": lambda a, x, y: x + y,
+    "AveragePool": _average_pool,
+    "Cast": _cast,
+    "Clip": _clip,
+    "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape,
+    "Conv": _conv,
+    "DepthToSpace": _depth_to_space,
+    "Div": _div,
+    "Gather": _gather,
+    "Gemm": _gemm,
+    "GridSample": _grid_sample,
+    "Identity": lambda a, x: x,
+    "MaxPool": _max_pool,
+    "Mul": lambda a, x, y: x * y,
+    "Neg": lambda a, x: -x,
+    "PRelu": _prelu,
+    "Pad": _pad,
+    "Pow": lambda a, x, y: x**y,
+    "ReduceMean": _reduced("mean"),
+    "ReduceSum": _reduced("sum"),
+    "Relu": lambda a, x: x.relu(),
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Shape": _shape,
+    "Sigmoid": lambda a, x: x.sigmoid(),
+    "Slice": _slice,
+    "Sqrt": lambda a, x: x.sqrt(),
+    "Squeeze": _squeeze,
+    "Sub": lambda a, x, y: x - y,
+    "Tanh": lambda a, x: x.tanh(),
+    "Transpose": lambda a, x: x.permute(a["perm"]),
+    "Unsqueeze": _unsqueeze,
+}
+"""What is known of ONNX: (attributes, *inputs) → the first output."""
