@@ -26,12 +26,14 @@ _KILLED_S = 5  # between asking a part to end and killing it
 
 @dataclass(frozen=True)
 class Part:
-    """A name, the seconds that it may take, and the command; `dry` is what rehearses it without a GPU."""
+    """A name, the seconds that it may take, and the command; `dry` is what rehearses it without a GPU. `networks`: it
+    has nothing to do where neither TensorRT nor PyTorch runs any."""
 
     name: str
     limit: int
     command: tuple[str, ...]
     dry: tuple[str, ...]
+    networks: bool = False
 
 
 def _shell(name: str, limit: int, script: str) -> Part:
@@ -52,12 +54,13 @@ def _tests(name: str, limit: int, file: str, *more: str, under: tuple[str, ...] 
         "--durations=5",
         *more,
     )
-    return Part(name, limit, (*under, *pytest, "-v"), (*pytest, "--collect-only"))
+    networks = name not in ("driver", "kernel-tests", "kernel-memory", "codec-tests")
+    return Part(name, limit, (*under, *pytest, "-v"), (*pytest, "--collect-only"), networks)
 
 
 def _figures(name: str, limit: int, *more: str) -> Part:
     command = (sys.executable, "-m", "benchmarks.gpu", name, *more)
-    return Part(name, limit, command, (*command, "--dry"))
+    return Part(name, limit, command, (*command, "--dry"), name not in ("kernels", "host"))
 
 
 PARTS = (
@@ -79,7 +82,7 @@ PARTS = (
         "test_kernels_on_gpu.py",
         "-k",
         "p010le or yuv420p-bt601 or batches or several_sizes or bottom_up",
-        under=("compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9"),
+        under=("compute-sanitizer", "--tool", "memcheck", "--report-api-errors", "no", "--error-exitcode", "9"),
     ),
     _tests("engine-tests", 240, "test_engine_on_gpu.py", "-k", "not vivid"),
     _tests("tensorrt-tests", 150, "test_tensorrt_on_gpu.py", "-k", "not vivid"),
@@ -131,6 +134,19 @@ def run(part: Part, out: Path, seconds: float, *, dry: bool = False) -> str:
     return "\n  ".join([f"{part.name}: {status} after {time.monotonic() - begun:.0f} s: {last}", *failed])
 
 
+def no_networks() -> str:
+    """Why no network runs on the GPU that is here; "" where some do, or that cannot be told."""
+    asked = subprocess.run(
+        (sys.executable, "-m", "tests.gpu.torch_plan"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    return asked.stdout.strip() if asked.returncode == 0 else ""
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends a process with all that it started, and waits; what hangs in the driver is left."""
     for signal in (15, 9):
@@ -158,16 +174,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no part {min(unknown)}; there is: {', '.join(names)}")
     args.out.mkdir(parents=True, exist_ok=True)
     out, end, good = args.out.resolve(), time.monotonic() + args.seconds, True
+    why = "" if args.dry else no_networks()
     with (out / "summary.txt").open("a") as summary:
         for part in PARTS:
             if args.parts and part.name not in args.parts:
                 continue
             left = end - time.monotonic() - 2 * _KILLED_S
-            line = (
-                run(part, out, min(part.limit, left), dry=args.dry)
-                if left >= LEAST_S
-                else f"{part.name}: left out, there is no time left"
-            )
+            if part.networks and why:
+                line = f"{part.name}: left out, no network runs here: {why}"
+            elif left < LEAST_S:
+                line = f"{part.name}: left out, there is no time left"
+            else:
+                line = run(part, out, min(part.limit, left), dry=args.dry)
             good &= f"{part.name}: exit status 0 " in line
             print(line, flush=True)
             print(line, file=summary, flush=True)

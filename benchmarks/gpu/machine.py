@@ -137,7 +137,7 @@ class Bench:
         if "streams" in vars(self):
             there = self.streams.gpu
             gpu = {
-                "networks": self.stood_in or "TensorRT",
+                "networks": "the tests' own" if self.dry else self.stood_in or "TensorRT",
                 "gpu": there.name,
                 "sm": "".join(map(str, there.capability)),
                 "cuda": there.driver,

@@ -182,11 +182,10 @@ def test_memory_runs_out_with_a_word_and_goes_back(gpu: NvidiaGpu) -> None:
     free = gpu.free_bytes()
     with pytest.raises(OutOfDeviceMemory, match="no memory left to reserve"):
         gpu.allocate(free + (1 << 30))
-    piece = gpu.allocate(64 << 20)
-    assert gpu.free_bytes() <= free - (64 << 20)
-    piece.close()
-    piece.close()
-    assert gpu.free_bytes() >= free - (16 << 20)
+    for _ in range(16):  # others use the GPU as well, so what is free tells nothing; four times its memory does
+        piece = gpu.allocate(free // 4)
+        piece.close()
+        piece.close()
 
 
 @pytest.mark.skipif(not REHEARSAL, reason="a real GPU is not lost on request")

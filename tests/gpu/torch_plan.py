@@ -49,6 +49,15 @@ def stand_in(gpu: Any) -> str:
     return f"PyTorch {torch.__version__}, for measuring only: {refused}"
 
 
+def nothing_runs(gpu: Any) -> str:
+    """Why neither TensorRT nor PyTorch runs networks on the GPU; "" where one does."""
+    try:
+        choose(gpu.capability, installed(), gpu=gpu.name)
+        return ""
+    except MissingComponent as error:
+        return "" if usable() else f"{error}; or install PyTorch, for measuring only"
+
+
 def usable() -> bool:
     """Whether PyTorch is here, and computes on a GPU."""
     if importlib.util.find_spec("torch") is None:
@@ -503,3 +512,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Unsqueeze": _unsqueeze,
 }
 """What is known of ONNX: (attributes, *inputs) → the first output."""
+
+if __name__ == "__main__":
+    from rtface.device.cuda.nvidia import NvidiaGpu
+
+    print(nothing_runs(NvidiaGpu(0)))
