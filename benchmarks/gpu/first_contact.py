@@ -136,14 +136,11 @@ def run(part: Part, out: Path, seconds: float, *, dry: bool = False) -> str:
 
 def no_networks() -> str:
     """Why no network runs on the GPU that is here; "" where some do, or that cannot be told."""
-    asked = subprocess.run(
-        (sys.executable, "-m", "tests.gpu.torch_plan"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
+    asking = (sys.executable, "-m", "tests.gpu.torch_plan")
+    try:
+        asked = subprocess.run(asking, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
+    except subprocess.TimeoutExpired:
+        return ""
     return asked.stdout.strip() if asked.returncode == 0 else ""
 
 
