@@ -136,8 +136,12 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
     if made.meta.icc != read.meta.icc:
         said = f"{name}: its colour profile is not the input's"
         (found.problems if made.meta.icc else found.gaps).append(said)
-    if made.meta.png_colors - read.meta.png_colors:
-        found.problems.append(f"{name}: what it says of its colours is not what the input says")
+    views = made.meta.view, read.meta.view
+    for what in sorted(views[0].keys() | views[1].keys()):
+        if views[0].get(what) != views[1].get(what):
+            (found.problems if what in views[0] else found.gaps).append(
+                f"{name}: its header says how its samples are shown ({what}) in another way than the input's"
+            )
     if (
         made.kind == read.kind
         and made.scan is not None

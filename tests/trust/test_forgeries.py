@@ -490,6 +490,12 @@ def test_samples_of_another_shape_are_not_compared(tmp_path: Path) -> None:
         ("gamma.png", "differs"),
         ("frames.png", "differs"),
         ("turned.png", "differs"),
+        ("late.png", "not checked"),
+        ("srgb.png", "same"),
+        ("wide.png", "differs"),
+        ("adobergb.png", "differs"),
+        ("tall.jpg", "differs"),
+        ("wide.bmp", "differs"),
     ],
 )
 def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: str, said: str) -> None:
@@ -505,10 +511,14 @@ def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: 
     data = (tmp_path / "in.jpg").read_bytes()  # JFIF's segment has 18 bytes
     (tmp_path / "adobe.jpg").write_bytes(data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[20:])
     data = (tmp_path / "in.png").read_bytes()
+    colours = struct.pack("<HHHIHHI", 1, 40961, 3, 1, 65535, 0, 0)
     turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"
     for name, chunks in (
         ("profile", [(b"iCCP", b"name\0\0" + zlib.compress(bytes(200)))]),
         ("gamma", [(b"gAMA", b"\0\x0f\0\0")]),
+        ("srgb", [(b"sRGB", b"\0")]),
+        ("wide", [(b"pHYs", struct.pack(">IIB", 1000, 2000, 1))]),
+        ("adobergb", [(b"eXIf", b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 34665, 4, 1, 26, 0) + colours)]),
         ("turned", [(b"eXIf", turned)]),
         ("frames", [(b"acTL", struct.pack(">II", 1, 1)), (b"fdAT", b"\0\0\0\0")]),
     ):
@@ -517,8 +527,65 @@ def test_what_a_still_says_beside_its_samples_is_compared(tmp_path: Path, made: 
             for kind, body in chunks
         )
         (tmp_path / f"{name}.png").write_bytes(data[:33] + more + data[33:])
-    source = tmp_path / ("in.jpg" if made.endswith("jpg") else "in.png")
+    gamma = (tmp_path / "gamma.png").read_bytes()
+    (tmp_path / "late.png").write_bytes(gamma[:33] + gamma[49:-12] + gamma[33:49] + gamma[-12:])
+    data = (tmp_path / "in.jpg").read_bytes()
+    (tmp_path / "tall.jpg").write_bytes(data[:13] + b"\0\0\2\0\1" + data[18:])
+    data = (tmp_path / "in.bmp").read_bytes()
+    (tmp_path / "wide.bmp").write_bytes(data[:38] + struct.pack("<ii", 1000, 3000) + data[46:])
+    source = tmp_path / {"jpg": "in.jpg", "late.png": "gamma.png"}.get(
+        made if made == "late.png" else made[-3:], "in.png"
+    )
     assert answer(check_input(tmp_path / made, source, None)) == said
+
+
+def tiff(path: Path, **changed: tuple[str, tuple[int, ...]] | None) -> Path:
+    """Writes an RGB TIFF of 8 bits; the tags that are `changed` have their number behind a letter."""
+    width, height, order = 16, 12, ("H", (8, 8, 8))
+    tags = {256: ("H", (width,)), 257: ("H", (height,)), 258: order, 259: ("H", (1,)), 262: ("H", (2,))}
+    tags |= {273: ("I", (8,)), 277: ("H", (3,)), 278: ("H", (height,)), 279: ("I", (3 * width * height,))}
+    tags |= {int(name[1:]): said for name, said in changed.items() if said}
+    data = bytearray(b"II*\0\0\0\0\0" + bytes(range(192)) * 3)
+    entries = b""
+    for number, (form, values) in sorted(tags.items()):
+        body = struct.pack(f"<{len(values)}{form}", *values).ljust(4, b"\0")
+        if len(body) > 4:
+            data += body
+            body = struct.pack("<I", len(data) - len(body))
+        kind, count = {"H": 3, "I": 4, "q": 5}[form], len(values)
+        entries += struct.pack("<HHI", number, kind, count) + body
+    struct.pack_into("<I", data, 4, len(data))
+    path.write_bytes(data + struct.pack("<H", len(tags)) + entries + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"t254": ("I", (4,))},  # a mask
+        {"t262": ("H", (1,))},  # grey
+        {"t262": ("H", (34892,))},  # of a sensor
+        {"t282": ("q", (1 << 32 | 1,)), "t283": ("q", (1 << 32 | 2,))},  # samples twice as wide as high
+        {"t301": ("H", tuple(range(768)))},  # a curve
+        {"t318": ("q", (3 << 32 | 1, 3 << 32 | 1))},  # white
+        {"t338": ("H", (1,))},  # transparency
+        {"t339": ("H", (3, 3, 3))},  # floating point
+        {"t341": ("H", (9, 9, 9))},  # white at 9
+    ],
+)
+def test_what_a_tiff_says_of_its_samples_is_compared(
+    tmp_path: Path, changed: dict[str, tuple[str, tuple[int, ...]]]
+) -> None:
+    plain, said = tiff(tmp_path / "in.tif"), tiff(tmp_path / "said.tif", **changed)
+    assert answer(check_input(said, plain, None)) == "differs"
+    assert answer(check_input(said, said, None)) == "same"
+
+
+@pytest.mark.parametrize("tag", [{"t301": ("H", tuple(range(768)))}, {"t318": ("q", (3 << 32 | 1, 3 << 32 | 1))}])
+def test_what_a_tiff_says_of_its_samples_is_kept(tmp_path: Path, tag: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    source = tiff(tmp_path / "in.tif", **tag, t282=("q", (1 << 32 | 204,)), t283=("q", (1 << 32 | 98,)))
+    rtface.run(source, tmp_path / "out.tif", tracker="none")
+    assert answer(check_input(tmp_path / "out.tif", source, None)) == "same"
 
 
 @pytest.mark.parametrize(("drop", "said"), [("audio", "same"), ("1", "same"), ("subtitle", "not checked")])

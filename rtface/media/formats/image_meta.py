@@ -12,12 +12,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from rtface.media.formats.image_view import View, bmp_view, exif_view, jfif_view, png_view
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
 _PNG_COLORS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
 _PNG_KEPT = {*_PNG_COLORS, b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"}
+_BELOW_PROFILE = {"gAMA", "cHRM", "sRGB"}
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -45,6 +48,9 @@ class ImageMetadata:
         iptc: JPEG's APP13 segment.
         png: PNG chunks worth keeping, kind and data.
         tiff: TIFF tags worth keeping: number and value.
+        tiff_shown: TIFF tags by which the samples are shown: number, and type, count and value.
+        density: unit and numbers of samples of a JPEG, as JFIF has them.
+        view: what the header says of how the samples are shown, but for profile and orientation.
         tables: quantisation tables that a JPEG was encoded with.
         rgb: whether a JPEG's header says, as most viewers read it, that its components are red, green and blue.
     """
@@ -55,6 +61,9 @@ class ImageMetadata:
     iptc: bytes | None = None
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     tiff: dict[int, str] = field(default_factory=dict[int, str])
+    tiff_shown: dict[int, tuple[int, int, Any]] = field(default_factory=dict[int, tuple[int, int, Any]])
+    density: bytes | None = None
+    view: View = field(default_factory=View)
     tables: Tables | None = None
     rgb: bool = False
 
@@ -62,11 +71,6 @@ class ImageMetadata:
     def orientation(self) -> int:
         """EXIF orientation 1…8; 1 is upright."""
         return exif_orientation(self.exif) if self.exif else 1
-
-    @property
-    def png_colors(self) -> set[tuple[bytes, bytes]]:
-        """The PNG chunks by which the samples are shown."""
-        return {(kind, body) for kind, body in self.png if kind in _PNG_COLORS}
 
 
 def kind_of(data: bytes) -> str | None:
@@ -175,7 +179,14 @@ def read_meta(data: bytes) -> ImageMetadata:
     read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "avif": _read_boxes, "jp2": _read_boxes}.get(
         kind or ""
     )
-    return read(data) if read else ImageMetadata()
+    meta = read(data) if read else ImageMetadata()
+    if kind == "bmp":
+        meta.view = bmp_view(data)
+    if meta.icc:  # it stands above these
+        meta.view = {what: said for what, said in meta.view.items() if what not in _BELOW_PROFILE}
+    elif meta.exif:
+        meta.view |= exif_view(meta.exif)
+    return meta
 
 
 def _read_boxes(data: bytes) -> ImageMetadata:
@@ -290,9 +301,11 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _read_png(data: bytes) -> ImageMetadata:
-    meta = ImageMetadata()
+    meta = ImageMetadata(view=png_view(_chunks(data), _PNG_COLORS))
+    samples = False
     for kind, body in _chunks(data):
-        if kind == b"iCCP":
+        samples = samples or kind == b"IDAT"
+        if kind == b"iCCP" and not samples:  # readers pass over one that comes later
             meta.icc = _unpacked(body[body.find(b"\0") + 2 :])
         elif kind == b"eXIf":
             meta.exif = body
@@ -384,6 +397,10 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
             parts[body[12]] = body[14:]
         elif marker == 0xED:
             meta.iptc = body
+        elif marker == 0xE0 and body.startswith(b"JFIF\0") and meta.density is None:
+            meta.density, meta.view = body[7:12], jfif_view(body)
+        elif marker == 0xEE and body[:5] == b"Adobe" and body[11:12] == b"\0" and meta.density is not None:
+            meta.view["Adobe's transform"] = 0  # against JFIF, which is YCbCr
     meta.tables, meta.rgb = quantisation_tables(data), _says_rgb(data)
     if parts:
         meta.icc = b"".join(parts[i] for i in sorted(parts))
@@ -448,6 +465,8 @@ def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     # The JFIF segment, where there is one, has to stay first; the encoder writes it first.
     jfif = own.startswith(b"\xff\xe0")
     first = 2 + struct.unpack_from(">H", own, 2)[0] if jfif else 0
+    if jfif and meta.density and len(meta.density) == 5:  # behind name and version
+        own = own[:11] + meta.density + own[16:]
     return data[:2] + own[:first] + new + own[first:] + data[scan:]
 
 

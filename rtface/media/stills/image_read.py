@@ -33,6 +33,7 @@ from rtface.media.formats.image_meta import (
     read_meta,
     size_of,
 )
+from rtface.media.formats.image_view import TIFF_READ, TIFF_SHOWN, numbers, tiff_view
 from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.probe import shown
 from rtface.media.read.quantiser import one_step
@@ -272,13 +273,19 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             tags: Any = file.pages.first.tags
-            found = {number: tags[number].value for number in (274, 700, 34675, *_TIFF_TAGS) if number in tags}
+            found = {
+                number: tags[number].value for number in (274, 700, 34675, *TIFF_READ, *_TIFF_TAGS) if number in tags
+            }
+            kept = {
+                n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
+            }
     except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
         return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
     orientation = found.get(274, 1)
     meta.exif = exif_of(int(orientation)) if int(orientation) in _UPRIGHT and int(orientation) != 1 else None
     meta.icc = found.get(34675)
     meta.xmp = bytes(found[700]) if 700 in found else None
+    meta.view, meta.tiff_shown = tiff_view(found), kept
     meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
     return meta
 

@@ -132,6 +132,8 @@ def write_image(
             meta.exif = exif_turned(meta.exif) if meta.exif else None
     if plan.kind != "png":
         meta.png = []
+    if still is not None and plan.kind != still.kind:
+        meta.view, meta.tiff_shown, meta.density = {}, {}, None
     change = Change.of(frame)
     tags = true_tags(tags, change, own_tags({}, meta.xmp)) if tags and change else None
     if tags:
@@ -332,7 +334,9 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     pixels = image.to_ndarray()
     gray = pixels.ndim == 2
     strings = [(n, "s", 0, v, True) for n, v in meta.tiff.items() if n not in (270, 305 if tags else 270, 306)]
-    extra: list[tuple[int, str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
+    extra: list[tuple[int, int | str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
+    density = {number: meta.tiff_shown[number][2] for number in (282, 283, 296) if number in meta.tiff_shown}
+    extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in density]
     if meta.xmp:
         extra.append((700, "B", len(meta.xmp), meta.xmp, True))
     file = io.BytesIO()
@@ -341,7 +345,11 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
         pixels,
         photometric="minisblack" if gray else "rgb",
         compression="zlib",
-        extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
+        extrasamples=meta.view.get("transparency", ["unassalpha"])
+        if pixels.ndim == 3 and pixels.shape[2] == 4
+        else None,
+        resolution=(density[282], density[283]) if {282, 283} <= density.keys() else None,
+        resolutionunit=density[296][0] if 296 in density else None,
         iccprofile=meta.icc,
         extratags=extra,
         description=meta.tiff.get(270),

@@ -1,0 +1,142 @@
+"""What the header of an image says of how its samples are shown, apart from profile and orientation."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import numpy as np
+
+View: TypeAlias = dict[str, Any]
+"""By what it concerns; what is usual is left out, so that an empty one says nothing."""
+
+# TIFF tags that go along with the samples: unit and numbers of resolution, limits and curves of the values, white,
+# primaries, black and white.
+TIFF_SHOWN = (280, 281, 282, 283, 296, 301, 318, 319, 340, 341, 532)
+TIFF_READ = (254, 258, 262, 277, 320, 338, 339, 34665, *TIFF_SHOWN)
+"""Numbers of the tags that `tiff_view` looks at."""
+
+_COLOURS_OF = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # samples of a pixel by photometric interpretation
+_INTEGER, _STRAIGHT, _MASK, _PALETTE, _YCBCR, _SRGB = 1, 2, 4, 3, 6, 1
+_USUAL_BMP = (b"BGRs", b" niW")  # sRGB, and whatever the system has
+_SRGB_PNG = {
+    "gAMA": struct.pack(">I", 45455),
+    "cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
+_RATIO = Fraction(1, 50)
+
+
+def shape_view(across: int | Fraction, down: int | Fraction) -> View:
+    """The shape of samples by their numbers along the same length."""
+    shape = Fraction(down) / Fraction(across) if across > 0 < down else Fraction(1)
+    return {} if abs(shape - 1) < _RATIO else {"shape": shape.limit_denominator(1000)}
+
+
+def numbers(value: Any) -> tuple[Any, ...]:
+    """A tag's value as plain numbers."""
+    return tuple(np.ravel(value).tolist()) if isinstance(value, Sequence | np.ndarray) else (value,)
+
+
+def tiff_view(tags: Mapping[int, Any]) -> View:
+    """Of a TIFF by its tags: numbers, tuples of numbers, or bytes (EXIF: the values by their numbers)."""
+    view, kind, samples = View(), int(tags.get(262, 1)), int(tags.get(277, 1))
+    extra, form = numbers(tags.get(338, ())), numbers(tags.get(339, _INTEGER))
+    alpha = samples - _COLOURS_OF.get(kind, 0)
+    if kind not in _COLOURS_OF or alpha not in (0, 1) or len(extra) > alpha or (kind == _PALETTE and 320 not in tags):
+        view["kind of colours"] = kind, samples, extra
+    elif alpha and extra != (_STRAIGHT,):
+        view["transparency"] = extra or (0,)
+    if set(form) - {_INTEGER, 4}:
+        view["sample format"] = form
+    if int(tags.get(254, 0)) & _MASK:
+        view["mask"] = True
+    if 282 in tags and 283 in tags:
+        view |= shape_view(*(_ratio(tags[number]) for number in (282, 283)))
+    usual = {280: {0}, 281: {(1 << bits) - 1 for bits in numbers(tags.get(258, 1))}}
+    for number in (280, 281, 301, 318, 319, 340, 341, 532):
+        said = numbers(tags.get(number, ()))
+        if said and not (number == 532 and kind == _YCBCR) and set(said) != usual.get(number):
+            view[f"tag {number}"] = said
+    if isinstance(tags.get(34665), dict):
+        view |= _exif(tags[34665].get("ColorSpace"), tags[34665].get("Gamma"), None)
+    return view
+
+
+def png_view(chunks: Iterable[tuple[bytes, bytes]], colours: set[bytes]) -> View:
+    """Of a PNG: `colours` names the chunks by which samples are shown. Such behind the samples are not read."""
+    view = View()
+    for kind, body in chunks:
+        if kind == b"IDAT":
+            break
+        if kind in colours:
+            view.setdefault(kind.decode("latin-1"), body)
+        elif kind == b"pHYs" and len(body) >= 9:
+            view |= shape_view(*struct.unpack_from(">II", body))
+    usual = {name for name, body in _SRGB_PNG.items() if view.get(name) == body}
+    if view.keys() & {"gAMA", "cHRM"} <= usual:
+        view = {name: said for name, said in view.items() if name not in {*usual, "sRGB"}}
+    return view
+
+
+def jfif_view(body: bytes) -> View:
+    """Of the JFIF segment of a JPEG."""
+    return shape_view(*struct.unpack_from(">HH", body, 8)) if len(body) >= 12 else {}
+
+
+def bmp_view(data: bytes) -> View:
+    """Of a BMP."""
+    view = View()
+    with suppress(struct.error):
+        view |= shape_view(*map(abs, struct.unpack_from("<ii", data, 38)))
+        if struct.unpack_from("<I", data, 14)[0] >= 108 and data[70:74] not in _USUAL_BMP and any(data[70:122]):
+            view["colours"] = data[70:122]
+    return view
+
+
+def exif_view(exif: bytes) -> View:
+    """Of EXIF: a colour space other than sRGB, a gamma, Adobe RGB by its interoperability."""
+    order = ">" if exif[:2] == b"MM" else "<"
+    with suppress(struct.error):
+        first = _directory(exif, order, struct.unpack_from(f"{order}I", exif, 4)[0])
+        inner = _directory(exif, order, _long(first.get(34665), order))
+        further = _directory(exif, order, _long(inner.get(40965), order))
+        space, gamma, rule = inner.get(40961), inner.get(42240), further.get(1)
+        at = _long(gamma, order)
+        return _exif(
+            struct.unpack(f"{order}H", space[:2])[0] if space else None,
+            struct.unpack_from(f"{order}II", exif, at) if at else None,
+            rule,
+        )
+    return {}
+
+
+def _exif(space: Any, gamma: Any, rule: bytes | None) -> View:
+    view = View()
+    if space is not None and int(space) != _SRGB:
+        view["EXIF colour space"] = int(space)
+    if gamma:
+        view["EXIF gamma"] = _ratio(gamma)
+    if rule and rule[:3] == b"R03":
+        view["EXIF colours"] = "Adobe RGB"
+    return view
+
+
+def _directory(data: bytes, order: str, at: int) -> dict[int, bytes]:
+    """The values (four bytes) of a directory of a TIFF structure by their tags."""
+    if not at:
+        return {}
+    count = struct.unpack_from(f"{order}H", data, at)[0]
+    entries = (data[at + 2 + 12 * number : at + 14 + 12 * number] for number in range(count))
+    return {struct.unpack_from(f"{order}H", entry)[0]: entry[8:] for entry in entries}
+
+
+def _long(value: bytes | None, order: str) -> int:
+    return struct.unpack(f"{order}I", value)[0] if value else 0
+
+
+def _ratio(value: Any) -> Fraction:
+    over, under = (int(part) for part in (*numbers(value), 1)[:2])
+    return Fraction(over, under or 1)
