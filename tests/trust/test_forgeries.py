@@ -267,6 +267,26 @@ def test_a_header_that_contradicts_the_frames(
     assert not honest and len(false) > 0 and said in false[0]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_the_track_is_as_wide_as_its_picture_is_shown(tmp_path: Path, suffix: str) -> None:
+    """Some players show a film as wide as the track says, whatever the shape of its samples."""
+    source, output = tmp_path / "in.mkv", tmp_path / f"out{suffix}"
+    with av.open(str(source), "w") as made:
+        video = made.add_stream("libx264", rate=25)
+        video.width, video.height, video.codec_context.sample_aspect_ratio = 90, 64, Fraction(64, 45)
+        made.mux([*video.encode(av.VideoFrame(90, 64, "yuv420p")), *video.encode(None)])
+    passthrough(source, output)
+    with output.open("rb") as file:
+        assert mp4.shown_size(file, 0) == (128 << 16, 64 << 16)
+    assert not layout_of(output)["unseen"]
+    data = output.read_bytes()
+    narrow = tmp_path / f"narrow{suffix}"
+    narrow.write_bytes(
+        struct.pack(">2I", 90 << 16, 64 << 16).join(data.rsplit(struct.pack(">2I", 128 << 16, 64 << 16), 1))
+    )
+    assert bool(layout_of(narrow)["unseen"]) == (suffix == ".mp4")  # FFmpeg writes MOV so
+
+
 @pytest.mark.parametrize(
     ("codec", "form", "matrix", "color_range"),
     [

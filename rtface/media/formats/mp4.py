@@ -217,7 +217,13 @@ def paced(file: BinaryIO, number: int = 0) -> bool:
 
 
 def note_picture(
-    file: BinaryIO, number: int, size: tuple[int, int], *, crop: Crop | None = None, hdr: HdrMetadata | None = None
+    file: BinaryIO,
+    number: int,
+    size: tuple[int, int],
+    *,
+    aspect: Fraction | None = None,
+    crop: Crop | None = None,
+    hdr: HdrMetadata | None = None,
 ) -> bool:
     """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
     the end of the file, so that it cannot grow.
@@ -226,9 +232,11 @@ def note_picture(
         file: the film.
         number: of the track among the video tracks, from 0 on.
         size: of a frame, in samples.
+        aspect: of a sample: players that do not look at it (pasp) show the film as wide as the track says.
         crop: what is hidden at the borders.
         hdr: mastering display and light level.
     """
+    _widen(file, number, round(size[0] * aspect * 65536) if aspect else 0)
     added = _clean_aperture(size, crop) + _light(hdr)
     at, before = _moov(file)
     moov = bytearray(before)
@@ -247,6 +255,16 @@ def note_picture(
     file.seek(at)
     file.write(moov)
     return True
+
+
+def _widen(file: BinaryIO, number: int, width: int) -> None:
+    """Sets the width at which a video track is shown, in 1/65536 of a sample."""
+    at, before = _moov(file)
+    found = _picture_entry(bytearray(before), number)
+    track = find_box(bytearray(before), *found[0][1], b"tkhd") if found else None
+    if track and 0 < width < 1 << 32:
+        file.seek(at + track[1] - 8)
+        file.write(struct.pack(">I", width))
 
 
 def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:

@@ -482,9 +482,10 @@ def unseen(
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
     size = _in_header(path, container, video, _nothing, mp4.shown_size)
     left, top, right, bottom = crop or (0, 0, 0, 0)
+    mov = container.metadata.get("major_brand") == "qt  "  # where the width is often that of the samples
     shapes = [
         Fraction(width * each) / height
-        for each in (1, shape or 1)
+        for each in ((1, shape or 1) if mov else (shape or 1,))
         for width, height in ((image.width, image.height), (image.width - left - right, image.height - top - bottom))
     ]
     if size and all(size) and all(abs(size[0] / size[1] / float(each) - 1) > _ALIKE for each in shapes):

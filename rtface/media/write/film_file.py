@@ -261,7 +261,7 @@ class FilmFile:
         if self.plan.format == "mxf":
             note_fields(file, video.fields)
         if self.plan.format in ("mp4", "mov"):
-            mp4.note_picture(file, self._number, size, crop=video.crop, hdr=self.plan.info.hdr)
+            mp4.note_picture(file, self._number, size, aspect=video.aspect, crop=video.crop, hdr=self.plan.info.hdr)
             if tags and self.changed.change:
                 packet = xmp(said, packet)
             if packet:
