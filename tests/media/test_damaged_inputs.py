@@ -129,6 +129,21 @@ def test_a_frame_that_cannot_be_decoded_is_counted_once(media, tmp_path: Path, c
     assert "packets_lost" in stats.warnings and stats.counters["packets_lost"] == 60 - len(frames)
 
 
+@pytest.mark.parametrize("torn", [29, 27])
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"),
+    [("ffv1", "yuv420p"), ("prores_ks", "yuv422p10"), ("libvpx-vp9", "yuv420p"), ("libx265", "yuv420p")],
+)
+def test_frames_that_threads_lose_at_the_end_are_counted(media, tmp_path: Path, codec: str, pix_fmt: str, torn: int):
+    """Where one of the last fails, a decoder with threads gives none of those that it holds, and may not say so."""
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    whole = media.make_film(tmp_path / "whole.mkv", frames=30, codec=codec, pix_fmt=pix_fmt, options=options)
+    assert not media.frames_of(whole, threads=4)[1].counters["packets_lost"]
+    broken = without_frames(whole, tmp_path / "in.mkv", (torn,), left=5)
+    frames, stats = media.frames_of(broken, threads=4)
+    assert len(frames) < 30 and stats.counters["packets_lost"] == 30 - len(frames) and stats.warned()
+
+
 def test_a_missing_frame_is_told_after_a_torn_one_none_refer_to(media, tmp_path: Path):
     options = {"g": "100", "bf": "2", "b-pyramid": "none", "b-adapt": "0"}  # none refer to 12; 31 is a P-frame
     whole = media.make_film(tmp_path / "whole.mkv", frames=60, options=options)

@@ -13,6 +13,7 @@ from rtface.errors import OutputError
 from rtface.media.formats.adts_headers import adts_frame, plain_config
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import OutputPlan, plan_output
+from rtface.stats import Stats
 from tests.media.conftest import make_film, passthrough
 from tests.media.encoded import film_with_sound
 
@@ -109,3 +110,17 @@ def test_sound_without_loss_becomes_pcm_of_the_same_samples(tmp_path: Path, enco
 
 def _samples(frames: Sequence[av.AudioFrame]) -> np.ndarray:
     return np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+
+
+def test_damaged_sound_that_is_converted_is_told(tmp_path: Path):
+    whole, stats = make_film(tmp_path / "whole.mkv", sound="flac"), Stats()
+    passthrough(whole, tmp_path / "out.webm", stats=stats)
+    assert not stats.counters["sound_packets_lost"]
+    data = bytearray(whole.read_bytes())
+    with av.open(whole) as box:
+        body = bytes([packet for packet in box.demux(audio=0) if packet.size][-1])
+    place = data.index(body)
+    data[place : place + len(body)] = bytes(len(body))
+    (tmp_path / "in.mkv").write_bytes(data)
+    passthrough(tmp_path / "in.mkv", tmp_path / "out.webm", stats=stats)
+    assert stats.counters["sound_packets_lost"] == 1 and any("sound" in line for line in stats.warned())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from typing import Any
@@ -15,10 +16,35 @@ _AWAITED = 4096
 """Frames that are awaited at most."""
 
 
+def _each(_: bytes) -> bool:
+    return True
+
+
+def _vp8(head: bytes) -> bool:
+    return bool(head) and bool(head[0] & 0x10)  # RFC 6386, 9.1: show_frame
+
+
+def _vp9(head: bytes) -> bool:
+    """VP9 bitstream, 6.2: marker, profile, show_existing_frame, frame_type, show_frame."""
+    bits = int.from_bytes(head.ljust(2, b"\0"), "big") << (head[:1] >= b"\xb0")  # profile 3 has a bit more
+    return bool(bits & 0x0800) or bool(bits & 0x0200)
+
+
+# Whether a packet becomes a frame, by its first bytes.
+_SHOWS: dict[str, Callable[[bytes], bool] | None] = {
+    "hevc": _each,
+    "ffv1": _each,
+    "vp8": _vp8,
+    "vp9": _vp9,
+    "mjpeg": None,
+}
+
+
 class Concealment:
     """Tells which frames of a decoder are damaged: those of a damaged packet, those that the decoder says it repaired,
     those behind a gap, and those behind all these up to the next I-frame, which are made from them. It tells, too, how
-    many are missing: of H.264 those that others refer to, by their numbers; of HEVC those that the decoder left out.
+    many are missing: of H.264 those that others refer to, by their numbers; of HEVC, VP8, VP9 and codecs of I-frames
+    only those that the decoder left out, such as all that its threads held when one failed at the end.
 
     Args:
         context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
@@ -36,7 +62,7 @@ class Concealment:
         # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.
         self._gaps: list[tuple[float, int, int]] = []
         self._unread = 0  # packets in a row in which no frame can be read
-        self._leaves_out = context.codec.canonical_name == "hevc"  # its decoder shows none whose references are missing
+        self._shows = _SHOWS.get(context.codec.canonical_name, _each if context.codec.intra_only else None)
         self._awaited: set[float] = set()  # times of frames that have to come
         # Errors whose frame was not found missing yet. With several threads they come some packets late.
         self._failed, self._failed_at = 0, -inf
@@ -50,7 +76,8 @@ class Concealment:
             awaited: False for a frame that need not come.
         """
         awaited = awaited and not packet.is_discard  # an edit list cuts it away
-        if self._leaves_out and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
+        shown = self._shows is not None and self._shows(bytes(memoryview(packet)[:2]))
+        if shown and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
             self._awaited.add(packet.pts)
         missing = self._gap(memoryview(packet)) if self._gap else 0
         if missing and not packet.is_keyframe:

@@ -118,5 +118,6 @@ class PcmTranscoder(AudioTranscoder):
 
     def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
         """The packets that are still inside, and silence up to the length of the film in seconds."""
+        yield from self.flush()
         yield from self.pad(length or Fraction(0))
         yield from super().finish()

@@ -73,15 +73,30 @@ class AudioTranscoder:
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """Packets of the target for one packet of the source; a damaged one is left out and counted."""
+        yield from self._decoded(packet)
+
+    def flush(self) -> Iterator[av.Packet[Any]]:
+        """Packets of the target for what the decoder still holds; it takes no packet after that."""
+        if self._graph is not None:
+            yield from self._decoded(None)
+
+    def _decoded(self, packet: av.Packet[Any] | None) -> Iterator[av.Packet[Any]]:
         try:
             frames = self._source.decode(packet)
+        except av.EOFError:
+            return
         except av.FFmpegError:
             self._stats.count("sound_packets_lost")
+            self._stats.warn(
+                f"sound_packets_lost:{self._source.index}",
+                f"stream {self._source.index}: damaged sound could not be decoded; it is left out, and the rest keeps "
+                "its times",
+            )
             return
         for frame in frames:
             if frame.pts is not None:
                 frame.pts -= self._shift
-            frame.time_base = packet.time_base
+            frame.time_base = packet.time_base if packet else self.base
             yield from self.take(frame)
 
     def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
@@ -98,6 +113,7 @@ class AudioTranscoder:
 
     def finish(self) -> Iterator[av.Packet[Any]]:
         """The packets that are still inside."""
+        yield from self.flush()
         if self._graph is not None:
             self._graph.push(None)
             yield from self._drain()
