@@ -30,8 +30,8 @@ class Span:
         strength: what was decided, 0…1.5; 0 where it is off. The run's own strength multiplies it.
         reasons: why.
         frames: with the face on them.
-        first, ring: strength of the first stage in the face and round it, likewise.
-        gain_db: what was expected of it in the face; None where that was not predicted.
+        first, ring: strength of the first stage in the face and round it, likewise, by the last decision that had one.
+        gain_db: what that one expected in the face; None where none predicted it.
     """
 
     from_s: float
@@ -47,6 +47,12 @@ class Span:
     def extend(self, later: Span) -> None:
         """Extends this span to the end of a later one; the decision stays."""
         self.to_s, self.frames = later.to_s, self.frames + later.frames
+        self.keep_first(later)
+
+    def keep_first(self, other: Span) -> None:
+        """Takes over what a span that becomes a part of this one says of the first stage, where this says nothing."""
+        if self.gain_db is None and not self.first and not self.ring:
+            self.first, self.ring, self.gain_db = other.first, other.ring, other.gain_db
 
 
 @dataclass(slots=True)

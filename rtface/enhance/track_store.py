@@ -126,6 +126,7 @@ class TrackState:
             last = self.spans[-1] if self.spans else None
             if last is not None and last.on == span.on:
                 span.from_s, span.frames = last.from_s, last.frames + 1
+                span.keep_first(last)
                 self.spans[-1] = span
             else:
                 self._add([span])

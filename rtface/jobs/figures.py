@@ -311,7 +311,9 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
     spans = list(one.spans)
     for span in later.spans:
         if spans and spans[-1].on == span.on:
-            spans[-1] = replace(span, from_s=spans[-1].from_s, frames=spans[-1].frames + span.frames)
+            before = spans[-1]
+            spans[-1] = replace(span, from_s=before.from_s, frames=before.frames + span.frames)
+            spans[-1].keep_first(before)
         else:
             spans.append(span)
     telling = [part for part in (one, later) if part.treatment["on"] == (corrected > 0)] or [one, later]

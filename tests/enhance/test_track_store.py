@@ -10,6 +10,7 @@ import pytest
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face
+from rtface.jobs.figures import merged
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
 ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("nothing to gain",))
@@ -54,6 +55,21 @@ def test_the_gain_is_that_of_the_decision_that_is_reported() -> None:
         >= {"on": True, "reasons": ["+0.4 dB expected, visible"], "gain_db": 0.4, "first": 0.5, "ring": 0.3}.items()
     )
     assert [span.gain_db for span in track.spans] == [0.4, 0.01]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_forced_decision_does_not_hide_the_first_stage(order: int) -> None:
+    """What the sidecar says of networks is read from the spans, in one run, between segments and of the whole job."""
+    predicted, forced = Treatment(True, 0.9, first=0.5, ring=0.3, gain=0.4), Treatment(True, 1.0)
+    one, other = (predicted, forced)[::order]
+    parts = shown(record(), one, 0, 10), shown(record(), other, 10, 10)
+    reports = [
+        shown(shown(record(), one, 0, 10), other, 10, 10).report(),
+        merged(*(part.report() for part in parts)),
+    ]
+    parts[0].merge(parts[1])
+    for told in (*reports, parts[0].report()):
+        assert [(span.frames, span.first, span.ring, span.gain_db) for span in told.spans] == [(20, 0.5, 0.3, 0.4)]
 
 
 def test_a_face_that_was_left_alone_says_so() -> None:
