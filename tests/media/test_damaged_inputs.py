@@ -15,7 +15,7 @@ from rtface.media.read import probe
 from rtface.media.read.source import FileSource
 from rtface.report import Report
 from rtface.stats import Stats
-from tests.media.encoded import encoded, torn_jpegs, without_frames, without_packets
+from tests.media.encoded import encoded, torn_jpegs, with_times, without_frames, without_packets
 
 
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
@@ -119,6 +119,47 @@ def test_frames_that_are_missing_in_a_stream_are_counted(
     assert "frames_missing" in stats.warnings
     with pytest.raises(InputError, match="--strict"):
         media.frames_of(tmp_path / "in.mkv", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "lost", "damaged"),
+    [
+        ("libx264", {"bf": "2", "b-pyramid": "none", "b-adapt": "0"}, 30, 0),
+        ("libx265", {"x265-params": "bframes=2:b-pyramid=0:b-adapt=0:log-level=none"}, 30, 0),
+        ("mpeg2video", {"bf": "2"}, 29, 0),
+        ("mpeg2video", {"bf": "2"}, 31, 10),
+        ("mpeg2video", {"bf": "0"}, 31, 8),
+        ("mpeg1video", {"bf": "2"}, 29, 0),
+    ],
+)
+def test_frames_that_none_refer_to_are_counted(
+    media, tmp_path: Path, codec: str, options: dict[str, str], lost: int, damaged: int
+):
+    whole = media.make_film(tmp_path / "whole.mkv", frames=50, codec=codec, options={"g": "40", **options})
+    frames, stats = media.frames_of(without_frames(whole, tmp_path / "in.mkv", (lost,)))
+    assert (len(frames), stats.counters["packets_lost"], stats.counters["frames_corrupt"]) == (49, 1, damaged)
+    with pytest.raises(InputError, match="--strict"):
+        media.frames_of(tmp_path / "in.mkv", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"bf": "2", "b-pyramid": "none", "b-adapt": "0"}),
+        ("libx265", {"x265-params": "bframes=2:b-pyramid=0:b-adapt=0:log-level=none"}),
+        ("mpeg2video", {"bf": "2"}),
+    ],
+)
+def test_a_variable_rate_and_a_cut_are_no_loss(media, tmp_path: Path, codec: str, options: dict[str, str]):
+    film = media.make_film(tmp_path / "in.mkv", frames=50, codec=codec, options={"g": "40", **options})
+    for at in (1000, 1040, 1080, 1600):
+        pause = with_times(film, tmp_path / "pause.mkv", lambda t, step, at=at: t + 2 * step * (t >= at))
+        assert not media.frames_of(pause, strict=True)[1].counters["packets_lost"]
+        repeated = with_times(film, tmp_path / "repeated.mkv", lambda t, step, at=at: t + step * (t == at))
+        assert not media.frames_of(repeated)[1].counters["packets_lost"]
+    for lost in ((48, 49), (38, 39)):  # the film's last B-frames, and those before an I-frame
+        frames, stats = media.frames_of(without_frames(film, tmp_path / "cut.mkv", lost), strict=True)
+        assert len(frames) == 48 and not stats.counters["packets_lost"]
 
 
 @pytest.mark.parametrize(("codec", "options"), [("libx264", {"bf": "0"}), ("libx265", {})])

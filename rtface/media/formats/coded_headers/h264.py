@@ -44,6 +44,7 @@ class H264Slices:
 
     Attributes:
         missing: frames that others refer to and that are missing before the last slice, by its frame's number.
+        begins, order, orders: of the last slice, see `steps.Number`.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class H264Slices:
         self._number: int | None = None  # of the last frame that others refer to
         self._right = 0  # frames in a row whose numbers were right
         self.missing = 0
+        self.begins, self.order, self.orders = False, 0, 0
 
     def read(self, unit: bytes) -> int | None:
         """QP of a slice, without the offset for more than 8 bits; None for another unit.
@@ -84,8 +86,10 @@ class H264Slices:
         bits.take(1 if field else 0)
         bits.skip_golomb(idr)
         orders = picture.orders and not field
+        self.begins, self.orders = idr, 0
         if sequence.order_type == 0:
-            bits.take(sequence.order_bits)
+            self.order = bits.take(sequence.order_bits)
+            self.orders = 0 if sequence.gaps else 1 << sequence.order_bits
             bits.skip_golomb(orders)
         elif sequence.order_type == 1 and not sequence.order_zero:
             bits.skip_golomb(1 + orders)
@@ -103,7 +107,7 @@ class H264Slices:
         if reference and idr:
             bits.take(2)
         elif reference and bits.take(1) and _RESET in _until(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
-            number = 0
+            number, self.begins, self.orders = 0, True, 0
         if reference or number == before:
             self._number = number
         else:

@@ -33,11 +33,17 @@ class _Picture:
 
 
 class HevcSlices:
-    """Reads units in their order."""
+    """Reads units in their order.
+
+    Attributes:
+        missing, begins, order, orders: of the last slice, see `steps.Number`; none is found missing.
+    """
 
     def __init__(self) -> None:
         self._sequences: dict[int, _Sequence] = {}
         self._pictures: dict[int, _Picture] = {}
+        self.missing = 0
+        self.begins, self.order, self.orders = False, 0, 0
 
     def read(self, unit: bytes) -> int | None:
         """QP of a frame's first slice, without the offset for more than 8 bits; None for another unit.
@@ -69,6 +75,7 @@ class HevcSlices:
         slice_type = bits.count(2)
         bits.take(picture.output_flag + 2 * sequence.separate)
         used, motion = 0, False
+        self.begins, self.order, self.orders = 16 <= kind <= 20, 0, 1 << sequence.order_bits
         if kind not in (19, 20):
             used, motion = self._references(bits, sequence)
         if sequence.sao:
@@ -77,10 +84,9 @@ class HevcSlices:
             self._prediction(bits, picture, sequence, slice_type == _B, used, motion)
         return picture.qp + bits.signed()
 
-    @staticmethod
-    def _references(bits: Bits, sequence: _Sequence) -> tuple[int, bool]:
+    def _references(self, bits: Bits, sequence: _Sequence) -> tuple[int, bool]:
         """How many frames may be referred to, and whether motion is predicted from one of them."""
-        bits.take(sequence.order_bits)
+        self.order = bits.take(sequence.order_bits)
         count = len(sequence.sets)
         if bits.take(1):
             references = sequence.sets[bits.take((count - 1).bit_length() if count > 1 else 0)]

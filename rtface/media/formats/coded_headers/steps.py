@@ -1,4 +1,4 @@
-"""The quantiser step of each packet's frame, and the frames that are missing before it, from its headers."""
+"""The quantiser step of each packet's frame, and what its number tells of missing ones, from its headers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from rtface.media.formats.coded_headers.av1 import Av1Frames
 from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, prefixed
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
+from rtface.media.formats.coded_headers.mpeg2 import Mpeg2Pictures
 from rtface.media.formats.coded_headers.vp8 import Vp8Frames
 from rtface.media.formats.image_meta import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step, qp_steps, vp8_table, vpx_steps
@@ -39,11 +41,39 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
     return None
 
 
-def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
-    """What gives the number of frames that are missing before a packet's frame and that others refer to, where packets
-    come in the order of the stream; None for codecs whose headers do not tell. It gives None where the packet has no
-    frame that can be read."""
-    return _Slices(codec, extradata).missing if codec == "h264" else None
+class Number(NamedTuple):
+    """What the header of a frame tells of those that are missing.
+
+    Attributes:
+        missing: how many that others refer to are missing before it, in the order of the stream.
+        begins: whether orders begin again with it, at 0.
+        order: its place in the order of presentation. Frames behind each other are equally far apart.
+        orders: they are counted modulo this; 0 where the order is not known.
+    """
+
+    missing: int
+    begins: bool
+    order: int
+    orders: int
+
+
+def number_reader(codec: str, extradata: bytes) -> Callable[[memoryview], Number | None] | None:
+    """What gives the number of a packet's frame, where packets come in the order of the stream; None for codecs whose
+    headers do not tell. It gives None where the packet has no frame that can be read."""
+    if codec in ("h264", "hevc"):
+        slices = _Slices(codec, extradata)
+        return partial(_numbered, slices.read, slices.units)
+    if codec in ("mpeg1video", "mpeg2video"):
+        pictures = Mpeg2Pictures()
+        return partial(_numbered, pictures.read, pictures)
+    return None
+
+
+def _numbered(
+    read: Callable[[memoryview], float | None], of: H264Slices | HevcSlices | Mpeg2Pictures, data: memoryview
+) -> Number | None:
+    of.missing = 0
+    return None if _guarded(read, data) is None else Number(of.missing, of.begins, of.order, of.orders)
 
 
 def _guarded(read: Callable[[memoryview], float | None], data: memoryview) -> float | None:
@@ -57,26 +87,20 @@ class _Slices:
     """Slices of H.264 or HEVC, with their parameter sets from the stream's extradata or from packets."""
 
     def __init__(self, codec: str, extradata: bytes) -> None:
-        self._units = H264Slices() if codec == "h264" else HevcSlices()
+        self.units = H264Slices() if codec == "h264" else HevcSlices()
         record = extradata[:1] == b"\1" and len(extradata) > 22
         self._size = 1 + (extradata[4 if codec == "h264" else 21] & 3) if record else 0
         with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
             for unit in parameter_sets(extradata, "avc" if codec == "h264" else "hvc"):
-                self._units.read(unit)
+                self.units.read(unit)
 
     def read(self, data: memoryview) -> float | None:
         head = bytes(data[:_HEAD])
         for unit in prefixed(head, self._size) if self._size else annex_b(head):
-            qp = self._units.read(unit[:_UNIT]) if len(unit) > 1 else None
+            qp = self.units.read(unit[:_UNIT]) if len(unit) > 1 else None
             if qp is not None:
                 return float(qp_steps(np.array(qp))) if _LOWEST <= qp <= _HIGHEST else None
         return None
-
-    def missing(self, data: memoryview) -> int | None:
-        """Of H.264: frames that are missing before that of a packet."""
-        assert isinstance(self._units, H264Slices)
-        self._units.missing = 0
-        return self._units.missing if _guarded(self.read, data) is not None else None
 
 
 def _of_jpeg(data: memoryview) -> float | None:
