@@ -46,8 +46,8 @@ class Concealment:
     """Tells which frames of a decoder are damaged: those of a damaged packet, those that the decoder says it repaired,
     those behind a gap, and those behind all these up to the next I-frame, which are made from them. It tells, too, how
     many are missing: of H.264 those that others refer to, by their numbers; of HEVC, VP8, VP9 and codecs of I-frames
-    those that the decoder left out, such as all that its threads held when one failed at the end; of H.264, HEVC, MPEG-1
-    and MPEG-2 those that are missing in the order of presentation and in time.
+    those that the decoder left out, such as all that its threads held when one failed at the end; and of H.264, HEVC,
+    MPEG-1 and MPEG-2 those that are missing in the order of presentation and in time.
 
     Args:
         context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
