@@ -302,6 +302,8 @@ def _keep(name: str, preset: dict[str, Any]) -> None:
     kept = {key: preset[key] for key in ("source", "output", "settings") if key in preset}
     for what in ("source", "output"):
         address = kept.get(what)
+        if isinstance(address, str):
+            address = kept[what] = address.strip()  # as a start reads it
         if (
             isinstance(address, str)
             and address

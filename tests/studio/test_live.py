@@ -316,7 +316,7 @@ def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -
     preset = {"source": "camera:0", "output": "vcam:", "settings": {"strength": 0.5}}
     first = start_studio()
     assert call(first, "PUT", "/api/live/presets/call", **preset)[0] == 200
-    for address in ("rtmp://live.example/app/key", "srt://host:9?passphrase=secret"):
+    for address in ("rtmp://live.example/app/key", "\n rtmp://live.example/app/key", "srt://host:9?passphrase=x"):
         status, value = call(first, "PUT", "/api/live/presets/stream", **preset | {"output": address})
         assert status == 400 and "key or password" in value["error"]
     first.close()
