@@ -19,7 +19,7 @@ from typing import Any, cast
 import av
 
 from rtface._version import __version__
-from rtface.config.options import Options, Trait, having
+from rtface.config.options import OPTIONS, Options, Trait, having
 from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names, recipe_named
 from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
@@ -73,7 +73,7 @@ _SHAPE: Shape = {
     "input": file_path,
     "file": FINGERPRINT,
     "output": _film,
-    "options": {},
+    "options": lambda options: isinstance(options, dict) and OPTIONS.keys() >= cast("dict[str, Any]", options).keys(),
     "container": text,
     "video": {"encoder": text},
     "further": lambda films: (

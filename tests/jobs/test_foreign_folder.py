@@ -111,12 +111,14 @@ def test_a_file_of_a_job_is_used_or_refused(folder: JobFolder, kind: str):
             path.write_bytes(before)
 
 
-def test_the_output_of_a_job_is_a_film(folder: JobFolder):
+@pytest.mark.parametrize(
+    ("key", "value"), [("output", "/"), ("output", "../x"), ("output", "/nowhere/out.png"), ("options", {"a": 1})]
+)
+def test_a_plan_names_a_film_and_options(folder: JobFolder, key: str, value: object):
     before = folder.plan.read_text()
     try:
-        for output in ("/", "../x", "/nowhere/out.png"):
-            folder.plan.write_text(json.dumps({**json.loads(before), "output": output}))
-            with pytest.raises(InputError, match="output is"):
-                JobPlan.load(folder)
+        folder.plan.write_text(json.dumps({**json.loads(before), key: value}))
+        with pytest.raises(InputError, match=f"{key} is"):
+            JobPlan.load(folder)
     finally:
         folder.plan.write_text(before)
