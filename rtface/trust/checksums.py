@@ -101,7 +101,11 @@ def _write_frames(film: Path, target: Target, doing: Doing | None, stop: Callabl
         return work[0]
 
     try:
-        hash_frames(film, begin, stop=stop, tick=(lambda done: doing("framemd5", done)) if doing else None)
+        try:
+            hash_frames(film, begin, stop=stop, tick=(lambda done: doing("framemd5", done)) if doing else None)
+        finally:
+            if work and (fault := work[0].fault) is not None:  # FFmpeg tells it in its own words, or not at all
+                raise fault
         work[0].publish()
     except BaseException:
         for file in work:

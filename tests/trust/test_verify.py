@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -212,3 +214,19 @@ def test_manifests_never_replace_a_file_before_the_run(tmp_path: Path) -> None:
 def test_an_interrupted_check_says_so(made: Path) -> None:
     with pytest.raises(Interrupted):
         verify(made, stop=lambda: True)
+
+
+@pytest.mark.parametrize("room", [100, 900])
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on files there")
+def test_checksums_need_room(tmp_path: Path, room: int):
+    path = write_film(tmp_path / "film.mkv", [np.full((48, 64), 90, np.uint8)] * 20, codec="ffv1")
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        result = CliRunner().invoke(app, ["verify", "--write", str(path)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1 and f"the checksums of {path} cannot be written" in result.output
+    assert list(tmp_path.iterdir()) == [path]
