@@ -110,10 +110,13 @@ def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str
 
 
 def _opened(events: int | None) -> TextIO | None:
+    if events is None:
+        return None
     try:
-        return None if events is None else os.fdopen(events, "w", encoding="utf-8", closefd=False)
-    except (OSError, ValueError):
-        raise typer.BadParameter(f"{events} is not open", param_hint="--events") from None
+        os.write(events, b"")  # says now whether it is open for that
+        return os.fdopen(events, "w", encoding="utf-8", closefd=False)
+    except (OSError, OverflowError):
+        raise typer.BadParameter(f"{events} is not open for writing", param_hint="--events") from None
 
 
 def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:

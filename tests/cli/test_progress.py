@@ -6,9 +6,12 @@ import io
 import json
 import logging
 import math
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rtface.cli.app import app
 from rtface.cli.command import explain
 from rtface.cli.console import Console, log_to
 from rtface.errors import InputError, Message, OutputError
@@ -158,3 +161,11 @@ def test_quiet_lets_only_errors_through():
     assert stream.getvalue() == ""
     console.say("broken", "error")
     assert "broken" in stream.getvalue()
+
+
+def test_events_need_a_descriptor_for_writing(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with (tmp_path / "file").open("rb") as reading:
+        for number in (-1, 1 << 70, reading.fileno()):
+            result = CliRunner().invoke(app, ["status", str(tmp_path), f"--events={number}"])
+            assert result.exit_code == 2 and "is not open for writing" in result.output
