@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import select
 import shutil
 import sys
 import threading
@@ -95,7 +96,8 @@ class Console:
         if self.verbosity < 0:
             return
         if self.events:
-            self.event("progress", None if facts else line, **facts)
+            if self._has_room():
+                self.event("progress", None if facts else line, **facts)
             return
         if not self._live:
             self.say(_PAINT.sub("", line))
@@ -107,6 +109,13 @@ class Console:
         with self._lock:
             self._write("\r" + line + " " * max(0, self._drawn - _seen(line)))
             self._drawn = _seen(line)
+
+    def _has_room(self) -> bool:
+        """Whether a write would not wait: who reads slowly gets less progress, and halts nothing."""
+        try:
+            return sys.platform == "win32" or bool(select.select([], [self._stream], [], 0)[1])
+        except (OSError, ValueError):  # without a descriptor, or one above 1023
+            return True
 
     def building(self, what: str, done: float) -> None:
         """Shows what is being built before the first frame, and the share of it that is done (0…1)."""

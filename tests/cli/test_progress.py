@@ -6,6 +6,9 @@ import io
 import json
 import logging
 import math
+import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,18 @@ def test_events_need_a_descriptor_for_writing(tmp_path: Path):
         for number in (-1, 1 << 70, reading.fileno()):
             result = CliRunner().invoke(app, ["status", str(tmp_path), f"--events={number}"])
             assert result.exit_code == 2 and "is not open for writing" in result.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe cannot be asked there")
+def test_who_reads_no_events_halts_nothing():
+    reading, writing = os.pipe()
+    console = Console(stream=os.fdopen(writing, "w"), environ={}, events=True)
+    showing = threading.Thread(target=lambda: [console.status("x" * 99) for _ in range(2000)], daemon=True)
+    showing.start()
+    showing.join(10)
+    halted = showing.is_alive()
+    os.set_blocking(reading, False)
+    first, *lines = os.read(reading, 1 << 20).splitlines()
+    os.close(reading)
+    assert not halted and json.loads(first)["event"] == "start"
+    assert {json.loads(line)["message"] for line in lines} == {"x" * 99}
