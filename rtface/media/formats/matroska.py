@@ -7,10 +7,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from typing import BinaryIO, cast
 
 from rtface.media.formats.color import HdrMetadata
-from rtface.media.formats.mp4 import Crop
+from rtface.media.formats.mp4 import Crop, Header
 
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
@@ -28,23 +29,42 @@ _ENABLED = 0xB9
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
 
-def crop_of(file: BinaryIO, number: int) -> Crop | None:
-    """What a film hides at the borders of a video track (PixelCrop); None where it hides nothing.
+def read_header(file: BinaryIO, number: int, *, chapters: bool) -> Header:
+    """What the header says of a video track.
 
     Args:
         file: the film.
         number: of the track among the video tracks, from 0 on.
+        chapters: whether there are any.
     """
-    for data in _tracks(file):
-        videos = [video for _, track, end in _videos(data) if (video := _child(data, track, end, _VIDEO))]
-        if number >= len(videos):
-            return None
-        left, top, right, bottom = (_number(data, *videos[number], kind) for kind in _CROP)
-        return (left, top, right, bottom) if left or top or right or bottom else None
-    return None
+    data = next(_tracks(file), b"")
+    start, end = next(((body, stop) for _, body, stop in islice(_videos(data), number, None)), (0, 0))
+    tracks = [(body, stop) for kind, _, body, stop in elements(data, 0, len(data)) if kind == _TRACK]
+    video = _child(data, start, end, _VIDEO) or (0, 0)
+    left, top, right, bottom = (_number(data, *video, kind) for kind in _CROP)
+    colour = _child(data, *video, _COLOUR)
+    return Header(
+        crop=(left, top, right, bottom) if left or top or right or bottom else None,
+        dolby_vision=next(
+            (
+                data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
+                for kind, _, first, last in elements(data, start, end)
+                if kind == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION
+            ),
+            None,
+        ),
+        colors=_colors_in(data, colour) if colour else None,
+        hdr=_hdr_in(data, colour) if colour else None,
+        ordered=chapters and ordered(file),
+        disabled=[
+            place
+            for place, track in enumerate(tracks)
+            if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)
+        ],
+    )
 
 
-def ordered(file: BinaryIO, number: int = 0) -> bool:
+def ordered(file: BinaryIO) -> bool:
     """Whether chapters say what is played, and in which order."""
     for kind, body, size in _segment(file):
         if kind == _CHAPTERS and 0 < size < 1 << 24:
@@ -56,21 +76,7 @@ def ordered(file: BinaryIO, number: int = 0) -> bool:
     return False
 
 
-def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
-    """The Dolby Vision configuration of a video track, as `rtface.media.formats.mp4.dolby_vision`."""
-    for data in _tracks(file):
-        for _, start, end in list(_videos(data))[number : number + 1]:
-            for inner, _, first, last in elements(data, start, end):
-                if inner == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION:
-                    return data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
-    return None
-
-
-def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
-    """What the header says of the colours of a video track, as `rtface.media.formats.mp4.colors_of`."""
-    if (found := _colour(file, number)) is None:
-        return None
-    data, colour = found
+def _colors_in(data: bytes, colour: tuple[int, int]) -> tuple[int, int, int, int]:
     color_range, primaries, transfer, matrix = (
         _number(data, *colour, kind) if _child(data, *colour, kind) else unsaid
         for kind, unsaid in zip(_TONES, (0, 2, 2, 2), strict=True)
@@ -78,11 +84,7 @@ def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
     return color_range if color_range < 3 else 0, primaries, transfer, matrix
 
 
-def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
-    """The HDR metadata in the header for a video track, as `rtface.media.formats.mp4.hdr_of`."""
-    if (found := _colour(file, number)) is None:
-        return None
-    data, colour = found
+def _hdr_in(data: bytes, colour: tuple[int, int]) -> HdrMetadata | None:
     display = _child(data, *colour, _MASTERING)
     primaries, luminance = (
         tuple(_real(data, *display, kind) for kind in kinds)
@@ -95,18 +97,6 @@ def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
         primaries, cast("tuple[Fraction, Fraction] | None", luminance), cast("tuple[int, int] | None", light)
     )
     return hdr if hdr != HdrMetadata() else None
-
-
-def disabled(file: BinaryIO, number: int = 0) -> list[int]:
-    """The tracks that players leave out, from 0 on."""
-    for data in _tracks(file):
-        tracks = [(inner, end) for of, _, inner, end in elements(data, 0, len(data)) if of == _TRACK]
-        return [
-            place
-            for place, track in enumerate(tracks)
-            if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)
-        ]
-    return []
 
 
 def note_picture(
@@ -185,16 +175,6 @@ def _tracks(file: BinaryIO) -> Iterator[bytes]:
         if kind == _TRACKS and size > 0:
             file.seek(body)
             yield file.read(size)
-
-
-def _colour(file: BinaryIO, number: int) -> tuple[bytes, tuple[int, int]] | None:
-    """The tracks of a film, and where in them the colour of a video track is."""
-    for data in _tracks(file):
-        for _, start, end in list(_videos(data))[number : number + 1]:
-            video = _child(data, start, end, _VIDEO)
-            colour = _child(data, *video, _COLOUR) if video else None
-            return (data, colour) if colour else None
-    return None
 
 
 def _real(data: bytes, start: int, end: int, wanted: int) -> Fraction:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -120,23 +120,62 @@ def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | No
     return None
 
 
-def crop_of(file: BinaryIO, number: int) -> Crop | None:
-    """What a film hides at the borders of a video track (a clean aperture); None where it hides nothing. Fractions of
-    a sample are left out.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of a Matroska or MP4 file says of a video track, as far as FFmpeg does not give it.
+
+    Attributes:
+        crop: what it hides at the borders, None for nothing; fractions of a sample are left out.
+        dolby_vision: its configuration.
+        colors: range, primaries, transfer and matrix (numbers of H.273).
+        hdr: HDR metadata, which the frames themselves may contradict.
+        shown_size: width and height at which it is shown, in 1/65536 of a sample.
+        paced: whether an edit list plays a part of any track at another speed.
+        ordered: whether chapters say what is played, and in which order.
+        disabled: tracks that players leave out, from 0 on.
+    """
+
+    crop: Crop | None = None
+    dolby_vision: bytes | None = None
+    colors: tuple[int, int, int, int] | None = None
+    hdr: HdrMetadata | None = None
+    shown_size: tuple[int, int] | None = None
+    paced: bool = False
+    ordered: bool = False
+    disabled: Sequence[int] = ()
+
+
+def read_header(file: BinaryIO, number: int) -> Header:
+    """What the index says of a video track.
 
     Args:
         file: the film.
         number: of the track among the video tracks, from 0 on.
     """
     moov = bytearray(_moov(file)[1])
-    found = _picture_entry(moov, number)
-    clap = find_box(moov, found[1][0] + _ENTRY, found[1][1], b"clap") if found else None
-    if not found or not clap or clap[1] - clap[0] < 32:
+    if (found := _picture_entry(moov, number)) is None:
+        return Header(paced=_paced(moov))
+    around, (first, end) = found
+    entry, track = (first + _ENTRY, end), find_box(moov, *around[1], b"tkhd")
+    vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
+    return Header(
+        crop=_crop(moov, entry, struct.unpack_from(">HH", moov, first + 24)),
+        dolby_vision=bytes(moov[slice(*vision)]) if vision else None,
+        colors=_colors(moov, entry),
+        hdr=_hdr(moov, entry),
+        shown_size=struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None,
+        paced=_paced(moov),
+    )
+
+
+def _crop(moov: bytearray, entry: Span, size: tuple[int, int]) -> Crop | None:
+    """What a clean aperture hides of a frame."""
+    clap = find_box(moov, *entry, b"clap")
+    if not clap or clap[1] - clap[0] < 32:
         return None
     parts = struct.unpack_from(">4IiIiI", moov, clap[0])
     if not all(parts[1::2]):
         return None
-    size = struct.unpack_from(">HH", moov, found[1][0] + 24)
     wide, high, right, down = (Fraction(n, d) for n, d in zip(parts[::2], parts[1::2], strict=True))
     left, top = (
         round((whole - part) / 2 + shift) for whole, part, shift in zip(size, (wide, high), (right, down), strict=True)
@@ -145,28 +184,8 @@ def crop_of(file: BinaryIO, number: int) -> Crop | None:
     return crop if any(crop) and min(crop) >= 0 else None
 
 
-def dolby_vision(file: BinaryIO, number: int) -> bytes | None:
-    """The Dolby Vision configuration of a video track (the body of its box dvcC or dvvC); None where it has none.
-
-    Args:
-        file: the film.
-        number: of the track among the video tracks, from 0 on.
-    """
-    moov = bytearray(_moov(file)[1])
-    if (found := _picture_entry(moov, number)) is None:
-        return None
-    start, end = found[1]
-    box = find_box(moov, start + _ENTRY, end, b"dvcC") or find_box(moov, start + _ENTRY, end, b"dvvC")
-    return bytes(moov[slice(*box)]) if box else None
-
-
-def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
-    """The HDR metadata in the index for a video track, which the frames themselves may contradict; arguments as for
-    `crop_of`."""
-    moov = bytearray(_moov(file)[1])
-    if (found := _picture_entry(moov, number)) is None:
-        return None
-    display, light = (find_box(moov, found[1][0] + _ENTRY, found[1][1], kind) for kind in (b"mdcv", b"clli"))
+def _hdr(moov: bytearray, entry: Span) -> HdrMetadata | None:
+    display, light = (find_box(moov, *entry, kind) for kind in (b"mdcv", b"clli"))
     hdr = HdrMetadata()
     if display and display[1] - display[0] >= 24:
         gx, gy, bx, by, rx, ry, wx, wy, bright, dark = struct.unpack_from(">8H2I", moov, display[0])
@@ -179,30 +198,15 @@ def hdr_of(file: BinaryIO, number: int) -> HdrMetadata | None:
     return hdr if hdr.primaries or hdr.light else None
 
 
-def colors_of(file: BinaryIO, number: int) -> tuple[int, int, int, int] | None:
-    """Range, primaries, transfer and matrix (numbers of H.273) in the index for a video track; arguments as for
-    `crop_of`."""
-    moov = bytearray(_moov(file)[1])
-    if (found := _picture_entry(moov, number)) is None:
-        return None
-    for start, end in inner_boxes(moov, found[1][0] + _ENTRY, found[1][1], b"colr"):
+def _colors(moov: bytearray, entry: Span) -> tuple[int, int, int, int] | None:
+    for start, end in inner_boxes(moov, *entry, b"colr"):
         kind = bytes(moov[start : start + 4])
         if kind in (b"nclx", b"nclc") and end - start >= (11 if kind == b"nclx" else 10):
             return (1 + (moov[start + 10] >> 7) if kind == b"nclx" else 0), *struct.unpack_from(">3H", moov, start + 4)
     return None
 
 
-def shown_size(file: BinaryIO, number: int) -> tuple[int, int] | None:
-    """Width and height at which a video track is shown, in 1/65536 of a sample; arguments as for `crop_of`."""
-    moov = bytearray(_moov(file)[1])
-    found = _picture_entry(moov, number)
-    track = find_box(moov, *found[0][1], b"tkhd") if found else None
-    return struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None
-
-
-def paced(file: BinaryIO, number: int = 0) -> bool:
-    """Whether an edit list plays a part of any track at another speed."""
-    moov = bytearray(_moov(file)[1])
+def _paced(moov: bytearray) -> bool:
     for track in inner_boxes(moov, 8, len(moov), b"trak"):
         edits = find_box(moov, *track, b"edts", b"elst")
         if edits is None or edits[1] - edits[0] < 8:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -24,13 +24,11 @@ from rtface.media.formats import matroska, mp4
 from rtface.media.formats.coding import Coding
 from rtface.media.formats.color import NOT_READ, UNSPECIFIED, ColorTags, HdrMetadata, alike, hdr_of, same_tag, tags_of
 from rtface.media.formats.image_meta import kind_of, unpacks_large
-from rtface.media.formats.mp4 import Crop, boxes
+from rtface.media.formats.mp4 import Crop, Header, boxes
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
 from rtface.redaction import is_url, shown
 from rtface.util.timecode import Timecode
-
-T = TypeVar("T")
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
@@ -431,36 +429,60 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
     )
 
 
-def unseen(
-    path: str | os.PathLike[str],
-    container: InputContainer,
-    video: VideoStream,
-    image: VideoFrame,
-    crop: Crop | None,
-    *,
-    alpha: bool,
-) -> list[str]:
+def read_header(
+    path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame
+) -> Header:
+    """What the header of a file says of a video track, of which `image` is a frame; nothing of other containers than
+    Matroska and MP4, and of addresses. A crop that would leave nothing is none."""
+    name = container.format.name
+    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
+        return Header()
+    number = container.streams.video.index(video)
+    try:
+        with Path(path).open("rb") as file:
+            header = (
+                matroska.read_header(file, number, chapters=bool(container.chapters()))
+                if name.startswith("matroska")
+                else mp4.read_header(file, number)
+            )
+    except OSError as error:
+        raise InputError(
+            f"{shown(path)}: could not be read ({error.strerror}): check the disk or network drive that "
+            "it lies on, then run it again"
+        ) from error
+    left, top, right, bottom = header.crop or (0, 0, 0, 0)
+    return header if left + right < image.width and top + bottom < image.height else replace(header, crop=None)
+
+
+def not_shown(header: Header, video: VideoStream, *, alpha: bool) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
-    the colours of Dolby Vision without a base layer that others read, what players show in another order or at
-    another speed, and where the header contradicts the first frame (`image`, of which `crop_of` found `crop`) or
-    tells players to leave something out."""
+    the colours of Dolby Vision without a base layer that others read; and what players show in another order, at
+    another speed or not at all."""
     lines: list[str] = []
     if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
-    found = _in_header(path, container, video, matroska.dolby_vision, mp4.dolby_vision)
+    found = header.dolby_vision
     if found and len(found) > 4 and not found[4] >> 4:  # no compatibility, as in profile 5
         lines.append(
             f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
             "others read: players will show the output green and purple; convert it to HDR10 first"
         )
-    if container.chapters() and _in_header(path, container, video, matroska.ordered, _nothing):
+    if header.ordered:
         lines.append("its chapters say what is played, and in which order: all of the file is read instead")
-    if _in_header(path, container, video, _nothing, mp4.paced):
+    if header.paced:
         lines.append("its edit list plays parts at another speed: all is read at the usual one")
-    said, tags = _in_header(path, container, video, matroska.colors_of, mp4.colors_of), tags_of(image)
+    return lines + [
+        f"its header tells players to leave out track {place}: it is read like the others" for place in header.disabled
+    ]
+
+
+def contradictions(header: Header, video: VideoStream, image: VideoFrame) -> list[str]:
+    """Where the header contradicts the first frame, which is `image`."""
+    lines: list[str] = []
+    tags, coded, shape = tags_of(image), video.codec_context.sample_aspect_ratio, video.sample_aspect_ratio
     for what, a, b in zip(
         ("range", "primaries", "transfer", "matrix"),
-        said or (),
+        header.colors or (),
         (tags.range, tags.primaries, tags.transfer, tags.matrix),
         strict=False,
     ):
@@ -470,18 +492,16 @@ def unseen(
                 f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
                 "frames are believed"
             )
-    coded, shape = video.codec_context.sample_aspect_ratio, video.sample_aspect_ratio
     if coded and shape and abs(float(coded / shape) - 1) > _ALIKE:
         lines.append(
             f"its frames say that a sample has the shape {coded}, and its header {shape}: the header is believed"
         )
-    light, own = _in_header(path, container, video, matroska.hdr_of, mp4.hdr_of), hdr_of(image)
+    own = hdr_of(image)
     for what in ("primaries", "luminance", "light"):
-        a, b = getattr(light, what, None), getattr(own, what, None)
+        a, b = getattr(header.hdr, what, None), getattr(own, what, None)
         if a and b and not alike(a, b):
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
-    size = _in_header(path, container, video, _nothing, mp4.shown_size)
-    left, top, right, bottom = crop or (0, 0, 0, 0)
+    size, (left, top, right, bottom) = header.shown_size, header.crop or (0, 0, 0, 0)
     mov = container.metadata.get("major_brand") == "qt  "  # where the width is often that of the samples
     shapes = [
         Fraction(width * each) / height
@@ -493,46 +513,7 @@ def unseen(
             f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
             "do: its shape is left out"
         )
-    lines += [
-        f"its header tells players to leave out track {place}: it is read like the others"
-        for place in _in_header(path, container, video, matroska.disabled, _nothing) or ()
-    ]
     return lines
-
-
-def crop_of(
-    path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame
-) -> Crop | None:
-    """What the container of a file hides at the borders of its frames (`image`), which FFmpeg's decoders show; None
-    where nothing of them would be left."""
-    crop = _in_header(path, container, video, matroska.crop_of, mp4.crop_of)
-    left = crop and crop[0] + crop[2] < image.width and crop[1] + crop[3] < image.height
-    return crop if left else None
-
-
-def _nothing(file: BinaryIO, number: int) -> None:
-    """Reads no header."""
-
-
-def _in_header(
-    path: str | os.PathLike[str],
-    container: InputContainer,
-    video: VideoStream,
-    in_matroska: Callable[[BinaryIO, int], T | None],
-    in_mp4: Callable[[BinaryIO, int], T | None],
-) -> T | None:
-    """What a reader finds about a video track in the container of a file; None for other containers and addresses."""
-    name = container.format.name
-    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
-        return None
-    try:
-        with Path(path).open("rb") as file:
-            return (in_matroska if name.startswith("matroska") else in_mp4)(file, container.streams.video.index(video))
-    except OSError as error:
-        raise InputError(
-            f"{shown(path)}: could not be read ({error.strerror}): check the disk or network drive that "
-            "it lies on, then run it again"
-        ) from error
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:

@@ -342,7 +342,7 @@ class FileSource:
             self._stats.warn(
                 "rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are assumed"
             )
-        crop = probe.crop_of(self._path, container, self._video, image)
+        header = probe.read_header(self._path, container, self._video, image)
         metadata = dict(container.metadata)
         packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
         return MediaInfo(
@@ -387,8 +387,11 @@ class FileSource:
             decoder=self._decoded_by(decoder, notes),
             on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head),
-            crop=crop,
-            unseen=probe.unseen(self._path, container, self._video, image, crop, alpha=alpha),
+            crop=header.crop,
+            unseen=[
+                *probe.not_shown(header, self._video, alpha=alpha),
+                *probe.contradictions(header, self._video, image),
+            ],
         )
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
