@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -44,17 +44,35 @@ _CALM = (9.0, 14.0)
 """Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
 are text, line art and test charts, which the network takes for coding artefacts."""
 _NEAR = 16
-FINER = {"av1": 2.2, "hevc": 1.3, "vp9": 0.6}
-"""By how much log2 of the step with which H.264 leaves the same error is smaller than that of these codecs, which
-predict and filter better; measured on people of the training side, AV1's and HEVC's raised once more for films that
-were set aside."""
-_UNREACHED = {"av1": 0.7, "vp9": 0.55, "jpeg": 0.5, "hevc": 0.4}
-"""Share of the expected gain that is not reached: codecs of which the networks saw less, and stills, whose errors are
-overrated where they have no noise; by eight tuning people."""
-_FACE_ALONE = ("av1",)
-"""Codecs round whose faces nothing is corrected: the network has seen too little of them to better smooth grounds."""
 _FACE, _HEAD = 1.3, 2.3
 """Sides of the picture of a face and of its head, by those of the face's box."""
+
+
+class CodecTraits(NamedTuple):
+    """How a codec differs from H.264.
+
+    Attributes:
+        finer: by how much log2 of the step with which H.264 leaves the same error is smaller than that of the codec,
+            which predicts and filters better; measured on people of the training side, AV1's and HEVC's raised once
+            more for films that were set aside.
+        unreached: share of the expected gain that is not reached: the networks saw less of the codec, and errors of
+            stills are overrated where they have no noise; by eight tuning people.
+        face_alone: whether nothing round a face is corrected: the network has seen too little of the codec to better
+            smooth grounds.
+    """
+
+    finer: float = 0.0
+    unreached: float = 0.0
+    face_alone: bool = False
+
+
+CODEC_TRAITS = {
+    "av1": CodecTraits(2.2, 0.7, face_alone=True),
+    "hevc": CodecTraits(1.3, 0.4),
+    "vp9": CodecTraits(0.6, 0.55),
+    "jpeg": CodecTraits(unreached=0.5),
+}
+"""By `Quantisers.codec`; others are as H.264."""
 
 MakeCorrection = Callable[[Float32, Float32, Float], Correction]
 """Makes a correction of what to add (float32 h×w×3, masked), its mask h×w and the matrix display → its pixels."""
@@ -91,7 +109,7 @@ class Place:
         down = (self.y + np.arange(self.height // CELL) * CELL + CELL // 2) * rows // block
         across = (self.x + np.arange(self.width // CELL) * CELL + CELL // 2) // block
         part = steps[np.clip(down, 0, len(steps) - 1)][:, np.clip(across, 0, steps.shape[1] - 1)]
-        return np.log2(part, dtype=np.float32) - np.float32(FINER.get(quantisers.codec, 0.0))
+        return np.log2(part, dtype=np.float32) - np.float32(CODEC_TRAITS.get(quantisers.codec, CodecTraits()).finer)
 
 
 def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
@@ -156,13 +174,13 @@ class CodedStage:
         else:  # beside text the network expects errors that are not there
             before, after = errors * np.float32(mean(calm, ring) if ring.any() else 1.0)
         ring *= calm
-        codec = frame.quantisers.codec if frame.quantisers is not None else ""
-        left = before if codec in _FACE_ALONE else after
+        codec = CODEC_TRAITS.get(frame.quantisers.codec if frame.quantisers is not None else "", CodecTraits())
+        left = before if codec.face_alone else after
         return replace(
             found,
             compression=compression,
             step=step,
-            unreached=_UNREACHED.get(codec, 0.0),
+            unreached=codec.unreached,
             error=mean(before, oval),
             remaining=mean(after, oval),
             ring_error=mean(before, ring),

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 
 from rtface.concurrency.scheduling import scheduling_kept
-from rtface.enhance.coded_stage import FINER
+from rtface.enhance.coded_stage import CODEC_TRAITS, CodecTraits
 from rtface.frame import Quantisers
 from rtface.media.formats.image_meta import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step
@@ -181,7 +181,7 @@ def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
     if quantisers is None:
         return np.full(cells, np.nan, np.float32)
     rows, columns = ((np.arange(n) * CELL + CELL // 2) // quantisers.block for n in cells)
-    return np.log2(quantisers.steps[rows][:, columns]) - FINER.get(quantisers.codec, 0.0)
+    return np.log2(quantisers.steps[rows][:, columns]) - CODEC_TRAITS.get(quantisers.codec, CodecTraits()).finer
 
 
 def _jpeg(image: U8, quality: int, cells: tuple[int, int]) -> tuple[U8, F32]:
