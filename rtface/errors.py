@@ -19,10 +19,9 @@ to do next; it is one line, fit to be shown to a user without a traceback. `code
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import Any, cast
+from typing import Any
 
-from rtface.redaction import redacted
+from rtface.redaction import redacted, redacted_values
 
 
 class Message(str):
@@ -80,11 +79,8 @@ def _plain(value: object) -> Any:
     value = getattr(value, "message", value)
     if isinstance(value, Message) and value.code:
         return value.to_dict()
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    if isinstance(value, int | float | dict):  # a dictionary is a message that became one before
-        return cast(Any, value)
-    return redacted(str(value))
+    # A dictionary is a message that became one before.
+    return redacted_values(value if isinstance(value, int | float | dict) else str(value))
 
 
 class _EndsRun(BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -62,9 +63,11 @@ def redacted(text: str) -> str:
 
 
 def redacted_values(value: object) -> Any:
-    """Tables and lists, as JSON has them, with every text in them `redacted`."""
+    """Tables and lists, as JSON has them (numbers that are not finite are None), with every text in them `redacted`."""
     if isinstance(value, str):
         return redacted(value)
+    if isinstance(value, float) and not isfinite(value):
+        return None
     if isinstance(value, Mapping):
         table = cast(Mapping[Any, object], value)
         return {redacted_values(key): redacted_values(inner) for key, inner in table.items()}

@@ -40,9 +40,8 @@ def discard_output(stream: TextIO) -> None:
 
 
 def _json(value: object, indent: int | None = None) -> str:
-    """A value without secrets as JSON, which has no NaN and no infinite numbers: they become null."""
-    finite = json.loads(json.dumps(redacted_values(value)), parse_constant=lambda _: None)
-    return json.dumps(finite, indent=indent)
+    """A value without secrets as JSON."""
+    return json.dumps(redacted_values(value), indent=indent)
 
 
 class Console:
