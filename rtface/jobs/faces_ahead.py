@@ -46,8 +46,12 @@ def read_samples(folder: JobFolder) -> dict[str, Any]:
 
 def wanted(folder: JobFolder, plan: JobPlan, options: Options) -> bool:
     """Whether a film is to be sampled, and was not yet."""
-    long = plan.duration_s >= SHORTEST_S and not options.sequence  # in a folder nothing is sought
-    return long and options.tracker != "none" and not read_samples(folder).get("whole")
+    return (
+        plan.duration_s >= SHORTEST_S
+        and not options.sequence  # in a folder nothing is sought
+        and options.tracker != "none"
+        and not read_samples(folder).get("whole")
+    )
 
 
 def shares(duration_s: float) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -172,20 +172,18 @@ class Join:
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
-        source = open_whole(self._plan.source, self._options)
-        try:
-            self._join(source, figures)
-        except BaseException as error:
-            remove_unfinished(self._folder, self._paths)
-            if isinstance(error, OutputError):
-                error.message += Message(
-                    "; all segments stay in {folder}; once its cause is gone, the same command joins them",
-                    code="segments_stay",
-                    folder=self._folder.path,
-                )
-            raise
-        finally:
-            source.close()
+        with closing(open_whole(self._plan.source, self._options)) as source:
+            try:
+                self._join(source, figures)
+            except BaseException as error:
+                remove_unfinished(self._folder, self._paths)
+                if isinstance(error, OutputError):
+                    error.message += Message(
+                        "; all segments stay in {folder}; once its cause is gone, the same command joins them",
+                        code="segments_stay",
+                        folder=self._folder.path,
+                    )
+                raise
         return figures
 
     def _join(self, source: FileSource | SequenceSource, figures: JobFigures) -> None:
