@@ -1,7 +1,9 @@
 """The cases of the equality check: each is one process in each checkout.
 
-IN/ and OUT/ stand for the folder of the inputs and the case's own folder. Options are combined
-pairwise: each format, engine and option occurs at least once, not every product of them. Where
+IN/ and OUT/ stand for the folder of the inputs and the case's own folder. Each format, engine and
+option occurs at least once, not every product of them; inputs, containers with codecs, options, and
+whether a film is made in one piece, by two chains or as a job of two segments, are combined pairwise
+(`PAIRS`). Where
 libx264 is lossy its preset is one without macroblock trees, which are not deterministic with
 AVX-512.
 """
@@ -9,7 +11,10 @@ AVX-512.
 from __future__ import annotations
 
 import shlex
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations, product
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,55 @@ def _run(name: str, words: str) -> Case:
 def _other(name: str, words: str, timed: bool = True) -> Case:
     return Case(name, tuple(shlex.split(words)), timed)
 
+
+def _pairwise(*factors: dict[str, str]) -> Iterator[tuple[str, ...]]:
+    """Rows of keys, one of each factor, in which any two of different factors occur together."""
+
+    def pairs(row: tuple[str, ...]) -> set[tuple[int, str, int, str]]:
+        return {(i, a, j, b) for (i, a), (j, b) in combinations(enumerate(row), 2)}
+
+    rows, used = list(product(*factors)), Counter[str]()
+    left = {pair for row in rows for pair in pairs(row)}
+    while left:
+        best = max(rows, key=lambda row: (len(pairs(row) & left), -sum(used[key] for key in row)))
+        left -= pairs(best)
+        used.update(best)
+        yield best
+
+
+# Films of one frame a second, so that a job has two segments.
+_INPUTS = {
+    "8 bit": "slow.mp4",
+    "422 10 bit": "slow-10.mkv",
+    "fields": "slow-tff.mkv",
+    "RGB 12 bit": "slow-rgb.mkv",
+    "scans": "slow-scans",
+}
+_OUTPUTS = {
+    "h264 mp4": "out.mp4 --codec libx264 --preset superfast",
+    "ffv1 mkv": "out.mkv --codec ffv1",
+    "prores mov": "out.mov --codec prores_ks",
+    "h265 mkv": "out.mkv --codec libx265 --preset ultrafast",
+    "mpeg2 ts": "out.ts --codec mpeg2video",
+    "ffv1 avi": "out.avi --codec ffv1",
+}
+_OPTIONS = {
+    "plain": "",
+    "compare": "--compare OUT/both.mkv --stage label",
+    "sidecar": "--sidecar --region face --strength 0.7",
+    "cut": "--start 1 --correct always --damage repair",
+    "treatment": "--treatment IN/treatment.json --max-faces 1 --drop audio",
+    "shots": "--shots IN/shots.csv --engine rtface-s --invented OUT/map.mkv",
+}
+_WAYS = {"piece": "", "chains": "--segments 2", "job": "--job OUT/job.rtface"}
+PAIRS = [
+    _run(
+        f"{source}, {output}, {option}, {way}",
+        f"{_INPUTS[source]} {_OUTPUTS[output]} {_OPTIONS[option]} {_WAYS[way]}"
+        f"{' --sequence --fps 1' if source == 'scans' else ''}",
+    )
+    for source, output, option, way in _pairwise(_INPUTS, _OUTPUTS, _OPTIONS, _WAYS)
+]
 
 CASES = [
     # Chroma formats, depths, engines
@@ -110,6 +164,8 @@ CASES = [
     _run("clean face always", "clean.mkv out.mkv --engine rtface-m --correct always --max-faces 1"),
     _run("strength 0", "yuv420p.mkv out.mkv --strength 0 --tracker openvino"),
     _run("two segments", "long.mkv out.mp4 --preset superfast --segments 2"),
+    _run("two workers", "slow.mp4 out.mkv --workers 2 --tracker none --stage label --codec ffv1"),
+    _other("continued job", "python continued_job"),
     _run("segments, keyframes", "long.mkv out.mkv --segments 3 --engine rtface-m --keyframe 4 --codec ffv1"),
     # Stills
     _other(
@@ -147,4 +203,5 @@ CASES = [
     ),
     _other("quality levels", "python quality_levels"),
     _other("live correction", "python live_correction"),
+    *PAIRS,
 ]

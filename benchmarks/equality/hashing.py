@@ -14,7 +14,7 @@ _TIMED = {"rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_
 # Lists of sentences, which may be reworded: only their number is compared. Likewise one sentence.
 _WORDED = {"warnings", "notes", "reasons"}
 _SENTENCE = "error"
-_FILMS = {".mp4", ".mkv", ".mov", ".webm", ".ts"}
+_FILMS = {".mp4", ".mkv", ".mov", ".webm", ".ts", ".avi"}
 
 Parts = dict[str, str]
 

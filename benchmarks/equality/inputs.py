@@ -37,6 +37,10 @@ CALL = {"preset": "veryfast", "tune": "zerolatency", "crf": "33"}
 FINE = {"preset": "superfast", "crf": "12"}
 
 
+# Frames of one a second, of which a job has two segments.
+SLOW = 38
+
+
 @cache
 def _portrait() -> Rgb:
     return data.astronaut().astype(np.float32) / np.float32(255)
@@ -340,6 +344,11 @@ def films(folder: Path) -> None:
     film(folder / "odd.mkv", "yuv444p", picture=lambda t: scene(t, 321, 181), frames=12)
     film(folder / "long.mkv", codec="libx264", options=FINE, frames=36, rate=12, sound="aac")
     film(folder / "live.mkv", frames=12, rate=10)
+    slow: dict[str, Any] = {"frames": SLOW, "rate": 1}
+    film(folder / "slow.mp4", codec="libx264", options=CALL, tags=BT709, sound="aac", **slow)
+    film(folder / "slow-10.mkv", "yuv422p10le", picture=_two, **slow)
+    film(folder / "slow-tff.mkv", codec="libx264", options=top, fields="top", sound="pcm_s16le", **slow)
+    film(folder / "slow-rgb.mkv", "gbrp12le", picture=_noisy, **slow)
     for k, size in enumerate([(320, 180), (256, 144)]):
         film(
             folder / f"part{k}.h264",
@@ -383,6 +392,12 @@ def stills(folder: Path) -> None:
     Image.fromarray(np.round(_empty(0) * 255).astype(np.uint8)).save(album / "c.png")
     for t in range(12):
         cv2.imwrite(str(sequence / f"{t:03}.png"), image(float(t))[..., ::-1])
+    scans = folder / "slow-scans"
+    scans.mkdir()
+    for t in range(SLOW):
+        if t != 30:  # it is repeated
+            cv2.imwrite(str(scans / f"{t:03}.png"), deep(float(t))[..., ::-1])
+    (scans / "033.png").write_bytes(b"damaged")
 
 
 def texts(folder: Path) -> None:
@@ -392,6 +407,7 @@ def texts(folder: Path) -> None:
         '"2": {"on": false}, "3": {"on": true, "strength": 1.0, "engine": null}}}'
     )
     (folder / "options.toml").write_text('strength = 0.5\ngrain = "none"\nmax-faces = 2\n')
+    (folder / "shots.csv").write_text("start,end,strength,off\n0,10,0.5,\n20,28,,1\n")
     (folder / "noted.py").write_text(_STAGE)
 
 

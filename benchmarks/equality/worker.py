@@ -20,6 +20,7 @@ import av
 import numpy as np
 
 import rtface
+from rtface.jobs import FilmJob, do_segment
 
 # Names of what the two live cases need, newest first: "module:attribute".
 SIMULATE = ("benchmarks.ladder:simulate",)
@@ -60,6 +61,16 @@ def whole_file(source: Path, out: Path) -> None:
     )
     (out / "report.json").write_text(json.dumps(report.to_dict()))
     (out / "progress.json").write_text(json.dumps(calls))
+
+
+def continued_job(source: Path, out: Path) -> None:
+    """A job whose second segment is there, continued by `rtface.run`."""
+    options: Any = {"codec": "ffv1", "correct": "always", "compare": out / "both.mkv"}
+    job = FilmJob.open(source / "slow-10.mkv", out / "out.mkv", rtface.Options.of(options))
+    assert isinstance(job, FilmJob) and len(job.plan) == 2
+    do_segment(job.folder.path, 1)
+    report = rtface.run(source / "slow-10.mkv", out / "out.mkv", **options)
+    (out / "report.json").write_text(json.dumps(report.to_dict()))
 
 
 def analysis(source: Path, out: Path) -> None:
