@@ -103,8 +103,8 @@ def test_the_report_of_scans_is_that_of_one_piece(source: Path, tmp_path: Path) 
                 frame.to_image().save(folder / f"{number:03}.png")
     (folder / "013.png").write_bytes(b"damaged")
     (folder / "notes.txt").touch()
-    case: Case = lambda at: {"sequence": True, "fps": "25", "shots": shots(at), "correct": "always", "checksums": True}  # noqa: E731
-    assert differences(folder, tmp_path, case) == {}
+    options = {"sequence": True, "fps": "25", "faces": "1", "correct": "always", "checksums": True}
+    assert differences(folder, tmp_path, lambda at: {**options, "shots": shots(at)}) == {}
 
 
 def differences(source: Path, tmp_path: Path, case: Case) -> dict[str, tuple[Any, Any]]:
