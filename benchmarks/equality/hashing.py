@@ -10,11 +10,21 @@ from typing import Any
 import av
 
 # Keys of a report that depend on time, version or, in a live run, on the clock.
-_TIMED = {"rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_frame_s", "peak_rss_mb", "ends"}
+_TIMED = {
+    "rtface_version",
+    "seconds",
+    "fps",
+    "latency_ms",
+    "stages_ms",
+    "first_frame_s",
+    "peak_rss_mb",
+    "ends",
+    "finished",
+}
 # Lists of sentences, which may be reworded: only their number is compared. Likewise one sentence.
 _WORDED = {"warnings", "notes", "reasons"}
 _SENTENCE = "error"
-_FILMS = {".mp4", ".mkv", ".mov", ".webm", ".ts", ".avi"}
+_FILMS = {".mp4", ".mkv", ".mov", ".webm", ".ts"}
 
 Parts = dict[str, str]
 

@@ -346,6 +346,7 @@ def films(folder: Path) -> None:
     film(folder / "live.mkv", frames=12, rate=10)
     slow: dict[str, Any] = {"frames": SLOW, "rate": 1}
     film(folder / "slow.mp4", codec="libx264", options=CALL, tags=BT709, sound="aac", **slow)
+    film(folder / "slow.avi", codec="mpeg4", options={"bf": "2", "global_quality": "354"}, **slow)
     film(folder / "slow-10.mkv", "yuv422p10le", picture=_two, **slow)
     film(folder / "slow-tff.mkv", codec="libx264", options=top, fields="top", sound="pcm_s16le", **slow)
     film(folder / "slow-rgb.mkv", "gbrp12le", picture=_noisy, **slow)

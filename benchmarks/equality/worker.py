@@ -65,7 +65,7 @@ def whole_file(source: Path, out: Path) -> None:
 
 def continued_job(source: Path, out: Path) -> None:
     """A job whose second segment is there, continued by `rtface.run`."""
-    options: Any = {"codec": "ffv1", "correct": "always", "compare": out / "both.mkv"}
+    options: Any = {"codec": "ffv1", "correct": "always", "crf": 0, "compare": out / "both.mkv"}
     job = FilmJob.open(source / "slow-10.mkv", out / "out.mkv", rtface.Options.of(options))
     assert isinstance(job, FilmJob) and len(job.plan) == 2
     do_segment(job.folder.path, 1)
