@@ -9,17 +9,11 @@ from typing import Any
 
 import av
 
-# Keys of a report that depend on time, version or, in a live run, on the clock.
+# Keys of a report or sidecar that depend on time, version or, in a live run, on the clock; and hashes of
+# whole files, as Matroska's have random identifiers.
 _TIMED = {
-    "rtface_version",
-    "seconds",
-    "fps",
-    "latency_ms",
-    "stages_ms",
-    "first_frame_s",
-    "peak_rss_mb",
-    "ends",
-    "finished",
+    *("rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_frame_s", "peak_rss_mb", "ends"),
+    *("finished", "sha256"),
 }
 # Lists of sentences, which may be reworded: only their number is compared. Likewise one sentence.
 _WORDED = {"warnings", "notes", "reasons"}
