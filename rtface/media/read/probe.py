@@ -502,7 +502,7 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame) -> lis
         if a and b and not alike(a, b):
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
     size, (left, top, right, bottom) = header.shown_size, header.crop or (0, 0, 0, 0)
-    mov = container.metadata.get("major_brand") == "qt  "  # where the width is often that of the samples
+    mov = video.container.metadata.get("major_brand") == "qt  "  # where the width is often that of the samples
     shapes = [
         Fraction(width * each) / height
         for each in ((1, shape or 1) if mov else (shape or 1,))
