@@ -57,7 +57,7 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
     fault: str | None = None
     with probe.open_container(path) as container:
         video, _ = probe.choose_video(container, str(path))
-        base = video.time_base or Fraction(1, 1_000_000)
+        base = Fraction(video.time_base or Fraction(1, 1_000_000))
         shown, decoded, key = array("q"), array("q"), bytearray()
         for packet in container.demux(video):
             if not packet.size:

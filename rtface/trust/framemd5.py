@@ -209,7 +209,7 @@ class _Hashing:
                     "{name}: no frame of it can be decoded; the file is damaged", code="film_damaged", name=self._name
                 )
             rate, known = rate_of(video)
-            base = video.time_base or Fraction(1, 1_000_000) if varies or not known else 1 / rate
+            base = Fraction(video.time_base or Fraction(1, 1_000_000)) if varies or not known else 1 / rate
             if self._wanted is not None:
                 base = next((s.base for s in self._wanted if s.codec == _RAW), base)
             target: Any = file
@@ -218,7 +218,7 @@ class _Hashing:
                 self._start = Fraction(source.start_time or 0, 1_000_000)
                 self._first = Fraction(0)  # of the first frame's time, what is no whole frame
                 self._length = Fraction(source.duration or 0, 1_000_000)
-                self._clock = video.time_base or Fraction(1, 1_000_000)
+                self._clock = Fraction(video.time_base or Fraction(1, 1_000_000))
                 self._pump(source, video, out, encoder, copies, base, exact=exact and known and not varies)
             return missing
 
@@ -494,7 +494,7 @@ def hash_packets(
         streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
         found = {
             s.index: PacketHashes(
-                s.type, _codec_of(s), s.time_base or Fraction(1, 1_000_000), index=s.index, setup=_setup_of(s)
+                s.type, _codec_of(s), Fraction(s.time_base or Fraction(1, 1_000_000)), index=s.index, setup=_setup_of(s)
             )
             for s in streams
         }

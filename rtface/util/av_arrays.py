@@ -81,7 +81,7 @@ def copy_image(image: av.VideoFrame) -> av.VideoFrame:
         used = min(rows_in.shape[1], rows_out.shape[1])
         rows_out[:, :used] = rows_in[:, :used]
     copy.pts = image.pts
-    if image.time_base is not None:  # pyright: ignore[reportUnnecessaryComparison] - None on frames made by hand
+    if image.time_base:  # frames made by hand have none
         copy.time_base = image.time_base
     copy.duration = image.duration
     copy.colorspace, copy.color_range = image.colorspace, image.color_range

@@ -143,7 +143,7 @@ def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, 
 def _input(container: InputContainer, request: SourceRequest, *, monotonic: bool = False) -> OpenedInput:
     video = container.streams.video[0]
     context = video.codec_context
-    rate = video.average_rate or USUAL_RATE
+    rate = Fraction(video.average_rate or USUAL_RATE)
     notes: list[str] = []
     asked: list[str] = []
     if request.size and request.size != (context.width, context.height):

@@ -88,7 +88,7 @@ def open_screen(request: SourceRequest) -> OpenedInput:
             "privacy settings may refuse it, or the session has ended"
         ) from None
     video = container.streams.video[0]
-    return OpenedInput(container, video, None, video.average_rate or rate)
+    return OpenedInput(container, video, None, Fraction(video.average_rate or rate))
 
 
 def _open(part: ScreenPart | None, rate: Fraction) -> InputContainer:

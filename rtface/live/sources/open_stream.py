@@ -19,6 +19,7 @@ from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
 from rtface.media.read.probe import NETWORK, choose_video, open_container, rate_of
 from rtface.redaction import shown
+from rtface.util.av_input import open_input
 
 # Of a stream that gives frames in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
 _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
@@ -125,12 +126,10 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     if scheme == "srt":
         source = SrtConnection(request.name, sending=False)
     try:
-        container = av.open(
-            source, "r", format="mpegts" if scheme == "srt" else None, options=options, metadata_errors="replace"
-        )
+        container = open_input(source, format="mpegts" if scheme == "srt" else None, options=options)
         if request.video and scheme.startswith("rtmp") and not container.streams.video:
             container.close()
-            container = av.open(source, "r", options=options | {"analyzeduration": _LONGER}, metadata_errors="replace")
+            container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
         raise _refusal(request.name, error) from None
     opened = _streams(container, request, shown(request.name))

@@ -168,7 +168,7 @@ class ReadWorker:
             SourceOpened(
                 opened.described,
                 opened.rate,
-                aspect or Fraction(1),
+                Fraction(aspect or 1),
                 tuple(opened.notes),
                 track and track.form,
                 opened.film,

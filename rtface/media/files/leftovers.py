@@ -19,6 +19,7 @@ from rtface.errors import OutputError
 from rtface.media.files.stills_list import NAME, read_part
 from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
+from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
 from rtface.util.parse import format_start
 
@@ -175,12 +176,12 @@ def make_playable(file: BinaryIO, *, first: bool = False) -> list[Fraction]:
 def _times(file: BinaryIO, first: bool) -> list[Fraction]:
     try:
         file.seek(0)
-        with av.open(file, "r") as container:
+        with open_input(file) as container:
             frame = next(container.decode(video=0), None)
             if frame is None or first:
                 return [] if frame is None else [Fraction(frame.time or 0)]
         file.seek(0)
-        with av.open(file, "r") as container:
+        with open_input(file) as container:
             stream = container.streams.video[0]
             base = stream.time_base or Fraction(1)
             return sorted(p.pts * base for p in container.demux(stream) if p.pts is not None)

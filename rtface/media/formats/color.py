@@ -170,7 +170,7 @@ def display_of(
     turns: int, mirror: bool, aspect: Fraction | None, fields: Literal["progressive", "tff", "bff"]
 ) -> Display:
     """A Display; an aspect that no player takes seriously (0, beyond 1:16) counts as square."""
-    usable = aspect if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
+    usable = Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
     return Display(turns, mirror, usable, fields)
 
 
@@ -222,7 +222,7 @@ def side_data(image: av.VideoFrame, kind: str) -> bytes | None:
         container = SideDataContainer(image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
     except ValueError:  # PyAV 18 has no name for some kinds (EXIF) and then shows none of the frame's side data
         return None
-    for entry in container:
-        if entry.type.name == kind:  # pyright: ignore[reportAttributeAccessIssue]
-            return bytes(entry)  # pyright: ignore[reportArgumentType]
-    return None
+    try:
+        return bytes(container[kind])  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except KeyError:
+        return None

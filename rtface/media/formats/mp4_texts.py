@@ -43,8 +43,8 @@ class TextTrack:
     """
 
     def __init__(self, stream: Stream) -> None:
-        assert stream.time_base is not None
-        self._stream, self._base = stream, stream.time_base
+        assert stream.time_base
+        self._stream, self._base = stream, Fraction(stream.time_base)
         self._last: int | None = None  # the time of the last event
         self._end: int | None = None  # of the text that is shown
         self.cut = 0

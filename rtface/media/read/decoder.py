@@ -106,7 +106,7 @@ class Decoder:
         self._stats, self._strict, self._silent = Stats(), False, True
         self._clock_start = Fraction(container.start_time or 0, 1_000_000)
         self.rate, self.rate_known = rate_of(video)
-        self.time_base = video.time_base or Fraction(1, 1_000_000)
+        self.time_base = Fraction(video.time_base or Fraction(1, 1_000_000))
         self.still = container.format.name.endswith("_pipe") or container.format.name == "image2"
         self._dts_only = container.format.name == "avi"
         self.siting: str | None = None

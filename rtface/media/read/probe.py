@@ -28,6 +28,7 @@ from rtface.media.formats.mp4 import Crop, Header, boxes
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
 from rtface.redaction import is_url, shown
+from rtface.util.av_input import open_input
 from rtface.util.timecode import Timecode
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
@@ -245,10 +246,8 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
         options = {"protocol_whitelist": "file,crypto,data"}  # no playlist or session description opens the network
     try:
-        container = av.open(
+        container = open_input(
             reader or file_reader(path) or url,
-            "r",
-            metadata_errors="replace",
             container_options=options | {"export_xmp": "1"},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
@@ -520,5 +519,5 @@ def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:
     """Nominal frames a second, and whether the stream said so."""
     for rate in (stream.guessed_rate, stream.average_rate):
         if rate and 0 < rate <= 1000:
-            return rate, True
+            return Fraction(rate), True
     return Fraction(25), False

@@ -104,7 +104,7 @@ class QuantiserReader:
                 data, self._codec, image.width, image.height, pixel_format_info(image.format.name).bits
             )
         stamp = image.dts if image.pts is None else image.pts
-        if stamp is None or image.time_base not in (None, self._base):  # a filter changed its time
+        if stamp is None or (image.time_base and image.time_base != self._base):  # a filter changed its time
             return None
         step = self._pending.pop(stamp, None)
         return None if step is None else one_step(step, self._codec, image)

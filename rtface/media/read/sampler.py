@@ -42,7 +42,7 @@ class FrameSampler:
             raise
         # Frame threads would give the first frame only after as many more.
         self._video.codec_context.thread_type = "SLICE"
-        self._base = self._video.time_base or Fraction(1, 1_000_000)
+        self._base = Fraction(self._video.time_base or Fraction(1, 1_000_000))
         self._given: set[int] = set()
         self.clock_start = Fraction(self._container.start_time or 0, 1_000_000)
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None

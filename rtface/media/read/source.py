@@ -32,6 +32,7 @@ from rtface.protocols import Item
 from rtface.redaction import is_url, shown
 from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu
+from rtface.util.av_input import plain_tags
 from rtface.util.parse import format_time
 
 # Seconds before --start from which decoding begins when a seek to that time lands behind it.
@@ -321,7 +322,7 @@ class FileSource:
         if length is not None:
             until = length if self._end is None else min(length, self._end - self._clock_start)
             length = max(Fraction(0), until - (self._start - self._clock_start if self._start is not None else 0))
-        aspect = self._video.sample_aspect_ratio
+        aspect = Fraction(self._video.sample_aspect_ratio or 0) or None
         width, height = image.width * float(first.display.aspect), float(image.height)
         if first.display.quarter_turns % 2:
             width, height = height, width
@@ -421,5 +422,5 @@ class FileSource:
         for chapter in self._container.chapters():
             base = chapter["time_base"]
             if base:
-                found.append(Chapter(chapter["start"] * base, chapter["end"] * base, dict(chapter["metadata"])))
+                found.append(Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"])))
         return found

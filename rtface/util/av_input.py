@@ -1,0 +1,31 @@
+"""Opens films to be read, the same with PyAV 18 and 19."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import av
+from av.container import InputContainer
+
+# PyAV 19 always reads tags so, and takes no argument for it.
+_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+def open_input(file: Any, **how: Any) -> InputContainer:
+    """`av.open` for reading; what is no UTF-8 in the tags of film and streams becomes U+FFFD."""
+    container: InputContainer = av.open(file, "r", **(how | _TAGS))
+    for tags in (container.metadata, *(stream.metadata for stream in container.streams)):
+        plain = plain_tags(tags)
+        tags.clear()
+        tags.update(plain)
+    return container
+
+
+def plain_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as PyAV reads them, with U+FFFD for what is no UTF-8."""
+    return {_plain(name): _plain(text) for name, text in tags.items()}
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
