@@ -44,7 +44,7 @@ class PcmClock:
         if match is None or context is None or not stream.time_base or not context.sample_rate or not context.channels:
             return None
         sample = int(match[1] or 8) // 8 * context.channels
-        return cls(stream.time_base, context.sample_rate, sample, _SILENT.get(codec, 0))
+        return cls(Fraction(stream.time_base), context.sample_rate, sample, _SILENT.get(codec, 0))
 
     def push(self, pts: int, size: int) -> int:
         """Takes the next packet, of `size` bytes.

@@ -478,7 +478,8 @@ def not_shown(header: Header, video: VideoStream, *, alpha: bool) -> list[str]:
 def contradictions(header: Header, video: VideoStream, image: VideoFrame) -> list[str]:
     """Where the header contradicts the first frame, which is `image`."""
     lines: list[str] = []
-    tags, coded, shape = tags_of(image), video.codec_context.sample_aspect_ratio, video.sample_aspect_ratio
+    coded, shape = (Fraction(each.sample_aspect_ratio or 0) for each in (video.codec_context, video))
+    tags = tags_of(image)
     for what, a, b in zip(
         ("range", "primaries", "transfer", "matrix"),
         header.colors or (),
