@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
@@ -14,7 +14,7 @@ _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__versi
 
 def open_input(file: Any, **how: Any) -> InputContainer:
     """`av.open` for reading; what is no UTF-8 in the tags of film and streams becomes U+FFFD."""
-    container: InputContainer = av.open(file, "r", **(how | _TAGS))
+    container = cast(InputContainer, av.open(file, "r", **how, **_TAGS))
     for tags in (container.metadata, *(stream.metadata for stream in container.streams)):
         plain = plain_tags(tags)
         tags.clear()
