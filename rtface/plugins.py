@@ -1,4 +1,4 @@
-"""The registry of extensions: engine backends, trackers, sources, sinks, stages and published engines.
+"""The registry of extensions: engine backends, trackers, sources, sinks, stages, published engines and commands.
 
 One table holds what rtface brings and what other distributions register as entry points. An entry names a module and
 an attribute; both are imported when the extension is used, never to look it up. docs/extending.md has an example of
@@ -25,6 +25,7 @@ GROUPS = {
     "sink": "rtface.sinks",
     "stage": "rtface.stages",
     "engine": "rtface.engines",
+    "command": "rtface.commands",
 }
 """Kind of extension → group of its entry points."""
 
@@ -66,9 +67,11 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
         "stream": (_SINK, ""),
         "file": (_SINK, ""),
     },
-    # Stages come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins.
+    # Stages come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins; rtface's
+    # own commands are in `rtface.cli.app`.
     "stage": {},
     "engine": {},
+    "command": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
 extension cannot be used on this machine, or None; "" where it always can."""

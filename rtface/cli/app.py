@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.main import get_command, get_group
 
 from rtface._version import VERSION_LINE
+from rtface.cli.plugin_commands import Commands, as_command
 from rtface.redaction import redacted
 from rtface.util import paths
 from rtface.util.text import printable
@@ -45,8 +45,8 @@ _COMMANDS = {
 _GROUPED_HELP = ("run", "analyze", "try", "verify", "undo")
 
 
-class _Commands(Mapping[str, Any]):
-    """The commands by name; the module of each is imported when it is asked for."""
+class _OwnCommands(Mapping[str, Any]):
+    """rtface's own commands by name; the module of each is imported when it is asked for."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(_COMMANDS)
@@ -54,17 +54,17 @@ class _Commands(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(_COMMANDS)
 
+    def __contains__(self, name: object) -> bool:
+        return name in _COMMANDS
+
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = _COMMANDS[name].partition(":")
         found = getattr(importlib.import_module(f"rtface.cli.{module}"), attribute)
-        commands = typer.Typer(rich_markup_mode=None, add_completion=False)
-        if isinstance(found, typer.Typer):
-            commands.add_typer(found, name=name)
-            return get_group(commands).commands[name]
+        if name not in _GROUPED_HELP:
+            return as_command(name, found)
         from rtface.cli.command import GroupedHelp
 
-        commands.command(name, cls=GroupedHelp if name in _GROUPED_HELP else None)(found)
-        return get_command(commands)
+        return as_command(name, found, GroupedHelp)
 
 
 class _Group(TyperGroup):
@@ -72,7 +72,7 @@ class _Group(TyperGroup):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        vars(self)["commands"] = _Commands()
+        vars(self)["commands"] = Commands(_OwnCommands())
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:

@@ -1,4 +1,4 @@
-"""``rtface plugins``: every engine backend, tracker, source, sink and stage, and whether it can be used here."""
+"""``rtface plugins``: every extension, rtface's own and those of plugins, and whether it can be used here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rtface.cli.console import print_json, print_text
 
 @command()
 def plugins(*, json: Json = False) -> None:
-    """List engine backends, trackers, sources, sinks, stages and engine packages, and where each comes from."""
+    """List backends, trackers, sources, sinks, stages, engines and plugins' commands, and where they come from."""
     from rtface.plugins import extensions
 
     found = list(extensions())

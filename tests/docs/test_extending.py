@@ -27,7 +27,14 @@ from rtface.tracking import create_tracker
 from tests.pipeline.fakes import face_at, frame_of, portrait
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
-KINDS = {"stage": "visor", "tracker": "middle", "backend": "reference", "source": "ramp", "sink": "brightness"}
+KINDS = {
+    "stage": "visor",
+    "tracker": "middle",
+    "backend": "reference",
+    "source": "ramp",
+    "sink": "brightness",
+    "command": "shades",
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -101,6 +108,12 @@ def test_source_and_sink(capsys: pytest.CaptureFixture[str]) -> None:
         make_endpoints(LiveAddress("camera", "0"), source, Options(), Stats())
     with pytest.raises(UsageError, match="brightness:here is an output"):
         make_endpoints(sink, LiveAddress("null", ""), Options(), Stats())
+
+
+def test_command() -> None:
+    said = CliRunner().invoke(app, ["shades", "--count", "3"])
+    assert (said.exit_code, said.stdout) == (0, "0 127 255\n")
+    assert CliRunner().invoke(app, ["shades", "--count", "1"]).exit_code == 2
 
 
 def test_rtface_plugins_lists_them_with_their_distribution(tmp_path: Path) -> None:

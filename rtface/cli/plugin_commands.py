@@ -1,0 +1,124 @@
+"""Commands of a group: rtface's own, and those that other distributions register as entry points.
+
+The package of a plugin is imported when its command is called. Its line in the help is read from the source.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cached_property
+from importlib.metadata import EntryPoint
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+from typer.main import get_command, get_group
+
+from rtface import plugins
+from rtface.errors import MissingComponent, reason
+
+DISTRIBUTIONS: dict[str, str] = {}
+"""Commands of the distributions in the folder ``plugins`` of rtface's repository, which say where to get them."""
+
+
+def as_command(name: str, found: Any, kind: type[TyperCommand] | None = None) -> Any:
+    """The command of a function, or the group of a typer, with the commands that plugins add to it."""
+    commands = typer.Typer(rich_markup_mode=None, add_completion=False)
+    if not isinstance(found, typer.Typer):
+        commands.command(name, cls=kind)(found)
+        return get_command(commands)
+    commands.add_typer(found, name=name)
+    group: Any = get_group(commands).commands[name]
+    group.commands = Commands(group.commands, f"{name}.")
+    return group
+
+
+class Commands(Mapping[str, Any]):
+    """The commands of a group by name, rtface's own first; they cannot be replaced.
+
+    Args:
+        own: rtface's own.
+        prefix: what the names of entry points begin with: the group's name and a dot; "" outside of all groups.
+    """
+
+    def __init__(self, own: Mapping[str, Any], prefix: str = "") -> None:
+        self._own, self._prefix = own, prefix
+
+    @cached_property
+    def _others(self) -> dict[str, EntryPoint]:
+        found = {
+            name.removeprefix(self._prefix): point
+            for name, point in plugins.installed("command").items()
+            if name.startswith(self._prefix)
+        }
+        return {name: point for name, point in found.items() if "." not in name and name not in self._own}
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._own
+        yield from self._others
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._others)
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._own:
+            return self._own[name]
+        point = self._others.get(name)
+        if point is None and self._prefix + name not in DISTRIBUTIONS:
+            raise KeyError(name)
+        return _PluginCommand(name, self._prefix + name, point)
+
+
+class _PluginCommand(TyperCommand):
+    """A command of another distribution; `point` is None where that is not installed."""
+
+    def __init__(self, name: str, whole_name: str, point: EntryPoint | None) -> None:
+        super().__init__(name, help=_help_line(point) if point else None)
+        self._whole_name, self._point = whole_name, point
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the command itself."""
+        from rtface.cli.command import explain
+        from rtface.cli.console import Console
+
+        try:
+            command = self._load()
+        except MissingComponent as error:
+            raise typer.Exit(explain(error, Console())) from None
+        return command.make_context(info_name, args, parent, **extra)
+
+    def _load(self) -> Any:
+        if self._point is None:
+            from rtface.util.install import plugin_line
+
+            said, distribution = self._whole_name.replace(".", " "), DISTRIBUTIONS[self._whole_name]
+            raise MissingComponent(
+                f"rtface {said} comes with a separate distribution, {distribution}; "
+                f"install it with: {plugin_line(distribution)}"
+            )
+        found = plugins.load_point("command", self._point)
+        try:
+            return as_command(str(self.name), found)
+        except Exception as error:  # whatever typer says of what a plugin gives it
+            raise MissingComponent(
+                f"the command {self._whole_name} cannot be made of {self._point.value}: {reason(error)}"
+            ) from error
+
+
+def _help_line(point: EntryPoint) -> str:
+    """The docstring of the command's function, else the distribution's summary."""
+    with suppress(ImportError, OSError, SyntaxError, ValueError):
+        package, *rest = point.module.split(".")
+        spec = find_spec(package)  # a top-level package is not run by this
+        if spec is not None and spec.origin is not None:
+            path = Path(spec.origin)
+            if rest:
+                path = path.parent.joinpath(*rest).with_suffix(".py")
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.FunctionDef) and node.name == point.attr:
+                    return ast.get_docstring(node) or ""
+    return point.dist.metadata["Summary"] or "" if point.dist else ""

@@ -1,0 +1,68 @@
+"""A command can be a plugin: found by its entry point, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface.cli.app import app
+
+SOURCE = """
+from rtface.cli.command import command
+from rtface.errors import InputError
+
+@command()
+def greet(name: str) -> None:
+    \"\"\"Greet somebody.\"\"\"
+    if not name.isalpha():
+        raise InputError(f"{name}: no name")
+    print("hello", name)
+"""
+POINTS = """[rtface.commands]
+greet = greeting.commands:greet
+queue.greet = greeting.commands:greet
+run = greeting.commands:greet
+broken = broken_greeting:greet
+"""
+
+
+@pytest.fixture(autouse=True)
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution with commands outside of and in a group, one of rtface's name, and one that cannot be imported."""
+    package, info = tmp_path / "greeting", tmp_path / "greeting-1.0.dist-info"
+    package.mkdir()
+    info.mkdir()
+    (package / "__init__.py").touch()
+    (package / "commands.py").write_text(SOURCE)
+    (tmp_path / "broken_greeting.py").write_text('raise SystemExit("no licence")')
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\nSummary: Greetings.\n")
+    (info / "entry_points.txt").write_text(POINTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("greeting", "greeting.commands"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_a_plugins_command_is_imported_when_called() -> None:
+    runner = CliRunner()
+    for words in (["--help"], ["queue", "--help"], ["run", "--help"]):
+        said = runner.invoke(app, words)
+        assert said.exit_code == 0 and ("Greet somebody." in said.stdout) == (words[0] != "run")
+        assert "greeting" not in sys.modules
+    for words in (["greet", "Ada"], ["queue", "greet", "Ada"]):
+        said = runner.invoke(app, words)
+        assert (said.exit_code, said.stdout) == (0, "hello Ada\n")
+    said = runner.invoke(app, ["greet", "1"])
+    assert (said.exit_code, said.stderr) == (1, "rtface: error: 1: no name\n")
+    assert "Usage: rtface greet [OPTIONS]" in runner.invoke(app, ["greet", "--help"]).stdout
+
+
+def test_a_broken_plugin_costs_its_command_only() -> None:
+    runner = CliRunner()
+    said = runner.invoke(app, ["--help"])
+    assert said.exit_code == 0 and "Greetings." in said.stdout
+    said = runner.invoke(app, ["broken"])
+    assert said.exit_code == 1 and "broken of greeting cannot be loaded from broken_greeting:greet" in said.stderr
+    assert "no licence" in said.stderr and runner.invoke(app, ["queue", "--help"]).exit_code == 0
