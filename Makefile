@@ -26,9 +26,10 @@ $(VENV)/.created:
 	done; \
 	echo "rtface needs Python 3.11 or newer and found none; install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1
 
-OVERLAYS := plugins/rtface-overlays
-$(VENV)/.run: $(VENV)/.created pyproject.toml $(OVERLAYS)/pyproject.toml $(PIN)
-	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]' -e $(OVERLAYS)
+# What stands in plugins/ and is installed with rtface by `make run` and `make app`.
+USUAL := plugins/rtface-overlays plugins/rtface-engines
+$(VENV)/.run: $(VENV)/.created pyproject.toml $(USUAL:%=%/pyproject.toml) $(PIN)
+	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]' $(USUAL:%=-e %)
 	@touch $@
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
@@ -80,8 +81,9 @@ image: run  ## renew the README's picture from out/
 	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_image; \
 	  make_image(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
 
-wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
-	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel
+COMMANDS := plugins/rtface-engines
+wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds commands
+	for project in . $(COMMANDS); do PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel --outdir dist $$project || exit; done
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rtface/_version.py)
 docker:  ## build the image rtface:cpu (docs/docker.md); DOCKER=podman builds with that
@@ -104,8 +106,8 @@ bench-gpu: $(VENV)/.dev  ## test and measure on an NVIDIA GPU; ARGS=--dry rehear
 $(VENV)-train/.created: $(VENV)/.created
 	$(PY) -m venv $(VENV)-train && touch $@
 
-$(VENV)-train/.train: $(VENV)-train/.created pyproject.toml $(PIN)
-	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q -e '.[train]'
+$(VENV)-train/.train: $(VENV)-train/.created pyproject.toml plugins/rtface-engines/pyproject.toml $(PIN)
+	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q -e '.[train]' -e plugins/rtface-engines
 	@touch $@
 
 FACES ?=
@@ -122,7 +124,7 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 	@touch $@
 
 # `make test`, whose environment has no torch, skips these in part or whole.
-test-engines: $(VENV)-train/.engines  ## test training, converter and architectures (engines/), with torch
+test-engines: $(VENV)-train/.engines  ## test training, converter and published architectures, with torch
 	$(VENV)-train/bin/python -m pytest tests/engines tests/training plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
 	  tests/engine_install/test_with_torch.py tests/benchmarks/test_published_benchmark.py $(ARGS)
 

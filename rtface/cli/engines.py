@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from rtface.cli import engines_add
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.config.option_sources import LoadedOptions
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from rtface.engine.tensorrt.builder import BuildProgress
 
 app = typer.Typer(rich_markup_mode=None)
-app.command()(engines_add.add)
-app.command()(engines_add.merge)
-app.command()(engines_add.remove)
-app.command()(engines_add.offers)
 
 
 @app.callback(invoke_without_command=True)

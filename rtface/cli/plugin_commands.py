@@ -21,7 +21,7 @@ from typer.main import get_command, get_group
 from rtface import plugins
 from rtface.errors import MissingComponent, reason
 
-DISTRIBUTIONS: dict[str, str] = {}
+DISTRIBUTIONS = {f"engines.{name}": "rtface-engines" for name in ("add", "merge", "remove", "offers")}
 """Commands of the distributions in the folder ``plugins`` of rtface's repository, which say where to get them."""
 
 

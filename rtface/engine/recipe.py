@@ -200,8 +200,8 @@ def unknown_engine(name: str) -> UsageError:
     """The error for an engine's name that is none."""
     valid = ["auto", "default", *find_recipes()]
     return UsageError(
-        f"unknown engine {name!r}{hint(name, valid)}; there is: {', '.join(valid)}; published ones "
-        "are added with 'rtface engines add NAME', and 'rtface engines offers' lists them"
+        f"unknown engine {name!r}{hint(name, valid)}; there is: {', '.join(valid)}; if others "
+        f"published it, add it with: rtface engines add {name} ('rtface engines offers' lists what can be added)"
     )
 
 

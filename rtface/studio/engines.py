@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from rtface import plugins
 from rtface.errors import UsageError
 from rtface.studio.commands import Shared, json_of, run_command
 from rtface.studio.context import Studio
 from rtface.util.events import Event
-from rtface.web.http import answers_errors, json_body
+from rtface.web.http import answers_errors, in_thread, json_body
 
 _FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
 
@@ -27,9 +28,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
             studio.events.publish("engines", event)
 
     async def listed() -> dict[str, Any]:
-        rows, offers = await asyncio.gather(
-            json_of("engines", "--no-measure", accept=_FAULTY), json_of("engines", "offers")
-        )
+        rows = json_of("engines", "--no-measure", accept=_FAULTY)
+        if not await in_thread(plugins.known, "command", "engines.offers"):
+            return {"engines": await rows, "offers": []}
+        rows, offers = await asyncio.gather(rows, json_of("engines", "offers"))
         return {"engines": rows, "offers": [offer for offer in offers if not offer["added"]]}
 
     shared = Shared(listed)

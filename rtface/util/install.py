@@ -72,9 +72,12 @@ def extra_line(extra: str) -> str:
 
 def plugin_line(distribution: str) -> str:
     """The command that installs one of the distributions in the folder ``plugins`` of rtface's repository."""
-    clone = origin().clone
-    if clone and (clone / "plugins" / distribution).is_dir():
-        return f"{PIP} {shlex.quote(str(clone / 'plugins' / distribution))}"
+    come = origin()
+    if come.clone and (come.clone / "plugins" / distribution).is_dir():
+        return f"{PIP} {shlex.quote(str(come.clone / 'plugins' / distribution))}"
+    if come.wheel:  # `make wheel` puts both into one folder
+        for wheel in come.wheel.parent.glob(f"{distribution.replace('-', '_')}-*.whl"):
+            return f"{PIP} {shlex.quote(str(wheel))}"
     return f"{PIP} ./plugins/{distribution} in a clone of rtface's repository"
 
 

@@ -10,7 +10,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted((ROOT / "rtface").rglob("*.py"))
+FILES = sorted([*(ROOT / "rtface").rglob("*.py"), *ROOT.glob("plugins/*/rtface_*/**/*.py")])
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 NAMED = re.compile(r"rtface\.(\w+)[\w.]*:\w+")
 STARTS = {"run", "call", "check_call", "check_output"}  # of subprocess
@@ -21,7 +21,7 @@ ALLOWED = {
     "rtface/device/cuda/stream_thread.py": "owns a CUDA stream",
     "rtface/engine/host_engine.py": "runs an engine beside the frame loop",
     "rtface/engine/cuda/hosted.py": "runs a CPU network beside the GPU",
-    "rtface/engine_install/child.py": "converts weights in another Python environment",
+    "plugins/rtface-engines/rtface_engines/child.py": "converts weights in another Python environment",
     "rtface/jobs/queue/finish.py": "runs the user's command and the desktop's notifier",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
@@ -38,7 +38,7 @@ ALLOWED = {
 
 def modules() -> dict[str, str]:
     """Module → file."""
-    return {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in TREES}
+    return {re.sub(r"^plugins/[\w-]+/|(/__init__)?\.py$", "", path).replace("/", "."): path for path in TREES}
 
 
 def imported(tree: ast.AST, known: dict[str, str]) -> Iterator[str]:
@@ -79,7 +79,9 @@ def test_modules_named_in_strings_obey_the_layers() -> None:
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     floor = {name: number for number, names in enumerate(layers) for name in names.split(" | ")}
     for path, tree in TREES.items():
-        for node in ast.walk(tree) if path != "rtface/plugins.py" else ():  # the registry of what is above it
+        if path == "rtface/plugins.py" or path.startswith("plugins/"):  # the registry of what is above it
+            continue
+        for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and (named := NAMED.fullmatch(str(node.value))):
                 assert floor[Path(path).parts[1].removesuffix(".py")] <= floor[named[1]], f"{path}: {named[0]}"
 

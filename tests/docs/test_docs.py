@@ -16,6 +16,7 @@ from rtface.config.options import Options
 from rtface.errors import UsageError
 from rtface.report import Report, TrackReport
 from tests.docs import option_tables
+from tests.entry_points import write_entry_points
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -31,14 +32,16 @@ def options_of(command):
     return {
         name
         for command in commands
-        for parameter in command.params
+        for parameter in command.make_context(None, [], resilient_parsing=True).command.params
         if not getattr(parameter, "hidden", False)
         for name in (*parameter.opts, *parameter.secondary_opts)
         if name.startswith("--")
     }
 
 
-def test_every_option_is_on_the_page_and_the_other_way_round():
+def test_every_option_is_on_the_page_and_the_other_way_round(tmp_path, monkeypatch):
+    for path in write_entry_points(tmp_path, "rtface-engines"):
+        monkeypatch.syspath_prepend(path)
     text = page("docs/cli.md")
     every = set().union(*(options_of(command) for command in get_command(app).commands))
     written = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text))

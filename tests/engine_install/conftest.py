@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rtface import plugins
-from rtface.engine_install import catalogue, environment
+from rtface_engines import catalogue, environment
 from tests.engine_install.checkpoints import write_zip
 from tests.engine_install.published import Publisher
 from tests.engine_install.server import Server, serving
+from tests.entry_points import write_entry_points
+
+
+@pytest.fixture(scope="session", autouse=True)
+def entry_points(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The distribution's, for this process and for those that it starts, in front of whatever is installed."""
+    paths = write_entry_points(tmp_path_factory.mktemp("site"), "rtface-engines")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*paths, *sys.path])
+        patch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +39,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
     """An installation that offers two networks, and converts without torch."""
     made = Publisher(tmp_path / "installed" / "engines")
     monkeypatch.setattr(catalogue, "beside", lambda: made.root)
-    monkeypatch.setattr(plugins, "installed", lambda kind: {})
+    installed = plugins.installed
+    monkeypatch.setattr(plugins, "installed", lambda kind: {} if kind == "engine" else installed(kind))
     monkeypatch.setattr(environment, "MODULES", ("json",))
     catalogue.converter_root.cache_clear()
     yield made

@@ -105,13 +105,13 @@ COMMAND = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background inherit that it is ignored
-root, engines, *words = sys.argv[1:]
-sys.path.insert(0, root)
+engines, *words = sys.argv[1:]
 from rtface import plugins
-from rtface.engine_install import environment
-from rtface.engine_install import catalogue
+from rtface_engines import environment
+from rtface_engines import catalogue
 catalogue.beside = lambda: Path(engines)
-plugins.installed = lambda kind: {}
+installed = plugins.installed
+plugins.installed = lambda kind: {} if kind == "engine" else installed(kind)
 environment.MODULES = ("json",)
 from rtface.cli.app import main
 sys.argv = ["rtface", "engines", *words]
@@ -181,9 +181,8 @@ class Publisher:
 
     def command(self, *words: object) -> subprocess.Popen[str]:
         """Starts ``rtface engines WORDS`` over this installation; its standard error can be read."""
-        root = Path(__file__).parents[2]
         return subprocess.Popen(
-            [sys.executable, "-c", COMMAND, str(root), str(self.root), *map(str, words)],
+            [sys.executable, "-c", COMMAND, str(self.root), *map(str, words)],
             stderr=subprocess.PIPE,
             text=True,
         )

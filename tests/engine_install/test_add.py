@@ -21,11 +21,11 @@ from rtface.cli.app import app
 from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine_install.add import AddCallbacks, AddRequest, add
-from rtface.engine_install.download import digest
-from rtface.engine_install.environment import SetupOutput
 from rtface.errors import RtfaceError, UsageError
 from rtface.util.file_lock import file_lock
+from rtface_engines.add import AddCallbacks, AddRequest, add
+from rtface_engines.download import digest
+from rtface_engines.environment import SetupOutput
 from tests.engine_install.checkpoints import Tensor, write_zip
 from tests.engine_install.published import Publisher
 from tests.engine_install.server import Server

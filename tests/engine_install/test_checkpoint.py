@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rtface.engine_install.checkpoint import read_contents, tensors
 from rtface.errors import InputError, InputMissing
+from rtface_engines.checkpoint import read_contents, tensors
 from tests.engine_install.checkpoints import Checkpoint, Tensor, pickled, write_legacy, write_safetensors, write_zip
 
 STATE = {"a.weight": (4, 3, 3, 3), "a.bias": (4,), "count": ()}

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from rtface.engine_install import download as module
-from rtface.engine_install.download import PublishedFile, Timeouts, download
 from rtface.errors import DownloadError, UsageError
+from rtface_engines import download as module
+from rtface_engines.download import PublishedFile, Timeouts, download
 from tests.engine_install.server import DATA, SHA256, Server
 
 

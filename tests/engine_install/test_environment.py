@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rtface.engine_install import child, environment
-from rtface.engine_install.environment import SetupOutput, environment_folder, find_python
 from rtface.errors import MissingComponent
+from rtface_engines import child, environment
+from rtface_engines.environment import SetupOutput, environment_folder, find_python
 
 
 class Heard(list[str]):

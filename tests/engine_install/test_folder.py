@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rtface.engine_install import folder
-from rtface.engine_install.folder import engines_folder, making, move_in, remove
-from rtface.errors import OutputError
+from rtface.errors import OutputError, UsageError
+from rtface_engines import folder
+from rtface_engines.folder import engines_folder, making, move_in, remove
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 COPYING = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/what/was/read")
@@ -30,6 +30,12 @@ def test_a_full_disk_is_said_and_nothing_is_left(error: OSError) -> None:
     with pytest.raises(OutputError, match=message), making("a"):
         raise error
     assert list(engines_folder().iterdir()) == []
+
+
+def test_without_a_home_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "config_dir", lambda: None)
+    with pytest.raises(UsageError, match="set RTFACE_CONFIG_DIR"):
+        engines_folder()
 
 
 def test_other_errors_pass() -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from rtface import plugins
-from rtface.engine_install.catalogue import beside, find_offers, offer_named, read_offers
-from rtface.engine_install.checkpoint import read_contents
-from rtface.engine_install.download import digest
-from rtface.engine_install.identify import check, compare, recognise
 from rtface.errors import EngineError, InputError, MissingComponent, UsageError
+from rtface_engines.catalogue import beside, find_offers, offer_named, read_offers
+from rtface_engines.checkpoint import read_contents
+from rtface_engines.download import digest
+from rtface_engines.identify import check, compare, recognise
 from tests.engine_install.checkpoints import Tensor, write_zip
 from tests.engine_install.published import KEYS, Publisher
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2] / "plugins" / "rtface-engines"
 
 
 def test_offers_are_read_whole(published: Publisher) -> None:
@@ -155,6 +155,6 @@ def test_ours_can_be_read_and_their_keys_are_whole() -> None:
 
 
 def read(state: dict[str, Tensor]) -> dict[str, object]:
-    from rtface.engine_install.checkpoint import Tensor as Seen
+    from rtface_engines.checkpoint import Tensor as Seen
 
     return {name: Seen(tensor.shape, "float32") for name, tensor in state.items()}

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from rtface.cli.app import app
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.recipe import load_recipe
-from rtface.engine_install.generic_onnx import inspect
 from rtface.errors import InputError, MissingComponent
+from rtface_engines.generic_onnx import inspect
 from tests.engine.tiny_onnx import DOUBLE, FLOAT, convolutions, faithful, keeping, remembering
 from tests.engine_install.published import Publisher
 from tests.pairs import pairs

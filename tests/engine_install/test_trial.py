@@ -14,9 +14,9 @@ import pytest
 
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Golden, Licence, Output, Port, Psnr, WeightsFile
-from rtface.engine_install import trial
-from rtface.engine_install.generic_onnx import inspect
 from rtface.errors import EngineError, InputError
+from rtface_engines import trial
+from rtface_engines.generic_onnx import inspect
 from tests.engine.tiny_onnx import convolutions, endless
 
 

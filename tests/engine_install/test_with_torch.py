@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.engine import EngineRequest, EngineSet
-from rtface.engine_install import catalogue, convert
-from rtface.engine_install.environment import missing
 from rtface.errors import MissingComponent
+from rtface_engines import catalogue, convert
+from rtface_engines.environment import missing
 from tests.engine_install.published import keys_text
 from tests.engines.tiny_network import MODEL, OFFERS
 
@@ -58,7 +58,7 @@ def test_a_published_file_becomes_an_engine(tmp_path: Path, monkeypatch: pytest.
     (folder / "tiny.keys.txt").write_text(keys_text({f"net.{name}": shape for name, shape in shapes.items()}))
     subprocess.run([python, "-c", SAVE, folder / "model.py", tmp_path / "a.pth"], check=True)
     monkeypatch.setattr(catalogue, "beside", lambda: tmp_path / "engines")
-    monkeypatch.setattr(convert, "converter_root", lambda: ROOT)
+    monkeypatch.setattr(convert, "converter_root", lambda: ROOT / "plugins" / "rtface-engines")
     words = ["engines", "add", "--from", str(tmp_path / "a.pth"), "--python", str(python), "--accept-licence"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output

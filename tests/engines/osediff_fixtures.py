@@ -21,6 +21,7 @@ from tests.engines.drawn import drawn_crops, drawn_state
 from tests.engines.restoreformer_fixtures import digest
 
 HERE = Path(__file__).parent
+FOLDER = HERE.parents[1] / "plugins" / "rtface-engines" / "engines" / "osediff"
 SIZE, RANK = 128, 4
 UNET = {"sample_size": 64, "cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20],
         "block_out_channels": (320, 640, 1280, 1280), "use_linear_projection": True}  # fmt: skip
@@ -89,7 +90,7 @@ def main(repository: str) -> None:
 
     def listed(name: str, state: dict[str, Any]) -> None:
         lines = head + [f"{key} {'x'.join(map(str, value.shape)) or '-'}" for key, value in state.items()]
-        (HERE.parents[1] / "engines" / "osediff" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (FOLDER / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     with torch.device("meta"):
         unet, vae = UNet2DConditionModel(**UNET), AutoencoderKL(**VAE)

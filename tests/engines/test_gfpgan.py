@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.engines.common import (
+    DISTRIBUTION,
     ONNX,
     PARITY,
-    ROOT,
     crops,
     exported,
     gap,
@@ -29,7 +29,7 @@ from tests.engines.common import (
 from engines.convert.int8 import ranges
 from engines.gfpgan.model import Gfpgan, build
 
-FOLDER = ROOT / "engines" / "gfpgan"
+FOLDER = DISTRIBUTION / "engines" / "gfpgan"
 SMALL = {"size": 64, "narrow": 0.25, "styles": 64}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.engines.common import (
+    DISTRIBUTION,
     ONNX,
     PARITY,
     ROOT,
@@ -32,7 +33,7 @@ from engines.osediff import merge  # noqa: E402
 from engines.osediff.model import build  # noqa: E402
 from engines.osediff.prompt import describe, tokens  # noqa: E402
 
-FOLDER = ROOT / "engines" / "osediff"
+FOLDER = DISTRIBUTION / "engines" / "osediff"
 (OFFER,) = offers(FOLDER)
 FIXTURE = ROOT / "tests" / "engines" / "osediff.npz"
 CHANGES = published_keys(FOLDER / "changes.keys.txt")

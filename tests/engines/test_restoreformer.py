@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.engines.common import (
+    DISTRIBUTION,
     ONNX,
     PARITY,
     ROOT,
@@ -23,7 +24,7 @@ from tests.engines.restoreformer_fixtures import CASES, apart
 
 from engines.convert.graph import named  # isort: skip
 
-FOLDER = ROOT / "engines" / "restoreformer"
+FOLDER = DISTRIBUTION / "engines" / "restoreformer"
 OFFERS = {offer.name: offer for offer in offers(FOLDER)}
 FIXTURE = ROOT / "tests" / "engines" / "restoreformer.npz"
 PLUS_PLUS = {"heads": 4, "asked": 2}

@@ -31,17 +31,14 @@ def texts():
         *ROOT.glob("*.md"),
         *(
             p
-            for d in ("docs", "plugins", "engines", "docker", "benchmarks")
+            for d in ("docs", "plugins", "docker", "benchmarks")
             for p in (ROOT / d).rglob("*")
             if p.suffix in (".md", ".yaml", ".toml")
         ),
     ):
         yield path, path.read_text(encoding="utf-8")
     for path in (
-        p
-        for d in ("rtface", "plugins", "engines", "benchmarks")
-        for p in (ROOT / d).rglob("*.py")
-        if "tests" not in p.parts
+        p for d in ("rtface", "plugins", "benchmarks") for p in (ROOT / d).rglob("*.py") if "tests" not in p.parts
     ):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
@@ -144,6 +141,9 @@ def test_a_wheel_is_named_by_its_file(monkeypatch, tmp_path):
     assert extra == f"python -m pip install '{wheel}[rtx]'"
     assert plugin == "python -m pip install ./plugins/rtface-overlays in a clone of rtface's repository"
     assert again == f"python -m pip install --force-reinstall --no-deps '{wheel}'"
+    beside = wheel.with_name("rtface_overlays-0.1.0-py3-none-any.whl")
+    beside.touch()
+    assert install.plugin_line("rtface-overlays") == f"python -m pip install '{beside}'"
 
 
 @pytest.mark.parametrize("url", [None, "file:///gone/rtface-0.1.0-py3-none-any.whl", "https://host/rtface.whl", "x"])

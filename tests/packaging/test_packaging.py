@@ -158,8 +158,11 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys, versions):
         return done
 
     environment["PIP_CONSTRAINT"] = str(ROOT / "requirements.lock")
-    call(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", cwd=ROOT)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    engines = ROOT / "plugins" / "rtface-engines"
+    for project in (ROOT, engines):
+        call(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", cwd=project)
+    (wheel,) = (tmp_path / "dist").glob("rtface-*.whl")
+    (engines_wheel,) = (tmp_path / "dist").glob("rtface_engines-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     inside = {
         str(path.relative_to(ROOT))
@@ -171,16 +174,18 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys, versions):
     assert any(name.endswith("/licenses/NOTICE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rtface"}
     published = {
-        f"rtface/_published/{path.relative_to(ROOT)}"
+        f"rtface_engines/_published/{path.relative_to(engines)}"
         for folder in [
-            ROOT / "engines" / "convert",
-            *(path.parent for path in (ROOT / "engines").glob("*/offers.toml")),
+            engines / "engines" / "convert",
+            *(path.parent for path in (engines / "engines").glob("*/offers.toml")),
         ]
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert len(published) > 10 and published <= set(names)
     assert not any("native" in name for name in names)
+    names = zipfile.ZipFile(engines_wheel).namelist()
+    assert len(published) > 10 and published <= set(names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"rtface_engines"}
 
     if versions == "newest":  # what a user gets who installs it today
         del environment["PIP_CONSTRAINT"]
@@ -195,9 +200,14 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys, versions):
     clip(tmp_path / "in.mp4")
     assert call(binaries / "rtface", "--version").stdout == call(python, "-m", "rtface", "--version").stdout
     call(binaries / "rtface", "doctor")
+    absent = subprocess.run(
+        [binaries / "rtface", "engines", "add", "x"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert absent.returncode == 1 and f"install it with: python -m pip install {engines_wheel}" in absent.stderr
+    call(python, "-m", "pip", "install", "-q", engines_wheel)
     offered = [row["name"] for row in json.loads(call(binaries / "rtface", "engines", "offers", "--json").stdout)]
     assert "gfpgan-1.4" in offered
-    root = call(python, "-c", "from rtface.engine_install.catalogue import converter_root; print(converter_root())")
+    root = call(python, "-c", "from rtface_engines.catalogue import converter_root; print(converter_root())")
     assert Path(root.stdout.strip()).joinpath("engines", "convert", "__main__.py").is_file()
     # What `engines add` and `engines merge` run by a Python with torch, as it finds them there.
     call(

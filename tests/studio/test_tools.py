@@ -21,6 +21,7 @@ from rtface.studio.commands import Shared, json_of, run_command
 from rtface.studio.events import EventHub
 from rtface.studio.live_run import LivePlan
 from rtface.util.finding import Finding
+from tests.entry_points import write_entry_points
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -224,7 +225,12 @@ def test_health_lists_findings(studio: RunningStudio) -> None:
     assert status == 200 and found["findings"][0]["messages"]["detail"]["code"] == "python"
 
 
-def test_engines_are_listed_and_added_only_with_consent(studio: RunningStudio, tmp_path: Path) -> None:
+def test_engines_are_listed_and_added_only_with_consent(
+    studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_entry_points(tmp_path / "site", "rtface-engines")
+    monkeypatch.setattr(sys, "path", [*paths, *sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
     status, found = ask(studio, "GET", "/api/engines")
     assert status == 200 and "rtface-s" in [one["name"] for one in found["engines"]] and found["offers"]
     assert call(studio, "POST", "/api/engines/add", name="gfpgan-1.4")[0] == 400

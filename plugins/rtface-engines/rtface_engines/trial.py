@@ -19,8 +19,8 @@ from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import Recipe
-from rtface.engine_install import generic_onnx
 from rtface.errors import EngineError, RtfaceError, reason
+from rtface_engines import generic_onnx
 
 log = logging.getLogger("rtface")
 
@@ -41,12 +41,12 @@ class TrialResult:
 
 
 def inspect(path: Path, *, limit: float = LIMIT_S) -> generic_onnx.GenericNetwork:
-    """`rtface.engine_install.generic_onnx.inspect` in a child process. Raises as that, and as `write_golden`."""
+    """`rtface_engines.generic_onnx.inspect` in a child process. Raises as that, and as `write_golden`."""
     return _apart("inspect_apart", path, str(path), limit)
 
 
 def write_golden(recipe: Recipe, threads: int, *, limit: float = LIMIT_S) -> None:
-    """`rtface.engine_install.generic_onnx.write_golden` in a child process. Raises EngineError as that, and where the
+    """`rtface_engines.generic_onnx.write_golden` in a child process. Raises EngineError as that, and where the
     process takes too long, needs too much memory, or crashes."""
     _apart("golden_apart", (recipe, threads), f"engine {recipe.name}", limit)
 

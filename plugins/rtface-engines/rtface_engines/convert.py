@@ -14,11 +14,11 @@ import numpy as np
 
 from rtface.engine.engine_set import DEFAULT
 from rtface.engine.recipe import SHIPPED
-from rtface.engine_install import child
-from rtface.engine_install.catalogue import Offer, converter_root
 from rtface.errors import EngineError, OutputError
 from rtface.frame import Bytes
 from rtface.util.toml_dataclass import from_table, parse_json
+from rtface_engines import child
+from rtface_engines.catalogue import Offer, converter_root
 
 ConvertProgress = Callable[[str, float], None]
 """Called with the step in progress and how much of it is done (0…1)."""

@@ -111,7 +111,7 @@ class Offer:
 
 def beside() -> Path:
     """The folder ``engines`` of this installation: the checkout's, or the wheel's."""
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parent
     packed = package / "_published" / "engines"
     return packed if packed.is_dir() else package.parent / "engines"
 

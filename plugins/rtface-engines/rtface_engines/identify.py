@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.engine_install.catalogue import PLUGINS, Offer
-from rtface.engine_install.checkpoint import Contents, tensors
 from rtface.errors import InputError, UsageError
 from rtface.util.install import plugin_line
+from rtface_engines.catalogue import PLUGINS, Offer
+from rtface_engines.checkpoint import Contents, tensors
 
 
 def as_typed(path: Path) -> str:

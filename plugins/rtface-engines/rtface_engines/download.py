@@ -18,10 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rtface._version import __version__
-from rtface.engine_install.partial_download import PartialDownload
 from rtface.errors import DownloadError, UsageError
 from rtface.redaction import redacted, shown
 from rtface.util.urls import file_path
+from rtface_engines.partial_download import PartialDownload
 
 log = logging.getLogger("rtface")
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.engine_install import child
 from rtface.errors import MissingComponent
 from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir, expanded
+from rtface_engines import child
 
 VARIABLE = "RTFACE_TORCH_PYTHON"
 MODULES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")

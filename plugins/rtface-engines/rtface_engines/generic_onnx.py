@@ -1,6 +1,6 @@
 """A user's own ONNX file as an engine: what the network takes and gives, and the file that rtface keeps of it.
 
-OpenVINO reads the file. It may come from anywhere, so `rtface.engine_install.trial` calls `inspect` and `write_golden`
+OpenVINO reads the file. It may come from anywhere, so `rtface_engines.trial` calls `inspect` and `write_golden`
 in a child process with a limit of memory. Only rewriting a file needs the ``onnx`` package.
 """
 
@@ -22,10 +22,10 @@ import numpy as np
 from rtface.engine.crop_runner import CropRunner
 from rtface.engine.plan import psnr
 from rtface.engine.recipe import Recipe
-from rtface.engine_install.checkpoint import file_head
-from rtface.engine_install.convert import golden_crops
 from rtface.errors import InputError, MissingComponent
 from rtface.util.install import PIP
+from rtface_engines.checkpoint import file_head
+from rtface_engines.convert import golden_crops
 
 log = logging.getLogger("rtface")
 

@@ -13,21 +13,21 @@ from urllib.parse import urlsplit
 
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Licence, SourceFile
-from rtface.engine_install import environment, licence, trial
-from rtface.engine_install.catalogue import Offer, find_offers, offer_named
-from rtface.engine_install.checkpoint import read_contents
-from rtface.engine_install.convert import ConversionResult, convert
-from rtface.engine_install.download import PublishedFile, digest, download
-from rtface.engine_install.environment import SetupOutput
-from rtface.engine_install.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
-from rtface.engine_install.generic_onnx import GenericNetwork
-from rtface.engine_install.identify import as_typed, check, recognise
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.redaction import shown
 from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir
 from rtface.util.spelling import hint
 from rtface.util.toml_dataclass import from_table
+from rtface_engines import environment, licence, trial
+from rtface_engines.catalogue import Offer, find_offers, offer_named
+from rtface_engines.checkpoint import read_contents
+from rtface_engines.convert import ConversionResult, convert
+from rtface_engines.download import PublishedFile, digest, download
+from rtface_engines.environment import SetupOutput
+from rtface_engines.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
+from rtface_engines.generic_onnx import GenericNetwork
+from rtface_engines.identify import as_typed, check, recognise
 
 log = logging.getLogger("rtface")
 

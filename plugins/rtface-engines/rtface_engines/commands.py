@@ -19,8 +19,8 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.errors import Interrupted
 
 if TYPE_CHECKING:
-    from rtface.engine_install.add import AddCallbacks
-    from rtface.engine_install.catalogue import Offer
+    from rtface_engines.add import AddCallbacks
+    from rtface_engines.catalogue import Offer
 
 
 Python = Annotated[
@@ -32,13 +32,13 @@ Python = Annotated[
 
 
 def _names(incomplete: str) -> list[str]:
-    from rtface.engine_install.catalogue import find_offers
+    from rtface_engines.catalogue import find_offers
 
     return [name for name in find_offers() if name.startswith(incomplete)]
 
 
 def _own_names(incomplete: str) -> list[str]:
-    from rtface.engine_install.folder import engines_folder
+    from rtface_engines.folder import engines_folder
 
     return [
         path.parent.name for path in engines_folder().glob("*/recipe.toml") if path.parent.name.startswith(incomplete)
@@ -83,8 +83,8 @@ def add(
     """Add an engine that others published, from a local file or by download."""
     with _terminable():
         options = load().options
-        from rtface.engine_install.add import AddRequest
-        from rtface.engine_install.add import add as work
+        from rtface_engines.add import AddRequest
+        from rtface_engines.add import add as work
 
         added = work(
             AddRequest(name, file, url, python, overwrite, options.commercial_use, options.threads),
@@ -107,7 +107,7 @@ def remove(
     console: Console,
 ) -> None:
     """Remove an engine that was added."""
-    from rtface.engine_install.folder import remove as work
+    from rtface_engines.folder import remove as work
 
     console.say(f"{work(name)} removed")
 
@@ -124,8 +124,8 @@ def merge(
 ) -> None:
     """Merge the two files that osediff-face is published in."""
     with _terminable():
-        from rtface.engine_install import convert, environment
-        from rtface.engine_install.identify import as_typed
+        from rtface_engines import convert, environment
+        from rtface_engines.identify import as_typed
 
         python = environment.find_python(python, environment.SetupOutput(console.say, _InstallProgress(console).show))
         console.status("joining the weights")
@@ -142,8 +142,8 @@ def offers(
 ) -> None:
     """List engines that can be added, with their licences."""
     from rtface.engine.recipe import find_recipes
-    from rtface.engine_install.catalogue import PLUGINS, find_offers
     from rtface.util.install import plugin_line
+    from rtface_engines.catalogue import PLUGINS, find_offers
 
     found, here = find_offers(), find_recipes()
     if json:
@@ -197,8 +197,8 @@ def _cells(offer: Offer, added: bool) -> list[str]:
 
 
 def _talk(console: Console, accept: bool) -> AddCallbacks:
-    from rtface.engine_install.add import AddCallbacks
-    from rtface.engine_install.environment import SetupOutput
+    from rtface_engines.add import AddCallbacks
+    from rtface_engines.environment import SetupOutput
 
     progress = _InstallProgress(console)
 

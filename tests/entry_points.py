@@ -1,0 +1,24 @@
+"""The entry points of the distributions in ``plugins/``, found whether or not they are installed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+
+
+def write_entry_points(site: Path, distribution: str) -> list[str]:
+    """Writes what an installer would of a pyproject.toml; what has to be on Python's path."""
+    project = tomllib.loads((PLUGINS / distribution / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    info = site / f"{distribution.replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    header = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {description}\n"
+    (info / "METADATA").write_text(header.format_map(project))
+    (info / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+            for group, points in project["entry-points"].items()
+        )
+    )
+    return [str(site), str(PLUGINS / distribution)]
