@@ -1,4 +1,4 @@
-"""The registry of extensions: engine backends, trackers, sources, sinks, stages, published engines and commands.
+"""The registry of extensions: engine backends, trackers, sources, sinks, stages, engines, farms and commands.
 
 One table holds what rtface brings and what other distributions register as entry points. An entry names a module and
 an attribute; both are imported when the extension is used, never to look it up. docs/extending.md has an example of
@@ -25,6 +25,7 @@ GROUPS = {
     "sink": "rtface.sinks",
     "stage": "rtface.stages",
     "engine": "rtface.engines",
+    "farm": "rtface.farms",
     "command": "rtface.commands",
 }
 """Kind of extension → group of its entry points."""
@@ -67,10 +68,11 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
         "stream": (_SINK, ""),
         "file": (_SINK, ""),
     },
-    # Stages come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins; rtface's
-    # own commands are in `rtface.cli.app`.
+    # Stages and farms come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins;
+    # rtface's own commands are in `rtface.cli.app`.
     "stage": {},
     "engine": {},
+    "farm": {},
     "command": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the

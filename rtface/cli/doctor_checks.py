@@ -29,7 +29,7 @@ from rtface.util.paths import cache_dir, config_dir
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
 USEFUL_CODECS = ("libx265", "prores_ks", "libvpx-vp9", "libopus", "flac", "tiff")
-OPTIONAL = {"onnxruntime": "onnx", "mediapipe": "mediapipe", "distributed": "farm"}
+OPTIONAL = {"onnxruntime": "onnx", "mediapipe": "mediapipe"}
 
 
 def examine() -> list[Finding]:

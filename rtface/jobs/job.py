@@ -36,9 +36,9 @@ from rtface.stats import Stats
 from rtface.trust.sidecar import Made
 
 if TYPE_CHECKING:
-    from rtface.jobs.farm import Farm
+    from rtface.jobs.farms import Workers
 
-    _Start = Callable[[], LocalWorkers | Farm]
+    _Start = Callable[[], Workers]
 
 # Seconds between two looks at what other workers have finished.
 _LOOK_S = 1.0
@@ -170,7 +170,7 @@ class FilmJob:
 
         Args:
             workers: processes on this machine, or "auto"; 1 works in this process.
-            farm: scheduler of a Dask cluster ("dask://host:8786") whose workers do the work instead.
+            farm: a cluster ("dask://host:8786", of rtface-farm) whose workers do the work instead.
             stats: receives counters and warnings.
             progress: called after frames, or every second.
             stop: ends the work when set; what is finished stays.
@@ -307,9 +307,9 @@ class FilmJob:
     def _processes(self, workers: int | str, farm: str | None, said: Callable[[str], object]) -> _Start | None:
         """What starts the workers that are other processes; None where this process works or only waits."""
         if farm is not None:
-            from rtface.jobs.farm import Farm, scheduler_address
+            from rtface.jobs.farms import farm_of
 
-            return partial(Farm, self.folder, self.plan, scheduler_address(farm), said)
+            return partial(farm_of(farm), self.folder, self.plan, farm, said)
         count = count_workers(workers, self.plan, self.options.threads)
         self._works = count == 1
         return (
@@ -384,7 +384,7 @@ class FilmJob:
                 show.look()
         self._first_frame_s = show.first_frame_s
 
-    def _in_processes(self, workers: LocalWorkers | Farm, show: JobProgress, stop: threading.Event) -> None:
+    def _in_processes(self, workers: Workers, show: JobProgress, stop: threading.Event) -> None:
         try:
             while workers.wait(_LOOK_S / 2):
                 if stop.is_set():

@@ -66,9 +66,9 @@ class Resumable:
         """UsageError for values that cannot be used, and for flags that exclude each other."""
         if self.farm is None:
             return
-        from rtface.jobs.farm import scheduler_address
+        from rtface.jobs.farms import farm_of
 
-        scheduler_address(self.farm)
+        farm_of(self.farm)
         if self.workers is not None:
             raise UsageError(
                 "--workers counts processes of this machine, and with --farm the cluster does the work; "

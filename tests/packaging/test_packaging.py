@@ -42,7 +42,6 @@ REQUIRED = {
 OPTIONAL = {
     "onnxruntime",
     "opentimelineio",
-    "distributed",
     "mediapipe",
     "skimage",
     "cuda",

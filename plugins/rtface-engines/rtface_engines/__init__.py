@@ -6,3 +6,8 @@ is downloaded (`download`), is identified by the names and shapes of its tensors
 as it is (`generic_onnx`), and moved into the user's folder once it passes its golden gate (`add`).
 torch is never imported here, and no code in a file is run.
 """
+
+import importlib.util
+
+if importlib.util.find_spec("rtface") is None:
+    raise ImportError("rtface-engines needs rtface, which is not installed: install its wheel or its clone first")

@@ -88,7 +88,7 @@ class _SegmentProcess:
     def __init__(self, folder: str, threads: int, agreed: str) -> None:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._child = ChildProcess(
-            "rtface.jobs.farm_task:run_segments",
+            "rtface_farm.task:run_segments",
             (folder, threads, agreed),
             name="segments",
             on_message=self._results.put,

@@ -1,4 +1,4 @@
-"""Segments of a job on the workers of a Dask cluster (the extra ``farm``).
+"""Segments of a job on the workers of a Dask cluster.
 
 Dask finds the workers and carries results back. Which segment goes to which worker is decided here, because a task that
 Dask gave to a worker which stands still would wait for minutes. The folder of the job says what is finished, so that a
@@ -25,15 +25,14 @@ from typing import Any
 
 from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, OutputError, UsageError
-from rtface.jobs import farm_task
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.status import read_status
 from rtface.jobs.time_left import choose
 from rtface.jobs.worker import Step
-from rtface.util.install import extra_line
 from rtface.util.text import printable
+from rtface_farm import task
 
 _CONNECT_S = 10.0
 # A worker that the scheduler has not heard for so long gets no segment.
@@ -119,12 +118,12 @@ class Farm:
     Args:
         folder: of the job, on a disk that all workers see under the same path.
         plan: of the job.
-        address: of the scheduler; see `scheduler_address`.
+        address: of ``--farm``; see `scheduler_address`.
         said: called with lines for the user.
         clock: seconds, monotonic.
 
     Raises:
-        MissingComponent: the extra is not installed, or no scheduler answers.
+        MissingComponent: no scheduler answers.
     """
 
     def __init__(
@@ -136,12 +135,8 @@ class Farm:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        try:
-            dask: Any = importlib.import_module("distributed")
-        except ImportError as error:
-            raise MissingComponent(
-                f"--farm needs Dask distributed, which is not installed; install it with: {extra_line('farm')}"
-            ) from error
+        dask: Any = importlib.import_module("distributed")  # takes a second
+        address = scheduler_address(address)
         _refuse_code()
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
         self._folder, self._plan, self._address, self._said, self._clock = folder, plan, address, said, clock
@@ -166,6 +161,11 @@ class Farm:
         self._changed = threading.Event()
         self._asked = -_ASK_S
         self._waiting_said = False
+
+    @staticmethod
+    def check(address: str) -> None:
+        """UsageError where it is no address of a scheduler."""
+        scheduler_address(address)
 
     @property
     def steps(self) -> dict[str, Step]:
@@ -199,7 +199,7 @@ class Farm:
                 self._client.cancel([work.future for work in works])
             with suppress(Exception):
                 if self._used:
-                    self._client.run(farm_task.stop, self._run, workers=list(self._used), on_error="ignore")
+                    self._client.run(task.stop, self._run, workers=list(self._used), on_error="ignore")
             with suppress(Exception):
                 self._client.close(timeout=1)
 
@@ -270,7 +270,7 @@ class Farm:
 
     def _give(self, number: int, address: str, threads: int) -> None:
         future = self._client.submit(
-            farm_task.make_segment,
+            task.make_segment,
             str(self._folder.path),
             number,
             threads,

@@ -19,12 +19,13 @@ import pytest
 from rtface.config.options import Options
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.jobs import FilmJob
-from rtface.jobs.farm import open_to_others, scheduler_address
-from rtface.jobs.farm_task import make_segment, stop
+from rtface_farm.farm import open_to_others, scheduler_address
+from rtface_farm.task import make_segment, stop
 from tests.jobs import films
 from tests.pipeline.run_media import write_film
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
+PATHS = [str(ROOT), str(ROOT / "plugins" / "rtface-farm")]
 OTHER_VERSION = "import rtface._version\nrtface._version.__version__ = '9.9'\n"
 
 
@@ -51,7 +52,7 @@ class Cluster:
         self.address = address.replace("tcp:", "dask:").replace("tls:", "dask+tls:")
 
     def _start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
-        paths = [*environment.pop("PYTHONPATH", "").split(os.pathsep), str(ROOT)]
+        paths = [*environment.pop("PYTHONPATH", "").split(os.pathsep), *PATHS]
         process = subprocess.Popen(
             [sys.executable, "-m", "dask", *command],
             cwd=self._folder,
@@ -86,7 +87,7 @@ class Cluster:
                 cwd=self._folder,
                 start_new_session=True,
                 stderr=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(PATHS)},
             )
         )
 
@@ -208,7 +209,7 @@ def test_a_worker_that_differs_is_named_and_left_out(cluster: Cluster, tmp_path:
 EVIL_WORKER = """
 import asyncio, os, sys
 from distributed import Worker
-import rtface.jobs.farm_task as task
+import rtface_farm.task as task
 class Evil:
     def __reduce__(self): return (exec, (f"import os; open({sys.argv[2]!r} + str(os.getpid()), 'w')",))
 def refuse(*_): raise ValueError(Evil())

@@ -1,0 +1,58 @@
+"""Workers of a cluster, which plugins bring: the kind "farm", by what an address of ``--farm`` begins with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from rtface import plugins
+from rtface.errors import MissingComponent, UsageError
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.plan import JobPlan
+from rtface.jobs.worker import Step
+from rtface.util.install import plugin_line
+
+
+class Workers(Protocol):
+    """Workers of a job that are other processes."""
+
+    @property
+    def steps(self) -> Mapping[Any, Step]:
+        """Where each worker is."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Waits a little for results; whether any segment is missing."""
+        ...
+
+    def end(self) -> None:
+        """Ends the work."""
+        ...
+
+
+class Farm(Protocol):
+    """What an entry point of a farm names: makes its `Workers`."""
+
+    def __call__(self, folder: JobFolder, plan: JobPlan, address: str, said: Callable[[str], object], /) -> Workers: ...
+
+    def check(self, address: str, /) -> object:
+        """UsageError where the address cannot be used."""
+        ...
+
+
+def farm_of(address: str) -> Farm:
+    """The farm of an address, which it has checked.
+
+    Raises:
+        UsageError: no farm has such addresses.
+        MissingComponent: the farm is not installed.
+    """
+    name = re.split(r"\+|://", address)[0]
+    if not plugins.known("farm", name):
+        if name != "dask":
+            raise UsageError(f"--farm {address}: give the scheduler of a cluster, as dask://host:8786")
+        raise MissingComponent(f"--farm needs a separate distribution; install it with: {plugin_line('rtface-farm')}")
+    farm: Farm = plugins.load("farm", name)
+    farm.check(address)
+    return farm
