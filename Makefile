@@ -27,7 +27,7 @@ $(VENV)/.created:
 	echo "rtface needs Python 3.11 or newer and found none; install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1
 
 # What stands in plugins/ and is installed with rtface by `make run` and `make app`.
-USUAL := plugins/rtface-overlays plugins/rtface-engines
+USUAL := plugins/rtface-overlays plugins/rtface-engines plugins/rtface-studio
 $(VENV)/.run: $(VENV)/.created pyproject.toml $(USUAL:%=%/pyproject.toml) $(PIN)
 	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]' $(USUAL:%=-e %)
 	@touch $@
@@ -81,7 +81,7 @@ image: run  ## renew the README's picture from out/
 	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_image; \
 	  make_image(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
 
-COMMANDS := plugins/rtface-engines plugins/rtface-farm
+COMMANDS := plugins/rtface-engines plugins/rtface-farm plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands
 	for project in . $(COMMANDS); do PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel --outdir dist $$project || exit; done
 

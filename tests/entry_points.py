@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tomllib
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 
@@ -22,3 +28,13 @@ def write_entry_points(site: Path, distribution: str) -> list[str]:
         )
     )
     return [str(site), str(PLUGINS / distribution)]
+
+
+@contextmanager
+def registered(site: Path, *distributions: str) -> Generator[None]:
+    """Their entry points for this process and for those that it starts, in front of whatever is installed."""
+    paths = [path for distribution in distributions for path in write_entry_points(site, distribution)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*paths, *sys.path])
+        patch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+        yield

@@ -29,10 +29,10 @@ import numpy as np
 
 from benchmarks.studio.live import Client, processor_s
 from rtface.media.read.source import FileSource
-from rtface.studio import live_run
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.server import StudioServer
+from rtface_studio import live_run
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.server import StudioServer
 
 _VIEWERS = 4
 

@@ -32,10 +32,10 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 
-from rtface.cli.studio import remote_access
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.server import StudioServer
+from rtface_studio.app_command import remote_access
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.server import StudioServer
 
 SENDERS = 8
 """Hostile requests at a time."""

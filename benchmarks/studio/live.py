@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from rtface.studio import live_run
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.server import StudioServer
+from rtface_studio import live_run
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.server import StudioServer
 
 
 def processor_s(pid: int) -> float:

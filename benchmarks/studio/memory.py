@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 from benchmarks.studio.clients import memory_mb
 from benchmarks.studio.live import Client
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.server import StudioServer
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.server import StudioServer
 
 ENGINES = ("rtface-m", "rtface-s", "rtface-m-vivid")
 

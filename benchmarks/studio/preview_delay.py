@@ -27,9 +27,9 @@ import numpy as np
 from benchmarks.live.__main__ import wait_for_listener
 from benchmarks.live.sender import BITS, Times, number_of, numbered
 from benchmarks.studio.live import Client
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.server import StudioServer
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.server import StudioServer
 
 _PORT = 38471
 _WARM_S = 5.0

@@ -21,7 +21,7 @@ import numpy as np
 
 from rtface.config.options import Options
 from rtface.media.read.source import FileSource
-from rtface.studio.frame_renderer import FrameRenderer, jpeg
+from rtface_studio.frame_renderer import FrameRenderer, jpeg
 
 
 def main() -> None:

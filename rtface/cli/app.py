@@ -24,8 +24,6 @@ from rtface.util.text import printable
 
 _COMMANDS = {
     "run": "run:run",
-    "app": "studio:studio",
-    "tray": "tray:tray",
     "work": "film_jobs:work",
     "segment": "film_jobs:segment",
     "status": "film_jobs:status",

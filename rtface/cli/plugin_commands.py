@@ -22,6 +22,7 @@ from rtface import plugins
 from rtface.errors import MissingComponent, reason
 
 DISTRIBUTIONS = {f"engines.{name}": "rtface-engines" for name in ("add", "merge", "remove", "offers")}
+DISTRIBUTIONS |= {"app": "rtface-studio", "tray": "rtface-studio"}
 """Commands of the distributions in the folder ``plugins`` of rtface's repository, which say where to get them."""
 
 

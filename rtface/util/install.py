@@ -70,15 +70,15 @@ def extra_line(extra: str) -> str:
     return f"{PIP} '{WHEEL}[{extra}]' in the folder of that wheel"
 
 
-def plugin_line(distribution: str) -> str:
+def plugin_line(distribution: str, extra: str = "") -> str:
     """The command that installs one of the distributions in the folder ``plugins`` of rtface's repository."""
-    come = origin()
-    if come.clone and (come.clone / "plugins" / distribution).is_dir():
-        return f"{PIP} {shlex.quote(str(come.clone / 'plugins' / distribution))}"
+    come, what = origin(), f"[{extra}]" if extra else ""
+    if come.clone and (folder := come.clone / "plugins" / distribution).is_dir():
+        return f"{PIP} {shlex.quote(f'{folder}{what}')}"
     if come.wheel:  # `make wheel` puts both into one folder
         for wheel in come.wheel.parent.glob(f"{distribution.replace('-', '_')}-*.whl"):
-            return f"{PIP} {shlex.quote(str(wheel))}"
-    return f"{PIP} ./plugins/{distribution} in a clone of rtface's repository"
+            return f"{PIP} {shlex.quote(f'{wheel}{what}')}"
+    return f"{PIP} {shlex.quote(f'./plugins/{distribution}{what}')} in a clone of rtface's repository"
 
 
 def reinstall_line(damaged: Path | None = None) -> str:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*(ROOT / "rtface").rglob("*.py"), *ROOT.glob("plugins/*/rtface_*/**/*.py")])
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 NAMED = re.compile(r"rtface\.(\w+)[\w.]*:\w+")
+STUDIO = "plugins/rtface-studio/rtface_studio/"
 STARTS = {"run", "call", "check_call", "check_output"}  # of subprocess
 MAKERS = {"Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Process", "Popen", "fork"}
 
@@ -27,11 +28,11 @@ ALLOWED = {
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/pipeline/segments.py": "works on several segments of a film at once",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
-    "rtface/studio/commands.py": "runs commands that are slow or may crash",
-    "rtface/studio/live_run.py": "starts live runs",
-    "rtface/studio/queue.py": "starts the runner of the queue, which outlasts the server",
-    "rtface/studio/tray/app.py": "starts the studio from the icon",
-    "rtface/cli/tray.py": "checks the options of the icon's run",
+    "plugins/rtface-studio/rtface_studio/commands.py": "runs commands that are slow or may crash",
+    "plugins/rtface-studio/rtface_studio/live_run.py": "starts live runs",
+    "plugins/rtface-studio/rtface_studio/queue.py": "starts the runner of the queue, which outlasts the server",
+    "plugins/rtface-studio/rtface_studio/tray/app.py": "starts the studio from the icon",
+    "plugins/rtface-studio/rtface_studio/tray_command.py": "checks the options of the icon's run",
     "rtface/cli/demo.py": "runs the demonstration's steps as commands",
 }
 
@@ -93,11 +94,11 @@ def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
     }
     for check in "read_shots", "read_treatments", "read_person_treatments", "plan_segments", "plan_output":
         assert callers(check) - {"rtface/trust/undo.py"} == {"rtface/pipeline/plan.py"}, check
-    assert callers("enforce", "rtface/jobs/", "rtface/studio/", "rtface/contact_sheet/", "rtface/cli/") == set()
+    assert callers("enforce", "rtface/jobs/", STUDIO, "rtface/contact_sheet/", "rtface/cli/") == set()
     for part in "in_segments", "chain", "Stages.open":
-        assert callers(part, "rtface/pipeline/", "rtface/jobs/", "rtface/contact_sheet/", "rtface/studio/") == {
-            "rtface/pipeline/film_chain.py"
-        }, part
+        assert callers(
+            part, "rtface/pipeline/", "rtface/jobs/", "rtface/contact_sheet/", "plugins/rtface-studio/rtface_studio/"
+        ) == {"rtface/pipeline/film_chain.py"}, part
     assert callers("measure_invented") == {"rtface/pipeline/film_chain.py"}
 
 

@@ -40,8 +40,9 @@ def options_of(command):
 
 
 def test_every_option_is_on_the_page_and_the_other_way_round(tmp_path, monkeypatch):
-    for path in write_entry_points(tmp_path, "rtface-engines"):
-        monkeypatch.syspath_prepend(path)
+    for distribution in ("rtface-engines", "rtface-studio"):
+        for path in write_entry_points(tmp_path, distribution):
+            monkeypatch.syspath_prepend(path)
     text = page("docs/cli.md")
     every = set().union(*(options_of(command) for command in get_command(app).commands))
     written = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text))

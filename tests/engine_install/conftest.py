@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,16 +10,12 @@ from rtface_engines import catalogue, environment
 from tests.engine_install.checkpoints import write_zip
 from tests.engine_install.published import Publisher
 from tests.engine_install.server import Server, serving
-from tests.entry_points import write_entry_points
+from tests.entry_points import registered
 
 
 @pytest.fixture(scope="session", autouse=True)
 def entry_points(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The distribution's, for this process and for those that it starts, in front of whatever is installed."""
-    paths = write_entry_points(tmp_path_factory.mktemp("site"), "rtface-engines")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [*paths, *sys.path])
-        patch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+    with registered(tmp_path_factory.mktemp("site"), "rtface-engines"):
         yield
 
 

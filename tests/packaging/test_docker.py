@@ -113,6 +113,7 @@ def test_the_build_context_holds_what_is_copied_only():
         *PROJECT["project"]["license-files"],
         *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"],
         "plugins/rtface-engines",
+        "plugins/rtface-studio",
     }
     assert needed == sources
 

@@ -164,7 +164,9 @@ def test_a_copy_that_was_never_installed(monkeypatch, tmp_path):
     assert install.origin() == install.Origin()
 
 
-@pytest.mark.parametrize("name", ["rtface_overlays", "rtface_synthetic", "rtface_engines", "rtface_farm"])
+@pytest.mark.parametrize(
+    "name", ["rtface_overlays", "rtface_synthetic", "rtface_engines", "rtface_farm", "rtface_studio"]
+)
 def test_a_plugin_without_rtface_says_what_to_install(monkeypatch, name):
     (path,) = ROOT.glob(f"plugins/*/{name}/__init__.py")
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)

@@ -49,8 +49,6 @@ OPTIONAL = {
     "tensorrt",
     "tensorrt_rtx_bindings",
     "cryptography",
-    "dbus_fast",
-    "pystray",
     "PIL",
 }
 

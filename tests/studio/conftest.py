@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.server import StudioServer
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.server import StudioServer
+from tests.entry_points import registered
 
 CHROMIUM = os.environ.get("RTFACE_TEST_CHROMIUM")
 FLAGS = [
@@ -53,6 +54,12 @@ class RunningStudio:
         self._stop.set()
         self._thread.join(20)
         assert not self._thread.is_alive()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def entry_points(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with registered(tmp_path_factory.mktemp("site"), "rtface-studio", "rtface-engines"):
+        yield
 
 
 @pytest.fixture

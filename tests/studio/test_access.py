@@ -21,10 +21,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from rtface.errors import UsageError
-from rtface.studio.access import AccessControl, kept_token
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.password import PasswordLogin
-from rtface.studio.running import found_at, open_page, running_address
+from rtface_studio.access import AccessControl, kept_token
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.password import PasswordLogin
+from rtface_studio.running import found_at, open_page, running_address
 from tests.studio.conftest import RunningStudio
 
 PICTURE = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
@@ -73,7 +73,7 @@ def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
 def test_what_starts_the_browser_opens_the_page_once(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every user of the machine sees it, and every server of the machine gets the cookie: neither is the token."""
     opened = list[str]()
-    monkeypatch.setattr("rtface.studio.running.open_in_browser", lambda url, wait=False: not opened.append(url))
+    monkeypatch.setattr("rtface_studio.running.open_in_browser", lambda url, wait=False: not opened.append(url))
     assert open_page(studio.address) and open_page(studio.address) and opened[0] != opened[1]
     for url in opened:
         connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
@@ -334,7 +334,7 @@ def test_uploads_leave_a_gigabyte_of_the_disk_free(studio: RunningStudio, monkey
 
 
 def test_a_websocket_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.studio.access.CHECK_S", 0.01)
+    monkeypatch.setattr("rtface_studio.access.CHECK_S", 0.01)
     login = PasswordLogin("correct horse battery")
     token = login.log_in("a", "correct horse battery")
     messages: list[Any] = []

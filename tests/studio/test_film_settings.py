@@ -19,7 +19,7 @@ from rtface.config.options import Options
 from rtface.errors import UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.pipeline.film import run_file
-from rtface.studio.film_settings import FilmSettings, SettingsFolder
+from rtface_studio.film_settings import FilmSettings, SettingsFolder
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask

@@ -15,10 +15,10 @@ from urllib.parse import quote
 import pytest
 
 from rtface.jobs.queue.api import Queue
-from rtface.studio.analysis import FilmTasks
-from rtface.studio.catalogue import catalogue
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
+from rtface_studio.analysis import FilmTasks
+from rtface_studio.catalogue import catalogue
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask

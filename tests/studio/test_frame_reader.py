@@ -11,8 +11,8 @@ import pytest
 
 from rtface.errors import InputError
 from rtface.frame import Frame
-from rtface.studio import frame_reader
-from rtface.studio.frame_reader import FrameReader
+from rtface_studio import frame_reader
+from rtface_studio.frame_reader import FrameReader
 from tests.studio.films import make_film
 
 

@@ -15,7 +15,7 @@ from rtface.analysis.treatment import Treatment
 from rtface.config.options import Options
 from rtface.errors import Closed, InputError, RtfaceError, UsageError
 from rtface.frame import Bytes, Float32
-from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame
+from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame
 from tests.persons.made import ANNA, BEN, at
 from tests.studio.films import make_film
 

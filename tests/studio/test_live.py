@@ -19,7 +19,7 @@ import pytest
 
 from rtface.config.addresses import parse_address
 from rtface.errors import Message
-from rtface.studio import live_run
+from rtface_studio import live_run
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film
 from tests.studio.test_access import ask
@@ -78,7 +78,7 @@ class MadeRun:
 def made_runs(monkeypatch: pytest.MonkeyPatch) -> type[MadeRun]:
     monkeypatch.setattr(MadeRun, "made", [])
     monkeypatch.setattr(MadeRun, "gate", threading.Event())
-    monkeypatch.setattr("rtface.studio.live.LiveRun", MadeRun)
+    monkeypatch.setattr("rtface_studio.live.LiveRun", MadeRun)
     return MadeRun
 
 
@@ -237,7 +237,7 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     code = """if True:
         import sys, time
         from rtface.config.addresses import LiveAddress
-        from rtface.studio.live_run import LivePlan, LiveRun
+        from rtface_studio.live_run import LivePlan, LiveRun
         run = LiveRun(LivePlan(LiveAddress("file", sys.argv[1]), LiveAddress("null", ""), {}))
         while run.port is None:
             time.sleep(0.05)

@@ -12,9 +12,11 @@ import pytest
 
 from rtface.config.options import OPTIONS
 from rtface.stages.options import option_facts, summary
-from rtface.studio.catalogue import PAGE, catalogue
+from rtface_studio.catalogue import PAGE, catalogue
 from tests.studio.conftest import RunningStudio
 
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = [*(ROOT / "rtface").rglob("*.py"), *PAGE.parent.rglob("*.py")]
 VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
 
 
@@ -46,11 +48,11 @@ def test_texts_of_overlays_are_those_of_the_command_line(package: str) -> None:
 def test_messages_of_the_studio_are_known_by_their_codes() -> None:
     used, translated = dict[str, str](), set[str]()
     known = {key: text for key, text in catalogue().items() if key.startswith("messages.")}
-    for file in PAGE.parents[1].rglob("*.py"):
+    for file in SOURCES:
         text = file.read_text()
         codes = set(re.findall(r'\bcode="(\w+)"', text))
         used |= {code: used.get(code, "") + text for code in codes}
-        translated |= codes if file.parent.name == "studio" or "doctor" in file.name else set()
+        translated |= codes if file.parent.name == "rtface_studio" or "doctor" in file.name else set()
     assert translated <= {key.removeprefix("messages.") for key in known}
     for key, texts in known.items():
         source = used[key.removeprefix("messages.")]
@@ -60,7 +62,7 @@ def test_messages_of_the_studio_are_known_by_their_codes() -> None:
 
 def test_a_code_stands_for_one_line() -> None:
     lines = dict[str, str]()
-    for text in (file.read_text() for file in PAGE.parents[1].rglob("*.py")):
+    for text in (file.read_text() for file in SOURCES):
         for call in ast.walk(ast.parse(text)) if 'code="' in text else ():
             for word in call.keywords if isinstance(call, ast.Call) and call.args else ():
                 if word.arg == "code" and isinstance(word.value, ast.Constant):

@@ -22,13 +22,13 @@ import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from benchmarks.studio.hostile import PASSWORD, SECRET, Target, attack, make_certificate
-from rtface.cli.studio import remote_access
 from rtface.errors import UsageError
-from rtface.studio.context import Studio
-from rtface.studio.folders import AllowedFolders
-from rtface.studio.password import IDLE_S, PasswordLogin
-from rtface.studio.server import StudioServer
 from rtface.web.connections import HttpConnection
+from rtface_studio.app_command import remote_access
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+from rtface_studio.password import IDLE_S, PasswordLogin
+from rtface_studio.server import StudioServer
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,11 @@ import pytest
 from rtface.config.addresses import parse_address
 from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError
-from rtface.studio.catalogue import catalogue
-from rtface.studio.commands import Shared, json_of, run_command
-from rtface.studio.events import EventHub
-from rtface.studio.live_run import LivePlan
 from rtface.util.finding import Finding
-from tests.entry_points import write_entry_points
+from rtface_studio.catalogue import catalogue
+from rtface_studio.commands import Shared, json_of, run_command
+from rtface_studio.events import EventHub
+from rtface_studio.live_run import LivePlan
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -225,12 +224,7 @@ def test_health_lists_findings(studio: RunningStudio) -> None:
     assert status == 200 and found["findings"][0]["messages"]["detail"]["code"] == "python"
 
 
-def test_engines_are_listed_and_added_only_with_consent(
-    studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = write_entry_points(tmp_path / "site", "rtface-engines")
-    monkeypatch.setattr(sys, "path", [*paths, *sys.path])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+def test_engines_are_listed_and_added_only_with_consent(studio: RunningStudio, tmp_path: Path) -> None:
     status, found = ask(studio, "GET", "/api/engines")
     assert status == 200 and "rtface-s" in [one["name"] for one in found["engines"]] and found["offers"]
     assert call(studio, "POST", "/api/engines/add", name="gfpgan-1.4")[0] == 400

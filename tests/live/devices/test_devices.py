@@ -20,6 +20,7 @@ from rtface.live.devices.camera_modes import CameraMode
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
 
+from tests.entry_points import registered
 from tests.live.devices.fake_video import FakeVideo
 
 FRONT = (("MJPG", (1280, 720), 30), ("YUYV", (1280, 720), 10), ("YUYV", (640, 480), 30))
@@ -53,7 +54,7 @@ def test_the_first_camera_is_no_virtual_one(video, name):
     assert device_of("1").endswith("video1")
 
 
-def test_the_tray_holds_the_first_camera_by_its_name(video, monkeypatch):
+def test_the_tray_holds_the_first_camera_by_its_name(video, monkeypatch, tmp_path):
     video.module()
     video.add(0, "rtface", captures=True, offered=FRONT)
     video.add(20, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
@@ -63,9 +64,10 @@ def test_the_tray_holds_the_first_camera_by_its_name(video, monkeypatch):
         planned.append(source.name)
         raise UsageError("far enough")
 
-    monkeypatch.setattr("rtface.studio.live_run.LivePlan", plan)
-    for words in ([], ["camera:"], ["camera:20"]):
-        assert CliRunner().invoke(app, ["tray", *words]).exit_code
+    monkeypatch.setattr("rtface_studio.live_run.LivePlan", plan)
+    with registered(tmp_path, "rtface-studio"):
+        for words in ([], ["camera:"], ["camera:20"]):
+            assert CliRunner().invoke(app, ["tray", *words]).exit_code
     assert planned == ["Front", "Front", "20"]
     elsewhere = video.add(3, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
     assert device_of(planned[0]) == str(elsewhere)

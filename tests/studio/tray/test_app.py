@@ -6,9 +6,9 @@ import urllib.request
 import pytest
 
 from rtface.errors import Interrupted, Message
-from rtface.studio.catalogue import system_language
-from rtface.studio.tray import app as tray_app
-from rtface.studio.tray.app import TrayApp
+from rtface_studio.catalogue import system_language
+from rtface_studio.tray import app as tray_app
+from rtface_studio.tray.app import TrayApp
 
 
 class Camera:

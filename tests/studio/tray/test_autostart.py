@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from rtface.errors import OutputError
-from rtface.studio.tray.autostart import entry_path, set_start_at_login, starts_at_login
+from rtface_studio.tray.autostart import entry_path, set_start_at_login, starts_at_login
 
 WORDS = ["/opt/my python/bin/python", "-m", "rtface", "tray", "camera:0", "vcam:", "--", '--stage=text:text="50 % $x"']
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from rtface.errors import OutputError, UsageError
-from rtface.studio.tray.camera_run import CameraRun
+from rtface_studio.tray.camera_run import CameraRun
 
 POLL_S = 0.001
 

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("dbus_fast")
 
 from rtface.errors import MissingComponent, UsageError
-from rtface.studio.tray.status_notifier import NAME, StatusNotifier
-from rtface.studio.tray.view import MenuItem, TrayView, draw_icon
+from rtface_studio.tray.status_notifier import NAME, StatusNotifier
+from rtface_studio.tray.view import MenuItem, TrayView, draw_icon
 from tests.studio.tray.desktop import DBUS, desktop
 
 pytestmark = pytest.mark.skipif(not DBUS, reason="RTFACE_TEST_DBUS does not name dbus-daemon")

@@ -19,10 +19,10 @@ from rtface.config.policy import policies
 from rtface.errors import OutputError, UsageError
 from rtface.redaction import shown
 from rtface.stages.options import file_options
-from rtface.studio.context import Studio
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
 from rtface.web.http import Shared, answers_errors, in_thread, json_body
+from rtface_studio.context import Studio
 
 _writing = threading.Lock()
 

@@ -9,7 +9,7 @@ import pystray  # pyright: ignore[reportMissingImports]  # of the extra elsewher
 from PIL import Image
 
 from rtface.concurrency.threads import start_thread
-from rtface.studio.tray.view import MenuItem, TrayView, draw_icon
+from rtface_studio.tray.view import MenuItem, TrayView, draw_icon
 
 
 class PystrayIcon:

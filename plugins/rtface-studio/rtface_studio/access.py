@@ -24,11 +24,11 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
-from rtface.studio.entrance_pages import closed_page, language_of, login_page
-from rtface.studio.password import PasswordLogin
 from rtface.web.access import HEADERS, bearer, foreign, same, with_headers
 from rtface.web.connections import LET_IN
 from rtface.web.http import answers_errors, body, error_response
+from rtface_studio.entrance_pages import closed_page, language_of, login_page
+from rtface_studio.password import PasswordLogin
 
 _STYLE = "/page/style.css"
 _OPEN = ("/login", _STYLE)

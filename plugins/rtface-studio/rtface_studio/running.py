@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rtface.live.control.browser import open_in_browser
-from rtface.studio.access import ONCE, write_private
 from rtface.util.file_lock import try_lock
 from rtface.util.paths import data_dir
+from rtface_studio.access import ONCE, write_private
 
 log = logging.getLogger("rtface")
 

@@ -18,7 +18,7 @@ from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus
 
 from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, UsageError
-from rtface.studio.tray.view import IconState, MenuItem, TrayView, draw_icon
+from rtface_studio.tray.view import IconState, MenuItem, TrayView, draw_icon
 
 NAME = "org.rtface.Tray"
 """Name on the session's bus; whoever has it is the one icon of this session."""

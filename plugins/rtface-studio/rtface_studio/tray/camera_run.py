@@ -24,7 +24,7 @@ _ENDING_S = 10.0
 
 
 class Run(Protocol):
-    """A live run in another process, as `rtface.studio.live_run.LiveRun`."""
+    """A live run in another process, as `rtface_studio.live_run.LiveRun`."""
 
     def state(self) -> dict[str, Any]: ...
     def set(self, name: object, value: object) -> dict[str, Any]: ...

@@ -11,10 +11,10 @@ from starlette.routing import BaseRoute, Route
 
 from rtface import plugins
 from rtface.errors import UsageError
-from rtface.studio.commands import Shared, json_of, run_command
-from rtface.studio.context import Studio
 from rtface.util.events import Event
 from rtface.web.http import answers_errors, in_thread, json_body
+from rtface_studio.commands import Shared, json_of, run_command
+from rtface_studio.context import Studio
 
 _FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
 

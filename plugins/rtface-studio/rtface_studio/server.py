@@ -28,13 +28,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rtface._version import __version__
 from rtface.concurrency.threads import call_in_thread
 from rtface.errors import UsageError
-from rtface.studio.access import AccessControl, new_token
-from rtface.studio.catalogue import PAGE, catalogue
-from rtface.studio.context import Studio
-from rtface.studio.password import PasswordLogin
 from rtface.web.access import LOOPBACK
 from rtface.web.http import error_response, in_thread
 from rtface.web.server import WebServer, listen
+from rtface_studio.access import AccessControl, new_token
+from rtface_studio.catalogue import PAGE, catalogue
+from rtface_studio.context import Studio
+from rtface_studio.password import PasswordLogin
 
 PORT = 8790
 EVERYWHERE = frozenset({"0.0.0.0", "::"})
@@ -136,7 +136,7 @@ class _Areas:
         await app(scope, receive, send)
 
     def _routes(self) -> ASGIApp:
-        routes = [route for area in _AREAS for route in import_module(f"rtface.studio.{area}").routes(self._studio)]
+        routes = [route for area in _AREAS for route in import_module(f"rtface_studio.{area}").routes(self._studio)]
         return Starlette(routes=routes, exception_handlers=_ERRORS)
 
 

@@ -17,13 +17,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import InputMissing, RtfaceError, message_of
-from rtface.studio.commands import json_of, run_command
-from rtface.studio.context import Studio
-from rtface.studio.film_settings import FilmSettings
 from rtface.util.events import Event
 from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
 from rtface.web.http import FAILED, FileAnswer, answers_errors, in_thread, json_body
+from rtface_studio.commands import json_of, run_command
+from rtface_studio.context import Studio
+from rtface_studio.film_settings import FilmSettings
 
 log = logging.getLogger("rtface")
 

@@ -16,10 +16,10 @@ from starlette.routing import BaseRoute, Route
 from rtface.errors import InputError, Message, OutputError, RtfaceError, UsageError
 from rtface.media.files.leftovers import remove_unfinished_files
 from rtface.media.files.workfile import Target, WorkFile
-from rtface.studio.context import Studio
-from rtface.studio.films import film_facts
-from rtface.studio.folders import check_no_playlist
 from rtface.web.http import answers_errors, in_thread
+from rtface_studio.context import Studio
+from rtface_studio.films import film_facts
+from rtface_studio.folders import check_no_playlist
 
 UPLOAD_BYTES = 64 << 30
 SPARE_BYTES = 1 << 30

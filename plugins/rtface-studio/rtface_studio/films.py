@@ -32,17 +32,17 @@ from rtface.media.stills.image_read import read_image
 from rtface.pipeline.dry_run import cost_of
 from rtface.pipeline.film import plan_file
 from rtface.pipeline.plan import FilmPlan
-from rtface.studio import analysis
-from rtface.studio.analysis import FilmTasks
-from rtface.studio.context import Studio
-from rtface.studio.film_settings import OPTIONS as FILM_OPTIONS
-from rtface.studio.film_settings import FilmSettings, SettingsFolder
-from rtface.studio.folders import check_no_playlist
-from rtface.studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
-from rtface.studio.queue import ensure_runner
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
 from rtface.web.http import answers_errors, in_thread, json_body, json_object, number_of, path_number
+from rtface_studio import analysis
+from rtface_studio.analysis import FilmTasks
+from rtface_studio.context import Studio
+from rtface_studio.film_settings import OPTIONS as FILM_OPTIONS
+from rtface_studio.film_settings import FilmSettings, SettingsFolder
+from rtface_studio.folders import check_no_playlist
+from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
+from rtface_studio.queue import ensure_runner
 
 log = logging.getLogger("rtface")
 

@@ -28,8 +28,8 @@ from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime, Tracker
 from rtface.stats import Stats
-from rtface.studio.frame_reader import FrameReader
 from rtface.util.av_arrays import copy_image
+from rtface_studio.frame_reader import FrameReader
 
 LEAD_IN_S, CORRECTED_LEAD_IN_S = 0.3, 0.1
 """Seconds before the shown frame from which faces are tracked, and from which they are corrected, so that tracks,

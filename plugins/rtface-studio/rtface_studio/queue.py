@@ -18,12 +18,12 @@ from starlette.routing import BaseRoute, Route
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.media.files.image_names import is_image
-from rtface.studio.commands import json_of
-from rtface.studio.context import Studio
-from rtface.studio.frame_renderer import jpeg, untouched_frame
 from rtface.trust.inspection import inspect_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.web.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
+from rtface_studio.commands import json_of
+from rtface_studio.context import Studio
+from rtface_studio.frame_renderer import jpeg, untouched_frame
 
 _POLL_S = 1.0
 _DETACHED = 0x00000208  # DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP, on Windows

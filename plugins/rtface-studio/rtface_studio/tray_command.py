@@ -20,7 +20,7 @@ from rtface.util.events import read_events
 
 if TYPE_CHECKING:
     from rtface.config.addresses import LiveAddress
-    from rtface.studio.tray.view import TrayIcon, TrayView
+    from rtface_studio.tray.view import TrayIcon, TrayView
 
 
 @command()
@@ -45,10 +45,10 @@ def tray(
     continues).
     """
     from rtface.config.addresses import parse_address
-    from rtface.studio.catalogue import system_language
-    from rtface.studio.live_run import LivePlan, LiveRun
-    from rtface.studio.tray.app import TrayApp
-    from rtface.studio.tray.camera_run import CameraRun
+    from rtface_studio.catalogue import system_language
+    from rtface_studio.live_run import LivePlan, LiveRun
+    from rtface_studio.tray.app import TrayApp
+    from rtface_studio.tray.camera_run import CameraRun
 
     source, sink = parse_address(camera), parse_address(output)
     if source.kind != "camera" or sink.kind != "vcam":
@@ -88,16 +88,18 @@ def _by_name(first: LiveAddress) -> LiveAddress:
 
 def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
     """Makes the icon; MissingComponent where the package for that is not installed."""
-    from rtface.util.install import extra_line
+    from rtface.util.install import plugin_line
 
     try:
         if sys.platform == "linux":
-            from rtface.studio.tray.status_notifier import StatusNotifier
+            from rtface_studio.tray.status_notifier import StatusNotifier
 
             return StatusNotifier
-        from rtface.studio.tray.pystray_icon import PystrayIcon
+        from rtface_studio.tray.pystray_icon import PystrayIcon
     except ImportError as error:
-        raise MissingComponent(f"the icon in the tray needs the package {error.name}: {extra_line('tray')}") from error
+        raise MissingComponent(
+            f"the icon in the tray needs the package {error.name}: {plugin_line('rtface-studio', 'tray')}"
+        ) from error
     return lambda view, say: PystrayIcon(view)
 
 

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rtface.studio.events import EventHub
-from rtface.studio.folders import AllowedFolders
+from rtface_studio.events import EventHub
+from rtface_studio.folders import AllowedFolders
 
 
 @dataclass(slots=True)

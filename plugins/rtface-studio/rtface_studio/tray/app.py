@@ -9,11 +9,11 @@ from collections.abc import Callable
 from textwrap import shorten
 
 from rtface.errors import OutputError, RtfaceError, message_of
-from rtface.studio.catalogue import catalogue, translated
-from rtface.studio.running import open_page
-from rtface.studio.tray.autostart import set_start_at_login, starts_at_login
-from rtface.studio.tray.camera_run import CameraRun
-from rtface.studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
+from rtface_studio.catalogue import catalogue, translated
+from rtface_studio.running import open_page
+from rtface_studio.tray.autostart import set_start_at_login, starts_at_login
+from rtface_studio.tray.camera_run import CameraRun
+from rtface_studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
 
 _STUDIO_S = 20.0  # it may have to end a live run, which takes up to 15
 _TITLE = 100

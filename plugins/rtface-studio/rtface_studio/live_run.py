@@ -18,9 +18,9 @@ from rtface.config.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, 
 from rtface.config.options import OPTIONS, Options, Trait, having, person_photos
 from rtface.errors import InputMissing, Message, RestartNeeded, UsageError
 from rtface.stages.options import file_options
-from rtface.studio.folders import AllowedFolders, check_no_playlist
 from rtface.util.events import TO_STDERR, Event, read_events
 from rtface.web.http import refused
+from rtface_studio.folders import AllowedFolders, check_no_playlist
 
 SETTINGS = having(Trait.LIVE_PAGE)
 """The options of a live run that the page sets."""

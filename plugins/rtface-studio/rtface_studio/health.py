@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.studio.commands import Shared, json_of
-from rtface.studio.context import Studio
 from rtface.web.http import answers_errors
+from rtface_studio.commands import Shared, json_of
+from rtface_studio.context import Studio
 
 
 def routes(studio: Studio) -> list[BaseRoute]:

@@ -7,7 +7,7 @@ from html import escape
 
 from starlette.datastructures import Headers
 
-from rtface.studio.catalogue import catalogue
+from rtface_studio.catalogue import catalogue
 
 _FRAME = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>rtface</title>
 <meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/page/style.css"></head>

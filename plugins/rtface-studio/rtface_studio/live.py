@@ -26,13 +26,13 @@ from rtface.jobs.queue.api import Queue
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
-from rtface.studio.context import Studio
-from rtface.studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 from rtface.util.files import numbered, write_atomically
 from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
 from rtface.util.toml_dataclass import parse_json
 from rtface.web.http import answers_errors, in_thread, json_body, refused
+from rtface_studio.context import Studio
+from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 
 log = logging.getLogger("rtface")
 

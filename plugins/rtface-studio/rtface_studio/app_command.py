@@ -16,7 +16,7 @@ from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtface.studio.server import RemoteAccess
+    from rtface_studio.server import RemoteAccess
 
 
 @command()
@@ -88,11 +88,11 @@ def studio(
     start unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
     from rtface.concurrency.threads import start_thread
-    from rtface.studio.access import kept_token
-    from rtface.studio.context import Studio
-    from rtface.studio.folders import AllowedFolders
-    from rtface.studio.running import found_at, open_page, running_address
-    from rtface.studio.server import StudioServer
+    from rtface_studio.access import kept_token
+    from rtface_studio.context import Studio
+    from rtface_studio.folders import AllowedFolders
+    from rtface_studio.running import found_at, open_page, running_address
+    from rtface_studio.server import StudioServer
 
     uploads = upload_folder()
     uploads.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -142,8 +142,8 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
     Raises:
         UsageError: one without the other, or a password that is missing or too short.
     """
-    from rtface.studio.password import LEAST_LENGTH
-    from rtface.studio.server import RemoteAccess, is_loopback
+    from rtface_studio.password import LEAST_LENGTH
+    from rtface_studio.server import RemoteAccess, is_loopback
 
     password = os.environ.get("RTFACE_APP_PASSWORD", "")
     if password_file is not None:
