@@ -601,6 +601,15 @@ def test_what_a_tiff_says_of_its_samples_is_compared(
     assert answer(check_input(said, said, None)) == "same"
 
 
+def test_damaged_tags_of_a_tiff_are_no_fault(tmp_path: Path) -> None:
+    plain = tiff(tmp_path / "in.tif")
+    for damaged in ({"t278": ("H", (1, 2))}, {"t262": ("H", (2, 2))}, {"t296": ("H", (9,)), "t283": ("q", (5,))}, {}):
+        damaged |= {"t274": ("H", (1, 1)), "t700": ("I", (1 << 31,)), "t34675": ("I", (7,))}
+        said = tiff(tmp_path / "said.tif", **damaged)
+        assert answer(check_input(said, plain, None)) in ("differs", "same")
+        rtface.run(said, tmp_path / "out.tif", tracker="none", overwrite=True)
+
+
 @pytest.mark.parametrize("tag", [{"t301": ("H", tuple(range(768)))}, {"t318": ("q", (3 << 32 | 1, 3 << 32 | 1))}])
 def test_what_a_tiff_says_of_its_samples_is_kept(tmp_path: Path, tag: dict[str, tuple[str, tuple[int, ...]]]) -> None:
     source = tiff(tmp_path / "in.tif", **tag, t282=("q", (1 << 32 | 204,)), t283=("q", (1 << 32 | 98,)))

@@ -22,6 +22,8 @@ TIFF_READ = (254, 258, 262, 277, 320, 338, 339, 34665, *TIFF_SHOWN)
 _COLOURS_OF = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # samples of a pixel by photometric interpretation
 _INTEGER, _STRAIGHT, _MASK, _PALETTE, _YCBCR, _SRGB = 1, 2, 4, 3, 6, 1
 _USUAL_BMP = (b"BGRs", b" niW")  # sRGB, and whatever the system has
+_RATIONAL, _UNIT = 5, 296
+_NUMBERS = {3: 1, 4: 1, _RATIONAL: 2, 11: 1, 12: 1}  # by type: short, long, rational, float, double
 _SRGB_PNG = {
     "gAMA": struct.pack(">I", 45455),
     "cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
@@ -40,8 +42,24 @@ def numbers(value: Any) -> tuple[Any, ...]:
     return tuple(np.ravel(value).tolist()) if isinstance(value, Sequence | np.ndarray) else (value,)
 
 
+def writable(tag: int, kind: int, count: int, values: tuple[Any, ...]) -> bool:
+    """Whether a tag of `TIFF_SHOWN` has a type and as many numbers as TIFF says, so that it can go along."""
+    each = _NUMBERS.get(kind, 0)
+    whole = each and len(values) == count * each and all(isinstance(value, int | float) for value in values)
+    if tag == _UNIT:
+        return bool(whole) and values in ((1,), (2,), (3,))
+    return bool(whole) and (tag not in (282, 283) or (kind == _RATIONAL and count == 1 and values[1] > 0))
+
+
 def tiff_view(tags: Mapping[int, Any]) -> View:
-    """Of a TIFF by its tags: numbers, tuples of numbers, or bytes (EXIF: the values by their numbers)."""
+    """Of a TIFF by its tags: numbers, tuples of numbers, or bytes (EXIF: the values by their names)."""
+    try:
+        return _tiff_view(tags)
+    except (TypeError, ValueError, OverflowError):  # of another type than TIFF has
+        return {"tags": "damaged"}
+
+
+def _tiff_view(tags: Mapping[int, Any]) -> View:
     view, kind, samples = View(), int(tags.get(262, 1)), int(tags.get(277, 1))
     extra, form = numbers(tags.get(338, ())), numbers(tags.get(339, _INTEGER))
     alpha = samples - _COLOURS_OF.get(kind, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +34,7 @@ from rtface.media.formats.image_meta import (
     read_meta,
     size_of,
 )
-from rtface.media.formats.image_view import TIFF_READ, TIFF_SHOWN, numbers, tiff_view
+from rtface.media.formats.image_view import TIFF_READ, TIFF_SHOWN, numbers, tiff_view, writable
 from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.probe import shown
 from rtface.media.read.quantiser import one_step
@@ -69,6 +70,8 @@ _UPRIGHT = {
 # Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
+# What tifffile raises, besides its own error, of tags of another type or length than TIFF has.
+_DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
 
 
 @dataclass(slots=True)
@@ -279,15 +282,22 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
             kept = {
                 n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
             }
-    except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
+    except (tifffile.TiffFileError, *_DAMAGED):
+        meta.view = {"tags": "damaged"}
         return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
-    orientation = found.get(274, 1)
-    meta.exif = exif_of(int(orientation)) if int(orientation) in _UPRIGHT and int(orientation) != 1 else None
-    meta.icc = found.get(34675)
-    meta.xmp = bytes(found[700]) if 700 in found else None
-    meta.view, meta.tiff_shown = tiff_view(found), kept
+    orientation = next((number for number in numbers(found.get(274, 1)) if number in _UPRIGHT), 1)
+    meta.exif = exif_of(orientation) if orientation != 1 else None
+    meta.icc, meta.xmp = (
+        bytes(said) if isinstance(said := found.get(number), bytes | tuple) and _are_bytes(said) else None
+        for number in (34675, 700)
+    )
+    meta.view, meta.tiff_shown = tiff_view(found), {n: said for n, said in kept.items() if writable(n, *said)}
     meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
     return meta
+
+
+def _are_bytes(values: bytes | tuple[Any, ...]) -> bool:
+    return isinstance(values, bytes) or all(isinstance(value, int) and 0 <= value < 256 for value in values)
 
 
 def _pages(data: bytes) -> str:
@@ -296,6 +306,6 @@ def _pages(data: bytes) -> str:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             count = sum(not getattr(page, "is_reduced", False) for page in file.pages) if len(file.pages) > 1 else 1
-    except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
+    except (tifffile.TiffFileError, *_DAMAGED):
         return ""
     return f"holds {count} pages" if count > 1 else ""

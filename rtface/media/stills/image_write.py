@@ -333,7 +333,8 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     image = _workable(frame).image
     pixels = image.to_ndarray()
     gray = pixels.ndim == 2
-    strings = [(n, "s", 0, v, True) for n, v in meta.tiff.items() if n not in (270, 305 if tags else 270, 306)]
+    strings = [(n, "s", 0, v.encode(), True) for n, v in meta.tiff.items() if n not in (270, 305 if tags else 270, 306)]
+    description = meta.tiff.get(270)
     extra: list[tuple[int, int | str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
     density = {number: meta.tiff_shown[number][2] for number in (282, 283, 296) if number in meta.tiff_shown}
     extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in density]
@@ -352,7 +353,7 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
         resolutionunit=density[296][0] if 296 in density else None,
         iccprofile=meta.icc,
         extratags=extra,
-        description=meta.tiff.get(270),
+        description=None if description is None else description.encode(),
         datetime=meta.tiff.get(306),
         software="rtface" if tags else False,
         metadata=None,
