@@ -39,7 +39,9 @@ def fingerprint(path: Path) -> dict[str, Any]:
     except OSError as error:
         if isinstance(error, InputMissing):
             raise
-        raise InputMissing(f"{path}: cannot be read ({error.strerror}); put it back, or check its rights") from error
+        raise InputMissing(
+            f"{path}: cannot be read ({error.strerror}); put it back, or check its permissions and the disk"
+        ) from error
     size, changed = sum(status.st_size for _, status in known), max(status.st_mtime_ns for _, status in known)
     return {"size": size, "changed_ns": changed, "samples_sha256": digest.hexdigest()}
 

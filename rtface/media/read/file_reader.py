@@ -85,4 +85,6 @@ def file_reader(path: str | os.PathLike[str]) -> FileReader | None:
     try:
         return FileReader(path)
     except OSError as error:
-        raise InputMissing(f"{shown(path)}: may not be read ({error.strerror}); check its permissions") from error
+        raise InputMissing(
+            f"{shown(path)}: cannot be read ({error.strerror}); check its permissions, and the disk that it lies on"
+        ) from error

@@ -290,7 +290,9 @@ def _check_file(path: Path, name: str) -> None:
                 head = file.read(64)
                 bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
         except OSError as error:
-            raise InputMissing(f"{name}: may not be read ({error.strerror}); check its permissions") from error
+            raise InputMissing(
+                f"{name}: cannot be read ({error.strerror}); check its permissions, and the disk that it lies on"
+            ) from error
         if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
             raise _no_film(name)
         if bomb:
