@@ -70,7 +70,7 @@ _UPRIGHT = {
 # Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
-# What tifffile raises, besides its own error, of tags of another type or length than TIFF has.
+# What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
 _DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
 
 
