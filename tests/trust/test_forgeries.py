@@ -277,7 +277,7 @@ def test_the_track_is_as_wide_as_its_picture_is_shown(tmp_path: Path, suffix: st
         made.mux([*video.encode(av.VideoFrame(90, 64, "yuv420p")), *video.encode(None)])
     passthrough(source, output)
     with output.open("rb") as file:
-        assert mp4.shown_size(file, 0) == (128 << 16, 64 << 16)
+        assert mp4.read_header(file, 0).shown_size == (128 << 16, 64 << 16)
     assert not layout_of(output)["unseen"]
     data = output.read_bytes()
     narrow = tmp_path / f"narrow{suffix}"
