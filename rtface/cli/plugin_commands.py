@@ -21,8 +21,10 @@ from typer.main import get_command, get_group
 from rtface import plugins
 from rtface.errors import MissingComponent, reason
 
-DISTRIBUTIONS = {f"engines.{name}": "rtface-engines" for name in ("add", "merge", "remove", "offers")}
-DISTRIBUTIONS |= {"app": "rtface-studio", "tray": "rtface-studio"}
+DISTRIBUTIONS = {
+    **{f"engines.{name}": "rtface-engines" for name in ("add", "merge", "remove", "offers")},
+    **dict.fromkeys(("app", "tray"), "rtface-studio"),
+}
 """Commands of the distributions in the folder ``plugins`` of rtface's repository, which say where to get them."""
 
 
