@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,28 @@ def test_options_come_back_as_they_were() -> None:
     kept = before.to_dict()
     after = Options.of(kept)
     assert after == Options.of(chosen | {"treatment": str(Path.cwd() / "t.json")})
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("plan", "-1/3"),
+        ("plan", '{"output": 1}'),
+        ("flags", "[]"),
+        ("message", '{"message": []}'),
+        ("share", "x"),
+        ("added_at", 1e308),
+        ("input", b"\xff"),
+        ("runner", b"1/0"),
+    ],
+)
+def test_a_damaged_item_is_named_and_taken_out(queue: Queue, column: str, value: object) -> None:
+    first, second = add(queue), add(queue)
+    with closing(sqlite3.connect(queue.store.path)) as database:
+        database.execute(f"UPDATE item SET {column} = ? WHERE id = ?", (value, first))
+        database.commit()
+    for use in (queue.items, lambda: queue.store.take("me"), lambda: add(queue)):
+        with pytest.raises(OutputError, match=f"item {first} of the queue is damaged.*rtface queue remove {first}"):
+            use()
+    queue.remove(*queue.select([str(first)], CHANGES["remove"]))
+    assert [item.id for item in queue.items()] == [second]

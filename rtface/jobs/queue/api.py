@@ -127,8 +127,9 @@ class Queue:
         Raises:
             UsageError: a name is none of these.
         """
-        items, chosen = self.store.items(), dict[int, None]()
-        possible = set(states)
+        names = list(names)
+        items = [] if all(name.isdecimal() for name in names) else self.store.items()
+        chosen, possible = dict[int, None](), set(states)
         for name in names:
             if name.isdecimal():
                 chosen[int(name)] = None

@@ -17,17 +17,19 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rtface.errors import Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
 from rtface.util.files import NEW
+from rtface.util.foreign import Shape, check_shape, count, file_name, none_or, number
+from rtface.util.toml_dataclass import parse_json
 
 log = logging.getLogger("rtface")
 
@@ -116,7 +118,8 @@ class Store:
         try:
             with self._transaction() as database:
                 for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
-                    for path in sorted(_written(plan, flags) & _written(_plan(row), json.loads(row["flags"]))):
+                    other = _checked(row)
+                    for path in sorted(_written(plan, flags) & _written(other["plan"], other["flags"])):
                         raise UsageError(
                             f"{path}: item {row['id']} of the queue writes that already; choose "
                             f"another name, or end it with: rtface queue cancel {row['id']}"
@@ -162,8 +165,9 @@ class Store:
                 "WHEN state IN ('running', 'waiting', 'paused') THEN 1 ELSE 2 END, "
                 "CASE WHEN ended_at IS NULL THEN position END, ended_at, id"
             ).fetchall()
-        alive = {row["runner"]: self._alive(row["runner"]) for row in rows if row["runner"] is not None}
-        return [_item(row, alive) for row in rows]
+        checked = [_checked(row) for row in rows]
+        alive = {row["runner"]: self._alive(row["runner"]) for row in checked if row["runner"] is not None}
+        return [_item(row, alive) for row in checked]
 
     def change(self, ids: Sequence[int], verb: Verb) -> None:
         """Does something to all of some items, or to none of them.
@@ -216,12 +220,12 @@ class Store:
                 (before,),
             ).fetchall()
         self._removed(rows)
-        return [_plan(row)["output"] for row in rows]
+        return [path for row in rows if (path := _plan(row).get("output"))]
 
     def _removed(self, rows: Sequence[sqlite3.Row]) -> None:
         """Removes the logs and addresses of items that were removed."""
         for row in rows:
-            self._forget_address(_plan(row)["input"])
+            self._forget_address(_plan(row).get("input", ""))
             with contextlib.suppress(OSError):
                 self.log_path(row["id"]).unlink()
 
@@ -333,15 +337,16 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
+            checked = _checked(row)
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
                 (runner, self._clock(), row["id"]),
             )
-        flags = json.loads(row["flags"])
+        flags = checked["flags"]
         if row["attempts"]:  # a job begins again once
             flags.pop("restart", None)
-        return Task(row["id"], _plan(row), flags, bool(row["began"]))
+        return Task(row["id"], checked["plan"], flags, bool(row["began"]))
 
     def wishes(self, runner: str) -> dict[int, Wish | None]:
         """What users want of each item that a runner has."""
@@ -362,7 +367,7 @@ class Store:
     def finish(self, runner: str, number: int, state: State, message: str = "") -> None:
         """Ends the attempt of a runner at an item."""
         with self._transaction() as database:
-            row = database.execute("SELECT plan FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
+            row = database.execute("SELECT * FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
             ended = None if state in ("waiting", "paused") else self._clock()
             database.execute(
                 "UPDATE item SET state = ?, message = ?, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
@@ -371,7 +376,7 @@ class Store:
                 (state, json.dumps(Message(message).to_dict()), ended, state, number, runner),
             )
         if state == "done" and row is not None:
-            self._forget_address(_plan(row)["input"])
+            self._forget_address(_plan(row).get("input", ""))
 
     def log_path(self, number: int) -> Path:
         """File with what libraries and warnings said while an item ran; its lock is held by the item's process."""
@@ -382,7 +387,7 @@ class Store:
 
     def _alive(self, runner: str | None) -> bool:
         """Whether a runner lives, or who asks all to wait: whether the lock of its file is held."""
-        if runner is None:
+        if runner is None or not file_name(runner):
             return False
         try:
             with self._lock_path(runner).open("r+b") as file:
@@ -485,8 +490,52 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)  # names of files may hold bytes that are not UTF-8
+
+
+def _is_time(value: Any) -> bool:
+    return number(value) and 0 <= value < 1 << 37
+
+
+_ROW: Shape = {
+    "input": _is_text,
+    "plan": {
+        "input": _is_text,
+        "output": _is_text,
+        "options": {},
+        "outputs": lambda paths: isinstance(paths, dict) and all(map(_is_text, cast("dict[str, Any]", paths).values())),
+    },
+    "flags": lambda flags: isinstance(flags, dict) and _is_text(cast("dict[str, Any]", flags).get("job", "")),
+    "message": {"message?": _is_text, "code?": _is_text, "values?": {}},
+    **dict.fromkeys(("share", "fps", "left_s"), none_or(number)),
+    "frames": none_or(count),
+    "attempts": count,
+    "added_at": _is_time,
+    **dict.fromkeys(("started_at", "ended_at"), none_or(_is_time)),
+    "runner": none_or(_is_text),
+}
+
+
+def _checked(row: sqlite3.Row) -> dict[str, Any]:
+    """The columns of an item, those in JSON as values; OutputError where it is damaged."""
+    values: dict[str, Any] = dict(row)
+    try:
+        values |= {key: parse_json(row[key] or "{}") for key in ("plan", "flags", "message")}
+        check_shape(values, _ROW)
+        return values
+    except (TypeError, ValueError) as error:
+        raise OutputError(
+            f"item {row['id']} of the queue is damaged ({' '.join(str(error).split())}); take it out with: "
+            f"rtface queue remove {row['id']}"
+        ) from error
+
+
 def _plan(row: sqlite3.Row) -> dict[str, Any]:
-    return json.loads(row["plan"])
+    """What becomes of an item that is taken out; {} where it is damaged."""
+    with contextlib.suppress(OutputError):
+        return _checked(row)["plan"]
+    return {}
 
 
 def _written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
@@ -494,23 +543,23 @@ def _written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
     return {*plan["outputs"].values(), *([os.path.realpath(flags["job"])] if "job" in flags else [])}
 
 
-def _state(row: sqlite3.Row, alive: dict[str, bool]) -> State:
+def _state(row: Mapping[str, Any] | sqlite3.Row, alive: dict[str, bool]) -> State:
     return "interrupted" if row["state"] == "running" and not alive.get(row["runner"], False) else row["state"]
 
 
-def _item(row: sqlite3.Row, alive: dict[str, bool]) -> Item:
+def _item(row: Mapping[str, Any], alive: dict[str, bool]) -> Item:
     state = _state(row, alive)
     if paused := state == "running" and row["wish"] == "pause":  # in place: its runner has it still
         state = "paused"
-    plan = _plan(row)
+    plan = row["plan"]
     return Item(
         row["id"],
         row["input"],
         plan["output"],
         plan["options"],
-        json.loads(row["flags"]),
+        row["flags"],
         state,
-        Message.of(json.loads(row["message"] or "{}")),
+        Message.of(row["message"]),
         row["share"],
         row["frames"],
         None if paused else row["fps"],
