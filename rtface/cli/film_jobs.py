@@ -162,7 +162,7 @@ def _agreed(folder: Path, trusted: bool, console: Console) -> tuple[Job, int]:
 def agree(
     what: str, input: object, output: object, options: Mapping[str, Any], trusted: bool, console: Console
 ) -> None:
-    """Shows a plan of another user, and asks whether to work on it. UsageError where that is not `trusted`, and nobody
+    """Shows a plan of another user, and asks whether to work on it. UsageError where that is not `trusted`, and no one
     can be asked, or says no."""
     for line in (
         what,
