@@ -48,6 +48,7 @@ from rtface.util.foreign import (
     fits,
     flag,
     ratio,
+    read_regular,
     row,
     text,
 )
@@ -259,7 +260,7 @@ def option_files(options: Options) -> dict[str, str]:
     for name, path in (("shots", options.shots), ("treatment", options.treatment)):
         if path is not None:
             try:
-                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[name] = hashlib.sha256(read_regular(path)).hexdigest()
             except OSError as error:
                 raise UsageError(f"--{name} {path}: cannot be read ({error.strerror})") from error
     return found

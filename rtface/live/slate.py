@@ -13,6 +13,7 @@ from rtface.errors import UsageError
 from rtface.frame import Bytes
 from rtface.live.letterbox import frame_from_rgb
 from rtface.live.protocols import VideoFormat
+from rtface.util.foreign import read_regular
 from rtface.util.paths import expanded
 from rtface.util.text import encodable
 
@@ -56,7 +57,7 @@ class Slate:
 
 def _read(path: str) -> Bytes:
     try:
-        data = np.frombuffer(expanded(path, "--slate").read_bytes(), np.uint8)
+        data = np.frombuffer(read_regular(expanded(path, "--slate")), np.uint8)
     except OSError as error:
         raise UsageError(f"--slate {path}: cannot be read ({error.strerror}); give an image or words") from None
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None

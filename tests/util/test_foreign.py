@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from rtface.config.options import Options
 from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.jobs.plan import option_files
 from rtface.media.files.file_hashes import read_manifest, sha256_of
+from rtface.media.stills.image_read import read_image, read_origin
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.shots.otio import read_otio
@@ -45,6 +48,9 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, name: str):
         read_manifest,
         HashList,
         read_sidecar,
+        read_image,
+        read_origin,
+        lambda path: option_files(Options(shots=path)),
         lambda path: read_shots(shots, FilmClock(Fraction(25))),
     ):
         with pytest.raises(RtfaceError, match="it is no regular file"):

@@ -41,6 +41,7 @@ from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
 from rtface.stats import Stats
+from rtface.util.foreign import open_regular
 
 # A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run of 144 in 8 bits takes 1.2 GB.
 MAX_PIXELS = 350_000_000
@@ -120,7 +121,8 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     """
     name = shown(path)
     try:
-        data = Path(path).read_bytes()
+        with open_regular(Path(path)) as file:
+            data = file.read()
     except OSError as error:
         raise InputMissing(
             "{path}: cannot be read ({why}); check the name", code="unreadable", path=name, why=error.strerror
@@ -175,7 +177,8 @@ class Origin:
 def read_origin(path: str | os.PathLike[str]) -> Origin:
     """An image file without its samples; raises as `read_image`."""
     try:
-        data = Path(path).read_bytes()
+        with open_regular(Path(path)) as file:
+            data = file.read()
     except OSError as error:
         raise InputMissing(
             "{path}: cannot be read ({why}); check the name", code="unreadable", path=shown(path), why=error.strerror
