@@ -28,6 +28,7 @@ from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.formats.mxf import check_times
 from rtface.media.read.decoder import Fields
+from rtface.media.read.probe import MAX_PIXELS
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
 from rtface.media.write.stream_plan import FORMATS
@@ -60,9 +61,14 @@ LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
 CORRECTED_LEAD_IN_S = Fraction(1)
 
 
-def _side(value: Any) -> bool:
-    """Samples in one direction of a frame."""
-    return count(value) and 0 < value < 1 << 16
+def _size(value: Any) -> bool:
+    """Width, height and pixel format of frames."""
+    if not row(count, count, text)(value) or not 0 < value[0] * value[1] <= MAX_PIXELS:
+        return False
+    try:
+        return bool(av.VideoFormat(value[2]))
+    except ValueError:
+        return False
 
 
 def _film(value: Any) -> bool:
@@ -88,7 +94,7 @@ _SHAPE: Shape = {
         "stages": {},
         "origin": ratio,
         "begins": ratio,
-        "size": row(_side, _side, text),
+        "size": _size,
         "starts": [ratio],
         "frames": [count],
         "ends": ratio,

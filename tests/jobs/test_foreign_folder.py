@@ -112,12 +112,22 @@ def test_a_file_of_a_job_is_used_or_refused(folder: JobFolder, kind: str):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("output", "/"), ("output", "../x"), ("output", "/nowhere/out.png"), ("options", {"a": 1})]
+    ("key", "value"),
+    [
+        ("output", "/"),
+        ("output", "../x"),
+        ("output", "/nowhere/out.png"),
+        ("options", {"a": 1}),
+        ("size", [64, 48, "/dev/zero"]),
+        ("size", [60_000, 60_000, "yuv420p"]),
+    ],
 )
-def test_a_plan_names_a_film_and_options(folder: JobFolder, key: str, value: object):
+def test_a_plan_names_what_there_can_be(folder: JobFolder, key: str, value: object):
     before = folder.plan.read_text()
     try:
-        folder.plan.write_text(json.dumps({**json.loads(before), key: value}))
+        plan = json.loads(before)
+        (plan["job"] if key in plan["job"] else plan)[key] = value
+        folder.plan.write_text(json.dumps(plan))
         with pytest.raises(InputError, match=f"{key} is"):
             JobPlan.load(folder)
     finally:
