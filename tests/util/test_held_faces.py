@@ -43,3 +43,10 @@ def test_its_place_is_kept_for_a_second_from_those_passed_over():
 
 def test_a_face_that_was_not_there_takes_the_place_at_once():
     assert chosen([{1: 110.0, 2: 100.0}, {2: 100.0, 3: 108.0}, {4: 50.0}]) == [{1}, {3}, {4}]
+
+
+def test_a_lost_face_under_another_number_takes_its_place():
+    """A tracker shows the lost one beside the new one for a while."""
+    first, second = {1: 120.0, 2: 110.0}, {1: 120.0, 2: 110.0, 3: 110.0}
+    shown = chosen([*[first] * 30, *[second] * 4, *[{1: 120.0, 3: 110.0}] * 3], most=2)
+    assert shown == [{1, 2}] * 34 + [{1, 3}] * 3
