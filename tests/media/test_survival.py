@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.frame import Frame
@@ -656,3 +657,24 @@ class Absent:
 
     class codec_context:  # noqa: N801 - the name that PyAV has
         channels = sample_rate = 0
+
+
+@pytest.mark.parametrize("kind", ["h264", "hevc"])
+def test_columns_that_a_stream_hides_at_its_left_stay_hidden(media, tmp_path: Path, kind: str):
+    """FFmpeg's decoders show them where the rest does not begin at a multiple of 32 samples."""
+    options = {"x265-params": "log-level=none"}
+    film = media.make_film(tmp_path / "film.mkv", codec={"h264": "libx264", "hevc": "libx265"}[kind], options=options)
+    with av.open(film) as source, av.open(tmp_path / "in.mkv", "w") as box:
+        stream = box.add_stream_from_template(source.streams.video[0])
+        hide = BitStreamFilterContext(f"{kind}_metadata=crop_left=16", source.streams.video[0], stream)
+        for packet in source.demux(video=0):
+            for changed in hide.filter(packet if packet.size else None):
+                changed.stream = stream
+                box.mux(changed)
+    whole, cropped = media.frames_of(film)[0], media.frames_of(tmp_path / "in.mkv")[0]
+    assert len(cropped) == len(whole) == 10
+    for before, after in zip(whole, cropped, strict=True):
+        luma = after.image.to_ndarray(format="gray")
+        assert (luma == before.image.to_ndarray(format="gray")[:, 16:]).all()
+    media.passthrough(tmp_path / "in.mkv", tmp_path / "out.mp4", crf=0)
+    assert media.frames_of(tmp_path / "out.mp4")[0][0].image.width == cropped[0].image.width

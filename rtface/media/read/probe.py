@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
@@ -423,6 +424,7 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
             f"{name}: is {context.width}×{context.height} ({context.width * context.height // 1_000_000} "
             f"megapixels); the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
         )
+    context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
     if len(usable) == 1:
         return chosen, None
     return chosen, (
