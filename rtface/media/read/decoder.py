@@ -416,7 +416,9 @@ class Decoder:
 
     def _check_end(self) -> None:
         known = _KNOW_DURATION if not self._remote else (*_KNOW_DURATION, *_PLAYLISTS)
-        if self._end is not None or self._stopped() or not self._container.format.name.startswith(known):
+        if not self.frames or self._end is not None or self._stopped():
+            return  # where there is no frame at all, that is said
+        if not self._container.format.name.startswith(known):
             return
         expected = self.expected_end()
         if expected is None:
