@@ -189,7 +189,7 @@ class ShapingOptions:
         keep: remember this frame as a keyframe, for those that follow without an engine.
         region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
-        still: no frame before it tells flecks from the face: no small spot becomes stronger. On the CPU.
+        still: no frame before it tells flecks from the face: no small spot becomes stronger.
     """
 
     strength: float = 1.0

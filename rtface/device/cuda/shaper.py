@@ -1,7 +1,7 @@
 """Shapes corrections (`rtface.correct`) on a GPU: measured there, decided on the host, applied there.
 
 Of each face some 100 kB of measures are downloaded and 30 kB of controls uploaded; its images stay on the GPU. Answers
-that were made on the host (`rtface.enhance.keyframes.scheduler`) are uploaded first.
+that were made on the host (`rtface.enhance.keyframes.scheduler`), and those of stills, are uploaded first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from rtface.correct import FaceRegion, decide, face_region_of, irises, openings_of, state_of
+from rtface.correct.flecks import hold_spots
 from rtface.correct.grain import SHEET, sheet
 from rtface.correct.mask import small_mask
 from rtface.device.cpu.device import host_array
@@ -25,7 +26,7 @@ from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Constants
-from rtface.device.cuda.transfers import answers_to_gpu
+from rtface.device.cuda.transfers import answers_to_gpu, answers_to_host
 from rtface.frame import Bytes, Float32
 from rtface.protocols import HeadMap, ShapeTask
 
@@ -123,6 +124,9 @@ class GpuShaper:
         answers = [
             (place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer
         ]
+        answers += self._without_stronger_spots(
+            slots, [(place, area) for face, place, area in seen if face.shaping.still]
+        )
         self._measure(
             slots,
             np.frombuffer(b"".join([*rows, *data]), np.uint8),
@@ -160,6 +164,18 @@ class GpuShaper:
             reads=[slot.steps["measure"].on_gpu(), *constants],
             writes=memories,
         )
+
+    def _without_stronger_spots(
+        self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
+    ) -> list[tuple[FaceSlot, Float32]]:
+        """Answers of stills, in which spots are looked for on the host."""
+        brought = answers_to_host(self._pools, self._streams, slots, [place for place, _ in faces]) if faces else []
+        held: list[tuple[FaceSlot, Float32]] = []
+        for (place, area), (crop, answer) in zip(faces, brought, strict=True):
+            answer -= crop
+            hold_spots(answer, crop, area)
+            held.append((place, answer + crop))
+        return held
 
     def _measure(
         self,

@@ -15,6 +15,7 @@ from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, GpuCorrection, SlotPools
 from rtface.device.cuda.gpu import Event, Memory, Pinned, Stream
 from rtface.device.cuda.kernels import LaunchList
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Submission
 from rtface.frame import Float, Float32, Frame
 
@@ -26,7 +27,8 @@ def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot
     """Crops of a frame, float32 3×S×S, copied; waits for them, and for no network."""
     slot, urgent = slots.frame, steps.streams.urgent
     brought = _bring(
-        steps,
+        steps.pools,
+        steps.streams,
         slot,
         [(face, face.crop, 3 * face.size**2) for face in faces],
         urgent,
@@ -48,7 +50,8 @@ def corrections_to_host(
         streams.down.wait(slot.computed)
 
     brought = _bring(
-        steps,
+        steps.pools,
+        steps.streams,
         slot,
         [
             piece
@@ -68,8 +71,26 @@ def corrections_to_host(
     ]
 
 
+def answers_to_host(
+    pools: SlotPools, streams: StreamThread, slots: FrameSlots, faces: Sequence[FaceSlot]
+) -> list[tuple[Float32, Float32]]:
+    """Crops and engines' answers, float32 3×S×S; waits for them."""
+    slot = slots.frame
+    slot.uploaded.synchronize()  # the same memory may still be on its way up
+
+    def begin() -> None:
+        for event in slots.answers:
+            streams.down.wait(event)
+
+    pieces = [(face, at, 3 * face.size**2) for face in faces for at in (face.crop, face.restored)]
+    brought = _bring(pools, streams, slot, pieces, streams.down, begin, slot.done)
+    shapes = [(3, face.size, face.size) for face in faces]
+    return [(c.reshape(s), r.reshape(s)) for c, r, s in zip(brought[::2], brought[1::2], shapes, strict=True)]
+
+
 def _bring(
-    steps: Submission,
+    pools: SlotPools,
+    streams: StreamThread,
     slot: FrameSlot,
     pieces: Sequence[FaceFloats],
     stream: Stream,
@@ -77,7 +98,7 @@ def _bring(
     done: Event,
 ) -> list[Float32]:
     """Copies of pieces, made on a stream after what `begin` puts there."""
-    steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
+    pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
     pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
 
     def down() -> None:
@@ -86,7 +107,7 @@ def _bring(
             stream.copy(pinned, face.memory, 4 * count, to_at=4 * int(at), source_at=address - face.memory.address)
         stream.record(done)
 
-    steps.streams.run(down).result()
+    streams.run(down).result()
     done.synchronize()
     values = pinned.bytes().view(np.float32)
     return [values[start:end].copy() for start, end in pairwise(ends)]

@@ -41,11 +41,14 @@ class Only:
         return next(e for e in self.engines if e.name == name)
 
 
-def film(fmt="yuv420p", frames=2, *, faces=2, **more):
+def film(fmt="yuv420p", frames=2, *, faces=2, flecks=False, **more):
     """A portrait that moves, and a second face that overlaps nothing."""
     out = []
     for t in range(frames):
         picture, points = portrait(480, 300, blur=1.2, scale=0.9, shift=(60 + 1.5 * t, 30 + 0.3 * t))
+        if flecks:
+            x, y = np.mean(points, 0).astype(int)
+            picture[y - 1 : y + 2, x - 20 : x + 20 : 9] = 255
         seen = (face_at(points), face_at(points - [150.0, 10.0], 2))
         out.append(replace(frame_of(picture, t, fmt), faces=seen[:faces], **more))
     return out
@@ -84,8 +87,9 @@ def compare(mine, theirs):
         pytest.param("gray", {}, marks=pytest.mark.slow),
         ("yuv420p", {"display": Display(fields="tff")}),
         ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)}),
+        ("yuv420p", {"new": True, "flecks": True}),
     ],
-    ids=["420", "rgb", "gray", "tff", "pq"],
+    ids=["420", "rgb", "gray", "tff", "pq", "still"],
 )
 def test_a_film_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, engine_on, share_limit):
     engine, plan = engine_on(streams)
