@@ -385,6 +385,10 @@ class Engines(Protocol):
 
     def named(self, name: str) -> Engine: ...
 
+    def of_person(self, engine: Engine, person: str) -> Engine:
+        """The engine with the weights of a person, where these were loaded; else as it is."""
+        ...
+
     @property
     def described(self) -> tuple[str, str]:
         """Names and devices for the report."""

@@ -701,7 +701,7 @@ def _json(key: str, value: Any) -> Any:
     if isinstance(value, Fraction):
         return str(value)
     if key == "person":
-        return [f"{name}={_absolute(photos, key)}" for name, _, photos in (one.partition("=") for one in value)]
+        return [f"{name}{equals}{photos and _absolute(photos, key)}" for name, equals, photos in map(_parts, value)]
     return _absolute(value, key) if key == "sign" else list(value) if isinstance(value, tuple) else value
 
 
@@ -710,11 +710,15 @@ def _absolute(paths: str, key: str) -> str:
 
 
 def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
-    """The photos of each person of ``--person``, by name."""
+    """The photos of each person of ``--person``, by name; none of one who was learnt."""
     return {
-        name: [expanded(photo.strip(), f"--person {name}") for photo in photos.split(",")]
-        for name, _, photos in (one.partition("=") for one in person)
+        name: [expanded(photo.strip(), f"--person {name}") for photo in photos.split(",") if photo]
+        for name, _, photos in map(_parts, person)
     }
+
+
+def _parts(person: str) -> tuple[str, str, str]:
+    return person.partition("=")
 
 
 LIVE_FACES = 8

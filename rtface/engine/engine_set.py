@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from rtface.config.policy import policies
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, unknown_engine
+from rtface.engine.learned import MARK, read
+from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
 from rtface.util.install import reinstall_line
@@ -32,11 +34,13 @@ class EngineRequest:
         fidelity: what that control is turned to, 0…1; None leaves it at the engine's own. With "default" and "auto"
             a value below 1 also chooses `VIVID`.
         commercial_use: whether engines that may not be used commercially are refused.
+        persons: files of persons whose faces get weights of their own.
     """
 
     name: str = "default"
     fidelity: float | None = None
     commercial_use: bool = False
+    persons: tuple[Path, ...] = ()
 
 
 def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> HostEngine:
@@ -211,6 +215,7 @@ class EngineSet:
             _check_fidelity(recipe_named(name))
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
+            self._open_persons()
         except BaseException:
             self.close()
             raise
@@ -226,6 +231,19 @@ class EngineSet:
             self.engines[name] = self._opener(recipe)
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
+
+    def _open_persons(self) -> None:
+        """Loads the engines of persons beside those that they are of: no frame is to wait for them."""
+        for path in self._asked.persons:
+            learned = read(path)
+            for engine in (e for e in self._chosen if e.name in (DEFAULT, LIGHT)):
+                recipe = of_person(recipe_named(engine.name), learned)
+                self.engines[recipe.name] = self._opener(recipe)
+                log.info("%s", self.engines[recipe.name].reason)
+
+    def of_person(self, engine: Engine, person: str) -> Engine:
+        """The engine with the weights of a person, where these were loaded; else as it is."""
+        return self.engines.get(f"{engine.name}{MARK}{person.lower()}", engine)
 
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> RunningEngine:
         """The engine for one face of the frame; see `needs_large_engine`."""

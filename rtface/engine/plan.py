@@ -24,6 +24,7 @@ import numpy as np
 
 from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.crop_runner import CropRunner
+from rtface.engine.learned import MARK
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.spec import NetworkSpec
@@ -256,7 +257,10 @@ def recall(identity: PlanIdentity) -> GoldenResult | None:
 
 
 def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
-    """Writes the verdict for the next start; a cache that cannot be written costs time only, so it is just logged."""
+    """Writes the verdict for the next start; a cache that cannot be written costs time only, so it is just logged. Of a
+    person's weights nothing is left in the cache."""
+    if MARK in identity.engine:
+        return
     text = json.dumps({"identity": asdict(identity), "verdict": asdict(verdict)}, indent=1)
     try:
         write_atomically(identity.path, text.encode())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
+from rtface.engine.learned import BASE, MARK, Learned
 from rtface.engine.recipe_tables import (
     Alignment,
     Batch,
@@ -24,6 +25,7 @@ from rtface.engine.recipe_tables import (
     Output,
     Port,
     Precisions,
+    Psnr,
     RecurrentTensors,
     SourceFile,
     WeightsFile,
@@ -46,7 +48,7 @@ class Recipe:
     """One engine; see the module.
 
     Not in the file: `folder` is where its files lie, `digest` the SHA-256 of ``recipe.toml``, `fidelity` what that
-    control is turned to (None: its default).
+    control is turned to (None: its default), `learned` the person whose weights it has (see `of_person`).
     """
 
     name: str
@@ -68,6 +70,7 @@ class Recipe:
     folder: Path = Path()
     digest: str = ""
     fidelity: float | None = None
+    learned: Learned | None = None
 
     @property
     def recurrent(self) -> bool:
@@ -125,6 +128,14 @@ class Recipe:
         return self.folder / self.weights.file
 
     @property
+    def network(self) -> Path | bytes:
+        """The network, as a file or, with the weights of a person, its bytes."""
+        if self.learned is None:
+            return self.model_path
+        base = self.folder.parent / BASE / self.weights.file
+        return self.learned.adapted(self.model_path.read_bytes(), base.read_bytes())
+
+    @property
     def golden_path(self) -> Path:
         return self.folder / self.golden.file
 
@@ -147,6 +158,36 @@ class Recipe:
             )
 
 
+LEARNED_PSNR = 30.0
+"""Least PSNR in dB of a person's weights against the golden answers of the engine that they are of: other people's
+faces are to be restored as before. Networks that collapse in reduced precision lie below 20 dB."""
+
+
+def of_person(recipe: Recipe, learned: Learned) -> Recipe:
+    """An engine with the weights of a person.
+
+    Raises:
+        UsageError: it was learnt for other weights.
+    """
+    base = load_recipe(SHIPPED / BASE / "recipe.toml")
+    if learned.meta.get("base") != base.weights.sha256:
+        raise UsageError(
+            f"what was learnt of {learned.name} belongs to another version of {BASE}; learn again with: "
+            f"rtface learn {learned.name} SOURCE"
+        )
+    psnr = recipe.golden.psnr
+    looser = Psnr(
+        LEARNED_PSNR, *(None if v is None else min(v, LEARNED_PSNR) for v in (psnr.bf16, psnr.fp16, psnr.int8))
+    )
+    return replace(
+        recipe,
+        name=f"{recipe.name}{MARK}{learned.name.lower()}",
+        digest=hashlib.sha256(f"{recipe.digest} {learned.digest}".encode()).hexdigest(),
+        golden=replace(recipe.golden, psnr=looser),
+        learned=learned,
+    )
+
+
 def load_recipe(path: Path) -> Recipe:
     """Reads one ``recipe.toml``. Raises EngineError naming the file and the key."""
     try:
@@ -156,7 +197,7 @@ def load_recipe(path: Path) -> Recipe:
         raise EngineError(f"recipe {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise EngineError(f"recipe {path} is not valid TOML: {error}") from error
-    internal = {"folder", "digest", "fidelity"} & table.keys()
+    internal = {"folder", "digest", "fidelity", "learned"} & table.keys()
     if internal:
         raise EngineError(f"recipe {path}: unknown key {sorted(internal)[0]}")
     try:

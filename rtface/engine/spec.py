@@ -30,6 +30,8 @@ class NetworkSpec(Protocol):
     @property
     def model_path(self) -> Path: ...
     @property
+    def network(self) -> Path | bytes: ...
+    @property
     def inputs(self) -> dict[str, tuple[int, ...]]: ...
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]: ...
@@ -39,37 +41,41 @@ class NetworkSpec(Protocol):
 class ImageNetworkSpec:
     """A tracker's network (`NetworkSpec`): one image at a time, in fp32."""
 
-    network: ImageNetwork
+    image: ImageNetwork
     version: str = ""
     batch: Batch = field(default_factory=lambda: Batch(1, 1, 1))
     precision: Precisions = field(default_factory=Precisions)
 
     @property
     def name(self) -> str:
-        return self.network.name
+        return self.image.name
 
     @property
     def digest(self) -> str:
         """Its weights' file holds all there is to know."""
-        return self.network.sha256
+        return self.image.sha256
 
     @property
     def folder(self) -> Path:
-        return self.network.path.parent
+        return self.image.path.parent
 
     @property
     def weights(self) -> WeightsFile:
-        return WeightsFile(self.network.path.name, self.network.path.stat().st_size, self.network.sha256, 0)
+        return WeightsFile(self.image.path.name, self.image.path.stat().st_size, self.image.sha256, 0)
 
     @property
     def model_path(self) -> Path:
-        return self.network.path
+        return self.image.path
+
+    @property
+    def network(self) -> Path:
+        return self.image.path
 
     @property
     def inputs(self) -> dict[str, tuple[int, ...]]:
-        size = self.network.size
-        return {self.network.input: (size, size, 3) if self.network.layout == "NHWC" else (3, size, size)}
+        size = self.image.size
+        return {self.image.input: (size, size, 3) if self.image.layout == "NHWC" else (3, size, size)}
 
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        return dict(self.network.outputs)
+        return dict(self.image.outputs)

@@ -57,6 +57,9 @@ class EngineSelector:
         """
         tasks = self._selected(frame, faces, runtime, strength)
         for task in tasks:
+            if person := self._tracks.person_of(task.track.id):
+                task.engine = runtime.engines.of_person(task.engine, person)
+                task.light = task.light and runtime.engines.of_person(task.light, person)
             if task.track.engine not in (None, task.engine.name):
                 self._engine_changes(task.track)
             task.track.engine = task.engine.name

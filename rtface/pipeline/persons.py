@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rtface.config.options import EnhanceOptions, FaceOptions, person_photos
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.engine_set import engine_names, inventive_engines
+from rtface.engine.learned import path_of, read
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard
 from rtface.errors import InputError
@@ -54,6 +55,8 @@ def open_persons(
     embed = PersonNetwork()
     photos = {
         name: embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
+        if paths
+        else list(read(path_of(name)).embeddings)
         for name, paths in person_photos(options.person).items()
     }
     return PersonRecogniser(embed, Gallery(photos), stats, keep_faces=keep_faces)

@@ -10,12 +10,13 @@ from dataclasses import replace
 from threading import Event, Lock
 
 from rtface.concurrency.threads import call_in_thread, start_thread
-from rtface.config.options import QualityOptions
+from rtface.config.options import EnhanceOptions, person_photos
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import LIGHT
+from rtface.engine.learned import path_of
 from rtface.errors import EngineError, MissingComponent
 from rtface.pipeline.threads import EngineThreads
 from rtface.protocols import Runtime
@@ -68,9 +69,10 @@ def open_runtime(
     return found
 
 
-def engine_request(options: QualityOptions) -> EngineRequest:
+def engine_request(options: EnhanceOptions) -> EngineRequest:
     """Which engine a run with these options asks for."""
-    return EngineRequest(options.engine, options.fidelity, options.commercial_use)
+    learned = tuple(path_of(name) for name, photos in person_photos(options.person).items() if not photos)
+    return EngineRequest(options.engine, options.fidelity, options.commercial_use, learned)
 
 
 def may_take_gpu(device: str) -> bool:
@@ -82,7 +84,7 @@ def may_take_gpu(device: str) -> bool:
 _ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
 
 
-def open_ahead(options: QualityOptions, threads: EngineThreads) -> None:
+def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
     """Begins to open the engines of the next `open_runtime` with these options on a thread; none where a GPU is tried.
 
     That takes 0.3 s in which the interpreter is free to import. Where it fails, `open_runtime` tries again and raises.

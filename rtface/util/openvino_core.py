@@ -32,7 +32,13 @@ def core() -> ov.Core:
 
 
 def compile_once(
-    name: str, identity: object, options: dict[str, Any], build: Callable[[], ov.Model], device: str = "CPU"
+    name: str,
+    identity: object,
+    options: dict[str, Any],
+    build: Callable[[], ov.Model],
+    device: str = "CPU",
+    *,
+    keep: bool = True,
 ) -> ov.CompiledModel:
     """A network for a device: from the cache where a whole one fits, else built, compiled and kept.
 
@@ -43,10 +49,13 @@ def compile_once(
         options: for compiling and for loading.
         build: makes the model.
         device: OpenVINO's name of it, as "CPU" or "GPU.1".
+        keep: False for what is to leave nothing in the cache.
 
     Raises:
         RuntimeError: OpenVINO cannot compile it; and whatever `build` raises.
     """
+    if not keep:
+        return core().compile_model(build(), device, options)
     where = (ov.get_version(), device, core().get_property(device, "FULL_DEVICE_NAME"), sorted(options.items()))
     key = hashlib.sha256(repr((identity, where)).encode()).hexdigest()[:20]
     kept = cache_dir() / "networks" / f"{name}-{key}.blob"

@@ -276,9 +276,9 @@ def faces(value: object, shown: str) -> object:
     )
 
 
-@_check("NAME=PHOTO,...", "Sequence[str]")
+@_check("NAME[=PHOTO,...]", "Sequence[str]")
 def persons(value: object, shown: str) -> object:
-    """Names of persons with their photos: a tuple of "NAME=PHOTO,PHOTO"."""
+    """Names of persons with their photos, or alone where they were learnt: a tuple of "NAME=PHOTO,PHOTO", "NAME"."""
     given = [one for one in value.split(";") if one.strip()] if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
         raise UsageError(f"{shown} must be a name and photos of the person, as anna=photo1.jpg, not {_show(value)}")
@@ -286,14 +286,14 @@ def persons(value: object, shown: str) -> object:
     for one in given:
         name, equals, photos = str(one).partition("=")
         name = name.strip()
-        if not equals or not is_person_name(name) or not all(part.strip() for part in photos.split(",")):
+        if not is_person_name(name) or (equals and not all(part.strip() for part in photos.split(","))):
             raise UsageError(
                 f"{shown} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, not "
                 f"{_show(one)}; a name begins with a letter and is none of {', '.join(_FACE_WORDS)}, P1"
             )
         if name.lower() in found:
             raise UsageError(f"{shown} names {name} twice; give all photos at once, as {name}=photo1.jpg,photo2.jpg")
-        found[name.lower()] = f"{name}={photos}"
+        found[name.lower()] = f"{name}{equals}{photos}"
     return tuple(found.values())
 
 

@@ -58,6 +58,9 @@ class FakeEngines:
     def __init__(self, *engines: FakeEngine) -> None:
         self.all = {e.name: e for e in engines or (FakeEngine(),)}
 
+    def of_person(self, engine: Any, person: str) -> Any:
+        return engine
+
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> FakeEngine:
         return next(iter(self.all.values()))
 

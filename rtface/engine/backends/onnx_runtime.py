@@ -143,7 +143,7 @@ class OnnxPlan:
                 # DirectML refuses both; CoreML gains from neither.
                 options.enable_mem_pattern = False
                 options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-            self._session: Any = ort.InferenceSession(str(recipe.model_path), options, providers, enable_fallback=0)
+            self._session: Any = ort.InferenceSession(_given(recipe), options, providers, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
             raise EngineError(
                 f"engine {recipe.name}: ONNX Runtime cannot use {recipe.model_path.name}: "
@@ -171,12 +171,17 @@ class OnnxPlan:
         self._session = None
 
 
+def _given(recipe: Recipe) -> str | bytes:
+    network = recipe.network
+    return network if isinstance(network, bytes) else str(network)
+
+
 def open_sizes(ort: Any, recipe: Recipe) -> dict[str, int]:
     """The dimensions that the network leaves open, by name, each with its size for one crop."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # only the names are wanted
-    session = ort.InferenceSession(str(recipe.model_path), options, [CPU.name])
+    session = ort.InferenceSession(_given(recipe), options, [CPU.name])
     wanted, sizes = recipe.inputs, dict[str, int]()
     for port in session.get_inputs():
         for written, size in zip(port.shape, (1, *wanted.get(port.name, ())), strict=False):

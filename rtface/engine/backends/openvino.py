@@ -129,7 +129,7 @@ def _constant(source: openvino.Output) -> Float32:
 
 def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> openvino.Model:
     """The engine's network for one crop. Raises EngineError, and RuntimeError where OpenVINO cannot read it."""
-    model = openvino_core.core().read_model(recipe.model_path)
+    model = openvino_core.core().read_model(recipe.network)
     model.reshape({name: [1, *shape] for name, shape in recipe.inputs.items()})
     if precision == "int8":
         calibration = load_calibration(recipe)
@@ -158,6 +158,7 @@ class OpenVinoPlan:
                 options,
                 lambda: read_network(recipe, precision, device),
                 device,
+                keep=recipe.learned is None,
             )
             shape = list(network.output(recipe.output.name).shape)
         except RuntimeError as error:  # everything that OpenVINO raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -52,8 +53,9 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
             f"a plan for TensorRT needs the onnx package to be built; get it with: {extra_line('rtx')}"
         ) from error
     try:
+        network = recipe.network
         model = typed(
-            onnx.load(str(recipe.model_path)),
+            onnx.load(io.BytesIO(network) if isinstance(network, bytes) else str(network)),
             "fp16" if precision == "int8" else precision,
             recipe.precision.fp32_nodes,
             products=products,

@@ -1,0 +1,112 @@
+"""What was learnt of a person: its file, and engines with its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import stat
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtface.engine import learned
+from rtface.engine.engine_set import EngineRequest, EngineSet
+from rtface.engine.learned import Learned
+from rtface.engine.recipe import SHIPPED
+from rtface.errors import InputError, RtfaceError, UsageError
+from tests.persons.made import ANNA, learnt
+
+
+@pytest.fixture
+def learn(tmp_path: Path) -> Callable[..., Path]:
+    """Writes Anna's file; see `learnt`."""
+    return partial(learnt, tmp_path / "anna.person", ANNA)
+
+
+def test_a_file_is_read_as_it_was_written(learn: Callable[..., Path]) -> None:
+    path = learn(amount=0.25, figures={"call": 0.4})
+    found = learned.read(path)
+    assert (found.name, found.meta["figures"], found.digest) == (
+        "Anna",
+        {"call": 0.4},
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+    assert np.array_equal(found.embeddings, ANNA[None]) and (found.delta == 0.25).all()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def forged(path: Path, **arrays: Any) -> None:
+    with np.load(path) as held:
+        kept = dict(held.items())
+    with io.BytesIO() as made:
+        np.savez(made, **(kept | arrays))
+        path.write_bytes(made.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda p: p.unlink(), "nothing was learnt of anna"),
+        (lambda p: p.write_bytes(p.read_bytes()[:300]), "zip"),
+        (lambda p: p.write_bytes(b"\0" * (17 << 20)), "too large"),
+        (lambda p: forged(p, delta=np.array([object()])), "pickle"),
+        (lambda p: forged(p, delta=np.full(1, np.nan, np.float16)), "no numbers"),
+        (lambda p: forged(p, delta=np.zeros(9, np.float16)), "another form"),
+        (lambda p: forged(p, embeddings=np.zeros((2, 9), np.float32)), "128"),
+        (lambda p: forged(p, places=np.array([[-4, 2, 1, 9, 0]])), "another form"),
+        (lambda p: forged(p, meta=np.frombuffer(json.dumps({"format": 9}).encode(), np.uint8)), "another version"),
+    ],
+    ids=["absent", "cut", "large", "pickled", "nan", "short", "embeddings", "places", "version"],
+)
+def test_a_file_that_is_none_is_refused(learn: Callable[..., Path], change: Any, why: str) -> None:
+    path = learn()
+    change(path)
+    with pytest.raises(InputError, match=why):
+        learned.read(path)
+
+
+@pytest.mark.parametrize("engine", ["rtface-s", "rtface-m"])
+def test_both_engines_take_the_weights(learn: Callable[..., Path], engine: str) -> None:
+    base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
+    model = (SHIPPED / engine / "model.onnx").read_bytes()
+    assert learned.read(learn(amount=0.0)).adapted(model, base) == model
+    full, low = (learned.read(learn(amount=a, rank=r)).adapted(model, base) for a, r in ((0.0625, 0), (0.125, 4)))
+    assert full == low != model and len(full) == len(model)  # 4 · 0.125² in each place
+
+
+def test_the_weights_of_a_person_are_those_of_that_person_alone(
+    learn: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
+    engines = EngineSet(EngineRequest("rtface-s", persons=(learn(amount=0.002),)), threads=1)
+    shipped = engines.pick(100.0)
+    own = engines.of_person(shipped, "Anna")
+    assert own is not shipped and own.name == "rtface-s@anna"
+    assert engines.of_person(shipped, "Ben") is engines.of_person(shipped, "unknown") is shipped
+    crop = np.random.default_rng(1).random((1, 3, 256, 256), np.float32)
+    a, b = (engine.submit(crop).result().pixels for engine in (shipped, own))
+    assert 1e-4 < np.abs(a - b).max() < 0.2
+    engines.close()
+    assert not [path for path in (tmp_path / "cache").rglob("*") if "anna" in path.name]
+
+
+def test_weights_that_ruin_faces_are_refused(learn: Callable[..., Path]) -> None:
+    with pytest.raises(RtfaceError, match="rtface-s@anna"):
+        EngineSet(EngineRequest("rtface-s", persons=(learn(amount=4.0),)), threads=1)
+
+
+def test_what_belongs_to_other_weights_is_to_be_learnt_again(learn: Callable[..., Path]) -> None:
+    with pytest.raises(UsageError, match="rtface learn Anna"):
+        EngineSet(EngineRequest("rtface-s", persons=(learn(base="0" * 64),)), threads=1)
+
+
+def test_a_tensor_that_is_not_there(learn: Callable[..., Path]) -> None:
+    found: Learned = learned.read(learn())
+    base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
+    with pytest.raises(RtfaceError, match="learn again"):
+        found.adapted(b"another network", base)
