@@ -1,0 +1,1 @@
+"""Learns a person: weights of the face engine for one face, from a camera, a film or photos."""

@@ -1,0 +1,303 @@
+"""Learns one person: takes, pairs, training in another process, what it gains, and the person's file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.mask import smooth_ramp
+from rtface.engine import learned
+from rtface.engine.coded_network import CodedNetwork
+from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
+from rtface.errors import EngineError, InputError, Interrupted, UsageError
+from rtface.frame import Bytes, Float32
+from rtface.media.files.image_names import has_still_name, list_images
+from rtface.persons.network import PersonNetwork
+from rtface.tracking import create_tracker
+from rtface.util.machine import cores
+from rtface_learn import pairs, takes
+from rtface_learn.takes import Take
+
+LEAST_S, LEAST_PHOTOS = 6, 3
+"""Takes of a film (each is a second of it), and photos, below which nothing is learnt."""
+PREFIXES = ("core.stem", "core.enc", "core.down", "core.code", "core.mid", "core.up", "core.dec", "core.head", "core.place")
+RANK, RATE, STEPS, BATCH, KEPT = 0, 1e-4, 240, 6, 2
+HELD = 0.25
+"""Share of the takes, the last ones, on which the result is judged."""
+GAP_S = 3.0
+"""Seconds between the last take that is learnt and the first that judges."""
+WORTH_DB = 0.05
+"""A smaller gain over the shipped weights on held-out pairs is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        path: of the person's file; None where nothing was kept.
+        gains: dB over the shipped weights on held-out pairs, by kind ("call", "coded").
+        takes, seconds: how many takes it learnt from, and how long the training took.
+    """
+
+    path: Path | None
+    gains: dict[str, float]
+    takes: int
+    seconds: float
+
+
+Tell = Callable[[str, float], None]
+"""Called with what is being done and the share that is done, 0…1."""
+
+
+def collect(sources: Sequence[Path], tell: Tell, stop: threading.Event) -> tuple[list[Take], list[Float32]]:
+    """The takes of one person from films and photos, varied, and the person's embeddings.
+
+    Raises:
+        InputError: a source cannot be used, shows several persons, or too little of one.
+        Interrupted: `stop` was set.
+    """
+    tracker, embed = create_tracker(), PersonNetwork()
+    photos = [p for source in sources for p in (list_images(source) if source.is_dir() else [source]) if _photo(p)]
+    films = [source for source in sources if not source.is_dir() and not _photo(source)]
+    shown = list[Take]()
+    try:
+        for number, path in enumerate(photos):
+            shown.append(takes.of_photo(path, number, tracker, embed))
+            tell("reading photos", (number + 1) / len(photos))
+        known = [embedding for take in shown for embedding in take.embeddings]
+        _check_one(photos, shown)
+        found = list[Take]()
+        for number, path in enumerate(films):
+
+            def told(share: float, count: int, path: Path = path) -> None:
+                if stop.is_set():
+                    raise Interrupted
+                tell(f"looking for the face in {path.name}, {count} takes", share)
+
+            found += takes.of_film(path, len(photos) + number, tracker, embed, told)
+    finally:
+        tracker.close()
+    if films:
+        found = takes.of_person(found, known)
+        if len(found) < LEAST_S:
+            raise InputError(
+                f"{', '.join(path.name for path in films)}: one face is shown large, clear and from the front for "
+                f"{len(found)} s, and {LEAST_S} are needed; give a longer film, or one in better light"
+            )
+    elif len({hashlib.sha256(path.read_bytes()).digest() for path in photos}) < LEAST_PHOTOS:
+        raise InputError(f"{len(photos)} photos: give at least {LEAST_PHOTOS} different ones, or a film")
+    every = [*shown, *found]
+    return every, [embedding for take in every for embedding in take.embeddings]
+
+
+def _photo(path: Path) -> bool:
+    return has_still_name(path)
+
+
+def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
+    """Raises InputError where photos show several persons."""
+    from rtface.persons.gallery import JOIN, distance
+
+    for path, take in zip(photos, shown, strict=True):
+        if take.embeddings and distance(take.embeddings[0], shown[0].embeddings[0]) > 1.5 * JOIN:
+            raise InputError(f"{photos[0]} and {path} seem to show two persons; give photos of one")
+
+
+def sheet(shown: Sequence[Take]) -> Bytes:
+    """One crop of each take, to look at: uint8 rows of eight."""
+    crops = [takes.crop_of(take, len(take.pictures) // 2, 128) for take in shown]
+    crops += [np.zeros_like(crops[0])] * (-len(crops) % 8)
+    return np.concatenate([np.concatenate(crops[k : k + 8], 1) for k in range(0, len(crops), 8)])
+
+
+def learn(
+    name: str,
+    sources: Sequence[Path],
+    python: Path,
+    *,
+    minutes: float,
+    tell: Tell,
+    stop: threading.Event,
+    overwrite: bool = False,
+    shown: Path | None = None,
+) -> Outcome:
+    """Learns a person and keeps the result if it helps.
+
+    Args:
+        python: has numpy, torch and onnx.
+        minutes: of training, at the most.
+        shown: where the sheet of takes is written.
+
+    Raises:
+        UsageError: the person was learnt before, without `overwrite`.
+        InputError: as `collect`.
+        EngineError: the training failed.
+        Interrupted: `stop` was set; nothing was written.
+    """
+    path = learned.path_of(name)
+    if path.exists() and not overwrite:
+        raise UsageError(f"{name} was learnt before ({path}); add --overwrite to learn again")
+    every, embeddings = collect(sources, tell, stop)
+    train, valid = _split(every)
+    if shown is not None:
+        cv2.imwrite(str(shown), sheet(train)[:, :, ::-1])
+    recipe = recipe_named(learned.BASE)
+    with tempfile.TemporaryDirectory(prefix="rtface-learn-") as folder:
+        job = _job(Path(folder), recipe, train, valid, minutes, tell)
+        last = _trained(python, job, tell, stop)
+        gains = {kind: float(gain) for kind, gain in last["over"].items()}
+        if not last["better"] or np.mean([*gains.values()]) < WORTH_DB:
+            return Outcome(None, gains, len(train), last["seconds"])
+        with np.load(Path(folder) / "delta.npz") as held:
+            places, delta = held["places"], held["delta"]
+        meta = {
+            "base": recipe.weights.sha256,
+            "made": time.strftime("%Y-%m-%d"),
+            "sources": [{"sha256": _digest(p), "kind": "photo" if _photo(p) else "film"} for p in _files(sources)],
+            "takes": len(train),
+            "figures": gains,
+        }
+        own = Path(folder) / f"{name.lower()}{learned.SUFFIX}"
+        learned.write(name, meta, np.stack(embeddings[:32]), places, delta, own)
+        _check(own)
+        learned.write(name, meta, np.stack(embeddings[:32]), places, delta, path)
+    return Outcome(path, gains, len(train), last["seconds"])
+
+
+def _check(path: Path) -> None:
+    """Raises EngineError where an engine with these weights does not pass its gate."""
+    for engine in (DEFAULT, LIGHT):
+        EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
+
+
+def _split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
+    """Takes to learn from, and to judge by: the last of each film, and every fourth photo."""
+    films = [take for take in every if take.time != take.source or len({id(p) for p in take.pictures}) == 1]
+    ordered = sorted(every, key=lambda take: (take.source, take.time))
+    count = max(1, round(HELD * len(ordered)))
+    valid = ordered[-count:]
+    train = [
+        take for take in ordered[:-count] if take.source != valid[0].source or valid[0].time - take.time >= GAP_S
+    ] or ordered[:-count]
+    del films
+    return takes.varied(train), takes.varied(valid, 8)
+
+
+def _job(folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], minutes: float, tell: Tell) -> Path:
+    """Writes the pairs and the trainer's job."""
+    network, size = CodedNetwork(1), recipe.input.size
+    x, y, w, h = recipe.region
+    tell("coding what is learnt", 0.0)
+    learning, _ = pairs.of_takes(train, recipe, network, 1)
+    tell("coding what is learnt", 0.7)
+    judging, kinds = pairs.of_takes(valid, recipe, network, 2)
+    order = np.random.default_rng(3).permutation(len(judging))[:48]
+    np.savez(
+        folder / "pairs.npz",
+        train=learning,
+        valid=judging[order],
+        kinds=np.array(kinds)[order],
+        others=pairs.others([recipe, recipe_named(DEFAULT)], recipe, 4),
+        mask=oval(size)[y : y + h, x : x + w],
+        weight=weight(size)[y : y + h, x : x + w],
+    )
+    memory = recipe.memory
+    job = {
+        "network": str(recipe.model_path),
+        "pairs": str(folder / "pairs.npz"),
+        "out": str(folder / "delta.npz"),
+        "output": recipe.output.name,
+        "input": recipe.input.name,
+        "past": memory.past,
+        "known": memory.known,
+        "state": memory.state,
+        "state_shape": list(memory.shape),
+        "prefixes": PREFIXES,
+        "cell": size // 32,
+        "rank": RANK,
+        "rate": RATE,
+        "steps": STEPS,
+        "batch": BATCH,
+        "kept": KEPT,
+        "seconds": 60 * minutes,
+        "threads": cores(),
+        "bf16": True,
+        "seed": 1,
+    }
+    path = folder / "job.json"
+    path.write_text(json.dumps(job))
+    return path
+
+
+_CENTRE, _AXES, _FEATHER = (0.5, 0.605), (0.293, 0.322), (0.85, 1.10)
+_FEATURES = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
+"""Centre and half axes of the face's oval, and of eyes and mouth, in sides of the crop (training/crop_space.py)."""
+
+
+def oval(size: int) -> Float32:
+    """The oval that gains are measured in, 0…1, size×size."""
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
+    radius = np.hypot((at[None] - _CENTRE[0]) / _AXES[0], (at[:, None] - _CENTRE[1]) / _AXES[1])
+    return np.asarray([[1 - smooth_ramp(float(v), *_FEATHER) for v in row] for row in radius], np.float32)
+
+
+def weight(size: int) -> Float32:
+    """The weight of each place in the loss, size×size: eyes and mouth count three times."""
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
+    found = np.zeros((size, size), np.float32)
+    for x, y, a, b in _FEATURES:
+        found = np.maximum(found, np.clip(1.5 - np.hypot((at[None] - x) / a, (at[:, None] - y) / b), 0, 1))
+    return np.asarray((0.2 + 0.8 * oval(size)) * (1 + 2 * found), np.float32)
+
+
+def _trained(python: Path, job: Path, tell: Tell, stop: threading.Event) -> dict[str, Any]:
+    """Runs the trainer; its last line."""
+    script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    errors = job.parent / "errors.txt"
+    with errors.open("wb") as said:
+        process = subprocess.Popen(
+            [python, "-P", script, job], stdout=subprocess.PIPE, stderr=said, text=True, env=environment
+        )
+    last: dict[str, Any] = {}
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if stop.is_set():
+                raise Interrupted
+            if line.startswith("{"):
+                last = json.loads(line)
+                if "step" in last and not last.get("done"):
+                    tell(f"learning, {last['gain']:+.2f} dB so far", last["step"] / last["steps"])
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode or not last.get("done"):
+        lines = errors.read_text(errors="replace").strip().splitlines()
+        raise EngineError(f"learning failed: {lines[-1] if lines else f'exit status {process.returncode}'}")
+    return last
+
+
+def _files(sources: Sequence[Path]) -> list[Path]:
+    return [p for source in sources for p in (list_images(source) if source.is_dir() else [source])]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

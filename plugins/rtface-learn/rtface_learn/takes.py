@@ -1,0 +1,226 @@
+"""Takes: some seconds of one face, cut out of a film, or made of a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtface.device.cpu.device import CpuDevice
+from rtface.errors import InputError
+from rtface.frame import Bytes, Face, Float, Float32, Frame
+from rtface.geometry.alignment import crop_matrix
+from rtface.geometry.transforms import compose, invert
+from rtface.media.read.source import FileSource
+from rtface.media.stills.image_read import read_image
+from rtface.persons.chip import cut_chip, fitness
+from rtface.persons.gallery import JOIN, distance, mean
+from rtface.persons.recogniser import Embedder
+from rtface.protocols import Tracker, View
+
+FRAMES = 24
+"""Frames of a take."""
+MOST = 24
+"""Takes that are kept."""
+CROP, ROUND = 512, 1.6
+"""Side of the engine's template, and how much wider the picture round it is that a take keeps."""
+LARGEST, SMALLEST = 300, 90
+"""Side of the template in a take's picture, in pixels: larger faces are made smaller, and of smaller ones nothing is
+learnt."""
+_EVERY_S = 1.0
+"""Seconds from the beginning of a take to that of the next, at the least."""
+
+
+@dataclass(slots=True, eq=False)
+class Take:
+    """Pictures that follow each other, cut at one place.
+
+    Attributes:
+        time: seconds in the film; of a photo its number.
+        pictures: uint8 H×W×3 RGB, sides multiples of 32.
+        matrices: of each, template of 512 → picture, 2×3, corner convention.
+        embeddings: float32 of length 1 each, of some of the pictures.
+        source: number of what it is from.
+    """
+
+    time: float
+    source: int
+    pictures: list[Bytes] = field(default_factory=list[Bytes])
+    matrices: list[Float] = field(default_factory=list[Float])
+    embeddings: list[Float32] = field(default_factory=list[Float32])
+
+
+def of_film(
+    path: Path, number: int, tracker: Tracker, embed: Embedder, told: Callable[[float, int], None]
+) -> Iterator[Take]:
+    """The takes of every face that a film shows well.
+
+    Args:
+        number: of the source.
+        told: called with the share of the film that was read (0…1) and the takes so far.
+
+    Raises:
+        InputError: the film cannot be read.
+    """
+    source, device, due, count = FileSource(path), CpuDevice(), float("-inf"), 0
+    running: dict[int, Take] = {}
+    places: dict[int, Float] = {}
+    try:
+        length = source.info.duration_s or 0.0
+        begin = None
+        for item in source:
+            if not isinstance(item, Frame):
+                continue
+            begin = item.time if begin is None else begin
+            told(min(1.0, (item.time - begin) / length) if length else 0.0, count)
+            if not running and item.time < due:
+                continue
+            view = device.view(item)
+            faces = {face.track_id: face for face in tracker.update(view, item.time, cut=not running)}
+            if not running:
+                running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
+                places = {key: _place(faces[key]) for key in running}
+                due = item.time + _EVERY_S
+            for key in [*running]:
+                if key not in faces or not _clear(faces[key], view):
+                    del running[key]  # it left, or turned away
+                    continue
+                _add(running[key], view, faces[key], places[key], embed)
+                if len(running[key].pictures) == FRAMES:
+                    count += 1
+                    yield running.pop(key)
+    finally:
+        source.close()
+        tracker.reset()
+
+
+def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take:
+    """A take of a photo with one face: the picture again and again, moved by parts of a pixel.
+
+    Raises:
+        InputError: it cannot be read, shows no face, several, or one that is too small or turned away.
+    """
+    view = CpuDevice().view(read_image(path).frame)
+    faces = tracker.update(view, 0.0, cut=True)
+    tracker.reset()
+    if len(faces) != 1:
+        raise InputError(f"{path} shows {f'{len(faces)} faces' if faces else 'no face'}; give photos of one face")
+    if not _clear(faces[0], view):
+        raise InputError(f"the face in {path} is too small, turned away or cut off; give another photo")
+    take, place = Take(float(number), number), _place(faces[0])
+    _add(take, view, faces[0], place, embed)
+    r = np.random.default_rng(number)
+    for x, y in np.cumsum(r.normal(0, 0.6, (FRAMES - 1, 2)), axis=0):
+        moved = place.copy()
+        moved[:, 2] += (x, y)
+        _add(take, view, faces[0], moved, None)
+    return take
+
+
+def _clear(face: Face, view: View) -> bool:
+    return fitness(face, view.width, view.height) > 0.25 and 512 / _scale(face) >= SMALLEST
+
+
+def _scale(face: Face) -> float:
+    """Template pixels to a display pixel."""
+    matrix = crop_matrix(face, CROP)
+    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+
+
+def _place(face: Face) -> Float:
+    """Display → picture, 2×3: a square round the head, upright."""
+    side = CROP / _scale(face)
+    k = min(1.0, LARGEST / side)
+    size = _size(side * k)
+    x, y = (invert(crop_matrix(face, CROP)) @ np.array([CROP / 2, CROP / 2, 1.0])).tolist()
+    return np.array([[k, 0.0, size / 2 - k * x], [0.0, k, size / 2 - k * y]])
+
+
+def _size(side: float) -> int:
+    return int(np.ceil(side * ROUND / 32)) * 32
+
+
+def _add(take: Take, view: View, face: Face, place: Float, embed: Embedder | None) -> None:
+    matrix = compose(place, invert(crop_matrix(face, CROP)))
+    if not take.pictures:
+        side = _size(CROP * float(np.hypot(matrix[0, 0], matrix[1, 0])))
+    else:
+        side = len(take.pictures[0])
+    take.pictures.append(view.crop(place, (side, side)))
+    take.matrices.append(matrix)
+    if embed is not None and len(take.pictures) % 8 == 1 and (chip := cut_chip(view, face)) is not None:
+        take.embeddings.append(embed(chip))
+
+
+def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take]:
+    """The takes that show one person.
+
+    Args:
+        known: embeddings of the person, where there are photos.
+
+    Raises:
+        InputError: the takes show several persons, none of whom is shown much more than others.
+    """
+    means = {id(take): mean(take.embeddings) for take in takes if take.embeddings}
+    takes = [take for take in takes if id(take) in means]
+    groups: list[list[Take]] = [[]] if known else []
+    centre = mean(list(known)) if known else None
+    for take in takes:
+        near = [
+            (distance(means[id(take)], centre if known and k == 0 else mean([means[id(t)] for t in group])), k)
+            for k, group in enumerate(groups)
+        ]
+        if near and min(near)[0] <= JOIN:
+            groups[min(near)[1]].append(take)
+        else:
+            groups.append([take])
+    if known:
+        return groups[0]
+    groups.sort(key=len, reverse=True)
+    if len(groups) > 1 and 3 * len(groups[1]) > len(groups[0]):
+        raise InputError(
+            f"the film shows {len(groups)} persons about as often as each other; add a photo of the one "
+            "to learn: rtface learn NAME film.mp4 photo.jpg"
+        )
+    return groups[0] if groups else []
+
+
+def varied(takes: Sequence[Take], most: int = MOST) -> list[Take]:
+    """The most different of them, in order of time: farthest first, by small pictures of the face."""
+    if len(takes) <= most:
+        return sorted(takes, key=lambda take: take.time)
+    small = [cv2.resize(crop_of(take, 0, 64), (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) for take in takes]
+    flat = np.stack([(s - s.mean()) / max(s.std(), 1.0) for s in small]).reshape(len(takes), -1)
+    chosen = [0]
+    near = np.linalg.norm(flat - flat[0], axis=1)
+    while len(chosen) < most:
+        chosen.append(int(np.argmax(near)))
+        near = np.minimum(near, np.linalg.norm(flat - flat[chosen[-1]], axis=1))
+    return sorted((takes[k] for k in chosen), key=lambda take: take.time)
+
+
+def crop_of(take: Take, k: int, size: int) -> Bytes:
+    """The crop of a picture, uint8 size×size×3."""
+    return cut(take.pictures[k], take.matrices[k], size)
+
+
+def cut(picture: Bytes, matrix: Float, size: int, box: tuple[int, int, int, int] | None = None) -> Bytes:
+    """A crop, or `box` (x, y, w, h) of it, with the filter that its being made smaller needs.
+
+    Args:
+        matrix: template of 512 → picture, corner convention.
+    """
+    x, y, w, h = box or (0, 0, size, size)
+    k = CROP / size
+    m = matrix.copy()
+    m[:, 2] += k * (m[:, 0] * x + m[:, 1] * y)
+    m[:, :2] *= k
+    shrinks = float(np.hypot(m[0, 0], m[1, 0]))
+    if shrinks > 1.05:
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.5 * float(np.sqrt(shrinks**2 - 1))), np.uint8)
+    m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5  # OpenCV's pixels lie at whole numbers
+    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, m, (w, h), flags=how, borderMode=cv2.BORDER_REPLICATE), np.uint8)
