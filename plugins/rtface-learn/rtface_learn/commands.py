@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from rtface.cli.command import command
-from rtface.cli.console import print_json, print_text
+from rtface.cli.command import Json, command
+from rtface.cli.console import Console, print_json, print_text
 from rtface.errors import UsageError
 from rtface.util.parse import is_person_name
 
@@ -29,10 +29,13 @@ def learn(
     python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was learnt before.")] = False,
+    *,
+    json: Json = False,
+    console: Console,
 ) -> None:
     """Learn a person's face, so that --person NAME restores it better."""
+    from rtface.engine_install.environment import SetupOutput, find_python
     from rtface_learn.learn import learn as run
-    from rtface_learn.python import find
 
     if not is_person_name(name):
         raise UsageError(f"{name!r} cannot name a person: it begins with a letter, and is no word of --faces")
@@ -42,25 +45,36 @@ def learn(
         if not source.exists():
             raise UsageError(f"{source} is not there; give a film, photos or a folder of photos")
     _agree(yes)
-    found = find(python)
-
-    def tell(what: str, share: float) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{what}: {100 * share:.0f} %", end="", file=sys.stderr, flush=True)
-
     stop = threading.Event()
-    done = run(name, sources, found, minutes=minutes, tell=tell, stop=stop, overwrite=overwrite, shown=sheet)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr)
+    found = find_python(python, SetupOutput(console.say, lambda line: None))
+    done = run(
+        name,
+        sources,
+        found,
+        minutes=minutes,
+        tell=lambda what, share: (
+            console.status(f"{what}, {share:.0%}", doing=what, share=share) if console.live else None
+        ),
+        stop=stop,
+        overwrite=overwrite,
+        shown=sheet,
+    )
+    console.clear()
     gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items()))
+    if json:
+        print_json({"name": name, "kept": done.path is not None, "gains": done.gains, "takes": done.takes,
+                    "seconds": done.seconds, "path": str(done.path or "")}, indent=2)  # fmt: skip
     if done.path is None:
-        print_text(
-            f"nothing was kept: with what was learnt, faces that it had not seen gain {gained} over {name}'s "
-            "shipped restoration, which is too little; give a longer or better film"
+        console.say(
+            f"nothing was kept: on pictures that it had not seen it gains {gained} over the shipped restoration, which "
+            "is too little; give a longer film, or one in better light"
         )
-        return
-    print_text(f"{name}: {gained} on pictures that it had not seen, from {done.takes} takes in {done.seconds:.0f} s")
-    print_text(f"{done.path}; use it with --person {name}")
+        raise typer.Exit(1)
+    console.say(
+        f"{name}: {gained} over the shipped restoration on pictures that it had not seen, learnt from {done.takes} "
+        f"takes in {done.seconds:.0f} s"
+    )
+    console.say(f"{done.path} written; use it with: rtface run INPUT OUTPUT --person {name}")
 
 
 _WHERE = {"call": "in calls", "coded": "in coded film"}
@@ -81,7 +95,7 @@ persons = typer.Typer(help="Show, export and remove what was learnt of persons."
 
 @persons.command("list")
 @command()
-def list_persons(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def list_persons(json: Json = False) -> None:
     """List the persons who were learnt here."""
     from rtface.engine import learned
 

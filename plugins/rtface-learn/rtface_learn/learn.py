@@ -33,7 +33,17 @@ from rtface_learn.takes import Take
 
 LEAST_S, LEAST_PHOTOS = 6, 3
 """Takes of a film (each is a second of it), and photos, below which nothing is learnt."""
-PREFIXES = ("core.stem", "core.enc", "core.down", "core.code", "core.mid", "core.up", "core.dec", "core.head", "core.place")
+PREFIXES = (
+    "core.stem",
+    "core.enc",
+    "core.down",
+    "core.code",
+    "core.mid",
+    "core.up",
+    "core.dec",
+    "core.head",
+    "core.place",
+)
 RANK, RATE, STEPS, BATCH, KEPT = 0, 1e-4, 240, 6, 2
 HELD = 0.25
 """Share of the takes, the last ones, on which the result is judged."""

@@ -52,7 +52,10 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
         k = min(1.0, (0.25 if heavy else 0.5) * 256 / template * float(np.exp(r.normal(0, 0.15))))
         sigma = r.uniform(2, 8) if heavy else r.uniform(0.5, 5)
         preset = str(r.choice(["superfast", "veryfast", "veryfast", "faster"]))
-        codec, options = "libx264", {"preset": preset, "crf": f"{r.uniform(28, 36) if heavy else r.uniform(25, 34):.1f}"}
+        codec, options = (
+            "libx264",
+            {"preset": preset, "crf": f"{r.uniform(28, 36) if heavy else r.uniform(25, 34):.1f}"},
+        )
     small = max(64, round(side * k / 16) * 16)
     given = [_noisy(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in lit]
     order = list(range(len(given)))[:: int(r.choice([-1, 1]))]
@@ -78,7 +81,10 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
 def _coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
     if r.random() < 0.25:
         return "mpeg2video", {"q": str(int(r.integers(4, 25)))}
-    options = {"preset": str(r.choice(["superfast", "veryfast", "veryfast", "medium"])), "crf": f"{r.uniform(20, 37):.1f}"}
+    options = {
+        "preset": str(r.choice(["superfast", "veryfast", "veryfast", "medium"])),
+        "crf": f"{r.uniform(20, 37):.1f}",
+    }
     return "libx264", options | ({"tune": "zerolatency"} if r.random() < 0.4 else {})
 
 
@@ -89,7 +95,8 @@ def _lit(r: np.random.Generator, take: Take) -> Any:
     gamma, gains = float(np.exp(r.normal(0, 0.22))), np.exp(r.normal(0, 0.09, 3)) * float(np.exp(r.normal(0, 0.12)))
     at = np.arange(size)
     across, down = (
-        1 + r.normal(0, amount) * np.clip((at - c) / side, -0.5, 0.5) for amount, c in ((0.45, centre[0]), (0.25, centre[1]))
+        1 + r.normal(0, amount) * np.clip((at - c) / side, -0.5, 0.5)
+        for amount, c in ((0.45, centre[0]), (0.25, centre[1]))
     )
     light = (np.clip(down[:, None] * across[None], 0.4, 1.8)[..., None] * gains).astype(np.float32)
     u, k = r.random(), side / 256
@@ -160,7 +167,7 @@ def _coded(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> It
 
 
 _TO_YUV = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], np.float32) / 255
-"""BT.601, limited range. By arithmetic: OpenCV's conversion moves colour by half a pixel, swscale's darkens a little."""
+"""BT.601, limited range. OpenCV's own conversion moves colour by half a pixel, and swscale's darkens a little."""
 
 
 def _yuv(picture: Bytes) -> Bytes:

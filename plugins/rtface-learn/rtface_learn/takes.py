@@ -192,7 +192,9 @@ def varied(takes: Sequence[Take], most: int = MOST) -> list[Take]:
     """The most different of them, in order of time: farthest first, by small pictures of the face."""
     if len(takes) <= most:
         return sorted(takes, key=lambda take: take.time)
-    small = [cv2.resize(crop_of(take, 0, 64), (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) for take in takes]
+    small = [
+        cv2.resize(crop_of(take, 0, 64), (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) for take in takes
+    ]
     flat = np.stack([(s - s.mean()) / max(s.std(), 1.0) for s in small]).reshape(len(takes), -1)
     chosen = [0]
     near = np.linalg.norm(flat - flat[0], axis=1)

@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -38,18 +39,18 @@ class Network:
     def __init__(self, model, inputs):
         """`inputs`: those that are the same for every crop, by name."""
         self.tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
-        self.tensors |= {
-            name: torch.from_numpy(np.asarray(value, np.float32))
-            for name, value in inputs.items()
-        }
+        self.tensors |= {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in inputs.items()}
         self.nodes = []
         for node in model.graph.node:
             attributes = {}
             for one in node.attribute:
                 value = helper.get_attribute_value(one)
                 attributes[one.name] = (
-                    value.decode() if isinstance(value, bytes)
-                    else torch.from_numpy(numpy_helper.to_array(value).copy()) if hasattr(value, "data_type") else value
+                    value.decode()
+                    if isinstance(value, bytes)
+                    else torch.from_numpy(numpy_helper.to_array(value).copy())
+                    if hasattr(value, "data_type")
+                    else value
                 )
             if node.op_type == "Constant":
                 self.tensors[node.output[0]] = next(iter(attributes.values()))
@@ -59,22 +60,33 @@ class Network:
         if unknown:
             raise SystemExit(f"the trainer does not know how to compute {', '.join(sorted(unknown))}")
 
-    def only(self, output):
-        """Leaves out what `output` does not need."""
-        wanted, kept = {output}, []
+    def only(self, output, zero):
+        """Leaves out what `output` does not need where the tensor `zero` is 0: on a face's first frame nothing is known
+        of the frame before, about which half of the operations are."""
+        nothing, same = {zero}, {}
+        for kind, names, results, _ in self.nodes:
+            names[:] = [same.get(name, name) for name in names]
+            still = kind == "Cast" or (kind == "Conv" and len(names) == 2)
+            if (kind == "Mul" and nothing.intersection(names)) or (still and names[0] in nothing):
+                nothing.add(results[0])
+            elif kind in ("Add", "Sub") and names[1] in nothing:
+                same[results[0]] = names[0]
+            elif kind == "Add" and names[0] in nothing:
+                same[results[0]] = names[1]
+        wanted, kept = {same.get(output, output)}, []
         for node in reversed(self.nodes):
             if wanted.intersection(node[2]):
                 wanted.update(node[1])
                 kept.append(node)
-        self.nodes = kept[::-1]
+        self.nodes, self.output = kept[::-1], same.get(output, output)
         return self
 
-    def __call__(self, values, output, trained):
+    def __call__(self, values, trained):
         """`values` by name of the inputs that differ; `trained` in the place of tensors of the file."""
         held = {**self.tensors, **values, **trained}
         for kind, names, results, attributes in self.nodes:
             held[results[0]] = OPERATIONS[kind](attributes, *(held.get(name) for name in names))
-        return held[output]
+        return held[self.output]
 
 
 def ints(values):
@@ -95,7 +107,11 @@ def gemm(a, x, weight, bias=None):
 
 
 def resize(a, x, roi=None, scales=None, sizes=None):
-    size = ints(sizes) if sizes is not None and sizes.numel() else [round(n * s) for n, s in zip(x.shape, scales.tolist())]
+    size = (
+        ints(sizes)
+        if sizes is not None and sizes.numel()
+        else [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=False)]
+    )
     kind = a["mode"], a.get("coordinate_transformation_mode", "half_pixel")
     assert kind in (("linear", "half_pixel"), ("nearest", "asymmetric")), kind
     if kind[0] == "nearest":
@@ -106,7 +122,9 @@ def resize(a, x, roi=None, scales=None, sizes=None):
 def cut(a, x, starts, ends, axes=None, steps=None):
     starts, ends = ints(starts), ints(ends)
     axes = range(len(starts)) if axes is None else ints(axes)
-    for axis, first, last, step in zip(axes, starts, ends, [1] * len(starts) if steps is None else ints(steps)):
+    for axis, first, last, step in zip(
+        axes, starts, ends, [1] * len(starts) if steps is None else ints(steps), strict=False
+    ):
         if step < 0:  # of the numbers that shapes are made of
             at = list(range(x.shape[axis]))[slice(first, last if last >= -x.shape[axis] else None, step)]
             x = x[(slice(None),) * (axis % x.dim()) + (at,)]
@@ -118,7 +136,7 @@ def cut(a, x, starts, ends, axes=None, steps=None):
 def pad(a, x, pads, value=None, axes=None):
     half = len(pads) // 2
     pads = ints(pads)
-    wanted = [v for pair in zip(pads[:half][::-1], pads[half:][::-1]) for v in pair]
+    wanted = [v for pair in zip(pads[:half][::-1], pads[half:][::-1], strict=False) for v in pair]
     if a.get("mode", "constant") == "constant":
         return F.pad(x, wanted, value=0.0 if value is None else float(value))
     assert a["mode"] == "edge" and not any(wanted[4:])
@@ -184,7 +202,8 @@ OPERATIONS = {
         [g.float() for g in given] if given[0].is_floating_point() else given, a["axis"]
     ),
     "ConstantOfShape": lambda a, shape: torch.full(
-        ints(shape), (a["value"] if "value" in a else torch.zeros(1)).item(),
+        ints(shape),
+        (a["value"] if "value" in a else torch.zeros(1)).item(),
         dtype=(a["value"] if "value" in a else torch.zeros(1)).dtype,
     ),
     "Conv": conv,
@@ -195,8 +214,11 @@ OPERATIONS = {
     ),
     "Gemm": gemm,
     "GridSample": lambda a, x, grid: F.grid_sample(
-        x.float(), grid.float(), {"linear": "bilinear", "cubic": "bicubic"}.get(a["mode"], a["mode"]),
-        a["padding_mode"], bool(a.get("align_corners")),
+        x.float(),
+        grid.float(),
+        {"linear": "bilinear", "cubic": "bicubic"}.get(a["mode"], a["mode"]),
+        a["padding_mode"],
+        bool(a.get("align_corners")),
     ),
     "MaxPool": lambda a, x: F.max_pool2d(
         x, a["kernel_shape"], a.get("strides", (1, 1)), tuple(a.get("pads", (0, 0)))[:2]
@@ -296,9 +318,15 @@ def trainable(model, data, prefixes, rank):
             parts = [torch.zeros(rows, low), torch.randn(low, columns) / columns**0.5]
         else:
             parts = [torch.zeros(rows, columns)]
-        found[t.name] = base, data.find(t.raw_data), values.dtype.itemsize, rows, columns, low, [
-            p.requires_grad_() for p in parts
-        ]
+        found[t.name] = (
+            base,
+            data.find(t.raw_data),
+            values.dtype.itemsize,
+            rows,
+            columns,
+            low,
+            [p.requires_grad_() for p in parts],
+        )
     return found
 
 
@@ -310,21 +338,21 @@ def weights_of(found):
 
 
 def say(**row):
-    print(json.dumps(row), flush=True)
+    sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()
 
 
 def main(path):
-    with open(path) as file:
-        job = json.load(file)
+    job = json.loads(Path(path).read_text())
     torch.manual_seed(job["seed"])
     torch.set_num_threads(1)
-    data = open(job["network"], "rb").read()
+    data = Path(job["network"]).read_bytes()
     model = onnx.load_from_string(data)
     with np.load(job["pairs"]) as held:
         train, valid, others = held["train"], held["valid"], held["others"]
         mask, weight = torch.from_numpy(held["mask"]), torch.from_numpy(held["weight"])
         kinds = held["kinds"]  # of the held-out pairs
-    network = Network(model, {}).only(job["output"])
+    network = Network(model, {}).only(job["output"], job["known"])
     loss = Loss(mask, weight, job["cell"])
     found = trainable(model, data, job["prefixes"], job["rank"])
     parameters = [p for *_, parts in found.values() for p in parts]
@@ -338,11 +366,11 @@ def main(path):
         return t.contiguous(memory_format=torch.channels_last)
 
     def residual(x, weights):
-        h, w = x.shape[2:]
+        _h, _w = x.shape[2:]
         given = {job["input"]: x, job["past"]: torch.zeros_like(x), job["known"]: torch.zeros(1, 1, 1, 1)}
         given[job["state"]] = torch.zeros(len(x), *job["state_shape"])
         with torch.autocast("cpu", torch.bfloat16, enabled=job["bf16"]):
-            return network(given, job["output"], weights).float()
+            return network(given, weights).float()
 
     def held_out(weights):
         """Gain in dB of each held-out pair, and its loss."""
@@ -354,7 +382,7 @@ def main(path):
                 before = ((x - t) ** 2 * loss.mask).mean((1, 2, 3))
                 return 10 * torch.log10(before.clamp_min(1e-10) / square.clamp_min(1e-10)), total
 
-        gains, totals = zip(*pool.map(one, range(0, len(valid), 4)))
+        gains, totals = zip(*pool.map(one, range(0, len(valid), 4)), strict=False)
         return torch.cat(gains).numpy(), float(torch.cat(totals).mean())
 
     shipped, at_first = held_out({})
@@ -385,13 +413,13 @@ def main(path):
                 x[k] = t[k]
             if r.random() < 0.5:
                 t[k], x[k] = t[k].flip(2), x[k].flip(2)
-        work = list(zip(x.split(2), t.split(2)))
+        work = list(zip(x.split(2), t.split(2), strict=False))
         if kept:
             work.append((tensor(others[r.integers(0, len(others), kept)]), None))
         weights = weights_of(found)
         sums = None
-        for gradients in pool.map(lambda one: piece(*one, weights), work):
-            sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients)]
+        for gradients in pool.map(piece, *zip(*work, strict=True), [weights] * len(work)):
+            sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients, strict=False)]
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(list(weights.values()), list(sums))
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)
@@ -405,9 +433,7 @@ def main(path):
             say(step=step, steps=steps, gain=round(float((gains - shipped).mean()), 3), seconds=round(spent, 1))
     over = {str(k): round(float((best_gain - shipped)[kinds == k].mean()), 3) for k in sorted(set(kinds.tolist()))}
     if best_parts is not None:
-        places = [
-            (offset, item, rows, columns, low) for _, offset, item, rows, columns, low, _ in found.values()
-        ]
+        places = [(offset, item, rows, columns, low) for _, offset, item, rows, columns, low, _ in found.values()]
         delta = np.concatenate([p.numpy().astype(np.float16).ravel() for parts in best_parts for p in parts])
         np.savez(job["out"], places=np.array(places, np.int64), delta=delta)
     say(done=True, better=best_parts is not None, over=over, step=step, seconds=round(time.monotonic() - since, 1),

@@ -1,0 +1,155 @@
+"""What was learnt of a person: a difference to an engine's weights, with the person's embeddings, in one file.
+
+The file is an npz without pickled objects: ``meta`` (JSON as bytes), ``embeddings`` (float32 N×128), ``places`` (int64
+K×5: where a tensor lies in the network file, its bytes a number, rows, columns, rank) and ``delta`` (fp16, one after
+the other: rows × columns numbers of a tensor with rank 0, else the factors rows × rank and rank × columns). A tensor of
+`rtface-s` lies in `rtface-m` too, byte for byte, so one file serves both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtface.errors import EngineError, InputError, UsageError
+from rtface.frame import Float32
+from rtface.util.files import write_atomically
+from rtface.util.paths import config_dir
+
+BASE = "rtface-s"
+"""The engine whose weights a difference is of."""
+SUFFIX = ".person"
+MARK = "@"
+"""Between an engine's name and the person's, as in "rtface-m@anna"."""
+_MOST_BYTES = 16 << 20
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """One person.
+
+    Attributes:
+        name: of the person.
+        digest: SHA-256 (hex) of the file.
+        meta: `base` (SHA-256 of the weights that the difference belongs to), `made` (date), `sources` (SHA-256 and kind
+            of each), `figures` (what it measured on crops that it had not learnt from), and `format`.
+        embeddings: float32 N×128, each of length 1.
+        places, delta: see the module.
+    """
+
+    name: str
+    digest: str
+    meta: dict[str, Any]
+    embeddings: Float32
+    places: np.ndarray[Any, np.dtype[np.int64]]
+    delta: np.ndarray[Any, np.dtype[np.float16]]
+
+    def adapted(self, model: bytes, base: bytes) -> bytes:
+        """A network with the weights of this person.
+
+        Args:
+            model: the network file of an engine that holds the tensors of `BASE`.
+            base: the network file of `BASE`.
+
+        Raises:
+            EngineError: a tensor is not there, or there twice.
+        """
+        out, begin = bytearray(model), 0
+        for offset, item, rows, columns, rank in self.places.tolist():
+            count = rank * (rows + columns) if rank else rows * columns
+            values = self.delta[begin : begin + count].astype(np.float32)
+            begin += count
+            change = (
+                values[: rows * rank].reshape(rows, rank) @ values[rows * rank :].reshape(rank, columns)
+                if rank
+                else values.reshape(rows, columns)
+            )
+            old = base[offset : offset + item * rows * columns]
+            at = model.find(old)
+            if at < 0 or model.find(old, at + 1) >= 0:
+                raise EngineError(f"what was learnt of {self.name} does not fit this engine; learn again")
+            kind = "<f2" if item == 2 else "<f4"
+            new = np.frombuffer(old, kind).astype(np.float32).reshape(rows, columns) + change
+            out[at : at + len(old)] = new.astype(kind).tobytes()
+        return bytes(out)
+
+
+def folder() -> Path:
+    """Where the persons' files lie. UsageError where there is no home folder."""
+    settings = config_dir()
+    if settings is None:
+        raise UsageError("there is no home folder to keep persons in; set RTFACE_CONFIG_DIR to a folder of yours")
+    return settings / "persons"
+
+
+def path_of(name: str) -> Path:
+    """The file of a person."""
+    return folder() / f"{name.lower()}{SUFFIX}"
+
+
+def names() -> list[str]:
+    """The persons who were learnt here, in order."""
+    return sorted(path.stem for path in folder().glob(f"*{SUFFIX}")) if config_dir() else []
+
+
+def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, delta: Any, path: Path) -> None:
+    """Writes a person's file, readable by its owner alone, whole or not at all. Raises OSError."""
+    held = io.BytesIO()
+    text = json.dumps({**meta, "format": _FORMAT, "name": name}, sort_keys=True).encode()
+    np.savez_compressed(
+        held,
+        meta=np.frombuffer(text, np.uint8),
+        embeddings=np.asarray(embeddings, np.float32),
+        places=np.asarray(places, np.int64).reshape(-1, 5),
+        delta=np.asarray(delta, np.float16),
+    )
+    write_atomically(path, held.getvalue(), private=True)
+
+
+def read(path: Path) -> Learned:
+    """Reads a person's file, without running anything in it.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise ValueError("it is too large")
+            data = file.read()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > _MOST_BYTES:
+                raise ValueError("it is too large")
+        with np.load(io.BytesIO(data), allow_pickle=False) as held:
+            meta = json.loads(bytes(held["meta"]).decode())
+            embeddings, places, delta = held["embeddings"], held["places"], held["delta"]
+        if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
+            raise ValueError("it was made by another version of rtface")
+        if embeddings.dtype != np.float32 or embeddings.ndim != 2 or embeddings.shape[1] != 128 or not len(embeddings):
+            raise ValueError("its embeddings are not 128 numbers each")
+        if places.dtype != np.int64 or places.shape[1:] != (5,) or delta.dtype != np.float16 or delta.ndim != 1:
+            raise ValueError("its weights have another form")
+        if not (np.isfinite(delta).all() and np.isfinite(embeddings).all()):
+            raise ValueError("its weights are no numbers")
+        rows, columns, rank = places[:, 2], places[:, 3], places[:, 4]
+        counts = np.where(rank > 0, rank * (rows + columns), rows * columns)
+        if (places < 0).any() or not np.isin(places[:, 1], (2, 4)).all() or counts.sum() != len(delta):
+            raise ValueError("its weights have another form")
+    except FileNotFoundError:
+        raise InputError(
+            f"nothing was learnt of {path.stem} on this machine; learn with: rtface learn {path.stem} SOURCE, "
+            f"or give photos: --person {path.stem}=photo.jpg"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{path} cannot be used as what was learnt of a person: {what}") from error
+    return Learned(str(meta.get("name", path.stem)), hashlib.sha256(data).hexdigest(), meta, embeddings, places, delta)
