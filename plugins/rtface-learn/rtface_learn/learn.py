@@ -31,8 +31,8 @@ from rtface.util.machine import cores
 from rtface_learn import pairs, takes
 from rtface_learn.takes import Take
 
-LEAST_S, LEAST_PHOTOS = 6, 3
-"""Takes of a film (each is a second of it), and photos, below which nothing is learnt."""
+LEAST, LEAST_PHOTOS = 6, 3
+"""Takes of a film (each is about a second of it), and photos, below which nothing is learnt."""
 PREFIXES = (
     "core.stem",
     "core.enc",
@@ -103,10 +103,10 @@ def collect(sources: Sequence[Path], tell: Tell, stop: threading.Event) -> tuple
         tracker.close()
     if films:
         found = takes.of_person(found, known)
-        if len(found) < LEAST_S:
+        if len(found) < LEAST:
             raise InputError(
                 f"{', '.join(path.name for path in films)}: one face is shown large, clear and from the front for "
-                f"{len(found)} s, and {LEAST_S} are needed; give a longer film, or one in better light"
+                f"{len(found)} s, and {LEAST} are needed; give a longer film, or one in better light"
             )
     elif len({hashlib.sha256(path.read_bytes()).digest() for path in photos}) < LEAST_PHOTOS:
         raise InputError(f"{len(photos)} photos: give at least {LEAST_PHOTOS} different ones, or a film")
@@ -196,15 +196,12 @@ def _check(path: Path) -> None:
 
 def _split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
     """Takes to learn from, and to judge by: the last of each film, and every fourth photo."""
-    films = [take for take in every if take.time != take.source or len({id(p) for p in take.pictures}) == 1]
     ordered = sorted(every, key=lambda take: (take.source, take.time))
     count = max(1, round(HELD * len(ordered)))
-    valid = ordered[-count:]
-    train = [
-        take for take in ordered[:-count] if take.source != valid[0].source or valid[0].time - take.time >= GAP_S
-    ] or ordered[:-count]
-    del films
-    return takes.varied(train), takes.varied(valid, 8)
+    learning, judging = ordered[:-count], ordered[-count:]
+    apart = [t for t in learning if t.source != judging[0].source or judging[0].time - t.time >= GAP_S]
+    # A short film has none to spare.
+    return takes.varied(apart if 2 * len(apart) > len(learning) else learning), takes.varied(judging, 8)
 
 
 def _job(folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], minutes: float, tell: Tell) -> Path:

@@ -30,8 +30,9 @@ CROP, ROUND = 512, 1.6
 LARGEST, SMALLEST = 300, 90
 """Side of the template in a take's picture, in pixels: larger faces are made smaller, and of smaller ones nothing is
 learnt."""
-_EVERY_S = 1.0
-"""Seconds from the beginning of a take to that of the next, at the least."""
+_EVERY_S, _SPREAD = 0.5, 96
+"""Seconds from the beginning of a take to that of the next, at the least; in long films so many takes are spread over
+all of it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +84,7 @@ def of_film(
             if not running:
                 running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
                 places = {key: _place(faces[key]) for key in running}
-                due = item.time + _EVERY_S
+                due = item.time + max(_EVERY_S, length / _SPREAD)
             for key in [*running]:
                 if key not in faces or not _clear(faces[key], view):
                     del running[key]  # it left, or turned away
