@@ -210,7 +210,7 @@ def _job(folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take]
     x, y, w, h = recipe.region
     tell("coding what is learnt", 0.0)
     learning, _ = pairs.of_takes(train, recipe, network, 1)
-    tell("coding what is learnt", 0.7)
+    tell("coding what is learnt", 0.5)
     judging, kinds = pairs.of_takes(valid, recipe, network, 2)
     order = np.random.default_rng(3).permutation(len(judging))[:48]
     np.savez(
@@ -218,7 +218,7 @@ def _job(folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take]
         train=learning,
         valid=judging[order],
         kinds=np.array(kinds)[order],
-        others=pairs.others([recipe, recipe_named(DEFAULT)], recipe, 4),
+        others=pairs.others([recipe, recipe_named(DEFAULT)], recipe, network, 4),
         mask=oval(size)[y : y + h, x : x + w],
         weight=weight(size)[y : y + h, x : x + w],
     )

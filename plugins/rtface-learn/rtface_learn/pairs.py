@@ -14,7 +14,6 @@ from rtface.analysis.treatment import expected_share
 from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe
-from rtface.enhance.coded_stage import FINER
 from rtface.frame import Bytes, Float, Float32
 from rtface.media.read.quantiser import QuantiserReader
 from rtface_learn.takes import Take, cut
@@ -23,18 +22,20 @@ FILMS = 2
 """How often each take is coded in each of the two ways."""
 FROM_EACH = 7
 """Pictures of a coded take that become pairs."""
-COPIES = 18
-"""Pictures that are made of each golden crop, for the faces of other people."""
+COPIES, _OTHERS = 4, 288
+"""Takes that are made of each golden crop, for the faces of other people, and the side of their pictures."""
 _KINDS = {"libx264": "h264", "mpeg2video": "mpeg2video"}
 
 
-def of_takes(takes: Sequence[Take], recipe: Recipe, network: CodedNetwork, seed: int) -> tuple[Bytes, list[str]]:
+def of_takes(
+    takes: Sequence[Take], recipe: Recipe, network: CodedNetwork, seed: int, films: int = FILMS
+) -> tuple[Bytes, list[str]]:
     """uint8 M×2×h×w×3, truth and what the engine sees, and the kind of each: "coded" at its own size, or a "call" whose
     picture was made larger after coding."""
     r = np.random.default_rng(seed)
     pairs, kinds = list[Bytes](), list[str]()
     for take in takes:
-        for kind in ("coded", "call") * FILMS:
+        for kind in ("coded", "call") * films:
             for pair in _film(take, kind, recipe, network, r):
                 pairs.append(pair)
                 kinds.append(kind)
@@ -42,7 +43,7 @@ def of_takes(takes: Sequence[Take], recipe: Recipe, network: CodedNetwork, seed:
 
 
 def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.random.Generator) -> Iterator[Bytes]:
-    lit = [_lit(r, take)(picture) for picture in take.pictures] if r.random() < 0.8 else list(take.pictures)
+    lit = [*map(_lit(r, take), take.pictures)] if r.random() < 0.8 else take.pictures
     side, template = len(lit[0]), 512 * float(np.hypot(*take.matrices[0][:, 0]))
     heavy = kind == "call" and r.random() < 0.5
     if kind == "coded":
@@ -153,7 +154,7 @@ def _coded(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> It
             steps = None
             if found is not None:
                 at = cells // found.block
-                steps = (np.log2(found.steps[at][:, at]) - FINER.get(found.codec, 0.0)).astype(np.float32)
+                steps = np.log2(found.steps[at][:, at], dtype=np.float32)
             yield _rgb(frame), steps
 
     for pts, picture in enumerate(pictures):
@@ -196,34 +197,37 @@ def _cleaned(picture: Bytes, steps: Float32 | None, share: float, network: Coded
     return np.clip(np.rint(picture + 255 * share * change.transpose(1, 2, 0)), 0, 255).astype(np.uint8)
 
 
-def others(recipes: Sequence[Recipe], region: Recipe, seed: int) -> Bytes:
-    """Faces of other people, uint8 M×h×w×3: golden crops of the engines, bent, lit and degraded."""
-    r, size, found = np.random.default_rng(seed), region.input.size, list[Bytes]()
-    x, y, w, h = region.region
+def others(recipes: Sequence[Recipe], region: Recipe, network: CodedNetwork, seed: int) -> Bytes:
+    """Faces of other people as the engine sees them, uint8 M×h×w×3: golden crops of the engines, bent so that few
+    people look like many, and coded like the person's own."""
+    r, made = np.random.default_rng(seed), list[Take]()
     for recipe in recipes:
         for crop in load_golden(recipe)[0]:
-            picture = np.asarray(cv2.resize(255 * crop.transpose(1, 2, 0), (size, size), interpolation=cv2.INTER_AREA))
-            for _ in range(COPIES):
-                found.append(_changed(picture, r)[y : y + h, x : x + w])
-    return np.stack(found)
+            picture = cv2.resize(255 * crop.transpose(1, 2, 0), (_OTHERS, _OTHERS), interpolation=cv2.INTER_AREA)
+            made += [_moved(_bent(picture, r), r) for _ in range(COPIES)]
+    return of_takes(made, region, network, seed, films=1)[0][:, 1]
 
 
-def _changed(picture: Float32, r: np.random.Generator) -> Bytes:
-    size = len(picture)
+def _bent(picture: Any, r: np.random.Generator) -> Bytes:
     turn = np.array([[1 + r.normal(0, 0.06), r.normal(0, 0.05)], [r.normal(0, 0.03), 1 + r.normal(0, 0.06)]])
-    shift = np.full(2, size / 2) - turn @ np.full(2, size / 2) + r.normal(0, 4, 2)
+    shift = np.full(2, _OTHERS / 2) - turn @ np.full(2, _OTHERS / 2) + r.normal(0, 4, 2)
     z = cv2.warpAffine(
         picture[:, ::-1] if r.random() < 0.5 else picture,
         np.column_stack([turn, shift]),
-        (size, size),
+        (_OTHERS, _OTHERS),
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT,
     )
-    z = 255 * (np.clip(z, 0, 255) / 255) ** np.exp(r.normal(0, 0.2)) * np.exp(r.normal(0, 0.1, 3))
-    if r.random() < 0.6:
-        z = cv2.GaussianBlur(z, (0, 0), r.uniform(0.4, 2.2))
-    z = np.clip(z + r.normal(0, r.uniform(0, 6), z.shape), 0, 255).astype(np.uint8)
-    if r.random() < 0.6:
-        data: Any = cv2.imencode(".jpg", z, [cv2.IMWRITE_JPEG_QUALITY, int(r.integers(15, 85))])[1]
-        z = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    return z
+    return np.clip(np.rint(z), 0, 255).astype(np.uint8)
+
+
+def _moved(picture: Bytes, r: np.random.Generator) -> Take:
+    """A take of a crop that moves by parts of a pixel."""
+    take, k = Take(0.0, 0), _OTHERS / 512
+    for x, y in np.cumsum(r.normal(0, 0.6, (8, 2)), axis=0):
+        moved = cv2.warpAffine(
+            picture, np.array([[1, 0, x], [0, 1, y]]), (_OTHERS, _OTHERS), borderMode=cv2.BORDER_REPLICATE
+        )
+        take.pictures.append(np.asarray(moved, np.uint8))
+        take.matrices.append(np.array([[k, 0.0, x], [0.0, k, y]]))
+    return take
