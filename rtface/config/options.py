@@ -256,9 +256,9 @@ class FaceOptions(_Group):
         (),
         v.persons,
         _ALL | _ANALYSIS,
-        "Recognise a person by photos that show this face only; repeat it for more.",
+        "Recognise a person by photos that show this face only, or by what was learnt (NAME alone).",
         "For `--faces`, the report and stages. [Persons](persons.md)",
-        metavar="NAME=PHOTO,...",
+        metavar="NAME[=PHOTO,...]",
         traits=Trait.LIVE_PAGE | Trait.READS,
     )
     max_faces: int | None = _option(
@@ -715,6 +715,11 @@ def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
         name: [expanded(photo.strip(), f"--person {name}") for photo in photos.split(",") if photo]
         for name, _, photos in map(_parts, person)
     }
+
+
+def learnt_persons(person: Iterable[str]) -> list[str]:
+    """Those of ``--person`` who have no photos: they were learnt."""
+    return [name for name, photos in person_photos(person).items() if not photos]
 
 
 def _parts(person: str) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rtface.config.policy import policies
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.learned import MARK, read
+from rtface.engine.learned import MARK, path_of, read
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
@@ -34,7 +34,7 @@ class EngineRequest:
         fidelity: what that control is turned to, 0…1; None leaves it at the engine's own. With "default" and "auto"
             a value below 1 also chooses `VIVID`.
         commercial_use: whether engines that may not be used commercially are refused.
-        persons: files of persons whose faces get weights of their own.
+        persons: files of persons whose faces get own weights.
     """
 
     name: str = "default"
@@ -62,8 +62,12 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that engine, or of the default one. Raises as `load_engine`."""
+    """The recipe of that engine, or of the default one; of one for a person ("rtface-m@anna") with that person's
+    weights. Raises as `load_engine`; InputError where nothing was learnt of the person."""
     recipes = find_recipes()
+    name, _, person = name.partition(MARK)
+    if person:
+        return of_person(recipe_named(name), read(path_of(person)))
     wanted = DEFAULT if name == "default" else name
     if wanted in recipes:
         return load_recipe(recipes[wanted])
@@ -80,6 +84,11 @@ def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
     """The engines that a run with ``--engine`` `name` and ``--fidelity`` chooses from."""
     large = VIVID if fidelity is not None and fidelity < 1 else DEFAULT
     return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
+
+
+def names_of_persons(engines: Iterable[str], persons: Iterable[str]) -> list[str]:
+    """The names of engines with the weights of persons, for those of `engines` that take them."""
+    return [f"{name}{MARK}{person.lower()}" for name in engines if name in (DEFAULT, LIGHT) for person in persons]
 
 
 def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
@@ -233,7 +242,7 @@ class EngineSet:
         return self.engines[name]
 
     def _open_persons(self) -> None:
-        """Loads the engines of persons beside those that they are of: no frame is to wait for them."""
+        """Loads the engines of persons before the first frame, which is not to wait for them."""
         for path in self._asked.persons:
             learned = read(path)
             for engine in (e for e in self._chosen if e.name in (DEFAULT, LIGHT)):

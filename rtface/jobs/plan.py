@@ -19,8 +19,10 @@ from typing import Any, cast
 import av
 
 from rtface._version import __version__
-from rtface.config.options import OPTIONS, Options, Trait, having
-from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names, recipe_named
+from rtface.config.options import OPTIONS, Options, Trait, having, learnt_persons
+from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names, names_of_persons, recipe_named
+from rtface.engine.learned import MARK
+from rtface.engine.learned import names as learned_names
 from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
@@ -311,6 +313,11 @@ def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: {"version": recipe.version, "recipe_sha256": recipe.digest} for name, recipe in recipes.items()}
 
 
+def _here(engine: str) -> bool:
+    name, _, person = engine.partition(MARK)
+    return name in find_recipes() and (not person or person in learned_names())
+
+
 def stages_of(options: Options) -> dict[str, dict[str, str]]:
     """Versions of the stages of a run that are there, by name."""
     found = {name: stage_version(name) for name in {Spec.parse(text).name: None for text in options.stages}}
@@ -384,12 +391,13 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
             return (
                 f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
             )
+    named = engine_names(options.engine, options.fidelity)
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
         files=option_files(options),
-        engines=engines_of((*engine_names(options.engine, options.fidelity), *shots.engines, LIGHT)),
+        engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), *shots.engines, LIGHT)),
         versions=versions(),
         stages=stages_of(options),
         origin=info.origin,
@@ -442,7 +450,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
     """
     found = (
         difference("the version of {}", plan.versions, versions())
-        or difference("engine {}", plan.engines, engines_of(plan.engines.keys() & find_recipes().keys()))
+        or difference("engine {}", plan.engines, engines_of(name for name in plan.engines if _here(name)))
         or difference("the stage {}", plan.stages, stages_of(options))
         or difference("the file of {}", plan.files, option_files(options))
     )

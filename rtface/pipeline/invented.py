@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.config.options import learnt_persons
 from rtface.correct import face_mask
 from rtface.correct.colour import LUMA
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
@@ -231,6 +232,11 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
         return None
     if runtime.device.name != "cpu":
         raise UsageError("the map of what was invented is made on the CPU; add --device cpu")
+    if learnt := learnt_persons(plan.options.person):
+        raise UsageError(
+            f"the map of what was invented is measured for the weights for everybody; leave out --person {learnt[0]}, "
+            "or the map"
+        )
     named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(shots.engines)
     for name in sorted(named | {treatment.engine for treatment in plan.treatments.values() if treatment.engine}):
         engine = runtime.engines.named(name).name

@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Event, Lock
 
 from rtface.concurrency.threads import call_in_thread, start_thread
-from rtface.config.options import EnhanceOptions, person_photos
+from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
@@ -71,7 +71,7 @@ def open_runtime(
 
 def engine_request(options: EnhanceOptions) -> EngineRequest:
     """Which engine a run with these options asks for."""
-    learned = tuple(path_of(name) for name, photos in person_photos(options.person).items() if not photos)
+    learned = tuple(map(path_of, learnt_persons(options.person)))
     return EngineRequest(options.engine, options.fidelity, options.commercial_use, learned)
 
 

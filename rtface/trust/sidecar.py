@@ -17,7 +17,9 @@ import av
 
 from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, person_photos
-from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.engine import learned
+from rtface.engine.engine_set import recipe_named
+from rtface.engine.recipe import find_recipes
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
@@ -404,12 +406,13 @@ def first_stage_said(report: Report) -> dict[str, str] | None:
 
 
 def _engine(name: str) -> dict[str, str]:
-    """Version and hashes of an engine; empty for one that is not installed."""
-    recipes = find_recipes()
-    if name not in recipes:
+    """Version and hashes of an engine, and of what was learnt of a person; empty for one that is not installed."""
+    base, _, person = name.partition(learned.MARK)
+    if base not in find_recipes() or (person and person not in learned.names()):
         return {}
-    recipe = load_recipe(recipes[name])
-    return {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
+    recipe = recipe_named(name)
+    found = {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
+    return found if recipe.learned is None else found | {"learnt_of": person, "learnt_sha256": recipe.learned.digest}
 
 
 def options_said(options: Options) -> dict[str, Any]:

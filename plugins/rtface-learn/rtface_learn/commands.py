@@ -138,6 +138,6 @@ def remove(name: str) -> None:
 
     path = learned.path_of(name)
     if not path.exists():
-        raise UsageError(f"nothing was learnt of {name} here; there is: {', '.join(learned.names()) or 'nobody'}")
+        raise UsageError(f"nothing was learnt of {name} here; there is: {', '.join(learned.names()) or 'none'}")
     path.unlink()
     print_text(f"{path} was deleted")

@@ -167,11 +167,16 @@ def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take
     """
     means = {id(take): mean(take.embeddings) for take in takes if take.embeddings}
     takes = [take for take in takes if id(take) in means]
-    groups: list[list[Take]] = [[]] if known else []
     centre = mean(list(known)) if known else None
+    groups: list[list[Take]] = [] if centre is None else [[]]
     for take in takes:
         near = [
-            (distance(means[id(take)], centre if known and k == 0 else mean([means[id(t)] for t in group])), k)
+            (
+                distance(
+                    means[id(take)], centre if centre is not None and k == 0 else mean([means[id(t)] for t in group])
+                ),
+                k,
+            )
             for k, group in enumerate(groups)
         ]
         if near and min(near)[0] <= JOIN:

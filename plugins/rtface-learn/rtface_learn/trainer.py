@@ -1,3 +1,5 @@
+# pyright: basic, reportMissingImports=false
+# (torch and onnx are in another Python)
 """The trainer: run by a Python that has numpy, torch and onnx, and not by rtface's own. It needs nothing of rtface.
 
 ``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, what to train and for how long. It prints one
@@ -107,11 +109,11 @@ def gemm(a, x, weight, bias=None):
 
 
 def resize(a, x, roi=None, scales=None, sizes=None):
-    size = (
-        ints(sizes)
-        if sizes is not None and sizes.numel()
-        else [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=False)]
-    )
+    if sizes is not None and sizes.numel():
+        size = ints(sizes)
+    else:
+        assert scales is not None
+        size = [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
     kind = a["mode"], a.get("coordinate_transformation_mode", "half_pixel")
     assert kind in (("linear", "half_pixel"), ("nearest", "asymmetric")), kind
     if kind[0] == "nearest":
@@ -417,11 +419,11 @@ def main(path):
         if kept:
             work.append((tensor(others[r.integers(0, len(others), kept)]), None))
         weights = weights_of(found)
-        sums = None
+        sums = []
         for gradients in pool.map(piece, *zip(*work, strict=True), [weights] * len(work)):
-            sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients, strict=False)]
+            sums = [a + b for a, b in zip(sums, gradients, strict=True)] if sums else list(gradients)
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(list(weights.values()), list(sums))
+        torch.autograd.backward(list(weights.values()), sums)
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)
         optimiser.step()
         if step % EVERY == 0 or step == steps:
