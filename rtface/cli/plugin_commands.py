@@ -24,6 +24,7 @@ from rtface.errors import MissingComponent, reason
 DISTRIBUTIONS = {
     **{f"engines.{name}": "rtface-engines" for name in ("add", "merge", "remove", "offers")},
     **dict.fromkeys(("app", "tray"), "rtface-studio"),
+    **dict.fromkeys(("learn", "persons"), "rtface-learn"),
 }
 """Commands of the distributions in the folder ``plugins`` of rtface's repository, which say where to get them."""
 

@@ -34,7 +34,7 @@ def learn(
     console: Console,
 ) -> None:
     """Learn a person's face, so that --person NAME restores it better."""
-    from rtface.engine_install.environment import SetupOutput, find_python
+    from rtface_engines.environment import SetupOutput, find_python
     from rtface_learn.learn import learn as run
 
     if not is_person_name(name):
