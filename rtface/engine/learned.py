@@ -15,14 +15,16 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from rtface.errors import EngineError, InputError, UsageError
-from rtface.frame import Float32
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
+
+if TYPE_CHECKING:  # names of engines are looked up before anything large is imported
+    import numpy as np
+
+    from rtface.frame import Float32
 
 BASE = "rtface-s"
 """The engine whose weights a difference is of."""
@@ -63,6 +65,8 @@ class Learned:
         Raises:
             EngineError: a tensor is not there, or there twice.
         """
+        import numpy as np
+
         out, begin = bytearray(model), 0
         for offset, item, rows, columns, rank in self.places.tolist():
             count = rank * (rows + columns) if rank else rows * columns
@@ -103,6 +107,8 @@ def names() -> list[str]:
 
 def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, delta: Any, path: Path) -> None:
     """Writes a person's file, readable by its owner alone, whole or not at all. Raises OSError."""
+    import numpy as np
+
     held = io.BytesIO()
     text = json.dumps({**meta, "format": _FORMAT, "name": name}, sort_keys=True).encode()
     np.savez_compressed(
@@ -121,6 +127,8 @@ def read(path: Path) -> Learned:
     Raises:
         InputError: it cannot be read, or is no such file.
     """
+    import numpy as np
+
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size > _MOST_BYTES:

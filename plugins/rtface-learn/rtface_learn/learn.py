@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -28,6 +27,7 @@ from rtface.media.files.image_names import has_still_name, list_images
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
 from rtface.util.machine import cores
+from rtface_engines import child
 from rtface_learn import pairs, takes
 from rtface_learn.takes import Take
 
@@ -273,31 +273,22 @@ def weight(size: int) -> Float32:
 
 def _trained(python: Path, job: Path, tell: Tell, stop: threading.Event) -> dict[str, Any]:
     """Runs the trainer; its last line."""
+    last: dict[str, Any] = {}
+
+    def heard(line: str) -> None:
+        if stop.is_set():
+            raise Interrupted
+        if line.startswith("{"):
+            last.update(json.loads(line))
+            if "done" not in last:
+                tell(f"learning, {last['gain']:+.2f} dB so far", last["step"] / last["steps"])
+
+    # It stands where nothing else can be imported from, and needs nothing of rtface.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    errors = job.parent / "errors.txt"
-    with errors.open("wb") as said:
-        process = subprocess.Popen(
-            [python, "-P", script, job], stdout=subprocess.PIPE, stderr=said, text=True, env=environment
-        )
-    last: dict[str, Any] = {}
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if stop.is_set():
-                raise Interrupted
-            if line.startswith("{"):
-                last = json.loads(line)
-                if "step" in last and not last.get("done"):
-                    tell(f"learning, {last['gain']:+.2f} dB so far", last["step"] / last["steps"])
-        process.wait()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if process.returncode or not last.get("done"):
-        lines = errors.read_text(errors="replace").strip().splitlines()
-        raise EngineError(f"learning failed: {lines[-1] if lines else f'exit status {process.returncode}'}")
+    ended = child.run([python, "-P", script, job], heard, environment)
+    if ended.code or "done" not in last:
+        raise EngineError(f"learning failed: {ended.why}")
     return last
 
 
