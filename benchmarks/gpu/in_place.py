@@ -142,11 +142,13 @@ def _whole_runs(film: Path) -> dict[str, Any]:
     from rtface.pipeline.film import run_file
 
     out: dict[str, Any] = {}
-    for device in ("cuda", "auto", "cpu"):
-        report = run_file(film, film.with_name(f"{device}.mp4"), Options(device=device, overwrite=True))
-        out[device] = {
-            name: getattr(report, name)
-            for name in ("fps", "device", "decoder", "encoder", "frames_corrected", "faults", "stages_ms")
+    for device, decode in (("cuda", "auto"), ("cuda", "cuda"), ("cpu", "auto")):
+        name = device if decode == "auto" else f"{device}, --decode {decode}"
+        options = Options(device=device, decode=decode, overwrite=True)
+        report = run_file(film, film.with_name("out.mp4"), options)
+        out[name] = {
+            figure: getattr(report, figure)
+            for figure in ("fps", "device", "decoder", "encoder", "frames_corrected", "faults", "stages_ms")
         }
-        print(device, out[device], flush=True)
+        print(name, out[name], flush=True)
     return out

@@ -361,8 +361,9 @@ class InputOptions(_Group):
         v.decoder,
         Scope.FILM,
         "Where frames are decoded; software takes over where a GPU cannot.",
-        "`auto` uses the GPU when the run does (`--device cuda`, or `auto` where one can be used) and `--strict` is "
-        "not given. Software takes over in the middle of a film, too",
+        "`auto` is software on every device, so that the result depends on none. `cuda` is faster with an engine on "
+        "the GPU, and corrects less: [what is missing then](gpu.md#hardware-codecs). Software takes over in the middle "
+        "of a film, too",
     )
     strict: bool = _option(
         False,

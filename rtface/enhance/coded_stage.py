@@ -158,6 +158,7 @@ class CodedStage:
 
     def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
         """What was found, with the errors that are expected on a face and round it, before and after this stage."""
+        self._passes(frame)
         place = place_of(frame, face, _HEAD, MEASURED)
         picture, (_, errors) = self._answer(self._network, view, frame, place)
         oval, head, calm = map(_cells, (*_masks(face, place), _calm(picture)))
@@ -194,12 +195,7 @@ class CodedStage:
             faces: each with the strength of its correction inside the face's oval and round it, 0…1.
             light: by the light network.
         """
-        if on_gpu(frame.image):
-            self._stats.warn(
-                "first_stage",
-                "frames in the memory of a GPU pass without the first stage, so less is "
-                "gained than expected; --decode software brings it back",
-            )
+        if self._passes(frame):
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []
@@ -225,6 +221,16 @@ class CodedStage:
             return frame
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
+
+    def _passes(self, frame: Frame) -> bool:
+        """Whether the frame is left as it is, on a GPU; warns of that."""
+        if there := on_gpu(frame.image):
+            self._stats.warn(
+                "first_stage",
+                "frames that stay on the GPU pass without the first stage, and how coarsely each block was coded is "
+                "not known there, so faces are corrected less; leave out --decode cuda for the full correction",
+            )
+        return there
 
     def _answer(
         self, network: CodedNetwork, view: View, frame: Frame, place: Place

@@ -145,7 +145,7 @@ def open_film(
             stop=stop.is_set,
             size=size,
             fields=fields,
-            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu, strict=options.strict),
+            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu),
         )
 
     try:

@@ -102,8 +102,8 @@ def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -
 
 
 def codec_device(device: str) -> str:
-    """The device that a film's decoder and encoder follow: "cuda" for "auto" where a GPU will be tried, as frames that
-    stay in its memory spare the copies up and down. Should the run end up on the CPU, frames are downloaded."""
+    """The device that a film's encoder follows, and its decoder where that is to be a GPU: "cuda" for "auto" where a
+    GPU will be tried. Should the run end up on the CPU, frames are downloaded."""
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 

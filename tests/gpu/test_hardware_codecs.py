@@ -164,7 +164,7 @@ def test_what_the_gpu_is_not_asked_for_software_does(media, tmp_path, codec, pix
         pix_fmt=pix_fmt,
         options={"x265-params": X265} if codec == "libx265" else None,
     )
-    there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
+    there, here = seen(source, Decoding(0, True)), seen(source, None)
     same(there, here)
     assert there[2].decoder.startswith("software, because") and list(there[3].warnings) == ["decode_gpu"]
     assert not any(on_gpu(f.image) for f in there[0])
@@ -173,7 +173,7 @@ def test_what_the_gpu_is_not_asked_for_software_does(media, tmp_path, codec, pix
 def test_h264_of_10_bits(media, tmp_path):
     """Only the newest GPUs decode it; either way the frames are the same."""
     source = media.make_film(tmp_path / "in.mkv", frames=30, size=SIZE, pix_fmt="yuv420p10le")
-    there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
+    there, here = seen(source, Decoding(0, True)), seen(source, None)
     same(there, here)
     assert on_gpu(there[0][0].image) == (there[2].decoder == "NVDEC on cuda:0") == (not there[3].warnings)
 
@@ -252,7 +252,7 @@ def test_a_context_that_others_made_first_is_shared(film):
 
 
 def test_a_gpu_that_is_not_there(film):
-    there = seen(film("h264.mp4"), Decoding(63, True, asked=True))
+    there = seen(film("h264.mp4"), Decoding(63, True))
     assert "there is no GPU 63" in there[3].warnings["decode_gpu"]
     same(there, seen(film("h264.mp4"), None))
 

@@ -15,7 +15,9 @@ from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.pipeline.build import frame_parts
 from rtface.pipeline.film import run_file
 from rtface.pipeline.runtime import codec_device, open_cpu_then_gpu, open_runtime
+from rtface.util.av_gpu import FORMATS
 from tests.device.cuda.gpu_rig import FakeGpu, engine_on
+from tests.media.test_hardware_decoding import Gpu
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
 
@@ -181,6 +183,25 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
     monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", breaking)
     with pytest.raises(EngineError, match=r"stopped answering.*what was done is in .*partial.*go on with --start"):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
+
+
+def test_a_default_run_corrects_on_a_gpu_as_on_the_cpu(machine, tmp_path, monkeypatch):
+    """The decoder of the GPU, which could be used, would say less of the coding, by which strengths are chosen."""
+    monkeypatch.setattr("rtface.media.cuda.driver.absent", lambda device=0: None)
+    monkeypatch.setattr("rtface.media.cuda.driver.settle", lambda device: None)
+    monkeypatch.setattr("rtface.media.cuda.decoder.on_gpu", lambda image: image.format.name in FORMATS)
+    monkeypatch.setattr("rtface.media.read.hardware.open_context", lambda stream, device: Gpu(stream))
+    coarse = {"crf": "34", "preset": "veryfast"}
+    source = write_film(tmp_path / "in.mp4", pictures(4), codec="libx264", options=coarse)
+    cuda, cpu = (
+        run_file(source, tmp_path / f"{device}.mp4", Options(engine="rtface-s", device=device))
+        for device in ("cuda", "cpu")
+    )
+    assert cuda.device.startswith("cuda") and (cuda.decoder, cpu.decoder) == ("software", "software")
+    assert cuda.frames_corrected == cpu.frames_corrected == 4 and not cuda.warnings
+    assert [(t.analysis, t.treatment, t.spans) for t in cuda.tracks] == [
+        (t.analysis, t.treatment, t.spans) for t in cpu.tracks
+    ]
 
 
 @pytest.mark.parametrize(

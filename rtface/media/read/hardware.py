@@ -26,29 +26,27 @@ class Decoding:
     Attributes:
         device: number of the CUDA device.
         keep: whether decoded frames stay on it; else they are downloaded.
-        asked: whether the user named the GPU, so that doing without it deserves a warning.
     """
 
     device: int = 0
     keep: bool = False
-    asked: bool = False
 
 
-def decoding(decode: str, device: str, *, keep: bool = True, strict: bool = False) -> Decoding | None:
+def decoding(decode: str, device: str, *, keep: bool = True) -> Decoding | None:
     """What ``--decode`` means on a run's device; None for software.
 
     Args:
-        decode: "auto", "software", "cuda" or "cuda:N".
-        device: the run's device; "auto" decodes on the GPU where it is "cuda" or "cuda:N".
+        decode: "auto" and "software", or "cuda" for the run's GPU (0 where it has none), or "cuda:N". "auto" is
+            software on every device: a GPU gives no map of quantisers, and frames that stay on it pass without the
+            first stage, so that faces would be corrected less.
+        device: the run's device.
         keep: whether what follows can work on frames that stay on the GPU.
-        strict: whether damage must be noticed; a GPU does not tell of damage inside a frame, so "auto" is software.
     """
-    run = gpu_number(device)
-    if decode == "software" or (decode == "auto" and (run is None or strict)):
+    wanted, run = gpu_number(decode), gpu_number(device)
+    if wanted is None:
         return None
-    wanted = gpu_number(decode)
-    number = run or 0 if wanted is None or decode == "cuda" else wanted
-    return Decoding(number, keep and number == run, asked=decode != "auto")
+    number = run or 0 if decode == "cuda" else wanted
+    return Decoding(number, keep and number == run)
 
 
 def gpu_number(name: str) -> int | None:

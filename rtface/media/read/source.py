@@ -396,11 +396,11 @@ class FileSource:
         )
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
-        """What decodes the frames; says so where a GPU was meant, and warns where the user named it in vain."""
+        """What decodes the frames; says so where a GPU was asked for, and warns where that was in vain."""
         if self._wanted is None or decoder.still:
             return "software"
         by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
-        if self._refusal and self._wanted.asked:
+        if self._refusal:
             self._stats.warn("decode_gpu", f"{self._name}: is decoded by {by}")
         else:
             notes.append(f"{self._name}: is decoded by {by}")
