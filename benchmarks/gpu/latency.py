@@ -34,6 +34,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
                 step = loop.step()
                 ms = _run(step, film, bench.count(50, 1), None) and _run(step, film, count, rate)
                 result[name][how] = {"ms": quantiles(ms), "stages_ms": stages(step)}
+                bench.save("latency", result)
         finally:
             loop.close()
     return result

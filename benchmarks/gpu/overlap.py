@@ -24,12 +24,13 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "faces": faces}
     for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
         result[name] = compare(bench, name, faces)
+        bench.save("overlap", result)
     return result
 
 
 def compare(bench: Bench, engine: str, faces: int) -> dict[str, Any]:
     """Both loops over the same frames in turn, and what the streams did in each."""
-    count = bench.count(150, 4)
+    count = bench.count(50, 4)
     size = (1920, 1080) if not bench.dry else (640, 360)
     film = Film(*size, faces, size[0] // 6, "nv12", 8)
     loop = Loop(bench, engine, 16 if not bench.dry else 2)

@@ -35,6 +35,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
             result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, _film(bench), bench.count(20, 1))}}
             for films in map(int, args.films.split(",")):
                 result[name][f"{films} at a time"] = _films(bench, loop, min(films, bench.count(99, 2)), beside)
+                bench.save("path", result)
         finally:
             loop.close()
     return result
@@ -46,7 +47,7 @@ def _film(bench: Bench) -> Film:
 
 def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict[str, Any]:
     """Frames a second of all together, over some rounds, and one more round with the streams marked."""
-    count = bench.count(200, 3)
+    count = bench.count(100, 3)
     scene = _film(bench)
     cpu = {"loop": 0.0, "owner": 0.0}
 
@@ -83,7 +84,7 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
     run(prepare())
     rates: list[float] = []
     step: Any = None
-    for _ in range(bench.count(5, 1)):
+    for _ in range(bench.count(3, 1)):
         seconds, step = run(prepare())
         rates.append(films * count / seconds)
     host = dict(cpu)

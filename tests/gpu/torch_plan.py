@@ -207,6 +207,15 @@ def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
     return torch.as_tensor(SimpleNamespace(__cuda_array_interface__=there), device=device)
 
 
+def tensor_of(values: np.ndarray) -> Any:
+    """A copy as a tensor on the host; PyTorch does not know the bfloat16 that ONNX gives NumPy."""
+    import torch
+
+    if values.dtype.name == "bfloat16":
+        return torch.from_numpy(np.array(values.view(np.int16))).view(torch.bfloat16)
+    return torch.from_numpy(np.array(values))
+
+
 class Network:
     """An ONNX network (onnx.ModelProto) for PyTorch on a device.
 
@@ -232,8 +241,8 @@ class Network:
             raise EngineError(f"PyTorch is not told how to compute {', '.join(sorted(unknown))}")
         kinds = {name: kind for kind, names, *_ in self._nodes for name in names[:2]}
         for tensor in model.graph.initializer:
-            value = torch.from_numpy(np.array(numpy_helper.to_array(tensor)))
-            if value.dtype == torch.float16 and value.dim() == 4 and kinds.get(tensor.name) == "Conv":
+            value = tensor_of(numpy_helper.to_array(tensor))
+            if value.dtype in (torch.float16, torch.bfloat16) and value.dim() == 4 and kinds.get(tensor.name) == "Conv":
                 value = value.to(memory_format=torch.channels_last)  # as the GPU's units for halves want it
             self._constants[tensor.name] = value
 
@@ -444,7 +453,7 @@ def _cast(a: dict[str, Any], x: Any) -> Any:
 def _constant_of_shape(a: dict[str, Any], shape: Any) -> Any:
     import torch
 
-    value = torch.from_numpy(np.array(a.get("value", np.zeros(1, np.float32))))
+    value = tensor_of(a.get("value", np.zeros(1, np.float32)))
     return torch.full(_ints(shape), value.item(), dtype=value.dtype)
 
 
