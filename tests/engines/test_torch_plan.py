@@ -56,6 +56,7 @@ def test_an_engine_is_onnx_runtimes(name: str) -> None:
     assert gate(recipe, compared(recipe, 3)).psnr > recipe.golden.psnr.f32
 
 
-def test_halves_pass_the_golden_gate() -> None:
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_halves_pass_the_golden_gate(precision: Any) -> None:
     recipe = load_recipe(find_recipes()["rtface-s"])
-    assert gate(recipe, torch_plan.TorchPlan(recipe, GPU, "fp16")).passed
+    assert gate(recipe, torch_plan.TorchPlan(recipe, GPU, precision)).passed
