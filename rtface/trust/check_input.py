@@ -166,7 +166,7 @@ def _compare_films(
     compared: _Compared, output: Path, input: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None
 ) -> None:
     said, dropped = values.get("input", {}), values.get("options", {}).get("drop", ())
-    made = FileSource(output)
+    made = FileSource(output, ours=True)
     try:
         source = FileSource(input, start=said.get("start_s"), end=said.get("end_s"))
         try:

@@ -319,7 +319,7 @@ def streams_said(streams: Sequence[PacketHashes]) -> list[dict[str, Any]]:
 
 def layout_of(film: Path) -> dict[str, Any]:
     """What the container of a film says of the picture and of chapters, which no packet holds."""
-    source = FileSource(film, threads=1)
+    source = FileSource(film, threads=1, ours=True)
     try:
         info = source.info
         return {

@@ -479,8 +479,8 @@ def not_shown(header: Header, video: VideoStream, *, alpha: bool) -> list[str]:
     ]
 
 
-def contradictions(header: Header, video: VideoStream, image: VideoFrame) -> list[str]:
-    """Where the header contradicts the first frame, which is `image`."""
+def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, ours: bool = False) -> list[str]:
+    """Where the header contradicts the first frame, which is `image`; `ours`: of a film that rtface wrote."""
     lines: list[str] = []
     coded, shape = (Fraction(each.sample_aspect_ratio or 0) for each in (video.codec_context, video))
     tags = tags_of(image)
@@ -506,10 +506,11 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame) -> lis
         if a and b and not alike(a, b):
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
     size, (left, top, right, bottom) = header.shown_size, header.crop or (0, 0, 0, 0)
-    mov = video.container.metadata.get("major_brand") == "qt  "  # where the width is often that of the samples
+    # Many writers take the width of the samples; of ours FFmpeg does, for MOV.
+    wide = ours and video.container.metadata.get("major_brand") != "qt  "
     shapes = [
         Fraction(width * each) / height
-        for each in ((1, shape or 1) if mov else (shape or 1,))
+        for each in ((shape or 1,) if wide else (1, shape or 1))
         for width, height in ((image.width, image.height), (image.width - left - right, image.height - top - bottom))
     ]
     if size and all(size) and all(abs(size[0] / size[1] / float(each) - 1) > _ALIKE for each in shapes):

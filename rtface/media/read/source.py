@@ -67,6 +67,7 @@ class FileSource:
         stop: once it is true, a pipe is read no further: what came is the whole input.
         size: of all frames; those of another are scaled. None takes that of the first.
         fields: of the film, where it was opened before: another order is reported. None finds out.
+        ours: whether it is held to the header that rtface writes.
 
     Attributes:
         info: what the input is.
@@ -91,10 +92,11 @@ class FileSource:
         stop: Callable[[], bool] | None = None,
         size: Size | None = None,
         fields: Fields | None = None,
+        ours: bool = False,
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted, self._size = decode, size
+        self._wanted, self._size, self._ours = decode, size, ours
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
@@ -391,7 +393,7 @@ class FileSource:
             crop=header.crop,
             unseen=[
                 *probe.not_shown(header, self._video, alpha=alpha),
-                *probe.contradictions(header, self._video, image),
+                *probe.contradictions(header, self._video, image, ours=self._ours),
             ],
         )
 
