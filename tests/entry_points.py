@@ -36,5 +36,6 @@ def registered(site: Path, *distributions: str) -> Generator[None]:
     paths = [path for distribution in distributions for path in write_entry_points(site, distribution)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [*paths, *sys.path])
-        patch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+        given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]  # "" is where it starts
+        patch.setenv("PYTHONPATH", os.pathsep.join([*paths, *given]))
         yield
