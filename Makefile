@@ -126,7 +126,8 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 # `make test`, whose environment has no torch, skips these in part or whole.
 test-engines: $(VENV)-train/.engines  ## test training, converter and published architectures, with torch
 	$(VENV)-train/bin/python -m pytest tests/engines tests/training plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
-	  tests/engine_install/test_with_torch.py tests/benchmarks/test_published_benchmark.py $(ARGS)
+	  plugins/rtface-learn/tests/test_trainer.py tests/engine_install/test_with_torch.py \
+	  tests/benchmarks/test_published_benchmark.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache
