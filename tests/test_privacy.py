@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from rtface.config.options import Options
+from rtface.engine.learned import path_of
 from rtface.report import Report, TrackReport, metadata_options
 from rtface.trust.sidecar import Made, options_said
 from rtface.trust.signing import manifest
+from tests.persons.made import ANNA, learnt
 
 SCRIPT = """
 import socket, sys, urllib.request
@@ -103,3 +105,16 @@ def test_a_sidecar_names_persons_but_no_folder(tmp_path):
         "treatment": "anna.jpg",
         "stages": ["picture:at=eyes,file=anna.jpg,size=2", "label:text=on/off"],
     }
+
+
+def test_signed_outputs_do_not_name_who_was_learnt(tmp_path, monkeypatch):
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    learnt(path_of("anna"), ANNA)
+    track = TrackReport(1, 0.0, 1.0, 25, 90.0, {}, {"engine": "rtface-s@anna"}, 0.5, person="anna")
+    report = Report("in.mkv", "out.mp4", "1", "rtface-s@anna+rtface-s", "cpu", tracks=[track])
+    signed = manifest(Options(person=("anna",)), report, Made())
+    said = signed["assertions"][1]["data"]
+    assert said["treatments"][0]["treatment"]["engine"] == "rtface-s@named" in said["engines"]
+    # Nor are there hashes by which films of one person could be told.
+    assert said["engines"]["rtface-s@named"].keys() == {"version", "weights_sha256"}
+    assert "anna" not in json.dumps(signed).lower()

@@ -8,6 +8,7 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.config.options import Options
+from rtface.engine.learned import MARK
 from rtface.errors import UsageError
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
 from rtface.report import Report, unnamed
@@ -115,12 +116,13 @@ def manifest(
     if not actions:
         actions.append({"action": "c2pa.converted", "softwareAgent": agent})
     faces = {
-        "engines": engines_said(report),
+        "engines": _unnamed_engines(report),
         "first_stage": first_stage_said(report),
         "options": _without_names(options),
         "changes": [k.name.lower() for k in Change if k and k in change and k.name],
         "treatments": [
-            {k: v for k, v in asdict(track).items() if k != "analysis"} | {"person": unnamed(track.person)}
+            {k: v for k, v in asdict(track).items() if k != "analysis"}
+            | {"person": unnamed(track.person), "treatment": _unnamed_treatment(track.treatment)}
             for track in report.tracks
         ]
         if still is None
@@ -133,6 +135,24 @@ def manifest(
             {"label": "c2pa.actions.v2", "data": {"actions": actions}},
             {"label": "org.rtface.faces", "data": faces},
         ],
+    }
+
+
+def _unnamed_engine(name: str) -> str:
+    """Names of engines, joined by +, with "named" in the place of the person whose weights one has."""
+    parts = [one.partition(MARK) for one in name.split("+")]
+    return "+".join(f"{base}{mark}{person and 'named'}" for base, mark, person in parts)
+
+
+def _unnamed_treatment(treatment: dict[str, Any]) -> dict[str, Any]:
+    return {k: _unnamed_engine(v) if k == "engine" and isinstance(v, str) else v for k, v in treatment.items()}
+
+
+def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
+    """`engines_said` without anything by which a person could be told: names, and hashes of what was learnt."""
+    return {
+        _unnamed_engine(name): {k: v for k, v in said.items() if MARK not in name or k in ("version", "weights_sha256")}
+        for name, said in engines_said(report).items()
     }
 
 
