@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
+from rtface.errors import Interrupted
+
 INTERRUPTED = 128
 """Exit codes of an interrupted command are this plus the number of the signal."""
 # timeout(1), and a terminal that closes, signal a process twice: by itself and as one of its group.
@@ -57,17 +59,40 @@ def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[St
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform == "win32":
-        numbers.append(signal.SIGBREAK)
-    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, *_others())}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interrupted_by_signals() -> Generator[None]:
+    """Makes SIGTERM and SIGHUP end the block as Ctrl-C does, with everything cleaned up.
+
+    Outside the main thread no signal is handled; SIGHUP stays ignored where it was (nohup).
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("stopped", signum=number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in _others()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _others() -> list[signal.Signals]:
+    """The signals besides SIGINT that ask a command to stop."""
+    if sys.platform == "win32":
+        return [signal.SIGTERM, signal.SIGBREAK]
+    return [signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
 
 
 def _write_stderr(text: str) -> None:

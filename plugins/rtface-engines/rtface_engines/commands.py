@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.signals import interrupted_by_signals
 from rtface.config.option_sources import LoadedOptions
-from rtface.errors import Interrupted
 
 if TYPE_CHECKING:
     from rtface_engines.add import AddCallbacks
@@ -81,7 +78,7 @@ def add(
     console: Console,
 ) -> None:
     """Add an engine that others published, from a local file or by download."""
-    with _terminable():
+    with interrupted_by_signals():
         options = load().options
         from rtface_engines.add import AddRequest
         from rtface_engines.add import add as work
@@ -123,7 +120,7 @@ def merge(
     console: Console,
 ) -> None:
     """Merge the two files that osediff-face is published in."""
-    with _terminable():
+    with interrupted_by_signals():
         from rtface_engines import convert, environment
         from rtface_engines.identify import as_typed
 
@@ -239,17 +236,3 @@ class _InstallProgress:
     def bytes(self, done: int, total: int | None) -> None:
         of = f" of {total / 1e6:.1f} MB, {done / total:.0%}" if total else " MB"
         self.show(f"{done / 1e6:.1f}{of}")
-
-
-@contextmanager
-def _terminable() -> Generator[None]:
-    """Makes SIGTERM end the block as Ctrl-C does, with everything cleaned up."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped", signum=number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def environment_folder() -> Path:
     return cache_dir() / "torch-environment"
 
 
-def find_python(named: Path | None, tell: SetupOutput) -> Path:
-    """The Python to convert with: `named`, that of ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
+def find_python(named: Path | None, tell: SetupOutput, modules: Sequence[str] = MODULES) -> Path:
+    """The Python that has `modules`: `named`, that of ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
 
     Raises MissingComponent when the one that was named lacks something, or none can be made.
     """
@@ -47,7 +47,7 @@ def find_python(named: Path | None, tell: SetupOutput) -> Path:
     if told is not None:
         # The converter runs elsewhere; a venv's link must not be followed.
         told = (told if told.exists() else Path(shutil.which(str(told)) or told)).absolute()
-        if absent := missing(told):
+        if absent := missing(told, modules):
             what = "--python" if named else VARIABLE
             raise MissingComponent(
                 f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "
@@ -55,7 +55,7 @@ def find_python(named: Path | None, tell: SetupOutput) -> Path:
             )
         return told
     here = Path(sys.executable)
-    if not missing(here):
+    if not missing(here, modules):
         return here
     folder = environment_folder()
     with file_lock(
@@ -67,18 +67,19 @@ def find_python(named: Path | None, tell: SetupOutput) -> Path:
         python = _python_in(folder)
         if (folder / _READY).is_file() and python.is_file() and not missing(python):
             return python
-        return make(folder, tell)
+        return make(folder, tell, modules)
 
 
-def missing(python: Path) -> list[str]:
-    """Modules for converting that it does not have. Raises MissingComponent when it is no Python that starts."""
+def missing(python: Path, modules: Sequence[str] = MODULES) -> list[str]:
+    """Those of the modules that it does not have. Raises MissingComponent when it is no Python that starts."""
     said: list[str] = []
     try:
         ended = child.run(
             [
                 python,
                 "-c",
-                f"import importlib.util as u; print('missing', *[m for m in {MODULES!r} if u.find_spec(m) is None])",
+                "import importlib.util as u; "
+                f"print('missing', *[m for m in {tuple(modules)!r} if u.find_spec(m) is None])",
             ],
             said.append,
         )
@@ -90,14 +91,18 @@ def missing(python: Path) -> list[str]:
     return found
 
 
-def make(folder: Path, tell: SetupOutput) -> Path:
-    """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent."""
+def make(folder: Path, tell: SetupOutput, modules: Sequence[str] = MODULES) -> Path:
+    """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent.
+
+    Args:
+        modules: those that a Python which is named instead needs, for messages.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
     tell.say(
         f"setting up an environment with torch in {folder}, once: 0.3 to 3 GB to fetch, 1 to 7 GB of disk, as pip "
-        f"finds it; a Python that has {', '.join(MODULES)} may be named instead with --python or {VARIABLE}"
+        f"finds it; a Python that has {', '.join(modules)} may be named instead with --python or {VARIABLE}"
     )
     if free < _NEEDED_BYTES:
         tell.say(f"{folder.parent} has {free / 1e9:.1f} GB free, which may be too little")
@@ -121,7 +126,7 @@ def make(folder: Path, tell: SetupOutput) -> Path:
             failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
             raise MissingComponent(
                 f"the environment for converting cannot be set up: {failed}; nothing was left. Name "
-                f"a Python that has {', '.join(MODULES)} with --python"
+                f"a Python that has {', '.join(modules)} with --python"
             )
         if absent := missing(python):
             raise MissingComponent(f"the environment for converting lacks {', '.join(absent)}; nothing was left")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_text
-from rtface.errors import UsageError
+from rtface.cli.signals import interrupted_by_signals
+from rtface.errors import InputError, UsageError
 from rtface.util.parse import is_person_name
+from rtface.util.text import printable
 
 _CONSENT = (
     "What is learnt of a face stays on this computer, readable by you alone, until 'rtface persons remove' deletes it. "
@@ -28,7 +29,9 @@ def learn(
     sheet: Annotated[Path | None, typer.Option(help="Write the faces that were chosen to an image.")] = None,
     python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was learnt before.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was learnt before, and a --sheet that exists.")
+    ] = False,
     *,
     json: Json = False,
     console: Console,
@@ -44,21 +47,24 @@ def learn(
     for source in sources:
         if not source.exists():
             raise UsageError(f"{source} is not there; give a film, photos or a folder of photos")
+        if not (source.is_file() or source.is_dir()):
+            raise UsageError(f"{source} is no regular file; give a film, photos or a folder of photos")
     _agree(yes)
-    stop = threading.Event()
-    found = find_python(python, SetupOutput(console.say, lambda line: None))
-    done = run(
-        name,
-        sources,
-        found,
-        minutes=minutes,
-        tell=lambda what, share: (
-            console.status(f"{what}, {share:.0%}", doing=what, share=share) if console.live else None
-        ),
-        stop=stop,
-        overwrite=overwrite,
-        shown=sheet,
-    )
+
+    def told(what: str, share: float) -> None:
+        if console.live:
+            console.status(f"{what}, {share:.0%}", doing=what, share=share)
+
+    with interrupted_by_signals():
+        done = run(
+            name,
+            sources,
+            lambda: find_python(python, SetupOutput(console.say, console.status), ("numpy", "torch", "onnx")),
+            minutes=minutes,
+            tell=told,
+            overwrite=overwrite,
+            shown=sheet,
+        )
     console.clear()
     gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items()))
     if json:
@@ -95,17 +101,30 @@ persons = typer.Typer(help="Show, export and remove what was learnt of persons."
 
 @persons.command("list")
 @command()
-def list_persons(json: Json = False) -> None:
+def list_persons(json: Json = False, *, console: Console) -> None:
     """List the persons who were learnt here."""
     from rtface.engine import learned
 
-    found = [learned.read(learned.path_of(name)) for name in learned.names()]
+    found = list[learned.Learned]()
+    for name in learned.names():
+        try:
+            found.append(learned.read(learned.folder() / f"{name}{learned.SUFFIX}"))
+        except InputError as error:
+            console.say(str(error), "warning")
     if json:
         print_json([one.meta for one in found])
         return
     for one in found:
-        gains = ", ".join(f"{gain:+.2f} dB {_WHERE.get(k, k)}" for k, gain in sorted(one.meta["figures"].items()))
-        print_text(f"{one.name}  {one.meta.get('made', '')}  {gains}")
+        print_text(f"{printable(one.name)}  {printable(str(one.meta.get('made', '')))}  {_gains(one.meta)}")
+
+
+def _gains(meta: dict[str, Any]) -> str:
+    """The figures of a person's file, which others may have written."""
+    figures = meta.get("figures")
+    if not isinstance(figures, dict):
+        return ""
+    known = {kind: gain for kind, gain in cast("dict[str, Any]", figures).items() if isinstance(gain, int | float)}
+    return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, printable(kind))}" for kind, gain in sorted(known.items()))
 
 
 @persons.command()

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,11 @@ from rtface.correct.mask import smooth_ramp
 from rtface.engine import learned
 from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
-from rtface.errors import EngineError, InputError, Interrupted, UsageError
+from rtface.errors import EngineError, InputError, UsageError
 from rtface.frame import Bytes, Float32
 from rtface.media.files.image_names import has_still_name, list_images
+from rtface.media.files.outputs import OutputPath, check_outputs
+from rtface.media.files.workfile import write_whole
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
 from rtface.util.machine import cores
@@ -51,6 +52,7 @@ GAP_S = 3.0
 """Seconds between the last take that is learnt and the first that judges."""
 WORTH_DB = 0.05
 """A smaller gain over the shipped weights on held-out pairs is none."""
+_SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,11 @@ Tell = Callable[[str, float], None]
 """Called with what is being done and the share that is done, 0…1."""
 
 
-def collect(sources: Sequence[Path], tell: Tell, stop: threading.Event) -> tuple[list[Take], list[Float32]]:
+def collect(sources: Sequence[Path], tell: Tell) -> tuple[list[Take], list[Float32]]:
     """The takes of one person from films and photos, varied, and the person's embeddings.
 
     Raises:
         InputError: a source cannot be used, shows several persons, or too little of one.
-        Interrupted: `stop` was set.
     """
     tracker, embed = create_tracker(), PersonNetwork()
     photos = [p for source in sources for p in (list_images(source) if source.is_dir() else [source]) if _photo(p)]
@@ -94,8 +95,6 @@ def collect(sources: Sequence[Path], tell: Tell, stop: threading.Event) -> tuple
         for number, path in enumerate(films):
 
             def told(share: float, count: int, path: Path = path) -> None:
-                if stop.is_set():
-                    raise Interrupted
                 tell(f"looking for the face in {path.name}, {count} takes", share)
 
             found += takes.of_film(path, len(photos) + number, tracker, embed, told)
@@ -137,38 +136,44 @@ def sheet(shown: Sequence[Take]) -> Bytes:
 def learn(
     name: str,
     sources: Sequence[Path],
-    python: Path,
+    python: Callable[[], Path],
     *,
     minutes: float,
     tell: Tell,
-    stop: threading.Event,
     overwrite: bool = False,
     shown: Path | None = None,
 ) -> Outcome:
     """Learns a person and keeps the result if it helps.
 
     Args:
-        python: has numpy, torch and onnx.
+        python: finds one that has numpy, torch and onnx; called after the checks.
         minutes: of training, at the most.
-        shown: where the sheet of takes is written.
+        overwrite: replace the person's file and the sheet.
+        shown: where the sheet of takes is written, an image.
 
     Raises:
-        UsageError: the person was learnt before, without `overwrite`.
+        UsageError: the person was learnt before, without `overwrite`; or the sheet is named like no image.
+        OutputError: the sheet cannot be written.
         InputError: as `collect`.
         EngineError: the training failed.
-        Interrupted: `stop` was set; nothing was written.
     """
     path = learned.path_of(name)
     if path.exists() and not overwrite:
         raise UsageError(f"{name} was learnt before ({path}); add --overwrite to learn again")
-    every, embeddings = collect(sources, tell, stop)
-    train, valid = _split(every)
+    target = None
     if shown is not None:
-        cv2.imwrite(str(shown), sheet(train)[:, :, ::-1])
+        if shown.suffix.lower() not in _SHEETS:
+            raise UsageError(f"--sheet {shown}: name an image, with one of the endings {', '.join(_SHEETS)}")
+        (target,) = check_outputs([OutputPath(shown, "--sheet")], inputs=sources, overwrite=overwrite)
+    found = python()
+    every, embeddings = collect(sources, tell)
+    train, valid = _split(every)
+    if shown is not None and target is not None:
+        write_whole(target, cv2.imencode(shown.suffix.lower(), sheet(train)[:, :, ::-1])[1].tobytes())
     recipe = recipe_named(learned.BASE)
     with tempfile.TemporaryDirectory(prefix="rtface-learn-") as folder:
         job = _job(Path(folder), recipe, train, valid, minutes, tell)
-        last = _trained(python, job, tell, stop)
+        last = _trained(found, job, tell)
         gains = {kind: float(gain) for kind, gain in last["over"].items()}
         if not last["better"] or np.mean([*gains.values()]) < WORTH_DB:
             return Outcome(None, gains, len(train), last["seconds"])
@@ -195,7 +200,7 @@ def _check(path: Path) -> None:
 
 
 def _split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
-    """Takes to learn from, and to judge by: the last of each film, and every fourth photo."""
+    """Takes to learn from, and to judge by: the last quarter of all, by source and time."""
     ordered = sorted(every, key=lambda take: (take.source, take.time))
     count = max(1, round(HELD * len(ordered)))
     learning, judging = ordered[:-count], ordered[-count:]
@@ -271,13 +276,11 @@ def weight(size: int) -> Float32:
     return np.asarray((0.2 + 0.8 * oval(size)) * (1 + 2 * found), np.float32)
 
 
-def _trained(python: Path, job: Path, tell: Tell, stop: threading.Event) -> dict[str, Any]:
+def _trained(python: Path, job: Path, tell: Tell) -> dict[str, Any]:
     """Runs the trainer; its last line."""
     last: dict[str, Any] = {}
 
     def heard(line: str) -> None:
-        if stop.is_set():
-            raise Interrupted
         if line.startswith("{"):
             last.update(json.loads(line))
             if "done" not in last:

@@ -102,7 +102,8 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
     """A take of a photo with one face: the picture again and again, moved by parts of a pixel.
 
     Raises:
-        InputError: it cannot be read, shows no face, several, or one that is too small or turned away.
+        InputError: it cannot be read, shows no face, several, or one that is too small, turned away or not to be
+            recognised.
     """
     view = CpuDevice().view(read_image(path).frame)
     faces = tracker.update(view, 0.0, cut=True)
@@ -113,6 +114,8 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
         raise InputError(f"the face in {path} is too small, turned away or cut off; give another photo")
     take, place = Take(float(number), number), _place(faces[0])
     _add(take, view, faces[0], place, embed)
+    if not take.embeddings:
+        raise InputError(f"the face in {path} is too dark or flat to be recognised; give another photo")
     r = np.random.default_rng(number)
     for x, y in np.cumsum(r.normal(0, 0.6, (FRAMES - 1, 2)), axis=0):
         moved = place.copy()

@@ -399,8 +399,10 @@ def main(path):
         total = loss(x, residual(x, leaves), t)[0].sum() * (100 / batch)
         return torch.autograd.grad(total, list(leaves.values()))
 
-    step = 0
+    step, parent = 0, os.getppid()
     for step in range(1, steps + 1):
+        if os.getppid() != parent:  # who started it was killed
+            sys.exit("rtface has ended")
         spent = time.monotonic() - since
         if spent > job["seconds"]:
             break

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
-import threading
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from rtface.engine import learned
@@ -32,7 +36,7 @@ def saved(path: Path, *shifts: float) -> Path:
 
 
 def collected(*sources: Path) -> tuple[list[Take], list[Any]]:
-    return learn.collect(sources, lambda what, share: None, threading.Event())
+    return learn.collect(sources, lambda what, share: None)
 
 
 def test_a_film_gives_takes_one_after_the_other(film: Path) -> None:
@@ -98,8 +102,19 @@ def _nothing(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((3, h, w), np.float32), np.ones((2, h // 8, w // 8), np.float32)
 
 
+def python(folder: Path) -> Path:
+    """A Python that says that it has everything."""
+    path = folder / "python"
+    path.write_text("#!/bin/sh\necho missing\n")
+    path.chmod(0o755)
+    return path
+
+
 def run(*words: str) -> Any:
-    return CliRunner().invoke(commands.learn if words[0] == "learn" else commands.persons, list(words[1:]))
+    app = typer.Typer()
+    app.command("learn")(commands.learn)
+    app.add_typer(commands.persons, name="persons")
+    return CliRunner().invoke(app, list(words))
 
 
 def test_persons_are_listed_shown_exported_and_removed(settings: Path, tmp_path: Path) -> None:
@@ -111,3 +126,47 @@ def test_persons_are_listed_shown_exported_and_removed(settings: Path, tmp_path:
     assert copy.read_bytes() == path.read_bytes() and stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert run("persons", "remove", "anna").exit_code == 0 and not path.exists()
     assert run("persons", "remove", "anna").exit_code == 2
+
+
+def test_list_survives_files_that_cannot_be_used(settings: Path) -> None:
+    learnt(learned.path_of("anna"), ANNA)
+    learnt(learned.folder() / "Odd One.person", BEN, figures={"call": "much"})
+    (learned.folder() / "bad.person").write_bytes(b"no zip")
+    (learned.folder() / "gone.person").mkdir()
+    found = run("persons", "list")
+    assert found.exit_code == 0 and [line.split("  ")[0] for line in found.stdout.splitlines()] == ["Odd One", "Anna"]
+    assert all(len([line for line in found.stderr.splitlines() if name in line]) == 1 for name in ("bad.", "gone."))
+    assert len(json.loads(run("persons", "list", "--json").stdout)) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as here are POSIX's")
+@pytest.mark.parametrize("sign", ["TERM", "HUP"])
+def test_a_signal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
+    number = getattr(signal, f"SIG{sign}")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(learn, "collect", lambda *_: ([take(ANNA, n) for n in range(8)], []))
+    monkeypatch.setattr(pairs, "of_takes", lambda *_: signal.raise_signal(number))
+    photos = saved(tmp_path / "photos", 0.0)
+    found = run("learn", "anna", str(photos), "--yes", "--python", str(python(tmp_path)))
+    assert found.exit_code == 128 + number and not [*tmp_path.glob("rtface-learn-*")]
+
+
+def test_what_cannot_be_used_is_refused_at_once(tmp_path: Path, settings: Path) -> None:
+    photos = str(saved(tmp_path / "photos", 0.0))
+    (tmp_path / "there.png").touch()
+    for sheet in ("there.png", "none/sheet.png", "sheet.txt"):
+        found = run("learn", "anna", photos, "--yes", "--python", "/none", "--sheet", str(tmp_path / sheet))
+        assert found.exit_code in (1, 2) and sheet in found.stderr.replace("\n", "")
+    learnt(learned.path_of("anna"), ANNA)
+    assert "--overwrite" in run("learn", "anna", photos, "--yes", "--python", "/none").stderr
+    if sys.platform != "win32":
+        os.mkfifo(tmp_path / "film.mp4")
+        assert "no regular file" in run("learn", "ben", str(tmp_path / "film.mp4"), "--yes").stderr
+
+
+def test_a_dark_photo_is_refused(tmp_path: Path) -> None:
+    photos = saved(tmp_path / "photos", 0.0)
+    picture = cv2.imread(str(photos / "0.png"))
+    cv2.imwrite(str(photos / "0.png"), (picture * 0.05).astype(np.uint8))
+    with pytest.raises(InputError, match=r"0\.png"):
+        collected(photos)

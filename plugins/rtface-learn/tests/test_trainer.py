@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +48,14 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path) ->
     path = learned.path_of("anna")
 
     def learning(**how: Any) -> learn.Outcome:
-        more = {
-            "minutes": 2.0,
-            "tell": lambda what, share: None,
-            "stop": threading.Event(),
-            "shown": tmp_path / "s.png",
-        }
-        return learn.learn("Anna", [film], Path(sys.executable), **(more | how))
+        more = {"minutes": 2.0, "tell": lambda what, share: None, "shown": tmp_path / "s.png"}
+        return learn.learn("Anna", [film], lambda: Path(sys.executable), **(more | how))
 
-    stop = threading.Event()
+    def stops(what: str, share: float) -> None:
+        raise Interrupted
+
     with pytest.raises(Interrupted):
-        learning(stop=stop, tell=lambda what, share: stop.set())
+        learning(tell=stops)
     assert not path.exists()
     done = learning()
     assert done.path == path and done.gains["call"] > learn.WORTH_DB and cv2.imread(str(tmp_path / "s.png")) is not None
