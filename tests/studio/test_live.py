@@ -300,10 +300,10 @@ def test_addresses_are_not_in_the_command_line(studio: RunningStudio) -> None:
 def test_photos_of_persons_are_those_of_the_folders(studio: RunningStudio) -> None:
     photo = studio.folder / "anna.png"
     photo.touch()
-    settings = {"person": [f"anna={photo}"], "faces": "anna", "region": "head", "fidelity": 0}
+    settings = {"person": [f"anna={photo}", "ben"], "faces": "anna", "region": "head", "fidelity": 0}
     command, _ = live_run.plan_live_run(studio.studio.folders, "camera:0", "null:", settings).command()
     assert [word for word in command if "anna" in word] == [f"--person=anna={photo}", "--faces=anna"]
-    assert {"--region=head", "--fidelity=0"} <= set(command)
+    assert {"--person=ben", "--region=head", "--fidelity=0"} <= set(command)
 
 
 def test_a_virtual_camera_by_its_path_stays_an_output(studio: RunningStudio) -> None:

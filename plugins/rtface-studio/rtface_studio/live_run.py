@@ -102,7 +102,7 @@ def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
             raise UsageError("person must be a list of texts, as NAME=PHOTO", code="person_list")
         # The run reads the photos, so they have to lie in the folders, too.
         options["person"] = [
-            f"{name}={','.join(str(folders.path(str(photo))) for photo in photos)}"
+            f"{name}={','.join(str(folders.path(str(photo))) for photo in photos)}" if photos else name
             for name, photos in person_photos(Options.of({"person": options["person"]}).person).items()
         ]
     checked = Options.of(options)
