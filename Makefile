@@ -81,7 +81,7 @@ image: run  ## renew the README's picture from out/
 	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_image; \
 	  make_image(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
 
-COMMANDS := plugins/rtface-engines plugins/rtface-farm plugins/rtface-studio
+COMMANDS := plugins/rtface-engines plugins/rtface-farm plugins/rtface-learn plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands
 	for project in . $(COMMANDS); do PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel --outdir dist $$project || exit; done
 

@@ -70,15 +70,29 @@ def extra_line(extra: str) -> str:
     return f"{PIP} '{WHEEL}[{extra}]' in the folder of that wheel"
 
 
+_NEEDS = {"rtface-learn": ("rtface-engines",)}
+"""Other distributions of that folder that one needs, by name: pip finds them on no index."""
+
+
 def plugin_line(distribution: str, extra: str = "") -> str:
-    """The command that installs one of the distributions in the folder ``plugins`` of rtface's repository."""
-    come, what = origin(), f"[{extra}]" if extra else ""
+    """The command that installs one of the distributions in the folder ``plugins`` of rtface's repository, with those
+    that it needs."""
+    come, names = origin(), (*_NEEDS.get(distribution, ()), distribution)
+    found = [str(path) for name in names if (path := _plugin(come, name))]
+    known = len(found) == len(names)
+    places = found if known else [f"./plugins/{name}" for name in names]
+    places[-1] += f"[{extra}]" if extra else ""
+    line = f"{PIP} {' '.join(map(shlex.quote, places))}"
+    return line if known else f"{line} in a clone of rtface's repository"
+
+
+def _plugin(come: Origin, distribution: str) -> Path | None:
+    """The folder or wheel of a distribution, where rtface came from."""
     if come.clone and (folder := come.clone / "plugins" / distribution).is_dir():
-        return f"{PIP} {shlex.quote(f'{folder}{what}')}"
-    if come.wheel:  # `make wheel` puts both into one folder
-        for wheel in come.wheel.parent.glob(f"{distribution.replace('-', '_')}-*.whl"):
-            return f"{PIP} {shlex.quote(f'{wheel}{what}')}"
-    return f"{PIP} {shlex.quote(f'./plugins/{distribution}{what}')} in a clone of rtface's repository"
+        return folder
+    if come.wheel:  # `make wheel` puts all into one folder
+        return next(come.wheel.parent.glob(f"{distribution.replace('-', '_')}-*.whl"), None)
+    return None
 
 
 def reinstall_line(damaged: Path | None = None) -> str:

@@ -40,7 +40,7 @@ def options_of(command):
 
 
 def test_every_option_is_on_the_page_and_the_other_way_round(tmp_path, monkeypatch):
-    for distribution in ("rtface-engines", "rtface-studio"):
+    for distribution in ("rtface-engines", "rtface-learn", "rtface-studio"):
         for path in write_entry_points(tmp_path, distribution):
             monkeypatch.syspath_prepend(path)
     text = page("docs/cli.md")

@@ -122,6 +122,8 @@ def test_a_clone_repairs_itself():
     damaged = ROOT / "rtface" / "models" / "rtface-m" / "model.onnx"
     assert install.extra_line("rtx") == f"python -m pip install -e {shlex.quote(f'{ROOT}[rtx]')}"
     assert install.plugin_line("rtface-overlays") == f"python -m pip install {ROOT}/plugins/rtface-overlays"
+    both = f"{ROOT}/plugins/rtface-engines {ROOT}/plugins/rtface-learn"
+    assert install.plugin_line("rtface-learn") == f"python -m pip install {both}"
     if (ROOT / ".git").exists():
         assert install.reinstall_line(damaged) == f"git -C {ROOT} checkout -- rtface/models/rtface-m/model.onnx"
 
