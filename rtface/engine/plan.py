@@ -173,10 +173,10 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
 
 
 def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float32]:
-    """`load_golden` for a plan of that precision: an int8 plan is judged by the crops that its calibration names, and
-    by none where these are not among the golden ones."""
+    """`load_golden` for a plan of that precision: one in int8, or with the weights of a person, is judged by the crops
+    that the calibration names, which are faces, and by none where these are not among the golden ones."""
     crops, answers = load_golden(recipe)
-    if precision == "int8" and (calibration := load_calibration(recipe)):
+    if (precision == "int8" or recipe.learned) and (calibration := load_calibration(recipe)):
         judged = [i for i in calibration.crops if 0 <= i < len(crops)]
         return crops[judged], answers[judged]
     return crops, answers
@@ -203,14 +203,15 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
     """Restores the golden crops and compares; also times the plan (median over the crops, at least 5 runs).
 
     Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
-    is: a plan that does nothing at all must not get through either.
+    is: a plan that does nothing at all must not get through either. Of a person's weights, which are to differ from
+    the reference, it is the recipe's PSNR alone.
     """
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
     crops, answers = judged_golden(recipe, plan.identity.precision)
     if not len(crops):
         return GoldenResult(-200.0, required, 0.0)
     idle = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))
-    if idle < _NOTHING_TO_DO:
+    if idle < _NOTHING_TO_DO and recipe.learned is None:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
@@ -325,9 +326,13 @@ def open_plan(
         )
     if failed and all("built" in what for what in found):
         raise failed
+    learned = recipe.learned
+    remedy = (
+        f"learn {learned.name} again, or leave out --person" if learned else "try --device onnx or another --engine"
+    )
     raise EngineError(
         f"engine {recipe.name} does not give its reference's answers on this machine "
-        f"({'; '.join(found) or 'no precision that it allows'}); try --device onnx or another --engine"
+        f"({'; '.join(found) or 'no precision that it allows'}); {remedy}"
     ) from failed
 
 
