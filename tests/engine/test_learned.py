@@ -95,10 +95,7 @@ def test_the_weights_of_a_person_are_those_of_that_person_alone(
     assert not [path for path in (tmp_path / "cache").rglob("*") if "anna" in path.name]
 
 
-def test_faces_judge_in_every_precision(
-    learn: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
+def test_faces_judge_in_every_precision(learn: Callable[..., Path]) -> None:
     request = EngineRequest("rtface-s", persons=(learn(amount=0.01),))  # 37 dB on faces, 29 dB on what is none
     engines = EngineSet(request, device="onnx", threads=1)
     assert engines.engines["rtface-s@anna"].precision == "f32"
@@ -106,7 +103,7 @@ def test_faces_judge_in_every_precision(
 
 
 def test_weights_that_ruin_faces_are_refused(learn: Callable[..., Path]) -> None:
-    with pytest.raises(RtfaceError, match="rtface-s@anna .* learn Anna again, or leave out --person"):
+    with pytest.raises(RtfaceError, match=r"rtface-s@anna .* learn Anna again, or leave out --person"):
         EngineSet(EngineRequest("rtface-s", persons=(learn(amount=4.0),)), threads=1)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtface.engine.learned import MARK
 from rtface.engine.plan import GoldenResult, PlanIdentity, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
@@ -84,17 +85,18 @@ def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
 def open_as(
     recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision, progress: BuildProgress | None = None
 ) -> TensorRtPlan:
-    """A plan by that choice, not judged yet. Raises EngineError where library or GPU refuse it, OutOfDeviceMemory,
-    DeviceLost."""
+    """A plan by that choice, not judged yet; of a person's weights nothing is kept. Raises EngineError where library or
+    GPU refuse it, OutOfDeviceMemory, DeviceLost."""
     identity = identify(recipe, gpu, choice, precision)
     under = stored(identity, choice)
 
     def made() -> bytes:
         return build(recipe, precision, choice, progress)
 
-    blob, kept = store.fetch(under, made)
+    personal = MARK in recipe.name
+    blob, kept = (made(), False) if personal else store.fetch(under, made)
     try:
-        execution = Execution(choice.library, blob, store.kernels_path(identity))
+        execution = Execution(choice.library, blob, None if personal else store.kernels_path(identity))
     except (OutOfDeviceMemory, DeviceLost):
         raise
     except EngineError as error:
@@ -121,7 +123,8 @@ class BuiltPlan:
 def build_on(
     recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None, progress: BuildProgress | None = None
 ) -> BuiltPlan:
-    """Does ahead what `open_tensorrt` does, and raises what it raises."""
+    """Does ahead what `open_tensorrt` does, and raises what it raises; UsageError for a person's weights."""
+    _check_kept(recipe)
     start = time.perf_counter()
     plan, verdict = open_tensorrt(recipe, gpu, progress=progress, precision=precision)
     plan.close()
@@ -136,8 +139,9 @@ def build_ahead(
     the golden crops before such a GPU opens it.
 
     Raises MissingComponent and EngineError as `open_tensorrt`, MissingComponent also when the library builds on the
-    GPU alone, and UsageError for a precision that the recipe or such a GPU does not have.
+    GPU alone, and UsageError for a precision that the recipe or such a GPU does not have, or for a person's weights.
     """
+    _check_kept(recipe)
     recipe.check_weights()
     start = time.perf_counter()
     choice = choose(capability, installed())
@@ -152,6 +156,14 @@ def build_ahead(
     )
     store.fetch(identity, lambda: build(recipe, wanted, choice, progress))
     return _there(BuiltPlan(identity, store.plan_path(identity), time.perf_counter() - start))
+
+
+def _check_kept(recipe: Recipe) -> None:
+    if recipe.learned is not None:
+        raise UsageError(
+            f"no plan of engine {recipe.name} is kept, because it has the weights of a person; build one of "
+            f"{recipe.name.partition(MARK)[0]}"
+        )
 
 
 def _there(built: BuiltPlan) -> BuiltPlan:

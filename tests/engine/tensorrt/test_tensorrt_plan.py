@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtface.engine import learned, tensorrt
 from rtface.engine import plan as plans
-from rtface.engine import tensorrt
 from rtface.engine.plan import PlanIdentity, gate
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Batch
@@ -23,10 +23,11 @@ from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library
 from rtface.engine.tensorrt.plan import TensorRtPlan
-from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
 from tests.device.cuda.fake_gpu import FakeGpu
 from tests.engine.conftest import Maker
 from tests.engine.tensorrt.fake_tensorrt import FakeContext, FakeEngine, FakeExecution
+from tests.persons.made import ANNA, learnt
 
 Given = Mapping[str, np.ndarray]
 FP16 = "fp16 = 35.0\nbf16 = 35.0"
@@ -350,6 +351,17 @@ def test_a_plan_built_ahead_is_used(recipe: Recipe, monkeypatch: pytest.MonkeyPa
     there = tensorrt.build_on(recipe, gpu_here())
     assert there.path == built.path
     assert there.verdict is not None and there.verdict.passed
+
+
+def test_of_a_persons_weights_no_plan_is_kept(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    own = replace(recipe, name=f"{recipe.name}@anna", learned=learned.read(learnt(tmp_path / "anna.person", ANNA)))
+    choice = tensorrt.choose((8, 9), tensorrt.installed())
+    tensorrt.open_as(own, gpu_here(), choice, "fp16").close()
+    assert stage.built == ["fp16"] and not list((tmp_path / "cache").rglob("*"))
+    for refused in (lambda: tensorrt.build_ahead(own, (8, 9)), lambda: tensorrt.build_on(own, gpu_here())):
+        with pytest.raises(UsageError, match=recipe.name):
+            refused()
 
 
 def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
