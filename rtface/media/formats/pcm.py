@@ -46,13 +46,17 @@ class PcmClock:
         sample = int(match[1] or 8) // 8 * context.channels
         return cls(Fraction(stream.time_base), context.sample_rate, sample, _SILENT.get(codec, 0))
 
-    def push(self, pts: int, size: int) -> int:
-        """Takes the next packet, of `size` bytes.
+    def push(self, pts: int | None, size: int) -> int:
+        """Takes the next packet, of `size` bytes; one without a time follows the one before.
 
         Returns:
             Samples that are missing between it and the one before; where it begins earlier than that one ends, as
             many as they overlap, negative.
         """
+        if pts is None:
+            if self.end is not None:
+                self.end += size // self.sample * self.tick
+            return 0
         apart = Fraction(0) if self.end is None else (pts - self.end) / self.tick
         missing = round(apart) if abs(apart) > GAP_S * self.rate else 0
         self.end = (Fraction(pts) if missing or self.end is None else self.end) + size // self.sample * self.tick

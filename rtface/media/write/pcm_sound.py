@@ -31,31 +31,51 @@ class PcmFiller:
 
     def __init__(self, clock: PcmClock, longest: float, stats: Stats, shown: str) -> None:
         self._clock, self._longest, self._stats, self._shown = clock, longest * clock.rate, stats, shown
+        self._late = 0  # samples by which the output is behind the input's times
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """The packet, behind the silence that leads to it."""
-        pts = packet.pts
-        missing = self._clock.push(pts, packet.size) if pts is not None else 0
-        if pts is not None and 0 < missing <= self._longest:
-            self._stats.count("sound_gaps_filled")
-            for left in range(missing, 0, -self._clock.rate):
-                samples = min(self._clock.rate, left)
-                silence: av.Packet[Any] = av.Packet(self._clock.silent * (samples * self._clock.sample))
-                silence.time_base = packet.time_base
-                silence.pts = silence.dts = pts - round(left * self._clock.tick)
-                silence.duration = round(samples * self._clock.tick)
-                silence.is_keyframe = True
-                yield silence
+        missing = self._clock.push(packet.pts, packet.size)
+        if abs(missing) > self._longest:
+            self._warn(packet, missing)
         elif missing:
-            self._stats.count("sound_out_of_step")
-            self._stats.warn(
-                "sound_out_of_step",
-                f"{self._shown}: the times of its packets do not fit their lengths, and this container holds no "
-                f"times of PCM: from {format_time(float((pts or 0) * packet.time_base))} on the sound comes "
-                f"{abs(missing) / self._clock.rate:.2f} s {'later' if missing < 0 else 'earlier'}; a .mkv output "
-                "keeps them",
-            )
+            owed, late = missing - self._late, self._late
+            self._late = max(0, -owed)
+            if owed > 0:
+                yield from self._silence(packet, owed)
+            elif self._late > late:
+                self._warn(packet, -self._late)
         yield packet
+
+    def _silence(self, packet: av.Packet[Any], missing: int) -> Iterator[av.Packet[Any]]:
+        self._stats.count("sound_gaps_filled")
+        self._stats.warn(
+            "sound_gaps_filled",
+            f"{self._shown}: its sound has gaps, the first before {self._time(packet)}; they become silence, because "
+            "this container holds no times of PCM",
+        )
+        for left in range(missing, 0, -self._clock.rate):
+            samples = min(self._clock.rate, left)
+            silence: av.Packet[Any] = av.Packet(self._clock.silent * (samples * self._clock.sample))
+            silence.time_base = packet.time_base
+            silence.pts = silence.dts = (packet.pts or 0) - round(left * self._clock.tick)
+            silence.duration = round(samples * self._clock.tick)
+            silence.is_keyframe = True
+            yield silence
+
+    def _warn(self, packet: av.Packet[Any], missing: int) -> None:
+        self._stats.count("sound_out_of_step")
+        self._stats.warn(
+            "sound_out_of_step",
+            f"{self._shown}: the times of its packets do not fit their lengths, and this container holds no "
+            f"times of PCM: from {self._time(packet)} on the sound comes "
+            f"{abs(missing) / self._clock.rate:.2f} s {'later' if missing < 0 else 'earlier'}; a .mkv output "
+            "keeps them",
+        )
+
+    @staticmethod
+    def _time(packet: av.Packet[Any]) -> str:
+        return format_time(float((packet.pts or 0) * packet.time_base))
 
 
 class PcmTranscoder(AudioTranscoder):
