@@ -30,8 +30,8 @@ from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.formats.mxf import check_times
 from rtface.media.read.decoder import Fields
-from rtface.media.read.probe import MAX_PIXELS
 from rtface.media.read.source import FileSource
+from rtface.media.stills.image_read import MAX_PIXELS
 from rtface.media.stills.images import SequenceSource
 from rtface.media.write.stream_plan import FORMATS
 from rtface.pipeline.build import open_film, open_scans
@@ -64,7 +64,7 @@ CORRECTED_LEAD_IN_S = Fraction(1)
 
 
 def _size(value: Any) -> bool:
-    """Width, height and pixel format of frames."""
+    """Width, height and pixel format of frames; a folder of scans may hold larger ones than a film."""
     if not row(count, count, text)(value) or not 0 < value[0] * value[1] <= MAX_PIXELS:
         return False
     try:

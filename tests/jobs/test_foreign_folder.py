@@ -132,3 +132,14 @@ def test_a_plan_names_what_there_can_be(folder: JobFolder, key: str, value: obje
             JobPlan.load(folder)
     finally:
         folder.plan.write_text(before)
+
+
+def test_scans_of_a_job_may_be_as_large_as_stills(folder: JobFolder):
+    before = folder.plan.read_text()
+    try:
+        plan = json.loads(before)
+        plan["job"]["size"], plan["options"]["sequence"] = [16_000, 12_000, "rgb24"], True
+        folder.plan.write_text(json.dumps(plan))
+        assert JobPlan.load(folder).size == (16_000, 12_000, "rgb24")
+    finally:
+        folder.plan.write_text(before)
