@@ -617,6 +617,21 @@ def test_what_a_tiff_says_of_its_samples_is_kept(tmp_path: Path, tag: dict[str, 
     assert answer(check_input(tmp_path / "out.tif", source, None)) == "same"
 
 
+def test_tags_of_values_stay_with_their_kind_of_samples(tmp_path: Path) -> None:
+    """Range and curve of YCbCr are none of the RGB that is written."""
+    import tifffile
+
+    limits, curve = ("q", (1 << 32, 1 << 32 | 255) * 3), ("H", tuple(range(768)))
+    source, output = tmp_path / "in.tif", tmp_path / "out.tif"
+    for kind, kept in ((2, {301, 532}), (6, set[int]())):
+        tiff(source, t262=("H", (kind,)), t530=("H", (1, 1)), t532=limits, t301=curve, t318=("q", (1 << 32 | 3,) * 2))
+        rtface.run(source, output, tracker="none", overwrite=True)
+        assert {301, 318, 532} & {*tifffile.TiffFile(output).pages.first.tags.keys()} == {318, *kept}
+    tiff(source, t262=("H", (6,)), t530=("H", (1, 1)), t532=limits)
+    rtface.run(source, output, tracker="none", overwrite=True)
+    assert answer(check_input(output, source, None)) == "not checked"  # as the samples became RGB
+
+
 @pytest.mark.parametrize(("drop", "said"), [("audio", "same"), ("1", "same"), ("subtitle", "not checked")])
 def test_a_stream_that_the_run_left_out_is_not_missing(films: dict[str, Path], drop: str, said: str) -> None:
     made, source, found = hash_packets(films["lossless"]), hash_packets(films["in"]), Checked()

@@ -49,6 +49,7 @@ class ImageMetadata:
         png: PNG chunks worth keeping, kind and data.
         tiff: TIFF tags worth keeping: number and value.
         tiff_shown: TIFF tags by which the samples are shown: number, and type, count and value.
+        tiff_form: bits, kind of colours, number and format of a TIFF's samples, by their tags.
         density: unit and numbers of samples of a JPEG, as JFIF has them.
         view: what the header says of how the samples are shown, but for profile and orientation.
         tables: quantisation tables that a JPEG was encoded with.
@@ -62,6 +63,7 @@ class ImageMetadata:
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     tiff: dict[int, str] = field(default_factory=dict[int, str])
     tiff_shown: dict[int, tuple[int, int, Any]] = field(default_factory=dict[int, tuple[int, int, Any]])
+    tiff_form: dict[int, tuple[Any, ...]] = field(default_factory=dict[int, tuple[Any, ...]])
     density: bytes | None = None
     view: View = field(default_factory=View)
     tables: Tables | None = None

@@ -16,7 +16,11 @@ View: TypeAlias = dict[str, Any]
 # TIFF tags that go along with the samples: unit and numbers of resolution, limits and curves of the values, white,
 # primaries, black and white.
 TIFF_SHOWN = (280, 281, 282, 283, 296, 301, 318, 319, 340, 341, 532)
-TIFF_READ = (254, 258, 262, 277, 320, 338, 339, 34665, *TIFF_SHOWN)
+TIFF_OF_VALUES = (280, 281, 301, 340, 341, 532)
+"""Those that hold for samples of the same kind and depth only."""
+TIFF_FORM = (258, 262, 277, 339)
+"""Bits, kind of colours, number and format of samples."""
+TIFF_READ = (254, 320, 338, 34665, *TIFF_FORM, *TIFF_SHOWN)
 """Numbers of the tags that `tiff_view` looks at."""
 
 _COLOURS_OF = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # samples of a pixel by photometric interpretation
@@ -73,7 +77,7 @@ def _tiff_view(tags: Mapping[int, Any]) -> View:
         view["mask"] = True
     if 282 in tags and 283 in tags:
         view |= shape_view(*(_ratio(tags[number]) for number in (282, 283)))
-    usual = {280: {0}, 281: {(1 << bits) - 1 for bits in numbers(tags.get(258, 1))}}
+    usual = {280: {0}, 281: {(1 << bits) - 1 for bits in numbers(tags.get(258, 1)) if 0 < bits <= 64}}
     for number in (280, 281, 301, 318, 319, 340, 341, 532):
         said = numbers(tags.get(number, ()))
         if said and not (number == 532 and kind == _YCBCR) and set(said) != usual.get(number):

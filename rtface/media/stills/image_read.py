@@ -34,7 +34,7 @@ from rtface.media.formats.image_meta import (
     read_meta,
     size_of,
 )
-from rtface.media.formats.image_view import TIFF_READ, TIFF_SHOWN, numbers, tiff_view, writable
+from rtface.media.formats.image_view import TIFF_FORM, TIFF_READ, TIFF_SHOWN, numbers, tiff_view, writable
 from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.probe import shown
 from rtface.media.read.quantiser import one_step
@@ -295,6 +295,7 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
         for number in (34675, 700)
     )
     meta.view, meta.tiff_shown = tiff_view(found), {n: said for n, said in kept.items() if writable(n, *said)}
+    meta.tiff_form = {n: numbers(found.get(n, 1)) for n in TIFF_FORM}
     meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
     return meta
 

@@ -27,6 +27,7 @@ from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, write_meta
+from rtface.media.formats.image_view import TIFF_FORM, TIFF_OF_VALUES
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
 from rtface.media.stills.dpx import new_dpx, rewrite_dpx, with_timecode
@@ -337,7 +338,12 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     description = meta.tiff.get(270)
     extra: list[tuple[int, int | str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
     density = {number: meta.tiff_shown[number][2] for number in (282, 283, 296) if number in meta.tiff_shown}
-    extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in density]
+    written = (8 * pixels.itemsize, 1 if gray else 2, 1 if gray else pixels.shape[2], 1)
+    same = all(
+        value == now for number, now in zip(TIFF_FORM, written, strict=True) for value in meta.tiff_form.get(number, ())
+    )
+    left_out = density if same else (*density, *TIFF_OF_VALUES)
+    extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in left_out]
     if meta.xmp:
         extra.append((700, "B", len(meta.xmp), meta.xmp, True))
     file = io.BytesIO()
