@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -272,13 +273,16 @@ def test_options_come_back_as_they_were() -> None:
         ("runner", b"1/0"),
     ],
 )
-def test_a_damaged_item_is_named_and_taken_out(queue: Queue, column: str, value: object) -> None:
+def test_a_damaged_item_is_named_and_stops_no_other(queue: Queue, column: str, value: object) -> None:
     first, second = add(queue), add(queue)
     with closing(sqlite3.connect(queue.store.path)) as database:
         database.execute(f"UPDATE item SET {column} = ? WHERE id = ?", (value, first))
         database.commit()
-    for use in (queue.items, lambda: queue.store.take("me"), lambda: add(queue)):
-        with pytest.raises(OutputError, match=f"item {first} of the queue is damaged.*rtface queue remove {first}"):
-            use()
+    third, said = add(queue), f"item {first} of the queue is damaged.*rtface queue remove {first}"
+    assert re.search(said, next(item for item in queue.items() if item.id == first).message)
+    with queue.store.runner() as runner:
+        assert [task and task.id for task in (queue.store.take(runner) for _ in range(3))] == [second, third, None]
+        item = next(item for item in queue.items() if item.id == first)
+        assert item.state == "failed" and (column == "message" or re.search(said, item.message))
     queue.remove(*queue.select([str(first)], CHANGES["remove"]))
-    assert [item.id for item in queue.items()] == [second]
+    assert [item.id for item in queue.items()] == [second, third]

@@ -118,7 +118,10 @@ class Store:
         try:
             with self._transaction() as database:
                 for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
-                    other = _checked(row)
+                    try:
+                        other = _checked(row)
+                    except OutputError:  # which `take` ends
+                        continue
                     for path in sorted(_written(plan, flags) & _written(other["plan"], other["flags"])):
                         raise UsageError(
                             f"{path}: item {row['id']} of the queue writes that already; choose "
@@ -158,14 +161,17 @@ class Store:
                 path.unlink()
 
     def items(self) -> list[Item]:
-        """All items: running ones first, then waiting and paused ones in their order, then the ended ones."""
+        """All items: running ones first, then waiting and paused ones in their order, then the ended ones.
+
+        One that is damaged has its number and state, and says what is wrong.
+        """
         with self._connection() as database:
             rows = database.execute(
                 "SELECT * FROM item ORDER BY CASE WHEN state = 'running' AND wish IS NOT 'pause' THEN 0 "
                 "WHEN state IN ('running', 'waiting', 'paused') THEN 1 ELSE 2 END, "
                 "CASE WHEN ended_at IS NULL THEN position END, ended_at, id"
             ).fetchall()
-        checked = [_checked(row) for row in rows]
+        checked = list(map(_listed, rows))
         alive = {row["runner"]: self._alive(row["runner"]) for row in checked if row["runner"] is not None}
         return [_item(row, alive) for row in checked]
 
@@ -330,14 +336,20 @@ class Store:
         return self._alive("waits")
 
     def take(self, runner: str) -> Task | None:
-        """Gives the first waiting item to a runner; None when none waits."""
+        """Gives the first waiting item to a runner; None when none waits. Damaged ones in front of it fail."""
         with self._transaction() as database:
-            row = database.execute(
-                "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1"
-            ).fetchone()
-            if row is None:
+            checked = None
+            for row in database.execute("SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id").fetchall():
+                try:
+                    checked = _checked(row)
+                    break
+                except OutputError as error:
+                    database.execute(
+                        "UPDATE item SET state = 'failed', message = ?, ended_at = ? WHERE id = ?",
+                        (json.dumps(error.message.to_dict()), self._clock(), row["id"]),
+                    )
+            if checked is None:
                 return None
-            checked = _checked(row)
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
@@ -529,6 +541,20 @@ def _checked(row: sqlite3.Row) -> dict[str, Any]:
             f"item {row['id']} of the queue is damaged ({' '.join(str(error).split())}); take it out with: "
             f"rtface queue remove {row['id']}"
         ) from error
+
+
+def _listed(row: sqlite3.Row) -> dict[str, Any]:
+    """As `_checked`; of a damaged item what can be shown of it."""
+    try:
+        return _checked(row)
+    except OutputError as error:
+        return (
+            dict.fromkeys(row.keys())
+            | {key: row[key] for key in ("id", "state", "wish")}
+            | {"input": row["input"] if _is_text(row["input"]) else ""}
+            | {"runner": row["runner"] if _is_text(row["runner"]) else None, "plan": {"output": "", "options": {}}}
+            | {"flags": {}, "message": error.message.to_dict(), "attempts": 0, "added_at": 0.0}
+        )
 
 
 def _plan(row: sqlite3.Row) -> dict[str, Any]:
