@@ -72,7 +72,7 @@ class Commands(Mapping[str, Any]):
         if name in self._own:
             return self._own[name]
         point = self._others.get(name)
-        if point is None and self._prefix + name not in DISTRIBUTIONS:
+        if "." in name or (point is None and self._prefix + name not in DISTRIBUTIONS):
             raise KeyError(name)
         return _PluginCommand(name, self._prefix + name, point)
 

@@ -59,6 +59,11 @@ def test_a_plugins_command_is_imported_when_called() -> None:
     assert "Usage: rtface greet [OPTIONS]" in runner.invoke(app, ["greet", "--help"]).stdout
 
 
+def test_a_command_of_a_group_is_none_outside_of_it() -> None:
+    said = CliRunner().invoke(app, ["engines.add"])
+    assert said.exit_code == 2 and "install it" not in said.stderr
+
+
 def test_a_broken_plugin_costs_its_command_only() -> None:
     runner = CliRunner()
     said = runner.invoke(app, ["--help"])
