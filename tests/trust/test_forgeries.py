@@ -24,6 +24,7 @@ from rtface.cli.app import app
 from rtface.frame import Display
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import ColorTags, HdrMetadata
+from rtface.media.formats.image_view import tiff_view
 from rtface.media.read.probe import Chapter, StreamInfo
 from rtface.media.read.source import FileSource
 from rtface.trust.check_input import check_input
@@ -602,6 +603,7 @@ def test_what_a_tiff_says_of_its_samples_is_compared(
 
 
 def test_damaged_tags_of_a_tiff_are_no_fault(tmp_path: Path) -> None:
+    assert not tiff_view({258: 1 << 62})
     plain = tiff(tmp_path / "in.tif")
     for damaged in ({"t278": ("H", (1, 2))}, {"t262": ("H", (2, 2))}, {"t296": ("H", (9,)), "t283": ("q", (5,))}, {}):
         damaged |= {"t274": ("H", (1, 1)), "t700": ("I", (1 << 31,)), "t34675": ("I", (7,))}
@@ -722,6 +724,21 @@ def test_sounds_stand_in_the_order_of_the_input() -> None:
         found = Checked()
         check_packets(found, made, [picture, english, french], (0.0, 0.0), (None, None))
         assert answer(found) == said
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [("xbcdefghiy", "not checked"), ("bcdefgh", "not checked"), ("abcdXfghij", "differs"), ("abcdfghij", "differs")],
+)
+def test_fitted_sound_is_the_inputs_but_for_its_ends(made: str, said: str) -> None:
+    def film(pieces: str) -> list[PacketHashes]:
+        base = Fraction(1, 1000)
+        sound = PacketHashes("audio", "pcm_s16le", base, list(enumerate(pieces)), index=1)
+        return [PacketHashes("video", "mpeg2video", base, [(0, "p")]), sound]
+
+    found = Checked()
+    check_packets(found, film(made), film("abcdefghij"), (0.0, 0.0), (None, None), fitted=True)
+    assert answer(found) == said
 
 
 def test_the_exit_code_tells_what_was_not_compared(films: dict[str, Path], tmp_path: Path) -> None:
