@@ -43,6 +43,10 @@ class Narrow:
     precision: Precisions
     model_path: Path
 
+    @property
+    def network(self) -> Path:
+        return self.model_path
+
 
 @pytest.fixture(scope="module")
 def rtx() -> Library:
