@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtface.errors import EngineError, InputError, UsageError
 from rtface.util.files import write_atomically
+from rtface.util.foreign import open_regular
+from rtface.util.parse import is_person_name
 from rtface.util.paths import config_dir
+from rtface.util.text import brief
 
 if TYPE_CHECKING:  # names of engines are looked up before anything large is imported
     import numpy as np
@@ -32,7 +35,20 @@ SUFFIX = ".person"
 MARK = "@"
 """Between an engine's name and the person's, as in "rtface-m@anna"."""
 _MOST_BYTES = 16 << 20
+_MOST_PLACES = 512
 _FORMAT = 1
+# What reading a damaged or made up file raises; NotImplementedError and RecursionError are RuntimeErrors.
+_FAULTS = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +56,7 @@ class Learned:
     """One person.
 
     Attributes:
-        name: of the person.
+        name: of the person, as the file is called.
         digest: SHA-256 (hex) of the file.
         meta: `base` (SHA-256 of the weights that the difference belongs to), `made` (date), `sources` (SHA-256 and kind
             of each), `figures` (what it measured on crops that it had not learnt from), and `format`.
@@ -69,7 +85,11 @@ class Learned:
 
         out, begin = bytearray(model), 0
         for offset, item, rows, columns, rank in self.places.tolist():
-            count = rank * (rows + columns) if rank else rows * columns
+            old = base[offset : offset + item * rows * columns]
+            at = model.find(old)
+            if len(old) != item * rows * columns or at < 0 or model.find(old, at + 1) >= 0:
+                raise EngineError(f"what was learnt of {self.name} does not fit this engine; learn again")
+            count = _count(rows, columns, rank)
             values = self.delta[begin : begin + count].astype(np.float32)
             begin += count
             change = (
@@ -77,14 +97,15 @@ class Learned:
                 if rank
                 else values.reshape(rows, columns)
             )
-            old = base[offset : offset + item * rows * columns]
-            at = model.find(old)
-            if at < 0 or model.find(old, at + 1) >= 0:
-                raise EngineError(f"what was learnt of {self.name} does not fit this engine; learn again")
             kind = "<f2" if item == 2 else "<f4"
             new = np.frombuffer(old, kind).astype(np.float32).reshape(rows, columns) + change
             out[at : at + len(old)] = new.astype(kind).tobytes()
         return bytes(out)
+
+
+def _count(rows: int, columns: int, rank: int) -> int:
+    """How many numbers of `delta` belong to a place."""
+    return rank * (rows + columns) if rank else rows * columns
 
 
 def folder() -> Path:
@@ -96,13 +117,18 @@ def folder() -> Path:
 
 
 def path_of(name: str) -> Path:
-    """The file of a person."""
+    """The file of a person. Raises UsageError where that cannot be a name."""
+    if not is_person_name(name):
+        raise UsageError(f"{brief(name)} cannot name a person; give the name that rtface learn was given")
     return folder() / f"{name.lower()}{SUFFIX}"
 
 
 def names() -> list[str]:
     """The persons who were learnt here, in order."""
-    return sorted(path.stem for path in folder().glob(f"*{SUFFIX}")) if config_dir() else []
+    if config_dir() is None:
+        return []
+    stems = (path.stem for path in folder().glob(f"*{SUFFIX}"))
+    return sorted(stem for stem in stems if stem == stem.lower() and is_person_name(stem))
 
 
 def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, delta: Any, path: Path) -> None:
@@ -130,10 +156,10 @@ def read(path: Path) -> Learned:
     import numpy as np
 
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
-                raise ValueError("it is too large")
-            data = file.read()
+        with open_regular(path) as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError("it is too large")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(info.file_size for info in archive.infolist()) > _MOST_BYTES:
                 raise ValueError("it is too large")
@@ -148,16 +174,20 @@ def read(path: Path) -> Learned:
             raise ValueError("its weights have another form")
         if not (np.isfinite(delta).all() and np.isfinite(embeddings).all()):
             raise ValueError("its weights are no numbers")
-        rows, columns, rank = places[:, 2], places[:, 3], places[:, 4]
-        counts = np.where(rank > 0, rank * (rows + columns), rows * columns)
-        if (places < 0).any() or not np.isin(places[:, 1], (2, 4)).all() or counts.sum() != len(delta):
+        if len(places) > _MOST_PLACES or any(
+            min(place) < 0 or place[1] not in (2, 4) or not place[4] <= min(place[2:4]) > 0 for place in places.tolist()
+        ):
             raise ValueError("its weights have another form")
+        if sum(_count(*place[2:]) for place in places.tolist()) != len(delta):
+            raise ValueError("its weights have another form")
+        if str(meta.get("name")).casefold() != path.stem.casefold():
+            raise ValueError(f"it is of {brief(meta.get('name'))}; give it that name again")
     except FileNotFoundError:
         raise InputError(
             f"nothing was learnt of {path.stem} on this machine; learn with: rtface learn {path.stem} SOURCE, "
             f"or give photos: --person {path.stem}=photo.jpg"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except _FAULTS as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path} cannot be used as what was learnt of a person: {what}") from error
-    return Learned(str(meta.get("name", path.stem)), hashlib.sha256(data).hexdigest(), meta, embeddings, places, delta)
+    return Learned(path.stem, hashlib.sha256(data).hexdigest(), meta, embeddings, places, delta)

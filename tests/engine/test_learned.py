@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ def test_a_file_is_read_as_it_was_written(learn: Callable[..., Path]) -> None:
     path = learn(amount=0.25, figures={"call": 0.4})
     found = learned.read(path)
     assert (found.name, found.meta["figures"], found.digest) == (
-        "Anna",
+        "anna",
         {"call": 0.4},
         hashlib.sha256(path.read_bytes()).hexdigest(),
     )
@@ -48,6 +50,10 @@ def forged(path: Path, **arrays: Any) -> None:
         path.write_bytes(made.getvalue())
 
 
+def meta(**values: Any) -> Any:
+    return np.frombuffer(json.dumps(values).encode(), np.uint8)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -59,9 +65,36 @@ def forged(path: Path, **arrays: Any) -> None:
         (lambda p: forged(p, delta=np.zeros(9, np.float16)), "another form"),
         (lambda p: forged(p, embeddings=np.zeros((2, 9), np.float32)), "128"),
         (lambda p: forged(p, places=np.array([[-4, 2, 1, 9, 0]])), "another form"),
-        (lambda p: forged(p, meta=np.frombuffer(json.dumps({"format": 9}).encode(), np.uint8)), "another version"),
+        (lambda p: forged(p, places=[(0, 2, 1 << 62, 4, 0)], delta=np.zeros(0, np.float16)), "another form"),
+        (lambda p: forged(p, places=[(0, 2, 3, 4, 5)], delta=np.zeros(35, np.float16)), "another form"),
+        (lambda p: forged(p, places=[(0, 2, 1, 1, 0)] * 513, delta=np.zeros(513, np.float16)), "another form"),
+        (lambda p: forged(p, meta=meta(format=9)), "another version"),
+        (lambda p: forged(p, meta=meta(format=1, name="Ben")), "Ben"),
+        (lambda p: forged(p, meta=np.frombuffer(b"[" * 100_000, np.uint8)), "recursion"),
+        (
+            lambda p: p.write_bytes(p.read_bytes().replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")),
+            "encrypted",
+        ),
+        (lambda p: (p.unlink(), os.mkfifo(p)), "regular"),
     ],
-    ids=["absent", "cut", "large", "pickled", "nan", "short", "embeddings", "places", "version"],
+    ids=[
+        "absent",
+        "cut",
+        "large",
+        "pickled",
+        "nan",
+        "short",
+        "embeddings",
+        "places",
+        "overflow",
+        "rank",
+        "many",
+        "version",
+        "name",
+        "nested",
+        "encrypted",
+        "fifo",
+    ],
 )
 def test_a_file_that_is_none_is_refused(learn: Callable[..., Path], change: Any, why: str) -> None:
     path = learn()
@@ -103,13 +136,26 @@ def test_faces_judge_in_every_precision(learn: Callable[..., Path]) -> None:
 
 
 def test_weights_that_ruin_faces_are_refused(learn: Callable[..., Path]) -> None:
-    with pytest.raises(RtfaceError, match=r"rtface-s@anna .* learn Anna again, or leave out --person"):
+    with pytest.raises(RtfaceError, match=r"rtface-s@anna .* learn anna again, or leave out --person"):
         EngineSet(EngineRequest("rtface-s", persons=(learn(amount=4.0),)), threads=1)
 
 
 def test_what_belongs_to_other_weights_is_to_be_learnt_again(learn: Callable[..., Path]) -> None:
-    with pytest.raises(UsageError, match="rtface learn Anna"):
+    with pytest.raises(UsageError, match="rtface learn anna"):
         EngineSet(EngineRequest("rtface-s", persons=(learn(base="0" * 64),)), threads=1)
+
+
+@pytest.mark.parametrize("name", ["../anna", "P1", "", "a" * 40])
+def test_a_name_that_is_none_has_no_file(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a person"):
+        learned.path_of(name)
+
+
+def test_persons_are_called_as_their_files(learn: Callable[..., Path]) -> None:
+    learned.folder().mkdir(parents=True)
+    for name in ("anna.person", "Ben.person", "P1.person"):
+        learn().rename(learned.folder() / name)
+    assert learned.names() == ["anna"]
 
 
 def test_a_tensor_that_is_not_there(learn: Callable[..., Path]) -> None:
@@ -117,3 +163,9 @@ def test_a_tensor_that_is_not_there(learn: Callable[..., Path]) -> None:
     base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
     with pytest.raises(RtfaceError, match="learn again"):
         found.adapted(b"another network", base)
+
+
+def test_a_place_past_the_end_of_the_network(learn: Callable[..., Path]) -> None:
+    found = learned.read(learn())
+    with pytest.raises(RtfaceError, match="learn again"):
+        replace(found, places=found.places + (1 << 40, 0, 0, 0, 0)).adapted(b"network", b"base")
