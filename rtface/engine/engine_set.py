@@ -97,7 +97,7 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
         _check_commercial(recipe, "commercial-use is on")
     for policy in policies():
         policy.check_engine(
-            recipe.name,
+            recipe.name.partition(MARK)[0],
             shipped=recipe.folder.parent == SHIPPED,
             vivid=recipe.family != "CNN" or recipe.controls.fidelity is not None,
         )
@@ -220,6 +220,8 @@ class EngineSet:
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}
         names = engine_names(name, self._asked.fidelity)
+        if MARK in name:
+            raise unknown_engine(name)
         if self._asked.fidelity is not None and name not in ("default", "auto"):
             _check_fidelity(recipe_named(name))
         try:
@@ -232,6 +234,8 @@ class EngineSet:
     def named(self, name: str) -> RunningEngine:
         """The engine of that name, loaded when it is not yet; raises as `load_engine` and `check_allowed`."""
         name = DEFAULT if name == "default" else name
+        if MARK in name:  # persons are those of the request
+            raise unknown_engine(name)
         if name not in self.engines:
             recipe = recipe_named(name)
             check_allowed(recipe, commercial_use=self._asked.commercial_use)
@@ -247,6 +251,7 @@ class EngineSet:
             learned = read(path)
             for engine in (e for e in self._chosen if e.name in (DEFAULT, LIGHT)):
                 recipe = of_person(recipe_named(engine.name), learned)
+                check_allowed(recipe, commercial_use=self._asked.commercial_use)
                 self.engines[recipe.name] = self._opener(recipe)
                 log.info("%s", self.engines[recipe.name].reason)
 

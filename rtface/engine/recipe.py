@@ -132,8 +132,9 @@ class Recipe:
         """The network, as a file or, with the weights of a person, its bytes."""
         if self.learned is None:
             return self.model_path
-        base = self.folder.parent / BASE / self.weights.file
-        return self.learned.adapted(self.model_path.read_bytes(), base.read_bytes())
+        base = load_recipe(SHIPPED / BASE / "recipe.toml")
+        base.check_weights()
+        return self.learned.adapted(self.model_path.read_bytes(), base.model_path.read_bytes())
 
     @property
     def golden_path(self) -> Path:
@@ -167,8 +168,13 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     """An engine with the weights of a person.
 
     Raises:
-        UsageError: it was learnt for other weights.
+        UsageError: it was learnt for other weights, or the engine is none of those shipped.
     """
+    if recipe.folder.parent != SHIPPED:
+        raise UsageError(
+            f"what was learnt of {learned.name} is for the engines of rtface, and {recipe.folder} hides "
+            f"{recipe.name}; remove that folder, or leave out --person"
+        )
     base = load_recipe(SHIPPED / BASE / "recipe.toml")
     if learned.meta.get("base") != base.weights.sha256:
         raise UsageError(

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from rtface.engine import learned
-from rtface.engine.engine_set import EngineRequest, EngineSet
+from rtface.engine.engine_set import EngineRequest, EngineSet, check_allowed, recipe_named
+from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import Learned
-from rtface.engine.recipe import SHIPPED
+from rtface.engine.recipe import SHIPPED, of_person
 from rtface.errors import InputError, RtfaceError, UsageError
 from tests.persons.made import ANNA, learnt
 
@@ -72,7 +73,7 @@ def meta(**values: Any) -> Any:
         (lambda p: forged(p, meta=meta(format=1, name="Ben")), "Ben"),
         (lambda p: forged(p, meta=np.frombuffer(b"[" * 100_000, np.uint8)), "recursion"),
         (
-            lambda p: p.write_bytes(p.read_bytes().replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")),
+            lambda p: p.write_bytes(p.read_bytes().replace(b"\1\2-\3-\0\0", b"\1\2-\3-\0\1")),
             "encrypted",
         ),
         (lambda p: (p.unlink(), os.mkfifo(p)), "regular"),
@@ -169,3 +170,31 @@ def test_a_place_past_the_end_of_the_network(learn: Callable[..., Path]) -> None
     found = learned.read(learn())
     with pytest.raises(RtfaceError, match="learn again"):
         replace(found, places=found.places + (1 << 40, 0, 0, 0, 0)).adapted(b"network", b"base")
+
+
+@pytest.mark.parametrize("name", ["rtface-s@anna", "default@anna"])
+def test_a_run_names_no_engine_of_a_person(learn: Callable[..., Path], name: str) -> None:
+    learned.folder().mkdir(parents=True)
+    learn().rename(learned.path_of("anna"))
+    assert recipe_named("rtface-s@anna").learned
+    with pytest.raises(UsageError, match="unknown engine"):
+        EngineSet(name, threads=1)
+    with pytest.raises(UsageError, match="unknown engine"):
+        EngineSet("rtface-s", opener=lambda recipe: HostEngine(recipe, threads=1)).named(name)
+
+
+def test_a_policy_forbids_an_engine_with_any_weights(
+    learn: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = of_person(recipe_named("rtface-s"), learned.read(learn()))
+    policy = tmp_path / "policy.toml"
+    policy.write_text('forbid = ["rtface-s"]')
+    monkeypatch.setenv("RTFACE_POLICY", str(policy))
+    with pytest.raises(UsageError, match="forbids engine rtface-s"):
+        check_allowed(own)
+
+
+def test_only_shipped_engines_take_the_weights(learn: Callable[..., Path], tmp_path: Path) -> None:
+    found = learned.read(learn())
+    with pytest.raises(UsageError, match="leave out --person"):
+        of_person(replace(recipe_named("rtface-s"), folder=tmp_path / "engines" / "rtface-s"), found)
