@@ -354,12 +354,12 @@ class Store:
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
-                (runner, self._clock(), row["id"]),
+                (runner, self._clock(), checked["id"]),
             )
         flags = checked["flags"]
-        if row["attempts"]:  # a job begins again once
+        if checked["attempts"]:  # a job begins again once
             flags.pop("restart", None)
-        return Task(row["id"], checked["plan"], flags, bool(row["began"]))
+        return Task(checked["id"], checked["plan"], flags, bool(checked["began"]))
 
     def wishes(self, runner: str) -> dict[int, Wish | None]:
         """What users want of each item that a runner has."""
