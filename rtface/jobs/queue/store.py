@@ -338,19 +338,18 @@ class Store:
     def take(self, runner: str) -> Task | None:
         """Gives the first waiting item to a runner; None when none waits. Damaged ones in front of it fail."""
         with self._transaction() as database:
-            taken = None
+            checked = None
             for row in database.execute("SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id").fetchall():
                 try:
-                    taken = row, _checked(row)
+                    checked = _checked(row)
                     break
                 except OutputError as error:
                     database.execute(
                         "UPDATE item SET state = 'failed', message = ?, ended_at = ? WHERE id = ?",
                         (json.dumps(error.message.to_dict()), self._clock(), row["id"]),
                     )
-            if taken is None:
+            if checked is None:
                 return None
-            row, checked = taken
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
