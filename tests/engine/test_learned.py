@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import Learned
 from rtface.engine.recipe import SHIPPED, of_person
 from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.trust.sidecar import engines_said
 from tests.persons.made import ANNA, learnt
 
 
@@ -198,3 +200,12 @@ def test_only_shipped_engines_take_the_weights(learn: Callable[..., Path], tmp_p
     found = learned.read(learn())
     with pytest.raises(UsageError, match="leave out --person"):
         of_person(replace(recipe_named("rtface-s"), folder=tmp_path / "engines" / "rtface-s"), found)
+
+
+def test_a_damaged_file_fails_no_finished_film(learn: Callable[..., Path]) -> None:
+    learned.folder().mkdir(parents=True)
+    path = learn().rename(learned.path_of("anna"))
+    report: Any = SimpleNamespace(engine="rtface-s@anna")
+    assert engines_said(report)["rtface-s@anna"]["learnt_of"] == "anna"
+    path.write_bytes(b"")
+    assert engines_said(report) == {"rtface-s@anna": {}}
