@@ -13,7 +13,7 @@ from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor
-from rtface.quality.levels import FaceDecision, FaceDemand, kind_of
+from rtface.quality.levels import FaceDecision, FaceDemand, kind_of, shipped_name
 from rtface.stats import Stats
 
 # Seconds to blend a heavy engine's keyframe with the light engine's answer, before that was measured.
@@ -138,6 +138,14 @@ class GovernedSelector(EngineSelector):
         self._late = 0
         self._in_background: list[Engine] = []
 
+    def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
+        """See `EngineSelector`; a heavy engine with the weights of a person stands back too."""
+        tasks = super().__call__(frame, faces, runtime, strength)
+        for task in tasks:
+            if task.light is not None:
+                self._stand_back(task.engine)
+        return tasks
+
     def _sharing(self, faces: Sequence[Face]) -> int:
         return len(faces)
 
@@ -146,10 +154,14 @@ class GovernedSelector(EngineSelector):
         if self._options.keyframe == "auto":
             # With 2, in fact, as soon as it has answered.
             every = 1 if self._governor.costs.waits(1e-3 * engine.ms) else 2
-        if every > 1 and engine not in self._in_background:
+        if every > 1:
+            self._stand_back(engine)
+        return every
+
+    def _stand_back(self, engine: Engine) -> None:
+        if engine not in self._in_background:
             self._in_background.append(engine)
             engine.stand_back()
-        return every
 
     def _engine_changes(self, track: TrackState) -> None:
         track.change_engine()
@@ -192,13 +204,14 @@ class GovernedSelector(EngineSelector):
     @staticmethod
     def _apply(task: FaceTask, decision: FaceDecision, runtime: Runtime) -> None:
         track, heavy, light = task.track, task.engine.name, task.light
+        shown = shipped_name(track.engine or "")
         task.strength *= decision.strength
         task.key, task.share = decision.key, decision.share
         if light is None:
             task.engine = runtime.engines.named(decision.engine)
-        elif not decision.key and track.engine in (heavy, decision.engine) and runtime.device.carries:
+        elif not decision.key and shown in (heavy, decision.engine) and runtime.device.carries:
             # What is shown of it is carried, in crops like those that it was made with.
-            task.engine, task.light = runtime.engines.named(track.engine), None
+            task.engine, task.light = runtime.engines.named(shown), None
             task.side = track.correction.key.side
         elif decision.engine == heavy:
             task.side = light.size if decision.half else None

@@ -33,9 +33,14 @@ class QualityLevel:
         return kind_of(self.engine, self.half)
 
 
+def shipped_name(engine: str) -> str:
+    """The name of an engine without the person whose weights it has: these cost the same."""
+    return engine.partition("@")[0]
+
+
 def kind_of(engine: str, half: bool) -> str:
     """What the cost of an engine's face is known by; see `QualityLevel`."""
-    return f"{engine} half" if half else engine
+    return f"{shipped_name(engine)} half" if half else shipped_name(engine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -338,3 +338,7 @@ def test_what_faces_leave_of_a_frame_may_be_spent() -> None:
     crowded.run(5, [face(k) for k in range(6)])
     assert crowded.governor.sparing and not crowded.governor.has_room(0.0)
     assert governor().has_room(0.0)
+
+
+def test_the_weights_of_a_person_cost_what_the_engine_costs() -> None:
+    assert [kind_of("m@anna", half) for half in (False, True)] == [kind_of("m", half) for half in (False, True)]
