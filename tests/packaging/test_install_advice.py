@@ -167,7 +167,7 @@ def test_a_copy_that_was_never_installed(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["rtface_overlays", "rtface_synthetic", "rtface_engines", "rtface_farm", "rtface_studio"]
+    "name", ["rtface_overlays", "rtface_synthetic", "rtface_engines", "rtface_farm", "rtface_learn", "rtface_studio"]
 )
 def test_a_plugin_without_rtface_says_what_to_install(monkeypatch, name):
     (path,) = ROOT.glob(f"plugins/*/{name}/__init__.py")

@@ -43,6 +43,10 @@ def find_python(named: Path | None, tell: SetupOutput, modules: Sequence[str] = 
 
     Raises MissingComponent when the one that was named lacks something, or none can be made.
     """
+
+    def lacks(python: Path) -> list[str]:
+        return [module for module in missing(python) if not needed or module in needed]
+
     told = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
     if told is not None:
         # The converter runs elsewhere; a venv's link must not be followed.

@@ -5,5 +5,5 @@ import importlib.util
 for _module, _name in (("rtface", "rtface"), ("rtface_engines", "rtface-engines")):
     if importlib.util.find_spec(_module) is None:
         raise ImportError(
-            f"rtface-learn needs {_name}, which is not installed: install its wheel or its folder in a clone first"
+            f"rtface-learn needs {_name}, which is not installed: install its wheel or its clone first"
         )
