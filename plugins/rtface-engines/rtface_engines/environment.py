@@ -38,8 +38,8 @@ def environment_folder() -> Path:
     return cache_dir() / "torch-environment"
 
 
-def find_python(named: Path | None, tell: SetupOutput, modules: Sequence[str] = MODULES) -> Path:
-    """The Python that has `modules`: `named`, that of ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
+def find_python(named: Path | None, tell: SetupOutput, needed: Sequence[str] = ()) -> Path:
+    """The Python that has `needed` of `MODULES`, or all of them: `named`, that of ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
 
     Raises MissingComponent when the one that was named lacks something, or none can be made.
     """
@@ -51,7 +51,7 @@ def find_python(named: Path | None, tell: SetupOutput, modules: Sequence[str] = 
     if told is not None:
         # The converter runs elsewhere; a venv's link must not be followed.
         told = (told if told.exists() else Path(shutil.which(str(told)) or told)).absolute()
-        if absent := missing(told, modules):
+        if absent := lacks(told):
             what = "--python" if named else VARIABLE
             raise MissingComponent(
                 f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "
@@ -59,7 +59,7 @@ def find_python(named: Path | None, tell: SetupOutput, modules: Sequence[str] = 
             )
         return told
     here = Path(sys.executable)
-    if not missing(here, modules):
+    if not lacks(here):
         return here
     folder = environment_folder()
     with file_lock(
@@ -71,19 +71,18 @@ def find_python(named: Path | None, tell: SetupOutput, modules: Sequence[str] = 
         python = _python_in(folder)
         if (folder / _READY).is_file() and python.is_file() and not missing(python):
             return python
-        return make(folder, tell, modules)
+        return make(folder, tell)
 
 
-def missing(python: Path, modules: Sequence[str] = MODULES) -> list[str]:
-    """Those of the modules that it does not have. Raises MissingComponent when it is no Python that starts."""
+def missing(python: Path) -> list[str]:
+    """Those of `MODULES` that it does not have. Raises MissingComponent when it is no Python that starts."""
     said: list[str] = []
     try:
         ended = child.run(
             [
                 python,
                 "-c",
-                "import importlib.util as u; "
-                f"print('missing', *[m for m in {tuple(modules)!r} if u.find_spec(m) is None])",
+                f"import importlib.util as u; print('missing', *[m for m in {MODULES!r} if u.find_spec(m) is None])",
             ],
             said.append,
         )
@@ -95,18 +94,14 @@ def missing(python: Path, modules: Sequence[str] = MODULES) -> list[str]:
     return found
 
 
-def make(folder: Path, tell: SetupOutput, modules: Sequence[str] = MODULES) -> Path:
-    """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent.
-
-    Args:
-        modules: those that a Python which is named instead needs, for messages.
-    """
+def make(folder: Path, tell: SetupOutput) -> Path:
+    """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
     tell.say(
         f"setting up an environment with torch in {folder}, once: 0.3 to 3 GB to fetch, 1 to 7 GB of disk, as pip "
-        f"finds it; a Python that has {', '.join(modules)} may be named instead with --python or {VARIABLE}"
+        f"finds it; a Python that has {', '.join(MODULES)} may be named instead with --python or {VARIABLE}"
     )
     if free < _NEEDED_BYTES:
         tell.say(f"{folder.parent} has {free / 1e9:.1f} GB free, which may be too little")
@@ -130,7 +125,7 @@ def make(folder: Path, tell: SetupOutput, modules: Sequence[str] = MODULES) -> P
             failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
             raise MissingComponent(
                 f"the environment for converting cannot be set up: {failed}; nothing was left. Name "
-                f"a Python that has {', '.join(modules)} with --python"
+                f"a Python that has {', '.join(MODULES)} with --python"
             )
         if absent := missing(python):
             raise MissingComponent(f"the environment for converting lacks {', '.join(absent)}; nothing was left")
