@@ -39,7 +39,8 @@ def environment_folder() -> Path:
 
 
 def find_python(named: Path | None, tell: SetupOutput, needed: Sequence[str] = ()) -> Path:
-    """The Python that has `needed` of `MODULES`, or all of them: `named`, that of ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
+    """The Python that has what is needed of `MODULES` (all, where nothing is named): `named`, that of
+    ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
 
     Raises MissingComponent when the one that was named lacks something, or none can be made.
     """
