@@ -119,7 +119,7 @@ def run(*words: str) -> Any:
 
 def test_persons_are_listed_shown_exported_and_removed(settings: Path, tmp_path: Path) -> None:
     path = learnt(learned.path_of("anna"), ANNA, figures={"call": 0.4, "coded": 0.1})
-    assert "Anna" in run("persons", "list").output and "+0.40 dB in calls" in run("persons", "list").output
+    assert "anna" in run("persons", "list").output and "+0.40 dB in calls" in run("persons", "list").output
     assert json.loads(run("persons", "show", "anna").output)["figures"]["coded"] == 0.1
     copy = tmp_path / "copy.person"
     assert run("persons", "export", "anna", str(copy)).exit_code == 0
@@ -130,11 +130,11 @@ def test_persons_are_listed_shown_exported_and_removed(settings: Path, tmp_path:
 
 def test_list_survives_files_that_cannot_be_used(settings: Path) -> None:
     learnt(learned.path_of("anna"), ANNA)
-    learnt(learned.folder() / "Odd One.person", BEN, figures={"call": "much"})
+    learnt(learned.folder() / "odd.person", BEN, figures={"call": "much"})
     (learned.folder() / "bad.person").write_bytes(b"no zip")
     (learned.folder() / "gone.person").mkdir()
     found = run("persons", "list")
-    assert found.exit_code == 0 and [line.split("  ")[0] for line in found.stdout.splitlines()] == ["Odd One", "Anna"]
+    assert found.exit_code == 0 and [line.split("  ")[0] for line in found.stdout.splitlines()] == ["anna", "odd"]
     assert all(len([line for line in found.stderr.splitlines() if name in line]) == 1 for name in ("bad.", "gone."))
     assert len(json.loads(run("persons", "list", "--json").stdout)) == 2
 
