@@ -22,9 +22,11 @@ from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
 from rtface.errors import EngineError, InputError, UsageError
 from rtface.frame import Bytes, Float32
+from rtface.media.files.file_hashes import sha256_of
 from rtface.media.files.image_names import has_still_name, list_images
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.files.workfile import write_whole
+from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
 from rtface.util.machine import cores
@@ -82,8 +84,8 @@ def collect(sources: Sequence[Path], tell: Tell) -> tuple[list[Take], list[Float
         InputError: a source cannot be used, shows several persons, or too little of one.
     """
     tracker, embed = create_tracker(), PersonNetwork()
-    photos = [p for source in sources for p in (list_images(source) if source.is_dir() else [source]) if _photo(p)]
-    films = [source for source in sources if not source.is_dir() and not _photo(source)]
+    files = _files(sources)
+    photos, films = [p for p in files if has_still_name(p)], [p for p in files if not has_still_name(p)]
     shown = list[Take]()
     try:
         for number, path in enumerate(photos):
@@ -113,14 +115,8 @@ def collect(sources: Sequence[Path], tell: Tell) -> tuple[list[Take], list[Float
     return every, [embedding for take in every for embedding in take.embeddings]
 
 
-def _photo(path: Path) -> bool:
-    return has_still_name(path)
-
-
 def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
     """Raises InputError where photos show several persons."""
-    from rtface.persons.gallery import JOIN, distance
-
     for path, take in zip(photos, shown, strict=True):
         if take.embeddings and distance(take.embeddings[0], shown[0].embeddings[0]) > 1.5 * JOIN:
             raise InputError(f"{photos[0]} and {path} seem to show two persons; give photos of one")
@@ -182,7 +178,9 @@ def learn(
         meta = {
             "base": recipe.weights.sha256,
             "made": time.strftime("%Y-%m-%d"),
-            "sources": [{"sha256": _digest(p), "kind": "photo" if _photo(p) else "film"} for p in _files(sources)],
+            "sources": [
+                {"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)
+            ],
             "takes": len(train),
             "figures": gains,
         }
@@ -297,8 +295,3 @@ def _trained(python: Path, job: Path, tell: Tell) -> dict[str, Any]:
 
 def _files(sources: Sequence[Path]) -> list[Path]:
     return [p for source in sources for p in (list_images(source) if source.is_dir() else [source])]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
