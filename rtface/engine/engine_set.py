@@ -12,6 +12,7 @@ from typing import Protocol
 from rtface.config.policy import policies
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import MARK, path_of, read
+from rtface.engine.learned import names as learned_names
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
@@ -84,6 +85,12 @@ def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
     """The engines that a run with ``--engine`` `name` and ``--fidelity`` chooses from."""
     large = VIVID if fidelity is not None and fidelity < 1 else DEFAULT
     return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
+
+
+def is_here(engine: str) -> bool:
+    """Whether `recipe_named` finds that engine here, and of one for a person what was learnt."""
+    name, _, person = engine.partition(MARK)
+    return name in find_recipes() and (not person or person in learned_names())
 
 
 def names_of_persons(engines: Iterable[str], persons: Iterable[str]) -> list[str]:

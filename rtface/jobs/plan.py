@@ -20,10 +20,15 @@ import av
 
 from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, Trait, having, learnt_persons
-from rtface.engine.engine_set import DEFAULT, LIGHT, check_allowed, engine_names, names_of_persons, recipe_named
-from rtface.engine.learned import MARK
-from rtface.engine.learned import names as learned_names
-from rtface.engine.recipe import find_recipes
+from rtface.engine.engine_set import (
+    DEFAULT,
+    LIGHT,
+    check_allowed,
+    engine_names,
+    is_here,
+    names_of_persons,
+    recipe_named,
+)
 from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.folder import FORMAT, JobFolder
@@ -313,11 +318,6 @@ def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: {"version": recipe.version, "recipe_sha256": recipe.digest} for name, recipe in recipes.items()}
 
 
-def _here(engine: str) -> bool:
-    name, _, person = engine.partition(MARK)
-    return name in find_recipes() and (not person or person in learned_names())
-
-
 def stages_of(options: Options) -> dict[str, dict[str, str]]:
     """Versions of the stages of a run that are there, by name."""
     found = {name: stage_version(name) for name in {Spec.parse(text).name: None for text in options.stages}}
@@ -450,7 +450,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
     """
     found = (
         difference("the version of {}", plan.versions, versions())
-        or difference("engine {}", plan.engines, engines_of(name for name in plan.engines if _here(name)))
+        or difference("engine {}", plan.engines, engines_of(name for name in plan.engines if is_here(name)))
         or difference("the stage {}", plan.stages, stages_of(options))
         or difference("the file of {}", plan.files, option_files(options))
     )

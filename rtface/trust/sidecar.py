@@ -17,9 +17,7 @@ import av
 
 from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, person_photos
-from rtface.engine import learned
-from rtface.engine.engine_set import recipe_named
-from rtface.engine.recipe import find_recipes
+from rtface.engine.engine_set import is_here, recipe_named
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, UsageError
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
@@ -408,15 +406,18 @@ def first_stage_said(report: Report) -> dict[str, str] | None:
 def _engine(name: str) -> dict[str, str]:
     """Version and hashes of an engine, and of what was learnt of a person; empty for one that is not installed
     or not to be read."""
-    base, _, person = name.partition(learned.MARK)
-    if base not in find_recipes() or (person and person not in learned.names()):
+    if not is_here(name):
         return {}
     try:
         recipe = recipe_named(name)
     except (InputError, UsageError):  # a person's file that was changed meanwhile does not fail a film that is whole
         return {}
     found = {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
-    return found if recipe.learned is None else found | {"learnt_of": person, "learnt_sha256": recipe.learned.digest}
+    return (
+        found
+        if recipe.learned is None
+        else found | {"learnt_of": recipe.learned.name, "learnt_sha256": recipe.learned.digest}
+    )
 
 
 def options_said(options: Options) -> dict[str, Any]:
