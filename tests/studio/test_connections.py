@@ -11,6 +11,7 @@ import pytest
 
 from rtface.web import connections
 from rtface.web.http import Shared
+from rtface_studio.pace import Pace
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -86,3 +87,23 @@ def test_who_asks_while_an_answer_is_made_shares_the_next() -> None:
         return [bytes((await one).body) for one in (first, *others)]
 
     assert asyncio.run(ask()) == [b"1"] + 50 * [b"2"]
+
+
+@pytest.mark.parametrize(("works", "latest_s"), [(True, 1.5), (False, None)])
+def test_many_requests_wait_while_the_queue_works(works: bool, latest_s: float | None) -> None:
+    waited, passed = list[float](), list[object]()
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        passed.append(scope)
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def ask_all() -> None:
+        pace = Pace(app, lambda: works, clock=lambda: 5.0, wait=wait)
+        for _ in range(100):
+            await pace({"type": "http"}, None, None)  # type: ignore[arg-type]
+
+    asyncio.run(ask_all())
+    assert len(passed) == 100
+    assert max(waited, default=None) == (latest_s and pytest.approx(latest_s))

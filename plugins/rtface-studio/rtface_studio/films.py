@@ -52,6 +52,9 @@ _PICTURE = 320
 """The same of a picture in the list."""
 _TRIES = 3
 """Attempts to render a frame while other pages look at other films, each of which closes the renderer of this one."""
+_WAITING, _REST = 3, 3
+"""While the queue works, and more frames than this are waited for (a page waits for two), none is rendered for so many
+times as long as the last one took."""
 _MOST_KEPT = 50
 """Open films that the next start has."""
 CLIP_S = 4.0
@@ -251,6 +254,7 @@ class Films:
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/films``."""
     films, tasks, turn = Films(studio), FilmTasks(studio), asyncio.Semaphore(_AT_ONCE)
+    waiting = set[Request]()
 
     async def current(request: Request) -> Film:
         return await in_thread(films.current, request.path_params["id"])
@@ -295,11 +299,17 @@ def routes(studio: Studio) -> list[BaseRoute]:
             raise UsageError("layer is before, after or invented, not {name}", code="no_layer", name=layer[:40])
         if layer == "invented":
             options = replace(options, show="invented")
-        async with turn:
-            if await request.is_disconnected():  # while it waited
-                return Response(status_code=HTTPStatus.NO_CONTENT)
-            shown = await in_thread(films.render, film, time, side, options, persons)
-            picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
+        waiting.add(request)
+        try:
+            async with turn:
+                if await request.is_disconnected():  # while it waited
+                    return Response(status_code=HTTPStatus.NO_CONTENT)
+                shown = await in_thread(films.render, film, time, side, options, persons)
+                picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
+                if studio.queue_works and len(waiting) > _WAITING:
+                    await asyncio.sleep(_REST * shown.seconds)  # the processor is the queue's
+        finally:
+            waiting.discard(request)
         return Response(
             picture,
             media_type="image/jpeg",

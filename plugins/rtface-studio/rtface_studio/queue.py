@@ -148,8 +148,9 @@ def ensure_runner(studio: Studio) -> bool:
 def _items(studio: Studio) -> dict[str, Any]:
     queue = Queue()
     starting = any(process.poll() is None for process in studio.runners)
+    studio.queue_works = starting or queue.store.has_runner()
     return {
-        "running": starting or queue.store.has_runner(),
+        "running": studio.queue_works,
         "waits": queue.store.waits(),
         "items": [item.to_dict() | _result(studio, item.output) for item in queue.items()],
     }

@@ -34,6 +34,7 @@ from rtface.web.server import WebServer, listen
 from rtface_studio.access import AccessControl, new_token
 from rtface_studio.catalogue import PAGE, catalogue
 from rtface_studio.context import Studio
+from rtface_studio.pace import Pace
 from rtface_studio.password import PasswordLogin
 
 PORT = 8790
@@ -108,7 +109,7 @@ def build_app(
     ]
     routes += [Route("/page/{path:path}", _page_file), Mount("", areas)]
     app = Starlette(routes=routes, exception_handlers=_ERRORS)
-    return AccessControl(app, token=token, hosts=hosts, secure=secure, login=login)
+    return AccessControl(Pace(app, lambda: studio.queue_works), token=token, hosts=hosts, secure=secure, login=login)
 
 
 class _Areas:
