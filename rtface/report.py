@@ -233,6 +233,14 @@ class Report:
             why += (f" ({reasons})" if reasons else "") + always
         self.notes.append(f"no face was corrected: {why}")
 
+    def note_unrepaired(self) -> None:
+        """Notes that ``--damage repair`` found nothing that it fills, and what it does fill."""
+        if self.options.get("damage") == "repair" and self.frames_with_faces and not self.damage:
+            self.notes.append(
+                "--damage repair filled nothing: it takes halftone dots out of faces, and light flecks on the even "
+                "skin of faces that are 100 pixels wide or wider; smaller faces, cracks and creases stay as they are"
+            )
+
     def note_label(self) -> None:
         """Notes whether a visible label is advisable, where it is known how much was invented and none is there."""
         if any(spec.partition(":")[0].strip() == "label" for spec in self.options.get("stages", ())):

@@ -194,7 +194,7 @@ class QualityOptions(_Group):
         "none",
         v.choice("none", "repair"),
         _FILES | Scope.ENHANCER,
-        "Take halftone dots and light flecks out of the faces of old prints and films.",
+        "Take halftone dots out of the faces of old prints and films and, if 100 px wide or more, light flecks.",
         "What is filled is invented; the report says how much. [How](analysis.md#damage)",
         traits=Trait.FILM_PAGE,
     )

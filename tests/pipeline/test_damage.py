@@ -60,6 +60,7 @@ def test_clean_face_is_the_same_with_the_option(tmp_path: Path) -> None:
         rtface.run(tmp_path / "in.png", tmp_path / f"{damage}.png", damage=damage) for damage in ("none", "repair")
     ]
     assert [report.damage for report in reports] == [{}, {}]
+    assert [any("filled nothing" in note for note in report.notes) for report in reports] == [False, True]
     assert np.array_equal(pixels(tmp_path / "none.png"), pixels(tmp_path / "repair.png"))
 
 
