@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,8 @@ from av.stream import Stream
 _BLANK = b"\0\0"  # an event without text: an empty string after its 16-bit length
 _LONG = 1 << 30  # units that a sample may last; FFmpeg gives longer ones another time
 _REPEATED = 64  # samples of one text at most: hours, which no real text takes
+_STYLE = 12  # bytes of a record of the style box (3GPP TS 26.245)
+_UTF16 = (b"\xfe\xff", b"\xff\xfe")
 
 
 def text_clock(container: OutputContainer, frames: Fraction) -> Fraction:
@@ -34,20 +37,21 @@ class TextTrack:
     end at once, for which it may close a fragment while it has a packet of another track in its hands: that packet
     gets the time of the next one; and a text that comes before such an end ends the process. So texts have short
     units, and each a blank of one unit behind it; the end that FFmpeg adds then comes behind that.
+    A track shows one text at a time: those of one time become one.
 
     Args:
         stream: its time base is set.
 
     Attributes:
-        cut: texts that were shown no longer when another began.
+        joined: texts that began while another was shown: both are shown as one.
     """
 
     def __init__(self, stream: Stream) -> None:
         assert stream.time_base
         self._stream, self._base = stream, Fraction(stream.time_base)
         self._last: int | None = None  # the time of the last event
-        self._end: int | None = None  # of the text that is shown
-        self.cut = 0
+        self._shown = list[tuple[bytes, int]]()  # texts that are shown, and their ends
+        self.joined = 0
 
     def split(self, packet: av.Packet[Any], now: float) -> Iterator[av.Packet[Any]]:
         """The packet in units of the track, repeated where it lasts longer than a sample may, and the blank at its end;
@@ -77,22 +81,51 @@ class TextTrack:
 
     def put(self, packet: av.Packet[Any]) -> Iterable[av.Packet[Any]]:
         """What is muxed now for one of those packets, in the order of their times."""
-        begin = packet.pts or 0
-        if packet.size <= len(_BLANK):
-            if self._last is not None and (self._end is None or begin < self._end):
-                return
-            end = None
-        else:
+        begin, text = packet.pts or 0, bytes(packet)
+        before, self._shown = self._shown, [(shown, end) for shown, end in self._shown if end > begin]
+        if len(text) > len(_BLANK):
             end = begin + (packet.duration or 1)
-            self.cut += self._end is not None and begin < self._end
+            self.joined += bool(self._shown)
+            self._shown.append((text, end))
+        elif self._last is not None and (not before or len(self._shown) == len(before)):
+            return  # none ended here
         if self._last is not None:
             begin = max(begin, self._last + 2)  # behind an end that FFmpeg may have added
             while begin - self._last > _LONG:
                 self._last += _LONG
                 yield self.blank(self._last)
-        if end is not None:
-            end = max(end, begin + 1)
-        packet.pts = packet.dts = begin
-        packet.duration = 1 if end is None else end - begin
-        self._last, self._end = begin, end
-        yield packet
+        self._last = begin
+        if not self._shown:
+            yield self.blank(begin)
+            return
+        self._shown = [(shown, max(end, begin + 1)) for shown, end in self._shown]
+        yield self._event(joined([shown for shown, _ in self._shown]), begin, min(e for _, e in self._shown) - begin)
+
+
+def joined(texts: Sequence[bytes]) -> bytes:
+    """Texts of one time as one, a line below the other, with their styles; the last alone where they do not fit."""
+    lines, styles, at = list[bytes](), list[bytes](), 0
+    for text in texts:
+        size = int.from_bytes(text[:2], "big")
+        line, boxes = text[2 : 2 + size], text[2 + size :]
+        lines.append(line)
+        styles += _styles(boxes, at)
+        at += len(line.decode("utf-8", "replace")) + 1
+    line = b"\n".join(lines)
+    if len(texts) == 1 or len(line) > 0xFFFF or any(text.startswith(_UTF16) for text in lines):
+        return texts[-1]
+    style = struct.pack(">I4sH", 10 + _STYLE * len(styles), b"styl", len(styles)) + b"".join(styles) if styles else b""
+    return len(line).to_bytes(2, "big") + line + style
+
+
+def _styles(boxes: bytes, at: int) -> Iterator[bytes]:
+    """The records of the style box among the boxes behind a text, for characters that come `at` places later."""
+    place = 0
+    while place + 10 <= len(boxes):
+        size, kind = struct.unpack_from(">I4s", boxes, place)
+        if kind == b"styl":
+            for record in range(place + 10, min(place + size, len(boxes)) - _STYLE + 1, _STYLE):
+                first, last = struct.unpack_from(">HH", boxes, record)
+                if last + at <= 0xFFFF:
+                    yield struct.pack(">HH", first + at, last + at) + boxes[record + 4 : record + _STYLE]
+        place += max(8, size)

@@ -171,14 +171,14 @@ class Muxer:
         if (texts := self._texts.get(index)) is not None:
             for part in texts.put(packet):
                 self._container.mux_one(part)
-            if texts.cut:
-                self._stats.count("texts_cut", texts.cut)
+            if texts.joined:
+                self._stats.count("texts_joined", texts.joined)
                 self._stats.warn(
-                    "texts_cut",
+                    "texts_joined",
                     "subtitles that are shown at the same time: this container holds one "
-                    "after the other, and earlier ones end early; a .mkv output keeps them",
+                    "after the other, so they become one there; a .mkv output keeps them apart",
                 )
-                texts.cut = 0
+                texts.joined = 0
             return
         if dts is not None and index != self._video:
             last = self._last.get(index)
