@@ -127,8 +127,15 @@ class Command:
         return json.loads(get(f"{self.control}{path}", b""))
 
     def until_status(self, condition: Callable[[dict[str, Any]], Any], seconds: float | None = None) -> dict[str, Any]:
-        """Waits until the status is like that, and gives it."""
+        """Waits until the status is like that, and gives it; before that, until the run has begun, which takes a busy
+        machine long."""
+        _ = self.control
         return self.until(lambda: status if condition(status := self.status()) else None, seconds)
+
+    def gives(self, frames: int) -> None:
+        """Waits until the first sink has taken so many more frames."""
+        taken = self.status()["sinks"][0]["frames"] + frames
+        self.until_status(lambda s: s["sinks"][0]["frames"] >= taken)
 
     def runs(self, frames: int = 5, seconds: float | None = None) -> None:
         """Waits until so many frames went out, and the first sink has taken some."""

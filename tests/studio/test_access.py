@@ -20,7 +20,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
-from rtface.errors import UsageError
+from rtface.errors import RtfaceError, UsageError
 from rtface_studio.access import AccessControl, kept_token
 from rtface_studio.folders import AllowedFolders
 from rtface_studio.password import PasswordLogin
@@ -242,6 +242,27 @@ def test_no_path_leads_out_of_the_folders(studio: RunningStudio, path: str) -> N
 def test_what_is_no_path_is_refused(tmp_path: Path, name: object) -> None:
     with pytest.raises(UsageError, match="cannot be used"):
         AllowedFolders([tmp_path]).path(name)
+
+
+def test_folders_that_the_page_adds_are_the_next_start_s(tmp_path: Path) -> None:
+    own, more, kept = tmp_path / "own", tmp_path / "more", tmp_path / "data" / "folders.json"
+    own.mkdir()
+    more.mkdir()
+    (film := more / "film.mp4").touch()
+    folders = AllowedFolders([own], kept)
+    with pytest.raises(UsageError, match="outside"):
+        folders.path(str(film))
+    for wrong in ("more", "~nobody-of-this-name", "", None, str(film), str(tmp_path / "none")):
+        with pytest.raises(RtfaceError):
+            folders.add(wrong)
+    assert folders.add(str(more)) == more
+    again = AllowedFolders([own], kept)
+    assert again.path(str(film)) == film and again.roots == (own, more)
+    again.remove(str(own))
+    again.remove(str(more))
+    assert AllowedFolders([own], kept).roots == (own,)
+    with pytest.raises(UsageError, match="--folder"):
+        AllowedFolders([own]).add(str(more))
 
 
 def test_links_out_of_a_folder_are_not_listed(studio: RunningStudio) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import av
 import pytest
 
+from rtface.errors import Message
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
+from rtface_studio.folders import AllowedFolders
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
@@ -87,6 +89,27 @@ def test_the_chooser_finds_by_name_and_closes_by_back(page: Any, studio: Running
     page.go_back()
     page.locator("dialog").wait_for(state="detached")
     assert page.url.endswith("#/films") or "#" not in page.url
+
+
+def test_a_folder_is_allowed_where_files_are_chosen(page: Any, studio: RunningStudio, tmp_path: Path) -> None:
+    (disk := tmp_path / "disk").mkdir()
+    make_film(disk / "a.mp4", seconds=0.3)
+    studio.studio.folders = AllowedFolders(studio.studio.folders.roots, tmp_path / "folders.json")
+    page.get_by_role("button", name="Choose a film").click()
+    page.locator("dialog summary").click()
+    where, allow = page.get_by_label("Allow another folder"), page.get_by_role("button", name="Allow", exact=True)
+    where.fill(str(tmp_path / "none"))
+    allow.click()
+    page.locator("dialog .help.bad", has_text="none: No such file").wait_for()
+    where.fill(str(disk))
+    allow.click()
+    row = page.locator("dialog .chooser-row", has_text="a.mp4")
+    row.locator("img").wait_for()
+    page.wait_for_function("() => document.querySelector('.chooser-row img').naturalWidth > 0")
+    row.click()
+    page.get_by_role("heading", name="a.mp4").wait_for()
+    assert ask(studio, "DELETE", f"/api/files/folders?folder={disk}")[1]["added"] == []
+    assert ask(studio, "GET", f"/api/files/picture?path={disk / 'a.mp4'}")[0] == 400
 
 
 def test_a_copy_goes_on_when_its_page_is_left(page: Any, studio: RunningStudio, tmp_path: Path) -> None:
@@ -402,10 +425,12 @@ def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio:
     queue.resume(1)
     with queue.store.runner() as name:  # a runner that works on nothing
         queue.store.take(name)
-        queue.store.note_progress(name, 1, ItemProgress(0.5, 12, 24.0, 1.0))
+        queue.store.note_progress(name, 1, ItemProgress(0.5, 12, 24.0, 90.0))
         page.wait_for_function("() => document.title.startsWith('50%')")
-        queue.store.finish(name, 1, "done")
+        page.get_by_text("About 1:30 until all are done.").wait_for()
+        queue.store.finish(name, 1, "done", Message("a copy", code="ended_copy"))
     page.locator(".toast", has_text="a.out.mp4 is done").wait_for()
+    page.locator(".badge", has_text="unchanged").wait_for()
     queue.cancel(2)
     page.get_by_text("cancelled", exact=True).wait_for()
     page.get_by_role("button", name="Remove the ended ones").click()
@@ -449,6 +474,12 @@ def test_shots_and_the_map_are_seen_at_once(page: Any, studio: RunningStudio) ->
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("The same on the command line").click()
     page.get_by_text("rtface run").wait_for()
+    page.get_by_label("Quality").select_option("Smaller file")
+    page.locator("dialog code", has_text="--crf 24").wait_for()
+    page.get_by_label("Quality").select_option("Without loss (FFV1)")
+    page.locator("dialog code", has_text="film.enhanced.mkv --sidecar --codec ffv1").wait_for()
+    page.get_by_label("Kind of file").select_option("QuickTime")
+    page.locator("dialog code", has_text="film.enhanced.mov").wait_for()
     page.get_by_label("Write to").fill("/elsewhere.mp4")
     page.locator("dialog").get_by_role("button", name="Start", exact=True).click()
     page.locator("dialog .field", has_text="is outside the folders").get_by_label("Write to").fill("x")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.jobs.queue.api import Queue
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import newest
 from tests.studio.test_access import ask
@@ -55,6 +56,16 @@ def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
     assert post(studio, "/api/queue/1/verify")[1]["same"]
 
 
+def test_the_time_of_all_that_waits_is_told(studio: RunningStudio) -> None:
+    for name in ("a", "b"):
+        Queue().add(make_photo(studio.folder / f"{name}.png"), studio.folder / f"{name}.out.png")
+    while not (one := ask(studio, "GET", "/api/queue")[1]["left"])["all"]:
+        time.sleep(0.05)
+    assert one["seconds"] > 0
+    assert post(studio, "/api/queue/1/pause")[1]["left"] == {"seconds": one["seconds"] / 2, "all": True}
+    assert post(studio, "/api/queue/2/cancel")[1]["left"] == {"seconds": None, "all": True}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp", ".bmp"])
 def test_photos_of_each_kind_are_shown(studio: RunningStudio, suffix: str) -> None:
@@ -93,6 +104,7 @@ def test_a_face_that_is_left_alone_can_be_enhanced(page: Any, studio: RunningStu
     page.get_by_text("1 face on this frame. 1 is left alone: it is clean, nothing to gain.").wait_for(timeout=60_000)
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text("The result would be a copy").wait_for()
+    assert page.get_by_label("Write to").input_value().endswith("clean.unchanged.png")
     page.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Enhance anyway").click()
     page.get_by_text("1 face on this frame.", exact=True).wait_for(timeout=60_000)

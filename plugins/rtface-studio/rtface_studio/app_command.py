@@ -30,7 +30,7 @@ def studio(
             show_default=False,
             help=(
                 "A folder that the page may read films from and write to; may be given several times. Without it your "
-                "folders of videos and pictures, the current folder, and the folder of uploads."
+                "folders of videos and pictures, the current folder, that of uploads, and those added on the page."
             ),
         ),
     ] = None,
@@ -88,6 +88,7 @@ def studio(
     start unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
     from rtface.concurrency.threads import start_thread
+    from rtface.util.paths import data_dir
     from rtface_studio.access import kept_token
     from rtface_studio.context import Studio
     from rtface_studio.folders import AllowedFolders
@@ -98,6 +99,7 @@ def studio(
     uploads.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     uploads.mkdir(exist_ok=True, mode=0o700)
     remote = remote_access(host, tls, password_file, names or [])
+    kept = None if folder or remote else data_dir() / "studio" / "folders.json"
     if keep_address and (remote is not None or not port):
         raise UsageError(
             "--keep-address: the address holds no token with --tls, and no fixed port with --port 0; "
@@ -105,7 +107,7 @@ def studio(
         )
     try:
         server = StudioServer(
-            Studio(AllowedFolders([*(folder or usual_folders()), uploads]), uploads),
+            Studio(AllowedFolders([*(folder or usual_folders()), uploads], kept), uploads),
             host=host,
             port=port,
             remote=remote,

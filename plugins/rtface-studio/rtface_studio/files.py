@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
 import shutil
 from dataclasses import asdict
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.errors import InputError, Message, OutputError, RtfaceError, UsageError
+from rtface.errors import InputError, InputMissing, Message, OutputError, RtfaceError, UsageError
+from rtface.media.files.image_names import is_image
 from rtface.media.files.leftovers import remove_unfinished_files
 from rtface.media.files.workfile import Target, WorkFile
-from rtface.web.http import answers_errors, in_thread
+from rtface.web.http import answers_errors, in_thread, json_body
 from rtface_studio.context import Studio
 from rtface_studio.films import film_facts
 from rtface_studio.folders import check_no_playlist
+from rtface_studio.frame_renderer import jpeg, untouched_frame
 
 UPLOAD_BYTES = 64 << 30
 SPARE_BYTES = 1 << 30
 """Of a disk are left free by uploads."""
 _PIECE = 1 << 20
+_SIDE = 96
+"""Longest side of the picture of a file in the chooser, pixels."""
+_LARGE_STILL = 32 << 20
+"""Bytes; a still of more has no picture there, as all of it has to be decoded."""
 _COMING = "rtface-upload"
 """Of this name are uploads until they are whole."""
 _NAME_BYTES = 200
@@ -32,14 +41,15 @@ _NAME_BYTES = 200
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """``GET /api/files``, ``PUT /api/files/upload``; of an upload that is no film and no still nothing stays."""
+    """The routes below ``/api/files``. Of an upload that is no film and no still nothing stays."""
+    turn = asyncio.Semaphore(1)
     # Of a studio that was killed. Others write films to this folder, too.
     remove_unfinished_files(studio.uploads, lambda path: path.name.startswith(f".{_COMING}."))
 
     async def files(request: Request) -> Response:
         name = request.query_params.get("folder")
         if name is None:
-            return JSONResponse({"folders": [str(root) for root in studio.folders.roots]})
+            return JSONResponse(await in_thread(_folders, studio))
         entries = await in_thread(studio.folders.entries, name)
         folder = studio.folders.path(name)
         parent = folder.parent if folder not in studio.folders.roots else None
@@ -50,6 +60,22 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 "entries": [asdict(entry) for entry in entries],
             }
         )
+
+    async def allowed(request: Request) -> Response:
+        if request.method == "DELETE":
+            path = None
+            await in_thread(studio.folders.remove, request.query_params.get("folder"))
+        else:
+            path = await in_thread(studio.folders.add, (await json_body(request)).get("folder"))
+        return JSONResponse({"folder": path and str(path), **await in_thread(_folders, studio)})
+
+    async def picture(request: Request) -> Response:
+        path = await in_thread(studio.folders.path, request.query_params.get("path"))
+        async with turn:
+            if await request.is_disconnected():  # the chooser shows another folder by now
+                return Response(status_code=HTTPStatus.NO_CONTENT)
+            picture = await in_thread(_picture, path)
+        return Response(picture, media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def upload(request: Request) -> Response:
         length = request.headers.get("content-length", "")
@@ -66,8 +92,40 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     return [
         Route("/api/files", answers_errors(files)),
+        Route("/api/files/folders", answers_errors(allowed), methods=["POST", "DELETE"]),
+        Route("/api/files/picture", answers_errors(picture)),
         Route("/api/files/upload", answers_errors(upload), methods=["PUT"]),
     ]
+
+
+def _folders(studio: Studio) -> dict[str, Any]:
+    """The folders of the chooser: all, those of them that the page added, and where others may be; None for "places"
+    where the page may add none."""
+    folders = studio.folders
+    return {
+        "folders": [str(root) for root in folders.roots],
+        "added": [str(path) for path in folders.added],
+        "places": _places() if folders.may_grow else None,
+    }
+
+
+def _places() -> list[str]:
+    """The home folder, and the disks that are mounted where systems mount a person's."""
+    home, found = Path.home(), list[str]()
+    for parent in (Path("/media", home.name), Path("/run/media", home.name), Path("/mnt"), Path("/Volumes")):
+        with contextlib.suppress(OSError):
+            found += sorted(str(path) for path in parent.iterdir() if path.is_dir())
+    return [str(home), *found]
+
+
+def _picture(path: Path) -> bytes:
+    """A small picture of a film or a still; InputError where there is none."""
+    if not path.is_file() or (is_image(path) and path.stat().st_size > _LARGE_STILL):
+        raise InputMissing("{name}: has no picture", code="no_picture", name=path.name)
+    check_no_playlist(path)
+    with contextlib.suppress(InputError):  # the first frames of many films are black
+        return jpeg(untouched_frame(path, 1.0, _SIDE)[0])
+    return jpeg(untouched_frame(path, 0.0, _SIDE)[0])
 
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:

@@ -29,9 +29,6 @@ from rtface.jobs.queue.api import Queue
 from rtface.media.files.image_names import IMAGE_KINDS, is_image
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
-from rtface.pipeline.dry_run import cost_of
-from rtface.pipeline.film import plan_file
-from rtface.pipeline.plan import FilmPlan
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
 from rtface.web.http import answers_errors, in_thread, json_body, json_object, number_of, path_number
@@ -42,7 +39,7 @@ from rtface_studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface_studio.film_settings import FilmSettings, SettingsFolder
 from rtface_studio.folders import check_no_playlist
 from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
-from rtface_studio.queue import ensure_runner
+from rtface_studio.queue import ensure_runner, estimate
 
 log = logging.getLogger("rtface")
 
@@ -59,6 +56,8 @@ _MOST_KEPT = 50
 """Open films that the next start has."""
 CLIP_S = 4.0
 """Seconds of film that the page plays before and after."""
+_ASKED = ("start", "end", "codec", "crf")
+"""Options that the dialog of a start asks for."""
 _AT_ONCE = 2
 """Frames that are rendered or encoded at once. Further requests wait, and need no worker thread for that."""
 
@@ -378,7 +377,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         options = replace(
             await in_thread(wanted.for_run, film.settings.path, film.path),
             overwrite=overwrite,
-            **{key: check(key, body[key], key) for key in ("start", "end") if body.get(key)},
+            **{key: check(key, body[key], key) for key in _ASKED if body.get(key)},
         )
         if body.get("compare") is True:
             options = replace(options, compare=output.with_stem(f"{output.stem}.before-after"))
@@ -386,15 +385,17 @@ def routes(studio: Studio) -> list[BaseRoute]:
             *wanted.run,
             *(
                 key
-                for key in ("shots", "treatment", "overwrite", "start", "end", "compare")
+                for key in ("shots", "treatment", "overwrite", "compare")
                 if getattr(options, key) not in (None, False)
             ),
+            *(key for key in _ASKED if body.get(key)),
         ]
         return film, output, options, given
 
     async def output(request: Request) -> Response:
         film = films.get(request.path_params["id"])
-        return JSONResponse({"output": str(await in_thread(output_of, film.path))})
+        called = "unchanged" if "unchanged" in request.query_params else "enhanced"
+        return JSONResponse({"output": str(await in_thread(output_of, film.path, called))})
 
     async def choices(request: Request) -> Response:
         defaults = (await in_thread(load, {})).options
@@ -422,18 +423,6 @@ def routes(studio: Studio) -> list[BaseRoute]:
     ]
 
 
-def estimate(source: Path, output: Path, options: Options) -> dict[str, float | None]:
-    """About how many "seconds" a run takes on this machine, and how many "bytes" its output; None for what is not
-    known, or where the run would be refused."""
-    with suppress(RtfaceError):
-        _, film = plan_file(source, output, replace(options, dry_run=True))
-        if isinstance(film, FilmPlan):
-            cost = cost_of(film.info, film.streams, options)
-            seconds = None if cost.seconds is None else max(1, round(cost.seconds))
-            return {"seconds": seconds, "bytes": cost.bytes}
-    return {"seconds": None, "bytes": None}
-
-
 def command_line(source: Path, output: Path, options: Options, given: Iterable[str]) -> str:
     """The command that does what a started item does."""
     return shlex.join(["rtface", "run", str(source), str(output), *option_words(options, given)])
@@ -448,11 +437,11 @@ def option_words(options: Options, given: Iterable[str]) -> list[str]:
     return words
 
 
-def output_of(path: Path) -> Path:
-    """A name for the enhanced film that is not there yet, next to the film."""
+def output_of(path: Path, called: str = "enhanced") -> Path:
+    """A name for the output that is not there yet, next to the film; no copy is `called` enhanced."""
     kept = path.suffix.lower() in (*IMAGE_KINDS, ".mp4", ".mov", ".mkv", ".webm")
     suffix = path.suffix if kept else ".png" if is_image(path) else ".mkv"
-    for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.enhanced{suffix}")), 999):
+    for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.{called}{suffix}")), 999):
         if not wanted.exists():
             return wanted
     raise UsageError(

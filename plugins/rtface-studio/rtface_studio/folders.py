@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import InputError, InputMissing, UsageError
+from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.read.probe import is_playlist
 from rtface.util import foreign
+from rtface.util.files import write_atomically
+
+log = logging.getLogger("rtface")
 
 _UNFINISHED = re.compile(r"\.partial(-\d+)?\.[^.]+$|\.rtface$")
 
@@ -38,13 +43,63 @@ class AllowedFolders:
 
     Args:
         folders: existing folders; links in their names are followed once, here.
+        kept: file of the folders that the page adds, which the next start has, too; without it the page adds none.
 
     Raises:
         InputMissing: one of them is not there, or is no folder.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        self.roots: tuple[Path, ...] = tuple(dict.fromkeys(_root(folder) for folder in folders))
+    def __init__(self, folders: Iterable[Path], kept: Path | None = None) -> None:
+        self._own = tuple(dict.fromkeys(_root(folder) for folder in folders))
+        self._kept = kept
+        self.added = () if kept is None else tuple(path for path in _read(kept) if path not in self._own)
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """All folders; those that the page added come last."""
+        return *self._own, *self.added
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether the page may add folders."""
+        return self._kept is not None
+
+    def add(self, name: object) -> Path:
+        """Allows one more folder, for the next starts, too; ``~`` is the home folder.
+
+        Raises:
+            UsageError: it is no full path, or the page may add none.
+            InputMissing: there is no such folder, or it cannot be read.
+            OutputError: it cannot be kept.
+        """
+        if not isinstance(name, str) or not foreign.file_path(name):
+            raise _no_path()
+        try:
+            if not (path := Path(name).expanduser()).is_absolute():
+                raise _no_path()
+            next((path := path.resolve()).iterdir(), None)
+        except (OSError, RuntimeError) as error:
+            raise _unreadable(name, error) from error
+        self._keep(self.added if path in self.roots else (*self.added, path))
+        return path
+
+    def remove(self, name: object) -> None:
+        """Takes back `add`; UsageError, OutputError as there."""
+        self._keep(tuple(path for path in self.added if str(path) != name))
+
+    def _keep(self, added: tuple[Path, ...]) -> None:
+        if self._kept is None:
+            raise UsageError(
+                "this studio was started for certain folders; start it with --folder DIR to allow another",
+                code="folders_fixed",
+            )
+        try:
+            write_atomically(self._kept, json.dumps([str(path) for path in added]).encode(), private=True)
+        except OSError as error:
+            raise OutputError(
+                "{path}: cannot be written ({why})", code="cannot_write", path=self._kept, why=error.strerror
+            ) from error
+        self.added = added
 
     def path(self, name: object) -> Path:
         """The absolute path that `name` means, with its links followed.
@@ -53,15 +108,19 @@ class AllowedFolders:
             UsageError: it is no path, or lies outside the folders. The message is the same whether it exists or not.
         """
         if not isinstance(name, str) or not foreign.file_path(name) or len(name) > 4096:
-            raise UsageError(
-                "the path is missing or cannot be used; choose a file in one of the allowed folders", code="no_path"
-            )
+            raise _no_path()
         try:
             path = Path(name).resolve()
             path.exists()  # a name that is too long for the disk cannot be asked about
         except (OSError, RuntimeError):
             path = None
         if path is None or not Path(name).is_absolute() or not self.holds(path):
+            if self.may_grow:
+                raise UsageError(
+                    "{path} is outside the folders that this studio may use; allow another where files are chosen",
+                    code="outside_add",
+                    path=name[:200],
+                )
             raise UsageError(
                 "{path} is outside the folders that this studio may use; start it with --folder DIR to allow another",
                 code="outside",
@@ -86,12 +145,7 @@ class AllowedFolders:
         try:
             found = [entry for child in folder.iterdir() if (entry := self._entry(child))]
         except OSError as error:
-            raise InputMissing(
-                "{folder}: {why}; choose another folder",
-                code="folder_unreadable",
-                folder=folder,
-                why=error.strerror or "cannot be read",
-            ) from error
+            raise _unreadable(folder, error) from error
         return sorted(found, key=lambda entry: (not entry.folder, entry.name.casefold()))
 
     def _entry(self, path: Path) -> Entry | None:
@@ -113,6 +167,33 @@ def _root(folder: Path) -> Path:
             "{folder}: there is no such folder; name one that exists with --folder", code="no_folder", folder=folder
         )
     return path
+
+
+def _read(kept: Path) -> tuple[Path, ...]:
+    """The folders that pages have added; one whose disk is away may come back."""
+    try:
+        names = json.loads(kept.read_bytes())
+        return tuple(Path(name) for name in names if foreign.file_path(name) and Path(name).is_absolute())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s: the folders that the page added cannot be read (%s)", kept, error)
+        return ()
+
+
+def _no_path() -> UsageError:
+    return UsageError(
+        "the path is missing or cannot be used; choose a file in one of the allowed folders", code="no_path"
+    )
+
+
+def _unreadable(folder: object, error: OSError | RuntimeError) -> InputMissing:
+    return InputMissing(
+        "{folder}: {why}; choose another folder",
+        code="folder_unreadable",
+        folder=folder,
+        why=getattr(error, "strerror", None) or "cannot be read",
+    )
 
 
 def check_no_playlist(path: Path) -> None:

@@ -7,7 +7,10 @@ import mimetypes
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.errors import InputMissing, UsageError
+from rtface.concurrency.threads import call_in_thread
+from rtface.config.options import Options
+from rtface.errors import InputMissing, RtfaceError, UsageError
 from rtface.jobs.queue.api import Queue
+from rtface.jobs.queue.item import Item
 from rtface.media.files.image_names import is_image
+from rtface.media.write.encoders import FAMILIES
+from rtface.pipeline.dry_run import cost_of
+from rtface.pipeline.film import plan_file
+from rtface.pipeline.plan import FilmPlan
 from rtface.trust.inspection import inspect_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.web.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
@@ -26,6 +36,8 @@ from rtface_studio.context import Studio
 from rtface_studio.frame_renderer import jpeg, untouched_frame
 
 _POLL_S = 1.0
+_STILL_S = 4.0
+"""Of a still, most of which its process takes to start."""
 _DETACHED = 0x00000208  # DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP, on Windows
 _SIDE = 2160
 """Longest side of a frame for the page, pixels, at most."""
@@ -40,11 +52,12 @@ _VERBS: dict[str, Callable[[Queue, int], None]] = {
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/queue``."""
-    verifying, shared = asyncio.Semaphore(1), Shared(lambda: _items(studio))
+    times, verifying = _Times(), asyncio.Semaphore(1)
+    shared = Shared(lambda: _items(studio, times))
 
     async def changed() -> dict[str, Any]:
         studio.runners[:] = [process for process in studio.runners if process.poll() is None]
-        return await in_thread(_items, studio)
+        return await in_thread(_items, studio, times)
 
     async def items(request: Request) -> Response:
         studio.events.follow("queue", changed, _POLL_S)
@@ -73,7 +86,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 name=verb[:40],
                 names=", ".join([*_VERBS, "move"]),
             )
-        return JSONResponse(await in_thread(_items, studio))
+        return JSONResponse(await in_thread(_items, studio, times))
 
     async def media(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
@@ -145,14 +158,67 @@ def ensure_runner(studio: Studio) -> bool:
     return True
 
 
-def _items(studio: Studio) -> dict[str, Any]:
+def estimate(source: Path, output: Path, options: Options) -> dict[str, float | None]:
+    """About how many "seconds" a run takes on this machine, how many "bytes" its output has, and the "crf" that its
+    encoder has by itself; None for what is not known, or where the run would be refused."""
+    with suppress(RtfaceError):
+        _, film = plan_file(source, output, replace(options, dry_run=True))
+        if isinstance(film, FilmPlan):
+            cost = cost_of(film.info, film.streams, options)
+            seconds = None if cost.seconds is None else max(1, round(cost.seconds))
+            family = FAMILIES.get(film.streams.video.encoder) if film.streams else None
+            crf = float(family.quality) if family and family.crf else None
+            return {"seconds": seconds, "bytes": cost.bytes, "crf": crf}
+    return {"seconds": None, "bytes": None, "crf": None}
+
+
+class _Times:
+    """About how long items take; found out by a thread of its own, as that opens their films."""
+
+    def __init__(self) -> None:
+        self._whole = dict[int, float | None]()  # seconds by id; None where that is not known
+        self._finding: Future[None] | None = None
+
+    def left(self, items: Iterable[Item]) -> dict[str, Any]:
+        """About how many "seconds" the items take that run or wait, one after the other, and whether that is "all" of
+        them."""
+        todo = [item for item in items if item.state in ("running", "waiting", "interrupted")]
+        new = [item for item in todo if item.id not in self._whole]
+        if new and (self._finding is None or self._finding.done()):
+            self._finding = call_in_thread("queue times", self._find, new)
+        left = list[float]()
+        for item in todo:
+            if item.left_s is not None:
+                left.append(item.left_s)
+            elif (whole := self._whole.get(item.id)) is not None:
+                left.append(whole * (1 - (item.share or 0.0)))
+        return {"seconds": sum(left) if left else None, "all": len(left) == len(todo)}
+
+    def _find(self, items: Iterable[Item]) -> None:
+        for item in items:
+            self._whole[item.id] = _seconds(item)
+
+
+def _seconds(item: Item) -> float | None:
+    """About how many seconds an item takes from its beginning; None where that is not known."""
+    source = Path(item.input)
+    if is_image(source):
+        return _STILL_S
+    with suppress(RtfaceError):
+        return estimate(source, Path(item.output), Options.of(item.options))["seconds"] if source.is_file() else None
+    return None
+
+
+def _items(studio: Studio, times: _Times) -> dict[str, Any]:
     queue = Queue()
+    items = queue.items()
     starting = any(process.poll() is None for process in studio.runners)
     studio.queue_works = starting or queue.store.has_runner()
     return {
         "running": studio.queue_works,
         "waits": queue.store.waits(),
-        "items": [item.to_dict() | _result(studio, item.output) for item in queue.items()],
+        "left": times.left(items),
+        "items": [item.to_dict() | _result(studio, item.output) for item in items],
     }
 
 

@@ -142,7 +142,7 @@ def test_viewers_get_every_change_of_the_sound(nginx: Nginx, rtface, tmp_path: P
         run = rtface(source, nginx.url("out"), *PASSING, "--also", tmp_path / "recorded.mkv")
         run.runs(5)
         with kept(nginx.url("out"), tmp_path / "seen.flv"):
-            time.sleep(4)
+            run.gives(4 * 15)
             first.kill()
             stack.enter_context(running(sent(other, source, log))).wait(20)  # within the connection
             run.until_status(lambda s: s["source"]["state"] == "away")

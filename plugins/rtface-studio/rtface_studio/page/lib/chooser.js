@@ -1,12 +1,12 @@
 // The dialogs that choose a file in the allowed folders.
-import { api } from "./api.js";
-import { h, replace } from "./dom.js";
+import { api, keyed } from "./api.js";
+import { h, newId, replace } from "./dom.js";
 import { bytes, language, t } from "./text.js";
-import { badge, button, dialog, emptyState, showError } from "./ui.js";
+import { badge, button, dialog, emptyState, field, showError } from "./ui.js";
 
 const FILMS = /\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mts|m2ts|ts|mxf|wmv|flv|3gp|vob|dv|ogv|jpe?g|png|tiff?|webp|bmp|dpx|exr)$/i;
 const MANY = 6; // entries above which a field finds them by name
-const RESULT = /\.enhanced(-\d+)?\.[^.]+$/i; // of a run of the studio
+const RESULT = /\.(enhanced|unchanged)(-\d+)?\.[^.]+$/i; // of a run of the studio
 
 /** Opens the dialog for a film or a photo; `chosen(path)` is called with it. `all(paths)` takes all of a folder. */
 export const chooseFilm = (chosen, all = null) => choose(t("films.choose_any"), FILMS, chosen, all);
@@ -26,24 +26,48 @@ function choose(title, names, chosen, all = null) {
   addEventListener("popstate", back, { once: true });
   box.addEventListener("close", () => {
     removeEventListener("popstate", back);
+    show();
     if (history.state?.chooser && !picked) history.back();
   });
   let picked = false; // what is chosen may lead elsewhere at once
   const pick = (action, value) => { picked = true; box.close(); return action(value); };
   let asked = 0; // answers of a folder that was left meanwhile are not shown
+  let places = null; // where further folders may be; null where the studio may use no others
 
   async function roots(first = false) {
-    const mine = ++asked, { folders } = await api.get("/api/files");
+    const mine = ++asked, found = await api.get("/api/files"), { folders } = found;
     if (mine !== asked) return;
-    if (first || folders.length === 1) {
+    places = found.places;
+    if (first || (folders.length === 1 && !places)) {
       try { return await open(folders[0]); } catch (error) { showError(error); } // its disk is gone; there may be others
     }
-    replace(list, folders.map((path) => row(path, true, () => open(path))));
+    show(folders.map((path) => h("div", { class: "chooser-line" }, row(path, true, () => open(path)), found.added.includes(path) ?
+      button("×", async () => { await api.delete(`/api/files/folders?folder=${encodeURIComponent(path)}`); return roots(); }, { kind: "quiet", "aria-label": t("app.remove_folder", { name: path }) }) : null)), further());
     return list.querySelector("button")?.focus();
   }
 
-  function row(name, folder, action, info = "") {
+  /** Pictures of the folder before are asked for no longer. */
+  function show(...children) {
+    for (const image of list.querySelectorAll("img")) image.removeAttribute("src");
+    replace(list, children);
+  }
+
+  /** The form that allows one more folder; null where the studio may use no others. */
+  function further() {
+    if (!places) return null;
+    const id = newId("places"), path = h("input", { type: "text", list: id, spellcheck: "false" });
+    const where = field(t("app.add_folder"), path, { help: t("app.add_folder_help") });
+    return h("details", {}, h("summary", {}, t("app.add_folder")), h("div", { class: "stack" }, where, h("datalist", { id }, places.map((value) => h("option", { value }))),
+      button(t("app.add_folder_now"), async () => {
+        try {
+          return await open((await api.post("/api/files/folders", { folder: path.value.trim() })).folder);
+        } catch (error) { return where.fault(error.message); }
+      }, { kind: "small" })));
+  }
+
+  function row(name, folder, action, info = "", path = null) {
     return h("button", { type: "button", class: "button chooser-row", onclick: () => Promise.resolve(action()).catch(showError) },
+      path && h("img", { alt: "", loading: "lazy", src: keyed(`/api/files/picture?path=${encodeURIComponent(path)}`), onerror: (event) => { event.target.style.visibility = "hidden"; } }),
       h("span", {}, folder ? "▸ " : "", name, !folder && RESULT.test(name) ? [" ", badge(t("films.made_here"))] : null), h("span", { class: "quiet-text number" }, info));
   }
 
@@ -54,16 +78,16 @@ function choose(title, names, chosen, all = null) {
     const files = entries.filter((entry) => !entry.folder && !RESULT.test(entry.name));
     const date = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
     const rows = entries.map((entry) => [entry.name.toLowerCase(), row(entry.name, entry.folder, () => (entry.folder ? open(entry.path) : pick(chosen, entry.path)),
-      entry.folder ? "" : `${date.format(new Date(1000 * entry.modified))} · ${bytes(entry.size)}`)]);
+      entry.folder ? "" : `${date.format(new Date(1000 * entry.modified))} · ${bytes(entry.size)}`, !entry.folder && FILMS.test(entry.name) ? entry.path : null)]);
     const find = h("input", { type: "search", class: "chooser-search", "aria-label": t("films.find"), placeholder: t("films.find"),
       oninput: () => { for (const [name, element] of rows) element.hidden = !name.includes(find.value.trim().toLowerCase()); } });
-    replace(list, h("div", { class: "row" },
+    show(h("div", { class: "row" },
       button(t("films.up"), () => (value.parent ? open(value.parent).catch((error) => { showError(error); return roots(); }) : roots()), { kind: "small" }), h("code", {}, value.folder),
       all && files.length > 1 ? button(t("films.open_all", { count: files.length }), () => pick(all, files.map((entry) => entry.path)), { kind: "small" }) : null,
       names ? null : button(t("app.take_folder"), () => pick(chosen, value.folder), { kind: "primary small" }),
       entries.length > MANY ? find : null),
     rows.map(([, element]) => element),
-    entries.length || !names ? null : names === FILMS ? emptyState(t("films.no_films"), t("films.no_films_hint")) : emptyState(t("app.no_files"), t("films.no_films_hint")));
+    entries.length || !names ? null : names === FILMS ? emptyState(t("films.no_films"), t("films.no_films_hint")) : emptyState(t("app.no_files"), t("films.no_films_hint")), value.parent ? null : further());
     (list.querySelector(".chooser-row") ?? list.querySelector("button"))?.focus();
   }
   roots(true).catch(showError); // the folder named first; "Up" leads to the others

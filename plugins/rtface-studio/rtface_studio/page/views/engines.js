@@ -123,7 +123,7 @@ async function compare(engines) {
 function addDialog(offers, draw) {
   const names = offers.map((offer) => [offer.name, `${offer.name} · ${offer.family} · ${offer.licence_weights}`]);
   let chosen = offers[0] ?? null, accepted = false;
-  const about = h("div", { class: "stack" });
+  const terms = h("div", { class: "stack" });
   const file = h("input", { type: "text", spellcheck: "false" });
   const said = h("p", { role: "status", class: "quiet-text" });
   let adding = false;
@@ -131,7 +131,7 @@ function addDialog(offers, draw) {
   const agree = check(t("engines.accept"), false, (now) => { accepted = now; });
   const show = () => {
     accepted = false; agree.show(false);
-    replace(about, chosen ? [h("p", {}, chosen.summary), h("dl", { class: "facts" },
+    replace(terms, chosen ? [h("p", {}, about(chosen)), h("dl", { class: "facts" },
       h("dt", {}, t("engines.licence")), h("dd", {}, `${chosen.licence_code} · ${t("engines.weights")} ${chosen.licence_weights}`),
       h("dt", {}, t("engines.commercial")), h("dd", {}, t(chosen.commercial_use ? "engines.allowed" : "engines.forbidden")),
       h("dt", {}, t("engines.data")), h("dd", {}, chosen.data),
@@ -141,7 +141,7 @@ function addDialog(offers, draw) {
   };
   const box = dialog(t("engines.add_title"),
     select(t("engines.engine"), [...names, ["", t("engines.other")]], chosen?.name ?? "", (name) => { chosen = offers.find((offer) => offer.name === name) ?? null; show(); }),
-    about, field(t("engines.from"), file, { help: t("engines.from_help") }), agree, said,
+    terms, field(t("engines.from"), file, { help: t("engines.from_help") }), agree, said,
     h("div", { class: "row" }, button(t("engines.add"), async () => {
       adding = true;
       try { draw(await api.post("/api/engines/add", { name: chosen?.name ?? null, file: file.value || null, accepted })); } finally { adding = false; }

@@ -85,7 +85,7 @@ async function mountList(root) {
     list(await api.delete(`/api/films/${film.id}${copy ? "?copy=1" : ""}`));
   }
   const card = (film) => h("li", { class: "card stack film-card" },
-    h("img", { src: keyed(`/api/films/${film.id}/picture`), alt: "", loading: "lazy", onerror: (event) => { event.target.hidden = true; } }),
+    h("img", { alt: "", loading: "lazy", src: keyed(`/api/films/${film.id}/picture`), onerror: (event) => { event.target.hidden = true; } }),
     h("div", { class: "head" }, h("a", { href: `#/films/${film.id}` }, film.name), button("×", () => leave(film), { kind: "small quiet", "aria-label": t("films.leave", { name: film.name }) })),
     h("p", { class: "quiet-text number" }, [film.kind === "still" ? null : clock(film.duration_s ?? 0), `${film.width} × ${film.height}`, bytes(film.size ?? 0)].filter(Boolean).join(" · ")));
   const welcome = h("div", {});

@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { t } from "../lib/text.js";
+import { clock, t } from "../lib/text.js";
 import { badge, button, emptyState, note } from "../lib/ui.js";
 import { mountResult } from "./queue/result.js";
 import { progressBar, progressText, saying, verbs } from "./queue/item.js";
@@ -14,7 +14,8 @@ export async function mount(root, { argument }) {
   const list = h("div", { class: "stack" });
   const runner = h("div", {});
   const all = h("div", { class: "row" });
-  replace(root, h("div", { class: "head" }, h("h1", {}, t("queue.title")), all), runner, list);
+  const total = h("p", { class: "quiet-text number" });
+  replace(root, h("div", { class: "head" }, h("h1", {}, t("queue.title")), all), total, runner, list);
   /** A button that does one thing to all items in some states. */
   const forAll = (items, states, verb, text) => {
     const some = items.filter((item) => states.includes(item.state)).reverse(); // the one that runs last, else the next one would begin
@@ -24,7 +25,8 @@ export async function mount(root, { argument }) {
       draw(queue);
     }, { kind: "small", "data-key": text }) : null;
   };
-  const draw = ({ items, running, waits: live }) => {
+  const draw = ({ items, running, waits: live, left }) => {
+    if (left) total.textContent = left.seconds === null ? "" : t(left.all ? "queue.all_left" : "queue.some_left", { time: clock(left.seconds) });
     const waits = items.some((item) => ["waiting", "interrupted"].includes(item.state));
     replace(runner, waits && !running ? note([h("p", {}, t("queue.stopped")), button(t("queue.run"), () => api.post("/api/queue/run"), { kind: "primary small" })], "warn") :
       live && (waits || items.some((item) => item.state === "running")) ? note([h("p", {}, t("queue.waits")),
@@ -52,7 +54,7 @@ function card(item, items, draw) {
   const place = waiting.indexOf(item);
   return h("article", { class: "card stack queue-item", "aria-label": base(item.output) },
     h("div", { class: "head" }, h("div", {}, h("h2", {}, h("a", { href: `#/queue/${item.id}` }, base(item.output))),
-      h("p", { class: "quiet-text" }, t("queue.from", { name: base(item.input) }))), badge(t(`queue.state_${item.state}`), KINDS[item.state] ?? "")),
+      h("p", { class: "quiet-text" }, t("queue.from", { name: base(item.input) }))), badge(t(`queue.state_${item.code === "ended_copy" ? "unchanged" : item.state}`), KINDS[item.state] ?? "")),
     ["running", "paused", "interrupted"].includes(item.state) ? [
       progressBar(item), h("p", { class: "number quiet-text" }, progressText(item))] : null,
     saying(item) ? h("p", { class: item.state === "failed" ? "queue-message bad" : "queue-message" }, saying(item)) : null,

@@ -3,17 +3,23 @@ import { api } from "../../lib/api.js";
 import { chooseFolder } from "../../lib/chooser.js";
 import { h } from "../../lib/dom.js";
 import { bytes, clock, t } from "../../lib/text.js";
-import { button, check, copyButton, dialog, field, note, toast } from "../../lib/ui.js";
+import { button, check, copyButton, dialog, field, note, select, toast } from "../../lib/ui.js";
+
+const KINDS = [[".mp4", "MP4"], [".mkv", "Matroska"], [".mov", "QuickTime"], [".webm", "WebM"]];
+const STILLS = [[".jpg", "JPEG"], [".png", "PNG"], [".tif", "TIFF"]];
+const STEP = 6; // of an encoder's crf: about half or twice the bytes
 
 /** `unchanged`: whether no face of a still is corrected with these settings. */
 export async function startDialog(film, settings, { unchanged = false } = {}) {
-  const { output } = await api.get(`/api/films/${film.id}/output`);
+  const { output } = await api.get(`/api/films/${film.id}/output${unchanged ? "?unchanged=1" : ""}`);
   const command = h("code", {}), cost = h("p", { class: "quiet-text", role: "status" });
-  let overwrite = false, compare = false;
-  const asked = () => ({ output: name.value, overwrite, compare, settings, start: start.value.trim(), end: end.value.trim() });
+  let overwrite = false, compare = false, quality = "", usual = null; // the crf that the encoder has by itself
+  const asked = () => ({ output: name.value, overwrite, compare, settings, start: start.value.trim(), end: end.value.trim(),
+    ...(quality === "lossless" ? { codec: "ffv1" } : quality && usual !== null ? { crf: usual + Number(quality) } : {}) });
   const tell = () => api.post(`/api/films/${film.id}/command`, asked()).then((value) => {
     command.textContent = value.command;
     replacing.hidden = !value.exists;
+    usual = value.crf ?? usual;
     cost.textContent = [value.seconds !== null && t("films.takes", { time: clock(value.seconds) }), value.bytes !== null && t("films.size", { size: bytes(value.bytes) })].filter(Boolean).join(" ");
   }, () => { command.textContent = "–"; cost.textContent = ""; }); // starting says why
   const input = (value, hint = "") => h("input", { type: "text", value, spellcheck: "false", placeholder: hint, onchange: tell });
@@ -21,6 +27,17 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
   const replacing = check(t("films.overwrite"), overwrite, (value) => { overwrite = value; tell(); });
   replacing.hidden = true;
   await tell();
+  const ending = /\.[^.\\/]*$/, suffix = () => name.value.match(ending)?.[0].toLowerCase() ?? "", own = suffix(), kinds = film.kind === "still" ? STILLS : KINDS;
+  const rename = (other) => { name.value = name.value.replace(ending, other); return tell(); };
+  const kind = select(t("films.kind"), kinds.some(([one]) => one === own) ? kinds : [[own, own], ...kinds], own, rename);
+  name.addEventListener("change", () => kind.show(suffix()));
+  const fine = film.kind === "still" ? null : select(t("films.quality"), [["", t("films.quality_usual")], ...(usual === null ? [] : [[String(STEP), t("films.quality_smaller")], [String(-STEP), t("films.quality_finer")]]),
+    ["lossless", t("films.quality_lossless")]], "", (value) => {
+    quality = value;
+    if (value !== "lossless") return tell();
+    kind.show(".mkv");
+    return rename(".mkv");
+  });
   const where = field(t("films.output"), name, { help: t("films.output_help") });
   const times = { start: field(t("films.part_from"), start), end: field(t("films.part_to"), end) };
   const part = film.kind === "still" ? null : h("details", {}, h("summary", {}, t("films.part")), h("div", { class: "stack" },
@@ -28,7 +45,7 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
     check(t("films.compare"), compare, (value) => { compare = value; tell(); })));
   const box = dialog(t(film.kind === "still" ? "films.start_still" : "films.start_title"), unchanged ? note(t("films.start_unchanged"), "warn") : null, where,
     button(t("films.folder"), () => chooseFolder((folder) => { name.value = folder + name.value.slice(Math.max(name.value.lastIndexOf("/"), name.value.lastIndexOf("\\"))); return tell(); }), { kind: "small" }),
-    replacing, part, cost,
+    replacing, h("div", { class: "row" }, kind, fine), part, cost,
     h("p", {}, t("films.start_note")),
     h("details", {}, h("summary", {}, t("films.command")), h("div", { class: "stack" }, command, copyButton(() => command.textContent))),
     h("div", { class: "row" }, button(t("films.start"), async () => {
