@@ -132,6 +132,30 @@ def test_two_frames_that_differ_little_stand_in_their_order(
     )
 
 
+def flashes(path: Path, change: Callable[[np.ndarray], np.ndarray] = lambda gray: gray) -> Path:
+    """Black frames behind one of noise, which an encoder cannot keep as it keeps black."""
+    noise = np.random.default_rng(1).integers(0, 256, SIZE[::-1]).astype(np.uint8)
+    black = np.zeros_like(noise)
+    return write_film(path, [change(noise), *[black] * 4], codec="ffv1" if path.suffix == ".mkv" else "libx264")
+
+
+def shifted(gray: np.ndarray) -> np.ndarray:
+    return np.roll(gray, 1, axis=1)
+
+
+def lit(gray: np.ndarray) -> np.ndarray:
+    return np.where(gray > 235, gray, gray + 20).astype(np.uint8)
+
+
+@pytest.mark.parametrize("change", [shifted, lit, painted])
+def test_a_frame_is_judged_by_its_own_texture_too(tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    source, values = flashes(tmp_path / "in.mkv"), {"input": {}, "output": {"lossless": False}, "changed": []}
+    values |= {"streams": [], "options": {}}
+    assert answer(check_input(flashes(tmp_path / "out.mp4"), source, values)) == "same"
+    false = check_input(flashes(tmp_path / "false.mp4", change), source, values)
+    assert [line[:7] for line in false.problems] == ["frame 0"]
+
+
 TURNED = (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
 
 
