@@ -15,6 +15,7 @@ from rtface.errors import InputMissing, Interrupted, MissingComponent, RtfaceErr
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
 from rtface.media.formats.filled import fills_file
+from rtface.media.marks.provenance import xmp
 from rtface.media.read.probe import played
 from rtface.trust.checksums import Doing
 from rtface.trust.framemd5 import frame_hashes, hash_packets
@@ -36,6 +37,8 @@ _OF_THE_MUXER = (
     "minor_version",
     "compatible_brands",
 )
+# Formats in which FFmpeg writes no tags that it does not know.
+_DROPS_TAGS = ("mp4", "mpegts")
 
 Stop = Callable[[], bool]
 
@@ -88,9 +91,10 @@ def check_sidecar(
     if "streams" not in values:
         return found
     try:
-        _check_tags(found, output, values["tags"])
+        layout = layout_of(output)
+        _check_tags(found, output, values["tags"], layout["format"])
         alike = _check_streams(found, output, values, doing, stop)
-        _check_layout(found, output, values)
+        _check_layout(found, layout, values)
         # Damage of the container itself keeps its size, or leaves something that is no part of it.
         rewritten = output.stat().st_size != said.get("bytes") and fills_file(output)
     except Interrupted:
@@ -103,7 +107,8 @@ def check_sidecar(
     elif found.problems == [bytes_differ] and "layout" in values and rewritten:
         found.problems.clear()
         found.proofs.append(
-            "only the container was written again: tags, chapters, streams and their times are as the run wrote them"
+            f"only the container was written again: {'' if found.gaps else 'tags, '}chapters, streams and their times "
+            "are as the run wrote them"
         )
     return found
 
@@ -169,12 +174,10 @@ def _check_files(
     ]
 
 
-def _check_tags(found: Checked, film: Path, said: dict[str, str]) -> None:
-    """Notes the tags that differ. A language "und", as MP4 has it, is none, and other containers hold no XMP: what
-    rtface writes into it the other tags say, too."""
-    _, now = tags_of(film)
-    if "major_brand" not in now:  # neither MP4 nor MOV
-        said = {key: text for key, text in said.items() if key != "xmp"}
+def _check_tags(found: Checked, film: Path, said: dict[str, str], form: str) -> None:
+    """Notes the tags that differ, and those that were lost with the container. A language "und", as MP4 has it, is
+    none; an XMP packet is as good as there where the tags say all that was in it."""
+    own, now = tags_of(film)
     was, now = (
         {
             name: text
@@ -184,7 +187,16 @@ def _check_tags(found: Checked, film: Path, said: dict[str, str]) -> None:
         }
         for tags in (said, now)
     )
-    for key in sorted(was.keys() | now.keys()):
+    if "xmp" in was and "xmp" not in now and was["xmp"].encode() == xmp(own):
+        found.notes.append("its XMP packet is not in it any more; the tags say the same")
+        del was["xmp"]
+    lost = [key for key in was if key not in now and (key == "xmp" or any(of in form for of in _DROPS_TAGS))]
+    if lost:
+        found.gaps.append(
+            f"it has lost {'a tag' if len(lost) == 1 else 'tags'} that the run wrote ({', '.join(sorted(lost))}), as "
+            "where a tool leaves out what it does not know; the sidecar has what they said"
+        )
+    for key in sorted((was.keys() | now.keys()) - set(lost)):
         if was.get(key) != now.get(key):
             found.problems.append(
                 f"the tag {key} is {_short(now, key, 'missing')}, and was {_short(was, key, 'not there')}"
@@ -251,9 +263,9 @@ def _moved(was: list[list[float]], now: list[list[float]]) -> bool:
     )
 
 
-def _check_layout(found: Checked, film: Path, values: dict[str, Any]) -> None:
+def _check_layout(found: Checked, now: dict[str, Any], values: dict[str, Any]) -> None:
     """Notes what the container says of the picture and of chapters, where that differs."""
-    was, now = values.get("layout", {}), layout_of(film)
+    was = values.get("layout", {})
     for key, what in (
         ("aspect", "the shape of its samples differs"),
         ("matrix", "the rotation of its picture differs"),

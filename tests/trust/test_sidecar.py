@@ -150,28 +150,59 @@ def test_a_film_written_again_has_the_same_frames(out: Path) -> None:
         assert verify(out).sidecar == "differs"
 
 
-@pytest.mark.parametrize("lost", ["", "ENHANCED_BY"])
-def test_an_mp4_written_again_as_mkv_keeps_its_tags(lost: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def remuxed(source: Path, target: Path, change: dict[str, str | None]) -> Verified:
+    """What is found of a film that was only written again, with its sidecar: all tags but XMP, and those in `change`;
+    None leaves one out."""
+    with av.open(str(source)) as film, av.open(str(target), "w", options={"movflags": "use_metadata_tags"}) as made:
+        tags = {**film.metadata, **change, "xmp": None}
+        made.metadata.update({key: text for key, text in tags.items() if text is not None})
+        streams = [made.add_stream_from_template(stream) for stream in film.streams]
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                made.mux(packet)
+    shutil.copy(source.with_name(source.name + SUFFIX), target.with_name(target.name + SUFFIX))
+    return verify(target)
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MP4 in which faces were corrected, with its sidecar."""
     from rtface.pipeline import runtime
     from tests.pipeline.fakes import FakeEngine
     from tests.pipeline.run_media import Engines
 
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine(amount=0.15)))
-    out, again = tmp_path / "out.mp4", tmp_path / "again.mkv"
-    rtface.run(half_faces(tmp_path / "in.mkv"), out, sidecar=True)
-    with av.open(str(out)) as source, av.open(str(again), "w") as made:
-        made.metadata.update({k: v for k, v in source.metadata.items() if k not in ("xmp", lost.lower())})
-        streams = [made.add_stream_from_template(stream) for stream in source.streams]
-        for packet in source.demux():
-            if packet.size:
-                packet.stream = streams[packet.stream_index]
-                made.mux(packet)
-    out.with_name(out.name + SUFFIX).rename(again.with_name(again.name + SUFFIX))
-    found = verify(again)
+    made = tmp_path_factory.mktemp("mp4")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine(amount=0.15)))
+        rtface.run(half_faces(made / "in.mkv"), made / "out.mp4", sidecar=True)
+    return made / "out.mp4"
+
+
+@pytest.mark.parametrize("lost", ["", "enhanced_by"])
+def test_an_mp4_written_again_as_mkv_keeps_its_tags(mp4: Path, lost: str, tmp_path: Path) -> None:
+    found = remuxed(mp4, tmp_path / "again.mkv", {lost: None})
     assert [line for line in found.problems if "the tag" in line] == (
         [f"the tag enhanced_by is missing, and was {('rtface ' + rtface.__version__)!r}"] if lost else []
     )
     assert found.same != bool(lost), found.problems
+
+
+@pytest.mark.parametrize(
+    ("change", "answer", "named"),
+    [
+        ({}, "same", "XMP packet"),
+        ({"enhanced_by": None}, "not checked", "(enhanced_by, xmp)"),
+        ({"title": "other"}, "differs", "the tag title"),
+        ({"enhanced_by": "nobody"}, "differs", "the tag enhanced_by"),
+    ],
+)
+def test_tags_that_an_mp4_loses_are_told_from_others(
+    mp4: Path, tmp_path: Path, change: dict[str, str | None], answer: str, named: str
+) -> None:
+    found = remuxed(mp4, tmp_path / "again.mp4", change)
+    assert found.sidecar == answer and found.same == (answer == "same"), found
+    assert any(named in line for line in [*found.notes, *found.gaps, *found.problems])
 
 
 @pytest.mark.parametrize(
