@@ -185,7 +185,8 @@ def test_secrets_are_outside_of_the_database(queue: Queue, ending: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [pytest.param("text", marks=pytest.mark.slow), pytest.param("zeros", marks=pytest.mark.slow), "half"]
+    "damage",
+    [pytest.param("text", marks=pytest.mark.slow), pytest.param("zeros", marks=pytest.mark.slow), "half", "schema"],
 )
 def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
     for _ in range(200):
@@ -198,6 +199,7 @@ def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
         "text": b"this is a text " * 99,
         "zeros": whole[:4096] + bytes(8192) + whole[12288:],
         "half": whole[: len(whole) // 8192 * 4096],
+        "schema": whole.replace(b"CREATE TABLE", b"CREATE \x86ABLE"),
     }[damage]
     path.write_bytes(broken)
     with pytest.raises(OutputError, match=r"damaged .*nothing was changed.*begin a new queue"):

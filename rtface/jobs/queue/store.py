@@ -475,7 +475,7 @@ class Store:
                 f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
                 "or set RTFACE_DATA to another folder"
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damage
             why = " ".join(str(error).split())
             raise OutputError(
                 f"{self.path}: the queue's database is damaged ({why}); nothing was changed. Move it "
