@@ -173,7 +173,7 @@ def _summary(found: Verified) -> str:
         for name, answer in (("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
         if answer != "not checked"
     ]
-    said = said or ["nothing could be checked"]
+    said = said or ([] if found.proofs and found.gaps else ["nothing could be checked"])
     if found.gaps:
         said.append("not all that was to be compared could be: not checked")
     return ", ".join(said) + (f", start timecode {found.timecode}" if found.timecode else "")

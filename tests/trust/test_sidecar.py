@@ -203,6 +203,9 @@ def test_tags_that_an_mp4_loses_are_told_from_others(
     found = remuxed(mp4, tmp_path / "again.mp4", change)
     assert found.sidecar == answer and found.same == (answer == "same"), found
     assert any(named in line for line in [*found.notes, *found.gaps, *found.problems])
+    if answer == "not checked":
+        run = CliRunner().invoke(app, ["verify", str(tmp_path / "again.mp4")])
+        assert run.exit_code == 4 and "nothing could be checked" not in run.stderr
 
 
 @pytest.mark.parametrize(
