@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 
 from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, RtfaceError, UsageError
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import TransportStatus
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transports import LATE, Transport
+from rtface.live.sinks.transports import LATE, Reports, Transport
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.redaction import shown
 
@@ -27,12 +26,12 @@ class SrtTransport(Transport):
 
     Args:
         url: with its passphrase.
-        changed: as for `rtface.live.sinks.stream_worker.open_transport`.
+        reports: as of `Transport`.
     """
 
-    def __init__(self, url: str, changed: Callable[[], None]) -> None:
+    def __init__(self, url: str, reports: Reports) -> None:
         self._url, self._listens = url, "mode=listener" in url.partition("?")[2].split("&")
-        super().__init__(TransportStatus("opening", "connecting", viewers=0 if self._listens else None), changed)
+        super().__init__(TransportStatus("opening", "connecting", viewers=0 if self._listens else None), reports)
         self._link: SrtConnection | None = None
         self._count = self._sent = 0
         self._waiting: deque[tuple[float, bytes]] = deque()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import av
@@ -12,7 +10,8 @@ from av.container import OutputContainer
 from av.container.core import Flags
 
 from rtface.live.protocols import SoundFormat, SoundPacket
-from rtface.live.sinks.live_encoder import TICKS
+from rtface.live.sinks.live_encoder import TICKS, LiveEncoder
+from rtface.live.sinks.transports import Transport
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.media.formats.adts_headers import adts_config, config_for
 
@@ -58,31 +57,30 @@ class StreamMux:
     """One run of a container, from its header on.
 
     Args:
-        format: "flv" or "mpegts".
-        write: takes the bytes.
-        width, height, rate: of the frames, H.264 with its parameter sets in I-frames.
+        transport: gets the bytes.
+        generation: of the transport that they are of.
+        encoder: of the frames, H.264 with its parameter sets in I-frames.
         sound: form of the sound, None where there is none.
     """
 
     def __init__(
         self,
-        format: str,
-        write: Callable[[bytes], None],
-        *,
-        width: int,
-        height: int,
-        rate: Fraction,
+        transport: Transport,
+        generation: int,
+        encoder: LiveEncoder,
         sound: SoundFormat | None,
     ) -> None:
         self._container = av.open(
-            _Bytes(write),
+            _Bytes(transport, generation),
             "w",
-            format=format,
+            format=transport.format,
             buffer_size=DATAGRAM * 50,
-            container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format],
+            container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[transport.format],
         )
         self._container.flags |= Flags.flush_packets.value
-        self._video = self._container.add_mux_stream("h264", rate=rate, width=width, height=height, time_base=TICKS)
+        self._video = self._container.add_mux_stream(
+            "h264", rate=encoder.rate, width=encoder.width, height=encoder.height, time_base=TICKS
+        )
         self._sound = SoundTrack(self._container, sound) if sound is not None else None
         self._last: int | None = None
 
@@ -109,9 +107,9 @@ class StreamMux:
 class _Bytes:
     """The file that PyAV writes to."""
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self._write = write
+    def __init__(self, transport: Transport, generation: int) -> None:
+        self._transport, self._generation = transport, generation
 
     def write(self, data: bytes) -> int:
-        self._write(data)
+        self._transport.write(self._generation, data)
         return len(data)

@@ -7,10 +7,10 @@ are encoded one after the other; none are encoded while no peer takes them.
 from __future__ import annotations
 
 import socket
-import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from queue import Empty
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -20,13 +20,22 @@ from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, UsageError
-from rtface.live.messages import SinkOpened, SinkRefused, SinkReport, StreamJob, WorkerStarted, WriteFrame, WriteSound
+from rtface.live.messages import (
+    SinkOpened,
+    SinkRefused,
+    SinkReport,
+    StreamJob,
+    TransportStatus,
+    WorkerStarted,
+    WriteFrame,
+    WriteSound,
+)
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
 from rtface.live.sinks.rtmp import ANSWER, RtmpAddress, RtmpPublisher
 from rtface.live.sinks.stream_mux import DATAGRAM, StreamMux
 from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
-from rtface.live.sinks.transports import ListenTransport, ServerTransport, Transport, UdpTransport
+from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport, UdpTransport
 
 _STATUS_S = 0.25
 # Seconds of frames that may wait for the encoder, as after a stall they come in a burst.
@@ -72,14 +81,7 @@ class StreamWriter:
         for packet in packets:
             if self._mux is None and packet.is_keyframe:
                 self._generation = generation
-                self._mux = StreamMux(
-                    transport.format,
-                    partial(transport.write, generation),
-                    width=self._encoder.width,
-                    height=self._encoder.height,
-                    rate=self._encoder.rate,
-                    sound=self._sound,
-                )
+                self._mux = StreamMux(transport, generation, self._encoder, self._sound)
             if self._mux is not None:
                 self._mux.write_frame(packet)
 
@@ -95,12 +97,12 @@ class StreamWriter:
             mux.close()
 
 
-def open_transport(url: str, changed: Callable[[], None]) -> Transport:
+def open_transport(url: str, reports: Reports) -> Transport:
     """The transport for a URL, not yet started.
 
     Args:
         url: with its secrets.
-        changed: called on threads of the transport when its status has changed.
+        reports: get its status, as of `Transport`.
 
     Raises:
         UsageError: nothing can be sent there.
@@ -109,20 +111,20 @@ def open_transport(url: str, changed: Callable[[], None]) -> Transport:
     scheme = parts.scheme.lower()
     if scheme in ("rtmp", "rtmps"):
         server = RtmpAddress.of(url)
-        return ServerTransport("flv", lambda: RtmpPublisher(server), changed)
+        return ServerTransport("flv", partial(RtmpPublisher, server), reports)
     if scheme == "srt":
         from rtface.live.sinks.srt_transport import SrtTransport
 
-        return SrtTransport(url, changed)
+        return SrtTransport(url, reports)
     if scheme not in ("tcp", "udp"):
         raise UsageError(f"nothing can be sent over {scheme}")
     place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)
     if scheme == "udp":
         size = max(188, _number(query, "pkt_size", DATAGRAM) // 188 * 188)
-        return UdpTransport(place, size, _number(query, "ttl", 0) or None, changed)
+        return UdpTransport(place, size, _number(query, "ttl", 0) or None, reports)
     if query.get("listen", ["0"])[0] != "0":
-        return ListenTransport(place, changed)
-    return ServerTransport("mpegts", lambda: _connect(place), changed)
+        return ListenTransport(place, reports)
+    return ServerTransport("mpegts", partial(_connect, place), reports)
 
 
 def _place(parts: SplitResult) -> tuple[str, int]:
@@ -151,17 +153,10 @@ def _connect(place: tuple[str, int]) -> TcpChannel:
 
 def stream(parent: ParentProcess, job: StreamJob) -> None:
     """What the child of a `rtface.live.sinks.stream_sink.StreamSink` runs until its parent asks it to end."""
-    writer: StreamWriter | None = None
-    reporting = threading.Lock()  # or an older report could come after a newer
-
-    def report() -> None:
-        with reporting:
-            if writer is not None:
-                parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
-
+    reports = Reports()
     parent.send(WorkerStarted())
     try:
-        transport = open_transport(job.url, report)
+        transport = open_transport(job.url, reports)
         encoder = LiveEncoder(job.video, job.encoding)
         transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
@@ -172,20 +167,25 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
         return
     writer = StreamWriter(encoder, transport, sound=job.sound)
     parent.send(SinkOpened(encoder.name, tuple(encoder.notes)))
-    report()
-    stop = threading.Event()
-
-    def tick() -> None:
-        while not stop.wait(_STATUS_S):
-            report()
-
-    start_thread("report", tick)
+    reporting = start_thread("report", _report, parent, writer, transport, reports)
     assert parent.frames is not None
     take_all(parent, parent.frames, writer)
-    stop.set()
     writer.close()
     transport.close(CLOSING)
-    report()
+    reports.put(None)
+    reporting.join()
+
+
+def _report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
+    """Reports each new status at once, and the figures several times a second."""
+    status: TransportStatus | None = transport.status
+    while status is not None:
+        parent.send(SinkReport(status, writer.frames, Counter(writer.dropped)))
+        try:
+            status = reports.get(timeout=_STATUS_S)
+        except Empty:
+            status = transport.status
+    parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:

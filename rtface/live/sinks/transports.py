@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 from rtface.concurrency.threads import start_thread
@@ -27,12 +28,16 @@ LATE = 0.5
 TICK = 0.1
 
 
+Reports = SimpleQueue[TransportStatus | None]
+"""Of a transport's status, in order; None ends them."""
+
+
 class Transport:
     """Sends the bytes of a container to one or more peers.
 
     Args:
         status: the first.
-        changed: called, on threads of the transport, when the status has changed in more than its bytes.
+        reports: gets every status that differs from the one before in more than its bytes.
 
     Attributes:
         format: FFmpeg's name of the container.
@@ -42,9 +47,9 @@ class Transport:
 
     format = "mpegts"
 
-    def __init__(self, status: TransportStatus, changed: Callable[[], None]) -> None:
+    def __init__(self, status: TransportStatus, reports: Reports) -> None:
         self.generation = 0
-        self.status, self._changed = status, changed
+        self.status, self._reports = status, reports
 
     @property
     def behind(self) -> bool:
@@ -76,7 +81,7 @@ class Transport:
         """Sets fields of the status, and reports a change unless `quiet`."""
         before, self.status = self.status, replace(self.status, **fields)
         if self.status != before and not quiet:
-            self._changed()
+            self._reports.put(self.status)
 
 
 class SelectWaker:
@@ -103,11 +108,11 @@ class ServerTransport(Transport):
         self,
         format: str,
         connect: Callable[[], TcpChannel],
-        changed: Callable[[], None],
+        reports: Reports,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(TransportStatus("opening", "connecting"), changed)
+        super().__init__(TransportStatus("opening", "connecting"), reports)
         self.format = format
         self._connect, self._clock = connect, clock
         self._link: TcpChannel | None = None
@@ -218,8 +223,8 @@ class ListenTransport(Transport):
     """Listens, and sends MPEG-TS to every viewer that connects. Each begins with the tables and an I-frame, and none
     waits for another. A viewer that is too slow loses what it did not fetch and begins at the next I-frame."""
 
-    def __init__(self, place: tuple[str, int], changed: Callable[[], None]) -> None:
-        super().__init__(TransportStatus("opening", "", viewers=0), changed)
+    def __init__(self, place: tuple[str, int], reports: Reports) -> None:
+        super().__init__(TransportStatus("opening", "", viewers=0), reports)
         self._place = place
         self._viewers: dict[TcpChannel, bool] = {}  # and whether it has begun
         self._taken: dict[TcpChannel, int] = {}
@@ -326,8 +331,8 @@ class ListenTransport(Transport):
 class UdpTransport(Transport):
     """Sends MPEG-TS in datagrams; whether they arrive is not known."""
 
-    def __init__(self, place: tuple[str, int], size: int, ttl: int | None, changed: Callable[[], None]) -> None:
-        super().__init__(TransportStatus("opening", ""), changed)
+    def __init__(self, place: tuple[str, int], size: int, ttl: int | None, reports: Reports) -> None:
+        super().__init__(TransportStatus("opening", ""), reports)
         self._place, self._size, self._ttl = place, size, ttl
         self._sent = 0
 

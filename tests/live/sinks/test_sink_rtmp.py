@@ -12,7 +12,7 @@ import pytest
 from rtface.live.sinks import rtmp_wire as wire
 from rtface.live.sinks.rtmp import RtmpAddress
 from rtface.live.sinks.tcp_channel import TcpChannel
-from rtface.live.sinks.transports import STALLED, ServerTransport
+from rtface.live.sinks.transports import STALLED, Reports, ServerTransport
 from tests.live.live_fakes import SteppedClock
 
 
@@ -95,20 +95,21 @@ class Swallowing(TcpChannel):
 
 
 def test_bytes_that_never_leave_count_as_a_lost_server():
-    clock, links, said = SteppedClock(), queue.Queue(), []
+    clock, links, said = SteppedClock(), queue.Queue(), Reports()
 
     def connect() -> Swallowing:
         links.put(connection := Swallowing())
         return connection
 
-    transport = ServerTransport("flv", connect, lambda: said.append(transport.status.detail), clock=clock)
+    transport = ServerTransport("flv", connect, said, clock=clock)
     transport.start(patient=False)
     links.get(timeout=5)
     while links.empty():
         clock.step(0.01)
         transport.write(transport.generation, b"frame")
     transport.close(0.1)
-    assert "what is encoded does not reach it" in said and clock() > STALLED
+    details = [said.get().detail for _ in range(said.qsize())]
+    assert "what is encoded does not reach it" in details and clock() > STALLED
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.live_encoder import EncoderScaler, LiveEncoder, tags_for
 from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.stream_worker import StreamWriter, take_all
-from rtface.live.sinks.transports import Transport, tables
+from rtface.live.sinks.transports import Reports, Transport, tables
 from tests.live.feed import Voice, form
 from tests.live.publish import stamped_image
 from tests.live.sinks.ts_packets import gaps, ts_packets
@@ -33,7 +33,7 @@ class Ear(Transport):
     behind = False
 
     def __init__(self, format: str) -> None:
-        super().__init__(TransportStatus("live", ""), lambda: None)
+        super().__init__(TransportStatus("live", ""), Reports())
         self.format, self.generation, self.key = format, 1, False
         self.got: dict[int, bytearray] = {}
 

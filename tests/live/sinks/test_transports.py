@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import socket
 from fractions import Fraction
 
@@ -16,6 +15,7 @@ from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
 from rtface.live.sinks.stream_sink import NullSink, open_live_sink
 from rtface.live.sinks.stream_worker import open_transport
 from rtface.live.sinks.tcp_channel import ConnectionLost
+from rtface.live.sinks.transports import Reports
 from tests.live.feed import MONO, form
 from tests.live.live_fakes import frame
 from tests.live.servers import free_port
@@ -30,14 +30,14 @@ from tests.live.servers import free_port
     ],
 )
 def test_no_server_listens(url: str):
-    transport = open_transport(url.format(port=free_port()), lambda: None)
+    transport = open_transport(url.format(port=free_port()), Reports())
     with pytest.raises(ConnectionLost, match="nothing listens"):
         transport.start(patient=False)
 
 
 def test_an_unknown_host():
     with pytest.raises(ConnectionLost, match="host is not known"):
-        open_transport("rtmp://no-such-host.invalid/live/topsecret", lambda: None).start(patient=False)
+        open_transport("rtmp://no-such-host.invalid/live/topsecret", Reports()).start(patient=False)
 
 
 def test_a_server_that_does_not_answer():
@@ -57,7 +57,7 @@ def test_a_server_that_does_not_answer():
 )
 def test_addresses_that_cannot_be_used(url: str, said: str):
     with pytest.raises(UsageError, match=said) as caught:
-        open_transport(url, lambda: None)
+        open_transport(url, Reports())
     assert "topsecret" not in str(caught.value)
 
 
@@ -65,7 +65,7 @@ def test_datagrams_arrive_in_whole_packets():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(5)
-        transport = open_transport(f"udp://127.0.0.1:{receiver.getsockname()[1]}?pkt_size=400", lambda: None)
+        transport = open_transport(f"udp://127.0.0.1:{receiver.getsockname()[1]}?pkt_size=400", Reports())
         transport.start(patient=False)
         data = bytes(range(188)) * 5
         transport.write(transport.generation, data)
@@ -76,15 +76,14 @@ def test_datagrams_arrive_in_whole_packets():
 
 
 def test_a_viewer_connects_asks_for_a_key_frame_and_leaves():
-    said: queue.Queue[int | None] = queue.Queue()
-    port = free_port()
-    transport = open_transport(f"tcp://127.0.0.1:{port}?listen", lambda: said.put(transport.status.viewers))
+    said, port = Reports(), free_port()
+    transport = open_transport(f"tcp://127.0.0.1:{port}?listen", said)
     transport.start(patient=False)
-    assert said.get(timeout=5) == 0 and transport.generation == 0 and not transport.wants_key()
+    assert said.get(timeout=5).viewers == 0 and transport.generation == 0 and not transport.wants_key()
     with socket.create_connection(("127.0.0.1", port)):
-        assert said.get(timeout=5) == 1
+        assert said.get(timeout=5).viewers == 1
         assert transport.generation and transport.wants_key() and not transport.wants_key()
-    assert said.get(timeout=5) == 0 and transport.generation == 0
+    assert said.get(timeout=5).viewers == 0 and transport.generation == 0
     transport.close(0.1)
 
 
