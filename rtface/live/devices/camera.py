@@ -93,9 +93,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
             )
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
         # The driver's clock is the monotonic one.
-        opened = _input(container, request, monotonic=True)
-        opened.label = v4l2.label(Path(device))
-        return opened
+        return _input(container, request, monotonic=True, label=v4l2.label(Path(device)))
     except OSError as error:
         if error.errno == errno.EACCES:
             raise InputMissing(
@@ -140,23 +138,23 @@ def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, 
     return options
 
 
-def _input(container: InputContainer, request: SourceRequest, *, monotonic: bool = False) -> OpenedInput:
+def _input(
+    container: InputContainer, request: SourceRequest, *, monotonic: bool = False, label: str = ""
+) -> OpenedInput:
     video = container.streams.video[0]
     context = video.codec_context
     rate = Fraction(video.average_rate or USUAL_RATE)
-    notes: list[str] = []
     asked: list[str] = []
     if request.size and request.size != (context.width, context.height):
         asked.append(f"{request.size[0]}×{request.size[1]}")
     if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
         asked.append(f"{float(request.fps):g} fps")
-    if asked:
-        notes.append(
-            f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps; "
-            f"{' at '.join(asked)} was asked for"
-        )
+    notes = [
+        f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps; "
+        f"{' at '.join(asked)} was asked for"
+    ]
     context.thread_type, context.thread_count = "SLICE", 1
-    return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes)
+    return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes if asked else [], label=label)
 
 
 def _open_avfoundation(request: SourceRequest) -> InputContainer:

@@ -94,8 +94,7 @@ def open_stream(request: SourceRequest) -> OpenedInput:
         InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
     """
     if request.kind == "file":
-        opened = _streams(open_container(request.name), request, shown(request.name))
-        opened.paced = opened.film = True
+        opened = _streams(open_container(request.name), request, paced=True, film=True)
     else:
         opened = _open_url(request)
     if opened.film and request.seek:
@@ -132,15 +131,13 @@ def _open_url(request: SourceRequest) -> OpenedInput:
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
         raise _refusal(request.name, error) from None
-    opened = _streams(container, request, shown(request.name))
-    opened.paced = scheme in _PACED_SCHEMES
-    opened.film = opened.paced and bool(container.duration)
-    return opened
+    paced = scheme in _PACED_SCHEMES
+    return _streams(container, request, paced=paced, film=paced and bool(container.duration))
 
 
-def _streams(container: InputContainer, request: SourceRequest, name: str) -> OpenedInput:
+def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, film: bool) -> OpenedInput:
     """The streams of an opened container that are wanted."""
-    video = None
+    name, video = shown(request.name), None
     if request.video:
         video, _ = choose_video(container, name)
         context = video.codec_context
@@ -152,7 +149,8 @@ def _streams(container: InputContainer, request: SourceRequest, name: str) -> Op
         sound = next(known, None)
     if video is None and sound is None:
         raise InputError(f"{name}: has no sound")
-    return OpenedInput(container, video, sound, plausible(*rate_of(video)) if video is not None else Fraction(0))
+    rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
+    return OpenedInput(container, video, sound, rate, paced, film)
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:
