@@ -18,7 +18,7 @@ from rtface.errors import Interrupted, Message, UsageError
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-    from rtface.live.control.status import StatusLine
+    from rtface.live.control.status_line import StatusLine
     from rtface.live.session import LiveSession
     from rtface.report import Report
 
@@ -142,7 +142,7 @@ class LiveMonitor:
 
     def _begin(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.keyboard import HELP, read_keys
-        from rtface.live.control.status import StatusLine
+        from rtface.live.control.status_line import StatusLine
 
         console = self._console
         read = [end.described for end in (live.ends.source, live.ends.sound) if end]
@@ -166,8 +166,7 @@ class LiveMonitor:
             from rtface.live.control.control_routes import control_routes
 
             routes[control] = control_routes(
-                live.controls,
-                live.status.snapshot,
+                live.status,
                 live.filters.preview,
                 live.persons,
                 live.stages,

@@ -38,7 +38,7 @@ from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixe
 from rtface.geometry.alignment import crop_matrix
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
-from rtface.quality.governor import UNSEEN
+from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.fade import faded
@@ -203,7 +203,7 @@ class FaceCorrector(ABC):
         chosen = [
             one
             for face in faces
-            if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN
+            if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN_STRENGTH
         ]
         chosen = chosen if self._coded is not None else []
         # With keyframes of a live run better answers follow, also to the same image.
@@ -339,7 +339,7 @@ class FaceCorrector(ABC):
             corrections = (
                 self.guard.shape(task, self.tracks) if self.guard is not None else task.device.shape(task.faces)
             )
-        shown = [face for face in task.faces if face.strength > UNSEEN]
+        shown = [face for face in task.faces if face.strength > UNSEEN_STRENGTH]
         for face in shown:
             if not before.lead_in:
                 face.track.apply(face.strength)

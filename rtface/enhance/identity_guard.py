@@ -17,7 +17,7 @@ from rtface.persons.chip import SIDE, chip_matrix, clear, fitness
 from rtface.persons.gallery import distance
 from rtface.persons.guard import BLUR, Limits
 from rtface.protocols import Correction
-from rtface.quality.governor import UNSEEN
+from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.stats import Stats
 
 FILM_S, LIVE_S = 1.0, 2.5
@@ -76,7 +76,7 @@ class IdentityGuard:
         self.weakened = 0
         for face in task.faces:
             state = tracks.states[face.track.id]
-            if state.guard.kept < 0.99 and face.strength > UNSEEN:
+            if state.guard.kept < 0.99 and face.strength > UNSEEN_STRENGTH:
                 self.weakened += 1
                 state.guarded += not face.frame.lead_in
         return corrections
@@ -87,7 +87,7 @@ class IdentityGuard:
         face.shaping = replace(face.shaping, strength=face.strength)
 
     def _wants_look(self, face: FaceTask, tracks: TrackStore) -> bool:
-        return face.strength > UNSEEN and tracks.states[face.track.id].guard.is_due(face.time)
+        return face.strength > UNSEEN_STRENGTH and tracks.states[face.track.id].guard.is_due(face.time)
 
     def _look(
         self, task: FrameTask, face: FaceTask, correction: Correction, tracks: TrackStore, limits: Limits

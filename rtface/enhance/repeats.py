@@ -16,7 +16,7 @@ from rtface.enhance.tasks import FaceTask
 from rtface.frame import Box, Face, Frame
 from rtface.geometry.planes import layout
 from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
-from rtface.quality.governor import UNSEEN
+from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.util.av_gpu import on_gpu
 
 _AROUND = 0.8  # of a face's box that the first stage may change on each side of it, and samples more
@@ -38,7 +38,7 @@ class RepeatedFrames:
             tasks: its faces, with their shaping.
             cleaned: those of the first stage, with their strengths inside and round them.
         """
-        tasks = [task for task in tasks if task.strength > UNSEEN]
+        tasks = [task for task in tasks if task.strength > UNSEEN_STRENGTH]
         if frame.new or not (tasks or cleaned) or on_gpu(frame.image) or layout(frame.image.format.name) is None:
             return None
         settings: list[object] = [

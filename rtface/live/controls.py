@@ -19,13 +19,21 @@ class LiveControls:
     Args:
         enabled: at the start.
         locked: settings that cannot be changed, with the reason.
+        stop: set to end the run; None makes one.
         values: at the start, of the options that may be changed; the usual ones without.
 
     Attributes:
-        stop: set to end the run.
+        stop: as given.
     """
 
-    def __init__(self, *, enabled: bool = True, locked: Mapping[str, str] | None = None, **values: float) -> None:
+    def __init__(
+        self,
+        *,
+        enabled: bool = True,
+        locked: Mapping[str, str] | None = None,
+        stop: threading.Event | None = None,
+        **values: float,
+    ) -> None:
         self._locked = locked or {}
         self._values: dict[str, float | bool] = {
             "enabled": enabled,
@@ -35,7 +43,7 @@ class LiveControls:
         self._persons: dict[str, float] = {}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[str, float | bool], None]] = []
-        self.stop = threading.Event()
+        self.stop = stop or threading.Event()
 
     @property
     def enabled(self) -> bool:

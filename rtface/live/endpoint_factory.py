@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rtface import plugins
@@ -10,7 +11,7 @@ from rtface.config.addresses import LiveAddress, check_addresses, live_scope, re
 from rtface.config.options import LiveOptions, Options, OutputOptions
 from rtface.errors import UsageError
 from rtface.live.protocols import LiveSink, LiveSource
-from rtface.live.session import Endpoints
+from rtface.live.run_state import Endpoints
 from rtface.live.slate import Slate
 from rtface.media.files.leftovers import clear_leftovers
 from rtface.media.files.outputs import OutputPath, check_outputs
@@ -56,7 +57,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         sinks,
         sound,
         silent=not own,
-        again=(lambda: opened(stats)) if film else None,
+        again=partial(opened, stats) if film else None,
         names=(str(source), *map(str, named)),
         sound_name=f"sound {shown(str(options.audio))}",
         buffer=buffer if options.delay is not None and buffer else 0.0,

@@ -14,10 +14,11 @@ from time import perf_counter
 
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.concurrency.threads import start_thread
+from rtface.enhance.live import LiveEnhancer
 from rtface.frame import Face, Frame
+from rtface.live.run_state import RunState
 from rtface.pipeline.chain import find_faces
-from rtface.protocols import Device, Tracker
-from rtface.stats import Stats
+from rtface.protocols import Tracker
 from rtface.tracking.extrapolation import extrapolated
 from rtface.util.av_arrays import copy_image
 
@@ -47,11 +48,10 @@ class LiveTracker:
     """Puts faces on frames. `faces_of` is for one thread.
 
     Args:
+        state: of the run.
         tracker: used by this class's thread alone.
-        device: makes views of frames.
-        stats: receives stage times.
+        enhance: has the device that makes views of frames.
         period: seconds from one frame to the next.
-        fault: told of what the tracker raises.
         clock: seconds, by which tracking is timed.
 
     Attributes:
@@ -60,15 +60,14 @@ class LiveTracker:
 
     def __init__(
         self,
+        state: RunState,
         tracker: Tracker,
-        device: Callable[[], Device],
-        stats: Stats,
+        enhance: LiveEnhancer,
         period: float,
-        fault: Callable[[Exception], None],
         *,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        self._tracker, self._device, self._stats, self._period, self._fault = tracker, device, stats, period, fault
+        self._state, self._tracker, self._enhance, self._period = state, tracker, enhance, period
         self._clock = clock
         self._changed = threading.Condition()
         self._given: Frame | None = None
@@ -112,7 +111,7 @@ class LiveTracker:
             sparing: the tracker is to use less of the processor.
             hides: a stage hides faces: they are tracked often, and never taken over from another scene.
         """
-        if hides and self._cuts.update(self._device().view(frame).thumbnail(64)[0]):
+        if hides and self._cuts.update(self._enhance.runtime.device.view(frame).thumbnail(64)[0]):
             frame = replace(frame, cut=True)
         if frame.cut:
             self._leave_scene()
@@ -179,9 +178,9 @@ class LiveTracker:
 
     def _look(self, frame: Frame) -> TrackingResult:
         try:
-            done = find_faces(frame, self._tracker, self._device(), self._stats)
+            done = find_faces(frame, self._tracker, self._enhance.runtime.device, self._state.stats)
         except Exception as error:  # noqa: BLE001 - nothing ends a live run
-            self._fault(error)
+            self._state.fault("tracker", error)
             return TrackingResult(frame.time, tracked=False)
         return TrackingResult(frame.time, done.faces, done.unfollowed, done.tracked)
 

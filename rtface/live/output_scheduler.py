@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 from time import monotonic
 
 from rtface.concurrency.threads import start_thread
 from rtface.frame import Frame
+from rtface.live.control.status import LiveStatus
+from rtface.live.frame_filters import FrameFilters
 from rtface.live.letterbox import Letterbox
-from rtface.live.protocols import REST_S, LiveSink, SoundPacket, VideoFormat
-from rtface.live.slate import Slate
-from rtface.stats import Stats
+from rtface.live.protocols import REST_S, LiveSink, SoundPacket
+from rtface.live.run_state import RunState
 
 log = logging.getLogger("rtface")
 
@@ -31,48 +32,32 @@ SLATE_S = 5.0
 
 
 class OutputScheduler:
-    """Writes frames to all sinks on a separate thread, at a constant delay where one is asked for.
+    """Writes frames to all sinks on a separate thread, at the run's constant delay where it has one.
 
     Args:
-        sinks: opened for `form`.
-        form: format of every frame that they get; others are scaled to it.
-        delay: seconds from capture to output, held constant; None writes as soon as possible.
-        buffered: seconds of the delay that frames have spent in the source's jitter buffer, before `captured_at`.
-        lost: whether the source is away; the slate is shown only then.
-        wanted: False while the frames have no viewer: the last frame is then written again every `REST_S` seconds only,
-            and at once when one comes.
-        slate: image that replaces a lost source.
-        stats: receives latency (captured → handed to the sinks), and counts of frames out and dropped.
-        shown: called with every frame that was given to the sinks.
-        wrote: called with every frame's latency in seconds, and its number of faces.
+        state: of the run. Frames of another format than its own are scaled to it. While nobody watches, the last frame
+            is written again every `REST_S` seconds only, and at once when a viewer comes. Its figures are the latency
+            (captured → handed to the sinks), and counts of frames out and dropped.
+        filters: their preview is shown every frame that was given to the sinks.
+        status: is told of every frame that went out.
         clock: seconds, of the kind that `Frame.captured_at` counts.
     """
 
     def __init__(
         self,
-        sinks: Sequence[LiveSink],
-        form: VideoFormat,
-        stats: Stats,
+        state: RunState,
+        filters: FrameFilters,
+        status: LiveStatus,
         *,
-        delay: float | None = None,
-        buffered: float = 0.0,
-        lost: Callable[[], bool] = lambda: False,
-        wanted: Callable[[], bool] = lambda: True,
-        slate: Slate | None = None,
-        shown: Callable[[Frame], None] = lambda frame: None,
-        wrote: Callable[[float, int], None] = lambda latency, faces: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._sinks, self._form, self._stats, self._delay = sinks, form, stats, delay
-        self._buffered = buffered
-        self._lost, self._make_slate, self._wrote = lost, slate or Slate(), wrote
-        self._wanted = wanted
-        self._shown, self._clock = shown, clock
-        self._fit = Letterbox(form)
-        self._period = float(1 / form.rate)
+        self._state, self._filters, self._status, self._clock = state, filters, status, clock
+        self._stats, self._delay = state.stats, state.delay
+        self._fit = Letterbox(state.form)
+        self._period = float(1 / state.form.rate)
         self._hold = max(_HOLD_S, _HOLD_PERIODS * self._period)
         # Frames wait until they are due and no longer, so that this many always suffice.
-        self._room = int((delay or 0.0) / self._period) + 8
+        self._room = int((self._delay or 0.0) / self._period) + 8
         self._waiting: deque[Frame] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -97,7 +82,7 @@ class OutputScheduler:
 
     def sound(self, packet: SoundPacket) -> None:
         """Passes sound on at once. Its time is on the frames' clock, so the delay does not shift the two."""
-        for sink in self._sinks:
+        for sink in self._state.ends.sinks:
             try:
                 sink.sound(packet)
             except Exception as error:  # noqa: BLE001 - a sink's fault never ends a live run
@@ -146,21 +131,22 @@ class OutputScheduler:
         if not self._waiting:
             return inf
         captured = self._waiting[0].captured_at
-        return 0.0 if self._delay is None or captured is None else captured + self._delay - self._buffered
+        return 0.0 if self._delay is None or captured is None else captured + self._delay - self._state.ends.buffer
 
     def _repeat_due(self) -> float:
         """When the last frame is to be shown once more."""
         if self._last is None:
             return inf
-        if not self._wanted():
+        if not self._state.watched:
             return self._shown_at + 2 * REST_S  # a source that rests gives frames in time
         return self._shown_at + (self._hold if self._shown_at == self._last_at else self._period)
 
     def _replacement(self, now: float) -> Frame:
         """What is shown while no frame comes: the last one, or the slate."""
         assert self._last is not None
-        if self._slate is None and now - self._last_at > SLATE_S and self._lost():
-            self._slate = replace(self._last, image=self._make_slate(self._form), faces=(), before=None)
+        if self._slate is None and now - self._last_at > SLATE_S and self._state.lost:
+            slate = self._state.ends.slate(self._state.form)
+            self._slate = replace(self._last, image=slate, faces=(), before=None)
         passed = max(1, round(1e6 * (now - self._shown_at)))
         return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)
 
@@ -182,21 +168,21 @@ class OutputScheduler:
             self._stats.count("faults")
             self._stats.warn("fit", f"a frame of another format cannot be converted for the outputs: {error}")
             return
-        for sink in self._sinks:
+        for sink in self._state.ends.sinks:
             try:
                 sink.write(frame)
             except Exception as error:  # noqa: BLE001 - as above
                 self._fault(sink, error)
-        self._shown(frame)
+        self._filters.shown(frame)
         now = self._clock()
         self._pts, self._shown_at = frame.pts, now
         if frame.captured_at is None:
             self._stats.count("frames_repeated")
             return
-        latency = now - frame.captured_at + self._buffered
+        latency = now - frame.captured_at + self._state.ends.buffer
         self._stats.add("latency", latency)
         self._stats.count("frames_out")
-        self._wrote(latency, faces)
+        self._status.wrote(latency, faces)
         self._last, self._last_at, self._slate = frame, now, None
 
     def _fault(self, sink: LiveSink, error: Exception) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 
+from rtface.enhance.live import LiveEnhancer
 from rtface.errors import InputMissing
 from rtface.live.controls import LiveControls
 from rtface.persons.recogniser import PersonRecogniser
@@ -23,21 +24,21 @@ class PersonsInView:
     """Safe to use from several threads.
 
     Args:
-        persons: what recognises persons already; None before `recognise`.
-        opened: opens it, and lets the run use it.
+        enhance: recognises persons already, or from `recognise` on.
+        load: loads what recognises them.
         controls: have the strength of each person.
         clock: seconds, as `Frame.time` counts.
     """
 
     def __init__(
         self,
-        persons: PersonRecogniser | None,
-        opened: Callable[[], PersonRecogniser],
+        enhance: LiveEnhancer,
+        load: Callable[[], PersonRecogniser | None],
         controls: LiveControls,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._persons, self._opened, self._controls, self._clock = persons, opened, controls, clock
+        self._enhance, self._load, self._controls, self._clock = enhance, load, controls, clock
         self._opening = threading.Lock()
         self._labels: dict[str, str] = {}
 
@@ -50,15 +51,16 @@ class PersonsInView:
         """
         self._controls.check_lock("person")
         with self._opening:
-            self._persons = self._persons or self._opened()
+            if self._enhance.persons is None:
+                self._enhance.use_persons(self._load())
 
     def listed(self) -> list[dict[str, Any]] | None:
         """The persons of the last ten seconds, and those whose strength was changed, as `/status` says; None where
         persons are not recognised."""
-        if self._persons is None:
+        if (recogniser := self._enhance.persons) is None:
             return None
         strengths = dict(self._controls.persons)
-        seen = self._persons.in_view(self._clock())
+        seen = recogniser.in_view(self._clock())
         self._labels |= {person.label.lower(): person.label for person in seen if person.label.lower() in strengths}
         found = [
             {
@@ -80,7 +82,8 @@ class PersonsInView:
         Raises:
             InputMissing: the person was not seen in the last ten seconds.
         """
-        for person in self._persons.in_view(self._clock()) if self._persons else ():
+        recogniser = self._enhance.persons
+        for person in recogniser.in_view(self._clock()) if recogniser else ():
             if person.label.lower() == name.lower() and person.face is not None:
                 small = cv2.resize(person.face, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
                 coded, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

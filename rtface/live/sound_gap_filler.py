@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from rtface.concurrency.threads import start_thread
-from rtface.live.protocols import SoundFormat, SoundPacket
+from rtface.live.output_scheduler import OutputScheduler
+from rtface.live.protocols import Endpoint, SoundFormat, SoundPacket
 
 # Seconds without a frame from which silence takes the place of sound, while its source is there: a network may hold
 # it back, and what comes late is still in its place. Viewers of HLS stop playing at a hole.
@@ -22,22 +23,22 @@ class SoundGapFiller:
 
     Args:
         form: of all frames.
-        hear: takes them.
-        lost: whether the source of the sound is away; silence begins at once then.
+        source: of the sound; while it is away, silence begins at once.
+        output: takes the frames.
         clock: as the frames' times.
     """
 
     def __init__(
         self,
         form: SoundFormat,
-        hear: Callable[[SoundPacket], None],
+        source: Endpoint,
+        output: OutputScheduler,
         *,
-        lost: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from rtface.live.sources.sound_to_aac import FRAME, silent_frame
 
-        self._form, self._hear, self._lost, self._clock = form, hear, lost, clock
+        self._form, self._source, self._output, self._clock = form, source, output, clock
         self._silence, self._step = silent_frame(form), FRAME / form.rate
         self._lock = threading.Lock()
         self._end: float | None = None  # up to where sound went out
@@ -48,9 +49,10 @@ class SoundGapFiller:
         self._thread: threading.Thread | None = None
 
     def begin(self, at: float) -> None:
-        """The first frame is of `at`; sound begins with it."""
+        """Sound begins with the first frame, which is of `at`; later calls change nothing."""
         with self._lock:
-            self._end, self._began = at, self._clock()
+            if self._end is None:
+                self._end, self._began = at, self._clock()
 
     def start(self) -> None:
         """Calls `tick` many times a second, in a thread."""
@@ -63,7 +65,7 @@ class SoundGapFiller:
             if self._end is None or sound.time + sound.duration / 2 < self._end:
                 return
             self._fill(sound.time + self._step / 2)
-            self._hear(sound)
+            self._output.sound(sound)
             self._end = sound.time + sound.duration
 
     def tick(self) -> None:
@@ -73,7 +75,9 @@ class SoundGapFiller:
                 return
             now = self._clock()
             since, patience = (self._began, _FIRST) if self._came is None else (self._came, _PATIENCE)
-            self._silent = self._silent or now - since > patience or (self._lost() and now - since > _TICK)
+            self._silent = (
+                self._silent or now - since > patience or (now - since > _TICK and self._source.health.state == "away")
+            )
             if self._silent:
                 self._fill(now)
 
@@ -86,7 +90,7 @@ class SoundGapFiller:
     def _fill(self, until: float) -> None:
         assert self._end is not None
         while self._end + self._step <= until:
-            self._hear(SoundPacket(self._silence, self._end, self._step, self._form.rate, self._form.channels))
+            self._output.sound(SoundPacket(self._silence, self._end, self._step, self._form.rate, self._form.channels))
             self._end += self._step
 
     def _run(self) -> None:

@@ -7,18 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-_SHARE, _LEAST = 0.85, 0.1  # of the period that faces may take: at best, and at worst
-_BACK = 0.1  # of the period that is given back every second
-_STREAK_S, _GAP = 0.35, 3  # late frames for so long are a load, with fewer than so many others between two of them
-_INNOCENT = 0.3  # of the period: faces that take less do not make frames late
-_LONG_S, _EPISODES = 3.0, 5  # so many separate stalls within so long are one, too
-_FOLLOW = 0.15  # weight of a new measurement that takes no longer than a frame
-_STALL = 3.0  # periods
-_WILD = 2.5  # times what was expected; more is taken for that: a single hiccup is no load
-_FORGET = 0.02  # by so much of it an old slowness goes with every frame that measures nothing
-_SETTLED = 20  # measurements after which what an engine costs is known better than was said, …
-_BELIEVED = 3.0  # … up to so many times that: the computer may have been busy all the time
-_KEY_S, _BETWEEN_S = 0.0045, 0.0025  # a crop of 256 on one core, without its engine; between keyframes
+# -- what faces cost -------------------------------------------------------------------------------------------------
+# Of a crop of 256 pixels on one core: a keyframe without its engine, and a frame between keyframes.
+_KEYFRAME_S, _CARRIED_FRAME_S = 0.0045, 0.0025
+# Weight of a new measurement that takes no longer than a frame; a longer one weighs more, up to so many periods.
+_MEASUREMENT_WEIGHT, _STALL_PERIODS = 0.15, 3.0
+# Most of what was expected that a measurement counts for: a single hiccup is no load.
+_OUTLIER_RATIO = 2.5
+# Measurements after which what an engine costs is known better than was estimated; up to so many times the estimate,
+# as the computer may have been busy all the time.
+_TRUSTED_MEASUREMENTS, _BASELINE_RATIO_MAX = 20, 3.0
+# For which a measurement is recent.
+_RECENT_FRAMES = 30
+# Part of an old slowness that goes with every frame that measures nothing.
+_SLOWNESS_DECAY_PER_FRAME = 0.02
+
+# -- what faces may take ---------------------------------------------------------------------------------------------
+# Of the period: at best, and at worst; and what is given back every second.
+_SHARE_MAX, _SHARE_MIN, _SHARE_RECOVERY_PER_S = 0.85, 0.1, 0.1
+# Part of what faces cost that they may take once they have made frames late.
+_SHARE_CUT = 0.75
+# Late frames for so long are a load, where fewer than so many others lie between two of them; and so are so many
+# separate stalls within so long.
+_STREAK_S, _STREAK_GAP_FRAMES = 0.35, 3
+_STALLS_COUNT, _STALLS_S = 5, 3.0
+# Faces that take less of the period do not make frames late.
+_BLAMELESS_SHARE = 0.3
 
 EngineUse = tuple[str, bool]
 """Engine, and whether it runs on the frame or its last correction is carried."""
@@ -48,13 +62,13 @@ class CostModel:
     """
 
     period: float
-    share: float = _SHARE
+    share: float = _SHARE_MAX
     limit: float = inf
     warming: bool = False
     _costs: dict[EngineUse, _Cost] = field(default_factory=dict[EngineUse, _Cost])
     _slow: float = 1.0  # recent costs divided by the least ones
-    _episodes: deque[float] = field(default_factory=lambda: deque[float](maxlen=_EPISODES))  # when each began
-    _since_late: int = _GAP  # frames
+    _episodes: deque[float] = field(default_factory=lambda: deque[float](maxlen=_STALLS_COUNT))  # when each began
+    _since_late: int = _STREAK_GAP_FRAMES  # frames
     _time: float | None = None
 
     @property
@@ -74,9 +88,9 @@ class CostModel:
     def learn(self, engine: str, seconds: float) -> None:
         """Takes an estimate of an engine's seconds for a crop; a known engine keeps its measurements."""
         if (engine, True) not in self._costs:
-            key = _KEY_S + (seconds if self.waits(seconds) else 0.0)
+            key = _KEYFRAME_S + (seconds if self.waits(seconds) else 0.0)
             self._costs[engine, True] = _Cost(key, key, key)
-            self._costs[engine, False] = _Cost(_BETWEEN_S, _BETWEEN_S, _BETWEEN_S)
+            self._costs[engine, False] = _Cost(_CARRIED_FRAME_S, _CARRIED_FRAME_S, _CARRIED_FRAME_S)
 
     def cost(self, engine: str, *, key: bool, best: bool = False) -> float:
         """Seconds that a face takes on a frame: measured where that is recent, else the least, slowed down as much
@@ -87,27 +101,27 @@ class CostModel:
             known = self._costs[engine, key]
         if best:
             return min(known.least, known.said)
-        return known.lately if known.count and known.since < 30 else known.least * self.slow
+        return known.lately if known.count and known.since < _RECENT_FRAMES else known.least * self.slow
 
     def spent(self, seconds: float, done: Sequence[EngineUse]) -> None:
         """A frame took so long for faces of these kinds."""
         for cost in self._costs.values():
             cost.since += 1
         if not done:
-            self._slow += _FORGET * (1.0 - self._slow)
+            self._slow += _SLOWNESS_DECAY_PER_FRAME * (1.0 - self._slow)
             return
         expected = sum(self.cost(engine, key=key) for engine, key in done)
         if self.warming and seconds > expected:
             return
         # A long frame counts for those that it cost, up to a stall, which is no load.
-        weight = 1.0 - (1.0 - _FOLLOW) ** min(max(1.0, seconds / self.period), _STALL)
-        change = weight * (min(seconds / expected, _WILD) - 1.0)
+        weight = 1.0 - (1.0 - _MEASUREMENT_WEIGHT) ** min(max(1.0, seconds / self.period), _STALL_PERIODS)
+        change = weight * (min(seconds / expected, _OUTLIER_RATIO) - 1.0)
         for engine, key in set(done):
             known = self._costs[engine, key]
             known.lately = self.cost(engine, key=key) * (1.0 + change)
             known.count, known.since = known.count + 1, 0
-            if known.count == _SETTLED:
-                known.least = min(known.lately, _BELIEVED * known.said)
+            if known.count == _TRUSTED_MEASUREMENTS:
+                known.least = min(known.lately, _BASELINE_RATIO_MAX * known.said)
             known.least = min(known.least, known.lately)
         involved = [self._costs[kind] for kind in done]
         self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)
@@ -115,9 +129,9 @@ class CostModel:
     def lend(self, cost: float) -> bool:
         """Allows faces the largest share of the period for a trial, and forgets late frames; False
         where `cost` a frame does not fit into that or the processor budget."""
-        if cost > min(_SHARE * self.period, self.limit):
+        if cost > min(_SHARE_MAX * self.period, self.limit):
             return False
-        self.share = _SHARE
+        self.share = _SHARE_MAX
         self._on_time()
         return True
 
@@ -131,20 +145,20 @@ class CostModel:
         elapsed, self._time = max(0.0, now - self._time) if self._time is not None else 0.0, now
         if not frames:
             self._since_late += 1
-            if self._since_late >= _GAP:
-                self.share = min(_SHARE, self.share + _BACK * elapsed)
+            if self._since_late >= _STREAK_GAP_FRAMES:
+                self.share = min(_SHARE_MAX, self.share + _SHARE_RECOVERY_PER_S * elapsed)
             return ""
-        if self._since_late >= _GAP or not self._episodes:
+        if self._since_late >= _STREAK_GAP_FRAMES or not self._episodes:
             self._episodes.append(now)
         self._since_late = 0
         lasts = now - self._episodes[-1] >= _STREAK_S
-        often = len(self._episodes) == _EPISODES and now - self._episodes[0] <= _LONG_S
-        if (not lasts and not often) or cost < _INNOCENT * self.period:
+        often = len(self._episodes) == _STALLS_COUNT and now - self._episodes[0] <= _STALLS_S
+        if (not lasts and not often) or cost < _BLAMELESS_SHARE * self.period:
             return ""
         self._on_time()
-        self.share = min(_SHARE, max(_LEAST, 0.75 * cost / self.period))
+        self.share = min(_SHARE_MAX, max(_SHARE_MIN, _SHARE_CUT * cost / self.period))
         return "frames come too late"
 
     def _on_time(self) -> None:
         self._episodes.clear()
-        self._since_late = _GAP
+        self._since_late = _STREAK_GAP_FRAMES

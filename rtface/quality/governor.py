@@ -13,6 +13,10 @@ a second; a step up needs a calm while and clearly more room. That while doubles
 short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
 lowest level, which is not shown before it has held for two seconds, and for longer where that was not enough.
 
+    level ── faces take too long, or frames come late ──▶ next lower level ── calm, and room ──▶ next higher level
+    lowest level ── the same, for longer ──▶ no correction ── pause ──▶ trial ── has held ──▶ lowest level, fading in
+                                                          ◀── too long ──
+
 Times and costs are arguments: no clock is read here.
 """
 
@@ -30,29 +34,55 @@ from rtface.util.fade import faded
 
 log = logging.getLogger("rtface")
 
-UNSEEN = 0.001  # strength of what is tried: less than a thousandth of white
-FADE_S = 0.25  # in which a face fades in or out, and one engine into another, where frames are not few
-_CALM_S, _LONGEST_S = 3.0, 30.0  # what has to be calm before a step up: at first, and at most
-_TRY_S, _LONGEST_TRY_S = 2.0, 4.0  # pauses between trials of a face that is not corrected at all
-_PROVE_S, _LONGEST_PROVE_S = 2.0, 5.0  # for which a trial has to hold before it is shown: at first, and at most
-_LASTS_S = 15.0  # what was shown after a trial has to last for so long, or the next one has to hold for longer
-_QUIET = 1.5  # times as slow as at best: until then it goes up only where the computer is less busy than this
-_TRIAL_S = 6.0  # a step up that leads to one down within this time has failed
-_EASED = 0.6  # of the slowness at which a step up failed: below, the next one need not wait
-_ROOM, _OVER, _FAR_OVER = 0.8, 1.1, 1.5  # of what may be spent: for a step up at most, for a step down at least, …
-_LAST = 0.95  # of the period: faces that take no more are not left without any correction
-_HOLD_S, _HOLD_FAR_S, _HOLD_LAST_S = 0.25, 0.1, 0.6  # … and for how long; the last: before a face is left alone
-_SETTLING_S = 0.4  # after a step down or the start of a trial: what it brings has to be seen first
-_SETTLED_S = 1.0  # after a step down: what is slow then is not slow because of the level before it
-_JUMP = 2  # periods: a frame that comes after a longer pause changes no more than one after that
-_BEHIND = 0.6  # of the ceiling
-_AT_ONCE = 2  # levels that a face goes up in one step, at most
-_GONE_S = 2.0  # a face not seen for so long is a new one
-# Seconds from the first face on in which nothing is judged: networks, code and memory are used for the first time, and
-# a computer that was idle is slow at first.
-_WARM_S = 2.0
-_KEPT = 64  # steps remembered
-_TRACKED = 4  # where no face is corrected, every so many frames are tracked
+UNSEEN_STRENGTH = 0.001
+"""Of a trial: less than a thousandth of white."""
+FADE_S = 0.25
+"""In which a face fades in or out, and one engine into another, where frames are not few."""
+
+# -- a step down -----------------------------------------------------------------------------------------------------
+# Shares of the time that faces may take, from which they take too much and far too much, and for how long they have to.
+_STEP_DOWN_SHARE, _STEP_DOWN_HOLD_S = 1.1, 0.25
+_OVERLOAD_SHARE, _OVERLOAD_HOLD_S = 1.5, 0.1
+# The share that they are brought down to.
+_STEP_DOWN_GOAL_SHARE = 0.95
+# Before a face is left alone; and the share of a period that faces may always take before one is.
+_LAST_LEVEL_HOLD_S, _LAST_LEVEL_SHARE = 0.6, 0.95
+# After a step down, or the start of a trial, until its effect can be seen.
+_SETTLING_S = 0.4
+# After it, until slowness is no longer that of the level before.
+_SLOWNESS_DELAY_S = 1.0
+
+# -- a step up -------------------------------------------------------------------------------------------------------
+# Share of the time that faces may take, of which they take no more after it; and levels of a face, at most.
+_STEP_UP_SHARE, _STEP_UP_MAX_LEVELS = 0.8, 2
+# Calm before it, at first and at most, as it doubles with every step up that leads to one down within the proof.
+_CALM_S, _CALM_MAX_S, _STEP_UP_PROOF_S = 3.0, 30.0, 6.0
+# Share of the slowness at which a step up failed, below which the next one waits for no longer calm.
+_EASED_SHARE = 0.6
+# After a trial a step up waits until the computer is at most so many times as slow as at best.
+_QUIET_SLOWNESS = 1.5
+
+# -- a trial: the lowest level on a face that is not corrected ---------------------------------------------------------
+# Pause before it, and time for which it has to hold before it is shown: at first, and at most.
+_TRIAL_PAUSE_S, _TRIAL_PAUSE_MAX_S = 2.0, 4.0
+_TRIAL_S, _TRIAL_MAX_S = 2.0, 5.0
+# After which one that was shown has lasted, so that the next ones may be as short as at first.
+_TRIAL_SUCCESS_S = 15.0
+
+# -- faces and frames ------------------------------------------------------------------------------------------------
+# A face that was not seen for longer is a new one.
+_FACE_GONE_S = 2.0
+# From the first face on, in which nothing is judged: networks, code and memory are used for the first time, and a
+# computer that was idle is slow at first.
+_WARM_UP_S = 2.0
+# Age of a frame from which keyframes are put off, as a share of the ceiling.
+_LATE_CEILING_SHARE = 0.6
+# A frame that comes after a longer pause changes no more than one after this.
+_FADE_MAX_PERIODS = 2
+# From one tracked frame to the next where no face is corrected.
+_TRACK_EVERY_FRAMES = 4
+# Level changes that are remembered.
+_STEPS_KEPT = 64
 
 
 @dataclass(slots=True)
@@ -77,7 +107,7 @@ class QualityGovernor:
     budget: ProcessorBudget | None = None
     costs: CostModel = field(init=False)
     time: float | None = None
-    steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_KEPT))
+    steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_STEPS_KEPT))
     _faces: dict[int, FaceQuality] = field(default_factory=dict[int, FaceQuality])
     sparing: bool = False
     track_every: int = 1
@@ -85,14 +115,14 @@ class QualityGovernor:
     _carries: bool = True
     _judged: tuple[dict[int, int], float] = field(default_factory=lambda: (dict[int, int](), 0.0))  # levels, and cost
     _calm_s: float = _CALM_S
-    _try_s: float = _TRY_S
-    _prove_s: float = _PROVE_S
-    _shown: float | None = None  # when a trial was shown last
+    _trial_pause_s: float = _TRIAL_PAUSE_S
+    _trial_s: float = _TRIAL_S
+    _trial_shown_at: float | None = None
     _calm_since: float | None = None
     _over_since: float | None = None
     _changed_at: float | None = None
-    _last_up: float | None = None
-    _failed: float | None = 1.0  # how slow things went on after a step up had failed; None until that is known
+    _raised_at: float | None = None
+    _failed_slowness: float | None = 1.0  # how slow things went on after a step up had failed; None until that is known
     _credit: float = 0.0  # keyframes that may be done on this frame
 
     def __post_init__(self) -> None:
@@ -111,12 +141,12 @@ class QualityGovernor:
             age: seconds since the frame was captured: of one that is behind, keyframes are put off.
         """
         elapsed, self.time = now - (now if self.time is None else self.time), now
-        for track in [t for t, s in self._faces.items() if now - s.seen > _GONE_S]:
+        for track in [t for t, s in self._faces.items() if now - s.seen > _FACE_GONE_S]:
             del self._faces[track]
         shown = [self._face_of(now, face, carries) for face in seen]
         faces = self._present()
         if faces and (self._warm_until is None or carries != self._carries):
-            self._warm_until, self._carries = now + _WARM_S, carries
+            self._warm_until, self._carries = now + _WARM_UP_S, carries
         self.costs.warming = self._warm_until is not None and now < self._warm_until
         short = self.costs.late(now, 0 if self._settling(now) or self.costs.warming else late, self.cost(faces))
         short = self._keep_budget(now, faces) or short
@@ -124,9 +154,9 @@ class QualityGovernor:
             self._go_down(now, faces, short)
             self._go_up(now, faces)
         self.sparing = any(s.shown_at for s in faces)
-        self.track_every = 1 if any(s.level.engine or s.engine for s in faces) or not faces else _TRACKED
-        self._choose_keyframes([s for _, s in shown], behind=carries and age > _BEHIND * self.ceiling)
-        return [self._plan(s, elapsed, carries) for _, s in shown]
+        self.track_every = 1 if any(s.level.engine or s.engine for s in faces) or not faces else _TRACK_EVERY_FRAMES
+        self._choose_keyframes(shown, behind=carries and age > _LATE_CEILING_SHARE * self.ceiling)
+        return [self._plan(s, elapsed, carries) for s in shown]
 
     def has_room(self, seconds: float) -> bool:
         """Whether a frame may take so much more than its faces take on their levels."""
@@ -144,9 +174,14 @@ class QualityGovernor:
         if track in self._faces:
             self._faces[track].strength = 0.0
 
+    @property
+    def levels(self) -> list[str]:
+        """Levels of the last frame's faces, largest first: ["full", "key/2"]."""
+        return [name_of(s.levels, s.shown_at) for s in self._present()]
+
     def summary(self) -> str:
-        """Levels of the last frame's faces, largest first: "2 faces: full, key/2"."""
-        names = [name_of(s.levels, s.shown_at) for s in self._present()]
+        """The levels in a line: "2 faces: full, key/2"."""
+        names = self.levels
         return f"{len(names)} face{'s' * (len(names) > 1)}: {', '.join(names)}" if names else "no faces"
 
     def _present(self) -> list[FaceQuality]:
@@ -154,18 +189,18 @@ class QualityGovernor:
         faces = tuple(self._faces.values())  # other threads ask for the summary
         return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
 
-    def _face_of(self, now: float, face: FaceDemand, carries: bool) -> tuple[int, FaceQuality]:
+    def _face_of(self, now: float, face: FaceDemand, carries: bool) -> FaceQuality:
         levels = levels_for(face, self.light, self.period, carries)
         standing = self._faces.get(face.track)
         if standing is None:
-            standing = FaceQuality(levels, 0, face.width, now)
+            standing = FaceQuality(face.track, levels, 0, face.width, now)
             self._faces[face.track] = standing
         elif standing.levels != levels:  # another engine suits it, or the run has moved: the same, or what is left
             same = [k for k, level in enumerate(levels) if level.every >= standing.level.every or not level.engine]
             standing.at = len(levels) - 1 if not standing.level.engine else same[0]
             standing.levels = levels
         standing.width, standing.seen, standing.fades = face.width, now, carries or face.heavy
-        return face.track, standing
+        return standing
 
     def cost(self, faces: Sequence[FaceQuality], *, best: bool = False) -> float:
         """Seconds that a frame takes with faces where they stand, on average; `best`: see `CostModel.cost`."""
@@ -202,32 +237,33 @@ class QualityGovernor:
         last = all(s.height <= 1 and s.trial is None for s in faces)
         urgent = new or (short and not last)
         unknown = self._settling(now) or self.costs.warming
-        if cost <= (room if urgent else _OVER * room) or (unknown and not new):
+        if cost <= (room if urgent else _STEP_DOWN_SHARE * room) or (unknown and not new):
             self._over_since = None
             return
         if not urgent:
             self._over_since = now if self._over_since is None else self._over_since
-            if now - self._over_since < (_HOLD_LAST_S if last else _HOLD_FAR_S if cost > _FAR_OVER * room else _HOLD_S):
+            hold_s = _OVERLOAD_HOLD_S if cost > _OVERLOAD_SHARE * room else _STEP_DOWN_HOLD_S
+            if now - self._over_since < (_LAST_LEVEL_HOLD_S if last else hold_s):
                 return
         self._over_since, self._calm_since, self._changed_at = None, now, now
         if self._end_trials(faces) and self.cost(faces) <= room:
             return
         why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
-        before = {id(s): s.at for s in faces}
+        before = {s.track: s.at for s in faces}
         # The last step is the only one that is seen: it is for faces that would hold frames up on the level before, or
         # exceed the processor budget.
-        most = room if new or room == self.costs.limit else max(room, _LAST * self.period)
-        while (cost := self.cost(faces)) > 0.95 * room and any(s.height for s in faces):
+        most = room if new or room == self.costs.limit else max(room, _LAST_LEVEL_SHARE * self.period)
+        while (cost := self.cost(faces)) > _STEP_DOWN_GOAL_SHARE * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
-            if highest.height == 1 and not new and (cost <= most or before[id(highest)] != highest.at):
+            if highest.height == 1 and not new and (cost <= most or before[highest.track] != highest.at):
                 break
             highest.at += 1
         if self._record(now, faces, before, why):
-            if self._last_up is not None and now - self._last_up < _TRIAL_S:
-                self._calm_s, self._failed = min(2 * self._calm_s, _LONGEST_S), None
-            self._last_up = None
-            if self._shown is not None and any(not s.level.engine for s in faces):
-                self._prove_s, self._shown = min(2 * self._prove_s, _LONGEST_PROVE_S), None
+            if self._raised_at is not None and now - self._raised_at < _STEP_UP_PROOF_S:
+                self._calm_s, self._failed_slowness = min(2 * self._calm_s, _CALM_MAX_S), None
+            self._raised_at = None
+            if self._trial_shown_at is not None and any(not s.level.engine for s in faces):
+                self._trial_s, self._trial_shown_at = min(2 * self._trial_s, _TRIAL_MAX_S), None
 
     def _settling(self, now: float) -> bool:
         """Whether a change is so new that its effect cannot be seen yet: late frames still wait in the queue."""
@@ -239,29 +275,32 @@ class QualityGovernor:
         for s in tried:
             s.at, s.trial, s.engine = len(s.levels) - 1, None, ""
         if tried:
-            self._try_s = min(1.5 * self._try_s, _LONGEST_TRY_S)
-            log.debug("a trial of the lowest quality level failed; the next one comes in %.1f s", self._try_s)
+            self._trial_pause_s = min(1.5 * self._trial_pause_s, _TRIAL_PAUSE_MAX_S)
+            log.debug("a trial of the lowest quality level failed; the next one comes in %.1f s", self._trial_pause_s)
         return bool(tried)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
         """Raises the lowest faces after a calm time, as far as there is clearly room."""
         self._calm_since = now if self._calm_since is None else self._calm_since
-        if self._last_up is not None and now - self._last_up > 2 * _TRIAL_S:  # it lasted
-            self._calm_s, self._last_up = max(_CALM_S, self._calm_s / 2), None
-        if self._shown is not None and now - self._shown > _LASTS_S:
-            self._try_s, self._prove_s = max(_TRY_S, self._try_s / 2), max(_PROVE_S, self._prove_s / 2)
-            self._shown = None
+        if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # it lasted
+            self._calm_s, self._raised_at = max(_CALM_S, self._calm_s / 2), None
+        if self._trial_shown_at is not None and now - self._trial_shown_at > _TRIAL_SUCCESS_S:
+            self._trial_pause_s, self._trial_s = (
+                max(_TRIAL_PAUSE_S, self._trial_pause_s / 2),
+                max(_TRIAL_S, self._trial_s / 2),
+            )
+            self._trial_shown_at = None
         calm = now - self._calm_since
         if any(s.trial is not None for s in faces):
             self._show_trials(now, faces)
         elif any(not s.level.engine for s in faces):
-            if calm >= self._try_s:
+            if calm >= self._trial_pause_s:
                 self._try(now, next(s for s in faces if not s.level.engine), faces)
-        elif self._failed is None:
-            self._failed = self.costs.slow if calm >= _SETTLED_S else None
-        elif self._shown is not None and self.costs.slow > _QUIET:
+        elif self._failed_slowness is None:
+            self._failed_slowness = self.costs.slow if calm >= _SLOWNESS_DELAY_S else None
+        elif self._trial_shown_at is not None and self.costs.slow > _QUIET_SLOWNESS:
             return
-        elif calm >= (_CALM_S if self.costs.slow < _EASED * self._failed else self._calm_s):
+        elif calm >= (_CALM_S if self.costs.slow < _EASED_SHARE * self._failed_slowness else self._calm_s):
             self._raise(now, faces)
 
     def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
@@ -277,34 +316,33 @@ class QualityGovernor:
 
     def _show_trials(self, now: float, faces: Sequence[FaceQuality]) -> None:
         """Shows trials that have lasted: they fade in."""
-        before = {id(s): s.shown_at for s in faces}
+        before = {s.track: s.shown_at for s in faces}
         for s in faces:
-            if s.trial is not None and now - s.trial >= self._prove_s:
+            if s.trial is not None and now - s.trial >= self._trial_s:
                 s.trial = None
         if self._record(now, faces, before, "a trial has held"):
-            self._calm_since = self._last_up = self._shown = now
+            self._calm_since = self._raised_at = self._trial_shown_at = now
 
     def _raise(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        before = {id(s): s.at for s in faces}
+        before = {s.track: s.at for s in faces}
         rising = [s for s in faces if s.at]
         while rising:
             s = min(rising, key=lambda s: (s.height - (s is faces[0]), -s.width))
             s.at -= 1
-            if self.cost(faces) > _ROOM * self.costs.room:
+            if self.cost(faces) > _STEP_UP_SHARE * self.costs.room:
                 s.at += 1
                 rising.remove(s)
-            elif not s.at or before[id(s)] - s.at >= _AT_ONCE:
+            elif not s.at or before[s.track] - s.at >= _STEP_UP_MAX_LEVELS:
                 rising.remove(s)
         if self._record(now, faces, before, "there is room"):
-            self._calm_since = self._last_up = now
+            self._calm_since = self._raised_at = now
 
     def _record(self, now: float, faces: Sequence[FaceQuality], before: dict[int, int], why: str) -> bool:
-        ids = {id(s): track for track, s in self._faces.items()}
-        moved = [s for s in faces if s.shown_at != before[id(s)]]
+        moved = [s for s in faces if s.shown_at != before[s.track]]
         for s in moved:
-            old, new = name_of(s.levels, before[id(s)]), name_of(s.levels, s.shown_at)
-            self.steps.append(LevelChange(now, ids[id(s)], old, new, why))
-            log.info("face %d goes from %s to %s: %s", ids[id(s)], old, new, why)
+            old, new = name_of(s.levels, before[s.track]), name_of(s.levels, s.shown_at)
+            self.steps.append(LevelChange(now, s.track, old, new, why))
+            log.info("face %d goes from %s to %s: %s", s.track, old, new, why)
         return bool(moved)
 
     def _choose_keyframes(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
@@ -325,7 +363,7 @@ class QualityGovernor:
         self._credit = min(self._credit - min(allowed, len(waiting)), 1.0)
 
     def _plan(self, s: FaceQuality, elapsed: float, carries: bool) -> FaceDecision:
-        level, passed = s.level, min(elapsed, _JUMP * self.period)
+        level, passed = s.level, min(elapsed, _FADE_MAX_PERIODS * self.period)
         if not level.engine:
             s.strength = faded(s.strength, 0.0, passed, FADE_S) if s.engine else 0.0
             if not s.strength:
@@ -339,7 +377,7 @@ class QualityGovernor:
             s.share = 0.0
         s.strength, s.share = (faded(now, 1.0, passed, FADE_S) for now in (s.strength, s.share))
         if s.trial is not None:  # all of the work, and nothing to see
-            s.strength = UNSEEN
+            s.strength = UNSEEN_STRENGTH
         if s.due:
             s.since_key, s.engine = 0, level.engine
         return FaceDecision(level.engine, s.due, s.strength, s.share, level.half)

@@ -10,6 +10,8 @@ from rtface.protocols import MEMORY_S
 # Distances of keyframes, the shortest and the longest of which also separate what an engine is used for. A new
 # distance may be put between; docs/live.md and `rtface.quality.governor` name them.
 KEYFRAME_EVERY = (2, 4, 8)
+FULL, PASS_THROUGH = "full", "pass-through"
+"""Names of the highest level, and of a face that is left as it is."""
 _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent engine's memory
 
 
@@ -101,6 +103,7 @@ class FaceQuality:
         trial: since when a level is tried without being shown; None for none.
     """
 
+    track: int
     levels: tuple[QualityLevel, ...]
     at: int
     width: float
@@ -159,10 +162,10 @@ def name_of(levels: Sequence[QualityLevel], at: int) -> str:
     """A level in a word: "full", "key/2", "small key/2", "half", "pass-through"."""
     level = levels[at]
     if not level.engine:
-        return "pass-through"
+        return PASS_THROUGH
     words = (
         ["small"] * (level.engine != levels[0].engine)
         + ["half"] * level.half
         + [f"key/{level.every}"] * (level.every > 1)
     )
-    return " ".join(words) or "full"
+    return " ".join(words) or FULL

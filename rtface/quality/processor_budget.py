@@ -6,12 +6,20 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
+from typing import Protocol
 
-_SAMPLE_S = 0.1  # seconds from one reading of the processor time to the next, at least
-_SHORTEST_S, _WINDOW_S = 1.0, 2.0  # over which it is averaged: at first, and later
-_AIM = 0.95  # of the limit, so that noise does not pass it
-_LEAST_RATE, _MOST_RATE = 0.5, 8.0
-_CHANGE = 0.05  # of the period: a smaller change of the faces' time teaches nothing
+_SAMPLE_S = 0.1  # from one reading of the processor time to the next, at least
+_WINDOW_MIN_S, _WINDOW_MAX_S = 1.0, 2.0  # over which it is averaged: at first, and later
+_TARGET_SHARE = 0.95  # of the limit, so that noise does not pass it
+_RATE_MIN, _RATE_MAX = 0.5, 8.0  # processor seconds in a second that faces take
+_CHANGE_MIN_SHARE = 0.05  # of the period: a smaller change of the faces' time teaches nothing
+
+
+class BudgetSetting(Protocol):
+    @property
+    def cpu_budget(self) -> float:
+        """How much of the processor the run may use, 0…1 of all cores; 1 is no limit."""
+        ...
 
 
 @dataclass(slots=True)
@@ -21,14 +29,14 @@ class ProcessorBudget:
     Time is an argument; only `spent` is read here.
 
     Attributes:
-        share: gives the limit, 0…1 of all cores; 1 is no limit.
+        setting: has the limit.
         cores: that the run may use.
         spent: gives the seconds of processor time that the run has used.
         period: seconds from one frame to the next.
         used: cores in use lately, None where that is not known yet.
     """
 
-    share: Callable[[], float]
+    setting: BudgetSetting
     cores: int
     spent: Callable[[], float]
     period: float
@@ -40,12 +48,12 @@ class ProcessorBudget:
     @property
     def limited(self) -> bool:
         """Whether there is a limit now."""
-        return self.share() < 1.0
+        return self.setting.cpu_budget < 1.0
 
     @property
     def over(self) -> str:
         """Why there is less time for faces, "" where the run keeps its limit."""
-        share = self.share()
+        share = self.setting.cpu_budget
         if share >= 1.0 or self.used is None or self.used <= share * self.cores:
             return ""
         return f"{100 * self.used / self.cores:.0f} % of the processor in use, {100 * share:.0f} % allowed"
@@ -58,10 +66,10 @@ class ProcessorBudget:
         if self._read and now - self._read[-1][0] < _SAMPLE_S:
             return
         self._read.append((now, self.spent()))
-        while now - self._read[0][0] > _WINDOW_S:
+        while now - self._read[0][0] > _WINDOW_MAX_S:
             self._read.popleft()
         (began, before), (_, spent) = self._read[0], self._read[-1]
-        if now - began >= _SHORTEST_S:
+        if now - began >= _WINDOW_MIN_S:
             self.used = max(0.0, spent - before) / (now - began)
             self._learn(cost)
 
@@ -80,7 +88,7 @@ class ProcessorBudget:
         """Seconds of a frame that faces may take, where they take `cost` now; infinite without a limit."""
         if self.used is None or not self.limited:
             return inf
-        spare = _AIM * self.share() * self.cores - self.used
+        spare = _TARGET_SHARE * self.setting.cpu_budget * self.cores - self.used
         rate = self._rate
         if rate is None:  # what a face costs is at least its time on one core, and at most all that is used
             rate = max(1.0, self.used * self.period / cost) if spare > 0 and cost else 1.0
@@ -91,5 +99,5 @@ class ProcessorBudget:
             return
         (used, earlier), self._before = self._before, None
         change = (cost - earlier) / self.period
-        if abs(change) >= _CHANGE:
-            self._rate = min(max((self.used - used) / change, _LEAST_RATE), _MOST_RATE)
+        if abs(change) >= _CHANGE_MIN_SHARE:
+            self._rate = min(max((self.used - used) / change, _RATE_MIN), _RATE_MAX)

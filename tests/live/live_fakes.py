@@ -13,7 +13,12 @@ import av
 import numpy as np
 
 from rtface.frame import Color, Display, Face, Frame
+from rtface.live.control.preview import Preview
+from rtface.live.control.status import LiveStatus
+from rtface.live.controls import LiveControls
 from rtface.live.protocols import TIME_BASE, EndpointHealth, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.run_state import Endpoints, RunState
+from rtface.stats import Stats
 
 FORM = VideoFormat(64, 48, "yuv420p", Fraction(30), Color("bt601"))
 
@@ -190,3 +195,17 @@ class NoFilters:
 
     def after(self, frame: Frame) -> Frame:
         return frame
+
+
+def run_state(sinks=(), *, source=None, controls=None, stats=None, form=FORM, delay=None, **ends) -> RunState:
+    """The state of a run between these ends."""
+    ends = Endpoints(source or FakeSource(form), list(sinks), **ends)
+    return RunState(ends, controls or LiveControls(), stats or Stats(), Preview(), form, delay)
+
+
+def live_status(source, sinks, *, sound=(None, None), levels=(), processor=None, clock=time.monotonic, **more):
+    """The status of a run whose ends are given with their names, and whose faces are on these quality levels."""
+    names, sinks = (source[0], *(name for name, _ in sinks)), [sink for _, sink in sinks]
+    state = run_state(sinks, source=source[1], names=names, sound=sound[1], sound_name=sound[0], **more)
+    faces, persons = SimpleNamespace(levels=levels), SimpleNamespace(listed=lambda: None)
+    return LiveStatus(state, faces, persons, processor=processor, clock=clock)

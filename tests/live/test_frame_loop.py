@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,25 +11,37 @@ from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Frame
 from rtface.live.controls import LiveControls
 from rtface.live.frame_loop import FrameLoop
+from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
-from tests.live.live_fakes import FakeEnhance, FakeSink, FakeTracker, NoFilters, PlainView, SteppedClock, frame, luma_of
+from tests.live.live_fakes import (
+    FakeEnhance,
+    FakeSink,
+    FakeTracker,
+    NoFilters,
+    PlainView,
+    SteppedClock,
+    frame,
+    luma_of,
+    run_state,
+)
 
 
 class Rig:
     """A loop with stand-ins around it."""
 
-    def __init__(self, tracker=None, enhance=None, filters=None, present=None, **more) -> None:
+    def __init__(
+        self, tracker=None, enhance=None, filters=None, present=None, *, ceiling=10.0, period=2.0, watched=True, **more
+    ) -> None:  # time enough, whatever else the computer does
         self.stats, self.controls, self.sink = Stats(), LiveControls(), FakeSink()
-        self.out = self.sink.frames
+        self.out, self.sink.wanted = self.sink.frames, watched
         self.tracker, self.enhance = tracker or FakeTracker(), enhance or FakeEnhance()
-        more = {"ceiling": 10, "period": 2.0} | more  # whatever else the computer does
         self.loop = FrameLoop(
+            run_state([self.sink], controls=self.controls, stats=self.stats),
             self.tracker,
             self.enhance,
-            self.controls,
-            self.stats,
+            QualityGovernor(period, ceiling),
             filters or NoFilters(),
-            present or self.sink.write,
+            SimpleNamespace(put=present or self.sink.write),
             **more,
         )
 
@@ -162,7 +175,7 @@ def test_controls_are_read_before_every_frame():
 
 
 def test_no_work_while_nobody_looks():
-    rig = Rig(wanted=lambda: False)
+    rig = Rig(watched=False)
     out = rig.run([frame(n) for n in range(1, 4)])
     assert len(out) == 3
     assert rig.tracker.calls == rig.enhance.calls == 0
@@ -171,7 +184,7 @@ def test_no_work_while_nobody_looks():
 def test_stages_that_cover_faces_keep_tracking_on():
     filters = NoFilters()
     filters.needs_faces = True
-    for rig in (Rig(filters=filters, wanted=lambda: False), Rig(filters=filters)):
+    for rig in (Rig(filters=filters, watched=False), Rig(filters=filters)):
         rig.controls.set("enabled", False)
         out = rig.run([frame(n) for n in range(1, 4)])
         assert all(len(f.faces) == 1 for f in out)

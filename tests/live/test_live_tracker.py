@@ -11,8 +11,7 @@ import numpy as np
 
 from rtface.frame import Face, Frame
 from rtface.live.live_tracker import LiveTracker
-from rtface.stats import Stats
-from tests.live.live_fakes import FakeEnhance, FakeTracker, PlainView, frame
+from tests.live.live_fakes import FakeEnhance, FakeTracker, PlainView, frame, run_state
 
 PERIOD = 1 / 30
 
@@ -38,9 +37,9 @@ class Timed(FakeTracker):
 @contextmanager
 def working(tracker: Timed, period: float = 30.0, view: object = None) -> Iterator[LiveTracker]:
     """By default its frames are so far apart that it always waits for the tracker."""
-    device = FakeEnhance().runtime.device
-    device.view = lambda frame: view
-    subject = LiveTracker(tracker, lambda: device, Stats(), period, lambda error: None, clock=lambda: tracker.now)
+    enhance = FakeEnhance()
+    enhance.runtime.device.view = lambda frame: view
+    subject = LiveTracker(run_state(), tracker, enhance, period, clock=lambda: tracker.now)
     subject.start()
     yield subject
     tracker.go.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,16 +14,19 @@ from rtface.live.letterbox import Letterbox, fits
 from rtface.live.output_scheduler import SLATE_S, OutputScheduler
 from rtface.live.protocols import SoundPacket, VideoFormat
 from rtface.stats import Stats
-from tests.live.live_fakes import FORM, FakeSink, SteppedClock, frame, luma_of
+from tests.live.live_fakes import FakeSink, FakeSource, SteppedClock, frame, live_status, luma_of
 
 
 class Rig:
     """A scheduler whose clock the test steps, with its sinks."""
 
     def __init__(self, sinks=None, **more) -> None:
-        self.clock, self.stats = SteppedClock(100.0), Stats()
+        self.clock, self.stats, self.source, self.shown = SteppedClock(100.0), Stats(), FakeSource(), []
         self.sinks = sinks or [FakeSink(clock=self.clock)]
-        self.scheduler = OutputScheduler(self.sinks, FORM, self.stats, clock=self.clock, **more)
+        named = [(sink.described, sink) for sink in self.sinks]
+        self.status = live_status(("a source", self.source), named, stats=self.stats, clock=self.clock, **more)
+        filters = SimpleNamespace(shown=self.shown.append)
+        self.scheduler = OutputScheduler(self.status.state, filters, self.status, clock=self.clock)
 
     def put(self, number: int, *, age: float = 0.0, **more) -> None:
         self.scheduler.put(frame(number, at=self.clock() - age, **more))
@@ -53,15 +57,14 @@ def test_frames_go_out_at_once_and_latency_is_measured():
 
 
 def test_while_nobody_looks_the_last_frame_is_seldom_repeated():
-    watched = [True]
-    rig = Rig(wanted=lambda: watched[0])
+    rig = Rig()
     rig.put(1)
     rig.run(1.0)
     assert len(rig.frames) > 20
-    watched[0], before = False, len(rig.frames)
+    rig.sinks[0].wanted, before = False, len(rig.frames)
     rig.run(10.0)
     assert len(rig.frames) - before == 10
-    watched[0], before = True, len(rig.frames)
+    rig.sinks[0].wanted, before = True, len(rig.frames)
     rig.run(0.3)
     assert len(rig.frames) - before >= 2
 
@@ -80,7 +83,7 @@ def test_the_delay_is_constant_for_any_processing_time():
 
 
 def test_the_delay_includes_the_jitter_buffer():
-    rig = Rig(delay=0.7, buffered=0.6)
+    rig = Rig(delay=0.7, buffer=0.6)
     rig.put(1)
     rig.run(0.15)
     assert rig.sinks[0].times[0] == pytest.approx(100.1, abs=0.002)
@@ -102,12 +105,11 @@ def test_order_is_kept_and_older_frames_are_dropped():
 
 
 def test_the_last_frame_repeats_then_a_slate_while_lost():
-    lost = []
-    rig = Rig(lost=lambda: bool(lost))
+    rig = Rig()
     rig.put(1_000_000, luma=90)
     rig.run(SLATE_S + 1)
     assert {luma_of(f) for f in rig.frames} == {90}  # a source that stands still is not away
-    lost.append(True)
+    rig.source.lose()
     rig.run(0.5)
     rig.put(9_000_000, luma=91)
     steps = np.diff(rig.pts[1:100])
@@ -142,21 +144,20 @@ def test_a_failing_sink_does_not_stop_the_next():
 
 
 def test_faces_are_counted_on_scaled_frames():
-    faces = []
-    rig = Rig(wrote=lambda latency, count: faces.append(count))
+    rig = Rig()
     other = VideoFormat(64, 64, "yuv420p", Fraction(30), Color("bt709"))
     rig.scheduler.put(replace(frame(1, form=other), faces=("a face", "another")))
     rig.scheduler.write_due()
-    assert faces == [2]
+    assert rig.status.faces == 2
 
 
 def test_the_preview_gets_what_the_sinks_get():
-    seen = []
-    rig = Rig(lost=lambda: True, shown=seen.append)
+    rig = Rig()
+    rig.source.lose()
     rig.put(1_000_000, luma=90)
     rig.run(SLATE_S + 1)
-    assert [f.image for f in seen] == [f.image for f in rig.frames]
-    assert luma_of(seen[0]) == 90 and luma_of(seen[-1]) < 60
+    assert [f.image for f in rig.shown] == [f.image for f in rig.frames]
+    assert luma_of(rig.shown[0]) == 90 and luma_of(rig.shown[-1]) < 60
 
 
 def test_frames_beyond_the_delay_are_dropped_oldest_first():
@@ -176,8 +177,9 @@ def test_sound_goes_to_every_sink_unchanged():
 
 
 def test_the_thread_writes_and_closing_drops_what_waits():
-    sink = FakeSink()
-    scheduler = OutputScheduler([sink], FORM, Stats(), delay=30.0)
+    sink, filters = FakeSink(), SimpleNamespace(shown=lambda frame: None)
+    status = live_status(("a source", FakeSource()), [("a sink", sink)], delay=30.0)
+    scheduler = OutputScheduler(status.state, filters, status)
     scheduler.start()
     scheduler.put(frame(1, at=0.0))
     sink.wait_for(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import cv2
@@ -29,18 +30,20 @@ class Scene:
         self.opened = 0
         self.photos = photos
         self.now = 100.0
-        self.recogniser: PersonRecogniser | None = None
-        self.persons = PersonsInView(None, self.open, self.controls, clock=lambda: self.now)
+        self.enhance = SimpleNamespace(persons=None, use_persons=self.use)
+        self.persons = PersonsInView(self.enhance, self.open, self.controls, clock=lambda: self.now)
 
     def open(self) -> PersonRecogniser:
         self.opened += 1
-        self.recogniser = PersonRecogniser(lambda chip: at(ANNA, 0.1), Gallery(self.photos), Stats(), keep_faces=0)
-        return self.recogniser
+        return PersonRecogniser(lambda chip: at(ANNA, 0.1), Gallery(self.photos), Stats(), keep_faces=0)
+
+    def use(self, recogniser: PersonRecogniser) -> None:
+        self.enhance.persons = recogniser
 
     def show(self, seconds: float, *tracks: int) -> None:
         for _ in range(round(10 * seconds)):
-            if self.recogniser is not None and tracks:
-                self.recogniser(frame(self.now, *map(face, tracks)), lambda shown: NumberedView())
+            if self.enhance.persons is not None and tracks:
+                self.enhance.persons(frame(self.now, *map(face, tracks)), lambda shown: NumberedView())
             self.now += 0.1
 
 
@@ -49,7 +52,7 @@ def serve() -> Iterator[Callable[[Scene], int]]:
     servers: list[LocalHttpServer] = []
 
     def start(scene: Scene) -> int:
-        routes = control_routes(scene.controls, dict, persons=scene.persons)
+        routes = control_routes(scene, persons=scene.persons)
         servers.append(LocalHttpServer(routes, port=0, option="--control"))
         return servers[-1].server_port
 
@@ -124,7 +127,7 @@ def test_what_cannot_be_is_refused(
 def test_a_policy_locks_persons(serve: Callable[[Scene], int]) -> None:
     scene = Scene({})
     scene.controls = LiveControls(locked={"person": "the policy forbids person", "strength": "it forbids strength"})
-    scene.persons = PersonsInView(None, scene.open, scene.controls, clock=lambda: scene.now)
+    scene.persons = PersonsInView(scene.enhance, scene.open, scene.controls, clock=lambda: scene.now)
     port = serve(scene)
     for path, said in (("/persons", "the policy forbids person"), ("/person?name=P1&value=0.5", "it forbids strength")):
         status, answer = ask(port, "POST", path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from rtface.live.protocols import SoundFormat, SoundPacket
+from rtface.live.protocols import EndpointHealth, SoundFormat, SoundPacket
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.live.sources.sound_to_aac import silent_frame
 
@@ -13,13 +15,18 @@ STEP = 1024 / 48_000
 
 
 class Track:
-    """A `SoundGapFiller` on a clock of the test's, ticking 20 times a second."""
+    """A source of sound, and a `SoundGapFiller` on a clock of the test's, ticking 20 times a second."""
 
     def __init__(self) -> None:
         self.now, self.lost, self.heard = 100.0, False, list[SoundPacket]()
-        self.steady = SoundGapFiller(FORM, self.heard.append, lost=lambda: self.lost, clock=lambda: self.now)
+        output = SimpleNamespace(sound=self.heard.append)
+        self.steady = SoundGapFiller(FORM, self, output, clock=lambda: self.now)
         self.steady.begin(self.now)
         self._next = self.now
+
+    @property
+    def health(self) -> EndpointHealth:
+        return EndpointHealth("away" if self.lost else "live", "", 0.0)
 
     def run(self, seconds: float, *, sound: bool, late: float = 0.0) -> None:
         until = self.now + seconds

@@ -112,7 +112,11 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
     filters, changer, _ = begun(BAR)
 
     def post(stages, key="", **headers):
-        server = LocalHttpServer(control_routes(LiveControls(), dict, stages=changer, key=key), port=0, option="")
+        server = LocalHttpServer(
+            control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), stages=changer, key=key),
+            port=0,
+            option="",
+        )
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
         connection.request("POST", "/stages", json.dumps({"stages": stages}), headers)
         answer = connection.getresponse()

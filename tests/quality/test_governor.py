@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks.ladder import simulate
-from rtface.quality.governor import UNSEEN, QualityGovernor
+from rtface.quality.governor import UNSEEN_STRENGTH, QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of, levels_for
 from rtface.util.fade import MOST_A_FRAME
 
@@ -268,7 +268,7 @@ def test_an_uncorrected_face_does_not_wait_long() -> None:
     tried = [t for t, (p,) in machine.plans if p.key and t > 8]
     starts = [b for a, b in itertools.pairwise(tried) if b - a > 1]
     assert len([t for t in starts if t < 50]) >= 4 and max(b - a for a, b in itertools.pairwise(starts)) < 9.0
-    assert not any(p.strength > UNSEEN for t, (p,) in machine.plans if 9.5 < t < 50)
+    assert not any(p.strength > UNSEEN_STRENGTH for t, (p,) in machine.plans if 9.5 < t < 50)
     back = [s.time for s in machine.governor.steps if s.before == "pass-through"]
     assert len(back) == 1 and 50.0 < back[0] < 58.0
     assert machine.governor.summary() != "1 face: pass-through"

@@ -16,9 +16,9 @@ KEY_S, CARRY_S, OTHER_S = 0.016, 0.004, 0.008  # of a frame: the engine, a carri
 
 @dataclass
 class Run:
-    """A run on two cores whose engine works on `threads` of them; `share` is the limit."""
+    """A run on two cores whose engine works on `threads` of them; `cpu_budget` is the limit."""
 
-    share: float = 1.0
+    cpu_budget: float = 1.0
     threads: float = 1.5
     faces: int = 1
     now: float = 0.0
@@ -27,7 +27,7 @@ class Run:
     decisions: list[list[FaceDecision]] = field(default_factory=list[list[FaceDecision]])
 
     def __post_init__(self) -> None:
-        budget = ProcessorBudget(lambda: self.share, 2, lambda: self.spent, PERIOD)
+        budget = ProcessorBudget(self, 2, lambda: self.spent, PERIOD)
         self.governor = QualityGovernor(PERIOD, 0.1, budget=budget)
         self.governor.costs.learn("s", 0.0115)
 
@@ -50,14 +50,14 @@ class Run:
 
 
 def test_a_run_within_its_budget_stays_on_the_highest_level() -> None:
-    run = Run(share=0.6)  # 1.2 of two cores; it needs 0.96
+    run = Run(cpu_budget=0.6)  # 1.2 of two cores; it needs 0.96
     assert run.go(60) == pytest.approx(0.96, abs=0.02)
     assert not run.governor.steps
 
 
 @pytest.mark.parametrize("share", [0.2, 0.25, 0.3, 0.4])
 def test_the_budget_is_kept_and_the_level_settles(share: float) -> None:
-    run = Run(share=share)
+    run = Run(cpu_budget=share)
     run.go(8)
     used = [run.go(2) for _ in range(60)]
     assert max(used) <= 2 * share * 1.02
@@ -67,7 +67,7 @@ def test_the_budget_is_kept_and_the_level_settles(share: float) -> None:
 
 
 def test_a_budget_too_small_for_any_face_leaves_them_alone() -> None:
-    run = Run(share=0.15)  # 0.3 cores, of which 0.24 are no face's
+    run = Run(cpu_budget=0.15)  # 0.3 cores, of which 0.24 are no face's
     run.go(20)
     used = [run.go(2) for _ in range(60)]
     assert sum(used) / len(used) <= 0.3
@@ -75,19 +75,19 @@ def test_a_budget_too_small_for_any_face_leaves_them_alone() -> None:
 
 
 def test_a_budget_that_is_changed_in_the_run_is_followed() -> None:
-    run = Run(share=0.6)
+    run = Run(cpu_budget=0.6)
     run.go(10)
-    run.share = 0.3
+    run.cpu_budget = 0.3
     run.go(4)
     assert run.go(20) <= 0.61
     assert run.governor.summary() != "1 face: full"
-    run.share = 1.0
+    run.cpu_budget = 1.0
     run.go(40)
     assert run.governor.summary() == "1 face: full"
 
 
 def test_more_faces_share_the_budget() -> None:
-    run = Run(share=0.5)
+    run = Run(cpu_budget=0.5)
     run.go(10)
     run.faces = 3
     run.go(4)

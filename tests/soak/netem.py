@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rtface.config.addresses import parse_address
 from rtface.config.options import Options
+from rtface.live.frame_filters import FrameFilters
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.sinks import child_sink
 from rtface.live.sinks.stream_sink import open_live_sink
@@ -24,6 +25,7 @@ from rtface.live.sources import read_process
 from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.stats import Stats
 from tests.live.feed import Watcher
+from tests.live.live_fakes import live_status
 from tests.live.servers import Nginx, Publisher, running
 from tests.soak.rig import came, windows
 
@@ -47,7 +49,8 @@ def main() -> None:
             lambda frame: presenter and presenter.put(frame), lambda packet: presenter and presenter.sound(packet)
         )
         sink.open(source.video_format, sound=source.sound_format)
-        presenter = OutputScheduler([sink], source.video_format, stats)
+        status = live_status(("in", source), [("out", sink)], stats=stats, form=source.video_format)
+        presenter = OutputScheduler(status.state, FrameFilters(Options(), stats), status)
         presenter.start()
         with Watcher(b.url("out"), folder / "watch") as watcher:
             came(watcher, 10, 120)

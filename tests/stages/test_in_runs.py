@@ -20,13 +20,14 @@ from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import UsageError
-from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
 from rtface.pipeline import runtime
 from rtface.protocols import Runtime
+from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
+from tests.live.live_fakes import FakeSink, run_state
 from tests.media.encoded import interlaced_film
 from tests.pipeline.fakes import FakeEngine, FakeEngines, frame_of, portrait
 from tests.pipeline.run_media import Engines, film
@@ -172,7 +173,8 @@ def test_where_tracking_fails_live_frames_are_covered() -> None:
     filters = FrameFilters(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
     assert filters.hides
     enhance = SimpleNamespace(runtime=Runtime(CpuDevice(), FakeEngines()), label=lambda frame: frame)
-    loop = FrameLoop(Broken(), enhance, LiveControls(), stats, filters, out.append)
+    state, output = run_state([FakeSink()], stats=stats), SimpleNamespace(put=out.append)
+    loop = FrameLoop(state, Broken(), enhance, QualityGovernor(1 / 30, 0.1), filters, output)
     picture, _ = portrait()
     loop.start()
     for pts in range(4):

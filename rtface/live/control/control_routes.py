@@ -8,7 +8,7 @@ import math
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from rtface.config.options import Trait, having
 from rtface.errors import InputMissing, Message, RtfaceError, UsageError
 from rtface.live.control.preview import Pair, Preview
+from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.stage_changer import StageChanger
@@ -48,8 +49,7 @@ _Routes = dict[tuple[str, str], _Handler]
 
 
 def control_routes(
-    controls: LiveControls,
-    status: Callable[[], dict[str, Any]],
+    status: LiveStatus,
     preview: Preview | None = None,
     persons: PersonsInView | None = None,
     stages: StageChanger | None = None,
@@ -58,28 +58,22 @@ def control_routes(
     """Routes for a `LocalHttpServer` (docs/control.md lists the paths).
 
     Args:
-        controls: what POST requests change.
-        status: the answer to GET /status.
+        status: of the run; POST requests change its controls.
         preview: before|after; without one there is no /preview.mjpeg.
         persons: those in view; without them there is none of their paths.
         stages: those that draw; without them there is no /stages.
         key: every request needs it, as ``Authorization: Bearer KEY`` or as the password that a browser asks for; its
             sender may give stages that read files. "" lets every program of this machine in, without such stages.
     """
+    controls = status.controls
 
-    def command(action: Callable[[], None]) -> _Handler:
-        def handle(values: _Values) -> Response:
-            action()
-            return _json(controls.values())
+    def command(action: Callable[[], None], values: _Values) -> Response:
+        action()
+        return _json(controls.values())
 
-        return handle
-
-    def number(name: str) -> _Handler:
-        def handle(values: _Values) -> Response:
-            controls.set(name, _new_value(name, float(controls.values()[name]), values))
-            return _json(controls.values())
-
-        return handle
+    def change(name: str, values: _Values) -> Response:
+        controls.set(name, _new_value(name, float(controls.values()[name]), values))
+        return _json(controls.values())
 
     async def frames(request: Request) -> Response:
         if preview is None:
@@ -100,15 +94,15 @@ def control_routes(
         **(_person_routes(controls, persons) if persons else {}),
         **(_stage_routes(stages, bool(key)) if stages else {}),
         ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
-        ("GET", "/status"): lambda _: _json(status()),
+        ("GET", "/status"): lambda _: _json(status.snapshot()),
         ("GET", "/preview"): lambda _: Response(
             _page(), media_type="text/html", headers={"Content-Security-Policy": _POLICY}
         ),
-        ("POST", "/toggle"): command(controls.toggle),
-        ("POST", "/on"): command(lambda: controls.set("enabled", True)),
-        ("POST", "/off"): command(lambda: controls.set("enabled", False)),
-        **{("POST", f"/{name}"): number(name) for name in having(Trait.CONTROL)},
-        ("POST", "/quit"): command(lambda: controls.stop.set()),
+        ("POST", "/toggle"): partial(command, controls.toggle),
+        ("POST", "/on"): partial(command, partial(controls.set, "enabled", True)),
+        ("POST", "/off"): partial(command, partial(controls.set, "enabled", False)),
+        **{("POST", f"/{name}"): partial(change, name) for name in having(Trait.CONTROL)},
+        ("POST", "/quit"): partial(command, controls.stop.set),
     }
     routes = {("GET", "/preview.mjpeg"): frames} | {at: _with_values(handler) for at, handler in handlers.items()}
     return [

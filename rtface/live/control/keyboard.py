@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any, TextIO
 
@@ -40,17 +41,16 @@ class KeyBindings:
 
     def __init__(self, controls: LiveControls, say: Callable[[str], None]) -> None:
         self._say = say
+        nudge = controls.nudge
         self._actions: dict[str, Callable[[], None]] = {
             " ": controls.toggle,
-            "?": lambda: say(HELP),
-            "q": lambda: controls.stop.set(),
-            "l": lambda: controls.nudge(-1, "light"),
-            "L": lambda: controls.nudge(1, "light"),
+            "?": partial(say, HELP),
+            "q": controls.stop.set,
+            "l": partial(nudge, -1, "light"),
+            "L": partial(nudge, 1, "light"),
+            **dict.fromkeys(("+", "=", _UP), partial(nudge, 1)),
+            **dict.fromkeys(("-", "_", _DOWN), partial(nudge, -1)),
         }
-        for key in ("+", "=", _UP):
-            self._actions[key] = lambda: controls.nudge(1)
-        for key in ("-", "_", _DOWN):
-            self._actions[key] = lambda: controls.nudge(-1)
 
     def press(self, typed: str) -> str:
         """Runs the actions of the keys in `typed`; returns an incomplete escape sequence."""

@@ -74,7 +74,7 @@ class ReadProcess:
         request: SourceRequest,
         frame: Callable[[VideoFrameReady, av.VideoFrame], None],
         sound: Callable[[SoundPacketReady], None],
-        hush: Callable[[str], None] = lambda why: None,
+        hush: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         start: Callable[..., ChildProcess] = ChildProcess,

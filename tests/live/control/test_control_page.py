@@ -17,28 +17,27 @@ from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.keyboard import HELP
 from rtface.live.control.metrics import metrics_routes
-from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import EndpointHealth
 from rtface.live.stage_changer import StageChanger
-from rtface.stats import Stats
+from tests.live.live_fakes import live_status
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/control.md").read_text(encoding="utf-8")
 
 
 class End:
-    described, health = "", EndpointHealth("live", "", 0.0, bytes=1, causes={"network": 1})
+    described, wanted = "", True
+    health = EndpointHealth("live", "", 0.0, bytes=1, causes={"network": 1})
 
 
 @pytest.fixture
 def status():
-    return LiveStatus(
-        Stats(),
-        LiveControls(strength=0.5),
-        source=("camera:0", End()),
-        sinks=[("vcam:", End())],
+    return live_status(
+        ("camera:0", End()),
+        [("vcam:", End())],
         sound=("sound 0", End()),
+        controls=LiveControls(strength=0.5),
         delay=0.06,
     )
 
@@ -48,8 +47,7 @@ def test_every_path_is_on_the_page_and_the_other_way_round(status):
     paths = {
         route.path
         for route in control_routes(
-            status.controls,
-            status.snapshot,
+            status,
             persons=persons,
             stages=StageChanger(None, None, Options(), recorded=False),
         )
@@ -89,7 +87,7 @@ def test_every_key_is_on_the_page():
 
 
 def test_the_script_for_obs_works(status, monkeypatch):
-    server = LocalHttpServer(control_routes(status.controls, status.snapshot), port=0, option="--control")
+    server = LocalHttpServer(control_routes(status), port=0, option="--control")
     pressed, kept, released = {}, {}, []
     offsets, changes = queue.Queue(), queue.Queue()
     status.controls.listen(lambda name, value: changes.put(name))

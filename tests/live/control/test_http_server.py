@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import webbrowser
+from types import SimpleNamespace
 
 import pytest
 from starlette.responses import StreamingResponse
@@ -24,7 +25,9 @@ START = {"enabled": True, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
 
 
 def control(controls, status=dict, port=0):
-    return LocalHttpServer(control_routes(controls, status), port=port, option="--control")
+    return LocalHttpServer(
+        control_routes(SimpleNamespace(controls=controls, snapshot=status)), port=port, option="--control"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +324,9 @@ def test_it_ends_whoever_is_connected():
 )
 def test_a_run_with_a_key_answers_only_who_has_it(given, let_in):
     controls = LiveControls(strength=0.5)
-    server = LocalHttpServer(control_routes(controls, dict, key="secret"), port=0, option="--control")
+    server = LocalHttpServer(
+        control_routes(SimpleNamespace(controls=controls, snapshot=dict), key="secret"), port=0, option="--control"
+    )
     port = int(server.address.rsplit(":", 1)[1])
     for method, path in (
         ("GET", "/status"),

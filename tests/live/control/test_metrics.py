@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.metrics import metrics_routes
-from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
+from tests.live.live_fakes import live_status
 
 
 def end(*health, **more):
@@ -29,15 +29,15 @@ def served(status):
 @pytest.fixture
 def run():
     stats = Stats()
-    status = LiveStatus(
-        stats,
-        LiveControls(strength=0.7),
-        source=("rtsp://u:SECRET@h/a", end("live", "", 0.0, 310)),
-        sound=("sound tcp://h:9", end("away", "", 0.0)),
-        sinks=[
+    status = live_status(
+        ("rtsp://u:SECRET@h/a", end("live", "", 0.0, 310)),
+        [
             ("rtmp://h/app/SECRET", end("away", "SECRET", 0.0, 290, 4, 12345, 3, causes={"network": 4})),
             ("vcam:", end("live", "", 0.0)),
         ],
+        sound=("sound tcp://h:9", end("away", "", 0.0)),
+        stats=stats,
+        controls=LiveControls(strength=0.7),
     )
     metrics = served(status)
     yield stats, status, metrics
@@ -123,7 +123,7 @@ def test_memory_is_told_where_the_system_tells_it(run):
 
 def test_two_runs_in_one_process_do_not_meet(run):
     _, status, metrics = run
-    other = served(LiveStatus(Stats(), LiveControls(strength=0.2), source=status.source, sinks=[]))
+    other = served(live_status(status.source, [], controls=LiveControls(strength=0.2)))
     assert scraped(other)[1]["rtface_strength_ratio",] == 0.2
     assert scraped(metrics)[1]["rtface_strength_ratio",] == 0.7
     other.close()

@@ -169,7 +169,9 @@ def test_at_most_thirty_previews_a_second_at_every_rate():
 
 def test_previews_leave_room_for_commands_and_notice_leavers():
     preview, controls = Preview(), LiveControls()
-    server = LocalHttpServer(control_routes(controls, dict, preview), port=0, option="--control")
+    server = LocalHttpServer(
+        control_routes(SimpleNamespace(controls=controls, snapshot=dict), preview), port=0, option="--control"
+    )
 
     def asked(method, path):
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
@@ -197,7 +199,9 @@ def test_previews_leave_room_for_commands_and_notice_leavers():
 def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     clock = SteppedClock()
     preview = Preview(clock)
-    server = LocalHttpServer(control_routes(LiveControls(), dict, preview), port=0, option="--control")
+    server = LocalHttpServer(
+        control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), preview), port=0, option="--control"
+    )
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     connection.request("GET", "/preview.mjpeg")
     answer = connection.getresponse()
@@ -235,7 +239,9 @@ async def all_of(pairs):
 @pytest.mark.parametrize("query", ["from=0.6&to=0.4", "from=-0.1", "to=1.1", "to=nan", "from=left"])
 def test_a_wipe_outside_the_frame_is_refused(query):
     preview = Preview()
-    server = LocalHttpServer(control_routes(LiveControls(), dict, preview), port=0, option="--control")
+    server = LocalHttpServer(
+        control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), preview), port=0, option="--control"
+    )
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     try:
         connection.request("GET", f"/preview.mjpeg?{query}")

@@ -11,27 +11,28 @@ from types import SimpleNamespace
 import pytest
 
 from rtface.cli.console import Console
-from rtface.live.control.status import LatencyWindow, LiveStatus, ProcessorMeter, StatusLine
+from rtface.live.control.meters import LatencyWindow, ProcessorMeter
+from rtface.live.control.status_line import StatusLine, line_of
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
-from tests.live.live_fakes import SteppedClock
+from tests.live.live_fakes import SteppedClock, live_status
 
 Clock = partial(SteppedClock, 100.0)
 
 
 def end(health, described="camera 0, 1280×720"):
-    return SimpleNamespace(health=health, described=described)
+    return SimpleNamespace(health=health, described=described, wanted=True)
 
 
 def made(clock, *, source=None, sink=None, stats=None, controls=None, **more):
     live = EndpointHealth("live", "", 90.0, frames=3)
-    return LiveStatus(
-        stats or Stats(),
-        controls or LiveControls(strength=0.8),
+    return live_status(
+        ("camera:0", end(source or live)),
+        [("vcam:", end(sink or live))],
+        stats=stats,
+        controls=controls or LiveControls(strength=0.8),
         clock=clock,
-        source=("camera:0", end(source or live)),
-        sinks=[("vcam:", end(sink or live))],
         **more,
     )
 
@@ -80,15 +81,15 @@ def test_the_line_is_as_documented():
     clock = Clock()
     status = made(clock)
     run(status, clock)
-    assert status.line() == "live 30.0 fps  1 face  latency 21/21/21 ms  0 dropped  strength 0.8  on"
+    assert line_of(status) == "live 30.0 fps  1 face  latency 21/21/21 ms  0 dropped  strength 0.8  on"
     status.controls.set("enabled", False)
-    assert status.line().endswith("strength 0.8  off")
+    assert line_of(status).endswith("strength 0.8  off")
 
 
 def test_what_is_wrong_comes_first_and_is_coloured():
     clock = Clock()
     status = made(clock, source=EndpointHealth("away", "unplugged", 97.0))
-    painted = status.line(paint=lambda kind, text: f"[{kind}:{text}]")
+    painted = line_of(status, 79, Screen(True, "[{kind}:{text}]"))
     assert painted.startswith("[fault:camera:0 away 3 s (unplugged)]  live 0.0 fps")
     assert painted.endswith("[ok:on]")
 
@@ -105,10 +106,10 @@ def test_the_line_fits_and_keeps_what_matters(width):
         sink=EndpointHealth("away", "connection refused by the other side", 40.0),
         controls=LiveControls(strength=0.8, light=0.5),
         delay=0.06,
-        ladder=lambda: "keyframes",
+        levels=["keyframes"],
     )
     run(status, clock)
-    text = status.line(width)
+    text = line_of(status, width)
     assert len(text) <= width
     assert text.startswith("vcam: away 70 s")
     if width >= 60:
@@ -130,10 +131,10 @@ def test_the_share_of_the_processor_is_of_the_last_seconds():
             clock.now += 0.5
             spent[0] += 0.5 * rate
             assert status.snapshot()["cpu_share"] <= 0.5
-    assert "cpu 25 of 50 %" in status.line(200)
+    assert "cpu 25 of 50 %" in line_of(status, 200)
     assert meter.run_share == pytest.approx(0.375)
     status.controls.set("cpu_budget", 1.0)
-    assert "cpu" not in status.line(200)
+    assert "cpu" not in line_of(status, 200)
 
 
 def test_the_json_has_everything_and_no_secret():
@@ -148,16 +149,16 @@ def test_the_json_has_everything_and_no_secret():
     away = EndpointHealth(
         "away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55, reopened=3
     )
-    status = LiveStatus(
-        stats,
-        LiveControls(strength=0.6),
+    status = live_status(
+        ("rtmp://h/app/SECRET", end(away)),
+        [("srt://h:1?passphrase=SECRET", end(away, "stream to srt://h:1?passphrase=SECRET"))],
+        stats=stats,
+        controls=LiveControls(strength=0.6),
         clock=clock,
-        source=("rtmp://h/app/SECRET", end(away)),
-        sinks=[("srt://h:1?passphrase=SECRET", end(away, "stream to srt://h:1?passphrase=SECRET"))],
     )
     found = status.snapshot()
     text = json.dumps(found, allow_nan=False)
-    assert "SECRET" not in text + status.line(200)
+    assert "SECRET" not in text + line_of(status, 200)
     assert found["audio_offset_ms"] is None
     run(status, clock, latency=0.031, faces=2)
     found = status.snapshot()
@@ -182,7 +183,7 @@ def test_the_json_has_everything_and_no_secret():
 def test_a_sound_source_that_is_away_is_said_as_of_other_ends():
     clock = Clock()
     status = made(clock, sound=("sound tcp://h:9", end(EndpointHealth("away", "it gives nothing", 92.0, reopened=1))))
-    assert status.line(200).startswith("sound tcp://h:9 away 8 s (it gives nothing)")
+    assert line_of(status, 200).startswith("sound tcp://h:9 away 8 s (it gives nothing)")
     sound = status.snapshot()["sound"]
     assert (sound["name"], sound["state"], sound["reopened"]) == ("sound tcp://h:9", "away", 1)
     assert made(clock).snapshot()["sound"] is None
@@ -190,9 +191,7 @@ def test_a_sound_source_that_is_away_is_said_as_of_other_ends():
 
 def test_what_a_viewer_misses_is_said_while_it_is_missed():
     clock, sink = Clock(), end(EndpointHealth("live", "", 90.0))
-    status = LiveStatus(
-        Stats(), LiveControls(), clock=clock, source=("camera:0", sink), sinks=[("rtmp://h/live/…", sink)]
-    )
+    status = live_status(("camera:0", sink), [("rtmp://h/live/…", sink)], clock=clock)
     for n in range(600):
         lost = max(0, min(n, 450) - 150) // 2  # of every two from the 5th to the 15th second one
         sink.health = EndpointHealth("live", "", 90.0, frames=n - lost, dropped=lost, causes={"network": lost})
@@ -201,7 +200,7 @@ def test_what_a_viewer_misses_is_said_while_it_is_missed():
             assert not status.alerts
         if n == 440:
             assert re.fullmatch(r"rtmp://h/live/…: 4\d % dropped \(network\)", status.alerts[0])
-            painted = status.line(200, lambda kind, text: f"[{kind}:{text}]")
+            painted = line_of(status, 200, Screen(True, "[{kind}:{text}]"))
             assert painted.startswith("[fault:rtmp://h/live/…: 4") and f"{lost} dropped" in painted
             assert status.snapshot()["sinks"][0]["causes"] == {"network": lost}
     clock.now += 1
@@ -211,18 +210,20 @@ def test_what_a_viewer_misses_is_said_while_it_is_missed():
 
 
 def test_the_line_says_why_nothing_is_enhanced():
-    clock, watched, ladder = Clock(), [True], ["full, pass-through"]
-    status = made(clock, ladder=lambda: ladder[0], unwatched=lambda: not watched[0])
+    clock, levels = Clock(), ["full", "pass-through"]
+    status = made(clock, levels=levels)
     run(status, clock, frames=30, faces=2)
-    assert status.line(200).endswith("full, pass-through  0 dropped  strength 0.8  on")
-    ladder[0] = "pass-through, pass-through"
-    assert status.line(60).endswith("paused: computer too busy") and status.snapshot()["paused"] == "computer too busy"
+    assert line_of(status, 200).endswith("full, pass-through  0 dropped  strength 0.8  on")
+    levels[0] = "pass-through"
+    assert (
+        line_of(status, 60).endswith("paused: computer too busy") and status.snapshot()["paused"] == "computer too busy"
+    )
     run(status, clock, frames=30, faces=0)
-    assert status.line().endswith("  on")
-    watched[0] = False
-    assert status.line().endswith("paused: nobody watches")
+    assert line_of(status).endswith("  on")
+    status.sinks[0][1].wanted = False
+    assert line_of(status).endswith("paused: nobody watches")
     status.controls.set("enabled", False)
-    assert status.line().endswith("  off") and not status.paused
+    assert line_of(status).endswith("  off") and not status.paused
 
 
 def test_frames_that_mostly_come_too_late_are_a_pause():
@@ -233,18 +234,18 @@ def test_frames_that_mostly_come_too_late_are_a_pause():
         stats.count("passed:late", int(n >= 60))
         run(status, clock, frames=1)
         assert n > 60 or not status.paused
-    assert status.line().endswith("paused: frames come too late")
+    assert line_of(status).endswith("paused: frames come too late")
 
 
 class Screen:
-    def __init__(self, live):
-        self.live, self.lines = live, []
+    def __init__(self, live, painted="\x1b[1m{text}\x1b[0m"):
+        self.live, self.lines, self.painted = live, [], painted
 
     def status(self, line):
         self.lines.append(line)
 
     def paint(self, kind, text):
-        return f"\x1b[1m{text}\x1b[0m"
+        return self.painted.format(kind=kind, text=text)
 
 
 def test_the_meter_prints_5_lines_a_second_on_a_terminal_only(monkeypatch):
@@ -287,7 +288,5 @@ def test_colours_take_no_room_on_the_console(monkeypatch):
 
 def test_two_sinks_of_one_label_get_different_names():
     live = end(EndpointHealth("live", "", 0.0))
-    status = LiveStatus(
-        Stats(), LiveControls(), source=("camera:0", live), sinks=[(f"rtmp://h/app/{key}", live) for key in "abc"]
-    )
+    status = live_status(("camera:0", live), [(f"rtmp://h/app/{key}", live) for key in "abc"])
     assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]

@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from rtface.config.options import Options
+from rtface.live.control.status_line import line_of
 from tests.live.live_fakes import FakeSource
 from tests.live.test_run import PORTRAIT, Run, portrait
 
@@ -18,7 +19,7 @@ def test_a_face_is_enhanced_live_and_the_report_says_so(tmp_path):
         for number in range(12):
             run.source.give(portrait(number))
             run.sinks[0].wait_for(number + 1, 10)
-        line = run.live.status.line(200)
+        line = line_of(run.live.status, 200)
     report = run.report
     assert report.engine == "rtface-s"
     assert report.frames_out in (11, 12)  # the last is written, and counted a moment later

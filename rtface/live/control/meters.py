@@ -1,0 +1,118 @@
+"""Meters of a live run over its last seconds: latency and rate, dropped frames, processor time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from rtface.stats import Histogram
+
+
+class DropShares:
+    """Shares of an output's frames dropped in the last ten seconds, by cause."""
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int, dict[str, int]]] = deque()
+
+    def update(self, now: float, frames: int, causes: dict[str, int]) -> dict[str, float]:
+        """Takes the counts at `now`; shares (0…1) of the causes that there were lately."""
+        while len(self._seen) > 1 and self._seen[1][0] <= now - self.SECONDS:
+            self._seen.popleft()
+        if not self._seen or now - self._seen[-1][0] >= 0.5:
+            self._seen.append((now, frames, dict(causes)))
+        _, taken, before = self._seen[0]
+        lost = {cause: n - before.get(cause, 0) for cause, n in causes.items()}
+        came = frames - taken + sum(lost.values())
+        return {cause: n / came for cause, n in lost.items() if n > 0 and came > 0}
+
+
+class LatencyWindow:
+    """Durations of the last ten seconds, and how many a second there were in the last three.
+
+    Each second has a histogram of its own; the ten that are kept are summed on request. Safe to use from
+    several threads.
+    """
+
+    SECONDS = 10
+    RATE_SECONDS = 3.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._slots: deque[tuple[int, Histogram]] = deque(maxlen=self.SECONDS)
+        self._times: deque[float] = deque(maxlen=1024)
+
+    def add(self, seconds: float) -> None:
+        """One duration, now."""
+        now = self._clock()
+        with self._lock:
+            if not self._slots or self._slots[-1][0] != int(now):
+                self._slots.append((int(now), Histogram()))
+            self._slots[-1][1].add(seconds)
+            self._times.append(now)
+
+    def histogram(self) -> Histogram:
+        """Of the last ten seconds."""
+        oldest = int(self._clock()) - self.SECONDS
+        merged = Histogram()
+        with self._lock:
+            for second, slot in self._slots:
+                if second > oldest:
+                    merged.bins += slot.bins
+                    merged.total += slot.total
+                    merged.count += slot.count
+                    merged.max = max(merged.max, slot.max)
+        return merged
+
+    @property
+    def rate(self) -> float:
+        """How many a second lately; falls to 0 when none come."""
+        now = self._clock()
+        with self._lock:
+            while self._times and self._times[0] < now - self.RATE_SECONDS:
+                self._times.popleft()
+            if len(self._times) < 2:
+                return 0.0
+            n, span = len(self._times) - 1, self._times[-1] - self._times[0]
+            quiet = now - self._times[-1]
+        # Between two of them the silence says nothing; one that lasts longer counts.
+        return n / max(1e-6, span + (quiet if quiet > 2.0 * span / n else 0.0))
+
+
+class ProcessorMeter:
+    """The share of all cores that is in use, over the last ten seconds in which it was asked for.
+
+    Args:
+        spent: gives seconds of processor time.
+        cores: that there are.
+        clock: seconds.
+    """
+
+    SECONDS, APART = 10.0, 0.2
+
+    def __init__(self, spent: Callable[[], float], cores: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._spent, self._cores, self._clock = spent, cores, clock
+        self._read: deque[tuple[float, float]] = deque([(clock(), spent())])
+        self._began = self._read[0]
+
+    @property
+    def share(self) -> float:
+        """0…1, lately."""
+        now = self._clock()
+        if now - self._read[-1][0] >= self.APART:
+            self._read.append((now, self._spent()))
+        while len(self._read) > 2 and self._read[1][0] <= now - self.SECONDS:
+            self._read.popleft()
+        return self._between(self._read[0], self._read[-1])
+
+    @property
+    def run_share(self) -> float:
+        """0…1, since the beginning."""
+        return self._between(self._began, (self._clock(), self._spent()))
+
+    def _between(self, first: tuple[float, float], last: tuple[float, float]) -> float:
+        return max(0.0, last[1] - first[1]) / max(last[0] - first[0], self.APART) / self._cores
