@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 from rtface._version import __version__
 from rtface.concurrency.child_process import processor_seconds
@@ -181,20 +182,34 @@ class LiveSession:
             if monitor is not None:
                 monitor(self)
 
-    def fill(self, report: Report) -> None:
-        """Writes the figures of the run into a report."""
-        report.engine, report.device = self.enhance.runtime.engines.described
-        report.frames_out = self.stats.counters["frames_out"]
-        report.tracks = self.enhance.tracks.reports(self.stats.started)  # frames carry the monotonic clock
-        report.decoder, report.encoder = self.ends.source.described, self.ends.sinks[0].described
-        report.fill(self.stats)
+    def report(self, opened: tuple[str, str], **known: Any) -> Report:
+        """The figures of the run so far.
+
+        Args:
+            opened: what source and output said of themselves at the beginning.
+            known: other values of the report.
+        """
+        engine, device = self.enhance.runtime.engines.described
         shown = self.status.snapshot()
+        report = Report(
+            *opened,
+            __version__,
+            engine,
+            device,
+            decoder=self.ends.source.described,
+            encoder=self.ends.sinks[0].described,
+            frames_out=self.stats.counters["frames_out"],
+            tracks=self.enhance.tracks.reports(self.stats.started),  # frames carry the monotonic clock
+            passed={cause: n for cause, n in shown["passed"].items() if n},
+            ends=[end for end in (shown["source"], shown["sound"], *shown["sinks"]) if end],
+            cpu_share=round(self.status.processor.run_share, 3),
+            ladder=[asdict(step) for step in self.governor.steps],
+            **known,
+        )
+        report.fill(self.stats)
         report.dropped = {cause: n for cause, n in shown["dropped"].items() if n}
         report.frames_dropped = sum(report.dropped.values())
-        report.passed = {cause: n for cause, n in shown["passed"].items() if n}
-        report.ends = [end for end in (shown["source"], shown["sound"], *shown["sinks"]) if end]
-        report.cpu_share = round(self.status.processor.run_share, 3)
-        report.ladder = [asdict(step) for step in self.governor.steps]
+        return report
 
     def close(self) -> None:
         """Ends everything within a second; safe to call twice."""
@@ -236,21 +251,17 @@ def run_live(
     began = perf_counter()
     with closing(_begun(ends, options, stats, controls)) as live:
         pumping = perf_counter()
-        report = Report(
-            ends.source.described,
-            ends.sinks[0].described,
-            __version__,
-            options.engine,
-            options.device,
-            options=report_options(options),
-            first_frame_s=round(perf_counter() - began, 3),
-            notes=ends.notes,
-        )
+        opened, notes = (ends.source.described, ends.sinks[0].described), ends.notes
         if monitor is not None:
             monitor(live)
         live.until_stopped(monitor)
-        report.fps = round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2)
-        live.fill(report)
+        report = live.report(
+            opened,
+            fps=round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2),
+            first_frame_s=round(pumping - began, 3),
+            notes=notes,
+            options=report_options(options),
+        )
     report.seconds = round(perf_counter() - began, 3)
     try:
         if signer is not None:

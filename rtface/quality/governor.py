@@ -179,14 +179,9 @@ class QualityGovernor:
         """Levels of the last frame's faces, largest first: ["full", "key/2"]."""
         return [name_of(s.levels, s.shown_at) for s in self._present()]
 
-    def summary(self) -> str:
-        """The levels in a line: "2 faces: full, key/2"."""
-        names = self.levels
-        return f"{len(names)} face{'s' * (len(names) > 1)}: {', '.join(names)}" if names else "no faces"
-
     def _present(self) -> list[FaceQuality]:
         """The faces of the last frame, largest first."""
-        faces = tuple(self._faces.values())  # other threads ask for the summary
+        faces = tuple(self._faces.values())  # other threads ask for the levels
         return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
 
     def _face_of(self, now: float, face: FaceDemand, carries: bool) -> FaceQuality:

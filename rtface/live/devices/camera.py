@@ -61,29 +61,21 @@ def device_of(name: str) -> str:
 def _captures(device: str) -> bool:
     """Whether frames can be read from it; a camera has a second device for its metadata."""
     try:
-        file = v4l2.open_device(device)
+        with v4l2.opened(device) as file:
+            return bool(camera_modes.formats(file))
     except PermissionError:
         return True  # then its opening says why not
     except OSError:
         return False
-    try:
-        return bool(camera_modes.formats(file))
-    except OSError:
-        return False
-    finally:
-        os.close(file)
 
 
 def _open_v4l2(request: SourceRequest) -> OpenedInput:
     device = device_of(request.name)
     called = f"camera {request.name or 0}" if not request.name.startswith("/dev/") else device
     try:
-        file = v4l2.open_device(device)
-        try:
+        with v4l2.opened(device) as file:
             mode = camera_modes.choose(camera_modes.modes(file), request.size, request.fps)
             captures = mode is not None or bool(camera_modes.formats(file))
-        finally:
-            os.close(file)
         if not captures:
             raise InputError(
                 "{name}: gives no frames; if it is a virtual camera, start what writes to it, else rtface "

@@ -6,7 +6,6 @@ The ioctls are those of linux/videodev2.h; nothing here starts, stops or changes
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -89,13 +88,11 @@ def modes(fd: int) -> list[CameraMode]:
 
 def modes_of(node: Path) -> list[CameraMode]:
     """The `modes` of a device by its path; OSError where it cannot be opened."""
-    fd = v4l2.open_device(node)
-    try:
-        return modes(fd) if v4l2.capability(fd).captures else []
-    except OSError:
-        return []
-    finally:
-        os.close(fd)
+    with v4l2.opened(node) as fd:
+        try:
+            return modes(fd) if v4l2.capability(fd).captures else []
+        except OSError:
+            return []
 
 
 def formats(fd: int) -> list[str]:

@@ -36,11 +36,7 @@ def check() -> Iterator[Finding]:
 def _module() -> Iterator[Finding]:
     name, version = "virtual camera", v4l2.loopback_version()
     if not version:
-        try:
-            listed = (MODULES / platform.release() / "modules.dep").read_text(errors="replace")
-        except OSError:
-            listed = ""
-        here = "v4l2loopback.ko" in listed
+        here = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
         what = (
             Message("none (v4l2loopback is not loaded); only calls need one", code="camera_module_off")
             if here

@@ -51,13 +51,9 @@ def devices() -> list[MediaDevice]:
 
 
 def _linux_video() -> list[MediaDevice]:
-    cameras: list[MediaDevice] = []
-    virtual: list[MediaDevice] = []
-    for node in v4l2.nodes():
-        if v4l2.is_loopback(node):
-            virtual.append(loopback(node))
-        elif found := _camera(node):
-            cameras.append(found)
+    nodes = v4l2.nodes()
+    virtual = [loopback(node) for node in nodes if v4l2.is_loopback(node)]
+    cameras = [camera for node in nodes if not v4l2.is_loopback(node) and (camera := _camera(node))]
     labels = [device.name for device in virtual]
     return cameras + [
         device if labels.count(device.name) == 1 else replace(device, address=f"vcam:{device.node}")
@@ -116,11 +112,9 @@ def loopback(node: Path) -> MediaDevice:
 def microphones() -> list[MediaDevice]:
     """Of Linux: ALSA's, by sound card and device."""
     found: list[MediaDevice] = []
-    try:
-        lines = (ASOUND / "pcm").read_text(errors="replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:  # "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1"
+    for line in v4l2.read_text(
+        ASOUND / "pcm"
+    ).splitlines():  # "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1"
         parts = [part.strip() for part in line.split(":")]
         match = re.fullmatch(r"(\d+)-(\d+)", parts[0])
         if match and any(part.startswith("capture") for part in parts[3:]):
@@ -130,10 +124,7 @@ def microphones() -> list[MediaDevice]:
 
 
 def _sound_card(number: int) -> str:
-    try:
-        return (ASOUND / f"card{number}" / "id").read_text(errors="replace").strip()
-    except OSError:
-        return f"card {number}"
+    return v4l2.read_text(ASOUND / f"card{number}" / "id", f"card {number}")
 
 
 def _outside() -> list[MediaDevice]:

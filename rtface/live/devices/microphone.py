@@ -14,6 +14,7 @@ from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
 from rtface.live.devices.camera import direct_show_name
+from rtface.live.devices.v4l2 import read_text
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
@@ -67,11 +68,7 @@ def _open_alsa(name: str) -> InputContainer:
     for variable, place in _ALSA.items():
         if Path(place).exists():
             os.environ.setdefault(variable, place)
-    try:
-        cards = Path("/proc/asound/cards").read_text()
-    except OSError:
-        cards = ""
-    device = alsa_device(name, cards)
+    device = alsa_device(name, read_text(Path("/proc/asound/cards")))
     try:
         return _open(name, device, "alsa", {"channels": "2", "sample_rate": "48000"})
     except InputError:

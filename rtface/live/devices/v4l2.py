@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,16 @@ def open_device(node: Path | str, access: int = os.O_RDWR) -> int:
     return os.open(node, access | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
+@contextlib.contextmanager
+def opened(node: Path | str) -> Generator[int]:
+    """As `open_device`, for a block."""
+    fd = open_device(node)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def ioctl(fd: int, request: int, data: bytes | bytearray) -> bytes:
     """The ioctl's answer; OSError as the driver gives it."""
     if sys.platform != "linux":
@@ -112,6 +122,14 @@ def wait_for_event(fd: int, seconds: float) -> bool:
     return bool(waiting.poll(1000 * seconds))
 
 
+def read_text(path: Path, otherwise: str = "") -> str:
+    """What a file of the kernel says; `otherwise` where it cannot be read."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return otherwise
+
+
 def nodes() -> list[Path]:
     """All video devices by number; empty where there are none."""
     found = [path for path in DEVICES.glob("video*") if re.fullmatch(r"video\d+", path.name)]
@@ -120,10 +138,7 @@ def nodes() -> list[Path]:
 
 def label(node: Path) -> str:
     """The name that programs show; read without opening the device. Empty where it is not known."""
-    try:
-        return (CLASS / node.name / "name").read_text(errors="replace").strip()
-    except OSError:
-        return ""
+    return read_text(CLASS / node.name / "name")
 
 
 def capability(fd: int) -> DeviceCapability:
@@ -135,11 +150,8 @@ def capability(fd: int) -> DeviceCapability:
 
 def query(node: Path) -> DeviceCapability:
     """Of a device by its path; OSError where it cannot be opened."""
-    fd = open_device(node)
-    try:
+    with opened(node) as fd:
         return capability(fd)
-    finally:
-        os.close(fd)
 
 
 def repair(node: Path) -> bool:
@@ -149,19 +161,11 @@ def repair(node: Path) -> bool:
     To have asked to stream marks an opener as the writer, and the writer's close restores the device. That the asking
     itself is refused (EINVAL) is normal when nothing was written.
     """
-    try:
-        fd = open_device(node)
-    except OSError:
-        return False
-    try:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        with opened(node) as fd, contextlib.suppress(OSError):
             ioctl(fd, STREAMON, struct.pack("i", OUTPUT))
-    finally:
-        os.close(fd)
-    try:
         return query(node).outputs
-    except OSError:
-        return False
+    return False
 
 
 def users(node: Path) -> list[DeviceUser]:
@@ -191,28 +195,21 @@ def _open_files() -> Iterator[tuple[DeviceUser, str]]:
 
 
 def _program(pid: int) -> str:
-    try:
-        return Path(f"{PROC}/{pid}/comm").read_text(errors="replace").strip() or "?"
-    except OSError:
-        return "?"
+    return read_text(PROC / str(pid) / "comm") or "?"
 
 
 def _only_writes(pid: int, number: str) -> bool:
-    try:
-        flags = re.search(r"^flags:\s*([0-7]+)", Path(f"{PROC}/{pid}/fdinfo/{number}").read_text(), re.MULTILINE)
-    except OSError:
-        return False
+    flags = re.search(r"^flags:\s*([0-7]+)", read_text(PROC / str(pid) / "fdinfo" / number), re.MULTILINE)
     return flags is not None and int(flags[1], 8) & (os.O_WRONLY | os.O_RDWR) == os.O_WRONLY
 
 
 def locker(fd: int) -> int | None:
     """The process that holds the lock (flock) on an open file, None where it is not known."""
     inode = os.fstat(fd).st_ino
-    try:
-        lines = (PROC / "locks").read_text().splitlines()
-    except OSError:
-        return None
-    found = (re.search(rf" FLOCK .* (\d+) [0-9a-f]+:[0-9a-f]+:{inode} ", line) for line in lines)
+    found = (
+        re.search(rf" FLOCK .* (\d+) [0-9a-f]+:[0-9a-f]+:{inode} ", line)
+        for line in read_text(PROC / "locks").splitlines()
+    )
     return next((int(match[1]) for match in found if match), None)
 
 
@@ -220,10 +217,7 @@ def loopback_version() -> str:
     """v4l2loopback's, "" where the module is not loaded. It says its version since 0.13."""
     if not (MODULE / "v4l2loopback").is_dir():
         return ""
-    try:
-        return (MODULE / "v4l2loopback" / "version").read_text().strip()
-    except OSError:
-        return "0.12 or older"
+    return read_text(MODULE / "v4l2loopback" / "version", "0.12 or older")
 
 
 def mixes(can: DeviceCapability) -> bool:
@@ -234,11 +228,8 @@ def mixes(can: DeviceCapability) -> bool:
     number = re.search(r"-(\d+)$", can.bus)
     if not loopback_version().startswith("0.12") or number is None:
         return True
-    try:
-        flags = (MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").read_text().strip().split(",")
-        return flags[int(number[1])] != "Y"
-    except (OSError, IndexError):
-        return True
+    flags, place = read_text(MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").split(","), int(number[1])
+    return flags[place : place + 1] != ["Y"]
 
 
 def loopback_opens() -> int | None:

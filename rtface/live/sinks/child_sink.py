@@ -53,7 +53,6 @@ class ChildSink:
         self.began: float | None = None
         self._answers: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._full = 0  # frames that the child had no room for
         self._given_up: Counter[str] = Counter()
         self._report = self._before = SinkReport(TransportStatus("opening", ""))
         self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
@@ -111,7 +110,6 @@ class ChildSink:
                     ring.free(slot)
                     slot = None
             if slot is None:
-                self._full += 1
                 if self._health.state != "closed":
                     self._given_up["encoder" if child is not None and child.alive else "away"] += 1
             else:

@@ -35,7 +35,6 @@ class StreamSink(ChildSink):
         super().__init__("rtface.live.sinks.stream_worker:stream", str(endpoint), _SLOTS)
         self._endpoint, self._encoding = endpoint, encoding
         self._ended = threading.Event()
-        self._keeper: threading.Thread | None = None
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
@@ -52,7 +51,7 @@ class StreamSink(ChildSink):
                 name=self._endpoint,
                 why=error.values.get("why", error),
             ) from None
-        self._keeper = start_thread("sink-keeper", self._keep, replace(job, patient=True))
+        start_thread("sink-keeper", self._keep, replace(job, patient=True))
 
     def close(self) -> None:
         """Sends what waits, and ends within a second; safe to call twice."""

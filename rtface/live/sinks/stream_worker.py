@@ -65,14 +65,14 @@ class StreamWriter:
         self.frames = 0
         self.dropped: Counter[str] = Counter()
 
-    def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
-        """Encodes and sends a frame where a peer takes it; `image` is called only then."""
+    def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> bool:
+        """Encodes and sends a frame where a peer takes it; `image` is called only then. Whether it was."""
         transport = self._transport
         generation, key = transport.generation, transport.wants_key()
         if not generation or transport.behind:
             if transport.status.viewers != 0:  # a server of ours without viewers drops nothing
                 self.dropped["network" if generation else "away"] += 1
-            return
+            return False
         if generation != self._generation:
             self.close()
         fresh = self._mux is None
@@ -84,6 +84,7 @@ class StreamWriter:
                 self._mux = StreamMux(transport, generation, self._encoder, self._sound)
             if self._mux is not None:
                 self._mux.write_frame(packet)
+        return True
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
         """Sends a packet of sound."""
@@ -206,17 +207,6 @@ def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> 
                 writer.sound(message.sound, message.time)
             message = parent.receive(0) if not parent.gone else None
         if waiting:
-            _show(writer, frames, waiting.popleft())
-
-
-def _show(writer: StreamWriter, frames: FrameRing, shown: WriteFrame) -> None:
-    taken = False
-
-    def image() -> av.VideoFrame:
-        nonlocal taken
-        taken = True
-        return frames.get(shown.slot, shown.layout)
-
-    writer.write_frame(image, shown.time)
-    if not taken:
-        frames.free(shown.slot)
+            shown = waiting.popleft()
+            if not writer.write_frame(partial(frames.get, shown.slot, shown.layout), shown.time):
+                frames.free(shown.slot)

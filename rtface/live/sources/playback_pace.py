@@ -16,6 +16,12 @@ _STALL, _PIECE_LATE = 0.5, 0.1
 _BURST, _BURST_PACKETS = 3.0, 4
 
 
+def stamp_of(packet: av.Packet[Any]) -> float | None:
+    """The time of a packet on its source's clock, of its decoding where that is known."""
+    ticks = packet.dts if packet.dts is not None else packet.pts
+    return None if ticks is None else float(ticks * packet.time_base)
+
+
 class PlaybackPace:
     """When the packets of a film or playlist are due: as its own clock runs, from its first packet on.
 
@@ -30,10 +36,8 @@ class PlaybackPace:
 
     def due(self, packet: av.Packet[Any], now: float) -> float:
         """`time.monotonic()` at which a packet that was read at `now` is due."""
-        ticks = packet.dts if packet.dts is not None else packet.pts
-        if ticks is None:
+        if (stamp := stamp_of(packet)) is None:
             return now
-        stamp = float(ticks * packet.time_base)
         if self._base is None or abs(stamp - self._last) > 10:  # the clock jumped
             self._base, self._newest = now - stamp, stamp
         elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still
@@ -51,12 +55,11 @@ class BurstDetector:
 
     def over(self, packet: av.Packet[Any], arrived: float) -> bool:
         """Takes every packet of one stream; true once packets arrive at the pace of their clock."""
-        ticks = packet.dts if packet.dts is not None else packet.pts
-        self._began = self._began or arrived
-        if ticks is None or arrived - self._began > _BURST:
+        stamp, self._began = stamp_of(packet), self._began or arrived
+        if stamp is None or arrived - self._began > _BURST:
             return True
-        self._last.append((float(ticks * packet.time_base), arrived))
+        self._last.append((stamp, arrived))
         if len(self._last) < _BURST_PACKETS:
             return False
-        (stamp, then), (newest, now) = self._last[0], self._last[-1]
-        return now - then > 0.5 * (newest - stamp)
+        (oldest, then), (newest, now) = self._last[0], self._last[-1]
+        return now - then > 0.5 * (newest - oldest)

@@ -44,7 +44,7 @@ from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.jitter_buffer import JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
-from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, stamp_of
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
 from rtface.media.read.frame_details import details_of, without_profile
@@ -263,7 +263,7 @@ class ReadWorker:
                 if self.resting and alone and arrived - taken < REST_S:
                     continue
                 taken = arrived
-                due = arrived if burst or pace or opened.monotonic else self._due(packet, arrived)
+                due = arrived if burst or pace or opened.monotonic else self._buffer.due(stamp_of(packet), arrived)
                 self._wait(QueuedPacket(packet, due, burst is None))
             elif track is not None:
                 for heard in track.push(packet, arrived):
@@ -276,10 +276,6 @@ class ReadWorker:
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify()
-
-    def _due(self, packet: av.Packet[Any], arrived: float) -> float:
-        ticks = packet.dts if packet.dts is not None else packet.pts
-        return self._buffer.due(None if ticks is None else float(ticks * packet.time_base), arrived)
 
     def _hear(self, heard: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as video does, so that both reach the outputs together."""

@@ -90,7 +90,7 @@ class ReconnectingSource:
         self._noted: list[str] = []
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
-        self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
+        self._frames = self._dropped = self._bytes = self._reopened = 0
         self._buffer = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
