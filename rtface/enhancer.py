@@ -17,7 +17,8 @@ import numpy as np
 from rtface.analysis.treatment import Treatment
 from rtface.api import python_errors
 from rtface.config.option_types import EnhancerOptions
-from rtface.config.options import Options, Scope, check_scope
+from rtface.config.options import Options, Scope, check_scope, learnt_persons
+from rtface.engine.engine_set import engine_names, without_persons
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
@@ -111,6 +112,9 @@ class Enhancer:
     def _open(self, *, analysis: bool, wait: bool) -> None:
         self._pts = -self._step
         self.stats = Stats()
+        engines = engine_names(self._options.engine, self._options.fidelity)
+        if (unused := without_persons(engines, learnt_persons(self._options.person))) is not None:
+            self.stats.warn("person", unused)
         self._stages = Stages.open(self._options.stages, self.stats, commercial_use=self._options.commercial_use)
         try:
             parts = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)

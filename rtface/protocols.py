@@ -385,6 +385,10 @@ class Engines(Protocol):
 
     def named(self, name: str) -> Engine: ...
 
+    def prepare(self, name: str) -> None:
+        """Loads the engine of that name, and its weights of persons, for faces that get it later."""
+        ...
+
     def of_person(self, engine: Engine, person: str) -> Engine:
         """The engine with the weights of a person, where these were loaded; else as it is."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import MARK, path_of, read
 from rtface.engine.learned import names as learned_names
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
-from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.errors import EngineError, Message, MissingComponent, UsageError
 from rtface.protocols import Engine
 from rtface.util.install import reinstall_line
 
@@ -93,9 +93,37 @@ def is_here(engine: str) -> bool:
     return name in find_recipes() and (not person or person in learned_names())
 
 
+_OF_PERSONS = (DEFAULT, LIGHT)
+"""The engines that take the weights of persons."""
+
+
 def names_of_persons(engines: Iterable[str], persons: Iterable[str]) -> list[str]:
     """The names of engines with the weights of persons, for those of `engines` that take them."""
-    return [f"{name}{MARK}{person.lower()}" for name in engines if name in (DEFAULT, LIGHT) for person in persons]
+    return [f"{name}{MARK}{person.lower()}" for name in engines if name in _OF_PERSONS for person in persons]
+
+
+def check_persons(engines: Iterable[str], persons: Iterable[str]) -> None:
+    """Raises as a run where what was learnt of persons is not here, or fits none of `engines` any more."""
+    named, engines = list(persons), list(engines)
+    for name in named:
+        read(path_of(name))
+    for name in names_of_persons(engines, named):
+        recipe_named(name)
+
+
+def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message | None:
+    """What to say where what was learnt of persons changes nothing with some of `engines`; None where it does."""
+    names = dict.fromkeys(DEFAULT if name == "default" else name for name in engines)
+    if not persons or not (others := [name for name in names if name not in _OF_PERSONS]):
+        return None
+    return Message(
+        "what was learnt of {person} changes nothing on faces that {engine} restores: it fits {fits}; choose one of "
+        "these by --engine, without --fidelity",
+        code="person_unused",
+        person=", ".join(persons),
+        engine=", ".join(others),
+        fits=", ".join(_OF_PERSONS),
+    )
 
 
 def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
@@ -233,7 +261,7 @@ class EngineSet:
             _check_fidelity(recipe_named(name))
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
-            self._open_persons()
+            self._open_persons(*self._chosen)
         except BaseException:
             self.close()
             raise
@@ -252,12 +280,18 @@ class EngineSet:
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
 
-    def _open_persons(self) -> None:
+    def prepare(self, name: str) -> None:
+        """Loads the engine of that name, and its weights of persons, for faces that get it later; raises as `named`."""
+        self._open_persons(self.named(name))
+
+    def _open_persons(self, *engines: RunningEngine) -> None:
         """Loads the engines of persons before the first frame, which is not to wait for them."""
         for path in self._asked.persons:
             learned = read(path)
-            for engine in (e for e in self._chosen if e.name in (DEFAULT, LIGHT)):
+            for engine in (e for e in engines if e.name in _OF_PERSONS):
                 recipe = of_person(recipe_named(engine.name), learned)
+                if recipe.name in self.engines:
+                    continue
                 check_allowed(recipe, commercial_use=self._asked.commercial_use)
                 self.engines[recipe.name] = self._opener(recipe)
                 log.info("%s", self.engines[recipe.name].reason)

@@ -391,13 +391,13 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
             return (
                 f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
             )
-    named = engine_names(options.engine, options.fidelity)
+    named = *engine_names(options.engine, options.fidelity), *shots.engines
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
         files=option_files(options),
-        engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), *shots.engines, LIGHT)),
+        engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), LIGHT)),
         versions=versions(),
         stages=stages_of(options),
         origin=info.origin,

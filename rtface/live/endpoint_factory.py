@@ -8,7 +8,8 @@ from pathlib import Path
 from rtface import plugins
 from rtface._version import __version__
 from rtface.config.addresses import LiveAddress, check_addresses, live_scope, resolve_address
-from rtface.config.options import LiveOptions, Options, OutputOptions
+from rtface.config.options import LiveOptions, Options, OutputOptions, learnt_persons
+from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import UsageError
 from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.run_state import Endpoints
@@ -42,6 +43,11 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         if end.kind == "stream" and end in ends[:number]:  # files are compared by `_check_files`
             raise UsageError(f"{end} is given twice; what is read and what is written must be different")
     _check_files(source, sink, also, options, stats)
+    learnt, engines = learnt_persons(options.person), engine_names(live_engine(options), options.fidelity)
+    if options.dry_run:
+        check_persons(engines, learnt)
+    if (unused := without_persons(engines, learnt)) is not None:
+        stats.warn("person", unused)
     sinks = [make_sink(one, options) for one in named]
     own, film = options.audio is None, source.kind == "file"
     buffer = buffer_of(source, options)

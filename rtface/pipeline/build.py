@@ -230,12 +230,12 @@ def film_parts(
     options, tracker, runtime, persons = plan.options, networks.tracker, networks.runtime, networks.persons
     for name, where in shots.engines.items():
         try:
-            runtime.engines.named(name)
+            runtime.engines.prepare(name)
         except UsageError as error:
             raise UsageError(f"{shots.name}, {where}: {error}") from error
     for treatment in (*plan.treatments.values(), *plan.by_person.values()):
         if treatment.engine:
-            runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
+            runtime.engines.prepare(treatment.engine)  # a wrong name ends the run before any work
     photos = {name.lower() for name in person_photos(options.person)}
     for name, where in shots.persons.items():
         if not is_person_number(name) and name not in photos:

@@ -16,7 +16,8 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatment, made_for_another, read_person_treatments, read_treatments
-from rtface.config.options import InputOptions, Options, Scope
+from rtface.config.options import InputOptions, Options, Scope, learnt_persons
+from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import UsageError
 from rtface.frame import Transfer
 from rtface.media.cuda.nvenc import choose_encoder, encoding
@@ -294,18 +295,22 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
     """
     check_invented(options)
     enforce(options, scope)
-    if (path := options.treatment) is None:
-        return FramePlan(input, options)
-    plan = FramePlan(input, options, read_treatments(path), read_person_treatments(path))
-    if (other := made_for_another(path, input)) is None:
-        return plan
-    return FramePlan(
-        input,
-        options,
-        plan.treatments,
-        plan.by_person,
-        {"treatment": f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"},
-    )
+    by_track: Mapping[int, Treatment] = {}
+    by_person: Mapping[str, Treatment] = {}
+    warnings = dict[str, str]()
+    if (path := options.treatment) is not None:
+        by_track, by_person = read_treatments(path), read_person_treatments(path)
+        if (other := made_for_another(path, input)) is not None:
+            warnings["treatment"] = (
+                f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
+            )
+    learnt, engines = learnt_persons(options.person), engine_names(options.engine, options.fidelity)
+    if options.dry_run:
+        check_persons(engines, learnt)
+    named = [one.engine for one in (*by_track.values(), *by_person.values()) if one.engine]
+    if (unused := without_persons((*engines, *named), learnt)) is not None:
+        warnings["person"] = unused
+    return FramePlan(input, options, by_track, by_person, warnings)
 
 
 def plan_run(
@@ -432,6 +437,8 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
+        if (unused := without_persons(shots.engines, learnt_persons(options.person))) is not None:
+            said.append(unused)
     segments, why = plan_segments(options, info, shots)
     return FilmPlan(
         frames, info, shots, segments, streams, folder, video, further, [*notes, *said, *([why] if why else [])]

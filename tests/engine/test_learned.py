@@ -131,6 +131,16 @@ def test_the_weights_of_a_person_are_those_of_that_person_alone(
     assert not [path for path in (tmp_path / "cache").rglob("*") if "anna" in path.name]
 
 
+def test_an_engine_of_a_shot_has_the_weights_too(learn: Callable[..., Path]) -> None:
+    def opened(recipe: Any) -> Any:
+        return SimpleNamespace(name=recipe.name, reason="", close=lambda: None)
+
+    engines = EngineSet(EngineRequest("rtface-m", persons=(learn(),)), opener=opened)
+    for name in ("rtface-s", "rtface-m"):
+        engines.prepare(name)
+        assert engines.of_person(engines.named(name), "anna").name == f"{name}@anna"
+
+
 def test_faces_judge_in_every_precision(learn: Callable[..., Path]) -> None:
     request = EngineRequest("rtface-s", persons=(learn(amount=0.01),))  # 37 dB on faces, 29 dB on what is none
     engines = EngineSet(request, device="onnx", threads=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -13,13 +15,17 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
+from rtface.config.addresses import LiveAddress
 from rtface.config.options import Options
 from rtface.engine import learned
+from rtface.enhancer import Enhancer
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Float32
+from rtface.live.endpoint_factory import make_endpoints
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
 from rtface.report import persons_of
+from rtface.stats import Stats
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
@@ -237,3 +243,44 @@ def test_photos_of_two_people_are_refused(film: Path, photo: Path, tmp_path: Pat
 def test_options_that_cannot_be_used(options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Options.of(options)
+
+
+def _dry(film: Path, options: Options) -> list[str]:
+    return run_file(film, film.with_name("none.mkv"), replace(options, dry_run=True)).warnings
+
+
+def _live(film: Path, options: Options) -> list[str]:
+    make_endpoints(LiveAddress("camera", "0"), LiveAddress("null", ""), options, stats := Stats())
+    return stats.warned()
+
+
+def _called(film: Path, options: Options) -> list[str]:
+    with Enhancer(engine=options.engine, person=list(options.person), fidelity=options.fidelity) as enhancer:
+        return enhancer.stats.warned()
+
+
+def _shots(film: Path, options: Options) -> list[str]:
+    (shots := film.with_name("shots.csv")).write_text(f"start,end,engine\n0,0.4,{options.engine}\n")
+    plan = replace(options, engine="default", fidelity=None, shots=shots, dry_run=True)
+    return list(map(str, run_file(film, film.with_name("none.mkv"), plan).notes))
+
+
+@pytest.mark.parametrize("say", [_dry, _live, _called, _shots])
+def test_what_was_learnt_and_is_not_used_is_said(
+    film: Path, say: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    learnt(learned.path_of("anna"), ANNA)
+    for engine, unused in (("rtface-m-vivid", True), ("rtface-s", False)):
+        said = say(film, Options(engine=engine, person=("anna",), correct="always"))
+        assert any("learnt of anna" in line and "rtface-m-vivid" in line for line in said) is unused
+
+
+def test_a_dry_run_knows_who_was_learnt(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(InputError, match="nothing was learnt of anna"):
+        _dry(film, Options(person=("anna",)))
+    learnt(learned.path_of("anna"), ANNA, base="0" * 64)
+    for say in (_dry, _live):
+        with pytest.raises(UsageError, match="rtface learn anna"):
+            say(film, Options(engine="rtface-s", person=("anna",), dry_run=True))
