@@ -85,7 +85,7 @@ class JobFolder:
             if self.path.is_dir() and (strange := sorted(p.name for p in self.path.iterdir() if not _own(p.name))):
                 raise UsageError(f"{self.path}: holds other things ({strange[0]}); name a new folder by --job")
             with contextlib.suppress(FileExistsError):
-                self.path.mkdir()
+                self.path.mkdir(parents=True)
             sync_folder(self.path.parent)
         self.make_subfolders()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -20,7 +21,15 @@ from rtface.jobs.figures import JobFigures
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.further_films import all_films
 from rtface.jobs.job_progress import JobProgress
-from rtface.jobs.join import DamagedSegments, Join, named_films, note_signed, published, remove_unfinished
+from rtface.jobs.join import (
+    DamagedSegments,
+    Join,
+    named_films,
+    names_of_stills,
+    note_signed,
+    published,
+    remove_unfinished,
+)
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of, plan_source
@@ -73,7 +82,7 @@ class FilmJob:
     def open(
         cls,
         input: Path,
-        output: Path,
+        output: Path | str,
         options: Options,
         *,
         folder: Path | None = None,
@@ -83,7 +92,8 @@ class FilmJob:
         """The job that makes an output: the one that is there, or a new one.
 
         Args:
-            input, output: films.
+            input: a film, or a folder of stills that is read as one.
+            output: a film, or a folder for its stills, whose name may end in a slash.
             options: of the run.
             folder: of the job; next to the output without.
             restart: remove a job that is there, and begin again.
@@ -99,7 +109,7 @@ class FilmJob:
             OutputError: the folder cannot be made.
         """
         plan_frames(input, options, Scope.FILM | Scope.ENCODED)
-        source, target = input.resolve(), output.resolve()
+        source, target = input.resolve(), Path(output).resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
         if restart and place.path.is_dir():
             if place.planned and (held := Leases(place, "").held()):
@@ -111,7 +121,8 @@ class FilmJob:
             if place.path.is_dir():
                 place.make()  # raises where it holds other things
                 place.remove()
-            run = plan_run(source, target, options, job=True)
+            named = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
+            run = plan_run(source, named, options, job=True)
             place.make()
             try:
                 plan = make_plan(plan_source(run, source), length)
@@ -188,7 +199,7 @@ class FilmJob:
             remove_unfinished(self.folder, self._films)
         run = plan_run(
             self.plan.source,
-            self.plan.target,
+            self.plan.output,
             options,
             job=True,
             whole=whole,
@@ -227,8 +238,12 @@ class FilmJob:
                     return None
                 _take_over(stats, figures.stats)
                 figures.fill(report)
+                video = self.plan.video or {}
                 return Made(
-                    figures.changed, self.plan.video["lossless"] and not self.plan.video["convert"], plan=promised
+                    figures.changed,
+                    bool(video.get("lossless")) and not video["convert"],
+                    names_of_stills(self.folder),
+                    promised,
                 )
             except KeyboardInterrupt:
                 raise self._interrupted() from None
@@ -262,7 +277,9 @@ class FilmJob:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
         opened = Stats(logs=False)
         film = plan_source(run, self.plan.source, stats=opened)
-        for line in (*opened.warned(), *(film.streams.warnings if film.streams is not None else ())):
+        lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
+        lines += [film.folder.warning] if film.folder is not None and film.folder.warning else []
+        for line in lines:
             stats.warn(line, line)
         return film
 

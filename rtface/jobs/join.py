@@ -1,4 +1,4 @@
-"""Joins the segments of a job to the film: their encoded frames, and all other streams from the input.
+"""Joins the segments of a job to the film or the folder of stills: encoded frames, and all else from the input.
 
 Nothing is encoded again, and sound, subtitles and other streams are never cut: they are read from the input once, as
 in a run without a job. Times of presentation are those of the records; times of decoding are made for the whole film.
@@ -6,6 +6,7 @@ in a run without a job. Times of presentation are those of the records; times of
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,9 @@ from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.files.workfile import is_work_of, work_name
 from rtface.media.marks.provenance import Change, describe
 from rtface.media.read.source import FileSource
+from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
+from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.correction import record_packet
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.muxer import AnyPacket
@@ -45,7 +48,12 @@ from rtface.util.foreign import Shape, file_path, fits, none_or
 _BEHIND_S = 1
 
 
-_FILM: Shape = {"path?": file_path, "work?": file_path, "made?": FINGERPRINT}
+def _is_name(value: Any) -> bool:
+    """The name of a file in a folder, also one that is no valid Unicode."""
+    return isinstance(value, str) and Path(value).name == value
+
+
+_FILM: Shape = {"path?": file_path, "work?": file_path, "made?": FINGERPRINT, "names?": [_is_name]}
 
 
 class DamagedSegments(Exception):
@@ -153,7 +161,7 @@ class Join:
         self._folder, self._plan, self._film = folder, plan, film
         self._target = run.outputs.film
         self._options, self._report, self._stats, self._stop = run.options, report, stats, stop
-        self._frames = _Pieces(folder, plan.video["encoder"])
+        self._frames = _Pieces(folder, (plan.video or {}).get("encoder", ""))
         self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.run["further"].items()}
         self._paths = [target.path for target in (self._target, *run.outputs.further.values())]
         self._note: dict[str, Any] = {}
@@ -172,7 +180,7 @@ class Join:
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
-        with closing(open_whole(self._plan.source, self._options)) as source:
+        with closing(open_whole(self._plan.source, self._options, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
             except BaseException as error:
@@ -187,24 +195,25 @@ class Join:
         return figures
 
     def _join(self, source: FileSource | SequenceSource, figures: JobFigures) -> None:
-        output = self._planned_output(source, figures)
+        self._film.describe(self._report)
+        self._report.decoder = source.info.decoder
         with ExitStack() as stack:
-            film = self._open(output, self._frames, self._stats, "", stack)
-            film.changed = figures.changed
-            self._write(film, source)
-            films = {"": film}
+            whole = self._write_stills(source, stack) if self._film.folder else self._write(source, figures, stack)
+            films: dict[str, FilmFile | FolderSink] = {"": whole}
             for name, plan in self._film.further.items():
                 if name == "comparison":
                     plan.metadata.update(pair_tags("+".join(figures.engines), self._options))
-                films[name] = self._open(plan, self._pieces[name], Stats(), name, stack)
+                films[name] = film = self._open(plan, self._pieces[name], Stats(), name, stack)
                 # What stages changed is not in pairs.
-                films[name].changed.change = figures.changed.change & ~(Change.DRAWN | Change.GENERATED)
-                self._write_further(films[name], self._pieces[name])
-            for name, whole in films.items():
-                whole.complete()
-                self._noted(name, made=fingerprint.fingerprint(whole.work))
-            for whole in reversed(films.values()):  # the output is the last
-                whole.finish()
+                film.changed.change = figures.changed.change & ~(Change.DRAWN | Change.GENERATED)
+                self._write_further(film, self._pieces[name])
+            for name, one in films.items():
+                one.complete()
+                self._noted(name, made=fingerprint.fingerprint(one.work))
+            for one in reversed(films.values()):  # the output is the last
+                one.finish()
+            if self._film.folder:  # to which stills of before may belong
+                self._noted("", made=fingerprint.fingerprint(self._target.path))
 
     def _read_records(self) -> JobFigures:
         """Checks all files; the figures."""
@@ -239,17 +248,6 @@ class Join:
             raise OutputError(f"{self._target.shown}: no frame came, so nothing was written")
         return figures
 
-    def _planned_output(self, source: FileSource | SequenceSource, figures: JobFigures) -> OutputPlan:
-        options, report = self._options, self._report
-        self._film.describe(report)
-        output = self._film.streams
-        assert output is not None
-        output.reopened(source.info)
-        report.decoder = source.info.decoder
-        engine = "+".join(figures.engines)
-        output.metadata.update(describe(engine, __version__, options.strength, metadata_options(options)))
-        return output
-
     def _open(self, output: OutputPlan, pieces: _Pieces, stats: Stats, key: str, films: ExitStack) -> FilmFile:
         """A film's file. Its working name is noted first, so that the next call can remove it after a crash."""
         output.video.time_base = pieces.base
@@ -264,8 +262,16 @@ class Join:
         (self._note.setdefault(key, {}) if key else self._note).update(values)
         self._folder.write(self._folder.joining, self._note)
 
-    def _write(self, film: FilmFile, source: FileSource | SequenceSource) -> None:
+    def _write(self, source: FileSource | SequenceSource, figures: JobFigures, films: ExitStack) -> FilmFile:
         """Frames and the packets of other streams, in the order in which a decoder would have given them."""
+        output, options = self._film.streams, self._options
+        assert output is not None
+        output.reopened(source.info)
+        output.metadata.update(
+            describe("+".join(figures.engines), __version__, options.strength, metadata_options(options))
+        )
+        film = self._open(output, self._frames, self._stats, "", films)
+        film.changed = figures.changed
         packets = self._frames.packets(film, self._records())
         ready = next(packets, None)
         base, origin = film.plan.video.time_base, self._plan.origin
@@ -283,6 +289,22 @@ class Join:
             film.put(ready)
             ready = next(packets, None)
         self._frames.check_header(film)
+        return film
+
+    def _write_stills(self, source: FileSource | SequenceSource, films: ExitStack) -> FolderSink:
+        """The stills of a folder; those of the input that were not changed are read there."""
+        work, scans = work_name(self._target.path), source if isinstance(source, SequenceSource) else None
+        self._noted("", path=str(self._target.path), work=str(work))
+        stills = StillEncoder(source.info, self._plan.folder or "", scans)
+        sink = FolderSink(self._target, source.info, stills, start=None, stats=self._stats, work=work, partial=False)
+        films.callback(sink.abort, keep_partial=False)
+        self._report.notes += sink.notes
+        for record in self._records():
+            for data, (pts, _, duration, *_) in self._frames.file(record).packets():
+                self._check_stop()
+                sink.put(data or None, pts, duration, self._frames.base)
+        self._noted("", names=sink.names)
+        return sink
 
     def _write_further(self, film: FilmFile, pieces: _Pieces) -> None:
         """Frames, each with its text where it has one."""
@@ -320,10 +342,16 @@ def note_signed(folder: JobFolder, output: Path) -> None:
     folder.write(folder.joining, (_read_note(folder) or {}) | {"made": fingerprint.fingerprint(output)})
 
 
+def names_of_stills(folder: JobFolder) -> list[str]:
+    """The names of the stills that a join wrote, in order; none of a film."""
+    return (_read_note(folder) or {}).get("names", [])
+
+
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
-    """Those of these films to which a join gave their names, before it ended or was killed, here or on another
-    machine."""
-    named = {Path(part["path"]) for part in _parts(_read_note(folder)) if _has_name(part)}
+    """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine;
+    and a folder of stills to which it may have begun to."""
+    parts = [part for part in _parts(_read_note(folder)) if "path" in part]
+    named = {Path(part["path"]) for part in parts if _has_name(part) or Path(part["path"]).is_dir()}
     return named & {path.resolve() for path in films}
 
 
@@ -346,6 +374,7 @@ def remove_unfinished(folder: JobFolder, films: Iterable[Path]) -> None:
             work = Path(part.get("work", ""))
             if is_work_of(work, path) and work.parent == path.parent and work.suffix == path.suffix:
                 _unlink(work)
+                shutil.rmtree(work, ignore_errors=True)  # of stills
 
 
 def _read_note(folder: JobFolder) -> dict[str, Any] | None:
@@ -370,7 +399,12 @@ def _parts(note: dict[str, Any] | None) -> list[dict[str, Any]]:
 def _has_name(part: dict[str, Any]) -> bool:
     """Whether a film that was complete has its name. Its bytes tell: numbers of inodes are used again, and differ from
     machine to machine on some network drives."""
-    return "made" in part and "path" in part and fingerprint.same(part["made"], Path(part["path"]))
+    try:
+        return "made" in part and "path" in part and fingerprint.same(part["made"], Path(part["path"]))
+    except InputMissing:
+        raise
+    except InputError:  # a folder that is empty
+        return False
 
 
 def _unlink(path: Path) -> None:

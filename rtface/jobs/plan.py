@@ -37,10 +37,10 @@ from rtface.media.formats.mxf import check_times
 from rtface.media.read.decoder import Fields
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import MAX_PIXELS
-from rtface.media.stills.images import SequenceSource
+from rtface.media.stills.images import SUFFIXES, SequenceSource
 from rtface.media.write.stream_plan import FORMATS
 from rtface.pipeline.build import open_film, open_scans
-from rtface.pipeline.plan import FilmPlan, FramePlan, RunPlan, plan_film, planned_options
+from rtface.pipeline.plan import FilmPlan, FramePlan, RunPlan, makes_folder, plan_film, planned_options
 from rtface.pipeline.threads import Threads
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
@@ -55,6 +55,7 @@ from rtface.util.foreign import (
     file_path,
     fits,
     flag,
+    none_or,
     ratio,
     read_regular,
     row,
@@ -79,8 +80,8 @@ def _size(value: Any) -> bool:
 
 
 def _film(value: Any) -> bool:
-    """The path of a film that can be written."""
-    return file_path(value) and Path(value).suffix.lower() in FORMATS
+    """The path of a film that can be written, or of a folder for its stills, with a slash."""
+    return file_path(value) and (value.endswith("/") or Path(value).suffix.lower() in FORMATS)
 
 
 _SHAPE: Shape = {
@@ -88,8 +89,9 @@ _SHAPE: Shape = {
     "file": FINGERPRINT,
     "output": _film,
     "options": lambda options: isinstance(options, dict) and OPTIONS.keys() >= cast("dict[str, Any]", options).keys(),
-    "container": text,
-    "video": {"encoder": text},
+    "container": none_or(text),
+    "folder": none_or(lambda kind: kind in SUFFIXES),
+    "video": none_or({"encoder": text}),
     "further": lambda films: (
         isinstance(films, dict)
         and all(fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values())
@@ -163,13 +165,23 @@ class JobPlan:
         return Path(self.run["output"])
 
     @property
+    def output(self) -> str:
+        """The output as a run takes it: a folder has a slash behind its name."""
+        return self.run["output"]
+
+    @property
+    def folder(self) -> str | None:
+        """Kind of the stills of an output that is a folder; None for a film."""
+        return self.run["folder"]
+
+    @property
     def container(self) -> str:
         """FFmpeg's name of the output's container."""
         return self.run["container"]
 
     @property
-    def video(self) -> dict[str, Any]:
-        """How the frames are encoded."""
+    def video(self) -> dict[str, Any] | None:
+        """How the frames are encoded; None where stills hold other samples."""
         return self.run["video"]
 
     @property
@@ -231,6 +243,9 @@ class JobPlan:
                     "the rtface that began it, or begin again with --restart"
                 )
             check_shape(values, _SHAPE)
+            stills, film = values["folder"] is not None, None not in (values["container"], values["video"])
+            if stills != values["output"].endswith("/") or not (stills or film):
+                raise ValueError("it says nothing clear of its output")
             job = values.pop("job")
             job |= {
                 "starts": list(map(Fraction, job["starts"])),
@@ -324,11 +339,19 @@ def stages_of(options: Options) -> dict[str, dict[str, str]]:
     return {name: version for name, version in found.items() if version is not None}
 
 
-def open_whole(path: Path, options: Options, stats: Stats | None = None) -> FileSource | SequenceSource:
-    """A film, with its cut, but for its frames; `stats` receives warnings, which are not logged without it."""
+def open_whole(
+    path: Path, options: Options, stats: Stats | None = None, *, hold: bool = True
+) -> FileSource | SequenceSource:
+    """A film, with its cut, but for its frames.
+
+    Args:
+        path, options: of the run.
+        stats: receives warnings, which are not logged without it.
+        hold: as of `SequenceSource`.
+    """
     stats = stats or Stats(logs=False)
     if options.sequence:
-        return open_scans(path, options, stats)
+        return open_scans(path, options, stats, hold=hold)
     return FileSource(path, start=options.start, end=options.end, threads=1, stats=stats, strict=options.strict)
 
 
@@ -348,7 +371,7 @@ def open_from(
     """A film from some seconds before a segment on; arguments and errors as of `rtface.pipeline.build.open_film`."""
     start = plan.starts[number] - lead_in
     if options.sequence:
-        source = open_film(plan.source, options, threads, Stats(logs=False), stop, stack)
+        source = open_film(plan.source, options, threads, Stats(logs=False), stop, stack, hold=plan.folder is None)
         assert isinstance(source, SequenceSource)
         source.go_to(start, stats)
         return source
@@ -357,9 +380,10 @@ def open_from(
     return open_film(plan.source, options, threads, stats, stop, stack, size=plan.size, fields=fields, on_gpu=on_gpu)
 
 
-def plan_source(frames: FramePlan, path: Path, output: Path | None = None, stats: Stats | None = None) -> FilmPlan:
+def plan_source(frames: FramePlan, path: Path, output: str | None = None, stats: Stats | None = None) -> FilmPlan:
     """`plan_film` of a film that is opened for that as by `open_whole`."""
-    with closing(open_whole(path, frames.options, stats)) as source:
+    hold = not makes_folder(frames, output)
+    with closing(open_whole(path, frames.options, stats, hold=hold)) as source:
         return plan_film(frames, source, output=output)
 
 
@@ -376,15 +400,15 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     Raises:
         OutputError: the container cannot hold what the input has.
     """
-    info, run, shots, streams, source = film.info, film.frames, film.shots, film.streams, film.frames.input
-    assert streams is not None and isinstance(run, RunPlan)
+    info, run, shots, source = film.info, film.frames, film.shots, film.frames.input
+    assert isinstance(run, RunPlan)
     options = run.options
     times = image_times(info) if info.is_sequence else read_times(source, info.start, info.end)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
     for name in shots.engines:
         check_allowed(recipe_named(name))
-    for each in (streams, *film.further.values()):
+    for each in (*([film.streams] if film.streams is not None else []), *film.further.values()):
         if each.format == "mxf":
             check_times(str(each.target.path), each.target.path.stem, times.pts, times.base, info.rate)
         if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
@@ -461,7 +485,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
 def check_video(plan: JobPlan, film: FilmPlan) -> None:
     """`check_worker` for the encoders of the output and of the further films."""
     here = json.loads(json.dumps(film.to_dict()))
-    found = difference("the encoder's {}", plan.video, here["video"])
+    found = difference("the encoder's {}", plan.video or {}, here["video"] or {})
     for name, values in here["further"].items():
         found = found or difference(f"the {name}'s {{}}", plan.run["further"].get(name, {}), values)
     if found:

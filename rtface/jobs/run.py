@@ -197,7 +197,7 @@ def _job(
         where = flags.folder or folder_of(Path(output).resolve())
         if not (flags.asked or where.is_dir() or _seconds(input, options) >= LONG_S):
             return None
-        job = FilmJob.open(input, Path(output), options, folder=flags.folder, restart=flags.restart)
+        job = FilmJob.open(input, output, options, folder=flags.folder, restart=flags.restart)
         if not isinstance(job, str):
             return job
         why = job
@@ -212,14 +212,18 @@ def _job(
 def why_no_job(input: Path | Address, output: Path | str, options: Options) -> str | None:
     """Why a run cannot be a job; None where it can."""
     from rtface.media.files.image_names import is_image
+    from rtface.media.files.outputs import names_folder
+    from rtface.media.files.stills_list import unfinished_folders
     from rtface.media.write.stream_plan import FORMATS
     from rtface.pipeline.compare import IMAGES
 
     film = isinstance(input, Path) and (input.is_dir() if options.sequence else input.is_file() and not is_image(input))
     if not film:
         return "the INPUT is neither a film in a file nor a folder with --sequence"
-    if str(output).endswith("/") or Path(output).is_dir() or Path(output).suffix.lower() not in FORMATS:
-        return "the OUTPUT is no film"
+    if Path(output).suffix.lower() not in FORMATS and not names_folder(output):
+        return "the OUTPUT is neither a film nor a folder"
+    if any(part.goes_on_at(options.start) for part in unfinished_folders(Path(output).resolve(), str(input))):
+        return "it goes on with the stills of an interrupted run"
     if options.dry_run:
         return "--dry-run is given"
     if options.compare is not None and options.compare.suffix.lower() in IMAGES:

@@ -25,9 +25,10 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import FurtherFrames
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.segment_file import SegmentWriter
+from rtface.jobs.segment_file import FilmPackets, SegmentWriter, StillPackets
 from rtface.media.files import fingerprint
 from rtface.media.files.workfile import full
+from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.film_chain import FilmChain
@@ -43,7 +44,7 @@ class RunOutput:
 
     Args:
         folder, plan: of the job.
-        video: how frames are encoded.
+        coding: how frames are encoded: of a film, or as stills.
         steps: the chain.
         stats: of the worker.
         leases: of the worker.
@@ -62,7 +63,7 @@ class RunOutput:
         self,
         folder: JobFolder,
         plan: JobPlan,
-        video: VideoPlan,
+        coding: VideoPlan | StillEncoder,
         steps: FilmChain,
         stats: Stats,
         leases: Leases,
@@ -75,7 +76,7 @@ class RunOutput:
         on_frame: Callable[[int, float, int], object],
         stopped: Callable[[], bool],
     ) -> None:
-        self._folder, self._plan, self._video, self._leases = folder, plan, video, leases
+        self._folder, self._plan, self._coding, self._leases = folder, plan, coding, leases
         self._runtime, self._stats, self._claim, self._run = steps.runtime, stats, claim, run
         self._on_frame, self._stopped = on_frame, stopped
         self._number, self._epoch, self._first = first, epoch, first
@@ -137,7 +138,7 @@ class RunOutput:
     def _take(self, frame: Frame) -> None:
         with self._errors(self._number):
             if self._writer is None:
-                self._open()
+                self._open(frame)
                 assert self._writer is not None
             for name, writer in self._further_writers.items():
                 with self._stats.time(name):
@@ -147,14 +148,17 @@ class RunOutput:
         self._stats.count("frames_out")
         self._figures.add(frame)
 
-    def _open(self) -> None:
-        """Begins the files of the segment."""
+    def _open(self, frame: Frame) -> None:
+        """Begins the files of the segment, with this frame."""
         plan, path = self._plan, self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
-        self._writer = SegmentWriter(path, self._video, plan.container, plan.origin, self._stats, open=self._new)
+        if isinstance(self._coding, StillEncoder):
+            encoder = StillPackets(self._coding, frame.time_base, str(plan.target))
+        else:
+            encoder = FilmPackets(self._coding, plan.container, plan.origin, self._stats, str(path))
+        self._writer = SegmentWriter(path, encoder, open=self._new)
         for name, (film, _) in self._further.items():
-            self._further_writers[name] = SegmentWriter(
-                path.with_suffix(f".{name}"), film.video, film.format, plan.origin, Stats(), open=self._new
-            )
+            encoder = FilmPackets(film.video, film.format, plan.origin, Stats(), str(path))
+            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), encoder, open=self._new)
 
     def _new(self, path: Path, flags: int) -> int:
         """Makes a file that is readable by those who may read the film."""

@@ -22,6 +22,7 @@ import av
 from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of
+from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.frame_encoder import FrameEncoder, add_video
 from rtface.media.write.muxer import AnyPacket
@@ -45,69 +46,98 @@ _SHAPE: Shape = {
 }
 
 
-class SegmentWriter:
-    """Encodes the frames of a segment into a file, with a new encoder.
+class FilmPackets:
+    """A new encoder for the frames of a segment.
 
     Args:
-        path: the file; nothing of that name may be there.
         video: how frames are encoded.
         format: container of the output, which decides where the encoder's header goes.
         origin: the time of the input's clock that becomes 0.
         stats: receives counters.
-        last: pts of the frame before, in the encoder's unit; None where it is not known.
+        shown: name of the film, for messages.
+
+    Attributes:
+        base: seconds of one unit of the packets' times.
+
+    Raises:
+        OutputError: the encoder does not open.
+    """
+
+    def __init__(self, video: VideoPlan, format: str, origin: Fraction, stats: Stats, shown: str) -> None:
+        self.base = video.time_base
+        self._container = av.open(io.BytesIO(), "w", format=format)  # never written to
+        self._stream = add_video(self._container, video, shown)
+        frames = FrameEncoder(self._stream, video, origin, stats)
+        self.encode, self.flush, self.close = frames.encode, frames.flush, self._container.close
+
+    @property
+    def header(self) -> bytes:
+        """Of the encoder, from the first packet on."""
+        return bytes(self._stream.codec_context.extradata or b"")
+
+
+class StillPackets:
+    """The frames of a segment as stills; as `FilmPackets`, in the input's clock. A packet without bytes stands for the
+    input's file.
+
+    Args:
+        stills: encodes them.
+        base: seconds of one unit of the packets' times.
+        shown: name of the folder, for messages.
+    """
+
+    header = b""
+
+    def __init__(self, stills: StillEncoder, base: Fraction, shown: str) -> None:
+        self._stills, self.base, self._shown = stills, base, shown
+
+    def encode(self, frame: Frame) -> list[AnyPacket]:
+        """Encodes a frame."""
+        packet: AnyPacket = av.Packet(self._stills.encode(frame, self._shown) or b"")
+        packet.pts = packet.dts = frame.pts
+        packet.time_base, packet.duration, packet.is_keyframe = frame.time_base, frame.duration, True
+        return [packet]
+
+    def flush(self) -> list[AnyPacket]:
+        """None is held back."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class SegmentWriter:
+    """Encodes the frames of a segment into a file.
+
+    Args:
+        path: the file; nothing of that name may be there.
+        encoder: of the frames.
         open: opens the file.
 
     Raises:
         OSError: the file cannot be made.
-        OutputError: the encoder does not open.
     """
 
     def __init__(
-        self,
-        path: Path,
-        video: VideoPlan,
-        format: str,
-        origin: Fraction,
-        stats: Stats,
-        last: int | None = None,
-        *,
-        open: Callable[[Path, int], int] = os.open,
+        self, path: Path, encoder: FilmPackets | StillPackets, *, open: Callable[[Path, int], int] = os.open
     ) -> None:
-        self.path = path
+        self.path, self._encoder = path, encoder
         self._file = os.fdopen(open(path, NEW), "wb", buffering=1 << 16)
-        try:
-            self._container = av.open(io.BytesIO(), "w", format=format)  # never written to
-            self._stream = add_video(self._container, video, str(path))
-        except BaseException:
-            self._file.close()
-            path.unlink(missing_ok=True)
-            raise
-        self._encoder = FrameEncoder(self._stream, video, origin, stats, last)
-        self._base = video.time_base
         self._digest = hashlib.sha256()
-        self._bytes = 0
+        self._bytes = self._frames = 0
         self._header = b""
         self._times: list[Times] = []
         self._texts: list[str] = []
-
-    @property
-    def frames(self) -> int:
-        """Frames taken so far."""
-        return self._encoder.frames
-
-    @property
-    def last(self) -> int | None:
-        """pts of the last frame, in the encoder's unit."""
-        return self._encoder.last
 
     def write(self, frame: Frame, text: bytes = b"") -> None:
         """Encodes the next frame; the record keeps its text where it has one.
 
         Raises:
             OSError: the file cannot grow.
-            av.FFmpegError: the encoder refuses.
+            av.FFmpegError, OutputError: the encoder refuses.
         """
         self._put(self._encoder.encode(frame))
+        self._frames += 1
         if text:
             self._texts.append(text.decode())
 
@@ -117,14 +147,14 @@ class SegmentWriter:
         self._file.flush()
         sync_file(self._file.fileno())
         self._file.close()
-        self._container.close()
+        self._encoder.close()
         return {
             "file": self.path.name,
             "bytes": self._bytes,
             "sha256": self._digest.hexdigest(),
             "header": base64.b64encode(self._header).decode(),
-            "time_base": str(self._base),
-            "frames": self._encoder.frames,
+            "time_base": str(self._encoder.base),
+            "frames": self._frames,
             "packets": self._times,
             **({"records": self._texts} if self._texts else {}),
         }
@@ -132,16 +162,17 @@ class SegmentWriter:
     def discard(self) -> None:
         """Removes the file."""
         self._file.close()
-        self._container.close()
+        self._encoder.close()
         self.path.unlink(missing_ok=True)
 
     def _put(self, packets: list[AnyPacket]) -> None:
+        base = self._encoder.base
         for packet in packets:
             if not self._times:
-                self._header = bytes(self._stream.codec_context.extradata or b"")
+                self._header = self._encoder.header
                 self._write(self._header)
-            if packet.time_base != self._base:
-                packet.rescale_ts(self._base)  # pyright: ignore[reportArgumentType]
+            if packet.time_base != base:
+                packet.rescale_ts(base)  # pyright: ignore[reportArgumentType]
             data = bytes(packet)
             assert packet.pts is not None
             dts = packet.dts if packet.dts is not None else packet.pts

@@ -48,7 +48,7 @@ from rtface.media.files import fingerprint
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
 from rtface.media.write.correction import FrameCorrections
-from rtface.pipeline.build import FilmNetworks, film_networks
+from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress
@@ -246,8 +246,6 @@ class Worker:
             self._folder.log(f"{run}: begins at segment {first}")
             self._sample()
             networks, film = self._opened()
-            video = film.video
-            assert video is not None
             with ExitStack() as stack:
                 before = self._record(first - 1)
                 source = self._source(first, before is not None, film, stack)
@@ -260,7 +258,12 @@ class Worker:
                     known=KnownFaces(before, source.info.time_base) if first and before else None,
                     begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf,
                 )
-                corrections = FrameCorrections(video) if "correction" in film.further else None
+                stills = still_encoder(film, source, steps.runtime.engines.described[0])
+                coding, corrections = stills or film.video, None
+                assert coding is not None
+                if "correction" in film.further:
+                    assert film.video is not None
+                    corrections = FrameCorrections(film.video, stills.marks_of if stills is not None else None)
                 pairs = KeptPairs() if "comparison" in film.further else None
                 made: dict[str, FurtherFrames] = {
                     "map": map_of,
@@ -270,7 +273,7 @@ class Worker:
                 output = self._output = RunOutput(
                     self._folder,
                     self._plan,
-                    video,
+                    coding,
                     steps,
                     self._stats,
                     self._leases,
@@ -313,11 +316,11 @@ class Worker:
     def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
         """Tracker, engines, and the plan of the film."""
         if self._networks is None or self._film is None:
-            self._film = plan_source(self._frames, self._plan.source, self._plan.target)
+            self._film = plan_source(self._frames, self._plan.source, self._plan.output)
             check_video(self._plan, self._film)
             for video in (self._film.video, *(film.video for film in self._film.further.values())):
-                assert video is not None
-                video.threads = self._threads.encode
+                if video is not None:
+                    video.threads = self._threads.encode
             numbers = None
             if self._plan.numbered:
                 numbers = find_numbers(self._folder, self._plan, self._frames, self._leases, stop=self._stop)

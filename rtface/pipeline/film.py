@@ -21,7 +21,7 @@ from rtface.media.stills.images import SequenceSource
 from rtface.media.write.correction import CorrectionSink
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.invented import InventedSink
-from rtface.pipeline.build import film_networks, open_film
+from rtface.pipeline.build import film_networks, open_film, still_encoder
 from rtface.pipeline.compare import BestPair, Comparison, pair_tags
 from rtface.pipeline.dry_run import cost_of, describe_plan
 from rtface.pipeline.film_chain import FilmChain
@@ -188,29 +188,22 @@ def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats, threads: Threads
 ) -> tuple[Sink, CorrectionSink | None, Made]:
     """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
-    options, made, correction = plan.options, Made(plan=film.to_dict()), None
+    made, correction = Made(plan=film.to_dict()), None
     video, further = film.video, film.further
     made.lossless = video is not None and video.lossless and not video.convert
-    tags = describe(report.engine, __version__, options.strength, metadata_options(options))
-    read = source if isinstance(source, SequenceSource) else None
+    stills = still_encoder(film, source, report.engine)
     sink: Sink
-    if (folder := film.folder) is not None:
-        if folder.warning:
-            stats.warn("codec", folder.warning)
-        sink = stills = FolderSink(
-            plan.outputs.film,
-            film.info,
-            start=options.start,
-            tags=tags,
-            stats=stats,
-            kind=folder.kind,
-            source=read,
-            timecode=folder.written,
-        )
-        report.notes += stills.notes
-        made.changed, made.names = stills.changed, stills.names
+    if stills is not None:
+        assert film.folder is not None
+        if film.folder.warning:
+            stats.warn("codec", film.folder.warning)
+        sink = folder = FolderSink(plan.outputs.film, film.info, stills, start=plan.options.start, stats=stats)
+        report.notes += folder.notes
+        made.changed, made.names = folder.changed, folder.names
     else:
         assert film.streams is not None
+        options = plan.options
+        tags = describe(report.engine, __version__, options.strength, metadata_options(options))
         film.streams.metadata.update(tags)
         sink = whole = FileSink(film.streams, stats=stats, threads=threads.encode)
         made.changed = whole.changed
@@ -223,7 +216,7 @@ def _open_sink(
                 video,
                 stats=stats,
                 threads=threads.encode,
-                marks=read.marks_of if folder is not None and read is not None else None,
+                marks=stills.marks_of if stills is not None else None,
             )
         if "map" in further:
             sink = InventedSink(sink, further["map"], threads.encode)

@@ -390,13 +390,18 @@ def further_paths(options: Options, *, still: bool = False) -> dict[str, OutputP
     }
 
 
-def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output: Path | None = None) -> FilmPlan:
+def makes_folder(frames: FramePlan, output: str | None) -> bool:
+    """Whether a film becomes a folder of stills; arguments as of `plan_film`."""
+    return frames.folder if isinstance(frames, RunPlan) else output is not None and output.endswith("/")
+
+
+def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output: str | None = None) -> FilmPlan:
     """Plans what becomes of a film that was opened.
 
     Args:
         frames: a `RunPlan` where a film or a folder of stills is written.
         source: the film.
-        output: where segments of an output are made, as by a worker of a job; the output itself.
+        output: where segments of an output are made, as by a worker of a job; the output itself, a folder with a slash.
 
     Raises:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.
@@ -406,7 +411,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     notes = Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)
     streams = folder = video = None
     further: Mapping[str, OutputPlan] = {}
-    if isinstance(frames, RunPlan) and frames.folder:
+    if makes_folder(frames, output):
         folder = _plan_folder(options, source)
         video = folder.video
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
@@ -426,14 +431,14 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = streams.video
         notes += streams.notes
     elif output is not None:
-        video = _encoder(options, info, FORMATS[output.suffix.lower()])
+        video = _encoder(options, info, FORMATS[Path(output).suffix.lower()])
     if isinstance(frames, RunPlan):
         further = _plan_further(options, info, frames.outputs.further, frames.outputs.film.path, video, folder)
         for film in further.values():
             check_space(film)
     elif output is not None:
         paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
-        further = _plan_further(options, info, paths, output, video)
+        further = _plan_further(options, info, paths, Path(output), video, folder)
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))

@@ -21,6 +21,7 @@ from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
+from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.correction import SAME_S, Change, CorrectionTags, changes, md5_of, probe_of, taken_back
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import FORMATS, plan_output
@@ -119,16 +120,8 @@ def undo(
         done = Undone(os.fspath(output), lossless=tags.exact)
         work = _Undo(source.info, tags, changes(iter(kept), tags), start, end, done)
         if isinstance(source, SequenceSource):
-            sink: Sink = FolderSink(
-                target,
-                source.info,
-                start=None,
-                tags=None if whole else {},
-                stats=stats,
-                kind=source.kind,
-                source=source,
-                own=lambda: work.marks,
-            )
+            stills = StillEncoder(source.info, source.kind, source, tags=None if whole else {}, own=lambda: work.marks)
+            sink: Sink = FolderSink(target, source.info, stills, start=None, stats=stats)
             done.encoder = source.kind
         else:
             plan = plan_output(

@@ -156,6 +156,11 @@ def packets(path: Path, kind: str) -> list[tuple]:
         ]
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def video_times(path: Path) -> list[tuple]:
     """Presentation times and durations of the frames, in their order."""
     return sorted(entry[1:3] for entry in packets(path, "video"))

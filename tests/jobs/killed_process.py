@@ -1,7 +1,7 @@
 """A program that runs a job again and again, each time killed at another step, and prints what the job had by then.
 
-Run as ``python -m tests.jobs.killed_process SOURCE FOLDER STRIDE [d.mkv] [pairs.mkv]``: with a
-correction that is kept, and a comparison. It forks, so that imports are paid once.
+Run as ``python -m tests.jobs.killed_process SOURCE FOLDER STRIDE [stills] [d.mkv] [pairs.mkv]``: into a folder that is
+there, with a correction that is kept, and a comparison. It forks, so that imports are paid once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from rtface.jobs import FilmJob
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.media.files.workfile import WorkFile
+from rtface.media.stills import folder_sink
+from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.write.film_file import FilmFile
 from rtface.pipeline import runtime
 from tests.jobs.films import LENGTH
@@ -31,12 +33,16 @@ STEPS = [
     (JobFolder, "remove"),
     (SegmentWriter, "finish"),
     (SegmentWriter, "discard"),
+    (FolderSink, "put"),
+    (FolderSink, "complete"),
+    (folder_sink, "rename_new"),
     (FilmFile, "put"),
     (FilmFile, "complete"),
     (WorkFile, "publish"),
     (FilmFile, "finish"),
 ]
 """What is counted: before and after each call the process may die."""
+OUTPUT = "stills" if "stills" in sys.argv else "out.mkv"
 
 
 def die_at(step: int) -> None:
@@ -91,14 +97,16 @@ def main() -> None:
     for step in range(1, 10_000, int(sys.argv[3])):
         place = folder / str(step)
         place.mkdir()
-        output = place / "out.mkv"
+        output = place / OUTPUT
+        if OUTPUT == "stills":
+            output.mkdir()
         status = in_child(lambda step=step, output=output: (die_at(step), run(source, output)))
         if status == 0:
             shutil.rmtree(place)
             break
-        job = JobFolder(place / "out.mkv.rtface")
+        job = JobFolder(place / f"{OUTPUT}.rtface")
         before = len(job.finished()) if job.segments.is_dir() else 0
-        whole = output.exists()
+        whole = output.exists() and (output.is_file() or any(output.iterdir()))
         again = in_child(lambda output=output: run(source, output)) if not whole or job.planned else 0
         print(
             json.dumps(

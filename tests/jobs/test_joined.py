@@ -22,12 +22,13 @@ from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
+from rtface.trust.sidecar import read_sidecar, sidecar_path
 from tests.jobs import films
 from tests.pipeline.fakes import FakeEngine, FakeEngines, portrait
 from tests.pipeline.run_media import decoded, film, write_film
 
 
-def in_segments(source: Path, output: Path, options: Options, stop_at: int | None = None):
+def in_segments(source: Path, output: Path | str, options: Options, stop_at: int | None = None):
     """Runs a job, and a second time where it was stopped after so many frames."""
     stop = threading.Event()
 
@@ -96,6 +97,39 @@ def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
     assert isinstance(job, FilmJob)
     with pytest.raises(InputError, match="is not the film that the job was planned for"):
         job.run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("png", {}),
+        ("tiff", {"start": 2.0, "end": 6.4}),
+        ("png", {"stages": ("tests.stages.trial_stages.Bar:where=half",)}),
+    ],
+)
+def test_scans_into_a_folder_are_those_of_one_process(kind: str, more: dict, tmp_path: Path):
+    source = films.scans(tmp_path)
+    options = Options.of({"tracker": "none", "codec": kind, "sequence": True, "fps": 10, "checksums": True, **more})
+    one, other = tmp_path / "one", tmp_path / "other"
+    other.mkdir()
+    first = run_file(source, f"{one}/", replace(options, sidecar=True))
+    second = in_segments(source, other, options, stop_at=20)
+    assert films.files(one) == films.files(other) != {}
+    assert (kind == "png") == (films.files(one).get("0060.png") == b"damaged")
+    assert second.warnings == first.warnings and why_no_job(source, f"{one}/", options) is None
+    one_said, other_said = (read_sidecar(sidecar_path(folder)) for folder in (one, other))
+    assert one_said["changed"] == other_said["changed"] and one_said["output"]["files"] == other_said["output"]["files"]
+    lines = [path.with_name(path.name + ".sha256").read_text().replace(path.name, "") for path in (one, other)]
+    assert lines[0] == lines[1] and not list(tmp_path.glob("*.rtface"))
+
+
+def test_a_film_into_a_folder_is_that_of_one_process(tmp_path: Path):
+    source = films.FILMS["variable rate"](tmp_path)
+    options = Options(tracker="none", codec="dpx", start=0.4, timecode="01:00:00:00")
+    run_file(source, f"{tmp_path}/one/", options)
+    in_segments(source, f"{tmp_path}/other/", options, stop_at=30)
+    assert films.files(tmp_path / "one") == films.files(tmp_path / "other")
+    assert sorted(films.files(tmp_path / "other"))[-1] == "000068.dpx"
 
 
 def test_a_label_follows_the_time_of_the_film(tmp_path: Path):

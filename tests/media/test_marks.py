@@ -30,6 +30,7 @@ from rtface.media.marks.provenance import (
 )
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource, plan_image, read_image, write_image
+from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
@@ -124,15 +125,8 @@ def test_images_lose_the_marks_that_are_taken_back(tmp_path: Path, suffix: str) 
     marked.parent.mkdir()
     write_image(Frame(image, 0, Fraction(1, 25), corrected=True, touched=True), plan_image(marked), tags=TAGS)
     source = SequenceSource(marked.parent, fps=25)
-    sink = FolderSink(
-        check_target(out, inputs=[], overwrite=False),
-        source.info,
-        start=None,
-        tags=None,
-        stats=Stats(),
-        kind=source.kind,
-        source=source,
-    )
+    stills = StillEncoder(source.info, source.kind, source)
+    sink = FolderSink(check_target(out, inputs=[], overwrite=False), source.info, stills, start=None, stats=Stats())
     for item in source:
         sink.write(replace(item, touched=True) if isinstance(item, Frame) else item)
     sink.finish()

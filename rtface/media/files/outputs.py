@@ -50,7 +50,8 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
     """Checks all paths that a run writes, each by itself and against the others.
 
     Args:
-        written: what is written; the first folder among them is made by the run, so that files in it may be named.
+        written: what is written; the first folder among them is made by the run, with those above, so that files in
+            these may be named.
         inputs: files, folders and addresses that are read; an image in an input folder is an input too.
         overwrite: whether existing files may be replaced.
 
@@ -63,7 +64,8 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
     """
     targets: list[Target] = []
     read = list(inputs)
-    made = {Path(os.path.realpath(one.path)) for one in written if one.folder}
+    folders = [Path(os.path.realpath(one.path)) for one in written if one.folder]
+    made = {made for folder in folders for made in (folder, *folder.parents)}
     for one in written:
         target = _check(one, read, overwrite or one.replaces, made)
         for other, before in zip(written, targets, strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +12,8 @@ from rtface.redaction import is_url
 
 NAME = "unfinished.txt"
 _LINE = re.compile(r"(.+) ([\d.]+) ([\d.]+)\n")
+# When a frame ends is a guess where the frame rate varies: the next may begin so much later.
+_LATER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class UnfinishedFolder:
     def count(self) -> int:
         """Number of its stills."""
         return len(self.names)
+
+    def goes_on_at(self, start: float | None) -> bool:
+        """Whether a run that begins at `start` seconds continues it."""
+        return start is not None and self.begin < start <= self.end + _LATER_S
 
 
 def film_name(path: str) -> str:
@@ -87,3 +94,10 @@ def read_part(folder: Path) -> UnfinishedFolder | None:
     if not found:
         return UnfinishedFolder(folder, film)
     return UnfinishedFolder(folder, film, tuple(match[1] for match in found), float(found[-1][2]), float(found[-1][3]))
+
+
+def unfinished_folders(folder: Path, film: str) -> list[UnfinishedFolder]:
+    """The unfinished folders next to `folder` with stills of a film that were to go into it."""
+    pattern = f"{glob.escape(folder.stem)}.partial*{glob.escape(folder.suffix)}"
+    parts = [read_part(path) for path in sorted(folder.parent.glob(pattern))] if folder.parent.is_dir() else []
+    return [part for part in parts if part is not None and part.count and part.film == film_name(film)]

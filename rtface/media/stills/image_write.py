@@ -101,11 +101,41 @@ def write_image(
     *,
     still: Still | Origin | None = None,
     tags: Mapping[str, str] | None = None,
-    sync: bool = True,
-    rate: Fraction | None = None,
-    timecode: Timecode | None = None,
 ) -> None:
     """Writes an image; it appears under its name only when it is whole.
+
+    Args:
+        frame: what to write.
+        plan: where to.
+        still, tags: as of `image_bytes`.
+
+    Raises:
+        OutputError: it cannot be encoded or written.
+    """
+    write_bytes(plan.target, image_bytes(frame, plan.kind, plan.target.shown, still=still, tags=tags))
+
+
+def write_bytes(target: Target, data: bytes, *, sync: bool = True) -> None:
+    """Writes the bytes of an image; `sync` as of `rtface.media.files.workfile.write_whole`. Raises OutputError."""
+    try:
+        write_whole(target, data, sync=sync)
+    except OSError as error:
+        raise OutputError(
+            f"{target.shown}: cannot be written ({full(error) or error.strerror}); {len(data) / 1e6:.1f} MB are needed"
+        ) from error
+
+
+def image_bytes(
+    frame: Frame,
+    kind: str,
+    shown: str,
+    *,
+    still: Still | Origin | None = None,
+    tags: Mapping[str, str] | None = None,
+    rate: Fraction | None = None,
+    timecode: Timecode | None = None,
+) -> bytes:
+    """The file of an image.
 
     PNG, TIFF and BMP keep every sample of RGB and gray images; JPEG keeps its planes, its subsampling and its
     quantisation tables, or gets finer ones (quality 95 at least); WebP stays lossless where it was. YCbCr becomes RGB
@@ -113,52 +143,44 @@ def write_image(
     upright in the others.
 
     Args:
-        frame: what to write.
-        plan: where to.
+        frame: what it holds.
+        kind: as of `ImagePlan`.
+        shown: its name, for messages.
         still: what was read, whose profile, EXIF and XMP go along.
         tags: what is done, see `rtface.media.marks.provenance.describe`; what of it is true of the frame is written.
-        sync: whether the disk has the image before its name appears.
         rate, timecode: for the header of a DPX; a timecode replaces the header's own.
 
     Raises:
-        OutputError: it cannot be encoded or written.
+        OutputError: it cannot be encoded.
     """
     meta = replace(still.meta) if still else ImageMetadata()
     display = frame.display
     if display.quarter_turns or display.mirror:
-        if still is not None and (plan.kind == still.kind or plan.kind in ("jpeg", "tiff", "webp")):
+        if still is not None and (kind == still.kind or kind in ("jpeg", "tiff", "webp")):
             meta.exif = meta.exif or exif_of(meta.orientation)
         else:
             frame = upright(frame)
             meta.exif = exif_turned(meta.exif) if meta.exif else None
-    if plan.kind != "png":
+    if kind != "png":
         meta.png = []
-    if still is not None and plan.kind != still.kind:
+    if still is not None and kind != still.kind:
         meta.view, meta.tiff_shown, meta.density = {}, {}, None
     change = Change.of(frame)
     tags = true_tags(tags, change, own_tags({}, meta.xmp)) if tags and change else None
     if tags:
         meta.xmp = xmp(tags, meta.xmp)
-    _check_size(plan.target.shown, plan.kind, frame.image)
+    _check_size(shown, kind, frame.image)
     try:
-        if plan.kind == "dpx":
-            data = _encode_dpx(frame, still, rate, timecode, creator=f"rtface {__version__}" if tags else "")
-        elif plan.kind == "exr":
-            data = _encode_exr(frame, still, plan, tags, timecode)
-        else:
-            data = _encode_tiff(frame, meta, tags) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
+        if kind == "dpx":
+            return _encode_dpx(frame, still, rate, timecode, creator=f"rtface {__version__}" if tags else "")
+        if kind == "exr":
+            return _encode_exr(frame, still, shown, tags, timecode)
+        return _encode_tiff(frame, meta, tags) if kind == "tiff" else _encode(frame, kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
         raise OutputError(
-            f"{plan.target.shown}: an image of {frame.image.width}×{frame.image.height} could not be "
-            f"encoded as {plan.kind.upper()} ({said}); choose another format, such as PNG"
-        ) from error
-    try:
-        write_whole(plan.target, data, sync=sync)
-    except OSError as error:
-        raise OutputError(
-            f"{plan.target.shown}: cannot be written ({full(error) or error.strerror}); "
-            f"{len(data) / 1e6:.1f} MB are needed"
+            f"{shown}: an image of {frame.image.width}×{frame.image.height} could not be "
+            f"encoded as {kind.upper()} ({said}); choose another format, such as PNG"
         ) from error
 
 
@@ -307,25 +329,17 @@ def _encode_dpx(
 def _encode_exr(
     frame: Frame,
     still: Still | Origin | None,
-    plan: ImagePlan,
+    shown: str,
     tags: Mapping[str, str] | None,
     timecode: Timecode | None,
 ) -> bytes:
     if still is None or still.kind != "exr":
-        raise OutputError(f"{plan.target.shown}: {ONLY_FROM_EXR}")
+        raise OutputError(f"{shown}: {ONLY_FROM_EXR}")
     return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
 
 
 def _bytes_of(still: Still | Origin) -> bytes:
     return still.data if isinstance(still, Origin) else Path(still.path).read_bytes()
-
-
-def copy_file(path: Path, target: Target) -> None:
-    """Writes a copy of an image file; it appears under its name when it is whole. Raises OutputError."""
-    try:
-        write_whole(target, path.read_bytes(), sync=False)
-    except OSError as error:
-        raise OutputError(f"{target.shown}: cannot be written ({full(error) or error.strerror})") from error
 
 
 def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -50,9 +50,6 @@ class SequenceSource:
         strict: raise InputError where an image is missing, unreadable or of another size, instead of warning.
         hold: repeat a frame where an image is missing; False for a folder of stills, whose names keep its place.
 
-    Attributes:
-        unreadable: files of images that could not be read, as far as they have been met.
-
     Raises:
         InputMissing, InputError: no folder, no image in it, or none that can be read.
         UsageError: the cut leaves nothing, or fps is not positive.
@@ -71,7 +68,6 @@ class SequenceSource:
         hold: bool = True,
     ) -> None:
         self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
-        self.unreadable: list[Path] = []
         paths = list_images(folder)
         warn_left_out(Path(folder), self._stats)
         self._header, headed = _header_of(paths)
@@ -117,9 +113,6 @@ class SequenceSource:
         try:
             frame = self._begin if place == 0 and path == self._read_first else self._frame(place, path)
         except InputError as error:
-            gone = isinstance(error, InputMissing)
-            if not gone:
-                self.unreadable.append(path)
             self._stats.count("pictures_lost")
             named = self._stats.counted()["pictures_lost"] <= _NAMED
             self._fault(
@@ -128,7 +121,7 @@ class SequenceSource:
                 f"{self._shown.name} is shown in its place"
                 if self._hold
                 else "nothing is written in its place"
-                if gone
+                if isinstance(error, InputMissing)
                 else "a folder of its kind gets it as it is, and another leaves it out",
             )
             return None
@@ -174,29 +167,34 @@ class SequenceSource:
 
     def path_of(self, frame: Frame) -> Path | None:
         """The file of a frame; None where its samples are not those of the file (scaled, or turned upright)."""
-        place = frame.pts - self._first
-        return None if place in self._resized else self._file(frame)
+        return None if frame.pts - self._first in self._resized else self._file(frame.pts)
 
-    def _file(self, frame: Frame) -> Path | None:
-        place = frame.pts - self._first
+    def _file(self, pts: int) -> Path | None:
+        place = pts - self._first
         return self._paths[place] if 0 <= place < len(self._paths) else None
+
+    def bytes_at(self, pts: int) -> bytes:
+        """The file of the frame at a time. Raises OSError."""
+        path = self._file(pts)
+        assert path is not None
+        return path.read_bytes()
+
+    def files_without(self, frames: Container[int]) -> list[Path]:
+        """The files for which there is none of these frames, by pts: those that could not be read."""
+        return [path for pts, path in enumerate(self._paths, self._first) if path and pts not in frames]
 
     def marks_of(self, frame: Frame) -> Marks | None:
         """What the XMP of a frame's file says under the names of marks; None where `path_of` knows no file."""
         path = self.path_of(frame)
         return None if path is None else marks_of({}, read_origin(path).meta.xmp)
 
-    def name_of(self, frame: Frame, suffix: str) -> str | None:
-        """What a frame's file is called in a folder of another kind or the same; None where names would repeat."""
-        path = self._file(frame)
+    def name_at(self, pts: int, suffix: str) -> str | None:
+        """What the file of the frame at a time is called in a folder of another kind or the same; None where names
+        would repeat."""
+        path = self._file(pts)
         if path is None or not self._unique:
             return None
         return path.name if IMAGE_KINDS.get(path.suffix.lower()) == IMAGE_KINDS[suffix] else path.stem + suffix
-
-    def kind_of(self, frame: Frame) -> str | None:
-        """Kind of a frame's file by its extension; None where `path_of` gives none."""
-        path = self.path_of(frame)
-        return None if path is None else IMAGE_KINDS.get(path.suffix.lower())
 
     def _check_numbers(self, folder: str) -> None:
         """Says which numbers are missing among the names; InputError with `strict`."""

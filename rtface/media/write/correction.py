@@ -234,13 +234,14 @@ class FrameCorrections:
 
     Args:
         video: how the output's frames are encoded.
+        marks: gives what the still of a frame says of itself (`Record`); None for a film.
 
     Raises:
         OutputError: as `working_format`.
     """
 
-    def __init__(self, video: VideoPlan) -> None:
-        self._video = video
+    def __init__(self, video: VideoPlan, marks: Callable[[Frame], Marks | None] | None = None) -> None:
+        self._video, self._marks = video, marks
         self._work, self._stored = working_format(video.pix_fmt)
         self._originals: deque[tuple[int, av.VideoFrame]] = deque()
         self._nothing: av.VideoFrame | None = None
@@ -252,12 +253,11 @@ class FrameCorrections:
                 self._originals.append((item.pts, copy_image(item.image)))
             yield item
 
-    def of(self, frame: Frame, marks: Marks | None = None) -> tuple[Frame, bytes]:
+    def of(self, frame: Frame) -> tuple[Frame, bytes]:
         """The correction of the next frame, in the format that is stored, and the text of its `Record`.
 
         Args:
             frame: as the run wrote it.
-            marks: of a still, see `Record`.
 
         Raises:
             OutputError: the frame did not come through `remember`.
@@ -271,6 +271,7 @@ class FrameCorrections:
         after = repacked(fit(frame.image, self._video), self._work)
         same = all(np.array_equal(a, b) for a, b in zip(_planes(before), _planes(after), strict=True))
         output = _md5(_planes(after))
+        marks = self._marks(frame) if self._marks and frame.touched else None
         record = Record(output if same else _md5(_planes(before)), output, probe_of(after), marks)
         if same and self._nothing is None:
             self._nothing = self._as_stored(difference(before, after))
@@ -309,13 +310,13 @@ class CorrectionSink(CompanionSink):
         threads: int | None = None,
         marks: Callable[[Frame], Marks | None] | None = None,
     ) -> None:
-        self._stats, self._corrections, self._marks = stats, FrameCorrections(video), marks
+        self._stats, self._corrections = stats, FrameCorrections(video, marks)
         super().__init__(film, plan, threads)
         self.remember = self._corrections.remember
 
     def _write_own(self, frame: Frame) -> None:
         with self._stats.time("correction"):
-            change, record = self._corrections.of(frame, self._marks(frame) if self._marks and frame.touched else None)
+            change, record = self._corrections.of(frame)
             self._own.write(record_packet(record, frame.time_base, frame.pts, frame.duration))
             self._own.write(change)
 
