@@ -64,6 +64,7 @@ lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library for
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PY) -m tests.deliberate_faults --check
+	$(PY) -m tests.architecture_figures
 	@$(MAKE) --no-print-directory -j2 types types-Windows types-Darwin
 	$(VENV)/bin/lint-imports --no-logo --no-cache
 

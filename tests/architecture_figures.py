@@ -1,0 +1,146 @@
+"""Figures of the architecture, each with its limit: ``python -m tests.architecture_figures``, part of ``make lint``.
+
+A limit is today's figure, rounded up; lower it when the figure falls. The aim is where the figure is to come to.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
+
+from tests.docs.test_architecture import ROOT, TREES, imported, modules
+
+BESIDE = "plugins/", "training/", "benchmarks/"
+PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
+
+
+class Figure(NamedTuple):
+    """A figure, its limit, its aim where there is one, and what it counts."""
+
+    name: str
+    value: int
+    limit: int
+    aim: int | None
+    counts: str
+
+
+def figures() -> list[Figure]:
+    """All figures of this tree."""
+    core = {path: tree for path, tree in TREES.items() if path.startswith("rtface/")}
+    known = modules()
+    graph = {name: set(imported(TREES[path], known)) - {name} for name, path in known.items()}
+    rooms = rooms_of(graph)
+    lines = [logical_lines(path) for path in core]
+    added = [logical_lines(path) for path in TREES.keys() - core.keys()]
+    page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
+    return [
+        Figure("lines of rtface/", sum(lines), 46_500, 39_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of plugins/", sum(added), 7_900, None, "the same, without tests"),
+        Figure("lines of the page", page, 2_450, None, "of JavaScript, but for blank lines and comments"),
+        Figure("rooms", len(rooms) + len(BESIDE), 38, 38, f"packages and files in rtface/, and {', '.join(BESIDE)}"),
+        Figure("floors", max(floors(rooms).values()), 13, 13, "rooms that stand on each other, at most"),
+        Figure("files at the root", len([*(ROOT / "rtface").glob("*.py")]), 12, 12, "of rtface/"),
+        Figure("modules in circles", len(circle(graph)), 0, 0, "of imports"),
+        Figure("upward imports", len([*upward(graph)]), 0, 0, "against the layers in pyproject.toml"),
+        Figure(
+            "function parameters", sum(map(function_parameters, core.values())), 240, None, "annotated with Callable"
+        ),
+        Figure("longest function", max(map(longest_function, core.values())), 120, None, "lines"),
+    ]
+
+
+def logical_lines(path: str) -> int:
+    """Lines of code, however they are laid out."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return sum(token.type == tokenize.NEWLINE for token in tokenize.generate_tokens(io.StringIO(text).readline))
+
+
+def script_lines(text: str) -> int:
+    """Lines of JavaScript, but for blank ones and comments."""
+    text = re.sub(r"^\s*/\*.*?\*/", "", text, flags=re.DOTALL | re.MULTILINE)
+    return sum(bool(line.strip()) and not line.lstrip().startswith("//") for line in text.splitlines())
+
+
+def rooms_of(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The packages and modules directly in rtface/, and which of them each imports."""
+    found: dict[str, set[str]] = {}
+    for name, imports in graph.items():
+        if name.startswith("rtface.") or name == "rtface":
+            room = name.split(".")[1] if "." in name else "__init__"
+            others = {one.split(".")[1] for one in imports if one.startswith("rtface.")} - {room}
+            found.setdefault(room, set()).update(others)
+    return found
+
+
+def floors(rooms: dict[str, set[str]]) -> dict[str, int]:
+    """The floor of each room: one above all that it imports."""
+    found: dict[str, int] = {}
+    for room in TopologicalSorter(rooms).static_order():
+        found[room] = 1 + max((found[below] for below in rooms[room]), default=0)
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules whose imports go round; none where there are no such."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1][1:]
+    return []
+
+
+def upward(graph: dict[str, set[str]]) -> Iterator[tuple[str, str]]:
+    """Imports of a module by one of a lower layer."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    floor = {name: place for place, row in enumerate(contracts[0]["layers"]) for name in row.split(" | ")}
+    for name, imports in graph.items():
+        for one in imports:
+            here, there = (floor.get(part.split(".")[1] if part.startswith("rtface.") else "") for part in (name, one))
+            if here is not None and there is not None and there < here:
+                yield name, one
+
+
+def function_parameters(tree: ast.Module) -> int:
+    """Parameters that are functions, as their annotations say."""
+    return sum(
+        "Callable" in ast.unparse(argument.annotation)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        if argument.annotation is not None
+    )
+
+
+def longest_function(tree: ast.Module) -> int:
+    """Lines of the longest function, with its docstring."""
+    return max(
+        (
+            (node.end_lineno or 0) - node.lineno + 1
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ),
+        default=0,
+    )
+
+
+def main() -> int:
+    """Prints the figures; 1 where one is above its limit."""
+    found, above = figures(), 0
+    for name, value, limit, aim, counts in found:
+        said = "" if aim is None else f", aim {aim}"
+        above += value > limit
+        print(f"{name:20} {value:6} (limit {limit}{said}) {counts}{' -- ABOVE ITS LIMIT' if value > limit else ''}")
+    return int(above > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
