@@ -372,7 +372,7 @@ def remove_unfinished(folder: JobFolder, films: Iterable[Path]) -> None:
             if note is not None and part is not note and _has_name(part) and not _has_name(note):
                 _unlink(path)
             work = Path(part.get("work", ""))
-            if is_work_of(work, path) and work.parent == path.parent and work.suffix == path.suffix:
+            if is_work_of(work, path) and work.parent == path.parent and work.name.endswith(f".partial{path.suffix}"):
                 _unlink(work)
                 shutil.rmtree(work, ignore_errors=True)  # of stills
 
