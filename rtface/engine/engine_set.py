@@ -7,18 +7,23 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from rtface.config.policy import policies
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.learned import MARK, path_of, read
+from rtface.engine.learned import MARK, path_of, read, shipped_name
 from rtface.engine.learned import names as learned_names
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
 from rtface.errors import EngineError, Message, MissingComponent, UsageError
 from rtface.protocols import Engine
 from rtface.util.install import reinstall_line
 
+if TYPE_CHECKING:
+    from rtface.engine.cuda.engine import GpuEngine
+
 log = logging.getLogger("rtface")
+
+RunningEngine: TypeAlias = "HostEngine | GpuEngine"
 
 DEFAULT = "rtface-m"
 LIGHT = "rtface-s"
@@ -132,7 +137,7 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
         _check_commercial(recipe, "commercial-use is on")
     for policy in policies():
         policy.check_engine(
-            recipe.name.partition(MARK)[0],
+            shipped_name(recipe.name),
             shipped=recipe.folder.parent == SHIPPED,
             vivid=recipe.family != "CNN" or recipe.controls.fidelity is not None,
         )
@@ -200,23 +205,6 @@ def needs_large_engine(
     """
     border = _SMALL_FACE * (1.0 if large is None else 0.85 if large else 1.15)
     return face_width > border and 1e-3 * ms * faces <= budget_s
-
-
-class RunningEngine(Engine, Protocol):
-    """What a run needs of its engines, wherever they are; see `HostEngine`."""
-
-    @property
-    def device(self) -> str: ...
-    @property
-    def backend(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def threads(self) -> str: ...
-    @property
-    def ms(self) -> float: ...
-    @property
-    def reason(self) -> str: ...
 
 
 class EngineSet:

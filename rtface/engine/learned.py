@@ -116,6 +116,11 @@ def folder() -> Path:
     return settings / "persons"
 
 
+def shipped_name(engine: str) -> str:
+    """The name of an engine without the person whose weights it has."""
+    return engine.partition(MARK)[0]
+
+
 def path_of(name: str) -> Path:
     """The file of a person. Raises UsageError where that cannot be a name."""
     if not is_person_name(name):

@@ -4,42 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
+from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Batch, Precisions, WeightsFile
 from rtface.protocols import ImageNetwork
 
 
-class NetworkSpec(Protocol):
-    """What a backend needs to know of a network; the attributes are those of `Recipe`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def weights(self) -> WeightsFile: ...
-    @property
-    def batch(self) -> Batch: ...
-    @property
-    def precision(self) -> Precisions: ...
-    @property
-    def model_path(self) -> Path: ...
-    @property
-    def network(self) -> Path | bytes: ...
-    @property
-    def inputs(self) -> dict[str, tuple[int, ...]]: ...
-    @property
-    def outputs(self) -> dict[str, tuple[int, ...]]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class ImageNetworkSpec:
-    """A tracker's network (`NetworkSpec`): one image at a time, in fp32."""
+    """A tracker's network, with the attributes of `Recipe` that a backend reads: one image at a time, in fp32."""
 
     image: ImageNetwork
     version: str = ""
@@ -79,3 +53,7 @@ class ImageNetworkSpec:
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
         return dict(self.image.outputs)
+
+
+NetworkSpec: TypeAlias = Recipe | ImageNetworkSpec
+"""What a backend makes a plan of."""

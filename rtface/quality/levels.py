@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rtface.engine.learned import shipped_name
 from rtface.protocols import MEMORY_S
 
 # Distances of keyframes, the shortest and the longest of which also separate what an engine is used for. A new
@@ -33,11 +34,6 @@ class QualityLevel:
     def kind(self) -> str:
         """What its cost is known by (`rtface.quality.cost_model`)."""
         return kind_of(self.engine, self.half)
-
-
-def shipped_name(engine: str) -> str:
-    """The name of an engine without the person whose weights it has: these cost the same."""
-    return engine.partition("@")[0]
 
 
 def kind_of(engine: str, half: bool) -> str:

@@ -13,10 +13,10 @@ from rtface.device.cuda.gpu import Memory
 from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine import tensorrt
-from rtface.engine.cuda.batch import GpuPlan
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
+from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import MissingComponent
 from tests.device.cuda.host_kernels import Kernels, checked
@@ -103,7 +103,9 @@ class GpuKernels:
         self._gpu.close()
 
 
-def gpu_plan(streams: StreamThread, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, GoldenResult]:
+def gpu_plan(
+    streams: StreamThread, recipe: Recipe, precision: Precision | None = None
+) -> tuple[TensorRtPlan, GoldenResult]:
     """A plan on the stream thread's GPU, by TensorRT or what stands in for it (`torch_plan`); without a `precision` the
     fastest that passes the gate. `lacking` where there is neither."""
     stood_in = stand_in(streams.gpu)
@@ -127,7 +129,7 @@ def open_engine(
     name: str = "rtface-s",
     *,
     precision: Precision | None = None,
-    plan: tuple[GpuPlan, GoldenResult] | None = None,
+    plan: tuple[TensorRtPlan, GoldenResult] | None = None,
     most: int | None = None,
 ) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""

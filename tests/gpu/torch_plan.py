@@ -81,7 +81,7 @@ def open_network(network: NetworkSpec, gpu: Any, precision: Precision = "f32") -
 
 
 class TorchPlan:
-    """See the module, and `rtface.engine.cuda.batch.GpuPlan`.
+    """See the module, and `rtface.engine.tensorrt.plan.TensorRtPlan`.
 
     Everything that a run of a batch size allocates comes from memory that is this plan's alone and that its first run
     filled, so that a graph captured after it neither reserves memory nor shares any with other plans.

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,48 +25,15 @@ from rtface.device.cuda.face_slots import MAP_VALUES
 from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Stream
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.golden import GoldenBatch
-from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+
+if TYPE_CHECKING:
+    from rtface.engine.tensorrt.plan import TensorRtPlan
 
 log = logging.getLogger("rtface")
 
 _RINGS = 3  # rows on their way: one more than there are batches in flight
-
-
-class GpuPlan(Protocol):
-    """A network ready to run on a GPU, at fixed addresses."""
-
-    @property
-    def identity(self) -> PlanIdentity: ...
-
-    @property
-    def ports(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """Every tensor by name: its type, and its shape for one crop."""
-        ...
-
-    @property
-    def max_batch(self) -> int: ...
-
-    @property
-    def scratch(self) -> Memory | None:
-        """Memory of its own that every run writes to, if that is the GPU's as others see it."""
-        ...
-
-    def bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int]) -> None:
-        """Where the tensors lie from now on, each with room for the largest of the batch sizes that will be asked
-        for."""
-        ...
-
-    def enqueue(self, handle: int, batch: int) -> None:
-        """Puts one run on a stream; a batch size's first run may take its time. Raises EngineError."""
-        ...
-
-    def capturable(self, handle: int, batch: int) -> bool:
-        """Whether `enqueue` of that batch may be captured in a graph, the last run having been one of that batch."""
-        ...
-
-    def close(self) -> None: ...
 
 
 def batch_sizes(most: int) -> tuple[int, ...]:
@@ -83,7 +50,7 @@ class Batches:
         graphs: by batch size; the other sizes run without one.
     """
 
-    def __init__(self, streams: StreamThread, recipe: Recipe, plan: GpuPlan, most: int) -> None:
+    def __init__(self, streams: StreamThread, recipe: Recipe, plan: TensorRtPlan, most: int) -> None:
         """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
         self.sizes, self._rows = batch_sizes(most), most
         self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
@@ -319,7 +286,7 @@ def captured(name: str, stream: Stream, capturable: Callable[[], bool], steps: C
     Args:
         name: of the network, for the log.
         stream: nothing else is put on it meanwhile.
-        capturable: asked first; see `GpuPlan.capturable`.
+        capturable: asked first; see `TensorRtPlan.capturable`.
         steps: puts the work on the stream, having done so once before.
 
     Raises:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from rtface.device.cuda.shaping import LEAST
 from rtface.device.cuda.state_pool import StatePool
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.base import EngineBase
-from rtface.engine.cuda.batch import Batches, GpuPlan
+from rtface.engine.cuda.batch import Batches
 from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.cuda.hosted import Given, Hosted, known
 from rtface.engine.plan import GoldenResult
@@ -29,6 +29,9 @@ from rtface.engine.recipe import Recipe
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from rtface.frame import PixelsT
 from rtface.protocols import HeadMap, Restored
+
+if TYPE_CHECKING:
+    from rtface.engine.tensorrt.plan import TensorRtPlan
 
 log = logging.getLogger("rtface")
 
@@ -62,7 +65,7 @@ class GpuEngine(EngineBase):
         self,
         streams: StreamThread,
         recipe: Recipe,
-        plan: GpuPlan,
+        plan: TensorRtPlan,
         verdict: GoldenResult,
         why: str,
         device: str = "cuda",

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rtface.device.cuda.gpu import Graph, Memory, Pinned
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.view import GpuView, NetworkInput
-from rtface.engine.cuda.batch import GpuPlan, captured
+from rtface.engine.cuda.batch import captured
 from rtface.engine.spec import ImageNetworkSpec
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Float, Float32
 from rtface.protocols import ImageNetwork, View
+
+if TYPE_CHECKING:
+    from rtface.engine.tensorrt.plan import TensorRtPlan
 
 
 class GpuNetwork:
@@ -33,7 +37,7 @@ class GpuNetwork:
         EngineError, OutOfDeviceMemory: it cannot be run; everything is given back.
     """
 
-    def __init__(self, streams: StreamThread, network: ImageNetwork, plan: GpuPlan) -> None:
+    def __init__(self, streams: StreamThread, network: ImageNetwork, plan: TensorRtPlan) -> None:
         self._streams, self._network, self._plan = streams, network, plan
         self._memory: dict[str, Memory] = {}
         self._pinned: dict[str, Pinned] = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtface.engine.learned import MARK
+from rtface.engine.learned import MARK, shipped_name
 from rtface.engine.plan import GoldenResult, PlanIdentity, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
@@ -161,8 +161,8 @@ def build_ahead(
 def _check_kept(recipe: Recipe) -> None:
     if recipe.learned is not None:
         raise UsageError(
-            f"no plan of engine {recipe.name} is kept, because it has the weights of a person; build one of "
-            f"{recipe.name.partition(MARK)[0]}"
+            f"no plan of engine {recipe.name} is kept, because it has the weights of a person; "
+            f"build one of {shipped_name(recipe.name)}"
         )
 
 

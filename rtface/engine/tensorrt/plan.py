@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,21 +15,7 @@ from rtface.frame import Float32
 
 if TYPE_CHECKING:
     from rtface.device.cuda.gpu import Gpu, Memory, Pinned
-
-
-class PlanExecution(Protocol):
-    """What a plan needs of the library; `rtface.engine.tensorrt.execution.Execution` is the real one."""
-
-    engine: Any
-
-    def new_context(self) -> Any: ...
-    def scratch_bytes(self, context: Any) -> int: ...
-    def most_scratch_bytes(self) -> int: ...
-    def give_scratch(self, context: Any, address: int, nbytes: int) -> bool: ...
-    def capturable(self, context: Any, handle: int) -> bool: ...
-    def fault(self) -> str: ...
-    def keep_kernels(self) -> None: ...
-    def close(self) -> None: ...
+    from rtface.engine.tensorrt.execution import Execution
 
 
 class TensorRtPlan:
@@ -49,14 +35,14 @@ class TensorRtPlan:
         max_batch: the largest number of crops in one run.
     """
 
-    def __init__(self, recipe: NetworkSpec, identity: PlanIdentity, execution: PlanExecution, gpu: Gpu) -> None:
+    def __init__(self, recipe: NetworkSpec, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
         """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.max_batch = recipe.batch.max
         self._inputs = recipe.inputs
         self._name = recipe.name
-        self._execution: PlanExecution | None = execution
+        self._execution: Execution | None = execution
         self._gpu = gpu
         self._contexts: dict[int, Any] = {}  # by batch size
         self._bound: list[Memory] = []
@@ -110,7 +96,7 @@ class TensorRtPlan:
         self._share_scratch(execution, contexts)
         self._contexts, self._bound = contexts, [buffers[name] for name in self.ports]
 
-    def _context(self, execution: PlanExecution, buffers: Mapping[str, Memory], batch: int) -> Any:
+    def _context(self, execution: Execution, buffers: Mapping[str, Memory], batch: int) -> Any:
         """An execution context for batches of one size."""
         context = execution.new_context()
         for name in self.ports:
@@ -121,7 +107,7 @@ class TensorRtPlan:
                 raise EngineError(f"engine {self._name}: no batch of {batch}: {execution.fault()}")
         return context
 
-    def _share_scratch(self, execution: PlanExecution, contexts: Mapping[int, Any]) -> None:
+    def _share_scratch(self, execution: Execution, contexts: Mapping[int, Any]) -> None:
         """Gives all contexts the scratch memory that the most demanding of them needs.
 
         By the documentation of `update_device_memory_size_for_shapes` that is enough; by that of `set_device_memory` in
@@ -136,7 +122,7 @@ class TensorRtPlan:
                 f"engine {self._name}: TensorRT does not take {max(need, most)} bytes of scratch memory: {why}"
             )
 
-    def _scratch_taken(self, execution: PlanExecution, contexts: Mapping[int, Any], nbytes: int) -> bool:
+    def _scratch_taken(self, execution: Execution, contexts: Mapping[int, Any], nbytes: int) -> bool:
         """Reserves so much scratch memory for all contexts; whether all of them take it."""
         if self._scratch is None or self._scratch.nbytes != nbytes:
             self._free_scratch()
@@ -194,7 +180,7 @@ class TensorRtPlan:
         """Keeps what the library compiled on this GPU, for the next start; cheap where there is nothing new."""
         self._open().keep_kernels()
 
-    def _open(self) -> PlanExecution:
+    def _open(self) -> Execution:
         if self._execution is None:
             raise EngineError(f"engine {self._name} is closed")
         return self._execution

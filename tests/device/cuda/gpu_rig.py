@@ -95,7 +95,7 @@ class FakeGpuFrame:
 
 
 class FakePlan:
-    """A GPU plan (`gpu_batch.GpuPlan`) that ONNX Runtime computes when the GPU's work is waited for.
+    """A `rtface.engine.tensorrt.plan.TensorRtPlan` that ONNX Runtime computes when the GPU's work is waited for.
 
     As TensorRT's, it has a shape: a capture fails unless the run before it was of the captured batch size.
 
