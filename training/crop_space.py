@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rtface.correct.mask import face_mask
 from rtface.frame import Face
 from rtface.geometry.alignment import crop_matrix
 
@@ -28,13 +29,6 @@ TEMPLATE_512 = np.array(
 )
 """FFHQ template at 512 px: left eye, right eye, nose, left and right mouth corner; 5×2, pixels (x, y)."""
 
-OVAL_CENTRE = (0.5, 0.605)
-"""Centre (x, y) of the face oval, brow to chin."""
-OVAL_AXES = (0.293, 0.322)
-"""Half axes (x, y) of the face oval."""
-OVAL_FEATHER = (0.85, 1.10)
-"""Normalised radius at which the mask begins to fall from 1, and at which it has reached 0."""
-
 ROI_256 = (40, 56, 176, 192)
 """x, y, width, height of the region the networks work on, at 256 px; it holds the whole feathered oval and
 lies on the 8-px cells of the 32×32 grid of the colour lock. Outside, ``restored`` is the crop itself."""
@@ -50,14 +44,8 @@ def roi(size: int) -> tuple[int, int, int, int]:
 
 
 def oval_mask(size: int) -> F32:
-    """The feathered face oval: float32 ``size``×``size``, 0..1 (smoothstep between the two feather radii)."""
-    p = (np.arange(size, dtype=np.float32) + 0.5) / size
-    x = (p[None, :] - OVAL_CENTRE[0]) / OVAL_AXES[0]
-    y = (p[:, None] - OVAL_CENTRE[1]) / OVAL_AXES[1]
-    r = np.sqrt(x * x + y * y)
-    lo, hi = OVAL_FEATHER
-    t = np.clip((hi - r) / (hi - lo), 0.0, 1.0)
-    return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+    """The feathered face oval, 0..1, that a run corrects in: float32 ``size``×``size``."""
+    return face_mask(size).copy()
 
 
 def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tuple[float, float],

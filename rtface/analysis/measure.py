@@ -106,7 +106,7 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     steps = _steps(patch)
     lines = [_lines(step, axis) for axis, step in enumerate(steps if grid is None else _steps(grid))]
     fewest = min(line.size for line in lines)
-    blocks = _ramp(sum(_blockiness(line) for line in lines) / 2, max(0.25, 34 / fewest), 1.6)
+    blocks = ramp(sum(_blockiness(line) for line in lines) / 2, max(0.25, 34 / fewest), 1.6)
     levels = [patch]
     for _ in range(3):
         levels.append(_half(levels[-1]))
@@ -114,14 +114,14 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     smooth = [_smooth_cell(level, usable) for level in levels[:3]]
     energy, coherence, angle = _bands(levels, smooth)
 
-    motion = sum(_ramp(c, 0.3, 0.8) for c in coherence) / 3
+    motion = sum(ramp(c, 0.3, 0.8) for c in coherence) / 3
     lost = sum(max(0.0, _CLEAN_STEP - math.log2(a / b)) for a, b in pairwise(energy))
     factor = 2 ** (0.53 * lost)
     # A smaller face has more texture in every cell, and fewer cells to average over: what a clean one shows was
     # measured at nine widths from 45 to 285 px.
     busy = (width / 285) ** 0.3
     low_resolution = (1 - 1 / factor) * (1 - motion)
-    still = _ramp(_still(steps, usable, energy[3]) / factor, 0.21 * busy, 0.45 * busy)
+    still = ramp(_still(steps, usable, energy[3]) / factor, 0.21 * busy, 0.45 * busy)
     # Grain may be coarser than a pixel: upscaled, or smoothed by a camera.
     expected = (1.3 + 185 / width, 3.1 + 24e3 / width**2, 2.2 + 125e3 / width**2)
     noise = max(
@@ -137,7 +137,7 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     over = 1 - math.exp(-max(0.0, clipped - 0.04) / 0.3)
     repeated = max(min(_repeated(line) for line in lines), min(_combed(line) for line in lines))
     pixelation = repeated * (1 - over)  # clipped rows repeat as well
-    seen = _ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # of mostly clipped pixels nothing can be said
+    seen = ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # of mostly clipped pixels nothing can be said
     return Analysis(
         motion_blur=motion,
         low_resolution=low_resolution,
@@ -145,10 +145,10 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
         pixelation=pixelation,
         missing=missing * (1 - pixelation) * (1 - blocks),  # blocks of one colour are flat with hard edges too
         noise=1 - math.exp(-noise / 9),
-        under_exposure=_ramp(-bright, -130.0, -45.0),
+        under_exposure=ramp(-bright, -130.0, -45.0),
         over_exposure=over,
         # Blur and too much light lighten pupils too.
-        fading=_ramp(dark, 25.0, 95.0) * (1 - motion) * (1 - low_resolution) * (1 - over),
+        fading=ramp(dark, 25.0, 95.0) * (1 - motion) * (1 - low_resolution) * (1 - over),
         motion_angle=angle,
         detail=width / factor,
     )
@@ -162,7 +162,8 @@ _HOLE, _EDGE, _WHITE_EDGE = 0.002, 20.0, 110.0
 _CLEAN_STEP = -1.55
 
 
-def _ramp(x: float, low: float, high: float) -> float:
+def ramp(x: float, low: float, high: float) -> float:
+    """0 up to `low`, 1 from `high` on, linear between."""
     return float(min(1.0, max(0.0, (x - low) / (high - low))))
 
 
@@ -241,7 +242,7 @@ def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: 
     for step, used in zip(steps, (mask[1:], mask[:, 1:]), strict=True):
         count += np.count_nonzero((step < 0.5 * relative) & used)
         total += np.count_nonzero(used)
-    return count / total * _ramp(relative, 0.35, 0.7) if total else 0.0
+    return count / total * ramp(relative, 0.35, 0.7) if total else 0.0
 
 
 def _bands(levels: list[Float32], noise: list[float]) -> tuple[list[float], list[float], float]:

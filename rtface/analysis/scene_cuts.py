@@ -11,7 +11,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rtface.frame import Bytes, Float32
+from rtface.frame import Bytes, Float32, Frame
+from rtface.protocols import Device
 
 _SIDE = 32
 _SHIFT = 3
@@ -58,6 +59,13 @@ class CutDetector:
             return True
         self._usual += 0.1 * (min(change, 0.3) - self._usual)
         return False
+
+    def sees_cut(self, frame: Frame, device: Device) -> bool:
+        """`update` for a frame; False where it cannot be viewed, which the tracker meets too, counts and reports."""
+        try:
+            return self.update(device.view(frame).thumbnail(64)[0])
+        except Exception:  # noqa: BLE001 - see above
+            return False
 
 
 def change_between(one: Bytes, other: Bytes) -> float:

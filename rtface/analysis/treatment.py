@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, cast, get_args
 
-from rtface.analysis.measure import Analysis
+from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import WantedRegion
@@ -156,13 +156,7 @@ def gain_of(before: float, after: float) -> float:
 
 def expected_share(before: float, after: float) -> float:
     """Share of the first stage that is done, 0…1, by the squared errors that are expected before and after it."""
-    return _between(gain_of(before, after), _WORTH)
-
-
-def _between(value: float, ends: tuple[float, float]) -> float:
-    """0 up to the first of two ends, 1 from the second on."""
-    none, full = ends
-    return min(1.0, max(0.0, (value - none) / (full - none)))
+    return ramp(gain_of(before, after), *_WORTH)
 
 
 def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float]:
@@ -183,13 +177,13 @@ def _first_stage(analysis: Analysis, face_width: float) -> float:
 def _enlarged(analysis: Analysis) -> float:
     """How far a face lacks detail, 0…1, whatever the last coding says: it may have been coded at a smaller size before.
     The engine alone does better then than after the first stage."""
-    return _between(analysis.low_resolution, _ENLARGED)
+    return ramp(analysis.low_resolution, *_ENLARGED)
 
 
 def _certainty(analysis: Analysis) -> float:
     """Share of a strength that a picture with little error gets, which may be one without any: by the codec's step, or
     where that is unknown by the expected error."""
-    return _between(math.log2(analysis.step), _FINE) if analysis.step > 0.0 else _between(analysis.error, _DOUBT)
+    return ramp(math.log2(analysis.step), *_FINE) if analysis.step > 0.0 else ramp(analysis.error, *_DOUBT)
 
 
 def severity_of(analysis: Analysis) -> tuple[float, dict[str, float]]:

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.correct.colour import cells_of
 from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
@@ -32,11 +33,7 @@ _SHARP, _SOFT = 3.0, 1.5  # from so many times the noise on two inputs differ, a
 
 def small_of(c: Float32) -> Float32:
     """3×S/4×S/4: area averages of a crop."""
-    size = c.shape[1] // SHRINK
-    out = np.empty((3, size, size), np.float32)
-    for plane, few in zip(c, out, strict=True):
-        cv2.resize(plane, (size, size), dst=few, interpolation=cv2.INTER_AREA)
-    return out
+    return cells_of(c, c.shape[1] // SHRINK)
 
 
 class Motion:

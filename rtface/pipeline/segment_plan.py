@@ -111,13 +111,7 @@ def cuts_found(items: Iterator[Item], device: Device) -> Iterator[Item]:
     """Marks the first frame of every scene."""
     detector = CutDetector()
     for item in items:
-        if isinstance(item, Frame):
-            try:
-                cut = detector.update(device.view(item).thumbnail(64)[0])
-            except Exception:  # noqa: BLE001 - the tracker meets the same fault, counts it and says it
-                cut = False
-            item = replace(item, cut=cut or item.cut)
-        yield item
+        yield replace(item, cut=detector.sees_cut(item, device) or item.cut) if isinstance(item, Frame) else item
 
 
 def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:

@@ -50,10 +50,7 @@ class SceneRecorder:
     def _note(self, frame: Frame, device: Device) -> None:
         time = frame.pts * frame.time_base
         step = frame.duration * frame.time_base if frame.duration else Fraction(0)
-        try:
-            cut = self._detector.update(device.view(frame).thumbnail(64)[0])
-        except Exception:  # noqa: BLE001 - the tracker meets the same fault, counts it and says it
-            cut = False
+        cut = self._detector.sees_cut(frame, device)
         if not self.scenes or cut or frame.new:
             if self.scenes:
                 self.scenes[-1].end = time

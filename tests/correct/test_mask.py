@@ -86,9 +86,3 @@ def test_gate_stays_open_for_what_restorers_do(change, face):
     mask = face_mask(size)
     gate = cv2.resize(residual_gate(cells_of((r - c).astype(np.float32)), weight64(mask)), (size, size))
     assert (gate * mask).sum() / mask.sum() > 0.97
-
-
-def test_the_template_mask_is_the_oval_of_the_training_loss() -> None:
-    from training.crop_space import oval_mask
-
-    assert np.abs(face_mask(256) - oval_mask(256)).max() < 1e-5

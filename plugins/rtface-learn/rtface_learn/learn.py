@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.mask import smooth_ramp
+from rtface.correct.mask import face_mask
 from rtface.engine import learned
 from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
@@ -29,6 +29,7 @@ from rtface.media.files.workfile import write_whole
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
+from rtface.util.files import write_atomically
 from rtface.util.machine import cores
 from rtface_engines import child
 from rtface_learn import pairs, takes
@@ -187,7 +188,7 @@ def learn(
         own = Path(folder) / f"{name.lower()}{learned.SUFFIX}"
         learned.write(name, meta, np.stack(embeddings[:32]), places, delta, own)
         _check(own)
-        learned.write(name, meta, np.stack(embeddings[:32]), places, delta, path)
+        write_atomically(path, own.read_bytes(), private=True)
     return Outcome(path, gains, len(train), last["seconds"])
 
 
@@ -222,7 +223,7 @@ def _job(folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take]
         valid=judging[order],
         kinds=np.array(kinds)[order],
         others=pairs.others([recipe, recipe_named(DEFAULT)], recipe, network, 4),
-        mask=oval(size)[y : y + h, x : x + w],
+        mask=face_mask(size)[y : y + h, x : x + w],
         weight=weight(size)[y : y + h, x : x + w],
     )
     memory = recipe.memory
@@ -253,16 +254,8 @@ def _job(folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take]
     return path
 
 
-_CENTRE, _AXES, _FEATHER = (0.5, 0.605), (0.293, 0.322), (0.85, 1.10)
 _FEATURES = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
-"""Centre and half axes of the face's oval, and of eyes and mouth, in sides of the crop (training/crop_space.py)."""
-
-
-def oval(size: int) -> Float32:
-    """The oval that gains are measured in, 0…1, size×size."""
-    at = (np.arange(size, dtype=np.float32) + 0.5) / size
-    radius = np.hypot((at[None] - _CENTRE[0]) / _AXES[0], (at[:, None] - _CENTRE[1]) / _AXES[1])
-    return np.asarray([[1 - smooth_ramp(float(v), *_FEATHER) for v in row] for row in radius], np.float32)
+"""Centre and half axes of eyes and mouth, in sides of the crop, as in training/losses/restoration.py."""
 
 
 def weight(size: int) -> Float32:
@@ -271,7 +264,7 @@ def weight(size: int) -> Float32:
     found = np.zeros((size, size), np.float32)
     for x, y, a, b in _FEATURES:
         found = np.maximum(found, np.clip(1.5 - np.hypot((at[None] - x) / a, (at[:, None] - y) / b), 0, 1))
-    return np.asarray((0.2 + 0.8 * oval(size)) * (1 + 2 * found), np.float32)
+    return np.asarray((0.2 + 0.8 * face_mask(size)) * (1 + 2 * found), np.float32)
 
 
 def _trained(python: Path, job: Path, tell: Tell) -> dict[str, Any]:
