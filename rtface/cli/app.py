@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections import UserDict
 from typing import Annotated, Any
 
 import typer
@@ -43,20 +43,11 @@ _COMMANDS = {
 _GROUPED_HELP = ("run", "analyze", "try", "verify", "undo")
 
 
-class _OwnCommands(Mapping[str, Any]):
+class _OwnCommands(UserDict[str, Any]):
     """rtface's own commands by name; the module of each is imported when it is asked for."""
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(_COMMANDS)
-
-    def __len__(self) -> int:
-        return len(_COMMANDS)
-
-    def __contains__(self, name: object) -> bool:
-        return name in _COMMANDS
-
     def __getitem__(self, name: str) -> Any:
-        module, _, attribute = _COMMANDS[name].partition(":")
+        module, _, attribute = super().__getitem__(name).partition(":")
         found = getattr(importlib.import_module(f"rtface.cli.{module}"), attribute)
         if name not in _GROUPED_HELP:
             return as_command(name, found)
@@ -70,7 +61,7 @@ class _Group(TyperGroup):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        vars(self)["commands"] = Commands(_OwnCommands())
+        vars(self)["commands"] = Commands(_OwnCommands(_COMMANDS))
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:

@@ -11,12 +11,14 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TextIO
 
 from rtface._version import __version__
 from rtface.errors import Message
+from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
 from rtface.redaction import redacted, redacted_values
 from rtface.util.events import SCHEMA
 from rtface.util.text import printable, printable_paint
@@ -151,6 +153,27 @@ class Console:
             self.clear()
             label = f"{self.paint(kind, kind)}: " if kind in ("warning", "error") else ""
             self._write(f"rtface: {label}{redacted(printable(text, lines=True))}\n")
+
+
+class SteadyStatus:
+    """The status line of work that reports often: shown 5 times a second on a terminal, else every 10 s."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._interval = TERMINAL_INTERVAL if console.live else PLAIN_INTERVAL
+        self._shown = monotonic() - (self._interval if console.live else 0.0)
+
+    def __call__(self, line: str) -> None:
+        now = monotonic()
+        if now - self._shown >= self._interval:
+            self._shown = now
+            self._console.status(line)
+
+
+def step_status(console: Console, name: str) -> Callable[[str, float], None]:
+    """Shows the step at work on a file of that name, and the share of it that is done (0…1)."""
+    show = SteadyStatus(console)
+    return lambda step, done: show(f"{name}: {step}, {done:.0%}")
 
 
 class _Handler(logging.Handler):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtface.cli.command import Json, command
-from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.console import Console, SteadyStatus, print_json, print_table
 from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError, message_of
-from rtface.util.parse import format_time
+from rtface.util.parse import format_clock
 from rtface.util.text import printable
 
 if TYPE_CHECKING:
@@ -73,8 +73,13 @@ def work(
     from rtface.jobs.worker import Worker
 
     place, total = _agreed(folder, trust_plan, console)
+    show = SteadyStatus(console)
     with Worker(
-        place, threads=threads, stop=stop.event, building=console.building, on_step=_shown(console, total)
+        place,
+        threads=threads,
+        stop=stop.event,
+        building=console.building,
+        on_step=lambda step: show(f"segment {step.segment} of {total}: {step.seconds:.0f} s, {step.frames} frames here"),
     ) as worker:
         complete = worker.work()
     done = "1 segment was" if len(worker.done) == 1 else f"{len(worker.done)} segments were"
@@ -142,7 +147,7 @@ def status(folder: _Folder, *, json: Json = False) -> None:
             ]
         )
     for worker in found.silent:
-        typer.echo(f"{printable(f'{worker.id} ({worker.host})')}: not heard of for {_clock(worker.silent_s)}")
+        typer.echo(f"{printable(f'{worker.id} ({worker.host})')}: not heard of for {format_clock(worker.silent_s)}")
 
 
 def _agreed(folder: Path, trusted: bool, console: Console) -> tuple[Job, int]:
@@ -181,31 +186,9 @@ def agree(
 
 def _lines(found: JobStatus) -> list[str]:
     share = found.done_s / found.duration_s if found.duration_s else 1.0
-    times = dict.fromkeys(map(_clock, found.time_left_range_s or ()))  # one, where both are the same second
+    times = dict.fromkeys(map(format_clock, found.time_left_range_s or ()))  # one, where both are the same second
     left = f", {' to '.join(times)} left" if times else ""
     return [
         printable(f"{found.input} -> {found.output}"),
         f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}",
     ]
-
-
-def _clock(seconds: float) -> str:
-    return format_time(round(seconds)).removesuffix(".000")
-
-
-def _shown(console: Console, total: int) -> Callable[[Any], None]:
-    """Shows where a worker is, as a line."""
-    from time import monotonic
-
-    from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
-
-    interval = TERMINAL_INTERVAL if console.live else PLAIN_INTERVAL
-    last = monotonic()
-
-    def show(step: Any) -> None:
-        nonlocal last
-        if (now := monotonic()) - last >= interval:
-            last = now
-            console.status(f"segment {step.segment} of {total}: {step.seconds:.0f} s, {step.frames} frames here")
-
-    return show

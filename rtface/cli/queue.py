@@ -19,7 +19,7 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, why_no_job
-from rtface.util.parse import format_time
+from rtface.util.parse import format_clock
 
 if TYPE_CHECKING:
     from rtface.jobs.queue.api import Queue
@@ -143,15 +143,11 @@ def _cells(item: Item) -> list[str]:
         str(item.id),
         item.state,
         "" if item.share is None else f"{item.share:.0%}",
-        "" if item.left_s is None else _clock(item.left_s),
+        "" if item.left_s is None else format_clock(item.left_s),
         item.input,
         item.output,
         options,
     ]
-
-
-def _clock(seconds: float) -> str:
-    return format_time(round(seconds)).removesuffix(".000")
 
 
 @app.command()
@@ -247,7 +243,7 @@ def _described(item: Item) -> str:
     if item.fps:
         parts.append(f"{item.fps:.1f} fps")
     if item.left_s is not None:
-        parts.append(f"{_clock(item.left_s)} left")
+        parts.append(f"{format_clock(item.left_s)} left")
     return ", ".join(parts)
 
 

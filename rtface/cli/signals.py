@@ -56,15 +56,8 @@ def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[St
         stop.event.set()
         _write_stderr("\nrtface: stopping; once more to stop at once\n")
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(handle, signal.SIGINT, *_others()):
         yield stop
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, *_others())}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -77,15 +70,19 @@ def interrupted_by_signals() -> Generator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted("stopped", signum=number)
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(end, *_others()):
         yield
-        return
-    before = {number: signal.signal(number, end) for number in _others()}
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *signals: signal.Signals) -> Generator[None]:
+    on_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in signals if on_main}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _others() -> list[signal.Signals]:

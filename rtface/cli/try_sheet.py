@@ -13,7 +13,7 @@ import typer
 
 from rtface.cli import early_checks
 from rtface.cli.command import Json, command
-from rtface.cli.console import Console, print_json, print_text
+from rtface.cli.console import Console, SteadyStatus, print_json, print_text
 from rtface.cli.signals import StopRequest
 from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS, Options, Scope, check_scope
@@ -46,8 +46,6 @@ TRIED = (
 """The options of a run that a sheet takes, too."""
 
 _STRENGTHS = (0.5, 1.0)
-_INTERVAL_S = 0.2
-_PLAIN_S = 10.0
 
 
 @command(*TRIED)
@@ -132,13 +130,14 @@ def try_sheet(
             for engine in dict.fromkeys(name for name, _ in pairs)
         ]
     variants = tuple(variants)
+    show = SteadyStatus(console)
     sheet = make_sheet(
         source,
         options,
         SheetOptions(variants, count, max(1.0, budget - (time.monotonic() - began))),
         stats=Stats(),
         stop=stop.event,
-        status=_Status(console, source.name),
+        status=lambda line: show(f"{source.name}: {line}"),
     )
     line = CommandLine(input, source, loaded)
     write_sheet(sheet, source, options, variants, targets[0], targets[1], line)
@@ -297,18 +296,3 @@ def _output(source: Path | Address) -> str:
         return f"{source.resolve().name}.enhanced/"
     name = Path(output_name(source))
     return f"{name.stem}.enhanced{name.suffix}"
-
-
-class _Status:
-    """The status line: several times a second on a terminal, every ten seconds elsewhere."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._console, self._name = console, name
-        self._interval = _INTERVAL_S if console.live else _PLAIN_S
-        self._last = time.monotonic() if not console.live else 0.0
-
-    def __call__(self, line: str) -> None:
-        now = time.monotonic()
-        if now - self._last >= self._interval:
-            self._last = now
-            self._console.status(f"{self._name}: {line}")

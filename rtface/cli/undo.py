@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from rtface.cli.command import FAILED, Json, command
-from rtface.cli.console import Console, print_json
+from rtface.cli.console import Console, print_json, step_status
 from rtface.cli.signals import StopRequest
-from rtface.cli.verify import StepLine
 from rtface.config.option_sources import LoadedOptions
 from rtface.errors import UsageError
 from rtface.util.parse import parse_time
@@ -61,7 +60,7 @@ def undo(
         start=_time(start, "--start"),
         end=_time(end, "--end"),
         stats=Stats(),
-        doing=StepLine(console, Path(output).name),
+        doing=step_status(console, Path(output).name),
         stop=stop.event.is_set,
     )
     console.clear()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtface.cli.command import FAILED, Json, command, explain
-from rtface.cli.console import Console, print_json
+from rtface.cli.console import Console, print_json, step_status
 from rtface.cli.signals import StopRequest
 from rtface.errors import InputMissing, RtfaceError, UsageError
-from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
 
 if TYPE_CHECKING:
     from rtface.trust.verify import Verified
@@ -20,21 +18,6 @@ if TYPE_CHECKING:
 DIFFERS, NOT_CHECKED = 3, 4
 """Exit codes where an output is not what its manifests, sidecar or input say, and where nothing, or not all that was to
 be compared, could be."""
-
-
-class StepLine:
-    """Shows the step at work and its share as a status line."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._console, self._name = console, name
-        self._interval = TERMINAL_INTERVAL if console.live else PLAIN_INTERVAL
-        self._shown = monotonic()
-
-    def __call__(self, step: str, done: float) -> None:
-        now = monotonic()
-        if now - self._shown >= self._interval:
-            self._shown = now
-            self._console.status(f"{self._name}: {step}, {done:.0%}")
 
 
 @command()
@@ -132,7 +115,7 @@ def _check(
         input=input,
         files_only=files_only,
         trust=trust,
-        doing=StepLine(console, path.name),
+        doing=step_status(console, path.name),
         stop=stop.event.is_set,
     )
     console.clear()
@@ -189,6 +172,6 @@ def _write(path: Path, overwrite: bool, console: Console, stop: StopRequest) -> 
     path = path.resolve() if not path.name else path
     written = checksum_outputs(path, film=path.is_file() and path.suffix.lower() in FORMATS)
     targets = check_outputs(written, inputs=[path], overwrite=overwrite)
-    for line in write_checksums(path, targets, doing=StepLine(console, path.name), stop=stop.event.is_set):
+    for line in write_checksums(path, targets, doing=step_status(console, path.name), stop=stop.event.is_set):
         console.say(line)
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-from rtface.util.parse import format_time
+from rtface.util.parse import format_clock
 
 BAR = 20
 TERMINAL_INTERVAL = 0.2
@@ -76,10 +76,6 @@ def eta(progress: Progress, elapsed: float) -> float | None:
     return elapsed * (1 - done) / here
 
 
-def _clock(seconds: float) -> str:
-    return format_time(round(seconds)).removesuffix(".000")
-
-
 def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str:
     """One line about `progress`, `elapsed` seconds after the start; with a bar for a terminal."""
     done, left = share(progress), eta(progress, elapsed)
@@ -93,7 +89,7 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
     parts.append(f"{progress.fps:.1f} fps")
     parts.append("1 face" if progress.faces == 1 else f"{progress.faces} faces")
     if left is not None:
-        parts.append(f"{_clock(left)} left")
+        parts.append(f"{format_clock(left)} left")
     return "  ".join(parts) if bar else f"{parts[0]}: {', '.join(parts[1:])}"
 
 

@@ -76,6 +76,11 @@ def format_time(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
 
 
+def format_clock(seconds: float) -> str:
+    """`format_time` of whole seconds, for people."""
+    return format_time(round(seconds)).removesuffix(".000")
+
+
 def format_start(seconds: float | Fraction) -> str:
     """`format_time` for a ``--start`` that begins with the frame at `seconds`: never later, and less than 1 µs earlier,
     because a time that was rounded up would leave that frame out."""
