@@ -33,12 +33,12 @@ def main() -> None:
             sys.stdout.flush()
         return
     # Until that is there to answer it, Ctrl-C ends the process as the system does, without a traceback.
-    answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if answers:
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handled:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from rtface.cli.app import main as command
 
-    if answers:
+    if handled:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     command()
 

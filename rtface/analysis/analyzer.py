@@ -181,8 +181,8 @@ class Analyzer:
         """Continues from what `handed_over` returned; a decision of the user stays."""
         if self._forced is not None:
             return
-        told: dict[str, Any] = state["treatment"]
-        self.treatment = replace(Treatment(False), **{**told, "reasons": tuple(told["reasons"])})
+        treatment: dict[str, Any] = state["treatment"]
+        self.treatment = replace(Treatment(False), **{**treatment, "reasons": tuple(treatment["reasons"])})
         self.decided, (self.strength, self.first, self.ring) = state["decided"], state["applied"]
         self.time = state.get("time")
         self.until = -math.inf if self.time is None else self.time

@@ -153,7 +153,7 @@ class JsonProgress:
         input: what is analysed.
         found: so far.
         photos: a folder for photos of the persons, as soon as these are found; None for none.
-        tell: gets what JSON is to have.
+        write: gets what JSON is to have.
         clock: monotonic time in seconds.
     """
 
@@ -162,11 +162,11 @@ class JsonProgress:
         input: Path | Address,
         found: Findings,
         photos: Path | None,
-        tell: Callable[..., object],
+        write: Callable[..., object],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._input, self._found, self._photos, self._tell, self._clock = input, found, photos, tell, clock
+        self._input, self._found, self._photos, self._write, self._clock = input, found, photos, write, clock
         self._started, self._due = clock(), 0.0
         self._tracks_due = self._started + _TRACKS_S
         self._pictured: set[str] = set()
@@ -187,7 +187,7 @@ class JsonProgress:
         if now >= self._tracks_due:
             self._tracks_due = now + _TRACKS_S
             line |= self._tracks()
-        self._tell(**line)
+        self._write(**line)
 
     def _tracks(self) -> dict[str, Any]:
         """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""

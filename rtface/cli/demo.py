@@ -164,7 +164,7 @@ def main() -> int:
     pair, still = folder / "demo-before-after.mp4", folder / "before-after.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _say(f"making {clip}: a portrait that moves, turns and comes nearer, through a bad video call")
+        _print(f"making {clip}: a portrait that moves, turns and comes nearer, through a bad video call")
         make_clip(clip)
         command = [
             "run",
@@ -177,15 +177,15 @@ def main() -> int:
             "--overwrite",
             *options,
         ]
-        _say("rtface " + shlex.join(command))
+        _print("rtface " + shlex.join(command))
         code = subprocess.run([sys.executable, "-P", "-m", "rtface", *command], check=False).returncode
         if code:
             return code
         make_image(pair, still)
     except (RtfaceError, OSError) as error:
-        _say(f"error: {error}")
+        _print(f"error: {error}")
         return 1
-    _say("there is now:")
+    _print("there is now:")
     for path, what in (
         (clip, "the clip before"),
         (enhanced, "the enhanced film"),
@@ -193,11 +193,11 @@ def main() -> int:
         (still, "before | after, an image"),
         (folder / "report.json", "what was done, in figures"),
     ):
-        _say(f"  {path}  {what}")
+        _print(f"  {path}  {what}")
     return 0
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 

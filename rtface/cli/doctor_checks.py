@@ -343,11 +343,11 @@ def check_policy() -> Iterator[Finding]:
         )
         return
     for policy in found:
-        said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in policy.given.items())
+        keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in policy.given.items())
         yield Finding(
             "policy",
             "ok",
-            f"{said} ({policy.path})" if said else Message("no key is set ({path})", code="no_key", path=policy.path),
+            f"{keys} ({policy.path})" if keys else Message("no key is set ({path})", code="no_key", path=policy.path),
         )
     if not found:
         yield Finding(

@@ -176,9 +176,9 @@ def agree(
         *(f"--{key.replace('_', '-')}: {value}" for key, value in options.items()),
     ):
         console.say(printable(line))
-    asks = sys.stdin.isatty() and sys.stderr.isatty()
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
     try:
-        if not trusted and not (asks and typer.confirm("rtface: do you want to work on it?", err=True)):
+        if not trusted and not (interactive and typer.confirm("rtface: do you want to work on it?", err=True)):
             raise UsageError(f"{what}; give --trust-plan to work on it")
     except typer.Abort:  # Ctrl-C, or the end of what can be typed
         raise KeyboardInterrupt from None

@@ -70,8 +70,8 @@ def run_live_job(
         console.say(f"{source}: {interrupted}")
         return 0
     console.clear()
-    monitor.say_new(report.notes)
-    _say_done(report, console)
+    monitor.show_new(report.notes)
+    _show_done(report, console)
     ended = {"status": "done", **report.to_dict()}
     console.event("report", **ended)
     if json:
@@ -86,7 +86,7 @@ def _stop_with_parent(stop: StopRequest) -> None:
     stop.event.set()
 
 
-def _say_done(report: Report, console: Console) -> None:
+def _show_done(report: Report, console: Console) -> None:
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
     causes = [f"{n} {cause}" for cause, n in report.dropped.items() if n and cause != "sink"]
     causes += [f"{n} {cause} at {end['name']}" for end in report.ends[1:] for cause, n in end["causes"].items() if n]
@@ -125,19 +125,19 @@ class LiveMonitor:
     def __init__(self, console: Console, options: LiveOptions, stack: ExitStack) -> None:
         self._console, self._options, self._stack = console, options, stack
         self._meter: StatusLine | None = None
-        self._said: list[str] = []
+        self._shown: list[str] = []
 
     def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
-        self.say_new(live.ends.notes)  # more may follow, as when the disk of a recording is full
+        self.show_new(live.ends.notes)  # more may follow, as when the disk of a recording is full
         self._meter()
 
-    def say_new(self, notes: Sequence[str]) -> None:
+    def show_new(self, notes: Sequence[str]) -> None:
         """Says the notes that were not said yet."""
         for note in notes:
-            if note not in self._said:
-                self._said.append(note)
+            if note not in self._shown:
+                self._shown.append(note)
                 self._console.say(note)
 
     def _begin(self, live: LiveSession) -> StatusLine:

@@ -99,9 +99,9 @@ class _PluginCommand(TyperCommand):
         if self._point is None:
             from rtface.util.install import plugin_line
 
-            said, distribution = self._whole_name.replace(".", " "), DISTRIBUTIONS[self._whole_name]
+            shown, distribution = self._whole_name.replace(".", " "), DISTRIBUTIONS[self._whole_name]
             raise MissingComponent(
-                f"rtface {said} comes with a separate distribution, {distribution}; "
+                f"rtface {shown} comes with a separate distribution, {distribution}; "
                 f"install it with: {plugin_line(distribution)}"
             )
         found = plugins.load_point("command", self._point)

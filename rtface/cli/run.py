@@ -154,7 +154,7 @@ def run_jobs(
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(explain(error, console, signum=stop.signum))
             if len(jobs) > 1:
-                _say_how_to_go_on(job, error, console)
+                _show_how_to_resume(job, error, console)
             if json:
                 _print_line(
                     {
@@ -170,7 +170,7 @@ def run_jobs(
                 break
             continue
         codes.append(0)
-        _say_done(job, report, options, console)
+        _show_done(job, report, options, console)
         ended = {"status": "planned" if options.dry_run else "done", **report.to_dict()}
         console.event("report", **ended)
         if json:
@@ -194,7 +194,7 @@ def _print_line(value: object) -> None:
         discard_output(sys.stdout)
 
 
-def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
+def _show_how_to_resume(job: Job, error: BaseException, console: Console) -> None:
     """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
     if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
         rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
@@ -213,7 +213,7 @@ def _scope(jobs: list[Job], options: Options) -> Scope:
     return functools.reduce(operator.or_, (scope_of(job.input, job.named, options) for job in jobs))
 
 
-def _say_done(job: Job, report: Report, options: Options, console: Console) -> None:
+def _show_done(job: Job, report: Report, options: Options, console: Console) -> None:
     for note in report.notes:
         console.say(note)
     if options.dry_run:

@@ -66,18 +66,18 @@ def undo(
     console.clear()
     for note in done.notes:
         console.say(note)
-    said = f"{output}: the correction was taken back from {done.taken_back} of {done.frames} frames"
+    text = f"{output}: the correction was taken back from {done.taken_back} of {done.frames} frames"
     if done.lossless:
-        said += f"; {done.exact} of them are the input's to the bit"
+        text += f"; {done.exact} of them are the input's to the bit"
         if not done.output_lossless:
-            said += f", and {done.encoder} changed them a little"
+            text += f", and {done.encoder} changed them a little"
     elif done.psnr_db is not None:
-        said += (
+        text += (
             f"; {film} is lossy, its samples are {done.psnr_db:g} dB (PSNR, estimated) from those that were "
             "encoded, and so are these from the input's"
         )
     failed = done.lossless and done.exact < done.taken_back
-    console.say(said, "error" if failed else "info")
+    console.say(text, "error" if failed else "info")
     if json:
         print_json(asdict(done))
     raise typer.Exit(FAILED if failed else 0)

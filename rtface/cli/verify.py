@@ -136,30 +136,30 @@ def _check(
 
 
 def _summary(found: Verified) -> str:
-    said: list[str] = []
+    parts: list[str] = []
     if found.files != "not checked":
         count = "1 file" if found.files_checked == 1 else f"{found.files_checked} files"
-        said.append(
+        parts.append(
             count + (" as in the manifest" if found.files == "same" else " checked, not all as in the manifest")
         )
     if found.frames != "not checked":
-        said.append(
+        parts.append(
             f"{found.frames_checked} frames "
             + ("and all packets as in the list" if found.frames == "same" else "checked, not all as in the list")
         )
     elif found.files == "differs" and not Path(found.output).is_dir():
-        said.append("the frames were not checked")
+        parts.append("the frames were not checked")
     if found.files == "differs" and found.frames == "same":
-        said.append("so only the container has changed")
-    said += [
+        parts.append("so only the container has changed")
+    parts += [
         f"{name}: {answer}"
         for name, answer in (("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
         if answer != "not checked"
     ]
-    said = said or ([] if found.proofs and found.gaps else ["nothing could be checked"])
+    parts = parts or ([] if found.proofs and found.gaps else ["nothing could be checked"])
     if found.gaps:
-        said.append("not all that was to be compared could be: not checked")
-    return ", ".join(said) + (f", start timecode {found.timecode}" if found.timecode else "")
+        parts.append("not all that was to be compared could be: not checked")
+    return ", ".join(parts) + (f", start timecode {found.timecode}" if found.timecode else "")
 
 
 def _write(path: Path, overwrite: bool, console: Console, stop: StopRequest) -> int:

@@ -24,7 +24,7 @@ with each alone.
 What the heavy engine adds to the light one's answer, r − s, counts as far as it is more than chance: a network without
 memory decides again on every frame. In two bands of middle and low frequencies it is held against what the keyframe
 before added; with P the local mean of their product and T that of their squares, three quarters of P/T of it are kept
-(`take_key_answer`): there the light engine, which remembers, is the nearer to the truth. The
+(`take_key_output`): there the light engine, which remembers, is the nearer to the truth. The
 finest structure is kept as it is.
 """
 
@@ -118,22 +118,22 @@ def flicker_ratio(seen: Float32, left: Float32) -> Float32:
     return out
 
 
-def take_key_answer(
-    features: FaceFeatures, answer: Float32, base: Float32, earlier: tuple[FaceFeatures, Warp] | None
+def take_key_output(
+    features: FaceFeatures, output: Float32, base: Float32, earlier: tuple[FaceFeatures, Warp] | None
 ) -> None:
     """Stores the heavy engine's answer, float32 3×S×S, of a keyframe: sets `key`, `added`, `changed`.
 
     Args:
         features: of a keyframe, its `light` known.
-        answer: not changed.
+        output: not changed.
         base: float32 3×S×S, see `base_image`.
         earlier: the keyframe before, and the warp there; None to keep the whole answer.
     """
     assert features.light is not None
     size = features.light.shape[1]
-    features.key, features.added = answer, resized(answer, size) - features.light
+    features.key, features.added = output, resized(output, size) - features.light
     if earlier is not None and earlier[0].added is not None:
-        features.key = answer - resized(_chance(features.added, earlier[0].added, earlier[1]), answer.shape[1])
+        features.key = output - resized(_chance(features.added, earlier[0].added, earlier[1]), output.shape[1])
     features.changed = energy(features.key - base)
 
 

@@ -78,8 +78,8 @@ class TemporalAverage:
         if mean is None or blend is None:
             self.kept, self._spare = r.copy(), np.empty_like(r)
             return self.kept
-        answer = self._spare if self._spare is not None else np.empty_like(r)
-        np.copyto(answer, r)
+        average = self._spare if self._spare is not None else np.empty_like(r)
+        np.copyto(average, r)
         x0, y0, x1, y1 = low_box(box or (0, 0, r.shape[2], r.shape[1]))
         low = slice(y0, y1), slice(x0, x1)
         part = tuple(slice(s.start * SHRINK, s.stop * SHRINK) for s in low)
@@ -89,12 +89,12 @@ class TemporalAverage:
             old_part = warped(mean, blend.flow, low, cv2.INTER_LINEAR if scale >= FINE else cv2.INTER_CUBIC)
         height, width = old_part.shape[1:]
         full: Any = cv2.resize(blend.gate[low], (width, height), interpolation=cv2.INTER_LINEAR)
-        for new, old in zip(answer[:, part[0], part[1]], old_part, strict=True):
+        for new, old in zip(average[:, part[0], part[1]], old_part, strict=True):
             change: Any = cv2.subtract(old, new)
             cv2.multiply(change, full, dst=change)
             new += change
-        self.kept, self._spare = answer, mean
-        return answer
+        self.kept, self._spare = average, mean
+        return average
 
     def follow(self, now: Float32, rows: Float32, time: float, scale: float, *, known: bool) -> Blend | None:
         """Takes in the small input of the next frame: how the average goes into it; None where it starts again.

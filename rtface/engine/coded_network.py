@@ -41,11 +41,11 @@ class CodedNetwork:
 
     def __call__(self, picture: Bytes, steps: Float32 | None) -> tuple[Float32, Float32]:
         h, w = picture.shape[:2]
-        told = np.zeros((1, 2, h // _CELL, w // _CELL), np.float32)
+        coding = np.zeros((1, 2, h // _CELL, w // _CELL), np.float32)
         if steps is not None:
-            told[0, 0], told[0, 1] = (steps - np.float32(2.0)) / np.float32(4.0), 1.0
+            coding[0, 0], coding[0, 1] = (steps - np.float32(2.0)) / np.float32(4.0), 1.0
         image = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
-        out = self._request.infer({"image": image, "steps": told})
+        out = self._request.infer({"image": image, "steps": coding})
         return out["correction"][0], np.exp(out["errors"][0]) * np.float32(255.0 * 255.0)
 
 

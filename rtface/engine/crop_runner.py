@@ -45,7 +45,7 @@ class CropRunner:
         self.recipe, self.plan = recipe, plan
         # Fresh memory for every crop would cost as much as a tenth of the network.
         *_, w, h = recipe.region
-        self._given, self._answer = np.empty((2, 1, 3, h, w), np.float32)
+        self._given, self._output = np.empty((2, 1, 3, h, w), np.float32)
         self._constants = {name: np.full((1, 1), value, np.float32) for name, value in recipe.constants.items()}
 
     def restore(self, crops: Float32, before: Restored[Float32] | None = None) -> Restored[Float32]:
@@ -65,21 +65,21 @@ class CropRunner:
         if not len(crops):
             return Restored(crops.copy())
         if not self.recipe.recurrent:
-            return Restored(_stack([self._ask(crop, {}, {}) for crop in crops]))
+            return Restored(_stack([self._infer(crop, {}, {}) for crop in crops]))
         known = cast("list[FaceMemory]", before.state) if before is not None and before.state else []
         if len(known) != len(crops):
             return self._joined([self._next(crop, None) for crop in crops])
         return self._joined([self._next(crop, memory) for crop, memory in zip(crops, known, strict=True)])
 
     @staticmethod
-    def _joined(answers: list[tuple[Float32, FaceMemory, Float32 | None, Float32 | None]]) -> Restored[Float32]:
-        pixels, memories, *heads = zip(*answers, strict=True)
+    def _joined(results: list[tuple[Float32, FaceMemory, Float32 | None, Float32 | None]]) -> Restored[Float32]:
+        pixels, memories, *heads = zip(*results, strict=True)
         maps = [[m for m in head if m is not None] for head in heads]
         return Restored(_stack(pixels), [*memories], *(_stack(head) if head else None for head in maps))
 
-    def _ask(self, crop: Float32, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> Float32:
+    def _infer(self, crop: Float32, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> Float32:
         """Runs one crop (float32 3×S×S, 0…1), with further `inputs` and `outputs`; the restored one, a new array."""
-        recipe, given, answer = self.recipe, self._given, self._answer
+        recipe, given, output = self.recipe, self._given, self._output
         x, y, w, h = recipe.region
         part = crop[None, :, y : y + h, x : x + w]
         low, high = recipe.input.range
@@ -88,20 +88,20 @@ class CropRunner:
             given *= np.float32(high - low)
             given += np.float32(low)
         more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
-        self.plan.run({recipe.input.name: given, **more}, {recipe.output.name: answer, **outputs})
-        for values in (answer, *outputs.values()):
+        self.plan.run({recipe.input.name: given, **more}, {recipe.output.name: output, **outputs})
+        for values in (output, *outputs.values()):
             with np.errstate(invalid="ignore", over="ignore"):  # said below, in our words
                 total = float(values.sum())
             if not math.isfinite(total):
                 raise EngineError(f"engine {recipe.name}: the answer holds values that are not numbers")
         low, high = recipe.output.range
         if (low, high) != (0.0, 1.0):
-            answer -= np.float32(low)
-            answer *= np.float32(1 / (high - low))
+            output -= np.float32(low)
+            output *= np.float32(1 / (high - low))
         if recipe.output.residual:
-            answer += part
+            output += part
         image = crop.copy() if recipe.input.region else np.empty_like(crop)
-        np.clip(answer[0], 0.0, 1.0, out=image[:, y : y + h, x : x + w])
+        np.clip(output[0], 0.0, 1.0, out=image[:, y : y + h, x : x + w])
         return image
 
     def _next(
@@ -130,7 +130,7 @@ class CropRunner:
         if k > 1:
             inputs[ports.shrunk] = shrunk(crop, recipe.region, k)[None]
             outputs[ports.kept] = np.empty((1, 3, h, w), np.float32)
-        image = self._ask(crop, inputs, outputs)
+        image = self._infer(crop, inputs, outputs)
         if k > 1:
             kept = outputs[ports.kept][0]
             if recipe.output.residual:

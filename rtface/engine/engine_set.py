@@ -216,7 +216,7 @@ class EngineSet:
 
     def __init__(
         self,
-        asked: EngineRequest | str = "default",
+        request: EngineRequest | str = "default",
         *,
         device: str = "auto",
         threads: int | None = None,
@@ -224,7 +224,7 @@ class EngineSet:
         at_once: int = 1,
         opener: Callable[[Recipe], RunningEngine] | None = None,
     ) -> None:
-        """Loads what `asked` needs, by `opener` where one is given (engines on a GPU).
+        """Loads what `request` needs, by `opener` where one is given (engines on a GPU).
 
         On `threads` cores for each of `at_once` crops; engines that are not recurrent one crop at a time on
         `background_threads`, where given: live, a heavy one works in the background.
@@ -232,8 +232,8 @@ class EngineSet:
         Raises as `load_engine` and `check_allowed`; UsageError also for `fidelity` where the engine asked for by name
         has no such control.
         """
-        self._asked = EngineRequest(asked) if isinstance(asked, str) else asked
-        name = self._asked.name
+        self._request = EngineRequest(request) if isinstance(request, str) else request
+        name = self._request.name
 
         def load(recipe: Recipe) -> RunningEngine:
             if recipe.recurrent:
@@ -242,10 +242,10 @@ class EngineSet:
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}
-        names = engine_names(name, self._asked.fidelity)
+        names = engine_names(name, self._request.fidelity)
         if MARK in name:
             raise unknown_engine(name)
-        if self._asked.fidelity is not None and name not in ("default", "auto"):
+        if self._request.fidelity is not None and name not in ("default", "auto"):
             _check_fidelity(recipe_named(name))
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
@@ -261,9 +261,9 @@ class EngineSet:
             raise unknown_engine(name)
         if name not in self.engines:
             recipe = recipe_named(name)
-            check_allowed(recipe, commercial_use=self._asked.commercial_use)
+            check_allowed(recipe, commercial_use=self._request.commercial_use)
             if recipe.controls.fidelity is not None:
-                recipe = replace(recipe, fidelity=self._asked.fidelity)
+                recipe = replace(recipe, fidelity=self._request.fidelity)
             self.engines[name] = self._opener(recipe)
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
@@ -274,13 +274,13 @@ class EngineSet:
 
     def _open_persons(self, *engines: RunningEngine) -> None:
         """Loads the engines of persons before the first frame, which is not to wait for them."""
-        for path in self._asked.persons:
+        for path in self._request.persons:
             learned = read(path)
             for engine in (e for e in engines if e.name in _OF_PERSONS):
                 recipe = of_person(recipe_named(engine.name), learned)
                 if recipe.name in self.engines:
                     continue
-                check_allowed(recipe, commercial_use=self._asked.commercial_use)
+                check_allowed(recipe, commercial_use=self._request.commercial_use)
                 self.engines[recipe.name] = self._opener(recipe)
                 log.info("%s", self.engines[recipe.name].reason)
 

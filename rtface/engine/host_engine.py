@@ -70,7 +70,7 @@ class HostEngine(EngineBase):
         self._plans = 1 + len(more)
         self._niceness, self._thread_ids = 0, list[int]()
         self._workers = ThreadPoolExecutor(self._plans, f"rtface-engine-{recipe.name}", self._begin_thread)
-        self._asked = WeakSet[Future[Restored[Float32]]]()
+        self._submitted = WeakSet[Future[Restored[Float32]]]()
         self._freed: list[Future[None]] = []
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
@@ -87,11 +87,11 @@ class HostEngine(EngineBase):
                 f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
                 f"got {dtype} {'×'.join(map(str, crops.shape))}"
             )
-        answer = self._workers.submit(self._answer, given, cast("Any", after))
-        self._asked.add(answer)
-        return cast("Any", answer)
+        future = self._workers.submit(self._infer, given, cast("Any", after))
+        self._submitted.add(future)
+        return cast("Any", future)
 
-    def _answer(self, crops: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
+    def _infer(self, crops: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
         restorer, plan = self._idle.get()  # before it waits: `close` frees what is idle
         try:
             # Workers begin in order: what was promised before is done by now, or another worker is at it.
@@ -143,8 +143,8 @@ class HostEngine(EngineBase):
         """Drops what waits, and frees the network after the crop in hand, for which it waits half a second at most: a
         heavy engine takes minutes for one. Safe to call twice."""
         if not self._freed:
-            for answer in list(self._asked):
-                answer.cancel()
+            for future in list(self._submitted):
+                future.cancel()
             self._freed = [self._workers.submit(self._free_plan) for _ in range(self._plans)]
             self._workers.shutdown(wait=False)
         wait(self._freed, _CLOSE_S)

@@ -152,10 +152,10 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
         _check_room(recipe)
         with np.load(recipe.golden_path, allow_pickle=False) as file:
             crops = np.asarray(file[f"{step}crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
-            answers = np.asarray(file[f"{step}restored"])
-            if answers.dtype.kind == "i" and answers.shape == crops.shape:  # packs into a quarter of the size
-                answers = crops + answers.astype(np.float32) / np.float32(GOLDEN_STEPS)
-            answers = answers.astype(np.float32)
+            expected = np.asarray(file[f"{step}restored"])
+            if expected.dtype.kind == "i" and expected.shape == crops.shape:  # packs into a quarter of the size
+                expected = crops + expected.astype(np.float32) / np.float32(GOLDEN_STEPS)
+            expected = expected.astype(np.float32)
     except FileNotFoundError as error:
         raise MissingComponent(
             f"engine {recipe.name}: golden crops {recipe.golden_path} are missing; "
@@ -164,22 +164,22 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise EngineError(f"engine {recipe.name}: golden crops {recipe.golden_path} cannot be read: {error}") from error
     shape = (3, recipe.input.size, recipe.input.size)
-    if not len(crops) or crops.shape != answers.shape or crops.shape[1:] != shape:
+    if not len(crops) or crops.shape != expected.shape or crops.shape[1:] != shape:
         raise EngineError(
             f"engine {recipe.name}: golden crops must be N×{'×'.join(map(str, shape))}, "
-            f"got {crops.shape} and {answers.shape}"
+            f"got {crops.shape} and {expected.shape}"
         )
-    return np.ascontiguousarray(crops), answers
+    return np.ascontiguousarray(crops), expected
 
 
 def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float32]:
     """`load_golden` for a plan of that precision: one in int8, or with the weights of a person, is judged by the crops
     that the calibration names, which are faces, and by none where these are not among the golden ones."""
-    crops, answers = load_golden(recipe)
+    crops, expected = load_golden(recipe)
     if (precision == "int8" or recipe.learned) and (calibration := load_calibration(recipe)):
         judged = [i for i in calibration.crops if 0 <= i < len(crops)]
-        return crops[judged], answers[judged]
-    return crops, answers
+        return crops[judged], expected[judged]
+    return crops, expected
 
 
 # Crops that golden files may hold, in arrays of 8 bytes a value: published ones hold 3 to 6.
@@ -207,10 +207,10 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
     the reference, it is the recipe's PSNR alone.
     """
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
-    crops, answers = judged_golden(recipe, plan.identity.precision)
+    crops, expected = judged_golden(recipe, plan.identity.precision)
     if not len(crops):
         return GoldenResult(-200.0, required, 0.0)
-    idle = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))
+    idle = min(psnr(crop, wanted) for crop, wanted in zip(crops, expected, strict=True))
     if idle < _NOTHING_TO_DO and recipe.learned is None:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
@@ -222,9 +222,9 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         for i in range(max(6, len(crops))):
             k = i % len(crops)
             start = time.perf_counter()
-            answer = restorer.restore(crops[k : k + 1]).pixels[0]
+            output = restorer.restore(crops[k : k + 1]).pixels[0]
             times.append(time.perf_counter() - start)
-            worst = min(worst, psnr(answer, answers[k]))
+            worst = min(worst, psnr(output, expected[k]))
     except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
         raise
     except EngineError:  # not a number: as bad as it gets, and the next precision may do better
@@ -238,13 +238,13 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
 
 def _second_frames(restorer: CropRunner, crops: Float32) -> float:
     """The worst PSNR of a recurrent engine on the frames after the golden crops given."""
-    following, answers = load_golden(restorer.recipe, "next_")
+    following, expected = load_golden(restorer.recipe, "next_")
     firsts = {crop.tobytes(): i for i, crop in enumerate(load_golden(restorer.recipe)[0])}
     worst = 200.0
     for crop in crops:
         k = firsts[crop.tobytes()]
         second = restorer.restore(following[k : k + 1], restorer.restore(crop[None]))
-        worst = min(worst, psnr(second.pixels[0], answers[k]))
+        worst = min(worst, psnr(second.pixels[0], expected[k]))
     return worst
 
 

@@ -160,7 +160,7 @@ class CodedStage:
         """What was found, with the errors that are expected on a face and round it, before and after this stage."""
         self._passes(frame)
         place = place_of(frame, face, _HEAD, MEASURED)
-        picture, (_, errors) = self._answer(self._network, view, frame, place)
+        picture, (_, errors) = self._infer(self._network, view, frame, place)
         oval, head, calm = map(_cells, (*_masks(face, place), _calm(picture)))
         ring: Any = head * (np.float32(1.0) - oval)
         before, after = errors
@@ -205,7 +205,7 @@ class CodedStage:
                 place, around = place_of(frame, face, _FACE, LARGEST + MULTIPLE), 0.0
             if max(inside, around) <= 0.0 or max(place.width, place.height) > LARGEST:
                 continue
-            picture, (change, _) = self._answer(self._light if light else self._network, view, frame, place)
+            picture, (change, _) = self._infer(self._light if light else self._network, view, frame, place)
             oval, head = _masks(face, place)
             weight = oval * np.float32(inside)
             if around > 0.0:
@@ -232,7 +232,7 @@ class CodedStage:
             )
         return there
 
-    def _answer(
+    def _infer(
         self, network: CodedNetwork, view: View, frame: Frame, place: Place
     ) -> tuple[Bytes, tuple[Float32, Float32]]:
         """The picture of a place, and the network's output for it."""

@@ -22,7 +22,7 @@ from rtface.config.options import EnhanceOptions
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
 from rtface.enhance.coded_stage import CodedStage
-from rtface.enhance.engine_call import ask_engine
+from rtface.enhance.engine_call import submit_crop
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.identity_guard import IdentityGuard
@@ -190,7 +190,7 @@ class FaceCorrector(ABC):
             face.shaping = self._shaping(task, face)
         self._first_stage(task, faces, strength)
         if task.faces:
-            self._ask_engines(task)
+            self._submit_faces(task)
         self.tracks.sweep(frame.time)
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
@@ -236,8 +236,8 @@ class FaceCorrector(ABC):
         strength *= self.tracks.strength_of(face)
         return inside * strength, track.around * strength
 
-    def _ask_engines(self, task: FrameTask) -> None:
-        """Cuts the crops of all faces and asks the engines about them."""
+    def _submit_faces(self, task: FrameTask) -> None:
+        """Cuts the crops of all faces and submits them to their engines."""
         frame, device = task.frame, task.device
         places = [(face.matrix(size), size) for face in task.faces for size in face.sizes]
         with self._stats.time("crop"):
@@ -249,15 +249,15 @@ class FaceCorrector(ABC):
             on_host = iter(device.to_host(with_keyframes))
         for face in task.faces:
             if face.light is not None:
-                self._ask_both(task, face, face.light, next(on_host), next(on_host))
+                self._submit_both(task, face, face.light, next(on_host), next(on_host))
             elif not face.key or face.track.late is not None:  # or no answer to an earlier frame yet
                 self._stats.count("crops:carried")
             else:
                 if frame.new:
                     face.track.answer = None
-                face.answer = self._ask(face, face.engine, face.crops)
+                face.answer = self._submit(face, face.engine, face.crops)
 
-    def _ask_both(
+    def _submit_both(
         self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]
     ) -> None:
         """The light engine, and on a keyframe the heavy one too.
@@ -266,7 +266,7 @@ class FaceCorrector(ABC):
             crops, light_crops: crops of the heavy and of the light engine, on the host.
         """
         track = face.track
-        face.answer = self._ask(face, light, light_crops)
+        face.answer = self._submit(face, light, light_crops)
         face.sample = sample = FaceSample(face.time, crops, light_crops, face.answer)
         if self._is_keyframe(face, sample):
             engine, size, last = face.engine, face.engine.size, track.keys.last
@@ -275,13 +275,13 @@ class FaceCorrector(ABC):
                 (sample.large,) = task.device.to_host(
                     task.device.cut(task.frame, [(crop_matrix(face.face, size), size)])
                 )
-            sample.ask = partial(ask_engine, engine, time=face.time, last=(last.key, last.time) if last else None)
+            sample.submit = partial(submit_crop, engine, time=face.time, last=(last.key, last.time) if last else None)
         track.keys.add(sample)
 
-    def _ask(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
-        """Asks an engine about a crop, and keeps its answer for the track's next frame."""
+    def _submit(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
+        """Submits a crop to an engine, and keeps its answer for the track's next frame."""
         self._stats.count(f"crops:{engine.name}")
-        answer = ask_engine(engine, crops.pixels, face.time, face.track.last_answer(engine.name))
+        answer = submit_crop(engine, crops.pixels, face.time, face.track.last_answer(engine.name))
         face.track.keep_answer(answer, engine.name, face.time)
         return answer
 

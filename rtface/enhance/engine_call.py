@@ -1,4 +1,4 @@
-"""The call of an engine: every crop that a run restores passes `ask_engine`."""
+"""The call of an engine: every crop that a run restores passes `submit_crop`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rtface.frame import PixelsT
 from rtface.protocols import MEMORY_S, Engine, Restored
 
 
-def ask_engine(
+def submit_crop(
     engine: Engine,
     pixels: PixelsT,
     time: float = 0.0,

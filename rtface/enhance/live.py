@@ -90,10 +90,10 @@ class LiveEnhancer(FrameEnhancer):
             task.first_s = perf_counter() - began
             self._first_s += 0.1 * (min(task.first_s / cost, 2 * self._first_s) - self._first_s)
 
-    def _ask_engines(self, task: FrameTask) -> None:
+    def _submit_faces(self, task: FrameTask) -> None:
         now = monotonic()
         task.deadline = now + self._governor.patience(now, task.frame.captured_at)
-        super()._ask_engines(task)
+        super()._submit_faces(task)
 
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
         return face.key and face.track.keys.free(face.time, face.every, self._governor.period)

@@ -120,10 +120,10 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
     # That the input was captured is not true of a pair; that it was generated is.
-    said = {k: v for k, v in info.metadata.items() if not own_tags({k: v})} | made_by_machine(
+    metadata = {k: v for k, v in info.metadata.items() if not own_tags({k: v})} | made_by_machine(
         own_tags(info.metadata, info.xmp)
     )
-    wide = replace(info, width=width, height=height, display_width=2 * info.display_width, metadata=said, xmp=None)
+    wide = replace(info, width=width, height=height, display_width=2 * info.display_width, metadata=metadata, xmp=None)
     plan = plan_frames(wide, target, crf=encode.crf, preset=encode.preset)
     limit_look_ahead(plan.video, _AHEAD)
     return plan

@@ -114,15 +114,15 @@ def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityO
     ]
     if not cost.frames:
         return [*lines, "time and size are not known: the input does not say how long it is"]
-    said = (
+    estimate = (
         "the time is known once this engine has run here"
         if cost.seconds is None
         else f"about {_duration(cost.seconds)} with one face on every frame"
         + ", or less: the engine was timed on a busy computer" * cost.less
     )
     if cost.bytes is not None:
-        said += f"; about {_size(cost.bytes)}, half or twice that by what the film shows"
-    return [*lines, f"{cost.frames} frames: {said}"]
+        estimate += f"; about {_size(cost.bytes)}, half or twice that by what the film shows"
+    return [*lines, f"{cost.frames} frames: {estimate}"]
 
 
 def _bits(video: VideoPlan) -> float:

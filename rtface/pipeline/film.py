@@ -126,11 +126,11 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
         film.describe(report)
-        said = [film.folder.warning] if film.folder is not None and film.folder.warning else []  # else the sink warns
+        warnings = [film.folder.warning] if film.folder is not None and film.folder.warning else []  # else the sink warns
         if film.streams is not None:
-            said += [*film.streams.warnings, *film.streams.video.warnings]
-        report.notes += said
-        report.plan["warnings"] += said
+            warnings += [*film.streams.warnings, *film.streams.video.warnings]
+        report.notes += warnings
+        report.plan["warnings"] += warnings
         report.notes += describe_plan(film.info, film.streams, plan.options)
         report.plan["cost"] = asdict(cost_of(film.info, film.streams, plan.options))
     report.fill(stats)

@@ -108,7 +108,7 @@ def finish(
     options, outputs, key = plan.options, plan.outputs, None
     unsigned: OutputError | None = None
 
-    def tell(what: str, done: float) -> None:
+    def show(what: str, done: float) -> None:
         if building is not None:
             building(what, done)
 
@@ -135,7 +135,7 @@ def finish(
             Path(plan.output),
             outputs.checksums,
             stop=stop.is_set,
-            doing=lambda what, done: tell(f"checksums ({what})", done),
+            doing=lambda what, done: show(f"checksums ({what})", done),
             more=[options.keep_correction.resolve()] if options.keep_correction else [],
         )
     if outputs.sidecar is not None and made is not None:
@@ -150,7 +150,7 @@ def finish(
                 stop=stop.is_set,
                 key=key,
                 frames=options.sidecar or not plan.job,
-                doing=lambda what, done: tell(f"sidecar ({what})", done),
+                doing=lambda what, done: show(f"sidecar ({what})", done),
             )
         )
     if unsigned is not None:

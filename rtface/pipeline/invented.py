@@ -156,11 +156,11 @@ class InventedMaps:
         frame: Frame,
     ) -> ChangedFace | None:
         """What became of one face (`forward`: crop → samples); None where it lies outside the frame or unchanged."""
-        answer, engine = task.restored, task.engine.name
+        restored, engine = task.restored, task.engine.name
         if task.strength <= 0.0 or answer is None:
             return None
-        assert isinstance(answer.log_scale, np.ndarray)  # `check_invented` refused other engines and devices
-        log_scale = answer.log_scale[0]
+        assert isinstance(restored.log_scale, np.ndarray)  # `check_invented` refused other engines and devices
+        log_scale = restored.log_scale[0]
         (x, y, w, h), (rows, columns) = self.regions[engine], log_scale.shape
         onto = compose(forward, translation(x, y), scaling(w / columns, h / rows))
         height, width = next(iter(views[0].values())).shape

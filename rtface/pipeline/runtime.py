@@ -91,8 +91,8 @@ def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
     """
     _ahead.clear()  # those of a run that was refused before it opened them
     if not may_take_gpu(options.device):
-        asked = engine_request(options), options.device, threads
-        _ahead[asked] = call_in_thread("open-engines", _open_engines, *asked, awaited=True)
+        key = engine_request(options), options.device, threads
+        _ahead[key] = call_in_thread("open-engines", _open_engines, *key, awaited=True)
 
 
 def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -> EngineSet:
@@ -161,9 +161,9 @@ def _on_cpu(
     engine: EngineRequest, device: str, stack: ExitStack, threads: EngineThreads | None, warn: Warn | None
 ) -> Runtime:
     threads = threads or EngineThreads()
-    asked = engine, device, threads
-    ahead = _ahead.pop(asked, None)
-    engines = ahead.result() if ahead is not None and ahead.exception() is None else _open_engines(*asked)
+    key = engine, device, threads
+    ahead = _ahead.pop(key, None)
+    engines = ahead.result() if ahead is not None and ahead.exception() is None else _open_engines(*key)
     stack.callback(engines.close)
     return Runtime(CpuDevice(threads.opencv, warn=warn), engines)
 

@@ -44,22 +44,22 @@ class Threads:
     engines: EngineThreads
 
     @classmethod
-    def for_film(cls, asked: int | None) -> Threads:
-        """Shares out `asked` cores, or all that this process may use."""
-        cores = asked or machine.cores()
+    def for_film(cls, threads: int | None) -> Threads:
+        """Shares out `threads` cores, or all that this process may use."""
+        cores = threads or machine.cores()
         # One core is left to the threads that track, correct and encode meanwhile: measured on
         # two cores, rtface-s gains 8 % of speed by that and rtface-m loses nothing.
         most = max(1, cores - 1)
         return cls(min(cores, 4), cores, EngineThreads(most, most, max(1, cores // 4)))
 
     @classmethod
-    def for_live(cls, asked: int | None) -> Threads:
+    def for_live(cls, threads: int | None) -> Threads:
         """For a live run: while an engine works on a frame, nothing else does.
 
         Two faces are computed side by side, each on half of the cores. All cores for one after the
         other take 11.3 instead of 7.4 ms for two crops of rtface-s on two cores, and 8 % of a core
         more for one face, as OpenVINO's threads wait for each other in a loop.
         """
-        film = cls.for_film(asked)
+        film = cls.for_film(threads)
         cores = film.encode
         return replace(film, engines=replace(film.engines, engine=max(1, cores // 2), at_once=min(2, cores)))

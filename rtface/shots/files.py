@@ -121,12 +121,12 @@ def _outside(shots: ShotList, clock: FilmClock) -> list[str]:
             f"{shots.name}: {len(outside)} of {len(shots)} shots with settings lie outside the film and have no "
             f"effect ({places})"
         ]
-    says = (
+    start = (
         f"its first frame has timecode {clock.start}"
         if clock.start
         else "it has no timecode, so its first frame is 00:00:00:00"
     )
     raise UsageError(
-        f"{shots.name}: all shots with settings lie outside the film ({places}); {says}; --timecode gives "
+        f"{shots.name}: all shots with settings lie outside the film ({places}); {start}; --timecode gives "
         "the timecode of its first frame"
     )

@@ -269,12 +269,12 @@ class Stages:
     def _fault(self, one: _Active, error: BaseException, frame: Frame) -> Frame:
         now = frame.time
         self._stats.count("stage_faults")
-        said = partial(Message, name=one.name, why=reason(error))
+        message = partial(Message, name=one.name, why=reason(error))
         self._stats.warn(
             f"stage {one.name}",
-            said("a frame is blurred as a whole, because the stage {name} failed: {why}", code="stage_blurs")
+            message("a frame is blurred as a whole, because the stage {name} failed: {why}", code="stage_blurs")
             if one.hides
-            else said("a frame stays as it is, because the stage {name} failed: {why}", code="stage_failed"),
+            else message("a frame stays as it is, because the stage {name} failed: {why}", code="stage_failed"),
         )
         log.debug("the stage %s failed", one.name, exc_info=error)
         if one.hides:
@@ -284,7 +284,7 @@ class Stages:
             self._at_work.remove(one)
             self._stats.warn(
                 f"stage {one.name} off",
-                said(
+                message(
                     "the stage {name} is switched off: it failed {count} times within a minute, the last because of "
                     "{why}",
                     code="stage_off",

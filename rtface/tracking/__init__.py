@@ -31,7 +31,7 @@ class NoTracker:
     """A tracker that finds no face: for frames that bring their faces along, and as a base class of trackers.
 
     Args:
-        asked: what `create_tracker` passes on; not used.
+        options: what `create_tracker` passes on; not used.
     """
 
     sparing = False
@@ -39,7 +39,7 @@ class NoTracker:
     unfollowed: tuple[Face, ...] = ()
     beyond = 0
 
-    def __init__(self, **asked: object) -> None: ...
+    def __init__(self, **options: object) -> None: ...
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """No faces."""

@@ -64,13 +64,13 @@ class TrackerNetwork:
             ) from e
         self.size = size
         self._request: Any = compiled.create_infer_request()
-        self._answers = [self._request.get_output_tensor(i) for i in range(len(compiled.outputs))]
+        self._outputs = [self._request.get_output_tensor(i) for i in range(len(compiled.outputs))]
 
     def __call__(self, rgb: Bytes) -> list[Float32]:
         """The outputs for a uint8 size×size×3 frame, in the model's order; valid until the next call."""
         self._request.set_input_tensor(ov.Tensor(np.ascontiguousarray(rgb[None]), shared_memory=True))
         self._request.infer(share_outputs=True)
-        return [answer.data for answer in self._answers]
+        return [output.data for output in self._outputs]
 
     def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
         """See `protocols.ImageNetworkRunner.read`."""

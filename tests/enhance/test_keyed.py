@@ -19,11 +19,11 @@ from rtface.correct.keyframe_blend import (
     Key,
     blended_with_keys,
     flicker_ratio,
-    take_key_answer,
+    take_key_output,
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.engine_call import ask_engine
+from rtface.enhance.engine_call import submit_crop
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.scheduler import MOST, spacing
@@ -321,10 +321,10 @@ def test_detail_common_to_two_keyframes_is_kept_noise_is_not() -> None:
 
     warps, base = WarpEstimator(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
     common, chance = texture(), texture()
-    take_key_answer(before, base + common, base, None)
+    take_key_output(before, base + common, base, None)
     warp = warps.between(now, before, np.ones((SIDE, SIDE), np.float32))
     for added, low, high in ((common, 0.65, 1.01), (chance, 0.0, 0.3)):
-        take_key_answer(now, base + added, base, (before, warp))
+        take_key_output(now, base + added, base, (before, warp))
         assert now.key is not None
         left = now.key - base
         assert low < float((left * added).sum() / (added * added).sum()) < high
@@ -341,7 +341,7 @@ def test_with_small_changes_a_frame_keeps_its_own_detail() -> None:
     left: list[float] = []
     for added in (np.float32(0.01) * texture, texture):
         key = FaceFeatures(0.0, there, there)
-        take_key_answer(key, moved + added, moved, None)
+        take_key_output(key, moved + added, moved, None)
         error = blended_with_keys(crop, own, own, [Key(1.0, key, there, still)]) - crop
         left.append(float((error * added).sum() / (3 * (added * added).sum())))
         if not left[1:]:
@@ -519,7 +519,7 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
     track, crop = TrackState(1, 0.0, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
 
     def ask(engine: Remembering, time: float) -> None:
-        track.keep_answer(ask_engine(engine, crop, time, track.last_answer(engine.name)), engine.name, time)
+        track.keep_answer(submit_crop(engine, crop, time, track.last_answer(engine.name)), engine.name, time)
 
     light, heavy = Remembering("small"), Remembering("heavy")
     for k, engine in enumerate((light, light, heavy, heavy, light)):

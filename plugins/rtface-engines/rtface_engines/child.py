@@ -31,12 +31,14 @@ class ExitStatus:
 
 def run(
     command: Sequence[str | Path],
-    heard: Callable[[str], None],
+    receive: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> ExitStatus:
-    """Runs a command, telling `heard` each line of its standard output. It is killed, with all that it started, when
-    this is interrupted. Raises OSError when it cannot be started."""
+    """Runs a command, with `receive` called for each line of its standard output.
+
+    It is killed, with all that it started, when this is interrupted. Raises OSError when it cannot be started.
+    """
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
             [str(part) for part in command],
@@ -53,7 +55,7 @@ def run(
             assert child.stdout is not None
             try:
                 for line in child.stdout:
-                    heard(line.rstrip("\n"))
+                    receive(line.rstrip("\n"))
                 code = child.wait()
             except BaseException:
                 _kill(child)

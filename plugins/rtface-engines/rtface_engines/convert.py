@@ -62,16 +62,16 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
     """
     result: dict[str, Any] = {}
 
-    def heard(line: str) -> None:
+    def receive(line: str) -> None:
         try:
-            said = parse_json(line)
+            message = parse_json(line)
         except ValueError:
             return
-        if not isinstance(said, dict):
+        if not isinstance(message, dict):
             return
-        result.update({key: said[key] for key in ("result", "error") if key in said})
-        if "stage" in said:
-            progress(_STAGES.get(said["stage"], str(said["stage"])), float(said.get("done", 0.0)))
+        result.update({key: message[key] for key in ("result", "error") if key in message})
+        if "stage" in message:
+            progress(_STAGES.get(message["stage"], str(message["stage"])), float(message.get("done", 0.0)))
 
     with tempfile.TemporaryDirectory(prefix="rtface-") as made:
         crops = Path(made) / "crops.npz"
@@ -93,7 +93,7 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
             "--out",
             out,
         ]
-        ended = _run(python, "engines.convert", words, heard)
+        ended = _run(python, "engines.convert", words, receive)
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"
         raise EngineError(f"{offer.name} cannot be converted: {why}")
@@ -116,11 +116,11 @@ def merge(base: Path, changes: Path, out: Path, text: str | None, python: Path) 
         raise EngineError(f"{out} cannot be made: {ended.why}")
 
 
-def _run(python: Path, module: str, words: Sequence[str | Path], heard: Callable[[str], None]) -> child.ExitStatus:
+def _run(python: Path, module: str, words: Sequence[str | Path], receive: Callable[[str], None]) -> child.ExitStatus:
     """Runs a module of ``engines`` by a Python that has torch, as ``python -m`` does."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
     with tempfile.TemporaryDirectory(prefix="rtface-") as stand:
         # From an empty folder: files in the user's working directory must not be imported.
         return child.run(
-            [python, "-m", module, *words], heard, environment | {"PYTHONPATH": str(converter_root())}, Path(stand)
+            [python, "-m", module, *words], receive, environment | {"PYTHONPATH": str(converter_root())}, Path(stand)
         )

@@ -48,17 +48,17 @@ def find_python(named: Path | None, tell: SetupOutput, needed: Sequence[str] = (
     def lacks(python: Path) -> list[str]:
         return [module for module in missing(python) if not needed or module in needed]
 
-    told = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
-    if told is not None:
+    chosen = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
+    if chosen is not None:
         # The converter runs elsewhere; a venv's link must not be followed.
-        told = (told if told.exists() else Path(shutil.which(str(told)) or told)).absolute()
-        if absent := lacks(told):
+        chosen = (chosen if chosen.exists() else Path(shutil.which(str(chosen)) or chosen)).absolute()
+        if absent := lacks(chosen):
             what = "--python" if named else VARIABLE
             raise MissingComponent(
-                f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "
+                f"{what} {chosen}: {', '.join(absent)} not installed there; get it with: {chosen} -m "
                 f"pip install {' '.join(absent)}"
             )
-        return told
+        return chosen
     here = Path(sys.executable)
     if not lacks(here):
         return here
@@ -77,7 +77,7 @@ def find_python(named: Path | None, tell: SetupOutput, needed: Sequence[str] = (
 
 def missing(python: Path) -> list[str]:
     """Those of `MODULES` that it does not have. Raises MissingComponent when it is no Python that starts."""
-    said: list[str] = []
+    lines: list[str] = []
     try:
         ended = child.run(
             [
@@ -85,11 +85,11 @@ def missing(python: Path) -> list[str]:
                 "-c",
                 f"import importlib.util as u; print('missing', *[m for m in {MODULES!r} if u.find_spec(m) is None])",
             ],
-            said.append,
+            lines.append,
         )
     except OSError as error:
         raise MissingComponent(f"{python} cannot be started: {error.strerror}; name a Python with --python") from error
-    found = next((line.split()[1:] for line in said if line.startswith("missing")), None)
+    found = next((line.split()[1:] for line in lines if line.startswith("missing")), None)
     if ended.code or found is None:
         raise MissingComponent(f"{python} is no Python that works: {ended.why}; name another with --python")
     return found

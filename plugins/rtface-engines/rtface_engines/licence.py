@@ -25,11 +25,11 @@ def words(name: str, licence: Licence) -> list[str]:
 
 def record(folder: Path, name: str, licence: Licence, how: str) -> None:
     """Writes next to the recipe what was accepted, when (UTC) and how ("on a terminal" or the flag's name)."""
-    said = {
+    accepted = {
         "engine": name,
         "licence": asdict(licence),
         "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
         "how": how,
         "rtface": __version__,
     }
-    (folder / RECORD).write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(json.dumps(accepted, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -58,12 +58,12 @@ def check(recipe: Recipe, threads: int | None, *, limit: float = LIMIT_S) -> Tri
 
 def inspect_apart(parent: ParentProcess, given: Path) -> None:
     """What the process does for `inspect`."""
-    _answer(parent, lambda: generic_onnx.inspect(given))
+    _send_result(parent, lambda: generic_onnx.inspect(given))
 
 
 def golden_apart(parent: ParentProcess, given: tuple[Recipe, int]) -> None:
     """What the process does for `write_golden`."""
-    _answer(parent, lambda: generic_onnx.write_golden(*given))
+    _send_result(parent, lambda: generic_onnx.write_golden(*given))
 
 
 def check_apart(parent: ParentProcess, given: tuple[Recipe, int | None]) -> None:
@@ -75,7 +75,7 @@ def check_apart(parent: ParentProcess, given: tuple[Recipe, int | None]) -> None
         engine.close()
         return TrialResult(engine.device, engine.backend, engine.precision, engine.psnr, engine.ms)
 
-    _answer(parent, work)
+    _send_result(parent, work)
 
 
 class _LogForwarder(logging.Handler):
@@ -89,7 +89,7 @@ class _LogForwarder(logging.Handler):
         self._parent.send(("log", record.levelno, record.getMessage()))
 
 
-def _answer(parent: ParentProcess, work: Callable[[], object]) -> None:
+def _send_result(parent: ParentProcess, work: Callable[[], object]) -> None:
     log.addHandler(_LogForwarder(parent))
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -123,16 +123,16 @@ def _limit_memory() -> None:
 
 
 def _apart(work: str, given: object, what: str, limit: float) -> Any:
-    answers: list[object] = []
+    results: list[object] = []
     failures: list[RtfaceError] = []
     how: list[str] = []
     ended = threading.Event()
 
-    def heard(message: tuple[Any, ...]) -> None:
+    def receive(message: tuple[Any, ...]) -> None:
         if message[0] == "log":
             log.log(message[1], "%s", message[2])
         elif message[0] == "answer":
-            answers.append(message[1])
+            results.append(message[1])
         else:
             kind: type[RtfaceError] = getattr(errors, message[1], EngineError)
             failures.append(kind(message[2]))
@@ -142,7 +142,7 @@ def _apart(work: str, given: object, what: str, limit: float) -> Any:
         ended.set()
 
     began = monotonic()
-    process = ChildProcess(f"{__name__}:{work}", given, name=f"trial of {what}", on_message=heard, on_end=over)
+    process = ChildProcess(f"{__name__}:{work}", given, name=f"trial of {what}", on_message=receive, on_end=over)
     try:
         while not ended.wait(0.2):  # in slices, so that signals are seen
             if monotonic() - began > limit:
@@ -153,7 +153,7 @@ def _apart(work: str, given: object, what: str, limit: float) -> Any:
         raise
     if failures:
         raise failures[0]
-    if not answers:
+    if not results:
         why = how[0] or "it gave no answer"
         raise EngineError(f"{what} cannot be used here ({why}); it may need more memory than there is, or be damaged")
-    return answers[0]
+    return results[0]

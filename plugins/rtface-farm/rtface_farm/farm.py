@@ -38,7 +38,7 @@ _CONNECT_S = 10.0
 # A worker that the scheduler has not heard for so long gets no segment.
 _SILENT_S = 15.0
 _END_S = 5.0
-_ASK_S = 1.0  # between two questions to the scheduler
+_ASSIGN_S = 1.0  # between two looks at the workers of the scheduler
 # One segment for every four threads of a worker, as far as this much of its memory for each goes.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
 _ATTEMPTS = 3
@@ -139,7 +139,7 @@ class Farm:
         address = scheduler_address(address)
         _refuse_code()
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
-        self._folder, self._plan, self._address, self._said, self._clock = folder, plan, address, said, clock
+        self._folder, self._plan, self._address, self._show, self._clock = folder, plan, address, said, clock
         try:
             self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
@@ -157,10 +157,10 @@ class Farm:
         self._refused: dict[str, str] = {}  # worker → why
         self._used: set[str] = set()  # workers that were given a segment
         self._failed: Counter[int] = Counter()
-        self._beats: dict[str, tuple[object, float]] = {}
+        self._heartbeats: dict[str, tuple[object, float]] = {}
         self._changed = threading.Event()
-        self._asked = -_ASK_S
-        self._waiting_said = False
+        self._assigned_at = -_ASSIGN_S
+        self._waiting_shown = False
 
     @staticmethod
     def check(address: str) -> None:
@@ -185,8 +185,8 @@ class Farm:
         self._collect()
         if len(self._folder.finished()) >= len(self._plan):
             return False
-        if self._clock() - self._asked >= _ASK_S:
-            self._asked = self._clock()
+        if self._clock() - self._assigned_at >= _ASSIGN_S:
+            self._assigned_at = self._clock()
             self._hand_out()
         return True
 
@@ -236,7 +236,7 @@ class Farm:
         self._folder.log(f"segment {number} on {work.worker}: {kind}: {why}")
         if kind == "refused":
             if work.worker not in self._refused:
-                self._said(f"worker {work.worker} is left out: {why}")
+                self._show(f"worker {work.worker} is left out: {why}")
             self._refused[work.worker] = why
             return
         self._failed[number] += 1
@@ -300,18 +300,18 @@ class Farm:
             ) from error
         now = self._clock()
         for address, info in found.items():
-            if (beat := info.get("last_seen")) != self._beats.get(address, (None, 0.0))[0]:
-                self._beats[address] = beat, now
-        return {address: info for address, info in found.items() if now - self._beats[address][1] < _SILENT_S}
+            if (heartbeat := info.get("last_seen")) != self._heartbeats.get(address, (None, 0.0))[0]:
+                self._heartbeats[address] = heartbeat, now
+        return {address: info for address, info in found.items() if now - self._heartbeats[address][1] < _SILENT_S}
 
     def _drop_lost(self, workers: dict[str, dict[str, Any]]) -> None:
         usable = [address for address in workers if address not in self._refused]
         if workers and not usable:
             why = next(iter(self._refused.values()))
             raise UsageError(f"no worker of {self._address} can take part: {why}")
-        if not workers and not self._waiting_said:
-            self._waiting_said = True
-            self._said(f"{self._address} has no workers yet; waiting for one (dask worker {self._address})")
+        if not workers and not self._waiting_shown:
+            self._waiting_shown = True
+            self._show(f"{self._address} has no workers yet; waiting for one (dask worker {self._address})")
 
     def _room(self, workers: dict[str, dict[str, Any]]) -> list[tuple[str, int, int]]:
         """Address, threads of a segment, and segments that it can take, of every worker that has room."""

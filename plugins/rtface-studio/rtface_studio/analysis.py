@@ -41,15 +41,15 @@ class FilmTask:
     """A command about one film: waits for its turn, tells its progress, and can be stopped.
 
     Args:
-        say: gets each new state, of one that is running what is new in it.
+        publish: gets each new state, of one that is running what is new in it.
         turn: limits how many run at once.
 
     Attributes:
         state: the last one, as the page gets it: "state" is none, waiting, running, done, failed or stopped.
     """
 
-    def __init__(self, say: Callable[[dict[str, Any]], None], turn: asyncio.Semaphore) -> None:
-        self._say, self._turn = say, turn
+    def __init__(self, publish: Callable[[dict[str, Any]], None], turn: asyncio.Semaphore) -> None:
+        self._publish, self._turn = publish, turn
         self._task: asyncio.Task[None] | None = None
         self.state: dict[str, Any] = _NONE
 
@@ -77,27 +77,27 @@ class FilmTask:
             with suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(self._progress, found)
 
-        self._tell({"state": "waiting"})
+        self._set({"state": "waiting"})
         try:
             async with self._turn:
-                self._tell({"state": "running"})
-                self._tell({"state": "done", "result": await work(progress)})
+                self._set({"state": "running"})
+                self._set({"state": "done", "result": await work(progress)})
         except asyncio.CancelledError:
-            self._tell({"state": "stopped"})
+            self._set({"state": "stopped"})
         except RtfaceError as error:
-            self._tell({"state": "failed", "error": message_of(error).to_dict()})
+            self._set({"state": "failed", "error": message_of(error).to_dict()})
         except Exception:
             log.exception("studio: a task about a film failed")
-            self._tell({"state": "failed", "error": FAILED.to_dict()})
+            self._set({"state": "failed", "error": FAILED.to_dict()})
 
     def _progress(self, found: dict[str, Any]) -> None:
         if self.state["state"] == "running":  # it may have been stopped meanwhile
             self.state = {**self.state, **found}
-            self._say({"state": "running", **found})
+            self._publish({"state": "running", **found})
 
-    def _tell(self, state: dict[str, Any]) -> None:
+    def _set(self, state: dict[str, Any]) -> None:
         self.state = state
-        self._say(state)
+        self._publish(state)
 
 
 @contextmanager
@@ -126,11 +126,11 @@ class FilmTasks:
     def of(self, number: int, kind: str) -> FilmTask:
         """The task of a film; kind is "analysis", "sheet" or "clip"."""
 
-        def say(state: dict[str, Any]) -> None:
+        def publish(state: dict[str, Any]) -> None:
             self._studio.events.publish(f"film/{number}/{kind}", state, keep=True)
 
         if (number, kind) not in self._tasks:
-            self._tasks[number, kind] = FilmTask(say, self._turn)
+            self._tasks[number, kind] = FilmTask(publish, self._turn)
         return self._tasks[number, kind]
 
     def analysis(self, number: int) -> dict[str, Any]:

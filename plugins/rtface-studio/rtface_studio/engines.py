@@ -23,7 +23,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/engines``."""
     working = asyncio.Lock()
 
-    def tell(event: Event) -> None:
+    def publish(event: Event) -> None:
         if "message" in event:
             studio.events.publish("engines", event)
 
@@ -49,7 +49,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         words = _add_words(studio, await json_body(request))
         _refuse_second(working)
         async with working:
-            await run_command("engines", "add", *words, receive=tell)
+            await run_command("engines", "add", *words, receive=publish)
         return JSONResponse(await listed())
 
     async def remove(request: Request) -> Response:

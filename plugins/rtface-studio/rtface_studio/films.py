@@ -334,7 +334,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse((await in_thread(film.settings.load)).to_json())
 
     async def start(request: Request) -> Response:
-        film, output, options, given = await _asked(request)
+        film, output, options, given = await _run_request(request)
         options = replace(options, sidecar=True)  # the page shows what it says
         item = await in_thread(lambda: Queue().add_checked(str(film.path), str(output), options, given))
         await in_thread(ensure_runner, studio)
@@ -357,7 +357,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(tasks.of(film.id, "clip").state)
 
     async def command(request: Request) -> Response:
-        film, output, options, given = await _asked(request)
+        film, output, options, given = await _run_request(request)
         options, given = replace(options, sidecar=True), ["sidecar", *given]  # as `start`
         return JSONResponse(
             {
@@ -367,7 +367,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             }
         )
 
-    async def _asked(request: Request) -> tuple[Film, Path, Options, list[str]]:
+    async def _run_request(request: Request) -> tuple[Film, Path, Options, list[str]]:
         """Film, output, options and their names, of a request to start a run."""
         film, body = await current(request), await json_body(request)
         output = await in_thread(studio.folders.path, body.get("output"))

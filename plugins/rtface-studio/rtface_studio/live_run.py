@@ -190,7 +190,7 @@ class LiveRun:
     def state(self) -> dict[str, Any]:
         """The run as the page gets it: "state" is starting, running, ended or failed; "status" as `/status` says."""
         code = self._process.poll()
-        told = {
+        state = {
             "source": str(self.plan.source),
             "output": str(self.plan.output),
             "settings": self.plan.options,
@@ -198,8 +198,8 @@ class LiveRun:
             "error": None,
         }
         if code is None:
-            self._status = self._ask("GET", "/status") or self._status  # it may be too busy to answer, or is ending
-            return told | {"state": "running" if self._status else "starting", "status": self._status}
+            self._status = self._try_request("GET", "/status") or self._status  # it may be too busy, or is ending
+            return state | {"state": "running" if self._status else "starting", "status": self._status}
         self._reader.join(1.0)
         if self._killed:
             killed = Message(
@@ -207,11 +207,11 @@ class LiveRun:
                 "its output until the next run to that output",
                 code="run_killed",
             )
-            return told | {"state": "failed", "error": killed.to_dict()}
+            return state | {"state": "failed", "error": killed.to_dict()}
         if code == 0 or self._stopped:
-            return told | {"state": "ended"}
+            return state | {"state": "ended"}
         died = Message("the run ended by itself (code {exit}); start it again", code="run_died", exit=code)
-        return told | {"state": "failed", "error": ((code > 0 and self._error) or died).to_dict()}  # else it was killed
+        return state | {"state": "failed", "error": ((code > 0 and self._error) or died).to_dict()}  # else it was killed
 
     def set(self, name: object, value: object) -> dict[str, Any]:
         """Changes enabled or one of the controls; gives them all.
@@ -229,13 +229,13 @@ class LiveRun:
                 code="live_set",
                 names=", ".join(having(Trait.CONTROL)),
             )
-        return self._answer("POST", path)
+        return self._request("POST", path)
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
         """Has other overlays draw; gives them. Raises UsageError where they cannot be used, RestartNeeded where the run
         would have to be started again for them."""
         options = live_options(folders, {"stages": stages})
-        now = self._answer("POST", "/stages", {"stages": options.get("stages", [])})["stages"]
+        now = self._request("POST", "/stages", {"stages": options.get("stages", [])})["stages"]
         self.plan = replace(self.plan, options={**self.plan.options, "stages": now})
         return now
 
@@ -252,18 +252,18 @@ class LiveRun:
 
     def face(self, name: str) -> bytes:
         """A JPEG of a person in view; InputMissing where there is none."""
-        answer = self._fetch("GET", "/person.jpeg?" + urlencode({"name": name}))
-        if answer is None or answer[0] != HTTPStatus.OK:
+        response = self._fetch("GET", "/person.jpeg?" + urlencode({"name": name}))
+        if response is None or response[0] != HTTPStatus.OK:
             raise InputMissing("{name} is not in view", code="not_in_view", name=name[:40])
-        return answer[1]
+        return response[1]
 
     def _persons(self, path: str) -> list[dict[str, Any]]:
-        return self._answer("POST", path)["persons"] or []
+        return self._request("POST", path)["persons"] or []
 
     def stop(self) -> None:
         """Ends the run as `q` does, and by force where it does not end within some seconds."""
         self._stopped = True
-        self._ask("POST", "/quit")
+        self._try_request("POST", "/quit")
         for end, seconds in (
             (lambda: None, _QUIT_S if self._port else 0.0),
             (self._process.terminate, TERMINATE_S),
@@ -285,23 +285,23 @@ class LiveRun:
         if event.get("code") == "control":
             self._port = urlsplit(event["values"]["address"]).port
 
-    def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer of the control server; UsageError where it refuses, or does not answer."""
-        if (answer := self._ask(method, path, body)) is None:
+        if (response := self._try_request(method, path, body)) is None:
             if self.alive and self._port is None:
                 raise UsageError(
                     "the live run is still starting; change it once its picture is seen", code="run_starting"
                 )
             raise UsageError("the live run does not answer; stop it and start it again", code="run_silent")
-        if "error" in answer:
-            refusal = RestartNeeded if answer.get("kind") == RestartNeeded.__name__ else UsageError
-            raise refusal(refused(answer))
-        return answer
+        if "error" in response:
+            refusal = RestartNeeded if response.get("kind") == RestartNeeded.__name__ else UsageError
+            raise refusal(refused(response))
+        return response
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    def _try_request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """The JSON of the control server; None where it does not answer."""
         try:
-            return json.loads(answer[1]) if (answer := self._fetch(method, path, body)) else None
+            return json.loads(response[1]) if (response := self._fetch(method, path, body)) else None
         except ValueError:
             return None
 
@@ -317,8 +317,8 @@ class LiveRun:
                 None if body is None else json.dumps(body).encode(),
                 {"Authorization": self.authorization, "Content-Type": "application/json"},
             )
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
         except (OSError, http.client.HTTPException):
             return None
         finally:

@@ -100,7 +100,7 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
         raise MissingComponent(
             f"the icon in the tray needs the package {error.name}: {plugin_line('rtface-studio', 'tray')}"
         ) from error
-    return lambda view, say: PystrayIcon(view)
+    return lambda view, show: PystrayIcon(view)
 
 
 def _check(command: list[str]) -> None:

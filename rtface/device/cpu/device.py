@@ -242,7 +242,7 @@ class CpuDevice:
         """The same crops: `drop` left them."""
         return crops
 
-    def say_converted(self, frame: Frame) -> None:
+    def warn_converted(self, frame: Frame) -> None:
         """Warns that frames of this pixel format are converted."""
         name = frame.image.format.name
         self._warn(
@@ -279,7 +279,7 @@ class CpuDevice:
         if image is not frame.image:
             frame = replace(frame, image=image)
         if layout(image.format.name) is None:
-            self.say_converted(frame)
+            self.warn_converted(frame)
             image = native_image(image)
             frame = replace(frame, image=image)
         form = layout(image.format.name)

@@ -119,7 +119,7 @@ class GpuAverager:
             reads=[keep.memory for keep in kept],
             writes=[place.memory for _, place, _ in faces],
             after=keep_all,
-            waits=slots.answers,
+            waits=slots.inferred,
         )
         done.add_done_callback(lambda done: _forget(faces) if done.exception() is not None else None)
 

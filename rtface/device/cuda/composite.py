@@ -89,7 +89,7 @@ class PastePlan:
         supports: per face x0, y0, x1, y1 in crop pixels outside of which its mask is 0; None for the whole crop.
         neutral: says of a box of chroma samples whether all of it is gray (`composite.neutral`): chroma stays bit for
             bit there, and RGB stays gray where all boxes are. None: it is not asked for.
-        ask: have the GPU find that out by itself, for samples that the host does not have.
+        probe: have the GPU find that out by itself, for samples that the host does not have.
 
     Attributes:
         boxes: per component the samples that may change, over all faces; none where nothing can.
@@ -106,7 +106,7 @@ class PastePlan:
         supports: Sequence[Box | None] | None = None,
         neutral: Callable[[Box], bool] | None = None,
         *,
-        ask: bool = False,
+        probe: bool = False,
     ) -> None:
         self._frame, self._form = frame, form
         self._colourless = form.kind == "rgb" and neutral is not None
@@ -120,7 +120,7 @@ class PastePlan:
             image = frame.image
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
             for roles in grids(form):
-                spots = self._meet(faces, groups, roles, flat(places[roles[0]]), neutral, ask, scratch)
+                spots = self._meet(faces, groups, roles, flat(places[roles[0]]), neutral, probe, scratch)
                 self._spots.append((roles, spots))
                 if spots:
                     self.boxes.update(dict.fromkeys(roles, union(spot.box for spot in spots)))
@@ -137,7 +137,7 @@ class PastePlan:
         roles: tuple[Role, ...],
         place: Map,
         neutral: Callable[[Box], bool] | None,
-        ask: bool,
+        probe: bool,
         scratch: Scratch,
     ) -> list[_Spot]:
         """As `composite.Placement`, `warp_patch` and `warp_mask`; `place` leads from the plane to the display."""
@@ -161,7 +161,7 @@ class PastePlan:
             elif neutral is not None and neutral(box):
                 for n in group:
                     boxes[n] = None
-            elif ask:
+            elif probe:
                 self._tints.append(box)
                 for n in group:
                     tints[n] = len(self._tints)
@@ -210,7 +210,7 @@ class PastePlan:
             [self._source(spot, roles, corrections[spot.face.number], filters) for spot in spots]
             for roles, spots in self._spots
         ]
-        found = self._ask(job, surface, base) if self._tints else 0
+        found = self._probe(job, surface, base) if self._tints else 0
         filters.launch(job)
         patches, near = list[bytes](), list[int]()
         for target, ((_, spots), values) in enumerate(zip(self._spots, sources, strict=True)):
@@ -237,7 +237,7 @@ class PastePlan:
         job.add("paste", extent, len(patches), head, *patches, np.array(near, np.int32))
         return job
 
-    def _ask(self, job: LaunchList, surface: SampleMap, base: int) -> int:
+    def _probe(self, job: LaunchList, surface: SampleMap, base: int) -> int:
         """Has the GPU find out which boxes of chroma have colour; where in the job it says so of the first."""
         form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)

@@ -227,7 +227,7 @@ class CudaDevice:
             [face.size for face in faces],
             [c.box for c in corrections],
             gray,
-            ask=isinstance(samples, GpuSamples),
+            probe=isinstance(samples, GpuSamples),
         )
         if not plan.boxes:
             return frame
@@ -270,7 +270,7 @@ class CudaDevice:
             return replace(frame, touched=True)
         if gpu_frame.image is not frame.image:
             if not av_gpu.on_gpu(frame.image):
-                self._cpu.say_converted(frame)
+                self._cpu.warn_converted(frame)
             frame = native
         frame.make_writable()
         samples.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.parts)

@@ -18,7 +18,7 @@ class FaceSlot:
 
     Attributes:
         size: S.
-        answered: the last network that ran over it has ended.
+        inferred: the last network that ran over it has ended.
         crop, native, restored, correction: 3×S×S; `native` is the crop in coded HDR values.
         mask: S×S.
         occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
@@ -27,7 +27,7 @@ class FaceSlot:
 
     memory: Memory
     size: int
-    answered: Event
+    inferred: Event
     crop: int
     native: int
     restored: int

@@ -24,7 +24,7 @@ class FrameSlot:
         block: its samples (`staging.StagedSamples`), on the GPU and pinned.
         steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
         scratch: what its kernels have in between.
-        exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `answers`: for
+        exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `outputs`: for
             what it makes of them.
         small: reduced copies of its crops (`shaping.small_job`), in the order of its faces.
         uploaded, computed, done: events of its streams; `cropped`: its crops and their reduced copies are there,
@@ -38,7 +38,7 @@ class FrameSlot:
             name: GrowingBuffer(gpu, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")
         }
         self.measures = GrowingBuffer(gpu, pinned=True)
-        self.exchange, self.answers = (GrowingBuffer(gpu, pinned=True, device=False) for _ in range(2))
+        self.exchange, self.outputs = (GrowingBuffer(gpu, pinned=True, device=False) for _ in range(2))
         self.small = GrowingBuffer(gpu, pinned=True)
         self.scratch = GrowingBuffer(gpu)
         self.uploaded, self.cropped, self.fetched, self.computed, self.done = (gpu.event() for _ in range(5))
@@ -50,7 +50,7 @@ class FrameSlot:
             *self.steps.values(),
             self.measures,
             self.exchange,
-            self.answers,
+            self.outputs,
             self.small,
             self.scratch,
         ):
@@ -98,9 +98,9 @@ class FrameSlots:
     released: bool = False
 
     @property
-    def answers(self) -> list[Event]:
+    def inferred(self) -> list[Event]:
         """What work with its faces' crops and answers waits for on the GPU."""
-        return [self.frame.cropped, *(face.answered for face in self.faces)]
+        return [self.frame.cropped, *(face.inferred for face in self.faces)]
 
 
 @dataclass(frozen=True, slots=True)

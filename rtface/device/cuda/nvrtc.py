@@ -34,17 +34,17 @@ def compile(source: str, capability: tuple[int, int]) -> bytes:
     return found
 
 
-def build(source: str, arch: str, *, say: bool = False) -> tuple[bytes, str]:
-    """Compiles, whatever is kept; with `say` the text is the assembler's account of registers and spills."""
+def build(source: str, arch: str, *, verbose: bool = False) -> tuple[bytes, str]:
+    """Compiles, whatever is kept; with `verbose` the text is the assembler's account of registers and spills."""
     try:
         core: Any = importlib.import_module("cuda.core")
     except ImportError as error:
         raise _missing(error) from error
-    said = StringIO()
-    options = core.ProgramOptions(arch=arch, ptxas_options=["-v"] if say else None, **_OPTIONS)
+    log = StringIO()
+    options = core.ProgramOptions(arch=arch, ptxas_options=["-v"] if verbose else None, **_OPTIONS)
     program = core.Program(source, "c++", options)
     try:
-        code: bytes = program.compile("cubin", logs=said).code
+        code: bytes = program.compile("cubin", logs=log).code
     except Exception as error:  # cuda.core's NVRTCError is not public
         text = str(error).partition("compilation log:")[2] or str(error)
         lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
@@ -54,7 +54,7 @@ def build(source: str, arch: str, *, say: bool = False) -> tuple[bytes, str]:
         raise EngineError(f"NVRTC does not compile for {arch}: {' | '.join(lines[:4])}{hint}") from error
     finally:
         program.close()
-    return bytes(code), said.getvalue()
+    return bytes(code), log.getvalue()
 
 
 def _version() -> tuple[int, int]:

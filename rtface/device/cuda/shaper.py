@@ -26,7 +26,7 @@ from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Constants
-from rtface.device.cuda.transfers import answers_to_gpu, answers_to_host
+from rtface.device.cuda.transfers import outputs_to_gpu, outputs_to_host
 from rtface.frame import Bytes, Float32
 from rtface.protocols import HeadMap, ShapeTask
 
@@ -134,7 +134,7 @@ class GpuShaper:
             memories,
             constants,
             sum(measured),
-            answers_to_gpu(self._pools, slot, answers) if answers else None,
+            outputs_to_gpu(self._pools, slot, answers) if answers else None,
         )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
@@ -169,7 +169,7 @@ class GpuShaper:
         self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
     ) -> list[tuple[FaceSlot, Float32]]:
         """Answers of stills, in which spots are looked for on the host."""
-        brought = answers_to_host(self._pools, self._streams, slots, [place for place, _ in faces]) if faces else []
+        brought = outputs_to_host(self._pools, self._streams, slots, [place for place, _ in faces]) if faces else []
         held: list[tuple[FaceSlot, Float32]] = []
         for (place, area), (crop, answer) in zip(faces, brought, strict=True):
             answer -= crop
@@ -206,7 +206,7 @@ class GpuShaper:
             reads=constants,
             writes=[figures, *memories],
             after=bring_down,
-            waits=slots.answers,
+            waits=slots.inferred,
         )
         done.result()
         slot.done.synchronize()

@@ -71,7 +71,7 @@ def corrections_to_host(
     ]
 
 
-def answers_to_host(
+def outputs_to_host(
     pools: SlotPools, streams: StreamThread, slots: FrameSlots, faces: Sequence[FaceSlot]
 ) -> list[tuple[Float32, Float32]]:
     """Crops and engines' answers, float32 3×S×S; waits for them."""
@@ -79,7 +79,7 @@ def answers_to_host(
     slot.uploaded.synchronize()  # the same memory may still be on its way up
 
     def begin() -> None:
-        for event in slots.answers:
+        for event in slots.inferred:
             streams.down.wait(event)
 
     pieces = [(face, at, 3 * face.size**2) for face in faces for at in (face.crop, face.restored)]
@@ -113,12 +113,12 @@ def _bring(
     return [values[start:end].copy() for start, end in pairwise(ends)]
 
 
-def answers_to_gpu(
-    pools: SlotPools, slot: FrameSlot, answers: Sequence[tuple[FaceSlot, Float32]]
+def outputs_to_gpu(
+    pools: SlotPools, slot: FrameSlot, outputs: Sequence[tuple[FaceSlot, Float32]]
 ) -> Callable[[Stream], None]:
     """The step that uploads answers of the host, float32 3×S×S, to the addresses of an engine's answers."""
-    pools.grow(slot.answers, sum(answer.nbytes for _, answer in answers))
-    copy = _staged(slot.answers.on_host(), [(face, face.restored, answer) for face, answer in answers])
+    pools.grow(slot.outputs, sum(output.nbytes for _, output in outputs))
+    copy = _staged(slot.outputs.on_host(), [(face, face.restored, output) for face, output in outputs])
 
     def upload(up: Stream) -> None:
         up.wait(slot.cropped)  # the crop is in the same piece of memory

@@ -157,15 +157,15 @@ class OnnxPlan:
         if self._session is None:
             raise EngineError(f"engine {self._recipe.name} is closed")
         try:
-            answers = self._session.run(list(outputs), dict(inputs))
+            results = self._session.run(list(outputs), dict(inputs))
         except Exception as error:
             raise EngineError(
                 f"engine {self._recipe.name}: ONNX Runtime failed: {str(error).strip().splitlines()[0]}"
             ) from error
-        for (name, out), answer in zip(outputs.items(), answers, strict=True):
-            if answer.shape != out.shape:
-                raise EngineError(f"engine {self._recipe.name}: output {name} is {answer.shape}, not {out.shape}")
-            np.copyto(out, answer)
+        for (name, out), result in zip(outputs.items(), results, strict=True):
+            if result.shape != out.shape:
+                raise EngineError(f"engine {self._recipe.name}: output {name} is {result.shape}, not {out.shape}")
+            np.copyto(out, result)
 
     def close(self) -> None:
         self._session = None

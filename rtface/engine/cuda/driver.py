@@ -40,18 +40,18 @@ def driver() -> Driver:
         ) from None
     number = ctypes.c_int()
 
-    def ask(name: str, *arguments: object) -> None:
+    def call(name: str, *arguments: object) -> None:
         if status := getattr(cuda, name)(*arguments):
             raise MissingComponent(f"the NVIDIA driver answers {name} with error {status}")
 
-    ask("cuInit", 0)
-    ask("cuDriverGetVersion", ctypes.byref(number))
+    call("cuInit", 0)
+    call("cuDriverGetVersion", ctypes.byref(number))
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    ask("cuDeviceGetCount", ctypes.byref(number))
+    call("cuDeviceGetCount", ctypes.byref(number))
     gpus: list[str] = []
     for i in range(number.value):
         text = ctypes.create_string_buffer(256)
-        ask("cuDeviceGetName", text, len(text), i)
+        call("cuDeviceGetName", text, len(text), i)
         gpus.append(text.value.decode(errors="replace"))
     if not gpus:
         raise MissingComponent("the NVIDIA driver finds no GPU")

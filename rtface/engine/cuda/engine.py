@@ -43,14 +43,14 @@ class _Request:
     network: GpuEngine
     face: FaceSlot
     after: Future[Restored[FaceSlot]] | None
-    answer: Future[Restored[FaceSlot]] = field(default_factory=Future[Restored[FaceSlot]])
+    future: Future[Restored[FaceSlot]] = field(default_factory=Future[Restored[FaceSlot]])
 
     @property
     def ready(self) -> bool:
         return self.after is None or self.after.done()
 
     def fail(self, error: BaseException) -> None:
-        self.answer.set_exception(error)
+        self.future.set_exception(error)
 
 
 class GpuEngine(EngineBase):
@@ -94,7 +94,7 @@ class GpuEngine(EngineBase):
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores the crop of a face where it lies. The future is done when that is on its way: what waits for the
-        slot's event `answered` on the GPU finds the answer there.
+        slot's event `inferred` on the GPU finds the answer there.
 
         A crop of the host's, float32 1×3×S×S, is answered in the host's memory; the future is done when it is there.
         """
@@ -113,7 +113,7 @@ class GpuEngine(EngineBase):
             return cast("Any", self.hosted.submit(given, before))
         request = _Request(self, given, before)
         self._streams.submit(request)
-        return cast("Any", request.answer)
+        return cast("Any", request.future)
 
     def stand_back(self) -> None:
         """Crops of the host's give way on the GPU to all that frames wait for; called before the first of them."""
@@ -130,7 +130,7 @@ class GpuEngine(EngineBase):
             if self.max_batch == 1:
                 raise
             self._halve(error)
-            return self.enqueue([r for r in batch if not r.answer.done()])
+            return self.enqueue([r for r in batch if not r.future.done()])
 
     def _run(self, batch: list[_Request]) -> Event:
         if self.batches is None:  # there was no memory for a single crop when it was halved; there may be now
@@ -148,8 +148,8 @@ class GpuEngine(EngineBase):
             )
         for request, new in zip(batch, next_, strict=True):
             # The batch's own event would not do: a later batch marks it again before the faces are finished.
-            self._streams.compute.record(request.face.answered)
-            request.answer.set_result(Restored(request.face, new, self._head, self._head))
+            self._streams.compute.record(request.face.inferred)
+            request.future.set_result(Restored(request.face, new, self._head, self._head))
         return event
 
     def _run_hosted(self, given: Sequence[Given], stream: Stream) -> None:
@@ -175,7 +175,7 @@ class GpuEngine(EngineBase):
             except OutOfDeviceMemory as error:
                 if self.max_batch == 1:
                     raise
-                self._say_halved(error)
+                self._warn_halved(error)
                 self.max_batch //= 2
 
     def _reserved(self) -> Batches:
@@ -202,7 +202,7 @@ class GpuEngine(EngineBase):
     def _halve(self, error: OutOfDeviceMemory) -> None:
         with self._running:
             self._free()
-            self._say_halved(error)
+            self._warn_halved(error)
             self.max_batch //= 2
             self._build()
 
@@ -214,7 +214,7 @@ class GpuEngine(EngineBase):
         if batches is not None:
             batches.close()
 
-    def _say_halved(self, error: OutOfDeviceMemory) -> None:
+    def _warn_halved(self, error: OutOfDeviceMemory) -> None:
         log.warning(
             "engine %s: %s; batches of %d instead of %d from here on",
             self.name,

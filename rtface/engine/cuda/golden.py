@@ -51,12 +51,12 @@ class GoldenBatch:
             MissingComponent, EngineError: the golden crops are missing, damaged or none.
             OutOfDeviceMemory.
         """
-        crops, answers = judged_golden(recipe, precision)
+        crops, expected = judged_golden(recipe, precision)
         if not len(crops):
             raise EngineError(f"engine {recipe.name} has no golden crops for {precision}")
         self.required = required
         self._streams, self._size = streams, recipe.input.size
-        self._answers = [answers[k % len(answers)] for k in range(count)]
+        self._expected = [expected[k % len(expected)] for k in range(count)]
         self._faces: list[FaceSlot] = []
         self._remembered: list[FaceState] = []
         self._pinned = streams.gpu.pin(12 * self._size**2)
@@ -78,13 +78,13 @@ class GoldenBatch:
     def worst(self, count: int) -> float:
         """The least PSNR, in dB, of the answers of the first `count` rows, whose run has ended."""
         worst, streams = 200.0, self._streams
-        for face, answer in zip(self._faces[:count], self._answers, strict=False):
+        for face, expected in zip(self._faces[:count], self._expected, strict=False):
             streams.compute.copy(
                 self._pinned, face.memory, self._pinned.nbytes, source_at=face.restored - face.memory.address
             )
             streams.settle(streams.compute)
             got = self._pinned.bytes().view(np.float32).reshape(3, self._size, self._size)
-            worst = min(worst, psnr(got, answer))
+            worst = min(worst, psnr(got, expected))
         return worst
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ def known(after: Future[Restored[Any]] | None, places: StatePool | None) -> Face
 class _Request:
     crop: Float32
     after: Future[Restored[Float32]] | None
-    answer: Future[Restored[Float32]] = field(default_factory=Future[Restored[Float32]])
+    future: Future[Restored[Float32]] = field(default_factory=Future[Restored[Float32]])
 
 
 @dataclass(slots=True)
@@ -88,18 +88,18 @@ class Hosted:
         request = _Request(crop, after)
         self._waiting.append(request)
         self._worker.submit(self._work)
-        return request.answer
+        return request.future
 
     def _work(self) -> None:
         """Answers a batch; there is a call for every request, so the last ones may find nothing left."""
         batch = self._next()
         try:
             if batch:
-                self._answer(batch)
+                self._run_all(batch)
         except BaseException as error:  # noqa: BLE001 - handed to who asked
             for request in batch:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
+                if not request.future.done():
+                    request.future.set_exception(error)
 
     def _next(self) -> list[_Request]:
         """The oldest request, and those behind it whose faces' answers before are there."""
@@ -111,7 +111,7 @@ class Hosted:
                     break
                 wait([after])  # answered by this worker before, or by the stream thread, which never waits for this one
             batch.append(self._waiting.popleft())
-            batch[-1].answer.set_running_or_notify_cancel()
+            batch[-1].future.set_running_or_notify_cancel()
         return batch
 
     def _reserve(self) -> _Kept:
@@ -141,15 +141,15 @@ class Hosted:
                 kept.faces.append(self._streams.run(self._reserve_face).result())
         return kept
 
-    def _answer(self, batch: list[_Request]) -> None:
+    def _run_all(self, batch: list[_Request]) -> None:
         streams = self._streams
         streams.gpu.enter()
         kept = self._room_for(len(batch))
         while batch:
             part, batch = batch[: len(kept.faces)], batch[len(kept.faces) :]
-            self._answer_at_once(part, kept)
+            self._run_part(part, kept)
 
-    def _answer_at_once(self, batch: list[_Request], kept: _Kept) -> None:
+    def _run_part(self, batch: list[_Request], kept: _Kept) -> None:
         stream, places = kept.stream, self._places
         given = [
             (face, known(request.after, places), self._streams.reserve(places.take) if places else None)
@@ -168,9 +168,9 @@ class Hosted:
             kept.done.synchronize()
         for request, (_, pinned), (_, _, new) in zip(batch, kept.faces, given, strict=False):
             try:
-                request.answer.set_result(self._restored(pinned.bytes().view(np.float32), request.crop.shape, new))
+                request.future.set_result(self._restored(pinned.bytes().view(np.float32), request.crop.shape, new))
             except EngineError as error:
-                request.answer.set_exception(error)
+                request.future.set_exception(error)
 
     @staticmethod
     def _fetch(face: FaceSlot, pinned: Pinned, size: int, stream: Stream) -> None:
@@ -196,7 +196,7 @@ class Hosted:
         """Waits for the crops in hand and drops what waits; not on the stream thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
         while self._waiting:
-            self._waiting.popleft().answer.cancel()
+            self._waiting.popleft().future.cancel()
 
     def settle(self) -> None:
         """Waits for what is on its stream. The stream thread only."""

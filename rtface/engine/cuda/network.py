@@ -108,7 +108,7 @@ class GpuNetwork:
 
         streams.run(put).result()
         self._done.synchronize()
-        return self._answers()
+        return self._outputs()
 
     def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
         """See `protocols.ImageNetworkRunner.read`. A frame on this GPU is read there, with one wait."""
@@ -124,13 +124,13 @@ class GpuNetwork:
                 self._memory[network.input], network.layout == "NCHW", network.bgr, network.divisor, self._enqueue
             ),
         )
-        return self._answers(), pixels
+        return self._outputs(), pixels
 
     def _check(self) -> None:
         if self._closed:
             raise EngineError(f"network {self._network.name} is closed")
 
-    def _answers(self) -> list[Float32]:
+    def _outputs(self) -> list[Float32]:
         return [
             self._pinned[name].bytes().view(np.float32).reshape(1, *shape).copy()
             for name, shape in self._network.outputs.items()

@@ -174,7 +174,7 @@ def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
 
 
 def _monitor(library: Library, progress: BuildProgress) -> Any:
-    """The library's IProgressMonitor that tells `progress` when a hundredth more of the whole is done."""
+    """The library's IProgressMonitor that calls `progress` when a hundredth more of the whole is done."""
     trt = library.module
 
     class Monitor(trt.IProgressMonitor):
@@ -183,7 +183,7 @@ def _monitor(library: Library, progress: BuildProgress) -> Any:
             self.stopped: BaseException | None = None
             self._lock = threading.Lock()  # several threads of the library report
             self._phases: dict[str, tuple[str | None, int, int]] = {}  # what it belongs to, steps in all, steps done
-            self._told = 0.0
+            self._reported = 0.0
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             with self._lock:
@@ -199,10 +199,10 @@ def _monitor(library: Library, progress: BuildProgress) -> Any:
                     parent, steps, _ = self._phases[phase_name]
                     self._phases[phase_name] = (parent, steps, step + 1)
                 done = self._done(phase_name)
-                tell = done >= self._told + 0.01
-                self._told = max(self._told, done)
+                reports = done >= self._reported + 0.01
+                self._reported = max(self._reported, done)
             try:
-                if tell and self.stopped is None:
+                if reports and self.stopped is None:
                     progress(phase_name[:1].lower() + phase_name[1:], min(done, 1.0))
             except BaseException as error:  # noqa: BLE001 - it may not pass through the library; raised after the build
                 self.stopped = error

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
-from rtface.correct.keyframe_blend import base_image, take_key_answer
+from rtface.correct.keyframe_blend import base_image, take_key_output
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
 from rtface.frame import Box, Crops, Float32
 from rtface.protocols import Restored
 
-Ask = Callable[[Float32], Future[Restored[Float32]]]
+Submit = Callable[[Float32], Future[Restored[Float32]]]
 
 
 @dataclass(slots=True, eq=False)
@@ -28,8 +28,8 @@ class FaceSample:
         light_crops: what the light engine is asked about.
         light: the light engine's answer.
         large: what the heavy engine is asked about, on a keyframe, where that is not `crops` (live).
-        key: the heavy engine's; None between keyframes, and before it is asked.
-        ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between keyframes.
+        key: the heavy engine's; None between keyframes, and before it is submitted.
+        submit: gives the heavy engine a crop, float32 1×3×S×S; None once that is done, and between keyframes.
         number: of the frame, among those of its track.
         shown: time of the first frame that was shown with `key`.
         clear: features of `light`, averaged with that of the frames around; None until it is needed.
@@ -45,7 +45,7 @@ class FaceSample:
     light: Future[Restored[Float32]]
     large: Crops[Float32] | None = None
     key: Future[Restored[Float32]] | None = None
-    ask: Ask | None = None
+    submit: Submit | None = None
     number: int = 0
     shown: float | None = None
     clear: FaceFeatures | None = None
@@ -60,8 +60,8 @@ class FaceSample:
         """Waits for the light engine where `wait` is set; raises what it raised."""
         if self._features is None:
             if wait:
-                answer = self.light.result().pixels[0]
-                self._features = FaceFeatures(self.time, answer, answer)
+                output = self.light.result().pixels[0]
+                self._features = FaceFeatures(self.time, output, output)
             else:
                 self._features = FaceFeatures(self.time, self.light_crops.pixels[0])
         return self._features
@@ -72,20 +72,20 @@ class FaceSample:
 
     def take(self, features: FaceFeatures, earlier: tuple[FaceFeatures, Warp] | None) -> None:
         """Waits for the heavy engine's answer, where it was asked; raises what it raised, once. `earlier`: as for
-        `take_key_answer`."""
+        `take_key_output`."""
         if self.key is not None and features.key is None:
             try:
                 features.light = light = self.light.result().pixels[0]
-                answer = self.key.result().pixels[0]
-                if not math.isfinite(float(answer.sum())):
+                output = self.key.result().pixels[0]
+                if not math.isfinite(float(output.sum())):
                     raise EngineError("an engine's answer holds values that are not numbers; it is not used")
             except BaseException:
                 self.key = None
                 raise
             if self.large is not None:  # what it changed: crops of two sizes do not show the same to the last value
-                answer = self.crops.pixels[0] + resized(answer - self.large.pixels[0], self.crops.size)
+                output = self.crops.pixels[0] + resized(output - self.large.pixels[0], self.crops.size)
             base = base_image(self.crops.pixels[0], self.light_crops.pixels[0], light)
-            take_key_answer(features, answer, base, earlier)
+            take_key_output(features, output, base, earlier)
 
 
 @lru_cache(maxsize=1)

@@ -64,20 +64,21 @@ class KeyframeTrack:
     @property
     def last(self) -> FaceSample | None:
         """The last keyframe that was asked for."""
-        return next((m for m in reversed(self.samples) if m.key is not None or m.ask is not None), None)
+        return next((m for m in reversed(self.samples) if m.key is not None or m.submit is not None), None)
 
     def add(self, sample: FaceSample) -> None:
         """Takes in the next frame, and asks the heavy engine about what waits for it."""
         self._count += 1
         sample.number = self._count
         self.samples.append(sample)
-        self._ask([m for m in self.samples if not self._film or self._count - m.number >= AVERAGED])
+        self._submit([m for m in self.samples if not self._film or self._count - m.number >= AVERAGED])
 
-    def _ask(self, samples: Sequence[FaceSample]) -> None:
+    def _submit(self, samples: Sequence[FaceSample]) -> None:
         for sample in samples:
-            if sample.ask is not None:
-                ask, sample.ask = sample.ask, None
-                sample.key = ask(self._smoother.crop(sample) if self._film else (sample.large or sample.crops).pixels)
+            if sample.submit is not None:
+                submit, sample.submit = sample.submit, None
+                crop = self._smoother.crop(sample) if self._film else (sample.large or sample.crops).pixels
+                sample.key = submit(crop)
 
     def due(self, sample: FaceSample, every: int) -> bool:
         """Whether a frame is to be a keyframe where engines are waited for; waits for its small answer."""
@@ -115,7 +116,7 @@ class KeyframeTrack:
             sample, box: as for `prepare`. What no later frame needs is forgotten.
             weight: 0…1 of the heavy engine, but in a film.
         """
-        said = sample.light.result()
+        light = sample.light.result()
         pixels = (
             self._smoother.shown(sample, lambda m: self._draft(m, box), box)
             if self._film
@@ -123,7 +124,7 @@ class KeyframeTrack:
         )
         self._forget(sample, {key for _, key, *_ in sample.shares})
         sample.shares = []
-        return Restored(pixels[None], occlusion=_enlarged(said.occlusion, pixels.shape[1]))
+        return Restored(pixels[None], occlusion=_enlarged(light.occlusion, pixels.shape[1]))
 
     def _draft(self, sample: FaceSample, box: Box) -> Float32:
         """What would be shown of a sample of a film if there were no other; worked out once, if the face stays."""
@@ -138,10 +139,10 @@ class KeyframeTrack:
     def _prepare(self, sample: FaceSample, box: Box) -> None:
         wait = self._wait
         near = [m for m in self.samples if abs(m.time - sample.time) <= _OLD_S]  # none where they were forgotten
-        asked = [m for m in near if m.key is not None or m.ask is not None]
-        before = [m for m in asked if m.number <= sample.number]
-        after = next((m for m in asked if m.number > sample.number), None) if self._film else None
-        self._ask(before if after is None else [*before, after])  # what still waits: the film ends
+        submitted = [m for m in near if m.key is not None or m.submit is not None]
+        before = [m for m in submitted if m.number <= sample.number]
+        after = next((m for m in submitted if m.number > sample.number), None) if self._film else None
+        self._submit(before if after is None else [*before, after])  # what still waits: the film ends
         before = [m for m in before if wait or (m.key is not None and m.key.done())]
         self._take(before if after is None else [*before, after])
         sample.shares = []
@@ -159,13 +160,13 @@ class KeyframeTrack:
     def _joined(self, sample: FaceSample, box: Box, weight: float) -> Float32:
         """What the keyframes and the light engine make of a sample that is prepared."""
         film, wait = self._film, self._wait
-        sample.features(wait=wait).light = answer = sample.light.result().pixels[0]
+        sample.features(wait=wait).light = output = sample.light.result().pixels[0]
         keys: list[Key] = []
         for share, key, warp, moved in sample.shares:
             there = key.features(wait=wait)
             assert there.light is not None
             keys.append(Key(share, there, self._smoother.clear(key).guide if film else there.light, warp, moved))
-        light = self._smoother.clear(sample).guide if film else answer
+        light = self._smoother.clear(sample).guide if film else output
         return blended_with_keys(
             sample.crops.pixels[0], sample.light_crops.pixels[0], light, keys, weight * sample.weight, box
         )

@@ -177,9 +177,9 @@ def kernel_paste(
     matrices: np.ndarray,
     *,
     supports: bool = True,
-    ask: bool = False,
+    probe: bool = False,
 ) -> PastePlan:
-    """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied; with `ask`
+    """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied; with `probe`
     the kernels find out which chroma is gray."""
     form = form_of(frame)
     sizes = [len(mask) for mask in masks]
@@ -210,8 +210,8 @@ def kernel_paste(
         matrices,
         sizes,
         [support(m) for m in masks] if supports else None,
-        None if ask else partial(gray_in, block.views, form),
-        ask=ask,
+        None if probe else partial(gray_in, block.views, form),
+        probe=probe,
     )
     for crop, part in zip(parts, plan.parts, strict=True):
         for role, box in part.items():

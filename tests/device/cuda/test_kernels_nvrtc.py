@@ -42,12 +42,12 @@ def needed() -> None:
 )
 def test_the_kernels_compile_and_spill_nothing(arch, program):
     needed()
-    code, said = nvrtc.build(program.CODE.read_text(), arch, say=True)
+    code, account = nvrtc.build(program.CODE.read_text(), arch, verbose=True)
     assert code.startswith(b"\x7fELF")
     for name in program.KERNELS:
-        assert f"'{name}'".encode() in said.encode() and name.encode() in code
-    if "spill" in said:
-        spills = [line for line in said.splitlines() if "spill" in line]
+        assert f"'{name}'".encode() in account.encode() and name.encode() in code
+    if "spill" in account:
+        spills = [line for line in account.splitlines() if "spill" in line]
         assert len(spills) == len(program.KERNELS)
         assert all(re.search(r"\b0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", s) for s in spills)
 

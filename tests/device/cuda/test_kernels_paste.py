@@ -45,13 +45,13 @@ def both(
     share: float = 0.005,
     strength: float = 0.12,
     seeds: int = 1,
-    ask: bool = False,
+    probe: bool = False,
 ) -> dict[str, np.ndarray]:
     """Corrects two copies of a frame, by the kernels and by the CPU, and compares them; the CPU's samples."""
     size = len(masks[0])
     ds = [correction(size, mask, seed=seeds + n, strength=strength) for n, mask in enumerate(masks)]
     mine, theirs, before = again(frame), again(frame), codes(frame)
-    kernel_paste(host, mine, ds, masks, matrices, supports=supports, ask=ask)
+    kernel_paste(host, mine, ds, masks, matrices, supports=supports, probe=probe)
     theirs = composite(CpuDevice(), theirs, ds, masks, list(matrices))
     got, wanted = codes(mine), codes(theirs)
     shift = form_of(frame).shift
@@ -210,20 +210,20 @@ def test_strong_corrections_are_clipped_to_the_legal_range(host):
         both(host, frame, similarity(frame, 110.0, S)[None], [oval(S)], strength=3.0)
 
 
-@pytest.mark.parametrize(("name", "ask"), pairs(["yuv420p", "nv12", "p010le", "yuv444p12le"], [False, True], ["nv12"]))
-def test_a_gray_film_keeps_its_chroma(name, ask, host):
+@pytest.mark.parametrize(("name", "probe"), pairs(["yuv420p", "nv12", "p010le", "yuv444p12le"], [False, True], ["nv12"]))
+def test_a_gray_film_keeps_its_chroma(name, probe, host):
     """And where one of two faces is gray, only that one."""
     frame = film(name, 640, 360, gray=True)
     matrices = np.stack([similarity(frame, 90.0, S, at=(0.2, 0.5)), similarity(frame, 90.0, S, at=(0.8, 0.5))])
     before = codes(frame)
-    wanted = both(host, frame, matrices, [oval(S)] * 2, ask=ask)
+    wanted = both(host, frame, matrices, [oval(S)] * 2, probe=probe)
     np.testing.assert_array_equal(wanted["u"], before["u"])
     mixed = film(name, 640, 360, gray=True)
     colourful = codes(film(name, 640, 360, seed=3))
     for role, view in planes(mixed.image, form_of(mixed)).items():
         if role != "y":
             view[:, view.shape[1] // 2 :] = colourful[role][:, view.shape[1] // 2 :]
-    wanted, before = both(host, mixed, matrices, [oval(S)] * 2, ask=ask), codes(mixed)
+    wanted, before = both(host, mixed, matrices, [oval(S)] * 2, probe=probe), codes(mixed)
     half = before["v"].shape[1] // 2
     np.testing.assert_array_equal(wanted["v"][:, :half], before["v"][:, :half])
     assert (wanted["v"] != before["v"]).any()
@@ -249,7 +249,7 @@ def test_one_coloured_sample_is_enough(where, host):
         one = again(frame)
         view = planes(one.image, form_of(one))[role]
         view[y0 + where[0] if where[0] >= 0 else y1 - 1, x0 + where[1] if where[1] >= 0 else x1 - 1] = 131
-        wanted, before = both(host, one, matrix, [np.ones((S, S), np.float32)], ask=True), codes(one)
+        wanted, before = both(host, one, matrix, [np.ones((S, S), np.float32)], probe=True), codes(one)
         assert (wanted["u"] != before["u"]).any()
 
 

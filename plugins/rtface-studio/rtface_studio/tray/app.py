@@ -62,7 +62,7 @@ class TrayApp:
     Args:
         camera: not begun yet.
         words: the command line that starts this icon at login.
-        say: gets errors of the menu's actions.
+        show: gets errors of the menu's actions.
         language: of the menu, "en" or "de".
 
     Attributes:
@@ -74,12 +74,12 @@ class TrayApp:
         self,
         camera: CameraRun,
         words: list[str],
-        say: Callable[[str], None],
+        show: Callable[[str], None],
         stop: threading.Event,
         language: str = "en",
     ) -> None:
         self._language = language
-        self._camera, self._words, self._say, self.stop = camera, words, say, stop
+        self._camera, self._words, self._show, self.stop = camera, words, show, stop
         self._studio = Studio()
         self._trouble = ""
         self.icon: TrayIcon | None = None
@@ -127,5 +127,5 @@ class TrayApp:
             self._trouble = ""
         except (RtfaceError, OSError) as error:
             self._trouble = translated(message_of(error), self._language)
-            self._say(message_of(error))
+            self._show(message_of(error))
         self.refresh()

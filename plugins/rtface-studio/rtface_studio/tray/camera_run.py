@@ -68,7 +68,7 @@ class CameraRun:
         self._size: tuple[int, int] | None = None
         self._failures = 0
         self._run: Run | None = None
-        self._told = False
+        self._applied = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -85,17 +85,17 @@ class CameraRun:
     def toggle(self) -> None:
         """Turns the enhancement off or on; the camera continues either way."""
         self.enabled = not self.enabled
-        if (run := self._run) is not None and self._told:  # the camera's thread may end it meanwhile
-            self._tell(run)
+        if (run := self._run) is not None and self._applied:  # the camera's thread may end it meanwhile
+            self._apply(run)
         self.changed()
 
-    def _tell(self, run: Run) -> None:
-        """Tells a run whether faces are enhanced; where it refuses, as a policy may ask, its own value stays."""
+    def _apply(self, run: Run) -> None:
+        """Sets in a run whether faces are enhanced; where it refuses, as a policy may ask, its own value stays."""
         try:
             run.set("enabled", self.enabled)
         except UsageError as error:
             log.warning("%s", error)
-        self._told = True
+        self._applied = True
 
     def _set(self, state: CameraState, error: Message | None = None) -> None:
         if (state, error or "") != (self.state, self.error):
@@ -128,7 +128,7 @@ class CameraRun:
 
     def _until_unwatched(self, run: Run) -> Message | None:
         """Waits until no program has read it for a while; gives the reason where the run has ended by itself."""
-        watched, self._told = self._clock(), False
+        watched, self._applied = self._clock(), False
         while not self._stop.wait(self._poll):
             now = run.state()
             status: dict[str, Any] | None = now["status"]
@@ -137,10 +137,10 @@ class CameraRun:
             if status is None:
                 continue
             self._failures = 0
-            if not self._told:
+            if not self._applied:
                 if status["enabled"] != self.enabled:
-                    self._tell(run)
-                self._told = True
+                    self._apply(run)
+                self._applied = True
             elif status["enabled"] != self.enabled:  # changed on another way, such as the page
                 self.enabled = status["enabled"]
                 self.changed()

@@ -53,11 +53,11 @@ class StatusNotifier:
 
     Args:
         view: shown at first.
-        say: gets a line where the desktop shows no such icons.
+        show: gets a line where the desktop shows no such icons.
     """
 
-    def __init__(self, view: TrayView, say: Callable[[str], None]) -> None:
-        self._view, self._say = view, say
+    def __init__(self, view: TrayView, show: Callable[[str], None]) -> None:
+        self._view, self._show = view, show
         self._loop: asyncio.AbstractEventLoop | None = None
         self._item, self._menu = _Item(view), _Menu(view)
 
@@ -132,7 +132,7 @@ class StatusNotifier:
             )
         )
         if not await self._announce(bus):
-            self._say(
+            self._show(
                 "this desktop shows no tray icons (GNOME needs the extension AppIndicator); the icon appears as "
                 "soon as it does"
             )
