@@ -54,6 +54,9 @@ class Console:
         stream: where to write; stderr by default.
         environ: environment variables; ``NO_COLOR``, ``TERM`` and ``WT_SESSION`` are used.
         events: whether events are written, as lines of JSON, in place of text.
+
+    Attributes:
+        live: whether the status may change often: on a terminal, where a line can be overwritten, and as an event.
     """
 
     def __init__(
@@ -67,18 +70,13 @@ class Console:
         self.verbosity = verbosity
         self._broken, self.events = False, events
         self._stream = stream or sys.stderr
-        self._live = events or (self._stream.isatty() and environ.get("TERM") != "dumb")
+        self.live = events or (self._stream.isatty() and environ.get("TERM") != "dumb")
         # The classic Windows console shows escapes as text; its terminals that do not, say so.
         understands = os.name != "nt" or "WT_SESSION" in environ
-        self._coloured = self._live and understands and not environ.get("NO_COLOR") and not events
+        self._coloured = self.live and understands and not environ.get("NO_COLOR") and not events
         self._drawn = 0
         self._lock = threading.RLock()
         self.event("start", schema=SCHEMA, rtface=__version__)
-
-    @property
-    def live(self) -> bool:
-        """Whether the status may change often: on a terminal, where a line can be overwritten, and as an event."""
-        return self._live
 
     def paint(self, kind: str, text: str) -> str:
         """`text` in the colour of "warning", "error", "ok" …, where colours are wanted."""
@@ -100,7 +98,7 @@ class Console:
             if self._has_room():
                 self.event("progress", None if facts else line, **facts)
             return
-        if not self._live:
+        if not self.live:
             self.say(_PAINT.sub("", line))
             return
         line = redacted(printable_paint(line))

@@ -33,6 +33,7 @@ class TensorRtPlan:
         ports: of each input and output, its dtype and its shape for one crop, by tensor name. Memory bound to a port
             holds `max_batch` crops one behind the other.
         max_batch: the largest number of crops in one run.
+        scratch: the network's own memory on the GPU, which each run writes to; None before `bind`, and where it needs none.
     """
 
     def __init__(self, recipe: NetworkSpec, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
@@ -46,7 +47,7 @@ class TensorRtPlan:
         self._gpu = gpu
         self._contexts: dict[int, Any] = {}  # by batch size
         self._bound: list[Memory] = []
-        self._scratch: Memory | None = None
+        self.scratch: Memory | None = None
         self._host: _Host | None = None
         try:
             self._check(execution.engine)
@@ -124,10 +125,10 @@ class TensorRtPlan:
 
     def _scratch_taken(self, execution: Execution, contexts: Mapping[int, Any], nbytes: int) -> bool:
         """Reserves so much scratch memory for all contexts; whether all of them take it."""
-        if self._scratch is None or self._scratch.nbytes != nbytes:
+        if self.scratch is None or self.scratch.nbytes != nbytes:
             self._free_scratch()
-            self._scratch = self._gpu.allocate(nbytes) if nbytes else None
-        memory = self._scratch
+            self.scratch = self._gpu.allocate(nbytes) if nbytes else None
+        memory = self.scratch
         return memory is None or all(
             execution.give_scratch(context, memory.address, memory.nbytes) for context in contexts.values()
         )
@@ -155,11 +156,6 @@ class TensorRtPlan:
                 f"engine {self._name} runs {', '.join(map(str, self._contexts))} crops at once, not {batch}"
             )
         return self._contexts[batch]
-
-    @property
-    def scratch(self) -> Memory | None:
-        """The network's own memory on the GPU, which each run writes to."""
-        return self._scratch
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         """See `rtface.engine.plan.Plan`; copies to the GPU, runs, copies back and waits.
@@ -192,7 +188,7 @@ class TensorRtPlan:
             host.close()
 
     def _free_scratch(self) -> None:
-        scratch, self._scratch = self._scratch, None
+        scratch, self.scratch = self.scratch, None
         if scratch is not None:
             scratch.close()
 

@@ -6,10 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from rtface.concurrency.threads import start_thread
 from rtface.errors import Message, RtfaceError, UsageError, message_of
+
+if TYPE_CHECKING:
+    from rtface_studio.live_run import LiveRun
 
 log = logging.getLogger("rtface")
 
@@ -21,14 +24,6 @@ UNWATCHED_S = 20.0
 RETRY_S = (10.0, 30.0, 120.0)
 """Seconds before a run that failed is started again; the last for all later ones."""
 _ENDING_S = 10.0
-
-
-class Run(Protocol):
-    """A live run in another process, as `rtface_studio.live_run.LiveRun`."""
-
-    def state(self) -> dict[str, Any]: ...
-    def set(self, name: object, value: object) -> dict[str, Any]: ...
-    def stop(self) -> None: ...
 
 
 class CameraRun:
@@ -52,7 +47,7 @@ class CameraRun:
 
     def __init__(
         self,
-        start: Callable[[], Run],
+        start: Callable[[], LiveRun],
         wait: Callable[[int, int, threading.Event], None],
         *,
         poll: float = POLL_S,
@@ -67,7 +62,7 @@ class CameraRun:
         self.changed: Callable[[], None] = lambda: None
         self._size: tuple[int, int] | None = None
         self._failures = 0
-        self._run: Run | None = None
+        self._run: LiveRun | None = None
         self._applied = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -89,7 +84,7 @@ class CameraRun:
             self._apply(run)
         self.changed()
 
-    def _apply(self, run: Run) -> None:
+    def _apply(self, run: LiveRun) -> None:
         """Sets in a run whether faces are enhanced; where it refuses, as a policy may ask, its own value stays."""
         try:
             run.set("enabled", self.enabled)
@@ -126,7 +121,7 @@ class CameraRun:
         if failure is not None:
             self._failed(failure)
 
-    def _until_unwatched(self, run: Run) -> Message | None:
+    def _until_unwatched(self, run: LiveRun) -> Message | None:
         """Waits until no program has read it for a while; gives the reason where the run has ended by itself."""
         watched, self._applied = self._clock(), False
         while not self._stop.wait(self._poll):
