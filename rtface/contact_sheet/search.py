@@ -158,14 +158,8 @@ def _frames(
     if start and sampler.duration_s is not None and start >= sampler.duration_s:
         raise UsageError(f"--start {start:g} is after the end of {input} ({sampler.duration_s:.3f} s)")
     result.wanted = max(1, min(MOST_SAMPLES, int((end - start) / _SPACING_S)))
-    return _sought(sampler, [start + share * (end - start) for share in spread(result.wanted)], start)
-
-
-def _sought(sampler: FrameSampler, times: list[float], start: float) -> Iterator[tuple[Frame, None]]:
-    for at in times:
-        frame = sampler.at(at, start)
-        if frame is not None:
-            yield frame, None
+    frames = (sampler.at(start + share * (end - start), start) for share in spread(result.wanted))
+    return ((frame, None) for frame in frames if frame is not None)
 
 
 def images_of(input: Path) -> list[Path]:

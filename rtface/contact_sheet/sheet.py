@@ -99,7 +99,7 @@ def make_sheet(
         engine: plan_frames(input, replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
         for engine in dict.fromkeys(variant.engine for variant in wanted.variants)
     }
-    show = status or _silent
+    show = status or (lambda line: None)
     with ExitStack() as stack:
         show("loading")
         threads = Threads.for_film(options.threads)
@@ -123,7 +123,8 @@ def make_sheet(
             found=lambda done, of, faces: show(f"searching: {done} of {of} frames, {_faces(faces)}"),
         )
         parts.tracker.watchful = False
-        _check_stop(stop)
+        if stop.is_set():
+            raise Interrupted
         faces = [face for sample in found.samples for face in sample.faces]
         if not faces:
             raise InputError(_nothing(input, options, found))
@@ -246,15 +247,6 @@ def _nothing(input: Path | Address, options: Options, found: Search) -> str:
         f"{looked}frames between {format_time(float(first))} and {format_time(float(last))}; rtface finds faces "
         "from about 40 pixels wide: name a part with faces by --start and --end, or give more time by --budget"
     )
-
-
-def _silent(line: str) -> None:
-    """Shows nothing."""
-
-
-def _check_stop(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise Interrupted
 
 
 def _faces(count: int) -> str:
