@@ -79,7 +79,9 @@ def work(
         threads=threads,
         stop=stop.event,
         building=console.building,
-        on_step=lambda step: show(f"segment {step.segment} of {total}: {step.seconds:.0f} s, {step.frames} frames here"),
+        on_step=lambda step: show(
+            f"segment {step.segment} of {total}: {step.seconds:.0f} s, {step.frames} frames here"
+        ),
     ) as worker:
         complete = worker.work()
     done = "1 segment was" if len(worker.done) == 1 else f"{len(worker.done)} segments were"

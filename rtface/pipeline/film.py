@@ -126,7 +126,9 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
         film.describe(report)
-        warnings = [film.folder.warning] if film.folder is not None and film.folder.warning else []  # else the sink warns
+        warnings = (
+            [film.folder.warning] if film.folder is not None and film.folder.warning else []
+        )  # else the sink warns
         if film.streams is not None:
             warnings += [*film.streams.warnings, *film.streams.video.warnings]
         report.notes += warnings

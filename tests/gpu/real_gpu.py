@@ -16,8 +16,8 @@ from rtface.engine import tensorrt
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
-from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.engine.recipe_tables import Precision
+from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
 from tests.device.cuda.host_kernels import Kernels, checked
 from tests.gpu.required import lacking

@@ -34,7 +34,9 @@ class Shared(Generic[T]):
         return await asyncio.shield(self._task)
 
 
-async def run_command(*words: str, receive: Callable[[Event], object] = lambda _: None, accept: tuple[int, ...] = (0,)) -> str:
+async def run_command(
+    *words: str, receive: Callable[[Event], object] = lambda _: None, accept: tuple[int, ...] = (0,)
+) -> str:
     """What ``rtface WORDS`` writes to its output. The process ends with the task that waits for it.
 
     Args:
@@ -71,7 +73,9 @@ def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]
     return error
 
 
-async def json_of(*words: str, accept: tuple[int, ...] = (0,), receive: Callable[[Event], object] = lambda _: None) -> Any:
+async def json_of(
+    *words: str, accept: tuple[int, ...] = (0,), receive: Callable[[Event], object] = lambda _: None
+) -> Any:
     """The JSON that ``rtface WORDS --json`` prints; arguments and errors as of `run_command`."""
     text = await run_command(*_with("--json", words), accept=accept, receive=receive)
     try:

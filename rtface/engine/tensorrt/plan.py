@@ -33,7 +33,7 @@ class TensorRtPlan:
         ports: of each input and output, its dtype and its shape for one crop, by tensor name. Memory bound to a port
             holds `max_batch` crops one behind the other.
         max_batch: the largest number of crops in one run.
-        scratch: the network's own memory on the GPU, which each run writes to; None before `bind`, and where it needs none.
+        scratch: the network's own memory on the GPU, which each run writes to; None where it needs none.
     """
 
     def __init__(self, recipe: NetworkSpec, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:

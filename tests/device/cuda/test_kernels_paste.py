@@ -210,7 +210,9 @@ def test_strong_corrections_are_clipped_to_the_legal_range(host):
         both(host, frame, similarity(frame, 110.0, S)[None], [oval(S)], strength=3.0)
 
 
-@pytest.mark.parametrize(("name", "probe"), pairs(["yuv420p", "nv12", "p010le", "yuv444p12le"], [False, True], ["nv12"]))
+@pytest.mark.parametrize(
+    ("name", "probe"), pairs(["yuv420p", "nv12", "p010le", "yuv444p12le"], [False, True], ["nv12"])
+)
 def test_a_gray_film_keeps_its_chroma(name, probe, host):
     """And where one of two faces is gray, only that one."""
     frame = film(name, 640, 360, gray=True)
