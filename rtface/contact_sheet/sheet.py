@@ -76,7 +76,7 @@ def make_sheet(
     *,
     stats: Stats | None = None,
     stop: threading.Event | None = None,
-    status: Callable[[str], None] | None = None,
+    status: Callable[[str], None] = lambda line: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sheet:
     """Searches the input for faces, chooses the most telling ones and restores each by every engine.
@@ -99,9 +99,8 @@ def make_sheet(
         engine: plan_frames(input, replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
         for engine in dict.fromkeys(variant.engine for variant in wanted.variants)
     }
-    show = status or (lambda line: None)
     with ExitStack() as stack:
-        show("loading")
+        status("loading")
         threads = Threads.for_film(options.threads)
         (first, plan), *others = plans.items()
         parts = film_networks(plan, threads, stats, stack)
@@ -120,7 +119,7 @@ def make_sheet(
             PersonNetwork(),
             limit_s=_SEARCH_SHARE * wanted.budget_s,
             stop=stop.is_set,
-            found=lambda done, of, faces: show(f"searching: {done} of {of} frames, {_faces(faces)}"),
+            found=lambda done, of, faces: status(f"searching: {done} of {of} frames, {_faces(faces)}"),
         )
         parts.tracker.watchful = False
         if stop.is_set():
@@ -146,7 +145,7 @@ def make_sheet(
                 )
                 break
             since = clock()
-            row = _row(choice, restorer, runtimes, sheet.rows, left, show, mapped=mapped)
+            row = _row(choice, restorer, runtimes, sheet.rows, left, status, mapped=mapped)
             longest = max(longest, clock() - since)
             if row is not None:
                 sheet.rows.append(row)
@@ -205,20 +204,20 @@ def _row(
     runtimes: dict[str, Runtime],
     rows: Sequence[Row],
     count: int,
-    show: Callable[[str], None],
+    status: Callable[[str], None],
     *,
     mapped: Collection[str],
 ) -> Row | None:
     """A further row of the sheet; None where the face is lost at once, or is in one of the `rows` already."""
     number = len(rows) + 1
-    show(f"face {number} of {count}: following it")
+    status(f"face {number} of {count}: following it")
     device = next(iter(runtimes.values())).device
     followed = next(filter(None, (restorer.follow(face, device) for face in (choice.face, *choice.others))), None)
     if followed is None or (choice.face.image is None and any(followed.shown.repeats(row.shown) for row in rows)):
         return None
     row = Row(choice, followed.shown, {}, {})
     for engine, runtime in runtimes.items():
-        show(f"face {number} of {count}: {engine}")
+        status(f"face {number} of {count}: {engine}")
         restored = restorer.restore(followed, engine, runtime, invented=engine in mapped)
         row.crops[engine], row.treatments[engine] = restored.crop, restored.treatment
         if restored.map is not None:

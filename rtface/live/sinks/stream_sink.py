@@ -69,9 +69,10 @@ class StreamSink(ChildSink):
     def _keep(self, job: StreamJob) -> None:
         """Starts another child when one is lost, or takes no frames though some come."""
         while not self._closing.is_set():
-            full = self._full
+            given_up = self._given_up.total()
             lost = self._ended.wait(0.5)
-            stuck = self._full > full and time.monotonic() - self.put_at > (STUCK_S if self.ready else STARTING)
+            limit_s = STUCK_S if self.ready else STARTING
+            stuck = self._given_up.total() > given_up and time.monotonic() - self.put_at > limit_s
             if self._closing.is_set() or not (lost or stuck):
                 continue
             self._stop(0)
