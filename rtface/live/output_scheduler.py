@@ -39,7 +39,7 @@ class OutputScheduler:
             is written again every `REST_S` seconds only, and at once when a viewer comes. Its figures are the latency
             (captured → handed to the sinks), and counts of frames out and dropped.
         filters: their preview is shown every frame that was given to the sinks.
-        status: is told of every frame that went out.
+        status: counts the frames that went out.
         clock: seconds, of the kind that `Frame.captured_at` counts.
     """
 
