@@ -9,10 +9,8 @@ display space. `rtface.geometry.transforms` builds every matrix between the two.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -126,31 +124,6 @@ class Quantisers:
     steps: Float32
     block: int
     codec: str
-
-    def mean_log2(self, box: Sequence[float] | Float) -> float:
-        """Mean of log2(step) over the blocks that a box touches, weighted by the area that it has of each.
-
-        Args:
-            box: x0, y0, x1, y1 in samples of the whole stored frame; what lies outside does not count. A box without
-                area inside counts as the nearest block.
-        """
-        rows, columns = self.steps.shape
-        x0, y0, x1, y1 = (float(v) / self.block for v in box)
-        top, of_rows = _shares(y0, y1, rows)
-        left, of_columns = _shares(x0, x1, columns)
-        part = np.log2(self.steps[top : top + len(of_rows), left : left + len(of_columns)])
-        return float(of_rows @ part @ of_columns)
-
-
-def _shares(begin: float, end: float, count: int) -> tuple[int, Float]:
-    """The first of `count` cells of length 1 that an interval touches, and the shares that the cells from there on
-    have in it."""
-    begin = min(max(begin, 0.0), float(count))
-    end = min(max(end, begin), float(count))
-    first = min(int(begin), count - 1)
-    cells = np.arange(first, max(ceil(end), first + 1), dtype=np.float64)
-    lengths = np.minimum(end, cells + 1) - np.maximum(begin, cells)
-    return (first, lengths / (end - begin)) if end > begin else (first, np.ones(1))
 
 
 class SharedViews:

@@ -17,6 +17,7 @@ from rtface.redaction import redacted_values
 from rtface.stats import Stats
 from rtface.util.foreign import fits, read_regular, text
 from rtface.util.parse import UNKNOWN_PERSON, is_person_name
+from rtface.util.text import counted
 from rtface.util.toml_dataclass import parse_json
 
 
@@ -141,9 +142,9 @@ def _mean_invented(tracks: Iterable[TrackReport]) -> float | None:
     return round(sum(count * share for count, share in known) / frames, 4) if frames else None
 
 
-@dataclass(slots=True)
-class Report:
-    """One run in figures; see docs/report.md for every key."""
+@dataclass
+class RunSubject:
+    """What a run read and wrote, and with what."""
 
     input: str
     output: str | None
@@ -155,6 +156,12 @@ class Report:
     input_coding: str = ""
     output_coding: str = ""
     timecode: str | None = None
+
+
+@dataclass
+class FrameCounts:
+    """Frames of a run, and what happened to them."""
+
     frames_in: int = 0
     frames_out: int = 0
     frames_dropped: int = 0
@@ -165,25 +172,76 @@ class Report:
     damage: dict[str, float] = field(default_factory=dict[str, float])
     faults: int = 0
     stage_faults: int = 0
+
+    def take_counters(self, counters: Mapping[str, int], *, dropped: int) -> None:
+        """Takes the counters of the run; the frames that came out are counted by who writes them."""
+        self.frames_in, self.frames_dropped = counters["frames_in"], dropped
+        self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
+        self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
+        self.damage = _damage(counters)
+        self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
+
+
+@dataclass
+class EarlyEnd:
+    """How a run ended that did not come to its end."""
+
     interrupted: bool = False
     error: str | None = None
     partial: str | None = None
     resume_at_s: float | None = None
+
+    def ended_by(self, error: BaseException) -> None:
+        """Notes the error that ended the run early, the partial output, and where to resume."""
+        self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
+        if isinstance(error, (RtfaceError, Interrupted)):
+            self.partial, self.resume_at_s = error.partial, error.resume_at
+
+
+@dataclass
+class FaceFigures:
+    """The faces of a run, and who they are."""
+
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
     images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
     invented: float | None = None
+
+
+@dataclass
+class RunSpeed:
+    """How long a run and its steps took."""
+
     seconds: float = 0.0
     fps: float = 0.0
     latency_ms: dict[str, float] = field(default_factory=dict[str, float])
     stages_ms: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     first_frame_s: float | None = None
     peak_rss_mb: float = 0.0
+
+    def take_times(self, stages_ms: dict[str, dict[str, float]]) -> None:
+        """Takes the times of the steps, and the memory that the process needed at most."""
+        self.stages_ms = stages_ms
+        latency = stages_ms.get("latency") or stages_ms.get("added", {})
+        self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
+        self.peak_rss_mb = round(peak_rss_mb(), 1)
+
+
+@dataclass
+class LiveFigures:
+    """What only live runs have."""
+
     dropped: dict[str, int] = field(default_factory=dict[str, int])
     passed: dict[str, int] = field(default_factory=dict[str, int])
     ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     cpu_share: float | None = None
     ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+
+@dataclass
+class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubject):
+    """One run in figures; see docs/report.md for every key. Those of its parts come first, from the last part on."""
+
     warnings: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     options: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -193,26 +251,13 @@ class Report:
         """Takes counters, times and warnings from the statistics of the run."""
         counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
-        self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
-        self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
-        self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
-        self.damage = _damage(counters)
-        self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
+        self.take_counters(counters, dropped=sum(self.dropped.values()))
         self.persons, self.invented = persons_of(self.tracks), _mean_invented(self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known. The first stage is none.
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
-        self.stages_ms = stats.stages_ms()
-        latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
-        self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
+        self.take_times(stats.stages_ms())
         self.warnings = stats.warned()
-        self.peak_rss_mb = round(peak_rss_mb(), 1)
-
-    def ended_by(self, error: BaseException) -> None:
-        """Notes the error that ended the run early, the partial output, and where to resume."""
-        self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
-        if isinstance(error, (RtfaceError, Interrupted)):
-            self.partial, self.resume_at_s = error.partial, error.resume_at
 
     def note_uncorrected(self) -> None:
         """Notes which faces a finished run left as they are, and why."""
@@ -228,8 +273,7 @@ class Report:
         if self.frames_with_faces and self.options.get("strength") == 0:
             why = "strength is 0"
         elif self.frames_with_faces:
-            frames = "1 frame" if self.frames_with_faces == 1 else f"{self.frames_with_faces} frames"
-            why = f"faces on {frames} were left as they are"
+            why = f"faces on {counted(self.frames_with_faces)} were left as they are"
             why += (f" ({reasons})" if reasons else "") + always
         self.notes.append(f"no face was corrected: {why}")
 

@@ -117,9 +117,9 @@ class FaceCorrector(ABC):
             shots=shots,
             known=known,
             by_person=by_person,
+            person_of=person_of if persons is None else persons.label_of,
         )
-        self.tracks.person_of = person_of or self.tracks.person_of
-        self.use_persons(persons)
+        self.persons = persons
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
@@ -220,7 +220,7 @@ class FaceCorrector(ABC):
             corrected = {face.face.track_id for face in task.faces}
             for face, *_ in chosen:
                 if face.track_id not in corrected:
-                    self.tracks.states[face.track_id].apply(0.0)
+                    self.tracks.states[face.track_id].figures.apply(0.0)
 
     def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[float, float]:
         """Strengths of the first stage inside the oval of a face and round it."""
@@ -336,13 +336,11 @@ class FaceCorrector(ABC):
             with stats.time("engine wait"):
                 face.restored = self._restored(task, face)
         with stats.time("correct"):
-            corrections = (
-                self.guard.shape(task, self.tracks) if self.guard is not None else task.device.shape(task.faces)
-            )
+            corrections = self.guard.shape(task) if self.guard is not None else task.device.shape(task.faces)
         shown = [face for face in task.faces if face.strength > UNSEEN_STRENGTH]
         for face in shown:
             if not before.lead_in:
-                face.track.apply(face.strength)
+                face.track.figures.apply(face.strength)
         original = task.original
         if self.invented and original is None:
             original = self.invented.original(before)

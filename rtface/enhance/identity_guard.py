@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from rtface.enhance.tasks import FaceTask, FrameTask
-from rtface.enhance.track_store import TrackStore
 from rtface.frame import Bytes, Float, Float32
 from rtface.geometry.transforms import compose, invert
 from rtface.persons.chip import SIDE, chip_matrix, clear, fitness
@@ -56,44 +55,41 @@ class IdentityGuard:
         self._embed, self._limits_of, self._stats, self._period = embed, limits_of, stats, period
         self.weakened = 0
 
-    def shape(self, task: FrameTask, tracks: TrackStore) -> list[Correction]:
+    def shape(self, task: FrameTask) -> list[Correction]:
         """The corrections of a frame's faces (`Device.shape`), weakened; the tasks' strength says how far."""
         strengths = [face.strength for face in task.faces]
         for face, strength in zip(task.faces, strengths, strict=True):
             if face.frame.new:  # another picture, perhaps with the same number for another person
-                tracks.states[face.track.id].guard.reset()
-            tracks.states[face.track.id].guard.advance(face.time, self._limits_of(face.engine.name))
-            self._weaken(face, strength, tracks)
+                face.track.guard.reset()
+            face.track.guard.advance(face.time, self._limits_of(face.engine.name))
+            self._weaken(face, strength)
         corrections = list(task.device.shape(task.faces))
-        for face in [face for face in task.faces if self._wants_look(face, tracks)]:
+        for face in [face for face in task.faces if self._wants_look(face)]:
             limits = self._limits_of(face.engine.name)
-            if limits and self._look(task, face, corrections[task.faces.index(face)], tracks, limits):
+            if limits and self._look(task, face, corrections[task.faces.index(face)], limits):
                 for number, other in enumerate(task.faces):
-                    if other.track.id == face.track.id and tracks.states[face.track.id].guard.kept < 1.0:
+                    if other.track.id == face.track.id and face.track.guard.kept < 1.0:
                         other.state.reset()  # as if this frame had not been shaped yet
-                        self._weaken(other, strengths[number], tracks)
+                        self._weaken(other, strengths[number])
                         (corrections[number],) = task.device.shape([other])
         self.weakened = 0
         for face in task.faces:
-            state = tracks.states[face.track.id]
-            if state.guard.kept < 0.99 and face.strength > UNSEEN_STRENGTH:
+            if face.track.guard.kept < 0.99 and face.strength > UNSEEN_STRENGTH:
                 self.weakened += 1
-                state.guarded += not face.frame.lead_in
+                face.track.figures.guarded += not face.frame.lead_in
         return corrections
 
     @staticmethod
-    def _weaken(face: FaceTask, strength: float, tracks: TrackStore) -> None:
-        face.strength = strength * tracks.states[face.track.id].guard.kept
+    def _weaken(face: FaceTask, strength: float) -> None:
+        face.strength = strength * face.track.guard.kept
         face.shaping = replace(face.shaping, strength=face.strength)
 
-    def _wants_look(self, face: FaceTask, tracks: TrackStore) -> bool:
-        return face.strength > UNSEEN_STRENGTH and tracks.states[face.track.id].guard.is_due(face.time)
+    def _wants_look(self, face: FaceTask) -> bool:
+        return face.strength > UNSEEN_STRENGTH and face.track.guard.is_due(face.time)
 
-    def _look(
-        self, task: FrameTask, face: FaceTask, correction: Correction, tracks: TrackStore, limits: Limits
-    ) -> bool:
+    def _look(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
         """Compares input and output of one face, where it shows enough; whether this was the track's first look."""
-        guard = tracks.states[face.track.id].guard
+        guard = face.track.guard
         with self._stats.time("guard"):
             view = task.device.view(task.frame)
             matrix = chip_matrix(face.face)

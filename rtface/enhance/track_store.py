@@ -13,14 +13,13 @@ from rtface.analysis.treatment import FORCED
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
+from rtface.enhance.track_figures import TrackFigures
 from rtface.frame import Face
 from rtface.persons.guard import GuardedTrack
 from rtface.protocols import Restored, ShapeTask
-from rtface.report import Span, TrackReport, invented_shares
+from rtface.report import TrackReport
 from rtface.shots.settings import NO_SHOTS, ShotList
 
-# Spans kept for each track; then the shortest is taken into a neighbour.
-_SPANS = 64
 # Frames of a track whose strengths are kept: more than are in work between the correction and the output.
 _SHOWN = 128
 # A track that was not seen for this long keeps its figures for the report, but not the images it remembers.
@@ -33,6 +32,7 @@ class TrackState:
 
     Attributes:
         analyzer: its degradation over time and the treatment that follows.
+        figures: for the report.
         correction: what the correction remembers from frame to frame.
         engine: name of the engine last used.
         answer: what it was asked last; a recurrent engine's memory lies in it.
@@ -40,17 +40,15 @@ class TrackState:
         chosen: name of the engine that suits it; another is used where time is short.
         keys: what its keyframes need.
         late: an answer that was not waited for, and the task that it belongs to (live).
-        invented: by second, the number of frames and the sum of the shares that were invented on them.
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
-        guarded: frames on which that weakened the correction.
         first: strength of the first stage on the last frame in the face and round it, 0…1.
         around: of that round it, what the region leaves; None before the first frame.
         shown: time, strengths and `around` of the frames before the last one.
     """
 
     id: int
-    first_s: float
     analyzer: Analyzer
+    figures: TrackFigures = field(default_factory=TrackFigures)
     keys: KeyframeTrack = field(default_factory=lambda: KeyframeTrack(Mode.FILM))
     correction: CorrectionState = field(default_factory=CorrectionState)
     engine: str | None = None
@@ -58,16 +56,7 @@ class TrackState:
     answered: tuple[float, str] = (0.0, "")
     chosen: str | None = None
     late: tuple[Future[Restored[Any]], ShapeTask] | None = None
-    last_s: float = 0.0
-    frames: int = 0
-    width_sum: float = 0.0
-    corrected: int = 0
-    strength_sum: float = 0.0
-    strength_range: tuple[float, float] | None = None
-    spans: list[Span] = field(default_factory=list[Span])
-    invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
     guard: GuardedTrack = field(default_factory=GuardedTrack)
-    guarded: int = 0
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     around: float | None = None
     shown: deque[tuple[float | None, tuple[float, float, float], float | None]] = field(
@@ -102,13 +91,6 @@ class TrackState:
         self.chosen, self.around = state.get("chosen"), state.get("around")
         self.guard.drift, self.guard.kept = state.get("drift"), state.get("kept", 1.0)
 
-    def see(self, face: Face, time: float) -> None:
-        """Counts one frame with the face."""
-        self.first_s = self.first_s if self.frames else time
-        self.last_s = time
-        self.frames += 1
-        self.width_sum += face.width
-
     def decide(self, time: float, *, counted: bool, forced: Treatment | None = None) -> float:
         """Strength of the correction at this time, 0…1.5; the decision is noted where `counted`.
 
@@ -121,58 +103,14 @@ class TrackState:
         strength, *self.first = (treatment if forced else self.analyzer).applied
         self.around = None if forced else self.around
         if counted:
-            at, (engine, first, ring) = round(time, 3), treatment.applied
-            span = Span(at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain)
-            last = self.spans[-1] if self.spans else None
-            if last is not None and last.on == span.on:
-                span.from_s, span.frames = last.from_s, last.frames + 1
-                span.keep_first(last)
-                self.spans[-1] = span
-            else:
-                self._add([span])
+            self.figures.decide(treatment, time)
         return strength
-
-    def apply(self, strength: float) -> None:
-        """Counts one frame on which the face was corrected, with this strength."""
-        self.corrected += 1
-        self.strength_sum += strength
-        low, high = self.strength_range or (strength, strength)
-        self.strength_range = min(low, strength), max(high, strength)
-
-    def invent(self, time: float, share: float) -> None:
-        """Counts the share of the face that was invented on one frame, by the second."""
-        known = self.invented.get(second := int(time), (0, 0.0))
-        self.invented[second] = known[0] + 1, known[1] + share
-
-    def _add(self, spans: list[Span]) -> None:
-        """Adds spans behind those that are there: their number is bounded, however long the run is."""
-        for span in spans:
-            if self.spans and self.spans[-1].on == span.on:
-                self.spans[-1].extend(span)
-            else:
-                self.spans.append(span)
-            if len(self.spans) > _SPANS:
-                short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
-                before, gone, after = self.spans[short - 1 : short + 2]
-                before.extend(gone)
-                before.extend(after)
-                del self.spans[short : short + 2]
 
     def merge(self, later: TrackState) -> None:
         """Adds the figures of the same face in the next piece of the film."""
         self.analyzer.merge(later.analyzer)
-        self.last_s, self.engine = later.last_s, later.engine or self.engine
-        self.frames += later.frames
-        self.width_sum += later.width_sum
-        self.corrected += later.corrected
-        self.guarded += later.guarded
-        self.strength_sum += later.strength_sum
-        ranges = [one for one in (self.strength_range, later.strength_range) if one is not None]
-        self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
-        for second, (frames, total) in later.invented.items():
-            known = self.invented.get(second, (0, 0.0))
-            self.invented[second] = known[0] + frames, known[1] + total
-        self._add(later.spans)
+        self.figures.merge(later.figures)
+        self.engine = later.engine or self.engine
 
     def last_answer(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
         """The last answer, done or not, and the time of its frame; None where another engine gave it."""
@@ -199,46 +137,8 @@ class TrackState:
 
     def report(self, origin: float = 0.0) -> TrackReport:
         """The track in figures; times are seconds from `origin` on."""
-        on = self.corrected > 0
-        decided = self.analyzer.treatment
-        held = max(
-            (span for span in self.spans if span.on == on),
-            key=lambda span: span.frames,
-            default=Span(0.0, 0.0, on, 0.0, list(decided.reasons), 0, decided.first, decided.ring, decided.gain),
-        )
-        strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
-        low, high = self.strength_range or (0.0, 0.0)
-        invented, by_second = invented_shares(
-            {max(0.0, round(second - origin, 3)): sums for second, sums in self.invented.items()}
-        )
-        return TrackReport(
-            id=self.id,
-            first_s=round(self.first_s - origin, 3) + 0.0,  # no -0.0
-            last_s=round(self.last_s - origin, 3),
-            frames=self.frames,
-            mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
-            analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
-            treatment={
-                "on": on,
-                "strength": strength,
-                "engine": self.engine,
-                "first": held.first,
-                "ring": held.ring,
-                "gain_db": held.gain_db,
-                "reasons": held.reasons,
-            },
-            strength=strength,
-            strength_range=[round(low, 3), round(high, 3)],
-            frames_corrected=self.corrected,
-            frames_guarded=self.guarded,
-            share_of_time=round(self.corrected / max(self.frames, 1), 3),
-            spans=[
-                replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
-                for span in self.spans
-            ],
-            invented=invented,
-            invented_by_second=by_second,
-        )
+        analyzer = self.analyzer
+        return self.figures.report(self.id, self.engine, analyzer.treatment, analyzer.analysis.scores(), origin)
 
 
 Known = Callable[[Face, float], "dict[str, Any] | None"]
@@ -255,11 +155,12 @@ class TrackStore:
         shots: settings by shot, which replace those of the run.
         known: says on first sight of a face what another process handed over about it; None where nothing was.
         by_person: decisions of the treatment file by person, in lower case.
+        person_of: label of the person whom a track shows; None where persons are not recognised.
 
     Attributes:
         states: of every track seen, by track id.
         shots: as above.
-        person_of: label of the person whom a track shows; empty where persons are not recognised.
+        person_of: as above; empty where persons are not recognised.
         strengths: what the strength of a person's faces is multiplied with, 0…1, by label in lower case; may be
             replaced between frames.
     """
@@ -273,11 +174,12 @@ class TrackStore:
         shots: ShotList = NO_SHOTS,
         known: Known | None = None,
         by_person: Mapping[str, Treatment] | None = None,
+        person_of: Callable[[int], str] | None = None,
     ) -> None:
         self._treatments, self._known, self._by_person, self.shots = treatments, known, by_person or {}, shots
         self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}
-        self.person_of: Callable[[int], str] = lambda track_id: ""
+        self.person_of = person_of or (lambda track_id: "")
         self.strengths: Mapping[str, float] = {}
         self._swept = 0.0
 
@@ -287,7 +189,9 @@ class TrackStore:
         if track is None:
             # With shots the analysis is needed whatever `correct` says: a track may come from one shot into another.
             forced = self._treatments.get(face.track_id, None if self.shots else FORCED.get(self._correct))
-            track = TrackState(face.track_id, time, Analyzer(forced=forced), KeyframeTrack(self._mode), last_s=time)
+            track = TrackState(
+                face.track_id, Analyzer(forced=forced), TrackFigures(time, time), KeyframeTrack(self._mode)
+            )
             if self._known is not None and (state := self._known(face, time)) is not None:
                 track.take_over(state)
             self.states[face.track_id] = track
@@ -321,10 +225,7 @@ class TrackStore:
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
         """The state of a face's track, with this frame counted."""
         track = self.track_of(face, time)
-        if counted:
-            track.see(face, time)
-        else:
-            track.last_s = time
+        track.figures.see(face, time, counted=counted)
         return track
 
     def absorb(self, later: TrackStore, names: Mapping[int, int]) -> None:
@@ -345,7 +246,7 @@ class TrackStore:
             return
         self._swept = time
         for track in self.states.values():
-            if abs(time - track.last_s) > _FORGET_S:
+            if abs(time - track.figures.last_s) > _FORGET_S:
                 track.forget()
                 track.shown.clear()
                 track.analyzer.rest()

@@ -178,11 +178,6 @@ def layout(name: str) -> Layout | None:
     return None
 
 
-def supported(name: str) -> bool:
-    """Whether the frame path works in this pixel format without conversion."""
-    return layout(name) is not None
-
-
 def fallback(name: str) -> str:
     """The supported format nearest to an unsupported one, for swscale.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 
-from rtface.media.read import probe
+from rtface.media.read.container import choose_video, open_container, time_base_of
 from rtface.media.read.probe import MediaInfo
 
 # Seconds of a segment: what a crash can cost at most, and at each of them the encoder begins again.
@@ -51,13 +51,13 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
         start, end: the cut, in seconds of the film's own clock.
 
     Raises:
-        InputMissing, InputError: as `rtface.media.read.probe.open_container`.
+        InputMissing, InputError: as `rtface.media.read.container.open_container`.
     """
     pts, keys = array("q"), array("q")
     fault: str | None = None
-    with probe.open_container(path) as container:
-        video, _ = probe.choose_video(container, str(path))
-        base = Fraction(video.time_base or Fraction(1, 1_000_000))
+    with open_container(path) as container:
+        video, _ = choose_video(container, str(path))
+        base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()
         for packet in container.demux(video):
             if not packet.size:

@@ -26,9 +26,10 @@ from rtface.concurrency import buffer, close_with
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import Interrupted
 from rtface.frame import Face, Float, Frame
+from rtface.jobs.film_source import LEAD_IN_S, open_from
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
-from rtface.jobs.plan import LEAD_IN_S, JobPlan, open_from
+from rtface.jobs.plan import JobPlan
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track

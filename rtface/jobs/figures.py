@@ -12,7 +12,7 @@ import numpy as np
 
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
-from rtface.jobs.plan import LEAD_IN_S
+from rtface.jobs.film_source import LEAD_IN_S
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
 from rtface.pipeline.segment_plan import Sight, same_tracks
@@ -131,7 +131,7 @@ class SegmentFigures:
         self._given[key] += frames
         changed = min(int(now[2]), self._seen[key]) - self._corrected[key]
         self._corrected[key] += changed
-        guarded = max(0, min(changed, state.guarded - self._guarded[key]))
+        guarded = max(0, min(changed, state.figures.guarded - self._guarded[key]))
         self._guarded[key] += guarded
         spans: list[dict[str, Any]] = []
         for span in report.spans:
@@ -161,7 +161,7 @@ class SegmentFigures:
         ends count in it.
         """
         rows: list[list[float]] = []
-        for second, (frames, total) in state.invented.items():
+        for second, (frames, total) in state.figures.invented.items():
             if not int(self._from_s + self._origin) <= second <= int(self._end_s):
                 continue
             given = self._invented.get((state.id, second), (0, 0.0))
@@ -177,7 +177,8 @@ def _time_at(pts: int, frame: Frame) -> float:
 
 
 def _numbers(state: TrackState) -> tuple[float, ...]:
-    return state.frames, state.width_sum, state.corrected, state.strength_sum
+    figures = state.figures
+    return figures.frames, figures.width_sum, figures.corrected, figures.strength_sum
 
 
 def _less(now: Histogram, before: Histogram | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rtface.errors import InputMissing, Interrupted, OutputError, RtfaceError, U
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import JobFigures
+from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.further_films import all_films
 from rtface.jobs.job_progress import JobProgress
@@ -32,7 +33,8 @@ from rtface.jobs.join import (
 )
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
-from rtface.jobs.plan import JobPlan, difference, frame_options, make_plan, option_files, options_of, plan_source
+from rtface.jobs.plan import JobPlan, frame_options, options_of
+from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint

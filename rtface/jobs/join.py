@@ -22,8 +22,9 @@ from rtface._version import __version__
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import JobFigures
+from rtface.jobs.film_source import open_whole
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.plan import JobPlan, open_whole
+from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
 from rtface.media.files.fingerprint import FINGERPRINT

@@ -23,8 +23,6 @@ _WORKER_BYTES = 900 << 20
 _UNKNOWN_BYTES = 8 << 30
 # Frames that a chain and an encoder hold.
 _FRAMES_HELD = 90
-# Seconds after which workers that were asked to stop are ended.
-_STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)

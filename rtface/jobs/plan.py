@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
-from array import array
-from bisect import bisect_left
-from collections.abc import Iterable
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
@@ -18,35 +12,15 @@ from typing import Any, cast
 
 import av
 
-from rtface._version import __version__
-from rtface.config.options import OPTIONS, Options, Trait, having, learnt_persons
-from rtface.engine.engine_set import (
-    DEFAULT,
-    LIGHT,
-    check_allowed,
-    engine_names,
-    is_here,
-    names_of_persons,
-    recipe_named,
-)
+from rtface.config.options import OPTIONS, Options, Trait, having
 from rtface.errors import InputError, UsageError
-from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files.fingerprint import FINGERPRINT
-from rtface.media.formats.mxf import check_times
-from rtface.media.read.decoder import Fields
-from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import MAX_PIXELS
-from rtface.media.stills.images import SUFFIXES, SequenceSource
+from rtface.media.stills.images import SUFFIXES
 from rtface.media.write.stream_plan import FORMATS
-from rtface.pipeline.build import open_film, open_scans
-from rtface.pipeline.plan import FilmPlan, FramePlan, RunPlan, makes_folder, plan_film, planned_options
-from rtface.pipeline.threads import Threads
+from rtface.pipeline.plan import planned_options
 from rtface.redaction import redacted_values
-from rtface.shots.settings import ShotList
-from rtface.stages.entry_points import stage_version
-from rtface.stages.options import Spec
-from rtface.stats import Stats
 from rtface.util.foreign import (
     Shape,
     anything,
@@ -57,16 +31,9 @@ from rtface.util.foreign import (
     flag,
     none_or,
     ratio,
-    read_regular,
     row,
     text,
 )
-
-# Seconds before a segment in which faces are tracked and measured where its worker did not process the segment before
-# it: the first where that is finished and says how each face is treated, the second where it is not.
-LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
-# The last of them, in which faces are corrected, too.
-CORRECTED_LEAD_IN_S = Fraction(1)
 
 
 def _size(value: Any) -> bool:
@@ -278,215 +245,6 @@ def _changing(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in free}
 
 
-def option_files(options: Options) -> dict[str, str]:
-    """SHA-256 of the files that options name and frames depend on.
-
-    Raises:
-        UsageError: one cannot be read.
-    """
-    found: dict[str, str] = {}
-    for name, path in (("shots", options.shots), ("treatment", options.treatment)):
-        if path is not None:
-            try:
-                found[name] = hashlib.sha256(read_regular(path)).hexdigest()
-            except OSError as error:
-                raise UsageError(f"--{name} {path}: cannot be read ({error.strerror})") from error
-    return found
-
-
-def names_faces(options: Options, shots: ShotList) -> bool:
-    """Whether options, shots or stages name tracks or persons."""
-    return bool(
-        options.treatment
-        or options.person
-        or shots.names_tracks
-        or any(
-            text not in ("", "all", "largest")
-            for text in (
-                options.faces,
-                *(
-                    (Spec.parse(stage).values or {}).get(key, "")
-                    for stage in options.stages
-                    for key in ("faces", "names")
-                ),
-            )
-        )
-    )
-
-
 def options_of(plan: JobPlan, **more: object) -> Options:
     """The options of a plan, and some that change no frame."""
     return Options.of(plan.options | more)
-
-
-def versions() -> dict[str, str]:
-    """What decides how frames are decoded and encoded: versions of rtface, PyAV and FFmpeg's libraries."""
-    found = {"rtface": __version__, "av": av.__version__}
-    for name in ("libavcodec", "libavformat", "libswscale"):
-        found[name] = ".".join(map(str, av.library_versions.get(name, ())))
-    return found
-
-
-def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Version and digest of engines, by name; raises as `rtface.engine.engine_set.recipe_named`."""
-    recipes = {DEFAULT if name == "default" else name: recipe_named(name) for name in names}
-    return {name: {"version": recipe.version, "recipe_sha256": recipe.digest} for name, recipe in recipes.items()}
-
-
-def stages_of(options: Options) -> dict[str, dict[str, str]]:
-    """Versions of the stages of a run that are there, by name."""
-    found = {name: stage_version(name) for name in {Spec.parse(text).name: None for text in options.stages}}
-    return {name: version for name, version in found.items() if version is not None}
-
-
-def open_whole(
-    path: Path, options: Options, stats: Stats | None = None, *, hold: bool = True
-) -> FileSource | SequenceSource:
-    """A film, with its cut, but for its frames.
-
-    Args:
-        path, options: of the run.
-        stats: receives warnings, which are not logged without it.
-        hold: as of `SequenceSource`.
-    """
-    stats = stats or Stats(logs=False)
-    if options.sequence:
-        return open_scans(path, options, stats, hold=hold)
-    return FileSource(path, start=options.start, end=options.end, threads=1, stats=stats, strict=options.strict)
-
-
-def open_from(
-    plan: JobPlan,
-    number: int,
-    lead_in: Fraction,
-    options: Options,
-    threads: Threads,
-    stats: Stats,
-    stop: threading.Event,
-    stack: ExitStack,
-    *,
-    fields: Fields | None = None,
-    on_gpu: bool = False,
-) -> FileSource | SequenceSource:
-    """A film from some seconds before a segment on; arguments and errors as of `rtface.pipeline.build.open_film`."""
-    start = plan.starts[number] - lead_in
-    if options.sequence:
-        source = open_film(plan.source, options, threads, Stats(logs=False), stop, stack, hold=plan.folder is None)
-        assert isinstance(source, SequenceSource)
-        source.go_to(start, stats)
-        return source
-    if number:
-        options = replace(options, start=float(max(start - plan.begins, Fraction(options.start or 0))) or None)
-    return open_film(plan.source, options, threads, stats, stop, stack, size=plan.size, fields=fields, on_gpu=on_gpu)
-
-
-def plan_source(frames: FramePlan, path: Path, output: str | None = None, stats: Stats | None = None) -> FilmPlan:
-    """`plan_film` of a film that is opened for that as by `open_whole`."""
-    hold = not makes_folder(frames, output)
-    with closing(open_whole(path, frames.options, stats, hold=hold)) as source:
-        return plan_film(frames, source, output=output)
-
-
-def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
-    """Plans a job.
-
-    Args:
-        film: what becomes of the film, in a `RunPlan`.
-        length: of a segment, about, in seconds.
-
-    Returns:
-        The plan, or one line that says why the film cannot be divided.
-
-    Raises:
-        OutputError: the container cannot hold what the input has.
-    """
-    info, run, shots, source = film.info, film.frames, film.shots, film.frames.input
-    assert isinstance(run, RunPlan)
-    options = run.options
-    times = image_times(info) if info.is_sequence else read_times(source, info.start, info.end)
-    if times.fault or not times.pts:
-        return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
-    for name in shots.engines:
-        check_allowed(recipe_named(name))
-    for each in (*([film.streams] if film.streams is not None else []), *film.further.values()):
-        if each.format == "mxf":
-            check_times(str(each.target.path), each.target.path.stem, times.pts, times.base, info.rate)
-        if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
-            return (
-                f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
-            )
-    named = *engine_names(options.engine, options.fidelity), *shots.engines
-    firsts = [times.pts[0], *borders(times, length)]
-    places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
-    return JobPlan(
-        run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
-        files=option_files(options),
-        engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), LIGHT)),
-        versions=versions(),
-        stages=stages_of(options),
-        origin=info.origin,
-        begins=info.clock_start,
-        size=(info.width, info.height, info.pix_fmt),
-        starts=[pts * times.base for pts in firsts],
-        frames=[after - before for before, after in pairwise(places)],
-        ends=_end(times.pts, times.base),
-        numbered=names_faces(options, shots),
-    )
-
-
-def _end(pts: array[int], base: Fraction) -> Fraction:
-    step = (pts[-1] - pts[0]) // (len(pts) - 1) if len(pts) > 1 else 1
-    return (pts[-1] + step) * base
-
-
-def difference(
-    name: str, planned: dict[str, Any], found: dict[str, Any], *, missing: str = "missing", when: str = "here"
-) -> str | None:
-    """One line that names the first difference between a part of a plan and what was found; None where they are the
-    same.
-
-    Args:
-        name: of a value, with {} for its key.
-        planned, found: the two.
-        missing: the word for a value that is not there.
-        when: ends the line.
-    """
-    for key in {**planned, **found}:
-        if planned.get(key) != found.get(key):
-            was, now = (_shown(values[key]) if key in values else missing for values in (planned, found))
-            return f"{name.format(key)} was {was} when the job began, and is {now} {when}"
-    return None
-
-
-def _shown(value: object) -> str:
-    return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
-
-
-class WorkerRefused(UsageError):
-    """This installation would make other frames than the one that planned the job."""
-
-
-def check_worker(plan: JobPlan, options: Options) -> None:
-    """Checks that this installation makes the same frames as the one that planned the job.
-
-    Raises:
-        WorkerRefused: a version, an engine, a stage or FFmpeg differs; the message names it.
-    """
-    found = (
-        difference("the version of {}", plan.versions, versions())
-        or difference("engine {}", plan.engines, engines_of(name for name in plan.engines if is_here(name)))
-        or difference("the stage {}", plan.stages, stages_of(options))
-        or difference("the file of {}", plan.files, option_files(options))
-    )
-    if found:
-        raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
-
-
-def check_video(plan: JobPlan, film: FilmPlan) -> None:
-    """`check_worker` for the encoders of the output and of the further films."""
-    here = json.loads(json.dumps(film.to_dict()))
-    found = difference("the encoder's {}", plan.video or {}, here["video"] or {})
-    for name, values in here["further"].items():
-        found = found or difference(f"the {name}'s {{}}", plan.run["further"].get(name, {}), values)
-    if found:
-        raise WorkerRefused(f"this worker cannot take part: {found}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rtface._version import __version__
 from rtface.config.options import Options
 from rtface.errors import RtfaceError, UsageError
+from rtface.util.text import counted
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
@@ -126,10 +127,9 @@ def run_film(
     if job.resumed:
         said(f"resumed: {job.resumed} of {count} segments are done")
     if flags.workers == "0" and not job.complete:
-        named = "1 segment" if count == 1 else f"{count} segments"
         job.find_numbers(progress, stop, said)
         said(
-            f"{job.folder.path}: planned, {named}; take part with: rtface work {job.folder.path} "
+            f"{job.folder.path}: planned, {counted(count, 'segment')}; take part with: rtface work {job.folder.path} "
             f"(or rtface segment {job.folder.path} N); the same command joins them in the end"
         )
         return None
@@ -233,11 +233,11 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
 
 def _seconds(path: Path, options: Options) -> float:
     """Length of the part of a film that is worked on; 0 where it is not known."""
-    from rtface.media.read.probe import open_container
+    from rtface.media.read.container import open_container
 
     try:
         if options.sequence:
-            from rtface.jobs.plan import open_whole
+            from rtface.jobs.film_source import open_whole
 
             return open_whole(path, options).info.duration_s or 0.0
         with open_container(path) as container:

@@ -27,21 +27,12 @@ from rtface.frame import Frame
 from rtface.jobs import faces_ahead
 from rtface.jobs.face_numbers import NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
+from rtface.jobs.film_source import CORRECTED_LEAD_IN_S, LEAD_IN_S, UNKNOWN_LEAD_IN_S, open_from, plan_source
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.further_films import FurtherFrames, KeptPairs, map_of
 from rtface.jobs.leases import Leases, WorkerSign
-from rtface.jobs.plan import (
-    CORRECTED_LEAD_IN_S,
-    LEAD_IN_S,
-    UNKNOWN_LEAD_IN_S,
-    JobPlan,
-    WorkerRefused,
-    check_video,
-    check_worker,
-    open_from,
-    options_of,
-    plan_source,
-)
+from rtface.jobs.plan import JobPlan, options_of
+from rtface.jobs.planning import WorkerRefused, check_video, check_worker
 from rtface.jobs.run_output import RunOutput
 from rtface.jobs.time_left import Pace, choose
 from rtface.media.files import fingerprint

@@ -83,18 +83,17 @@ def analyze_file(
             source = open_film(input, options, threads, stats, stop, stack)
             frames_in = iter(source)
         tracker, device = analysis_parts(options, threads, stats, stack)
-        tracks = TrackStore({}, correct=options.correct)
         if found is not None and source is not None:
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
             frames_in = found.scenes.noted(frames_in, device)
-        measure = TrackMeasurement(tracks.analyzer_of, open_coded(stats, threads.engines.engine), stats)
+        coded = open_coded(stats, threads.engines.engine)
         choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         held_before = HeldFaces()  # of the faces whose persons are not known yet
         recognise = open_persons(
             options, tracker, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
         )
-        if recognise is not None:
-            tracks.person_of = recognise.label_of
+        tracks = TrackStore({}, correct=options.correct, person_of=recognise.label_of if recognise else None)
+        measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
         if found is not None:
             found.tracks = lambda: tracks.reports(origin)
@@ -117,7 +116,7 @@ def analyze_file(
                 track_state = tracks.see(face, item.time)
                 strength = track_state.decide(item.time, counted=True)
                 if max(strength, *track_state.first) > 0.0:
-                    track_state.apply(strength)
+                    track_state.figures.apply(strength)
             frames += item.field != 1
             if progress:
                 info = source.info if source else None

@@ -40,7 +40,7 @@ from rtface.enhance.track_store import Known
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Transfer
 from rtface.media.marks.provenance import describe
-from rtface.media.read.decoder import Fields, Size
+from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import decoding
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource

@@ -9,7 +9,8 @@ from rtface.engine.listing import list_engines
 from rtface.media.formats.coding import CLASSES
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import FAMILIES, VideoPlan
-from rtface.media.write.stream_plan import OutputPlan, StreamPlan
+from rtface.media.write.stream_choice import StreamPlan
+from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.runtime import may_take_gpu
 from rtface.util.parse import format_time
 

@@ -25,7 +25,8 @@ from rtface.media.files.fingerprint import fingerprint
 from rtface.media.files.image_names import is_image
 from rtface.media.files.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.files.workfile import Target
-from rtface.media.read.probe import MediaInfo, open_container
+from rtface.media.read.container import open_container
+from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
 from rtface.media.read.start_timecode import output_timecode
 from rtface.media.stills.image_write import ONLY_FROM_EXR, SUFFIXES

@@ -10,8 +10,8 @@ from av.stream import Disposition
 
 from rtface.media.formats.color import NOT_READ, UNSPECIFIED, HdrMetadata, alike, same_tag
 from rtface.media.formats.pixel_format import pixel_format_info
-from rtface.media.read.probe import MediaInfo, played
-from rtface.trust.check_sidecar import Checked
+from rtface.media.read.probe import MediaInfo
+from rtface.trust.check_sidecar import Checked, played
 
 # Containers round the shape of samples, and times to a millisecond.
 _ALIKE, _MOVED_S = 0.01, 0.05

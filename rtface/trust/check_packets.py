@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from rtface.trust.check_sidecar import Checked
-from rtface.trust.framemd5 import PacketHashes
+from rtface.trust.packet_hashes import PacketHashes
 
 # A packet may come this much earlier or later than the picture wants it (0.7 ms were seen between containers).
 _MOVED_S = 0.02

@@ -11,14 +11,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from av.stream import Disposition
+
 from rtface.errors import InputMissing, Interrupted, MissingComponent, RtfaceError
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
 from rtface.media.formats.filled import fills_file
 from rtface.media.marks.provenance import xmp
-from rtface.media.read.probe import played
 from rtface.trust.checksums import Doing
-from rtface.trust.framemd5 import frame_hashes, hash_packets
+from rtface.trust.framemd5 import frame_hashes
+from rtface.trust.packet_hashes import hash_packets
 from rtface.trust.sidecar import layout_of, streams_said, tags_of, to_bytes
 from rtface.trust.signing_key import signer_of
 from rtface.util.parse import format_time
@@ -39,6 +41,14 @@ _OF_THE_MUXER = (
 )
 # Formats in which FFmpeg writes no tags that it does not know.
 _DROPS_TAGS = ("mp4", "mpegts")
+# Flags of a stream by which players choose it.
+_PLAYED = int(
+    Disposition.default
+    | Disposition.forced
+    | Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+)
 
 Stop = Callable[[], bool]
 
@@ -288,6 +298,32 @@ def _check_layout(found: Checked, now: dict[str, Any], values: dict[str, Any]) -
             found.problems.append(
                 f"how players choose its streams differs: {flags[0]}, and was {flags[1]} (flags of FFmpeg)"
             )
+
+
+def played(streams: Sequence[tuple[str, int]], formats: tuple[str, str], *, before: bool) -> list[int]:
+    """When streams are played, as far as two containers can both say it: FFmpeg's flags of each.
+
+    Writers of MP4 and MOV enable the first stream of a kind where none is the default one; MPEG-TS and MXF have no such
+    flag.
+
+    Args:
+        streams: kind and disposition of each.
+        formats: FFmpeg's names of the containers, first that of the output.
+        before: whether these are the streams that the output was written from.
+    """
+    flags = [disposition & _PLAYED for _, disposition in streams]
+    mov = formats[0].startswith("mov")
+    for kind in ("video", "audio", "subtitle") if mov else ("video", "audio") if formats[0] != formats[1] else ():
+        own = [
+            k
+            for k, (of, disposition) in enumerate(streams)
+            if of == kind and not disposition & Disposition.attached_pic
+        ]
+        usual = own[0] if own and (before or not mov) else None
+        first = next((k for k in own if flags[k] & Disposition.default), usual)
+        for k in own:
+            flags[k] = flags[k] & ~int(Disposition.default) | int(k == first)
+    return flags
 
 
 def _check_rows(

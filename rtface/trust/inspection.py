@@ -13,7 +13,7 @@ from rtface.errors import InputError, InputMissing, MissingComponent
 from rtface.media.files.image_names import is_image
 from rtface.media.formats.image_meta import ImageMetadata
 from rtface.media.marks.provenance import own_tags, source_type_of
-from rtface.media.read.probe import open_container
+from rtface.media.read.container import open_container
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
 from rtface.trust.credentials import may_have_credentials, read_credentials

@@ -25,12 +25,13 @@ from rtface.media.files.outputs import OutputPath
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change, own_tags
-from rtface.media.read.probe import open_container
+from rtface.media.read.container import open_container
 from rtface.media.read.source import FileSource
 from rtface.redaction import redacted_values
 from rtface.report import Report
 from rtface.trust.checksums import Doing
-from rtface.trust.framemd5 import PacketHashes, frame_hashes, hash_packets
+from rtface.trust.framemd5 import frame_hashes
+from rtface.trust.packet_hashes import PacketHashes, hash_packets
 from rtface.trust.signing_key import SigningKey
 from rtface.util.foreign import (
     Shape,

@@ -1,4 +1,5 @@
-"""Escapes control characters in text of others (media, servers, plugins, options) before it is shown."""
+"""Text as it is shown: how many of something, and text of others (media, servers, plugins, options) with its control
+characters escaped."""
 
 from __future__ import annotations
 
@@ -39,6 +40,11 @@ def brief(value: object, most: int = 80) -> str:
     except (ValueError, RecursionError):  # numbers of more than 4300 digits
         return f"something ({type(value).__name__}) that is too long to show"
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def counted(number: int, one: str = "frame", several: str = "") -> str:
+    """A number of things, named by the word for one, and for several where that has not just an s more."""
+    return f"1 {one}" if number == 1 else f"{number} {several or f'{one}s'}"
 
 
 _PAINT = re.compile("(\x1b\\[(?:0|3[0-7])m)")

@@ -516,7 +516,7 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
             self.gave.append(super().submit(crops, after))
             return self.gave[-1]
 
-    track, crop = TrackState(1, 0.0, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
+    track, crop = TrackState(1, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
 
     def ask(engine: Remembering, time: float) -> None:
         track.keep_answer(submit_crop(engine, crop, time, track.last_answer(engine.name)), engine.name, time)

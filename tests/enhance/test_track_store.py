@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ BAD = Analysis(noise=0.6, error=40.0, remaining=10.0)
 
 
 def record() -> TrackState:
-    return TrackState(1, 0.0, Analyzer())
+    return TrackState(1, Analyzer())
 
 
 def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> TrackState:
@@ -26,9 +27,9 @@ def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> T
     track.analyzer.treatment = treatment
     track.analyzer.strength = treatment.applied[0]
     for k in range(first, first + frames):
-        track.see(FACE, k / 25)
+        track.figures.see(FACE, k / 25)
         if (strength := track.decide(k / 25, counted=True)) > 0.0:
-            track.apply(strength)
+            track.figures.apply(strength)
     return track
 
 
@@ -81,7 +82,7 @@ def test_a_face_that_was_left_alone_says_so() -> None:
 def test_the_range_of_strength() -> None:
     track = record()
     for strength in (0.5, 0.25, 1.0):
-        track.apply(strength)
+        track.figures.apply(strength)
     assert track.report().strength_range == [0.25, 1.0]
     assert track.report().strength == pytest.approx(0.583, abs=1e-3)
 
@@ -90,9 +91,10 @@ def test_spans_are_bounded_and_lose_no_frame() -> None:
     track = record()
     for k in range(300):
         shown(track, OFF if k % 2 else ON, 10 * k, 10)
-    assert len(track.spans) <= 64
-    assert sum(span.frames for span in track.spans) == 3000
-    assert all(a.to_s < b.from_s and a.on is not b.on for a, b in zip(track.spans, track.spans[1:], strict=False))
+    spans = track.figures.spans
+    assert len(spans) <= 64
+    assert sum(span.frames for span in spans) == 3000
+    assert all(a.to_s < b.from_s and a.on is not b.on for a, b in pairwise(spans))
 
 
 def test_a_live_runs_times_count_from_its_beginning() -> None:

@@ -19,7 +19,7 @@ from rtface.frame import Face
 from rtface.jobs import FilmJob
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.plan import names_faces
+from rtface.jobs.planning import names_faces
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.shots.settings import NO_SHOTS

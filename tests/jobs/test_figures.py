@@ -43,7 +43,7 @@ def test_strengths_do_not_jump_at_a_border() -> None:
     """Frames behind it are in work when the segment ends."""
     face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
     tracks = TrackStore({})
-    here, there = tracks.see(face, 0.0), TrackState(1, 0.0, Analyzer())
+    here, there = tracks.see(face, 0.0), TrackState(1, Analyzer())
     figures, shown = SegmentFigures(Stats(), tracks, 0.0), list[float]()
     here.analyzer.treatment, here.around = Treatment(True, 1.0), 0.0
     here.analyzer.advance(0.0)

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 import rtface
 from rtface.errors import InputError
 from rtface.frame import Frame
-from rtface.media.read import probe
+from rtface.media.read import container
 from rtface.media.read.hardware import Decoding
 from rtface.media.read.source import FileSource
 from rtface.stats import Stats
@@ -63,7 +63,7 @@ class Server:
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
     quick = {"reconnect_delay_max": "0", "rw_timeout": "500000"}
-    monkeypatch.setattr(probe, "NETWORK_OPTIONS", probe.NETWORK_OPTIONS | quick)
+    monkeypatch.setattr(container, "NETWORK_OPTIONS", container.NETWORK_OPTIONS | quick)
     servers: list[Server] = []
 
     def make(*args: object, **more: bool) -> Server:
@@ -124,7 +124,7 @@ def test_a_cut_before_the_break_is_whole(film: Path, tmp_path: Path, serve) -> N
 def test_a_segment_that_cannot_be_fetched(
     media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int, says: str
 ) -> None:
-    monkeypatch.setattr(probe, "NETWORK_OPTIONS", {"seg_max_retry": "0"})
+    monkeypatch.setattr(container, "NETWORK_OPTIONS", {"seg_max_retry": "0"})
     media.make_film(
         tmp_path / "v.m3u8",
         frames=250,

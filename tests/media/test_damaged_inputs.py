@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rtface.errors import InputError, InputMissing
-from rtface.media.read import probe
+from rtface.media.formats.mp4 import boxes
+from rtface.media.read import container
 from rtface.media.read.source import FileSource
 from rtface.report import Report
 from rtface.stats import Stats
@@ -257,7 +258,7 @@ def test_sound_only_and_cover_only(media, tmp_path: Path):
 
 def test_too_large_is_refused_before_it_is_decoded(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     source = media.make_film(tmp_path / "in.mp4")
-    monkeypatch.setattr(probe, "MAX_PIXELS", 128 * 96 - 1)
+    monkeypatch.setattr(container, "MAX_PIXELS", 128 * 96 - 1)
     with pytest.raises(InputError, match=r"128×96 .* limit"):
         media.open(source)
 
@@ -304,7 +305,7 @@ def test_a_cover_is_not_the_film(media, tmp_path: Path):
 def test_boxes_of_a_damaged_file_end(tmp_path: Path):
     (tmp_path / "x").write_bytes(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 2, b"moov") + b"\0" * 50)
     with (tmp_path / "x").open("rb") as file:
-        assert [kind for kind, _ in probe.boxes(file)] == [b"ftyp"]
+        assert [kind for kind, _ in boxes(file)] == [b"ftyp"]
 
 
 def test_closing_twice_and_in_the_middle(media, tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
-from rtface.trust.framemd5 import hash_packets
+from rtface.trust.packet_hashes import hash_packets
 from tests.media.failing_disk import each_read
 
 

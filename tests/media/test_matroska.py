@@ -14,7 +14,7 @@ from rtface.errors import OutputError
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import HdrMetadata
 from rtface.media.formats.matroska import elements, level
-from rtface.media.read.probe import Crop
+from rtface.media.formats.mp4 import Crop
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import decoded, make_film, passthrough

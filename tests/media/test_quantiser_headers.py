@@ -15,7 +15,7 @@ from rtface.media.formats.coded_headers.steps import step_reader
 from rtface.media.formats.quantiser_tables import vp8_table, vpx_steps
 from rtface.media.read.quantiser import QuantiserReader
 from tests.media.encoded import interlaced_film
-from tests.media.test_quantiser import COUNT, WHOLE, film, frames, luma, noise, steps
+from tests.media.test_quantiser import COUNT, film, frames, luma, mean_log2, noise, steps
 
 ERROR = 1.6  # between the step and what the error of noise says
 
@@ -130,7 +130,7 @@ def compared(path: Path, count: int, most: float = 1e-4) -> None:
                 plain.pts, plain.time_base = image.pts, image.time_base or video.time_base
                 header = headers.of(plain)
                 assert mapped is not None and header is not None and header.steps.shape == (1, 1)
-                found.append((mapped.mean_log2(WHOLE), header.mean_log2(WHOLE)))
+                found.append((mean_log2(mapped), mean_log2(header)))
     assert len(found) == count
     assert np.abs(np.diff(found)).max() < most
 
@@ -155,7 +155,7 @@ def test_a_step_is_what_the_error_of_noise_says(make: Callable[[], bytes], tmp_p
     for index, frame in enumerate(frames(tmp_path / "film", make())):
         assert frame.quantisers is not None and frame.quantisers.block == 160
         error = np.sqrt(np.mean((luma(frame.image) - luma(noise(index, frame.image.format.name))) ** 2))
-        assert 1 / ERROR < error * np.sqrt(12) / 2 ** frame.quantisers.mean_log2(WHOLE) < ERROR
+        assert 1 / ERROR < error * np.sqrt(12) / 2 ** mean_log2(frame.quantisers) < ERROR
 
 
 @pytest.mark.parametrize("make", [av1, vp8])

@@ -24,9 +24,10 @@ from rtface.media.read import source as source_module
 from rtface.media.read.source import FileSource
 from rtface.media.write import muxer
 from rtface.media.write.file_sink import FileSink
-from rtface.media.write.stream_plan import StreamPlan, plan_output
+from rtface.media.write.stream_choice import StreamPlan
+from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
-from rtface.trust.framemd5 import hash_packets
+from rtface.trust.packet_hashes import hash_packets
 from tests.media.encoded import captioned_h264, encoded, interlaced_film, television
 from tests.pairs import pairs
 

@@ -31,7 +31,7 @@ from rtface.trust.check_input import check_input
 from rtface.trust.check_layout import check_layout, check_streams
 from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked, check_sidecar
-from rtface.trust.framemd5 import PacketHashes, hash_packets
+from rtface.trust.packet_hashes import PacketHashes, hash_packets
 from rtface.trust.sidecar import layout_of, read_sidecar, sidecar_path
 from tests.media.conftest import passthrough
 from tests.pipeline.fakes import FakeEngine, portrait

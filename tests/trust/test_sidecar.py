@@ -237,7 +237,7 @@ def test_the_first_stage_is_named_by_its_weights(out: Path) -> None:
 
 @pytest.mark.parametrize(("first", "ring"), [(0.5, 0.0), (0.0, 0.5), (0.0, 0.0)])
 def test_a_forced_first_stage_is_named_too(first: float, ring: float) -> None:
-    report, track = Report("in", "out", "1", "e", "d"), TrackState(1, 0.0, Analyzer())
+    report, track = Report("in", "out", "1", "e", "d"), TrackState(1, Analyzer())
     track.decide(0.0, counted=True, forced=Treatment(True, 0.9, first=first, ring=ring))
     report.tracks = [track.report()]
     assert (first_stage_said(report) is None) == (first == ring == 0.0)

@@ -11,7 +11,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import InputError, RtfaceError, UsageError
-from rtface.jobs.plan import option_files
+from rtface.jobs.planning import option_files
 from rtface.media.files.file_hashes import read_manifest, sha256_of
 from rtface.media.stills.image_read import read_image, read_origin
 from rtface.shots.clock import FilmClock

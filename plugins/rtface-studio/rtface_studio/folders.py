@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
-from rtface.media.read.probe import is_playlist
+from rtface.media.read.container import is_playlist
 from rtface.util import foreign
 from rtface.util.files import write_atomically
 

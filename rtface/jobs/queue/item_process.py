@@ -30,7 +30,7 @@ from rtface.pipeline.progress import Progress, eta, share
 from rtface.redaction import redacted
 from rtface.stats import Stats
 from rtface.util.file_lock import file_lock
-from rtface.util.text import printable
+from rtface.util.text import counted, printable
 from rtface.util.urls import place
 
 _INTERVAL_S = 0.5
@@ -139,8 +139,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
         return Ended("failed", _message(error, start.log))
     for note in report.notes:
         logging.getLogger("rtface").info("%s", note)
-    frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
-    ended = partial(Message, frames=frames, count=report.frames_out, faces=report.frames_with_faces)
+    ended = partial(Message, frames=counted(report.frames_out), count=report.frames_out, faces=report.frames_with_faces)
     if not (report.frames_corrected or options.stages or options.damage == "repair"):
         return Ended(
             "done", ended("{frames}, {faces} with faces; no face was changed, the output is a copy", code="ended_copy")

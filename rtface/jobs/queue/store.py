@@ -1,10 +1,8 @@
-"""Database of the queue: SQLite in WAL mode, readable and writable by its owner only.
+"""The queue: what users and runners do to its items.
 
-It holds no secrets: an address with a password or a query is in a file next to it, which is removed when the item is
-done or removed.
-
-Every change is one transaction, so that a crash leaves either all of it or nothing, and two runners never take the same
-item. A runner holds the lock of a file as long as it lives; the system frees it with the process.
+Its database holds no secrets: an address with a password or a query is in a file next to it, which is removed when the
+item is done or removed. Two runners never take the same item. A runner holds the lock of a file as long as it lives;
+the system frees it with the process.
 """
 
 from __future__ import annotations
@@ -17,26 +15,33 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from rtface.errors import Message, OutputError, RtfaceError, UsageError
+from rtface.errors import Message, OutputError, UsageError
+from rtface.jobs.queue.database import (
+    TEXT,
+    QueueDatabase,
+    checked,
+    encoded,
+    item_of,
+    listed,
+    plan_of,
+    state_of,
+    written,
+)
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
 from rtface.util.files import NEW
-from rtface.util.foreign import Shape, check_shape, count, file_name, none_or, number
-from rtface.util.toml_dataclass import parse_json
+from rtface.util.foreign import file_name
 
 log = logging.getLogger("rtface")
 
-VERSION = 3
-_APPLICATION = 0x72746671  # "rtfq", which file(1) can show
 _MOST = 2**63 - 1  # of SQLite's integers
-_PATIENCE_S = 30.0  # for other processes that write
 Wish = Literal["pause", "cancel"]
 Verb = Literal["pause", "resume", "cancel", "retry", "remove"]
 _FREE = {"runner": None, "wish": None}
@@ -56,50 +61,17 @@ CHANGES: dict[Verb, dict[State, dict[str, Any] | None]] = {
 }
 """What each verb of a user does in each state in which it has an effect: columns to set; None deletes the item."""
 
-_SCHEMA = """
-CREATE TABLE runner (
-    id TEXT PRIMARY KEY,            -- also in the name of its lock file
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    started_at REAL NOT NULL        -- all times: seconds since 1970
-);
-CREATE TABLE item (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    position INTEGER NOT NULL,      -- order of the waiting items
-    input TEXT NOT NULL,            -- as it is shown: without user, password and query of an address
-    plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
-    flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
-    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
-    runner TEXT,                    -- id of the runner of a running item
-    began INTEGER NOT NULL DEFAULT 0,
-    message TEXT NOT NULL DEFAULT '',  -- JSON: with its code and values
-    share REAL, frames INTEGER, fps REAL, left_s REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    added_at REAL NOT NULL, started_at REAL, ended_at REAL
-);
-CREATE INDEX item_state ON item (state, position);
-"""
-
 
 class Store:
-    """The database, opened for each call; safe to use from several threads and processes.
+    """The queue; safe to use from several threads and processes.
 
     Args:
-        path: file of the database; it and its folder are made where they are missing.
+        path: file of the database; errors as of `QueueDatabase`.
         clock: seconds since 1970.
-
-    Raises:
-        OutputError: it is damaged or cannot be read or written; nothing was changed then.
-        UsageError: another version of rtface made it.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self.path, self._clock = path, clock
-        with self._errors():
-            self._make_file()
-        with self._connection() as database:
-            self._prepare(database)
+        self.path, self._clock, self._database = path, clock, QueueDatabase(path)
 
     # What users do.
 
@@ -116,22 +88,22 @@ class Store:
         input, flags = shown(plan["input"]), flags or {}
         kept = None if input == plan["input"] else self._keep_address(plan["input"])
         try:
-            with self._transaction() as database:
+            with self._database.transaction() as database:
                 for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
                     try:
-                        other = _checked(row)
+                        other = checked(row)
                     except OutputError:  # which `take` ends
                         continue
-                    for path in sorted(_written(plan, flags) & _written(other["plan"], other["flags"])):
+                    for path in sorted(written(plan, flags) & written(other["plan"], other["flags"])):
                         raise UsageError(
                             f"{path}: item {row['id']} of the queue writes that already; choose "
                             f"another name, or end it with: rtface queue cancel {row['id']}"
                         )
                 cursor = database.execute(
                     "INSERT INTO item (position, input, plan, flags, state, added_at) "
-                    f"SELECT coalesce(max(position), 0) + 1, {_TEXT}, ?, ?, 'waiting', ? FROM item",
+                    f"SELECT coalesce(max(position), 0) + 1, {TEXT}, ?, ?, 'waiting', ? FROM item",
                     (
-                        _stored(input),
+                        encoded(input),
                         json.dumps(plan if kept is None else plan | {"input": f"@{kept}"}),
                         json.dumps(flags),
                         self._clock(),
@@ -147,7 +119,7 @@ class Store:
     def _keep_address(self, address: str) -> Path:
         """Writes an address into a file that only the owner can read."""
         path = self.path.with_name(f"{self.path.stem}-address-{secrets.token_hex(8)}.txt")
-        with self._errors(), os.fdopen(os.open(path, NEW, 0o600), "w", encoding="utf-8") as file:
+        with self._database.errors(), os.fdopen(os.open(path, NEW, 0o600), "w", encoding="utf-8") as file:
             file.write(address + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -165,15 +137,15 @@ class Store:
 
         One that is damaged has its number and state, and says what is wrong.
         """
-        with self._connection() as database:
+        with self._database.connection() as database:
             rows = database.execute(
                 "SELECT * FROM item ORDER BY CASE WHEN state = 'running' AND wish IS NOT 'pause' THEN 0 "
                 "WHEN state IN ('running', 'waiting', 'paused') THEN 1 ELSE 2 END, "
                 "CASE WHEN ended_at IS NULL THEN position END, ended_at, id"
             ).fetchall()
-        checked = list(map(_listed, rows))
-        alive = {row["runner"]: self._alive(row["runner"]) for row in checked if row["runner"] is not None}
-        return [_item(row, alive) for row in checked]
+        found = list(map(listed, rows))
+        alive = {row["runner"]: self._alive(row["runner"]) for row in found if row["runner"] is not None}
+        return [item_of(row, alive) for row in found]
 
     def change(self, ids: Sequence[int], verb: Verb) -> None:
         """Does something to all of some items, or to none of them.
@@ -186,7 +158,7 @@ class Store:
             UsageError: there is no such item, or its state does not allow it.
         """
         changes, removed = CHANGES[verb], list[sqlite3.Row]()
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             for number in ids:
                 row = (
                     None
@@ -195,7 +167,7 @@ class Store:
                 )
                 if row is None:
                     raise UsageError(f"there is no item {number} in the queue; 'rtface queue list' shows all")
-                state = _state(row, {row["runner"]: self._alive(row["runner"])})
+                state = state_of(row, {row["runner"]: self._alive(row["runner"])})
                 if state not in changes:
                     halted = state == "running" and row["wish"] == "pause"
                     raise UsageError(
@@ -220,24 +192,24 @@ class Store:
 
     def remove_ended(self, before: float) -> list[str]:
         """Removes items that ended before a time (seconds since 1970), with their logs; gives their outputs."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             rows = database.execute(
                 "DELETE FROM item WHERE state IN ('done', 'failed', 'cancelled') AND ended_at < ? RETURNING *",
                 (before,),
             ).fetchall()
         self._removed(rows)
-        return [path for row in rows if (path := _plan(row).get("output"))]
+        return [path for row in rows if (path := plan_of(row).get("output"))]
 
     def _removed(self, rows: Sequence[sqlite3.Row]) -> None:
         """Removes the logs and addresses of items that were removed."""
         for row in rows:
-            self._forget_address(_plan(row).get("input", ""))
+            self._forget_address(plan_of(row).get("input", ""))
             with contextlib.suppress(OSError):
                 self.log_path(row["id"]).unlink()
 
     def reorder(self, number: int, place: int) -> None:
         """Moves an item to a place among those that wait or are paused, 0 being the first."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             ids = [
                 row["id"]
                 for row in database.execute(
@@ -265,7 +237,7 @@ class Store:
         more wait again; when the block ends, so do those that this one still has."""
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         path = self._lock_path(name)
-        with self._errors():
+        with self._database.errors():
             file = path.open("a+b")
             path.chmod(0o600)
         with file:
@@ -277,7 +249,7 @@ class Store:
                     "queue needs; set RTFACE_DATA to a folder on a local disk"
                 ) from error
             assert held, "the name is random"
-            with self._transaction() as database:
+            with self._database.transaction() as database:
                 database.execute(
                     "INSERT INTO runner VALUES (?, ?, ?, ?)", (name, socket.gethostname(), os.getpid(), self._clock())
                 )
@@ -285,7 +257,7 @@ class Store:
             try:
                 yield name
             finally:
-                with self._transaction() as database:
+                with self._database.transaction() as database:
                     database.execute(
                         "UPDATE item SET state = 'waiting', runner = NULL, wish = NULL WHERE runner = ?", (name,)
                     )
@@ -295,7 +267,7 @@ class Store:
 
     def reclaim(self) -> int:
         """Makes the items of runners that are no more wait again; gives their number."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             dead = [row["id"] for row in database.execute("SELECT id FROM runner") if not self._alive(row["id"])]
             count = 0
             for name in dead:
@@ -313,14 +285,14 @@ class Store:
 
     def has_runner(self) -> bool:
         """Whether a runner is at work, in this or another process."""
-        with self._connection() as database:
+        with self._database.connection() as database:
             return any(self._alive(row["id"]) for row in database.execute("SELECT id FROM runner"))
 
     def ask_to_wait(self) -> BufferedRandom | None:
         """Has every runner halt its items while the file that this gives is open, in this process; None where another
         process asks for that already."""
         path = self._lock_path("waits")
-        with self._errors():
+        with self._database.errors():
             file = path.open("a+b")
             path.chmod(0o600)
         try:
@@ -337,32 +309,32 @@ class Store:
 
     def take(self, runner: str) -> Task | None:
         """Gives the first waiting item to a runner; None when none waits. Damaged ones in front of it fail."""
-        with self._transaction() as database:
-            checked = None
+        with self._database.transaction() as database:
+            item = None
             for row in database.execute("SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id").fetchall():
                 try:
-                    checked = _checked(row)
+                    item = checked(row)
                     break
                 except OutputError as error:
                     database.execute(
                         "UPDATE item SET state = 'failed', message = ?, ended_at = ? WHERE id = ?",
                         (json.dumps(error.message.to_dict()), self._clock(), row["id"]),
                     )
-            if checked is None:
+            if item is None:
                 return None
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
-                (runner, self._clock(), checked["id"]),
+                (runner, self._clock(), item["id"]),
             )
-        flags = checked["flags"]
-        if checked["attempts"]:  # a job begins again once
+        flags = item["flags"]
+        if item["attempts"]:  # a job begins again once
             flags.pop("restart", None)
-        return Task(checked["id"], checked["plan"], flags, bool(checked["began"]))
+        return Task(item["id"], item["plan"], flags, bool(item["began"]))
 
     def wishes(self, runner: str) -> dict[int, Wish | None]:
         """What users want of each item that a runner has."""
-        with self._connection() as database:
+        with self._database.connection() as database:
             return {
                 row["id"]: row["wish"]
                 for row in database.execute("SELECT id, wish FROM item WHERE runner = ?", (runner,))
@@ -370,7 +342,7 @@ class Store:
 
     def note_progress(self, runner: str, number: int, progress: ItemProgress) -> None:
         """Records the progress of a running item. It need not outlast a power cut."""
-        with self._transaction(durable=False) as database:
+        with self._database.transaction(durable=False) as database:
             database.execute(
                 "UPDATE item SET share = ?, frames = ?, fps = ?, left_s = ?, began = 1 WHERE id = ? AND runner = ?",
                 (progress.share, progress.frames, progress.fps, progress.left_s, number, runner),
@@ -378,7 +350,7 @@ class Store:
 
     def finish(self, runner: str, number: int, state: State, message: str = "") -> None:
         """Ends the attempt of a runner at an item."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             row = database.execute("SELECT * FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
             ended = None if state in ("waiting", "paused") else self._clock()
             database.execute(
@@ -388,7 +360,7 @@ class Store:
                 (state, json.dumps(Message(message).to_dict()), ended, state, number, runner),
             )
         if state == "done" and row is not None:
-            self._forget_address(_plan(row).get("input", ""))
+            self._forget_address(plan_of(row).get("input", ""))
 
     def log_path(self, number: int) -> Path:
         """File with what libraries and warnings said while an item ran; its lock is held by the item's process."""
@@ -408,190 +380,3 @@ class Store:
             return False
         except OSError:
             return True  # unknown: an item is never run twice at the same time
-
-    # The file.
-
-    def _make_file(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-    def _prepare(self, database: sqlite3.Connection) -> None:
-        """Makes the tables of a new database; checks one that exists."""
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if version == 0 and tables == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
-                database.execute(f"PRAGMA user_version = {VERSION}")
-            elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-                raise OutputError(f"{self.path}: is a database of another program; move it away")
-            elif version != VERSION:
-                raise UsageError(
-                    f"{self.path}: the queue was made by another rtface (format {version}, and this one "
-                    f"reads {VERSION}); use that one, or move the file away to begin a new queue"
-                )
-            elif (fault := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise sqlite3.DatabaseError(fault)
-            database.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                database.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _connection(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
-        with (
-            self._errors(),
-            contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database,
-        ):
-            database.row_factory = sqlite3.Row
-            database.text_factory = _text
-            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            yield database
-
-    @contextmanager
-    def _transaction(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
-        with self._connection(durable=durable) as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
-
-    @contextmanager
-    def _errors(self) -> Generator[None]:
-        """Turns errors of SQLite and of the file system into one line."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise OutputError(
-                f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
-                "or set RTFACE_DATA to another folder"
-            ) from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damage
-            why = " ".join(str(error).split())
-            raise OutputError(
-                f"{self.path}: the queue's database is damaged ({why}); nothing was changed. Move it "
-                "away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it"
-            ) from error
-        except OSError as error:
-            if isinstance(error, RtfaceError):
-                raise
-            raise OutputError(
-                f"{error.filename or self.path}: the queue cannot be used ({error.strerror}); check the "
-                "disk and the permissions, or set RTFACE_DATA to another folder"
-            ) from error
-
-
-_TEXT = "CAST(? AS TEXT)"
-
-
-def _stored(text: str) -> bytes:
-    """A text for `_TEXT`: names of files may hold bytes that are not UTF-8, which SQLite takes as bytes only."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)  # names of files may hold bytes that are not UTF-8
-
-
-def _is_time(value: Any) -> bool:
-    return number(value) and 0 <= value < 1 << 37
-
-
-_ROW: Shape = {
-    "input": _is_text,
-    "plan": {
-        "input": _is_text,
-        "output": _is_text,
-        "options": {},
-        "outputs": lambda paths: isinstance(paths, dict) and all(map(_is_text, cast("dict[str, Any]", paths).values())),
-    },
-    "flags": lambda flags: isinstance(flags, dict) and _is_text(cast("dict[str, Any]", flags).get("job", "")),
-    "message": {"message?": _is_text, "code?": _is_text, "values?": {}},
-    **dict.fromkeys(("share", "fps", "left_s"), none_or(number)),
-    "frames": none_or(count),
-    "attempts": count,
-    "added_at": _is_time,
-    **dict.fromkeys(("started_at", "ended_at"), none_or(_is_time)),
-    "runner": none_or(_is_text),
-}
-
-
-def _checked(row: sqlite3.Row) -> dict[str, Any]:
-    """The columns of an item, those in JSON as values; OutputError where it is damaged."""
-    values: dict[str, Any] = dict(row)
-    try:
-        values |= {key: parse_json(row[key] or "{}") for key in ("plan", "flags", "message")}
-        check_shape(values, _ROW)
-        return values
-    except (TypeError, ValueError) as error:
-        raise OutputError(
-            f"item {row['id']} of the queue is damaged ({' '.join(str(error).split())}); take it out with: "
-            f"rtface queue remove {row['id']}"
-        ) from error
-
-
-def _listed(row: sqlite3.Row) -> dict[str, Any]:
-    """As `_checked`; of a damaged item what can be shown of it."""
-    try:
-        return _checked(row)
-    except OutputError as error:
-        return (
-            dict.fromkeys(row.keys())
-            | {key: row[key] for key in ("id", "state", "wish")}
-            | {"input": row["input"] if _is_text(row["input"]) else ""}
-            | {"runner": row["runner"] if _is_text(row["runner"]) else None, "plan": {"output": "", "options": {}}}
-            | {"flags": {}, "message": error.message.to_dict(), "attempts": 0, "added_at": 0.0}
-        )
-
-
-def _plan(row: sqlite3.Row) -> dict[str, Any]:
-    """What becomes of an item that is taken out; {} where it is damaged."""
-    with contextlib.suppress(OutputError):
-        return _checked(row)["plan"]
-    return {}
-
-
-def _written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
-    """Real paths of everything that an item writes."""
-    return {*plan["outputs"].values(), *([os.path.realpath(flags["job"])] if "job" in flags else [])}
-
-
-def _state(row: Mapping[str, Any] | sqlite3.Row, alive: dict[str, bool]) -> State:
-    return "interrupted" if row["state"] == "running" and not alive.get(row["runner"], False) else row["state"]
-
-
-def _item(row: Mapping[str, Any], alive: dict[str, bool]) -> Item:
-    state = _state(row, alive)
-    if paused := state == "running" and row["wish"] == "pause":  # in place: its runner has it still
-        state = "paused"
-    plan = row["plan"]
-    return Item(
-        row["id"],
-        row["input"],
-        plan["output"],
-        plan["options"],
-        row["flags"],
-        state,
-        Message.of(row["message"]),
-        row["share"],
-        row["frames"],
-        None if paused else row["fps"],
-        None if paused else row["left_s"],
-        row["attempts"],
-        row["added_at"],
-        row["started_at"],
-        row["ended_at"],
-    )

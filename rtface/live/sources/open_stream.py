@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.read.probe import NETWORK, choose_video, open_container, rate_of
+from rtface.media.read.container import NETWORK, choose_video, open_container, rate_of
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import write_whole
-from rtface.media.read.probe import choose_video, open_container, shown, streams_of
+from rtface.media.read.container import choose_video, open_container
+from rtface.media.read.probe import streams_of
 from rtface.media.read.source import FileSource
+from rtface.redaction import shown
 from rtface.util.timecode import Timecode
 
 _RATE = Fraction(30_000, 1001)  # pairs of bytes a second

@@ -9,9 +9,11 @@ import av
 
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
-from rtface.media.read import probe
+from rtface.media.read.container import choose_video, clock_start_of, open_container, time_base_of
 from rtface.media.read.decoder import Decoder
+from rtface.media.read.faults import Faults
 from rtface.media.read.pipe import is_pipe
+from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
 
 
@@ -34,17 +36,17 @@ class FrameSampler:
         self._path, self._name = path, shown(path)
         if is_pipe(path):
             raise UsageError(f"{self._name}: is a pipe, and frames of it cannot be sought; write it to a file first")
-        self._container = probe.open_container(path)
+        self._container = open_container(path)
         try:
-            self._video, _ = probe.choose_video(self._container, self._name)
+            self._video, _ = choose_video(self._container, self._name)
         except BaseException:
             self._container.close()
             raise
         # Frame threads would give the first frame only after as many more.
         self._video.codec_context.thread_type = "SLICE"
-        self._base = Fraction(self._video.time_base or Fraction(1, 1_000_000))
+        self._base = time_base_of(self._video)
         self._given: set[int] = set()
-        self.clock_start = Fraction(self._container.start_time or 0, 1_000_000)
+        self.clock_start = clock_start_of(self._container)
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
 
     def at(self, seconds: float, start: float = 0.0) -> Frame | None:
@@ -56,9 +58,8 @@ class FrameSampler:
         """
         base, target = self._base, self._seek(seconds)
         first, skipping = self.clock_start + Fraction(start).limit_denominator(1_000_000), False
-        decoder = Decoder(
-            self._container, self._video, name=self._name, start=None, end=None, remote=is_url(self._path), sought=True
-        )
+        cut = Cut(self.clock_start)
+        decoder = Decoder(self._container, self._video, Faults(self._name), cut, remote=is_url(self._path))
         for item in decoder.items():
             if not isinstance(item, Frame):
                 continue

@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
@@ -18,22 +17,27 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
-from rtface.media.formats.coding import coding_of
-from rtface.media.formats.color import has_captions, hdr_of, tags_of, views_of
-from rtface.media.read import probe
-from rtface.media.read.decoder import Decoder, Fields, Size
+from rtface.media.read.container import (
+    choose_video,
+    clock_start_of,
+    is_still,
+    open_container,
+    rate_of,
+    time_base_of,
+)
+from rtface.media.read.decoder import Decoder, SeekMissed
+from rtface.media.read.faults import Faults
 from rtface.media.read.file_reader import FileReader, file_reader
+from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import Decoding, open_on_gpu
 from rtface.media.read.pipe import PipeReader, is_pipe
-from rtface.media.read.probe import Chapter, MediaInfo
+from rtface.media.read.probe import MediaInfo, describe
 from rtface.media.read.quantiser import threads_for
-from rtface.media.read.start_timecode import find_timecode
+from rtface.media.read.timeline import Cut
 from rtface.protocols import Item
 from rtface.redaction import is_url, shown
 from rtface.stats import Stats
-from rtface.util.av_gpu import native_format, on_gpu
-from rtface.util.av_input import plain_tags
-from rtface.util.parse import format_time
+from rtface.util.av_gpu import on_gpu
 
 # Seconds before --start from which decoding begins when a seek to that time lands behind it.
 _EARLIER = (0, 5, 30)
@@ -112,21 +116,24 @@ class FileSource:
         self._now: Decoder | None = None  # once the first frame is there
         self._container, self._video = self._open()
         try:
-            self._clock_start = Fraction(self._container.start_time or 0, 1_000_000)
-            self._start = None if not start else self._clock_start + Fraction(start).limit_denominator(1_000_000)
-            self._end = None if end is None else self._clock_start + Fraction(end).limit_denominator(1_000_000)
+            begin = clock_start_of(self._container)
+            self._cut = Cut(
+                begin,
+                None if not start else begin + Fraction(start).limit_denominator(1_000_000),
+                None if end is None else begin + Fraction(end).limit_denominator(1_000_000),
+            )
             duration = self._container.duration
             if start and duration and start * 1_000_000 >= duration:
                 raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts {duration / 1e6:.3f} s)")
-            decoder, self._items = self._begin()
-            self._now, first = decoder, self._waiting[-1]
+            self._now, self._items = self._begin()
+            first = self._waiting[-1]
+            assert isinstance(first, Frame)
             if fields is None:
-                self._look_for_fields()
-            self.info = self._describe(decoder, first)
-            decoder.first = None  # it can be 100 MB
+                self._look_for_fields(first)
+            self.info = self._describe(self._now, first)
             if self._overflow:
-                self._read_again()
-            self._now.fields = fields or self.info.display.fields
+                self._now, self._items = self._begin_again()
+            self._now.form.expect_fields(fields or self.info.display.fields)
         except BaseException:
             self.close()
             raise
@@ -153,14 +160,14 @@ class FileSource:
 
     def _check_growth(self) -> None:
         """Warns where a file is still being written, so that its end is missing."""
-        if self._end is not None or self.pipe is not None or is_url(self._path):
+        if self._cut.end is not None or self.pipe is not None or is_url(self._path):
             return
         try:
             grown = Path(self._path).stat().st_size > (self.info.size or 0)
         except OSError:
             return
         if grown and self._now is not None:
-            reached = format_time(float(self._now.reached - self._clock_start))
+            reached = self._cut.shown(self._now.reached)
             self._stats.warn(
                 "growing",
                 f"{self._name}: was still being written while it was read; what came after "
@@ -195,10 +202,10 @@ class FileSource:
                     f"{self._name}: cannot be opened ({error.strerror}); check its permissions"
                 ) from error
         reader = self.pipe or file_reader(self._path)
-        container = probe.open_container(self._path, reader)
+        container = open_container(self._path, reader)
         self._readers.append(reader)
         try:
-            video, self._note = probe.choose_video(container, self._name)
+            video, self._note = choose_video(container, self._name)
         except BaseException:
             container.close()
             raise
@@ -206,16 +213,15 @@ class FileSource:
         video.codec_context.thread_type = threads_for(video.codec_context)
         return container, video
 
-    def _decoder(self, *, sought: bool = False) -> Decoder:
+    def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
         self._refusal = None
-        still = self._container.format.name.endswith("_pipe") or self._container.format.name == "image2"
+        still = is_still(self._container)
         gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
         return Decoder(
             self._container,
             self._video,
-            name=self._name,
-            start=self._start,
-            end=self._end,
+            faults,
+            self._cut,
             remote=is_url(self._path),
             sought=sought,
             gpu=gpu,
@@ -228,7 +234,7 @@ class FileSource:
         if self._now is None:
             self._refusal = why
             return
-        since = format_time(float(self._now.reached - self._clock_start))
+        since = self._cut.shown(self._now.reached)
         self.info.decoder += f", software from {since}"
         self._stats.warn(
             "decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software continues from {since}"
@@ -236,28 +242,26 @@ class FileSource:
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""
-        if self._start is not None and self.pipe is None:  # a pipe is decoded from its beginning
+        cut = self._cut
+        if cut.start is not None and self.pipe is None:  # a pipe is decoded from its beginning
             for earlier in _EARLIER:
-                time_base = self._video.time_base or Fraction(1, 1_000_000)
-                target = max(self._start - earlier, self._clock_start)
-                with suppress(av.FFmpegError):  # a container that cannot seek is opened afresh, like one that misses
-                    self._container.seek(int(target / time_base), stream=self._video)
-                    decoder = self._decoder(sought=True)
-                    items = decoder.items()
-                    if self._first_frame(decoder, items):
+                target = max(cut.start - earlier, cut.clock_start)
+                # A container that cannot seek is opened afresh, like one that misses.
+                with suppress(av.FFmpegError, SeekMissed):
+                    self._container.seek(int(target / time_base_of(self._video)), stream=self._video)
+                    decoder = self._decoder(faults := Faults(self._name), sought=True)
+                    if self._first_frame(items := decoder.items()):
                         # What was broken until here lies before the cut, or only seemed so from its middle.
-                        decoder.report_to(self._stats, strict=self._strict)
+                        faults.report_to(self._stats, strict=self._strict)
                         self._stats.count("frames_in")
                         return decoder, items
                 self._container.close()
                 self._container, self._video = self._open()
-        decoder = self._decoder()
-        decoder.report_to(self._stats, strict=self._strict)
-        items = decoder.items()
-        if self._first_frame(decoder, items):
+        decoder = self._decoder(Faults(self._name, self._stats, strict=self._strict))
+        if self._first_frame(items := decoder.items()):
             return decoder, items
-        if self._start is not None and decoder.frames:
-            raise UsageError(f"{self._name}: has no frame from --start {float(self._start - self._clock_start):g} on")
+        if cut.start is not None and decoder.frames:
+            raise UsageError(f"{self._name}: has no frame from --start {float(cut.start - cut.clock_start):g} on")
         if self.pipe is not None and self._container.format.name.startswith("mov"):
             raise InputError(
                 f"{self._name}: has its index at its end, where a pipe cannot be read from; name the file "
@@ -265,23 +269,20 @@ class FileSource:
             )
         raise InputError(f"{self._name}: has no frame that can be decoded; the file is damaged, copy it again")
 
-    def _read_again(self) -> None:
-        """Begins again at the start of the file. The container that was read so far stays open: `info` names its
+    def _begin_again(self) -> tuple[Decoder, Iterator[Item]]:
+        """A decoder at the start of the file. The container that was read so far stays open: `info` names its
         streams."""
         self._opened_first = self._container
         self._container, self._video = self._open()
-        self._now = self._decoder()
-        self._now.report_to(self._stats, strict=self._strict)
-        self._items = self._now.items()
         self._waiting.clear()
         self._stats.count("frames_in", -1)  # the first frame is decoded once more
+        decoder = self._decoder(Faults(self._name, self._stats, strict=self._strict))
+        return decoder, decoder.items()
 
-    def _first_frame(self, decoder: Decoder, items: Iterator[Item]) -> bool:
+    def _first_frame(self, items: Iterator[Item]) -> bool:
         self._waiting.clear()
         held, again = 0, self.pipe is None and not is_url(self._path)
         for item in items:
-            if not decoder.landed and decoder.landed is not None:
-                return False
             if isinstance(item, Frame):
                 self._waiting.append(item)
                 return True
@@ -293,10 +294,8 @@ class FileSource:
                 self._waiting.append(item)
         return False
 
-    def _look_for_fields(self) -> None:
+    def _look_for_fields(self, first: Frame) -> None:
         """Decodes some frames more where broadcasts, whose frames may be progressive one by one, code fields."""
-        first = self._waiting[-1]
-        assert isinstance(first, Frame)
         image, codec = first.image, self._video.codec_context.codec.canonical_name
         if (
             image.interlaced_frame
@@ -316,90 +315,29 @@ class FileSource:
             if most <= 0 or (isinstance(item, Frame) and item.image.interlaced_frame):
                 return
 
-    def _describe(self, decoder: Decoder, first: Item) -> MediaInfo:
-        assert isinstance(first, Frame)
-        container, image = self._container, decoder.first or first.image
-        duration = decoder.expected_end()
-        length = None if duration is None else duration - self._clock_start
-        if length is not None:
-            until = length if self._end is None else min(length, self._end - self._clock_start)
-            length = max(Fraction(0), until - (self._start - self._clock_start if self._start is not None else 0))
-        aspect = Fraction(self._video.sample_aspect_ratio or 0) or None
-        width, height = image.width * float(first.display.aspect), float(image.height)
-        if first.display.quarter_turns % 2:
-            width, height = height, width
-        fields = next(
-            (
-                item.display.fields
-                for item in self._waiting
-                if isinstance(item, Frame) and item.display.fields != "progressive"
-            ),
-            "progressive",
-        )
-        alpha = any(c.is_alpha for c in image.format.components)
+    def _describe(self, decoder: Decoder, first: Frame) -> MediaInfo:
+        ahead = [item.display.fields for item in self._waiting if isinstance(item, Frame)]
+        fields: Fields = next((fields for fields in ahead if fields != "progressive"), "progressive")
+        rate, known = rate_of(self._video)
+        if not known and not is_still(self._container):
+            self._stats.warn("rate", f"{self._name}: does not say its frame rate; {rate} frames a second are assumed")
         notes = [self._note] if self._note else []
-        streams = probe.streams_of(container, self._video)
-        for stream in streams:
-            stream.cover = decoder.covers.get(stream.index)
-        if not decoder.rate_known and not decoder.still:
-            self._stats.warn(
-                "rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are assumed"
-            )
-        header = probe.read_header(self._path, container, self._video, image)
-        metadata = dict(container.metadata)
-        packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
-        return MediaInfo(
-            path=self._name,
-            format=container.format.name,
-            duration_s=None if length is None else float(length),
-            width=image.width,
-            height=image.height,
-            display_width=round(width),
-            display_height=round(height),
-            rate=decoder.rate,
-            time_base=decoder.time_base,
-            pix_fmt=native_format(first.image),
-            codec=self._video.codec_context.codec.canonical_name,
-            color=first.color,
-            display=replace(first.display, fields=fields),
-            tags=tags_of(image, decoder.siting),
-            matrix=decoder.matrix,
-            aspect=aspect,
-            interlaced=fields != "progressive",
-            is_still=decoder.still,
-            has_audio=bool(container.streams.audio),
-            transparent=alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
-            streams=streams,
-            chapters=self._chapters(),
-            metadata=metadata,
-            xmp=packet.encode() if packet else None,
-            expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
-            hdr=hdr_of(image),
-            views=views_of(image),
-            captions=has_captions(image),
-            start=self._start,
-            end=self._end,
-            clock_start=self._clock_start,
-            video_start=self._video_start(decoder),
-            origin=self._origin(),
-            timecode=find_timecode(
-                [self._video.metadata, container.metadata, *(s.metadata for s in streams)], decoder.rate
-            ),
-            size=None if is_url(self._path) else Path(self._path).stat().st_size,
+        return describe(
+            self._path,
+            self._container,
+            self._video,
+            decoder,
+            first,
+            self._cut,
+            fields=fields,
+            decoded_by=self._decoded_by(notes),
             notes=notes,
-            decoder=self._decoded_by(decoder, notes),
-            on_gpu=on_gpu(first.image),
-            coding=coding_of(self._video.codec_context, decoder.head),
-            crop=header.crop,
-            unseen=[
-                *probe.not_shown(header, self._video, alpha=alpha),
-                *probe.contradictions(header, self._video, image, ours=self._ours),
-            ],
+            ours=self._ours,
         )
 
-    def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
+    def _decoded_by(self, notes: list[str]) -> str:
         """What decodes the frames; says so where a GPU was asked for, and warns where that was in vain."""
-        if self._wanted is None or decoder.still:
+        if self._wanted is None or is_still(self._container):
             return "software"
         by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
         if self._refusal:
@@ -407,22 +345,3 @@ class FileSource:
         else:
             notes.append(f"{self._name}: is decoded by {by}")
         return by
-
-    def _video_start(self, decoder: Decoder) -> Fraction:
-        start = self._video.start_time
-        return self._clock_start if start is None else start * decoder.time_base
-
-    def _origin(self) -> Fraction:
-        if self._start is not None:
-            return self._start
-        # A film that begins late (broadcast, cut from a longer one) begins at 0 again; a small offset is kept, so
-        # that pts stay as they came.
-        return self._clock_start if self._clock_start >= 1 or self._clock_start < 0 else Fraction(0)
-
-    def _chapters(self) -> list[Chapter]:
-        found: list[Chapter] = []
-        for chapter in self._container.chapters():
-            base = chapter["time_base"]
-            if base:
-                found.append(Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"])))
-        return found

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from rtface.errors import UsageError
-from rtface.media.read.probe import choose_video, open_container, rate_of
+from rtface.media.read.container import choose_video, open_container, rate_of
 from rtface.redaction import shown
 from rtface.util.timecode import Timecode
 

@@ -1,4 +1,4 @@
-"""Timestamps that rise, whatever the input says."""
+"""Times of an input's frames and packets: the part that is read, and timestamps that rise, whatever the input says."""
 
 from __future__ import annotations
 
@@ -9,10 +9,47 @@ from fractions import Fraction
 from threading import Lock
 from typing import Literal
 
-from rtface.frame import Frame
+import av
+from av.stream import Stream
+
+from rtface.frame import Frame, Packet
 from rtface.protocols import Item
+from rtface.stats import Stats
+from rtface.util.parse import format_time
+
+_NOTICEABLE_S = Fraction(1, 100)
+# Seconds of sound before the beginning that a decoder needs to warm up.
+_PRIMING = Fraction(1, 10)
+# Seconds by which a time lies so far ahead that the next one is asked whether it is damaged.
+_AHEAD_S = 1
 
 Change = Literal["", "missing", "repeated", "nudged", "jumped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of an input that is read: start ≤ time < end, in seconds of the input's own clock.
+
+    Attributes:
+        clock_start: where that clock begins.
+        start, end: None for none.
+    """
+
+    clock_start: Fraction
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    def is_before(self, pts: int | None, base: Fraction) -> bool:
+        """Whether a frame at `pts`, in units of `base` seconds, lies before the start."""
+        return self.start is not None and pts is not None and (pts + Fraction(1, 2)) * base < self.start
+
+    def is_behind(self, time: Fraction) -> bool:
+        """Whether a time lies at or behind the end."""
+        return self.end is not None and time >= self.end
+
+    def shown(self, time: Fraction) -> str:
+        """A time for messages, counted from the beginning of the input."""
+        return format_time(float(time - self.clock_start))
 
 
 @dataclass(slots=True)
@@ -77,6 +114,101 @@ class RisingTimestamps:
                 value, change = behind, "jumped"
         self.last, self.came = value, stamp
         return value, change
+
+
+class FrameClock:
+    """Gives decoded images rising times. One whose time jumps ahead waits for the next one, whose time tells whether it
+    is damaged.
+
+    Args:
+        step: usual distance of two images, in units of their times.
+        base: seconds of one unit.
+        by_dts: whether the times are those of decoding.
+    """
+
+    def __init__(self, step: Fraction, base: Fraction, *, by_dts: bool) -> None:
+        self._rising, self._base, self._by_dts = RisingTimestamps(step, step * Fraction(3, 2)), base, by_dts
+        self._waiting: av.VideoFrame | None = None
+
+    def settled(
+        self, images: Iterable[av.VideoFrame], *, end: bool = False
+    ) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """The images; one that waited comes when the next one is there, with the stamp of that."""
+        for image in images:
+            if self._waiting is not None:
+                waiting, self._waiting = self._waiting, None
+                yield waiting, self.stamp(image)
+            if self._rising.ahead(self.stamp(image)) * self._base > _AHEAD_S:
+                self._waiting = image
+            else:
+                yield image, None
+        if end and self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            yield waiting, None
+
+    def stamp(self, image: av.VideoFrame) -> int | None:
+        """The time of an image as it came."""
+        return image.dts if self._by_dts else image.pts
+
+    def next(self, image: av.VideoFrame, following: int | None) -> tuple[int, Change]:
+        """The time of an image, and what was done to it; as `RisingTimestamps.next`."""
+        return self._rising.next(self.stamp(image), following)
+
+
+class OtherStreams:
+    """Gives packets rising timestamps and leaves out those that lie outside the cut.
+
+    Args:
+        cut: the part that is read.
+
+    Attributes:
+        reached: end of the last packet, in seconds of the input's clock.
+    """
+
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
+        self._clocks: dict[int, RisingTimestamps] = {}
+        self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
+        self.reached = Fraction(0)
+
+    def cut(self, packet: av.Packet[Stream], stats: Stats) -> Packet | None:
+        """The packet with rising timestamps, or None where it lies outside the cut."""
+        base = packet.time_base
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        duration = packet.duration or 0
+        if stamp is not None:
+            clock = self._clocks.get(packet.stream_index)
+            if clock is None:
+                step = Fraction(max(1, duration))
+                clock = self._clocks[packet.stream_index] = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base))
+            before, moved = self._last.get(packet.stream_index, (None, 0))
+            if stamp != before or packet.stream.type != "subtitle":  # several texts may begin together
+                moved = clock.next(stamp)[0] - stamp
+            self._last[packet.stream_index] = stamp, moved
+            if moved:
+                stats.count("packet_times_repaired")
+                if moved * base > _NOTICEABLE_S:
+                    stats.warn(
+                        f"packet_times:{packet.stream_index}",
+                        f"stream {packet.stream_index}: time stamps of its packets do not rise; they were made to",
+                    )
+                packet.dts = None if packet.dts is None else packet.dts + moved
+                packet.pts = None if packet.pts is None else packet.pts + moved
+            begin = (packet.pts if packet.pts is not None else stamp + moved) * base
+            end = begin + duration * base
+            self.reached = max(self.reached, end)
+            if self._cut.is_behind(begin):
+                return None
+            pcm = (packet.stream.name or "").startswith("pcm_")
+            if packet.is_discard and (pcm or end < self._cut.clock_start - _PRIMING):
+                return None  # an edit list cuts this away; only what the decoder needs to warm up stays
+            if self._cut.start is not None and begin < self._cut.start:
+                if packet.stream.type != "subtitle" or end <= self._cut.start:
+                    return None
+                cut = round(self._cut.start / base)  # a subtitle that is on screen at the cut stays there
+                packet.pts = packet.dts = cut
+                packet.duration = max(1, round(end / base) - cut)
+        return Packet(packet, packet.stream_index)
 
 
 # Frames that an encoder, a muxer and the chain may hold between them, with room to spare.

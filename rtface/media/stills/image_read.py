@@ -36,10 +36,10 @@ from rtface.media.formats.image_meta import (
 )
 from rtface.media.formats.image_view import TIFF_FORM, TIFF_READ, TIFF_SHOWN, numbers, tiff_view, writable
 from rtface.media.formats.quantiser_tables import jpeg_step
-from rtface.media.read.probe import shown
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
+from rtface.redaction import shown
 from rtface.stats import Stats
 from rtface.util.foreign import open_regular
 

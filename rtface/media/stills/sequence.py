@@ -21,12 +21,13 @@ from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.formats.color import tags_of
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import Marks, marks_of
-from rtface.media.read.probe import MediaInfo, StreamInfo, shown
+from rtface.media.read.probe import MediaInfo, StreamInfo
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
 from rtface.media.stills.image_read import read_image, read_origin, scan_header, warn_left_out
 from rtface.media.stills.image_write import upright
 from rtface.protocols import Item
+from rtface.redaction import shown
 from rtface.stats import Stats
 from rtface.util.timecode import Timecode
 

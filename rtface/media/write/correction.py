@@ -35,7 +35,8 @@ from rtface.media.marks.provenance import Marks, marks_of, read_marks
 from rtface.media.read.probe import MediaInfo, StreamInfo
 from rtface.media.write.encoders import FAMILIES, VideoPlan, fit, set_slices
 from rtface.media.write.file_sink import CompanionSink
-from rtface.media.write.stream_plan import OutputPlan, StreamPlan
+from rtface.media.write.stream_choice import StreamPlan
+from rtface.media.write.stream_plan import OutputPlan
 from rtface.protocols import Item, Sink
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image, plane_rows, sample_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -65,10 +66,9 @@ class FilmFile:
         work: Path | None = None,
         partial: bool = True,
     ) -> None:
-        self.plan = plan
+        self.plan = plan = replace(plan, video=replace(plan.video, threads=threads or 0))
         self._keeps = partial
         self.stats = stats or Stats()
-        plan.video.threads = threads or 0
         for line in plan.warnings:
             self.stats.warn(line, line)
         for line in plan.video.warnings:

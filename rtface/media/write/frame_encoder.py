@@ -54,19 +54,16 @@ class FrameEncoder:
         video: how the frames are encoded.
         origin: the time of the input's clock that becomes 0, in seconds.
         stats: receives counters.
-        last: pts of the frame before the first, in the encoder's unit; None where there is none.
 
     Attributes:
         first, last: pts of the first and of the last frame, in the encoder's unit; None before the first.
         frames: encoded so far.
     """
 
-    def __init__(
-        self, stream: VideoStream, video: VideoPlan, origin: Fraction, stats: Stats, last: int | None = None
-    ) -> None:
+    def __init__(self, stream: VideoStream, video: VideoPlan, origin: Fraction, stats: Stats) -> None:
         self._stream, self._video, self._origin, self._stats = stream, video, origin, stats
         self.first: int | None = None
-        self.last = last
+        self.last: int | None = None
         self.frames = 0
         self._rate = counted_rate(video)
         self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it

@@ -22,7 +22,8 @@ from rtface.media.read.start_timecode import KEY
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
-from rtface.media.write.stream_plan import COVERS, OutputPlan, StreamPlan
+from rtface.media.write.stream_choice import COVERS, StreamPlan
+from rtface.media.write.stream_plan import OutputPlan
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
 from rtface.stats import Stats
 

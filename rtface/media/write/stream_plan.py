@@ -10,10 +10,8 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import av
-from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
@@ -26,12 +24,9 @@ from rtface.media.marks.provenance import own_tags
 from rtface.media.read.probe import MediaInfo, StreamInfo, find_first_packets
 from rtface.media.read.start_timecode import output_timecode
 from rtface.media.write.encoders import VideoPlan
-from rtface.media.write.pcm_sound import RATE, PcmTranscoder
-from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
+from rtface.media.write.stream_choice import StreamPlan, choose, is_pcm, named
 from rtface.util.files import free_bytes
 from rtface.util.timecode import Timecode
-
-Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
 
 # AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
 FORMATS = {
@@ -44,75 +39,11 @@ FORMATS = {
     ".m2ts": "mpegts",
     ".mxf": "mxf",
 }
-_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
-_TEXT_CODECS = {
-    "subrip",
-    "ass",
-    "ssa",
-    "webvtt",
-    "mov_text",
-    "text",
-    "microdvd",
-    "subviewer",
-    "sami",
-    "realtext",
-    "stl",
-    "jacosub",
-    "mpl2",
-    "pjs",
-    "vplayer",
-    "subviewer1",
-    "eia_608",
-}
-_SOUND = {"webm": "libopus"}
-_PCM_IN = ("matroska", "mov")
-_LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
 # Containers by preference where another has to be named.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
-_TS = {
-    "aac",
-    "mp1",
-    "mp2",
-    "mp3",
-    "ac3",
-    "eac3",
-    "dts",
-    "truehd",
-    "opus",
-    "h264",
-    "hevc",
-    "mpeg2video",
-    "mpeg1video",
-    "dvb_subtitle",
-    "hdmv_pgs_subtitle",
-    "aac_latm",
-}
-_TS_DATA = {"klv", "timed_id3", "bin_data", "scte_35"}
 _ROTATES = ("mp4", "mov", "matroska", "webm")
 _CHAPTERS = ("mp4", "mov", "matroska", "webm")
-COVERS = {
-    "png": ("cover.png", "image/png"),
-    "mjpeg": ("cover.jpg", "image/jpeg"),
-    "bmp": ("cover.bmp", "image/bmp"),
-    "webp": ("cover.webp", "image/webp"),
-}
-
-
-@dataclass(slots=True)
-class StreamPlan:
-    """What becomes of one stream.
-
-    Attributes:
-        stream: of the input.
-        action: "copy" packets as they are, "sound" and "text" transcode, "attach" and "cover" write a file into the
-            container, "drop".
-        encoder: for "sound" and "text".
-    """
-
-    stream: StreamInfo
-    action: Action
-    encoder: str = ""
 
 
 @dataclass(slots=True)
@@ -205,11 +136,11 @@ def plan_output(
         wanted=encode or Encoding(),
         keep=True,
     )
-    plan = OutputPlan(target, format, video, [], info, notes=list(info.notes))
     find_first_packets(info)
-    plan.timecode = output_timecode(
+    timecode_out = output_timecode(
         info.timecode, timecode, info.rate, Fraction(0) if info.start is None else info.start - info.video_start
     )
+    plan = OutputPlan(target, format, video, [], info, timecode_out, list(info.notes))
     if refused:
         asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
         (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
@@ -249,7 +180,7 @@ def _kind_of(stream: StreamInfo) -> str:
 
 
 def _called(stream: StreamInfo) -> str:
-    return f"{stream.index} ({_kind_of(stream)}, {_named(stream)})"
+    return f"{stream.index} ({_kind_of(stream)}, {named(stream)})"
 
 
 def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
@@ -304,19 +235,19 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     for stream in info.streams:
         if stream.enhanced:
             continue
-        choice, note = _decide(stream, format)
+        choice, note = choose(stream, format)
         if choice is None:
-            holders = {f for f in _ORDER if f != format and _decide(stream, f)[0] is not None}
+            holders = {f for f in _ORDER if f != format and choose(stream, f)[0] is not None}
             what = f"stream {_called(stream)}"
             if holders:
                 lacking.append((what, str(stream.index), holders))
                 continue
-            choice, note = StreamPlan(stream, "drop"), f"{_named(stream)} is left out, no container takes it"
+            choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
             if choice.action == "drop" or (
-                choice.action == "sound" and _is_pcm(stream.codec) and not choice.encoder.startswith("pcm_")
+                choice.action == "sound" and is_pcm(stream.codec) and not choice.encoder.startswith("pcm_")
             ):
                 lost.append(plan.notes[-1])
     if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
@@ -353,110 +284,6 @@ def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
         for count, what in ((empty, "have no length and are left out"), (cut, "reach into the next and end earlier"))
         if count
     ]
-
-
-def _named(stream: StreamInfo) -> str:
-    return stream.metadata.get("filename") or stream.codec or "of unknown kind"
-
-
-def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
-    """The plan for one stream and a line to say about it; None where the container cannot hold it in any form."""
-    if stream.disposition & Disposition.attached_pic:
-        if format == "matroska" and stream.cover and stream.codec in COVERS:
-            return StreamPlan(stream, "attach"), ""
-        if format == "mp4" and stream.cover and accepts(format, stream):
-            return StreamPlan(stream, "cover"), ""
-        return StreamPlan(stream, "drop"), f"the cover image is left out, {format} cannot hold it"
-    if stream.kind == "attachment":
-        return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
-    if stream.kind in ("data", "unknown"):
-        if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
-            return StreamPlan(stream, "drop"), ""
-        if stream.kind == "data" and format != "mxf" and accepts(format, stream):
-            return StreamPlan(stream, "copy"), ""
-        return StreamPlan(stream, "drop"), f"data ({_named(stream)}) is left out, {format} cannot hold it"
-    if stream.silent:
-        return StreamPlan(stream, "drop"), (
-            f"sound ({_named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
-        )
-    if format == "mxf":
-        return _decide_mxf(stream)
-    if accepts(format, stream):
-        return StreamPlan(stream, "copy"), ""
-    if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
-        exact = format in _PCM_IN and _is_pcm(stream.codec)
-        encoder = (
-            mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(format, "aac")
-        )
-        note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
-        if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
-            note += f", from {layout_of(source)} to {layout}"
-        return _tried(StreamPlan(stream, "sound", encoder), format), note
-    if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
-        encoder = _TEXT[format]
-        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
-    return None, ""
-
-
-def _is_pcm(codec: str) -> bool:
-    """Whether decoded samples are all that a sound has: PCM, companded PCM, ADPCM, and lossless codecs."""
-    return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
-
-
-def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
-    """The plan of a sound whose encoder opens; None where it does not."""
-    source = plan.stream.template
-    assert isinstance(source, AudioStream)
-    try:
-        with av.open(io.BytesIO(), "w", format=format) as container:
-            target = container.add_stream(plan.encoder, rate=48_000)
-            assert isinstance(target, AudioStream)
-            (PcmTranscoder if format == "mxf" else AudioTranscoder).configure(source, target)
-            target.codec_context.open()
-    except (av.FFmpegError, ValueError):
-        return None
-    return plan
-
-
-def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
-    """PCM for every sound that can be decoded."""
-    source = stream.template
-    if not isinstance(source, AudioStream) or source.codec_context is None:  # pyright: ignore
-        return None, ""
-    encoder, exact = mxf.sound_encoder(stream.codec, source.codec_context.format.name)
-    rate = source.codec_context.sample_rate
-    other = "" if rate == RATE else f", {rate / 1000:g} kHz become {RATE // 1000}"
-    note = "" if exact and not other else f"sound is converted from {stream.codec} to {encoder}{other}"
-    return _tried(StreamPlan(stream, "sound", encoder), "mxf"), note
-
-
-def _plain(encoder: str) -> str:
-    return {"libopus": "opus"}.get(encoder, encoder)
-
-
-def accepts(format: str, stream: StreamInfo) -> bool:
-    """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
-    if format == "mpegts":  # its muxer takes everything, but readers know only these again
-        return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
-    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
-        return False
-    try:
-        with av.open(io.BytesIO(), "w", format=format) as container:
-            if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
-                target = container.add_stream_from_template(stream.template)
-            else:
-                target = container.add_stream_from_template(stream.template, opaque=True)
-            packet = av.Packet(stream.first or b"")
-            packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
-            rewriter = AdtsRewriter.between(stream.template, target, format)
-            packets = list(rewriter.push(packet)) if rewriter else [packet]
-            container.start_encoding()
-            for first in packets if stream.first else ():
-                first.stream, first.is_keyframe = target, True
-                container.mux(first)
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
 
 
 def check_space(plan: OutputPlan) -> None:

@@ -24,7 +24,7 @@ from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import open_stream, plausible
 from rtface.live.sources.playback_pace import PlaybackPace
 from rtface.live.sources.reconnecting_source import open_live_source
-from rtface.media.read.probe import open_container
+from rtface.media.read.container import open_container
 from tests.live.publish import film
 from tests.live.watching import Watched
 

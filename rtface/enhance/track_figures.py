@@ -1,0 +1,156 @@
+"""What a run did to a track, in figures: what its report says, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from rtface.analysis.treatment import Treatment
+from rtface.frame import Face
+from rtface.report import Span, TrackReport, invented_shares
+
+# Spans kept for each track; then the shortest is taken into a neighbour.
+_SPANS = 64
+
+
+@dataclass(slots=True)
+class TrackFigures:
+    """Figures of one track.
+
+    Attributes:
+        first_s, last_s: time at which it was seen first and last, in seconds of the input's clock.
+        frames: on which it was seen.
+        width_sum: of its widths on these.
+        corrected: frames on which its face was corrected.
+        guarded: of these, those on which the identity guard weakened the correction.
+        strength_sum, strength_range: of the strengths on the corrected ones; None before the first.
+        spans: the decisions over time.
+        invented: by second, the number of frames and the sum of the shares that were invented on them.
+    """
+
+    first_s: float = 0.0
+    last_s: float = 0.0
+    frames: int = 0
+    width_sum: float = 0.0
+    corrected: int = 0
+    guarded: int = 0
+    strength_sum: float = 0.0
+    strength_range: tuple[float, float] | None = None
+    spans: list[Span] = field(default_factory=list[Span])
+    invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
+
+    def see(self, face: Face, time: float, *, counted: bool = True) -> None:
+        """Counts one frame with the face; without `counted` only notes its time."""
+        self.last_s = time
+        if counted:
+            self.first_s = self.first_s if self.frames else time
+            self.frames += 1
+            self.width_sum += face.width
+
+    def decide(self, treatment: Treatment, time: float) -> None:
+        """Notes the decision that holds on one frame."""
+        at, (engine, first, ring) = round(time, 3), treatment.applied
+        span = Span(at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain)
+        last = self.spans[-1] if self.spans else None
+        if last is not None and last.on == span.on:
+            span.from_s, span.frames = last.from_s, last.frames + 1
+            span.keep_first(last)
+            self.spans[-1] = span
+        else:
+            self._add([span])
+
+    def apply(self, strength: float) -> None:
+        """Counts one frame on which the face was corrected, with this strength."""
+        self.corrected += 1
+        self.strength_sum += strength
+        self._extend_range((strength, strength))
+
+    def invent(self, second: int, share: float, frames: int = 1) -> None:
+        """Counts the share of the face that was invented within a second; of several frames the sum of their shares."""
+        known = self.invented.get(second, (0, 0.0))
+        self.invented[second] = known[0] + frames, known[1] + share
+
+    def merge(self, later: TrackFigures) -> None:
+        """Adds the figures of the same face in the next piece of the film."""
+        self.last_s = later.last_s
+        self.frames += later.frames
+        self.width_sum += later.width_sum
+        self.corrected += later.corrected
+        self.guarded += later.guarded
+        self.strength_sum += later.strength_sum
+        self._extend_range(later.strength_range)
+        for second, (frames, total) in later.invented.items():
+            self.invent(second, total, frames)
+        self._add(later.spans)
+
+    def _extend_range(self, other: tuple[float, float] | None) -> None:
+        if other is not None:
+            low, high = self.strength_range or other
+            self.strength_range = min(low, other[0]), max(high, other[1])
+
+    def _add(self, spans: list[Span]) -> None:
+        """Adds spans behind those that are there: their number is bounded, however long the run is."""
+        for span in spans:
+            if self.spans and self.spans[-1].on == span.on:
+                self.spans[-1].extend(span)
+            else:
+                self.spans.append(span)
+            if len(self.spans) > _SPANS:
+                short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
+                before, gone, after = self.spans[short - 1 : short + 2]
+                before.extend(gone)
+                before.extend(after)
+                del self.spans[short : short + 2]
+
+    def report(
+        self, number: int, engine: str | None, treatment: Treatment, scores: Mapping[str, float], origin: float
+    ) -> TrackReport:
+        """The figures as they are reported.
+
+        Args:
+            number: of the track.
+            engine: name of the engine last used.
+            treatment: what is decided now.
+            scores: of its degradation, by name.
+            origin: times are seconds from then on.
+        """
+        on = self.corrected > 0
+        held = max(
+            (span for span in self.spans if span.on == on),
+            key=lambda span: span.frames,
+            default=Span(
+                0.0, 0.0, on, 0.0, list(treatment.reasons), 0, treatment.first, treatment.ring, treatment.gain
+            ),
+        )
+        strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
+        invented, by_second = invented_shares(
+            {max(0.0, round(second - origin, 3)): sums for second, sums in self.invented.items()}
+        )
+        return TrackReport(
+            id=number,
+            first_s=round(self.first_s - origin, 3) + 0.0,  # no -0.0
+            last_s=round(self.last_s - origin, 3),
+            frames=self.frames,
+            mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
+            analysis={name: round(value, 3) for name, value in scores.items()},
+            treatment={
+                "on": on,
+                "strength": strength,
+                "engine": engine,
+                "first": held.first,
+                "ring": held.ring,
+                "gain_db": held.gain_db,
+                "reasons": held.reasons,
+            },
+            strength=strength,
+            strength_range=[round(bound, 3) for bound in self.strength_range or (0.0, 0.0)],
+            frames_corrected=self.corrected,
+            frames_guarded=self.guarded,
+            share_of_time=round(self.corrected / max(self.frames, 1), 3),
+            spans=[
+                replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
+                for span in self.spans
+            ],
+            invented=invented,
+            invented_by_second=by_second,
+        )

@@ -1,0 +1,73 @@
+"""The film of a job, opened whole or from a segment on."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.config.options import Options
+from rtface.jobs.plan import JobPlan
+from rtface.media.read.frame_form import Fields
+from rtface.media.read.source import FileSource
+from rtface.media.stills.images import SequenceSource
+from rtface.pipeline.build import open_film, open_scans
+from rtface.pipeline.plan import FilmPlan, FramePlan, makes_folder, plan_film
+from rtface.pipeline.threads import Threads
+from rtface.stats import Stats
+
+# Seconds before a segment in which faces are tracked and measured where its worker did not process the segment before
+# it: the first where that is finished and says how each face is treated, the second where it is not.
+LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
+# The last of them, in which faces are corrected, too.
+CORRECTED_LEAD_IN_S = Fraction(1)
+
+
+def open_whole(
+    path: Path, options: Options, stats: Stats | None = None, *, hold: bool = True
+) -> FileSource | SequenceSource:
+    """A film, with its cut, but for its frames.
+
+    Args:
+        path, options: of the run.
+        stats: receives warnings, which are not logged without it.
+        hold: as of `SequenceSource`.
+    """
+    stats = stats or Stats(logs=False)
+    if options.sequence:
+        return open_scans(path, options, stats, hold=hold)
+    return FileSource(path, start=options.start, end=options.end, threads=1, stats=stats, strict=options.strict)
+
+
+def open_from(
+    plan: JobPlan,
+    number: int,
+    lead_in: Fraction,
+    options: Options,
+    threads: Threads,
+    stats: Stats,
+    stop: threading.Event,
+    stack: ExitStack,
+    *,
+    fields: Fields | None = None,
+    on_gpu: bool = False,
+) -> FileSource | SequenceSource:
+    """A film from some seconds before a segment on; arguments and errors as of `rtface.pipeline.build.open_film`."""
+    start = plan.starts[number] - lead_in
+    if options.sequence:
+        source = open_film(plan.source, options, threads, Stats(logs=False), stop, stack, hold=plan.folder is None)
+        assert isinstance(source, SequenceSource)
+        source.go_to(start, stats)
+        return source
+    if number:
+        options = replace(options, start=float(max(start - plan.begins, Fraction(options.start or 0))) or None)
+    return open_film(plan.source, options, threads, stats, stop, stack, size=plan.size, fields=fields, on_gpu=on_gpu)
+
+
+def plan_source(frames: FramePlan, path: Path, output: str | None = None, stats: Stats | None = None) -> FilmPlan:
+    """`plan_film` of a film that is opened for that as by `open_whole`."""
+    hold = not makes_folder(frames, output)
+    with closing(open_whole(path, frames.options, stats, hold=hold)) as source:
+        return plan_film(frames, source, output=output)

@@ -1,0 +1,258 @@
+"""Database of the queue: SQLite in WAL mode, readable and writable by its owner only; its rows are checked.
+
+Every change is one transaction, so that a crash leaves either all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from rtface.errors import Message, OutputError, RtfaceError, UsageError
+from rtface.jobs.queue.item import Item, State
+from rtface.util.foreign import Shape, check_shape, count, none_or, number
+from rtface.util.toml_dataclass import parse_json
+
+VERSION = 3
+_APPLICATION = 0x72746671  # "rtfq", which file(1) can show
+_PATIENCE_S = 30.0  # for other processes that write
+_SCHEMA = """
+CREATE TABLE runner (
+    id TEXT PRIMARY KEY,            -- also in the name of its lock file
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started_at REAL NOT NULL        -- all times: seconds since 1970
+);
+CREATE TABLE item (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    position INTEGER NOT NULL,      -- order of the waiting items
+    input TEXT NOT NULL,            -- as it is shown: without user, password and query of an address
+    plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
+    flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
+    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
+    runner TEXT,                    -- id of the runner of a running item
+    began INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL DEFAULT '',  -- JSON: with its code and values
+    share REAL, frames INTEGER, fps REAL, left_s REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    added_at REAL NOT NULL, started_at REAL, ended_at REAL
+);
+CREATE INDEX item_state ON item (state, position);
+"""
+
+
+class QueueDatabase:
+    """The database, opened for each call; safe to use from several threads and processes.
+
+    Args:
+        path: its file; it and its folder are made where they are missing.
+
+    Raises:
+        OutputError: it is damaged or cannot be read or written; nothing was changed then.
+        UsageError: another version of rtface made it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self.errors():
+            self._make_file()
+        with self.connection() as database:
+            self._prepare(database)
+
+    def _make_file(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        """Makes the tables of a new database; checks one that exists."""
+        database.execute("PRAGMA journal_mode = WAL")
+        with _whole(database):
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if version == 0 and tables == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {VERSION}")
+            elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+                raise OutputError(f"{self.path}: is a database of another program; move it away")
+            elif version != VERSION:
+                raise UsageError(
+                    f"{self.path}: the queue was made by another rtface (format {version}, and this one "
+                    f"reads {VERSION}); use that one, or move the file away to begin a new queue"
+                )
+            elif (fault := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(fault)
+
+    @contextmanager
+    def connection(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
+        """The database inside the block; each call opens it."""
+        with (
+            self.errors(),
+            contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database,
+        ):
+            database.row_factory = sqlite3.Row
+            database.text_factory = decoded
+            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            yield database
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
+        """As `connection`; what is done inside the block becomes true at its end, or not at all.
+
+        Args:
+            durable: whether that outlasts a power cut.
+        """
+        with self.connection(durable=durable) as database, _whole(database):
+            yield database
+
+    @contextmanager
+    def errors(self) -> Generator[None]:
+        """Turns errors of SQLite and of the file system into one line."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutputError(
+                f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
+                "or set RTFACE_DATA to another folder"
+            ) from error
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damage
+            why = " ".join(str(error).split())
+            raise OutputError(
+                f"{self.path}: the queue's database is damaged ({why}); nothing was changed. Move it "
+                "away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it"
+            ) from error
+        except OSError as error:
+            if isinstance(error, RtfaceError):
+                raise
+            raise OutputError(
+                f"{error.filename or self.path}: the queue cannot be used ({error.strerror}); check the "
+                "disk and the permissions, or set RTFACE_DATA to another folder"
+            ) from error
+
+
+@contextmanager
+def _whole(database: sqlite3.Connection) -> Generator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            database.execute("ROLLBACK")
+        raise
+
+
+TEXT = "CAST(? AS TEXT)"
+
+
+def encoded(text: str) -> bytes:
+    """A text for `TEXT`: names of files may hold bytes that are not UTF-8, which SQLite takes as bytes only."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decoded(data: bytes) -> str:
+    """A text as `encoded` was given it."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)  # names of files may hold bytes that are not UTF-8
+
+
+def _is_time(value: Any) -> bool:
+    return number(value) and 0 <= value < 1 << 37
+
+
+_ROW: Shape = {
+    "input": _is_text,
+    "plan": {
+        "input": _is_text,
+        "output": _is_text,
+        "options": {},
+        "outputs": lambda paths: isinstance(paths, dict) and all(map(_is_text, cast("dict[str, Any]", paths).values())),
+    },
+    "flags": lambda flags: isinstance(flags, dict) and _is_text(cast("dict[str, Any]", flags).get("job", "")),
+    "message": {"message?": _is_text, "code?": _is_text, "values?": {}},
+    **dict.fromkeys(("share", "fps", "left_s"), none_or(number)),
+    "frames": none_or(count),
+    "attempts": count,
+    "added_at": _is_time,
+    **dict.fromkeys(("started_at", "ended_at"), none_or(_is_time)),
+    "runner": none_or(_is_text),
+}
+
+
+def checked(row: sqlite3.Row) -> dict[str, Any]:
+    """The columns of an item, those in JSON as values; OutputError where it is damaged."""
+    values: dict[str, Any] = dict(row)
+    try:
+        values |= {key: parse_json(row[key] or "{}") for key in ("plan", "flags", "message")}
+        check_shape(values, _ROW)
+        return values
+    except (TypeError, ValueError) as error:
+        raise OutputError(
+            f"item {row['id']} of the queue is damaged ({' '.join(str(error).split())}); take it out with: "
+            f"rtface queue remove {row['id']}"
+        ) from error
+
+
+def listed(row: sqlite3.Row) -> dict[str, Any]:
+    """As `checked`; of a damaged item what can be shown of it."""
+    try:
+        return checked(row)
+    except OutputError as error:
+        return (
+            dict.fromkeys(row.keys())
+            | {key: row[key] for key in ("id", "state", "wish")}
+            | {"input": row["input"] if _is_text(row["input"]) else ""}
+            | {"runner": row["runner"] if _is_text(row["runner"]) else None, "plan": {"output": "", "options": {}}}
+            | {"flags": {}, "message": error.message.to_dict(), "attempts": 0, "added_at": 0.0}
+        )
+
+
+def plan_of(row: sqlite3.Row) -> dict[str, Any]:
+    """What becomes of an item that is taken out; {} where it is damaged."""
+    with contextlib.suppress(OutputError):
+        return checked(row)["plan"]
+    return {}
+
+
+def written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
+    """Real paths of everything that an item writes."""
+    return {*plan["outputs"].values(), *([os.path.realpath(flags["job"])] if "job" in flags else [])}
+
+
+def state_of(row: Mapping[str, Any] | sqlite3.Row, alive: dict[str, bool]) -> State:
+    return "interrupted" if row["state"] == "running" and not alive.get(row["runner"], False) else row["state"]
+
+
+def item_of(row: Mapping[str, Any], alive: dict[str, bool]) -> Item:
+    state = state_of(row, alive)
+    if paused := state == "running" and row["wish"] == "pause":  # in place: its runner has it still
+        state = "paused"
+    plan = row["plan"]
+    return Item(
+        row["id"],
+        row["input"],
+        plan["output"],
+        plan["options"],
+        row["flags"],
+        state,
+        Message.of(row["message"]),
+        row["share"],
+        row["frames"],
+        None if paused else row["fps"],
+        None if paused else row["left_s"],
+        row["attempts"],
+        row["added_at"],
+        row["started_at"],
+        row["ended_at"],
+    )

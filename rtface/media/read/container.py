@@ -1,0 +1,223 @@
+"""Opening a container and choosing its video, or in one line why it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import stat
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.codec.context import Flags
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from rtface.errors import InputError, InputMissing
+from rtface.media.formats.image_meta import kind_of, unpacks_large
+from rtface.media.formats.mp4 import boxes
+from rtface.media.read.file_reader import FileReader, file_reader
+from rtface.media.read.pipe import PipeReader
+from rtface.redaction import is_url, shown
+from rtface.util.av_input import open_input
+
+# 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
+MAX_PIXELS = 100_000_000
+
+# Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
+# bring films into the output that the user did not name.
+_PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash": (".mpd",), "imf": (".xml",)}
+
+# Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
+_OPEN_S, _READ_S = 15.0, 60.0
+NETWORK = (
+    "crypto,data,ffrtmphttp,ftp,http,httpproxy,https,mmsh,mmst,rtmp,rtmps,rtmpt,rtmpts,rtp,srtp,tcp,tls,udp,udplite"
+)
+"""FFmpeg's protocols for an address: what it sends may be a playlist, and that opens no file of this machine."""
+# Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
+# 0, 1 and 3 seconds. Protocols and formats that do not know an option ignore it.
+NETWORK_OPTIONS = {
+    "protocol_whitelist": NETWORK,
+    "reconnect": "1",
+    "reconnect_on_network_error": "1",
+    "reconnect_delay_max": "3",
+    "rw_timeout": "5000000",
+    "seg_max_retry": "3",
+}
+
+
+def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader | None = None) -> InputContainer:
+    """Opens whatever PyAV opens; the content decides, not the name.
+
+    Args:
+        path: a file or URL.
+        reader: reads it instead of FFmpeg; None for a `FileReader` where it is a file.
+
+    Raises:
+        InputMissing: it is not there or may not be read.
+        InputError: it is empty, cut off, or neither film nor image.
+    """
+    name = shown(path)
+    url, options = os.fspath(path), NETWORK_OPTIONS
+    if not is_url(path):
+        _check_file(Path(path), name)
+        url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
+        options = {"protocol_whitelist": "file,crypto,data"}  # no playlist or session description opens the network
+    try:
+        container = open_input(
+            reader or file_reader(path) or url,
+            container_options=options | {"export_xmp": "1"},
+            timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
+        )
+    except av.FFmpegError as error:
+        if isinstance(error, PermissionError | FileNotFoundError):
+            raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
+        raise _refused(path, name, error) from error
+    if (
+        not is_url(path)
+        and container.format.name in _PLAYLISTS
+        and (Path(path).suffix.lower() not in _PLAYLISTS[container.format.name])
+    ):
+        container.close()
+        raise InputError(
+            f"{name}: is no film but a playlist that names other files; if you trust it, give it its own "
+            f"extension, {_PLAYLISTS[container.format.name][0]}"
+        )
+    return container
+
+
+def is_playlist(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name may name other files, which would be read with it; those of other names may not."""
+    return Path(path).suffix.lower() in {suffix for suffixes in _PLAYLISTS.values() for suffix in suffixes}
+
+
+def _check_file(path: Path, name: str) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=name) from error
+    except OSError as error:
+        raise InputMissing(f"{name}: cannot be read ({error.strerror})") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{name}: is a folder; name a file")
+    if stat.S_ISREG(status.st_mode):
+        if status.st_size == 0:
+            raise InputError("{name}: is empty (0 bytes); copy or record it again", code="film_empty", name=name)
+        try:
+            with path.open("rb") as file:
+                head = file.read(64)
+                bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
+        except OSError as error:
+            raise InputMissing(
+                f"{name}: cannot be read ({error.strerror}); check its permissions, and the disk that it lies on"
+            ) from error
+        if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
+            raise _no_film(name)
+        if bomb:
+            raise InputError(
+                f"{name}: its profile or text would unpack to more than any real one; save it again as "
+                "another PNG, or write an image instead of a film"
+            )
+
+
+def _no_film(name: str) -> InputError:
+    return InputError(
+        "{name}: is neither a film nor an image that can be read; check that it is the right file",
+        code="no_film",
+        name=name,
+    )
+
+
+def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
+    if not is_url(path) and Path(path).is_file():  # a pipe cannot be read twice
+        with Path(path).open("rb") as file:
+            kinds = [kind for kind, _ in boxes(file)]
+        if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:
+            return InputError(
+                "{name}: is incomplete (no index): the recording or copy was cut off before its end; "
+                "copy it again, or repair it with a tool such as untrunc",
+                code="film_cut_off",
+                name=name,
+            )
+    if isinstance(error, av.InvalidDataError):
+        return _no_film(name)
+    return InputError(f"{name}: cannot be opened ({error_text(error)})")
+
+
+def error_text(error: av.FFmpegError) -> str:
+    """An error of a source as text; FFmpeg calls a network time-out of ours "Immediate exit requested"."""
+    return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
+
+
+def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str | None]:
+    """The video stream to work on, and a line that says which was taken where there are several.
+
+    Raises:
+        InputError: there is none.
+    """
+    usable = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not usable:
+        what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
+        raise InputError(f"{name}: has no video (only {what}); name a film or an image")
+    chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
+    if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
+        raise InputError(f"{name}: its video codec has no decoder here; convert it to H.264 first")
+    context = chosen.codec_context
+    if context.width * context.height > MAX_PIXELS:
+        raise InputError(
+            f"{name}: is {context.width}×{context.height} ({context.width * context.height // 1_000_000} "
+            f"megapixels); the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+        )
+    context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
+    if len(usable) == 1:
+        return chosen, None
+    return chosen, (
+        f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, the others are copied"
+    )
+
+
+def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:
+    """Nominal frames a second, and whether the stream said so."""
+    for rate in (stream.guessed_rate, stream.average_rate):
+        if rate and 0 < rate <= 1000:
+            return Fraction(rate), True
+    return Fraction(25), False
+
+
+def time_base_of(stream: Stream) -> Fraction:
+    """Seconds of one unit of a stream's times."""
+    return Fraction(stream.time_base or Fraction(1, 1_000_000))
+
+
+def codec_of(stream: Stream) -> str:
+    """FFmpeg's name of a stream's codec, "" where FFmpeg has none."""
+    context: Any = stream.codec_context
+    return (getattr(stream, "name", None) or "") if context is None else context.codec.canonical_name
+
+
+def is_still(container: InputContainer) -> bool:
+    """Whether a container holds a single frame (PNG, JPEG …), whatever the file is called."""
+    return container.format.name.endswith("_pipe") or container.format.name == "image2"
+
+
+def clock_start_of(container: InputContainer) -> Fraction:
+    """Start of a container's own clock in seconds."""
+    return Fraction(container.start_time or 0, 1_000_000)
+
+
+def expected_end(container: InputContainer, video: VideoStream) -> Fraction | None:
+    """Where the frames should end, in seconds of the container's own clock, as far as it says."""
+    ends, clock_start = list[Fraction](), clock_start_of(container)
+    # The length of a film in fragments (its index names no frame) is the time at which the last fragment ends.
+    parts = container.format.name.startswith("mov") and not video.frames
+    if container.duration:
+        ends.append((0 if parts else clock_start) + Fraction(container.duration, 1_000_000))
+    if video.duration:
+        ends.append((video.duration + (0 if parts else video.start_time or 0)) * time_base_of(video))
+    if parts and min(ends, default=Fraction(0)) <= clock_start:
+        return None
+    tagged = video.metadata.get("DURATION", "").split(":")  # written by FFmpeg's Matroska muxer
+    if len(tagged) == 3 and all(p.replace(".", "", 1).isdigit() for p in tagged):
+        ends.append(Fraction(tagged[0]) * 3600 + Fraction(tagged[1]) * 60 + Fraction(tagged[2]))
+    return min(ends, default=None)

@@ -1,0 +1,110 @@
+"""Size, colours and display of the frames of a stream, which their first one decides."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+import av
+from av.video.stream import VideoStream
+
+from rtface.frame import Color, Display
+from rtface.media.cuda.decoder import GpuDecoder
+from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
+from rtface.media.read.faults import Faults
+from rtface.media.read.frame_details import details_of
+from rtface.media.read.timeline import Cut
+from rtface.util.av_gpu import native_format, software
+
+_FIELDS = {"progressive": "progressive frames", "tff": "the top field first", "bff": "the bottom field first"}
+
+Size: TypeAlias = tuple[int, int, str]
+"""Width, height and pixel format of decoded frames."""
+Fields: TypeAlias = Literal["progressive", "tff", "bff"]
+
+
+class FrameForm:
+    """Gives all frames the size of the first, and says how to read and show each.
+
+    Args:
+        video: their stream.
+        faults: takes changes on the way.
+        cut: for the times of messages.
+        size: of all frames; None for that of the first.
+        gpu: what decodes them, where that is a GPU.
+
+    Attributes:
+        siting: FFmpeg's name of the chroma location, None where unknown; known after the first frame.
+        matrix: display matrix, None without; known after the first frame.
+    """
+
+    def __init__(self, video: VideoStream, faults: Faults, cut: Cut, size: Size | None, gpu: GpuDecoder | None) -> None:
+        self._video, self._faults, self._cut, self._size, self._gpu = video, faults, cut, size, gpu
+        self.siting: str | None = None
+        self.matrix: tuple[int, ...] | None = None
+        self._first: av.VideoFrame | None = None
+        self._known = False
+        self._turned = 0, False
+        self._tags: tuple[int, ...] | None = None
+        self._color = Color()
+        self._fields: Fields | None = None
+        self._displays: dict[Fields, Display] = {}
+
+    def take_first(self) -> av.VideoFrame:
+        """The first frame in memory of the host, as software decoded it where the GPU decodes the others too. Given
+        once: it can be 100 MB."""
+        assert self._first is not None
+        first, self._first = self._first, None
+        return first
+
+    def expect_fields(self, fields: Fields) -> None:
+        """From now on interlaced frames of another order are a fault."""
+        self._fields = fields
+
+    def sized(self, image: av.VideoFrame) -> av.VideoFrame:
+        """The image in the size of all frames."""
+        now = (image.width, image.height, native_format(image))
+        if not self._known:
+            self._known = True
+            # A decoder on the GPU does not know what the container says of its frames.
+            self._first = first = (self._gpu.first if self._gpu else None) or software(image)
+            self.siting = details_of(first)[0]
+            self.matrix = display_matrix(first)
+            turns = round(-first.rotation / 90) % 4, False
+            self._turned = turns if self.matrix is None else orientation(self.matrix)
+            self._size = self._size or now
+        if now == self._size:
+            return image
+        assert self._size is not None
+        width, height, kind = self._size
+        self._faults.found(
+            "frames_resized",
+            f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
+            "those frames are scaled to the first size",
+        )
+        return software(image).reformat(width, height, kind, interpolation="BICUBIC")
+
+    def color_of(self, image: av.VideoFrame) -> Color:
+        """How to read the samples of an image."""
+        tags = (int(image.colorspace), int(image.color_range), int(image.color_trc), int(image.color_primaries))
+        if tags != self._tags:
+            self._tags = tags
+            self._color = color_of(image, siting=self.siting, codec=self._video.codec_context.codec.canonical_name)
+        return self._color
+
+    def display_of(self, image: av.VideoFrame, time: Fraction) -> Display:
+        """How to show an image, whose time is for messages."""
+        fields: Fields = "progressive"
+        if image.interlaced_frame and self._gpu and self._displays.keys() - {"progressive"}:
+            fields = next(known for known in self._displays if known != "progressive")  # a copy of each frame is dear
+        elif image.interlaced_frame:
+            fields = details_of(software(image))[1]
+        if self._fields is not None and fields not in ("progressive", self._fields):
+            self._faults.say(
+                "fields_changed",
+                f"changes from {_FIELDS[self._fields]} to {_FIELDS[fields]} at {self._cut.shown(time)}; the "
+                "output notes the first throughout",
+            )
+        if fields not in self._displays:
+            self._displays[fields] = display_of(*self._turned, self._video.sample_aspect_ratio, fields)
+        return self._displays[fields]

@@ -1,0 +1,88 @@
+"""Packets of frames to images, whatever is damaged or missing among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import av
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from rtface.media.cuda.decoder import GpuDecoder
+from rtface.media.read.concealment import Concealment
+from rtface.media.read.container import time_base_of
+from rtface.media.read.faults import Faults
+from rtface.media.read.frame_details import without_profile
+from rtface.media.read.quantiser import QuantiserReader
+from rtface.media.read.timeline import Cut
+
+GIVE_UP = 200
+"""Packets that fail one after the other before the rest of a file is given up."""
+# Codecs whose decoder in FFmpeg knows for certain which frames no other frame refers to. (In HEVC such a frame may be
+# referred to from a higher temporal layer.)
+_KNOW_REFERENCES = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
+
+
+class PacketDecoder:
+    """Decodes the packets of a stream; what cannot be decoded is left out and counted.
+
+    Args:
+        video: the stream, whose decoder is not opened yet.
+        faults: takes what is damaged.
+        cut: the part that is read.
+        gpu: decodes instead of the stream's own decoder.
+
+    Attributes:
+        concealment: which images are damaged, and how many are missing.
+        quantisers: how coarsely images were quantised.
+        failed_in_a_row: packets that could not be decoded since the last one that could.
+    """
+
+    def __init__(self, video: VideoStream, faults: Faults, cut: Cut, gpu: GpuDecoder | None) -> None:
+        self._context, self._faults, self._cut, self._base = video.codec_context, faults, cut, time_base_of(video)
+        self._decode = gpu.decode if gpu else video.decode
+        self.quantisers = QuantiserReader(video.codec_context, gpu=gpu is not None)
+        self.concealment = Concealment(video.codec_context)
+        self._may_skip = (
+            cut.start is not None
+            and not gpu
+            and video.container.format.name != "avi"
+            and video.codec_context.codec.canonical_name in _KNOW_REFERENCES
+        )
+        self.failed_in_a_row = 0
+
+    def images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
+        """The images of the next packet."""
+        before_cut = self._cut.is_before(packet.pts, self._base)
+        if self._may_skip:  # a frame before the cut that no other refers to is not decoded
+            self._context.skip_frame = "NONREF" if before_cut else "DEFAULT"
+        self.quantisers.note(packet)
+        self.concealment.note(packet, awaited=not before_cut)
+        try:
+            images = self._decode(without_profile(packet))  # pyright: ignore[reportArgumentType]
+        except av.FFmpegError as error:
+            images = self.concealment.again(packet)
+            if not images:
+                self.failed_in_a_row += 1
+                self._lost(f"a damaged part could not be decoded ({error.strerror})")
+        if images:
+            self.failed_in_a_row = 0
+        return images
+
+    def flush(self) -> Iterator[av.VideoFrame]:
+        """The images that the decoder still holds."""
+        for _ in range(GIVE_UP):
+            try:
+                images = self._decode(None)
+            except av.EOFError:
+                return
+            except av.FFmpegError:
+                self.concealment.again(None)
+                self._lost("its last part could not be decoded")
+                continue
+            if not images:
+                return
+            yield from images
+
+    def _lost(self, what: str) -> None:
+        self._faults.found("packets_lost", f"{what}; it is left out")

@@ -1,0 +1,189 @@
+"""What a container makes of a stream: it is asked before any work, with the stream's first packet."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import av
+from av.audio.stream import AudioStream
+from av.stream import Disposition
+
+from rtface.media.formats import mxf
+from rtface.media.read.probe import StreamInfo
+from rtface.media.write.pcm_sound import RATE, PcmTranscoder
+from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
+
+Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
+
+_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_TEXT_CODECS = {
+    "subrip",
+    "ass",
+    "ssa",
+    "webvtt",
+    "mov_text",
+    "text",
+    "microdvd",
+    "subviewer",
+    "sami",
+    "realtext",
+    "stl",
+    "jacosub",
+    "mpl2",
+    "pjs",
+    "vplayer",
+    "subviewer1",
+    "eia_608",
+}
+_SOUND = {"webm": "libopus"}
+_PCM_IN = ("matroska", "mov")
+_LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
+_TS = {
+    "aac",
+    "mp1",
+    "mp2",
+    "mp3",
+    "ac3",
+    "eac3",
+    "dts",
+    "truehd",
+    "opus",
+    "h264",
+    "hevc",
+    "mpeg2video",
+    "mpeg1video",
+    "dvb_subtitle",
+    "hdmv_pgs_subtitle",
+    "aac_latm",
+}
+_TS_DATA = {"klv", "timed_id3", "bin_data", "scte_35"}
+COVERS = {
+    "png": ("cover.png", "image/png"),
+    "mjpeg": ("cover.jpg", "image/jpeg"),
+    "bmp": ("cover.bmp", "image/bmp"),
+    "webp": ("cover.webp", "image/webp"),
+}
+
+
+@dataclass(slots=True)
+class StreamPlan:
+    """What becomes of one stream.
+
+    Attributes:
+        stream: of the input.
+        action: "copy" packets as they are, "sound" and "text" transcode, "attach" and "cover" write a file into the
+            container, "drop".
+        encoder: for "sound" and "text".
+    """
+
+    stream: StreamInfo
+    action: Action
+    encoder: str = ""
+
+
+def named(stream: StreamInfo) -> str:
+    """A stream for people: the name of its file, or of its codec."""
+    return stream.metadata.get("filename") or stream.codec or "of unknown kind"
+
+
+def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
+    """The plan for one stream and a line to say about it; None where the container cannot hold it in any form."""
+    if stream.disposition & Disposition.attached_pic:
+        if format == "matroska" and stream.cover and stream.codec in COVERS:
+            return StreamPlan(stream, "attach"), ""
+        if format == "mp4" and stream.cover and accepts(format, stream):
+            return StreamPlan(stream, "cover"), ""
+        return StreamPlan(stream, "drop"), f"the cover image is left out, {format} cannot hold it"
+    if stream.kind == "attachment":
+        return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
+    if stream.kind in ("data", "unknown"):
+        if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
+            return StreamPlan(stream, "drop"), ""
+        if stream.kind == "data" and format != "mxf" and accepts(format, stream):
+            return StreamPlan(stream, "copy"), ""
+        return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out, {format} cannot hold it"
+    if stream.silent:
+        return StreamPlan(stream, "drop"), (
+            f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
+        )
+    if format == "mxf":
+        return _decide_mxf(stream)
+    if accepts(format, stream):
+        return StreamPlan(stream, "copy"), ""
+    if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
+        exact = format in _PCM_IN and is_pcm(stream.codec)
+        encoder = (
+            mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(format, "aac")
+        )
+        note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
+        if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
+            note += f", from {layout_of(source)} to {layout}"
+        return _tried(StreamPlan(stream, "sound", encoder), format), note
+    if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
+        encoder = _TEXT[format]
+        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
+    return None, ""
+
+
+def is_pcm(codec: str) -> bool:
+    """Whether decoded samples are all that a sound has: PCM, companded PCM, ADPCM, and lossless codecs."""
+    return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
+
+
+def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
+    """The plan of a sound whose encoder opens; None where it does not."""
+    source = plan.stream.template
+    assert isinstance(source, AudioStream)
+    try:
+        with av.open(io.BytesIO(), "w", format=format) as container:
+            target = container.add_stream(plan.encoder, rate=48_000)
+            assert isinstance(target, AudioStream)
+            (PcmTranscoder if format == "mxf" else AudioTranscoder).configure(source, target)
+            target.codec_context.open()
+    except (av.FFmpegError, ValueError):
+        return None
+    return plan
+
+
+def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
+    """PCM for every sound that can be decoded."""
+    source = stream.template
+    if not isinstance(source, AudioStream) or source.codec_context is None:  # pyright: ignore
+        return None, ""
+    encoder, exact = mxf.sound_encoder(stream.codec, source.codec_context.format.name)
+    rate = source.codec_context.sample_rate
+    other = "" if rate == RATE else f", {rate / 1000:g} kHz become {RATE // 1000}"
+    note = "" if exact and not other else f"sound is converted from {stream.codec} to {encoder}{other}"
+    return _tried(StreamPlan(stream, "sound", encoder), "mxf"), note
+
+
+def _plain(encoder: str) -> str:
+    return {"libopus": "opus"}.get(encoder, encoder)
+
+
+def accepts(format: str, stream: StreamInfo) -> bool:
+    """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
+    if format == "mpegts":  # its muxer takes everything, but readers know only these again
+        return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
+    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=format) as container:
+            if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+                target = container.add_stream_from_template(stream.template)
+            else:
+                target = container.add_stream_from_template(stream.template, opaque=True)
+            packet = av.Packet(stream.first or b"")
+            packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
+            rewriter = AdtsRewriter.between(stream.template, target, format)
+            packets = list(rewriter.push(packet)) if rewriter else [packet]
+            container.start_encoding()
+            for first in packets if stream.first else ():
+                first.stream, first.is_keyframe = target, True
+                container.mux(first)
+    except (av.FFmpegError, ValueError):
+        return False
+    return True

@@ -1,0 +1,244 @@
+"""The packets of a film's streams as hashes, alike for streams that another container cuts or wraps in another way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.stream import Stream
+
+from rtface.errors import InputError, Interrupted
+from rtface.media.formats.pcm import GAP_S, PcmClock
+from rtface.media.read.container import choose_video, codec_of, open_container, time_base_of
+from rtface.redaction import shown
+
+# Samples of PCM that are compared as one.
+_PIECE = 1024
+# Between texts of MP4 that are one; rtface writes texts that touch a little apart.
+_TEXT_GAP_S = Fraction(1, 2000)
+# Subtitles whose packets are shown for as long as the container says.
+_TEXT = ("ass", "subrip", "webvtt", "mov_text", "text")
+
+
+@dataclass(slots=True)
+class PacketHashes:
+    """The packets of one stream of a film, as they are in the file.
+
+    Attributes:
+        kind: "video", "audio", "subtitle", "data".
+        codec: FFmpeg's name.
+        base: seconds of one unit of the times.
+        rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
+        index: number of the stream in the file.
+        durations: of each packet of text, which says how long it is shown.
+        setup: codec parameters outside the packets: rate and channels of PCM, else the header of sound and of
+            subtitles; "" for nothing, or where the packets say all of it.
+        hidden: places in `rows` of packets that an edit list cuts away.
+    """
+
+    kind: str
+    codec: str
+    base: Fraction
+    rows: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    index: int = 0
+    durations: list[int] = field(default_factory=list[int])
+    setup: str = ""
+    hidden: set[int] = field(default_factory=set[int])
+
+    @property
+    def md5(self) -> str:
+        """MD5 of the packets' MD5s."""
+        return _md5("".join(md5 for _, md5 in self.rows).encode())
+
+
+def hash_packets(
+    film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, bare: bool = False, pieces: bool = False
+) -> list[PacketHashes]:
+    """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
+    the empty texts of MP4, of which each muxer writes others.
+
+    Args:
+        film: a file that PyAV opens.
+        stop: ends the work with `Interrupted` once it is true.
+        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container; and a text of MP4 that
+            is repeated with hardly a gap as one, since a sample of it may only last so long.
+        pieces: PCM in pieces of equal length in place of its packets.
+
+    Raises:
+        InputError: the film cannot be read.
+        Interrupted: `stop` became true.
+    """
+    name = shown(film)
+    with open_container(film) as source:
+        video, _ = choose_video(source, name)
+        streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
+        readers = {s.index: _reader(s, bare=bare, pieces=pieces) for s in streams}
+        try:
+            for packet in source.demux():
+                if stop is not None and stop():
+                    raise Interrupted
+                if packet.size and packet.stream_index in readers:
+                    readers[packet.stream_index].push(packet)
+        except av.FFmpegError as error:
+            raise InputError(f"{name}: could not be read to its end ({error.strerror}); the file is damaged") from error
+    for reader in readers.values():
+        reader.flush()
+    return [reader.found for reader in readers.values()]
+
+
+def _reader(stream: Stream, *, bare: bool, pieces: bool) -> _Packets:
+    codec = codec_of(stream)
+    if pieces and (clock := PcmClock.of(stream)) is not None:
+        return _Pieces(stream, clock)
+    if codec in _TEXT:
+        return _Texts(stream, joined=bare and codec == "mov_text")
+    return (_BareAac if bare and codec == "aac" else _Packets)(stream)
+
+
+class _Packets:
+    """Packets as they are."""
+
+    def __init__(self, stream: Stream) -> None:
+        base = time_base_of(stream)
+        self.found = PacketHashes(stream.type, codec_of(stream), base, index=stream.index, setup=_setup_of(stream))
+
+    def push(self, packet: av.Packet[Stream]) -> None:
+        """Takes the next packet."""
+        self._note(packet.pts or 0, bytes(packet))
+        if packet.is_discard:
+            self.found.hidden.add(len(self.found.rows) - 1)
+
+    def flush(self) -> None:
+        """Takes what is left."""
+
+    def _note(self, pts: int, data: bytes) -> None:
+        self.found.rows.append((pts, _md5(data)))
+
+
+class _BareAac(_Packets):
+    def _note(self, pts: int, data: bytes) -> None:
+        if data[:1] == b"\xff" and data[1:2] >= b"\xf0":
+            data = data[7 if data[1] & 1 else 9 :]
+        super()._note(pts, data)
+
+
+class _Texts(_Packets):
+    def __init__(self, stream: Stream, *, joined: bool) -> None:
+        super().__init__(stream)
+        self._joined = joined
+
+    def push(self, packet: av.Packet[Stream]) -> None:
+        if self.found.codec == "mov_text" and bytes(packet) == b"\0\0":
+            return
+        super().push(packet)
+        rows, lasts, place = self.found.rows, self.found.durations, len(self.found.rows) - 1
+        lasts.append(packet.duration or 0)
+        if self._joined and place and rows[-1][1] == rows[-2][1] and not {place - 1, place} & self.found.hidden:
+            gap = rows[-1][0] - rows[-2][0] - lasts[-2]
+            if 0 <= gap * self.found.base <= _TEXT_GAP_S:
+                rows.pop()
+                lasts.append(lasts.pop() + gap + lasts.pop())
+
+
+class _Pieces(_Packets):
+    """PCM in pieces of equal length, as each container cuts its packets at other places.
+
+    Silence of a fiftieth of a second or more is one piece, however long, and a gap between packets the same one: where
+    the input has the one, a container may need the other.
+    """
+
+    def __init__(self, stream: Stream, clock: PcmClock) -> None:
+        super().__init__(stream)
+        self._clock, self._waiting = clock, bytearray()
+        self._begin = Fraction(0)  # time of what waits
+        self._silent = False  # whether that follows silence which was given
+        self._least = int(GAP_S * clock.rate) * clock.sample
+        self._silence = re.compile(b"(?:%b){%d,}" % (re.escape(clock.silent), self._least))
+
+    def push(self, packet: av.Packet[Stream]) -> None:
+        if packet.is_discard:  # an edit list cuts it away, and no later packet needs it
+            return
+        pts, data = packet.pts or 0, bytes(packet)
+        first = self._clock.end is None
+        missing = self._clock.push(pts, len(data))
+        if missing > 0 and not self._silent:  # then nothing waits
+            self._give(self._loud(), whole=False)
+            self._note_silence()
+        elif missing < 0:
+            self.flush()
+        if first or missing:
+            self._waiting.clear()
+            self._begin = Fraction(pts)
+        self._waiting += data
+        self._find_silence()
+        self._give(self._loud(), whole=True)
+
+    def flush(self) -> None:
+        self._give(len(self._waiting), whole=False)
+
+    def _find_silence(self) -> None:
+        size = self._clock.sample
+        at = 0
+        while True:
+            if self._silent:
+                length = len(self._waiting) - len(self._waiting.lstrip(self._clock.silent))
+                self._drop(length // size * size)
+                self._silent = not self._waiting
+            found = self._silence.search(self._waiting, at)
+            if found is None:
+                return
+            start, at = -(-found.start() // size) * size, found.end()
+            if at // size * size - start >= self._least:
+                at = 0
+                self._give(start, whole=False)
+                self._note_silence()
+
+    def _note_silence(self) -> None:
+        self._note(round(self._begin), b"")
+        self._silent = True
+
+    def _loud(self) -> int:
+        """Bytes in front of what may become silence that is long enough."""
+        size = self._clock.sample
+        return -(-len(self._waiting.rstrip(self._clock.silent)) // size) * size
+
+    def _give(self, length: int, *, whole: bool) -> None:
+        """The pieces of the first `length` bytes that wait; with `whole`, a shorter one at their end waits on."""
+        size = _PIECE * self._clock.sample
+        while length >= size or (length and not whole):
+            piece = bytes(self._waiting[: min(size, length)])
+            self._note(round(self._begin), piece)
+            self._drop(len(piece))
+            length -= len(piece)
+
+    def _drop(self, length: int) -> None:
+        del self._waiting[:length]
+        self._begin += length // self._clock.sample * self._clock.tick
+
+
+def _setup_of(stream: Stream) -> str:
+    """`PacketHashes.setup`; containers give it in one form."""
+    context: Any = stream.codec_context
+    codec = codec_of(stream)
+    if stream.type == "audio" and codec.startswith(("pcm_", "adpcm_")):
+        return f"{context.sample_rate} Hz, {context.channels} channels"
+    head = bytes(getattr(context, "extradata", None) or b"")
+    if codec == "opus":  # channels, gain, and which is which; MPEG-TS has no delay
+        head = head[9:10] + head[16:]
+    elif codec == "aac":  # kind, rate and channels; MPEG-TS keeps no more
+        head = head[:2]
+    elif codec == "mov_text":  # FFmpeg adds its bit rate (btrt) to the style and fonts
+        head = re.sub(rb"\0\0\0\x14btrt.{12}", b"", head, flags=re.DOTALL)
+    elif stream.type != "subtitle" and codec != "vorbis":
+        head = b""
+    return _md5(head.strip(b"\0\r\n")) if head else ""
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
