@@ -28,8 +28,8 @@ _FLOOR = 255**2 / 10 ** (_FLOOR_DB / 10)
 _BLOCK, _LEVELS, _TIMES_USUAL = 16, 12.0, 8.0
 # Encoders err more where there is more texture: the middle is that of frames with at least a quarter of it (mean
 # squares). What the texture of its blocks does not explain is no encoder's where it is this far below the middle of the
-# whole film, too, and below this. (31 dB were seen at the coarsest, in films that are mostly black.)
-_LIKE, _UNEXPLAINED_DB = 4.0, 30.0
+# whole film, too, and below this. (31.2 dB were seen at the coarsest, in films that are mostly black.)
+_LIKE, _UNEXPLAINED_DB = 4.0, 31.0
 # A correction changes the mean of one of 8×8 parts of its box by no more than so many of 255 levels (2.0 were seen, and
 # at least 18 where another person's face was put in).
 _PARTS, _ALIKE = 8, 12.0
