@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -113,6 +114,16 @@ def test_sound_without_loss_becomes_pcm_of_the_same_samples(tmp_path: Path, enco
 
 def _samples(frames: Sequence[av.AudioFrame]) -> np.ndarray:
     return np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+
+
+def test_sound_that_its_decoder_keeps_without_a_time_is_written(tmp_path: Path) -> None:
+    def rate(box: Any) -> None:
+        box.streams.audio[0].bit_rate = 96_000
+
+    source = make_film(tmp_path / "in.wmv", codec="wmv2", sound="wmav2", extra=rate)
+    passthrough(source, tmp_path / "out.mkv")
+    seconds = [sum(frame.samples for frame in _sound(path)) / 48_000 for path in (source, tmp_path / "out.mkv")]
+    assert seconds[1] == pytest.approx(seconds[0], abs=0.05)
 
 
 def test_damaged_sound_that_is_converted_is_told(tmp_path: Path):

@@ -45,6 +45,7 @@ class AudioTranscoder:
         self._graph: Graph | None = None
         self.like: tuple[int, str, str] | None = None
         self.base: Fraction | None = None
+        self._next: int | None = None  # when the frame ends that was decoded last
 
     @property
     def resampling(self) -> str:
@@ -94,9 +95,11 @@ class AudioTranscoder:
             )
             return
         for frame in frames:
-            if frame.pts is not None:
-                frame.pts -= self._shift
-            frame.time_base = packet.time_base if packet else self.base
+            base = frame.time_base = packet.time_base if packet else self.base
+            # What some decoders (WMA) keep until their end has no time.
+            frame.pts = self._next if frame.pts is None else frame.pts - self._shift
+            if frame.pts is not None and base:
+                self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
             yield from self.take(frame)
 
     def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
