@@ -13,20 +13,19 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.colour import enlarged, luma_of
+from rtface.correct.colour import luma_of
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.mask import median_of
-from rtface.correct.openings import inside_of
 from rtface.frame import Bytes, Float32
 
-_APART = 0.04  # luma outside what the frame before shows there, from which on it is none of the face's own motion
+_APART = 0.03  # luma outside what the frame before shows there, from which on it is none of the face's own motion
 _NOISES = 4.0  # likewise, times the usual difference of the two frames
 _LARGEST, _MOST = 40, 96  # cells of a fleck, and of all; above that the face moves faster than can be told
 _GAP = 0.2  # seconds between two frames that are compared
 
 _SIDE = 256  # of a crop's grid on which spots are looked for
-_WIDTH, _WIDTHS = 9.0, (5, 9)  # of the largest spot in pixels of the image, and its limits in cells of that grid
-_FAINT, _CLEAR = 0.04, 0.08  # luma by which a spot stands out: held not at all, and wholly
+_WIDTH, _WIDTHS = 11.0, (5, 11)  # of the largest spot in pixels of the image, and its limits in cells of that grid
+_FAINT, _CLEAR = 0.01, 0.03  # luma by which a spot stands out: held not at all, and wholly
 _NEAR = 1.5  # side of the square that a spot's change is compared with, in widths
 
 
@@ -75,7 +74,7 @@ class FleckLimit:
 
 
 def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
-    """Changes a correction so that no small spot stands out more than in the crop, except in eyes and mouth.
+    """Changes a correction so that no small spot stands out more than in the crop.
 
     A spot is what the largest of four openings of the luma by lines (or the smallest closing) takes away: it is short
     in all directions, as hair, lashes, wrinkles and rims are not. Where the correction makes it lighter, or a dark one
@@ -107,8 +106,6 @@ def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
     more: Any = cv2.subtract(change, cv2.blur(change, (near, near)))
     more[(more > 0.0) != (light > dark)] = 0.0
     more *= np.clip((out - _FAINT) * (1 / (_CLEAR - _FAINT)), 0.0, 1.0)
-    if area.openings:
-        more *= 1.0 - enlarged(inside_of(area.openings), side, (x0, y0, x1, y1))
     more = cv2.resize(more, (cell * (x1 - x0), cell * (y1 - y0)), interpolation=cv2.INTER_LINEAR)
     for plane in d[part]:
         cv2.subtract(plane, more, dst=plane)

@@ -177,15 +177,6 @@ def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
     return 1.0 - parted * (1.0 - _LOSS / lost) if lost > _LOSS else 1.0
 
 
-def inside_of(openings: Sequence[Opening]) -> Float32:
-    """Float32 64×64: 1 well inside eyes and mouth, else 0."""
-    out = np.zeros((CELLS, CELLS), np.float32)
-    for opening in openings:
-        window, inside = _ellipse(opening)
-        out[window][inside >= 1.0] = 1.0
-    return out
-
-
 def _ellipse(opening: Opening) -> tuple[tuple[slice, slice], Float32]:
     """A window of the cells, and in it 1 inside the ellipse, falling to 0 at 1.4 of its half axes."""
     (x, y), (u, v), (a, b) = opening.centre, opening.along, opening.axes
