@@ -21,7 +21,7 @@ from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_toml
 
 VARIABLE = "RTFACE_POLICY"
-KEYS = ("commercial-use", "require-label", "require-credentials", "forbid", "retention")
+KEYS = ("commercial-use", "require-label", "require-credentials", "require-consent", "forbid", "retention")
 _UNITS_S = {"hour": 3600, "day": 86_400, "week": 7 * 86_400}
 
 
@@ -35,6 +35,7 @@ class Policy:
         require_label: "" for none, else the stage that has to be the last one, as ``--stage`` takes it; "label" is any
             label of the usual look.
         require_credentials: outputs have to be signed.
+        require_consent: only persons whose consent was noted in words are learnt and used.
         forbid: names of engines, stages and options, and words for kinds of them.
         retention_s: seconds that job folders and ended items of the queue may stay; None without a limit.
         given: values as the file has them, by key.
@@ -44,6 +45,7 @@ class Policy:
     commercial_use: bool = False
     require_label: str = ""
     require_credentials: bool = False
+    require_consent: bool = False
     forbid: tuple[str, ...] = ()
     retention_s: float | None = None
     given: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -80,6 +82,7 @@ class Policy:
             _truth(path, table, "commercial-use"),
             "label" if label is True else label or "",
             _truth(path, table, "require-credentials"),
+            _truth(path, table, "require-consent"),
             _words(path, table.get("forbid", [])),
             _seconds(path, table["retention"]) if "retention" in table else None,
             table,

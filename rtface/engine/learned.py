@@ -34,6 +34,8 @@ BASE = "rtface-s"
 SUFFIX = ".person"
 MARK = "@"
 """Between an engine's name and the person's, as in "rtface-m@anna"."""
+PAIRS = "pairs.npz"
+"""The file of `unfinished` that is learnt from."""
 _MOST_BYTES = 16 << 20
 _MOST_PLACES = 512
 _FORMAT = 1
@@ -88,7 +90,11 @@ class Learned:
             old = base[offset : offset + item * rows * columns]
             at = model.find(old)
             if len(old) != item * rows * columns or at < 0 or model.find(old, at + 1) >= 0:
-                raise EngineError(f"what was learnt of {self.name} does not fit this engine; learn again")
+                raise EngineError(
+                    "what was learnt of {person} does not fit this engine; learn again",
+                    code="learnt_unfit",
+                    person=self.name,
+                )
             count = _count(rows, columns, rank)
             values = self.delta[begin : begin + count].astype(np.float32)
             begin += count
@@ -124,7 +130,11 @@ def shipped_name(engine: str) -> str:
 def path_of(name: str) -> Path:
     """The file of a person. Raises UsageError where that cannot be a name."""
     if not is_person_name(name):
-        raise UsageError(f"{brief(name)} cannot name a person; give the name that rtface learn was given")
+        raise UsageError(
+            "{name} cannot name a person; give the name that rtface learn was given",
+            code="learnt_name",
+            name=brief(name),
+        )
     return folder() / f"{name.lower()}{SUFFIX}"
 
 
@@ -134,6 +144,16 @@ def names() -> list[str]:
         return []
     stems = (path.stem for path in folder().glob(f"*{SUFFIX}"))
     return sorted(stem for stem in stems if stem == stem.lower() and is_person_name(stem))
+
+
+def unfinished() -> Path:
+    """Where `rtface learn` keeps, in a folder for each person, what it continues with after an interruption."""
+    return folder() / "unfinished"
+
+
+def unfinished_names() -> list[str]:
+    """The persons of whom something is kept there."""
+    return [] if config_dir() is None else sorted(path.parent.name for path in unfinished().glob(f"*/{PAIRS}"))
 
 
 def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, delta: Any, path: Path) -> None:
@@ -189,10 +209,14 @@ def read(path: Path) -> Learned:
             raise ValueError(f"it is of {brief(meta.get('name'))}; give it that name again")
     except FileNotFoundError:
         raise InputError(
-            f"nothing was learnt of {path.stem} on this machine; learn with: rtface learn {path.stem} SOURCE, "
-            f"or give photos: --person {path.stem}=photo.jpg"
+            "nothing was learnt of {person} on this machine; learn with: rtface learn {person} SOURCE, or give photos: "
+            "--person {person}=photo.jpg",
+            code="learnt_not",
+            person=path.stem,
         ) from None
     except _FAULTS as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{path} cannot be used as what was learnt of a person: {what}") from error
+        raise InputError(
+            "{path} cannot be used as what was learnt of a person: {why}", code="learnt_unusable", path=path, why=what
+        ) from error
     return Learned(path.stem, hashlib.sha256(data).hexdigest(), meta, embeddings, places, delta)

@@ -172,14 +172,21 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     """
     if recipe.folder.parent != SHIPPED:
         raise UsageError(
-            f"what was learnt of {learned.name} is for the engines of rtface, and {recipe.folder} hides "
-            f"{recipe.name}; remove that folder, or leave out --person"
+            "what was learnt of {person} is for the engines of rtface, and {folder} hides {engine}; remove that "
+            "folder, or leave out --person",
+            code="learnt_engine",
+            person=learned.name,
+            folder=recipe.folder,
+            engine=recipe.name,
         )
     base = load_recipe(SHIPPED / BASE / "recipe.toml")
     if learned.meta.get("base") != base.weights.sha256:
         raise UsageError(
-            f"what was learnt of {learned.name} belongs to another version of {BASE}; learn again with: "
-            f"rtface learn {learned.name} SOURCE"
+            "what was learnt of {person} belongs to another version of {base}; learn again with: "
+            "rtface learn {person} SOURCE",
+            code="learnt_old",
+            person=learned.name,
+            base=BASE,
         )
     psnr = recipe.golden.psnr
     looser = Psnr(

@@ -6,10 +6,14 @@ checked where they are loaded (`rtface.engine.engine_set.EngineSet.named`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rtface import plugins
-from rtface.config.options import OPTIONS, Options, Scope
+from rtface.config.options import OPTIONS, Options, Scope, learnt_persons
 from rtface.config.policy import Policy, policies
 from rtface.engine.engine_set import LIGHT, check_allowed, engine_names, recipe_named
+from rtface.engine.learned import path_of, read
 from rtface.engine.recipe import find_recipes
 from rtface.errors import MissingComponent, UsageError
 from rtface.stages.entry_points import load_stage
@@ -17,7 +21,7 @@ from rtface.stages.options import Spec
 from rtface.stages.runner import check_commercial_use
 from rtface.util.spelling import hint
 
-KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "undo")
+KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "undo", "learning")
 """Words of ``forbid`` that are no names; docs/trust.md explains them."""
 # What a user may choose of a label that `require-label = true` asks for: what it says, where, in which letters.
 _FREE = ("preset", "text", "place", "font")
@@ -34,6 +38,7 @@ def enforce(options: Options, run: Scope) -> None:
     Raises:
         UsageError: a policy does not allow the run, or cannot be used; the message names file and key.
         MissingComponent: a stage that has to be looked at cannot be loaded.
+        InputError: a person who has to be looked at was not learnt here.
     """
     found = policies()
     if not found:
@@ -42,6 +47,7 @@ def enforce(options: Options, run: Scope) -> None:
         check_words(policy)
         _check_options(policy, options, run)
         _check_stages(policy, options.stages)
+        _check_learnt(policy, learnt_persons(options.person))
         if Scope.ANALYSIS not in run:
             _check_label(policy, options)
             if run & (Scope.ENCODED | Scope.STILLS | Scope.RECORDED):
@@ -70,6 +76,17 @@ def enforce_undo() -> None:
             raise UsageError(
                 f"the policy {policy.path} asks for signed outputs (require-credentials), and undo signs nothing"
             )
+
+
+def enforce_learning() -> Path | None:
+    """Refuses `rtface learn` where a policy does not allow it; gives the policy that asks for consent in words, None
+    where none does. Raises as `enforce`."""
+    wanted = None
+    for policy in policies():
+        check_words(policy)
+        _check_learning(policy)
+        wanted = policy.path if policy.require_consent else wanted
+    return wanted
 
 
 def locked_controls() -> dict[str, str]:
@@ -137,6 +154,30 @@ def _check_stages(policy: Policy, specs: tuple[str, ...]) -> None:
             raise UsageError(f"the policy {policy.path} forbids the stage {name} (forbid: {word}); leave it out")
         if policy.commercial_use:
             check_commercial_use(name, f"leave it out, because commercial-use is on in the policy {policy.path}")
+
+
+def _check_learning(policy: Policy) -> None:
+    if policy.forbids("learning"):
+        raise UsageError(
+            "the policy {path} forbids persons who were learnt (forbid: learning)",
+            code="policy_learning",
+            path=policy.path,
+        )
+
+
+def _check_learnt(policy: Policy, persons: Sequence[str]) -> None:
+    if not persons:
+        return
+    _check_learning(policy)
+    for name in persons if policy.require_consent else ():
+        if not read(path_of(name)).meta.get("consent"):
+            raise UsageError(
+                "the policy {path} asks for consent (require-consent), and none was noted when {person} was learnt; "
+                "learn again with: rtface learn {person} SOURCE --consent TEXT, or leave out --person {person}",
+                code="policy_no_consent",
+                path=policy.path,
+                person=name,
+            )
 
 
 def _check_label(policy: Policy, options: Options) -> None:

@@ -58,7 +58,7 @@ class RunningStudio:
 
 @pytest.fixture(scope="session", autouse=True)
 def entry_points(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with registered(tmp_path_factory.mktemp("site"), "rtface-studio", "rtface-engines"):
+    with registered(tmp_path_factory.mktemp("site"), "rtface-studio", "rtface-engines", "rtface-learn"):
         yield
 
 

@@ -13,10 +13,11 @@ import pytest
 import rtface
 from rtface.analysis.treatment import Treatment
 from rtface.config.options import Options
+from rtface.engine import learned
 from rtface.errors import Closed, InputError, RtfaceError, UsageError
 from rtface.frame import Bytes, Float32
 from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame
-from tests.persons.made import ANNA, BEN, at
+from tests.persons.made import ANNA, BEN, at, learnt
 from tests.studio.films import make_film
 
 astronaut = pytest.importorskip("skimage.data").astronaut
@@ -126,5 +127,25 @@ def test_persons_on_one_frame_are_treated_apart(tmp_path: Path, monkeypatch: pyt
         assert changes(off, None) == pytest.approx((0.0, right), rel=0.1, abs=0.005)
         assert changes(off, Treatment(True, engine="rtface-m"))[1] not in (0, pytest.approx(right, rel=0.01))
         assert changes(None, less) == pytest.approx((left, 0.5 * right), rel=0.25)
+    finally:
+        renderer.close()
+
+
+def test_the_weights_of_a_person_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setattr("rtface.persons.network.PersonNetwork", lambda: lambda chip: at(ANNA, 0.05))
+    renderer = FrameRenderer(make_film(tmp_path / "film.mp4", seconds=0.5))
+
+    def after(*person: str) -> np.ndarray:
+        shown = renderer.render(0.3, 320, Options(engine="rtface-s", correct="always", person=person))
+        return shown.after.astype(float)
+
+    try:
+        learnt(learned.path_of("anna"), ANNA, amount=0.004)
+        learnt(learned.path_of("ben"), BEN, amount=0.004)
+        usual, known = after(), after("anna")
+        assert np.abs(known - usual).max() > 2.0 and np.array_equal(after("ben"), usual)
+        learnt(learned.path_of("anna"), ANNA, amount=-0.004)
+        assert np.abs(after("anna") - known).max() > 2.0
     finally:
         renderer.close()

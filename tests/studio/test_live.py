@@ -18,8 +18,11 @@ from typing import Any, ClassVar
 import pytest
 
 from rtface.config.addresses import parse_address
+from rtface.engine import learned
 from rtface.errors import Message
 from rtface_studio import live_run
+from rtface_studio.catalogue import catalogue
+from tests.persons.made import ANNA, BEN, learnt
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film
 from tests.studio.test_access import ask
@@ -547,3 +550,55 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     expect(page.get_by_role("button", name="Start the run again")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("The run has ended.").wait_for()
+
+
+def test_a_person_is_learnt_in_the_studio(
+    studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTFACE_TORCH_PYTHON", str(tmp_path / "none"))
+    photo = make_photo(studio.folder / "anna.png")
+    asked = {"name": "Anna", "source": str(photo), "agreed": True}
+    for wrong in ({"agreed": False}, {"name": "P1"}, {"source": "/etc/passwd"}, {"source": "vcam:x"}, {"source": ""}):
+        status, value = call(studio, "POST", "/api/persons/learn", **asked | wrong)
+        assert status == 400 and f"messages.{value['code']}" in catalogue(), wrong
+    learnt(learned.path_of("anna"), ANNA)
+    found = ask(studio, "GET", "/api/persons")[1]
+    assert (found["persons"], found["here"], found["words"]) == (["anna"], True, False)
+    assert call(studio, "POST", "/api/persons/learn", **asked)[0] == 200
+    while (state := ask(studio, "GET", "/api/persons")[1]["learning"])["state"] in ("waiting", "running"):
+        time.sleep(0.05)
+    assert state["state"] == "failed" and "RTFACE_TORCH_PYTHON" in state["error"]["message"]
+    assert ask(studio, "DELETE", "/api/persons/anna")[1]["persons"] == []
+    (policy := tmp_path / "policy.toml").write_text('forbid = ["learning"]')
+    monkeypatch.setenv("RTFACE_POLICY", str(policy))
+    assert ask(studio, "GET", "/api/persons")[1]["words"] is None
+
+
+def test_the_page_guides_who_is_learnt(page: Any, studio: RunningStudio) -> None:
+    from playwright.sync_api import expect
+
+    learnt(learned.path_of("ben"), BEN)
+    page.route("**/api/persons/learn", lambda route: route.fulfill(json={"learning": {"state": "waiting"}}))
+    page.get_by_role("link", name="Live").click()
+    page.get_by_text("Persons who are known").click()
+    page.get_by_role("checkbox", name="Use what was learnt of ben").check()
+    page.get_by_text("Whose faces").click()
+    page.get_by_label("Enhance", exact=True).select_option("ben")
+    page.get_by_role("button", name="Learn a person").click()
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Anna")
+    page.get_by_role("checkbox", name="I agree, or the person shown does").check()
+    page.get_by_role("button", name="Start to learn").click()
+
+    def tell(**state: Any) -> None:
+        studio.studio.events.publish("persons", state, keep=True)
+
+    seen = {"doing": "camera", "share": 0.5, "left_s": 12, "picture": "data:image/jpeg;base64,"}
+    tell(state="running", missing=["left", "blink"], **seen)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("turn your head to your left 0:12").wait_for()
+    assert dialog.get_by_text("✓ lift your chin").is_visible() and dialog.get_by_text("○ blink").is_visible()
+    learnt(learned.path_of("anna"), ANNA)
+    tell(state="done", result={"name": "Anna", "gains": {"call": 0.41}, "seconds": 70.2})
+    dialog.get_by_text("Anna was learnt in 70 s: 0.41 dB in calls").wait_for()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("checkbox", name="Use what was learnt of anna")).to_be_checked()

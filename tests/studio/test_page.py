@@ -16,7 +16,8 @@ from rtface_studio.catalogue import PAGE, catalogue
 from tests.studio.conftest import RunningStudio
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [*(ROOT / "rtface").rglob("*.py"), *PAGE.parent.rglob("*.py")]
+LEARNING = ROOT / "plugins" / "rtface-learn" / "rtface_learn"
+SOURCES = [*(ROOT / "rtface").rglob("*.py"), *PAGE.parent.rglob("*.py"), *LEARNING.glob("*.py")]
 VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
 
 
@@ -52,7 +53,7 @@ def test_messages_of_the_studio_are_known_by_their_codes() -> None:
         text = file.read_text()
         codes = set(re.findall(r'\bcode="(\w+)"', text))
         used |= {code: used.get(code, "") + text for code in codes}
-        translated |= codes if file.parent.name == "rtface_studio" or "doctor" in file.name else set()
+        translated |= codes if file.parent.name in ("rtface_studio", "rtface_learn") or "doctor" in file.name else set()
     assert translated <= {key.removeprefix("messages.") for key in known}
     for key, texts in known.items():
         source = used[key.removeprefix("messages.")]

@@ -23,6 +23,7 @@ from rtface.config.options import Options, Scope
 from rtface.config.policy import Policy, policies
 from rtface.contact_sheet.restore import Variant
 from rtface.contact_sheet.sheet import SheetOptions, make_sheet
+from rtface.engine import learned
 from rtface.engine.engine_set import EngineSet
 from rtface.errors import UsageError
 from rtface.jobs import FilmJob
@@ -33,9 +34,10 @@ from rtface.jobs.worker import Worker
 from rtface.live.controls import LiveControls
 from rtface.live.endpoint_factory import make_endpoints
 from rtface.stats import Stats
-from rtface.trust.enforce import enforce, locked_controls
+from rtface.trust.enforce import enforce, enforce_learning, locked_controls
 from rtface.trust.undo import undo
 from tests.jobs.queue_children import item_plan
+from tests.persons.made import ANNA, BEN, learnt
 from tests.pipeline.run_media import film, still
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -334,3 +336,20 @@ def test_command_of_a_sheet_has_what_the_policy_asks_for(site: Path) -> None:
     site.write_text("require-label = true\nrequire-credentials = true\n")
     assert command()[-3:] == ["--stage", "label:preset=eu-modified", "--credentials"]
     enforce(Options(stages=(command()[-2],), credentials=True), FILM)
+
+
+def test_who_was_learnt_needs_what_the_policy_asks(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    learnt(learned.path_of("anna"), ANNA)
+    learnt(learned.path_of("ben"), BEN, consent="Ben, on paper, 2026-03-01")
+    assert enforce_learning() is None
+    site.write_text("require-consent = true")
+    enforce(Options(person=("ben", "cleo=cleo.jpg")), FILM)
+    for run in (FILM, Scope.STILLS, Scope.LIVE, FILM | Scope.ANALYSIS, Scope.ENHANCER):
+        with pytest.raises(UsageError, match="--consent"):
+            enforce(Options(person=("ben", "anna")), run)
+    assert enforce_learning() == site
+    site.write_text('forbid = ["learning"]')
+    for refused in (lambda: enforce(Options(person=("ben",)), Scope.LIVE), enforce_learning):
+        with pytest.raises(UsageError, match="forbid: learning"):
+            refused()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import sys
+import time
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_text
 from rtface.cli.signals import interrupted_by_signals
-from rtface.errors import InputError, UsageError
+from rtface.config.addresses import LiveAddress, parse_address, resolve_address
+from rtface.errors import InputError, Message, UsageError
 from rtface.util.parse import is_person_name
 from rtface.util.text import printable
+
+if TYPE_CHECKING:
+    from rtface.protocols import View
+    from rtface_learn.camera import Guide
 
 _CONSENT = (
     "What is learnt of a face stays on this computer, readable by you alone, until 'rtface persons remove' deletes it. "
@@ -24,11 +31,17 @@ _CONSENT = (
 @command()
 def learn(
     name: Annotated[str, typer.Argument(help="What the person is called, as in --person NAME.")],
-    sources: Annotated[list[Path], typer.Argument(help="A film, photos, or a folder of photos that show the person.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="A film, photos, a folder of photos, or a camera (camera:0), that show the person."),
+    ],
     minutes: Annotated[float, typer.Option(help="Time for training, at the most.")] = 4.0,
     sheet: Annotated[Path | None, typer.Option(help="Write the faces that were chosen to an image.")] = None,
     python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
+    consent: Annotated[
+        str, typer.Option(metavar="TEXT", help="Who agreed, and when; kept in the file, and as good as --yes.")
+    ] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was learnt before, and a --sheet that exists.")
     ] = False,
@@ -37,33 +50,57 @@ def learn(
     console: Console,
 ) -> None:
     """Learn a person's face, so that --person NAME restores it better."""
+    from rtface.trust.enforce import enforce_learning
     from rtface_engines.environment import SetupOutput, find_python
     from rtface_learn.learn import learn as run
 
     if not is_person_name(name):
-        raise UsageError(f"{name!r} cannot name a person: it begins with a letter, and is no word of --faces")
+        raise UsageError(
+            "{name} cannot name a person: it begins with a letter, and is no word of --faces",
+            code="learn_name",
+            name=repr(name),
+        )
     if not 0 < minutes <= 60:
         raise UsageError(f"--minutes {minutes:g}: give more than 0 and at most 60")
-    for source in sources:
-        if not source.exists():
-            raise UsageError(f"{source} is not there; give a film, photos or a folder of photos")
-        if not (source.is_file() or source.is_dir()):
-            raise UsageError(f"{source} is no regular file; give a film, photos or a folder of photos")
-    _agree(yes)
+    wanted = enforce_learning()
+    given = [_source(text) for text in sources]
+    consent = _agree(yes, consent.strip(), wanted)
 
     def told(what: str, share: float) -> None:
         if console.live:
-            console.status(f"{what}, {share:.0%}", doing=what, share=share)
+            console.status(f"{what}, {share:.0%}", doing=what, share=share, **Message(what).to_dict())
+
+    pictured = 0.0
+
+    def watch(guide: Guide, left: float, view: View) -> None:
+        nonlocal pictured
+        if not console.live or time.monotonic() - pictured < _PICTURE_S:
+            return
+        pictured = time.monotonic()
+        missing, facts = guide.missing, dict[str, object]()
+        if console.events:
+            facts["picture"] = _picture(view)
+        done = round(_BAR * guide.share)
+        console.status(
+            f"{_ASKS[missing[0]] if missing else _ENOUGH}  [{'#' * done}{'.' * (_BAR - done)}] {left:.0f} s",
+            doing="camera",
+            share=guide.share,
+            missing=missing,
+            left_s=round(left),
+            **facts,
+        )
 
     with interrupted_by_signals():
         done = run(
             name,
-            sources,
+            given,
             lambda: find_python(python, SetupOutput(console.say, console.status), ("numpy", "torch", "onnx")),
             minutes=minutes,
             tell=told,
             overwrite=overwrite,
             shown=sheet,
+            watch=watch,
+            consent=consent,
         )
     console.clear()
     gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items()))
@@ -72,8 +109,12 @@ def learn(
                     "seconds": done.seconds, "path": str(done.path or "")}, indent=2)  # fmt: skip
     if done.path is None:
         console.say(
-            f"nothing was kept: on pictures that it had not seen it gains {gained} over the shipped restoration, which "
-            "is too little; give a longer film, or one in better light"
+            Message(
+                "nothing was kept: on pictures that it had not seen it gains {gained} over the shipped restoration, "
+                "which is too little; give a longer film, or one in better light",
+                code="learn_nothing",
+                gained=gained,
+            )
         )
         raise typer.Exit(1)
     console.say(
@@ -83,17 +124,74 @@ def learn(
     console.say(f"{done.path} written; use it with: rtface run INPUT OUTPUT --person {name}")
 
 
+_ASKS = {
+    "ahead": "look into the camera",
+    "left": "turn your head to your left",
+    "right": "turn your head to your right",
+    "up": "lift your chin",
+    "mouth": "say something, with your mouth open",
+    "blink": "blink",
+}
+_ENOUGH = "that is all; look around and speak until the time is over"
+_BAR, _PICTURE, _PICTURE_S = 20, 320, 0.2
 _WHERE = {"call": "in calls", "coded": "in coded film"}
 
 
-def _agree(yes: bool) -> None:
-    """Raises UsageError unless the user agrees, by `--yes` or on the terminal."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
+def _source(text: str) -> Path | LiveAddress:
+    """What a source is. Raises UsageError for one that is not there."""
+    address = parse_address(resolve_address(text))
+    if address.kind in ("vcam", "null"):
+        raise UsageError("{name} is an output; give a camera (camera:0), a film or photos", code="learn_output",
+                         name=address)  # fmt: skip
+    if address.kind != "file":
+        return address
+    path = Path(address.name)
+    if not path.exists():
+        raise UsageError(
+            "{path} is not there; give a film, photos, a folder of photos, or a camera (camera:0)",
+            code="learn_source",
+            path=path,
+        )
+    if not (path.is_file() or path.is_dir()):
+        raise UsageError(
+            "{path} is no regular file; give a film, photos or a folder of photos", code="learn_file", path=path
+        )
+    return path
+
+
+def _agree(yes: bool, consent: str, wanted: Path | None) -> str:
+    """The consent in words, "" where none is asked for. Raises UsageError unless the user agrees, by `--consent`,
+    `--yes` or on the terminal.
+
+    Args:
+        wanted: the policy that asks for words.
+    """
+    asked = sys.stdin.isatty()
+    if wanted is not None and not consent:
+        consent = typer.prompt(f"{_CONSENT} Who agreed, and when?").strip() if asked else ""
+        if not consent:
+            raise UsageError(
+                "the policy {path} asks for consent (require-consent); add --consent TEXT, which says who agreed, and "
+                "when",
+                code="policy_consent",
+                path=wanted,
+            )
+    if yes or consent:
+        return consent
+    if not asked:
         raise UsageError(f"{_CONSENT} Add --yes to agree")
     if not typer.confirm(f"{_CONSENT} Do you agree?"):
-        raise UsageError("nothing was learnt")
+        raise UsageError("nothing was learnt", code="learn_refused")
+    return consent
+
+
+def _picture(view: View) -> str:
+    """A small picture of a frame, for a page."""
+    import cv2
+
+    small = view.thumbnail(_PICTURE)[0]
+    data = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
 persons = typer.Typer(help="Show, export and remove what was learnt of persons.", no_args_is_help=True)
@@ -112,8 +210,15 @@ def list_persons(json: Json = False, *, console: Console) -> None:
         except InputError as error:
             console.say(str(error), "warning")
     if json:
-        print_json([one.meta for one in found])
+        print_json(
+            [*(one.meta for one in found), *({"name": name, "unfinished": True} for name in learned.unfinished_names())]
+        )
         return
+    for name in learned.unfinished_names():
+        print_text(
+            f"{name}  unfinished; rtface learn {name} with the same sources continues, "
+            f"rtface persons remove {name} deletes it"
+        )
     for one in found:
         print_text(f"{printable(one.name)}  {printable(str(one.meta.get('made', '')))}  {_gains(one.meta)}")
 
@@ -152,11 +257,17 @@ def export(name: str, path: Path) -> None:
 @persons.command()
 @command()
 def remove(name: str) -> None:
-    """Delete what was learnt of a person."""
+    """Delete what was learnt of a person, and what an interrupted call left."""
     from rtface.engine import learned
+    from rtface_learn import work
 
-    path = learned.path_of(name)
-    if not path.exists():
-        raise UsageError(f"nothing was learnt of {name} here; there is: {', '.join(learned.names()) or 'none'}")
-    path.unlink()
-    print_text(f"{path} was deleted")
+    path, left = learned.path_of(name), work.remove(name)
+    if not path.exists() and not left:
+        raise UsageError(
+            "nothing was learnt of {name} here; there is: {names}",
+            code="learn_nobody",
+            name=name,
+            names=", ".join(learned.names()) or "none",
+        )
+    path.unlink(missing_ok=True)
+    print_text(f"what was learnt of {name} was deleted ({path})")

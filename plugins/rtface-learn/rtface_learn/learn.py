@@ -6,21 +6,22 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from rtface.config.addresses import LiveAddress
 from rtface.correct.mask import face_mask
 from rtface.engine import learned
 from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
-from rtface.errors import EngineError, InputError, UsageError
+from rtface.errors import EngineError, InputError, Message, UsageError
 from rtface.frame import Bytes, Float32
 from rtface.media.files.file_hashes import sha256_of
 from rtface.media.files.image_names import has_still_name, list_images
@@ -32,7 +33,8 @@ from rtface.tracking import create_tracker
 from rtface.util.files import write_atomically
 from rtface.util.machine import cores
 from rtface_engines import child
-from rtface_learn import pairs, takes
+from rtface_learn import pairs, takes, work
+from rtface_learn.camera import Watch, of_camera, unwatched
 from rtface_learn.takes import Take
 
 LEAST, LEAST_PHOTOS = 6, 3
@@ -55,6 +57,10 @@ GAP_S = 3.0
 """Seconds between the last take that is learnt and the first that judges."""
 WORTH_DB = 0.05
 """A smaller gain over the shipped weights on held-out pairs is none."""
+_ALIKE = 1.5 * JOIN
+"""Distance of two photos from which on they are of two people."""
+_SAME = 3.0
+"""Up to this mean difference, code values, two photos are the same one."""
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -78,49 +84,97 @@ Tell = Callable[[str, float], None]
 """Called with what is being done and the share that is done, 0…1."""
 
 
-def collect(sources: Sequence[Path], tell: Tell) -> tuple[list[Take], list[Float32]]:
-    """The takes of one person from films and photos, varied, and the person's embeddings.
+def collect(
+    sources: Sequence[Path | LiveAddress], tell: Tell, watch: Watch = unwatched
+) -> tuple[list[Take], list[Float32]]:
+    """The takes of one person from live sources, films and photos, varied, and the person's embeddings.
+
+    Args:
+        watch: as of `rtface_learn.camera.of_camera`.
 
     Raises:
         InputError: a source cannot be used, shows several persons, or too little of one.
     """
     tracker, embed = create_tracker(), PersonNetwork()
-    files = _files(sources)
+    files, live = _files(sources), [source for source in sources if isinstance(source, LiveAddress)]
     photos, films = [p for p in files if has_still_name(p)], [p for p in files if not has_still_name(p)]
     shown = list[Take]()
     try:
         for number, path in enumerate(photos):
             shown.append(takes.of_photo(path, number, tracker, embed))
-            tell("reading photos", (number + 1) / len(photos))
+            tell(Message("reading photos", code="learn_reading"), (number + 1) / len(photos))
         known = [embedding for take in shown for embedding in take.embeddings]
         _check_one(photos, shown)
         found = list[Take]()
+        for number, address in enumerate(live):
+            found += of_camera(address, len(files) + number, tracker, embed, watch)
         for number, path in enumerate(films):
 
             def told(share: float, count: int, path: Path = path) -> None:
-                tell(f"looking for the face in {path.name}, {count} takes", share)
+                what = "looking for the face in {name}, {count} takes"
+                tell(Message(what, code="learn_looking", name=path.name, count=count), share)
 
             found += takes.of_film(path, len(photos) + number, tracker, embed, told)
     finally:
         tracker.close()
-    if films:
+    if films or live:
+        names, anybody = ", ".join([*(path.name for path in films), *map(str, live)]), bool(found)
         found = takes.of_person(found, known)
+        if known and anybody and not found:
+            raise InputError(
+                "{name} does not show the person of the photos; give a film that does, or leave the photos out",
+                code="learn_other",
+                name=names,
+            )
         if len(found) < LEAST:
             raise InputError(
-                f"{', '.join(path.name for path in films)}: one face is shown large, clear and from the front for "
-                f"{len(found)} s, and {LEAST} are needed; give a longer film, or one in better light"
+                "{name}: one face is shown large, clear and from the front for {seconds} s, and {least} are needed; "
+                "give a longer film, or one in better light",
+                code="learn_short",
+                name=names,
+                seconds=len(found),
+                least=LEAST,
             )
-    elif len({hashlib.sha256(path.read_bytes()).digest() for path in photos}) < LEAST_PHOTOS:
-        raise InputError(f"{len(photos)} photos: give at least {LEAST_PHOTOS} different ones, or a film")
+    elif (count := len(_different(shown))) < LEAST_PHOTOS:
+        raise InputError(
+            "{count} photos that differ: give at least {least} different ones, or a film",
+            code="learn_few",
+            count=count,
+            least=LEAST_PHOTOS,
+        )
     every = [*shown, *found]
     return every, [embedding for take in every for embedding in take.embeddings]
 
 
+def _different(shown: Sequence[Take]) -> list[Take]:
+    """The photos without those that show the same again, cut or saved anew."""
+    kept = list[Take]()
+    for take in shown:
+        if all(_change(take, other) > _SAME for other in kept):
+            kept.append(take)
+    return kept
+
+
+def _change(take: Take, other: Take) -> float:
+    """Mean difference of two photos, code values."""
+    a, b = take.whole, other.whole
+    assert a is not None and b is not None
+    return float(np.abs(a.astype(np.float32) - b).mean()) if a.shape == b.shape else 255.0
+
+
 def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
     """Raises InputError where photos show several persons."""
-    for path, take in zip(photos, shown, strict=True):
-        if take.embeddings and distance(take.embeddings[0], shown[0].embeddings[0]) > 1.5 * JOIN:
-            raise InputError(f"{photos[0]} and {path} seem to show two persons; give photos of one")
+    pairs = [
+        (distance(a.embeddings[0], b.embeddings[0]), one, other)
+        for (one, a), (other, b) in combinations(zip(photos, shown, strict=True), 2)
+    ]
+    if pairs and (farthest := max(pairs))[0] > _ALIKE:
+        raise InputError(
+            "{path} and {other} seem to show two persons; give photos of one",
+            code="learn_two",
+            path=farthest[1],
+            other=farthest[2],
+        )
 
 
 def sheet(shown: Sequence[Take]) -> Bytes:
@@ -132,64 +186,84 @@ def sheet(shown: Sequence[Take]) -> Bytes:
 
 def learn(
     name: str,
-    sources: Sequence[Path],
+    sources: Sequence[Path | LiveAddress],
     python: Callable[[], Path],
     *,
     minutes: float,
     tell: Tell,
     overwrite: bool = False,
     shown: Path | None = None,
+    watch: Watch = unwatched,
+    consent: str = "",
 ) -> Outcome:
-    """Learns a person and keeps the result if it helps.
+    """Learns a person and keeps the result if it helps. A call that was interrupted in training is continued by the
+    next one of the same person, sources and engine.
 
     Args:
         python: finds one that has numpy, torch and onnx; called after the checks.
         minutes: of training, at the most.
         overwrite: replace the person's file and the sheet.
         shown: where the sheet of takes is written, an image.
+        watch: as of `collect`.
+        consent: who agreed to it and when, in words; kept in the file.
 
     Raises:
         UsageError: the person was learnt before, without `overwrite`; or the sheet is named like no image.
         OutputError: the sheet cannot be written.
         InputError: as `collect`.
         EngineError: the training failed.
+        Interrupted: by a signal; what was prepared is kept where its message says so.
     """
     path = learned.path_of(name)
     if path.exists() and not overwrite:
-        raise UsageError(f"{name} was learnt before ({path}); add --overwrite to learn again")
+        raise UsageError(
+            "{name} was learnt before ({path}); add --overwrite to learn again",
+            code="learn_before",
+            name=name,
+            path=path,
+        )
+    paths = [source for source in sources if isinstance(source, Path)]
     target = None
     if shown is not None:
         if shown.suffix.lower() not in _SHEETS:
             raise UsageError(f"--sheet {shown}: name an image, with one of the endings {', '.join(_SHEETS)}")
-        (target,) = check_outputs([OutputPath(shown, "--sheet")], inputs=sources, overwrite=overwrite)
-    found = python()
-    every, embeddings = collect(sources, tell)
-    train, valid = _split(every)
-    if shown is not None and target is not None:
-        write_whole(target, cv2.imencode(shown.suffix.lower(), sheet(train)[:, :, ::-1])[1].tobytes())
-    recipe = recipe_named(learned.BASE)
-    with tempfile.TemporaryDirectory(prefix="rtface-learn-") as folder:
-        job = _job(Path(folder), recipe, train, valid, minutes, tell)
-        last = _trained(found, job, tell)
+        (target,) = check_outputs([OutputPath(shown, "--sheet")], inputs=paths, overwrite=overwrite)
+    found, recipe = python(), recipe_named(learned.BASE)
+    from_what = [{"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)]
+    from_what += [{"kind": source.kind} for source in sources if isinstance(source, LiveAddress)]
+    with work.work(name, _key(recipe, from_what)) as folder:
+        if not (folder / learned.PAIRS).is_file():
+            every, embeddings = collect(sources, tell, watch)
+            _prepare(folder, recipe, *_split(every), embeddings[:32], tell)
+        with np.load(folder / learned.PAIRS) as held:
+            count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
+        if shown is not None and target is not None:
+            write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
+        last = _trained(found, _job(folder, recipe, minutes), tell)
         gains = {kind: float(gain) for kind, gain in last["over"].items()}
         if not last["better"] or np.mean([*gains.values()]) < WORTH_DB:
-            return Outcome(None, gains, len(train), last["seconds"])
-        with np.load(Path(folder) / "delta.npz") as held:
+            return Outcome(None, gains, count, last["seconds"])
+        with np.load(folder / "delta.npz") as held:
             places, delta = held["places"], held["delta"]
         meta = {
             "base": recipe.weights.sha256,
             "made": time.strftime("%Y-%m-%d"),
-            "sources": [
-                {"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)
-            ],
-            "takes": len(train),
+            "sources": from_what,
+            "takes": count,
             "figures": gains,
+            **({"consent": consent} if consent else {}),
         }
-        own = Path(folder) / f"{name.lower()}{learned.SUFFIX}"
-        learned.write(name, meta, np.stack(embeddings[:32]), places, delta, own)
+        own = folder / f"{name.lower()}{learned.SUFFIX}"
+        learned.write(name, meta, embedded, places, delta, own)
         _check(own)
         write_atomically(path, own.read_bytes(), private=True)
-    return Outcome(path, gains, len(train), last["seconds"])
+    return Outcome(path, gains, count, last["seconds"])
+
+
+def _key(recipe: Any, from_what: Sequence[dict[str, str]]) -> str:
+    """The same only where what is prepared and trained is the same: sources, engine, and how it is done."""
+    own = [sha256_of(Path(__file__).with_name(f"{name}.py")) for name in ("learn", "takes", "pairs", "trainer")]
+    return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, from_what, own]).encode()).hexdigest()
 
 
 def _check(path: Path) -> None:
@@ -208,29 +282,42 @@ def _split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
     return takes.varied(apart if 2 * len(apart) > len(learning) else learning), takes.varied(judging, 8)
 
 
-def _job(folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], minutes: float, tell: Tell) -> Path:
-    """Writes the pairs and the trainer's job."""
+def _prepare(
+    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], embeddings: Sequence[Float32], tell: Tell
+) -> None:
+    """Writes the pairs, and what else is needed of the takes."""
     network, size = CodedNetwork(1), recipe.input.size
     x, y, w, h = recipe.region
-    tell("coding what is learnt", 0.0)
+    coding = Message("coding what is learnt", code="learn_coding")
+    tell(coding, 0.0)
     learning, _ = pairs.of_takes(train, recipe, network, 1)
-    tell("coding what is learnt", 0.5)
+    tell(coding, 0.5)
     judging, kinds = pairs.of_takes(valid, recipe, network, 2)
     order = np.random.default_rng(3).permutation(len(judging))[:48]
     np.savez(
-        folder / "pairs.npz",
+        folder / "part.npz",
         train=learning,
         valid=judging[order],
         kinds=np.array(kinds)[order],
         others=pairs.others([recipe, recipe_named(DEFAULT)], recipe, network, 4),
         mask=face_mask(size)[y : y + h, x : x + w],
         weight=weight(size)[y : y + h, x : x + w],
+        embeddings=np.stack(embeddings),
+        takes=len(train),
+        sheet=sheet(train),
     )
+    (folder / "part.npz").replace(folder / learned.PAIRS)
+
+
+def _job(folder: Path, recipe: Any, minutes: float) -> Path:
+    """Writes the trainer's job."""
+    size = recipe.input.size
     memory = recipe.memory
     job = {
         "network": str(recipe.model_path),
-        "pairs": str(folder / "pairs.npz"),
+        "pairs": str(folder / learned.PAIRS),
         "out": str(folder / "delta.npz"),
+        "checkpoint": str(folder / "checkpoint.pt"),
         "output": recipe.output.name,
         "input": recipe.input.name,
         "past": memory.past,
@@ -275,16 +362,22 @@ def _trained(python: Path, job: Path, tell: Tell) -> dict[str, Any]:
         if line.startswith("{"):
             last.update(json.loads(line))
             if "done" not in last:
-                tell(f"learning, {last['gain']:+.2f} dB so far", last["step"] / last["steps"])
+                so_far = Message("learning, {gain} dB so far", code="learn_step", gain=f"{last['gain']:+.2f}")
+                tell(so_far, last["step"] / last["steps"])
 
     # It stands where nothing else can be imported from, and needs nothing of rtface.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     ended = child.run([python, "-P", script, job], heard, environment)
     if ended.code or "done" not in last:
-        raise EngineError(f"learning failed: {ended.why}")
+        raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)
     return last
 
 
-def _files(sources: Sequence[Path]) -> list[Path]:
-    return [p for source in sources for p in (list_images(source) if source.is_dir() else [source])]
+def _files(sources: Sequence[Path | LiveAddress]) -> list[Path]:
+    return [
+        p
+        for source in sources
+        if isinstance(source, Path)
+        for p in (list_images(source) if source.is_dir() else [source])
+    ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from rtface.analysis.analyzer import analyze_face
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError
 from rtface.frame import Bytes, Face, Float, Float32, Frame
@@ -45,6 +46,7 @@ class Take:
         matrices: of each, template of 512 → picture, 2×3, corner convention.
         embeddings: float32 of length 1 each, of some of the pictures.
         source: number of what it is from.
+        whole: of a photo, all of it, 32 pixels wide.
     """
 
     time: float
@@ -52,6 +54,7 @@ class Take:
     pictures: list[Bytes] = field(default_factory=list[Bytes])
     matrices: list[Float] = field(default_factory=list[Float])
     embeddings: list[Float32] = field(default_factory=list[Float32])
+    whole: Bytes | None = None
 
 
 def of_film(
@@ -66,22 +69,57 @@ def of_film(
     Raises:
         InputError: the film cannot be read.
     """
-    source, device, due, count = FileSource(path), CpuDevice(), float("-inf"), 0
+    source, count = FileSource(path), 0
+    length = source.info.duration_s or 0.0
+    begin: float | None = None
+
+    def frames() -> Iterator[Frame]:
+        nonlocal begin
+        for item in source:
+            if isinstance(item, Frame):
+                begin = item.time if begin is None else begin
+                told(min(1.0, (item.time - begin) / length) if length else 0.0, count)
+                yield item
+
+    try:
+        for take in of_frames(frames(), length, number, tracker, embed):
+            count += 1
+            yield take
+    finally:
+        source.close()
+
+
+def of_frames(
+    frames: Iterable[Frame],
+    length: float,
+    number: int,
+    tracker: Tracker,
+    embed: Embedder,
+    *,
+    seen: Callable[[View, dict[int, Face], float], bool] | None = None,
+) -> Iterator[Take]:
+    """The takes of every face that frames show well.
+
+    Args:
+        length: seconds of them; 0 where that is not known.
+        number: of the source.
+        seen: gets the faces of every frame, and the seconds since the first; False ends it. Without, only frames of
+            takes are looked at.
+    """
+    device, due = CpuDevice(), float("-inf")
+    begin: float | None = None
     running: dict[int, Take] = {}
     places: dict[int, Float] = {}
     try:
-        length = source.info.duration_s or 0.0
-        begin = None
-        for item in source:
-            if not isinstance(item, Frame):
-                continue
+        for item in frames:
+            first = begin is None
             begin = item.time if begin is None else begin
-            told(min(1.0, (item.time - begin) / length) if length else 0.0, count)
-            if not running and item.time < due:
+            if seen is None and not running and item.time < due:
                 continue
             view = device.view(item)
-            faces = {face.track_id: face for face in tracker.update(view, item.time, cut=not running)}
-            if not running:
+            cut = first if seen is not None else not running
+            faces = {face.track_id: face for face in tracker.update(view, item.time, cut=cut)}
+            if not running and item.time >= due:
                 running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
                 places = {key: _place(faces[key]) for key in running}
                 due = item.time + max(_EVERY_S, length / _SPREAD)
@@ -91,10 +129,10 @@ def of_film(
                     continue
                 _add(running[key], view, faces[key], places[key], embed)
                 if len(running[key].pictures) == FRAMES:
-                    count += 1
                     yield running.pop(key)
+            if seen is not None and not seen(view, faces, item.time - begin):
+                return
     finally:
-        source.close()
         tracker.reset()
 
 
@@ -109,13 +147,34 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
     faces = tracker.update(view, 0.0, cut=True)
     tracker.reset()
     if len(faces) != 1:
-        raise InputError(f"{path} shows {f'{len(faces)} faces' if faces else 'no face'}; give photos of one face")
+        if not faces:
+            raise InputError("{path} shows no face of a person; give another photo", code="learn_no_face", path=path)
+        raise InputError(
+            "{path} shows {count} faces; give photos of one face, or cut it out",
+            code="learn_faces",
+            path=path,
+            count=len(faces),
+        )
     if not _clear(faces[0], view):
-        raise InputError(f"the face in {path} is too small, turned away or cut off; give another photo")
-    take, place = Take(float(number), number), _place(faces[0])
+        raise InputError(
+            "the face in {path} is too small, turned away or cut off; give another photo", code="learn_small", path=path
+        )
+    held = analyze_face(view, faces[0]).detail / faces[0].width * CROP / _scale(faces[0])
+    if held < SMALLEST:
+        raise InputError(
+            "the face in {path} is blurred: it shows no more than one of {width} pixels, and {least} are needed; give "
+            "another photo",
+            code="learn_blurred",
+            path=path,
+            width=round(held),
+            least=SMALLEST,
+        )
+    take, place = Take(float(number), number, whole=view.thumbnail(32)[0]), _place(faces[0])
     _add(take, view, faces[0], place, embed)
     if not take.embeddings:
-        raise InputError(f"the face in {path} is too dark or flat to be recognised; give another photo")
+        raise InputError(
+            "the face in {path} is too dark or flat to be recognised; give another photo", code="learn_dark", path=path
+        )
     r = np.random.default_rng(number)
     for x, y in np.cumsum(r.normal(0, 0.6, (FRAMES - 1, 2)), axis=0):
         moved = place.copy()
@@ -191,8 +250,10 @@ def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take
     groups.sort(key=len, reverse=True)
     if len(groups) > 1 and 3 * len(groups[1]) > len(groups[0]):
         raise InputError(
-            f"the film shows {len(groups)} persons about as often as each other; add a photo of the one "
-            "to learn: rtface learn NAME film.mp4 photo.jpg"
+            "{count} persons are shown about as often as each other; add a photo of the one to learn: rtface learn "
+            "NAME film.mp4 photo.jpg",
+            code="learn_several",
+            count=len(groups),
         )
     return groups[0] if groups else []
 

@@ -4,7 +4,8 @@
 
 ``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, what to train and for how long. It prints one
 JSON object a line: ``{"step": …, "steps": …, "gain": …}`` while it works, ``{"done": true, …}`` at the end, and writes
-the difference that was best on held-out pairs.
+the difference that was best on held-out pairs. At every look at these it writes a checkpoint, from which the same job
+goes on.
 
 Pairs are uint8 M×2×h×w×3 RGB, the truth and what the engine sees, on the engine's region; `others` M×h×w×3, faces of
 other people, for whom the answer is to stay what it is. The loss is that of the shipped engines
@@ -388,7 +389,17 @@ def main(path):
         return torch.cat(gains).numpy(), float(torch.cat(totals).mean())
 
     shipped, at_first = held_out({})
-    best, best_parts, best_gain, since = at_first, None, shipped, time.monotonic()
+    best, best_parts, best_gain, before, since = at_first, None, shipped, 0.0, time.monotonic()
+    done, checkpoint = 0, Path(job["checkpoint"])
+    if checkpoint.is_file():
+        kept_of = torch.load(checkpoint, weights_only=True)
+        with torch.no_grad():
+            for p, value in zip(parameters, kept_of["parameters"], strict=True):
+                p.copy_(value)
+        optimiser.load_state_dict(kept_of["optimiser"])
+        done, before, best, best_parts = (kept_of[name] for name in ("step", "seconds", "best", "best_parts"))
+        best_gain = kept_of["best_gain"].numpy()
+        r.bit_generator.state = json.loads(kept_of["random"])
 
     def piece(x, t, weights):
         """Gradients of a part of the batch, by the weights."""
@@ -399,11 +410,11 @@ def main(path):
         total = loss(x, residual(x, leaves), t)[0].sum() * (100 / batch)
         return torch.autograd.grad(total, list(leaves.values()))
 
-    step, parent = 0, os.getppid()
-    for step in range(1, steps + 1):
+    step, parent = done, os.getppid()
+    for step in range(done + 1, steps + 1):
         if os.getppid() != parent:  # who started it was killed
             sys.exit("rtface has ended")
-        spent = time.monotonic() - since
+        spent = before + time.monotonic() - since
         if spent > job["seconds"]:
             break
         # The rate falls by steps or by time, whichever ends first.
@@ -434,13 +445,26 @@ def main(path):
             if now < best:
                 best, best_gain = now, gains
                 best_parts = [[p.detach().clone() for p in parts] for *_, parts in found.values()]
+            state = {
+                "parameters": [p.detach() for p in parameters],
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+                "seconds": before + time.monotonic() - since,
+                "best": best,
+                "best_parts": best_parts,
+                "best_gain": torch.from_numpy(best_gain),
+                "random": json.dumps(r.bit_generator.state),
+            }
+            torch.save(state, checkpoint.with_suffix(".part"))
+            checkpoint.with_suffix(".part").replace(checkpoint)
             say(step=step, steps=steps, gain=round(float((gains - shipped).mean()), 3), seconds=round(spent, 1))
     over = {str(k): round(float((best_gain - shipped)[kinds == k].mean()), 3) for k in sorted(set(kinds.tolist()))}
     if best_parts is not None:
         places = [(offset, item, rows, columns, low) for _, offset, item, rows, columns, low, _ in found.values()]
         delta = np.concatenate([p.numpy().astype(np.float16).ravel() for parts in best_parts for p in parts])
         np.savez(job["out"], places=np.array(places, np.int64), delta=delta)
-    say(done=True, better=best_parts is not None, over=over, step=step, seconds=round(time.monotonic() - since, 1),
+    spent = round(before + time.monotonic() - since, 1)
+    say(done=True, better=best_parts is not None, over=over, step=step, seconds=spent,
         loss=[round(at_first, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
 
 

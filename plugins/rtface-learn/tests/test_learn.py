@@ -7,7 +7,9 @@ import os
 import signal
 import stat
 import sys
-import tempfile
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import LiveAddress
 from rtface.engine import learned
 from rtface.engine.engine_set import recipe_named
-from rtface.errors import InputError
-from rtface_learn import commands, learn, pairs, takes
+from rtface.errors import InputError, Interrupted, UsageError
+from rtface.frame import Face, Frame
+from rtface.media.read.source import FileSource
+from rtface.persons.network import PersonNetwork
+from rtface.tracking import create_tracker
+from rtface_engines import child
+from rtface_learn import camera, commands, learn, pairs, takes, work
 from rtface_learn.takes import Take
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt
 from tests.pipeline.fakes import portrait
@@ -124,7 +133,8 @@ def test_persons_are_listed_shown_exported_and_removed(settings: Path, tmp_path:
     copy = tmp_path / "copy.person"
     assert run("persons", "export", "anna", str(copy)).exit_code == 0
     assert copy.read_bytes() == path.read_bytes() and stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert run("persons", "remove", "anna").exit_code == 0 and not path.exists()
+    removed = run("persons", "remove", "Anna")
+    assert removed.exit_code == 0 and "learnt of Anna was deleted" in removed.output and not path.exists()
     assert run("persons", "remove", "anna").exit_code == 2
 
 
@@ -143,12 +153,11 @@ def test_list_survives_files_that_cannot_be_used(settings: Path) -> None:
 @pytest.mark.parametrize("sign", ["TERM", "HUP"])
 def test_a_signal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
     number = getattr(signal, f"SIG{sign}")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(learn, "collect", lambda *_: ([take(ANNA, n) for n in range(8)], []))
     monkeypatch.setattr(pairs, "of_takes", lambda *_: signal.raise_signal(number))
     photos = saved(tmp_path / "photos", 0.0)
     found = run("learn", "anna", str(photos), "--yes", "--python", str(python(tmp_path)))
-    assert found.exit_code == 128 + number and not [*tmp_path.glob("rtface-learn-*")]
+    assert found.exit_code == 128 + number and not [*learned.unfinished().iterdir()]
 
 
 def test_what_cannot_be_used_is_refused_at_once(tmp_path: Path, settings: Path) -> None:
@@ -170,3 +179,182 @@ def test_a_dark_photo_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(photos / "0.png"), (picture * 0.05).astype(np.uint8))
     with pytest.raises(InputError, match=r"0\.png"):
         collected(photos)
+
+
+def test_what_a_policy_asks_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = str(saved(tmp_path / "photos", 0.0))
+    (tmp_path / "policy.toml").write_text("require-consent = true")
+    monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
+    asked = "learn", "anna", photos, "--python", "/none", "--yes"
+    assert "--consent TEXT" in run(*asked).stderr.replace("\n", " ")
+    assert "--consent TEXT" not in run(*asked, "--consent", "Anna, today").stderr
+    (tmp_path / "policy.toml").write_text('forbid = ["learning"]')
+    assert "forbid: learning" in run(*asked, "--consent", "Anna, today").stderr
+
+
+def test_a_film_of_somebody_else(monkeypatch: pytest.MonkeyPatch, film: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(takes, "of_film", lambda *_: iter([take(BEN, n) for n in range(9)]))
+    monkeypatch.setattr(takes, "of_photo", lambda *_: take(ANNA, 0))
+    with pytest.raises(InputError, match="does not show the person"):
+        collected(film, *saved(tmp_path / "photos", 0.0).iterdir())
+
+
+def test_photos_of_two_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown = iter([take(ANNA, 0), take(ANNA, 1), take(BEN, 2)])
+    monkeypatch.setattr(takes, "of_photo", lambda *_: next(shown))
+    with pytest.raises(InputError, match=r"2\.png seem to show two persons"):
+        collected(saved(tmp_path / "photos", 0.0, 9.0, 18.0))
+
+
+@pytest.mark.parametrize("spoilt", ["saved again", "blurred", "empty"])
+def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
+    photos = saved(tmp_path / "photos", 0.0, 12.0, 30.0)
+    first, second, third = sorted(photos.iterdir())
+    picture = cv2.imread(str(first))
+    if spoilt == "saved again":
+        cv2.imwrite(str(second.with_suffix(".jpg")), picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
+        second.unlink()
+    elif spoilt == "blurred":
+        cv2.imwrite(str(second), cv2.GaussianBlur(picture, (0, 0), 4.0))
+    for path in (first, second, third) if spoilt == "empty" else ():
+        path.unlink()
+    why = {"saved again": "2 photos that differ", "blurred": r"1\.png is blurred", "empty": "holds no image"}[spoilt]
+    with pytest.raises(InputError, match=why):
+        collected(photos)
+
+
+class Training:
+    """Stands in for the trainer: interrupted the first time, or in vain."""
+
+    def __init__(self, *ends: BaseException | None) -> None:
+        self.ends, self.jobs = list(ends), list[dict[str, Any]]()
+
+    def __call__(self, command: Any, heard: Any, environment: Any = None) -> child.ExitStatus:
+        self.jobs.append(json.loads(Path(command[-1]).read_text()))
+        Path(self.jobs[-1]["checkpoint"]).touch()
+        if (end := self.ends.pop(0)) is not None:
+            raise end
+        heard(json.dumps({"done": True, "better": False, "over": {"call": 0.0}, "seconds": 1.0, "step": 1}))
+        return child.ExitStatus(0, [])
+
+
+def made(*_: Any) -> tuple[np.ndarray, list[str]]:
+    """Pairs of nothing."""
+    return np.zeros((4, 2, 8, 8, 3), np.uint8), ["call"] * 4
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Learning without its work; what was collected."""
+    calls = list[str]()
+    monkeypatch.setattr(pairs, "of_takes", made)
+    monkeypatch.setattr(pairs, "others", lambda *_: made()[0][:, 1])
+    shown = [take(ANNA, n) for n in range(8)]
+    for one in shown:
+        one.pictures, one.matrices = [np.zeros((64, 64, 3), np.uint8)], [np.eye(2, 3)]
+    monkeypatch.setattr(learn, "collect", lambda *_: (calls.append("collect"), (shown, [at(ANNA, 0.0)]))[1])
+    return calls
+
+
+def test_an_interrupted_call_is_continued(
+    tmp_path: Path, quick: list[str], film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, training = saved(tmp_path / "photos", 0.0), Training(KeyboardInterrupt(), KeyboardInterrupt(), None, None)
+    monkeypatch.setattr(child, "run", training)
+
+    def learning(source: Path) -> learn.Outcome:
+        return learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, tell=lambda what, share: None)
+
+    with pytest.raises(Interrupted, match="kept for 7 days"):
+        learning(photos)
+    (folder,) = learned.unfinished().iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and learned.unfinished_names() == ["anna"]
+    assert '"unfinished": true' in run("persons", "list", "--json").output
+    with pytest.raises(Interrupted):
+        learning(film)  # another source begins again
+    assert learning(film).path is None and quick == ["collect"] * 2
+    assert not learned.unfinished_names() and not [*learned.unfinished().iterdir()]
+    learning(photos)
+    assert len(training.jobs) == 4 and quick == ["collect"] * 3
+
+
+def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for days, name in ((8, "anna"), (1, "ben"), (1, "cleo")):
+        (folder := learned.unfinished() / name).mkdir(parents=True)
+        (folder / learned.PAIRS).touch()
+        os.utime(folder, (then := time.time() - days * 86_400, then))
+    assert run("persons", "remove", "Ben").exit_code == 0 and learned.unfinished_names() == ["anna", "cleo"]
+    with pytest.raises(UsageError, match="another rtface learns Dora"), work.work("Dora", "key"), work.work("Dora", ""):
+        pass
+    assert learned.unfinished_names() == ["cleo"]
+
+
+def turned(yaw: float = 0.0, pitch: float = 0.0, mouth: float = 0.0, lids: float = 0.3) -> Face:
+    """A face whose mesh has only lids and lips."""
+    mesh = np.zeros((478, 3))
+    for upper, lower, left, right, height in (
+        (159, 145, 33, 133, lids),
+        (386, 374, 362, 263, lids),
+        (13, 14, 78, 308, mouth),
+    ):
+        mesh[[upper, left]], mesh[lower], mesh[right] = 0.0, (0.0, height, 0.0), (1.0, 0.0, 0.0)
+    return Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)), mesh, pose=(yaw, pitch, 0.0))
+
+
+def test_the_guide_asks_for_what_is_missing() -> None:
+    guide, seen = camera.Guide(), list[str]()
+    shown = {
+        "ahead": turned(),
+        "left": turned(yaw=20.0),
+        "right": turned(yaw=-20.0),
+        "up": turned(pitch=12.0),
+        "mouth": turned(mouth=0.3),
+        "blink": turned(lids=0.05),
+    }
+    for name, face in shown.items():
+        assert guide.missing[0] == name and guide.share < 1.0
+        for _ in range(camera.POSES[name]):
+            guide.see(face)
+        seen.append(name)
+        assert guide.missing == [other for other in camera.POSES if other not in seen]
+    assert guide.share == 1.0
+
+
+class Filmed:
+    """A live source that plays a film."""
+
+    def __init__(self, film: Path) -> None:
+        self._film, self.ended, self.closed, self.taken = film, False, False, threading.Event()
+
+    def start(self, frame: Any, sound: Any) -> None:
+        def play() -> None:
+            with closing(FileSource(self._film)) as film:
+                for item in film:
+                    if isinstance(item, Frame) and not self.closed:
+                        self.taken.clear()
+                        frame(item)
+                        self.taken.wait(5.0)
+            self.ended = True
+
+        self._thread = start_thread("film", play)
+
+    def close(self) -> None:
+        self.closed = True
+        self.taken.set()
+        self._thread.join()
+
+
+def test_a_camera_gives_takes(film: Path) -> None:
+    source, lefts = Filmed(film), list[float]()
+
+    def watch(guide: camera.Guide, left: float, view: Any) -> None:
+        lefts.append(left)
+        source.taken.set()
+
+    tracker = create_tracker()
+    found = camera.of_camera(
+        LiveAddress("camera", "0"), 3, tracker, PersonNetwork(), watch, length=1.5, opened=lambda address: source
+    )
+    tracker.close()
+    assert source.closed and 2 <= len(found) <= 4 and {one.source for one in found} == {3}
+    assert lefts[0] == 1.5 and lefts[-1] == 0.0 and len(lefts) == pytest.approx(76, abs=3)  # it never turns

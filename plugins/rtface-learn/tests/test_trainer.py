@@ -13,7 +13,7 @@ import pytest
 
 from rtface.engine import learned
 from rtface.engine.engine_set import recipe_named
-from rtface.errors import Interrupted, UsageError
+from rtface.errors import Interrupted, Message, UsageError
 from rtface_learn import learn, pairs
 
 torch = pytest.importorskip("torch", reason="torch trains")
@@ -44,20 +44,26 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "FROM_EACH", 2)
 
 
-def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path) -> None:
+def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = learned.path_of("anna")
 
     def learning(**how: Any) -> learn.Outcome:
         more = {"minutes": 2.0, "tell": lambda what, share: None, "shown": tmp_path / "s.png"}
         return learn.learn("Anna", [film], lambda: Path(sys.executable), **(more | how))
 
-    def stops(what: str, share: float) -> None:
-        raise Interrupted
+    steps = list[float]()
 
-    with pytest.raises(Interrupted):
+    def stops(what: Message, share: float) -> None:
+        if what.code == "learn_step":
+            raise Interrupted
+
+    with pytest.raises(Interrupted, match="kept"):
         learning(tell=stops)
     assert not path.exists()
-    done = learning()
+    monkeypatch.setattr(learn, "STEPS", 60)
+    monkeypatch.setattr(learn, "collect", None)  # its pictures are kept
+    done = learning(tell=lambda what, share: steps.append(share))
+    assert steps == [1.0]  # from 30 steps of 60 on
     assert done.path == path and done.gains["call"] > learn.WORTH_DB and cv2.imread(str(tmp_path / "s.png")) is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and learned.read(path).meta["figures"] == done.gains
     with pytest.raises(UsageError, match="--overwrite"):

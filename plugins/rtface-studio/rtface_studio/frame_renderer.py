@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +12,15 @@ from time import perf_counter
 import cv2
 
 from rtface.analysis.treatment import Treatment
-from rtface.config.options import Options, Scope
+from rtface.config.options import Options, Scope, learnt_persons
 from rtface.device.cpu.device import CpuDevice
+from rtface.engine import EngineRequest
+from rtface.engine.learned import path_of, read
 from rtface.errors import Closed, InputError
 from rtface.frame import Bytes, Float32, Frame
 from rtface.geometry.transforms import display_size
 from rtface.media.files.image_names import is_image
-from rtface.persons.gallery import Gallery
+from rtface.persons.gallery import JOIN, Gallery, distance, mean
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import FilmNetworks, engine_request, open_networks, open_runtime
 from rtface.pipeline.chain import split_fields, track
@@ -94,9 +97,9 @@ class FrameRenderer:
         self._threads = replace(threads, engines=replace(threads.engines, engine=threads.encode))
         self._reader = FrameReader(path, threads)
         self._tracker: Tracker | None = None
-        self._runtimes: dict[str, tuple[Runtime, ExitStack]] = {}
+        self._runtimes: dict[tuple[EngineRequest, tuple[int, ...]], tuple[Runtime, ExitStack]] = {}
         self._closed = False
-        self._last: tuple[float, int, Options, tuple[PersonOnFrame, ...], RenderedFrame] | None = None
+        self._last: tuple[tuple[object, ...], RenderedFrame] | None = None
         self._embed: Embedder | None = None
         self._known: dict[tuple[tuple[Path, int], ...], list[Float32]] = {}  # by photos and the times of their change
 
@@ -124,19 +127,21 @@ class FrameRenderer:
                     code="film_other",
                     name=self._path.name,
                 )
-            if self._last is not None and self._last[:4] == (time, side, options, persons):
-                return self._last[4]
+            made = tuple(_changed(path_of(name)) for name in learnt_persons(options.person))
+            asked = time, side, options, persons, made
+            if self._last is not None and self._last[0] == asked:
+                return self._last[1]
             began = perf_counter()
             plan = plan_frames(
                 self._path, options, Scope.ANALYSIS | (Scope.STILLS if is_image(self._path) else Scope.FILM)
             )
-            runtime = self._runtime(options)
+            runtime = self._runtime(options, made)
             assert self._tracker is not None
             frames = self._reader.read(time, LEAD_IN_S)
             shown = frames[-1]
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before
-            recogniser = self._recogniser(persons, self._tracker, stats)
+            recogniser = self._recogniser(persons, learnt_persons(options.person), self._tracker, stats)
             check_invented(options, shown.color.transfer)
             plan = replace(
                 plan,
@@ -169,7 +174,7 @@ class FrameRenderer:
                         if treatment is None or not treatment.on:
                             left.append(", ".join(treatment.reasons) if treatment else "not among the chosen faces")
             result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces, tuple(left), nose)
-            self._last = (time, side, options, persons, result)
+            self._last = asked, result
             return result
 
     def close(self) -> None:
@@ -184,17 +189,20 @@ class FrameRenderer:
             self._stack.close()
 
     def _recogniser(
-        self, persons: tuple[PersonOnFrame, ...], tracker: Tracker, stats: Stats
+        self, persons: tuple[PersonOnFrame, ...], learnt: Sequence[str], tracker: Tracker, stats: Stats
     ) -> PersonRecogniser | None:
-        """What tells the persons apart; None where none is treated differently. Persons without a usable photo stay
-        unknown."""
+        """What tells the persons apart; None where none is treated differently and nothing was learnt. Persons without
+        a usable photo stay unknown; in a run one who was learnt has that name, and no number."""
+        known = {name: list(read(path_of(name)).embeddings) for name in learnt}
         if not any(one.treatment for one in persons):
+            persons = ()
+        if not (persons or known):
             return None
         if self._embed is None:
             from rtface.persons.network import PersonNetwork  # loads OpenVINO
 
             self._embed = PersonNetwork()
-        known = dict[str, list[Float32]]()
+        own = [mean(found) for found in known.values()]
         for one in persons:
             try:
                 key = tuple((photo, photo.stat().st_mtime_ns) for photo in one.photos)
@@ -202,12 +210,15 @@ class FrameRenderer:
                     self._known[key] = embeddings_of(one.label, one.photos, tracker, self._embed)
             except (OSError, InputError):  # an analysis is writing them
                 continue
-            known[one.label] = self._known[key]
+            if all(distance(mean(self._known[key]), other) > JOIN for other in own):
+                known[one.label] = self._known[key]
         return PersonRecogniser(self._embed, Gallery(known, several=False), stats)
 
-    def _runtime(self, options: Options) -> Runtime:
-        """The loaded engine of these options; it and the tracker are opened where they are not yet."""
-        key = f"{options.engine} {options.fidelity}"
+    def _runtime(self, options: Options, made: tuple[int, ...]) -> Runtime:
+        """The loaded engine of these options; it and the tracker are opened where they are not yet. `made` says when
+        the files of persons were written."""
+        request = engine_request(options)
+        key = request, made
         if key in self._runtimes:
             return self._runtimes[key][0]
         stats = Stats()
@@ -216,7 +227,7 @@ class FrameRenderer:
                 self._tracker, runtime = open_networks(options, self._threads, stats, tracker_stack, engine_stack)
             else:
                 runtime = open_runtime(
-                    engine_request(options),
+                    request,
                     options.device,
                     engine_stack,
                     threads=self._threads.engines,
@@ -227,6 +238,14 @@ class FrameRenderer:
             self._runtimes[key] = (runtime, engine_stack.pop_all())
             self._stack.push(tracker_stack.pop_all())
         return runtime
+
+
+def _changed(path: Path) -> int:
+    """When a file was changed; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float]:

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.concurrency.threads import call_in_thread
 from rtface.config.options import Options
-from rtface.errors import InputMissing, RtfaceError, UsageError
+from rtface.errors import InputMissing, Message, RtfaceError, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import Item
 from rtface.media.files.image_names import is_image
@@ -158,18 +158,21 @@ def ensure_runner(studio: Studio) -> bool:
     return True
 
 
-def estimate(source: Path, output: Path, options: Options) -> dict[str, float | None]:
+def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
     """About how many "seconds" a run takes on this machine, how many "bytes" its output has, and the "crf" that its
-    encoder has by itself; None for what is not known, or where the run would be refused."""
+    encoder has by itself; None for what is not known, or where the run would be refused. And the "messages" that the
+    run would warn with."""
+    found = dict[str, Any](seconds=None, bytes=None, crf=None, messages=[])
     with suppress(RtfaceError):
-        _, film = plan_file(source, output, replace(options, dry_run=True))
+        run, film = plan_file(source, output, replace(options, dry_run=True))
+        found["messages"] = [Message(line).to_dict() for line in run.warnings.values()]
         if isinstance(film, FilmPlan):
             cost = cost_of(film.info, film.streams, options)
             seconds = None if cost.seconds is None else max(1, round(cost.seconds))
             family = FAMILIES.get(film.streams.video.encoder) if film.streams else None
             crf = float(family.quality) if family and family.crf else None
-            return {"seconds": seconds, "bytes": cost.bytes, "crf": crf}
-    return {"seconds": None, "bytes": None, "crf": None}
+            return found | {"seconds": seconds, "bytes": cost.bytes, "crf": crf}
+    return found
 
 
 class _Times:

@@ -52,6 +52,7 @@ _AREAS = (
     "films",
     "health",
     "live",
+    "persons",
     "queue",
     "settings",
 )

@@ -1,8 +1,8 @@
 // The dialog that starts the run of a film: where the output goes, which part of the film, and the command that does the same.
 import { api } from "../../lib/api.js";
 import { chooseFolder } from "../../lib/chooser.js";
-import { h } from "../../lib/dom.js";
-import { bytes, clock, t } from "../../lib/text.js";
+import { h, replace } from "../../lib/dom.js";
+import { bytes, clock, t, translated } from "../../lib/text.js";
 import { button, check, copyButton, dialog, field, note, select, toast } from "../../lib/ui.js";
 
 const KINDS = [[".mp4", "MP4"], [".mkv", "Matroska"], [".mov", "QuickTime"], [".webm", "WebM"]];
@@ -12,7 +12,7 @@ const STEP = 6; // of an encoder's crf: about half or twice the bytes
 /** `unchanged`: whether no face of a still is corrected with these settings. */
 export async function startDialog(film, settings, { unchanged = false } = {}) {
   const { output } = await api.get(`/api/films/${film.id}/output${unchanged ? "?unchanged=1" : ""}`);
-  const command = h("code", {}), cost = h("p", { class: "quiet-text", role: "status" });
+  const command = h("code", {}), cost = h("p", { class: "quiet-text", role: "status" }), said = h("div", { class: "stack" });
   let overwrite = false, compare = false, quality = "", usual = null; // the crf that the encoder has by itself
   const asked = () => ({ output: name.value, overwrite, compare, settings, start: start.value.trim(), end: end.value.trim(),
     ...(quality === "lossless" ? { codec: "ffv1" } : quality && usual !== null ? { crf: usual + Number(quality) } : {}) });
@@ -21,7 +21,8 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
     replacing.hidden = !value.exists;
     usual = value.crf ?? usual;
     cost.textContent = [value.seconds !== null && t("films.takes", { time: clock(value.seconds) }), value.bytes !== null && t("films.size", { size: bytes(value.bytes) })].filter(Boolean).join(" ");
-  }, () => { command.textContent = "–"; cost.textContent = ""; }); // starting says why
+    replace(said, value.messages.map((message) => note(translated(message), "warn")));
+  }, () => { command.textContent = "–"; cost.textContent = ""; replace(said); }); // starting says why
   const input = (value, hint = "") => h("input", { type: "text", value, spellcheck: "false", placeholder: hint, onchange: tell });
   const name = input(output), start = input("", "0:00"), end = input("", clock(film.duration_s ?? 0));
   const replacing = check(t("films.overwrite"), overwrite, (value) => { overwrite = value; tell(); });
@@ -45,7 +46,7 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
     check(t("films.compare"), compare, (value) => { compare = value; tell(); })));
   const box = dialog(t(film.kind === "still" ? "films.start_still" : "films.start_title"), unchanged ? note(t("films.start_unchanged"), "warn") : null, where,
     button(t("films.folder"), () => chooseFolder((folder) => { name.value = folder + name.value.slice(Math.max(name.value.lastIndexOf("/"), name.value.lastIndexOf("\\"))); return tell(); }), { kind: "small" }),
-    replacing, h("div", { class: "row" }, kind, fine), part, cost,
+    replacing, h("div", { class: "row" }, kind, fine), part, cost, said,
     h("p", {}, t("films.start_note")),
     h("details", {}, h("summary", {}, t("films.command")), h("div", { class: "stack" }, command, copyButton(() => command.textContent))),
     h("div", { class: "row" }, button(t("films.start"), async () => {

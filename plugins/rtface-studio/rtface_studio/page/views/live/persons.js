@@ -4,20 +4,21 @@ import { h, replace } from "../../lib/dom.js";
 import { t } from "../../lib/text.js";
 import { button, field, select } from "../../lib/ui.js";
 
-const photosOf = (settings) => (settings.person ?? []).map((one) => {
+const photosOf = (settings) => (settings.person ?? []).filter((one) => one.includes("=")).map((one) => {
   const [name, ...path] = one.split("=");
   return { name, path: path.join("=") };
 });
 
-/** The controls; they change `faces` and `person` ("NAME=PHOTO", …) of `settings`. */
+/** The controls; they change `faces` and `person` ("NAME=PHOTO", … and "NAME" of those who were learnt) of `settings`. `element.show()` draws them again. */
 export function personChoice(settings) {
   const photos = photosOf(settings);
   const whose = h("div", {}), rows = h("div", { class: "stack" });
 
   function drawWhose() {
     const named = photos.map((one) => ({ name: one.name.trim(), path: one.path.trim() })).filter((one) => one.name && one.path);
-    settings.person = named.map((one) => `${one.name}=${one.path}`);
-    const names = named.map((one) => one.name);
+    const learnt = (settings.person ?? []).filter((one) => !one.includes("="));
+    settings.person = [...named.map((one) => `${one.name}=${one.path}`), ...learnt];
+    const names = [...named.map((one) => one.name), ...learnt];
     if (!["all", "largest", "P1", ...names].includes(settings.faces)) settings.faces = "all";
     replace(whose, select(t("live.whose"), [["all", t("live.whose_all")], ["largest", t("live.whose_largest")],
       ["P1", t("live.whose_first")], ...names.map((name) => [name, name])], settings.faces, (value) => { settings.faces = value; },
@@ -42,6 +43,6 @@ export function personChoice(settings) {
     return field(label, input);
   }
   draw();
-  return h("div", { class: "stack" }, whose, rows,
-    button(t("live.person_add"), () => { photos.push({ name: "", path: "" }); drawRows(); }, { kind: "small" }));
+  return Object.assign(h("div", { class: "stack" }, whose, rows,
+    button(t("live.person_add"), () => { photos.push({ name: "", path: "" }); drawRows(); }, { kind: "small" })), { show: drawWhose });
 }

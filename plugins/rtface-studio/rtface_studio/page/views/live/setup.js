@@ -6,24 +6,32 @@ import { t, translated } from "../../lib/text.js";
 import { button, confirm, engineChoices, field, note, select, slider, toast } from "../../lib/ui.js";
 import { useChoices, wordsOf } from "../films/controls.js";
 import { overlayList, stages } from "./overlays.js";
+import { learntPersons } from "./learn.js";
 import { personChoice } from "./persons.js";
 
 const remembered = { source: "", output: "", settings: {} }; // while the page is open
 
 export async function mountSetup(root, run, { changed }) {
-  let [{ devices, overlays }, { presets }, { folders }, choices] = await Promise.all(
-    [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files"), api.get("/api/choices")]);
+  let [{ devices, overlays }, { presets }, { folders }, choices, persons] = await Promise.all(
+    [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files"), api.get("/api/choices"), api.get("/api/persons")]);
   const values = remembered;
   const error = h("div", { "aria-live": "polite" });
   const form = h("div", { class: "live-setup" });
+  let learnt = { end() {} };
 
-  const draw = () => replace(form,
+  const draw = () => {
+    const whose = personChoice(values.settings);
+    learnt.end();
+    learnt = learntPersons(persons, values.settings, devices, (now) => { persons = now; whose.show(); });
+    replace(form,
     h("section", { class: "card stack live-source" }, h("h2", {}, t("live.source")), source(devices, values, draw, again)),
     h("section", { class: "card stack live-output" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values, choices)),
-    further("persons", (values.settings.faces ?? "all") !== "all", personChoice(values.settings)),
+    further("learnt", (values.settings.person ?? []).some((one) => !one.includes("=")), learnt.element),
+    further("persons", (values.settings.faces ?? "all") !== "all", whose),
     further("overlays", Object.values(values.settings.stages ??= {}).some((one) => one.on), overlayList(overlays, values.settings.stages)),
     further("presets", Object.keys(presets).length > 0, kept));
+  };
 
   const opened = new Set();
   /** A part that most people need not open. */
@@ -57,7 +65,7 @@ export async function mountSetup(root, run, { changed }) {
       now.state === "ended" ? note(t("live.ended")) : null);
   }
   update(run);
-  return { end() {}, update };
+  return { end() { learnt.end(); }, update };
 }
 
 const tidy = (settings) => ({ ...settings, stages: stages(settings.stages ?? {}) });

@@ -1,0 +1,154 @@
+"""Takes of a face before a camera, or of any live source, with a guide: what was seen of it, and what to do next."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rtface import plugins
+from rtface.config.addresses import LiveAddress
+from rtface.errors import InputError
+from rtface.frame import Face, Float, Frame
+from rtface.live.protocols import LiveSource
+from rtface.persons.recogniser import Embedder
+from rtface.protocols import Tracker, View
+from rtface.stats import Stats
+from rtface_learn.takes import Take, of_frames
+
+LENGTH_S = 30.0
+"""Seconds that a camera is watched; twice as long at the most where something of the face is missing by then."""
+POSES = {"ahead": 15, "left": 5, "right": 5, "up": 5, "mouth": 5, "blink": 2}
+"""What is to be seen of a face, and on how many frames: the head turned to the person's own left, to the right, up, the
+mouth open, the lids closed."""
+_TURNED, _UP, _AHEAD = 12.0, 8.0, 8.0
+"""Degrees."""
+_SILENT_S = 10.0
+"""Without a frame for so long, a source is given up."""
+_LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))
+_MOUTH = (13, 14, 78, 308)
+"""Points of the mesh: upper and lower edge, and the corners."""
+_OPEN, _CLOSED = 0.12, 0.6
+"""Height of an open mouth, in its widths; of closed lids, in what is usual for this face."""
+
+
+@dataclass(slots=True)
+class Guide:
+    """What was seen of a face so far."""
+
+    counts: Counter[str] = field(default_factory=Counter[str])
+    _lids: list[float] = field(default_factory=list[float])
+
+    def see(self, face: Face) -> None:
+        """Notes what a frame shows of it."""
+        yaw, pitch = face.pose[:2] if face.pose is not None else (0.0, 0.0)
+        seen = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD, "left": yaw > _TURNED, "right": yaw < -_TURNED,
+                "up": pitch > _UP and abs(yaw) < _TURNED}  # fmt: skip
+        if face.mesh is None:
+            seen |= {"mouth": True, "blink": True}  # this tracker does not tell
+        else:
+            mesh = face.mesh
+            seen["mouth"] = _height(mesh, *_MOUTH) > _OPEN
+            lids = sum(_height(mesh, *points) for points in _LIDS) / 2
+            usual = float(np.median(self._lids[-300:])) if len(self._lids) >= 10 else 0.0
+            seen["blink"] = abs(yaw) < _TURNED and lids < _CLOSED * usual
+            self._lids.append(lids)
+        self.counts.update(name for name, shown in seen.items() if shown)
+
+    @property
+    def missing(self) -> list[str]:
+        """What is still to be seen, in the order of `POSES`."""
+        return [name for name, count in POSES.items() if self.counts[name] < count]
+
+    @property
+    def share(self) -> float:
+        """How much was seen, 0…1."""
+        return sum(min(1.0, self.counts[name] / count) for name, count in POSES.items()) / len(POSES)
+
+
+def _height(mesh: Float, top: int, bottom: int, left: int, right: int) -> float:
+    return float(np.linalg.norm(mesh[top] - mesh[bottom]) / max(np.linalg.norm(mesh[left] - mesh[right]), 1e-6))
+
+
+Watch = Callable[[Guide, float, View], None]
+"""Called with what was seen, the seconds that are left, and the frame."""
+
+
+def unwatched(guide: Guide, left: float, view: View) -> None:
+    """Says nothing."""
+
+
+def of_camera(
+    address: LiveAddress,
+    number: int,
+    tracker: Tracker,
+    embed: Embedder,
+    watch: Watch,
+    *,
+    length: float = LENGTH_S,
+    opened: Callable[[LiveAddress], LiveSource] | None = None,
+) -> list[Take]:
+    """The takes of half a minute of a live source.
+
+    Args:
+        number: of the source.
+        watch: is told what was seen, on every frame.
+        length: seconds.
+        opened: makes the source.
+
+    Raises:
+        InputError: it cannot be opened, or gives no frames.
+    """
+    guide, source = Guide(), (opened or _opened)(address)
+
+    def seen(view: View, faces: dict[int, Face], since: float) -> bool:
+        if faces:
+            guide.see(max(faces.values(), key=lambda face: face.width))
+        watch(guide, max(0.0, length - since), view)
+        return since < length or (bool(guide.missing) and since < 2 * length)
+
+    try:
+        return list(of_frames(_frames(source, address), length, number, tracker, embed, seen=seen))
+    finally:
+        source.close()
+
+
+def _opened(address: LiveAddress) -> LiveSource:
+    return plugins.load("source", address.kind)(
+        address, size=None, fps=None, sound=False, buffer=0.0 if address.kind != "stream" else None, stats=Stats()
+    )
+
+
+def _frames(source: LiveSource, address: LiveAddress) -> Iterator[Frame]:
+    """Frames as they come; those that come while one is worked on are left out, but for the last two."""
+    waiting: queue.Queue[Frame] = queue.Queue()
+
+    def put(frame: Frame) -> None:
+        waiting.put(frame)
+        while waiting.qsize() > 2:
+            try:
+                waiting.get_nowait()
+            except queue.Empty:
+                break
+
+    source.start(put, lambda _: None)
+    last = time.monotonic()
+    while True:
+        try:
+            frame = waiting.get(timeout=0.2)
+        except queue.Empty:
+            if source.ended:
+                return
+            if time.monotonic() - last > _SILENT_S:
+                raise InputError(
+                    "{name} gives no picture; check that it is on, and that no other program uses it",
+                    code="learn_silent",
+                    name=address,
+                ) from None
+            continue
+        last = time.monotonic()
+        yield frame

@@ -1,0 +1,97 @@
+"""The folder in which a person is learnt. It stays when that is interrupted in training, so that the same command
+continues there; at every other end it is removed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rtface.config.policy import retention_s
+from rtface.engine import learned
+from rtface.errors import Interrupted, OutputError, UsageError
+from rtface.util.file_lock import try_lock
+
+_KEY, _LOCK = "key", "lock"
+_STAYS_S = 7 * 86_400.0
+
+
+def remove(name: str) -> bool:
+    """Removes what an interrupted call left; whether there was something."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(learned.unfinished() / name.lower())
+        return True
+    return False
+
+
+@contextmanager
+def work(name: str, key: str) -> Generator[Path]:
+    """The folder, readable by this user alone; empty but for what a call with the same key left.
+
+    Args:
+        name: of the person.
+        key: the same only where what is prepared and trained is the same.
+
+    Raises:
+        UsageError: another process learns this person now.
+        OutputError: the folder cannot be made.
+    """
+    _sweep()
+    folder = learned.unfinished() / name.lower()
+    try:
+        for path in (learned.folder(), learned.unfinished(), folder):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = (folder / _LOCK).open("a+b")
+    except OSError as error:
+        raise OutputError("{path}: cannot be written ({why})", code="cannot_write", path=folder, why=error.strerror) \
+            from error  # fmt: skip
+    kept = False
+    with held as lock:
+        with suppress(OSError):  # a file system without locks
+            if not try_lock(lock):
+                raise UsageError(
+                    "another rtface learns {name} now; wait until it has ended, or end it",
+                    code="learn_twice",
+                    name=name,
+                )
+        if not (folder / _KEY).is_file() or (folder / _KEY).read_text() != key:
+            for path in folder.iterdir():
+                if path.name != _LOCK:
+                    path.unlink()
+            (folder / _KEY).write_text(key)
+        try:
+            yield folder
+        except KeyboardInterrupt as error:
+            kept = (folder / learned.PAIRS).is_file()
+            if kept:
+                raise Interrupted(
+                    "interrupted; pictures of the face and what was trained so far are kept for {days} days: the same "
+                    "command continues there, and 'rtface persons remove {name}' deletes them",
+                    code="learn_kept",
+                    days=f"{_stays_s() / 86_400:.3g}",
+                    name=name,
+                    signum=getattr(error, "signum", 2),
+                ) from None
+            raise
+        finally:
+            if not kept:
+                shutil.rmtree(folder, ignore_errors=True)
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a file that is open
+
+
+def _stays_s() -> float:
+    return min(_STAYS_S, retention_s() or _STAYS_S)
+
+
+def _sweep() -> None:
+    """Removes what calls left that were interrupted long ago."""
+    for folder in learned.unfinished().glob("*/"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _stays_s():
+                with (folder / _LOCK).open("a+b") as lock:
+                    unused = try_lock(lock)
+                if unused:
+                    shutil.rmtree(folder)

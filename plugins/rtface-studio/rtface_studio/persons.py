@@ -1,0 +1,117 @@
+"""Persons who were learnt, in the studio: the list, learning one with a guide before the camera, and removing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from rtface import plugins
+from rtface.config.addresses import parse_address
+from rtface.engine import learned
+from rtface.errors import Message, RtfaceError, UsageError
+from rtface.trust.enforce import enforce_learning
+from rtface.util.events import Event
+from rtface.util.parse import is_person_name
+from rtface.web.http import answers_errors, in_thread, json_body
+from rtface_studio.analysis import FilmTask
+from rtface_studio.commands import json_of, run_command
+from rtface_studio.context import Studio
+from rtface_studio.folders import AllowedFolders
+
+_DEVICES = ("camera", "screen")
+
+
+def routes(studio: Studio) -> list[BaseRoute]:
+    """The routes below ``/api/persons``."""
+    task = FilmTask(lambda state: studio.events.publish("persons", state, keep=True), asyncio.Semaphore(1))
+
+    def listed() -> dict[str, Any]:
+        return {
+            "persons": learned.names(),
+            "unfinished": learned.unfinished_names(),
+            "here": plugins.known("command", "learn"),
+            "learning": task.state,
+            "words": _words_wanted(),
+        }
+
+    async def persons(request: Request) -> Response:
+        return JSONResponse(await in_thread(listed))
+
+    async def learn(request: Request) -> Response:
+        words = await in_thread(learn_words, studio.folders, await json_body(request))
+        if task.state["state"] in ("waiting", "running"):
+            raise UsageError("a person is being learnt; wait for the end, or cancel it", code="learning_on")
+
+        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
+            nothing: list[Message] = []
+
+            def receive(event: Event) -> None:
+                if event.get("code") == "learn_nothing":
+                    nothing.append(Message.of(event))
+                elif event["event"] == "progress":
+                    progress({"picture": None, "missing": [], **event})
+
+            try:
+                return await json_of("learn", *words, receive=receive)
+            except RtfaceError:
+                if nothing:  # it was learnt, and is not better
+                    raise RtfaceError(nothing[0]) from None
+                raise
+
+        task.start(work)
+        return JSONResponse(await in_thread(listed))
+
+    async def stop(request: Request) -> Response:
+        task.stop()
+        return JSONResponse(await in_thread(listed))
+
+    async def remove(request: Request) -> Response:
+        name = request.path_params["name"]
+        if not is_person_name(name):
+            raise UsageError("{name} is no person", code="no_learnt", name=name[:40])
+        await run_command("persons", "remove", "--", name)
+        return JSONResponse(await in_thread(listed))
+
+    return [
+        Route("/api/persons", answers_errors(persons)),
+        Route("/api/persons/learn", answers_errors(learn), methods=["POST"]),
+        Route("/api/persons/stop", answers_errors(stop), methods=["POST"]),
+        Route("/api/persons/{name}", answers_errors(remove), methods=["DELETE"]),
+    ]
+
+
+def _words_wanted() -> bool | None:
+    """Whether a policy asks for consent in words; None where it forbids learning."""
+    try:
+        return enforce_learning() is not None
+    except UsageError:
+        return None
+
+
+def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
+    """Arguments of ``rtface learn`` for what the page asks.
+
+    Raises:
+        UsageError: nobody agreed, a name or source that cannot be used, or a file outside the folders.
+    """
+    name, source, consent = body.get("name"), body.get("source"), body.get("consent", "")
+    if body.get("agreed") is not True:
+        raise UsageError("agree first that this face may be learnt", code="learn_agree")
+    if not isinstance(name, str) or not is_person_name(name.strip()):
+        raise UsageError("give the person a name of letters and digits, which begins with a letter", code="learn_named")
+    if not isinstance(source, str) or not source.strip() or not isinstance(consent, str):
+        raise UsageError("choose a camera, a film or a folder of photos", code="learn_from")
+    address = parse_address(source.strip())
+    if address.kind == "file":
+        source = str(folders.path(address.name))
+    elif address.kind not in _DEVICES or address.name.startswith("-"):
+        raise UsageError("{address}: there is no such device", code="no_device", address=address)
+    else:
+        source = str(address)
+    words = ["--yes", *(["--consent", consent.strip()] if consent.strip() else []), "--overwrite"]
+    return [*words, "--", name.strip(), source]
