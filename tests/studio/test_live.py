@@ -567,7 +567,7 @@ def test_a_person_is_learnt_in_the_studio(
     assert call(studio, "POST", "/api/persons/learn", **asked)[0] == 200
     while (state := ask(studio, "GET", "/api/persons")[1]["learning"])["state"] in ("waiting", "running"):
         time.sleep(0.05)
-    assert state["state"] == "failed" and "RTFACE_TORCH_PYTHON" in state["error"]["message"]
+    assert state["state"] == "failed" and "--python" in state["error"]["message"]
     assert ask(studio, "DELETE", "/api/persons/anna")[1]["persons"] == []
     (policy := tmp_path / "policy.toml").write_text('forbid = ["learning"]')
     monkeypatch.setenv("RTFACE_POLICY", str(policy))
