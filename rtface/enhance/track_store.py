@@ -179,7 +179,7 @@ class TrackStore:
         self._treatments, self._known, self._by_person, self.shots = treatments, known, by_person or {}, shots
         self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}
-        self.person_of = person_of or (lambda track_id: "")
+        self.person_of = person_of or _nobody
         self.strengths: Mapping[str, float] = {}
         self._swept = 0.0
 
@@ -281,3 +281,7 @@ def seed_of(face: Face, pts: int) -> int:
     machine, and in every part of the film, where tracks have other ids (synthetic grain)."""
     x, y = (int(v) for v in (face.box[:2] + face.box[2:]) // 128)
     return ((x * 64 + y) * 2654435761 + pts * 40503) & 0xFFFFFFFF
+
+
+def _nobody(track: int) -> str:
+    return ""

@@ -271,7 +271,7 @@ def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) ->
     return out
 
 
-def _psnr(squares: NDArray[np.float32], samples: int) -> float:
+def _psnr(squares: NDArray[np.floating[Any]], samples: int) -> float:
     """PSNR by sums of squared errors, of 255 levels."""
     mean = float(squares.sum()) / samples
     return math.inf if not mean else 10 * math.log10(255 * 255 / mean)
@@ -279,7 +279,7 @@ def _psnr(squares: NDArray[np.float32], samples: int) -> float:
 
 def _texture(
     level: NDArray[np.float32], outside: NDArray[np.bool_], samples: NDArray[np.float32], step: tuple[int, int]
-) -> NDArray[np.float32]:
+) -> NDArray[np.floating[Any]]:
     """Sums of squares of each block around its mean."""
     level = np.where(outside, level - 128, np.float32(0))
     return _sums(np.square(level), step) - np.square(_sums(level, step)) / samples

@@ -316,8 +316,8 @@ class FileSource:
                 return
 
     def _describe(self, decoder: Decoder, first: Frame) -> MediaInfo:
-        ahead = [item.display.fields for item in self._waiting if isinstance(item, Frame)]
-        fields: Fields = next((fields for fields in ahead if fields != "progressive"), "progressive")
+        ahead = [item.display for item in self._waiting if isinstance(item, Frame)]
+        fields = next((display for display in ahead if display.fields != "progressive"), first.display).fields
         rate, known = rate_of(self._video)
         if not known and not is_still(self._container):
             self._stats.warn("rate", f"{self._name}: does not say its frame rate; {rate} frames a second are assumed")
