@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import sys
 from pathlib import Path
@@ -68,3 +69,41 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and learned.read(path).meta["figures"] == done.gains
     with pytest.raises(UsageError, match="--overwrite"):
         learning()
+
+
+def test_training_that_was_cut_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sys.path.insert(0, str(Path(learn.__file__).parent))
+    import trainer
+
+    recipe = recipe_named(learned.BASE)
+    memory, (*_, w, h) = recipe.memory, recipe.region
+    r = np.random.default_rng(1)
+    shown = cv2.resize(r.integers(0, 255, (h // 8, w // 8, 3)).astype(np.uint8), (w, h))
+    pairs_of = np.stack([np.stack([shown, cv2.GaussianBlur(shown, (0, 0), 2.0 + k)]) for k in range(4)])
+    ones = np.ones((h, w), np.float32)
+    np.savez(tmp_path / "pairs.npz", train=pairs_of, valid=pairs_of, kinds=np.array(["call"] * 4),
+             others=pairs_of[:0, 1], mask=ones, weight=ones)  # fmt: skip
+    job = {
+        **{"network": str(recipe.model_path), "pairs": str(tmp_path / "pairs.npz"), "output": recipe.output.name},
+        **{"input": recipe.input.name, "past": memory.past, "known": memory.known, "state": memory.state},
+        **{"state_shape": list(memory.shape), "prefixes": ["core.head"], "cell": 8, "rank": 0, "rate": 1e-3},
+        **{"steps": 4, "batch": 2, "kept": 0, "seconds": 3600, "threads": 1, "bf16": False, "seed": 1},
+    }
+    monkeypatch.setattr(trainer, "EVERY", 2)
+
+    def trained(name: str, *, until: int = 9) -> np.ndarray:
+        def said(**row: Any) -> None:
+            if row["step"] == until and "done" not in row:
+                raise Interrupted
+
+        monkeypatch.setattr(trainer, "say", said)
+        paths = {key: str(tmp_path / f"{name}.{key}") for key in ("checkpoint", "out")}
+        (path := tmp_path / f"{name}.json").write_text(json.dumps(job | paths))
+        trainer.main(str(path))
+        with np.load(f"{paths['out']}.npz") as held:
+            return held["delta"]
+
+    whole = trained("whole")
+    with pytest.raises(Interrupted):
+        trained("cut", until=2)
+    assert np.array_equal(trained("cut"), whole) and np.abs(whole).max() > 0
