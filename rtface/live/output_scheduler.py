@@ -35,7 +35,7 @@ class OutputScheduler:
     """Writes frames to all sinks on a separate thread, at the run's constant delay where it has one.
 
     Args:
-        state: of the run. Frames of another format than its own are scaled to it. While nobody watches, the last frame
+        state: of the run. Frames of another format than its own are scaled to it. Without a viewer the last frame
             is written again every `REST_S` seconds only, and at once when a viewer comes. Its figures are the latency
             (captured → handed to the sinks), and counts of frames out and dropped.
         filters: their preview is shown every frame that was given to the sinks.
