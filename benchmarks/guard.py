@@ -29,7 +29,7 @@ from benchmarks.drifting import Drifting, OneEngine, average, displacement, in_c
 from benchmarks.persons import moving, number, people_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine import load_engine
+from rtface.engine.engine_set import load_engine
 from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Bytes, Color, Float, Frame

@@ -377,7 +377,7 @@ class CodedNetwork(Protocol):
 
 
 class Engines(Protocol):
-    """The engines of a run (`rtface.engine.EngineSet`)."""
+    """The engines of a run (`rtface.engine.engine_set.EngineSet`)."""
 
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
         """The engine for a face; `faces` share a live frame's time, 0 where time does not count (films)."""

@@ -28,8 +28,7 @@ from rtface._version import __version__
 from rtface.concurrency import call_until_stopped
 from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.engine import EngineRequest
-from rtface.engine.engine_set import LIGHT
+from rtface.engine.engine_set import LIGHT, EngineRequest
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import FaceCorrector, InventedMeter
 from rtface.enhance.damage_repair import DamageRepair

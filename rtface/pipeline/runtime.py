@@ -12,10 +12,9 @@ from threading import Event, Lock
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
-from rtface.engine.engine_set import LIGHT
+from rtface.engine.engine_set import LIGHT, EngineRequest, EngineSet
 from rtface.engine.learned import path_of
 from rtface.errors import EngineError, MissingComponent
 from rtface.pipeline.threads import EngineThreads

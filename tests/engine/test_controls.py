@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.engine import EngineRequest, EngineSet, HostEngine
+from rtface.engine.engine_set import EngineRequest, EngineSet
+from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import load_recipe
 from rtface.errors import EngineError, UsageError
 from tests.engine.conftest import Maker

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtface.engine import EngineSet
-from rtface.engine.engine_set import load_engine, needs_large_engine
+from rtface.engine.engine_set import EngineSet, load_engine, needs_large_engine
 from rtface.engine.listing import EngineInfo, list_engines
 from rtface.engine.plan import GoldenResult, PlanIdentity, recall, retime
 from rtface.enhance.keyframes.scheduler import spacing

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rtface.cli.app import app
-from rtface.engine import EngineRequest, EngineSet
+from rtface.engine.engine_set import EngineRequest, EngineSet
 from rtface.engine.recipe import load_recipe
 from rtface.errors import InputError, MissingComponent
 from rtface_engines.generic_onnx import inspect

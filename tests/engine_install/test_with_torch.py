@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
-from rtface.engine import EngineRequest, EngineSet
+from rtface.engine.engine_set import EngineRequest, EngineSet
 from rtface.errors import MissingComponent
 from rtface_engines import catalogue, convert
 from rtface_engines.environment import missing

@@ -16,7 +16,7 @@ import pytest
 
 import rtface
 from rtface.config.options import Options
-from rtface.engine import EngineSet
+from rtface.engine.engine_set import EngineSet
 from rtface.engine.host_engine import HostEngine
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE

@@ -21,7 +21,7 @@ import pytest
 import rtface
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine import EngineSet
+from rtface.engine.engine_set import EngineSet
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, InputError, Interrupted
 from rtface.frame import Color, Display, Frame, Packet

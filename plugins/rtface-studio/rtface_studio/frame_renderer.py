@@ -14,7 +14,7 @@ import cv2
 from rtface.analysis.treatment import Treatment
 from rtface.config.options import Options, Scope, learnt_persons
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine import EngineRequest
+from rtface.engine.engine_set import EngineRequest
 from rtface.engine.learned import path_of, read
 from rtface.errors import Closed, InputError
 from rtface.frame import Bytes, Float32, Frame

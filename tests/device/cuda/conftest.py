@@ -20,7 +20,7 @@ def share_limit():
 @pytest.fixture(scope="session")
 def on_cpu():
     """Shipped engines on the CPU, in fp32, by name; each is opened when it is first asked for."""
-    from rtface.engine import HostEngine
+    from rtface.engine.host_engine import HostEngine
     from rtface.engine.recipe import find_recipes, load_recipe
 
     class Engines(dict):

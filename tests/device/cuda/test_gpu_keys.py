@@ -12,7 +12,7 @@ import pytest
 from rtface.analysis.analyzer import Treatment
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine import HostEngine
+from rtface.engine.host_engine import HostEngine
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
