@@ -41,6 +41,9 @@ _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.27
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
 _DOUBT, _FINE = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
+_NOISY, _KEPT = (0.1, 0.42), 0.12
+# Grain is kept, and so is most of a noisy face's error: 1 less the score of noise up to which next to nothing of the
+# expected gain is reached (`_KEPT`), and from which on all.
 MOST = 1.5
 """The largest predicted strength of an engine's correction."""
 INSIDE = 0.5
@@ -137,7 +140,8 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
-    return strength, (1.0 - analysis.unreached) * (max(0.0, gain) + gain_of(analysis.error, left))
+    reached = (1.0 - analysis.unreached) * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
+    return strength, reached * (max(0.0, gain) + gain_of(analysis.error, left))
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:
