@@ -112,7 +112,7 @@ class FrameComparison:
                 area, means = int(outside.sum()), np.square(_sums(apart, step)) / samples
                 texture = _texture(theirs.astype(np.float32) * np.float32(255 / top), outside, samples, step)
                 rest = means + np.maximum(squares - means - np.minimum(texture, _FLOOR * samples), 0)
-                like = int(math.log(1 + float(texture.sum()) / area, _LIKE))
+                like = int(math.log(1 + max(0.0, float(texture.sum()) / area), _LIKE))
                 self._errors.append((name, _psnr(squares, area), _psnr(rest, area), like))
                 usual = float(np.quantile(np.sqrt(squares / samples)[enough], 0.75)) if enough.any() else 0.0
                 limit = max(_LEVELS, _TIMES_USUAL * usual)
