@@ -351,9 +351,9 @@ def names_of_stills(folder: JobFolder) -> list[str]:
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
     """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine;
     and a folder of stills to which it may have begun to."""
-    parts = [part for part in _parts(_read_note(folder)) if "path" in part]
-    named = {Path(part["path"]) for part in parts if _has_name(part) or Path(part["path"]).is_dir()}
-    return named & {path.resolve() for path in films}
+    wanted = {str(path.resolve()): path.resolve() for path in films}
+    parts = [part for part in _parts(_read_note(folder)) if part.get("path") in wanted]
+    return {wanted[part["path"]] for part in parts if _has_name(part) or wanted[part["path"]].is_dir()}
 
 
 def remove_unfinished(folder: JobFolder, films: Iterable[Path]) -> None:

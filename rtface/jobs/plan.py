@@ -48,7 +48,9 @@ def _size(value: Any) -> bool:
 
 def _film(value: Any) -> bool:
     """The path of a film that can be written, or of a folder for its stills, with a slash."""
-    return file_path(value) and (value.endswith("/") or Path(value).suffix.lower() in FORMATS)
+    return (
+        file_path(value) and bool(Path(value).name) and (value.endswith("/") or Path(value).suffix.lower() in FORMATS)
+    )
 
 
 _SHAPE: Shape = {

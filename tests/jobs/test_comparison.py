@@ -13,7 +13,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
-from rtface.jobs import FilmJob, Outcome, do_segment, plan, worker
+from rtface.jobs import FilmJob, Outcome, do_segment, film_source, worker
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.pipeline.run_media import film
@@ -116,10 +116,10 @@ def test_one_chain_in_place_of_several_has_the_whole_lead_in(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A comparison is made by one chain, also with `--segments`."""
-    job, starts, opened = planned(made, tmp_path), [], plan.open_film
+    job, starts, opened = planned(made, tmp_path), [], film_source.open_film
     monkeypatch.setattr(worker, "CORRECTED_LEAD_IN_S", Fraction(1, 4))
     monkeypatch.setattr(
-        plan,
+        film_source,
         "open_film",
         lambda source, options, *rest, **more: (starts.append(options.start), opened(source, options, *rest, **more))[
             1

@@ -182,8 +182,8 @@ class FolderSink:
                         continue
                     try:
                         rename_new(still, place)
-                    except FileExistsError:  # perhaps of a join that was killed here
-                        if not filecmp.cmp(still, place, shallow=False):
+                    except FileExistsError:  # of a job, perhaps by its own join, which was killed here
+                        if self._keeps or not filecmp.cmp(still, place, shallow=False):
                             raise
                         still.unlink()
                 (self.work / NAME).unlink()
