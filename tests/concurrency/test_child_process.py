@@ -153,10 +153,9 @@ def test_a_child_that_does_not_read_never_blocks_its_parent(start: Start):
     run = start("blocks", True)
     run.next()
     began = time.monotonic()
-    taken = [run.child.send(bytes(10_000)) for _ in range(600)]
+    taken = next(n for n in range(9_999) if not run.child.send(bytes(10_000)))  # it reads until it is stuck
     assert time.monotonic() - began < 2
-    assert taken[0]
-    assert not taken[-1]
+    assert taken > 0
     run.child.kill(0)
 
 
