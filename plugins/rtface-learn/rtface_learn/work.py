@@ -14,7 +14,7 @@ from rtface.engine import learned
 from rtface.errors import Interrupted, OutputError, UsageError
 from rtface.util.file_lock import try_lock
 
-_KEY, _LOCK = "key", "lock"
+_KEY, _LOCK, _SHEET = "key", "lock", "sheet"
 _STAYS_S = 7 * 86_400.0
 
 
@@ -23,6 +23,18 @@ def remove(name: str) -> bool:
     with suppress(FileNotFoundError):
         shutil.rmtree(learned.unfinished() / name.lower())
         return True
+    return False
+
+
+def note(folder: Path, sheet: Path) -> None:
+    """Notes in the folder that the sheet was written, so that the call which continues may replace it."""
+    (folder / _SHEET).write_text(str(sheet.resolve()))
+
+
+def wrote(name: str, sheet: Path) -> bool:
+    """Whether an interrupted call for this person wrote the sheet."""
+    with suppress(OSError):
+        return (learned.unfinished() / name.lower() / _SHEET).read_text() == str(sheet.resolve())
     return False
 
 
