@@ -15,7 +15,7 @@ from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.redaction import redacted_values
 from rtface.stats import Stats
-from rtface.util.foreign import fits, read_regular, text
+from rtface.util.foreign import file_path, fits, read_regular, text
 from rtface.util.parse import UNKNOWN_PERSON, is_person_name
 from rtface.util.text import counted
 from rtface.util.toml_dataclass import parse_json
@@ -332,7 +332,7 @@ def is_unfinished(path: Path, output: Path | str) -> bool:
         found = parse_json(read_regular(path))
     except (OSError, ValueError):
         return False
-    return fits(found, {"rtface_version": text, "output": text, "error": text}) and found["output"] == str(output)
+    return fits(found, {"rtface_version": text, "output": file_path, "error": text}) and found["output"] == str(output)
 
 
 def _damage(counters: Mapping[str, int]) -> dict[str, float]:

@@ -37,6 +37,7 @@ from rtface.util.foreign import (
     Shape,
     check_shape,
     file_name,
+    file_path,
     flag,
     fraction,
     none_or,
@@ -69,7 +70,7 @@ def _box(value: Any) -> bool:
     return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
 
 
-_FILES: Shape = {"name": text, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
+_FILES: Shape = {"name": file_path, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag},
     "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},

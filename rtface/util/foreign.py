@@ -160,8 +160,11 @@ def count(value: Any) -> bool:
 
 
 def file_path(value: Any) -> bool:
-    """The path of a file."""
-    return text(value) and bool(value) and "\0" not in value
+    """The path of a file; its bytes that are not UTF-8 are those of `os.fsdecode`."""
+    try:
+        return isinstance(value, str) and bool(os.fsencode(value)) and "\0" not in value
+    except UnicodeEncodeError:
+        return False
 
 
 def file_name(value: Any) -> bool:

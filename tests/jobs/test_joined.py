@@ -80,6 +80,16 @@ def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
     assert not list(tmp_path.glob("*.rtface"))
 
 
+def test_names_that_are_not_utf_8(tmp_path: Path):
+    folder = tmp_path / "folder \udce9"
+    folder.mkdir()
+    source = write_film(folder / "in \udce9.mkv", films.scenes(30), codec="ffv1")
+    output = folder / "out \udce9.mkv"
+    in_segments(source, output, Options(tracker="none", codec="ffv1", sidecar=True))
+    same_film(source, output)
+    read_sidecar(sidecar_path(output))
+
+
 def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
     source = films.scans(tmp_path)
     options = Options.of({"tracker": "none", "codec": "ffv1", "sequence": True, "fps": 10})
