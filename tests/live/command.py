@@ -159,12 +159,12 @@ class Command:
     def children(self) -> list[int]:
         """All processes below it."""
         parents: dict[int, list[int]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
+        for process in Path("/proc").glob("[0-9]*"):  # "[0-9]*/stat" raises where one ends meanwhile
             try:
-                fields = stat.read_text().rsplit(")", 1)[1].split()
+                fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+            parents.setdefault(int(fields[1]), []).append(int(process.name))
         found, todo = [], [self.process.pid]
         while todo:
             below = parents.get(todo.pop(), [])
