@@ -89,8 +89,16 @@ def test_who_asks_while_an_answer_is_made_shares_the_next() -> None:
     assert asyncio.run(ask()) == [b"1"] + 50 * [b"2"]
 
 
-@pytest.mark.parametrize(("works", "latest_s"), [(True, 1.5), (False, None)])
-def test_many_requests_wait_while_the_queue_works(works: bool, latest_s: float | None) -> None:
+@pytest.mark.parametrize(
+    ("works", "path", "count", "latest_s"),
+    [
+        (True, "/api/queue", 100, 1.5),
+        (True, "/api/queue", 5000, 5.025),  # of whoever does not wait for answers
+        (True, "/page/style.css", 5000, None),  # needs no session
+        (False, "/api/queue", 100, None),
+    ],
+)
+def test_many_requests_wait_while_the_queue_works(works: bool, path: str, count: int, latest_s: float | None) -> None:
     waited, passed = list[float](), list[object]()
 
     async def app(scope: object, receive: object, send: object) -> None:
@@ -101,9 +109,9 @@ def test_many_requests_wait_while_the_queue_works(works: bool, latest_s: float |
 
     async def ask_all() -> None:
         pace = Pace(app, lambda: works, clock=lambda: 5.0, wait=wait)
-        for _ in range(100):
-            await pace({"type": "http"}, None, None)  # type: ignore[arg-type]
+        for _ in range(count):
+            await pace({"type": "http", "path": path}, None, None)  # type: ignore[arg-type]
 
     asyncio.run(ask_all())
-    assert len(passed) == 100
+    assert len(passed) == count
     assert max(waited, default=None) == (latest_s and pytest.approx(latest_s))

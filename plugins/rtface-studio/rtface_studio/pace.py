@@ -12,10 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 PER_SECOND, AT_ONCE = 40, 40
 """Requests that are answered in a second while a film is worked on, and how many of them without waiting. One page
 sends fewer; a hundred clients took two thirds of a film's speed without this."""
+LONGEST_S = 5.0
+"""A request waits no longer: whoever asks, leaves and asks again would keep the others out."""
 
 
 class Pace:
-    """ASGI middleware that lets requests wait, in their order, while the queue works.
+    """ASGI middleware that lets requests below ``/api/`` wait, in their order, while the queue works. The page's files
+    cost little, and one of them needs no session: who has none is not counted.
 
     Args:
         app: gets the requests.
@@ -35,9 +38,9 @@ class Pace:
         self._next = -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._busy():
+        if scope["type"] == "http" and scope["path"].startswith("/api/") and self._busy():
             now = self._clock()
-            self._next = max(self._next, now - AT_ONCE / PER_SECOND) + 1 / PER_SECOND
+            self._next = min(max(self._next, now - AT_ONCE / PER_SECOND), now + LONGEST_S) + 1 / PER_SECOND
             if self._next > now:
                 await self._wait(self._next - now)
         await self._app(scope, receive, send)
