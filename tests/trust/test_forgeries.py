@@ -246,6 +246,16 @@ def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path
     struct.pack_into(">HH", data, data.rindex(b"elst") + 20, 0, 1 << 15)
     (tmp_path / "slow.mp4").write_bytes(data)
     assert "at another speed" in str(checked(films, "lossy", tmp_path / "slow.mp4").problems)
+    for box, place, value, said in (("mvhd", 24, 2 << 16, "at another speed"), ("mvhd", 28, 0, "without volume")):
+        data = bytearray(films["lossy"].read_bytes())
+        struct.pack_into(">I" if value else ">H", data, data.rindex(box.encode()) + place, value)
+        (tmp_path / "other.mp4").write_bytes(data)
+        assert said in str(checked(films, "lossy", tmp_path / "other.mp4").problems)
+        assert said in str(layout_of(tmp_path / "other.mp4")["unseen"])
+    data = bytearray(films["lossy"].read_bytes())
+    struct.pack_into(">H", data, data.rindex(b"tkhd") + 40, 0)  # the sound's, which comes last
+    (tmp_path / "mute.mp4").write_bytes(data)
+    assert "without volume" in str(checked(films, "lossy", tmp_path / "mute.mp4").problems)
     for said in (True, False):
         edition = matroska.element(0x45B9, matroska.element(0x45DD, bytes([said])))
         assert (

@@ -130,7 +130,8 @@ class Header:
         colors: range, primaries, transfer and matrix (numbers of H.273).
         hdr: HDR metadata, which the frames themselves may contradict.
         shown_size: width and height at which it is shown, in 1/65536 of a sample.
-        paced: whether an edit list plays a part of any track at another speed.
+        paced: whether the film, or by an edit list a part of any track, is played at another speed.
+        muted: whether sound is played without volume.
         ordered: whether chapters say what is played, and in which order.
         disabled: tracks that players leave out, from 0 on.
     """
@@ -141,6 +142,7 @@ class Header:
     hdr: HdrMetadata | None = None
     shown_size: tuple[int, int] | None = None
     paced: bool = False
+    muted: bool = False
     ordered: bool = False
     disabled: Sequence[int] = ()
 
@@ -154,7 +156,7 @@ def read_header(file: BinaryIO, number: int) -> Header:
     """
     moov = bytearray(_moov(file)[1])
     if (found := _picture_entry(moov, number)) is None:
-        return Header(paced=_paced(moov))
+        return Header(paced=_paced(moov), muted=_muted(moov))
     around, (first, end) = found
     entry, track = (first + _ENTRY, end), find_box(moov, *around[1], b"tkhd")
     vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
@@ -165,6 +167,7 @@ def read_header(file: BinaryIO, number: int) -> Header:
         hdr=_hdr(moov, entry),
         shown_size=struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None,
         paced=_paced(moov),
+        muted=_muted(moov),
     )
 
 
@@ -206,7 +209,20 @@ def _colors(moov: bytearray, entry: Span) -> tuple[int, int, int, int] | None:
     return None
 
 
+def _muted(moov: bytearray) -> bool:
+    film, tracks = find_box(moov, 8, len(moov), b"mvhd"), inner_boxes(moov, 8, len(moov), b"trak")
+    volumes = [film[1] - 76] if film and film[1] - film[0] >= 100 else []
+    for track in tracks:
+        handler, said = find_box(moov, *track, b"mdia", b"hdlr"), find_box(moov, *track, b"tkhd")
+        if handler and moov.startswith(b"soun", handler[0] + 8) and said and said[1] - said[0] >= 84:
+            volumes.append(said[1] - 48)
+    return not all(struct.unpack_from(">H", moov, at)[0] for at in volumes)
+
+
 def _paced(moov: bytearray) -> bool:
+    film = find_box(moov, 8, len(moov), b"mvhd")
+    if film and film[1] - film[0] >= 100 and struct.unpack_from(">I", moov, film[1] - 80)[0] not in (0, 1 << 16):
+        return True
     for track in inner_boxes(moov, 8, len(moov), b"trak"):
         edits = find_box(moov, *track, b"edts", b"elst")
         if edits is None or edits[1] - edits[0] < 8:

@@ -61,7 +61,7 @@ def not_shown(header: Header, video: VideoStream, *, alpha: bool) -> list[str]:
     if header.ordered:
         lines.append("its chapters say what is played, and in which order: all of the file is read instead")
     if header.paced:
-        lines.append("its edit list plays parts at another speed: all is read at the usual one")
+        lines.append("its header plays it, or parts of it, at another speed: all is read at the usual one")
     return lines + [
         f"its header tells players to leave out track {place}: it is read like the others" for place in header.disabled
     ]
@@ -106,4 +106,6 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
             f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
             "do: its shape is left out"
         )
+    if ours and header.muted:  # FFmpeg writes the full volume
+        lines.append("its header says that sound is played without volume, which some players do")
     return lines
