@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import Empty
 from typing import Any
@@ -25,7 +26,6 @@ from rtface.live.messages import (
     SinkRefused,
     SinkReport,
     StreamJob,
-    TransportStatus,
     WorkerStarted,
     WriteFrame,
     WriteSound,
@@ -168,7 +168,7 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
         return
     writer = StreamWriter(encoder, transport, sound=job.sound)
     parent.send(SinkOpened(encoder.name, tuple(encoder.notes)))
-    reporting = start_thread("report", _report, parent, writer, transport, reports)
+    reporting = start_thread("report", report, parent, writer, transport, reports)
     assert parent.frames is not None
     take_all(parent, parent.frames, writer)
     writer.close()
@@ -177,15 +177,13 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
     reporting.join()
 
 
-def _report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
-    """Reports each new status at once, and the figures several times a second."""
-    status: TransportStatus | None = transport.status
-    while status is not None:
-        parent.send(SinkReport(status, writer.frames, Counter(writer.dropped)))
-        try:
-            status = reports.get(timeout=_STATUS_S)
-        except Empty:
-            status = transport.status
+def report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
+    """Reports at every new status and several times a second: always the newest, as `reports` may hold older ones."""
+    over = False
+    while not over:
+        parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
+        with suppress(Empty):
+            over = reports.get(timeout=_STATUS_S) is None
     parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
 
 

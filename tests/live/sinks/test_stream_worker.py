@@ -7,6 +7,7 @@ from collections import Counter
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -14,11 +15,11 @@ import pytest
 
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.frame import Color
-from rtface.live.messages import EncoderSettings, TransportStatus, WriteFrame
+from rtface.live.messages import EncoderSettings, SinkReport, TransportStatus, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.live_encoder import EncoderScaler, LiveEncoder, tags_for
 from rtface.live.sinks.stream_mux import DATAGRAM
-from rtface.live.sinks.stream_worker import StreamWriter, take_all
+from rtface.live.sinks.stream_worker import StreamWriter, report, take_all
 from rtface.live.sinks.transports import Reports, Transport, tables
 from tests.live.feed import Voice, form
 from tests.live.publish import stamped_image
@@ -295,3 +296,16 @@ def test_a_burst_of_frames_is_encoded_as_far_as_it_may_wait(count: int, dropped:
     assert taken.times == [k / 30 for k in range(dropped, count)]
     assert taken.dropped["encoder"] == dropped
     assert sorted(taken.freed) == list(range(count))
+
+
+def test_no_older_status_is_reported_after_a_newer_one():
+    ear, reports, sent = Ear("mpegts"), Reports(), list[SinkReport]()
+    for status in (
+        TransportStatus("live", "nobody watches", viewers=0),
+        TransportStatus("live", "1 watches", viewers=1),
+    ):
+        ear.status = status
+        reports.put(status)
+    reports.put(None)
+    report(SimpleNamespace(send=sent.append), StreamWriter(encoder(), ear, sound=None), ear, reports)  # pyright: ignore
+    assert {message.status.viewers for message in sent} == {1}
