@@ -100,12 +100,12 @@ def _figures(status: LiveStatus) -> list[_Part]:
     parts = [_Part(f"live {status.window.rate:.1f} fps", 0), _Part("1 face" if faces == 1 else f"{faces} faces", 5)]
     if recent.count:
         parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in percentiles(recent).values()) + " ms", 2))
-    if status.buffer >= 0.001:
-        parts.append(_Part(f"buffer {1e3 * status.buffer:.0f} ms", 6))
-    if status.guarded:
-        parts.append(_Part(f"{status.guarded} guarded", 4))
-    if status.levels and not paused:
-        parts.append(_Part(status.levels, 4))
+    if (buffer := status.buffer) >= 0.001:
+        parts.append(_Part(f"buffer {1e3 * buffer:.0f} ms", 6))
+    if guarded := status.guarded:  # read once: the frame loop counts it anew on each frame
+        parts.append(_Part(f"{guarded} guarded", 4))
+    if (levels := status.levels) and not paused:
+        parts.append(_Part(levels, 4))
     if values["cpu_budget"] < 1.0:
         parts.append(_Part(f"cpu {100 * status.processor.share:.0f} of {100 * values['cpu_budget']:.0f} %", 4))
     if delay is not None:
