@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
 
 from rtface.config.policy import retention_s
@@ -19,11 +20,22 @@ _STAYS_S = 7 * 86_400.0
 
 
 def remove(name: str) -> bool:
-    """Removes what an interrupted call left; whether there was something."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(learned.unfinished() / name.lower())
-        return True
-    return False
+    """Removes what an interrupted call left; whether there was something. Raises UsageError as `work`."""
+    folder = learned.unfinished() / name.lower()
+    if not folder.is_dir():
+        return False
+    with (folder / _LOCK).open("a+b") as lock:
+        _take(lock, name)
+    shutil.rmtree(folder)
+    return True
+
+
+def _take(lock: BufferedRandom, name: str) -> None:
+    with suppress(OSError):  # a file system without locks
+        if not try_lock(lock):
+            raise UsageError(
+                "another rtface learns {name} now; wait until it has ended, or end it", code="learn_twice", name=name
+            )
 
 
 def note(folder: Path, sheet: Path) -> None:
@@ -61,13 +73,7 @@ def work(name: str, key: str) -> Generator[Path]:
             from error  # fmt: skip
     kept = False
     with held as lock:
-        with suppress(OSError):  # a file system without locks
-            if not try_lock(lock):
-                raise UsageError(
-                    "another rtface learns {name} now; wait until it has ended, or end it",
-                    code="learn_twice",
-                    name=name,
-                )
+        _take(lock, name)
         if not (folder / _KEY).is_file() or (folder / _KEY).read_text() != key:
             for path in folder.iterdir():
                 if path.name != _LOCK:

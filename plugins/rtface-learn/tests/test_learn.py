@@ -289,6 +289,13 @@ def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -
     assert learned.unfinished_names() == ["cleo"]
 
 
+def test_who_is_being_learnt_is_not_removed() -> None:
+    with work.work("Anna", "key") as folder:
+        removed = run("persons", "remove", "anna")
+        assert removed.exit_code == 2 and "another rtface learns anna now" in removed.stderr and folder.is_dir()
+    assert run("persons", "remove", "anna").exit_code == 2
+
+
 def turned(yaw: float = 0.0, pitch: float = 0.0, mouth: float = 0.0, lids: float = 0.3) -> Face:
     """A face whose mesh has only lids and lips."""
     mesh = np.zeros((478, 3))
