@@ -574,6 +574,25 @@ def test_a_person_is_learnt_in_the_studio(
     assert ask(studio, "GET", "/api/persons")[1]["words"] is None
 
 
+def test_who_cancels_leaves_no_folder(studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (python := tmp_path / "python").write_text("#!/bin/sh\necho missing\n")  # it says that it has everything
+    python.chmod(0o755)
+    monkeypatch.setenv("RTFACE_TORCH_PYTHON", str(python))
+    film = make_film(studio.folder / "long.mp4", seconds=60.0)
+    assert call(studio, "POST", "/api/persons/learn", name="Anna", source=str(film), agreed=True)[0] == 200
+    while (state := ask(studio, "GET", "/api/persons")[1]["learning"]).get("code") != "learn_looking":
+        assert state["state"] in ("waiting", "running"), state
+        time.sleep(0.05)
+    assert [*learned.unfinished().iterdir()]
+    assert call(studio, "POST", "/api/persons/stop")[0] == 200
+    for _ in range(100):
+        if not [*learned.unfinished().iterdir()]:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail(str([*learned.unfinished().rglob("*")]))
+
+
 def test_the_page_guides_who_is_learnt(page: Any, studio: RunningStudio) -> None:
     from playwright.sync_api import expect
 

@@ -35,7 +35,10 @@ class Shared(Generic[T]):
 
 
 async def run_command(
-    *words: str, receive: Callable[[Event], object] = lambda _: None, accept: tuple[int, ...] = (0,)
+    *words: str,
+    receive: Callable[[Event], object] = lambda _: None,
+    accept: tuple[int, ...] = (0,),
+    tidy: bool = False,
 ) -> str:
     """What ``rtface WORDS`` writes to its output. The process ends with the task that waits for it.
 
@@ -43,6 +46,7 @@ async def run_command(
         words: the command and its options.
         receive: gets each event of the command while it runs, on another thread.
         accept: exit codes that are no failure.
+        tidy: the process is asked to end, so that it removes what it must not leave; without, it is killed.
 
     Raises:
         RtfaceError: another exit code; with the command's error.
@@ -57,7 +61,7 @@ async def run_command(
         try:
             error = await asyncio.to_thread(_follow, process, receive)
         finally:
-            process.kill()  # the thread ends with it
+            (process.terminate if tidy else process.kill)()  # the thread ends with it
         if process.returncode not in accept:
             raise RtfaceError(error or f"rtface {words[0]} ended with code {process.returncode}; try it in a terminal")
         out.seek(0)
@@ -74,10 +78,13 @@ def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]
 
 
 async def json_of(
-    *words: str, accept: tuple[int, ...] = (0,), receive: Callable[[Event], object] = lambda _: None
+    *words: str,
+    receive: Callable[[Event], object] = lambda _: None,
+    accept: tuple[int, ...] = (0,),
+    tidy: bool = False,
 ) -> Any:
     """The JSON that ``rtface WORDS --json`` prints; arguments and errors as of `run_command`."""
-    text = await run_command(*_with("--json", words), accept=accept, receive=receive)
+    text = await run_command(*_with("--json", words), receive=receive, accept=accept, tidy=tidy)
     try:
         return json.loads(text)
     except ValueError:

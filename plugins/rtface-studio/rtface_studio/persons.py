@@ -57,7 +57,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
                     progress({"picture": None, "missing": [], **event})
 
             try:
-                return await json_of("learn", *words, receive=receive)
+                return await json_of("learn", *words, receive=receive, tidy=True)
             except RtfaceError:
                 if nothing:  # it was learnt, and is not better
                     raise RtfaceError(nothing[0]) from None
