@@ -558,9 +558,11 @@ def test_a_person_is_learnt_in_the_studio(
     monkeypatch.setenv("RTFACE_TORCH_PYTHON", str(tmp_path / "none"))
     photo = make_photo(studio.folder / "anna.png")
     asked = {"name": "Anna", "source": str(photo), "agreed": True}
-    for wrong in ({"agreed": False}, {"name": "P1"}, {"source": "/etc/passwd"}, {"source": "vcam:x"}, {"source": ""}):
+    (studio.folder / "list.m3u8").write_text("#EXTM3U\n")
+    sources = ("/etc/passwd", "vcam:x", "", str(studio.folder / "list.m3u8"))
+    for wrong in ({"agreed": False}, {"name": "P1"}, *({"source": source} for source in sources)):
         status, value = call(studio, "POST", "/api/persons/learn", **asked | wrong)
-        assert status == 400 and f"messages.{value['code']}" in catalogue(), wrong
+        assert status in (400, 422) and f"messages.{value['code']}" in catalogue(), wrong
     learnt(learned.path_of("anna"), ANNA)
     found = ask(studio, "GET", "/api/persons")[1]
     assert (found["persons"], found["here"], found["words"]) == (["anna"], True, False)

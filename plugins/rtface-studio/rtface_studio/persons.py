@@ -21,7 +21,7 @@ from rtface.web.http import answers_errors, in_thread, json_body
 from rtface_studio.analysis import FilmTask
 from rtface_studio.commands import json_of, run_command
 from rtface_studio.context import Studio
-from rtface_studio.folders import AllowedFolders
+from rtface_studio.folders import AllowedFolders, check_no_playlist
 
 _DEVICES = ("camera", "screen")
 
@@ -98,6 +98,7 @@ def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
 
     Raises:
         UsageError: nobody agreed, a name or source that cannot be used, or a file outside the folders.
+        InputError: a playlist.
     """
     name, source, consent = body.get("name"), body.get("source"), body.get("consent", "")
     if body.get("agreed") is not True:
@@ -108,7 +109,8 @@ def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
         raise UsageError("choose a camera, a film or a folder of photos", code="learn_from")
     address = parse_address(source.strip())
     if address.kind == "file":
-        source = str(folders.path(address.name))
+        check_no_playlist(path := folders.path(address.name))
+        source = str(path)
     elif address.kind not in _DEVICES or address.name.startswith("-"):
         raise UsageError("{address}: there is no such device", code="no_device", address=address)
     else:
