@@ -163,6 +163,17 @@ def test_a_part_and_a_comparison_are_asked_for(studio: RunningStudio) -> None:
     Queue().cancel(found["item"])
 
 
+def test_quality_is_asked_for_from_that_of_the_settings_on(
+    studio: RunningStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(studio, "/api/films", path=str(make_film(studio.folder / "film.mp4", seconds=0.3)))
+    monkeypatch.setenv("RTFACE_CRF", "30")
+    film = newest(studio)
+    assert post(studio, f"{film}/command", output=str(studio.folder / "out.mp4"))[1]["crf"] == 30
+    found = post(studio, f"{film}/command", output=str(studio.folder / "out.mkv"), codec="ffv1")[1]
+    assert found["crf"] is None and found["bytes"] is not None
+
+
 def test_refused_outputs_are_said_in_both_languages(studio: RunningStudio) -> None:
     film = make_film(studio.folder / "film.mp4", seconds=0.3)
     post(studio, "/api/films", path=str(film))

@@ -377,7 +377,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
         options = replace(
             await in_thread(wanted.for_run, film.settings.path, film.path),
             overwrite=overwrite,
-            **{key: check(key, body[key], key) for key in _ASKED if body.get(key)},
+            # A quality in the settings is of another codec than one that is asked for here.
+            **({"crf": None} if body.get("codec") else {})
+            | {key: check(key, body[key], key) for key in _ASKED if body.get(key)},
         )
         if body.get("compare") is True:
             options = replace(options, compare=output.with_stem(f"{output.stem}.before-after"))

@@ -159,8 +159,8 @@ def ensure_runner(studio: Studio) -> bool:
 
 
 def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
-    """About how many "seconds" a run takes on this machine, how many "bytes" its output has, and the "crf" that its
-    encoder has by itself; None for what is not known, or where the run would be refused. And the "messages" that the
+    """About how many "seconds" a run takes on this machine, how many "bytes" its output has, and the "crf" of
+    its encoder; None for what is not known, or where the run would be refused. And the "messages" that the
     run would warn with."""
     found = dict[str, Any](seconds=None, bytes=None, crf=None, messages=[])
     with suppress(RtfaceError):
@@ -170,7 +170,7 @@ def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
             cost = cost_of(film.info, film.streams, options)
             seconds = None if cost.seconds is None else max(1, round(cost.seconds))
             family = FAMILIES.get(film.streams.video.encoder) if film.streams else None
-            crf = float(family.quality) if family and family.crf else None
+            crf = (options.crf if options.crf is not None else float(family.quality)) if family and family.crf else None
             return found | {"seconds": seconds, "bytes": cost.bytes, "crf": crf}
     return found
 

@@ -13,13 +13,13 @@ const STEP = 6; // of an encoder's crf: about half or twice the bytes
 export async function startDialog(film, settings, { unchanged = false } = {}) {
   const { output } = await api.get(`/api/films/${film.id}/output${unchanged ? "?unchanged=1" : ""}`);
   const command = h("code", {}), cost = h("p", { class: "quiet-text", role: "status" }), said = h("div", { class: "stack" });
-  let overwrite = false, compare = false, quality = "", usual = null; // the crf that the encoder has by itself
+  let overwrite = false, compare = false, quality = "", usual = null; // the crf without a choice here
   const asked = () => ({ output: name.value, overwrite, compare, settings, start: start.value.trim(), end: end.value.trim(),
-    ...(quality === "lossless" ? { codec: "ffv1" } : quality && usual !== null ? { crf: usual + Number(quality) } : {}) });
-  const tell = () => api.post(`/api/films/${film.id}/command`, asked()).then((value) => {
+    ...(quality === "lossless" ? { codec: "ffv1" } : quality && usual !== null ? { crf: Math.max(1, usual + Number(quality)) } : {}) });
+  const told = (body) => api.post(`/api/films/${film.id}/command`, body);
+  const tell = () => told({ ...asked(), codec: null, crf: null }).then((value) => { usual = value.crf; return quality ? told(asked()) : value; }).then((value) => {
     command.textContent = value.command;
     replacing.hidden = !value.exists;
-    usual = value.crf ?? usual;
     cost.textContent = [value.seconds !== null && t("films.takes", { time: clock(value.seconds) }), value.bytes !== null && t("films.size", { size: bytes(value.bytes) })].filter(Boolean).join(" ");
     replace(said, value.messages.map((message) => note(translated(message), "warn")));
   }, () => { command.textContent = "–"; cost.textContent = ""; replace(said); }); // starting says why
