@@ -15,7 +15,7 @@ export function learntPersons(found, settings, devices, changed) {
   let box = null;
 
   function use(name, wanted) {
-    settings.person = [...(settings.person ?? []).filter((one) => one !== name), ...(wanted ? [name] : [])];
+    settings.person = [...(settings.person ?? []).filter((one) => one.toLowerCase() !== name.toLowerCase()), ...(wanted ? [name] : [])];
     changed(found);
   }
 
