@@ -231,8 +231,9 @@ def learn(
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
     found, recipe = python(), recipe_named(learned.BASE)
     from_what = [{"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)]
-    from_what += [{"kind": source.kind} for source in sources if isinstance(source, LiveAddress)]
-    with work.work(name, _key(recipe, from_what)) as folder:
+    live = [source for source in sources if isinstance(source, LiveAddress)]
+    from_what += [{"kind": source.kind} for source in live]
+    with work.work(name, _key(recipe, [*from_what, *({"address": str(source)} for source in live)])) as folder:
         if not (folder / learned.PAIRS).is_file():
             every, embeddings = collect(sources, tell, watch)
             _prepare(folder, recipe, *_split(every), embeddings[:32], tell)

@@ -9,7 +9,7 @@ import stat
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +276,15 @@ def test_an_interrupted_call_is_continued(
     assert not learned.unfinished_names() and not [*learned.unfinished().iterdir()]
     learning(photos)
     assert len(training.jobs) == 4 and quick == ["collect"] * 3
+
+
+def test_another_camera_begins_again(quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "run", Training(KeyboardInterrupt(), KeyboardInterrupt(), None))
+    for number, ends in (("0", True), ("1", True), ("1", False)):
+        with pytest.raises(Interrupted) if ends else nullcontext():
+            source = LiveAddress("camera", number)
+            learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, tell=lambda what, share: None)
+    assert quick == ["collect"] * 2
 
 
 def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
