@@ -346,6 +346,7 @@ def say(**row):
 
 
 def main(path):
+    parent = os.getppid()
     job = json.loads(Path(path).read_text())
     torch.manual_seed(job["seed"])
     torch.set_num_threads(1)
@@ -410,7 +411,7 @@ def main(path):
         total = loss(x, residual(x, leaves), t)[0].sum() * (100 / batch)
         return torch.autograd.grad(total, list(leaves.values()))
 
-    step, parent = done, os.getppid()
+    step = done
     for step in range(done + 1, steps + 1):
         if os.getppid() != parent:  # who started it was killed
             sys.exit("rtface has ended")
