@@ -193,6 +193,7 @@ class FrameComparison:
         middle = median(values)
         usual = {k: median(e for _, e, _, like in self._errors if like >= k - 1) for k in {k for *_, k in self._errors}}
         bad: list[tuple[Any, str]] = []
+        alone = list[Any]()
         for name, error, rest, like in self._errors:
             for worst, expected, surely in ((error, usual[like], _SURELY_DB), (rest, middle, _UNEXPLAINED_DB)):
                 if error < _FLOOR_DB or worst < min(expected - _OUTLIER_DB, surely):
@@ -200,6 +201,15 @@ class FrameComparison:
                         (name, f"{error:.1f} dB outside the faces, where {expected:.1f} dB are usual in this film")
                     )
                     break
+            else:
+                if error < min(middle - _OUTLIER_DB, _SURELY_DB):
+                    alone.append(name)
+        if alone:
+            more = f" and {len(alone) - 1} more" if alone[1:] else ""
+            self.found.gaps.append(
+                f"frame {alone[0]}{more}: finer than most of the film, with an error that can be the encoder's or "
+                "another picture's"
+            )
         bad += [(name, f"outside the faces it differs by {where}") for name, where in self._places]
         bad += [(name, f"it is more like the frame {which} it there") for name, which in self._order.moved]
         for name, what in bad[:3]:

@@ -151,7 +151,8 @@ def lit(gray: np.ndarray) -> np.ndarray:
 def test_a_frame_is_judged_by_its_own_texture_too(tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
     source, values = flashes(tmp_path / "in.mkv"), {"input": {}, "output": {"lossless": False}, "changed": []}
     values |= {"streams": [], "options": {}}
-    assert answer(check_input(flashes(tmp_path / "out.mp4"), source, values)) == "same"
+    honest = check_input(flashes(tmp_path / "out.mp4"), source, values)
+    assert answer(honest) == "not checked" and "finer than most" in honest.gaps[0]  # it may be blurred
     false = check_input(flashes(tmp_path / "false.mp4", change), source, values)
     assert [line[:7] for line in false.problems] == ["frame 0"]
 
