@@ -112,9 +112,8 @@ def loopback(node: Path) -> MediaDevice:
 def microphones() -> list[MediaDevice]:
     """Of Linux: ALSA's, by sound card and device."""
     found: list[MediaDevice] = []
-    for line in v4l2.read_text(
-        ASOUND / "pcm"
-    ).splitlines():  # "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1"
+    # A line is "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1".
+    for line in v4l2.read_text(ASOUND / "pcm").splitlines():
         parts = [part.strip() for part in line.split(":")]
         match = re.fullmatch(r"(\d+)-(\d+)", parts[0])
         if match and any(part.startswith("capture") for part in parts[3:]):
