@@ -51,7 +51,7 @@ function learnDialog(found, devices, learnt, closed) {
   const kinds = [...cameras, ["film", t("live.learn_film")], ["folder", t("live.learn_folder")]];
   const asked = { name: "", source: kinds[0][0], path: "", consent: "", agreed: false };
   const form = h("div", { class: "stack" }), work = h("div", { class: "stack", role: "status" });
-  let mine = WORKS.includes(found.learning.state), last = null;
+  let mine = WORKS.includes(found.learning.state), last = null, heard = null;
   const text = (key, label, help) => {
     const input = h("input", { type: "text", value: asked[key], spellcheck: "false", oninput: () => { asked[key] = input.value; } });
     return field(label, input, { help });
@@ -71,10 +71,11 @@ function learnDialog(found, devices, learnt, closed) {
 
   async function begin() {
     const own = cameras.some(([address]) => address === asked.source);
+    heard = null;
     const { learning } = await api.post("/api/persons/learn", { name: asked.name, source: own ? asked.source : asked.path, consent: asked.consent, agreed: asked.agreed });
     mine = true;
     replace(form);
-    show(learning);
+    show(heard ?? learning); // what is told of it may come before the answer
   }
 
   const picture = h("img", { class: "learn-picture", alt: t("live.learn_picture"), hidden: true });
@@ -103,7 +104,7 @@ function learnDialog(found, devices, learnt, closed) {
   }
 
   const box = dialog(t("live.learn"), form, work);
-  const end = on("persons", show);
+  const end = on("persons", (state) => { heard = state; show(state); });
   box.addEventListener("close", () => { end(); closed(); });
   if (mine) show(found.learning); else drawForm();
   return box;
