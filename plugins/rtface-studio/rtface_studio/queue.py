@@ -205,9 +205,9 @@ class _Times:
 def _seconds(item: Item) -> float | None:
     """About how many seconds an item takes from its beginning; None where that is not known."""
     source = Path(item.input)
-    if is_image(source):
-        return _STILL_S
-    with suppress(RtfaceError):
+    with suppress(RtfaceError, OSError):  # its folder may not be read, say
+        if is_image(source):
+            return _STILL_S
         return estimate(source, Path(item.output), Options.of(item.options))["seconds"] if source.is_file() else None
     return None
 
