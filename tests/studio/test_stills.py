@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rtface.jobs.queue.api import Queue
-from rtface_studio.queue import _seconds
+from rtface_studio.queue import seconds_of
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import newest
 from tests.studio.test_access import ask
@@ -61,7 +61,7 @@ def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
 def test_the_time_of_all_that_waits_is_told(studio: RunningStudio) -> None:
     for name in ("a", "b"):
         Queue().add(make_photo(studio.folder / f"{name}.png"), studio.folder / f"{name}.out.png")
-    assert _seconds(replace(Queue().items()[0], input=f"/{'x' * 300}.mp4")) is None  # no name that can be asked for
+    assert seconds_of(replace(Queue().items()[0], input=f"/{'x' * 300}.mp4")) is None  # no name that can be asked for
     while not (one := ask(studio, "GET", "/api/queue")[1]["left"])["all"]:
         time.sleep(0.05)
     assert one["seconds"] > 0

@@ -199,10 +199,10 @@ class _Times:
 
     def _find(self, items: Iterable[Item]) -> None:
         for item in items:
-            self._whole[item.id] = _seconds(item)
+            self._whole[item.id] = seconds_of(item)
 
 
-def _seconds(item: Item) -> float | None:
+def seconds_of(item: Item) -> float | None:
     """About how many seconds an item takes from its beginning; None where that is not known."""
     source = Path(item.input)
     with suppress(RtfaceError, OSError):  # its folder may not be read, say
