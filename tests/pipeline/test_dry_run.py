@@ -9,7 +9,7 @@ import pytest
 
 import rtface
 from rtface.engine.listing import EngineInfo
-from rtface.errors import UsageError
+from rtface.errors import OutputError, UsageError
 from rtface.pipeline import dry_run
 from tests.pipeline.run_media import write_film
 from tests.stages import trial_stages
@@ -73,3 +73,9 @@ def test_further_films_are_planned(film: Path, output: str, more: dict[str, str]
     name, path = next(iter(more.items()))
     with pytest.raises(UsageError, match=path):
         rtface.run(film, f"{film.parent}/{output}", dry_run=True, **{name: film.with_name(path)})
+
+
+def test_a_further_film_needs_its_folder_before_the_run_makes_one(film: Path) -> None:
+    for output in ("new/pictures", "new"):
+        with pytest.raises(OutputError, match=r"new/pairs\.mkv: there is no folder .*/new; make it first"):
+            rtface.run(film, f"{film.parent}/{output}/", dry_run=True, compare=film.parent / "new" / "pairs.mkv")

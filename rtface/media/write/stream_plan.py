@@ -287,8 +287,17 @@ def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
 
 
 def check_space(plan: OutputPlan) -> None:
-    """Notes on the plan that the disk may be too small; OutputError where it is full."""
-    free = free_bytes(plan.target.path.parent)
+    """Notes on the plan that the disk may be too small; OutputError where it is full, or the folder is not there: one
+    that the run makes comes too late for a film."""
+    folder = plan.target.path.parent
+    if not folder.is_dir():
+        raise OutputError(
+            "{path}: there is no folder {folder}; make it first",
+            code="output_folder_gone",
+            path=plan.path,
+            folder=folder,
+        )
+    free = free_bytes(folder)
     if free < 1 << 20:
         raise OutputError(
             "{path}: the disk is full ({count} bytes free); make room or choose another place",
