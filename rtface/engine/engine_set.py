@@ -104,7 +104,13 @@ _OF_PERSONS = (DEFAULT, LIGHT)
 
 def names_of_persons(engines: Iterable[str], persons: Iterable[str]) -> list[str]:
     """The names of engines with the weights of persons, for those of `engines` that take them."""
-    return [f"{name}{MARK}{person.lower()}" for name in engines if name in _OF_PERSONS for person in persons]
+    taking = [name for name in _real(engines) if name in _OF_PERSONS]
+    return [f"{name}{MARK}{person.lower()}" for name in taking for person in persons]
+
+
+def _real(engines: Iterable[str]) -> list[str]:
+    """Names of engines, each once; "default" stands for one."""
+    return list(dict.fromkeys(DEFAULT if name == "default" else name for name in engines))
 
 
 def check_persons(engines: Iterable[str], persons: Iterable[str]) -> None:
@@ -118,8 +124,7 @@ def check_persons(engines: Iterable[str], persons: Iterable[str]) -> None:
 
 def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message | None:
     """What to say where what was learnt of persons changes nothing with some of `engines`; None where it does."""
-    names = dict.fromkeys(DEFAULT if name == "default" else name for name in engines)
-    if not persons or not (others := [name for name in names if name not in _OF_PERSONS]):
+    if not persons or not (others := [name for name in _real(engines) if name not in _OF_PERSONS]):
         return None
     return Message(
         "what was learnt of {person} changes nothing on faces that {engine} restores: it fits {fits}; choose one of "

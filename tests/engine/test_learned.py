@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from rtface.engine import learned
-from rtface.engine.engine_set import EngineRequest, EngineSet, check_allowed, recipe_named
+from rtface.engine.engine_set import EngineRequest, EngineSet, check_allowed, names_of_persons, recipe_named
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import Learned
 from rtface.engine.recipe import SHIPPED, of_person
@@ -219,3 +219,7 @@ def test_a_damaged_file_fails_no_finished_film(learn: Callable[..., Path]) -> No
     assert engines_said(report)["rtface-s@anna"]["learnt_of"] == "anna"
     path.write_bytes(b"")
     assert engines_said(report) == {"rtface-s@anna": {}}
+
+
+def test_default_of_a_shot_takes_the_weights_of_persons() -> None:
+    assert names_of_persons(("rtface-s", "default", "rtface-m"), ["Anna"]) == ["rtface-s@anna", "rtface-m@anna"]
