@@ -157,6 +157,30 @@ def test_a_frame_is_judged_by_its_own_texture_too(tmp_path: Path, change: Callab
     assert [line[:7] for line in false.problems] == ["frame 0"]
 
 
+@pytest.mark.parametrize("coarse", ["blurred", "noisy"])
+def test_a_film_that_is_coarse_hides_no_other_face(tmp_path: Path, coarse: str) -> None:
+    """Another picture of 48×48 samples in every frame, no block of which is more than 60 levels off."""
+    rng = np.random.default_rng(2)
+    faces = [portrait(shift=(2.0 * t, 0.0))[0].mean(2) + rng.normal(0, 6, SIZE[::-1]) for t in range(4)]
+
+    def film(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+        frames = [np.clip(change(gray), 0, 255).astype(np.uint8) for gray in faces]
+        return write_film(path, frames, codec="ffv1" if path.suffix == ".mkv" else "libx264")
+
+    def coarser(gray: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(gray, (0, 0), 1.5) if coarse == "blurred" else gray + rng.normal(0, 9, gray.shape)
+
+    def false(gray: np.ndarray) -> np.ndarray:
+        gray = gray.copy()
+        gray[16:64, 16:64] += np.kron([[60, -60, 60], [-60, 60, -60], [60, -60, 60]], np.ones((16, 16)))
+        return coarser(gray)
+
+    values = {"input": {}, "output": {"lossless": False}, "changed": [], "streams": [], "options": {}}
+    source = film(tmp_path / "in.mkv", lambda gray: gray)
+    assert answer(check_input(film(tmp_path / "out.mp4", coarser), source, values)) == "same"
+    assert "differs by" in str(check_input(film(tmp_path / "false.mp4", false), source, values).problems)
+
+
 TURNED = (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
 
 
