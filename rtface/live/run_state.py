@@ -13,13 +13,15 @@ from rtface.errors import Message
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundSource, VideoFormat
+from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.slate import Slate
 from rtface.stats import Stats
 
 log = logging.getLogger("rtface")
 
-# All ends are closed at once, and none may keep the program longer than this.
-CLOSE_S = 0.9
+CLOSE_S, FILE_S = 0.9, 10.0
+"""All ends are closed at once, and none may keep the program longer than this; a recording, whose file is completed and
+gets its name then, needs more on a busy machine."""
 
 
 @dataclass(slots=True)
@@ -69,8 +71,11 @@ class Endpoints:
         return self.names or [end.described for end in (self.source, *self.sinks)]
 
     def close(self) -> None:
-        """Closes all at the same time, in at most a second, whatever they wait for."""
-        for closed in wait([call_in_thread("close", end.close) for end in self._all()], CLOSE_S).done:
+        """Closes all at the same time, in at most a second; recordings once they are complete."""
+        closing = {end: call_in_thread("close", end.close) for end in self._all()}
+        done = wait(closing.values(), CLOSE_S).done
+        done |= wait([closing[end] for end in self.sinks if isinstance(end, RecordSink)], FILE_S).done
+        for closed in done:
             if (error := closed.exception()) is not None:
                 log.error("a source or sink could not be closed", exc_info=error)
 

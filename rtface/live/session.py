@@ -29,7 +29,7 @@ from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import SoundPacket
-from rtface.live.run_state import CLOSE_S, Endpoints, RunState
+from rtface.live.run_state import CLOSE_S, FILE_S, Endpoints, RunState
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sound_gap_filler import SoundGapFiller
@@ -212,10 +212,10 @@ class LiveSession:
         return report
 
     def close(self) -> None:
-        """Ends everything within a second; safe to call twice."""
+        """Ends everything within a second, or when the recordings are complete; safe to call twice."""
         ends = start_thread("ends", self.ends.close)
         self._closing.close()
-        ends.join(CLOSE_S + 0.1)
+        ends.join(CLOSE_S + FILE_S)
 
 
 def run_live(

@@ -21,6 +21,7 @@ from rtface.errors import InputError, InputMissing, Interrupted, OutputError, Us
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
+from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sources.sound_sources import SilentSource
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.stats import Stats
@@ -99,6 +100,20 @@ def test_ends_that_do_not_close_do_not_hold_it_up():
     with Run(sinks=[Stuck()]) as run:
         assert run.end() < 1.6
     go.set()
+
+
+def test_a_recording_is_completed_before_the_run_ends(tmp_path, monkeypatch):
+    class Late(RecordSink):
+        complete = False
+
+        def close(self) -> None:
+            threading.Event().wait(0.3)
+            self.complete = True
+
+    late = Late(tmp_path / "a.mkv", Options(), metadata={})
+    monkeypatch.setattr("rtface.live.run_state.CLOSE_S", 0.05)
+    Endpoints(FakeSource(), [late]).close()
+    assert late.complete
 
 
 def test_a_lost_source_is_bridged_and_comes_back():

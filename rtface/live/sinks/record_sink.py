@@ -18,7 +18,7 @@ from rtface.media.write.stream_plan import FORMATS
 # Frames that may wait to be encoded.
 _SLOTS = 16
 # A recording has no other chance to be whole; its file is closed in this time or kept as a part.
-_CLOSING = 0.9
+_CLOSING = 9.5
 
 
 class RecordSink(ChildSink):
@@ -74,7 +74,7 @@ class RecordSink(ChildSink):
         )
 
     def close(self) -> None:
-        """Completes the file and gives it its name, within a second; safe to call twice."""
+        """Completes the file and gives it its name; safe to call twice."""
         if self._closing.is_set():
             return
         self._closing.set()

@@ -152,11 +152,10 @@ def test_viewers_get_every_change_of_the_sound(nginx: Nginx, rtface, tmp_path: P
         status = run.status()
         run.end()
     assert status["sinks"][0]["reopened"] == 0 and status["sinks"][0]["state"] == "live"
-    left_out = sum(status["dropped"].values()) / 15  # seconds, by a busy machine, which says so
     for path in (tmp_path / "seen.flv", tmp_path / "recorded.mkv"):
         seen = times(path)
-        # A hole of a lost source would last for seconds, and be told of nowhere.
-        assert steps(seen["video"]) < 1.0 + left_out and steps(seen["audio"]) < 0.1
+        # A busy machine leaves frames out; a hole of a lost source would last for seconds.
+        assert steps(seen["video"]) < 1.0 and steps(seen["audio"]) < 0.1
         heard = tones(path)
         assert sum(abs(h - HERTZ) < 5 for h in heard) > 25
         assert not [h for h in heard if h and abs(h - HERTZ) > 20]
