@@ -269,7 +269,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             if always and self.frames_out:
                 self.notes.append(f"{len(left)} of {len(self.tracks)} faces were left as they are ({reasons}){always}")
             return
-        why = "no face was found"
+        why = "none was looked for" if self.options.get("tracker") == "none" else "no face was found"
         if self.frames_with_faces and self.options.get("strength") == 0:
             why = "strength is 0"
         elif self.frames_with_faces:

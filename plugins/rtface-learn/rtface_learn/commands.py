@@ -202,7 +202,9 @@ persons = typer.Typer(help="Show, export and remove what was learnt of persons."
 def list_persons(json: Json = False, *, console: Console) -> None:
     """List the persons who were learnt here."""
     from rtface.engine import learned
+    from rtface_learn import work
 
+    work.sweep()
     found = list[learned.Learned]()
     for name in learned.names():
         try:

@@ -62,7 +62,7 @@ def work(name: str, key: str) -> Generator[Path]:
         UsageError: another process learns this person now.
         OutputError: the folder cannot be made.
     """
-    _sweep()
+    sweep()
     folder = learned.unfinished() / name.lower()
     try:
         for path in (learned.folder(), learned.unfinished(), folder):
@@ -104,7 +104,7 @@ def _stays_s() -> float:
     return min(_STAYS_S, retention_s() or _STAYS_S)
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """Removes what calls left that were interrupted long ago."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):

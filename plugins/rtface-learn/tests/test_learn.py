@@ -294,7 +294,11 @@ def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -
         os.utime(folder, (then := time.time() - days * 86_400, then))
     assert run("persons", "remove", "Ben").exit_code == 0 and learned.unfinished_names() == ["anna", "cleo"]
     with pytest.raises(UsageError, match="another rtface learns Dora"), work.work("Dora", "key"), work.work("Dora", ""):
-        pass
+        assert learned.unfinished_names() == ["cleo"]
+    (folder := learned.unfinished() / "eve").mkdir()
+    (folder / learned.PAIRS).touch()
+    os.utime(folder, (0.0, 0.0))
+    assert "eve" not in run("persons", "list").output
     assert learned.unfinished_names() == ["cleo"]
 
 
