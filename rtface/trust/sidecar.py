@@ -70,7 +70,11 @@ def _box(value: Any) -> bool:
     return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
 
 
-_FILES: Shape = {"name": file_path, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
+def _name(value: Any) -> bool:
+    return value == "" or file_path(value)
+
+
+_FILES: Shape = {"name": _name, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag},
     "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},

@@ -75,7 +75,7 @@ def test_further_films_are_planned(film: Path, output: str, more: dict[str, str]
         rtface.run(film, f"{film.parent}/{output}", dry_run=True, **{name: film.with_name(path)})
 
 
-def test_a_further_film_needs_its_folder_before_the_run_makes_one(film: Path) -> None:
+def test_a_further_film_needs_its_folder(film: Path) -> None:
     for output in ("new/pictures", "new"):
         with pytest.raises(OutputError, match=r"new/pairs\.mkv: there is no folder .*/new; make it first"):
             rtface.run(film, f"{film.parent}/{output}/", dry_run=True, compare=film.parent / "new" / "pairs.mkv")
