@@ -216,6 +216,8 @@ def list_persons(json: Json = False, *, console: Console) -> None:
             [*(one.meta for one in found), *({"name": name, "unfinished": True} for name in learned.unfinished_names())]
         )
         return
+    if not found and not learned.unfinished_names():
+        print_text("no person was learnt here; begin with: rtface learn NAME SOURCE")
     for name in learned.unfinished_names():
         print_text(
             f"{name}  unfinished; rtface learn {name} with the same sources continues, "
