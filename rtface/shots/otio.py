@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -40,7 +41,8 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
     if too_deep(text):  # the library would crash
         raise UsageError(f"{name}: is nested too deeply, and no OpenTimelineIO file of a film is")
     try:
-        timeline: Any = otio.core.deserialize_json_from_string(text)
+        # A key that stands twice crashes the library: of each the last one is taken.
+        timeline: Any = otio.core.deserialize_json_from_string(json.dumps(json.loads(text)))
     except Exception as error:
         raise UsageError(f"{name}: is no OpenTimelineIO file ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(timeline, otio.schema.Timeline):

@@ -170,7 +170,7 @@ class FrameComparison:
             )
         if self._covered:
             found.proofs.append(
-                f"{counted(self._covered)} are filled by a face of the input, and nothing lies outside of it"
+                f"{counted(self._covered)} filled by a face of the input, with nothing outside of it"
             )
         for name, count in self._differ[:3]:
             found.problems.append(f"frame {name}: {count} samples outside the faces are not the input's")

@@ -93,6 +93,15 @@ def test_a_timeline_that_is_nested_too_deeply_is_refused():
     assert not too_deep("[[]]" * 10_000 + '"' + "[" * 1000 + '"')
 
 
+def test_a_key_that_stands_twice_reaches_no_library(monkeypatch: pytest.MonkeyPatch):
+    otio = pytest.importorskip("opentimelineio", reason="the extra is not installed")
+    texts = list[str]()
+    monkeypatch.setattr(otio.core, "deserialize_json_from_string", texts.append)
+    with pytest.raises(UsageError, match="not a timeline"):
+        read_otio('{"a": 1, "a": 2}', "twice.otio", FilmClock(Fraction(25)))
+    assert texts == ['{"a": 2}']
+
+
 def test_a_name_fits_a_folder():
     names = ("a.png", "é" * 127, "", ".", "..", "a/b", "a\\b", "a\0", "x" * 256, "é" * 128)
     assert [file_name(name) for name in names] == [True, True] + 8 * [False]
