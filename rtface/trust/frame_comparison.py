@@ -169,9 +169,7 @@ class FrameComparison:
                 f"input's{self._covering()}"
             )
         if self._covered:
-            found.proofs.append(
-                f"{counted(self._covered)} filled by a face of the input, with nothing outside of it"
-            )
+            found.proofs.append(f"{counted(self._covered)} filled by a face of the input, with nothing outside of it")
         for name, count in self._differ[:3]:
             found.problems.append(f"frame {name}: {count} samples outside the faces are not the input's")
         if len(self._differ) > 3:
