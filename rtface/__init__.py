@@ -29,9 +29,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # SVT-AV1 writes to stderr by itself; 1 is errors only. Set at the import because OpenVINO's threads read the
 # environment without a lock: whoever changes it while a network is opened may crash the process.
 os.environ.setdefault("SVT_LOG", "1")
-# The last bit of what Intel's IPP computes for OpenCV follows where in memory an image lies: of equal runs, a sample of
-# some frames differed by 1. Without it they are equal, in the same time.
-os.environ.setdefault("OPENCV_IPP", "disabled")
 
 if TYPE_CHECKING:
     from rtface.api import analyze, run
