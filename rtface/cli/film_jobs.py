@@ -14,7 +14,7 @@ from rtface.cli.console import Console, SteadyStatus, print_json, print_table
 from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError, message_of
 from rtface.util.parse import format_clock
-from rtface.util.text import printable
+from rtface.util.text import counted, printable
 
 if TYPE_CHECKING:
     from rtface.jobs import JobStatus
@@ -84,7 +84,7 @@ def work(
         ),
     ) as worker:
         complete = worker.work()
-    done = "1 segment was" if len(worker.done) == 1 else f"{len(worker.done)} segments were"
+    done = counted(len(worker.done), "segment was", "segments were")
     rest = (
         "all segments of the job are finished; the command that planned it joins them"
         if complete

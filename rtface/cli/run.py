@@ -27,6 +27,7 @@ from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, read_plan
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.parse import format_start
+from rtface.util.text import counted
 from rtface.util.urls import Address, check_file_name, place
 
 if TYPE_CHECKING:
@@ -219,11 +220,10 @@ def _show_done(job: Job, report: Report, options: Options, console: Console) -> 
     if options.dry_run:
         console.say(f"{job.output} was not written (--dry-run)")
         return
-    frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
     speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
     console.say(
-        f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
-        f"{speed}, {report.engine} on {report.device}"
+        f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
+        f"{report.frames_corrected} corrected, {speed}, {report.engine} on {report.device}"
     )
     if report.damage.get("descreened"):
         count = report.damage["descreened"]

@@ -19,6 +19,7 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS, Options, Scope, check_scope
 from rtface.errors import UsageError
 from rtface.util import parse
+from rtface.util.text import counted
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ def _finish(
             indent=2,
         )
         return
-    shown = "1 face" if len(sheet.rows) == 1 else f"{len(sheet.rows)} faces"
-    console.say(f"{image} and {html} written: {shown}, {sheet.seconds:.0f} s")
+    console.say(f"{image} and {html} written: {counted(len(sheet.rows), 'face')}, {sheet.seconds:.0f} s")
     if all(treatment is None or not treatment.on for row in sheet.rows for treatment in row.treatments.values()):
         first = next(iter(sheet.rows[0].treatments.values()))
         console.say(f"a run changes none of these faces ({left_alone(first)}); --correct always shows what it could do")

@@ -11,6 +11,7 @@ from rtface.cli.command import FAILED, Json, command, explain
 from rtface.cli.console import Console, print_json, step_status
 from rtface.cli.signals import StopRequest
 from rtface.errors import InputMissing, RtfaceError, UsageError
+from rtface.util.text import counted
 
 if TYPE_CHECKING:
     from rtface.trust.verify import Verified
@@ -138,9 +139,9 @@ def _check(
 def _summary(found: Verified) -> str:
     parts: list[str] = []
     if found.files != "not checked":
-        count = "1 file" if found.files_checked == 1 else f"{found.files_checked} files"
         parts.append(
-            count + (" as in the manifest" if found.files == "same" else " checked, not all as in the manifest")
+            counted(found.files_checked, "file")
+            + (" as in the manifest" if found.files == "same" else " checked, not all as in the manifest")
         )
     if found.frames != "not checked":
         parts.append(

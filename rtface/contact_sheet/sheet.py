@@ -32,7 +32,7 @@ from rtface.report import metadata_options
 from rtface.stats import Stats
 from rtface.util.av_arrays import image_from_array
 from rtface.util.parse import format_time
-from rtface.util.text import printable
+from rtface.util.text import counted, printable
 from rtface.util.urls import Address
 
 _SEARCH_SHARE = 0.35
@@ -119,7 +119,7 @@ def make_sheet(
             PersonNetwork(),
             limit_s=_SEARCH_SHARE * wanted.budget_s,
             stop=stop.is_set,
-            found=lambda done, of, faces: status(f"searching: {done} of {of} frames, {_faces(faces)}"),
+            found=lambda done, of, faces: status(f"searching: {done} of {of} frames, {counted(faces, 'face')}"),
         )
         parts.tracker.watchful = False
         if stop.is_set():
@@ -178,7 +178,7 @@ def write_sheet(
         OutputError: one of them cannot be written.
     """
     generator = f"rtface {__version__}"
-    title = f"{printable(_name(input))}: {_faces(len(sheet.rows))}"
+    title = f"{printable(_name(input))}: {counted(len(sheet.rows), 'face')}"
     drawn = Frame(
         image_from_array(draw(sheet.rows, variants, f"{title} ({generator})"), "rgb"),
         0,
@@ -246,10 +246,6 @@ def _nothing(input: Path | Address, options: Options, found: Search) -> str:
         f"{looked}frames between {format_time(float(first))} and {format_time(float(last))}; rtface finds faces "
         "from about 40 pixels wide: name a part with faces by --start and --end, or give more time by --budget"
     )
-
-
-def _faces(count: int) -> str:
-    return "1 face" if count == 1 else f"{count} faces"
 
 
 def _name(input: Path | Address) -> str:

@@ -45,6 +45,7 @@ from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
+from rtface.util.text import counted
 
 if TYPE_CHECKING:
     from rtface.jobs.farms import Workers
@@ -369,7 +370,7 @@ class FilmJob:
                 except OSError as fault:  # also where another call removes the job now
                     raise self.folder.failure(fault) from fault
                 self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
-                count = "1 segment has" if len(error.numbers) == 1 else f"{len(error.numbers)} segments have"
+                count = counted(len(error.numbers), "segment has", "segments have")
                 said(f"{count} to be made again ({str(error) or 'a record is missing'})")
         raise OutputError(f"{self.folder.path}: segments are damaged again and again; check the disk")
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from rtface.util.parse import format_clock
+from rtface.util.text import counted
 
 BAR = 20
 TERMINAL_INTERVAL = 0.2
@@ -87,7 +88,7 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
         percent = f"{100 * done:3.0f} %" if bar else f"{100 * done:.0f} %"
         parts.append(f"[{'#' * filled}{'-' * (BAR - filled)}] {percent}" if bar else percent)
     parts.append(f"{progress.fps:.1f} fps")
-    parts.append("1 face" if progress.faces == 1 else f"{progress.faces} faces")
+    parts.append(counted(progress.faces, "face"))
     if left is not None:
         parts.append(f"{format_clock(left)} left")
     return "  ".join(parts) if bar else f"{parts[0]}: {', '.join(parts[1:])}"

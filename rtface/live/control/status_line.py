@@ -11,6 +11,7 @@ from typing import Protocol
 from rtface.live.control.status import LiveStatus, percentiles
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
 from rtface.redaction import redacted
+from rtface.util.text import counted
 
 
 class StatusScreen(LineOutput, Protocol):
@@ -97,7 +98,7 @@ def _figures(status: LiveStatus) -> list[_Part]:
     recent, values, counters = status.window.histogram(), status.controls.values(), status.stats.counters
     dropped, damaged, faults = sum(status.dropped.values()), counters["frames_corrupt"], counters["faults"]
     faces, paused, delay = status.faces, status.paused, status.state.delay
-    parts = [_Part(f"live {status.window.rate:.1f} fps", 0), _Part("1 face" if faces == 1 else f"{faces} faces", 5)]
+    parts = [_Part(f"live {status.window.rate:.1f} fps", 0), _Part(counted(faces, "face"), 5)]
     if recent.count:
         parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in percentiles(recent).values()) + " ms", 2))
     if (buffer := status.buffer) >= 0.001:
@@ -114,7 +115,7 @@ def _figures(status: LiveStatus) -> list[_Part]:
     if damaged:
         parts.append(_Part(f"{damaged} damaged", 3, "warn"))
     if faults:
-        parts.append(_Part("1 fault" if faults == 1 else f"{faults} faults", 3, "warn"))
+        parts.append(_Part(counted(faults, "fault"), 3, "warn"))
     if values["light"]:
         parts.append(_Part(f"light {values['light']:.3g}", 8))
     parts.append(_Part(f"strength {values['strength']:.1f}", 7))
