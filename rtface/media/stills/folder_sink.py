@@ -70,6 +70,7 @@ class FolderSink:
         self.names: list[str] = []
         self.changed = ChangedFrames()
         self._written = set[int]()
+        self._copies = list[Path]()
         self._before = 0
         self._complete = False
         self.notes: list[str] = []
@@ -157,7 +158,8 @@ class FolderSink:
         try:
             self._list.close()
             for path in self._unreadable():
-                shutil.copyfile(path, self.work / path.name)
+                self._copies.append(self.work / path.name)
+                shutil.copyfile(path, self._copies[-1])
             for still in self._files():
                 with still.open("rb+") as file:
                     sync_file(file.fileno())
@@ -226,8 +228,7 @@ class FolderSink:
 
     def _files(self) -> list[Path]:
         """The stills of the working folder, in order, and copies of the images that could not be read."""
-        copies = [self.work / path.name for path in self._unreadable()]
-        return [*(self.work / name for name in self.names), *(path for path in copies if path.exists())]
+        return [*(self.work / name for name in self.names), *(path for path in self._copies if path.exists())]
 
     def _unreadable(self) -> list[Path]:
         """The images that could not be read, where they are of the folder's kind."""
