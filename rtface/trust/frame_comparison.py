@@ -98,27 +98,28 @@ class FrameComparison:
             self._whole += 1
 
     def _roughly(self, name: Any, a: av.VideoFrame, b: av.VideoFrame, boxes: list[Box]) -> None:
-        top, limit = float((1 << a.format.components[0].bits) - 1), _LEVELS
+        scale, limit = np.float32(255 / ((1 << a.format.components[0].bits) - 1)), _LEVELS
         for plane, (mine, theirs) in enumerate(zip(_planes(a), _planes(b), strict=True)):
             outside = _outside(mine.shape, (a.width, a.height), boxes)
-            apart = np.where(outside, mine.astype(np.float32) - theirs, np.float32(0)) * np.float32(255 / top)
-            if not plane and isinstance(name, int):
-                own = mine.astype(np.float32) * np.float32(255 / top)
-                self._order.frame(name, own, theirs.astype(np.float32) * np.float32(255 / top), outside)
+            own, source = mine.astype(np.float32), theirs.astype(np.float32)
+            apart = np.where(outside, own - source, np.float32(0)) * scale
             step = _BLOCK * mine.shape[0] // a.height or 1, _BLOCK * mine.shape[1] // a.width or 1
             samples = _sums(outside.astype(np.float32), step)
             enough = samples >= step[0] * step[1] / 4
-            samples = np.maximum(samples, 1)
+            samples, sums = np.maximum(samples, 1), _sums(apart, step)
             if not plane:
+                source *= scale
+                if isinstance(name, int):
+                    self._order.frame(name, own * scale, source, outside)
                 squares = _sums(np.square(apart), step)
-                area, means = int(outside.sum()), np.square(_sums(apart, step)) / samples
-                texture = _texture(theirs.astype(np.float32) * np.float32(255 / top), outside, samples, step)
+                area, means = int(outside.sum()), np.square(sums) / samples
+                texture = _texture(source, outside, samples, step)
                 rest = means + np.maximum(squares - means - np.minimum(texture, _FLOOR * samples), 0)
                 like = int(math.log(1 + max(0.0, float(texture.sum()) / area), _LIKE))
                 self._errors.append((name, _psnr(squares, area), _psnr(rest, area), like))
                 usual = float(np.quantile(np.sqrt(squares / samples)[enough], 0.75)) if enough.any() else 0.0
                 limit = max(_LEVELS, min(_TIMES_USUAL * usual, max(_MOST_LEVELS, _TIMES_COARSE * usual)))
-            worst = np.where(enough, np.abs(_sums(apart, step)) / samples, 0)
+            worst = np.where(enough, np.abs(sums) / samples, 0)
             if worst.max() > limit:
                 row, column = np.unravel_index(int(worst.argmax()), worst.shape)
                 self._places.append(
