@@ -249,7 +249,7 @@ def run_live(
     stats, values = stats or Stats(), {name: getattr(options, name) for name in having(Trait.CONTROL)}
     controls = LiveControls(locked=locked_controls(), stop=stop, **values)
     began = perf_counter()
-    with closing(_begun(ends, options, stats, controls)) as live:
+    with closing(_started(ends, options, stats, controls)) as live:
         pumping = perf_counter()
         opened, notes = (ends.source.described, ends.sinks[0].described), ends.notes
         if monitor is not None:
@@ -275,7 +275,7 @@ def run_live(
     return report
 
 
-def _begun(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
+def _started(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
     """Starts a run. Opening may take ten seconds and loading as long; a stop does not wait for either."""
     promise = call_in_thread("begin", LiveSession, ends, options, stats, controls)
     while not wait([promise], 0.05).done:

@@ -126,9 +126,8 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
         film.describe(report)
-        warnings = (
-            [film.folder.warning] if film.folder is not None and film.folder.warning else []
-        )  # else the sink warns
+        # In a run the sink warns of it.
+        warnings = [film.folder.warning] if film.folder is not None and film.folder.warning else []
         if film.streams is not None:
             warnings += [*film.streams.warnings, *film.streams.video.warnings]
         report.notes += warnings

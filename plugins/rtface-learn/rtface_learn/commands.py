@@ -211,14 +211,13 @@ def list_persons(json: Json = False, *, console: Console) -> None:
             found.append(learned.read(learned.folder() / f"{name}{learned.SUFFIX}"))
         except InputError as error:
             console.say(str(error), "warning")
+    unfinished = learned.unfinished_names()
     if json:
-        print_json(
-            [*(one.meta for one in found), *({"name": name, "unfinished": True} for name in learned.unfinished_names())]
-        )
+        print_json([*(one.meta for one in found), *({"name": name, "unfinished": True} for name in unfinished)])
         return
-    if not found and not learned.unfinished_names():
+    if not found and not unfinished:
         print_text("no person was learnt here; begin with: rtface learn NAME SOURCE")
-    for name in learned.unfinished_names():
+    for name in unfinished:
         print_text(
             f"{name}  unfinished; rtface learn {name} with the same sources continues, "
             f"rtface persons remove {name} deletes it"

@@ -211,10 +211,8 @@ class LiveRun:
         if code == 0 or self._stopped:
             return state | {"state": "ended"}
         died = Message("the run ended by itself (code {exit}); start it again", code="run_died", exit=code)
-        return state | {
-            "state": "failed",
-            "error": ((code > 0 and self._error) or died).to_dict(),
-        }  # else it was killed
+        error = (code > 0 and self._error) or died  # below 0 it was killed
+        return state | {"state": "failed", "error": error.to_dict()}
 
     def set(self, name: object, value: object) -> dict[str, Any]:
         """Changes enabled or one of the controls; gives them all.

@@ -141,12 +141,10 @@ def _input(
         asked.append(f"{request.size[0]}×{request.size[1]}")
     if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
         asked.append(f"{float(request.fps):g} fps")
-    notes = [
-        f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps; "
-        f"{' at '.join(asked)} was asked for"
-    ]
+    given = f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps"
+    notes = [f"{given}; {' at '.join(asked)} was asked for"] if asked else []
     context.thread_type, context.thread_count = "SLICE", 1
-    return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes if asked else [], label=label)
+    return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes, label=label)
 
 
 def _open_avfoundation(request: SourceRequest) -> InputContainer:

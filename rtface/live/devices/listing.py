@@ -51,9 +51,12 @@ def devices() -> list[MediaDevice]:
 
 
 def _linux_video() -> list[MediaDevice]:
-    nodes = v4l2.nodes()
-    virtual = [loopback(node) for node in nodes if v4l2.is_loopback(node)]
-    cameras = [camera for node in nodes if not v4l2.is_loopback(node) and (camera := _camera(node))]
+    virtual, cameras = list[MediaDevice](), list[MediaDevice]()
+    for node in v4l2.nodes():
+        if v4l2.is_loopback(node):
+            virtual.append(loopback(node))
+        elif camera := _camera(node):
+            cameras.append(camera)
     labels = [device.name for device in virtual]
     return cameras + [
         device if labels.count(device.name) == 1 else replace(device, address=f"vcam:{device.node}")

@@ -18,7 +18,7 @@ from rtface.media.write.stream_plan import FORMATS
 # Frames that may wait to be encoded.
 _SLOTS = 16
 # A recording has no other chance to be whole; its file is closed in this time or kept as a part.
-_CLOSING = 9.5
+CLOSING_S = 9.5
 
 
 class RecordSink(ChildSink):
@@ -78,7 +78,7 @@ class RecordSink(ChildSink):
         if self._closing.is_set():
             return
         self._closing.set()
-        self._stop(_CLOSING)
+        self._stop(CLOSING_S)
         self._over()
 
     def _said(self, said: Any) -> None:
