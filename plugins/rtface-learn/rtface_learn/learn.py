@@ -229,7 +229,7 @@ def learn(
             raise UsageError(f"--sheet {shown}: name an image, with one of the endings {', '.join(_SHEETS)}")
         sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
-    recipe = recipe_named(learned.BASE)
+    found, recipe = python(), recipe_named(learned.BASE)
     from_what = [{"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)]
     live = [source for source in sources if isinstance(source, LiveAddress)]
     from_what += [{"kind": source.kind} for source in live]
@@ -242,7 +242,7 @@ def learn(
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
-        last = _trained(python(), _job(folder, recipe, minutes), tell)
+        last = _trained(found, _job(folder, recipe, minutes), tell)
         gains = {kind: float(gain) for kind, gain in last["over"].items()}
         if not last["better"] or np.mean([*gains.values()]) < WORTH_DB:
             return Outcome(None, gains, count, last["seconds"])
