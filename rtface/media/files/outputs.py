@@ -80,6 +80,13 @@ def check_target(output: AnyPath, *, inputs: Iterable[AnyPath], overwrite: bool)
     return check_outputs([OutputPath(output)], inputs=inputs, overwrite=overwrite)[0]
 
 
+def folder_gone(path: object, folder: Path) -> OutputError:
+    """The error for an output, as it is shown, whose folder is not there."""
+    return OutputError(
+        "{path}: there is no folder {folder}; make it first", code="output_folder_gone", path=path, folder=folder
+    )
+
+
 def _called(one: OutputPath) -> str:
     return one.name or "OUTPUT"
 
@@ -110,12 +117,7 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     if path.parent in made and not path.parent.exists():
         return target
     if not path.parent.is_dir():
-        raise OutputError(
-            "{path}: there is no folder {folder}; make it first",
-            code="output_folder_gone",
-            path=one,
-            folder=path.parent,
-        )
+        raise folder_gone(one, path.parent)
     if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
         raise OutputError(
             "{path}: exists already; --overwrite replaces it once the new one is whole", code="output_exists", path=one

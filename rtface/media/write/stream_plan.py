@@ -16,7 +16,7 @@ from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
-from rtface.media.files.outputs import check_target
+from rtface.media.files.outputs import check_target, folder_gone
 from rtface.media.files.workfile import Target
 from rtface.media.formats import mxf
 from rtface.media.formats.pixel_format import pixel_format_info
@@ -291,12 +291,7 @@ def check_space(plan: OutputPlan) -> None:
     that the run makes comes too late for a film."""
     folder = plan.target.path.parent
     if not folder.is_dir():
-        raise OutputError(
-            "{path}: there is no folder {folder}; make it first",
-            code="output_folder_gone",
-            path=plan.path,
-            folder=folder,
-        )
+        raise folder_gone(plan.path, folder)
     free = free_bytes(folder)
     if free < 1 << 20:
         raise OutputError(
