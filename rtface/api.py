@@ -12,7 +12,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Unpack
 
 from rtface.config.option_types import AnalyzeOptions, RunOptions
-from rtface.config.options import ANALYSIS, OPTIONS, Options, check_scope
+from rtface.config.options import ANALYSIS, OPTIONS, WHAT_IS_LIVE, Options, check_scope
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError
 from rtface.pipeline.progress import Progress
 from rtface.util import parse
@@ -114,7 +114,7 @@ def run(
             from rtface.stats import Stats
 
             if restart:
-                raise UsageError("--restart has no effect here: it is for films; leave it out")
+                raise UsageError(f"--restart has no effect here: it is for films; leave it out; {WHAT_IS_LIVE}")
             check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
             stats = Stats()
             return run_live(

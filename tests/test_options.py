@@ -204,6 +204,8 @@ def test_every_option_declares_its_check_and_scope():
             "--gop has no effect here: it is for live recordings or published streams; leave it out",
         ),
         ("preview", True, Scope.FILM, "live runs of the command"),
+        ("latency", 20, Scope.FILM | Scope.ENCODED, "live runs; leave it out; a run is live where INPUT or OUTPUT is"),
+        ("start", 3, Scope.LIVE | Scope.CONSOLE, "films; leave it out; a run is live where INPUT or OUTPUT is"),
         ("size", "320x180", Scope.LIVE, "it is for cameras"),
         ("fps", 30, Scope.FILM | Scope.ENCODED, "it is for a folder of stills with --sequence or cameras"),
         ("crf", 20, Scope.FILM, "an OUTPUT that is a film or live recordings"),

@@ -14,10 +14,9 @@ from collections import UserDict
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from rtface._version import VERSION_LINE
-from rtface.cli.plugin_commands import Commands, as_command
+from rtface.cli.plugin_commands import CommandGroup, Commands, as_command
 from rtface.redaction import redacted
 from rtface.util import paths
 from rtface.util.text import printable
@@ -56,7 +55,7 @@ class _OwnCommands(UserDict[str, Any]):
         return as_command(name, found, GroupedHelp)
 
 
-class _Group(TyperGroup):
+class _Group(CommandGroup):
     """The group of all commands; it writes typer's usage errors without control characters and without secrets."""
 
     def __init__(self, **given: Any) -> None:

@@ -6,6 +6,7 @@ The package of a plugin is imported when its command is called. Its line in the 
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from rtface import plugins
@@ -35,10 +36,20 @@ def as_command(name: str, found: Any, kind: type[TyperCommand] | None = None) ->
     if not isinstance(found, typer.Typer):
         commands.command(name, cls=kind)(found)
         return get_command(commands)
-    commands.add_typer(found, name=name)
+    commands.add_typer(found, name=name, cls=CommandGroup)
     group: Any = get_group(commands).commands[name]
     group.commands = Commands(group.commands, f"{name}.")
     return group
+
+
+class CommandGroup(TyperGroup):
+    """A group whose ``--help`` has the whole first sentence of each command, on as many lines as it takes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.commands[name].get_short_help_str(sys.maxsize)) for name in self.list_commands(ctx)]
+            )
 
 
 class Commands(Mapping[str, Any]):
@@ -114,7 +125,7 @@ class _PluginCommand(TyperCommand):
 
 
 def _help_line(point: EntryPoint) -> str:
-    """The docstring of the command's function, else the distribution's summary."""
+    """The docstring of the command's function or the help of its typer, else the distribution's summary."""
     with suppress(ImportError, OSError, SyntaxError, ValueError):
         package, *rest = point.module.split(".")
         spec = find_spec(package)  # a top-level package is not run by this
@@ -123,6 +134,11 @@ def _help_line(point: EntryPoint) -> str:
             if rest:
                 path = path.parent.joinpath(*rest).with_suffix(".py")
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.FunctionDef) and node.name == point.attr:
-                    return ast.get_docstring(node) or ""
+                match node:
+                    case ast.FunctionDef(name=point.attr):
+                        return ast.get_docstring(node) or ""
+                    case ast.Assign(targets=[ast.Name(id=point.attr)], value=ast.Call(keywords=given)):
+                        return next((str(ast.literal_eval(one.value)) for one in given if one.arg == "help"), "")
+                    case _:
+                        pass
     return point.dist.metadata["Summary"] or "" if point.dist else ""

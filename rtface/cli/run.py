@@ -22,7 +22,7 @@ from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, TrustPlan, Wor
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
-from rtface.config.options import OPTIONS, Options, Scope, check_scope
+from rtface.config.options import OPTIONS, WHAT_IS_LIVE, Options, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, read_plan
 from rtface.pipeline.progress import ProgressLine
@@ -325,7 +325,7 @@ def run(
     ends = live.live_ends(paths) if paths and output_dir is None else None
     if ends is not None:
         if resumable.asked:
-            raise UsageError(f"{resumable.asked} has no effect here: it is for films; leave it out")
+            raise UsageError(f"{resumable.asked} has no effect here: it is for films; leave it out; {WHAT_IS_LIVE}")
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = jobs or plan_jobs(paths or [], output_dir, options)

@@ -66,6 +66,8 @@ _SCOPE_WORDS = {
     Scope.CONSOLE: "live runs of the command 'rtface run'",
     Scope.ENHANCER: "rtface.Enhancer",
 }
+_LIVE = Scope.LIVE | Scope.CAMERA | Scope.SCREEN | Scope.RECORDED | Scope.PUBLISHED | Scope.CONSOLE
+WHAT_IS_LIVE = "a run is live where INPUT or OUTPUT is a camera, a virtual camera, the screen, null: or a live stream"
 
 
 class Trait(Flag):
@@ -784,6 +786,8 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
     for key in given:
         option = OPTIONS[key]
         if not option.scope & run and getattr(options, key) != option.default:
+            differs = not run & Scope.ENHANCER and bool(option.scope & _LIVE) != bool(run & _LIVE)
             raise UsageError(
                 f"{option.flag if flags else key} has no effect here: it is for {option.scope}; leave it out"
+                + (f"; {WHAT_IS_LIVE}" if differs else "")
             )

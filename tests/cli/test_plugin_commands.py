@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from rtface.cli.app import app
 
 SOURCE = """
+import typer
+
 from rtface.cli.command import command
 from rtface.errors import InputError
 
@@ -20,9 +22,12 @@ def greet(name: str) -> None:
     if not name.isalpha():
         raise InputError(f"{name}: no name")
     print("hello", name)
+
+crowd = typer.Typer(help="Greet a whole crowd of people, one after the other, each of them by the first name.")
 """
 POINTS = """[rtface.commands]
 greet = greeting.commands:greet
+crowd = greeting.commands:crowd
 queue.greet = greeting.commands:greet
 run = greeting.commands:greet
 broken = broken_greeting:greet
@@ -57,6 +62,12 @@ def test_a_plugins_command_is_imported_when_called() -> None:
     said = runner.invoke(app, ["greet", "1"])
     assert (said.exit_code, said.stderr) == (1, "rtface: error: 1: no name\n")
     assert "Usage: rtface greet [OPTIONS]" in runner.invoke(app, ["greet", "--help"]).stdout
+
+
+def test_help_has_a_whole_sentence_of_each_command() -> None:
+    for words, sentence in ((["--help"], "each of them by the first name."), (["queue", "--help"], "kept with each.")):
+        said = CliRunner().invoke(app, words).stdout
+        assert sentence in " ".join(said.split()) and "..." not in said.partition("Commands:")[2]
 
 
 def test_a_command_of_a_group_is_none_outside_of_it() -> None:
