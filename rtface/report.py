@@ -326,13 +326,19 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             ) from error
 
 
-def is_unfinished(path: Path, output: Path | str) -> bool:
-    """Whether the report of a run to `output` lies there that ended early."""
+def is_unfinished(path: Path, output: Path | str, options: Options, *, job: bool) -> bool:
+    """Whether the report of a run to `output` lies there that ended early: of a job, or of the same part of the film
+    (what an earlier run wrote of another part is left)."""
     try:
         found = parse_json(read_regular(path))
     except (OSError, ValueError):
         return False
-    return fits(found, {"rtface_version": text, "output": file_path, "error": text}) and found["output"] == str(output)
+    part = {name: said for name, said in report_options(options).items() if name in ("start", "end")}
+    return (
+        fits(found, {"rtface_version": text, "output": file_path, "error": text, "options": {}})
+        and found["output"] == str(output)
+        and (job or found["options"] == found["options"] | part)
+    )
 
 
 def _damage(counters: Mapping[str, int]) -> dict[str, float]:

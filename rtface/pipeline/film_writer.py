@@ -12,6 +12,7 @@ from rtface.frame import Frame
 from rtface.media.read.source import FileSource
 from rtface.media.read.timeline import FrameTimes
 from rtface.media.stills.images import SequenceSource
+from rtface.media.write.file_sink import CompanionSink
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.protocols import Item, Sink
 from rtface.stats import Stats
@@ -57,8 +58,11 @@ class FilmOutputs:
                     error.message = Message("{what}" + left, code="interrupted_partial", what=error, path=partial)
                 else:
                     error.message += Message(left, code="done_is_in", path=partial)
-            if pair and pair not in str(error):
-                error.message += Message("; the comparison so far is in {path}", code="comparison_is_in", path=pair)
+            beside = [*(self.sink.beside if isinstance(self.sink, CompanionSink) else ()), *([pair] if pair else ())]
+            if beside := [path for path in beside if path not in str(error)]:
+                error.message += Message(
+                    "; what belongs to it is so far in {paths}", code="belonging_is_in", paths=", ".join(beside)
+                )
         return partial
 
 

@@ -344,8 +344,9 @@ def plan_run(
     named = {"film": OutputPath(output, folder=folder, resumes=stills)}
     named |= further_paths(options, still=stills)
     if options.report is not None:
-        # That of a call which this one continues is replaced.
-        named["report"] = OutputPath(options.report, "--report", replaces=job and is_unfinished(options.report, output))
+        # That of a call which this one continues or begins again is replaced.
+        again = is_unfinished(options.report, output, options, job=job)
+        named["report"] = OutputPath(options.report, "--report", replaces=again)
     sums = checksum_outputs(Path(output), film=not stills and not folder) if options.checksums else []
     named |= {f"checksums {place}": path for place, path in enumerate(sums)}
     signing = Signing.asked(options, input)

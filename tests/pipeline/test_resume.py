@@ -105,15 +105,30 @@ def test_a_part_that_is_gone_on_with_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("segments", [1, 2])
 def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path, segments: int) -> None:
     source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
-    more = {"compare": tmp_path / "pair.mp4"} if segments == 1 else {"segments": 2}
+    side = {"compare": tmp_path / "pair.mp4", "keep_correction": tmp_path / "change.mkv"}
+    more = side if segments == 1 else {"segments": 2}
     error = stopped(source, tmp_path / "out.mp4", 20, report=report, **more)
     assert str(tmp_path / "out.partial.mp4") in str(error) and "go on with --start 0:00:00.66" in str(error)
     if segments == 1:
         assert str(tmp_path / "pair.partial.mp4") in str(error)
+        assert str(tmp_path / "change.partial.mkv") in str(error)
         assert len(numbers(tmp_path / "pair.partial.mp4")) >= 20
     told = json.loads(report.read_text())
     assert told["interrupted"] is True and told["frames_out"] == 20
     assert told["partial"] == error.partial and told["resume_at_s"] == error.resume_at
+
+
+def test_the_report_of_a_stopped_run_is_replaced_by_the_same(tmp_path: Path) -> None:
+    source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
+    stopped(source, tmp_path / "out.mp4", 20, report=report)
+    for output, more in ((tmp_path / "other.mp4", {}), (tmp_path / "out.mp4", {"start": 0.5})):
+        with pytest.raises(OutputError, match="exists already"):
+            rtface.run(source, output, report=report, tracker="none", **more)
+    rtface.run(source, tmp_path / "out.mp4", report=report, tracker="none")
+    assert json.loads(report.read_text())["frames_out"] == 60
+    (tmp_path / "out.mp4").unlink()
+    with pytest.raises(OutputError, match="exists already"):
+        rtface.run(source, tmp_path / "out.mp4", report=report, tracker="none")
 
 
 def test_ctrl_c_in_python_is_the_documented_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

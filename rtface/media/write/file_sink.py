@@ -67,11 +67,13 @@ class CompanionSink(ABC):
 
     Attributes:
         kept: frames that lie in the partial film and in the partial second one.
+        beside: the partial second films, after `abort`.
     """
 
     def __init__(self, film: Sink, plan: OutputPlan, threads: int | None) -> None:
         self._film, self._own = film, FileSink(plan, Stats(), threads)
         self.kept = 0
+        self.beside: list[str] = []
 
     @abstractmethod
     def _write_own(self, frame: Frame) -> None:
@@ -90,7 +92,9 @@ class CompanionSink(ABC):
 
     def abort(self, *, keep_partial: bool) -> str | None:
         """Ends both; what was done of the second film becomes NAME.partial.mkv like the film."""
-        self._own.abort(keep_partial=keep_partial)
-        partial = self._film.abort(keep_partial=keep_partial)
+        own, partial = (film.abort(keep_partial=keep_partial) for film in (self._own, self._film))
+        self.beside = [own] if own else []
+        if isinstance(self._film, CompanionSink):
+            self.beside += self._film.beside
         self.kept = min(self._film.kept, self._own.kept)
         return partial
