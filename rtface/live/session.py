@@ -251,7 +251,7 @@ def run_live(
     began = perf_counter()
     with closing(_started(ends, options, stats, controls)) as live:
         pumping = perf_counter()
-        opened, notes = (ends.source.described, ends.sinks[0].described), ends.notes
+        opened = ends.source.described, ends.sinks[0].described
         if monitor is not None:
             monitor(live)
         live.until_stopped(monitor)
@@ -259,10 +259,10 @@ def run_live(
             opened,
             fps=round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2),
             first_frame_s=round(pumping - began, 3),
-            notes=notes,
             options=report_options(options),
         )
     report.seconds = round(perf_counter() - began, 3)
+    report.notes += ends.notes  # also of what a recording left that was not whole
     try:
         if signer is not None:
             report.notes += signer.sign(ends.film or ends.titles[0], report, stats.started)

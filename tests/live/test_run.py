@@ -116,6 +116,17 @@ def test_a_recording_is_completed_before_the_run_ends(tmp_path, monkeypatch):
     assert late.complete
 
 
+def test_what_an_end_says_as_it_closes_is_in_the_report():
+    class Cut(FakeSink):
+        def close(self) -> None:
+            super().close()
+            self.notes.append("a.mkv: it is not whole")
+
+    with Run(sinks=[Cut()]) as run:
+        run.source.give(frame(1))
+    assert run.report.notes == ["a.mkv: it is not whole"]
+
+
 def test_a_lost_source_is_bridged_and_comes_back():
     with Run() as run:
         run.source.give(frame(1_000_000, luma=77))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rtface.config.options import Options
-from rtface.errors import OutputError, UsageError
+from rtface.errors import Message, OutputError, UsageError
 from rtface.live.messages import RecordingEnded, RecordJob
 from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import ChildSink
@@ -19,6 +21,7 @@ from rtface.media.write.stream_plan import FORMATS
 _SLOTS = 16
 # A recording has no other chance to be whole; its file is closed in this time or kept as a part.
 CLOSING_S = 9.5
+_SETTLING_S = 0.4
 
 
 class RecordSink(ChildSink):
@@ -48,6 +51,7 @@ class RecordSink(ChildSink):
         self._work = work_name(self._target_file.path)
         self._options, self._metadata = options, metadata
         self.recorded: RecordingEnded | None = None
+        self._settled = threading.Event()  # the child has ended, and what it left has its name
 
     @property
     def path(self) -> Path:
@@ -79,21 +83,31 @@ class RecordSink(ChildSink):
             return
         self._closing.set()
         self._stop(CLOSING_S)
+        if self.encoder:
+            self._settled.wait(_SETTLING_S)
         self._over()
 
     def _said(self, said: Any) -> None:
         if isinstance(said, RecordingEnded):
-            self.recorded = said
-            if said.why:
-                self.notes.append(f"{self._shown}: {said.why}")
+            self._note(said)
         else:
             super()._said(said)
 
     def _end(self, why: str) -> None:
         super()._end(why)
         if self.recorded is None and self.encoder:
-            self.recorded = RecordingEnded(self._kept(), why)
+            late = f"it was not complete {CLOSING_S:g} s after the end"
+            self._note(RecordingEnded(self._kept(), late if self._closing.is_set() else why))
         self._over()
+        self._settled.set()
+
+    def _note(self, ended: RecordingEnded) -> None:
+        """Keeps how the recording ended; a note says what is left of one that is not whole."""
+        if ended.why:
+            where = Message("; what was done is in {path}", code="done_is_in", path=ended.path)
+            ended = replace(ended, why=Message(ended.why) + (where if ended.path else "; nothing was left"))
+            self.notes.append(f"{self._shown}: {ended.why}")
+        self.recorded = ended
 
     def _over(self) -> None:
         recorded = self.recorded

@@ -193,7 +193,6 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
         why = _failure(recording, error)
     if why:
         path = recording.give_up()
-        why += f"; what was done is {path}" if path else "; nothing was left"
     _report(parent, recording)
     parent.send(RecordingEnded(path, why, recording.changed))
 

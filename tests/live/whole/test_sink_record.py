@@ -134,6 +134,18 @@ def _child_is_killed(folder: Path, suffix: str) -> None:
     assert len(decoded(left)) > 15
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
+def test_a_recording_that_is_not_complete_in_time_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rtface.live.sinks.record_sink.CLOSING_S", 0.1)
+    sink = recorded(tmp_path / "call.mkv")
+    Feed(sink, form()).run(1)
+    os.kill(sink.pid, signal.SIGSTOP)  # type: ignore[attr-defined]
+    sink.close()
+    (left,) = tmp_path.iterdir()
+    assert left.name == "call.partial.mkv" and sink.recorded.path == str(left)
+    assert sink.notes == [f"{tmp_path / 'call.mkv'}: {sink.health.detail}"] and str(left) in sink.health.detail
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
 def test_the_whole_group_killed_leaves_a_part_that_plays(tmp_path: Path):
     import subprocess
