@@ -130,7 +130,10 @@ class LiveTracker:
             if self._given is not None and self._given.image is frame.image:
                 frame = replace(frame, image=copy_image(frame.image))  # the tracker still reads its samples
             seen = tuple(self._seen)
-        return _carried(frame, seen, _OLDEST_HIDING_S if hides else _OLDEST_S)
+        oldest = _OLDEST_HIDING_S if hides else _OLDEST_S
+        if not seen or frame.time - seen[-1].time > oldest:
+            self._state.stats.count("frames_unseen")
+        return _carried(frame, seen, oldest)
 
     def _fresh(self, frame: Frame) -> bool:
         with self._changed:

@@ -11,6 +11,7 @@ import numpy as np
 
 from rtface.frame import Face, Frame
 from rtface.live.live_tracker import LiveTracker
+from rtface.live.run_state import RunState
 from tests.live.live_fakes import FakeEnhance, FakeTracker, PlainView, frame, run_state
 
 PERIOD = 1 / 30
@@ -35,11 +36,13 @@ class Timed(FakeTracker):
 
 
 @contextmanager
-def working(tracker: Timed, period: float = 30.0, view: object = None) -> Iterator[LiveTracker]:
+def working(
+    tracker: Timed, period: float = 30.0, view: object = None, state: RunState | None = None
+) -> Iterator[LiveTracker]:
     """By default its frames are so far apart that it always waits for the tracker."""
     enhance = FakeEnhance()
     enhance.runtime.device.view = lambda frame: view
-    subject = LiveTracker(run_state(), tracker, enhance, period, clock=lambda: tracker.now)
+    subject = LiveTracker(state or run_state(), tracker, enhance, period, clock=lambda: tracker.now)
     subject.start()
     yield subject
     tracker.go.set()
@@ -92,6 +95,18 @@ def test_while_newer_frames_wait_the_tracker_rests_for_a_moment():
         subject.faces_of(at(0.25), hurry=True)
         settled(subject)
     assert tracker.calls == 2
+
+
+def test_frames_for_which_there_is_no_time_are_counted():
+    tracker, state = Timed(), run_state()
+    with working(tracker, PERIOD, state=state) as subject:
+        tracker.go.clear()
+        frames = [subject.faces_of(at(k * PERIOD), hurry=True) for k in range(40)]
+        assert state.stats.counters["frames_unseen"] == 40 and not any(one.tracked for one in frames)
+        tracker.go.set()
+        settled(subject)
+        assert subject.faces_of(at(0.1), hurry=True).tracked
+    assert state.stats.counters["frames_unseen"] == 40
 
 
 def test_after_a_failure_faces_are_unknown_until_seen_again():

@@ -77,13 +77,14 @@ class LiveStatus:
         self.window.add(latency)
         self.faces = faces
         self._lost_lately()
-        self._late_share()
+        self._missed()
 
-    def _late_share(self) -> float:
-        """Share of the frames of the last ten seconds that came too late to be enhanced."""
+    def _missed(self) -> dict[str, float]:
+        """Shares of the frames of the last ten seconds that came too "late" to be enhanced, or were "unseen": there was
+        no time to look for faces on them, nor on those of the second before."""
         counters = self.stats.counters
-        late = counters["passed:late"]
-        return sum(self._late.update(self._clock(), counters["frames_out"] - late, {"late": late}).values())
+        counts = {"late": counters["passed:late"], "unseen": counters["frames_unseen"]}
+        return self._late.update(self._clock(), counters["frames_out"] - sum(counts.values()), counts)
 
     def _lost_lately(self) -> dict[str, dict[str, float]]:
         """Shares of dropped frames of each output."""
@@ -112,11 +113,11 @@ class LiveStatus:
             return ""
         if not self.state.watched:
             return "nobody watches"
-        if not self.faces:
-            return ""
-        if self._late_share() > _PAUSE_SHARE:
+        missed = self._missed()
+        if self.faces and missed.get("late", 0.0) > _PAUSE_SHARE:
             return "frames come too late"
-        return "computer too busy" if set(self._governor.levels) == {PASS_THROUGH} else ""
+        idle = set(self._governor.levels) == {PASS_THROUGH} if self.faces else missed.get("unseen", 0.0) > _PAUSE_SHARE
+        return "computer too busy" if idle else ""
 
     @property
     def dropped(self) -> dict[str, int]:

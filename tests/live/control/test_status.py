@@ -304,3 +304,14 @@ def test_two_sinks_of_one_label_get_different_names():
     live = end(EndpointHealth("live", "", 0.0))
     status = live_status(("camera:0", live), [(f"rtmp://h/app/{key}", live) for key in "abc"])
     assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]
+
+
+def test_faces_that_nobody_has_time_to_look_for_are_a_pause():
+    clock, stats = Clock(), Stats()
+    status = made(clock, stats=stats)
+    for n in range(450):
+        stats.count("frames_out")
+        stats.count("frames_unseen", int(n >= 60))
+        run(status, clock, frames=1, faces=0)
+        assert n > 60 or not status.paused
+    assert line_of(status).endswith("paused: computer too busy")
