@@ -10,6 +10,7 @@ from typing import Any
 import av
 import pytest
 
+import rtface_studio
 from rtface.errors import Message
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
@@ -265,6 +266,28 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
     }""")
         == "+0,9 dB erwartet, deutlich sichtbar"
     )
+
+
+def test_the_first_look_has_the_line_at_its_own_nose(page: Any, studio: RunningStudio) -> None:
+    tracks = {"1": {"first_s": 0.8, "last_s": 1.0, "on": True, "strength": 1, "gain_db": 0.9, "mean_width_px": 90}}
+    found = {"state": "done", "result": {"tracks": tracks, "persons": {}, "scenes": []}}
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=found))
+    asked: list[Any] = []
+
+    def answer(route: Any, time: float, nose: float) -> None:
+        told = {"x-faces": "1", "x-frame-time": str(time), "x-nose": f"[{nose}, 0.5, 0.2]"}
+        route.fulfill(body=picture, content_type="image/jpeg", headers=told)
+
+    picture = (Path(rtface_studio.__file__).parent / "page/example/before.jpg").read_bytes()
+    frames = "**/frame?*layer=after*"
+    page.route(frames, lambda route: answer(route, 0.9, 0.8) if asked else asked.append(route))
+    make_film(studio.folder / "film.mp4")
+    page.get_by_role("button", name="Choose a film").click()
+    page.locator("dialog .chooser-row", has_text="film.mp4").click()
+    page.get_by_text("Faces followed: 1").wait_for()  # while the first picture is on its way
+    answer(asked[0], 0.6, 0.2)
+    page.locator(".wipe[data-time='0.9']").wait_for(timeout=60_000)
+    assert page.get_by_role("slider", name="Wipe").get_attribute("aria-valuenow") == "80"
 
 
 def test_some_seconds_play_before_and_after(page: Any, studio: RunningStudio) -> None:

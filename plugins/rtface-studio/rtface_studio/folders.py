@@ -200,8 +200,8 @@ def check_no_playlist(path: Path) -> None:
     """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
     if is_playlist(path):
         raise InputError(
-            "{path}: is a playlist, which may name files outside the folders of this studio; choose the "
-            "film itself, or use 'rtface run'",
+            "{path}: is no film by its name; a playlist may name files outside the folders of this studio, so choose "
+            "the film itself, or use 'rtface run'",
             code="playlist",
             path=path,
         )

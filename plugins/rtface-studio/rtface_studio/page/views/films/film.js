@@ -76,7 +76,7 @@ export async function mountFilm(root, id) {
       if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
       const faces = Number(after.headers.get("x-faces")), left = JSON.parse(after.headers.get("x-left-alone") ?? "[]");
       const nose = JSON.parse(after.headers.get("x-nose"));
-      if (!kept.wiped && nose && player.share === share) { // so that half of the face is seen before, and half after
+      if (!wanted && !kept.wiped && nose && player.share === share) { // so that half of the face is seen before, and half after
         player.set(nose[0]);
         kept.wiped = player.share;
       }
