@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run app test test-all test-engines soak lint image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
+.PHONY: help setup run app test test-all test-engines soak lint lint-page image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -60,13 +60,23 @@ test-all: $(VENV)/.dev  ## run all tests but the soak tests, as CI does
 soak: $(VENV)/.dev  ## run the long live tests against real servers (an hour and a half; tests/soak)
 	$(PY) -m pytest -m soak -s tests $(ARGS)
 
-lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library for three systems, who imports whom
+lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library for three systems, who imports whom, lint-page
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PY) -m tests.deliberate_faults --check
 	$(PY) -m tests.architecture_figures
 	@$(MAKE) --no-print-directory -j2 types types-Windows types-Darwin
 	$(VENV)/bin/lint-imports --no-logo --no-cache
+	@$(MAKE) --no-print-directory lint-page
+
+STUDIO := plugins/rtface-studio
+lint-page: $(VENV)/.created  ## eslint and the types of the studio's JavaScript; needs npm, 18 or newer of node
+	@if command -v npm >/dev/null && { [ -x $(VENV)/page/node_modules/.bin/tsc ] && cmp -s $(STUDIO)/package.json $(VENV)/page/package.json || \
+	  { mkdir -p $(VENV)/page && cp $(STUDIO)/package.json $(VENV)/page && \
+	    timeout 300 npm install --prefix $(VENV)/page --silent --no-audit --no-fund --ignore-scripts; }; }; then \
+	  cd $(STUDIO) && $(CURDIR)/$(VENV)/page/node_modules/.bin/eslint rtface_studio/page && $(CURDIR)/$(VENV)/page/node_modules/.bin/tsc -p . && \
+	  echo "the page's JavaScript: no findings of eslint and tsc"; \
+	else echo "make lint-page: npm is not here or could not fetch eslint and typescript, so the page's JavaScript is not checked"; fi
 
 .PHONY: types types-Windows types-Darwin
 types: $(VENV)/.dev

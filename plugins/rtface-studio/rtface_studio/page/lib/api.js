@@ -24,7 +24,9 @@ export class ApiError extends Error {
   }
 }
 
+/** @param {string} method @param {string} path @param {any} body @param {{ signal?: AbortSignal }} [options] */
 async function request(method, path, body, { signal } = {}) {
+  /** @type {{ method: string, signal?: AbortSignal, headers: Record<string, string>, body?: string }} */
   const options = { method, signal, headers: { ...keyHeader } };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
@@ -40,6 +42,7 @@ async function request(method, path, body, { signal } = {}) {
   return response.ok ? response : fail(response);
 }
 
+/** @param {{ error?: string, code?: string, [name: string]: any }} value @param {{ status: number, statusText: string }} response */
 const failure = ({ error, ...value }, { status, statusText }) => new ApiError(error ? translated({ ...value, error }) : `${status} ${statusText}`, { status, ...value });
 
 async function fail(response) {
@@ -60,7 +63,10 @@ export const api = {
   },
 };
 
-/** Sends a File to the server's folder of uploads; `progress` gets 0…1. Gives its path there. */
+/**
+ * Sends a File to the server's folder of uploads; `progress` gets 0…1. Gives its path there.
+ * @param {File} file @param {(share: number) => void} [progress] @param {AbortSignal} [signal]
+ */
 export function upload(file, progress = () => {}, signal) {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
@@ -70,6 +76,7 @@ export function upload(file, progress = () => {}, signal) {
     sending.onerror = () => reject(new ApiError(t("app.upload_lost"), { lost: true }));
     sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
     sending.onload = () => {
+      /** @type {any} */
       let value = {};
       try { value = JSON.parse(sending.responseText); } catch { /* a server that is too busy says so in plain text */ }
       if (sending.status < 300) resolve(value.path);

@@ -21,7 +21,7 @@ export function listenForKeys() {
     const shift = event.shiftKey && (control || event.key.startsWith("Arrow"));
     const name = `${control ? "Ctrl+" : ""}${shift ? "Shift+" : ""}${event.key.length === 1 ? event.key.toLowerCase() : event.key}`;
     // Space and arrows belong to the control that has the focus; arrows with Shift only where it is a field.
-    if (event.target.closest?.(shift ? "input" : "button, a, input, [role=slider], [role=tab], summary") && [" ", "Enter", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
+    if (/** @type {Element} */ (event.target).closest?.(shift ? "input" : "button, a, input, [role=slider], [role=tab], summary") && [" ", "Enter", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
     for (const table of [...active].reverse()) {
       if (table[name]) {
         event.preventDefault();

@@ -20,7 +20,7 @@ export async function watchPreview(path, shown, signal, refused) {
   while (!signal.aborted) {
     try {
       await readPairs(path, shown, signal, refused);
-    } catch (error) { /* the run begins or has ended, or the page is hidden: tried again */ }
+    } catch { /* the run begins or has ended, or the page is hidden: tried again */ }
     await new Promise((resolve) => setTimeout(resolve, 700));
   }
 }

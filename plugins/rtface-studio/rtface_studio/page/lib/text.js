@@ -30,7 +30,7 @@ export function t(key, values = {}) {
 /** The text of a key where the catalogue has it; else `text`, which is how plugins describe themselves. */
 export const textOr = (key, text) => (key in catalogue ? t(key) : text);
 
-/** A message of the server, `{ code, values, message }`, in the page's words where text/messages.json has its code; else as it came. */
+/** A message of the server, `{ code, values, message }`, in the page's words where text/messages.json has its code; else as it came. @param {{ code?: string, values?: any, error?: string, message?: string }} message */
 export function translated({ code, values = {}, error, message = error }) {
   const key = `messages.${code}`;
   if (!catalogue[key]?.[language]) return message;

@@ -2,7 +2,7 @@
 import { h, newId, replace } from "./dom.js";
 import { t } from "./text.js";
 
-/** A button; `kind` is a list of "primary", "danger", "quiet", "small". While an async `action` runs it is disabled. */
+/** A button; `kind` is a list of "primary", "danger", "quiet", "small". While an async `action` runs it is disabled. @param {any} label @param {(event: Event) => any} action @param {{ kind?: string, [name: string]: any }} [options] */
 export function button(label, action, { kind = "", ...properties } = {}) {
   const element = h("button", { type: "button", class: ["button", kind], ...properties }, label);
   element.addEventListener("click", async (event) => {
@@ -111,7 +111,7 @@ export const emptyState = (title, hint, ...controls) =>
 /** A dialog with a title; closes by Escape or its button. Gives its element; `close()` ends it. */
 export function dialog(title, ...children) {
   const id = newId("dialog");
-  const before = document.activeElement;
+  const before = /** @type {HTMLElement | null} */ (document.activeElement);
   const element = h("dialog", { "aria-labelledby": id }, h("div", { class: "stack" },
     h("div", { class: "row", style: { "justify-content": "space-between" } }, h("h2", { id }, title),
       button(t("app.close"), () => element.close(), { kind: "quiet" })), children));

@@ -14,6 +14,7 @@ const picture = (label) => h("img", { alt: t(label), draggable: "false" });
  * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel. Enlarged pictures are moved by dragging them, or by
  * `pan(x, y)` in shares of what is seen; a click, or a drag of the line itself, moves the line.
  * `moved(share)` is called with where the line should stand; it stands as near as the pictures reach, which `reach(from, to)` says.
+ * @param {any} [before] @param {any} [after] @param {(share: number) => void} [moved]
  */
 export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after"), moved = () => {}) {
   const line = h("div", { class: "wipe-line", role: "slider", tabindex: 0, "aria-label": t("app.wipe"), "aria-valuemin": 0, "aria-valuemax": 100 });

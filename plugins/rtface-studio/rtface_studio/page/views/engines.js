@@ -65,7 +65,7 @@ async function newestFilm(title) {
 
 /** A frame of a film at a share of its length, as an engine makes it. */
 const frame = (film, share, name, layer) => api.blob(`/api/films/${film.id}/frame?${new URLSearchParams({
-  time: (film.duration_s ?? 0) * share, side: 1440, settings: JSON.stringify({ engine: name, correct: "always" }), layer })}`);
+  time: String((film.duration_s ?? 0) * share), side: "1440", settings: JSON.stringify({ engine: name, correct: "always" }), layer })}`);
 
 /** The first of some moments at which a face is seen, that frame, and where its largest face is: null where none is. */
 async function frameWithFace(film, name) {

@@ -9,6 +9,7 @@ import { mountSetup } from "./live/setup.js";
 const ALIVE = ["starting", "running"];
 
 export function mount(root) {
+  /** @type {{ end(): void, update(run: any): void }} */
   const nothing = { end() {}, update() {} };
   let part = null, mounted = nothing, newest = null, shows = 0, left = false;
 

@@ -41,7 +41,7 @@ export async function mount(root, { argument }) {
 
 /** Draws again without taking the focus from the button that has it. */
 function keepFocus(list, draw) {
-  const key = document.activeElement?.dataset?.key;
+  const key = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset?.key;
   draw();
   if (key) list.querySelector(`[data-key="${key}"]`)?.focus();
 }

@@ -135,7 +135,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     drawn = key;
     drawShot(shot);
     drawPersons(labels);
-    if (focus >= 0 && (part === shotPart || part === personPart)) part.querySelectorAll("input, select, button")[focus]?.focus();
+    if (focus >= 0 && (part === shotPart || part === personPart)) /** @type {NodeListOf<HTMLElement>} */ (part.querySelectorAll("input, select, button"))[focus]?.focus();
   }
 
   const element = h("aside", { class: "stack", "aria-label": t("films.controls") },

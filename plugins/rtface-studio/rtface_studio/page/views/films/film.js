@@ -62,7 +62,7 @@ export async function mountFilm(root, id) {
     const share = player.share;
     const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, player.factor ? Math.max(film.width, film.height) : 640)));
     const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // an address has no room for all
-    const query = new URLSearchParams({ time: kept.time, side, settings: JSON.stringify(changed({ ...kept.settings, shots })) });
+    const query = new URLSearchParams({ time: kept.time, side: String(side), settings: JSON.stringify(changed({ ...kept.settings, shots })) });
     info.textContent = t("films.rendering");
     player.busy(t("films.rendering"));
     try {

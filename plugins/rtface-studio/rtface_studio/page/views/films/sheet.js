@@ -11,6 +11,7 @@ export function mountSheet(root, id, settings, take) {
   const make = (label) => button(label, () => act({ settings: settings() }), { kind: "small" });
   const line = h("p", { class: "quiet-text", role: "status" });
 
+  /** @param {{ state: string, result?: any, error?: any, message?: string }} sheet */
   function draw({ state, result, error, message: said }) {
     const head = h("h2", {}, t("films.sheet"));
     if (state === "waiting" || state === "running") {

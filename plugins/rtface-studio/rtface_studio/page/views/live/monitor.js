@@ -58,7 +58,7 @@ export async function mountMonitor(root, run, { changed }) {
     range = [from, to];
     watching?.abort();
     watching = new AbortController();
-    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: Number(sharp), from, to })}`, show, watching.signal, (why) => replace(refusal, note(why, "warn")));
+    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: String(Number(sharp)), from, to })}`, show, watching.signal, (why) => replace(refusal, note(why, "warn")));
   }
   const rest = (line) => watch(Math.max(0, line - AROUND), Math.min(1, line + AROUND));
   function moved(line) {

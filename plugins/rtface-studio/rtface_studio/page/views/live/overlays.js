@@ -13,6 +13,7 @@ const FONTS = /\.(ttf|otf)$/i, ANY = /./;
  * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group)` is
  * called after each change; those of one option have one group. With `live` a ticked box opens the form only: nothing
  * is drawn before its button is pressed.
+ * @param {any[]} overlays @param {Record<string, any>} chosen @param {(group: any) => void} [done] @param {{ live?: boolean }} [options]
  */
 export function overlayList(overlays, chosen, done = () => {}, { live = false } = {}) {
   if (!overlays.length) return emptyState(t("live.no_overlays"), t("live.no_overlays_hint"), h("code", {}, INSTALL), copyButton(() => INSTALL));

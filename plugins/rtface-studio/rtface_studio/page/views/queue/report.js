@@ -20,7 +20,8 @@ function personsOf(tracks) {
     sum.measured ? ` ${t("queue.report_share", { share: percent(sum.invented / sum.measured, 1) })}` : null));
 }
 
-const COLUMNS = [ // text, class, and what a track has there; a column in which none has anything is left out
+/** Text, class, and what a track has there; a column in which none has anything is left out. @type {[string, string, (track: any) => any][]} */
+const COLUMNS = [
   ["films.column_track", "number wide-only", (one) => one.id], ["films.column_person", "", (one) => one.person || null],
   ["films.column_from", "number", (one) => `${clock(one.first_s, true)} – ${clock(one.last_s, true)}`],
   ["films.column_width", "number wide-only", (one) => `${Math.round(one.mean_width_px)} px`],
@@ -44,7 +45,7 @@ export function reportCard({ id, started_at: started, ended_at: ended }) {
     const corrected = report.treatments.filter((one) => one.frames_corrected), persons = personsOf(report.treatments);
     replace(root, h("h2", {}, t("queue.report")),
       h("p", {}, t("queue.report_line", { faces: report.treatments.length, corrected: corrected.length, engines: Object.keys(report.engines ?? {}).join(", ") || "–" })),
-      started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((new Date(ended) - new Date(started)) / 1000), version: report.rtface })) : null,
+      started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((Date.parse(ended) - Date.parse(started)) / 1000), version: report.rtface })) : null,
       persons.length ? h("ul", {}, persons) : null,
       h("p", {}, h("a", { href: keyed(`/api/queue/${id}/report?download`) }, t("queue.report_download"))),
       report.treatments.length ? tracksTable(report.treatments) : null);
