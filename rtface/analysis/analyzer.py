@@ -47,8 +47,9 @@ _SAMPLE_S, _LATER_S = 0.2, 0.4
 of the film's time, so that the frames that are measured do not depend on where a run began."""
 SETTLED_S = 1.2
 """Seconds after which a track is decided by what was measured until then."""
-_EVIDENCE_S, _MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
+_EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
 """A decided track is decided again by the median of at least 5 and at most 8 seconds, and at most once in ten."""
+_TOTALS = 64  # measurements of a track after which its mean is known: more than frames in work have
 _RAMP_S = 1.0
 """Seconds in which a strength changes by 1, where frames are not few."""
 
@@ -74,9 +75,9 @@ class Analyzer:
         """`forced`: the user's decision, analysed but not overruled."""
         self._forced = forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
-        self._sums = np.zeros(len(_FIELDS))
+        # Time of a measurement; sums and number of all up to it.
+        self._totals = deque([(-math.inf, np.zeros(len(_FIELDS)), 0)], _TOTALS)
         self._axis = 0j
-        self._measured = 0
         self._first: float | None = None
         self.time: float | None = None
         self.until = -math.inf
@@ -93,7 +94,13 @@ class Analyzer:
     @property
     def analysis(self) -> Analysis:
         """Mean over the whole track; the motion's angle is the mean axis, weighted by its blur."""
-        mean = Analysis(*(self._sums / max(1, self._measured)).tolist())
+        return self.analysis_before(math.inf)
+
+    def analysis_before(self, time: float) -> Analysis:
+        """`analysis` of what was measured before this time."""
+        totals = tuple(self._totals)
+        _, sums, measured = next((one for one in reversed(totals) if one[0] < time), totals[0])
+        mean = Analysis(*(sums / max(1, measured)).tolist())
         return replace(mean, motion_angle=math.degrees(cmath.phase(self._axis)) / 2 % 180.0)
 
     @property
@@ -111,19 +118,19 @@ class Analyzer:
         if not time > self.last_s:  # a seek back, or another frame of the same time
             self._recent.clear()
         self._recent.append((time, width, values))
-        self._sums += values
+        _, sums, measured = self._totals[-1]
+        self._totals.append((time, sums + values, measured + 1))
         self._axis += found.motion_blur * cmath.exp(2j * math.radians(found.motion_angle))
-        self._measured += 1
         self._first = time if self._first is None else self._first
-        while self._recent[0][0] < time - _MEMORY_S:
+        while self._recent[0][0] < time - 2 * MEMORY_S:
             self._recent.popleft()
         if self._forced is not None:
             return
         if not self.decided:
             self.decided = time - self._first >= SETTLED_S - 1e-6
-            if self.decided or self._measured == 1:
+            if self.decided or not measured:
                 self.treatment = self._chosen(on=False)
-        elif time - self._recent[0][0] >= _EVIDENCE_S and not 0.0 <= time - self._changed < _FIRM_S:
+        elif time - self._evidence()[0][0] >= _EVIDENCE_S and not 0.0 <= time - self._changed < _FIRM_S:
             new = self._chosen(on=self.treatment.on)
             self._changed = time if new.on != self.treatment.on else self._changed
             self.treatment = new
@@ -159,23 +166,28 @@ class Analyzer:
 
     def merge(self, later: Analyzer) -> None:
         """Adds what was measured of the same track in the next piece of the film; the later treatment holds."""
-        self._sums += later._sums
+        (_, mine, n), (time, theirs, more) = self._totals[-1], later._totals[-1]
+        self._totals.append((time, mine + theirs, n + more))
         self._axis += later._axis
-        self._measured += later._measured
         self.treatment = later.treatment
         self.strength, self.first, self.ring = later.applied
 
-    def handed_over(self, time: float) -> dict[str, Any]:
-        """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
-        before."""
+    def state(self) -> dict[str, Any]:
+        """What holds on the frame just seen, for `handed_over`."""
         return {
-            "treatment": asdict(self.treatment),
+            "treatment": self.treatment,
             "decided": self.decided,
             "applied": self.applied,
             "time": self.time,
             "changed": self._changed if math.isfinite(self._changed) else None,
-            "recent": [entry for entry in tuple(self._recent) if entry[0] < time],
         }
+
+    def handed_over(self, time: float, state: dict[str, Any] | None = None, since: float = -math.inf) -> dict[str, Any]:
+        """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
+        before, from `since` on."""
+        state = state or self.state()
+        recent = [entry for entry in tuple(self._recent) if since <= entry[0] < time]
+        return {**state, "treatment": asdict(state["treatment"]), "recent": recent}
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned; a decision of the user stays."""
@@ -190,9 +202,14 @@ class Analyzer:
         self._recent = deque((time, width, tuple(values)) for time, width, values in state["recent"])
         self._first = self._recent[0][0] if self._recent else None
 
+    def _evidence(self) -> list[tuple[float, float, tuple[float, ...]]]:
+        """What decides, of what was measured."""
+        return [entry for entry in self._recent if entry[0] >= self._recent[-1][0] - MEMORY_S]
+
     def _chosen(self, *, on: bool) -> Treatment:
-        now = Analysis(*np.median(np.array([values for *_, values in self._recent]), axis=0).tolist())
-        width = float(np.median([width for _, width, _ in self._recent]))
+        evidence = self._evidence()
+        now = Analysis(*np.median(np.array([values for *_, values in evidence]), axis=0).tolist())
+        width = float(np.median([width for _, width, _ in evidence]))
         return choose_treatment(now, width, on=on)
 
 

@@ -76,7 +76,8 @@ class IdentityGuard:
         for face in task.faces:
             if face.track.guard.kept < 0.99 and face.strength > UNSEEN_STRENGTH:
                 self.weakened += 1
-                face.track.figures.guarded += not face.frame.lead_in
+                if not face.frame.lead_in:
+                    face.track.figures.note(face.time).guarded = True
         return corrections
 
     @staticmethod

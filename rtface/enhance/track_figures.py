@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from rtface.analysis.treatment import Treatment
 from rtface.frame import Face
@@ -11,13 +12,35 @@ from rtface.report import Span, TrackReport, invented_shares
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64
+# Frames of a track that are noted one by one: more than are in work between the enhancement and the output.
+_IN_WORK = 128
+
+
+@dataclass(slots=True)
+class FrameNote:
+    """What is known of a face on one frame, until it is counted.
+
+    Attributes:
+        width: of the face; None where it is known already that it was seen.
+        treatment: what was decided.
+        strength: of its correction; None where it was not corrected.
+        guarded: whether the identity guard weakened that.
+        invented: share of the face that was invented; None where that is not measured.
+    """
+
+    width: float | None = None
+    treatment: Treatment | None = None
+    strength: float | None = None
+    guarded: bool = False
+    invented: float | None = None
 
 
 @dataclass(slots=True)
 class TrackFigures:
-    """Figures of one track.
+    """Figures of one track. A frame is noted while it is in work, and counted when figures are asked for.
 
     Attributes:
+        notes: of the frames that are not counted yet, by time.
         first_s, last_s: time at which it was seen first and last, in seconds of the input's clock.
         frames: on which it was seen.
         width_sum: of its widths on these.
@@ -38,18 +61,56 @@ class TrackFigures:
     strength_range: tuple[float, float] | None = None
     spans: list[Span] = field(default_factory=list[Span])
     invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
+    notes: dict[float, FrameNote] = field(default_factory=dict[float, FrameNote])
 
-    def see(self, face: Face, time: float, *, counted: bool = True) -> None:
-        """Counts one frame with the face; without `counted` only notes its time."""
-        self.last_s = time
-        if counted:
-            self.first_s = self.first_s if self.frames else time
+    def note(self, time: float) -> FrameNote:
+        """The note of the frame of this time."""
+        if len(self.notes) > _IN_WORK:
+            self._count(min(tuple(self.notes)))
+        return self.notes.setdefault(time, FrameNote())
+
+    def see(self, face: Face, time: float) -> None:
+        """Notes a frame with the face."""
+        if time in self.notes:  # another frame of the same time
+            self._count(time)
+        self.note(time).width = face.width
+
+    def apply(self, strength: float, time: float) -> None:
+        """Notes a frame on which the face was corrected, with this strength."""
+        if self.note(time).strength is not None:
+            self._count(time)
+        self.note(time).strength = strength
+
+    def count(self, before: float = inf) -> None:
+        """Counts the frames before this time."""
+        for time in sorted(self.notes):
+            if time < before:
+                self._count(time)
+
+    def split(self, time: float) -> tuple[TrackFigures, TrackFigures]:
+        """The figures of the frames before this time, and those of the others, which take the notes that follow."""
+        self.count(time)
+        return replace(self, notes={}), TrackFigures(self.last_s, self.last_s, notes=self.notes)
+
+    def _count(self, time: float) -> None:
+        if (note := self.notes.pop(time, None)) is None:
+            return
+        if note.width is not None:
+            self.first_s, self.last_s = self.first_s if self.frames else time, time
             self.frames += 1
-            self.width_sum += face.width
+            self.width_sum += note.width
+        if note.treatment is not None:
+            self._decide(note.treatment, round(time, 3))
+        if note.strength is not None:
+            self.corrected += 1
+            self.strength_sum += note.strength
+            self._extend_range((note.strength, note.strength))
+        self.guarded += note.guarded
+        if note.invented is not None:
+            self._invent(int(time), 1, note.invented)
 
-    def decide(self, treatment: Treatment, time: float) -> None:
-        """Notes the decision that holds on one frame."""
-        at, (engine, first, ring) = round(time, 3), treatment.applied
+    def _decide(self, treatment: Treatment, at: float) -> None:
+        engine, first, ring = treatment.applied
         span = Span(at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain)
         last = self.spans[-1] if self.spans else None
         if last is not None and last.on == span.on:
@@ -59,19 +120,13 @@ class TrackFigures:
         else:
             self._add([span])
 
-    def apply(self, strength: float) -> None:
-        """Counts one frame on which the face was corrected, with this strength."""
-        self.corrected += 1
-        self.strength_sum += strength
-        self._extend_range((strength, strength))
-
-    def invent(self, second: int, share: float, frames: int = 1) -> None:
-        """Counts the share of the face that was invented within a second; of several frames the sum of their shares."""
+    def _invent(self, second: int, frames: int, share: float) -> None:
         known = self.invented.get(second, (0, 0.0))
         self.invented[second] = known[0] + frames, known[1] + share
 
     def merge(self, later: TrackFigures) -> None:
         """Adds the figures of the same face in the next piece of the film."""
+        self.count()
         self.last_s = later.last_s
         self.frames += later.frames
         self.width_sum += later.width_sum
@@ -80,8 +135,9 @@ class TrackFigures:
         self.strength_sum += later.strength_sum
         self._extend_range(later.strength_range)
         for second, (frames, total) in later.invented.items():
-            self.invent(second, total, frames)
+            self._invent(second, frames, total)
         self._add(later.spans)
+        self.notes |= later.notes
 
     def _extend_range(self, other: tuple[float, float] | None) -> None:
         if other is not None:
@@ -114,6 +170,7 @@ class TrackFigures:
             scores: of its degradation, by name.
             origin: times are seconds from then on.
         """
+        self.count()
         on = self.corrected > 0
         held = max(
             (span for span in self.spans if span.on == on),

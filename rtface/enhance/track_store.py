@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Literal
 
-from rtface.analysis.analyzer import Analyzer, Treatment
+from rtface.analysis.analyzer import MEMORY_S, Analyzer, Treatment
 from rtface.analysis.treatment import FORCED
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
@@ -43,7 +44,8 @@ class TrackState:
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame in the face and round it, 0…1.
         around: of that round it, what the region leaves; None before the first frame.
-        shown: time, strengths and `around` of the frames before the last one.
+        shown: what `handed_over` needs of the last frames.
+        seen_s: time of the last frame with it.
     """
 
     id: int
@@ -59,31 +61,24 @@ class TrackState:
     guard: GuardedTrack = field(default_factory=GuardedTrack)
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     around: float | None = None
-    shown: deque[tuple[float | None, tuple[float, float, float], float | None]] = field(
-        default_factory=lambda: deque(maxlen=_SHOWN)
-    )
+    shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_SHOWN))
+    seen_s: float = -inf
 
     def handed_over(self, time: float, border: float) -> dict[str, Any]:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
         engine, which a face near the border of ``--engine auto`` keeps, and what the identity guard knows.
 
         Args:
-            border: time of the last frame that this process shows. Strengths are those of that frame: later ones may be
-                in work.
+            border: time of the last frame that this process shows: later ones may be in work.
         """
-        now = self.analyzer.time, self.analyzer.applied, self.around
-        at, applied, around = next(
-            (one for one in (now, *tuple(self.shown)[::-1]) if one[0] is not None and one[0] <= border), now
+        states = (state for state in tuple(self.shown)[::-1] if state["time"] <= border)
+        return self.analyzer.handed_over(
+            time, self._since_decided() | next(states, self.analyzer.state()), border - MEMORY_S
         )
-        return {
-            **self.analyzer.handed_over(time),
-            "time": at,
-            "applied": applied,
-            "around": around,
-            "chosen": self.chosen,
-            "drift": self.guard.drift,
-            "kept": self.guard.kept,
-        }
+
+    def _since_decided(self) -> dict[str, Any]:
+        guard = self.guard
+        return {"around": self.around, "chosen": self.chosen, "drift": guard.drift, "kept": guard.kept}
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned."""
@@ -97,13 +92,15 @@ class TrackState:
         Args:
             forced: of the shot; holds instead of the analysis, from this frame on and without a ramp.
         """
-        self.shown.append((self.analyzer.time, self.analyzer.applied, self.around))
+        if self.shown:
+            self.shown[-1] |= self._since_decided()
         self.analyzer.advance(time)
+        self.shown.append(self.analyzer.state())
         treatment = forced or self.analyzer.treatment
         strength, *self.first = (treatment if forced else self.analyzer).applied
         self.around = None if forced else self.around
         if counted:
-            self.figures.decide(treatment, time)
+            self.figures.note(time).treatment = treatment
         return strength
 
     def merge(self, later: TrackState) -> None:
@@ -137,8 +134,13 @@ class TrackState:
 
     def report(self, origin: float = 0.0) -> TrackReport:
         """The track in figures; times are seconds from `origin` on."""
+        return self.report_of(self.figures, origin, inf)
+
+    def report_of(self, figures: TrackFigures, origin: float, before: float) -> TrackReport:
+        """These figures of the track, which are those of frames before this time."""
         analyzer = self.analyzer
-        return self.figures.report(self.id, self.engine, analyzer.treatment, analyzer.analysis.scores(), origin)
+        scores = analyzer.analysis_before(before).scores()
+        return figures.report(self.id, self.engine, analyzer.treatment, scores, origin)
 
 
 Known = Callable[[Face, float], "dict[str, Any] | None"]
@@ -190,7 +192,7 @@ class TrackStore:
             # With shots the analysis is needed whatever `correct` says: a track may come from one shot into another.
             forced = self._treatments.get(face.track_id, None if self.shots else FORCED.get(self._correct))
             track = TrackState(
-                face.track_id, Analyzer(forced=forced), TrackFigures(time, time), KeyframeTrack(self._mode)
+                face.track_id, Analyzer(forced=forced), TrackFigures(time, time), KeyframeTrack(self._mode), seen_s=time
             )
             if self._known is not None and (state := self._known(face, time)) is not None:
                 track.take_over(state)
@@ -225,7 +227,9 @@ class TrackStore:
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
         """The state of a face's track, with this frame counted."""
         track = self.track_of(face, time)
-        track.figures.see(face, time, counted=counted)
+        track.seen_s = time
+        if counted:
+            track.figures.see(face, time)
         return track
 
     def absorb(self, later: TrackStore, names: Mapping[int, int]) -> None:
@@ -246,7 +250,7 @@ class TrackStore:
             return
         self._swept = time
         for track in self.states.values():
-            if abs(time - track.figures.last_s) > _FORGET_S:
+            if abs(time - track.seen_s) > _FORGET_S:
                 track.forget()
                 track.shown.clear()
                 track.analyzer.rest()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.enhance.track_store import TrackStore
 from rtface.frame import Face, Frame
 from rtface.jobs.film_source import LEAD_IN_S
 from rtface.media.marks.changed_frames import ChangedFrames
@@ -31,7 +32,7 @@ class SegmentFigures:
     """Takes the figures of one worker's run segment by segment.
 
     Counters and times of the steps before the sink run ahead of it by the frames in work, so that a border falls some
-    frames early for them; frames and corrections are counted at the sink.
+    frames early for them. Frames and corrections are counted at the sink, tracks by the times of their frames.
 
     Args:
         stats: of the run.
@@ -44,13 +45,8 @@ class SegmentFigures:
         self._counters: Counter[str] = stats.counted()
         self._stages = stats.snapshot()
         self._warnings: set[str] = set(stats.warned())
-        self._numbers = {key: _numbers(state) for key, state in tracks.states.items()}
-        self._spans: dict[tuple[int, float], int] = {}  # frames of every span that were given out
-        self._seen: Counter[int] = Counter()  # frames of every track that reached the sink
-        self._given: Counter[int] = Counter()  # of these, in records
-        self._corrected: Counter[int] = Counter()  # of these, those that were corrected
-        self._guarded: Counter[int] = Counter()  # of these, those that the guard weakened
-        self._invented: dict[tuple[int, int], tuple[int, float]] = {}  # by track and second, what is in records
+        self._seen: set[int] = set()  # tracks on frames that reached the sink
+        self._given: set[int] = set()  # of these, those in records
         self._from_s = self._end_s = 0.0
         self._begin()
 
@@ -80,8 +76,8 @@ class SegmentFigures:
         while self._sights and _time_at(self._sights[0][0], frame) < self._end_s - _SIGHTS_S:
             self._sights.pop(0)
 
-    def take(self) -> dict[str, Any]:
-        """The part of the record with the figures since the last call."""
+    def take(self, before: float = inf) -> dict[str, Any]:
+        """The part of the record with the figures since the last call, of tracks up to the frames before this time."""
         counters, stages, warnings = self._stats.counted(), self._stats.snapshot(), self._stats.warned()
         grown = {name: n - self._counters[name] for name, n in counters.items() if n != self._counters[name]}
         grown |= {
@@ -90,7 +86,6 @@ class SegmentFigures:
             "frames_corrected": self.corrected,
             "frames_with_faces": self.with_faces,
         }
-        numbers = {key: _numbers(state) for key, state in self._tracks.states.items()}
         record = {
             "counters": grown,
             "corrected": self.corrected,
@@ -98,17 +93,12 @@ class SegmentFigures:
             "changed": list(self._changed.rows()),
             "stages": {name: _less(now, self._stages.get(name)) for name, now in stages.items()},
             "warnings": [line for line in warnings if line not in self._warnings],
-            "tracks": [
-                self._track(key, numbers[key])
-                for key in sorted(numbers)
-                if min(int(numbers[key][0]), self._seen[key]) > self._given[key]
-                or (self._seen[key] and key not in self._given)
-            ],  # --faces leaves it out
+            "tracks": list(self._track_records(before)),
             "faces_before": _sights_out(self._head),
             "faces_last": _sights_out(self._sights),
             "treatments": self._treatments(),
         }
-        self._counters, self._stages, self._warnings, self._numbers = counters, stages, set(warnings), numbers
+        self._counters, self._stages, self._warnings = counters, stages, set(warnings)
         self._begin()
         return record
 
@@ -121,64 +111,33 @@ class SegmentFigures:
             if (state := self._tracks.states.get(key)) is not None
         }
 
-    def _track(self, key: int, now: tuple[float, ...]) -> dict[str, Any]:
-        state = self._tracks.states[key]
-        report, before = state.report(self._origin), self._numbers.get(key, (0.0,) * len(now))
-        _, width, corrected, strength = (a - b for a, b in zip(now, before, strict=True))
-        mean = width / (now[0] - before[0]) if now[0] > before[0] else report.mean_width_px
-        # What is in work behind the border is left to the next segment, and with it to the worker that makes that.
-        frames = min(int(now[0]), self._seen[key]) - self._given[key]
-        self._given[key] += frames
-        changed = min(int(now[2]), self._seen[key]) - self._corrected[key]
-        self._corrected[key] += changed
-        guarded = max(0, min(changed, state.figures.guarded - self._guarded[key]))
-        self._guarded[key] += guarded
-        spans: list[dict[str, Any]] = []
-        for span in report.spans:
-            grown = span.frames - self._spans.get((key, span.from_s), 0)
-            self._spans[key, span.from_s] = span.frames
-            if grown > 0:
-                spans.append({**asdict(span), "from_s": max(span.from_s, round(self._from_s, 3)), "frames": grown})
-        return {
-            **asdict(report),
-            "person": self._tracks.person_of(key),
-            "frames": frames,
-            "first_s": max(report.first_s, round(self._from_s, 3)),
-            "mean_width_px": mean,
-            "frames_corrected": changed,
-            "frames_guarded": guarded,
-            "strength": strength / corrected if corrected else 0.0,
-            "spans": spans,
-            "invented": None,
-            "invented_by_second": [],
-            "invented_sums": self._shares(state),
-        }
-
-    def _shares(self, state: TrackState) -> list[list[float]]:
-        """What was invented of a face since the last call: seconds in the film, number of frames and sum of shares.
-
-        Lead-in and frames in work are left out by whole seconds: those of the second in which the segment begins or
-        ends count in it.
-        """
-        rows: list[list[float]] = []
-        for second, (frames, total) in state.figures.invented.items():
-            if not int(self._from_s + self._origin) <= second <= int(self._end_s):
+    def _track_records(self, before: float) -> Iterator[dict[str, Any]]:
+        for key, state in sorted(self._tracks.states.items()):
+            figures, state.figures = state.figures.split(before)
+            if not figures.frames and (
+                key not in self._seen or key in self._given
+            ):  # --faces leaves out those not given
                 continue
-            given = self._invented.get((state.id, second), (0, 0.0))
-            self._invented[state.id, second] = frames, total
-            if frames > given[0]:
-                rows.append([max(0.0, round(second - self._origin, 3)), frames - given[0], total - given[1]])
-        return rows
+            self._given.add(key)
+            report = state.report_of(figures, self._origin, before)
+            yield {
+                **asdict(report),
+                "person": self._tracks.person_of(key),
+                "first_s": report.first_s if figures.frames else max(report.first_s, round(self._from_s, 3)),
+                "mean_width_px": figures.width_sum / max(1, figures.frames),
+                "strength": figures.strength_sum / max(1, figures.corrected),
+                "invented": None,
+                "invented_by_second": [],
+                "invented_sums": [
+                    [max(0.0, round(second - self._origin, 3)), frames, total]
+                    for second, (frames, total) in figures.invented.items()
+                ],
+            }
 
 
 def _time_at(pts: int, frame: Frame) -> float:
     """The time of a pts of a frame's unit, rounded as `Frame.time`."""
     return pts * frame.time_base.numerator / frame.time_base.denominator
-
-
-def _numbers(state: TrackState) -> tuple[float, ...]:
-    figures = state.figures
-    return figures.frames, figures.width_sum, figures.corrected, figures.strength_sum
 
 
 def _less(now: Histogram, before: Histogram | None) -> dict[str, Any]:

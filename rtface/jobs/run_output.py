@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -185,7 +186,10 @@ class RunOutput:
             "seconds": round(monotonic() - self._began, 3),
         }
         record["engine"], record["device"] = self._runtime.engines.described
-        record |= self._figures.take()
+        following = self._number + 1
+        record |= self._figures.take(
+            float(self._firsts[following] * self._base) if following < len(self._firsts) else inf
+        )
         self._wait()
         self._finishing = call_in_thread(
             "finish", self._finish, self._number, self._epoch, record, self._writer, self._further_writers

@@ -116,7 +116,7 @@ def analyze_file(
                 track_state = tracks.see(face, item.time)
                 strength = track_state.decide(item.time, counted=True)
                 if max(strength, *track_state.first) > 0.0:
-                    track_state.figures.apply(strength)
+                    track_state.figures.apply(strength, item.time)
             frames += item.field != 1
             if progress:
                 info = source.info if source else None

@@ -133,7 +133,7 @@ class InventedMaps:
             values = np.where(face.changed, np.clip(np.rint(within), 1, 255), 0).astype(np.uint8)
             np.maximum(out[y0:y1, x0:x1], values, out=out[y0:y1, x0:x1])
             if not frame.lead_in:
-                task.track.figures.invent(int(frame.time), _share(task, face, within, forward))
+                task.track.figures.note(frame.time).invented = _share(task, face, within, forward)
         self._mark_others(views, form, out, frame)
         return replace(frame, invented=whole)
 

@@ -77,7 +77,7 @@ def test_another_face_is_kept_out_from_its_first_frame() -> None:
     assert max(found) < 0.25 * whole
     track = step.tracks.states[1]
     assert track.guard.kept == pytest.approx(LEAST, abs=0.02)
-    assert track.figures.strength_range is not None and track.figures.strength_range[1] < 0.1
+    assert track.report().frames_corrected and track.report().strength_range[1] < 0.1
     assert step.guard is not None and step.guard.weakened == 1
     (report,) = step.tracks.reports()
     assert report.frames_guarded == report.frames_corrected == 6

@@ -29,7 +29,7 @@ def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> T
     for k in range(first, first + frames):
         track.figures.see(FACE, k / 25)
         if (strength := track.decide(k / 25, counted=True)) > 0.0:
-            track.figures.apply(strength)
+            track.figures.apply(strength, k / 25)
     return track
 
 
@@ -81,8 +81,8 @@ def test_a_face_that_was_left_alone_says_so() -> None:
 
 def test_the_range_of_strength() -> None:
     track = record()
-    for strength in (0.5, 0.25, 1.0):
-        track.figures.apply(strength)
+    for k, strength in enumerate((0.5, 0.25, 1.0)):
+        track.figures.apply(strength, k / 25)
     assert track.report().strength_range == [0.25, 1.0]
     assert track.report().strength == pytest.approx(0.583, abs=1e-3)
 
@@ -91,7 +91,7 @@ def test_spans_are_bounded_and_lose_no_frame() -> None:
     track = record()
     for k in range(300):
         shown(track, OFF if k % 2 else ON, 10 * k, 10)
-    spans = track.figures.spans
+    spans = track.report().spans
     assert len(spans) <= 64
     assert sum(span.frames for span in spans) == 3000
     assert all(a.to_s < b.from_s and a.on is not b.on for a, b in pairwise(spans))

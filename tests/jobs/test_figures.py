@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analyzer, Treatment
+from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
 from rtface.jobs.figures import JobFigures, SegmentFigures, merged
@@ -37,6 +37,28 @@ def test_a_face_of_two_segments_has_the_reasons_of_what_was_done(order: int) -> 
     most = part(40, False, gain_db=0.01, reasons=["nothing to gain"])
     told = merged(*(some, most)[::order]).treatment
     assert (told["on"], told["gain_db"], told["reasons"]) == (True, 0.4, ["+0.4 dB expected, visible"])
+
+
+@pytest.mark.parametrize("ahead", [4, 5, 12])
+def test_frames_in_work_do_not_change_a_record(ahead: int) -> None:
+    """How many are depends on threads."""
+    face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
+    tracks = TrackStore({})
+    figures, records = SegmentFigures(Stats(), tracks, 0.0), list[dict[str, Any]]()
+    for border, done in (4, range(ahead)), (12, range(ahead, 12)):
+        for k in done:
+            track = tracks.see(face, k / 25)
+            track.analyzer.learn(Analysis(noise=k / 12), 100.0, k / 25)
+            track.analyzer.treatment = Treatment(True, 1.0, first=0.5, ring=round(k / 12, 3), gain=0.4)
+            track.decide(k / 25, counted=True)
+            track.figures.apply(k / 12, k / 25)
+        for k in range(4 if records else 0, border):
+            figures.add(Frame(av.VideoFrame(32, 32, "yuv420p"), k, Fraction(1, 25), 1, faces=(face,)))
+        records.append(figures.take(border / 25))
+    (one,), (rest,) = (record["tracks"] for record in records)
+    assert [(t["frames"], t["frames_corrected"], t["last_s"]) for t in (one, rest)] == [(4, 4, 0.12), (8, 8, 0.44)]
+    assert (one["treatment"]["ring"], one["strength_range"], one["analysis"]["noise"]) == (0.25, [0.0, 0.25], 0.125)
+    assert records[0]["treatments"]["1"]["treatment"]["ring"] == 0.25
 
 
 def test_strengths_do_not_jump_at_a_border() -> None:

@@ -26,8 +26,8 @@ OTHER = {"seconds", "fps", "first_frame_s", "peak_rss_mb", "latency_ms", "stages
 """Keys that the clock and the machine decide."""
 UNASKED = ".rtface.json: what was done, and hashes of the rest"
 """The note that a job has and a run in one piece has not, unless it is asked for: on its sidecar."""
-BORDERS = {"strength", "analysis"}
-"""Means over the frames of a track, from which a job leaves out those that are in work at a border of segments."""
+BORDERS = {"analysis"}
+"""Means over the measurements of a track, which a job weighs by the frames of its segments."""
 
 
 @pytest.fixture(scope="module")
