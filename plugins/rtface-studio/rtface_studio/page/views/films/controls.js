@@ -1,6 +1,6 @@
 // The controls of a film: settings for the whole film, for the shot and for the persons that are shown now.
 import { h, replace } from "../../lib/dom.js";
-import { clock, t } from "../../lib/text.js";
+import { clock, t, textOr } from "../../lib/text.js";
 import { button, engineChoices, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
@@ -22,8 +22,9 @@ export function changed(settings) {
   return different;
 }
 
-/** The words of an option, to choose from. */
-export const wordsOf = (name) => WORDS[name].map((word) => [word, t(`films.${name}_${word}`)]);
+/** The words of an option, to choose from; an option without texts of its own on this page is called by its help. */
+export const wordsOf = (name) => WORDS[name].map((word) => [word, textOr(`films.${name}_${word}`, word)]);
+const labelOf = (name) => textOr(`films.${name}`, t(`options.${name}`));
 
 /** The values that are set: null stands for none. */
 const filled = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
@@ -38,8 +39,8 @@ const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? 
  */
 export function filmControls(kept, engines, done, { still = false } = {}) {
   const choicesOf = (name) => (name === "engine" ? engineChoices(engines) : wordsOf(name));
-  const control = (name) => (choicesOf(name).length ? select(t(`films.${name}`), choicesOf(name), kept.settings[name], (value) => set(name, value)) :
-    slider(t(`films.${name}`), kept.settings[name], (value) => set(name, value), { help: t(`films.${name}_help`) }));
+  const control = (name) => (choicesOf(name).length ? select(labelOf(name), choicesOf(name), kept.settings[name], (value) => set(name, value)) :
+    slider(labelOf(name), kept.settings[name], (value) => set(name, value), { help: textOr(`films.${name}_help`, null) }));
   const whole = Object.fromEntries(Object.keys(WORDS).map((name) => [name, control(name)]));
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
