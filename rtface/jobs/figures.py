@@ -20,12 +20,49 @@ from rtface.pipeline.segment_plan import Sight, same_tracks
 from rtface.report import Report, Span, TrackReport, invented_shares
 from rtface.stats import Histogram, Stats
 from rtface.tracking.identity import same_place
+from rtface.util.foreign import Shape, check_shape, count, flag, none_or, number, row, table, text, whole
 from rtface.util.parse import UNKNOWN_PERSON
 
 # Seconds before the end of a segment whose faces the record keeps: tracks and treatments are continued by them where
 # another worker continues. A lead-in, and a little more.
 _SIGHTS_S = float(LEAD_IN_S) + 0.1
 _NEAR_S = 0.2
+
+_SIGHTS: Shape = [row(whole, [row(count, number, number, number, number)])]
+_DECISION: Shape = {"on": flag, "reasons": [text], **dict.fromkeys(("strength", "first?", "ring?"), number)}
+_SPAN: Shape = {**_DECISION, "from_s": number, "to_s": number, "frames": count, "gain_db?": none_or(number)}
+_TRACK: Shape = {
+    **dict.fromkeys(("id", "frames", "frames_corrected", "frames_guarded"), count),
+    **dict.fromkeys(("first_s", "last_s", "mean_width_px", "strength", "share_of_time"), number),
+    "analysis": table(number),
+    "treatment": {"on": flag, "reasons": [text]},
+    "strength_range": row(number, number),
+    "spans": [_SPAN],
+    "person": text,
+    "invented_sums": [row(number, count, number)],
+}
+_STATE: Shape = {
+    "treatment": {**_DECISION, **dict.fromkeys(("engine", "region"), none_or(text)), "gain": none_or(number)},
+    "decided": flag,
+    "applied": row(number, number, number),
+    "recent": [row(number, number, [number])],
+    "chosen": none_or(text),
+    "kept": number,
+    **dict.fromkeys(("time", "changed", "around", "drift"), none_or(number)),
+}
+_RECORD: Shape = {
+    **dict.fromkeys(("engine", "device", "run"), text),
+    "seconds": number,
+    "counters": table(number),
+    "change": count,
+    "changed": [row(count, none_or([row(whole, whole, whole, whole)]))],
+    "stages": table({"bins": table(count), "total": number, "count": count, "max": number}),
+    "warnings": [text],
+    "tracks": [_TRACK],
+    "faces_before": _SIGHTS,
+    "faces_last": _SIGHTS,
+    "treatments": table(_STATE),
+}
 
 
 class SegmentFigures:
@@ -166,9 +203,13 @@ class KnownFaces:
     Args:
         record: of the segment.
         base: seconds of one unit of `Frame.pts`.
+
+    Raises:
+        ValueError: the record cannot be used.
     """
 
     def __init__(self, record: Mapping[str, Any], base: Fraction) -> None:
+        check_shape(record, _RECORD)
         self._sights = [(float(pts * base), faces) for pts, faces in _sights_in(record["faces_last"])]
         self._treatments: dict[str, Any] = dict(record["treatments"])
 
@@ -203,7 +244,8 @@ class JobFigures:
         self._last: list[Sight] = []
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Adds the record of the next segment."""
+        """Adds the record of the next segment; ValueError, LookupError or TypeError where it cannot be used."""
+        check_shape(record, _RECORD)
         for name, n in record["counters"].items():
             self.stats.count(name, n)
         for name, stage in record["stages"].items():
@@ -236,9 +278,9 @@ class JobFigures:
             number = self._names[values["id"]] = max((self._numbered, *self._tracks, *self._names.values())) + 1
         spans = [Span(**span) for span in values["spans"]]
         shares = self._invented.setdefault(number, {})
-        for second, count, total in values["invented_sums"]:
+        for second, frames, total in values["invented_sums"]:
             known = shares.get(second, (0, 0.0))
-            shares[second] = known[0] + count, known[1] + total
+            shares[second] = known[0] + frames, known[1] + total
         more: dict[str, Any] = {"id": number, "spans": spans}
         later = TrackReport(**{key: value for key, value in {**values, **more}.items() if key != "invented_sums"})
         mine = self._tracks.get(number)

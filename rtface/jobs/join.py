@@ -42,19 +42,14 @@ from rtface.pipeline.compare import pair_tags
 from rtface.pipeline.plan import FilmPlan, RunPlan
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
-from rtface.util.foreign import Shape, file_path, fits, none_or
+from rtface.util.foreign import Shape, file_name, file_path, fits, none_or
 
 # Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
 # decides by how much a container moves negative times.
 _BEHIND_S = 1
 
 
-def _is_name(value: Any) -> bool:
-    """The name of a file in a folder, also one that is no valid Unicode."""
-    return isinstance(value, str) and Path(value).name == value
-
-
-_FILM: Shape = {"path?": file_path, "work?": file_path, "made?": FINGERPRINT, "names?": [_is_name]}
+_FILM: Shape = {"path?": file_path, "work?": file_path, "made?": FINGERPRINT, "names?": [file_name]}
 
 
 class DamagedSegments(Exception):

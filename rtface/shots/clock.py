@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -126,8 +127,10 @@ class FilmClock:
         """Seconds that `value` frames of a list's rate take in this film.
 
         Raises:
-            UsageError: the list counts another number of frames a second than the film.
+            UsageError: the list counts another number of frames a second than the film, or the values are no numbers.
         """
+        if not (math.isfinite(value) and math.isfinite(rate)):
+            raise UsageError(f"{where}: {value:g} frames at a rate of {rate:g}; export the list again")
         exact = standard_rate(Fraction(rate).limit_denominator(100_000))
         if counted_rate(exact) != counted_rate(self.rate):
             raise UsageError(

@@ -168,11 +168,11 @@ def file_path(value: Any) -> bool:
 
 
 def file_name(value: Any) -> bool:
-    """The name of a file in a folder that is known."""
+    """The name of a file in a folder that is known; a backslash is a sign like others where it parts no folders."""
     return (
         file_path(value)
-        and value not in (".", "..")
-        and not {"/", "\\"} & set(value)
+        and value != ".."
+        and Path(value).name == value
         and len(value.encode("utf-8", "replace")) <= _LONGEST
     )
 
@@ -195,6 +195,11 @@ def anything(value: Any) -> bool:
 def none_or(shape: Shape) -> Callable[[Any], bool]:
     """None, or a value of a shape."""
     return lambda value: value is None or fits(value, shape)
+
+
+def table(shape: Shape) -> Callable[[Any], bool]:
+    """A table of values of a shape, with any keys."""
+    return lambda value: isinstance(value, dict) and fits([*cast("dict[str, Any]", value).values()], [shape])
 
 
 def row(*shapes: Shape) -> Callable[[Any], bool]:

@@ -143,3 +143,21 @@ def test_scans_of_a_job_may_be_as_large_as_stills(folder: JobFolder):
         assert JobPlan.load(folder).size == (16_000, 12_000, "rgb24")
     finally:
         folder.plan.write_text(before)
+
+
+def test_a_still_of_no_bytes_names_what_to_do(tmp_path: Path):
+    stop = threading.Event()
+    job = FilmJob.open(
+        films.FILMS["odd size"](tmp_path), f"{tmp_path}/out/", Options(tracker="none", codec="dpx"), length=films.LENGTH
+    )
+    assert isinstance(job, FilmJob)
+    with pytest.raises(Interrupted):
+        job.run(stop=stop, progress=lambda p: stop.set() if p.frames > 30 else None)
+    record = job.folder.read(job.folder.record(0))
+    first, second, *_ = record["packets"]
+    second[3] += first[3]
+    first[3] = 0
+    job.folder.record(0).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"none for it.* begin again with --restart"):
+        job.run()
+    assert not (tmp_path / "out").exists()

@@ -103,8 +103,9 @@ def test_a_key_that_stands_twice_reaches_no_library(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_name_fits_a_folder():
-    names = ("a.png", "é" * 127, "", ".", "..", "a/b", "a\\b", "a\0", "x" * 256, "é" * 128)
-    assert [file_name(name) for name in names] == [True, True] + 8 * [False]
+    names = ("a.png", "é" * 127, "", ".", "..", "a/b", "a/", "/", "a\0", "x" * 256, "é" * 128)
+    assert [file_name(name) for name in names] == [True, True] + 9 * [False]
+    assert file_name("a\\b.png") == (sys.platform != "win32")  # there, it parts folders
 
 
 def test_values_have_their_shape():

@@ -9,7 +9,7 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
-from rtface.errors import OutputError
+from rtface.errors import InputError, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.media.files.image_names import IMAGE_KINDS, has_still_name
 from rtface.media.files.leftovers import remove_unfinished_files
@@ -126,16 +126,21 @@ class FolderSink:
 
         Raises:
             OutputError: it cannot be written.
+            InputError: the input has no file of that time.
         """
         place, begin = self._place(pts), pts * base - self._clock_start
         try:
-            if data is None:
-                assert self._stills.source is not None
+            if data is None and self._stills.source is not None:
                 data = self._stills.source.bytes_at(pts)
+            if data is None:
+                raise InputError(
+                    f"{place.shown}: is to be a file of the input, which has none for it; if a job says so, its "
+                    "segments were changed: begin again with --restart"
+                )
             write_bytes(place, data, sync=False)
             self._list.add(place.path.name, begin, begin + (duration * base if duration else 1 / self._rate))
         except OSError as error:
-            if isinstance(error, OutputError):
+            if isinstance(error, RtfaceError):
                 raise
             raise OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror})") from error
         self.names.append(place.path.name)

@@ -174,11 +174,10 @@ class SequenceSource:
         place = pts - self._first
         return self._paths[place] if 0 <= place < len(self._paths) else None
 
-    def bytes_at(self, pts: int) -> bytes:
-        """The file of the frame at a time. Raises OSError."""
+    def bytes_at(self, pts: int) -> bytes | None:
+        """The file of the frame at a time; None without one. Raises OSError."""
         path = self._file(pts)
-        assert path is not None
-        return path.read_bytes()
+        return None if path is None else path.read_bytes()
 
     def files_without(self, frames: Container[int]) -> list[Path]:
         """The files for which there is none of these frames, by pts: those that could not be read."""
