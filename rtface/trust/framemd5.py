@@ -115,8 +115,8 @@ class HashList:
             stream = self.streams.setdefault(int(match[2]), HashedStream())
             if match[1] == "tb":
                 base = parse_fraction(match[3])
-                if not base or base < 0:
-                    raise InputError(f"{self.path}: has a time base that is no number ({match[3][:40]})")
+                if not base or base < 0 or max(base.as_integer_ratio()) >= 1 << 31:  # as FFmpeg's
+                    raise InputError(f"{self.path}: has a time base that no film has ({match[3][:40]})")
                 stream.base = base
             elif match[1] == "media_type":
                 stream.kind = match[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -222,6 +223,11 @@ def test_otio_faults_name_the_clip(tmp_path: Path) -> None:
     timeline.video_tracks()[0][0].metadata["rtface"] = {"strength": 7}
     assert "a.otio, clip shot 1: strength must be" in refused(tmp_path, "a.otio", timeline.to_json_string())
     assert "counts 25 frames a second, the film has 29.97" in refused(tmp_path, "a.otio", text, FilmClock(NTSC))
+    for name in ("value", "rate"):
+        for value in (float("nan"), float("inf")):
+            broken = json.loads(text)
+            broken["tracks"]["children"][0]["children"][0]["source_range"]["duration"][name] = value
+            assert "a.otio, clip" in refused(tmp_path, "a.otio", json.dumps(broken))
     timeline.video_tracks()[0][0].source_range = None
     assert "a.otio, clip shot 1: has no times" in refused(tmp_path, "a.otio", timeline.to_json_string())
 

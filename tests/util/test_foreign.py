@@ -72,6 +72,7 @@ def test_a_file_has_a_largest_size(tmp_path: Path):
         "#codec_id " + "9" * 3000 + ": rawvideo",
         "#tb 0: 1e999999999",
         "#tb 0: 1/0",
+        "#tb 0: 1/122147483648",
         "#tb 0: -1/25",
         "#tb 0: " + "9" * 5000,
     ],
