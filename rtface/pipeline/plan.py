@@ -53,8 +53,6 @@ from rtface.trust.signing import Signing
 from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
-# Images that are not read; the demuxers that open some of them do not give the whole picture.
-_OTHER_IMAGES = (".heic", ".heif", ".jxl", ".psd", ".ico")
 _FURTHER = {"correction": "keep_correction", "comparison": "compare", "map": "invented"}
 
 
@@ -591,13 +589,8 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
     if stills:
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
-        if isinstance(input, Path) and input.suffix.lower() in _OTHER_IMAGES:
-            raise UsageError(
-                f"{input} is an image of a kind that is not read ({input.suffix[1:].upper()}); save it as "
-                "PNG, TIFF or JPEG"
-            )
         if isinstance(input, Path) and input.is_file():
-            open_container(input).close()  # raises where it is neither
+            open_container(input).close()  # raises where it is neither, or an image that is not read
         raise UsageError(
             f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, not {Path(output).name}"
         )

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import InputError, InputMissing, MissingComponent
+from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
 from rtface.media.files.image_names import is_image
 from rtface.media.formats.image_meta import ImageMetadata
 from rtface.media.marks.provenance import own_tags, source_type_of
@@ -104,7 +104,11 @@ def inspect_file(path: Path) -> Inspected:
     except MissingComponent as error:
         if may_have_credentials(path):
             found.notes.append(f"its credentials cannot be read: {error}")
-    packet = _read_still(found, path) if is_image(path) else _read_film(found, path)
+    packet = None
+    try:
+        packet = _read_still(found, path) if is_image(path) else _read_film(found, path)
+    except UsageError as error:  # an image of a kind that is not read; it may have credentials
+        found.notes.append(str(error))
     if packet:
         found.xmp = xmp_properties(packet)
         if not found.xmp:

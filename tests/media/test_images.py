@@ -19,14 +19,17 @@ import pytest
 import tifffile
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
+from rtface.frame import Frame
 from rtface.media.formats.image_meta import AvifShape, ImageMetadata, avif_shape, exif_of, read_meta, write_meta
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
+from rtface.media.read.source import FileSource
 from rtface.media.stills import image_read, image_write
 from rtface.media.stills.images import SequenceSource, list_images, plan_image, read_image, write_image
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
+from rtface.trust.inspection import inspect_file
 from tests.media.encoded import encoded
 from tests.pairs import pairs
 
@@ -97,6 +100,38 @@ def test_kinds_that_are_read_only(tmp_path: Path, name: str, encoder: str, pix_f
 )
 def test_the_header_of_an_avif_says_how_to_show_it(boxes: bytes, turns: int, mirror: bool, bits: int):
     assert avif_shape(b"\0\0\0\x18ftypavif" + boxes) == AvifShape(turns, mirror, bits)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\xff\x0a\x7f\0", "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"8BPS\0\1", "PSD"),
+        (b"\0\0\1\0\1\0\x10\x10\0\0", "ICO"),
+    ],
+)
+def test_images_that_are_not_read_are_no_films_either(tmp_path: Path, head: bytes, kind: str):
+    (tmp_path / "a.mp4").write_bytes(head + bytes(99))
+    with pytest.raises(UsageError, match=rf"not read \({kind}\)"):
+        FileSource(tmp_path / "a.mp4")
+    assert kind in inspect_file(tmp_path / "a.mp4").notes[-1]
+
+
+def test_an_animated_avif_is_a_film_of_all_its_frames(tmp_path: Path):
+    animation = cv2.Animation()
+    animation.frames = [np.full((64, 64, 4), (40 * n, 90, 90, 255 - 9 * n), np.uint8) for n in range(5)]
+    animation.durations = [100] * 5
+    assert cv2.imwriteanimation(str(tmp_path / "a.avif"), animation)
+    stats = Stats()
+    source = FileSource(tmp_path / "a.avif", stats=stats)
+    try:
+        assert [len(source.info.streams), sum(isinstance(item, Frame) for item in source)] == [1, 5]
+        assert any("transparency" in note for note in source.info.notes)
+    finally:
+        source.close()
 
 
 def test_the_profile_of_a_jpeg_2000_is_read():

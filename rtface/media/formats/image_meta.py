@@ -101,6 +101,18 @@ def kind_of(data: bytes) -> str | None:
     return "bmp" if data[:2] == b"BM" else None
 
 
+def unread_kind(data: bytes) -> str:
+    """The kind of an image that is not read, by a file's first bytes; "" for anything else. FFmpeg opens some of them
+    as films, of one tile of the picture or of each of its sizes."""
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1"):
+        return "" if kind_of(data) else "HEIC"
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JPEG XL"
+    if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
+        return "ICO"
+    return "PSD" if data.startswith(b"8BPS") else ""
+
+
 def _is_tga(data: bytes) -> bool:
     """Whether 18 bytes can only be the header of a Targa image, which has no name of its kind."""
     if len(data) < 18:

@@ -14,8 +14,8 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from rtface.errors import InputError, InputMissing
-from rtface.media.formats.image_meta import kind_of, unpacks_large
+from rtface.errors import InputError, InputMissing, UsageError
+from rtface.media.formats.image_meta import kind_of, unpacks_large, unread_kind
 from rtface.media.formats.mp4 import boxes
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
@@ -57,6 +57,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     Raises:
         InputMissing: it is not there or may not be read.
         InputError: it is empty, cut off, or neither film nor image.
+        UsageError: it is an image of a kind that is not read.
     """
     name = shown(path)
     url, options = os.fspath(path), NETWORK_OPTIONS
@@ -114,6 +115,13 @@ def _check_file(path: Path, name: str) -> None:
             ) from error
         if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
             raise _no_film(name)
+        if kind := unread_kind(head):
+            raise UsageError(
+                "{name} is an image of a kind that is not read ({kind}); save it as PNG, TIFF or JPEG",
+                code="image_not_read",
+                name=name,
+                kind=kind,
+            )
         if bomb:
             raise InputError(
                 f"{name}: its profile or text would unpack to more than any real one; save it again as "
@@ -161,6 +169,8 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
         what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
         raise InputError(f"{name}: has no video (only {what}); name a film or an image")
     chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
+    if is_avif(container):  # the animation comes behind its first image
+        chosen = max(usable, key=lambda stream: stream.frames)
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
         raise InputError(f"{name}: its video codec has no decoder here; convert it to H.264 first")
     context = chosen.codec_context
@@ -172,9 +182,8 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
     context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
     if len(usable) == 1:
         return chosen, None
-    return chosen, (
-        f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, the others are copied"
-    )
+    rest = "what else it holds, a still or transparency, is left out" if is_avif(container) else "the others are copied"
+    return chosen, f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, {rest}"
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:
@@ -199,6 +208,11 @@ def codec_of(stream: Stream) -> str:
 def is_still(container: InputContainer) -> bool:
     """Whether a container holds a single frame (PNG, JPEG …), whatever the file is called."""
     return container.format.name.endswith("_pipe") or container.format.name == "image2"
+
+
+def is_avif(container: InputContainer) -> bool:
+    """Whether the video streams are those of an AVIF: its image, its transparency, and its animation."""
+    return container.metadata.get("major_brand") in ("avif", "avis")
 
 
 def clock_start_of(container: InputContainer) -> Fraction:

@@ -22,6 +22,7 @@ from rtface.media.formats.mp4 import Crop
 from rtface.media.read.container import (
     codec_of,
     expected_end,
+    is_avif,
     is_still,
     open_container,
     rate_of,
@@ -218,6 +219,7 @@ def streams_of(container: InputContainer, enhanced: Stream, covers: Mapping[int,
             attached=_attached(stream) if stream.type == "attachment" else None,
         )
         for stream in container.streams
+        if stream.index == enhanced.index or not is_avif(container)
     ]
 
 
