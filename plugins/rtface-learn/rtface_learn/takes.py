@@ -31,6 +31,9 @@ CROP, ROUND = 512, 1.6
 LARGEST, SMALLEST = 300, 90
 """Side of the template in a take's picture, in pixels: larger faces are made smaller, and of smaller ones nothing is
 learnt."""
+_POOR = {"compression": 0.4, "pixelation": 0.4, "missing": 0.4, "noise": 0.6, "over_exposure": 0.5}
+"""Scores of the analysis above which a photo is refused. Drawn and masked faces have them, as a flat patch with a hard
+edge reads as missing or coded. Of 100 portraits none reached one of the first four."""
 _EVERY_S, _SPREAD = 0.5, 96
 """Seconds from the beginning of a take to that of the next, at the least; in long films so many takes are spread over
 all of it."""
@@ -159,7 +162,14 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
         raise InputError(
             "the face in {path} is too small, turned away or cut off; give another photo", code="learn_small", path=path
         )
-    held = analyze_face(view, faces[0]).detail / faces[0].width * CROP / _scale(faces[0])
+    found = analyze_face(view, faces[0])
+    if any(getattr(found, score) > limit for score, limit in _POOR.items()):
+        raise InputError(
+            "the face in {path} is drawn, masked, coarse, noisy or clipped; give another photo",
+            code="learn_poor",
+            path=path,
+        )
+    held = found.detail / faces[0].width * CROP / _scale(faces[0])
     if held < SMALLEST:
         raise InputError(
             "the face in {path} is blurred: it shows no more than one of {width} pixels, and {least} are needed; give "

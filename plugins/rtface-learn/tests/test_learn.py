@@ -206,7 +206,24 @@ def test_photos_of_two_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         collected(saved(tmp_path / "photos", 0.0, 9.0, 18.0))
 
 
-@pytest.mark.parametrize("spoilt", ["saved again", "blurred", "empty"])
+def seen(embedding: Any) -> Take:
+    return Take(0.0, 0, embeddings=[embedding], whole=np.zeros((8, 8, 3), np.uint8))
+
+
+def test_photos_of_two_who_look_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nearer than two people usually are, but no chain of like photos joins them; one person's photos are joined."""
+    for off, ends in (
+        (0.45, pytest.raises(InputError, match=r"2\.png seem to show two persons")),
+        (0.2, nullcontext()),
+    ):
+        shown = iter([seen(ANNA), seen(ANNA), seen(at(ANNA, off))])
+        monkeypatch.setattr(takes, "of_photo", lambda *_, shown=shown: next(shown))
+        monkeypatch.setattr(learn, "LEAST_PHOTOS", 0)
+        with ends:
+            collected(saved(tmp_path / str(off), 0.0, 9.0, 18.0))
+
+
+@pytest.mark.parametrize("spoilt", ["saved again", "blurred", "empty", "masked", "blindfold", "noisy", "coarse"])
 def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
     photos = saved(tmp_path / "photos", 0.0, 12.0, 30.0)
     first, second, third = sorted(photos.iterdir())
@@ -216,10 +233,20 @@ def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
         second.unlink()
     elif spoilt == "blurred":
         cv2.imwrite(str(second), cv2.GaussianBlur(picture, (0, 0), 4.0))
+    elif spoilt == "masked":
+        cv2.imwrite(str(second), cv2.rectangle(picture, (203, 184), (275, 228), (200, 180, 120), -1))
+    elif spoilt == "blindfold":
+        cv2.imwrite(str(second), cv2.rectangle(picture, (200, 152), (278, 170), (20, 20, 20), -1))
+    elif spoilt == "noisy":
+        noise = np.random.default_rng(0).normal(0, 40, picture.shape)
+        cv2.imwrite(str(second), np.clip(picture + noise, 0, 255).astype(np.uint8))
+    elif spoilt == "coarse":
+        small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(second), cv2.resize(small, (480, 360), interpolation=cv2.INTER_NEAREST))
     for path in (first, second, third) if spoilt == "empty" else ():
         path.unlink()
-    why = {"saved again": "2 photos that differ", "blurred": r"1\.png is blurred", "empty": "holds no image"}[spoilt]
-    with pytest.raises(InputError, match=why):
+    why = {"saved again": "2 photos that differ", "blurred": r"1\.png is blurred", "empty": "holds no image"}
+    with pytest.raises(InputError, match=why.get(spoilt, r"1\.png is drawn, masked, coarse, noisy")):
         collected(photos)
 
 
