@@ -27,7 +27,7 @@ import numpy as np
 from training.crop_space import F32, F64, U8, oval_mask, similarity
 from training.data.portraits import Face, split
 from training.evaluation.backgrounds import behind
-from training.evaluation.clip_protocols import watch
+from training.evaluation.clip_protocols import Clip, watch
 from training.evaluation.metrics import LUMA
 
 FACE_BOX = (0.235, 0.265, 0.765, 0.92)
@@ -218,7 +218,11 @@ def halved_clip(path: Path, frames: int = CLIP_FRAMES, cache: Path | None = None
     Raises:
         ValueError: it shows one face for too few frames.
     """
-    clip = watch(path, frames, cache)
+    return halved(watch(path, frames, cache))
+
+
+def halved(clip: Clip) -> Truth:
+    """The frames of a real clip, halved by area."""
     height, width = (4 * (n // 4) for n in clip.clean[0].shape[:2])
     half = (width // 2, height // 2)
     small = [np.asarray(cv2.resize(f[:height, :width], half, interpolation=cv2.INTER_AREA), np.uint8)
