@@ -47,6 +47,8 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
             ("onnx", "onnx_backend"),
             ("coreml", "onnx_backend"),
             ("directml", "onnx_backend"),
+            ("torch", "torch_backend"),
+            ("torch:cuda", "torch_backend"),
         )
     },
     "tracker": {

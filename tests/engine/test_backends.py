@@ -42,7 +42,7 @@ def _with_fp16(text: str) -> str:
     return text + "fp16 = 35.0\n"
 
 
-@pytest.mark.parametrize("device", [*DEVICES, "cuda:3", "openvino:gpu.1", " CUDA:0 ", "Onnx"])
+@pytest.mark.parametrize("device", [*DEVICES, "cuda:3", "torch:cuda:0", "openvino:gpu.1", " CUDA:0 ", "Onnx"])
 def test_names_of_devices(device: str) -> None:
     assert Options(device=device).device == choose.check_device(device) == device.strip().lower()
 
@@ -55,6 +55,7 @@ def test_names_of_devices(device: str) -> None:
         ("openvino:gpu:1", "openvino:gpu"),
         ("cuda.0", "cuda"),
         ("cpu:1", "cpu"),
+        ("torch:cuda:", "torch:cuda"),
         ("corem", "coreml"),
         ("directx", "directml"),
     ],
@@ -350,6 +351,28 @@ def test_fixed_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for path in find_recipes().values():
         assert onnx_runtime.open_sizes(ort, load_recipe(path)) == {"n": 1}
+
+
+# The deprecated PyTorch devices, and CUDA.
+
+
+def test_device_torch_warns_once_and_is_onnx_runtime(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("onnxruntime")
+    choose.warn_replaced.cache_clear()
+    assert [choose.find("torch").device for _ in range(2)] == ["onnx", "onnx"]
+    assert len(caplog.messages) == 1 and "choose --device onnx" in caplog.text
+
+
+def test_device_torch_cuda_without_a_cuda_provider_is_one_line() -> None:
+    ort = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    with pytest.raises(
+        MissingComponent,
+        match=r"^this ONNX Runtime has no CUDAExecutionProvider .*onnxruntime-gpu, or "
+        "choose --device cuda or cpu$",
+    ):
+        choose.find("torch:cuda:1")
 
 
 def _no_driver() -> driver.Driver:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rtface import plugins
 from rtface.engine.plan import GoldenResult, Plan, PlanIdentity, candidates, open_plan
@@ -15,6 +15,9 @@ from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util import parse
+
+if TYPE_CHECKING:
+    from rtface.engine.backends.onnx_runtime import Provider
 
 log = logging.getLogger("rtface")
 
@@ -55,6 +58,8 @@ def find(device: str) -> Backend:
 
 def why_unusable(name: str) -> str | None:
     """Why no engine runs on the first device of that name here; None where one does."""
+    if name.startswith("torch"):
+        return f"deprecated: choose {'cuda' if name == 'torch:cuda' else 'onnx'}"
     try:
         find(name)
     except MissingComponent as error:
@@ -152,7 +157,14 @@ def onnx_backend(device: str, number: int) -> Backend:
     """ONNX Runtime on the CPU, by CoreML, or by DirectML."""
     from rtface.engine.backends import onnx_runtime
 
-    provider = {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}[device]
+    return _through(
+        {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}[device], device
+    )
+
+
+def _through(provider: Provider, device: str) -> Backend:
+    from rtface.engine.backends import onnx_runtime
+
     onnx_runtime.check_here(provider)
     return Backend(
         device,
@@ -161,6 +173,29 @@ def onnx_backend(device: str, number: int) -> Backend:
         partial(onnx_runtime.identify, provider=provider),
         partial(onnx_runtime.OnnxPlan, provider=provider),
         threads=provider is onnx_runtime.CPU,
+    )
+
+
+def torch_backend(device: str, number: int) -> Backend:
+    """ONNX Runtime, which has replaced the PyTorch backend."""
+    if device == "torch":
+        warn_replaced(device, "onnx")
+        return onnx_backend("onnx", 0)
+    warn_replaced(device, "cuda")
+    from rtface.engine.backends import onnx_runtime
+
+    provider = replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)})
+    return _through(provider, device)
+
+
+@cache
+def warn_replaced(device: str, better: str) -> None:
+    """Logs, once for each device name, that it is deprecated."""
+    log.warning(
+        "--device %s is deprecated: rtface no longer runs engines in PyTorch, and uses ONNX Runtime; "
+        "choose --device %s",
+        device,
+        better,
     )
 
 

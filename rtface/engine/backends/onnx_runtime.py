@@ -59,6 +59,14 @@ DIRECTML = Provider(
     "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
     {"device_id": "0"},
 )
+# For --device torch:cuda only; TF32 would round fp32 convolutions to 10 bits.
+CUDA = Provider(
+    "CUDAExecutionProvider",
+    "ONNX Runtime's CUDA provider",
+    repair="pip uninstall -y onnxruntime && pip install onnxruntime-gpu, or choose --device cuda or cpu",
+    options={"use_tf32": "0"},
+)
+
 _SYSTEMS = {"Darwin": "macOS"}
 
 
