@@ -20,7 +20,7 @@ from rtface.util.openvino_core import halves, open_shipped
 
 PATH = SHIPPED / "coded" / "model.onnx"
 SHA256 = "5be4290d8614ee85861a7a38960123deec4bd38a2977df72a1486716968b30ee"
-LIGHT = SHIPPED / "coded-light" / "model.onnx", "e5b936a541fe30518966af2d79ee9093e7560648176b4a5eaa6fbe3c7ef8d4b4"
+LIGHT = SHIPPED / "coded-light" / "model.onnx", "2c1a529147581e55a12bbb3c87ff491c3a8dfaa9e951f1eedb47858bb3d10ee6"
 """Path and SHA-256 of the light network."""
 _CELL = 8
 
@@ -53,16 +53,24 @@ class CodedNetwork:
 def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
     """The network, compiled once in a process: segments of a film are processed in several threads.
 
-    In bf16 where the CPU computes in it; else its calibrated convolutions in int8, where that is faster, and the rest
-    in fp32.
+    In bf16 where the CPU computes in it, else in fp32; but its calibrated convolutions in int8, where that is faster:
+    not on CPUs that multiply matrices of bf16 (AMX).
     """
     half = halves("CPU")
     options = {"INFERENCE_PRECISION_HINT": half or "f32"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = str(threads)
-    spare = spare_bits()
-    calibration = None if half or spare is None else read_calibration(path.parent, sha256, "the coded network")
+    spare = None if half and _multiplies_matrices() else spare_bits()
+    calibration = None if spare is None else read_calibration(path.parent, sha256, "the coded network")
     changed = None
     if calibration is not None:
         changed = f"{calibration.digest} {spare}", partial(quantise, calibration=calibration, spare=spare or 0)
     return open_shipped("coded", path, sha256, options, changed).get_compiled_model()
+
+
+def _multiplies_matrices() -> bool:
+    """Whether the CPU has AMX, as far as Linux says so."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False

@@ -8,6 +8,7 @@ expects the error to be before and after, which is what `rtface.analysis.treatme
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -132,6 +133,12 @@ def _span(centre: float, length: float, whole: int, largest: int) -> tuple[int, 
     return min(max(first, 0), last), count
 
 
+Begun = tuple[float, int | None, Box]
+"""Time and field of a frame, and a place on it: x, y, width, height."""
+Output = Future[tuple[Bytes, tuple[Float32, Float32]]]
+"""The picture of a place, and the network's output for it."""
+
+
 class CodedStage:
     """Corrects the faces of frames, one frame after the other, and measures what they would gain.
 
@@ -155,6 +162,9 @@ class CodedStage:
     ) -> None:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
+        self._thread: ThreadPoolExecutor | None = None  # of the networks, once something has begun
+        self._around: dict[int, float] = {}  # of the tracks on the last frame, their strength round the face
+        self._begun, self._next = dict[Begun, Output](), dict[Begun, Output]()  # of the two frames begun last
 
     def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
         """What was found, with the errors that are expected on a face and round it, before and after this stage."""
@@ -188,6 +198,22 @@ class CodedStage:
             ring_remaining=mean(left, ring),
         )
 
+    def begin(self, frame: Frame) -> None:
+        """Starts the network, in a thread of its own, on what `process` will need of this frame, the one after the next
+        that is processed: the faces that were corrected last. What turns out otherwise is inferred again."""
+        self._begun, self._next = self._next, {}
+        if on_gpu(frame.image) or not self._around:
+            return
+        self._thread = self._thread or ThreadPoolExecutor(1, "first stage")
+        view = self._device.view(frame)
+        for face in frame.faces:
+            if (around := self._around.get(face.track_id)) is None:
+                continue
+            place, _ = _place_within(frame, face, around)
+            if max(place.width, place.height) <= LARGEST:
+                picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
+                self._next[_begun(frame, place)] = self._thread.submit(_copied, self._network, picture, steps)
+
     def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]], *, light: bool = False) -> Frame:
         """The frame with its faces corrected.
 
@@ -199,10 +225,9 @@ class CodedStage:
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []
+        self._around = {face.track_id: around for face, _, around in faces}
         for face, inside, around in faces:
-            place = place_of(frame, face, _HEAD if around > 0.0 else _FACE, LARGEST + MULTIPLE)
-            if max(place.width, place.height) > LARGEST:
-                place, around = place_of(frame, face, _FACE, LARGEST + MULTIPLE), 0.0
+            place, around = _place_within(frame, face, around)
             if max(inside, around) <= 0.0 or max(place.width, place.height) > LARGEST:
                 continue
             picture, (change, _) = self._infer(self._light if light else self._network, view, frame, place)
@@ -236,16 +261,41 @@ class CodedStage:
         self, network: CodedNetwork, view: View, frame: Frame, place: Place
     ) -> tuple[Bytes, tuple[Float32, Float32]]:
         """The picture of a place, and the network's output for it."""
-        picture = view.crop(place.matrix, (place.width, place.height))
-        x0, y0, x1, y1 = place.seen
-        if (x1 - x0, y1 - y0) != (place.width, place.height):  # the frame's edge must not look like one in the picture
-            picture = np.asarray(
-                cv2.copyMakeBorder(
-                    picture[y0:y1, x0:x1], y0, place.height - y1, x0, place.width - x1, cv2.BORDER_REPLICATE
-                ),
-                np.uint8,
-            )
-        return picture, network(picture, place.steps(frame.quantisers, _rows(frame)))
+        key = _begun(frame, place)
+        if network is self._network and (begun := self._begun.get(key) or self._next.get(key)) is not None:
+            return begun.result()
+        picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
+        if self._thread is not None:
+            return self._thread.submit(_copied, network, picture, steps).result()
+        return picture, network(picture, steps)
+
+
+def _begun(frame: Frame, place: Place) -> Begun:
+    return frame.time, frame.field, (place.x, place.y, place.width, place.height)
+
+
+def _copied(network: CodedNetwork, picture: Bytes, steps: Float32 | None) -> tuple[Bytes, tuple[Float32, Float32]]:
+    change, errors = network(picture, steps)
+    return picture, (change.copy(), errors.copy())
+
+
+def _place_within(frame: Frame, face: Face, around: float) -> tuple[Place, float]:
+    """Where the network looks at a face, and the strength round it: 0 where the head is too large for that."""
+    place = place_of(frame, face, _HEAD if around > 0.0 else _FACE, LARGEST + MULTIPLE)
+    if around > 0.0 and max(place.width, place.height) > LARGEST:
+        return place_of(frame, face, _FACE, LARGEST + MULTIPLE), 0.0
+    return place, around
+
+
+def _picture(view: View, place: Place) -> Bytes:
+    """The samples of a place, uint8 height×width×3 RGB; the frame's edge does not look like one in it."""
+    picture = view.crop(place.matrix, (place.width, place.height))
+    x0, y0, x1, y1 = place.seen
+    if (x1 - x0, y1 - y0) == (place.width, place.height):
+        return picture
+    bottom, right = place.height - y1, place.width - x1
+    inside = picture[y0:y1, x0:x1]
+    return np.asarray(cv2.copyMakeBorder(inside, y0, bottom, x0, right, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _rows(frame: Frame) -> int:

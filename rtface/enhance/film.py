@@ -51,7 +51,7 @@ class FilmEnhancer(FaceCorrector):
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0
-        ready = look_ahead(items, self._measured)
+        ready = self._begun(look_ahead(items, self._measured))
         for item in before_writing(ready) if before_writing else ready:
             if isinstance(item, Frame):
                 waiting.append(self.submit(item))
@@ -64,6 +64,21 @@ class FilmEnhancer(FaceCorrector):
                 yield self.collect(first) if isinstance(first, FrameTask) else first
         for rest in waiting:
             yield self.collect(rest) if isinstance(rest, FrameTask) else rest
+
+    def _begun(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, each frame once the first stage has begun with the next."""
+        held: list[Item] = []
+        for item in items:
+            if isinstance(item, Frame):
+                if self._coded is not None:
+                    self._coded.begin(item)
+                yield from held
+                held = [item]
+            elif held:
+                held.append(item)
+            else:
+                yield item
+        yield from held
 
     def _measured(self, frame: Frame) -> list[Undecided]:
         """The treatments and persons that a frame waits for."""

@@ -170,6 +170,39 @@ def test_the_network_is_told_the_steps_or_that_they_are_unknown() -> None:
     assert [None if steps is None else set(steps.ravel().tolist()) for _, steps in network.seen] == [{4.0}, None]
 
 
+@pytest.mark.parametrize(("around", "inferred"), [((0.0, 0.0, 0.0), 3), ((0.0, 0.0, 1.0), 4)])
+def test_a_frame_begun_ahead_is_as_without(around: tuple[float, ...], inferred: int) -> None:
+    """Also where the head was not expected; and once only where it is as expected."""
+    face = face_in((120.0, 60.0, 171.0, 111.0))
+
+    class Stepped(FakeCodedNetwork):
+        def __call__(self, picture: np.ndarray, steps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+            change, errors = super().__call__(picture, steps)
+            return change * float(np.mean(cast("np.ndarray", steps))), errors
+
+    def processed(network: Stepped, *, ahead: bool) -> list[np.ndarray]:
+        stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
+        frames = [
+            replace(
+                frame_with(face, quantisers=Quantisers(np.full((12, 20), 2.0**n, np.float32), 16, "h264")),
+                pts=n,
+                time_base=Fraction(1, 25),
+            )
+            for n in range(3)
+        ]
+        made: list[np.ndarray] = []
+        for frame, following, ring in zip(frames, [*frames[1:], None], around, strict=True):
+            if ahead and following is not None:
+                stage.begin(following)
+            made.append(stored(stage.process(frame, [(face, 1.0, ring)])))
+        return made
+
+    plain, begun = Stepped(amount=0.01), Stepped(amount=0.01)
+    for one, other in zip(processed(plain, ahead=False), processed(begun, ahead=True), strict=True):
+        assert np.array_equal(one, other)
+    assert (len(plain.seen), len(begun.seen)) == (3, inferred)
+
+
 def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
     frame = frame_with(face := face_in((120, 60, 184, 124)))
     told = {
