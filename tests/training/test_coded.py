@@ -15,7 +15,7 @@ from training.data.coded_pairs import CELL, CODECS, PATCH, Coding, coded, film, 
 from training.data.portraits import Face, split  # noqa: E402
 from training.export.export_coded import export  # noqa: E402
 from training.loop.fit_strength import fitted, gains  # noqa: E402
-from training.loop.train_coded import Pairs, losses  # noqa: E402
+from training.loop.train_coded import Learner, Pairs, validate  # noqa: E402
 from training.model.coded import SMALL_BLOCKS, SMALL_WIDTHS, CodedNet, step_planes  # noqa: E402
 
 PORTRAIT = Path(__file__).parents[2] / "training" / "astronaut.jpg"
@@ -57,13 +57,21 @@ def test_a_film_gives_patches_with_their_truth(tmp_path: Path) -> None:
              truth=np.stack([s.truth for s in samples]),
              steps=np.stack([s.steps for s in samples]).astype(np.float16),
              meta=np.array([(s.codec, s.px) for s in samples], np.float32))  # fmt: skip
-    pairs = Pairs(tmp_path)
-    seen, truth, steps = pairs.batch(np.random.default_rng(1), 2, 64)
-    net = CodedNet(SMALL_WIDTHS, SMALL_BLOCKS)
-    loss, told, before, after = losses(net, seen, truth, steps)
-    (loss + told).backward()
-    assert all(torch.isfinite(v).all() for v in (loss, told, before, after))
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in net.parameters())
+    pairs = Pairs(tmp_path, 100, torch.device("cpu"))
+    assert pairs.count == len(samples) and pairs.refresh() == len(samples)
+    inputs = pairs.batch(torch.Generator().manual_seed(1), 2, 64)
+    seen, truth, steps = inputs
+    assert seen.shape == truth.shape == (2, 3, 64, 64) and steps.shape == (2, 8, 8)
+    assert float(((seen - truth) ** 2).mean()) < 0.02  # varied alike
+    learner = Learner(CodedNet(SMALL_WIDTHS, SMALL_BLOCKS), 2e-3, inputs)
+    before = learner.state()["stem.weight"].clone()
+    for _ in range(3):
+        learner.step(0.0)
+    assert torch.isfinite(learner.figures).all()
+    assert all(torch.isfinite(v).all() for v in learner.state().values())
+    assert not torch.equal(learner.state()["stem.weight"], before)
+    found = learner.averaged(lambda net: validate(net, pairs, known=True))
+    assert found["worst"] <= found["gain"] < 1.0 and found["miss"] >= 0.0
 
 
 def test_noise_has_the_deviation_that_was_asked_for() -> None:

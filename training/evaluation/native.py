@@ -8,7 +8,8 @@ Nothing is enlarged after coding. Truths are those of `training.evaluation.nativ
 (`training.evaluation.native_figures`):
 
 - **input**, **default**, **always**: PSNR of the coded film in the feathered oval, pooled over the clip's measured
-  frames, and what is gained over it in dB; the same in the **ring**, twice the face's box without the oval;
+  frames, and what is gained over it in dB; the same in the **ring**, twice the face's box without the oval; **luma**:
+  the default's gain in luma alone, where errors are seen most;
 - **best**: strength *s* (0 to 1.6, one for the clip) at which the correction of *always* comes nearest to the truth,
   and the gain there; **regret**: best − default; **harmed**: share of clips that lose more than 0.05 dB;
 - **expected**: the gain in the oval that the run's report says, and in brackets by how much it was off on average;

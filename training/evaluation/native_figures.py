@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.crop_space import F32, U8
-from training.evaluation.native_protocols import Truth, fine, head_of, oval_of
+from training.evaluation.native_protocols import LUMA, Truth, fine, head_of, oval_of
 
 Row = dict[str, float]
 STRONGEST = 1.6
@@ -87,6 +87,8 @@ class Ruler:
             error = self._error(c, weights)
             row[f"{name}input"] = decibel(error / total)
             row[f"{name}default"] = decibel(self._error(d, weights) / total) - row[f"{name}input"]
+            before, after = (self._error(film, weights, luma=True) / (total / 3) for film in (c, d))
+            row[f"{name}luma"] = decibel(after) - decibel(before)
             if a is None:
                 continue
             row[f"{name}always"] = decibel(self._error(a, weights) / total) - row[f"{name}input"]
@@ -107,8 +109,10 @@ class Ruler:
             row["flicker"] = self._flicker(d) / max(self._flicker(c), 1e-9)
         return row
 
-    def _error(self, film: list[F32], weights: list[F32]) -> float:
-        return sum(float((w * (x - t) ** 2).sum()) for w, x, t in zip(weights, film, self._truth, strict=True))
+    def _error(self, film: list[F32], weights: list[F32], *, luma: bool = False) -> float:
+        """Sum of the weighted squared errors, of all three colours or of luma."""
+        onto = LUMA[:, None].astype(np.float32) if luma else np.eye(3, dtype=np.float32)
+        return sum(float((w * ((x - t) @ onto) ** 2).sum()) for w, x, t in zip(weights, film, self._truth, strict=True))
 
     def _detail(self, film: list[F32]) -> tuple[float, float]:
         sums = np.zeros(3)
@@ -131,6 +135,7 @@ COLUMNS = (
     ("clips", 5, ("count", "{:.0f}")),
     ("dB in", 5, ("input", "{:.2f}")),
     ("default (worst)", 15, ("default", "{:+.2f}"), ("worst default", " ({:+.2f})")),
+    ("luma (worst)", 14, ("luma", "{:+.2f}"), ("worst luma", " ({:+.2f})")),
     ("harmed", 6, ("harmed", "{:.0%}")),
     ("changed", 7, ("changed", "{:.0%}")),
     ("expected (off)", 14, ("expected", "{:+.2f}"), ("missed", " ({:.2f})")),
@@ -139,6 +144,7 @@ COLUMNS = (
     ("regret (worst)", 14, ("regret", "{:.2f}"), ("worst regret", " ({:.2f})")),
     ("ring in", 7, ("ring_input", "{:.2f}")),
     ("default (worst)", 15, ("ring_default", "{:+.2f}"), ("worst ring_default", " ({:+.2f})")),
+    ("luma", 6, ("ring_luma", "{:+.2f}")),
     ("always", 6, ("ring_always", "{:+.2f}")),
     ("detail corr", 12, ("input_corr", "{:.2f}"), ("default_corr", " > {:.2f}")),
     ("amplitude", 12, ("input_amp", "{:.2f}"), ("default_amp", " > {:.2f}")),

@@ -1,5 +1,5 @@
 """Checkpoint → ``rtface/models/coded/model.onnx``: ``python -m training.export.export_coded --checkpoint
-runs/coded-net/last.pt``.
+runs/coded-net/coded-best.pt``.
 
 The averaged weights are stored as fp16, as those of the engines; height and width stay free. The SHA-256 that is
 printed belongs into `rtface.engine.coded_network`.

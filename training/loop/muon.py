@@ -11,23 +11,24 @@ from torch import Tensor, nn
 
 
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
-    """Roughly the nearest (semi-)orthogonal matrix of an m×n one, by a quintic Newton-Schulz iteration.
+    """Roughly the nearest (semi-)orthogonal matrix of an m×n one (of each, of N×m×n), by a quintic Newton-Schulz
+    iteration.
 
     The iteration runs on the small Gram matrix, so that the long side is multiplied only twice.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = g.shape[0] > g.shape[1]
-    x = g.T if tall else g
-    x = x / (x.norm() + 1e-7)
-    s = x @ x.T
-    eye = torch.eye(len(s), dtype=s.dtype, device=s.device)
+    tall = g.shape[-2] > g.shape[-1]
+    x = g.mT if tall else g
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    s = x @ x.mT
+    eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
     total = eye
     for _ in range(steps):
         q = a * eye + b * s + c * (s @ s)
         total = q @ total
         s = q @ s @ q
     x = total @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):

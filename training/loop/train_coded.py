@@ -1,42 +1,51 @@
-"""Trains the network for coded pictures at their own size.
+"""Trains the networks for coded pictures at their own size.
 
 ``python -m training.loop.train_coded --pairs runs/coded --valid runs/coded-valid --run runs/coded-net --minutes 60``
 
-Pairs come from ``training.data.coded_pairs``. The loss is the mean logarithm of each patch's squared error, so that a
-good picture counts as much as a poor one: leaving it alone is learnt, not added by a threshold. The run resumes where
-it was stopped, and looks for new shards while it trains. ``best.pt`` is the checkpoint with the best gain on people set
-aside for validation, less the error of the gain that it predicts: on few films the network learns them by heart.
+Pairs come from ``training.data.coded_pairs``. The loss is the mean logarithm of each patch's squared error, of colours
+and of luma alike, so that a good picture counts as much as a poor one: leaving it alone is learnt, not added by a
+threshold. Several networks can learn from the same batches. A GPU is used where there is one: patches lie in its memory
+and are varied there, and a step is one CUDA graph. New shards are read while it trains. ``NAME-best.pt`` is the
+checkpoint with the best gain on people set aside for validation, less the error of the gain that it predicts: on few
+films the network learns them by heart.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
+import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from training.crop_space import U8
-from training.data.coded_pairs import CODECS
-from training.loop.checkpoints import Ema, resume, save
-from training.loop.muon import Muon
-from training.model.coded import BLOCKS, CELL, SMALL_BLOCKS, SMALL_WIDTHS, WIDTHS, CodedNet, step_planes
+from training.data.coded_pairs import CODECS, PATCH
+from training.loop.muon import orthogonal
+from training.model.coded import CELL, NETWORKS, CodedNet, step_planes
 
 FIRST, LAST = 2e-3, 2e-5
-EVERY = 500
+EVERY_S = 60.0
+AVERAGE = 0.999
+"""Decay of the averaged weights."""
 UNKNOWN = 0.3
 """Share of the patches whose quantiser steps are hidden."""
 FLOOR = (0.4 / 255) ** 2
 """Squared error added to each patch's before the logarithm: what rounding to code values costs."""
+LUMA = (0.299, 0.587, 0.114)
+LUMA_SHARE = 0.5
+"""Share of luma in the loss: eyes see errors of colour less."""
 ERROR_WEIGHT = 1.0
 GOOD, OFTEN = 5.0, 3
 """Squared error in code values below which a patch counts as good, and how much more often those are drawn."""
-COARSE, MORE = 4.5, 3
+COARSE, MORE = 4.5, 2
 """Mean log2 of quantiser steps from which on a patch counts as coarse, and how much more often those are drawn, and
 those of codecs that filter well (`FINE`): the mean over all patches hardly shows what is lost there."""
 FINE = [CODECS.index(name) for name in ("libx265", "libvpx-vp9", "libsvtav1")]
@@ -45,14 +54,14 @@ AREA, LEAST = 4, (0.2 / 255) ** 2
 
 
 class Pairs:
-    """All shards of a folder in memory; ``refresh`` reads those written since."""
+    """All shards of a folder in the device's memory, up to ``room`` patches; ``refresh`` reads those written since."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.names = root, set[str]()
-        self.seen: list[U8] = []
-        self.truth: list[U8] = []
-        self.steps: list[np.ndarray] = []
-        self.meta: list[np.ndarray] = []
+    def __init__(self, root: Path, room: int, device: torch.device, seed: int = 1) -> None:
+        self.dice = np.random.default_rng(seed)
+        self.root, self.room, self.device, self.names, self.count = root, room, device, set[str](), 0
+        self.pictures = torch.empty((room, 2, PATCH, PATCH, 3), dtype=torch.uint8, device=device)
+        self.steps = torch.empty((room, PATCH // CELL, PATCH // CELL), dtype=torch.float32, device=device)
+        self.codecs = np.zeros(room, np.int64)
         self.order = np.zeros(0, np.int64)
         self.refresh()
 
@@ -60,67 +69,78 @@ class Pairs:
         for path in sorted(self.root.glob("*.npz")):
             if path.name in self.names or path.name.endswith(".tmp.npz"):
                 continue
-            first = len(self.seen)
-            with np.load(path) as data:  # each look at an array reads it from the disk
-                self.seen += list(data["seen"])
-                self.truth += list(data["truth"])
-                self.steps += list(data["steps"].astype(np.float32))
-                self.meta += list(data["meta"])
-            good = [
-                float(np.mean((s.astype(np.float32) - t) ** 2)) < GOOD
-                for s, t in zip(self.seen[first:], self.truth[first:], strict=True)
-            ]
-            coarse = [
-                bool(np.isfinite(s).all() and s.mean() > COARSE) or int(m[0]) in FINE
-                for s, m in zip(self.steps[first:], self.meta[first:], strict=True)
-            ]
-            often = np.where(good, OFTEN, np.where(coarse, MORE, 1))
-            self.order = np.concatenate([self.order, np.repeat(np.arange(first, len(self.seen)), often)])
             self.names.add(path.name)
-        return len(self.seen)
+            with np.load(path) as data:  # each look at an array reads it from the disk
+                seen, truth, steps, meta = (data[name] for name in ("seen", "truth", "steps", "meta"))
+            first, count = self.count, min(len(seen), self.room - self.count)
+            if count <= 0:
+                break
+            pair = torch.from_numpy(np.stack([seen[:count], truth[:count]], 1)).to(self.device)
+            step = torch.from_numpy(steps[:count].astype(np.float32)).to(self.device)
+            self.pictures[first : first + count], self.steps[first : first + count] = pair, step
+            self.codecs[first : first + count] = meta[:count, 0].astype(np.int64)
+            error = ((pair[:, 0].float() - pair[:, 1]) ** 2).mean((1, 2, 3))
+            coarse = (torch.isfinite(step).all((1, 2)) & (step.mean((1, 2)) > COARSE)).cpu().numpy()
+            coarse |= np.isin(self.codecs[first : first + count], FINE)
+            often = np.where(error.cpu().numpy() < GOOD, OFTEN, np.where(coarse, MORE, 1))
+            self.count = first + count
+            self.order = np.concatenate([self.order, np.repeat(np.arange(first, first + count), often)])
+        return self.count
 
-    def batch(self, r: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, r: torch.Generator, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
         """Seen and true patches N×3×side×side, 0..1, and steps N×side/8×side/8."""
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        for number in self.order[r.integers(len(self.order), size=size)]:
-            room = (self.seen[0].shape[0] - side) // CELL + 1
-            y, x = (int(v) for v in r.integers(room, size=2))
-            box = np.s_[y * CELL : y * CELL + side, x * CELL : x * CELL + side]
-            steps = self.steps[number][y : y + side // CELL, x : x + side // CELL]
-            if r.uniform() < UNKNOWN:
-                steps = np.full_like(steps, np.nan)
-            one = (self.seen[number][box], self.truth[number][box], steps)
-            if r.uniform() < 0.5:  # another contrast, saturation and brightness
-                one = toned(*one, r)
-            if r.uniform() < 0.25:  # another colour
-                colours = r.permutation(3)
-                one = (one[0][..., colours], one[1][..., colours], one[2])
-            if r.uniform() < 0.5:
-                one = tuple(v[:, ::-1] for v in one)
-            if r.uniform() < 0.15:
-                one = tuple(v[::-1] for v in one)
-            if r.uniform() < 0.1:
-                one = tuple(np.rot90(v) for v in one)
-            parts.append(one)
+        on: dict[str, Any] = {"generator": r, "device": self.device}
+
+        def chance(share: float) -> Tensor:
+            return torch.rand(size, **on) < share
+
+        order = self.order
+        numbers = torch.from_numpy(order[self.dice.integers(len(order), size=size)]).to(self.device)
+        places = PATCH // CELL - side // CELL + 1
+        y, x = torch.randint(places, (2, size, 1), **on)
+        rows, columns = (
+            (CELL * v + torch.arange(side, device=self.device)).view(shape)
+            for v, shape in ((y, (size, 1, side, 1)), (x, (size, 1, 1, side)))
+        )
+        pair = self.pictures[
+            numbers.view(-1, 1, 1, 1), torch.arange(2, device=self.device).view(1, 2, 1, 1), rows, columns
+        ]
+        cells = torch.arange(side // CELL, device=self.device)
+        steps = self.steps[numbers.view(-1, 1, 1), (y + cells).unsqueeze(2), (x + cells).unsqueeze(1)]
+        steps = torch.where(chance(UNKNOWN).view(-1, 1, 1), math.nan, steps)
+        pair, steps = toned(pair.float(), steps, chance(0.5), r)
+        colours = torch.argsort(torch.rand((size, 3), **on), 1)
+        colours = torch.where(chance(0.25).unsqueeze(1), colours, torch.arange(3, device=self.device))
+        pair = pair.gather(-1, colours.view(-1, 1, 1, 1, 3).expand_as(pair))
+        for share, turned in (
+            (0.5, lambda v, d: v.flip(d[1])),
+            (0.15, lambda v, d: v.flip(d[0])),
+            (0.1, lambda v, d: v.transpose(*d)),
+        ):
+            those = chance(share)
+            pair = torch.where(those.view(-1, 1, 1, 1, 1), turned(pair, (2, 3)), pair)
+            steps = torch.where(those.view(-1, 1, 1), turned(steps, (1, 2)), steps)
         seen, truth = (
-            torch.from_numpy(np.stack([p[k] for p in parts])).permute(0, 3, 1, 2).float() / 255 for k in (0, 1)
+            pair[:, k].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last) / 255 for k in (0, 1)
         )
-        return (
-            seen.contiguous(memory_format=torch.channels_last),
-            truth.contiguous(memory_format=torch.channels_last),
-            torch.from_numpy(np.stack([p[2] for p in parts])),
-        )
+        return seen, truth, steps
 
 
-def toned(seen: U8, truth: U8, steps: np.ndarray, r: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Both pictures with another contrast, saturation and brightness, float32 0…255; errors and steps scale alike."""
-    pair = np.stack([seen, truth]).astype(np.float32)
-    gray = pair.mean(-1, keepdims=True)
-    pair = gray + np.float32(r.uniform(0.6, 1.25) if r.uniform() < 0.5 else 1.0) * (pair - gray)
-    low, high = float(pair[1].min()), float(pair[1].max())
-    scale = min(float(np.exp(r.normal(0, 0.2))), 255 / max(high - low, 1.0))
-    pair = scale * (pair - low) + float(r.uniform(0, max(0.0, 255 - scale * (high - low))))
-    return pair[0], pair[1], steps + np.float32(np.log2(scale))
+def toned(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Both pictures N×2×h×w×3, 0…255, of ``those`` with another contrast, saturation and brightness; errors and steps
+    scale alike."""
+    size, device = len(pair), pair.device
+    random = torch.rand((3, size), generator=r, device=device)
+    saturation = torch.where(random[0] < 0.5, 0.6 + 0.65 * random[1], 1.0).view(-1, 1, 1, 1, 1)
+    gray = pair.mean(-1, keepdim=True)
+    new = gray + saturation * (pair - gray)
+    low, high = new[:, 1].amin((1, 2, 3)), new[:, 1].amax((1, 2, 3))
+    scale = torch.exp(0.2 * torch.randn(size, generator=r, device=device))
+    scale = torch.minimum(scale, 255 / (high - low).clamp_min(1.0))
+    shift = random[2] * (255 - scale * (high - low)).clamp_min(0.0)
+    new = scale.view(-1, 1, 1, 1, 1) * (new - low.view(-1, 1, 1, 1, 1)) + shift.view(-1, 1, 1, 1, 1)
+    pair = torch.where(those.view(-1, 1, 1, 1, 1), new, pair)
+    return pair, steps + torch.where(those, torch.log2(scale), 0.0).view(-1, 1, 1)
 
 
 def cell_error(a: Tensor, b: Tensor) -> Tensor:
@@ -128,38 +148,158 @@ def cell_error(a: Tensor, b: Tensor) -> Tensor:
     return F.avg_pool2d(((a - b) ** 2).mean(1, keepdim=True), CELL)[:, 0]
 
 
-def losses(net: CodedNet, seen: Tensor, truth: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean logarithm of the patches' errors, loss of the predicted errors, and errors before and after by patch."""
-    with torch.autocast("cpu", torch.bfloat16):
+def luma_error(a: Tensor, b: Tensor) -> Tensor:
+    """Squared error of luma by patch: N."""
+    d = a - b
+    return ((LUMA[0] * d[:, 0] + LUMA[1] * d[:, 1] + LUMA[2] * d[:, 2]) ** 2).mean((1, 2))
+
+
+def infer(net: nn.Module, seen: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """The corrected picture, and the logarithms of the expected errors, float32."""
+    with torch.autocast(seen.device.type, torch.bfloat16, cache_enabled=False):
         d, log_error = net(seen, step_planes(steps))
-    out = seen + d.float()
+    return seen + d.float(), log_error.float()
+
+
+def losses(net: nn.Module, seen: Tensor, truth: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean logarithm of the patches' errors, loss of the predicted errors, and errors before and after by patch."""
+    out, log_error = infer(net, seen, steps)
     before, after = cell_error(seen, truth), cell_error(out, truth)
     patch = after.mean((1, 2))
+    picture = (1 - LUMA_SHARE) * torch.log(patch + FLOOR) + LUMA_SHARE * torch.log(luma_error(out, truth) + FLOOR)
     wanted = F.avg_pool2d(torch.stack([before, after.detach()], 1), AREA) + LEAST
-    told = F.avg_pool2d(torch.exp(log_error.float()), AREA) + LEAST
+    told = F.avg_pool2d(torch.exp(log_error), AREA) + LEAST
     miss = F.smooth_l1_loss(torch.log(told), torch.log(wanted), beta=0.5)
-    return torch.log(patch + FLOOR).mean(), miss, before.mean((1, 2)), patch.detach()
+    return picture.mean(), miss, before.mean((1, 2)), patch.detach()
 
 
-def validate(net: CodedNet, pairs: Pairs, known: bool) -> tuple[float, float, float]:
-    """Mean and worst gain in dB over patches, and mean error in dB of the predicted gain."""
-    gains: list[float] = []
-    misses: list[float] = []
-    with torch.no_grad():
-        for number in range(0, len(pairs.seen), 4):
-            part = slice(number, number + 4)
-            seen, truth = (
-                torch.from_numpy(np.stack(v[part])).permute(0, 3, 1, 2).float() / 255 for v in (pairs.seen, pairs.truth)
-            )
-            steps = torch.from_numpy(np.stack(pairs.steps[part]))
-            with torch.autocast("cpu", torch.bfloat16):
-                d, log_error = net(seen, step_planes(steps if known else torch.full_like(steps, math.nan)))
-            before, after = cell_error(seen, truth).mean((1, 2)), cell_error(seen + d.float(), truth).mean((1, 2))
+class Learner:
+    """One network with its optimiser (Muon on the hidden convolutions, those of one shape together; Adam on the rest)
+    and averaged weights. ``step`` learns from the batch in ``inputs``: as one CUDA graph on a GPU."""
+
+    def __init__(
+        self, net: nn.Module, rate: float, inputs: tuple[Tensor, Tensor, Tensor], average: float = 0.999
+    ) -> None:
+        self.net, self.top, self.inputs, self.average = net, rate, inputs, average
+        device = inputs[0].device
+        self.params = list(net.parameters())
+        hidden: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self.rest: list[int] = []
+        for number, (name, p) in enumerate(net.named_parameters()):
+            if p.ndim == 4 and "head" not in name:
+                hidden[tuple(p.flatten(1).shape)].append(number)  # type: ignore[index]
+            else:
+                self.rest.append(number)
+        self.hidden = [
+            (shape, numbers, torch.zeros((len(numbers), *shape), device=device)) for shape, numbers in hidden.items()
+        ]
+        self.moments = [[torch.zeros_like(self.params[n]) for n in self.rest] for _ in range(2)]
+        self.ema = [p.detach().clone() for p in self.params]
+        self.rate, self.decay, self.age = (torch.zeros((), device=device) for _ in range(3))
+        self.figures = torch.zeros(3, device=device)
+        self.graph: Any = None
+        self.steps = 0
+
+    def _step(self) -> None:
+        seen, truth, steps = self.inputs
+        loss, told, before, after = losses(self.net, seen, truth, steps)
+        grads = torch.autograd.grad(loss + ERROR_WEIGHT * told, self.params)
+        with torch.no_grad():
+            norm = torch.stack([g.float().square().sum() for g in grads]).sum().sqrt()
+            scale = torch.nan_to_num((1 / norm).clamp(max=1.0), 0.0)
+            grads = [torch.nan_to_num(g, 0.0, 0.0, 0.0) * scale for g in grads]
+            for shape, numbers, momentum in self.hidden:
+                g = torch.stack([grads[n].flatten(1) for n in numbers])
+                momentum.lerp_(g, 0.05)
+                g = orthogonal(g.lerp(momentum, 0.95)) * (-0.2 * max(shape) ** 0.5 * self.rate)
+                for n, change in zip(numbers, g, strict=True):
+                    self.params[n].mul_(1 - 1e-4 * self.rate).add_(change.view_as(self.params[n]))
+            self.age.add_(1)
+            g = [grads[n] for n in self.rest]
+            first, second = self.moments
+            torch._foreach_lerp_(first, g, 0.1)  # pyright: ignore
+            torch._foreach_lerp_(second, [v * v for v in g], 0.01)  # pyright: ignore
+            one, two = 1 - 0.9**self.age, 1 - 0.99**self.age
+            for n, m, v in zip(self.rest, first, second, strict=True):
+                self.params[n].sub_(0.4 * self.rate * (m / one) / ((v / two).sqrt() + 1e-8))
+            for kept, p in zip(self.ema, self.params, strict=True):
+                kept.add_((p - kept) * (1 - self.decay))
             gain = 10 * torch.log10((before + FLOOR) / (after + FLOOR))
-            told = torch.exp(log_error.float()).mean((2, 3)) + FLOOR
-            gains += gain.tolist()
-            misses += (10 * torch.log10(told[:, 0] / told[:, 1]) - gain).abs().tolist()
-    return float(np.mean(gains)), float(np.min(gains)), float(np.mean(misses))
+            self.figures.add_(torch.stack([loss, told, gain.mean()]))
+
+    def step(self, done: float) -> None:
+        """Learns from ``inputs``; ``done`` 0..1 of the whole time."""
+        self.steps += 1
+        rate = LAST + (self.top - LAST) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        self.rate.fill_(rate * min(1.0, self.steps / 100))
+        self.decay.fill_(min(AVERAGE, (1 + self.steps) / (10 + self.steps)))
+        if self.inputs[0].device.type != "cuda":
+            self._step()
+            return
+        if self.graph is None:
+            if self.steps <= 3:  # libraries make their plans outside of the graph
+                side = torch.cuda.Stream()
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side):
+                    self._step()
+                torch.cuda.current_stream().wait_stream(side)
+                return
+            self.graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(self.graph):
+                    self._step()
+            except RuntimeError as error:
+                print(f"no CUDA graph: {error}", flush=True)
+                self.graph = False
+        if self.graph:
+            self.graph.replay()
+        else:
+            self._step()
+
+    def state(self) -> dict[str, Any]:
+        """The averaged weights by their names."""
+        return {
+            name: value.detach().cpu() for (name, _), value in zip(self.net.named_parameters(), self.ema, strict=True)
+        }
+
+    def averaged(self, look: Callable[[nn.Module], Any]) -> Any:
+        """What ``look`` returns of the network with its averaged weights."""
+        live = [p.detach().clone() for p in self.params]
+        with torch.no_grad():
+            for p, kept in zip(self.params, self.ema, strict=True):
+                p.copy_(kept)
+            found = look(self.net)
+            for p, kept in zip(self.params, live, strict=True):
+                p.copy_(kept)
+        return found
+
+
+def validate(net: nn.Module, pairs: Pairs, known: bool) -> dict[str, float]:
+    """Gain in dB (mean, worst, of luma, by codec, of coarse codings), and mean error of the predicted gain."""
+    rows: list[Tensor] = []
+    with torch.no_grad():
+        for number in range(0, pairs.count, 64):
+            part = slice(number, min(number + 64, pairs.count))
+            seen, truth = (pairs.pictures[part, k].permute(0, 3, 1, 2).float() / 255 for k in (0, 1))
+            steps = pairs.steps[part]
+            out, log_error = infer(net, seen, steps if known else torch.full_like(steps, math.nan))
+            before, after = (cell_error(z, truth).mean((1, 2)) + FLOOR for z in (seen, out))
+            gain = 10 * torch.log10(before / after)
+            luma = 10 * torch.log10((luma_error(seen, truth) + FLOOR) / (luma_error(out, truth) + FLOOR))
+            told = torch.exp(log_error).mean((2, 3)) + FLOOR
+            miss = (10 * torch.log10(told[:, 0] / told[:, 1]) - gain).abs()
+            rows.append(torch.stack([gain, luma, miss, steps.mean((1, 2))], 1))
+    gain, luma, miss, steps = torch.cat(rows).cpu().numpy().T
+    codecs = pairs.codecs[: pairs.count]
+    found = {
+        "gain": gain.mean(),
+        "worst": gain.min(),
+        "luma": luma.mean(),
+        "miss": miss.mean(),
+        "coarse": gain[steps > COARSE].mean(),
+    }
+    found |= {name: gain[codecs == number].mean() for number, name in enumerate(CODECS) if (codecs == number).any()}
+    return {name: round(float(value), 3) for name, value in found.items()}
 
 
 def main() -> None:
@@ -167,71 +307,72 @@ def main() -> None:
     p.add_argument("--pairs", type=Path, required=True)
     p.add_argument("--valid", type=Path, required=True)
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--core", type=Path, help="checkpoint whose averaged weights are the beginning")
-    p.add_argument("--minutes", type=float, default=60, help="of computing time")
+    p.add_argument("--networks", default="coded", help="which, as coded,light")
+    p.add_argument("--core", type=Path, nargs="+", default=[], help="checkpoints NAME-….pt to begin with")
+    p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--side", type=int, default=128)
     p.add_argument("--lr", type=float, default=FIRST)
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--small", action="store_true", help="the light network")
+    p.add_argument("--room", type=int, default=60_000, help="patches at most")
+    p.add_argument("--least", type=int, default=1, help="waits for so many patches")
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
+    torch.backends.cudnn.benchmark = True
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     a.run.mkdir(parents=True, exist_ok=True)
-    net = CodedNet(*((SMALL_WIDTHS, SMALL_BLOCKS) if a.small else (WIDTHS, BLOCKS))).to(
-        memory_format=torch.channels_last
-    )
-    if a.core:
-        net.load_state_dict(torch.load(a.core, map_location="cpu")["ema"], strict=False)
-    opt, ema, path = Muon(net, a.lr, threads=1), Ema(net, 0.999), a.run / "last.pt"
-    left = resume(path, net, opt, ema)
-    step, used = int(left.get("step", 0)), float(left.get("used", 0.0))
-    pairs, valid = Pairs(a.pairs), Pairs(a.valid)
-    print(f"{sum(p.numel() for p in net.parameters())} weights, {len(pairs.seen)} patches", flush=True)
-    best = -math.inf
-    total, looked, began_wall = np.zeros(3), time.monotonic(), time.monotonic()
-    while used < 60 * a.minutes:
-        began = time.process_time()
-        done = used / (60 * a.minutes)
-        rate = LAST + (a.lr - LAST) * 0.5 * (1 + math.cos(math.pi * done))
-        for group in opt.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 100)
-        seen, truth, steps = pairs.batch(np.random.default_rng([a.seed, step]), a.batch, a.side)
-        loss, told, before, after = losses(net, seen, truth, steps)
-        opt.zero_grad(set_to_none=True)
-        (loss + ERROR_WEIGHT * told).backward()
-        if torch.isfinite(torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)):
-            opt.step()
-        ema.update(net)
+    began = time.monotonic()
+    pairs, valid = Pairs(a.pairs, a.room, device), Pairs(a.valid, 4000, device)
+    while pairs.refresh() < a.least:
+        time.sleep(0.5)
+    r = torch.Generator(device).manual_seed(a.seed)
+    inputs = pairs.batch(r, a.batch, a.side)
+    learners: dict[str, Learner] = {}
+    for name in a.networks.split(","):
+        net = CodedNet(*NETWORKS[name]).to(device, memory_format=torch.channels_last)
+        cores = [path for path in a.core if path.name.startswith(f"{name}-")]
+        for path in cores:
+            net.load_state_dict(torch.load(path, map_location="cpu")["ema"])
+        learners[name] = Learner(net, a.lr * (0.5 if cores else 1.0), inputs)
+        print(f"{name}: {sum(p.numel() for p in net.parameters())} weights{', continued' if cores else ''}", flush=True)
+    best: dict[str, float] = defaultdict(lambda: -math.inf)
+    looked, step = time.monotonic(), 0
+    while True:
+        done = (time.monotonic() - began) / (60 * a.minutes)
+        for given, new in zip(inputs, pairs.batch(r, a.batch, a.side), strict=True):
+            given.copy_(new)
+        for one in learners.values():
+            one.step(done)
         step += 1
-        used += time.process_time() - began
-        gain = 10 * torch.log10((before + FLOOR) / (after + FLOOR))
-        total += [loss.item(), told.item(), float(gain.mean())]
-        if step % 100 == 0:
-            print(
-                f"step {step}, {used:.0f} s ({time.monotonic() - began_wall:.0f} s): loss {total[0] / 100:.3f}, "
-                f"errors {total[1] / 100:.3f}, gain {total[2] / 100:.3f} dB",
-                flush=True,
-            )
-            total[:] = 0
-        if time.monotonic() - looked > 60:
+        if step == 5:  # not while a graph is captured
+            threading.Thread(target=reading, args=(pairs, device), daemon=True).start()
+        if device.type == "cuda" and step % 20 == 0:
+            torch.cuda.synchronize()
+        if done >= 1 or time.monotonic() - looked > EVERY_S:
             looked = time.monotonic()
-            pairs.refresh()
-        if step % EVERY == 0 or used >= 60 * a.minutes:
-            save(path, net, opt, ema, step=step, used=used)
             valid.refresh()
-            if valid.seen:
-                with ema.used(net):
-                    rows = [validate(net, valid, known) for known in (True, False)]
-                known, unknown = (f"gain {g:+.3f} (worst {w:+.2f}, predicted within {m:.2f})" for g, w, m in rows)
-                print(f"step {step}, {len(pairs.seen)} patches: {known}; steps unknown: {unknown}", flush=True)
-                score = sum(gain - miss for gain, _, miss in rows)
-                if score > best:
-                    best = score
-                    save(a.run / "best.pt", net, opt, ema, step=step, used=used)
-                with (a.run / "log.csv").open("a", newline="") as f:
-                    csv.writer(f).writerow([step, round(used), *(round(v, 4) for row in rows for v in row)])
+            for name, one in learners.items():
+                figures = [round(v, 3) for v in (one.figures / one.steps).tolist()]
+                print(f"{name} step {step}, {looked - began:.0f} s, {pairs.count} patches: {figures}", flush=True)
+                rows = [one.averaged(partial(validate, pairs=valid, known=known)) for known in (True, False)]
+                print(f"  steps known: {rows[0]}\n  unknown: {rows[1]}", flush=True)
+                torch.save({"ema": one.state(), "step": step}, a.run / f"{name}-last.pt")
+                score = sum(row["gain"] + row["luma"] - row["miss"] for row in rows)
+                if score > best[name]:
+                    best[name] = score
+                    torch.save({"ema": one.state(), "step": step}, a.run / f"{name}-best.pt")
+        if done >= 1:
+            break
+
+
+def reading(pairs: Pairs, device: torch.device) -> None:
+    """Reads new shards for ever, on a stream of its own."""
+    with torch.cuda.stream(torch.cuda.Stream()) if device.type == "cuda" else torch.no_grad():
+        while True:
+            time.sleep(1.0)
+            pairs.refresh()
 
 
 if __name__ == "__main__":

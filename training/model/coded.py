@@ -25,7 +25,7 @@ MIDDLE, REACH = -7.5, 6.0
 def step_planes(steps: Tensor) -> Tensor:
     """log2 of quantiser steps N×h×w, NaN where unknown → N×2×h×w: scaled, and whether it is known."""
     known = torch.isfinite(steps)
-    return torch.stack([torch.where(known, (torch.nan_to_num(steps) - 2) / 4, 0.0), known.to(steps.dtype)], 1)
+    return torch.stack([torch.nan_to_num((steps - 2) / 4), known.to(steps.dtype)], 1)
 
 
 class CodedNet(nn.Module):
@@ -69,3 +69,7 @@ class CodedNet(nn.Module):
                 errors = torch.cat([F.relu(self.error_a(x)), steps.to(x.dtype)], 1)
                 errors = self.error_head(F.relu(self.error_b(errors)))
         return F.pixel_shuffle(self.head(x), 2), MIDDLE + REACH * torch.tanh(errors / REACH)
+
+
+NETWORKS = {"coded": (WIDTHS, BLOCKS), "light": (SMALL_WIDTHS, SMALL_BLOCKS)}
+"""Arguments of `CodedNet` by the names of the networks."""
