@@ -8,14 +8,16 @@ expects the error to be before and after, which is what `rtface.analysis.treatme
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from rtface.analysis.measure import Analysis, compression_of
+from rtface.concurrency.threads import call_in_thread
 from rtface.correct.mask import face_mask, head_shape
 from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
 from rtface.geometry.alignment import crop_matrix
@@ -162,7 +164,7 @@ class CodedStage:
     ) -> None:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
-        self._thread: ThreadPoolExecutor | None = None  # of the networks, once something has begun
+        self._one_at_a_time = Lock()
         self._around: dict[int, float] = {}  # of the tracks on the last frame, their strength round the face
         self._begun, self._next = dict[Begun, Output](), dict[Begun, Output]()  # of the two frames begun last
 
@@ -198,13 +200,16 @@ class CodedStage:
             ring_remaining=mean(left, ring),
         )
 
-    def begin(self, frame: Frame) -> None:
+    def begin(self, frame: Frame) -> bool:
         """Starts the network, in a thread of its own, on what `process` will need of this frame, the one after the next
-        that is processed: the faces that were corrected last. What turns out otherwise is inferred again."""
+        that is processed: the faces that were corrected last. What turns out otherwise is inferred again.
+
+        Returns:
+            Whether something has begun.
+        """
         self._begun, self._next = self._next, {}
         if on_gpu(frame.image) or not self._around:
-            return
-        self._thread = self._thread or ThreadPoolExecutor(1, "first stage")
+            return False
         view = self._device.view(frame)
         for face in frame.faces:
             if (around := self._around.get(face.track_id)) is None:
@@ -212,7 +217,10 @@ class CodedStage:
             place, _ = _place_within(frame, face, around)
             if max(place.width, place.height) <= LARGEST:
                 picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
-                self._next[_begun(frame, place)] = self._thread.submit(_copied, self._network, picture, steps)
+                self._next[_begun(frame, place)] = call_in_thread(
+                    "first-stage", self._inferred, self._network, picture, steps, awaited=True
+                )
+        return bool(self._next)
 
     def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]], *, light: bool = False) -> Frame:
         """The frame with its faces corrected.
@@ -265,18 +273,18 @@ class CodedStage:
         if network is self._network and (begun := self._begun.get(key) or self._next.get(key)) is not None:
             return begun.result()
         picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
-        if self._thread is not None:
-            return self._thread.submit(_copied, network, picture, steps).result()
-        return picture, network(picture, steps)
+        return self._inferred(network, picture, steps)
+
+    def _inferred(
+        self, network: CodedNetwork, picture: Bytes, steps: Float32 | None
+    ) -> tuple[Bytes, tuple[Float32, Float32]]:
+        with self._one_at_a_time:
+            change, errors = network(picture, steps)
+            return picture, (change.copy(), errors.copy())
 
 
 def _begun(frame: Frame, place: Place) -> Begun:
     return frame.time, frame.field, (place.x, place.y, place.width, place.height)
-
-
-def _copied(network: CodedNetwork, picture: Bytes, steps: Float32 | None) -> tuple[Bytes, tuple[Float32, Float32]]:
-    change, errors = network(picture, steps)
-    return picture, (change.copy(), errors.copy())
 
 
 def _place_within(frame: Frame, face: Face, around: float) -> tuple[Place, float]:

@@ -66,18 +66,20 @@ class FilmEnhancer(FaceCorrector):
             yield self.collect(rest) if isinstance(rest, FrameTask) else rest
 
     def _begun(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, each frame once the first stage has begun with the next."""
+        """The items; where the first stage could begin with a frame, it waits until that has begun with the next."""
         held: list[Item] = []
         for item in items:
             if isinstance(item, Frame):
-                if self._coded is not None:
-                    self._coded.begin(item)
+                begun = self._coded is not None and self._coded.begin(item)
                 yield from held
-                held = [item]
+                held = []
+                if begun:
+                    held.append(item)
+                    continue
             elif held:
                 held.append(item)
-            else:
-                yield item
+                continue
+            yield item
         yield from held
 
     def _measured(self, frame: Frame) -> list[Undecided]:
