@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from rtface.web import connections
 from rtface.web.http import Shared
-from rtface_studio.pace import Pace
+from rtface_studio.pace import AT_ONCE, PER_SECOND, PIECE, Pace
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -115,3 +115,21 @@ def test_many_requests_wait_while_the_queue_works(works: bool, path: str, count:
     asyncio.run(ask_all())
     assert len(passed) == count
     assert max(waited, default=None) == (latest_s and pytest.approx(latest_s))
+
+
+def test_a_long_answer_counts_like_many_requests() -> None:
+    waited = list[float]()
+
+    async def app(scope: object, receive: object, send: Callable[..., Awaitable[None]]) -> None:
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": bytes(PIECE)})
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def send(message: object) -> None:
+        pass
+
+    pace = Pace(app, lambda: True, clock=lambda: 5.0, wait=wait)
+    asyncio.run(pace({"type": "http", "path": "/api/queue/1/media/source"}, None, send))  # type: ignore[arg-type]
+    assert max(waited) == pytest.approx(101 / PER_SECOND - AT_ONCE / PER_SECOND)

@@ -16,7 +16,7 @@ from rtface.config.options import Options
 from rtface.engine import learned
 from rtface.errors import Closed, InputError, RtfaceError, UsageError
 from rtface.frame import Bytes, Float32
-from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame
+from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, untouched_frame
 from tests.persons.made import ANNA, BEN, at, learnt
 from tests.studio.films import make_film
 
@@ -47,6 +47,21 @@ def test_rendered_frame_is_that_of_the_run(tmp_path: Path) -> None:
         renderer.close()
     with pytest.raises(Closed):
         renderer.render(0.8, 320, Options(engine="rtface-s"))
+
+
+def test_the_frame_before_needs_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("an engine was opened")
+
+    monkeypatch.setattr("rtface_studio.frame_renderer.open_networks", refuse)
+    film = make_film(tmp_path / "film.mp4")
+    renderer = FrameRenderer(film)
+    try:
+        shown = renderer.render(0.8, 320, Options(engine="rtface-s"), corrected=False)
+        assert shown.time == pytest.approx(0.8)
+        assert np.array_equal(shown.before, untouched_frame(film, 0.8, 320)[0])
+    finally:
+        renderer.close()
 
 
 def test_what_a_policy_forbids_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import secrets
 import shlex
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -50,8 +50,8 @@ _PICTURE = 320
 _TRIES = 3
 """Attempts to render a frame while other pages look at other films, each of which closes the renderer of this one."""
 _WAITING, _REST = 3, 3
-"""While the queue works, and more frames than this are waited for (a page waits for two), none is rendered for so many
-times as long as the last one took."""
+"""While the queue works, frames are rendered one at a time; where more than this are waited for (a page waits for two),
+none is rendered for so many times as long as the last one took."""
 _MOST_KEPT = 50
 """Open films that the next start has."""
 CLIP_S = 4.0
@@ -223,14 +223,12 @@ class Films:
             )
         return film
 
-    def render(
-        self, film: Film, time: float, side: int, options: Options, persons: tuple[PersonOnFrame, ...]
-    ) -> RenderedFrame:
+    def render(self, film: Film, *asked: Any, corrected: bool) -> RenderedFrame:
         """A frame of a film; see `FrameRenderer.render`."""
         for _ in range(_TRIES):
             with suppress(Closed):
-                return self._renderer_of(film).render(time, side, options, persons)
-        return self._renderer_of(film).render(time, side, options, persons)
+                return self._renderer_of(film).render(*asked, corrected=corrected)
+        return self._renderer_of(film).render(*asked, corrected=corrected)
 
     def _renderer_of(self, film: Film) -> FrameRenderer:
         """The renderer of a film; that of another one is closed."""
@@ -253,7 +251,7 @@ class Films:
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/films``."""
     films, tasks, turn = Films(studio), FilmTasks(studio), asyncio.Semaphore(_AT_ONCE)
-    waiting = set[Request]()
+    waiting, spared = set[Request](), asyncio.Lock()
 
     async def current(request: Request) -> Film:
         return await in_thread(films.current, request.path_params["id"])
@@ -300,10 +298,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
             options = replace(options, show="invented")
         waiting.add(request)
         try:
-            async with turn:
+            async with spared if studio.queue_works else nullcontext(), turn:
                 if await request.is_disconnected():  # while it waited
                     return Response(status_code=HTTPStatus.NO_CONTENT)
-                shown = await in_thread(films.render, film, time, side, options, persons)
+                shown = await in_thread(films.render, film, time, side, options, persons, corrected=layer != "before")
                 picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
                 if studio.queue_works and len(waiting) > _WAITING:
                     await asyncio.sleep(_REST * shown.seconds)  # the processor is the queue's

@@ -104,7 +104,13 @@ class FrameRenderer:
         self._known: dict[tuple[tuple[Path, int], ...], list[Float32]] = {}  # by photos and the times of their change
 
     def render(
-        self, time: float, side: int, options: Options, persons: tuple[PersonOnFrame, ...] = ()
+        self,
+        time: float,
+        side: int,
+        options: Options,
+        persons: tuple[PersonOnFrame, ...] = (),
+        *,
+        corrected: bool = True,
     ) -> RenderedFrame:
         """The frame that is shown at a time.
 
@@ -113,6 +119,8 @@ class FrameRenderer:
             side: longest side of the pictures in pixels, at most.
             options: of the run.
             persons: those on the frame, where they are treated differently; photos say which face is whose.
+            corrected: False gives the frame before in place of that after, without its faces, at a small part of the
+                cost.
 
         Raises:
             UsageError: a policy forbids it, or options do not go together.
@@ -135,6 +143,10 @@ class FrameRenderer:
             plan = plan_frames(
                 self._path, options, Scope.ANALYSIS | (Scope.STILLS if is_image(self._path) else Scope.FILM)
             )
+            if not corrected:
+                shown = self._reader.read(time, LEAD_IN_S)[-1]
+                before = CpuDevice().view(shown).thumbnail(side)[0]
+                return RenderedFrame(shown.time, before, before, perf_counter() - began, 0)
             runtime = self._runtime(options, made)
             assert self._tracker is not None
             frames = self._reader.read(time, LEAD_IN_S)

@@ -216,7 +216,7 @@ def _items(studio: Studio, times: _Times) -> dict[str, Any]:
     queue = Queue()
     items = queue.items()
     starting = any(process.poll() is None for process in studio.runners)
-    studio.queue_works = starting or queue.store.has_runner()
+    studio.queue_works = starting or any(item.state == "running" for item in items) or queue.store.has_runner()
     return {
         "running": studio.queue_works,
         "waits": queue.store.waits(),

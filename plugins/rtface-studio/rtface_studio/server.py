@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import ipaddress
 import secrets
 import socket
@@ -149,10 +150,8 @@ async def _page_file(request: Request) -> Response:
     if path is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     state = path.stat()
-    headers = {"cache-control": "no-cache", "etag": f'"{state.st_mtime_ns:x}-{state.st_size:x}"'}
-    if request.headers.get("if-none-match") == headers["etag"]:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(path.read_bytes(), media_type=_KINDS[path.suffix], headers=headers)
+    tag = f'"{state.st_mtime_ns:x}-{state.st_size:x}"'
+    return _tagged(request, tag, lambda: Response(path.read_bytes(), media_type=_KINDS[path.suffix]))
 
 
 @functools.cache
@@ -162,12 +161,23 @@ def _page_files() -> dict[str, Path]:
 
 
 @functools.cache
-def _texts() -> bytes:
-    return bytes(JSONResponse(catalogue()).body)
+def _texts() -> tuple[bytes, str]:
+    """The texts, and what tells them from those of another version."""
+    texts = bytes(JSONResponse(catalogue()).body)
+    return texts, f'"{hashlib.sha256(texts).hexdigest()[:32]}"'
 
 
 async def _text(request: Request) -> Response:
-    return Response(_texts(), media_type="application/json")
+    texts, tag = _texts()
+    return _tagged(request, tag, lambda: Response(texts, media_type="application/json"))
+
+
+def _tagged(request: Request, tag: str, answer: Callable[[], Response]) -> Response:
+    """An answer that a browser keeps, and asks each time whether it has changed."""
+    known = request.headers.get("if-none-match") == tag
+    response = Response(status_code=HTTPStatus.NOT_MODIFIED) if known else answer()
+    response.headers.update({"cache-control": "no-cache", "etag": tag})
+    return response
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

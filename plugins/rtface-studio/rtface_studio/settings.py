@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from rtface.config.option_sources import file_values, load, read_file
 from rtface.config.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having
-from rtface.config.policy import policies
+from rtface.config.policy import Policy, policies
 from rtface.errors import OutputError, UsageError
 from rtface.redaction import shown
 from rtface.stages.options import file_options
@@ -59,7 +59,7 @@ def all_settings() -> dict[str, Any]:
     groups = {
         name: group.__name__.removesuffix("Options").lower() for group in GROUPS for name in group.__dataclass_fields__
     }
-    file = settings_file()
+    file, rules = settings_file(), policies()
     rows = list[dict[str, Any]]()
     for name, option in OPTIONS.items():
         if option.hidden:
@@ -75,7 +75,7 @@ def all_settings() -> dict[str, Any]:
                 "default": _shown(option.default, option.unset),
                 "value": _shown(getattr(loaded.options, name), option.unset),
                 "source": loaded.sources[name],
-                "locked": _locked_by(name),
+                "locked": _locked_by(name, rules),
                 "changeable": Trait.ONCE not in option.traits,
             }
         )
@@ -83,13 +83,13 @@ def all_settings() -> dict[str, Any]:
         "file": str(file) if file else None,
         "exists": bool(file and file.is_file()),
         "settings": rows,
-        "policies": [str(policy.path) for policy in policies()],
+        "policies": [str(policy.path) for policy in rules],
     }
 
 
-def _locked_by(name: str) -> str | None:
+def _locked_by(name: str, rules: Iterable[Policy]) -> str | None:
     """The policy file that forbids an option; None where none does."""
-    return next((str(policy.path) for policy in policies() if policy.forbids(name.replace("_", "-"))), None)
+    return next((str(policy.path) for policy in rules if policy.forbids(name.replace("_", "-"))), None)
 
 
 def settings_file() -> Path | None:
@@ -114,7 +114,7 @@ def change_setting(name: str, value: object) -> None:
             name=name,
             flag=OPTIONS[key].flag,
         )
-    if (policy := _locked_by(key)) is not None:
+    if (policy := _locked_by(key, policies())) is not None:
         raise UsageError(
             "the policy {path} forbids {name}; ask the administrator",
             code="policy",
