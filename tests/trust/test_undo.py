@@ -236,6 +236,15 @@ def test_films_that_do_not_belong_together(tmp_path: Path, made: Callable[[Path]
         undo(tmp_path / "out.mkv", tmp_path / "in.mkv", tmp_path / "back.mkv")
 
 
+def test_a_correction_of_samples_that_there_are_not(tmp_path: Path) -> None:
+    out, kept = corrected(film(tmp_path / "in.mkv", frames=3))
+    samples = kept.read_bytes()
+    assert b"yuv420p" in samples
+    kept.write_bytes(samples.replace(b"yuv420p", b"yuv42op"))
+    with pytest.raises(InputError, match=r"is damaged .*yuv42op"):
+        undo(out, kept, tmp_path / "x.mkv")
+
+
 def test_a_part_and_its_correction_may_end_apart(tmp_path: Path) -> None:
     _, kept = corrected(film(tmp_path / "in.mkv", frames=3))
     short, long = tmp_path / "short.mkv", longer(tmp_path)

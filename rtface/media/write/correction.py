@@ -343,7 +343,7 @@ class CorrectionTags:
 
     @classmethod
     def read(cls, info: MediaInfo) -> CorrectionTags:
-        """Reads the tags; InputError where the film is no correction, or one of a later rtface."""
+        """Reads the tags; InputError where the film is no correction, a damaged one, or one of a later rtface."""
         tags = {name.lower(): text for name, text in info.metadata.items()}
         if tags.get(_VERSION) is None:
             raise InputError(f"{info.path}: is no correction; name the file that --keep-correction wrote")
@@ -352,6 +352,10 @@ class CorrectionTags:
                 f"{info.path}: is a correction of version {tags[_VERSION]}, and this rtface reads version "
                 f"{VERSION}; use the rtface that wrote it"
             )
+        try:
+            pixel_format_info(tags[_SAMPLES])
+        except ValueError as error:
+            raise InputError(f"{info.path}: is damaged ({error}); take another copy of the correction") from error
         return cls(tags[_SAMPLES], tags.get(_OF, ""), tags.get(_EXACT) == "yes", read_marks(tags.get(_INPUT, "")))
 
 
