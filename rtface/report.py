@@ -13,7 +13,7 @@ from typing import Any
 from rtface.config.options import Options, Trait, having
 from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.media.files.workfile import Target, full, write_whole
-from rtface.redaction import redacted_values
+from rtface.redaction import redacted, redacted_values
 from rtface.stats import Stats
 from rtface.util.foreign import file_path, fits, read_regular, text
 from rtface.util.parse import UNKNOWN_PERSON, is_person_name
@@ -326,18 +326,18 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             ) from error
 
 
-def is_unfinished(path: Path, output: Path | str, options: Options, *, job: bool) -> bool:
-    """Whether the report of a run to `output` lies there that ended early: of a job, or of the same part of the film
-    (what an earlier run wrote of another part is left)."""
+def is_unfinished(path: Path, input: object, output: Path | str, options: Options, *, job: bool) -> bool:
+    """Whether the report of a run to `output` lies there that ended early: of a job, or of the same part of the same
+    film (what an earlier run wrote of another one is left)."""
     try:
         found = parse_json(read_regular(path))
     except (OSError, ValueError):
         return False
     part = {name: said for name, said in report_options(options).items() if name in ("start", "end")}
     return (
-        fits(found, {"rtface_version": text, "output": file_path, "error": text, "options": {}})
+        fits(found, {"rtface_version": text, "input": file_path, "output": file_path, "error": text, "options": {}})
         and found["output"] == str(output)
-        and (job or found["options"] == found["options"] | part)
+        and (job or (found["input"] == redacted(str(input)) and found["options"] == found["options"] | part))
     )
 
 

@@ -343,7 +343,7 @@ def plan_run(
     named |= further_paths(options, still=stills)
     if options.report is not None:
         # That of a call which this one continues or begins again is replaced.
-        again = is_unfinished(options.report, output, options, job=job)
+        again = is_unfinished(options.report, input, output, options, job=job)
         named["report"] = OutputPath(options.report, "--report", replaces=again)
     sums = checksum_outputs(Path(output), film=not stills and not folder) if options.checksums else []
     named |= {f"checksums {place}": path for place, path in enumerate(sums)}

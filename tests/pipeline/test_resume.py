@@ -121,9 +121,10 @@ def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path, segm
 def test_the_report_of_a_stopped_run_is_replaced_by_the_same(tmp_path: Path) -> None:
     source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
     stopped(source, tmp_path / "out.mp4", 20, report=report)
-    for output, more in ((tmp_path / "other.mp4", {}), (tmp_path / "out.mp4", {"start": 0.5})):
+    another = numbered(tmp_path / "another.mkv", 5)
+    for film, output, start in ((source, "other.mp4", None), (source, "out.mp4", 0.5), (another, "out.mp4", None)):
         with pytest.raises(OutputError, match="exists already"):
-            rtface.run(source, output, report=report, tracker="none", **more)
+            rtface.run(film, tmp_path / output, report=report, tracker="none", start=start)
     rtface.run(source, tmp_path / "out.mp4", report=report, tracker="none")
     assert json.loads(report.read_text())["frames_out"] == 60
     (tmp_path / "out.mp4").unlink()
