@@ -36,7 +36,9 @@ def as_command(name: str, found: Any, kind: type[TyperCommand] | None = None) ->
     if not isinstance(found, typer.Typer):
         commands.command(name, cls=kind)(found)
         return get_command(commands)
-    commands.add_typer(found, name=name, cls=CommandGroup)
+    if not isinstance(found.info.cls, type):  # a placeholder of typer's; that of the group's callback goes before it
+        found.info.cls = CommandGroup
+    commands.add_typer(found, name=name)
     group: Any = get_group(commands).commands[name]
     group.commands = Commands(group.commands, f"{name}.")
     return group
@@ -46,10 +48,10 @@ class CommandGroup(TyperGroup):
     """A group whose ``--help`` has the whole first sentence of each command, on as many lines as it takes."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, self.commands[name].get_short_help_str(sys.maxsize)) for name in self.list_commands(ctx)]
-            )
+        found = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
+        if lines := [(name, one.get_short_help_str(sys.maxsize)) for name, one in found.items() if not one.hidden]:
+            with formatter.section("Commands"):
+                formatter.write_dl(lines)
 
 
 class Commands(Mapping[str, Any]):
@@ -134,11 +136,14 @@ def _help_line(point: EntryPoint) -> str:
             if rest:
                 path = path.parent.joinpath(*rest).with_suffix(".py")
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                line = None
                 match node:
                     case ast.FunctionDef(name=point.attr):
-                        return ast.get_docstring(node) or ""
+                        line = ast.get_docstring(node)
                     case ast.Assign(targets=[ast.Name(id=point.attr)], value=ast.Call(keywords=given)):
-                        return next((str(ast.literal_eval(one.value)) for one in given if one.arg == "help"), "")
+                        line = next((ast.literal_eval(one.value) for one in given if one.arg == "help"), None)
                     case _:
                         pass
+                if line:
+                    return str(line)
     return point.dist.metadata["Summary"] or "" if point.dist else ""

@@ -12,6 +12,7 @@ from rtface.cli.app import app
 
 SOURCE = """
 import typer
+import typer.core
 
 from rtface.cli.command import command
 from rtface.errors import InputError
@@ -24,10 +25,28 @@ def greet(name: str) -> None:
     print("hello", name)
 
 crowd = typer.Typer(help="Greet a whole crowd of people, one after the other, each of them by the first name.")
+crowd.command(hidden=True)(greet)
+crowd.command("whisper", help="Greet softly.")(greet)
+
+silent = typer.Typer()
+silent.command(hidden=True)(greet)
+
+@silent.callback()
+def said_elsewhere() -> None:
+    \"\"\"Greet without a word.\"\"\"
+
+class Loud(typer.core.TyperGroup):
+    def format_commands(self, ctx, formatter):
+        formatter.write_text("SHOUT")
+
+loud = typer.Typer(help="Greet loudly.", cls=Loud)
+loud.command()(greet)
 """
 POINTS = """[rtface.commands]
 greet = greeting.commands:greet
 crowd = greeting.commands:crowd
+silent = greeting.commands:silent
+loud = greeting.commands:loud
 queue.greet = greeting.commands:greet
 run = greeting.commands:greet
 broken = broken_greeting:greet
@@ -68,6 +87,21 @@ def test_help_has_a_whole_sentence_of_each_command() -> None:
     for words, sentence in ((["--help"], "each of them by the first name."), (["queue", "--help"], "kept with each.")):
         said = CliRunner().invoke(app, words).stdout
         assert sentence in " ".join(said.split()) and "..." not in said.partition("Commands:")[2]
+
+
+def test_a_group_without_help_has_the_summary() -> None:
+    said = CliRunner().invoke(app, ["--help"]).stdout
+    assert "silent Greetings." in " ".join(said.split())
+
+
+def test_help_leaves_hidden_commands_out() -> None:
+    said = CliRunner().invoke(app, ["crowd", "--help"]).stdout
+    assert "whisper" in said and "Greet somebody." not in said
+    assert "Commands" not in CliRunner().invoke(app, ["silent", "--help"]).stdout
+
+
+def test_a_group_of_a_plugin_keeps_its_own_class() -> None:
+    assert "SHOUT" in CliRunner().invoke(app, ["loud", "--help"]).stdout
 
 
 def test_a_command_of_a_group_is_none_outside_of_it() -> None:
