@@ -23,7 +23,15 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, Interrupted
-from rtface.media.read.container import choose_video, clock_start_of, codec_of, open_container, rate_of, time_base_of
+from rtface.media.read.container import (
+    choose_video,
+    clock_start_of,
+    codec_of,
+    kept_streams,
+    open_container,
+    rate_of,
+    time_base_of,
+)
 from rtface.redaction import shown
 from rtface.util.foreign import open_regular, parse_fraction
 
@@ -224,7 +232,7 @@ class _Hashing:
         """The streams of the list: that of frames, those of packets by the film's stream index, and what is missing."""
         others = [
             s
-            for s in source.streams
+            for s in kept_streams(source, video)
             if s.index != video.index and s.type != "attachment" and not s.disposition & Disposition.attached_pic
         ]
         copies: dict[int, Stream] = {}

@@ -15,7 +15,7 @@ from av.stream import Stream
 
 from rtface.errors import InputError, Interrupted
 from rtface.media.formats.pcm import GAP_S, PcmClock
-from rtface.media.read.container import choose_video, codec_of, open_container, time_base_of
+from rtface.media.read.container import choose_video, codec_of, kept_streams, open_container, time_base_of
 from rtface.redaction import shown
 
 # Samples of PCM that are compared as one.
@@ -77,8 +77,8 @@ def hash_packets(
     name = shown(film)
     with open_container(film) as source:
         video, _ = choose_video(source, name)
-        streams = [video, *(s for s in source.streams if s.index != video.index and s.type != "attachment")]
-        readers = {s.index: _reader(s, bare=bare, pieces=pieces) for s in streams}
+        streams = [video, *kept_streams(source, video)]
+        readers = {s.index: _reader(s, bare=bare, pieces=pieces) for s in streams if s.type != "attachment"}
         try:
             for packet in source.demux():
                 if stop is not None and stop():

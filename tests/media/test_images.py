@@ -30,7 +30,7 @@ from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
 from rtface.trust.inspection import inspect_file
-from tests.media.encoded import encoded
+from tests.media.encoded import animated_avif, encoded
 from tests.pairs import pairs
 
 ICC = b"\0\0\2\x0cnone" + bytes(range(256)) * 300  # 75 kB: two JPEG segments
@@ -121,12 +121,7 @@ def test_images_that_are_not_read_are_no_films_either(tmp_path: Path, head: byte
 
 
 def test_an_animated_avif_is_a_film_of_all_its_frames(tmp_path: Path):
-    animation = cv2.Animation()
-    animation.frames = [np.full((64, 64, 4), (40 * n, 90, 90, 255 - 9 * n), np.uint8) for n in range(5)]
-    animation.durations = [100] * 5
-    assert cv2.imwriteanimation(str(tmp_path / "a.avif"), animation)
-    stats = Stats()
-    source = FileSource(tmp_path / "a.avif", stats=stats)
+    source = FileSource(animated_avif(tmp_path / "a.avif", 5), stats=Stats())
     try:
         assert [len(source.info.streams), sum(isinstance(item, Frame) for item in source)] == [1, 5]
         assert any("transparency" in note for note in source.info.notes)

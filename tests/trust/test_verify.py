@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli.app import app
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
-from rtface.trust.framemd5 import HashList
+from rtface.trust.framemd5 import HashList, hash_frames
+from rtface.trust.packet_hashes import hash_packets
 from rtface.trust.verify import verify
+from tests.media.encoded import animated_avif
 from tests.pipeline.run_media import film, portrait, still, write_film
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -85,6 +87,15 @@ def test_a_varying_frame_rate_keeps_its_times(tmp_path: Path) -> None:
     rtface.run(source, tmp_path / "out.mkv", checksums=True)
     assert [pts for pts, _ in rows(tmp_path / "out.mkv.framemd5")] == [0, 40, 95, 120, 200]
     assert verify(tmp_path / "out.mkv").frames == "same"
+
+
+def test_a_film_of_an_animated_avif_is_checked_whole(tmp_path: Path) -> None:
+    source = animated_avif(tmp_path / "in.avif", 5)
+    rtface.run(source, tmp_path / "out.mkv", checksums=True, sidecar=True)
+    found = verify(tmp_path / "out.mkv", input=source)
+    assert found.same and found.notes == [] and len(hash_packets(source)) == 1
+    hash_frames(source, lambda: (tmp_path / "in.framemd5").open("wb"))
+    assert {row.stream for row in HashList(tmp_path / "in.framemd5").rows()} == {0}
 
 
 def test_same_files_and_frames_pass(made: Path) -> None:

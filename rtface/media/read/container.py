@@ -215,6 +215,11 @@ def is_avif(container: InputContainer) -> bool:
     return container.metadata.get("major_brand") in ("avif", "avis")
 
 
+def kept_streams(container: InputContainer, video: Stream) -> list[Stream]:
+    """All streams that belong to the film of `video`, in the order of the container: none beside it of an AVIF."""
+    return [video] if is_avif(container) else list(container.streams)
+
+
 def clock_start_of(container: InputContainer) -> Fraction:
     """Start of a container's own clock in seconds."""
     return Fraction(container.start_time or 0, 1_000_000)

@@ -22,8 +22,8 @@ from rtface.media.formats.mp4 import Crop
 from rtface.media.read.container import (
     codec_of,
     expected_end,
-    is_avif,
     is_still,
+    kept_streams,
     open_container,
     rate_of,
     time_base_of,
@@ -204,7 +204,7 @@ class MediaInfo:
 
 
 def streams_of(container: InputContainer, enhanced: Stream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
-    """All streams, in the order of the container; `covers` are the cover images that were met, by index."""
+    """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
     return [
         StreamInfo(
             stream.index,
@@ -218,8 +218,7 @@ def streams_of(container: InputContainer, enhanced: Stream, covers: Mapping[int,
             covers.get(stream.index),
             attached=_attached(stream) if stream.type == "attachment" else None,
         )
-        for stream in container.streams
-        if stream.index == enhanced.index or not is_avif(container)
+        for stream in kept_streams(container, enhanced)
     ]
 
 
