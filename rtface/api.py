@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import threading
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from rtface.config.option_types import AnalyzeOptions, RunOptions
 from rtface.config.options import ANALYSIS, OPTIONS, WHAT_IS_LIVE, Options, check_scope
-from rtface.errors import Interrupted, Message, RtfaceError, UsageError
+from rtface.errors import Interrupted, Message, RtfaceError, UsageError, log
 from rtface.pipeline.progress import Progress
 from rtface.util import parse
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from rtface.live.session import LiveSession
     from rtface.report import Report, TrackReport
 
-log = logging.getLogger("rtface")
 
 # A flag, and the word after it where that may be its value.
 _FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([\w.:%]*\w)(?=[\s,;.:)]|$))?")

@@ -1,4 +1,4 @@
-"""Every error rtface raises on purpose, in one file.
+"""Every error rtface raises on purpose, in one file, and the log for what is no error.
 
 RtfaceError
 ├── UsageError (ValueError)            an option, argument or configuration value that cannot be used
@@ -19,9 +19,12 @@ to do next; it is one line, fit to be shown to a user without a traceback. `code
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from rtface.redaction import redacted, redacted_values
+
+log = logging.getLogger("rtface")
 
 
 class Message(str):

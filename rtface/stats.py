@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from bisect import bisect_left
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-log = logging.getLogger("rtface")
+from rtface.errors import log
 
 # A run whose every frame fails is not "done with faults": after so many failed frames in a row it ends with an error.
 FAULTS_IN_A_ROW = 100

@@ -24,9 +24,7 @@ from weakref import WeakSet
 from rtface.concurrency import child_main
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
-from rtface.errors import Message, MissingComponent
-
-log = logging.getLogger("rtface")
+from rtface.errors import Message, MissingComponent, log
 
 # Messages that may wait for the child to take them.
 _BACKLOG = 256

@@ -6,19 +6,16 @@ The first of these that has a value wins. The file is the one that ``--config`` 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.config.options import OPTIONS, Options, check, check_key
-from rtface.errors import UsageError
+from rtface.errors import UsageError, log
 from rtface.util.paths import config_dir, expanded
 from rtface.util.spelling import nearest
 from rtface.util.toml_dataclass import parse_toml
-
-log = logging.getLogger("rtface")
 
 PREFIX = "RTFACE_"
 _OTHER_VARIABLES = (

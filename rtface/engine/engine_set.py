@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,14 +13,13 @@ from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import MARK, path_of, read, shipped_name
 from rtface.engine.learned import names as learned_names
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
-from rtface.errors import EngineError, Message, MissingComponent, UsageError
+from rtface.errors import EngineError, Message, MissingComponent, UsageError, log
 from rtface.protocols import Engine
 from rtface.util.install import reinstall_line
 
 if TYPE_CHECKING:
     from rtface.engine.cuda.engine import GpuEngine
 
-log = logging.getLogger("rtface")
 
 RunningEngine: TypeAlias = "HostEngine | GpuEngine"
 

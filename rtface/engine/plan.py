@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import statistics
 import time
@@ -28,15 +27,13 @@ from rtface.engine.learned import MARK
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.spec import NetworkSpec
-from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError, log
 from rtface.frame import Float32
 from rtface.util.files import write_atomically
 from rtface.util.install import reinstall_line
 from rtface.util.machine import OtherWork
 from rtface.util.paths import cache_dir
 from rtface.util.toml_dataclass import from_table, parse_json
-
-log = logging.getLogger("rtface")
 
 
 class Plan(Protocol):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic
 
-from rtface.errors import DeviceLost, Message
+from rtface.errors import DeviceLost, Message, log
 from rtface.protocols import Device, Runtime
 from rtface.stats import Stats
-
-log = logging.getLogger("rtface")
 
 RETRY_S = 10.0
 """Where a GPU was lost and the fallback could not be opened, that is tried again after so long."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from time import monotonic
 
-from rtface.errors import RtfaceError
+from rtface.errors import RtfaceError, log
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.status import write_progress
 from rtface.jobs.worker import Step
 from rtface.pipeline.progress import PLAIN_INTERVAL, Progress, Show
-
-log = logging.getLogger("rtface")
 
 
 class JobProgress:

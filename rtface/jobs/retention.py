@@ -5,20 +5,17 @@ Nothing that a user named as an output is ever removed.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from rtface.config.policy import retention_s
-from rtface.errors import RtfaceError
+from rtface.errors import RtfaceError, log
 from rtface.jobs.folder import SUFFIX, JobFolder, folder_of
 from rtface.jobs.leases import Leases
 from rtface.jobs.queue.store import Store
 from rtface.util.files import status_in
-
-log = logging.getLogger("rtface")
 
 
 def remove_old_jobs(places: Iterable[Path], *, now: float | None = None) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -11,14 +10,13 @@ from math import inf
 from time import monotonic
 
 from rtface.concurrency.threads import start_thread
+from rtface.errors import log
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.letterbox import Letterbox
 from rtface.live.protocols import REST_S, LiveSink, SoundPacket
 from rtface.live.run_state import RunState
-
-log = logging.getLogger("rtface")
 
 # After this many seconds, or periods of the source, without a new frame the last one is written again: viewers and
 # servers stay connected, and HLS players do not stop at a gap.

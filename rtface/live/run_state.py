@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.errors import Message
+from rtface.errors import Message, log
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundSource, VideoFormat
 from rtface.live.sinks.record_sink import CLOSING_S, RecordSink
 from rtface.live.slate import Slate
 from rtface.stats import Stats
-
-log = logging.getLogger("rtface")
 
 CLOSE_S, FILE_S = 0.9, CLOSING_S + 0.5
 """All ends are closed at once, and none may keep the program longer than this; a recording, whose file is completed and

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -16,11 +15,9 @@ from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import LIGHT, EngineRequest, EngineSet
 from rtface.engine.learned import path_of
-from rtface.errors import EngineError, MissingComponent
+from rtface.errors import EngineError, MissingComponent, log
 from rtface.pipeline.threads import EngineThreads
 from rtface.protocols import Runtime
-
-log = logging.getLogger("rtface")
 
 BuildProgress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]

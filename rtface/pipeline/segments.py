@@ -12,7 +12,6 @@ boxes on the same frames are the same face.
 
 from __future__ import annotations
 
-import logging
 import queue
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +23,7 @@ from rtface.analysis.look_ahead import FRAMES
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.track_store import TrackStore
+from rtface.errors import log
 from rtface.frame import Frame
 from rtface.pipeline.build import FilmNetworks, RunParts, film_parts, open_tracker
 from rtface.pipeline.chain import bytes_of, timed, track_and_enhance
@@ -34,8 +34,6 @@ from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
 from rtface.util.av_gpu import on_gpu, software
-
-log = logging.getLogger("rtface")
 
 # Bytes that the packets between the frames of the window may take.
 PACKET_BYTES = 64 << 20

@@ -22,17 +22,15 @@ Times and costs are arguments: no clock is read here.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rtface.errors import log
 from rtface.quality.cost_model import CostModel
 from rtface.quality.levels import FaceDecision, FaceDemand, FaceQuality, LevelChange, QualityLevel, levels_for, name_of
 from rtface.quality.processor_budget import ProcessorBudget
 from rtface.util.fade import faded
-
-log = logging.getLogger("rtface")
 
 UNSEEN_STRENGTH = 0.001
 """Of a trial: less than a thousandth of white."""

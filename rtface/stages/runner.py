@@ -7,7 +7,6 @@ switched off. It never ends a run. Where a stage hides something, its faults hid
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rtface.device.cpu.device import native_image
-from rtface.errors import Message, UsageError, reason
+from rtface.errors import Message, UsageError, log, reason
 from rtface.frame import Bytes, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import compose, scaling, translation
@@ -31,8 +30,6 @@ from rtface.stats import Stats
 from rtface.tracking.extrapolation import grown
 from rtface.util.av_arrays import copy_image, plane_rows
 from rtface.util.av_gpu import software
-
-log = logging.getLogger("rtface")
 
 FAULTS, WITHIN_S = 5, 60.0
 """A stage that raises so often within so much time of the film is switched off."""

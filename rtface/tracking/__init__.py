@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rtface import plugins
-from rtface.errors import DeviceLost, EngineError, MissingComponent, UsageError
+from rtface.errors import DeviceLost, EngineError, MissingComponent, UsageError, log
 from rtface.frame import Face
 from rtface.protocols import ALL_FACES, ImageNetwork, ImageNetworkRunner, Tracker, View
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from rtface.tracking.facemesh import FaceMesh
     from rtface.tracking.mediapipe import Reader
 
-log = logging.getLogger("rtface")
 Opener = Callable[[ImageNetwork], ImageNetworkRunner]
 
 

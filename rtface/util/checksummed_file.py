@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from pathlib import Path
 
+from rtface.errors import log
 from rtface.util.files import write_atomically
-
-log = logging.getLogger("rtface")
 
 _DIGEST = hashlib.sha256().digest_size
 

@@ -8,7 +8,6 @@ cannot be written it raises, while a cache must work without a lock then.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import sys
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Generator
 from io import BufferedRandom
 from pathlib import Path
 
-log = logging.getLogger("rtface")
+from rtface.errors import log
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -12,12 +11,10 @@ from typing import Any
 
 import openvino as ov
 
-from rtface.errors import MissingComponent
+from rtface.errors import MissingComponent, log
 from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.install import check_shipped, reinstall_line
 from rtface.util.paths import cache_dir
-
-log = logging.getLogger("rtface")
 
 
 @functools.cache

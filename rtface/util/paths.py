@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import logging
 import os
 import shutil
 import tempfile
@@ -18,10 +17,8 @@ from pathlib import Path
 
 import platformdirs
 
-from rtface.errors import UsageError
+from rtface.errors import UsageError, log
 from rtface.util.text import brief
-
-log = logging.getLogger("rtface")
 
 CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
 

@@ -14,11 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, message_of
+from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log, message_of
 from rtface.util import foreign
 from rtface.util.toml_dataclass import parse_json
-
-log = logging.getLogger("rtface")
 
 FAILED = Message("rtface could not answer; its log says why", code="failed")
 BODY_BYTES = 256 * 1024

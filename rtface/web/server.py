@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import socket
 import threading
@@ -15,10 +14,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from rtface.errors import UsageError
+from rtface.errors import UsageError, log
 from rtface.web.connections import IDLE_S, HttpConnection
-
-log = logging.getLogger("rtface")
 
 _STOP_S = 0.2
 

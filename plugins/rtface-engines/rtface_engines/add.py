@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Licence, SourceFile
-from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
+from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError, log
 from rtface.redaction import shown
 from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir
@@ -28,8 +27,6 @@ from rtface_engines.environment import SetupOutput
 from rtface_engines.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
 from rtface_engines.generic_onnx import GenericNetwork
 from rtface_engines.identify import as_typed, check, recognise
-
-log = logging.getLogger("rtface")
 
 _ROOM = 2.0  # what converting takes on the disk, in sizes of the published file
 

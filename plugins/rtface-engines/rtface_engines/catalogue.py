@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
@@ -27,12 +26,10 @@ from rtface.engine.recipe_tables import (
     Precisions,
     Psnr,
 )
-from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.errors import EngineError, MissingComponent, UsageError, log
 from rtface.util.install import plugin_line, reinstall_line
 from rtface.util.spelling import hint
 from rtface.util.toml_dataclass import from_table, parse_toml
-
-log = logging.getLogger("rtface")
 
 FILE = "offers.toml"
 Shapes = Mapping[str, tuple[int, ...]]

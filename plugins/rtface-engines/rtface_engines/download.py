@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import logging
 import re
 import shutil
 import ssl
@@ -18,12 +17,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rtface._version import __version__
-from rtface.errors import DownloadError, UsageError
+from rtface.errors import DownloadError, UsageError, log
 from rtface.redaction import redacted, shown
 from rtface.util.urls import file_path
 from rtface_engines.partial_download import PartialDownload
-
-log = logging.getLogger("rtface")
 
 ByteProgress = Callable[[int, int | None], None]
 """Called with the bytes that are there, and the size where it is known."""

@@ -7,7 +7,6 @@ in a child process with a limit of memory. Only rewriting a file needs the ``onn
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 import shutil
 import tempfile
@@ -22,12 +21,10 @@ import numpy as np
 from rtface.engine.crop_runner import CropRunner
 from rtface.engine.plan import psnr
 from rtface.engine.recipe import Recipe
-from rtface.errors import InputError, MissingComponent
+from rtface.errors import InputError, MissingComponent, log
 from rtface.util.install import PIP
 from rtface_engines.checkpoint import file_head
 from rtface_engines.convert import golden_crops
-
-log = logging.getLogger("rtface")
 
 _SIZE = 512  # where the file leaves it open
 _LARGEST = 2048  # what golden crops of it are computed for in some GB of memory

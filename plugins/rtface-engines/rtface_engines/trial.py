@@ -19,10 +19,8 @@ from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import Recipe
-from rtface.errors import EngineError, RtfaceError, reason
+from rtface.errors import EngineError, RtfaceError, log, reason
 from rtface_engines import generic_onnx
-
-log = logging.getLogger("rtface")
 
 LIMIT_S = 3600.0
 """Seconds that one step may take: the slowest published network needs half of it on two cores."""

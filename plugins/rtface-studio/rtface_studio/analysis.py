@@ -4,7 +4,6 @@ progress while they run."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.errors import InputMissing, RtfaceError, message_of
+from rtface.errors import InputMissing, RtfaceError, log, message_of
 from rtface.util.events import Event
 from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
@@ -24,8 +23,6 @@ from rtface.web.http import FAILED, FileAnswer, answers_errors, in_thread, json_
 from rtface_studio.commands import json_of, run_command
 from rtface_studio.context import Studio
 from rtface_studio.film_settings import FilmSettings
-
-log = logging.getLogger("rtface")
 
 AT_ONCE = 2
 """Processes of all films together; further ones wait."""

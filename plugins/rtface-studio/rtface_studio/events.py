@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-log = logging.getLogger("rtface")
+from rtface.errors import log
 
 SEND_S = 10.0
 """A page that does not take a message for so long is disconnected; it connects again by itself."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import logging
 import secrets
 import shlex
 import threading
@@ -23,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from rtface.config.option_sources import load
 from rtface.config.options import OPTIONS, Options, Trait, check, having
 from rtface.engine.recipe import find_recipes
-from rtface.errors import Closed, InputMissing, OutputError, RtfaceError, UsageError, reason
+from rtface.errors import Closed, InputMissing, OutputError, RtfaceError, UsageError, log, reason
 from rtface.geometry.transforms import display_size
 from rtface.jobs.queue.api import Queue
 from rtface.media.files.image_names import IMAGE_KINDS, is_image
@@ -40,8 +39,6 @@ from rtface_studio.film_settings import FilmSettings, SettingsFolder
 from rtface_studio.folders import check_no_playlist
 from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
 from rtface_studio.queue import ensure_runner, estimate
-
-log = logging.getLogger("rtface")
 
 SIDE = 2160
 """Longest side of a picture for the page, pixels, at most."""

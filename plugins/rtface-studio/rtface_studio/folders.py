@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import InputError, InputMissing, OutputError, UsageError
+from rtface.errors import InputError, InputMissing, OutputError, UsageError, log
 from rtface.media.read.container import is_playlist
 from rtface.util import foreign
 from rtface.util.files import write_atomically
-
-log = logging.getLogger("rtface")
 
 _UNFINISHED = re.compile(r"\.partial(-\d+)?\.[^.]+$|\.rtface$")
 

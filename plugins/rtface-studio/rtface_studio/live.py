@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from rtface import plugins
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import parse_address
-from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError
+from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log
 from rtface.jobs.queue.api import Queue
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
@@ -33,8 +32,6 @@ from rtface.util.toml_dataclass import parse_json
 from rtface.web.http import answers_errors, in_thread, json_body, refused
 from rtface_studio.context import Studio
 from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
-
-log = logging.getLogger("rtface")
 
 _POLL_S = 0.5
 _HEAD_S = 10.0

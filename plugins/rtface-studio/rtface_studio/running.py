@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from rtface.errors import log
 from rtface.live.control.browser import open_in_browser
 from rtface.util.file_lock import try_lock
 from rtface.util.paths import data_dir
 from rtface_studio.access import ONCE, write_private
-
-log = logging.getLogger("rtface")
 
 _ANSWER_S = 10.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +25,7 @@ from rtface.device.cpu.composite import (
 from rtface.device.cpu.crop import from_planes, full_range, sample, sample_bytes, sample_rgb
 from rtface.device.cpu.swscale import Swscale
 from rtface.device.view import FrameView
-from rtface.errors import InputError, UsageError
+from rtface.errors import InputError, UsageError, log
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.color_curves import code_range, curve_of
 from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
@@ -37,7 +36,6 @@ from rtface.util.av_gpu import software
 if TYPE_CHECKING:
     import av
 
-log = logging.getLogger("rtface")
 _EDGE = 1e-6  # display pixels that rounding may move a corner by
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
 

@@ -7,7 +7,6 @@ samples) go to the CPU device, with the same result.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,7 +28,7 @@ from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Submission
 from rtface.device.cuda.transfers import corrections_to_host, crops_to_host, cut_on_host, paste_on_host
 from rtface.device.cuda.view import GpuView, RegionReader
-from rtface.errors import EngineError
+from rtface.errors import EngineError, log
 from rtface.frame import Box, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import compose, field_parity, translation
@@ -38,8 +37,6 @@ from rtface.util import av_gpu
 
 if TYPE_CHECKING:
     import av
-
-log = logging.getLogger("rtface")
 
 
 class CudaDevice:

@@ -13,7 +13,6 @@ the host have their own streams and threads (`engine.cuda.hosted`).
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections import deque
@@ -23,9 +22,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from rtface.device.cuda.gpu import Event, Gpu, Stream
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
-
-log = logging.getLogger("rtface")
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
 T = TypeVar("T")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -13,13 +12,11 @@ from rtface import plugins
 from rtface.engine.plan import GoldenResult, Plan, PlanIdentity, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.errors import EngineError, MissingComponent, UsageError, log
 from rtface.util import parse
 
 if TYPE_CHECKING:
     from rtface.engine.backends.onnx_runtime import Provider
-
-log = logging.getLogger("rtface")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,14 @@ uses them in its own way.
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from rtface.engine.spec import NetworkSpec
-from rtface.errors import UsageError
+from rtface.errors import UsageError, log
 from rtface.util.toml_dataclass import from_table, parse_json
-
-log = logging.getLogger("rtface")
 
 FILE = "int8.json"
 

@@ -10,7 +10,6 @@ keeps memory. Rows that a batch lacks to the next size are empty.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,12 +25,11 @@ from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Stream
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.golden import GoldenBatch
 from rtface.engine.recipe import Recipe
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
 if TYPE_CHECKING:
     from rtface.engine.tensorrt.plan import TensorRtPlan
 
-log = logging.getLogger("rtface")
 
 _RINGS = 3  # rows on their way: one more than there are batches in flight
 

@@ -6,7 +6,6 @@ answered there (`hosted`), in separate batches.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -26,14 +25,13 @@ from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.cuda.hosted import Given, Hosted, known
 from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError, log
 from rtface.frame import PixelsT
 from rtface.protocols import HeadMap, Restored
 
 if TYPE_CHECKING:
     from rtface.engine.tensorrt.plan import TensorRtPlan
 
-log = logging.getLogger("rtface")
 
 _AT_ONCE = 16  # places for what is remembered that are reserved at a time
 

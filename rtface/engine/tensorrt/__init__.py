@@ -5,7 +5,6 @@ Needs one of the extras ``rtx`` and ``tensorrt``; what they bring is imported wh
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +20,10 @@ from rtface.engine.tensorrt.builder import BuildProgress, build, profile
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError, log
 
 if TYPE_CHECKING:
     from rtface.device.cuda.gpu import Gpu
-
-log = logging.getLogger("rtface")
 
 
 def open_tensorrt(

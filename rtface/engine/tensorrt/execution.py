@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.library import Library, fault, logger
 from rtface.errors import EngineError
-
-log = logging.getLogger("rtface")
 
 
 class Execution:

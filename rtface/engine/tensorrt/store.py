@@ -7,18 +7,16 @@ the kernels that TensorRT for RTX compiled from it on one GPU. Of each the `KEEP
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rtface.engine.plan import PlanIdentity
+from rtface.errors import log
 from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir
-
-log = logging.getLogger("rtface")
 
 KEEP = 8
 PATIENCE = 900.0

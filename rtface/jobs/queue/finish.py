@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import subprocess
 import sys
 
+from rtface.errors import log
 from rtface.jobs.queue.runner import RunCounts
-
-log = logging.getLogger("rtface")
 
 _NOTIFY_S = 5.0
 # AppleScript takes the text as an argument, so that nothing in it is read as a script.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue as queues
 import threading
 import time
@@ -13,14 +12,12 @@ from functools import partial
 from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
-from rtface.errors import Message, MissingComponent, OutputError, UsageError
+from rtface.errors import Message, MissingComponent, OutputError, UsageError, log
 from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, ended_before, pauses_in_place
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
 from rtface.jobs.retention import remove_old_items
 from rtface.util.machine import cores, free_memory
-
-log = logging.getLogger("rtface")
 
 TARGET = "rtface.jobs.queue.item_process:run_item"
 """The function that runs an item in its process, as ``rtface run`` does."""

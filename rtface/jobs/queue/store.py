@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import secrets
 import socket
@@ -21,7 +20,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Literal
 
-from rtface.errors import Message, OutputError, UsageError
+from rtface.errors import Message, OutputError, UsageError, log
 from rtface.jobs.queue.database import (
     TEXT,
     QueueDatabase,
@@ -38,8 +37,6 @@ from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
 from rtface.util.files import NEW
 from rtface.util.foreign import file_name
-
-log = logging.getLogger("rtface")
 
 _MOST = 2**63 - 1  # of SQLite's integers
 Wish = Literal["pause", "cancel"]

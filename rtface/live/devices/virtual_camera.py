@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import threading
 import time
@@ -15,7 +14,7 @@ from av.error import FFmpegError
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.config.options import Options
-from rtface.errors import OutputError, RtfaceError
+from rtface.errors import OutputError, RtfaceError, log
 from rtface.frame import Frame
 from rtface.live.devices.camera_buffer import CameraBuffer, even
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
 
-log = logging.getLogger("rtface")
 
 POLL = 0.25
 """Seconds between two checks for readers, where the driver does not report them."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import Message, RtfaceError, UsageError, message_of
+from rtface.errors import Message, RtfaceError, UsageError, log, message_of
 
 if TYPE_CHECKING:
     from rtface_studio.live_run import LiveRun
 
-log = logging.getLogger("rtface")
 
 CameraState = Literal["starting", "running", "asleep", "failed"]
 
