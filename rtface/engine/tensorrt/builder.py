@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -13,11 +13,14 @@ from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.recipe_tables import Batch, Precision
 from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
-from rtface.engine.tensorrt.network import REVISION, typed
-from rtface.engine.tensorrt.quantise import quantise
-from rtface.engine.tensorrt.weights import SplitModel
 from rtface.errors import EngineError, MissingComponent
 from rtface.util.install import extra_line
+
+if TYPE_CHECKING:  # needs onnx, an extra
+    from rtface.engine.tensorrt.weights import SplitModel
+
+REVISION = 1
+"""Of what is done here, in `network` and in `quantise`; plans of another revision are built again."""
 
 BuildProgress = Callable[[str, float], None]
 """Told what is being done and how far it is, 0…1; an exception that it raises ends the build."""
@@ -48,6 +51,10 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
     """
     try:
         import onnx
+
+        from rtface.engine.tensorrt.network import typed
+        from rtface.engine.tensorrt.quantise import quantise
+        from rtface.engine.tensorrt.weights import SplitModel
     except ImportError as error:
         raise MissingComponent(
             f"a plan for TensorRT needs the onnx package to be built; get it with: {extra_line('rtx')}"

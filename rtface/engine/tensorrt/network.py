@@ -9,7 +9,7 @@ rtface-m 67.7 and 58.4; without the fp32 between the author's casts, where posit
 63.5 and 47.2. The single operations of `_EXACT` change nothing there: what they guard against, sums that overflow
 inside a kernel, a CPU does not show.
 
-Needs the ``onnx`` package, which is not there where only the CPU is used: it is imported when asked for.
+Needs the ``onnx`` package, which is not there where only the CPU is used: `builder` imports this when it builds.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
+
 from rtface.engine.tensorrt.products import without_products
 from rtface.engine.tensorrt.weights import SplitModel, replace_all
 from rtface.errors import EngineError
-
-REVISION = 1
-"""Of what is done here, in `quantise` and in `builder`; plans of another revision are built again."""
 
 OPSET = 22
 """The first in which a convolution may be bf16."""
@@ -72,9 +72,6 @@ def typed(
     matrices is left in fp32 (see that module). Raises EngineError for a network that holds branches or loops, or that
     lacks a node of `fp32_nodes`.
     """
-    import onnx
-    from onnx import version_converter
-
     apart = SplitModel.of(model)
     if _opset(model) < OPSET:
         apart.model = version_converter.convert_version(apart.model, OPSET)
@@ -88,7 +85,7 @@ def typed(
     exact = {n.output[0] for n in nodes if n.name in fp32_nodes} | _between_casts(nodes)
     _drop_casts(model)
     if precision != "f32":
-        _retype(model, onnx.TensorProto.FLOAT16 if precision == "fp16" else onnx.TensorProto.BFLOAT16, exact)
+        _retype(model, TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16, exact)
     del model.graph.value_info[:]
     if not products:
         without_products(apart)
@@ -103,8 +100,6 @@ def _opset(model: Any) -> int:
 
 def _fold_constants(apart: SplitModel) -> None:
     """Constant nodes, and casts of constants, become initialisers; casts of weights become weights."""
-    from onnx import TensorProto, helper, numpy_helper
-
     graph = apart.model.graph
     constants = {i.name: i for i in graph.initializer}
     kept: list[Any] = []
@@ -178,8 +173,6 @@ def _rename(names: Any, new: dict[str, str]) -> None:
 
 def _types(model: Any) -> dict[str, int]:
     """ONNX's number of each tensor's type."""
-    from onnx import shape_inference
-
     graph = shape_inference.infer_shapes(model, strict_mode=True).graph
     found: dict[str, int] = {i.name: i.data_type for i in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -189,8 +182,6 @@ def _types(model: Any) -> dict[str, int]:
 
 def _retype(model: Any, low: int, exact: set[str]) -> None:
     """Lets the graph's nodes compute in type `low`, except those whose first output is in `exact`."""
-    from onnx import helper, numpy_helper
-
     graph, types = model.graph, _types(model)
 
     def lowered(name: str) -> str:

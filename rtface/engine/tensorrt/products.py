@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import helper, numpy_helper, shape_inference
 
 from rtface.engine.tensorrt.weights import SplitModel, replace_all
 
@@ -19,8 +20,6 @@ _FLOAT = 1  # TensorProto.FLOAT
 def without_products(apart: SplitModel) -> None:
     """Puts other operations in the place of MatMul and Gemm of fp32, in place; those whose shapes are not known, or
     whose weights are larger than a matrix, stay."""
-    from onnx import shape_inference
-
     graph = apart.model.graph
     inferred = shape_inference.infer_shapes(apart.model, strict_mode=True, data_prop=True).graph
     shapes: dict[str, tuple[int, ...]] = {i.name: tuple(i.dims) for i in graph.initializer}
@@ -41,8 +40,6 @@ def without_products(apart: SplitModel) -> None:
 
 def _convolution(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any] | None:
     """A product with a constant matrix, as a 1×1 convolution; None for any other."""
-    from onnx import helper, numpy_helper
-
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     stored = apart.sources.get(node.input[1]) or next(
         (i for i in apart.model.graph.initializer if i.name == node.input[1]), None
@@ -72,8 +69,6 @@ def _convolution(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]
 
 def _sum(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any] | None:
     """A product of two computed matrices, as a sum of products; None for a Gemm."""
-    from onnx import helper
-
     a, b = node.input[:2]
     rank = len(shapes.get(b, ()))
     if node.op_type == "Gemm" or rank < 2 or len(shapes.get(a, ())) < 2:
@@ -91,7 +86,5 @@ def _sum(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]]) -> li
 
 
 def _constant(apart: SplitModel, name: str, values: tuple[int, ...]) -> str:
-    from onnx import numpy_helper
-
     apart.model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
     return name

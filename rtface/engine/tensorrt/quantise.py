@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from rtface.engine.backends.int8 import Calibration
 from rtface.engine.tensorrt.network import keep_used
@@ -24,8 +25,6 @@ def quantise(model: Any, calibration: Calibration) -> None:
     calibrated range counts for both. Raises EngineError when the model lacks a convolution that the calibration names,
     or one of them has weights that are not constant or is kept in fp32.
     """
-    from onnx import TensorProto, helper, numpy_helper
-
     graph = model.graph
     constants = {i.name: i for i in graph.initializer}
     convolutions = {n.name: n for n in graph.node if n.op_type == "Conv"}

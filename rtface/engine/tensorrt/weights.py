@@ -4,7 +4,7 @@ What works on a graph copies it, most of it by way of protobuf, which holds 2 Gi
 reach that in fp16, and are twice as many bytes in fp32. So they are set aside while the graph is worked on, and made
 in the type that is wanted when all is done.
 
-Needs the ``onnx`` package, imported when asked for.
+Needs the ``onnx`` package: imported where a plan is built.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 _LARGE = 1024
 """Values; what shapes are computed from, and what operations want to know beforehand, are fewer."""
@@ -40,8 +41,6 @@ class SplitModel:
     def of(model: Any) -> SplitModel:
         """Leaves `model` (onnx.ModelProto) as it is. An initialiser that an old file (IR version 3) lists among the
         inputs as well is a constant, so its input is left out."""
-        from onnx import ModelProto, TensorProto, helper
-
         light, floats = ModelProto(), (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
         for kind, value in model.ListFields():
             if kind.name != "graph":
@@ -64,15 +63,11 @@ class SplitModel:
 
     def add(self, name: str, tensor: Any, kind: int) -> None:
         """More weights, as they are stored, and the type (of onnx.TensorProto's) that they have in the graph."""
-        from onnx import helper
-
         self.sources[name] = tensor
         self.model.graph.input.append(helper.make_tensor_value_info(name, kind, tensor.dims))
 
     def settle(self) -> None:
         """Makes the weights initialisers again, those that are read. A cast of weights is weights of that type."""
-        from onnx import TensorProto
-
         graph = self.model.graph
         kept: list[Any] = []
         for node in graph.node:
@@ -94,8 +89,6 @@ class SplitModel:
 
     def values(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Name and values of the weights of a settled network, one after the other, in its types."""
-        from onnx import helper, numpy_helper
-
         for place in self.model.graph.initializer:
             if place.name in self.sources:
                 dtype = helper.tensor_dtype_to_np_dtype(place.data_type)
@@ -104,8 +97,6 @@ class SplitModel:
     @property
     def nbytes(self) -> int:
         """Of a settled network's weights."""
-        from onnx import helper
-
         return sum(
             int(np.prod(place.dims)) * helper.tensor_dtype_to_np_dtype(place.data_type).itemsize
             for place in self.model.graph.initializer
@@ -114,8 +105,6 @@ class SplitModel:
 
     def whole(self) -> Any:
         """A settled network as one onnx.ModelProto, weights and all; of more than 2 GiB it cannot be serialised."""
-        from onnx import numpy_helper
-
         values = dict(self.values())
         model = type(self.model)()
         model.CopyFrom(self.model)
