@@ -41,15 +41,17 @@ def inspect(
             print_json(found.to_dict())
         else:
             print_text("\n".join(_lines(found)))
+        codes.append(0 if found.read else FAILED)
     raise typer.Exit(FAILED if any(codes) else 0)
 
 
 def _lines(found: Inspected) -> list[str]:
+    none, silent, unsaid = ("none", "says nothing", "not said") if found.read else ("not read",) * 3
     lines = [found.file, "  C2PA: " + ("no credentials" if found.credentials is None else found.lines[0])]
     lines += [f"    {line}" for line in found.lines[1:]]
-    lines.append(f"  digital source type: {found.source_type or 'not said'}")
+    lines.append(f"  digital source type: {found.source_type or unsaid}")
     made = ", ".join(f"{name}={text}" for name, text in found.rtface.items() if name != "digital_source_type")
-    lines.append(f"  rtface: {made or 'says nothing'}")
+    lines.append(f"  rtface: {made or silent}")
     if found.sidecar is not None:
         changes = ", ".join(found.sidecar["changes"] or ["nothing was changed"])
         lines.append(
@@ -57,6 +59,6 @@ def _lines(found: Inspected) -> list[str]:
             + (", signed" if found.sidecar["signed"] else "")
         )
     for title, values in (("XMP", found.xmp), ("IPTC", found.iptc), ("tags", found.tags)):
-        lines.append(f"  {title}: " + ("none" if not values else ""))
+        lines.append(f"  {title}: " + ("" if values else none))
         lines += [f"    {name}: {' '.join(text.split())[:300]}" for name, text in sorted(values.items())]
     return [line.rstrip() for line in lines] + [f"  note: {note}" for note in found.notes]

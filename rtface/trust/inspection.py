@@ -62,6 +62,7 @@ class Inspected:
         xmp, iptc, tags: names and texts.
         notes: what could not be read, and why.
         lines: of the credentials, in words.
+        read: whether XMP, IPTC and tags were; they are not of an image of a kind that rtface does not read.
     """
 
     file: str
@@ -74,6 +75,7 @@ class Inspected:
     tags: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
     lines: list[str] = field(default_factory=list[str])
+    read: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -107,7 +109,10 @@ def inspect_file(path: Path) -> Inspected:
     packet = None
     try:
         packet = _read_still(found, path) if is_image(path) else _read_film(found, path)
-    except UsageError as error:  # an image of a kind that is not read; it may have credentials
+    except UsageError as error:
+        if error.code != "image_not_read":
+            raise
+        found.read = False  # it may have credentials
         found.notes.append(str(error))
     if packet:
         found.xmp = xmp_properties(packet)

@@ -81,6 +81,17 @@ def test_files_that_cannot_be_inspected(tmp_path: Path) -> None:
     assert result.exit_code == 1 and "a.png" in result.stdout and "Traceback" not in result.stderr
 
 
+def test_an_image_that_is_not_read_is_not_said_to_be_silent(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    run = CliRunner().invoke
+    result = run(app, ["inspect", str(tmp_path / "a.heic")])
+    assert result.exit_code == 1 and "(HEIC)" in result.stdout
+    for name in ("digital source type", "rtface", "XMP", "IPTC", "tags"):
+        assert f"  {name}: not read\n" in result.stdout
+    result = run(app, ["inspect", "--json", str(tmp_path / "a.heic")])
+    assert result.exit_code == 1 and json.loads(result.stdout)["read"] is False
+
+
 @pytest.mark.parametrize("kind", ["mp4", "mov", "mkv", "webm", "ts", "png", "jpg", "tiff", "webp"])
 def test_every_kind_of_output_says_what_was_done(kind: str, tmp_path: Path) -> None:
     picture = kind in ("png", "jpg", "tiff", "webp")
