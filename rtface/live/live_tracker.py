@@ -79,6 +79,7 @@ class LiveTracker:
         self._most = max(1, round(_APART_S / period))
         self._since = self._most
         self._asked_at = 0.0  # time of the last frame that the tracker got
+        self._came_at = self._began_at = float("-inf")  # times of the last frame, and of the first without a gap before
         self._cuts = CutDetector()
         self.every = 1
         self._thread: threading.Thread | None = None
@@ -111,6 +112,10 @@ class LiveTracker:
             sparing: the tracker is to use less of the processor.
             hides: a stage hides faces: they are tracked often, and never taken over from another scene.
         """
+        oldest = _OLDEST_HIDING_S if hides else _OLDEST_S
+        if frame.time - self._came_at > oldest:
+            self._began_at = frame.time
+        self._came_at = frame.time
         if hides and self._cuts.update(self._enhance.runtime.device.view(frame).thumbnail(64)[0]):
             frame = replace(frame, cut=True)
         if frame.cut:
@@ -130,10 +135,12 @@ class LiveTracker:
             if self._given is not None and self._given.image is frame.image:
                 frame = replace(frame, image=copy_image(frame.image))  # the tracker still reads its samples
             seen = tuple(self._seen)
-        oldest = _OLDEST_HIDING_S if hides else _OLDEST_S
-        if not seen or frame.time - seen[-1].time > oldest:
+        carried = _carried(frame, seen, oldest)
+        if carried is not None:
+            return carried
+        if frame.time - self._began_at > oldest:  # before, the tracker only begins
             self._state.stats.count("frames_unseen")
-        return _carried(frame, seen, oldest)
+        return replace(frame, faces=(), unfollowed=(), tracked=False)
 
     def _fresh(self, frame: Frame) -> bool:
         with self._changed:
@@ -197,10 +204,12 @@ class LiveTracker:
             self.every -= 1
 
 
-def _carried(frame: Frame, seen: tuple[TrackingResult, ...], oldest: float) -> Frame:
-    """The frame with the faces of frames before it, the newest last, where they are not older than `oldest`."""
+def _carried(frame: Frame, seen: tuple[TrackingResult, ...], oldest: float) -> Frame | None:
+    """The frame with the faces of frames before it, the newest last; None where none is as young as `oldest`."""
     newest = seen[-1] if seen else None
-    if newest is None or not newest.tracked or not 0.0 <= frame.time - newest.time <= oldest:
+    if newest is None or not 0.0 <= frame.time - newest.time <= oldest:
+        return None
+    if not newest.tracked:
         return replace(frame, faces=(), unfollowed=(), tracked=False)
     before, age = seen[0], frame.time - newest.time
     faces = extrapolated(newest.faces, before.faces if before.tracked else (), newest.time - before.time, age)

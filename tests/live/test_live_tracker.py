@@ -101,12 +101,25 @@ def test_frames_for_which_there_is_no_time_are_counted():
     tracker, state = Timed(), run_state()
     with working(tracker, PERIOD, state=state) as subject:
         tracker.go.clear()
-        frames = [subject.faces_of(at(k * PERIOD), hurry=True) for k in range(40)]
+        frames = [subject.faces_of(at(k * PERIOD), hurry=True) for k in range(71)]
         assert state.stats.counters["frames_unseen"] == 40 and not any(one.tracked for one in frames)
         tracker.go.set()
         settled(subject)
         assert subject.faces_of(at(0.1), hurry=True).tracked
     assert state.stats.counters["frames_unseen"] == 40
+
+
+def test_a_tracker_that_begins_or_begins_again_is_not_slow():
+    tracker, state = Timed(), run_state()
+    with working(tracker, PERIOD, state=state) as subject:
+        for start in (0.0, 60.0):  # after a time in which nobody watched
+            tracker.go.clear()
+            assert not any(subject.faces_of(at(start + k * PERIOD), hurry=True).tracked for k in range(30))
+            tracker.go.set()
+            settled(subject)
+            assert subject.faces_of(at(start + 1.0), hurry=True).tracked
+            settled(subject)
+    assert not state.stats.counters["frames_unseen"]
 
 
 def test_after_a_failure_faces_are_unknown_until_seen_again():
