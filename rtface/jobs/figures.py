@@ -23,6 +23,8 @@ from rtface.tracking.identity import same_place
 from rtface.util.foreign import Shape, check_shape, count, flag, none_or, number, row, table, text, whole
 from rtface.util.parse import UNKNOWN_PERSON
 
+UNUSABLE = LookupError, TypeError, ValueError, AttributeError, ArithmeticError
+"""What reading the record of a segment raises that cannot be used."""
 # Seconds before the end of a segment whose faces the record keeps: tracks and treatments are continued by them where
 # another worker continues. A lead-in, and a little more.
 _SIGHTS_S = float(LEAD_IN_S) + 0.1
@@ -244,7 +246,7 @@ class JobFigures:
         self._last: list[Sight] = []
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Adds the record of the next segment; ValueError, LookupError or TypeError where it cannot be used."""
+        """Adds the record of the next segment; one of `UNUSABLE` where it cannot be used."""
         check_shape(record, _RECORD)
         for name, n in record["counters"].items():
             self.stats.count(name, n)

@@ -17,7 +17,7 @@ from rtface.config.options import OPTIONS, Options, Scope
 from rtface.errors import InputMissing, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
-from rtface.jobs.figures import JobFigures
+from rtface.jobs.figures import UNUSABLE, JobFigures
 from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.further_films import all_films
@@ -315,13 +315,16 @@ class FilmJob:
             )
 
     def _figures(self) -> JobFigures | None:
-        """Those of all segments; None where a call was ended in removing them."""
+        """Those of all segments; None where a call was ended in removing them, or one cannot be used."""
         figures = JobFigures(highest_number(self.folder, self.plan))
         for number in range(len(self.plan)):
             record = self.folder.read(self.folder.record(number))
             if record is None:
                 return None
-            figures.add(record)
+            try:
+                figures.add(record)
+            except UNUSABLE:  # the film is whole without it
+                return None
         return figures
 
     def _processes(self, workers: int | str, farm: str | None, said: Callable[[str], object]) -> _Start | None:

@@ -21,7 +21,7 @@ import av
 from rtface._version import __version__
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError
 from rtface.jobs.face_numbers import highest_number
-from rtface.jobs.figures import JobFigures
+from rtface.jobs.figures import UNUSABLE, JobFigures
 from rtface.jobs.film_source import open_whole
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
@@ -229,7 +229,7 @@ class Join:
                 damaged.append(number)
                 why = str(error)
                 continue
-            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            except UNUSABLE as error:
                 damaged.append(number)
                 why = f"{self._folder.record(number)}: cannot be used ({error!r})"
                 continue

@@ -284,6 +284,19 @@ def test_calls_that_end_at_the_same_time(source: Path, foreign: tuple[str, ...])
     assert left == ["in.mp4", "out.mkv", "out.mkv.rtface.json"] and first.folder.path.exists() == bool(foreign)
 
 
+def test_a_whole_film_with_a_changed_record_is_left_as_it_is(source: Path, monkeypatch: pytest.MonkeyPatch):
+    job = planned(source)
+    with monkeypatch.context() as dying:
+        dying.setattr(job.folder, "remove", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            job.run()
+    record = job.folder.record(1)
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"counters": 1}))
+    made = source.with_name("out.mkv").stat()
+    assert planned(source).run().notes == ["an earlier call finished the film; its report has the figures"]
+    assert source.with_name("out.mkv").stat().st_mtime_ns == made.st_mtime_ns and not job.folder.planned
+
+
 def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):
     place = tmp_path / "mine"
     place.mkdir()
