@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rtface.engine import learned
+from rtface.errors import EngineError, InputError, OutputError
 from tests.persons.made import ANNA, BEN, learnt
 from training.evaluation import person
 from training.evaluation.clip_protocols import Clip
@@ -37,6 +38,23 @@ def test_other_weights_pass_for_a_person(tmp_path: Path, monkeypatch: pytest.Mon
     made = learned.read(learned.path_of(person.disguised(subject("ben"), subject("anna"))))
     anna, ben = (learned.read(learned.path_of(name)) for name in ("anna", "ben"))
     assert np.array_equal(made.embeddings, anna.embeddings) and np.array_equal(made.delta, ben.delta)
+
+
+def test_only_what_is_refused_of_the_pictures_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    raised: list[Exception] = [EngineError("cut off"), OutputError("full"), InputError("too dark")]
+
+    def learn(*given: object, **more: object) -> None:
+        raise raised.pop(0)
+
+    monkeypatch.setattr("rtface_learn.learn.learn", learn)
+    anna = subject("anna")
+    for error in tuple(raised[:2]):
+        with pytest.raises(type(error)):
+            person.learnt(anna, Path("python"), 1.0)
+    for _ in range(2):
+        person.learnt(anna, Path("python"), 1.0)
+        assert anna.refused == "too dark"
 
 
 def test_refused_people_count_as_no_gain() -> None:

@@ -78,7 +78,7 @@ def parts(frames: int, fps: float) -> tuple[int, int]:
         ValueError: the clip is too short for both.
     """
     test = min(TEST_S, frames / fps - GAP_S - LEARN_S)
-    if test < LEAST_TEST_S:
+    if test < LEAST_TEST_S - 1e-6:
         least = LEARN_S + GAP_S + LEAST_TEST_S
         raise ValueError(f"one face for {frames / fps:.1f} s, and {least:.1f} are needed")
     first = frames - round(test * fps)
@@ -109,9 +109,9 @@ def subject_of(path: Path, work: Path, photos: int = 0) -> Subject:
 
 
 def learnt(subject: Subject, python: Path, minutes: float) -> None:
-    """Learns the person, or notes why not; what was learnt before is kept."""
-    import rtface
+    """Learns the person, or notes why the pictures are refused; what was learnt before is kept."""
     from rtface.engine import learned
+    from rtface.errors import InputError
     from rtface_learn.learn import learn
 
     path = learned.path_of(subject.name)
@@ -122,7 +122,7 @@ def learnt(subject: Subject, python: Path, minutes: float) -> None:
             made = learn(subject.name, [subject.film], lambda: python, minutes=minutes, tell=lambda what, share: None)
             result = {"told": made.gains, "takes": made.takes, "seconds": made.seconds,
                       "all_seconds": time.monotonic() - began, "refused": "" if made.path else "no gain"}  # fmt: skip
-        except rtface.RtfaceError as error:
+        except InputError as error:  # about the pictures; another is none of the person
             result = {"told": {}, "refused": str(error)}
         said.parent.mkdir(parents=True, exist_ok=True)
         said.write_text(json.dumps(result))
@@ -276,7 +276,7 @@ def main() -> None:
         learn.LEAST_PHOTOS = 1
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
-    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.photos}")
+    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.photos}-{a.minutes:g}")
     try:
         subjects = [subject_of(path, a.work, a.photos) for path in chosen(a.clips, a.people)]
         for protocol in set(a.protocols) - set(ENLARGED):
