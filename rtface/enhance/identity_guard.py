@@ -74,6 +74,7 @@ class IdentityGuard:
                         (corrections[number],) = task.device.shape([other])
         self.weakened = 0
         for face in task.faces:
+            face.track.note_guard(face.time)
             if face.track.guard.kept < 0.99 and face.strength > UNSEEN_STRENGTH:
                 self.weakened += 1
                 if not face.frame.lead_in:

@@ -23,6 +23,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 
 # Frames of a track whose strengths are kept: more than are in work between the correction and the output.
 _SHOWN = 128
+_UNGUARDED: dict[str, Any] = {"time": -inf, "drift": None, "kept": 1.0}
 # A track that was not seen for this long keeps its figures for the report, but not the images it remembers.
 _FORGET_S = 5.0
 
@@ -44,7 +45,7 @@ class TrackState:
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame in the face and round it, 0…1.
         around: of that round it, what the region leaves; None before the first frame.
-        shown: what `handed_over` needs of the last frames.
+        shown, guarded: what `handed_over` needs of the last frames: of all, and of those that the guard has seen.
         seen_s: time of the last frame with it.
     """
 
@@ -62,6 +63,7 @@ class TrackState:
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     around: float | None = None
     shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_SHOWN))
+    guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=_SHOWN))
     seen_s: float = -inf
 
     def handed_over(self, time: float, border: float) -> dict[str, Any]:
@@ -71,20 +73,26 @@ class TrackState:
         Args:
             border: time of the last frame that this process shows: later ones may be in work.
         """
-        states = (state for state in tuple(self.shown)[::-1] if state["time"] <= border)
-        return self.analyzer.handed_over(
-            time, self._since_decided() | next(states, self.analyzer.state()), border - MEMORY_S
+        decided, guarded = (
+            next((state for state in tuple(states)[::-1] if state["time"] <= border), {})
+            for states in (self.shown, self.guarded)
         )
+        state = guarded | self._since_decided() | (decided or self.analyzer.state())
+        return self.analyzer.handed_over(time, state, border - MEMORY_S)
 
     def _since_decided(self) -> dict[str, Any]:
-        guard = self.guard
-        return {"around": self.around, "chosen": self.chosen, "drift": guard.drift, "kept": guard.kept}
+        return {"around": self.around, "chosen": self.chosen}
+
+    def note_guard(self, time: float) -> None:
+        """Notes what the identity guard knows after the frame of this time; later ones may be decided already."""
+        self.guarded.append({"time": time, "drift": self.guard.drift, "kept": self.guard.kept})
 
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned."""
         self.analyzer.take_over(state)
         self.chosen, self.around = state.get("chosen"), state.get("around")
         self.guard.drift, self.guard.kept = state.get("drift"), state.get("kept", 1.0)
+        self.note_guard(-inf)
 
     def decide(self, time: float, *, counted: bool, forced: Treatment | None = None) -> float:
         """Strength of the correction at this time, 0…1.5; the decision is noted where `counted`.
@@ -123,6 +131,7 @@ class TrackState:
         self.correction.reset()
         self.keys.reset()
         self.guard.reset()
+        self.note_guard(-inf)
         self.answer = self.late = None
 
     def change_engine(self) -> None:

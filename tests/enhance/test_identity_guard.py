@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import cv2
@@ -12,6 +13,7 @@ from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard, with_correction
 from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.tasks import FrameTask
 from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.chip import SIDE
 from rtface.persons.guard import FILTERING, LEAST
@@ -61,6 +63,12 @@ def shown(count: int) -> Frame:
     return replace(frame_of(picture, count), faces=(face_at(points, 1),))
 
 
+def small(count: int) -> Frame:
+    picture, points = portrait()
+    points = points.mean(0) + (points - points.mean(0)) * 0.2
+    return replace(frame_of(picture, count), faces=(face_at(points, 1),))
+
+
 def change(step: FrameEnhancer, count: int) -> float:
     """Mean absolute change of a frame's luma."""
     frame = shown(count)
@@ -102,6 +110,28 @@ def test_a_new_picture_is_judged_by_itself() -> None:
     assert len(watch.seen) == looks + 2
 
 
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_frames_in_work_do_not_change_what_is_handed_over(ahead: int) -> None:
+    at_once = handed_over(0)
+    assert at_once[0] == {"drift": None, "kept": 1.0} and at_once[-1]["kept"] < 0.1
+    assert handed_over(ahead) == at_once
+
+
+def handed_over(ahead: int, frames: int = 12) -> list[dict[str, float]]:
+    """What the guard hands over behind each frame, where the next one is through and so many more are in work; the
+    face is too small to be looked at on the first ones."""
+    step, tasks, found = enhancer(Striped()), deque[FrameTask](), list[dict[str, float]]()
+    for count in range(frames + ahead + 1):
+        tasks.append(step.submit(small(count) if count < 4 else shown(count)))
+        if count < ahead:
+            continue
+        step.collect(tasks.popleft())
+        if count > ahead:
+            state = step.tracks.states[1].handed_over(0.0, shown(count - ahead - 1).time)
+            found.append({name: state[name] for name in ("drift", "kept")})
+    return found
+
+
 def test_engines_that_are_not_watched_cost_nothing() -> None:
     watch = Watcher()
     step = enhancer(Striped(), guarded=False, watch=watch)
@@ -121,9 +151,7 @@ def test_two_embeddings_a_look_and_few_looks() -> None:
 def test_a_face_that_shows_too_little_is_not_judged() -> None:
     watch = Watcher()
     step = enhancer(Striped(), watch=watch)
-    picture, points = portrait()
-    small = points.mean(0) + (points - points.mean(0)) * 0.2
-    step.process(replace(frame_of(picture, 0), faces=(face_at(small, 1),)))
+    step.process(small(0))
     assert not watch.seen
     assert step.tracks.states[1].guard.kept == 1.0
 
