@@ -20,7 +20,15 @@ import tifffile
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.frame import Frame
-from rtface.media.formats.image_meta import AvifShape, ImageMetadata, avif_shape, exif_of, read_meta, write_meta
+from rtface.media.formats.image_meta import (
+    AvifShape,
+    ImageMetadata,
+    avif_shape,
+    exif_of,
+    read_meta,
+    unread_kind,
+    write_meta,
+)
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.media.read.source import FileSource
@@ -107,6 +115,10 @@ def test_the_header_of_an_avif_says_how_to_show_it(boxes: bytes, turns: int, mir
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif2\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypheif\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftyphevc\0\0\0\0msf1hevc", "HEIC"),
+        (b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc", "HEIC"),
         (b"\xff\x0a\x7f\0", "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"8BPS\0\1", "PSD"),
@@ -118,6 +130,10 @@ def test_images_that_are_not_read_are_no_films_either(tmp_path: Path, head: byte
     with pytest.raises(UsageError, match=rf"not read \({kind}\)"):
         FileSource(tmp_path / "a.mp4")
     assert kind in inspect_file(tmp_path / "a.mp4").notes[-1]
+
+
+def test_a_sequence_of_av1_is_no_heic() -> None:
+    assert [unread_kind(b"\0\0\0\x18ftyp%b\0\0\0\0msf1avis" % brand) for brand in (b"mif1", b"msf1")] == ["", ""]
 
 
 def test_an_animated_avif_is_a_film_of_all_its_frames(tmp_path: Path):

@@ -101,11 +101,15 @@ def kind_of(data: bytes) -> str | None:
     return "bmp" if data[:2] == b"BM" else None
 
 
+# Major brands of HEIF: its images and sequences of HEVC (HEIC), and those of any codec.
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"mif2", b"msf1")
+
+
 def unread_kind(data: bytes) -> str:
     """The kind of an image that is not read, by a file's first bytes; "" for anything else. FFmpeg opens some of them
     as films, of one tile of the picture or of each of its sizes."""
-    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1"):
-        return "" if kind_of(data) else "HEIC"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        return "" if kind_of(data) or b"avis" in data[8:40] else "HEIC"
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         return "JPEG XL"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
