@@ -61,7 +61,7 @@ class FilmOutputs:
             beside = [*(self.sink.beside if isinstance(self.sink, CompanionSink) else ()), *([pair] if pair else ())]
             if beside := [path for path in beside if path not in str(error)]:
                 error.message += Message(
-                    "; what belongs to it is so far in {paths}", code="belonging_is_in", paths=", ".join(beside)
+                    "; the other films so far are in {paths}", code="belonging_is_in", paths=", ".join(beside)
                 )
         return partial
 

@@ -130,7 +130,9 @@ class FilmClock:
             UsageError: the list counts another number of frames a second than the film, or the values are no numbers.
         """
         if not (math.isfinite(value) and math.isfinite(rate)):
-            raise UsageError(f"{where}: {value:g} frames at a rate of {rate:g}; export the list again")
+            raise UsageError(
+                f"{where}: has a time that is no number ({value:g} frames at {rate:g} a second); export the list again"
+            )
         exact = standard_rate(Fraction(rate).limit_denominator(100_000))
         if counted_rate(exact) != counted_rate(self.rate):
             raise UsageError(

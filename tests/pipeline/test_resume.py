@@ -110,6 +110,7 @@ def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path, segm
     error = stopped(source, tmp_path / "out.mp4", 20, report=report, **more)
     assert str(tmp_path / "out.partial.mp4") in str(error) and "go on with --start 0:00:00.66" in str(error)
     if segments == 1:
+        assert "; the other films so far are in " in str(error)
         assert str(tmp_path / "pair.partial.mp4") in str(error)
         assert str(tmp_path / "change.partial.mkv") in str(error)
         assert len(numbers(tmp_path / "pair.partial.mp4")) >= 20

@@ -227,7 +227,8 @@ def test_otio_faults_name_the_clip(tmp_path: Path) -> None:
         for value in (float("nan"), float("inf")):
             broken = json.loads(text)
             broken["tracks"]["children"][0]["children"][0]["source_range"]["duration"][name] = value
-            assert "a.otio, clip" in refused(tmp_path, "a.otio", json.dumps(broken))
+            said = refused(tmp_path, "a.otio", json.dumps(broken))
+            assert "a.otio, clip" in said and "has a time that is no number (" in said
     timeline.video_tracks()[0][0].source_range = None
     assert "a.otio, clip shot 1: has no times" in refused(tmp_path, "a.otio", timeline.to_json_string())
 

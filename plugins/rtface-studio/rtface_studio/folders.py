@@ -196,9 +196,11 @@ def _unreadable(folder: object, error: OSError | RuntimeError) -> InputMissing:
 def check_no_playlist(path: Path) -> None:
     """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
     if is_playlist(path):
+        if path.suffix.lower() in (".txt", ".xml"):  # which need not be one
+            raise InputError("{path}: is no film by its name; choose a film", code="no_film_name", path=path)
         raise InputError(
-            "{path}: is no film by its name; a playlist may name files outside the folders of this studio, so choose "
-            "the film itself, or use 'rtface run'",
+            "{path}: is a playlist, which may name files outside the folders of this studio; choose the film itself, "
+            "or use 'rtface run'",
             code="playlist",
             path=path,
         )
