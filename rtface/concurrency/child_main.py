@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from rtface.concurrency.shared_frames import FrameRing
 
-# Seconds in which a function may finish once its parent is gone or asked it to end.
+# Seconds in which a function may finish once its parent is gone or asked it to end, unless it says more.
 GRACE = 2.0
 _ENDED = object()
 
@@ -45,12 +45,12 @@ class ParentProcess:
     """The parent process, as a function in the child sees it.
 
     Attributes:
-        gone: the parent is no more, or asked to end; `GRACE` seconds later the process ends by itself.
+        gone: the parent is no more, or asked to end; `grace` seconds later the process ends by itself.
         frames: the frames that go between the two, None where none do.
     """
 
     def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
-        self.gone = False
+        self.gone, self.grace = False, GRACE
         self.frames: FrameRing | None = None
         self._source, self._sink = source, sink
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -90,7 +90,7 @@ class ParentProcess:
             self._messages.put(pickle.loads(data))
         self.gone = True
         self._messages.put(_ENDED)
-        time.sleep(GRACE)
+        time.sleep(self.grace)
         os._exit(1)
 
 

@@ -30,6 +30,8 @@ from rtface.errors import Message, MissingComponent, log
 _BACKLOG = 256
 # Seconds to see a killed process end; one that hangs in the kernel is left behind.
 _KILLED = 0.3
+KILLED = Message("was killed")
+"""Why a process ended that `ChildProcess.kill` did not only ask to end."""
 
 
 _running = WeakSet["ChildProcess"]()
@@ -80,7 +82,7 @@ class ChildProcess:
         self._frames = frames
         self._messages: queue.Queue[bytes | None] = queue.Queue(_BACKLOG)
         self._ended = threading.Event()
-        self._killed = False
+        self._asked = self._killed = False  # to end
         shared = None if frames is None else (frames.slots, frames.bytes, frames.handle)
         # The arguments are packed by themselves: the child has to know where modules are before it unpacks them.
         packed = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
@@ -111,7 +113,7 @@ class ChildProcess:
             TypeError, AttributeError, pickle.PicklingError: it cannot be pickled.
         """
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        if self._killed or self._ended.is_set():
+        if self._asked or self._ended.is_set():
             return False
         try:
             self._messages.put_nowait(data)
@@ -122,15 +124,14 @@ class ChildProcess:
     def kill(self, wait: float = 0.5) -> None:
         """Asks it to end, and ends it after `wait` seconds. Messages sent before still go to it, as far as it takes
         them in that time. Safe to call twice, and from `on_message`, where it does not wait."""
-        self._killed = True
+        self._asked = True
         with suppress(queue.Full):
             self._messages.put_nowait(None)
-        if threading.current_thread() is self._thread:
+        here = threading.current_thread() is self._thread
+        if here or not self._ended.wait(wait):
+            self._killed = True
             self._process.kill()
-            return
-        if not self._ended.wait(wait):
-            self._process.kill()
-            self._ended.wait(_KILLED)
+            self._ended.wait(0 if here else _KILLED)
 
     def _run(self, started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError]) -> None:
         """Starts it, and stays as long as it does: on Linux it ends with the thread that started it."""
@@ -171,7 +172,7 @@ class ChildProcess:
             self._messages.put_nowait(None)
         if reason is None:
             reason = (
-                Message("was killed")
+                KILLED
                 if self._killed
                 else Message("its process ended by {signal}", code="process_killed", signal=_signal(code))
                 if code < 0

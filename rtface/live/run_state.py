@@ -12,11 +12,11 @@ from rtface.errors import Message, log
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundSource, VideoFormat
-from rtface.live.sinks.record_sink import CLOSING_S, RecordSink
+from rtface.live.sinks.record_sink import CLOSING_S, SETTLING_S, RecordSink
 from rtface.live.slate import Slate
 from rtface.stats import Stats
 
-CLOSE_S, FILE_S = 0.9, CLOSING_S + 0.5
+CLOSE_S, FILE_S = 0.9, CLOSING_S + SETTLING_S + 0.5
 """All ends are closed at once, and none may keep the program longer than this; a recording, whose file is completed and
 gets its name then, needs more on a busy machine."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 from typing import Any
 
@@ -26,6 +27,12 @@ def works(parent: ParentProcess, seconds: float) -> None:
         sum(range(10_000))
     parent.send("done")
     parent.receive()
+
+
+def lingers(parent: ParentProcess, grace: float) -> None:
+    parent.grace = grace
+    parent.send("ready")
+    threading.Event().wait()
 
 
 def raises(parent: ParentProcess, arguments: Any) -> None:

@@ -16,7 +16,8 @@ import av
 import numpy as np
 import pytest
 
-from rtface.concurrency.child_process import ChildProcess, processor_seconds
+from rtface.concurrency.child_main import GRACE
+from rtface.concurrency.child_process import KILLED, ChildProcess, processor_seconds
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import InputError, UsageError
 from rtface.util.av_arrays import plane_rows, sample_bytes
@@ -126,6 +127,13 @@ def test_messages_sent_before_the_end_still_arrive(start: Start):
 )
 def test_why_it_failed_arrives_in_one_line(start: Start, error: Exception, reason: str):
     assert start("raises", error).reason() == reason
+
+
+def test_a_function_that_asks_for_more_time_to_end_has_it(start: Start):
+    run = start("lingers", 60.0)
+    assert run.next() == "ready"
+    run.child.kill(GRACE + 0.5)
+    assert run.reason() == KILLED
 
 
 def test_a_crash_is_named(start: Start):

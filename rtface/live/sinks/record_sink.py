@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rtface.concurrency.child_process import KILLED
 from rtface.config.options import Options
 from rtface.errors import Message, OutputError, UsageError
 from rtface.live.messages import RecordingEnded, RecordJob
@@ -21,7 +22,8 @@ from rtface.media.write.stream_plan import FORMATS
 _SLOTS = 16
 # A recording has no other chance to be whole; its file is closed in this time or kept as a part.
 CLOSING_S = 9.5
-_SETTLING_S = 0.4
+SETTLING_S = 5.0
+"""Most seconds until what a killed child left has its name: milliseconds, unless the machine is busy."""
 
 
 class RecordSink(ChildSink):
@@ -84,7 +86,7 @@ class RecordSink(ChildSink):
         self._closing.set()
         self._stop(CLOSING_S)
         if self.encoder:
-            self._settled.wait(_SETTLING_S)
+            self._settled.wait(SETTLING_S)
         self._over()
 
     def _said(self, said: Any) -> None:
@@ -97,7 +99,7 @@ class RecordSink(ChildSink):
         super()._end(why)
         if self.recorded is None and self.encoder:
             late = f"it was not complete {CLOSING_S:g} s after the end"
-            self._note(RecordingEnded(self._kept(), late if self._closing.is_set() else why))
+            self._note(RecordingEnded(self._kept(), late if why == KILLED else why or "its process ended"))
         self._over()
         self._settled.set()
 

@@ -38,6 +38,7 @@ from rtface.media.write.stream_plan import supported_encoders
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25
+_GRACE_S = 20.0  # more than `RecordSink` waits, which ends this process then
 _PIECE = {"max_interleave_delta": "1000000"}
 _FRAGMENTS = {
     "movflags": "hybrid_fragmented+delay_moov+use_metadata_tags",
@@ -171,6 +172,7 @@ def _plan(job: RecordJob) -> VideoPlan:
 
 def record(parent: ParentProcess, job: RecordJob) -> None:
     """What the child of a `rtface.live.sinks.record_sink.RecordSink` runs until its parent asks it to end."""
+    parent.grace = _GRACE_S
     parent.send(WorkerStarted())
     try:
         recording = Recording(job)
