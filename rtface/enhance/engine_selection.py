@@ -63,6 +63,8 @@ class EngineSelector:
             if task.track.engine not in (None, task.engine.name):
                 self._engine_changes(task.track)
             task.track.engine = task.engine.name
+            if not frame.lead_in:
+                task.track.figures.note(frame.time).engine = task.engine.name
         return tasks
 
     def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:

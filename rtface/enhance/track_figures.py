@@ -12,8 +12,8 @@ from rtface.report import Span, TrackReport, invented_shares
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64
-# Frames of a track that are noted one by one: more than are in work between the enhancement and the output.
-_IN_WORK = 128
+# Frames of a track that are remembered one by one: more than are in work between the enhancement and the output.
+IN_WORK = 128
 
 
 @dataclass(slots=True)
@@ -23,6 +23,7 @@ class FrameNote:
     Attributes:
         width: of the face; None where it is known already that it was seen.
         treatment: what was decided.
+        engine: name of the one that was asked; None where none was.
         strength: of its correction; None where it was not corrected.
         guarded: whether the identity guard weakened that.
         invented: share of the face that was invented; None where that is not measured.
@@ -30,6 +31,7 @@ class FrameNote:
 
     width: float | None = None
     treatment: Treatment | None = None
+    engine: str | None = None
     strength: float | None = None
     guarded: bool = False
     invented: float | None = None
@@ -47,6 +49,8 @@ class TrackFigures:
         corrected: frames on which its face was corrected.
         guarded: of these, those on which the identity guard weakened the correction.
         strength_sum, strength_range: of the strengths on the corrected ones; None before the first.
+        engine: name of the engine last used.
+        treatment: what was decided last.
         spans: the decisions over time.
         invented: by second, the number of frames and the sum of the shares that were invented on them.
     """
@@ -59,13 +63,15 @@ class TrackFigures:
     guarded: int = 0
     strength_sum: float = 0.0
     strength_range: tuple[float, float] | None = None
+    engine: str | None = None
+    treatment: Treatment | None = None
     spans: list[Span] = field(default_factory=list[Span])
     invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
     notes: dict[float, FrameNote] = field(default_factory=dict[float, FrameNote])
 
     def note(self, time: float) -> FrameNote:
         """The note of the frame of this time."""
-        if len(self.notes) > _IN_WORK:
+        if len(self.notes) > IN_WORK:
             self._count(min(tuple(self.notes)))
         return self.notes.setdefault(time, FrameNote())
 
@@ -90,7 +96,9 @@ class TrackFigures:
     def split(self, time: float) -> tuple[TrackFigures, TrackFigures]:
         """The figures of the frames before this time, and those of the others, which take the notes that follow."""
         self.count(time)
-        return replace(self, notes={}), TrackFigures(self.last_s, self.last_s, notes=self.notes)
+        return replace(self, notes={}), TrackFigures(
+            self.last_s, self.last_s, engine=self.engine, treatment=self.treatment, notes=self.notes
+        )
 
     def _count(self, time: float) -> None:
         if (note := self.notes.pop(time, None)) is None:
@@ -100,7 +108,9 @@ class TrackFigures:
             self.frames += 1
             self.width_sum += note.width
         if note.treatment is not None:
+            self.treatment = note.treatment
             self._decide(note.treatment, round(time, 3))
+        self.engine = note.engine or self.engine
         if note.strength is not None:
             self.corrected += 1
             self.strength_sum += note.strength
@@ -128,6 +138,7 @@ class TrackFigures:
         """Adds the figures of the same face in the next piece of the film."""
         self.count()
         self.last_s = later.last_s
+        self.engine, self.treatment = later.engine or self.engine, later.treatment or self.treatment
         self.frames += later.frames
         self.width_sum += later.width_sum
         self.corrected += later.corrected
@@ -158,19 +169,17 @@ class TrackFigures:
                 before.extend(after)
                 del self.spans[short : short + 2]
 
-    def report(
-        self, number: int, engine: str | None, treatment: Treatment, scores: Mapping[str, float], origin: float
-    ) -> TrackReport:
+    def report(self, number: int, decided: Treatment, scores: Mapping[str, float], origin: float) -> TrackReport:
         """The figures as they are reported.
 
         Args:
             number: of the track.
-            engine: name of the engine last used.
-            treatment: what is decided now.
+            decided: of the track, where nothing was on a frame.
             scores: of its degradation, by name.
             origin: times are seconds from then on.
         """
         self.count()
+        treatment = self.treatment or decided
         on = self.corrected > 0
         held = max(
             (span for span in self.spans if span.on == on),
@@ -193,7 +202,7 @@ class TrackFigures:
             treatment={
                 "on": on,
                 "strength": strength,
-                "engine": engine,
+                "engine": self.engine,
                 "first": held.first,
                 "ring": held.ring,
                 "gain_db": held.gain_db,

@@ -14,15 +14,13 @@ from rtface.analysis.treatment import FORCED
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
-from rtface.enhance.track_figures import TrackFigures
+from rtface.enhance.track_figures import IN_WORK, TrackFigures
 from rtface.frame import Face
 from rtface.persons.guard import GuardedTrack
 from rtface.protocols import Restored, ShapeTask
 from rtface.report import TrackReport
 from rtface.shots.settings import NO_SHOTS, ShotList
 
-# Frames of a track whose strengths are kept: more than are in work between the correction and the output.
-_SHOWN = 128
 _UNGUARDED: dict[str, Any] = {"time": -inf, "drift": None, "kept": 1.0}
 # A track that was not seen for this long keeps its figures for the report, but not the images it remembers.
 _FORGET_S = 5.0
@@ -62,8 +60,8 @@ class TrackState:
     guard: GuardedTrack = field(default_factory=GuardedTrack)
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     around: float | None = None
-    shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_SHOWN))
-    guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=_SHOWN))
+    shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=IN_WORK))
+    guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=IN_WORK))
     seen_s: float = -inf
 
     def handed_over(self, time: float, border: float) -> dict[str, Any]:
@@ -115,7 +113,6 @@ class TrackState:
         """Adds the figures of the same face in the next piece of the film."""
         self.analyzer.merge(later.analyzer)
         self.figures.merge(later.figures)
-        self.engine = later.engine or self.engine
 
     def last_answer(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
         """The last answer, done or not, and the time of its frame; None where another engine gave it."""
@@ -149,7 +146,7 @@ class TrackState:
         """These figures of the track, which are those of frames before this time."""
         analyzer = self.analyzer
         scores = analyzer.analysis_before(before).scores()
-        return figures.report(self.id, self.engine, analyzer.treatment, scores, origin)
+        return figures.report(self.id, analyzer.treatment, scores, origin)
 
 
 Known = Callable[[Face, float], "dict[str, Any] | None"]

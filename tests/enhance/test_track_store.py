@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
+from rtface.config.options import Options
+from rtface.correct.keyframe_blend import AHEAD
+from rtface.enhance.track_figures import IN_WORK
 from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.errors import UsageError
 from rtface.frame import Face
 from rtface.jobs.figures import merged
 
@@ -127,6 +131,19 @@ def test_pieces_of_a_film_are_joined() -> None:
     told = first.report()
     assert (told.frames_corrected, told.strength_range) == (20, [0.9, 0.9])
     assert [(s.from_s, s.to_s, s.on, s.frames) for s in told.spans] == [(0.0, 0.76, True, 20), (0.8, 0.96, False, 5)]
+
+
+def test_all_frames_that_an_option_keeps_in_work_are_remembered() -> None:
+    """A film holds frames up to the next keyframe and a few more; there is room for four times as many."""
+    apart = 12
+    assert Options.of({"keyframe": apart}).keyframe == apart
+    with pytest.raises(UsageError, match="12"):
+        Options.of({"keyframe": apart + 1})
+    assert 4 * (apart + AHEAD) < IN_WORK
+    track = record()
+    for k in range(IN_WORK):
+        track.figures.see(FACE, k / 25)
+    assert [part.frames for part in track.figures.split(0.4)] == [10, 0]
 
 
 @pytest.mark.parametrize(("correct", "on"), [("always", True), ("never", False)])

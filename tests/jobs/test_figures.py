@@ -44,6 +44,24 @@ def test_a_face_of_two_segments_has_the_reasons_of_what_was_done(order: int) -> 
 @pytest.mark.parametrize("ahead", [4, 5, 12])
 def test_frames_in_work_do_not_change_a_record(ahead: int) -> None:
     """How many are depends on threads."""
+    at_once = records_of(4)
+    assert records_of(ahead) == at_once
+    (one,), (rest,) = (record["tracks"] for record in at_once)
+    assert [(t["frames"], t["frames_corrected"], t["last_s"]) for t in (one, rest)] == [(4, 4, 0.12), (8, 8, 0.44)]
+    assert (one["treatment"]["ring"], one["strength_range"], one["analysis"]["noise"]) == (0.25, [0.0, 0.25], 0.125)
+    assert [part["treatment"]["engine"] for part in (one, rest)] == ["of 3", "of 11"]
+    assert at_once[0]["treatments"]["1"]["treatment"]["ring"] == 0.25
+
+
+@pytest.mark.parametrize("ahead", [2, 6])
+def test_frames_in_work_do_not_change_reasons(ahead: int) -> None:
+    """Those of a decision for a correction that did not come about, as of a face that is turned away."""
+    (track,) = records_of(4 + ahead, corrected=False)[0]["tracks"]
+    assert (track["treatment"]["on"], track["treatment"]["reasons"]) == (False, ["of 3"])
+
+
+def records_of(ahead: int, *, corrected: bool = True) -> list[dict[str, Any]]:
+    """The records of two segments of 4 and 8 frames; at the border between them so many frames are decided."""
     face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
     tracks = TrackStore({})
     figures, records = SegmentFigures(Stats(), tracks, 0.0), list[dict[str, Any]]()
@@ -51,16 +69,17 @@ def test_frames_in_work_do_not_change_a_record(ahead: int) -> None:
         for k in done:
             track = tracks.see(face, k / 25)
             track.analyzer.learn(Analysis(noise=k / 12), 100.0, k / 25)
-            track.analyzer.treatment = Treatment(True, 1.0, first=0.5, ring=round(k / 12, 3), gain=0.4)
+            track.analyzer.treatment = Treatment(
+                True, 1.0, reasons=(f"of {k}",), first=0.5, ring=round(k / 12, 3), gain=0.4
+            )
             track.decide(k / 25, counted=True)
-            track.figures.apply(k / 12, k / 25)
+            track.figures.note(k / 25).engine = f"of {k}"
+            if corrected:
+                track.figures.apply(k / 12, k / 25)
         for k in range(4 if records else 0, border):
             figures.add(Frame(av.VideoFrame(32, 32, "yuv420p"), k, Fraction(1, 25), 1, faces=(face,)))
         records.append(figures.take(border / 25))
-    (one,), (rest,) = (record["tracks"] for record in records)
-    assert [(t["frames"], t["frames_corrected"], t["last_s"]) for t in (one, rest)] == [(4, 4, 0.12), (8, 8, 0.44)]
-    assert (one["treatment"]["ring"], one["strength_range"], one["analysis"]["noise"]) == (0.25, [0.0, 0.25], 0.125)
-    assert records[0]["treatments"]["1"]["treatment"]["ring"] == 0.25
+    return records
 
 
 def test_strengths_do_not_jump_at_a_border() -> None:
@@ -104,7 +123,7 @@ def test_figures_of_others_are_used_or_refused() -> None:
         report = Report("in.mkv", "out.mkv", "0", "rtface-m", "cpu")
         whole.fill(report)
         assert report.to_json()
-        assert list(whole.changed.rows()) is not None
+        assert [[number, boxes and [*map(list, boxes)]] for number, boxes in whole.changed.rows()] == record["changed"]
         known = KnownFaces(record, Fraction(1, 25))(face, 0.08)
         if known is not None:
             TrackStore({}).see(face, 0.0).take_over(known)
