@@ -70,13 +70,21 @@ lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library for
 	@$(MAKE) --no-print-directory lint-page
 
 STUDIO := plugins/rtface-studio
-lint-page: $(VENV)/.created  ## eslint and the types of the studio's JavaScript; needs npm, 18 or newer of node
-	@if command -v npm >/dev/null && { [ -x $(VENV)/page/node_modules/.bin/tsc ] && cmp -s $(STUDIO)/package.json $(VENV)/page/package.json || \
-	  { mkdir -p $(VENV)/page && cp $(STUDIO)/package.json $(VENV)/page && \
-	    timeout 300 npm install --prefix $(VENV)/page --silent --no-audit --no-fund --ignore-scripts; }; }; then \
-	  cd $(STUDIO) && $(CURDIR)/$(VENV)/page/node_modules/.bin/eslint rtface_studio/page && $(CURDIR)/$(VENV)/page/node_modules/.bin/tsc -p . && \
-	  echo "the page's JavaScript: no findings of eslint and tsc"; \
-	else echo "make lint-page: npm is not here or could not fetch eslint and typescript, so the page's JavaScript is not checked"; fi
+PAGE := $(abspath $(VENV))/page
+NODE_VERSION := const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 23 || a == 22 && b > 12 || a == 20 && b > 18 ? 0 : 1)
+# In CI it fails where npm's registry answers and what is locked could not be fetched; without a network it says so.
+lint-page: $(VENV)/.created  ## eslint and the types of the studio's JavaScript; needs npm, and node 20.19, 22.13 or from 24 on
+	@unchecked() { echo "make lint-page: $$1, so the page's JavaScript is not checked"; exit $${2:-0}; }; \
+	command -v npm >/dev/null && command -v node >/dev/null || unchecked "npm is not here"; \
+	node -e '$(NODE_VERSION)' || unchecked "eslint needs node 20.19, 22.13 or from 24 on, and $$(node --version) is here"; \
+	cmp -s $(STUDIO)/package-lock.json $(PAGE)/fetched.json || { \
+	  mkdir -p $(PAGE) && cp $(STUDIO)/package.json $(STUDIO)/package-lock.json $(PAGE) && \
+	  $$(command -v timeout >/dev/null && echo timeout 300) npm ci --prefix $(PAGE) --silent --no-audit --no-fund --ignore-scripts && \
+	  cp $(STUDIO)/package-lock.json $(PAGE)/fetched.json; } || { \
+	  failed=0; [ -z "$$CI$$RTFACE_TEST_NPM" ] || ! npm view eslint version --fetch-retries=0 >/dev/null 2>&1 || failed=1; \
+	  unchecked "npm could not fetch eslint and typescript" $$failed; }; \
+	cd $(STUDIO) && $(PAGE)/node_modules/.bin/eslint rtface_studio/page && $(PAGE)/node_modules/.bin/tsc -p . && \
+	echo "the page's JavaScript: no findings of eslint and tsc"
 
 .PHONY: types types-Windows types-Darwin
 types: $(VENV)/.dev
