@@ -150,6 +150,14 @@ def test_subtitles_are_copied_or_converted(media, subtitled: Path, tmp_path: Pat
         assert [t for *_, t in cues(tmp_path / "back.mkv")] == [t for *_, t in before]
 
 
+def test_a_stream_of_an_unknown_codec_is_left_out(media, subtitled: Path, tmp_path: Path):
+    source = tmp_path / "in.mkv"
+    source.write_bytes(subtitled.read_bytes().replace(b"S_TEXT/UTF8", b"S_TEXT/XXXX"))
+    media.passthrough(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        assert [stream.type for stream in box.streams] == ["video"]
+
+
 def test_text_that_no_transport_stream_holds(media, subtitled: Path, tmp_path: Path):
     with pytest.raises(OutputError, match=r"cannot hold stream 1 \(subtitle, subrip\); name the output out\.mkv"):
         media.passthrough(subtitled, tmp_path / "out.ts")

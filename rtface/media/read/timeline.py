@@ -199,7 +199,7 @@ class OtherStreams:
             self.reached = max(self.reached, end)
             if self._cut.is_behind(begin):
                 return None
-            pcm = (packet.stream.name or "").startswith("pcm_")
+            pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # a stream of an unknown codec has none
             if packet.is_discard and (pcm or end < self._cut.clock_start - _PRIMING):
                 return None  # an edit list cuts this away; only what the decoder needs to warm up stays
             if self._cut.start is not None and begin < self._cut.start:
