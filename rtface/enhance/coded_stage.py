@@ -47,6 +47,8 @@ _CALM = (9.0, 14.0)
 """Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
 are text, line art and test charts, which the network takes for coding artefacts."""
 _NEAR = 16
+_UNUSED = 2
+"""Frames that are begun and not processed, after which none is begun: the first stage is no longer wanted there."""
 _FACE, _HEAD = 1.3, 2.3
 """Sides of the picture of a face and of its head, by those of the face's box."""
 
@@ -135,8 +137,8 @@ def _span(centre: float, length: float, whole: int, largest: int) -> tuple[int, 
     return min(max(first, 0), last), count
 
 
-Begun = tuple[float, int | None, Box]
-"""Time and field of a frame, and a place on it: x, y, width, height."""
+Begun = tuple[float, int, int | None, Box]
+"""Time, image (`id`) and field of a frame, and a place on it: x, y, width, height."""
 Output = Future[tuple[Bytes, tuple[Float32, Float32]]]
 """The picture of a place, and the network's output for it."""
 
@@ -164,7 +166,7 @@ class CodedStage:
     ) -> None:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
-        self._one_at_a_time = Lock()
+        self._one_at_a_time, self._unused = Lock(), 0
         self._around: dict[int, float] = {}  # of the tracks on the last frame, their strength round the face
         self._begun, self._next = dict[Begun, Output](), dict[Begun, Output]()  # of the two frames begun last
 
@@ -207,19 +209,21 @@ class CodedStage:
         Returns:
             Whether something has begun.
         """
-        self._begun, self._next = self._next, {}
-        if on_gpu(frame.image) or not self._around:
+        self._begun, self._next, self._unused = self._next, {}, self._unused + 1
+        faces = [face for face in frame.faces if face.track_id in self._around]
+        if not faces or self._unused > _UNUSED or on_gpu(frame.image):
             return False
-        view = self._device.view(frame)
-        for face in frame.faces:
-            if (around := self._around.get(face.track_id)) is None:
-                continue
-            place, _ = _place_within(frame, face, around)
-            if max(place.width, place.height) <= LARGEST:
-                picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
-                self._next[_begun(frame, place)] = call_in_thread(
-                    "first-stage", self._inferred, self._network, picture, steps, awaited=True
-                )
+        try:
+            view = self._device.view(frame)
+            for face in faces:
+                place, _ = _place_within(frame, face, self._around[face.track_id])
+                if max(place.width, place.height) <= LARGEST:
+                    picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
+                    self._next[_begun(frame, place)] = call_in_thread(
+                        "first-stage", self._inferred, self._network, picture, steps, awaited=True
+                    )
+        except Exception:  # noqa: BLE001 - `process` meets it, too, and fails the frame that it belongs to
+            self._next = {}
         return bool(self._next)
 
     def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]], *, light: bool = False) -> Frame:
@@ -233,7 +237,7 @@ class CodedStage:
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []
-        self._around = {face.track_id: around for face, _, around in faces}
+        self._around, self._unused = {face.track_id: around for face, _, around in faces}, 0
         for face, inside, around in faces:
             place, around = _place_within(frame, face, around)
             if max(inside, around) <= 0.0 or max(place.width, place.height) > LARGEST:
@@ -284,7 +288,7 @@ class CodedStage:
 
 
 def _begun(frame: Frame, place: Place) -> Begun:
-    return frame.time, frame.field, (place.x, place.y, place.width, place.height)
+    return frame.time, id(frame.image), frame.field, (place.x, place.y, place.width, place.height)
 
 
 def _place_within(frame: Frame, face: Face, around: float) -> tuple[Place, float]:

@@ -68,18 +68,19 @@ class FilmEnhancer(FaceCorrector):
     def _begun(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items; where the first stage could begin with a frame, it waits until that has begun with the next."""
         held: list[Item] = []
-        for item in items:
-            if isinstance(item, Frame):
-                begun = self._coded is not None and self._coded.begin(item)
-                yield from held
-                held = []
-                if begun:
+        try:
+            for item in items:
+                if isinstance(item, Frame):
+                    begun = self._coded is not None and self._coded.begin(item)
+                    yield from held
+                    held = [item] if begun else []
+                elif held:
                     held.append(item)
-                    continue
-            elif held:
-                held.append(item)
-                continue
-            yield item
+                if not held:
+                    yield item
+        except Exception:
+            yield from held  # what came before the error
+            raise
         yield from held
 
     def _measured(self, frame: Frame) -> list[Undecided]:

@@ -203,6 +203,26 @@ def test_a_frame_begun_ahead_is_as_without(around: tuple[float, ...], inferred: 
     assert (len(plain.seen), len(begun.seen)) == (3, inferred)
 
 
+def test_a_face_that_cannot_be_begun_fails_where_it_is_processed() -> None:
+    face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
+    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
+    stage.process(frame_with(face), [(face, 1.0, 0.0)])
+    bad = replace(face, box=np.full(4, np.nan))
+    assert not stage.begin(frame_with(bad))
+    with pytest.raises(ValueError, match="NaN"):
+        stage.process(frame_with(bad), [(bad, 1.0, 0.0)])
+
+
+def test_nothing_is_begun_where_nothing_is_processed_any_more() -> None:
+    """As after a shot that leaves its faces alone begins."""
+    face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
+    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
+    stage.process(frame_with(face), [(face, 1.0, 0.0)])
+    assert [stage.begin(frame_with(face)) for _ in range(4)] == [True, True, False, False]
+    stage.process(frame_with(face), [(face, 1.0, 0.0)])
+    assert stage.begin(frame_with(face))
+
+
 def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
     frame = frame_with(face := face_in((120, 60, 184, 124)))
     told = {

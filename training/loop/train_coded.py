@@ -69,12 +69,12 @@ class Pairs:
         for path in sorted(self.root.glob("*.npz")):
             if path.name in self.names or path.name.endswith(".tmp.npz"):
                 continue
+            if self.count == self.room:
+                break
             self.names.add(path.name)
             with np.load(path) as data:  # each look at an array reads it from the disk
                 seen, truth, steps, meta = (data[name] for name in ("seen", "truth", "steps", "meta"))
             first, count = self.count, min(len(seen), self.room - self.count)
-            if count <= 0:
-                break
             pair = torch.from_numpy(np.stack([seen[:count], truth[:count]], 1)).to(self.device)
             step = torch.from_numpy(steps[:count].astype(np.float32)).to(self.device)
             self.pictures[first : first + count], self.steps[first : first + count] = pair, step
@@ -177,10 +177,8 @@ class Learner:
     """One network with its optimiser (Muon on the hidden convolutions, those of one shape together; Adam on the rest)
     and averaged weights. ``step`` learns from the batch in ``inputs``: as one CUDA graph on a GPU."""
 
-    def __init__(
-        self, net: nn.Module, rate: float, inputs: tuple[Tensor, Tensor, Tensor], average: float = 0.999
-    ) -> None:
-        self.net, self.top, self.inputs, self.average = net, rate, inputs, average
+    def __init__(self, net: nn.Module, rate: float, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
+        self.net, self.top, self.inputs = net, rate, inputs
         device = inputs[0].device
         self.params = list(net.parameters())
         hidden: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -356,9 +354,11 @@ def main() -> None:
             for name, one in learners.items():
                 figures = [round(v, 3) for v in (one.figures / one.steps).tolist()]
                 print(f"{name} step {step}, {looked - began:.0f} s, {pairs.count} patches: {figures}", flush=True)
+                torch.save({"ema": one.state(), "step": step}, a.run / f"{name}-last.pt")
+                if not valid.count:
+                    continue
                 rows = [one.averaged(partial(validate, pairs=valid, known=known)) for known in (True, False)]
                 print(f"  steps known: {rows[0]}\n  unknown: {rows[1]}", flush=True)
-                torch.save({"ema": one.state(), "step": step}, a.run / f"{name}-last.pt")
                 score = sum(row["gain"] + row["luma"] - row["miss"] for row in rows)
                 if score > best[name]:
                     best[name] = score
