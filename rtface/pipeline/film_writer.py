@@ -53,11 +53,12 @@ class FilmOutputs:
         partial = self.sink.abort(keep_partial=keep_partial)
         if isinstance(error, (RtfaceError, Interrupted)):
             if partial and partial not in str(error):
-                left = "; what was done is in {path}"
                 if isinstance(error, Interrupted):
-                    error.message = Message("{what}" + left, code="interrupted_partial", what=error, path=partial)
+                    error.message = Message(
+                        "{what}; what was done is in {path}", code="interrupted_partial", what=error, path=partial
+                    )
                 else:
-                    error.message += Message(left, code="done_is_in", path=partial)
+                    error.message += Message("; what was done is in {path}", code="done_is_in", path=partial)
             beside = [*(self.sink.beside if isinstance(self.sink, CompanionSink) else ()), *([pair] if pair else ())]
             if beside := [path for path in beside if path not in str(error)]:
                 error.message += Message(
