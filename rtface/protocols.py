@@ -158,6 +158,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def vivid(self) -> bool:
+        """Whether it makes up detail, which is likely rather than true."""
+        ...
+
+    @property
     def ms(self) -> float:
         """Milliseconds that one crop takes where nothing else runs, as far as that was seen."""
         ...
@@ -190,6 +195,7 @@ class ShapingOptions:
         region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
         still: no frame before it tells flecks from the face: no small spot becomes stronger.
+        colour: how many times as strongly as the luma what is not luma is corrected.
     """
 
     strength: float = 1.0
@@ -200,6 +206,7 @@ class ShapingOptions:
     region: CorrectedRegion = "face"
     share: float = 1.0
     still: bool = False
+    colour: float = 1.0
 
 
 class TrackMemory(Protocol):

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
@@ -48,6 +48,12 @@ MOST = 1.5
 """The largest predicted strength of an engine's correction."""
 INSIDE = 0.5
 """Share of the first stage's strength in a face: the engine does better with the rest still there."""
+COLOURS = {"engine": (1.5, 1.0), "first": (3.0, INSIDE), "ring": (3.0, 1.0)}
+"""How many times as strongly as the luma what is not luma is corrected, and up to which strength: coding leaves more
+error there, and the networks find more of it. Of the engine, and of the first stage in the face and round it."""
+_LUMA, _COARSE = (0.55, 1.25), (2.4, 4.9)
+# Of the first stage: what its strength is multiplied with up to the first log2 of steps, and from the second one on.
+# Where a fine step leaves detail, the network takes some of it for an error.
 
 _NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "missing": "missing regions"}
 
@@ -139,6 +145,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     strength += _enlarged(analysis) * (1.0 - strength)
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
+    first *= more_colour(first, "first")
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
     reached = (1.0 - analysis.unreached) * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
     return strength, reached * (max(0.0, gain) + gain_of(analysis.error, left))
@@ -146,6 +153,12 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def more_colour(strength: float, part: Literal["engine", "first", "ring"]) -> float:
+    """How many times as strongly as the luma, with this strength, what is not luma is corrected (`COLOURS`)."""
+    times, limit = COLOURS[part]
+    return max(1.0, min(times, limit / strength)) if strength > 0.0 else 1.0
 
 
 def visible(gain: float) -> str:
@@ -175,7 +188,11 @@ def _first_stage(analysis: Analysis, face_width: float) -> float:
     expected = expected_share(analysis.error, analysis.remaining)
     if not expected:
         return 0.0
-    return expected * _certainty(analysis) * min(1.0, max(0.0, _dot(_FIRST, features(analysis, face_width))))
+    strength = expected * _certainty(analysis) * min(1.0, max(0.0, _dot(_FIRST, features(analysis, face_width))))
+    if analysis.step > 0.0:
+        fine, coarse = _LUMA
+        strength *= fine + (coarse - fine) * ramp(math.log2(analysis.step), *_COARSE)
+    return min(1.0, strength)
 
 
 def _enlarged(analysis: Analysis) -> float:

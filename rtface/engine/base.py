@@ -53,6 +53,11 @@ class EngineBase:
         return self.recipe.recurrent
 
     @property
+    def vivid(self) -> bool:
+        """Whether it makes up detail."""
+        return self.recipe.vivid
+
+    @property
     def heavy(self) -> bool:
         """Whether films run it on keyframes only, unless another spacing is asked for.
 

@@ -142,7 +142,7 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
         policy.check_engine(
             shipped_name(recipe.name),
             shipped=recipe.folder.parent == SHIPPED,
-            vivid=recipe.family != "CNN" or recipe.controls.fidelity is not None,
+            vivid=recipe.vivid,
         )
         if policy.commercial_use:
             _check_commercial(recipe, f"commercial-use is on in the policy {policy.path}")

@@ -78,6 +78,11 @@ class Recipe:
         return self.memory is not None
 
     @property
+    def vivid(self) -> bool:
+        """Whether it makes up detail: how much can be turned, or its family does."""
+        return self.family != "CNN" or self.controls.fidelity is not None
+
+    @property
     def region(self) -> CropRegion:
         """What the network is given and answers for, on the crop."""
         return self.input.region or (0, 0, self.input.size, self.input.size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from rtface.analysis.measure import Analysis, compression_of
 from rtface.concurrency.threads import call_in_thread
+from rtface.correct.colour import luma_of
 from rtface.correct.mask import face_mask, head_shape
 from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
 from rtface.geometry.alignment import crop_matrix
@@ -51,6 +53,17 @@ _UNUSED = 2
 """Frames that are begun and not processed, after which none is begun: the first stage is no longer wanted there."""
 _FACE, _HEAD = 1.3, 2.3
 """Sides of the picture of a face and of its head, by those of the face's box."""
+
+
+class Strength(NamedTuple):
+    """How strongly the luma, and what is not luma, are corrected, each 0…1."""
+
+    luma: float = 0.0
+    colour: float = 0.0
+
+
+Cleaned = tuple[Face, Strength, Strength]
+"""A face with the strengths of its correction inside its oval and round it."""
 
 
 class CodecTraits(NamedTuple):
@@ -167,40 +180,45 @@ class CodedStage:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
         self._one_at_a_time, self._unused = Lock(), 0
-        self._around: dict[int, float] = {}  # of the tracks on the last frame, their strength round the face
+        self._heads: dict[int, bool] = {}  # of the tracks on the last frame, whether the network saw their heads
         self._begun, self._next = dict[Begun, Output](), dict[Begun, Output]()  # of the two frames begun last
 
     def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
         """What was found, with the errors that are expected on a face and round it, before and after this stage."""
+        return self.measurement(view, frame, face, found)()
+
+    def measurement(self, view: View, frame: Frame, face: Face, found: Analysis) -> Callable[[], Analysis]:
+        """A function that returns what `measure` does, and may be called in any thread: the network runs there."""
         self._passes(frame)
         place = place_of(frame, face, _HEAD, MEASURED)
-        picture, (_, errors) = self._infer(self._network, view, frame, place)
-        oval, head, calm = map(_cells, (*_masks(face, place), _calm(picture)))
-        ring: Any = head * (np.float32(1.0) - oval)
-        before, after = errors
-
-        def mean(values: Float32, weight: Float32) -> float:
-            return float((values * weight).sum() / max(float(weight.sum()), 1e-6))
-
-        step, compression = 0.0, found.compression
-        if (steps := place.steps(frame.quantisers, _rows(frame))) is not None:
-            step = float(2.0 ** mean(steps, oval))
-            compression = compression_of(step)
-        else:  # beside text the network expects errors that are not there
-            before, after = errors * np.float32(mean(calm, ring) if ring.any() else 1.0)
-        ring *= calm
+        infer = self._inference(self._network, view, frame, place)
+        masks, steps = _masks(face, place), place.steps(frame.quantisers, _rows(frame))
         codec = CODEC_TRAITS.get(frame.quantisers.codec if frame.quantisers is not None else "", CodecTraits())
-        left = before if codec.face_alone else after
-        return replace(
-            found,
-            compression=compression,
-            step=step,
-            unreached=codec.unreached,
-            error=mean(before, oval),
-            remaining=mean(after, oval),
-            ring_error=mean(before, ring),
-            ring_remaining=mean(left, ring),
-        )
+
+        def measure() -> Analysis:
+            picture, (_, (before, after)) = infer()
+            oval, head, calm = map(_cells, (*masks, _calm(picture)))
+            ring: Any = head * (np.float32(1.0) - oval)
+            step, compression = 0.0, found.compression
+            if steps is not None:
+                step = float(2.0 ** _mean(steps, oval))
+                compression = compression_of(step)
+            else:  # beside text the network expects errors that are not there
+                share = np.float32(_mean(calm, ring) if ring.any() else 1.0)
+                before, after = before * share, after * share
+            ring *= calm
+            return replace(
+                found,
+                compression=compression,
+                step=step,
+                unreached=codec.unreached,
+                error=_mean(before, oval),
+                remaining=_mean(after, oval),
+                ring_error=_mean(before, ring),
+                ring_remaining=_mean(before if codec.face_alone else after, ring),
+            )
+
+        return measure
 
     def begin(self, frame: Frame) -> bool:
         """Starts the network, in a thread of its own, on what `process` will need of this frame, the one after the next
@@ -210,13 +228,13 @@ class CodedStage:
             Whether something has begun.
         """
         self._begun, self._next, self._unused = self._next, {}, self._unused + 1
-        faces = [face for face in frame.faces if face.track_id in self._around]
+        faces = [face for face in frame.faces if face.track_id in self._heads]
         if not faces or self._unused > _UNUSED or on_gpu(frame.image):
             return False
         try:
             view = self._device.view(frame)
             for face in faces:
-                place, _ = _place_within(frame, face, self._around[face.track_id])
+                place, _ = _place_within(frame, face, self._heads[face.track_id])
                 if max(place.width, place.height) <= LARGEST:
                     picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
                     self._next[_begun(frame, place)] = call_in_thread(
@@ -226,29 +244,29 @@ class CodedStage:
             self._next = {}
         return bool(self._next)
 
-    def process(self, frame: Frame, faces: Sequence[tuple[Face, float, float]], *, light: bool = False) -> Frame:
+    def process(self, frame: Frame, faces: Sequence[Cleaned], *, light: bool = False) -> Frame:
         """The frame with its faces corrected.
 
         Args:
-            faces: each with the strength of its correction inside the face's oval and round it, 0…1.
+            faces: to correct.
             light: by the light network.
         """
         if self._passes(frame):
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []
-        self._around, self._unused = {face.track_id: around for face, _, around in faces}, 0
+        self._heads, self._unused = {face.track_id: any(around) for face, _, around in faces}, 0
         for face, inside, around in faces:
-            place, around = _place_within(frame, face, around)
-            if max(inside, around) <= 0.0 or max(place.width, place.height) > LARGEST:
+            place, head_too = _place_within(frame, face, any(around))
+            if not (any(inside) or head_too) or max(place.width, place.height) > LARGEST:
                 continue
-            picture, (change, _) = self._infer(self._light if light else self._network, view, frame, place)
+            picture, (change, _) = self._inference(self._light if light else self._network, view, frame, place)()
             oval, head = _masks(face, place)
-            weight = oval * np.float32(inside)
-            if around > 0.0:
-                weight += head * (np.float32(1.0) - oval) * _calm(picture) * np.float32(around)
-            pixels: Any = cv2.merge([cv2.multiply(plane, weight) for plane in change])
-            corrections.append(self._make(pixels, weight, place.matrix))
+            ring: Any = head * (np.float32(1.0) - oval) * _calm(picture) if head_too else 0.0
+            luma, colour = (oval * np.float32(a) + ring * np.float32(b) for a, b in zip(inside, around, strict=True))
+            shared = luma_of(change) * (luma - colour)  # what the luma gets beside the rest
+            pixels: Any = cv2.merge([plane * colour + shared for plane in change])
+            corrections.append(self._make(pixels, np.maximum(luma, colour), place.matrix))
             boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
         if not corrections:
             return frame
@@ -269,15 +287,15 @@ class CodedStage:
             )
         return there
 
-    def _infer(
+    def _inference(
         self, network: CodedNetwork, view: View, frame: Frame, place: Place
-    ) -> tuple[Bytes, tuple[Float32, Float32]]:
-        """The picture of a place, and the network's output for it."""
+    ) -> Callable[[], tuple[Bytes, tuple[Float32, Float32]]]:
+        """What returns the picture of a place, and the network's output for it, in any thread."""
         key = _begun(frame, place)
         if network is self._network and (begun := self._begun.get(key) or self._next.get(key)) is not None:
-            return begun.result()
+            return begun.result
         picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
-        return self._inferred(network, picture, steps)
+        return partial(self._inferred, network, picture, steps)
 
     def _inferred(
         self, network: CodedNetwork, picture: Bytes, steps: Float32 | None
@@ -291,12 +309,12 @@ def _begun(frame: Frame, place: Place) -> Begun:
     return frame.time, id(frame.image), frame.field, (place.x, place.y, place.width, place.height)
 
 
-def _place_within(frame: Frame, face: Face, around: float) -> tuple[Place, float]:
-    """Where the network looks at a face, and the strength round it: 0 where the head is too large for that."""
-    place = place_of(frame, face, _HEAD if around > 0.0 else _FACE, LARGEST + MULTIPLE)
-    if around > 0.0 and max(place.width, place.height) > LARGEST:
-        return place_of(frame, face, _FACE, LARGEST + MULTIPLE), 0.0
-    return place, around
+def _place_within(frame: Frame, face: Face, head: bool) -> tuple[Place, bool]:
+    """Where the network looks at a face, or its head; and whether it is the head: not where that is too large."""
+    place = place_of(frame, face, _HEAD if head else _FACE, LARGEST + MULTIPLE)
+    if head and max(place.width, place.height) > LARGEST:
+        return _place_within(frame, face, False)
+    return place, head
 
 
 def _picture(view: View, place: Place) -> Bytes:
@@ -343,3 +361,7 @@ def _cells(mask: Float32) -> Float32:
     """Means over the network's cells."""
     out: Any = cv2.resize(mask, (mask.shape[1] // CELL, mask.shape[0] // CELL), interpolation=cv2.INTER_AREA)
     return out
+
+
+def _mean(values: Float32, weight: Float32) -> float:
+    return float((values * weight).sum() / max(float(weight.sum()), 1e-6))

@@ -17,11 +17,11 @@ from math import inf
 from time import perf_counter
 from typing import ClassVar, Protocol
 
-from rtface.analysis.treatment import Treatment
+from rtface.analysis.treatment import Treatment, more_colour
 from rtface.config.options import EnhanceOptions
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
-from rtface.enhance.coded_stage import CodedStage
+from rtface.enhance.coded_stage import CodedStage, Strength
 from rtface.enhance.engine_call import submit_crop
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
@@ -44,7 +44,7 @@ from rtface.stats import Stats
 from rtface.util.fade import faded
 from rtface.util.held_faces import HeldFaces
 
-_SEEN_AROUND = 0.5
+_SEEN_AROUND = 0.2
 """Strength of the first stage round a face from which on `--region auto` includes that."""
 
 
@@ -125,7 +125,7 @@ class FaceCorrector(ABC):
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
         self._coded = coded
         self._repeats = RepeatedFrames()
-        self._measure = TrackMeasurement(self.tracks.analyzer_of, coded, stats)
+        self._measure = TrackMeasurement(self.tracks.analyzer_of, coded, stats, waits=self.mode is not Mode.LIVE)
         self._select = self._selector(light)
 
     @property
@@ -203,7 +203,7 @@ class FaceCorrector(ABC):
         chosen = [
             one
             for face in faces
-            if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]) > UNSEEN_STRENGTH
+            if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]).luma > UNSEEN_STRENGTH
         ]
         chosen = chosen if self._coded is not None else []
         # With keyframes of a live run better answers follow, also to the same image.
@@ -222,10 +222,10 @@ class FaceCorrector(ABC):
                 if face.track_id not in corrected:
                     self.tracks.states[face.track_id].figures.apply(0.0, frame.time)
 
-    def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[float, float]:
+    def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[Strength, Strength]:
         """Strengths of the first stage inside the oval of a face and round it."""
         if (track := self.tracks.states.get(face.track_id)) is None:
-            return 0.0, 0.0
+            return Strength(), Strength()
         inside, ring = track.first
         region = self._wanted_region(face, time)
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
@@ -234,7 +234,11 @@ class FaceCorrector(ABC):
         elif time > track.analyzer.until:
             track.around = faded(track.around, around, inf, 1.0)
         strength *= self.tracks.strength_of(face)
-        return inside * strength, track.around * strength
+        around = track.around
+        return (
+            Strength(inside * strength, inside * strength * more_colour(inside, "first")),
+            Strength(around * strength, around * strength * more_colour(around, "ring")),
+        )
 
     def _submit_faces(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and submits them to their engines."""
@@ -296,6 +300,7 @@ class FaceCorrector(ABC):
             region=self._region(face),
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,
+            colour=face.colour,
         )
 
     def _wanted_region(self, face: Face, time: float) -> WantedRegion:

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from rtface.enhance.coded_stage import Cleaned
 from rtface.enhance.shown import Shown, equal, parts
 from rtface.enhance.tasks import FaceTask
-from rtface.frame import Box, Face, Frame
+from rtface.frame import Box, Frame
 from rtface.geometry.planes import layout
 from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
 from rtface.quality.governor import UNSEEN_STRENGTH
@@ -30,7 +31,7 @@ class RepeatedFrames:
     def __init__(self) -> None:
         self._last: dict[int | None, Shown] = {}
 
-    def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[tuple[Face, float, float]]) -> Shown | None:
+    def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> Shown | None:
         """What belongs to this frame, or to the one that it repeats; None where nothing is corrected.
 
         Args:
@@ -46,13 +47,13 @@ class RepeatedFrames:
                 task.track.id,
                 task.engine.name,
                 task.light and task.light.name,
-                replace(task.shaping, strength=0.0, share=0.0),
+                replace(task.shaping, strength=0.0, share=0.0, colour=1.0),
             )
             for task in tasks
         ]
         settings += [face.track_id for face, *_ in cleaned]
         strengths = [v for task in tasks for v in (task.strength, task.shaping.share, task.track.guard.kept)]
-        strengths += [v for _, *both in cleaned for v in both]
+        strengths += [v for _, inside, around in cleaned for v in (*inside, *around)]
         last, size = self._last.get(frame.field), (frame.image.width, frame.image.height)
         if (
             last is not None
@@ -69,7 +70,7 @@ class RepeatedFrames:
         return shown
 
 
-def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[tuple[Face, float, float]]) -> Box:
+def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> Box:
     """All that corrections of these faces may change."""
     size = frame.image.width, frame.image.height
     onto = plane_matrix(size, frame.display, field=frame.field)

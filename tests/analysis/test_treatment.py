@@ -22,7 +22,17 @@ from rtface.analysis.analyzer import (
     treatments_table,
 )
 from rtface.analysis.look_ahead import look_ahead
-from rtface.analysis.treatment import FORCED, INSIDE, MOST, gain_of, made_for_another, predicted
+from rtface.analysis.treatment import (
+    COLOURS,
+    FORCED,
+    INSIDE,
+    MOST,
+    first_strengths,
+    gain_of,
+    made_for_another,
+    more_colour,
+    predicted,
+)
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import Face, Frame
 from tests.analysis.conftest import BOX, POINTS
@@ -134,6 +144,22 @@ def test_the_first_stage_follows_what_it_gains_itself() -> None:
     assert strengths(80.0, 40.0, 0.0, 0.0) == (INSIDE, 0)
     some = strengths(80.0, 40.0, 80.0, 78.2)[1], strengths(80.0, 40.0, 80.0, 77.8)[1]
     assert 0 < some[0] < some[1] < 1
+
+
+def test_where_coding_is_fine_the_first_stage_corrects_colours() -> None:
+    """A fine step leaves detail of the luma, which the network takes for an error."""
+    found = Analysis(detail=90.0, error=40.0, remaining=20.0, ring_error=40.0, ring_remaining=20.0)
+    strengths = {step: first_strengths(replace(found, step=step), 120.0)[1] for step in (9.0, 12.0, 20.0)}
+    assert 0.3 < strengths[9.0] < strengths[12.0] < strengths[20.0] <= 1.0
+    assert all(s * more_colour(s, "ring") == pytest.approx(1.0) for s in strengths.values())
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.01, 0.2, 0.4, 0.9, 1.0, 1.4])
+@pytest.mark.parametrize("part", ["engine", "first", "ring"])
+def test_colours_are_never_corrected_less_than_the_luma(part: Any, strength: float) -> None:
+    times, limit = COLOURS[part]
+    more = more_colour(strength, part)
+    assert 1.0 <= more <= times and strength * more <= max(limit, strength) + 1e-9
 
 
 @pytest.mark.parametrize("correct", ["always", "never"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from threading import Event
 from typing import Any, cast
 
 import cv2
@@ -16,7 +17,7 @@ from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.analysis.treatment import gain_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, place_of
+from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, Strength, place_of
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
@@ -75,6 +76,11 @@ def stored(frame: Frame) -> Bytes:
     return np.asarray(frame.image.to_ndarray(format="rgb24"))
 
 
+def both(strength: float) -> Strength:
+    """The same for the luma and the rest."""
+    return Strength(strength, strength)
+
+
 def planes(frame: Frame) -> list[np.ndarray]:
     return [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy() for p in frame.image.planes]
 
@@ -120,7 +126,7 @@ def test_a_correction_ends_softly_within_its_picture(side: float, at: float) -> 
 
     stage = CodedStage(FakeCodedNetwork(), CpuDevice(), make, Stats())
     for around in (0.0, 1.0):
-        stage.process(frame, [(face, 1.0, around)])
+        stage.process(frame, [(face, both(1.0), both(around))])
         mask = made[-1].mask
         assert mask.max() > 0.99
         assert max(edge.max() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) < 0.01
@@ -166,7 +172,7 @@ def test_the_network_is_told_the_steps_or_that_they_are_unknown() -> None:
     network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
     known = frame_with(face, quantisers=Quantisers(np.full((12, 20), 16.0, np.float32), 16, "h264"))
     for frame in (known, replace(known, quantisers=None)):
-        coded_stage(network).process(frame, [(face, 1.0, 0.0)])
+        coded_stage(network).process(frame, [(face, both(1.0), both(0.0))])
     assert [None if steps is None else set(steps.ravel().tolist()) for _, steps in network.seen] == [{4.0}, None]
 
 
@@ -194,7 +200,7 @@ def test_a_frame_begun_ahead_is_as_without(around: tuple[float, ...], inferred: 
         for frame, following, ring in zip(frames, [*frames[1:], None], around, strict=True):
             if ahead and following is not None:
                 stage.begin(following)
-            made.append(stored(stage.process(frame, [(face, 1.0, ring)])))
+            made.append(stored(stage.process(frame, [(face, both(1.0), both(ring))])))
         return made
 
     plain, begun = Stepped(amount=0.01), Stepped(amount=0.01)
@@ -206,20 +212,20 @@ def test_a_frame_begun_ahead_is_as_without(around: tuple[float, ...], inferred: 
 def test_a_face_that_cannot_be_begun_fails_where_it_is_processed() -> None:
     face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
     stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
-    stage.process(frame_with(face), [(face, 1.0, 0.0)])
+    stage.process(frame_with(face), [(face, both(1.0), both(0.0))])
     bad = replace(face, box=np.full(4, np.nan))
     assert not stage.begin(frame_with(bad))
     with pytest.raises(ValueError, match="NaN"):
-        stage.process(frame_with(bad), [(bad, 1.0, 0.0)])
+        stage.process(frame_with(bad), [(bad, both(1.0), both(0.0))])
 
 
 def test_nothing_is_begun_where_nothing_is_processed_any_more() -> None:
     """As after a shot that leaves its faces alone begins."""
     face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
     stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
-    stage.process(frame_with(face), [(face, 1.0, 0.0)])
+    stage.process(frame_with(face), [(face, both(1.0), both(0.0))])
     assert [stage.begin(frame_with(face)) for _ in range(4)] == [True, True, False, False]
-    stage.process(frame_with(face), [(face, 1.0, 0.0)])
+    stage.process(frame_with(face), [(face, both(1.0), both(0.0))])
     assert stage.begin(frame_with(face))
 
 
@@ -283,7 +289,7 @@ def test_what_is_drawn_round_a_face_is_no_error_of_a_codec() -> None:
         found = coded_stage(FakeCodedNetwork(40.0, 10.0)).measure(CpuDevice().view(frame), frame, face, Analysis())
         assert found.error < 10 if steps is None else found.error == pytest.approx(40.0)
         was = stored(frame).astype(int)
-        changed = np.abs(stored(coded_stage().process(frame, [(face, 0.0, 1.0)])).astype(int) - was)
+        changed = np.abs(stored(coded_stage().process(frame, [(face, both(0.0), both(1.0))])).astype(int) - was)
         assert changed[25:40, 130:170].max() == 0
 
 
@@ -319,7 +325,7 @@ def test_strength_0_leaves_the_frame_and_asks_nothing(fmt: str) -> None:
     network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
     frame = frame_with(face, fmt=fmt)
     was = planes(frame)
-    assert coded_stage(network).process(frame, [(face, 0.0, 0.0)]) is frame and not network.seen
+    assert coded_stage(network).process(frame, [(face, both(0.0), both(0.0))]) is frame and not network.seen
     assert all(np.array_equal(a, b) for a, b in zip(was, planes(frame), strict=True))
 
 
@@ -330,7 +336,7 @@ def test_outside_the_mask_every_bit_stays(display: Display, field: Field | None,
     face = face_in(box, display=display)
     frame = frame_with(face, display=display, field=field)
     was = stored(frame).astype(int)
-    out = coded_stage(stats=stats).process(frame, [(face, 1.0, around)])
+    out = coded_stage(stats=stats).process(frame, [(face, both(1.0), both(around))])
     changed = np.abs(stored(out).astype(int) - was).max(2)
     ys, xs = np.nonzero(changed)
     half = (1.14 if around else 0.75) * np.array([box[2] - box[0], box[3] - box[1]])
@@ -353,7 +359,7 @@ def test_inside_and_round_a_face_have_strengths_of_their_own() -> None:
     def changed(inside: float, around: float) -> tuple[float, float]:
         frame = frame_with(face)
         was = stored(frame).astype(int)
-        change = stored(coded_stage().process(frame, [(face, inside, around)])).astype(int) - was
+        change = stored(coded_stage().process(frame, [(face, both(inside), both(around))])).astype(int) - was
         return float(change[80:100, 142:162].mean()), float(change[30:40, 142:162].mean())
 
     full = changed(1.0, 1.0)
@@ -369,7 +375,7 @@ def test_too_large_heads_are_faces_and_too_large_faces_are_left() -> None:
     for side, pictures in ((200.0, [480]), (300.0, [400]), (500.0, [])):
         network, face = FakeCodedNetwork(), face_in((300.0, 200.0, 300.0 + side, 200.0 + side), size=size)
         frame = frame_with(face, size=size)
-        out = coded_stage(network).process(frame, [(face, 1.0, 1.0)])
+        out = coded_stage(network).process(frame, [(face, both(1.0), both(1.0))])
         seen = [picture.shape[0] for picture, _ in network.seen]
         assert len(seen) == len(pictures) and all(a <= b <= LARGEST for a, b in zip(pictures, seen, strict=True))
         assert (out is frame) is not pictures
@@ -382,7 +388,7 @@ def test_faces_on_a_frame_in_gpu_memory_are_left(monkeypatch: pytest.MonkeyPatch
     network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
     frame = frame_with(face)
     stats = Stats()
-    assert coded_stage(network, stats).process(frame, [(face, 1.0, 1.0)]) is frame and not network.seen
+    assert coded_stage(network, stats).process(frame, [(face, both(1.0), both(1.0))]) is frame and not network.seen
     assert "first_stage" in stats.warnings
     found = Stats()  # of a frame whose faces are only measured, which then seem to need nothing
     coded_stage(network, found).measure(CpuDevice().view(frame), frame, face, Analysis())
@@ -393,7 +399,7 @@ def test_several_faces_are_each_corrected() -> None:
     faces = [face_in((40.0 + 130 * k, 60.0, 90.0 + 130 * k, 110.0), k) for k in range(2)]
     frame, stats = frame_with(*faces, fmt="yuv420p"), Stats()
     was = planes(frame)[0].astype(int)
-    out = coded_stage(stats=stats).process(frame, [(face, 1.0, 0.0) for face in faces])
+    out = coded_stage(stats=stats).process(frame, [(face, both(1.0), both(0.0)) for face in faces])
     change = np.abs(planes(out)[0] - was)
     assert change[85, 65] > 15 and change[85, 195] > 15 and not change[:, 120:140].any()
     assert stats.counters["crops:coded"] == 2 and out.changed is not None and len(out.changed) == 2
@@ -517,7 +523,7 @@ def test_the_region_says_how_far_the_first_stage_reaches(predict: Callable[[floa
     face, head = changed_area(region="face"), changed_area(region="head")
     assert head > 1.5 * face > 0
     assert changed_area(region="auto") == head
-    nothing, little = (40.0, 40.0), (40.0, 39.25)  # below half of the strength round the face
+    nothing, little = (40.0, 40.0), (40.0, 39.45)  # below a fifth of the strength round the face
     assert changed_area(region="auto", ring=nothing) == face == changed_area(region="head", ring=nothing)
     assert changed_area(region="auto", ring=little) == face < changed_area(region="head", ring=little)
     assert changed_area(region="head", shot=ShotSettings(region="face")) == face
@@ -537,6 +543,26 @@ def test_forced_treatments_have_no_first_stage() -> None:
             treatments=more.get("treatments"),
         ).process(real())  # type: ignore[arg-type]
         assert all(np.array_equal(a, b) for a, b in zip(planes(out), planes(plain), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("vivid", "strength", "treatments", "applied"),
+    [
+        (True, 0.6, None, 0.36),
+        (True, 1.4, None, 1.0),
+        (False, 1.4, None, 1.4),
+        (False, 0.6, {1: Treatment(True, 0.6)}, 0.6),
+    ],
+)
+def test_detail_that_is_made_up_has_less_of_a_low_strength(
+    predict: Callable[[float], None], vivid: bool, strength: float, treatments: Any, applied: float
+) -> None:
+    predict(strength)
+    engine = FakeEngine()
+    engine.vivid = vivid
+    step = enhancer(engine, treatments=treatments)
+    step.process(real())
+    assert step.tracks.states[1].report().strength == pytest.approx(applied)
 
 
 @pytest.mark.parametrize(("correct", "calls"), [("always", 1), ("never", 0)])
@@ -670,7 +696,9 @@ def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch)
         coded=coded_stage(),
     )
     strengths: list[float] = []
-    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: strengths.append(faces[0][1]) or frame)
+    monkeypatch.setattr(
+        CodedStage, "process", lambda self, frame, faces, **_: strengths.append(faces[0][1].luma) or frame
+    )
     found: list[float] = []
     for n in range(60):
         room[0] = n < 4 or n >= 30
@@ -681,13 +709,43 @@ def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch)
     assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
 
 
+def test_live_no_frame_waits_for_a_measurement() -> None:
+    go_on, done = Event(), Event()
+
+    class Slow(FakeCodedNetwork):
+        def __call__(self, *given: Any) -> Any:
+            first = not self.seen
+            try:
+                assert first or go_on.wait(20.0), "the measurement is in a thread of its own"
+                return super().__call__(*given)
+            finally:
+                done.set()
+
+    stage = coded_stage(Slow(), measures_only=True)
+    step = LiveEnhancer(
+        Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), QualityGovernor(0.04, 0.2), coded=stage
+    )
+
+    def show(frames: range) -> float:
+        for n in frames:
+            step.collect(step.submit(replace(real(), pts=n, time_base=Fraction(1, 25), captured_at=0.0)))
+        return step.tracks.states[1].analyzer.last_s
+
+    assert show(range(12)) == 0.0, "the first frame was measured at once, and nothing was learnt since"
+    done.clear()
+    go_on.set()
+    assert done.wait(20.0)
+    until = (show(range(n, n + 1)) for n in range(12, 500))
+    assert next(last for last in until if last > 0.0) == 0.2, "of the frame that was due"
+
+
 def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `auto`, too, which leaves it alone below half of the strength."""
+    """With `auto`, too, which leaves it alone below a fifth of the strength."""
     step, found = enhancer(region="auto", treatments={1: Treatment(True)}), list[float]()
-    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.append(faces[0][2]) or frame)
+    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.append(faces[0][2].luma) or frame)
     for n in range(100):
         analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
-        analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if 30 <= n < 60 else 0.4)
+        analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if 30 <= n < 60 else 0.15)
         step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
     assert len(found) == 100 and found[29] == found[-1] == 0.0 and max(found) == pytest.approx(0.8)
     assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
@@ -698,13 +756,13 @@ def test_round_the_face_another_process_continues(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Analyzer, "due", lambda *_: False)
     found = dict[int, float]()
     monkeypatch.setattr(
-        CodedStage, "process", lambda self, frame, faces, **_: found.update({frame.pts: faces[0][2]}) or frame
+        CodedStage, "process", lambda self, frame, faces, **_: found.update({frame.pts: faces[0][2].luma}) or frame
     )
 
     def process(step: FrameEnhancer, frames: range) -> list[float]:
         for n in frames:
             analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
-            analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if n >= 30 else 0.4)
+            analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if n >= 30 else 0.15)
             step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
         return [found[n] for n in frames]
 
@@ -727,5 +785,5 @@ def test_beyond_the_frame_its_edge_is_repeated(box: tuple[float, float, float, f
 
     face = face_in(box)
     stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
-    stage.process(frame_with(face), [(face, 1.0, 1.0)])
+    stage.process(frame_with(face), [(face, both(1.0), both(1.0))])
     assert seen[0].min() >= 40  # as the darkest of the noise

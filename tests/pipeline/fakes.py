@@ -27,7 +27,7 @@ class FakeEngine:
 
     recurrent = False
     whole = True
-    heavy = False
+    heavy = vivid = False
     ms = 10.0
 
     def __init__(self, name: str = "fake", size: int = 256, amount: float = 0.2, fail: set[int] | None = None) -> None:
