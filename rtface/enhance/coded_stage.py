@@ -264,8 +264,8 @@ class CodedStage:
             oval, head = _masks(face, place)
             ring: Any = head * (np.float32(1.0) - oval) * _calm(picture) if head_too else 0.0
             luma, colour = (oval * np.float32(a) + ring * np.float32(b) for a, b in zip(inside, around, strict=True))
-            shared = luma_of(change) * (luma - colour)  # what the luma gets beside the rest
-            pixels: Any = cv2.merge([plane * colour + shared for plane in change])
+            shared = cv2.multiply(luma_of(change), luma - colour)  # what the luma gets beside the rest
+            pixels: Any = cv2.merge([cv2.add(cv2.multiply(plane, colour), shared) for plane in change])
             corrections.append(self._make(pixels, np.maximum(luma, colour), place.matrix))
             boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
         if not corrections:
