@@ -34,6 +34,8 @@ EPSILON, RAW, BANDS = 0.02, 0.15, (0.5, 0.5, 0.5, 0.5)
 LUMA = (0.299, 0.587, 0.114)
 CLEAN, EVERY, WARM = 0.08, 30, 20
 """Share of pairs whose input is the truth; steps between looks at the held-out pairs, and until the full rate."""
+STRONGEST = 1.5
+"""Largest strength of a correction."""
 
 
 class Network:
@@ -288,15 +290,22 @@ class Loss:
         return (torch.sqrt(e * e + EPSILON**2) * m).mean((1, 2, 3)) - EPSILON
 
     def __call__(self, crop, residual, truth):
-        """Loss and mean square error of each row."""
+        """Loss of each row, and the gain in dB at the strength that helps most, which a run comes near to."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
-        e = crop + locked(crop, residual, self.cell) - truth
-        square = ((e.detach() ** 2) * self.mask).mean((1, 2, 3))
+        shown = locked(crop, residual, self.cell)
+        e = crop + shown - truth
+        d, wanted = shown.detach(), truth - crop
+        both, change, before = (
+            ((a * b) * self.mask).mean((1, 2, 3)) for a, b in ((d, wanted), (d, d), (wanted, wanted))
+        )
+        s = (both / change.clamp_min(1e-10)).clamp(0, STRONGEST)
+        after = before - 2 * s * both + s * s * change
+        gain = 10 * torch.log10(before.clamp_min(1e-10) / after.clamp_min(1e-10))
         total = self.charbonnier(e) + RAW * self.charbonnier(raw)
         for weight in BANDS:
             total = total + weight * self.charbonnier(highpass(e))
             e = F.avg_pool2d(e, 2)
-        return total, square
+        return total, gain
 
 
 # --- what is trained ---
@@ -382,9 +391,8 @@ def main(path):
         def one(k):
             with torch.no_grad():
                 t, x = tensor(valid[k : k + 4, 0]), tensor(valid[k : k + 4, 1])
-                total, square = loss(x, residual(x, weights), t)
-                before = ((x - t) ** 2 * loss.mask).mean((1, 2, 3))
-                return 10 * torch.log10(before.clamp_min(1e-10) / square.clamp_min(1e-10)), total
+                total, gain = loss(x, residual(x, weights), t)
+                return gain, total
 
         gains, totals = zip(*pool.map(one, range(0, len(valid), 4)), strict=False)
         return torch.cat(gains).numpy(), float(torch.cat(totals).mean())
