@@ -145,7 +145,6 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     strength += _enlarged(analysis) * (1.0 - strength)
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
-    first *= more_colour(first, "first")
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
     reached = (1.0 - analysis.unreached) * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
     return strength, reached * (max(0.0, gain) + gain_of(analysis.error, left))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from math import inf
 from time import perf_counter
 from typing import ClassVar, Protocol
 
@@ -41,7 +40,6 @@ from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
-from rtface.util.fade import faded
 from rtface.util.held_faces import HeldFaces
 
 _SEEN_AROUND = 0.2
@@ -191,6 +189,7 @@ class FaceCorrector(ABC):
         self._first_stage(task, faces, strength)
         if task.faces:
             self._submit_faces(task)
+        self._measure.begin()
         self.tracks.sweep(frame.time)
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
@@ -229,16 +228,11 @@ class FaceCorrector(ABC):
         inside, ring = track.first
         region = self._wanted_region(face, time)
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
-        if track.around is None:
-            track.around = around
-        elif time > track.analyzer.until:
-            track.around = faded(track.around, around, inf, 1.0)
         strength *= self.tracks.strength_of(face)
-        around = track.around
-        return (
-            Strength(inside * strength, inside * strength * more_colour(inside, "first")),
-            Strength(around * strength, around * strength * more_colour(around, "ring")),
-        )
+        within = track.faded("first colour", inside * more_colour(inside, "first"), time)
+        beyond = track.faded("ring colour", around * more_colour(around, "ring"), time)
+        around = track.faded("ring", around, time)
+        return Strength(inside * strength, within * strength), Strength(around * strength, beyond * strength)
 
     def _submit_faces(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and submits them to their engines."""

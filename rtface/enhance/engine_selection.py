@@ -80,8 +80,8 @@ class EngineSelector:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
             forced = self._tracks.forced(face, frame.time)
             decided = track.decide(frame.time, counted=not frame.lead_in, forced=forced)
-            face_strength = decided * strength * strength_by_pose(face) * self._tracks.strength_of(face)
-            if face_strength <= 0.0:
+            wanted = strength * strength_by_pose(face) * self._tracks.strength_of(face)
+            if decided * wanted <= 0.0:
                 continue
             named = self._tracks.option("engine", face, frame.time)
             engine = (
@@ -90,11 +90,11 @@ class EngineSelector:
                 else runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
             )
             track.chosen = engine.name
-            if engine.vivid:
-                face_strength *= share_of_vivid(decided)
+            target = decided * share_of_vivid(decided) if engine.vivid else decided
+            applied = track.faded("engine", target, frame.time)
+            colour = track.faded("colour", target * more_colour(decided, "engine"), frame.time) / applied
             light, every = self._key_frames(engine, frame, runtime)
-            colour = more_colour(decided, "engine")
-            tasks.append(FaceTask(track, face, frame, face_strength, colour, engine, light=light, every=every))
+            tasks.append(FaceTask(track, face, frame, applied * wanted, colour, engine, light=light, every=every))
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from math import isfinite
+from math import inf, isfinite
 
 from rtface.analysis.analyzer import Analysis, Analyzer, analyze_face
 from rtface.analysis.patch import SMALLEST_FACE
@@ -14,6 +14,9 @@ from rtface.frame import Face, Frame
 from rtface.protocols import Device, View
 from rtface.stats import Stats
 
+_AGAIN_S = 1.0
+"""Seconds after a measurement that failed until the next one, where frames do not wait for it."""
+
 
 class TrackMeasurement:
     """Called once for every frame, in order; not for use from several threads.
@@ -22,8 +25,8 @@ class TrackMeasurement:
         analyzer_of: the analyzer of a face's track, made on first sight.
         coded: says what error is expected on a face; None where no decision depends on it.
         stats: times the analysis.
-        waits: False measures tracks, after their first frame, in a thread of its own, one at a time, so that no frame
-            is held up; their analyzers learn of it on a later frame.
+        waits: False measures tracks that were measured lately in a thread of its own, one at a time, which `begin`
+            starts, so that hardly any frame is held up; their analyzers learn of it on a later one.
     """
 
     def __init__(
@@ -35,33 +38,48 @@ class TrackMeasurement:
         waits: bool = True,
     ) -> None:
         self._analyzer_of, self._coded, self._stats, self._waits = analyzer_of, coded, stats, waits
-        self._pending: tuple[Future[Analysis], Analyzer, float, float] | None = None  # with width and time
+        self._prepared: tuple[Callable[[], Analysis], Analyzer, float, float] | None = None  # with width and time
+        self._pending: tuple[Future[Analysis], Analyzer, float, float] | None = None
+        self._failed = -inf  # time of the last frame that was measured in vain
 
     def __call__(self, frame: Frame, faces: Sequence[Face], device: Device) -> list[Analyzer]:
         """The analyzers of these faces, which have learnt from this frame where that was due."""
-        found, view = list[Analyzer](), None
-        self._learn()
-        for face in faces:
-            analyzer = self._analyzer_of(face, frame.time)
-            if frame.new or analyzer.due(frame.time):
-                with self._stats.time("analyze"):
-                    view = view or device.view(frame)
-                    self._measure(view, frame, face, analyzer)
-            found.append(analyzer)
+        self._learn(frame.time)
+        found = [self._analyzer_of(face, frame.time) for face in faces]
+        due = [k for k, analyzer in enumerate(found) if frame.new or analyzer.due(frame.time)]
+        if not due:
+            return found
+        with self._stats.time("analyze"):
+            view, later = device.view(frame), list[int]()
+            for k in due:
+                if not self._measure(view, frame, faces[k], found[k]):
+                    later.append(k)
+            if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _AGAIN_S:
+                k = min(later, key=lambda k: found[k].last_s)
+                measurement = self._coded.measurement(view, frame, faces[k], analyze_face(view, faces[k]))
+                self._prepared = measurement, found[k], faces[k].width, frame.time
         return found
 
-    def _measure(self, view: View, frame: Frame, face: Face, analyzer: Analyzer) -> None:
-        coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
-        if coded is None or self._waits or frame.new or not isfinite(analyzer.last_s):
-            found = analyze_face(view, face)
-            found = found if coded is None else coded.measure(view, frame, face, found)
-            analyzer.learn(found, face.width, frame.time)
-        elif self._pending is None:
-            measurement = coded.measurement(view, frame, face, analyze_face(view, face))
-            self._pending = call_in_thread("measure", measurement, awaited=True), analyzer, face.width, frame.time
+    def begin(self) -> None:
+        """Starts what was prepared, once nothing on this frame needs the network any more."""
+        if self._prepared is not None:
+            (measurement, analyzer, width, time), self._prepared = self._prepared, None
+            self._pending = call_in_thread("measure", measurement, awaited=True), analyzer, width, time
 
-    def _learn(self) -> None:
-        """Gives the measurement that is pending to its analyzer, once it is there."""
+    def _measure(self, view: View, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
+        """Measures a face at once; False where that may be done later."""
+        coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
+        if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
+            return False
+        found = analyze_face(view, face)
+        found = found if coded is None else coded.measure(view, frame, face, found)
+        analyzer.learn(found, face.width, frame.time)
+        return True
+
+    def _learn(self, time: float) -> None:
+        """Gives the measurement that is pending to its analyzer, once it is there; raises what it raised."""
         if self._pending is not None and self._pending[0].done():
-            (measured, analyzer, width, time), self._pending = self._pending, None
-            analyzer.learn(measured.result(), width, time)
+            (measured, analyzer, width, at), self._pending = self._pending, None
+            self._failed, failed = time, self._failed
+            analyzer.learn(measured.result(), width, at)
+            self._failed = failed

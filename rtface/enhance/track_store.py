@@ -20,6 +20,7 @@ from rtface.persons.guard import GuardedTrack
 from rtface.protocols import Restored, ShapeTask
 from rtface.report import TrackReport
 from rtface.shots.settings import NO_SHOTS, ShotList
+from rtface.util.fade import faded
 
 _UNGUARDED: dict[str, Any] = {"time": -inf, "drift": None, "kept": 1.0}
 # A track that was not seen for this long keeps its figures for the report, but not the images it remembers.
@@ -42,7 +43,7 @@ class TrackState:
         late: an answer that was not waited for, and the task that it belongs to (live).
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame in the face and round it, 0…1.
-        around: of that round it, what the region leaves; None before the first frame.
+        fades: strengths on the last frame that follow from the decided ones, by name, see `faded`.
         shown, guarded: what `handed_over` needs of the last frames: of all, and of those that the guard has seen.
         seen_s: time of the last frame with it.
     """
@@ -59,7 +60,7 @@ class TrackState:
     late: tuple[Future[Restored[Any]], ShapeTask] | None = None
     guard: GuardedTrack = field(default_factory=GuardedTrack)
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    around: float | None = None
+    fades: dict[str, float] = field(default_factory=dict[str, float])
     shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=IN_WORK))
     guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=IN_WORK))
     seen_s: float = -inf
@@ -79,7 +80,7 @@ class TrackState:
         return self.analyzer.handed_over(time, state, border - MEMORY_S)
 
     def _since_decided(self) -> dict[str, Any]:
-        return {"around": self.around, "chosen": self.chosen}
+        return {"fades": dict(self.fades), "chosen": self.chosen}
 
     def note_guard(self, time: float) -> None:
         """Notes what the identity guard knows after the frame of this time; later ones may be decided already."""
@@ -88,7 +89,7 @@ class TrackState:
     def take_over(self, state: dict[str, Any]) -> None:
         """Continues from what `handed_over` returned."""
         self.analyzer.take_over(state)
-        self.chosen, self.around = state.get("chosen"), state.get("around")
+        self.chosen, self.fades = state.get("chosen"), dict(state.get("fades", {}))
         self.guard.drift, self.guard.kept = state.get("drift"), state.get("kept", 1.0)
         self.note_guard(-inf)
 
@@ -104,10 +105,18 @@ class TrackState:
         self.shown.append(self.analyzer.state())
         treatment = forced or self.analyzer.treatment
         strength, *self.first = (treatment if forced else self.analyzer).applied
-        self.around = None if forced else self.around
+        if forced:
+            self.fades.clear()
         if counted:
             self.figures.note(time).treatment = treatment
         return strength
+
+    def faded(self, name: str, target: float, time: float) -> float:
+        """A strength that follows from the decided one, on the frame at this time: it moves to its target by at most
+        `MOST_A_FRAME`, but where a shot or a treatment file decides."""
+        now = self.fades.get(name, target)
+        self.fades[name] = now = faded(now, target, inf, 1.0) if time > self.analyzer.until else now
+        return now
 
     def merge(self, later: TrackState) -> None:
         """Adds the figures of the same face in the next piece of the film."""

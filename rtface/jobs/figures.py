@@ -50,7 +50,8 @@ _STATE: Shape = {
     "recent": [row(number, number, [number])],
     "chosen": none_or(text),
     "kept": number,
-    **dict.fromkeys(("time", "changed", "around", "drift"), none_or(number)),
+    "fades?": table(number),
+    **dict.fromkeys(("time", "changed", "drift"), none_or(number)),
 }
 _RECORD: Shape = {
     **dict.fromkeys(("engine", "device", "run"), text),

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
-from rtface.analysis.treatment import gain_of
+from rtface.analysis.treatment import gain_of, more_colour
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, Strength, place_of
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Display, Face, Frame, Quantisers
 from rtface.geometry.transforms import (
@@ -370,6 +371,23 @@ def test_inside_and_round_a_face_have_strengths_of_their_own() -> None:
     assert changed(0.0, 1.0) == pytest.approx((0.0, 25.5), abs=0.3)
 
 
+def test_luma_and_colours_have_strengths_of_their_own() -> None:
+    class Red(FakeCodedNetwork):
+        def __call__(self, *given: Any) -> Any:
+            change, errors = super().__call__(*given)
+            return change * np.array([1.0, 0.0, 0.0], np.float32)[:, None, None], errors
+
+    face = face_in((120.0, 50.0, 200.0, 130.0))
+    for inside, around in ((Strength(0.3, 0.9), both(0.0)), (both(0.0), Strength(0.3, 0.9))):
+        frame = frame_with(face)
+        was = stored(frame).astype(int)
+        change = (stored(coded_stage(Red(amount=0.4)).process(frame, [(face, inside, around)])) - was).reshape(-1, 3)
+        whole = change[change[:, 0] == change[:, 0].max()].mean(0)
+        luma = 0.299 * 0.4 * 255
+        wanted = 0.3 * luma + 0.9 * (np.array([0.4 * 255, 0.0, 0.0]) - luma)
+        np.testing.assert_allclose(whole, wanted, atol=1.0)
+
+
 def test_too_large_heads_are_faces_and_too_large_faces_are_left() -> None:
     size = (1280, 1080)
     for side, pictures in ((200.0, [480]), (300.0, [400]), (500.0, [])):
@@ -530,6 +548,39 @@ def test_the_region_says_how_far_the_first_stage_reaches(predict: Callable[[floa
     assert changed_area(region="face", shot=ShotSettings(region="head")) == head
 
 
+def test_colours_get_more_of_a_low_strength_and_fade_as_slowly(
+    monkeypatch: pytest.MonkeyPatch, predict: Callable[[float], None]
+) -> None:
+    predict(0.5)
+    gain = (40.0, 39.3)  # a low strength round the face
+    seen, colours = list[tuple[Strength, Strength]](), list[float]()
+    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: seen.append(faces[0][1:]) or frame)
+    monkeypatch.setattr(
+        CodedStage, "measure", lambda self, *found: Analysis(error=gain[0], remaining=gain[1], ring_error=gain[0],
+                                                            ring_remaining=gain[1], detail=90.0)
+    )  # fmt: skip
+    step = enhancer(region="head")
+    task = step.submit(real())
+    step.collect(task)
+    colours.append(task.faces[0].shaping.colour)
+    inside, around = seen[0]
+    assert colours == [1.5] and 0.2 < around.luma < 0.4
+    assert (inside.colour, around.colour) == (
+        pytest.approx(inside.luma * more_colour(inside.luma, "first")),
+        pytest.approx(3 * around.luma),
+    )
+    analyzer = step.tracks.states[1].analyzer
+    for n in range(1, 60):
+        analyzer.treatment = Treatment(True, 0.5, first=0.0 if n < 30 else 0.4, ring=0.0 if n < 30 else 0.9, gain=1.0)
+        analyzer.settle()
+        step.process(replace(real(), pts=n, time_base=Fraction(1, 100)))
+    assert len(set(seen)) > 20
+    for place in (0, 1):
+        for part in (0, 1):
+            values = [one[place][part] for one in seen]
+            assert max(abs(b - a) for a, b in pairwise(values)) <= MOST_A_FRAME + 1e-9
+
+
 def test_forced_treatments_have_no_first_stage() -> None:
     for more in ({"correct": "always"}, {"treatments": {1: Treatment(True, 0.7)}}):
         network, engine = FakeCodedNetwork(), FakeEngine()
@@ -552,6 +603,7 @@ def test_forced_treatments_have_no_first_stage() -> None:
         (True, 1.4, None, 1.0),
         (False, 1.4, None, 1.4),
         (False, 0.6, {1: Treatment(True, 0.6)}, 0.6),
+        (True, 0.6, {1: Treatment(True, 0.6)}, 0.36),
     ],
 )
 def test_detail_that_is_made_up_has_less_of_a_low_strength(
@@ -737,6 +789,54 @@ def test_live_no_frame_waits_for_a_measurement() -> None:
     assert done.wait(20.0)
     until = (show(range(n, n + 1)) for n in range(12, 500))
     assert next(last for last in until if last > 0.0) == 0.2, "of the frame that was due"
+
+
+class Later(CodedStage):
+    """Counts the measurements of each face, and fails those that are asked for."""
+
+    def __init__(self, fail: bool = False) -> None:
+        super().__init__(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats())
+        self.done, self.fail, self.counts = Event(), fail, dict[int, int]()
+
+    def measurement(self, view: Any, frame: Frame, face: Face, found: Analysis) -> Callable[[], Analysis]:
+        def measure() -> Analysis:
+            self.counts[face.track_id] = self.counts.get(face.track_id, 0) + 1
+            self.done.set()
+            if self.fail and self.counts[face.track_id] > 1:
+                raise ValueError("measured in vain")
+            return found
+
+        return measure
+
+
+def shown_later(stage: Later, faces: int, frames: int) -> int:
+    """So many frames, 25 a second, whose measurements end before the frame after the next; returns the faults."""
+    analyzers = {k: Analyzer() for k in range(faces)}
+    measure = TrackMeasurement(lambda face, _: analyzers[face.track_id], stage, Stats(), waits=False)
+    shown, device, faults = real(), CpuDevice(), 0
+    every = [replace(shown.faces[0], track_id=k) for k in range(faces)]
+    for n in range(frames):
+        stage.done.clear()
+        before = sum(stage.counts.values())
+        try:
+            measure(replace(shown, pts=n, time_base=Fraction(1, 25)), every, device)
+        except ValueError:
+            faults += 1
+        measure.begin()
+        if n % 3 == 2 or sum(stage.counts.values()) > before:
+            stage.done.wait(0.2)
+    return faults
+
+
+def test_every_face_is_measured_again_where_time_is_short() -> None:
+    stage = Later()
+    assert not shown_later(stage, 8, 100)
+    counts = [stage.counts[k] for k in range(8)]
+    assert min(counts) >= 2 and max(counts) - min(counts) <= 2, counts
+
+
+def test_a_measurement_that_fails_is_not_tried_on_every_frame() -> None:
+    assert 1 <= shown_later(Later(fail=True), 1, 100) <= 4, "once a second"
 
 
 def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,16 +88,16 @@ def test_strengths_do_not_jump_at_a_border() -> None:
     tracks = TrackStore({})
     here, there = tracks.see(face, 0.0), TrackState(1, Analyzer())
     figures, shown = SegmentFigures(Stats(), tracks, 0.0), list[float]()
-    here.analyzer.treatment, here.around = Treatment(True, 1.0), 0.0
+    here.analyzer.treatment, here.fades = Treatment(True, 1.0), {"ring": 0.0}
     here.analyzer.advance(0.0)
     here.analyzer.strength = 0.0
     for k in range(1, 13):
         shown.append(here.decide(k / 25, counted=True))
-        here.around = k / 100
+        here.fades["ring"] = k / 100
     for k in range(4):
         figures.add(Frame(av.VideoFrame(32, 32, "yuv420p"), k, Fraction(1, 25), 1, faces=(face,)))
     there.take_over(json.loads(json.dumps(figures.take()["treatments"]["1"])))
-    assert there.around == 0.03
+    assert there.fades == {"ring": 0.03}
     assert {there.decide(k / 25, counted=False) for k in range(4)} == {shown[2]}
     assert [there.decide(k / 25, counted=False) for k in range(4, 13)] == pytest.approx(shown[3:])
 
