@@ -17,6 +17,7 @@ from rtface.analysis.treatment import severity_of
 from rtface.config.options import Options
 from rtface.errors import RtfaceError, UsageError
 from rtface.frame import Bytes, Face, Float, Float32, Frame
+from rtface.media.files.image_names import is_image
 from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.persons.chip import cut_chip, fitness
@@ -164,8 +165,6 @@ def _frames(
 
 def images_of(input: Path) -> list[Path]:
     """The images that a still or a folder of stills is; none for a film."""
-    from rtface.media.files.image_names import is_image
-
     if input.is_dir():
         return list_images(input)
     return [input] if is_image(input) else []

@@ -12,8 +12,9 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,6 @@ from rtface.frame import Color, Face, Float, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import apply, plane_matrix
-
-if TYPE_CHECKING:
-    import av
 
 MAX_LIFT = math.log2(3.0)
 """The largest lift: shadows at most three times as bright as they are coded."""

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from rtface import plugins
+from rtface.engine.backends import onnx_runtime
 from rtface.engine.plan import GoldenResult, Plan, PlanIdentity, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError, log
 from rtface.util import parse
-
-if TYPE_CHECKING:
-    from rtface.engine.backends.onnx_runtime import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +150,12 @@ def _need_openvino(device: str) -> None:
 
 def onnx_backend(device: str, number: int) -> Backend:
     """ONNX Runtime on the CPU, by CoreML, or by DirectML."""
-    from rtface.engine.backends import onnx_runtime
-
     return _through(
         {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}[device], device
     )
 
 
-def _through(provider: Provider, device: str) -> Backend:
-    from rtface.engine.backends import onnx_runtime
-
+def _through(provider: onnx_runtime.Provider, device: str) -> Backend:
     onnx_runtime.check_here(provider)
     return Backend(
         device,
@@ -179,8 +173,6 @@ def torch_backend(device: str, number: int) -> Backend:
         warn_replaced(device, "onnx")
         return onnx_backend("onnx", 0)
     warn_replaced(device, "cuda")
-    from rtface.engine.backends import onnx_runtime
-
     provider = replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)})
     return _through(provider, device)
 

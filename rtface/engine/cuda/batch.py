@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,8 @@ from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Stream
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.golden import GoldenBatch
 from rtface.engine.recipe import Recipe
+from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
-
-if TYPE_CHECKING:
-    from rtface.engine.tensorrt.plan import TensorRtPlan
-
 
 _RINGS = 3  # rows on their way: one more than there are batches in flight
 

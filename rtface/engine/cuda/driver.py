@@ -7,13 +7,10 @@ import functools
 import importlib.util
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.errors import MissingComponent
 from rtface.util.install import extra_line
-
-if TYPE_CHECKING:
-    from rtface.device.cuda.stream_thread import StreamThread
 
 NEEDED = {"cuda.core": "cuda-core", "cuda.bindings": "cuda-bindings", "onnx": "onnx"}
 TENSORRT = {"tensorrt_rtx": "tensorrt-rtx-cu13-bindings", "tensorrt": "tensorrt-cu13"}
@@ -97,6 +94,5 @@ def take(device: str) -> tuple[StreamThread, int]:
     if (reason := unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
     from rtface.device.cuda.modules import open_gpu  # cuda-python is an extra
-    from rtface.device.cuda.stream_thread import StreamThread
 
     return StreamThread(lambda: open_gpu(number)), number

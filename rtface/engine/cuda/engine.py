@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,13 +25,10 @@ from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.cuda.hosted import Given, Hosted, known
 from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe
+from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError, log
 from rtface.frame import PixelsT
 from rtface.protocols import HeadMap, Restored
-
-if TYPE_CHECKING:
-    from rtface.engine.tensorrt.plan import TensorRtPlan
-
 
 _AT_ONCE = 16  # places for what is remembered that are reserved at a time
 

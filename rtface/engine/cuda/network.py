@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +16,10 @@ from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.view import GpuView, NetworkInput
 from rtface.engine.cuda.batch import captured
 from rtface.engine.spec import ImageNetworkSpec
+from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Float, Float32
 from rtface.protocols import ImageNetwork, View
-
-if TYPE_CHECKING:
-    from rtface.engine.tensorrt.plan import TensorRtPlan
 
 
 class GpuNetwork:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from rtface.device.cuda.gpu import Gpu, Memory, Pinned
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.spec import NetworkSpec
+from rtface.engine.tensorrt.execution import Execution
 from rtface.errors import EngineError
 from rtface.frame import Float32
-
-if TYPE_CHECKING:
-    from rtface.device.cuda.gpu import Gpu, Memory, Pinned
-    from rtface.engine.tensorrt.execution import Execution
 
 
 class TensorRtPlan:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from av.error import FFmpegError
 
@@ -17,14 +17,11 @@ from rtface.config.options import Options
 from rtface.errors import OutputError, RtfaceError, log
 from rtface.frame import Frame
 from rtface.live.devices.camera_buffer import CameraBuffer, even
+from rtface.live.devices.pyvirtualcam_output import PyvirtualcamOutput
+from rtface.live.devices.v4l2_loopback import V4l2LoopbackOutput, find
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
 
-if TYPE_CHECKING:
-    from rtface.live.devices.pyvirtualcam_output import PyvirtualcamOutput
-    from rtface.live.devices.v4l2_loopback import V4l2LoopbackOutput
-
-    CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
-
+CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
 
 POLL = 0.25
 """Seconds between two checks for readers, where the driver does not report them."""
@@ -41,11 +38,7 @@ def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction
         MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
     """
     if platform.system() != "Linux":
-        from rtface.live.devices.pyvirtualcam_output import PyvirtualcamOutput
-
         return PyvirtualcamOutput(name, width, height, pix_fmt, rate)
-    from rtface.live.devices.v4l2_loopback import V4l2LoopbackOutput, find
-
     refused: OutputError | None = None
     for node in find(name):
         try:
@@ -64,8 +57,6 @@ def why_unusable(name: str) -> str | None:
     """Why no virtual camera can be fed here, as far as that is seen without opening one; None where one can."""
     if platform.system() != "Linux":
         return None
-    from rtface.live.devices.v4l2_loopback import find
-
     try:
         find("")
     except RtfaceError as error:

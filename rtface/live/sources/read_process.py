@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import av
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameRing
@@ -23,9 +24,6 @@ from rtface.live.messages import (
     SourceRequest,
     VideoFrameReady,
 )
-
-if TYPE_CHECKING:
-    import av
 
 # Slots for frames, and the bytes of the largest: 8K in 4:2:0, 16 bits a sample. Memory that no frame reaches costs
 # nothing.

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import av
 
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
@@ -21,9 +23,6 @@ from rtface.live.rotate import Rotation
 from rtface.live.sources.read_process import ReadProcess
 from rtface.live.sources.source_clock import SourceClock
 from rtface.stats import Stats
-
-if TYPE_CHECKING:
-    import av
 
 
 def open_live_source(

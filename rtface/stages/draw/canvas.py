@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, floor, hypot
-from typing import TYPE_CHECKING
 
+import av
 import numpy as np
 
 from rtface.errors import UsageError
@@ -16,9 +16,6 @@ from rtface.geometry.transforms import compose, display_size, plane_matrix
 from rtface.stages.draw.blend import blend, codes
 from rtface.stages.draw.sprite import Sprite
 from rtface.stages.draw.veil import blur, pixelate, veiled
-
-if TYPE_CHECKING:
-    import av
 
 Rectangle = Sequence[float]
 """x0, y0, x1, y1 in display pixels."""
