@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from enum import Flag, auto
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from rtface import plugins
 from rtface.errors import UsageError
@@ -20,8 +20,6 @@ from rtface.util import parse as v
 from rtface.util.parse import format_time
 from rtface.util.paths import expanded
 from rtface.util.spelling import hint, unknown_key
-
-F = TypeVar("F", bound="FaceOptions")
 
 
 class Scope(Flag):
@@ -731,11 +729,6 @@ def _parts(person: str) -> tuple[str, str, str]:
 
 LIVE_FACES = 8
 """The largest number of faces of a frame where time is short and nothing else was asked for."""
-
-
-def in_real_time(options: F) -> F:
-    """The options of a run that has to keep up with its source."""
-    return dataclasses.replace(options, max_faces=options.max_faces or LIVE_FACES)
 
 
 GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)

@@ -13,7 +13,6 @@ from pathlib import Path
 from rtface.config.options import Options
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.write.invented import map_frame
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.plan import further_paths
 
@@ -48,8 +47,3 @@ class KeptPairs:
         if not self._made or self._made[0].pts != frame.pts:
             raise OutputError("the comparison cannot be continued: a frame has no pair")
         return self._made.popleft(), b""
-
-
-def map_of(frame: Frame) -> tuple[Frame, bytes]:
-    """The map of what was invented on a frame."""
-    return map_frame(frame), b""

@@ -130,7 +130,7 @@ class RunOutput:
         encoded is still finished."""
         with suppress(RtfaceError, OSError):
             self._wait()
-        _discard(self._writers())
+        _discard([] if self._writer is None else [self._writer, *self._further_writers.values()])
         self._forget()
         if self._held:
             self._leases.release(f"{self._number:05}", self._epoch)
@@ -169,9 +169,6 @@ class RunOutput:
             with suppress(OSError):
                 os.fchown(number, film.st_uid, -1)
         return number
-
-    def _writers(self) -> list[SegmentWriter]:
-        return [] if self._writer is None else [self._writer, *self._further_writers.values()]
 
     def _forget(self) -> None:
         self._writer = None

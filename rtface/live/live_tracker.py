@@ -119,7 +119,10 @@ class LiveTracker:
         if hides and self._cuts.update(self._enhance.runtime.device.view(frame).thumbnail(64)[0]):
             frame = replace(frame, cut=True)
         if frame.cut:
-            self._leave_scene()
+            with self._changed:
+                self._seen.clear()
+                self._cut = True
+                self._scene += 1
         self._since += 1
         self._face_at = frame.time if self._face_at is None else self._face_at
         if frame.time - self._face_at > _ALONE_S:
@@ -145,12 +148,6 @@ class LiveTracker:
     def _fresh(self, frame: Frame) -> bool:
         with self._changed:
             return bool(self._seen) and frame.time - self._seen[-1].time < _FRESH_S
-
-    def _leave_scene(self) -> None:
-        with self._changed:
-            self._seen.clear()
-            self._cut = True
-            self._scene += 1
 
     def _ask(self, frame: Frame, sparing: bool, *, wait: bool) -> TrackingResult | None:
         """Gives the tracker a frame, unless it is still at another; its answer where that comes in time."""

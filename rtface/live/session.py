@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from rtface._version import __version__
 from rtface.concurrency.child_process import processor_seconds
 from rtface.concurrency.threads import call_in_thread, start_thread
-from rtface.config.options import Options, Trait, having, in_real_time
+from rtface.config.options import LIVE_FACES, Options, Trait, having
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
@@ -72,7 +72,8 @@ class LiveSession:
     """
 
     def __init__(self, ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> None:
-        self.ends, self.options, self.stats, self.controls = ends, in_real_time(options), stats, controls
+        self.ends, self.stats, self.controls = ends, stats, controls
+        self.options = replace(options, max_faces=options.max_faces or LIVE_FACES)
         self._begun = self._resting = False
         self._filler: SoundGapFiller | None = None
         self._closing = ExitStack()

@@ -163,7 +163,8 @@ class Gallery:
         """
         near: list[tuple[float, Person]] = []
         for person in self._persons:
-            if self._apart(track, person) or (other := person.embedding()) is None:
+            apart = not self._together.get(track, set()).isdisjoint(person.tracks)
+            if apart or (other := person.embedding()) is None:
                 continue
             near.append((distance(embedding, other), person))
         near.sort(key=lambda pair: pair[0])
@@ -191,9 +192,6 @@ class Gallery:
         person = self._of.pop(track, None)
         if person is not None:
             del person.tracks[track]
-
-    def _apart(self, track: int, person: Person) -> bool:
-        return not self._together.get(track, set()).isdisjoint(person.tracks)
 
     def _off(self, person: Person, track: int) -> float:
         other = person.embedding(without=track)

@@ -49,11 +49,6 @@ class SegmentPlan:
     window: int
 
     @property
-    def shortest(self) -> int:
-        """Frames from which on a segment ends at a scene change."""
-        return max(1, self.length // 4)
-
-    @property
     def most(self) -> int:
         """Frames that are held at most: the window, the decoder's buffer, and one for each step."""
         return self.window + _outside(self.chains)

@@ -183,7 +183,8 @@ class _SegmentScheduler:
         plan, segment = self._plan, self._segments[-1] if self._segments else None
         if frame.cut:
             self._tail.clear()
-        if segment is None or segment.frames >= (plan.shortest if frame.cut else plan.length):
+        # At a scene change a segment may be as short as a quarter.
+        if segment is None or segment.frames >= (max(1, plan.length // 4) if frame.cut else plan.length):
             if segment is not None:
                 segment.todo.put(None)
             segment = self._begin()

@@ -51,7 +51,7 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
             channels, record_in, record_out = event
             begin, end = (clock.time_of(text, where, drop=drop) for text in (record_in, record_out))
             current = None
-            if begin == end or not _has_video(channels):
+            if begin == end or not ("V" in channels or channels == "B"):
                 continue
             if end < begin:
                 raise UsageError(f"{where}: the record-out time {record_out} is before the record-in time {record_in}")
@@ -95,10 +95,6 @@ def _event(line: str) -> tuple[str, str, str] | None:
         if _TRANSITION.fullmatch(words[place].upper()):
             return words[place - 1].upper(), words[-2], words[-1]
     return None
-
-
-def _has_video(channels: str) -> bool:
-    return "V" in channels or channels == "B"
 
 
 def _pairs(text: str, where: str) -> list[tuple[str, object]]:

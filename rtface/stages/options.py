@@ -142,7 +142,7 @@ def described(name: str) -> str:
 
 def summary(name: str) -> str:
     """What a stage does, in one line. Raises MissingComponent where it cannot be loaded."""
-    return _first_line(load_stage(name))
+    return (load_stage(name).__doc__ or "").strip().split("\n")[0]
 
 
 def option_facts(name: str) -> list[dict[str, Any]]:
@@ -226,10 +226,6 @@ def _options(kind: Any) -> dict[str, dataclasses.Field[Any]]:
 
 def _help(field: dataclasses.Field[Any]) -> str:
     return str(field.metadata.get("help", ""))
-
-
-def _first_line(kind: Any) -> str:
-    return (kind.__doc__ or "").strip().split("\n")[0]
 
 
 def _shown(value: object) -> str:

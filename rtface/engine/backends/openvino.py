@@ -54,7 +54,10 @@ def check_here(device: str) -> None:
 def supported(device: str = "CPU") -> tuple[Precision, ...]:
     """Precisions that the device computes in natively, fastest first."""
     found: list[Precision] = []
-    if _has("INT8", device) and spare_bits(device) is not None:
+    if (
+        "INT8" in openvino_core.core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        and spare_bits(device) is not None
+    ):
         found.append("int8")
     found += _HALF[openvino_core.halves(device)]
     if device != "NPU":  # an NPU takes fp32 and computes in fp16 all the same
@@ -71,10 +74,6 @@ def spare_bits(device: str = "CPU") -> int | None:
     if device != "CPU" or cv2.checkHardwareSupport(AVX512_VNNI):
         return 0
     return 1 if cv2.checkHardwareSupport(_AVX2) else None
-
-
-def _has(capability: str, device: str) -> bool:
-    return capability in openvino_core.core().get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 
 def identify(recipe: Recipe, precision: Precision, device: str = "CPU") -> PlanIdentity:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rtface.device.cuda.gpu import Gpu
 from rtface.engine.learned import MARK, shipped_name
 from rtface.engine.plan import GoldenResult, PlanIdentity, candidates, open_plan
 from rtface.engine.recipe import Recipe
@@ -21,9 +21,6 @@ from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError, log
-
-if TYPE_CHECKING:
-    from rtface.device.cuda.gpu import Gpu
 
 
 def open_tensorrt(
@@ -61,7 +58,7 @@ def open_network(network: NetworkSpec, gpu: Gpu, precision: Precision = "f32") -
 
 def identify(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
-    how = ", portable" if choice.portable else ""
+    how = ", portable" if choice.library.kind == "rtx" and choice.target is None else ""
     return PlanIdentity.of(
         recipe,
         choice.library.backend,

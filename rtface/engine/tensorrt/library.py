@@ -70,11 +70,6 @@ class Choice:
     target: Capability | None
     reason: str
 
-    @property
-    def portable(self) -> bool:
-        """Whether the plan is compiled for no capability in particular."""
-        return self.library.kind == "rtx" and self.target is None
-
 
 @functools.cache
 def installed() -> tuple[Library, ...]:

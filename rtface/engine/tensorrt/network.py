@@ -73,7 +73,7 @@ def typed(
     lacks a node of `fp32_nodes`.
     """
     apart = SplitModel.of(model)
-    if _opset(model) < OPSET:
+    if next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1) < OPSET:
         apart.model = version_converter.convert_version(apart.model, OPSET)
     model = apart.model
     nodes = model.graph.node
@@ -92,10 +92,6 @@ def typed(
     onnx.checker.check_model(model, full_check=True)
     apart.settle()
     return apart
-
-
-def _opset(model: Any) -> int:
-    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
 
 
 def _fold_constants(apart: SplitModel) -> None:

@@ -16,7 +16,7 @@ from rtface.device.cpu.device import CpuView, native_image
 from rtface.device.cpu.swscale import Swscale
 from rtface.frame import Bytes, Float, Frame
 from rtface.geometry.color_curves import curve_of, ycbcr_from_rgb
-from rtface.geometry.planes import Layout, layout
+from rtface.geometry.planes import layout
 from rtface.geometry.transforms import display_size
 from rtface.util.av_arrays import plane_rows
 
@@ -43,7 +43,9 @@ def jpeg_planes(frame: Frame, size: tuple[int, int], columns: tuple[int, int], s
     image, display = native_image(frame.image), frame.display
     form = layout(image.format.name)
     assert form is not None
-    if not _is_planar(form) or frame.field is not None or curve_of(frame.color) is not None:
+    # Whether Y, Cb and Cr lie in a plane each, one byte a sample.
+    planar = form.kind == "yuv" and form.bits == 8 and len({plane for plane, _, _ in form.components.values()}) == 3
+    if not planar or frame.field is not None or curve_of(frame.color) is not None:
         return _cut(_from_rgb(frame, size, swscale), size[0], columns)
     y, u, v = (plane_rows(plane)[:, : plane.width] for plane in image.planes[:3])
     full = full_range(form, frame.color)
@@ -61,11 +63,6 @@ def jpeg_planes(frame: Frame, size: tuple[int, int], columns: tuple[int, int], s
 
 def _even(length: float) -> int:
     return max(2, 2 * round(length / 2))
-
-
-def _is_planar(form: Layout) -> bool:
-    """Whether Y, Cb and Cr lie in a plane each, one byte a sample."""
-    return form.kind == "yuv" and form.bits == 8 and len({plane for plane, _, _ in form.components.values()}) == 3
 
 
 def _from_rgb(frame: Frame, size: tuple[int, int], swscale: Swscale) -> Planes:

@@ -191,11 +191,7 @@ def _open_files() -> Iterator[tuple[DeviceUser, str]]:
         for number in numbers:
             with contextlib.suppress(OSError):
                 if (path := os.readlink(f"{folder}/{number}")).startswith(prefix):  # noqa: PTH115
-                    yield DeviceUser(pid, _program(pid), _only_writes(pid, number)), path
-
-
-def _program(pid: int) -> str:
-    return read_text(PROC / str(pid) / "comm") or "?"
+                    yield DeviceUser(pid, read_text(PROC / str(pid) / "comm") or "?", _only_writes(pid, number)), path
 
 
 def _only_writes(pid: int, number: str) -> bool:

@@ -70,7 +70,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
         target = _check(one, read, overwrite or one.replaces, made)
         for other, before in zip(written, targets, strict=False):
             if target.path == before.path or _same(target.path, before.path):
-                raise OutputError(f"{one}: is the same file as {_called(other)}; choose another name")
+                raise OutputError(f"{one}: is the same file as {other.name or 'OUTPUT'}; choose another name")
         targets.append(target)
     return targets
 
@@ -85,10 +85,6 @@ def folder_gone(path: object, folder: Path) -> OutputError:
     return OutputError(
         "{path}: there is no folder {folder}; make it first", code="output_folder_gone", path=path, folder=folder
     )
-
-
-def _called(one: OutputPath) -> str:
-    return one.name or "OUTPUT"
 
 
 def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: set[Path]) -> Target:

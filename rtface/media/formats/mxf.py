@@ -97,11 +97,6 @@ def user_tags(tags: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def plain_name(name: str) -> str:
-    """The name of a tag without FFmpeg's prefix."""
-    return name.removeprefix(_PREFIX)
-
-
 def rewrite_comments(file: BinaryIO, texts: Mapping[str, str | None]) -> None:
     """Changes comments of a finished file without moving anything else.
 
@@ -116,7 +111,7 @@ def rewrite_comments(file: BinaryIO, texts: Mapping[str, str | None]) -> None:
         if key == _TAGGED_VALUE:
             items = {tag: (start, stop) for tag, start, stop in _items(data, value, end)}
             name = bytes(data[slice(*items.get(_NAME, (0, 0)))]).decode("utf-16-be", "replace").rstrip("\0").lower()
-            name = plain_name(name)
+            name = name.removeprefix(_PREFIX)
             if name not in texts:
                 continue
             if (text := texts[name]) is None:
