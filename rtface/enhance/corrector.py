@@ -42,7 +42,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
-_SEEN_AROUND = 0.2
+_SEEN_AROUND = 0.3
 """Strength of the first stage round a face from which on `--region auto` includes that."""
 
 

@@ -541,7 +541,7 @@ def test_the_region_says_how_far_the_first_stage_reaches(predict: Callable[[floa
     face, head = changed_area(region="face"), changed_area(region="head")
     assert head > 1.5 * face > 0
     assert changed_area(region="auto") == head
-    nothing, little = (40.0, 40.0), (40.0, 39.45)  # below a fifth of the strength round the face
+    nothing, little = (40.0, 40.0), (40.0, 39.45)  # below 0.3 of the strength round the face
     assert changed_area(region="auto", ring=nothing) == face == changed_area(region="head", ring=nothing)
     assert changed_area(region="auto", ring=little) == face < changed_area(region="head", ring=little)
     assert changed_area(region="head", shot=ShotSettings(region="face")) == face
@@ -840,7 +840,7 @@ def test_a_measurement_that_fails_is_not_tried_on_every_frame() -> None:
 
 
 def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `auto`, too, which leaves it alone below a fifth of the strength."""
+    """With `auto`, too, which leaves it alone below 0.3 of the strength."""
     step, found = enhancer(region="auto", treatments={1: Treatment(True)}), list[float]()
     monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.append(faces[0][2].luma) or frame)
     for n in range(100):
