@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -173,6 +174,26 @@ def test_sound_far_behind_the_frames_is_not_waited_for(tmp_path: Path) -> None:
     assert found.shape[1] == 48_000 * 20
     assert np.array_equal(found[:, :48_000], sound_of(source))
     assert not found[:, 48_000:].any()
+
+
+def test_short_sound_of_eight_channels_gets_its_silence(tmp_path: Path) -> None:
+    def spoken(box: av.container.OutputContainer) -> Callable[[], None]:
+        audio = box.add_stream("wavpack", rate=48_000)
+        audio.codec_context.layout, audio.codec_context.format = "7.1", "fltp"
+
+        def write() -> None:
+            frame = av.AudioFrame("fltp", "7.1", 9600)
+            for plane in frame.planes[:8]:
+                plane.update(np.full(plane.buffer_size // 4, 0.5, np.float32).tobytes())
+            frame.sample_rate, frame.pts = 48_000, 0
+            box.mux([*audio.encode(frame), *audio.encode(None)])
+
+        return write
+
+    passthrough(make_film(tmp_path / "in.mkv", extra=spoken), tmp_path / "out.mxf")
+    found = sound_of(tmp_path / "out.mxf")
+    assert found.shape == (8, 48 * 400)
+    assert (found[:, :9600] == 1 << 30).all() and not found[:, 9600:].any()
 
 
 def test_lossy_sound_becomes_pcm_in_time(tmp_path: Path) -> None:

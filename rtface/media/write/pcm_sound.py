@@ -127,7 +127,7 @@ class PcmTranscoder(AudioTranscoder):
         at, end = math.floor(max(self.end, Fraction(0)) * rate), math.ceil(length * rate)
         while at < end:
             silence = AudioFrame(like[1], like[2], min(rate, end - at))
-            for plane in silence.planes:
+            for plane in silence.planes[: silence.layout.nb_channels]:  # PyAV counts more of eight and more
                 plane.update(bytes([128 if like[1].startswith("u8") else 0]) * plane.buffer_size)
             silence.sample_rate = rate
             silence.time_base = self.base or self._source.time_base or Fraction(1, rate)
