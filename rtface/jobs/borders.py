@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 
-from rtface.media.read.container import choose_video, open_container, time_base_of
+from rtface.media.read.container import choose_video, open_container, read_captions, time_base_of
 from rtface.media.read.probe import MediaInfo
 
 # Seconds of a segment: what a crash can cost at most, and at each of them the encoder begins again.
@@ -57,6 +57,7 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
     fault: str | None = None
     with open_container(path) as container:
         video, _ = choose_video(container, str(path))
+        read_captions(container, False)
         base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()
         for packet in container.demux(video):

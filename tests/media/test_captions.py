@@ -11,7 +11,9 @@ import av
 import pytest
 
 from rtface.errors import InputError, UsageError
+from rtface.jobs.borders import read_times
 from rtface.media.read.captions import write_captions
+from rtface.media.read.sampler import FrameSampler
 from rtface.stats import Stats
 from tests.media.encoded import captioned_h264
 
@@ -62,6 +64,23 @@ def test_a_caption_track_becomes_text(media, captioned: Path, tmp_path: Path, su
 def test_a_caption_track_becomes_the_same_file(captioned: Path, tmp_path: Path):
     assert write_captions(captioned, tmp_path / "out.scc").lines == 2
     assert (tmp_path / "out.scc").read_text() == SCC.replace("00:00:00:", "00:00:00;")
+
+
+def test_a_damaged_caption_takes_only_itself_out(media, captioned: Path, tmp_path: Path):
+    source, stats = tmp_path / "in.mov", Stats()
+    before, after = captioned.read_bytes().split(b"cdat", 1)
+    source.write_bytes(before[:-4] + b"\xff" * 4 + b"cdat" + after)  # in place of its length
+    media.passthrough(source, tmp_path / "out.mkv", stats=stats)
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        packets = [(packet.stream.type, bytes(packet)) for packet in box.demux() if packet.size]
+    assert [kind for kind, _ in packets].count("video") == len(read_times(source).pts) == 40
+    assert [data for kind, data in packets if kind == "subtitle" and b"WORLD" in data]
+    assert list(stats.warnings) == ["read_error"]
+    sampler = FrameSampler(source)
+    assert sampler.keyframe_before(1.5) is not None
+    sampler.close()
+    with pytest.raises(InputError, match="could not be read to its end"):
+        write_captions(source, tmp_path / "out.scc")
 
 
 def test_captions_of_frames_become_a_file(media, tmp_path: Path):

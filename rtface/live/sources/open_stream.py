@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.read.container import NETWORK, choose_video, open_container, rate_of
+from rtface.media.read.container import NETWORK, choose_video, open_container, rate_of, read_captions
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
@@ -138,6 +138,7 @@ def _open_url(request: SourceRequest) -> OpenedInput:
 def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, film: bool) -> OpenedInput:
     """The streams of an opened container that are wanted."""
     name, video = shown(request.name), None
+    read_captions(container, False)
     if request.video:
         video, _ = choose_video(container, name)
         context = video.codec_context

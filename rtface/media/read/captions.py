@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
+
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import write_whole
@@ -59,7 +61,12 @@ def write_captions(
     start = info.timecode
     if start is None or start.rate != _RATE:
         start = Timecode.at(0, _RATE, drop=True)
-    lines = list(_lines(_pairs(film), info.video_start))
+    try:
+        lines = list(_lines(_pairs(film), info.video_start))
+    except av.FFmpegError as error:
+        raise InputError(
+            f"{info.path}: could not be read to its end ({error.strerror}); the file is damaged"
+        ) from error
     if not lines:
         raise InputError(f"{info.path}: has no closed captions (CEA-608); 'rtface run' keeps other subtitles")
     codes = [f"{start.plus(frame)}\t{' '.join(word.hex() for word in words)}" for frame, words in lines]

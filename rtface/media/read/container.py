@@ -11,7 +11,7 @@ from typing import Any
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
@@ -218,6 +218,14 @@ def is_avif(container: InputContainer) -> bool:
 def kept_streams(container: InputContainer, video: Stream) -> list[Stream]:
     """All streams that belong to the film of `video`, in the order of the container: none beside it of an AVIF."""
     return [video] if is_avif(container) else list(container.streams)
+
+
+def read_captions(container: InputContainer, wanted: bool) -> None:
+    """Says whether caption tracks (CEA-608) are read: at a caption that is damaged, FFmpeg's demuxer of MOV stops for
+    ever."""
+    for stream in container.streams.subtitles:
+        if codec_of(stream) == "eia_608":
+            stream.discard = Discard.default if wanted else Discard.all
 
 
 def clock_start_of(container: InputContainer) -> Fraction:

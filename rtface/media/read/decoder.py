@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
-from rtface.media.read.container import error_text, expected_end, is_still, rate_of, time_base_of
+from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
 from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
@@ -146,6 +146,8 @@ class Decoder:
                         yield cut
                         cut = None
                     if packet.size:  # the empty ones at the end only ask for a flush
+                        if failed > 1:
+                            read_captions(self._container, True)
                         failed = 0
                         if self._remote and packet.is_corrupt:
                             cut = packet
@@ -156,6 +158,8 @@ class Decoder:
                 return
             except av.FFmpegError as error:
                 failed += 1
+                if failed == 2:  # at the same place
+                    read_captions(self._container, False)
                 self._faults.stats.count("read_errors")
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))
