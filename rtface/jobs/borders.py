@@ -53,7 +53,6 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
     Raises:
         InputMissing, InputError: as `rtface.media.read.container.open_container`.
     """
-    pts, keys = array("q"), array("q")
     fault: str | None = None
     with open_container(path) as container:
         video, _ = choose_video(container, str(path))
@@ -72,15 +71,15 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
             key.append(packet.is_keyframe)
         if fault is None and not _repair(shown, decoded, key):
             fault = "its times go back somewhere"
-        for time, first in zip(shown, key, strict=True):
-            if (start is None or time * base >= start) and (end is None or time * base < end):
-                pts.append(time)
-                if first:
-                    keys.append(time)
-    ordered = array("q", sorted(pts))
+    inside = sorted(
+        (time, first)
+        for time, first in zip(shown, key, strict=True)
+        if (start is None or time * base >= start) and (end is None or time * base < end)
+    )
+    ordered, keys = array("q", [time for time, _ in inside]), array("q", [time for time, first in inside if first])
     if any(ordered[k] == ordered[k + 1] for k in range(len(ordered) - 1)):
         fault = fault or "two of its frames have the same time"
-    return FilmTimes(base, ordered, array("q", sorted(keys)), fault)
+    return FilmTimes(base, ordered, keys, fault)
 
 
 def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:

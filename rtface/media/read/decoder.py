@@ -120,10 +120,11 @@ class Decoder:
                     before = stamp
                     self.reached = max(self.reached, time)
                     yield time
-            elif packet.stream_index not in self._covered:
-                other = self._others.cut(packet, self._faults.stats)
-                if other is not None:
-                    yield other
+            elif (
+                packet.stream_index not in self._covered
+                and (other := self._others.cut(packet, self._faults.stats)) is not None
+            ):
+                yield other
             if self._cut.is_behind(self.reached) and self._all_read():
                 return
 
@@ -249,10 +250,8 @@ class Decoder:
         known = _KNOW_DURATION if not self._remote else (*_KNOW_DURATION, *_PLAYLISTS)
         if not self.frames or self._cut.end is not None or self._stopped():
             return  # where there is no frame at all, that is said
-        if not self._container.format.name.startswith(known):
-            return
         expected = expected_end(self._container, self._video)
-        if expected is None:
+        if expected is None or not self._container.format.name.startswith(known):
             return
         missing = expected - self.reached
         if missing > max(Fraction(1, 2), 3 / self._rate):

@@ -103,11 +103,4 @@ class FrameSampler:
 
 def spread(count: int) -> list[float]:
     """Numbers in 0…1 in van der Corput's order (base 2): however early one stops, they are spread evenly."""
-    numbers: list[float] = []
-    for k in range(count):
-        value, half = 0.0, 0.5
-        while k:
-            value += half * (k % 2)
-            k, half = k // 2, half / 2
-        numbers.append(value)
-    return numbers
+    return [int(f"{k:b}"[::-1], 2) / 2 ** k.bit_length() for k in range(count)]
