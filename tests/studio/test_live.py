@@ -23,7 +23,7 @@ from rtface.errors import Message
 from rtface_studio import live_run
 from rtface_studio.catalogue import catalogue
 from tests.persons.made import ANNA, BEN, learnt
-from tests.studio.conftest import RunningStudio
+from tests.studio.conftest import RunningStudio, wait_for
 from tests.studio.films import make_film
 from tests.studio.test_access import ask
 from tests.studio.test_stills import make_photo
@@ -133,13 +133,6 @@ def test_two_restarts_leave_one_run(studio: RunningStudio, film: Path, made_runs
     assert not any(run.alive for run in made_runs.made)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path) -> None:
     recording = studio.folder / "recording.mkv"
@@ -149,8 +142,7 @@ def test_a_run_is_started_changed_and_stopped(studio: RunningStudio, film: Path)
     status = until(studio, "running")["status"]
     assert status["strength"] == 0.5 and status["enabled"] and status["sinks"][1]["name"] == str(recording)
     assert call(studio, "POST", "/api/live/start", **start)[0] == 400, "two runs"
-    while ask(studio, "GET", "/api/live")[1]["status"]["sinks"][1]["frames"] < 2:
-        time.sleep(0.1)
+    wait_for(lambda: ask(studio, "GET", "/api/live")[1]["status"]["sinks"][1]["frames"] >= 2, 60)
     assert call(studio, "POST", "/api/live/set", name="enabled", value=False)[1]["enabled"] is False
     for name, value in (
         ("strength", 2),
@@ -175,8 +167,7 @@ def test_persons_in_view_over_http(studio: RunningStudio, film: Path) -> None:
     assert call(studio, "POST", "/api/live/start", source=str(film), output="null:", settings={})[0] == 200
     assert until(studio, "running")["status"]["persons"] is None
     assert call(studio, "POST", "/api/live/persons")[0] == 200
-    while not (persons := until(studio, "running")["status"]["persons"]):
-        time.sleep(0.1)
+    persons = wait_for(lambda: until(studio, "running")["status"]["persons"], 60)
     assert persons == [{"name": "P1", "in_view": True, "strength": 1.0}]
     assert call(studio, "POST", "/api/live/person", name="P1", strength=0)[1]["persons"][0]["strength"] == 0
     assert until(studio, "running")["status"]["persons"][0]["strength"] == 0
@@ -242,7 +233,8 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
         from rtface.config.addresses import LiveAddress
         from rtface_studio.live_run import LivePlan, LiveRun
         run = LiveRun(LivePlan(LiveAddress("file", sys.argv[1]), LiveAddress("null", ""), {}))
-        while run.port is None:
+        deadline = time.monotonic() + 60
+        while run.port is None and time.monotonic() < deadline:
             time.sleep(0.05)
         print(run.port, flush=True)
         time.sleep(60)"""
@@ -449,8 +441,7 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.get_by_label("Enhance", exact=True).select_option("all")
     page.get_by_role("button", name="Apply").last.click()
     expect(page.get_by_label("Enhance", exact=True)).to_have_value("all")
-    while until(studio, "running")["settings"]["faces"] != "all":
-        time.sleep(0.1)
+    wait_for(lambda: until(studio, "running")["settings"]["faces"] == "all", 60)
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
     page.get_by_role("checkbox", name="Enhance anna").uncheck(timeout=15_000)
     expect(page.get_by_role("slider", name="Strength of anna")).to_have_value("0")
@@ -567,9 +558,9 @@ def test_a_person_is_learnt_in_the_studio(
     found = ask(studio, "GET", "/api/persons")[1]
     assert (found["persons"], found["here"], found["words"]) == (["anna"], True, False)
     assert call(studio, "POST", "/api/persons/learn", **asked)[0] == 200
-    while (state := ask(studio, "GET", "/api/persons")[1]["learning"])["state"] in ("waiting", "running"):
-        time.sleep(0.05)
-    assert state["state"] == "failed" and "--python" in state["error"]["message"]
+    learning = lambda: ask(studio, "GET", "/api/persons")[1]["learning"]  # noqa: E731
+    wait_for(lambda: learning()["state"] not in ("waiting", "running"), 60)
+    assert learning()["state"] == "failed" and "--python" in learning()["error"]["message"]
     assert ask(studio, "DELETE", "/api/persons/anna")[1]["persons"] == []
     (policy := tmp_path / "policy.toml").write_text('forbid = ["learning"]')
     monkeypatch.setenv("RTFACE_POLICY", str(policy))
@@ -582,9 +573,13 @@ def test_who_cancels_leaves_no_folder(studio: RunningStudio, tmp_path: Path, mon
     monkeypatch.setenv("RTFACE_TORCH_PYTHON", str(python))
     film = make_film(studio.folder / "long.mp4", seconds=60.0)
     assert call(studio, "POST", "/api/persons/learn", name="Anna", source=str(film), agreed=True)[0] == 200
-    while (state := ask(studio, "GET", "/api/persons")[1]["learning"]).get("code") != "learn_looking":
+
+    def looks() -> bool:
+        state = ask(studio, "GET", "/api/persons")[1]["learning"]
         assert state["state"] in ("waiting", "running"), state
-        time.sleep(0.05)
+        return state.get("code") == "learn_looking"
+
+    wait_for(looks, 60)
     assert [*learned.unfinished().iterdir()]
     assert call(studio, "POST", "/api/persons/stop")[0] == 200
     for _ in range(100):

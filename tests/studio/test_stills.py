@@ -13,7 +13,7 @@ import pytest
 
 from rtface.jobs.queue.api import Queue
 from rtface_studio.queue import seconds_of
-from tests.studio.conftest import RunningStudio
+from tests.studio.conftest import RunningStudio, wait_for
 from tests.studio.films import newest
 from tests.studio.test_access import ask
 from tests.studio.test_films import post
@@ -62,8 +62,8 @@ def test_the_time_of_all_that_waits_is_told(studio: RunningStudio) -> None:
     for name in ("a", "b"):
         Queue().add(make_photo(studio.folder / f"{name}.png"), studio.folder / f"{name}.out.png")
     assert seconds_of(replace(Queue().items()[0], input=f"/{'x' * 300}.mp4")) is None  # no name that can be asked for
-    while not (one := ask(studio, "GET", "/api/queue")[1]["left"])["all"]:
-        time.sleep(0.05)
+    left = lambda: ask(studio, "GET", "/api/queue")[1]["left"]  # noqa: E731
+    one = wait_for(lambda: found if (found := left())["all"] else None, 60)
     assert one["seconds"] > 0
     assert post(studio, "/api/queue/1/pause")[1]["left"] == {"seconds": one["seconds"] / 2, "all": True}
     assert post(studio, "/api/queue/2/cancel")[1]["left"] == {"seconds": None, "all": True}
