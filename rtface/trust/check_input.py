@@ -11,6 +11,7 @@ from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
+from rtface.media.formats.filled import fills_file
 from rtface.media.formats.image_meta import kind_of
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
@@ -182,6 +183,8 @@ def _compare_films(
             source.close()
     finally:
         made.close()
+    if made.info.format.startswith(("mov", "matroska")) and not fills_file(output):
+        compared.found.problems.append("its container ends before its file does, where some players stop")
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     mine, theirs = (hash_packets(film, stop=stop, bare=True, pieces=cut == (None, None)) for film in (output, input))
     fitted = made.info.format.startswith("mxf")

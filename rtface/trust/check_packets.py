@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from rtface.trust.check_sidecar import Checked
-from rtface.trust.packet_hashes import PacketHashes
+from rtface.trust.packet_hashes import PacketHashes, cut_short
 
 # A packet may come this much earlier or later than the picture wants it (0.7 ms were seen between containers).
 _MOVED_S = 0.02
@@ -40,6 +40,7 @@ def check_packets(
         Numbers of the streams in the output whose packets are the input's, and of those in the input.
     """
     pairs = [(made[0].index, source[0].index)]
+    found.problems += cut_short(made)
     left, last = list(enumerate(source[1:], 1)), dict[str, int]()
     for number, stream in enumerate(made[1:], 1):
         own = Counter(md5 for _, md5 in stream.rows)

@@ -20,7 +20,7 @@ from rtface.media.formats.filled import fills_file
 from rtface.media.marks.provenance import xmp
 from rtface.trust.checksums import Doing
 from rtface.trust.framemd5 import frame_hashes
-from rtface.trust.packet_hashes import hash_packets
+from rtface.trust.packet_hashes import cut_short, hash_packets
 from rtface.trust.sidecar import layout_of, streams_said, tags_of, to_bytes
 from rtface.trust.signing_key import signer_of
 from rtface.util.parse import format_time
@@ -222,6 +222,7 @@ def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Do
     """Notes the streams and frames that differ; whether any is the same."""
     streams, said = hash_packets(film, stop=stop), values["streams"]
     alike = False
+    found.problems += cut_short(streams)
     for number, (was, now) in enumerate(zip_longest(said, streams)):
         if was is None:
             found.problems.append(f"stream {number} ({now.kind if now else ''}) was added")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -14,8 +14,16 @@ import av
 from av.stream import Stream
 
 from rtface.errors import InputError, Interrupted
+from rtface.media.formats.mp4 import ROUNDED_S
 from rtface.media.formats.pcm import GAP_S, PcmClock
-from rtface.media.read.container import choose_video, codec_of, kept_streams, open_container, time_base_of
+from rtface.media.read.container import (
+    choose_video,
+    clock_start_of,
+    codec_of,
+    kept_streams,
+    open_container,
+    time_base_of,
+)
 from rtface.redaction import shown
 
 # Samples of PCM that are compared as one.
@@ -40,6 +48,7 @@ class PacketHashes:
         setup: codec parameters outside the packets: rate and channels of PCM, else the header of sound and of
             subtitles; "" for nothing, or where the packets say all of it.
         hidden: places in `rows` of packets that an edit list cuts away.
+        end: where the header of a Matroska or MP4 file says that the stream ends, in seconds; None for nothing.
     """
 
     kind: str
@@ -50,6 +59,7 @@ class PacketHashes:
     durations: list[int] = field(default_factory=list[int])
     setup: str = ""
     hidden: set[int] = field(default_factory=set[int])
+    end: Fraction | None = None
 
     @property
     def md5(self) -> str:
@@ -92,6 +102,24 @@ def hash_packets(
     return [reader.found for reader in readers.values()]
 
 
+def cut_short(streams: Sequence[PacketHashes]) -> list[str]:
+    """Names the streams with packets behind the end that the header names."""
+    return [
+        f"stream {number} ({one.kind}): its header says that it ends before its last packets, where some players stop"
+        for number, one in enumerate(streams)
+        if one.end is not None and any(pts * one.base > one.end + ROUNDED_S for pts, _ in one.rows)
+    ]
+
+
+def _named_end(stream: Stream) -> Fraction | None:
+    film: Any = stream.container
+    if film.format.name.startswith("matroska") and film.duration:
+        return clock_start_of(film) + Fraction(film.duration, 1_000_000)
+    if film.format.name.startswith("mov") and stream.frames and stream.duration:  # fragments have no index of frames
+        return ((stream.start_time or 0) + stream.duration) * time_base_of(stream)
+    return None
+
+
 def _reader(stream: Stream, *, bare: bool, pieces: bool) -> _Packets:
     codec = codec_of(stream)
     if pieces and (clock := PcmClock.of(stream)) is not None:
@@ -106,7 +134,9 @@ class _Packets:
 
     def __init__(self, stream: Stream) -> None:
         base = time_base_of(stream)
-        self.found = PacketHashes(stream.type, codec_of(stream), base, index=stream.index, setup=_setup_of(stream))
+        self.found = PacketHashes(
+            stream.type, codec_of(stream), base, index=stream.index, setup=_setup_of(stream), end=_named_end(stream)
+        )
 
     def push(self, packet: av.Packet[Stream]) -> None:
         """Takes the next packet."""

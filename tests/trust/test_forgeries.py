@@ -24,6 +24,7 @@ from rtface.cli.app import app
 from rtface.frame import Display
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import ColorTags, HdrMetadata
+from rtface.media.formats.filled import fills_file
 from rtface.media.formats.image_view import tiff_view
 from rtface.media.read.probe import Chapter, StreamInfo
 from rtface.media.read.source import FileSource
@@ -287,6 +288,42 @@ def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path
             matroska.ordered(io.BytesIO(matroska.element(matroska.SEGMENT, matroska.element(0x1043A770, edition))))
             == said
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "place", "form"),
+    [
+        ("lossy", b"mvhd", 20, ">I"),
+        ("lossy", b"tkhd", 24, ">I"),
+        ("lossy", b"mdhd", 20, ">I"),
+        ("lossless", b"\x44\x89\x88", 3, ">d"),
+        ("lossless", b"\x18\x53\x80\x67\x01", 8, ">I"),
+    ],
+    ids=["film", "track", "samples", "Matroska", "Matroska segment"],
+)
+def test_lengths_that_a_header_shortens_are_found(
+    films: dict[str, Path], tmp_path: Path, kind: str, name: bytes, place: int, form: str
+) -> None:
+    """FFmpeg reads on to the last packet, and other players stop before."""
+    data = bytearray(films[kind].read_bytes())
+    at = data.rindex(name) + place
+    (length,) = struct.unpack_from(form, data, at)
+    struct.pack_into(form, data, at, length / 2 if form == ">d" else length // 2)
+    (short := tmp_path / films[kind].name).write_bytes(data)
+    assert "some players stop" in str(checked(films, kind, short).problems)
+    with short.open("ab") as file:  # another size, as where the container was written again
+        file.write(matroska.void(16) if kind == "lossless" else struct.pack(">I4s8x", 16, b"free"))
+    assert answer(check_sidecar(short, read_sidecar(sidecar_path(films[kind])))) == "differs"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_open_segment_reaches_the_end_of_its_file(films: dict[str, Path], tmp_path: Path, whole: bool) -> None:
+    """As a program writes it that cannot go back in its output."""
+    data = bytearray(films["lossless"].read_bytes())
+    at = data.index(b"\x18\x53\x80\x67\x01") + 4
+    data[at : at + 8] = b"\x01" + b"\xff" * 7
+    (film := tmp_path / "open.mkv").write_bytes(data if whole else data[:-1])
+    assert fills_file(film) == whole
 
 
 @pytest.mark.parametrize(

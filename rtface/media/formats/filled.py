@@ -25,8 +25,8 @@ def fills_file(path: Path) -> bool:
             if start[4:8] == b"ftyp":
                 return sum(length for _, length in mp4.boxes(file)) == size
             if start[:4] == b"\x1aE\xdf\xa3":
-                return _end(file, 0) == size and any(
-                    _end(file, body) == body + length
+                return _end(file, 0, size) == size and any(
+                    _end(file, body, size) == (size if length < 0 else body + length)
                     for kind, body, length in matroska.level(file, 0)
                     if kind == matroska.SEGMENT
                 )
@@ -35,8 +35,8 @@ def fills_file(path: Path) -> bool:
         raise InputMissing(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _end(file: BinaryIO, at: int) -> int:
-    """Where the last of the elements in a row ends."""
+def _end(file: BinaryIO, at: int, whole: int) -> int:
+    """Where the last of the elements in a row ends; an open one at the end of the file."""
     for _, body, size in matroska.level(file, at):
-        at = body + size
+        at = whole if size < 0 else body + size
     return at

@@ -19,6 +19,7 @@ _TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
 _CHAPTERS, _EDITION, _ORDERED = 0x1043A770, 0x45B9, 0x45DD
+_FARTHEST = 1 << 62  # a place that a file may be asked for
 _RATIO = 3  # the unit of a shown size that is a ratio only
 _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
@@ -37,7 +38,7 @@ def read_header(file: BinaryIO, number: int, *, chapters: bool) -> Header:
         number: of the track among the video tracks, from 0 on.
         chapters: whether there are any.
     """
-    data = next(_tracks(file), b"")
+    data = _body(file, _TRACKS)
     start, end = next(((body, stop) for _, body, stop in islice(_videos(data), number, None)), (0, 0))
     tracks = [(body, stop) for kind, _, body, stop in elements(data, 0, len(data)) if kind == _TRACK]
     video = _child(data, start, end, _VIDEO) or (0, 0)
@@ -66,14 +67,10 @@ def read_header(file: BinaryIO, number: int, *, chapters: bool) -> Header:
 
 def ordered(file: BinaryIO) -> bool:
     """Whether chapters say what is played, and in which order."""
-    for kind, body, size in _segment(file):
-        if kind == _CHAPTERS and 0 < size < 1 << 24:
-            file.seek(body)
-            data = file.read(size)
-            return any(
-                _number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, size) if of == _EDITION
-            )
-    return False
+    data = _body(file, _CHAPTERS)
+    return any(
+        _number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, len(data)) if of == _EDITION
+    )
 
 
 def _colors_in(data: bytes, colour: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -155,13 +152,6 @@ def note_picture(
     return True
 
 
-def _segment(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
-    for kind, body, _ in level(file, 0):
-        if kind == SEGMENT:
-            yield from level(file, body)
-            return
-
-
 def _videos(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
     """The video tracks in the body of the element Tracks: where each begins, its body begins, and it ends."""
     for kind, begin, body, end in elements(data, start, len(data)):
@@ -169,12 +159,14 @@ def _videos(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
             yield begin, body, end
 
 
-def _tracks(file: BinaryIO) -> Iterator[bytes]:
-    """What says of which tracks a film is made."""
-    for kind, body, size in _segment(file):
-        if kind == _TRACKS and size > 0:
+def _body(file: BinaryIO, wanted: int) -> bytes:
+    """The first element of a kind in the first segment."""
+    inner = (level(file, body) for kind, body, _ in level(file, 0) if kind == SEGMENT)
+    for kind, body, size in next(inner, ()):
+        if kind == wanted and 0 < size < 1 << 24:
             file.seek(body)
-            yield file.read(size)
+            return file.read(size)
+    return b""
 
 
 def _real(data: bytes, start: int, end: int, wanted: int) -> Fraction:
@@ -285,7 +277,7 @@ def _moved(seek_head: bytes, places: dict[int, int]) -> bytes:
 def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
     """Elements in a row from a place on: id, where the body begins, its size; ends at the first
     that makes no sense."""
-    while True:
+    while at < _FARTHEST:
         file.seek(at)
         data = file.read(12)
         parsed = head(data, 0)

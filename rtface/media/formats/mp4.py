@@ -94,6 +94,8 @@ def reach_last_frame(file: BinaryIO) -> None:
 Crop = tuple[int, int, int, int]
 """Columns and rows at the left, top, right and bottom that a container hides."""
 
+ROUNDED_S = Fraction(1, 20)
+"""By which lengths that a header names may be too short."""
 _ENTRY = 78  # bytes of a visual sample entry in front of its boxes
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
@@ -132,6 +134,7 @@ class Header:
         shown_size: width and height at which it is shown, in 1/65536 of a sample.
         paced: whether the film, or by an edit list a part of any track, is played at another speed.
         muted: whether sound is played without volume.
+        shortened: whether the film or a track of it is said to end before its edits or samples do.
         ordered: whether chapters say what is played, and in which order.
         disabled: tracks that players leave out, from 0 on.
     """
@@ -143,6 +146,7 @@ class Header:
     shown_size: tuple[int, int] | None = None
     paced: bool = False
     muted: bool = False
+    shortened: bool = False
     ordered: bool = False
     disabled: Sequence[int] = ()
 
@@ -156,18 +160,17 @@ def read_header(file: BinaryIO, number: int) -> Header:
     """
     moov = bytearray(_moov(file)[1])
     if (found := _picture_entry(moov, number)) is None:
-        return Header(paced=_paced(moov), muted=_muted(moov))
+        return _playback(moov)
     around, (first, end) = found
     entry, track = (first + _ENTRY, end), find_box(moov, *around[1], b"tkhd")
     vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
-    return Header(
+    return replace(
+        _playback(moov),
         crop=_crop(moov, entry, struct.unpack_from(">HH", moov, first + 24)),
         dolby_vision=bytes(moov[slice(*vision)]) if vision else None,
         colors=_colors(moov, entry),
         hdr=_hdr(moov, entry),
         shown_size=struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None,
-        paced=_paced(moov),
-        muted=_muted(moov),
     )
 
 
@@ -209,31 +212,38 @@ def _colors(moov: bytearray, entry: Span) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _muted(moov: bytearray) -> bool:
-    film, tracks = find_box(moov, 8, len(moov), b"mvhd"), inner_boxes(moov, 8, len(moov), b"trak")
-    volumes = [film[1] - 76] if film and film[1] - film[0] >= 100 else []
-    for track in tracks:
-        handler, said = find_box(moov, *track, b"mdia", b"hdlr"), find_box(moov, *track, b"tkhd")
-        if handler and moov.startswith(b"soun", handler[0] + 8) and said and said[1] - said[0] >= 84:
-            volumes.append(said[1] - 48)
-    return not all(struct.unpack_from(">H", moov, at)[0] for at in volumes)
-
-
-def _paced(moov: bytearray) -> bool:
+def _playback(moov: bytearray) -> Header:
+    """What players do that FFmpeg does not."""
     film = find_box(moov, 8, len(moov), b"mvhd")
-    if film and film[1] - film[0] >= 100 and struct.unpack_from(">I", moov, film[1] - 80)[0] not in (0, 1 << 16):
-        return True
+    film = film if film and film[1] - film[0] >= 100 else None
+    scale, whole, _ = _clock(moov, film) if film else (1, 0, None)
+    paced = film is not None and struct.unpack_from(">I", moov, film[1] - 80)[0] not in (0, 1 << 16)
+    volumes = [film[1] - 76] if film else []
+    shortened = False
     for track in inner_boxes(moov, 8, len(moov), b"trak"):
-        edits = find_box(moov, *track, b"edts", b"elst")
-        if edits is None or edits[1] - edits[0] < 8:
+        said, media = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"mdia", b"mdhd")
+        handler, edits = find_box(moov, *track, b"mdia", b"hdlr"), _edits(moov, track)
+        paced |= any(speed != 1 << 16 for _, _, speed in edits)
+        if said is None or said[1] - said[0] < 84:
             continue
-        step = 20 if moov[edits[0]] == 1 else 12
-        if any(
-            struct.unpack_from(">I", moov, at - 4)[0] != 1 << 16
-            for at in range(edits[0] + 8 + step, edits[1] + 1, step)
-        ):
-            return True
-    return False
+        if handler and moov.startswith(b"soun", handler[0] + 8):
+            volumes.append(said[1] - 48)
+        if media and media[1] - media[0] >= (36 if moov[media[0]] == 1 else 24):
+            rate, samples, _ = _clock(moov, media)
+            lasts = sum(length for length, _, _ in edits) or samples * scale / max(1, rate)
+            at, form = _shown_for(moov, said)
+            shortened |= min(whole, struct.unpack_from(form, moov, at)[0]) < lasts - scale * ROUNDED_S
+    muted = not all(struct.unpack_from(">H", moov, at)[0] for at in volumes)
+    return Header(paced=paced, muted=muted, shortened=shortened)
+
+
+def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
+    """Of each edit of a track: its length in the film's ticks, where it begins in the media's, and its speed."""
+    edits = find_box(moov, *track, b"edts", b"elst")
+    if edits is None or edits[1] - edits[0] < 8:
+        return []
+    step, form = (20, ">QqI") if moov[edits[0]] == 1 else (12, ">IiI")
+    return [struct.unpack_from(form, moov, at) for at in range(edits[0] + 8, edits[1] - step + 1, step)]
 
 
 def note_picture(
@@ -355,6 +365,11 @@ def _clock(data: bytearray, head: Span) -> tuple[int, int, Field]:
     return struct.unpack_from(">I", data, at)[0], struct.unpack_from(field[1], data, field[0])[0], field
 
 
+def _shown_for(data: bytearray, head: Span) -> Field:
+    """The duration of a tkhd box."""
+    return (head[0] + 28, ">Q") if data[head[0]] == 1 else (head[0] + 20, ">I")
+
+
 def _put_uint(data: bytearray, field: Field, value: int) -> None:
     if value < 1 << (32 if field[1] == ">I" else 64):
         struct.pack_into(field[1], data, field[0], value)
@@ -366,24 +381,20 @@ def _lengthen(data: bytearray, track: Span, scale: int) -> int:
     media = find_box(data, *track, b"mdia", b"mdhd")
     if head is None or edits is None or media is None:
         return 0
-    end = _last_moment(data, track)
-    rate = _clock(data, media)[0]
-    wide, count = data[edits[0]] == 1, struct.unpack_from(">I", data, edits[0] + 4)[0]
-    step, form, width = (20, ">Qq", ">Q") if wide else (12, ">Ii", ">I")
-    if not count or not rate or edits[0] + 8 + count * step > edits[1]:
+    end, rate, entries = _last_moment(data, track), _clock(data, media)[0], _edits(data, track)
+    if not entries or not rate:
         return 0
-    entries = [struct.unpack_from(form, data, edits[0] + 8 + i * step) for i in range(count)]
-    duration, start = entries[-1]
-    total = sum(length for length, _ in entries)
+    duration, start, _ = entries[-1]
+    total = sum(length for length, _, _ in entries)
     if end is None or start < 0 or not duration:
         return total
     needed = -(-(end - start) * scale // rate)
     if needed <= duration:
         return total
     total += needed - duration
-    _put_uint(data, (edits[0] + 8 + (count - 1) * step, width), needed)
-    tall = data[head[0]] == 1
-    _put_uint(data, (head[0] + (28 if tall else 20), ">Q" if tall else ">I"), total)
+    step, form = (20, ">Q") if data[edits[0]] == 1 else (12, ">I")
+    _put_uint(data, (edits[0] + 8 + (len(entries) - 1) * step, form), needed)
+    _put_uint(data, _shown_for(data, head), total)
     return total
 
 

@@ -108,4 +108,6 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
         )
     if ours and header.muted:  # FFmpeg writes the full volume
         lines.append("its header says that sound is played without volume, which some players do")
+    if ours and header.shortened:
+        lines.append("its header says that it, or a track of it, ends before its last frames, where some players stop")
     return lines
