@@ -195,7 +195,6 @@ class ShapingOptions:
         region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
         still: no frame before it tells flecks from the face: no small spot becomes stronger.
-        colour: how many times as strongly as the luma what is not luma is corrected.
     """
 
     strength: float = 1.0
@@ -206,7 +205,6 @@ class ShapingOptions:
     region: CorrectedRegion = "face"
     share: float = 1.0
     still: bool = False
-    colour: float = 1.0
 
 
 class TrackMemory(Protocol):

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
@@ -48,9 +48,8 @@ MOST = 1.5
 """The largest predicted strength of an engine's correction."""
 INSIDE = 0.5
 """Share of the first stage's strength in a face: the engine does better with the rest still there."""
-COLOURS = {"engine": (1.5, 1.0), "first": (3.0, INSIDE), "ring": (3.0, 1.0)}
-"""How many times as strongly as the luma what is not luma is corrected, and up to which strength: coding leaves more
-error there, and the networks find more of it. Of the engine, and of the first stage in the face and round it."""
+_COLOURS = 1.6
+# How many times as strongly as the luma the first stage corrects what is not luma: coding leaves more error there.
 _LUMA, _COARSE = (0.55, 1.25), (2.4, 4.9)
 # Of the first stage: what its strength is multiplied with up to the first log2 of steps, and from the second one on.
 # Where a fine step leaves detail, the network takes some of it for an error.
@@ -146,7 +145,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
-    reached = (1.0 - analysis.unreached) * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
+    reached = _certainty(analysis) * (1.0 - analysis.unreached) * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
     return strength, reached * (max(0.0, gain) + gain_of(analysis.error, left))
 
 
@@ -154,10 +153,9 @@ def _dot(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def more_colour(strength: float, part: Literal["engine", "first", "ring"]) -> float:
-    """How many times as strongly as the luma, with this strength, what is not luma is corrected (`COLOURS`)."""
-    times, limit = COLOURS[part]
-    return max(1.0, min(times, limit / strength)) if strength > 0.0 else 1.0
+def of_colours(strength: float, most: float) -> float:
+    """The strength of the first stage for what is not luma, by that for the luma; `most` unless that is larger."""
+    return max(strength, min(_COLOURS * strength, most))
 
 
 def visible(gain: float) -> str:

@@ -91,8 +91,7 @@ class Controls:
     Attributes:
         size: S.
         box, part: x0, y0, x1, y1; own grain and synthetic grain are laid out in the part, see `FaceRegion`.
-        strength: 0…1.5.
-        colour: how many times as strongly as the luma what is not luma is corrected.
+        strength: 0…1.
         excess: float32 3×32×32, enlarged bilinearly.
         irises: where they are.
         colours: float32 2×3, what to add to them, see `eyes.lost_colour`.
@@ -104,7 +103,6 @@ class Controls:
     box: Box
     part: Box
     strength: float
-    colour: float
     excess: Float32
     irises: tuple[Iris | None, ...]
     colours: Float32
@@ -151,7 +149,6 @@ def decide(
         area.box,
         area.part,
         options.strength,
-        options.colour,
         removed,
         area.irises,
         lost_colour(measures.irises, changes),

@@ -84,11 +84,7 @@ class CpuShaper:
             final = cv2.multiply(final, enlarged(controls.gate, size, box))
         if occlusion is not None:
             final = final * (np.float32(1.0) - np.clip(occlusion[y0:y1, x0:x1], 0.0, 1.0))
-        parts: Any = [plane[y0:y1, x0:x1] for plane in d]
-        if (colour := controls.colour) != 1.0:
-            luma = luma_of(parts)
-            parts = [cv2.addWeighted(part, colour, luma, 1.0 - colour, 0.0) for part in parts]
-        planes = [cv2.multiply(part, final, scale=controls.strength) for part in parts]
+        planes = [cv2.multiply(plane[y0:y1, x0:x1], final, scale=controls.strength) for plane in d]
         out = np.empty((y1 - y0, x1 - x0, 3), np.float32)
         cv2.mixChannels(planes, [out], [0, 0, 1, 1, 2, 2])
         return out, final, box

@@ -16,7 +16,7 @@ from functools import partial
 from time import perf_counter
 from typing import ClassVar, Protocol
 
-from rtface.analysis.treatment import Treatment, more_colour
+from rtface.analysis.treatment import INSIDE, Treatment, of_colours
 from rtface.config.options import EnhanceOptions
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
@@ -229,8 +229,8 @@ class FaceCorrector(ABC):
         region = self._wanted_region(face, time)
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
         strength *= self.tracks.strength_of(face)
-        within = track.faded("first colour", inside * more_colour(inside, "first"), time)
-        beyond = track.faded("ring colour", around * more_colour(around, "ring"), time)
+        within = track.faded("first colour", of_colours(inside, INSIDE), time)
+        beyond = track.faded("ring colour", of_colours(around, 1.0), time)
         around = track.faded("ring", around, time)
         return Strength(inside * strength, within * strength), Strength(around * strength, beyond * strength)
 
@@ -294,7 +294,6 @@ class FaceCorrector(ABC):
             region=self._region(face),
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,
-            colour=face.colour,
         )
 
     def _wanted_region(self, face: Face, time: float) -> WantedRegion:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic
 
-from rtface.analysis.treatment import more_colour
 from rtface.config.options import QualityOptions
 from rtface.correct.mask import smooth_ramp
 from rtface.enhance.keyframes.scheduler import spacing
@@ -92,9 +91,8 @@ class EngineSelector:
             track.chosen = engine.name
             target = decided * share_of_vivid(decided) if engine.vivid else decided
             applied = track.faded("engine", target, frame.time)
-            colour = track.faded("colour", target * more_colour(decided, "engine"), frame.time) / applied
             light, every = self._key_frames(engine, frame, runtime)
-            tasks.append(FaceTask(track, face, frame, applied * wanted, colour, engine, light=light, every=every))
+            tasks.append(FaceTask(track, face, frame, applied * wanted, engine, light=light, every=every))
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:

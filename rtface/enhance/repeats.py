@@ -47,7 +47,7 @@ class RepeatedFrames:
                 task.track.id,
                 task.engine.name,
                 task.light and task.light.name,
-                replace(task.shaping, strength=0.0, share=0.0, colour=1.0),
+                replace(task.shaping, strength=0.0, share=0.0),
             )
             for task in tasks
         ]

@@ -27,7 +27,6 @@ class FaceTask:
         track, face: whose correction.
         frame: the frame as it came.
         strength: 0…1.5, above 0.
-        colour: how many times as strongly as the luma what is not luma is corrected.
         engine: restores the crop; with `light`, on keyframes only.
         key: whether `engine` runs on this frame.
         share: 0…1 of `engine` in the correction; the rest is that of the engine before it.
@@ -46,7 +45,6 @@ class FaceTask:
     face: Face
     frame: Frame
     strength: float
-    colour: float
     engine: Engine
     key: bool = True
     share: float = 1.0

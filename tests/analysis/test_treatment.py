@@ -23,14 +23,13 @@ from rtface.analysis.analyzer import (
 )
 from rtface.analysis.look_ahead import look_ahead
 from rtface.analysis.treatment import (
-    COLOURS,
     FORCED,
     INSIDE,
     MOST,
     first_strengths,
     gain_of,
     made_for_another,
-    more_colour,
+    of_colours,
     predicted,
 )
 from rtface.errors import InputMissing, UsageError
@@ -151,15 +150,14 @@ def test_where_coding_is_fine_the_first_stage_corrects_colours() -> None:
     found = Analysis(detail=90.0, error=40.0, remaining=20.0, ring_error=40.0, ring_remaining=20.0)
     strengths = {step: first_strengths(replace(found, step=step), 120.0)[1] for step in (9.0, 12.0, 20.0)}
     assert 0.3 < strengths[9.0] < strengths[12.0] < strengths[20.0] <= 1.0
-    assert all(s * more_colour(s, "ring") == pytest.approx(1.0) for s in strengths.values())
+    assert all(of_colours(s, 1.0) == 1.0 > s for s in (strengths[9.0], strengths[12.0]))
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.01, 0.2, 0.4, 0.9, 1.0, 1.4])
-@pytest.mark.parametrize("part", ["engine", "first", "ring"])
-def test_colours_are_never_corrected_less_than_the_luma(part: Any, strength: float) -> None:
-    times, limit = COLOURS[part]
-    more = more_colour(strength, part)
-    assert 1.0 <= more <= times and strength * more <= max(limit, strength) + 1e-9
+@pytest.mark.parametrize("strength", [0.0, 0.01, 0.2, 0.4, 0.9, 1.0])
+@pytest.mark.parametrize("most", [INSIDE, 1.0])
+def test_colours_are_never_corrected_less_than_the_luma(most: float, strength: float) -> None:
+    colours = of_colours(strength, most)
+    assert strength <= colours <= max(strength, most) and colours <= 2 * strength
 
 
 @pytest.mark.parametrize("correct", ["always", "never"])

@@ -1,7 +1,5 @@
 """The whole way from an engine's answer to the correction."""
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
@@ -52,14 +50,6 @@ def test_strength_scales_and_zero_is_nothing(pair):
     np.testing.assert_allclose(half, 0.5 * full, atol=1e-6)
     none, mask = once(*pair, ShapingOptions(strength=0.0))
     assert not none.any() and not mask.any()
-
-
-def test_colours_may_be_corrected_more_than_the_luma(pair):
-    weights = np.array([0.299, 0.587, 0.114], np.float32)
-    full, _ = once(*pair, PLAIN)
-    less, _ = once(*pair, replace(PLAIN, strength=0.5, colour=2.0))
-    luma = (full @ weights)[..., None]
-    np.testing.assert_allclose(less, 0.5 * luma + (full - luma), atol=1e-6)
 
 
 def test_an_engine_that_changes_nothing_gives_nothing(pair):

@@ -32,7 +32,7 @@ struct ShapeControl {
     float excess[3][GRID * GRID];
     float gate[CELLS * CELLS];
     float colours[2][3];
-    float own, deviation, made, strength, colour;
+    float own, deviation, made, strength;
     int sheet_x, sheet_y, gated;
 };
 
@@ -311,9 +311,7 @@ extern "C" __global__ void shape_apply(const ShapeFace* __restrict__ faces,
                                     Between(b, face.region[3], face.rows));
             mask *= 1.0f - fminf(fmaxf(hidden, 0.0f), 1.0f);
         }
-        float luma = 0.299f * d[0] + 0.587f * d[1] + 0.114f * d[2];
-        for (int plane = 0; plane < 3; ++plane)
-            d[plane] = (luma + how.colour * (d[plane] - luma) + grain) * mask * how.strength;
+        for (int plane = 0; plane < 3; ++plane) d[plane] = (d[plane] + grain) * mask * how.strength;
     }
     ((float*)face.final)[y * size + x] = mask;
     for (int plane = 0; plane < 3; ++plane) out[plane * size * size] = d[plane];

@@ -244,7 +244,7 @@ OPTIONS: dict[str, dict] = {
     "mesh, green eyes": {"options": ShapingOptions(), "mesh": True, "green": True},
     "occlusion": {"options": ShapingOptions(), "occluded": True},
     "all at 0.3": {
-        "options": ShapingOptions(strength=0.3, colour=1.5),
+        "options": ShapingOptions(strength=0.3),
         "mesh": True,
         "occluded": True,
         "covered": True,
