@@ -141,11 +141,9 @@ def make_image(pair: Path, path: Path, time: float = 0.3 * SECONDS) -> None:
     side = min(HEIGHT, 2 * round(95 * pose.scale))
     left, top = (max(0, min(int(c - side / 2), limit - side)) for c, limit in ((pose.x, WIDTH), (pose.y, HEIGHT)))
     with av.open(str(pair)) as film:
-        frame = next(f for f in film.decode(video=0) if f.time >= time - 0.5 / FPS)
-        both = frame.to_ndarray(format="bgr24")
+        both = next(f for f in film.decode(video=0) if f.time >= time - 0.5 / FPS).to_ndarray(format="bgr24")
     halves = [both[top : top + side, start + left : start + left + side] for start in (0, WIDTH)]
-    gap = np.full((side, 6, 3), 255, np.uint8)
-    done, data = cv2.imencode(path.suffix, np.hstack([halves[0], gap, halves[1]]))
+    done, data = cv2.imencode(path.suffix, np.hstack([halves[0], np.full((side, 6, 3), 255, np.uint8), halves[1]]))
     assert done
     path.write_bytes(data.tobytes())
 

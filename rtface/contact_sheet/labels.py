@@ -16,8 +16,7 @@ def row_label(row: Row, *, scale: bool = True) -> list[str]:
         scale: whether to say how much the sheet enlarges the face; on the page that depends on the window.
     """
     face, shown = row.choice.face, row.shown
-    place = printable(face.image.name) if face.image is not None else format_time(shown.time)
-    lines = [place]
+    lines = [printable(face.image.name) if face.image is not None else format_time(shown.time)]
     if shown.timecode:
         lines.append(f"timecode {shown.timecode}")
     lines += [f"face {face.track}"] if face.image is not None else []

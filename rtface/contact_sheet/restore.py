@@ -275,8 +275,7 @@ class FaceRestorer:
 
 def at_strength(before: Bytes, after: Bytes, strength: float) -> Bytes:
     """The crop of a run with another strength than 1: the correction is scaled, which is linear but for rounding."""
-    mixed = before + (after.astype(np.float32) - before) * np.float32(strength)
-    return np.rint(mixed).astype(np.uint8)
+    return np.rint(before + (after.astype(np.float32) - before) * np.float32(strength)).astype(np.uint8)
 
 
 def _cut(frame: Frame, shown: Shown, device: Device) -> Bytes:

@@ -116,8 +116,7 @@ def time_left(
 
     def work(number: int, missing: float, before: float) -> float:
         """Seconds of a part of a segment for a worker of mean speed."""
-        faces = _mixed(ahead.get(number, ()), before)
-        return frames[number] * missing * (frame_s + face_s * faces)
+        return frames[number] * missing * (frame_s + face_s * _mixed(ahead.get(number, ()), before))
 
     leased, over = set(places), set(finished)
     ends: list[tuple[float, int, int | None]] = []  # when a worker is free, which, and its segment

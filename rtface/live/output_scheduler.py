@@ -143,8 +143,7 @@ class OutputScheduler:
         """What is shown while no frame comes: the last one, or the slate."""
         assert self._last is not None
         if self._slate is None and now - self._last_at > SLATE_S and self._state.lost:
-            slate = self._state.ends.slate(self._state.form)
-            self._slate = replace(self._last, image=slate, faces=(), before=None)
+            self._slate = replace(self._last, image=self._state.ends.slate(self._state.form), faces=(), before=None)
         passed = max(1, round(1e6 * (now - self._shown_at)))
         return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)
 

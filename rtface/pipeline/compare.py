@@ -178,8 +178,7 @@ class BestPair:
 
 def _change(pair: Frame) -> float:
     """How much the halves differ: mean absolute difference of every fourth sample of the first plane."""
-    plane = pair.image.planes[0]
-    rows = plane_rows(plane)[::4]
+    rows = plane_rows(pair.image.planes[0])[::4]
     if pair.display.quarter_turns % 2 == 0:
         used = rows.shape[1] // 2
         a, b = rows[:, :used:4], rows[:, used : 2 * used : 4]

@@ -204,8 +204,7 @@ def _open_sink(
     else:
         assert film.streams is not None
         options = plan.options
-        tags = describe(report.engine, __version__, options.strength, metadata_options(options))
-        film.streams.metadata.update(tags)
+        film.streams.metadata.update(describe(report.engine, __version__, options.strength, metadata_options(options)))
         sink = whole = FileSink(film.streams, stats=stats, threads=threads.encode)
         made.changed = whole.changed
     try:

@@ -71,8 +71,7 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
     """The embeddings of a person's photos. Raises as `open_persons`."""
     device, found = CpuDevice(), list[Float32]()
     for path in photos:
-        frame = read_image(path).frame
-        view = device.view(frame)
+        view = device.view(read_image(path).frame)
         try:
             faces = tracker.update(view, 0.0, cut=True)
         finally:

@@ -293,8 +293,7 @@ class MediaPipeTracker:
             return False
         if self._known(box, time):
             return True
-        lost = [t for t in self._tracks if t.seen < time]
-        best = max(lost, key=lambda t: nearness(t, mesh, time), default=None)
+        best = max([t for t in self._tracks if t.seen < time], key=lambda t: nearness(t, mesh, time), default=None)
         if best is not None and nearness(best, mesh, time) > 0:
             best.meet(mesh, time)
             return True

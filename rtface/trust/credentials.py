@@ -66,8 +66,7 @@ def check_key(key: SigningKey, timestamp: str | None = None) -> None:
     answers; UsageError where not."""
     import av
 
-    image = av.VideoFrame(16, 16, "rgb24")
-    data, out = encode_by("png", image), io.BytesIO()
+    data, out = encode_by("png", av.VideoFrame(16, 16, "rgb24")), io.BytesIO()
     manifest = {
         "claim_generator_info": [{"name": "rtface"}],
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.edited"}]}}],

@@ -230,8 +230,7 @@ class _Undo:
             if md5_of(after) != record.output:
                 raise self._another(number, time, "its samples are others")
             return
-        found = probe_of(after)
-        apart = [a - b for a, b in zip(found, record.probe, strict=True)]
+        apart = [a - b for a, b in zip(probe_of(after), record.probe, strict=True)]
         top = (1 << pixel_format_info(self._tags.samples).bits) - 1
         if sum(map(abs, apart)) > _ANOTHER * top * len(apart):
             raise self._another(number, time, "its samples are others")

@@ -71,8 +71,7 @@ def parse_time(value: object) -> float:
 
 def format_time(seconds: float) -> str:
     """``H:MM:SS.mmm``, the form that ``--start`` takes back without loss of a millisecond."""
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
 
 

@@ -370,5 +370,4 @@ def _faces(
         if x0 < x1 and y0 < y1 and left < right and top < bottom:
             a, b, x, c, d, y = flat(matrix)
             faces.append(_Face(n, size, left, top, right - left, bottom - top, (a, b, x - left, c, d, y - top)))
-    seen = [reach(inverse(face.m), face.width, face.height, 0.0) for face in faces]
-    return faces, overlapping(seen)
+    return faces, overlapping([reach(inverse(face.m), face.width, face.height, 0.0) for face in faces])

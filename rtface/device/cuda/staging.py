@@ -241,8 +241,7 @@ def _area(box: Box) -> int:
 
 def _rows_of(view: Samples, nbytes: int) -> Bytes:
     """The first bytes of every row of a plane, from the view's first sample on, as a writable view."""
-    first = view[:, :1].view(np.uint8)
-    return np.lib.stride_tricks.as_strided(first, (view.shape[0], nbytes), (view.strides[0], 1))
+    return np.lib.stride_tricks.as_strided(view[:, :1].view(np.uint8), (view.shape[0], nbytes), (view.strides[0], 1))
 
 
 def _block_rows(piece: PlaneRect, block: Bytes) -> Bytes:

@@ -173,8 +173,7 @@ def torch_backend(device: str, number: int) -> Backend:
         warn_replaced(device, "onnx")
         return onnx_backend("onnx", 0)
     warn_replaced(device, "cuda")
-    provider = replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)})
-    return _through(provider, device)
+    return _through(replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)}), device)
 
 
 @cache

@@ -79,8 +79,7 @@ def installed() -> tuple[Library, ...]:
     for kind, package in packages:
         try:
             module: Any = importlib.import_module(package)
-            targets = _targets(module) if kind == "rtx" else None
-            found.append(Library(kind, str(module.__version__), module, targets))
+            found.append(Library(kind, str(module.__version__), module, _targets(module) if kind == "rtx" else None))
         except ModuleNotFoundError as error:
             if error.name != package:
                 log.warning("%s is installed but cannot be used: %s", package, error)

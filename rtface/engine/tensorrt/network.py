@@ -204,8 +204,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
         if lowered(name) in computed and name in read:
             casts[lowered(name)] = helper.make_node("Cast", [lowered(name)], [name], f"{name}/exact", to=_FLOAT)
         elif lowered(name) in read and lowered(name) not in computed and name in constants:
-            dtype = helper.tensor_dtype_to_np_dtype(low)
-            value = numpy_helper.to_array(constants[name]).astype(dtype)
+            value = numpy_helper.to_array(constants[name]).astype(helper.tensor_dtype_to_np_dtype(low))
             constants[lowered(name)] = numpy_helper.from_array(value, lowered(name))
         elif lowered(name) in read and lowered(name) not in computed:
             casts[name] = helper.make_node("Cast", [name], [lowered(name)], f"{name}/low", to=low)

@@ -109,8 +109,7 @@ class _Reporter:
         """Sends the last progress."""
         last, self._last, self._sent = self._last, None, self._clock()
         if last is not None:
-            left = eta(last, self._sent - self._began)
-            self._send(ItemProgress(share(last), last.frames, last.fps, left))
+            self._send(ItemProgress(share(last), last.frames, last.fps, eta(last, self._sent - self._began)))
 
 
 def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress], None]) -> Ended:

@@ -171,5 +171,4 @@ class PairEncoder:
             if self._planes[number].shape != shape:
                 self._planes[number] = np.empty(shape, np.uint8)
             np.concatenate(halves, axis=1, out=self._planes[number])
-        jpeg = simplejpeg.encode_jpeg_yuv_planes(*self._planes, quality=_QUALITY)
-        return Pair(jpeg, (start / width, end / width))
+        return Pair(simplejpeg.encode_jpeg_yuv_planes(*self._planes, quality=_QUALITY), (start / width, end / width))

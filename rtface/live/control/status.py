@@ -132,8 +132,7 @@ class LiveStatus:
         return {"late": 0} | self._counted("passed:")
 
     def _counted(self, prefix: str) -> dict[str, int]:
-        counters = self.stats.counted().items()
-        return {name.removeprefix(prefix): n for name, n in counters if name.startswith(prefix)}
+        return {name.removeprefix(prefix): n for name, n in self.stats.counted().items() if name.startswith(prefix)}
 
     @property
     def levels(self) -> str:

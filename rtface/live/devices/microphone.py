@@ -39,8 +39,7 @@ def open_microphone(request: SourceRequest) -> OpenedInput:
         asked = "0" if request.name in ("", "default") else request.name
         device = direct_show_name(asked, "audio", "microphone")
         container = _open(request.name, f"audio={device}", "dshow", {"audio_buffer_size": "20"})
-    sound = container.streams.audio[0]
-    return OpenedInput(container, None, sound, Fraction(0))
+    return OpenedInput(container, None, container.streams.audio[0], Fraction(0))
 
 
 def alsa_device(name: str, cards: str) -> str:

@@ -81,8 +81,7 @@ class Recording:
         )
         self._container.flags |= Flags.flush_packets.value
         self._container.metadata.update(job.metadata)
-        stream = self._container.add_stream(plan.encoder, rate=plan.rate)
-        self._video = cast(VideoStream, stream)
+        self._video = cast(VideoStream, self._container.add_stream(plan.encoder, rate=plan.rate))
         configure(self._video, plan)
         self._video.time_base = TICKS
         self._video.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))

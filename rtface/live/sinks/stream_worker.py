@@ -111,8 +111,7 @@ def open_transport(url: str, reports: Reports) -> Transport:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     if scheme in ("rtmp", "rtmps"):
-        server = RtmpAddress.of(url)
-        return ServerTransport("flv", partial(RtmpPublisher, server), reports)
+        return ServerTransport("flv", partial(RtmpPublisher, RtmpAddress.of(url)), reports)
     if scheme == "srt":
         from rtface.live.sinks.srt_transport import SrtTransport
 

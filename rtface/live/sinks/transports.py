@@ -152,8 +152,7 @@ class ServerTransport(Transport):
         self._thread.join(max(0.05, until - time.monotonic()))
 
     def _begin(self) -> None:
-        link = self._connect()
-        self._link = link
+        self._link = self._connect()
         self._count += 1
         self.generation = self._count
         self._set(state="live", detail="connected", reopened=self._count - 1)

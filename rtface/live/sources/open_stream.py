@@ -146,8 +146,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
-        known = (s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate)
-        sound = next(known, None)
+        sound = next((s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
     if video is None and sound is None:
         raise InputError(f"{name}: has no sound")
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)

@@ -145,8 +145,7 @@ class ReadProcess:
                 what = "frame" if self._request.video else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
             return ""
-        pieces = self._request.name.lower().startswith("http")
-        patience = _QUIET_PIECES if pieces else _QUIET[self._request.kind]
+        patience = _QUIET_PIECES if self._request.name.lower().startswith("http") else _QUIET[self._request.kind]
         if _HUSH < quiet <= patience == _QUIET_PIECES:
             self._hush(f"nothing came for {quiet:.1f} s")
         if quiet > patience:

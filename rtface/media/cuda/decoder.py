@@ -171,8 +171,7 @@ class GpuDecoder:
                 self._kept.append([])
 
     def _drop_oldest(self) -> None:
-        oldest = self._kept.popleft()
-        self._kept_bytes -= sum(packet.size for packet in oldest)
+        self._kept_bytes -= sum(packet.size for packet in self._kept.popleft())
         first = self._count - sum(len(group) for group in self._kept)
         self._given = {mark: packet for mark, packet in self._given.items() if packet > first}
 

@@ -279,8 +279,7 @@ def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
     that makes no sense."""
     while at < _FARTHEST:
         file.seek(at)
-        data = file.read(12)
-        parsed = head(data, 0)
+        parsed = head(file.read(12), 0)
         if parsed is None:
             return
         kind, body, size = parsed

@@ -116,8 +116,7 @@ class ExrHeader:
         if any(x1 < x0 or y1 < y0 for x0, y0, x1, y1 in windows):
             raise ValueError("damaged EXR header")
         compression = attributes["compression"][2][0]
-        channels = _channels(attributes["channels"][2])
-        return cls(attributes, channels, compression, windows[0], windows[1], flags, at + 1)
+        return cls(attributes, _channels(attributes["channels"][2]), compression, windows[0], windows[1], flags, at + 1)
 
     @property
     def rate(self) -> Fraction | None:
@@ -397,8 +396,7 @@ def _new_block(
             dtype = _DTYPES[kind]
             size = width * dtype.itemsize
             if old is None or name in changed:
-                place = np.frombuffer(raw, dtype, width, at)
-                _put_line(header, light[name], place, y)
+                _put_line(header, light[name], np.frombuffer(raw, dtype, width, at), y)
             at += size
     if old is not None and bytes(raw) == old[1]:
         return old[0]

@@ -145,16 +145,14 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
     header = scan_header(data)
-    aspect = header.aspect if isinstance(header, DpxHeader) else None
-    display = display_of(turns, mirror, aspect, "progressive")
+    display = display_of(turns, mirror, header.aspect if isinstance(header, DpxHeader) else None, "progressive")
     image.pts, image.time_base, image.duration = 0, Fraction(1), 1
     color = color_of(image, codec=_CODECS.get(kind, ""))
     if isinstance(header, DpxHeader):
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
-    more = _pages(data) if kind == "tiff" else more_of(data)
-    return Still(os.fspath(path), kind, frame, meta, header, more)
+    return Still(os.fspath(path), kind, frame, meta, header, _pages(data) if kind == "tiff" else more_of(data))
 
 
 @dataclass(slots=True)

@@ -277,8 +277,7 @@ def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None
     # aborts the process on some EXIF); ours are put in afterwards.
     image = copy_image(image)
     image.pts, image.time_base = 0, Fraction(1, 25)
-    packets = [*context.encode(image), *context.encode(None)]
-    return b"".join(bytes(p) for p in packets)
+    return b"".join(bytes(p) for p in [*context.encode(image), *context.encode(None)])
 
 
 def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
@@ -345,8 +344,7 @@ def _bytes_of(still: Still | Origin) -> bytes:
 def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
     import tifffile  # slow to import, and films do without
 
-    image = _workable(frame).image
-    pixels = image.to_ndarray()
+    pixels = _workable(frame).image.to_ndarray()
     gray = pixels.ndim == 2
     strings = [(n, "s", 0, v.encode(), True) for n, v in meta.tiff.items() if n not in (270, 305 if tags else 270, 306)]
     description = meta.tiff.get(270)
