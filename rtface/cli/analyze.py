@@ -24,7 +24,7 @@ from rtface.util.urls import Address, place
 if TYPE_CHECKING:
     from rtface.media.files.workfile import Target
     from rtface.pipeline.analysis import Findings
-    from rtface.report import PersonReport, TrackReport
+    from rtface.report import TrackReport
     from rtface.shots.scenes import SceneRecorder
 _PROGRESS_S, _TRACKS_S = 0.25, 2.0
 """Seconds between lines of progress, and between those that have the tracks."""
@@ -133,7 +133,17 @@ def analyze(
             ]
         )
         if listed:
-            print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *map(_person_cells, listed)])
+            rows = [
+                [
+                    p.person,
+                    f"{p.seconds:.2f} s",
+                    f"{p.first_s:.2f} s",
+                    f"{p.last_s:.2f} s",
+                    ", ".join(map(str, p.tracks)),
+                ]
+                for p in listed
+            ]
+            print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
     else:
         console.say(f"{source}: no face found")
     if unreadable := stats.counters["unreadable"]:
@@ -267,16 +277,6 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
         **treatments_table(treatments, notes),
         "persons": persons,
     }
-
-
-def _person_cells(person: PersonReport) -> list[str]:
-    return [
-        person.person,
-        f"{person.seconds:.2f} s",
-        f"{person.first_s:.2f} s",
-        f"{person.last_s:.2f} s",
-        ", ".join(map(str, person.tracks)),
-    ]
 
 
 def _cells(track: TrackReport) -> list[str]:

@@ -151,10 +151,7 @@ def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
 
 
 def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
-    def matching(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return matching
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def _load(flags: Mapping[str, object], config: Path | None, console: Console) -> LoadedOptions:

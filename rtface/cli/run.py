@@ -207,13 +207,6 @@ def _show_how_to_resume(job: Job, error: BaseException, console: Console) -> Non
         console.say("the same command again skips finished outputs and begins the others from their start")
 
 
-def _scope(jobs: list[Job], options: Options) -> Scope:
-    """The scopes of all `jobs`, combined."""
-    from rtface.pipeline.plan import scope_of
-
-    return functools.reduce(operator.or_, (scope_of(job.input, job.named, options) for job in jobs))
-
-
 def _show_done(job: Job, report: Report, options: Options, console: Console) -> None:
     for note in report.notes:
         console.say(note)
@@ -340,7 +333,11 @@ def run(
         from rtface.pipeline.threads import Threads
 
         open_ahead(options, Threads.for_film(options.threads).engines)
-    check_scope(loaded.given, options, _scope(jobs, options))
+    from rtface.pipeline.plan import scope_of
+
+    check_scope(
+        loaded.given, options, functools.reduce(operator.or_, (scope_of(one.input, one.named, options) for one in jobs))
+    )
     with output_folder(output_dir, keep=not options.dry_run):
         code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json, resumable=resumable)
     raise typer.Exit(code)

@@ -114,11 +114,12 @@ def try_sheet(
         early_checks.check_names(Options.of({"engine": engine}))
     from rtface.contact_sheet.restore import Variant
     from rtface.contact_sheet.sheet import SheetOptions, make_sheet, write_sheet
+    from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.pipeline.plan import is_stills_job
     from rtface.stats import Stats
 
-    stills = (isinstance(source, Path) and is_stills_job(source, "sheet/", options)) or _is_still(source)
+    stills = isinstance(source, Path) and (is_stills_job(source, "sheet/", options) or is_image(source))
     check_scope(loaded.given, options, Scope.STILLS if stills else Scope.FILM)
     image, html = sheet_names(source, output)
     targets = check_outputs(
@@ -244,12 +245,6 @@ def sheet_names(source: Path | Address, output: Path | None) -> tuple[Path, Path
     if output.suffix.lower() not in (".png", ".html"):
         raise UsageError(f"{output}: a sheet is an image and a page: name it {output.name}.png")
     return output.with_suffix(".png"), output.with_suffix(".html")
-
-
-def _is_still(source: Path | Address) -> bool:
-    from rtface.media.files.image_names import is_image
-
-    return isinstance(source, Path) and is_image(source)
 
 
 class CommandLine:

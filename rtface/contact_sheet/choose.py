@@ -54,7 +54,7 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
 
     def rank(face: Sighting) -> int:
         elsewhere = face.scene not in shown_scenes
-        if not _telling(face) or face.track in doubtful:
+        if not (face.whole and face.width >= _JUDGED and face.severity >= _DEGRADED) or face.track in doubtful:
             return 2
         return 0 if (face.person not in shown_persons if face.person else elsewhere) else 1 if elsewhere else 2
 
@@ -71,10 +71,6 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
         shown_scenes.add(face.scene)
         shown_persons.add(face.person)
     return chosen
-
-
-def _telling(face: Sighting) -> bool:
-    return face.whole and face.width >= _JUDGED and face.severity >= _DEGRADED
 
 
 def _badness(face: Sighting) -> tuple[bool, float, float]:

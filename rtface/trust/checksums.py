@@ -23,14 +23,10 @@ Doing = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done, 0…1."""
 
 
-def manifest_paths(output: Path, *, film: bool) -> list[Path]:
-    """The manifests of an output: of a film the frames', and always the files'."""
-    return [output.with_name(output.name + suffix) for suffix in ((FRAMES, FILES) if film else (FILES,))]
-
-
 def checksum_outputs(output: Path, *, film: bool) -> list[OutputPath]:
-    """The manifests as paths to be checked before a run."""
-    return [OutputPath(path, "--checksums") for path in manifest_paths(output, film=film)]
+    """The manifests of an output, to be checked before a run: of a film the frames', and always the files'."""
+    suffixes = (FRAMES, FILES) if film else (FILES,)
+    return [OutputPath(output.with_name(output.name + suffix), "--checksums") for suffix in suffixes]
 
 
 def write_checksums(

@@ -121,12 +121,9 @@ def microphones() -> list[MediaDevice]:
         match = re.fullmatch(r"(\d+)-(\d+)", parts[0])
         if match and any(part.startswith("capture") for part in parts[3:]):
             card, number = int(match[1]), int(match[2])
-            found.append(MediaDevice("microphone", f"hw:{card},{number}", parts[1] or _sound_card(card)))
+            name = parts[1] or v4l2.read_text(ASOUND / f"card{card}" / "id", f"card {card}")
+            found.append(MediaDevice("microphone", f"hw:{card},{number}", name))
     return found
-
-
-def _sound_card(number: int) -> str:
-    return v4l2.read_text(ASOUND / f"card{number}" / "id", f"card {number}")
 
 
 def _outside() -> list[MediaDevice]:

@@ -44,8 +44,7 @@ def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
         One line for each that the user should know of: where a part is and how to continue, or that another run
         writes this output now.
     """
-    lines = [_looked_after(path, target, live) for path in _found(target)]
-    return [line for line in lines if line]
+    return [line for path in _found(target) if (line := _looked_after(path, target, live))]
 
 
 def _found(target: Target) -> list[Path]:

@@ -22,10 +22,6 @@ def _each(_: bytes) -> bool:
     return True
 
 
-def _vp8(head: bytes) -> bool:
-    return bool(head) and bool(head[0] & 0x10)  # RFC 6386, 9.1: show_frame
-
-
 def _vp9(head: bytes) -> bool:
     """VP9 bitstream, 6.2: marker, profile, show_existing_frame, frame_type, show_frame."""
     bits = int.from_bytes(head.ljust(2, b"\0"), "big") << (head[:1] >= b"\xb0")  # profile 3 has a bit more
@@ -36,7 +32,7 @@ def _vp9(head: bytes) -> bool:
 _SHOWS: dict[str, Callable[[bytes], bool] | None] = {
     "hevc": _each,
     "ffv1": _each,
-    "vp8": _vp8,
+    "vp8": lambda head: bool(head) and bool(head[0] & 0x10),  # RFC 6386, 9.1: show_frame
     "vp9": _vp9,
     "mjpeg": None,
 }

@@ -168,9 +168,10 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
     if not usable:
         what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
         raise InputError(f"{name}: has no video (only {what}); name a film or an image")
-    chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
-    if is_avif(container):  # the animation comes behind its first image
+    if avif := is_avif(container):  # the animation comes behind its first image
         chosen = max(usable, key=lambda stream: stream.frames)
+    else:
+        chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
         raise InputError(f"{name}: its video codec has no decoder here; convert it to H.264 first")
     context = chosen.codec_context
@@ -182,7 +183,7 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
     context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
     if len(usable) == 1:
         return chosen, None
-    rest = "what else it holds, a still or transparency, is left out" if is_avif(container) else "the others are copied"
+    rest = "what else it holds, a still or transparency, is left out" if avif else "the others are copied"
     return chosen, f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, {rest}"
 
 

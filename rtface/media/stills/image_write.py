@@ -198,17 +198,6 @@ def upright(frame: Frame) -> Frame:
     return replace(frame, image=image, display=Display(fields=frame.display.fields))
 
 
-def _to_rgb(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
-    """YCbCr as RGB by its own matrix and range."""
-    return image.reformat(
-        format=pix_fmt,
-        src_colorspace=_COLORSPACE.get(color.matrix, "ITU709"),
-        src_color_range=2 if color.full_range else 1,
-        dst_color_range=_FULL,
-        interpolation="BICUBIC",
-    )
-
-
 def _workable(frame: Frame) -> Frame:
     """The image as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
     shape = pixel_format_info(frame.image.format.name)
@@ -226,7 +215,13 @@ def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
     if image.format.name == pix_fmt:
         return image
     if pixel_format_info(image.format.name).model == "yuv" and pixel_format_info(pix_fmt).model == "rgb":
-        return _to_rgb(image, color, pix_fmt)
+        return image.reformat(
+            format=pix_fmt,
+            src_colorspace=_COLORSPACE.get(color.matrix, "ITU709"),
+            src_color_range=2 if color.full_range else 1,
+            dst_color_range=_FULL,
+            interpolation="BICUBIC",
+        )
     out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
     out.color_range = image.color_range
     return out
