@@ -145,7 +145,11 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
-    reached = _certainty(analysis) * (1.0 - analysis.unreached) * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
+    reached = (
+        max(_certainty(analysis), _enlarged(analysis))
+        * (1.0 - analysis.unreached)
+        * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
+    )
     return strength, reached * (max(0.0, gain) + gain_of(analysis.error, left))
 
 

@@ -102,18 +102,9 @@ def make_stage(spec: Spec) -> Any:
             near = f"{hint(key, known)}; it has {', '.join(known)}" if known else "; it has none"
             raise UsageError(f"--stage {spec.name}: {key} is not an option{near}")
         values[key] = _convert(known[key], value, f"--stage {spec.name}: {key}")
+    check_needed(spec)
     for key, field in known.items():
-        if key in values:
-            continue
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise UsageError(
-                "--stage {name} needs {option}=…: {help}",
-                code="overlay_needs",
-                name=spec.name,
-                option=key,
-                help=_help(field) or "see --stage NAME:help",
-            )
-        if isinstance(field.default, str):
+        if key not in values and isinstance(field.default, str):
             values[key] = _convert(field, field.default, f"--stage {spec.name}: {key}")
     try:
         return kind(**values)
@@ -123,6 +114,20 @@ def make_stage(spec: Spec) -> Any:
         raise
     except BaseException as error:
         raise UsageError(f"--stage {spec.name} cannot be made: {reason(error)}") from error
+
+
+def check_needed(spec: Spec) -> None:
+    """Raises UsageError where an option that the stage needs is not given; otherwise as `make_stage`."""
+    for key, field in _options(load_stage(spec.name)).items():
+        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if needed and key not in (spec.values or {}):
+            raise UsageError(
+                "--stage {name} needs {option}=…: {help}",
+                code="overlay_needs",
+                name=spec.name,
+                option=key,
+                help=_help(field) or "see --stage NAME:help",
+            )
 
 
 def described(name: str) -> str:

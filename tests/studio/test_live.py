@@ -19,7 +19,7 @@ import pytest
 
 from rtface.config.addresses import parse_address
 from rtface.engine import learned
-from rtface.errors import Message
+from rtface.errors import Message, UsageError
 from rtface_studio import live_run
 from rtface_studio.catalogue import catalogue
 from tests.persons.made import ANNA, BEN, learnt
@@ -478,6 +478,13 @@ def test_a_stream_without_a_server_is_said_in_german(page: Any, film: Path) -> N
     page.get_by_label("Adresse").fill("rtmp://127.0.0.1:1/live/key")
     page.get_by_role("button", name="Starten", exact=True).click()
     page.get_by_text("dort nimmt niemand an; den Server starten oder die Adresse berichtigen").wait_for(timeout=30_000)
+
+
+def test_an_overlay_without_what_it_needs_begins_no_run(studio: RunningStudio, film: Path) -> None:
+    pytest.importorskip("rtface_overlays")
+    with pytest.raises(UsageError, match="lower-third needs title="):
+        live_run.plan_live_run(studio.studio.folders, str(film), "null:", {"stages": ["lower-third:subtitle=Host"]})
+    assert live_run.plan_live_run(studio.studio.folders, str(film), "null:", {"stages": ["lower-third:title=Anna"]})
 
 
 @pytest.mark.slow

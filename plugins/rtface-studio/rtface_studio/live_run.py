@@ -17,7 +17,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LIVE_SCHEMES, LiveAddress, check_addresses, is_live, parse_address
 from rtface.config.options import OPTIONS, Options, Trait, having, person_photos
 from rtface.errors import InputMissing, Message, RestartNeeded, UsageError
-from rtface.stages.options import file_options
+from rtface.stages.options import Spec, check_needed, file_options
 from rtface.util.events import TO_STDERR, Event, read_events
 from rtface.web.http import refused
 from rtface_studio.folders import AllowedFolders, check_no_playlist
@@ -134,9 +134,10 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
 
 
 def _check_overlay(folders: AllowedFolders, text: str) -> None:
-    """UsageError for a stage that is not installed by name, or that reads a file outside the folders."""
+    """UsageError for a stage that is not installed, lacks what it needs, or reads a file outside the folders."""
     for path in file_options(text).values():
         folders.path(path)
+    check_needed(Spec.parse(text))
 
 
 class LiveRun:
