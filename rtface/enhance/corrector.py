@@ -202,7 +202,7 @@ class FaceCorrector(ABC):
         chosen = [
             one
             for face in faces
-            if max((one := (face, *self._first_strengths(face, frame.time, strength)))[1:]).luma > UNSEEN_STRENGTH
+            if max(map(max, (one := (face, *self._first_strengths(face, frame.time, strength)))[1:])) > UNSEEN_STRENGTH
         ]
         chosen = chosen if self._coded is not None else []
         # With keyframes of a live run better answers follow, also to the same image.
