@@ -192,12 +192,12 @@ class CodedStage:
         self._passes(frame)
         place = place_of(frame, face, _HEAD, MEASURED)
         infer = self._inference(self._network, view, frame, place)
-        masks, steps = _masks(face, place), place.steps(frame.quantisers, _rows(frame))
+        steps = place.steps(frame.quantisers, _rows(frame))
         codec = CODEC_TRAITS.get(frame.quantisers.codec if frame.quantisers is not None else "", CodecTraits())
 
         def measure() -> Analysis:
             picture, (_, (before, after)) = infer()
-            oval, head, calm = map(_cells, (*masks, _calm(picture)))
+            oval, head, calm = map(_cells, (*_masks(face, place), _calm(picture)))
             ring: Any = head * (np.float32(1.0) - oval)
             step, compression = 0.0, found.compression
             if steps is not None:

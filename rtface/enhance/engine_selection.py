@@ -29,10 +29,10 @@ def strength_by_pose(face: Face) -> float:
     return 1.0 if face.pose is None else 1.0 - smooth_ramp(abs(face.pose[0]), _TURNED, _PROFILE)
 
 
-def share_of_vivid(strength: float) -> float:
-    """The share of a predicted strength, 0…1.5, that is left to an engine that makes up detail: this leaves an error of
-    its own, which counts where coding left little. At most strength 1 is left."""
-    return min(strength, 1.0 / strength)
+def of_vivid(strength: float) -> float:
+    """The strength, 0…1, of an engine that makes up detail, by the predicted one, 0…1.5: made-up detail is an error of
+    its own, which counts where coding left little."""
+    return min(strength * strength, 1.0)
 
 
 class EngineSelector:
@@ -89,7 +89,7 @@ class EngineSelector:
                 else runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
             )
             track.chosen = engine.name
-            target = decided * share_of_vivid(decided) if engine.vivid else decided
+            target = of_vivid(decided) if engine.vivid else decided
             applied = track.faded("engine", target, frame.time)
             light, every = self._key_frames(engine, frame, runtime)
             tasks.append(FaceTask(track, face, frame, applied * wanted, engine, light=light, every=every))

@@ -80,6 +80,8 @@ class TrackMeasurement:
         """Gives the measurement that is pending to its analyzer, once it is there; raises what it raised."""
         if self._pending is not None and self._pending[0].done():
             (measured, analyzer, width, at), self._pending = self._pending, None
-            self._failed, failed = time, self._failed
-            analyzer.learn(measured.result(), width, at)
-            self._failed = failed
+            try:
+                analyzer.learn(measured.result(), width, at)
+            except Exception:
+                self._failed = time
+                raise

@@ -290,22 +290,24 @@ class Loss:
         return (torch.sqrt(e * e + EPSILON**2) * m).mean((1, 2, 3)) - EPSILON
 
     def __call__(self, crop, residual, truth):
-        """Loss of each row, and the gain in dB at the strength that helps most, which a run comes near to."""
+        """Loss of each row."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
-        shown = locked(crop, residual, self.cell)
-        e = crop + shown - truth
-        d, wanted = shown.detach(), truth - crop
+        e = crop + locked(crop, residual, self.cell) - truth
+        total = self.charbonnier(e) + RAW * self.charbonnier(raw)
+        for weight in BANDS:
+            total = total + weight * self.charbonnier(highpass(e))
+            e = F.avg_pool2d(e, 2)
+        return total
+
+    def gain(self, crop, residual, truth):
+        """dB that each row gains at the strength that helps most, which a run comes near to."""
+        d, wanted = locked(crop, residual, self.cell), truth - crop
         both, change, before = (
             ((a * b) * self.mask).mean((1, 2, 3)) for a, b in ((d, wanted), (d, d), (wanted, wanted))
         )
         s = (both / change.clamp_min(1e-10)).clamp(0, STRONGEST)
         after = before - 2 * s * both + s * s * change
-        gain = 10 * torch.log10(before.clamp_min(1e-10) / after.clamp_min(1e-10))
-        total = self.charbonnier(e) + RAW * self.charbonnier(raw)
-        for weight in BANDS:
-            total = total + weight * self.charbonnier(highpass(e))
-            e = F.avg_pool2d(e, 2)
-        return total, gain
+        return 10 * torch.log10(before.clamp_min(1e-10) / after.clamp_min(1e-10))
 
 
 # --- what is trained ---
@@ -391,8 +393,8 @@ def main(path):
         def one(k):
             with torch.no_grad():
                 t, x = tensor(valid[k : k + 4, 0]), tensor(valid[k : k + 4, 1])
-                total, gain = loss(x, residual(x, weights), t)
-                return gain, total
+                answer = residual(x, weights)
+                return loss.gain(x, answer, t), loss(x, answer, t)
 
         gains, totals = zip(*pool.map(one, range(0, len(valid), 4)), strict=False)
         return torch.cat(gains).numpy(), float(torch.cat(totals).mean())
@@ -416,7 +418,7 @@ def main(path):
             with torch.no_grad():
                 t = x + locked(x, residual(x, {}), loss.cell)
         leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
-        total = loss(x, residual(x, leaves), t)[0].sum() * (100 / batch)
+        total = loss(x, residual(x, leaves), t).sum() * (100 / batch)
         return torch.autograd.grad(total, list(leaves.values()))
 
     step = done
