@@ -17,6 +17,7 @@ from rtface.media.read.container import error_text, expected_end, is_still, rate
 from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
+from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut, FrameClock, OtherStreams
 from rtface.protocols import Item
 from rtface.util.parse import format_time
@@ -44,6 +45,7 @@ class Decoder:
         gpu: decodes the frames instead of the stream's own decoder.
         stopped: whether what came is all that is wanted of the input.
         size: of all frames that are given; None for that of the first.
+        received: compares what came with what the container holds; None where a part of it is read.
 
     Attributes:
         form: what the frames have in common.
@@ -65,8 +67,10 @@ class Decoder:
         gpu: GpuDecoder | None = None,
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
+        received: Received | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
+        self._received = received
         self._remote, self._sought, self._stopped = remote, sought, stopped
         self._rate, self._base = rate_of(video)[0], time_base_of(video)
         step = 1 / (self._rate * self._base)
@@ -143,6 +147,8 @@ class Decoder:
         while failed < GIVE_UP:
             try:
                 for packet in self._container.demux():
+                    if self._received is not None:
+                        self._received.note(packet)
                     if cut is not None:
                         yield cut
                         cut = None
@@ -156,6 +162,8 @@ class Decoder:
                             yield packet
                 if cut is not None:
                     yield cut
+                if self._received is not None:
+                    self._received.compare(self._faults)
                 return
             except av.FFmpegError as error:
                 failed += 1

@@ -33,6 +33,7 @@ from rtface.media.read.hardware import Decoding, open_on_gpu
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.media.read.probe import MediaInfo, describe
 from rtface.media.read.quantiser import threads_for
+from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut
 from rtface.protocols import Item
 from rtface.redaction import is_url, shown
@@ -215,7 +216,7 @@ class FileSource:
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
         self._refusal = None
-        still = is_still(self._container)
+        still, part = is_still(self._container), self._cut.start is not None or self._cut.end is not None
         gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
         return Decoder(
             self._container,
@@ -227,6 +228,7 @@ class FileSource:
             gpu=gpu,
             stopped=lambda: self.pipe is not None and self.pipe.stopped,
             size=self._size,
+            received=None if part else Received(self._path, self._container),
         )
 
     def _without_gpu(self, why: str) -> None:

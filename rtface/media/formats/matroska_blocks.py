@@ -1,0 +1,60 @@
+"""The blocks of a Matroska film, as they lie in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from rtface.media.formats.matroska import SEGMENT, UNKNOWN, head
+
+_CLUSTER, _GROUP, _BLOCKS, _BEGIN = 0x1F43B675, 0xA0, (0xA3, 0xA1), 0x1A45DFA3
+_SYNC = _CLUSTER.to_bytes(4, "big")
+# Beside clusters; in clusters and groups; of these, numbers of 8 bytes at most.
+_BESIDE = {_BEGIN, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
+_NUMBERS = {0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA}
+_INSIDE = {*_NUMBERS, *_BLOCKS, 0xA2, 0xA4, 0xAF, 0xBF, 0xC8, 0x8E, 0xEC, 0xFD}
+_BLOCK_HEAD = 4  # bytes in front of a block's frames
+_STEP = 1 << 20
+
+
+def blocks(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Where each block with frames begins and ends, whatever the elements around it say of their lengths.
+
+    What is no element, up to the next cluster, is given as (-2, -1), where no packet can come from.
+    """
+    size, at, end, films = file.seek(0, 2), 0, UNKNOWN, 0
+    while at < size and at != end:
+        file.seek(at)
+        kind, body, length = head(file.read(12), 0) or (0, 0, 0)
+        stop = at + body + length
+        films += kind == _BEGIN
+        if films > 1:  # another film is appended
+            return
+        if kind in (SEGMENT, _CLUSTER, _GROUP):
+            end = stop if kind == SEGMENT and length != UNKNOWN else end
+            at += body
+        elif _is_sound(kind, length) and stop <= size:
+            if kind in _BLOCKS and length > _BLOCK_HEAD:
+                yield at, stop
+            at = stop
+        else:
+            at = _next_cluster(file, at + 1, size)
+            if at < size or kind not in _BESIDE:
+                yield -2, -1
+
+
+def _is_sound(kind: int, length: int) -> bool:
+    """Whether an element may be one; foreign ones have names of two or three bytes."""
+    known = kind in _BESIDE or kind in _INSIDE or 0xFF < kind < 1 << 24
+    return known and length >= 0 and (length <= 8 or kind not in _NUMBERS)
+
+
+def _next_cluster(file: BinaryIO, at: int, size: int) -> int:
+    """Where the next cluster begins, or the file ends."""
+    while at < size:
+        file.seek(at)
+        found = file.read(_STEP).find(_SYNC)
+        if found >= 0:
+            return at + found
+        at += _STEP - len(_SYNC) + 1
+    return size

@@ -1,0 +1,130 @@
+"""Whether the index of an MP4 or MOV film, or those of its fragments, are whole."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+import numpy as np
+
+from rtface.media.formats.mp4 import Span, boxes, find_box, inner_boxes
+
+# Boxes that hold others, and what they need.
+_NEEDED: dict[bytes, set[bytes]] = {
+    b"moov": set(),
+    b"mvex": set(),
+    b"trak": {b"tkhd", b"mdia"},
+    b"edts": set(),
+    b"mdia": {b"mdhd", b"hdlr", b"minf"},
+    b"minf": {b"stbl"},
+    b"stbl": {b"stsd", b"stts", b"stsc"},
+    b"moof": {b"mfhd"},
+    b"traf": {b"tfhd"},
+}
+
+
+class _Damaged(Exception):
+    """An index contradicts itself or the file."""
+
+
+def is_whole(file: BinaryIO) -> bool:
+    """Whether the index agrees with itself, and names samples that are there; of a film in fragments, whether all that
+    is there is named."""
+    try:
+        _check(file)
+    except (_Damaged, struct.error):
+        return False
+    return True
+
+
+def _check(file: BinaryIO) -> None:
+    size, at, named, held = file.seek(0, 2), 0, 0, 0
+    index, sizes = b"", dict[int, int]()
+    for kind, length in boxes(file):
+        file.seek(at)
+        if kind == b"mdat":
+            held += length - (16 if file.read(4) == b"\0\0\0\1" else 8)
+        elif kind == b"moof" or (kind == b"moov" and not index):
+            data = bytearray(file.read(length))
+            _check_filled(data, 8, length, kind)
+            if kind == b"moov":
+                index, rules = kind, find_box(data, 8, length, b"mvex")
+                for start, _ in inner_boxes(data, *rules, b"trex") if rules else ():
+                    sizes[struct.unpack_from(">I", data, start + 4)[0]] = struct.unpack_from(">I", data, start + 16)[0]
+                named += sum(_in_track(data, track, size) for track in inner_boxes(data, 8, length, b"trak"))
+            else:
+                named += sum(_in_fragment(data, track, sizes) for track in inner_boxes(data, 8, length, b"traf"))
+        at += length
+    if sizes and (at, held) != (size, named):
+        raise _Damaged
+
+
+def _check_filled(data: bytearray, start: int, end: int, kind: bytes) -> None:
+    """Raises where boxes do not fill the one that they are in, or one is not there that it needs."""
+    if end > len(data):
+        raise _Damaged
+    found = set[bytes]()
+    while start + 8 <= end and any(data[start : start + 8]):
+        size, name = struct.unpack_from(">I4s", data, start)
+        hidden = kind == b"moov" and name not in (b"trak", b"free", b"skip") and data.startswith(b"tkhd", start + 12)
+        if size < 8 or start + size > end or hidden:
+            raise _Damaged
+        if name in _NEEDED:
+            _check_filled(data, start + 8, start + size, name)
+        found.add(name)
+        start += size
+    if not found >= _NEEDED[kind]:
+        raise _Damaged
+
+
+def _in_track(data: bytearray, track: Span, size: int) -> int:
+    """Bytes of the samples that a track's tables name; 0 where they are not named one by one."""
+    tables = find_box(data, *track, b"mdia", b"minf", b"stbl") or track
+    sizes, wide = (find_box(data, *tables, name) for name in (b"stsz", b"co64"))
+    places = wide or find_box(data, *tables, b"stco")
+    if not sizes or not places:
+        if find_box(data, *tables, b"stz2"):
+            return 0
+        raise _Damaged
+    each, count = struct.unpack_from(">2I", data, sizes[0] + 4)
+    starts = _table(data, places, 1, ">u8" if wide else ">u4")[:, 0]
+    runs, times = (_table(data, find_box(data, *tables, name) or sizes, n) for name, n in ((b"stsc", 3), (b"stts", 2)))
+    firsts = np.append(runs[:, 0] - 1, len(starts)).clip(0, len(starts))
+    if (np.diff(firsts) < 0).any():
+        raise _Damaged
+    chunks, timed = np.repeat(runs[:, 1], np.diff(firsts)), int(times[:, 0].sum())
+    few, many = sorted((count, int(chunks.sum())))
+    if few < many == timed or timed == 0 < count:  # that two of three agree on more is a loss
+        raise _Damaged
+    if each:
+        return each * count
+    bounds = np.append(0, np.cumsum(_table(data, (sizes[0] + 4, sizes[1]), 1)[:, 0]))
+    ends = np.append(0, np.cumsum(chunks)).clip(0, count)
+    if len(starts) == len(chunks) and (starts + np.diff(bounds[ends])).max(initial=0) > size:
+        raise _Damaged
+    return int(bounds[-1])
+
+
+def _table(data: bytearray, table: Span, width: int, form: str = ">u4") -> np.ndarray:
+    """A table behind its count, int64 [entries, width]."""
+    count = struct.unpack_from(">I", data, table[0] + 4)[0] * width
+    if table[0] + 8 + count * np.dtype(form).itemsize > table[1]:
+        raise _Damaged
+    return np.frombuffer(data, form, count, table[0] + 8).astype(np.int64).reshape(-1, width)
+
+
+def _in_fragment(data: bytearray, track: Span, sizes: dict[int, int]) -> int:
+    """Bytes of the samples that a fragment names of a track."""
+    rules, _ = find_box(data, *track, b"tfhd") or track
+    flags, number = struct.unpack_from(">2I", data, rules)
+    each, named = sizes.get(number, 0), 0
+    if flags & 0x10:  # behind an offset, a description and a duration
+        each = struct.unpack_from(">I", data, rules + 8 + 8 * (flags & 1) + 2 * (flags & 2) + (flags & 8) // 2)[0]
+    for start, end in inner_boxes(data, *track, b"trun"):
+        flags, count = struct.unpack_from(">2I", data, start)
+        width, begin = (flags & 0xF00).bit_count(), start + 8 + 4 * (flags & 1) + (flags & 4)
+        if begin + 4 * width * count != end:
+            raise _Damaged
+        own = np.frombuffer(data, ">u4", width * count, begin).reshape(count, -1) if width else None
+        named += each * count if own is None or not flags & 0x200 else int(own[:, (flags & 0x100) >> 8].sum())
+    return named

@@ -1,0 +1,74 @@
+"""What came of a film in a file, compared with what its container holds."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from rtface.errors import InputError
+from rtface.media.formats import mp4_index
+from rtface.media.formats.matroska_blocks import blocks
+from rtface.media.read.faults import Faults
+from rtface.redaction import is_url
+
+
+class Received:
+    """Tells, once a film was read from its beginning to its end, that its container is damaged and lost a part of it:
+    FFmpeg's demuxers pass over that without an error. Of Matroska each block has to come; of MP4 and MOV the index has
+    to be whole. What no container says, such as data that an index in itself whole does not name, cannot be told.
+
+    Args:
+        path: the film; nothing is told of an address or a pipe.
+        container: reads it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], container: InputContainer) -> None:
+        self._path = None if is_url(path) or not Path(path).is_file() else Path(path)
+        self._size = self._path.stat().st_size if self._path else 0
+        self._format = container.format.name
+        self._places = array("q")  # in the file, of packets
+
+    def note(self, packet: av.Packet[Any]) -> None:
+        """To be called with each packet."""
+        if self._path and self._format.startswith("matroska") and packet.pos is not None:
+            self._places.append(packet.pos)
+
+    def compare(self, faults: Faults) -> None:
+        """Says that a part is missing, and counts it where that is known; to be called at the end of the film.
+
+        Raises:
+            InputError: the file cannot be read, or it is damaged and `faults` are strict.
+        """
+        if self._path is None or self._path.stat().st_size != self._size:  # it is still written
+            return
+        try:
+            with self._path.open("rb") as file:
+                missing = self._missing(file) if self._format.startswith("matroska") else 0
+                damaged = self._format.startswith("mov") and not mp4_index.is_whole(file)
+        except OSError as error:
+            raise InputError(
+                f"{faults.name}: could not be read ({error.strerror}): check the disk or network drive that "
+                "it lies on, then run it again"
+            ) from error
+        if missing or damaged:
+            told = faults.stats.counters["packets_lost"]
+            faults.stats.count("packets_lost", max(0, missing - told))
+            faults.say(
+                "container",
+                "its container is damaged, and some of its frames or packets did not come; copy it again, or have "
+                "mkvmerge or FFmpeg repair it",
+            )
+
+    def _missing(self, file: BinaryIO) -> int:
+        """Blocks of Matroska that did not come, and parts that are no blocks."""
+        came, held = np.sort(np.frombuffer(self._places, np.int64)), array("q")
+        for place in blocks(file):
+            held.extend(place)
+        first, end = np.frombuffer(held, np.int64).reshape(-1, 2).T
+        return int((np.searchsorted(came, first) == np.searchsorted(came, end)).sum())
