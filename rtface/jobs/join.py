@@ -176,9 +176,13 @@ class Join:
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
-        with closing(open_whole(self._plan.source, self._options, hold=self._film.folder is None)) as source:
+        seen = Stats(logs=False)
+        with closing(open_whole(self._plan.source, self._options, seen, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
+                if "container" in seen.warnings:  # which no segment can tell
+                    self._stats.warn("container", seen.warnings["container"])
+                    self._stats.count("packets_lost", seen.counters["packets_lost"])
             except BaseException as error:
                 remove_unfinished(self._folder, self._paths)
                 if isinstance(error, OutputError):

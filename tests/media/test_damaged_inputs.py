@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -201,6 +202,31 @@ def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Pat
     film.write_bytes(data)
     frames, stats = media.frames_of(film, strict=True)
     assert len(frames) == 25 and not stats.counters["packets_lost"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mux", "name", "at", "value"),
+    [
+        (".mkv", {}, b"\x1f\x43\xb6\x75", 4, b"\x08\x00\x01\x00"),
+        (".mkv", {}, b"\x1f\x43\xb6\x75", 0, b"\x1f\x43\xb6\x74"),
+        (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"trun", 11, b"\x05"),
+        (".mp4", {}, b"smhd", -1, b"\x20"),
+    ],
+)
+def test_what_a_damaged_container_loses_is_said(
+    media, tmp_path: Path, suffix: str, mux: dict[str, str], name: bytes, at: int, value: bytes
+):
+    film = media.make_film(tmp_path / f"in{suffix}", sound="aac", options={"g": "5"}, mux=mux)
+    items, stats = list(FileSource(film, stats=(whole := Stats()))), Stats()
+    assert "container" not in whole.warnings
+    data = bytearray(film.read_bytes())
+    place = data.index(name) + at
+    data[place : place + len(value)] = value
+    film.write_bytes(data)
+    with suppress(InputError):
+        assert len(list(FileSource(film, stats=stats))) < len(items) and "container" in stats.warnings
+    with pytest.raises(InputError):
+        list(FileSource(film, strict=True))
 
 
 def test_torn_jpegs_of_a_film_are_kept_and_counted(media, tmp_path: Path):
