@@ -209,7 +209,7 @@ def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Pat
     [
         (".mkv", {}, b"\x1f\x43\xb6\x75", 4, b"\x08\x00\x01\x00"),
         (".mkv", {}, b"\x1f\x43\xb6\x75", 0, b"\x1f\x43\xb6\x74"),
-        (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"trun", 11, b"\x05"),
+        (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"trun", 11, b"\x03"),
         (".mp4", {}, b"smhd", -1, b"\x20"),
     ],
 )
