@@ -87,8 +87,15 @@ def open_to_others(address: str) -> bool:
 @cache
 def _refuse_code() -> None:
     """From now on, no pickle that Dask reads in this process can name code: any worker that joins a cluster may
-    answer."""
+    answer. `Farm` says so in one line, so Dask's own log does not."""
     sys.addaudithook(_audit)
+    logging.getLogger("distributed.protocol.core").addFilter(
+        lambda record: not (record.exc_info and isinstance(record.exc_info[1], _CodeRefused))
+    )
+
+
+class _CodeRefused(TypeError):
+    """A pickle named code."""
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
@@ -100,7 +107,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     kind = getattr(builtins, args[1], None) if args[0] == "builtins" else None
     if frame is None or tuple(args) in _PLAIN or (isinstance(kind, type) and issubclass(kind, BaseException)):
         return
-    raise TypeError(f"a worker of the cluster sent {args[0]}.{args[1]}, which is no data")
+    raise _CodeRefused(f"a worker of the cluster sent {args[0]}.{args[1]}, which is no data")
 
 
 @dataclass(slots=True)

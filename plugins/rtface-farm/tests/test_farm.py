@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging.handlers
 import os
 import shutil
 import signal
@@ -223,10 +224,13 @@ asyncio.run(main())
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["result", "error"])
 def test_a_worker_that_answers_with_code_is_left_out(cluster: Cluster, tmp_path: Path, kind: str) -> None:
-    marker, run = tmp_path / "ran", Run(tmp_path, cluster, 1)
+    marker, run, said = tmp_path / "ran", Run(tmp_path, cluster, 1), logging.handlers.BufferingHandler(1 << 20)
     cluster.run(EVIL_WORKER, str(marker), kind)
+    logging.getLogger("distributed.protocol.core").addHandler(said)
     run.start()
     error = run.end()
+    logging.getLogger("distributed.protocol.core").removeHandler(said)
+    assert not said.buffer  # rtface says it in one line
     assert isinstance(error, UsageError | OutputError) and not Path(f"{marker}{os.getpid()}").exists()
     if kind == "result":
         assert "can take part" in str(error) and "which is no data" in str(error)
