@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from rtface_studio.access import AccessControl, kept_token
 from rtface_studio.folders import AllowedFolders
 from rtface_studio.password import PasswordLogin
 from rtface_studio.running import found_at, open_page, running_address
-from tests.studio.conftest import RunningStudio
+from tests.studio.conftest import RunningStudio, wait_for
 
 PICTURE = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
 
@@ -326,7 +327,7 @@ def test_of_an_upload_to_a_killed_studio_nothing_stays(
         import os, time
         from pathlib import Path
         from rtface.media.files.workfile import Target, WorkFile
-        from tests.studio.conftest import RunningStudio
+        from tests.studio.conftest import RunningStudio, wait_for
         from tests.studio.test_access import begin_upload
         folder = Path({str(tmp_path)!r})
         recording = WorkFile(Target(folder / "uploads" / "recording.mp4", ""))
@@ -464,3 +465,24 @@ def test_no_playlist_leads_out_of_the_folders(studio: RunningStudio, suffix: str
     assert ask(studio, "POST", "/api/films", json.dumps({"path": str(own)}).encode())[0] == 200
     assert ask(studio, "PUT", "/api/files/upload?name=own.ts", own.read_bytes())[0] == 200
     assert ask(studio, "PUT", "/api/files/upload?name=list.png", PICTURE)[0] == 200
+
+
+@pytest.mark.slow
+def test_python_in_the_folder_of_films_is_not_run(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The studio is started there, and a folder of films may come from anyone."""
+    from tests.studio.films import make_film
+
+    film = str(make_film(studio.folder / "own.ts", 0.2))
+    for name in ("typer", "av", "numpy", "json", "sitecustomize"):
+        (studio.folder / f"{name}.py").write_text(f"open({str(studio.folder / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(studio.folder)
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", "").strip(os.pathsep))  # nothing means this folder
+    assert ask(studio, "GET", "/api/health")[0] == 200
+    number = ask(studio, "POST", "/api/films", json.dumps({"path": film}).encode())[1]["id"]
+    start = {"output": str(studio.folder / "out.mkv"), "settings": {}}
+    assert ask(studio, "POST", f"/api/films/{number}/start", json.dumps(start).encode())[0] == 200
+    live = {"source": film, "output": "null:", "settings": {}}
+    assert ask(studio, "POST", "/api/live/start", json.dumps(live).encode())[0] == 200
+    for path, ended in (("/api/queue", '"done"'), ("/api/live", '"ended"')):
+        wait_for(lambda path=path, ended=ended: ended in json.dumps(ask(studio, "GET", path)[1]), 60)
+    assert not (studio.folder / "ran").exists()
