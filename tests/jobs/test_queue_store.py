@@ -288,3 +288,12 @@ def test_a_damaged_item_is_named_and_stops_no_other(queue: Queue, column: str, v
         assert item.state == "failed" and (column == "message" or re.search(said, item.message))
     queue.remove(*queue.select([str(first)], CHANGES["remove"]))
     assert [item.id for item in queue.items()] == [second, third]
+
+
+def test_a_hostile_database_is_no_fault(queue: Queue) -> None:
+    add(queue)
+    with closing(sqlite3.connect(queue.store.path)) as database:
+        database.execute("INSERT INTO runner VALUES ('../../thesis', '', 0, 0)")
+        database.execute("ALTER TABLE item DROP COLUMN share")
+        database.commit()
+    assert "damaged" in queue.items()[0].message and queue.store.reclaim() == 0

@@ -171,7 +171,7 @@ def _is_time(value: Any) -> bool:
     return number(value) and 0 <= value < 1 << 37
 
 
-_ROW: Shape = {
+_ROW: dict[str, Shape] = {
     "input": _is_text,
     "plan": {
         "input": _is_text,
@@ -194,7 +194,7 @@ def checked(row: sqlite3.Row) -> dict[str, Any]:
     """The columns of an item, those in JSON as values; OutputError where it is damaged."""
     values: dict[str, Any] = dict(row)
     try:
-        values |= {key: parse_json(row[key] or "{}") for key in ("plan", "flags", "message")}
+        values |= {key: parse_json(values.get(key) or "{}") for key in ("plan", "flags", "message")}
         check_shape(values, _ROW)
         return values
     except (TypeError, ValueError) as error:
@@ -209,11 +209,12 @@ def listed(row: sqlite3.Row) -> dict[str, Any]:
     try:
         return checked(row)
     except OutputError as error:
+        said = dict.fromkeys(_ROW) | dict(row)
         return (
-            dict.fromkeys(row.keys())
-            | {key: row[key] for key in ("id", "state", "wish")}
-            | {"input": row["input"] if _is_text(row["input"]) else ""}
-            | {"runner": row["runner"] if _is_text(row["runner"]) else None, "plan": {"output": "", "options": {}}}
+            dict.fromkeys(_ROW)
+            | {key: said[key] for key in ("id", "state", "wish")}
+            | {"input": said["input"] if _is_text(said["input"]) else ""}
+            | {"runner": said["runner"] if _is_text(said["runner"]) else None, "plan": {"output": "", "options": {}}}
             | {"flags": {}, "message": error.message.to_dict(), "attempts": 0, "added_at": 0.0}
         )
 

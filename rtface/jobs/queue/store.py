@@ -275,7 +275,7 @@ class Store:
                         (state, name, wish),
                     ).rowcount
                 database.execute("DELETE FROM runner WHERE id = ?", (name,))
-        for name in dead:
+        for name in [name for name in dead if file_name(name)]:
             with contextlib.suppress(OSError):
                 self._lock_path(name).unlink()
         return count
