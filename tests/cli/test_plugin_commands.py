@@ -116,3 +116,9 @@ def test_a_broken_plugin_costs_its_command_only() -> None:
     said = runner.invoke(app, ["broken"])
     assert said.exit_code == 1 and "broken of greeting cannot be loaded from broken_greeting:greet" in said.stderr
     assert "no licence" in said.stderr and runner.invoke(app, ["queue", "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(("given", "meant"), [("enhance", "'run'"), ("analyse", "'analyze'")])
+def test_a_command_that_is_not_there_names_the_meant_one(given: str, meant: str):
+    ended = CliRunner().invoke(app, [given, "film.mp4"])
+    assert (ended.exit_code, f"Did you mean {meant}?" in ended.output) == (2, True)

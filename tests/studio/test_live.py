@@ -514,7 +514,8 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     assert drawn() == ["label:text=On air\\, live"]
     page.get_by_role("checkbox", name="Lower third").check()
     page.get_by_role("button", name="Show Lower third now").click()
-    page.get_by_text("lower-third needs title=").wait_for()
+    place = page.get_by_role("listitem").filter(has=page.get_by_role("checkbox", name="Lower third"))
+    place.get_by_text("lower-third needs title=").wait_for()
     page.get_by_label("Lower third: Title").fill("Anna")
     page.get_by_role("button", name="Take Label off").wait_for()
     assert drawn() == ["label:text=On air\\, live"], "nothing is on the air before its button is pressed"

@@ -128,14 +128,14 @@ export async function mountMonitor(root, run, { changed }) {
   const chosen = chosenOf(drawing);
   const trouble = h("div", { class: "stack", "aria-live": "polite" });
   const list = h("div", {});
-  const drawOverlays = () => replace(list, overlayList(overlays, chosen, (group) => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400, group); }, { live: true }));
+  const drawOverlays = () => replace(list, overlayList(overlays, chosen, (group, place) => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400, group, [...list.firstChild.children].indexOf(place)); }, { live: true }));
   const restart = button(t("live.restart"), async () => {
     const { enabled, ...now } = values;
     await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, stages: refused ?? stages(chosen) } }));
   }, { kind: "small" });
 
-  /** Has the chosen overlays draw from the next frames on; what cannot be is said below them. */
-  async function applyOverlays(group) {
+  /** Has the chosen overlays draw from the next frames on; what cannot be is said below the one that was changed. */
+  async function applyOverlays(group, at) {
     const wanted = stages(chosen), before = drawing;
     try {
       await change(() => overlaysNow(wanted), () => overlaysNow(before), { group });
@@ -145,6 +145,7 @@ export async function mountMonitor(root, run, { changed }) {
       const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name]);
       for (const name of off) chosen[name].on = false;
       if (off.length) drawOverlays();
+      list.firstChild.children[at].append(trouble);
       replace(trouble, note([h("p", {}, error.message), error.kind === "RestartNeeded" ? restart : null], "warn"));
     }
   }
@@ -159,7 +160,7 @@ export async function mountMonitor(root, run, { changed }) {
   }
   drawOverlays();
   const drawn = [
-    h("details", { class: "card stack", open: drawing.length > 0 }, h("summary", {}, h("strong", {}, t("live.overlays"))), trouble, list),
+    h("details", { class: "card stack", open: drawing.length > 0 }, h("summary", {}, h("strong", {}, t("live.overlays"))), list),
     h("details", { class: "card stack", open: persons.faces !== "all" }, h("summary", {}, h("strong", {}, t("live.persons"))),
       personChoice(persons), h("p", { class: "quiet-text" }, t("live.restarts")), button(t("live.apply"), () => restart.click(), { kind: "small" }))];
   const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),

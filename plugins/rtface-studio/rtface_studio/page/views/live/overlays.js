@@ -10,10 +10,10 @@ const INSTALL = "python -m pip install ./plugins/rtface-overlays";
 const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
 /**
- * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group)` is
- * called after each change; those of one option have one group. With `live` a ticked box opens the form only: nothing
+ * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group, place)` is
+ * called after each change, with the entry of its overlay in the list; those of one option have one group. With `live` a ticked box opens the form only: nothing
  * is drawn before its button is pressed.
- * @param {any[]} overlays @param {Record<string, any>} chosen @param {(group: any) => void} [done] @param {{ live?: boolean }} [options]
+ * @param {any[]} overlays @param {Record<string, any>} chosen @param {(group: any, place: HTMLElement) => void} [done] @param {{ live?: boolean }} [options]
  */
 export function overlayList(overlays, chosen, done = () => {}, { live = false } = {}) {
   if (!overlays.length) return emptyState(t("live.no_overlays"), t("live.no_overlays_hint"), h("code", {}, INSTALL), copyButton(() => INSTALL));
@@ -21,17 +21,18 @@ export function overlayList(overlays, chosen, done = () => {}, { live = false } 
     const one = chosen[overlay.name] ??= { on: false, values: { ...FIRST[overlay.name] } };
     one.values ??= {};
     one.open = one.on || (live && one.open);
-    const form = h("div", { class: "stack live-overlay-form" });
-    const air = (now) => { one.on = now; draw(); done(null); };
+    const form = h("div", { class: "stack live-overlay-form" }), place = h("li", { class: "live-overlay" });
+    const air = (now) => { one.on = now; draw(); done(null, place); };
     const shown = () => h("div", { class: "row" }, button(t(one.on ? "live.overlay_hide" : "live.overlay_show", { name: labelOf(overlay.name) }), () => air(!one.on), { kind: one.on ? "small" : "small primary" }),
       one.on ? badge(t("live.overlay_on"), "bad") : null);
-    const draw = () => replace(form, one.open ? [fields(overlay, one.values, live ? (group) => { if (one.on) done(group); } : done), live ? shown() : null] : null);
+    const draw = () => replace(form, one.open ? [fields(overlay, one.values, (group) => { if (!live || one.on) done(group, place); }), live ? shown() : null] : null);
     draw();
-    return h("li", { class: "live-overlay" }, check(labelOf(overlay.name), one.open, (now) => {
+    place.append(check(labelOf(overlay.name), one.open, (now) => {
       one.open = now;
       if (!live || (one.on && !now)) air(now); else draw();
     }),
       h("p", { class: "quiet-text" }, textOr(`overlays.${overlay.name}`, overlay.help)), form);
+    return place;
   }));
 }
 
