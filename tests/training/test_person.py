@@ -10,6 +10,7 @@ import pytest
 from rtface.engine import learned
 from rtface.errors import EngineError, InputError, OutputError
 from tests.persons.made import ANNA, BEN, learnt
+from tests.pipeline.run_media import write_film
 from training.evaluation import person
 from training.evaluation.clip_protocols import Clip
 
@@ -63,3 +64,42 @@ def test_refused_people_count_as_no_gain() -> None:
     nothing = row | {"refused": "no gain", "shipped": float("nan"), "own": 0.0, "other": 0.0, "own_flicker": 1.0}
     line = person.table([row, nothing]).splitlines()[-1]
     assert line == "| call | 2 (1) | +0.50 | +0.20, +0.20, +0.00 | ×0.95, ×1.00 | -0.10, -0.10 | ×1.00 |"
+
+
+def test_a_row_is_measured_once_for_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    given = list[float]()
+
+    def measured(*_: object) -> dict[str, float]:
+        given.append(1.0 + len(given))
+        return {"own": given[-1]}
+
+    monkeypatch.setattr(person, "measured", measured)
+    learnt(learned.path_of("anna"), ANNA)
+    rows = [person.kept_row(subject("anna"), "call", None, {}, tmp_path, {}) for _ in range(2)]
+    learnt(learned.path_of("anna"), BEN)
+    rows.append(person.kept_row(subject("anna"), "call", None, {}, tmp_path, {}))
+    assert [row["own"] for row in rows] == [1.0, 1.0, 2.0]
+
+
+def test_what_is_learnt_may_be_a_run_over_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [np.full((64, 64, 3), n, np.uint8) for n in range(183)]
+    clip = Clip("one", "", frames, [np.eye(2, 3)] * len(frames))
+    seen = list[int]()
+
+    def film_of(clip: Clip, protocol: str, work: Path) -> tuple[None, Path]:
+        seen.append(len(clip.clean))
+        return None, work / protocol
+
+    def watch(path: Path, frames: int, cache: Path) -> Clip:
+        return clip
+
+    def enhanced(*given: object) -> tuple[list[np.ndarray], float]:
+        return frames[: seen[-1]], 0.0
+
+    monkeypatch.setattr(person, "watch", watch)
+    monkeypatch.setattr(person, "film_of", film_of)
+    monkeypatch.setattr(person, "enhanced", enhanced)
+    path = write_film(tmp_path / "one.mkv", frames[:4], rate=25)
+    made = person.subject_of(path, tmp_path, source_of="call")
+    assert made.film.name == "pone-call.mkv" and made.film.is_file() and seen == [person.parts(183, 25.0)[0]]

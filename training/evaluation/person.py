@@ -17,12 +17,14 @@ nothing is learnt or kept, counts as 0 dB and ×1.
   with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*.
 
 ``--photos 1,3,10`` learns from so many single frames instead, and one more in three to judge by; ``--steps`` trains for
-so many steps.
+so many steps; ``--from call`` learns from the first part after that protocol and a default run, as a film does that is
+its people's only source. Each row is kept in ``--work`` and not measured again.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -36,7 +38,7 @@ import cv2
 import numpy as np
 
 from training.crop_space import TEMPLATE_512, U8, cut
-from training.degradation.coded_film import coded_film, decoded, level
+from training.degradation.coded_film import Level, coded_film, decoded, level
 from training.evaluation.clip_protocols import SETS, Clip, chosen, shot_of, watch
 from training.evaluation.native_figures import Ruler
 from training.evaluation.native_protocols import Truth, halved
@@ -85,8 +87,9 @@ def parts(frames: int, fps: float) -> tuple[int, int]:
     return first - int(np.ceil(GAP_S * fps)), first
 
 
-def subject_of(path: Path, work: Path, photos: int = 0) -> Subject:
-    """The clip's first part as a film without loss (or ``photos`` frames of it, and a third more), and its last."""
+def subject_of(path: Path, work: Path, photos: int = 0, source_of: str = "") -> Subject:
+    """The clip's first part as a film without loss (or ``photos`` frames of it, and a third more), and its last; with
+    a protocol ``source_of`` the first part is what a default run makes of that."""
     clip = watch(path, LONGEST, work / "tracks")
     with av.open(str(path)) as file:
         fps = float(file.streams.video[0].average_rate or 25)
@@ -95,15 +98,20 @@ def subject_of(path: Path, work: Path, photos: int = 0) -> Subject:
         count, first = parts(len(clip.clean), fps)
     except ValueError as error:
         return Subject(name, path, clip, refused=str(error))
-    source = work / "sources" / (f"{name}-{photos}" if photos else f"{name}.mkv")
+    of = f"{name}-{source_of.replace('/', '-')}" if source_of else name
+    source = work / "sources" / (f"{of}-{photos}" if photos else f"{of}.mkv")
     if not source.exists():
         source.parent.mkdir(parents=True, exist_ok=True)
+        shown = clip.clean[:count]
+        if source_of:
+            _, film = film_of(replace(clip, clean=shown, matrices=clip.matrices[:count]), source_of, work)
+            shown = enhanced(film, work, coding(source_of), {})[0]
         if photos:
             source.mkdir()
             for n in np.linspace(0, count - 1, photos + max(1, photos // 3)).astype(int):
-                cv2.imwrite(str(source / f"{n:04}.png"), clip.clean[n][:, :, ::-1])
+                cv2.imwrite(str(source / f"{n:04}.png"), shown[n][:, :, ::-1])
         else:
-            coded_film(clip.clean[:count], level("clean/0"), source)
+            coded_film(shown, level("clean/0"), source)
     rest = slice(first - WARM, None)
     return Subject(name, source, replace(clip, clean=clip.clean[rest], matrices=clip.matrices[rest]))
 
@@ -177,14 +185,19 @@ def judges() -> dict[str, Distance]:
     return made
 
 
+def coding(protocol: str) -> Level:
+    """How the film of a protocol is coded."""
+    return level("clean/0" if protocol in ENLARGED else protocol)
+
+
 def film_of(clip: Clip, protocol: str, work: Path) -> tuple[Truth, Path]:
     """The truth of a protocol, and the film that is restored."""
     if protocol in ENLARGED:
         shot, _ = shot_of(clip, f"real/{protocol}")
         truth = Truth(clip.name, protocol, shot.clean, shot.matrices, WARM)
-        return truth, film_file(replace(truth, frames=shot.seen), level("clean/0"), work / "films")
+        return truth, film_file(replace(truth, frames=shot.seen), coding(protocol), work / "films")
     truth = replace(halved(clip), first=WARM)
-    return truth, film_file(truth, level(protocol), work / "films")
+    return truth, film_file(truth, coding(protocol), work / "films")
 
 
 def measured(
@@ -197,7 +210,7 @@ def measured(
 ) -> dict[str, Any]:
     """The row of one person and protocol."""
     truth, film = film_of(subject.clip, protocol, work)
-    how = level("clean/0" if protocol in ENLARGED else protocol)
+    how = coding(protocol)
     coded = list(decoded(film, how.siting))
     ruler = Ruler(truth)
     made = {"shipped": enhanced(film, work, how, options)[0]}
@@ -221,6 +234,27 @@ def measured(
         for name in judged:
             row[f"{kind}_{name}"] = far[kind][name] / far["shipped"][name] if has else 1.0
     return row | {f"input_{name}": far["input"][name] / far["shipped"][name] for name in judged}
+
+
+def kept_row(
+    subject: Subject,
+    protocol: str,
+    other: Subject | None,
+    judged: dict[str, Distance],
+    work: Path,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """As `measured`, or what that gave before with the same weights."""
+    from rtface.engine import learned
+
+    held = [learned.read(learned.path_of(s.name)).digest for s in (subject, other) if s]
+    key = hashlib.sha256(repr((subject.clip.digest, protocol, held, sorted(judged), options)).encode()).hexdigest()[:16]
+    path = work / "rows" / f"{subject.name}-{protocol.replace('/', '-')}-{key}.json"
+    if not path.is_file():
+        row = measured(subject, protocol, other, judged, work, options)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(row))
+    return json.loads(path.read_text())
 
 
 # --- tables ---
@@ -268,6 +302,7 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
     p.add_argument("--steps", type=int, default=learn.STEPS, help="of training")
     p.add_argument("--photos", type=int, default=0, help="learn from so many single frames")
+    p.add_argument("--from", dest="source", default="", help="protocol of the frames that are learnt from")
     p.add_argument("--engine", help="of rtface.run, in place of its default")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
@@ -276,27 +311,33 @@ def main() -> None:
         learn.LEAST_PHOTOS = 1
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
-    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.photos}-{a.minutes:g}")
+    of = f"-{a.source.replace('/', '-')}" if a.source else ""
+    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.photos}-{a.minutes:g}{of}")
     try:
-        subjects = [subject_of(path, a.work, a.photos) for path in chosen(a.clips, a.people)]
-        for protocol in set(a.protocols) - set(ENLARGED):
+        for protocol in {*a.protocols, *([a.source] if a.source else ())} - set(ENLARGED):
             level(protocol)
-        for s in subjects:
+        subjects = [subject_of(path, a.work, a.photos, a.source) for path in chosen(a.clips, a.people)]
+        rows, told, judged = list[dict[str, Any]](), set[str](), judges()
+
+        def is_known(s: Subject) -> bool:
             if not s.refused:
                 learnt(s, a.python, a.minutes)
-            print(f"{s.clip.name}: {s.refused or s.told}", flush=True)
-        rows = list[dict[str, Any]]()
-        known = [s for s in subjects if not s.refused]
-        judged = judges()
-        for s in subjects:
-            other = known[(known.index(s) + 1) % len(known)] if s in known and len(known) > 1 else None
+            if s.name not in told:
+                told.add(s.name)
+                print(f"{s.clip.name}: {s.refused or s.told}", flush=True)
+            return not s.refused
+
+        options = {"engine": a.engine} if a.engine else {}
+        for n, s in enumerate(subjects):
+            other = next(filter(is_known, subjects[n + 1 :] + subjects[:n]), None) if is_known(s) else None
             for protocol in a.protocols:
+                row = {"clip": s.clip.name, "protocol": protocol, "refused": s.refused}
                 if s.refused:
-                    nothing = {f"{k}_{n}": 1.0 for k in KINDS for n in ("flicker", *judged)}
-                    row = {"shipped": float("nan"), "used": 0.0, "own": 0.0, "other": 0.0, **nothing}
+                    nothing = {f"{k}_{j}": 1.0 for k in KINDS for j in ("flicker", *judged)}
+                    row |= {"shipped": float("nan"), "used": 0.0, "own": 0.0, "other": 0.0, **nothing}
                 else:
-                    row = measured(s, protocol, other, judged, a.work, {"engine": a.engine} if a.engine else {})
-                rows.append({"clip": s.clip.name, "protocol": protocol, "refused": s.refused} | row)
+                    row |= kept_row(s, protocol, other, judged, a.work, options)
+                rows.append(row)
                 print(" ".join(f"{v:.3f}" if isinstance(v, float) else f"{k}={v}" if k == "refused" else str(v)
                                for k, v in rows[-1].items()), flush=True)  # fmt: skip
     except (rtface.RtfaceError, OSError, ValueError) as e:
