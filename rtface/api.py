@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -14,41 +13,10 @@ from rtface.config.option_types import AnalyzeOptions, RunOptions
 from rtface.config.options import ANALYSIS, OPTIONS, WHAT_IS_LIVE, Options, check_scope
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError, log
 from rtface.pipeline.progress import Progress
-from rtface.util import parse
 
 if TYPE_CHECKING:
     from rtface.live.session import LiveSession
     from rtface.report import Report, TrackReport
-
-
-# A flag, and the word after it where that may be its value.
-_FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([\w.:%]*\w)(?=[\s,;.:)]|$))?")
-_KEYS = {flag: option.name for option in OPTIONS.values() for flag in option.flags} | {"--restart": "restart"}
-
-
-def in_python(message: str) -> str:
-    """Translates the flags in a message to keywords: ``--max-faces 2`` becomes ``max_faces=2``."""
-
-    def keyword(flag: re.Match[str]) -> str:
-        key = _KEYS.get("--" + flag[1])
-        if key is None:
-            return flag[0]
-        after = f" {flag[2]}" if flag[2] else ""
-        if key not in OPTIONS or OPTIONS[key].check is parse.boolean:
-            return f"{key}=True{after}"
-        return f"{key}={flag[2]}" if after and _is_value(key, flag[2]) else key + after
-
-    return _FLAG.sub(keyword, message)
-
-
-def _is_value(key: str, word: str) -> bool:
-    """Whether a word that follows an option in a message is its value, and not the sentence's next word."""
-    if word.isupper() or word[0].isdigit():
-        return True
-    try:
-        return OPTIONS[key].check not in (parse.name, parse.names, parse.path) and bool(OPTIONS[key].check(word, key))
-    except UsageError:
-        return False
 
 
 @contextmanager
@@ -57,8 +25,7 @@ def python_errors() -> Generator[None]:
     try:
         yield
     except (RtfaceError, Interrupted) as error:
-        error.message = Message.of(error.message.to_dict() | {"message": in_python(str(error.message))})
-        error.hint = in_python(error.hint)
+        error.message, error.hint = error.message.in_python(), Message(error.hint).in_python()
         raise
     except KeyboardInterrupt:
         raise Interrupted from None
@@ -112,7 +79,11 @@ def run(
             from rtface.stats import Stats
 
             if restart:
-                raise UsageError(f"--restart has no effect here: it is for films; leave it out; {WHAT_IS_LIVE}")
+                raise UsageError(
+                    "{--restart:True} has no effect here: it is for films; leave it out; {advice}",
+                    code="restart_films",
+                    advice=WHAT_IS_LIVE,
+                )
             check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
             stats = Stats()
             return run_live(
@@ -131,7 +102,7 @@ def run(
             source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, said=log.info
         )
         assert report is not None, "only flags of the command line leave a film planned"
-        report.notes = [in_python(note) for note in report.notes]
+        report.notes = [Message(note).in_python() for note in report.notes]
         return report
 
 
@@ -169,7 +140,12 @@ def analyze(
         for key in options:
             if key not in ANALYSIS and getattr(chosen, key) != OPTIONS[key].default:
                 known = ", ".join(one for one in ANALYSIS if not OPTIONS[one].hidden)
-                raise UsageError(f"{key} has no effect on analyze, which takes {known}; leave it out")
+                raise UsageError(
+                    "{key} has no effect on analyze, which takes {known}; leave it out",
+                    code="analyze_option",
+                    key=key,
+                    known=known,
+                )
         check_scope(options, chosen, scope_of(source, Path("analysis"), chosen), flags=False)
         return analyze_file(source, chosen, progress=progress, stop=cancel)
 
@@ -181,16 +157,25 @@ def _path(value: object, name: str, function: str) -> str:
             return text
     hint = f"; call rtface.{function} once for each" if isinstance(value, list | tuple) else ""
     raise UsageError(
-        f"{name} must be a path or an address as str or pathlib.Path, not "
-        f"{repr(value) if value in (None, '') else type(value).__name__}{hint}"
+        "{name} must be a path or an address as str or pathlib.Path, not {value}{hint}",
+        code="argument_path",
+        name=name,
+        value=repr(value) if value in (None, "") else type(value).__name__,
+        hint=hint,
     )
 
 
 def _check_callbacks(progress: object, cancel: object) -> None:
     if progress is not None and not callable(progress):
-        raise UsageError(f"progress must be a function that takes an rtface.Progress, not {type(progress).__name__}")
+        raise UsageError(
+            "progress must be a function that takes an rtface.Progress, not {type}",
+            code="argument_progress",
+            type=type(progress).__name__,
+        )
     if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-        raise UsageError(f"cancel must be a threading.Event, not {type(cancel).__name__}")
+        raise UsageError(
+            "cancel must be a threading.Event, not {type}", code="argument_cancel", type=type(cancel).__name__
+        )
 
 
 def _live_progress(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:

@@ -231,7 +231,7 @@ class Enhancer:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Closed("this Enhancer was closed; make a new one")
+            raise Closed("this Enhancer was closed; make a new one", code="enhancer_closed")
 
     def reset(self) -> None:
         """Forgets every face: the next frame starts afresh, as after a cut."""
@@ -261,8 +261,10 @@ def _seconds(time: object) -> float:
     if isinstance(time, Real) and math.isfinite(time):
         return float(time)
     raise UsageError(
-        f"time must be seconds as a finite number, such as 1.5, not {time!r}; leave it out to count on at "
-        "the Enhancer's fps"
+        "time must be seconds as a finite number, such as 1.5, not {value!r}; leave it out to count on at the "
+        "Enhancer's fps",
+        code="enhancer_time",
+        value=time,
     )
 
 
@@ -283,7 +285,9 @@ def own_faces(faces: Sequence[Face | Float]) -> tuple[Face, ...]:
         given = list(faces)
     except TypeError:
         raise UsageError(
-            f"faces must be a list of Face objects or of arrays (5, 2), not {type(faces).__name__}"
+            "faces must be a list of Face objects or of arrays (5, 2), not {type}",
+            code="enhancer_faces",
+            type=type(faces).__name__,
         ) from None
     return tuple(own_face(face, k) for k, face in enumerate(given))
 
@@ -296,13 +300,19 @@ def own_face(face: Face | Float, place: int) -> Face:
         points = np.full(0, np.nan)
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise UsageError(
-            f"faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and "
-            f"mouth corners in pixels, not {'×'.join(map(str, points.shape)) or 'a number'}"
+            "faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and mouth "
+            "corners in pixels, not {shape}",
+            code="enhancer_points",
+            place=place,
+            shape="×".join(map(str, points.shape)) or "a number",
         )
     if float(np.ptp(points, axis=0).max()) < _LEAST_SPREAD:
         raise UsageError(
-            f"faces[{place}]: its five points coincide at {points[0].round(1).tolist()}; give eye "
-            "centres, nose tip and mouth corners in pixels, or leave the face out"
+            "faces[{place}]: its five points coincide at {point}; give eye centres, nose tip and mouth corners in "
+            "pixels, or leave the face out",
+            code="enhancer_coincide",
+            place=place,
+            point=points[0].round(1).tolist(),
         )
     if isinstance(face, Face):
         return face

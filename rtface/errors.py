@@ -27,11 +27,45 @@ from rtface.redaction import redacted, redacted_values
 log = logging.getLogger("rtface")
 
 
+class OptionFlag(str):
+    """The name of an option, as "--max-faces", in a message.
+
+    A template has it as ``{--max-faces}``, with its value as ``{--max-faces:2}`` and, of one that is on or off, as
+    ``{--overwrite:True}``. A command line reads ``--max-faces 2`` and ``--overwrite``, Python ``max_faces=2`` and
+    ``overwrite=True``.
+    """
+
+    def __format__(self, value: str) -> str:
+        return f"{self} {value}" if value and value != "True" else str(self)
+
+
+class _Keyword(OptionFlag):
+    """The option as Python has it."""
+
+    def __format__(self, value: str) -> str:
+        name = "stages" if self == "--stage" else self.lstrip("-").replace("-", "_")
+        return f"{name}={value}" if value else name
+
+
+class _Placeholders(dict[str, object]):
+    """The values of a template, and the flags that stand in it."""
+
+    def __init__(self, values: dict[str, object], flag: type[OptionFlag]) -> None:
+        super().__init__(values)
+        self._flag = flag
+
+    def __missing__(self, name: str) -> OptionFlag:
+        if not name.startswith("--"):
+            raise KeyError(name)
+        return self._flag(name)
+
+
 class Message(str):
     """A line for the user, which programs know by its code. Of every URL in it and in its values secrets are removed.
 
     Args:
-        template: the line, with a {placeholder} for each value; another `Message` keeps its code and values.
+        template: the line, with a {placeholder} for each value and each option (`OptionFlag`); without a code and
+            values it is the line as it stands. Another `Message` keeps its code and values.
         code: the same for every line of this template, and for no other; "" for none.
         values: those of the placeholders, and what else a program may want to know of it. Numbers stay numbers (None
             where not finite), an error or a message with a code becomes what its `to_dict` gives, and everything else
@@ -40,9 +74,16 @@ class Message(str):
 
     code: str
     values: dict[str, Any]
+    python: str  # the line, with options as Python names them
 
     def __new__(cls, template: str = "", /, *, code: str = "", **values: object) -> Message:
-        line = super().__new__(cls, redacted(template.format_map(values) if values else template))
+        shown = python = template
+        if values or (code and not isinstance(template, Message)):
+            shown = template.format_map(_Placeholders(values, OptionFlag))
+            keywords = {name: _in_python(value) for name, value in values.items()}
+            python = template.format_map(_Placeholders(keywords, _Keyword))
+        line = super().__new__(cls, redacted(shown))
+        line.python = redacted(str(_in_python(python)))
         line.code = code or getattr(template, "code", "")
         line.values = getattr(template, "values", {}) | {name: _plain(value) for name, value in values.items()}
         return line
@@ -50,21 +91,31 @@ class Message(str):
     def __add__(self, more: str) -> Message:
         """The line with more behind it; code and values stay, and the list `values["more"]` has what was added."""
         added = {"more": [*self.values.get("more", ()), _plain(more)]} if more else {}
-        return Message.of({"code": self.code, "values": self.values | added, "message": str(self) + more})
+        python = f"{self.python}{_in_python(more)}"
+        return Message.of(
+            {"code": self.code, "values": self.values | added, "message": f"{self}{more}", "python": python}
+        )
 
     def one_line(self) -> Message:
         """Itself without line breaks, which names of files and other programs may bring in."""
-        return Message.of(self.to_dict() | {"message": " ".join(self.split())})
+        shown, python = " ".join(self.split()), " ".join(self.python.split())
+        return Message.of(self.to_dict() | {"message": shown, "python": python})
+
+    def in_python(self) -> Message:
+        """Itself with options as Python names them."""
+        return Message.of(self.to_dict() | {"message": self.python})
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"code": …, "values": …, "message": …}``."""
-        return {"code": self.code, "values": self.values, "message": str(self)}
+        """``{"code": …, "values": …, "message": …}``, and "python": the line as Python has it, where it differs."""
+        table = {"code": self.code, "values": self.values, "message": str(self)}
+        return table if self.python == self else table | {"python": self.python}
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Message:
         """What `to_dict` gave."""
         line = cls(table.get("message", ""))
         line.code, line.values = table.get("code", ""), table.get("values", {})
+        line.python = table.get("python", str(line))
         return line
 
 
@@ -75,6 +126,12 @@ def reason(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - a plugin's error may do anything
         text = "(it has no readable message)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _in_python(value: object) -> object:
+    """A value of a message, as Python names the options in it."""
+    value = getattr(value, "message", value)
+    return value.python if isinstance(value, Message) else _Keyword(value) if isinstance(value, OptionFlag) else value
 
 
 def _plain(value: object) -> Any:

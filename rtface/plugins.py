@@ -147,7 +147,13 @@ def load_point(kind: str, point: EntryPoint) -> Any:
     except BaseException as error:  # whatever a plugin does when it is imported, sys.exit() included
         owner = f" of {point.dist.name}" if point.dist else ""
         raise MissingComponent(
-            f"the {kind} {point.name}{owner} cannot be loaded from {point.value}: {reason(error)}"
+            "the {kind} {name}{owner} cannot be loaded from {point}: {why}",
+            code="plugin_unusable",
+            kind=kind,
+            name=point.name,
+            owner=owner,
+            point=point.value,
+            why=reason(error),
         ) from error
 
 

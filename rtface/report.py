@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.config.options import Options, Trait, having
-from rtface.errors import Interrupted, OutputError, RtfaceError
+from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.redaction import redacted, redacted_values
 from rtface.stats import Stats
@@ -263,11 +263,20 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         """Notes which faces a finished run left as they are, and why."""
         left = [track for track in self.tracks if not track.treatment["on"]]
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
-        always = "; --correct always corrects them" if decided and left else ""
+        always = Message("; {--correct:always} corrects them", code="always_corrects") if decided and left else ""
         reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.treatment["reasons"]))
         if not self.frames_out or self.frames_corrected or self.damage:
             if always and self.frames_out:
-                self.notes.append(f"{len(left)} of {len(self.tracks)} faces were left as they are ({reasons}){always}")
+                self.notes.append(
+                    Message(
+                        "{left} of {count} faces were left as they are ({reasons}){advice}",
+                        code="faces_left",
+                        left=len(left),
+                        count=len(self.tracks),
+                        reasons=reasons,
+                        advice=always,
+                    )
+                )
             return
         why = "none was looked for" if self.options.get("tracker") == "none" else "no face was found"
         if self.frames_with_faces and self.options.get("strength") == 0:
@@ -281,8 +290,13 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         """Notes that ``--damage repair`` found nothing that it fills, and what it does fill."""
         if self.options.get("damage") == "repair" and self.frames_with_faces and not self.damage:
             self.notes.append(
-                "--damage repair filled nothing: it takes halftone dots out of faces, and light flecks on the even "
-                "skin of faces that are 100 pixels wide or wider; smaller faces, cracks and creases stay as they are"
+                Message(
+                    "{--damage:repair} filled nothing: it takes halftone dots out of faces, and light flecks on the "
+                    "even "
+                    "skin of faces that are 100 pixels wide or wider; smaller faces, cracks and creases stay as they "
+                    "are",
+                    code="damage_none",
+                )
             )
 
     def note_label(self) -> None:
@@ -295,8 +309,14 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         if share >= CONSIDER_LABEL:
             said = "advisable" if share >= ADVISE_LABEL else "worth considering"
             self.notes.append(
-                f"{share:.0%} {whose} was probably invented: where others see this, a visible label is "
-                f"{said} (--stage label:preset=eu-modified); this is no legal advice"
+                Message(
+                    "{share:.0%} {whose} was probably invented: where others see this, a visible label is {said} "
+                    "({--stage:label:preset=eu-modified}); this is no legal advice",
+                    code="label_advised",
+                    share=share,
+                    whose=whose,
+                    said=said,
+                )
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -321,8 +341,11 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             write_whole(target, (self.to_json() + "\n").encode())
         except OSError as error:
             raise OutputError(
-                f"{target.shown}: the report could not be written ({full(error) or error.strerror}); "
-                f"{self.output} is not touched by that"
+                "{path}: the report could not be written ({why}); {output} is not touched by that",
+                code="report_unwritten",
+                path=target.shown,
+                why=full(error) or error.strerror,
+                output=self.output,
             ) from error
 
 

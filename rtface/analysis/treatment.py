@@ -243,7 +243,9 @@ def read_treatments(path: Path) -> dict[int, Treatment]:
     where, table = f"treatment file {path}", _read(path)
     tracks = table["tracks"]
     if not isinstance(tracks, dict):
-        raise UsageError(f'{where}: "tracks" must be a table of track number: treatment')
+        raise UsageError(
+            '{where}: "tracks" must be a table of track number: treatment', code="treatment_tracks", where=where
+        )
     return {
         _track(key, where): _treatment(value, f"{where}: tracks.{key}")
         for key, value in cast(dict[str, Any], tracks).items()
@@ -255,11 +257,18 @@ def read_person_treatments(path: Path) -> dict[str, Treatment]:
     treatment has are left out. Raises as `read_treatments`."""
     where, persons = f"treatment file {path}", _read(path).get("persons", {})
     if not isinstance(persons, dict):
-        raise UsageError(f'{where}: "persons" must be a table of person: treatment')
+        raise UsageError(
+            '{where}: "persons" must be a table of person: treatment', code="treatment_persons", where=where
+        )
     found: dict[str, Treatment] = {}
     for key, value in cast(dict[str, Any], persons).items():
         if not (is_person_number(key) or is_person_name(key)):
-            raise UsageError(f"{where}: persons.{key[:40]} is no person (P1, or a name of --person)")
+            raise UsageError(
+                "{where}: persons.{key} is no person (P1, or a name of {--person})",
+                code="treatment_person",
+                where=where,
+                key=key[:40],
+            )
         treatment = _treatment(value, f"{where}: persons.{key}")
         if any(word in value for word in _EDITABLE):
             found[key.lower()] = treatment
@@ -279,26 +288,44 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         table: Any = parse_json(read_regular(path).decode("utf-8"))
     except FileNotFoundError as error:
-        raise InputMissing(f"treatment file {path} is not there; make one with: rtface analyze INPUT --json") from error
+        raise InputMissing(
+            "treatment file {path} is not there; make one with: rtface analyze INPUT --json",
+            code="treatment_gone",
+            path=path,
+        ) from error
     except OSError as error:
-        raise UsageError(f"treatment file {path} cannot be read: {error.strerror}") from error
+        raise UsageError(
+            "treatment file {path} cannot be read: {why}", code="treatment_unreadable", path=path, why=error.strerror
+        ) from error
     except ValueError as error:
-        raise UsageError(f"treatment file {path} is not valid JSON: {error}") from error
+        raise UsageError(
+            "treatment file {path} is not valid JSON: {why}", code="treatment_json", path=path, why=error
+        ) from error
     where = f"treatment file {path}"
     if not isinstance(table, dict) or "tracks" not in table:
-        raise UsageError(f'{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json')
+        raise UsageError(
+            '{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json',
+            code="treatment_key",
+            where=where,
+        )
     table = cast(dict[str, Any], table)
     if table.get("version") != VERSION:
         raise UsageError(
-            f'{where}: "version" is {brief(table.get("version"))}, this rtface reads {VERSION}; '
-            "make it again with: rtface analyze INPUT --json"
+            '{where}: "version" is {found}, this rtface reads {version}; make it again with: rtface analyze INPUT '
+            "--json",
+            code="treatment_version",
+            where=where,
+            found=brief(table.get("version")),
+            version=VERSION,
         )
     return table
 
 
 def _track(key: str, where: str) -> int:
     if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) > 0):
-        raise UsageError(f"{where}: tracks.{key[:40]} is not a track number (1, 2, …)")
+        raise UsageError(
+            "{where}: tracks.{key} is not a track number (1, 2, …)", code="treatment_track", where=where, key=key[:40]
+        )
     return int(key)
 
 
@@ -308,29 +335,57 @@ _EDITABLE = ("on", "strength", "first", "ring", "engine", "region")
 
 def _treatment(value: Any, where: str) -> Treatment:
     if not isinstance(value, dict):
-        raise UsageError(f"{where} must be a table with {', '.join(_EDITABLE)}, got {brief(value)}")
+        raise UsageError(
+            "{where} must be a table with {keys}, got {value}",
+            code="treatment_table",
+            where=where,
+            keys=", ".join(_EDITABLE),
+            value=brief(value),
+        )
     table = cast(dict[str, Any], value)
     for key in table:
         if key not in (*_EDITABLE, "first_s") and (near := hint(key, _EDITABLE)):  # a time is no strength
-            raise UsageError(f"{where}.{key} is not a key{near}")
+            raise UsageError(
+                "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
+            )
     on, engine = table.get("on", True), table.get("engine")
     if not isinstance(on, bool):
-        raise UsageError(f"{where}.on must be true or false, got {brief(on)}")
+        raise UsageError(
+            "{where}.on must be true or false, got {value}", code="treatment_on", where=where, value=brief(on)
+        )
     strengths = [
         _number(table, key, usual, most, where)
         for key, usual, most in (("strength", 1.0, MOST), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))
     ]
     if engine is not None and (not isinstance(engine, str) or not engine):
-        raise UsageError(f"{where}.engine must be an engine's name or null, got {brief(engine)}")
+        raise UsageError(
+            "{where}.engine must be an engine's name or null, got {value}",
+            code="treatment_engine",
+            where=where,
+            value=brief(engine),
+        )
     for key in {"colour", "color"} & table.keys():
         colour(table[key] or "lock", f"{where}.{key}")
     if table.get("region") not in (None, *_REGIONS):
-        raise UsageError(f"{where}.region must be {' or '.join(_REGIONS)}, or null, got {brief(table['region'])}")
+        raise UsageError(
+            "{where}.region must be {regions}, or null, got {value}",
+            code="treatment_region",
+            where=where,
+            regions=" or ".join(_REGIONS),
+            value=brief(table["region"]),
+        )
     return Treatment(on, strengths[0], engine, ("as the treatment file says",), table.get("region"), *strengths[1:])
 
 
 def _number(table: dict[str, Any], key: str, usual: float, most: float, where: str) -> float:
     value = table.get(key, usual)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:  # NaN is not either
-        raise UsageError(f"{where}.{key} must be a number from 0 to {most:g}, got {brief(value)}")
+        raise UsageError(
+            "{where}.{key} must be a number from 0 to {most:g}, got {value}",
+            code="treatment_number",
+            where=where,
+            key=key,
+            most=most,
+            value=brief(value),
+        )
     return float(value)

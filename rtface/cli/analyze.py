@@ -75,7 +75,6 @@ def analyze(
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
-    from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.plan import scope_of
     from rtface.report import persons_of
@@ -84,20 +83,21 @@ def analyze(
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
     stats, found = Stats(), Findings(keep_faces=bool(sheet or photos))
-    target = image = None
     if not persons and (sheet or photos):
-        raise UsageError(f"{'--sheet' if sheet else '--photos'} shows persons: leave --no-persons out")
+        flag = "--sheet" if sheet else "--photos"
+        raise UsageError("{flag} shows persons: leave --no-persons out", code="persons_needed", flag=flag)
     if photos is not None and (photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
-        raise OutputError(f"--photos {photos}: it is there already; name another folder, or add --overwrite")
-    if sheet is not None:
-        if sheet.suffix.lower() != ".png":
-            raise UsageError(f"--sheet {sheet}: it is written as PNG; name a file that ends in .png")
-        (image,) = check_outputs([OutputPath(sheet, "--sheet")], inputs=[source], overwrite=overwrite)
+        raise OutputError(
+            "--photos {path}: it is there already; name another folder, or add {--overwrite:True}",
+            code="photos_exist",
+            path=photos,
+        )
     if scenes is not None:
         if isinstance(source, Path) and source.is_dir() and not options.sequence:
-            raise UsageError(f"--scenes: {source} is a folder of stills, which has no scenes; leave it out")
+            line = "--scenes: {path} is a folder of stills, which has no scenes; leave it out"
+            raise UsageError(line, code="scenes_stills", path=source)
         check_scenes_file(scenes)
-        (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
+    image, target = _written(source, sheet, scenes, overwrite=overwrite)
     programs = progress or console.events
     show = (
         JsonProgress(source, found, photos, print_facts if progress else partial(console.status, ""))
@@ -226,7 +226,12 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
     try:
         write_whole(target, scenes_text(target.path, found, title).encode())
     except OSError as error:
-        raise OutputError(f"{target.shown}: could not be written ({error.strerror}); choose another place") from error
+        raise OutputError(
+            "{path}: could not be written ({why}); choose another place",
+            code="not_written",
+            path=target.shown,
+            why=error.strerror,
+        ) from error
     count = len(found.scenes)
     console.say(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
     if not found.even and target.path.suffix.lower() in (".edl", ".otio"):
@@ -297,3 +302,18 @@ def _cells(track: TrackReport) -> list[str]:
         chosen,
         wrong or "nothing",
     ]
+
+
+def _written(
+    source: Address | Path, sheet: Path | None, scenes: Path | None, *, overwrite: bool
+) -> tuple[Target | None, Target | None]:
+    """The targets of the sheet and the list of scenes, both checked."""
+    from rtface.media.files.outputs import OutputPath, check_outputs
+
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UsageError(
+            "--sheet {path}: it is written as PNG; name a file that ends in .png", code="sheet_png", path=sheet
+        )
+    named = {name: OutputPath(path, name) for name, path in (("--sheet", sheet), ("--scenes", scenes)) if path}
+    targets = dict(zip(named, check_outputs([*named.values()], inputs=[source], overwrite=overwrite), strict=True))
+    return targets.get("--sheet"), targets.get("--scenes")

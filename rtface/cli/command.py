@@ -106,7 +106,11 @@ def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str
         ]
         value = given.get(name)
         if metavars and not metavars[0].startswith("--") and (value == "" or (isinstance(value, list) and "" in value)):
-            raise UsageError(f"{metavars[0]}: an empty name was given; a variable of the shell may not be set")
+            raise UsageError(
+                "{what}: an empty name was given; a variable of the shell may not be set",
+                code="name_empty",
+                what=metavars[0],
+            )
 
 
 def _opened(events: int | None) -> TextIO | None:
@@ -175,7 +179,9 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
         return USAGE if isinstance(error, UsageError) else FAILED
     if isinstance(error, MemoryError):
         console.say(
-            Message("not enough memory; try fewer --threads, a smaller --max-faces or a smaller input", code="memory"),
+            Message(
+                "not enough memory; try fewer {--threads}, a smaller {--max-faces} or a smaller input", code="memory"
+            ),
             "error",
         )
         return FAILED

@@ -37,7 +37,9 @@ def portrait() -> Bytes:
     try:
         from skimage import data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise MissingComponent(f"the demo needs the portrait in scikit-image: {extra_line('demo')}") from error
+        raise MissingComponent(
+            "the demo needs the portrait in scikit-image: {repair}", code="demo_portrait", repair=extra_line("demo")
+        ) from error
     return np.ascontiguousarray(data.astronaut(), np.uint8)
 
 

@@ -374,7 +374,7 @@ def check_openvino() -> Iterator[Finding]:
             "ok",
             f"{name} ({', '.join(native)}): --device {flag}"
             if native
-            else Message("{name} (FP32 only): --device {flag}", code="single_precision", name=name, flag=flag),
+            else Message("{name} (FP32 only): {--device:{flag}}", code="single_precision", name=name, flag=flag),
         )
 
 

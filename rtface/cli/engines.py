@@ -125,7 +125,13 @@ def _recipes(names: list[str]) -> list[Recipe]:
     found = find_recipes()
     for name in names:
         if name not in found:
-            raise UsageError(f"unknown engine {name!r}{hint(name, list(found))}; there is: {', '.join(found)}")
+            raise UsageError(
+                "unknown engine {name!r}{hint}; there is: {names}",
+                code="engine_not_here",
+                name=name,
+                hint=hint(name, list(found)),
+                names=", ".join(found),
+            )
     return [load_recipe(found[name]) for name in names or found]
 
 
@@ -136,7 +142,12 @@ def _precision(wanted: str | None) -> Precision | None:
         if wanted == known:
             return known
     if wanted is not None:
-        raise UsageError(f"precision {wanted!r} is not one of {', '.join(get_args(Precision))}")
+        raise UsageError(
+            "precision {value!r} is not one of {precisions}",
+            code="precision_unknown",
+            value=wanted,
+            precisions=", ".join(get_args(Precision)),
+        )
     return None
 
 
@@ -153,7 +164,11 @@ def _build(recipes: list[Recipe], device: str, precision: Precision | None, cons
         return built
     here = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not here:
-        raise UsageError(f"engines are built for GPUs, as --device cuda:0 or --device sm_89, not for {device!r}")
+        raise UsageError(
+            "engines are built for GPUs, as {--device:cuda:0} or {--device} sm_89, not for {value!r}",
+            code="engines_device",
+            value=device,
+        )
     gpu = _gpu(int(here[1] or 0))
     try:
         return [build_on(r, gpu, precision=precision, progress=progress_of(r)) for r in recipes]
@@ -168,7 +183,9 @@ def _gpu(index: int) -> Any:
     except ImportError as error:  # MissingComponent is one
         what = str(error) if isinstance(error, MissingComponent) else f"no GPU can be used: {error}"
         raise MissingComponent(
-            f"{what}; for a GPU of another machine give its compute capability, as --device sm_89"
+            "{why}; for a GPU of another machine give its compute capability, as {--device} sm_89",
+            code="capability_needed",
+            why=what,
         ) from error
 
 

@@ -181,7 +181,7 @@ def agree(
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     try:
         if not trusted and not (interactive and typer.confirm("rtface: do you want to work on it?", err=True)):
-            raise UsageError(f"{what}; give --trust-plan to work on it")
+            raise UsageError("{why}; give --trust-plan to work on it", code="trust_plan", why=what)
     except typer.Abort:  # Ctrl-C, or the end of what can be typed
         raise KeyboardInterrupt from None
 

@@ -38,7 +38,11 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
         return (ends[0], ends[1]) if is_live(*ends) else None
     for end in ends:
         if end.kind not in ("stream", "file"):
-            raise UsageError(f"{end} goes with one INPUT and one OUTPUT, as in: rtface run camera:0 vcam:")
+            raise UsageError(
+                "{address} goes with one INPUT and one OUTPUT, as in: rtface run camera:0 vcam:",
+                code="live_one_input",
+                address=end,
+            )
     return None
 
 

@@ -114,15 +114,22 @@ class _PluginCommand(TyperCommand):
 
             shown, distribution = self._whole_name.replace(".", " "), DISTRIBUTIONS[self._whole_name]
             raise MissingComponent(
-                f"rtface {shown} comes with a separate distribution, {distribution}; "
-                f"install it with: {plugin_line(distribution)}"
+                "rtface {command} comes with a separate distribution, {distribution}; install it with: {repair}",
+                code="command_distribution",
+                command=shown,
+                distribution=distribution,
+                repair=plugin_line(distribution),
             )
         found = plugins.load_point("command", self._point)
         try:
             return as_command(str(self.name), found)
         except Exception as error:  # whatever typer says of what a plugin gives it
             raise MissingComponent(
-                f"the command {self._whole_name} cannot be made of {self._point.value}: {reason(error)}"
+                "the command {command} cannot be made of {point}: {why}",
+                code="command_unusable",
+                command=self._whole_name,
+                point=self._point.value,
+                why=reason(error),
             ) from error
 
 

@@ -82,15 +82,20 @@ def add(
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
         raise UsageError(
-            "the queue is for films and stills; a camera or a stream never ends: run it by itself, with 'rtface run'"
+            "the queue is for films and stills; a camera or a stream never ends: run it by itself, with 'rtface run'",
+            code="queue_live",
         )
     jobs = plan_jobs(paths, output_dir, options)
     flags = Resumable(job, workers, restart, farm)
     flags.check()
     if job is not None and len(jobs) > 1:
-        raise UsageError(f"--job names one folder and there are {len(jobs)} inputs; add them one by one")
+        raise UsageError(
+            "--job names one folder and there are {count} inputs; add them one by one", code="job_many", count=len(jobs)
+        )
     if workers == "0":
-        raise UsageError("--workers 0 only plans a film, and an item of the queue makes one; leave it out")
+        raise UsageError(
+            "--workers 0 only plans a film, and an item of the queue makes one; leave it out", code="queue_workers"
+        )
     early_checks.check_names(options)
     queue = _queue()
     codes: list[int] = []
@@ -102,7 +107,12 @@ def add(
             try:
                 early_checks.check_inputs([one.input])
                 if flags.asked and (why := why_no_job(one.input, one.named, options)):
-                    raise UsageError(f"{flags.asked} has no effect here: {why}; leave it out")
+                    raise UsageError(
+                        "{option} has no effect here: {why}; leave it out",
+                        code="option_no_effect",
+                        option=flags.asked,
+                        why=why,
+                    )
                 item = queue.add_checked(named, str(one.named), options, loaded.given, job=flags.to_dict())
             except RtfaceError as error:
                 if len(jobs) == 1:
@@ -205,7 +215,7 @@ def _at_once(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--at-once must be a number from 1, or auto, not {text!r}")
+        raise UsageError("--at-once must be a number from 1, or auto, not {value!r}", code="at_once_value", value=text)
     return int(text)
 
 
@@ -308,6 +318,8 @@ def move(
 ) -> None:
     """Move an item that waits."""
     if place not in ("first", "last") and not place.isdecimal():
-        raise UsageError(f"the place must be first, last or a number from 1, not {place!r}")
+        raise UsageError(
+            "the place must be first, last or a number from 1, not {value!r}", code="place_value", value=place
+        )
     _queue().move(item, int(place) if place.isdecimal() else place)  # pyright: ignore[reportArgumentType]
     console.say(f"item {item} moved to place {place}")

@@ -63,32 +63,54 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
     paths = [place(resolve_address(name)) for name in named]
     if output_dir is None:
         if len(paths) < 2:
-            raise UsageError(f"give an OUTPUT after {paths[0]}, or --output-dir DIR")
+            raise UsageError("give an OUTPUT after {path}, or --output-dir DIR", code="output_missing", path=paths[0])
         if len(paths) > 2:
-            raise UsageError(f"{len(paths) - 1} inputs need --output-dir DIR; one OUTPUT takes one INPUT")
+            raise UsageError(
+                "{count} inputs need --output-dir DIR; one OUTPUT takes one INPUT",
+                code="output_dir_needed",
+                count=len(paths) - 1,
+            )
         source, target = paths
         if isinstance(target, Address):
-            raise UsageError(f"{target} cannot be written to; rtface publishes over rtmp, rtmps, udp, tcp and srt")
+            raise UsageError(
+                "{address} cannot be written to; rtface publishes over rtmp, rtmps, udp, tcp and srt",
+                code="output_scheme",
+                address=target,
+            )
         return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
     check_file_name(str(output_dir), "folder")
     if output_dir.exists() and not output_dir.is_dir():
-        raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
+        raise UsageError("--output-dir {path} is a file; name a folder", code="output_dir_file", path=output_dir)
     for flag in ("compare", "report", "treatment", "shots", "keep-correction", "invented"):
         if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
-            raise UsageError(f"--{flag} names one file and there are {len(paths)} inputs; {hint}")
+            raise UsageError(
+                "--{flag} names one file and there are {count} inputs; {hint}",
+                code="one_file_option",
+                flag=flag,
+                count=len(paths),
+                hint=hint,
+            )
     taken: dict[Path, Path | Address] = {}
     for path in paths:
         output = output_dir / output_name(path, sequence=options.sequence)
         if output in taken:
-            raise UsageError(f"{taken[output]} and {path} would both become {output}; run them into different folders")
+            raise UsageError(
+                "{first} and {second} would both become {output}; run them into different folders",
+                code="same_output",
+                first=taken[output],
+                second=path,
+                output=output,
+            )
         taken[output] = path
     for path in paths:
         for output in taken:
             if _same(path, output):
                 raise UsageError(
-                    f"--output-dir {output_dir} is the folder of {path}, which would be its own output; "
-                    "name another folder"
+                    "--output-dir {folder} is the folder of {path}, which would be its own output; name another folder",
+                    code="output_dir_source",
+                    folder=output_dir,
+                    path=path,
                 )
     return [Job(path, output) for output, path in taken.items()]
 
@@ -306,24 +328,39 @@ def run(
     if plan is not None:
         more = [*(paths or ()), *["--output-dir"] * bool(output_dir), *(OPTIONS[key].flag for key in loaded.given)]
         if more:
-            raise UsageError(f"{more[0]} has no effect here: --plan names INPUT, OUTPUT and all options; leave it out")
+            raise UsageError(
+                "{option} has no effect here: --plan names INPUT, OUTPUT and all options; leave it out",
+                code="plan_options",
+                option=more[0],
+            )
         source, target, options, own = read_plan(plan)
         if not own:
             agree(f"{plan}: another user wrote this plan", source, target, options.to_dict(), trust_plan, console)
         jobs = [Job(source, Path(target), folder=target.endswith(("/", os.sep)))]
     elif not paths:
-        raise UsageError("give INPUT and OUTPUT, or --plan FILE")
+        raise UsageError("give INPUT and OUTPUT, or --plan FILE", code="input_output_needed")
     elif trust_plan:
-        raise UsageError("--trust-plan has no effect here: it is for --plan FILE; leave it out")
+        raise UsageError(
+            "--trust-plan has no effect here: it is for --plan FILE; leave it out", code="trust_plan_alone"
+        )
     ends = live.live_ends(paths) if paths and output_dir is None else None
     if ends is not None:
         if resumable.asked:
-            raise UsageError(f"{resumable.asked} has no effect here: it is for films; leave it out; {WHAT_IS_LIVE}")
+            raise UsageError(
+                "{option} has no effect here: it is for films; leave it out; {advice}",
+                code="films_only",
+                option=resumable.asked,
+                advice=WHAT_IS_LIVE,
+            )
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = jobs or plan_jobs(paths or [], output_dir, options)
     if job is not None and len(jobs) > 1:
-        raise UsageError(f"--job names one folder and there are {len(jobs)} inputs; run them one by one")
+        raise UsageError(
+            "--job names one folder and there are {count} inputs; run them one by one",
+            code="job_many_run",
+            count=len(jobs),
+        )
     # Live options are refused before anything heavy is imported.
     check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)
@@ -353,7 +390,12 @@ def output_folder(path: Path | None, *, keep: bool) -> Generator[None]:
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"--output-dir {path} cannot be made ({error.strerror}); choose another place") from error
+        raise OutputError(
+            "--output-dir {path} cannot be made ({why}); choose another place",
+            code="output_dir_unmade",
+            path=path,
+            why=error.strerror,
+        ) from error
     try:
         yield
     finally:

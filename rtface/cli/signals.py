@@ -68,7 +68,7 @@ def interrupted_by_signals() -> Generator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("stopped", signum=number)
+        raise Interrupted("stopped", code="stopped", signum=number)
 
     with _handled(end, *_others()):
         yield

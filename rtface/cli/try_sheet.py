@@ -212,8 +212,10 @@ def parse_variants(engines: str | None, strengths: str | None, default: str) -> 
         pairs += [(LIGHT, value) for value in (values if strengths else values[-1:]) if own != LIGHT]
     if len(pairs) > _COLUMNS:
         raise UsageError(
-            f"{len(pairs)} columns are more than the {_COLUMNS} that fit on a sheet; give fewer --engines "
-            "or --strengths"
+            "{count} columns are more than the {most} that fit on a sheet; give fewer --engines or --strengths",
+            code="sheet_columns",
+            count=len(pairs),
+            most=_COLUMNS,
         )
     return pairs
 
@@ -226,7 +228,9 @@ def _listed(text: str | None, flag: str) -> list[str]:
         return []
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
-        raise UsageError(f"{flag} must be values separated by commas, not {text!r}")
+        raise UsageError(
+            "{flag} must be values separated by commas, not {value!r}", code="list_value", flag=flag, value=text
+        )
     return parts
 
 
@@ -243,7 +247,12 @@ def sheet_names(source: Path | Address, output: Path | None) -> tuple[Path, Path
     elif output.is_dir():
         output = output / f"{source.stem or 'sheet'}.try.png"
     if output.suffix.lower() not in (".png", ".html"):
-        raise UsageError(f"{output}: a sheet is an image and a page: name it {output.name}.png")
+        raise UsageError(
+            "{output}: a sheet is an image and a page: name it {name}.png",
+            code="sheet_name",
+            output=output,
+            name=output.name,
+        )
     return output.with_suffix(".png"), output.with_suffix(".html")
 
 

@@ -87,4 +87,6 @@ def _time(text: str | None, flag: str) -> float | None:
     try:
         return None if text is None else parse_time(text)
     except ValueError:
-        raise UsageError(f"{flag} {text}: give seconds or HH:MM:SS.mmm") from None
+        raise UsageError(
+            "{flag} {value}: give seconds or HH:MM:SS.mmm", code="time_form", flag=flag, value=text
+        ) from None

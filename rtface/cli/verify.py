@@ -65,11 +65,11 @@ def verify(
     compared, and 1 where something cannot be read.
     """
     if manifest is not None and (len(outputs) > 1 or write):
-        raise UsageError("--manifest names the manifest of one OUTPUT that is checked")
+        raise UsageError("--manifest names the manifest of one OUTPUT that is checked", code="manifest_one")
     if input is None and len(outputs) == 2 and not write and not _stands_alone(outputs[0], outputs[1]):
         input = Path(outputs.pop())
     if input is not None and (len(outputs) > 1 or write):
-        raise UsageError("--input names the INPUT of one OUTPUT that is checked")
+        raise UsageError("--input names the INPUT of one OUTPUT that is checked", code="input_one")
     codes: list[int] = []
     for name in outputs:
         path = Path(name)
@@ -169,7 +169,7 @@ def _write(path: Path, overwrite: bool, console: Console, stop: StopRequest) -> 
     from rtface.trust.checksums import checksum_outputs, write_checksums
 
     if not path.exists():
-        raise InputMissing(f"{path}: there is no such file or folder; check the name")
+        raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=path)
     path = path.resolve() if not path.name else path
     written = checksum_outputs(path, film=path.is_file() and path.suffix.lower() in FORMATS)
     targets = check_outputs(written, inputs=[path], overwrite=overwrite)

@@ -92,7 +92,13 @@ class ChildProcess:
         self._thread.start()
         process = started.get()
         if isinstance(process, OSError):
-            raise MissingComponent(f"{name}: no process could be started ({process.strerror}): {sys.executable}")
+            raise MissingComponent(
+                "{name}: no process could be started ({why}): {path}",
+                code="process_failed",
+                name=name,
+                why=process.strerror,
+                path=sys.executable,
+            )
         self._process = process
         _running.add(self)
 

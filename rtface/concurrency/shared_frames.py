@@ -71,7 +71,12 @@ class FrameRing:
 
     def __init__(self, slots: int, bytes: int, handle: int | str | None = None) -> None:
         if not 1 <= slots <= 64 or bytes < 1:
-            raise UsageError(f"{slots} slots of {bytes} bytes: give 1 to 64 slots of at least one byte")
+            raise UsageError(
+                "{slots} slots of {bytes} bytes: give 1 to 64 slots of at least one byte",
+                code="frames_shared",
+                slots=slots,
+                bytes=bytes,
+            )
         self.slots = slots
         self.bytes = -(-bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._lock = threading.Lock()  # between threads; and a memory barrier between the samples and the slot's mark
@@ -97,8 +102,12 @@ class FrameRing:
         planes = [plane_rows(p) for p in image.planes]
         if sum(p.size for p in planes) > self.bytes:
             raise UsageError(
-                f"a frame of {image.width}×{image.height} in {image.format.name} is too large: "
-                f"{self.bytes >> 20} MiB are kept for one"
+                "a frame of {width}×{height} in {name} is too large: {bytes} MiB are kept for one",
+                code="frame_too_large",
+                width=image.width,
+                height=image.height,
+                name=image.format.name,
+                bytes=self.bytes >> 20,
             )
         with self._lock:
             slot = next(

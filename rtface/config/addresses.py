@@ -64,16 +64,30 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
     if text.startswith("env:"):
         value = environ.get(text[4:], "").strip()
         if not value:
-            raise UsageError(f"{text}: the environment variable {text[4:]} is not set; set it to the URL")
+            raise UsageError(
+                "{address}: the environment variable {variable} is not set; set it to the URL",
+                code="address_variable",
+                address=text,
+                variable=text[4:],
+            )
         return value
     if text.startswith("@") and not Path(text).exists():
         try:
             lines = expanded(text[1:], text).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise UsageError(f"{text}: the file cannot be read ({why}); write the URL into its first line") from None
+            raise UsageError(
+                "{address}: the file cannot be read ({why}); write the URL into its first line",
+                code="address_file_unreadable",
+                address=text,
+                why=why,
+            ) from None
         if not lines[0].strip():
-            raise UsageError(f"{text}: the first line of the file is empty; write the URL there")
+            raise UsageError(
+                "{address}: the first line of the file is empty; write the URL there",
+                code="address_file_empty",
+                address=text,
+            )
         return lines[0].strip()
     return text
 
@@ -117,14 +131,30 @@ def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> 
 def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
     """Raises UsageError for a source that is an output, and the other way round."""
     if not plugins.known("source", source.kind):
-        raise UsageError(f"{source} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
+        raise UsageError(
+            "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",
+            code="source_is_output",
+            address=source,
+        )
     if sink.kind == "camera":
-        raise UsageError(f"{sink} is a camera, not an output; a virtual camera is named vcam:{sink.name}")
+        raise UsageError(
+            "{address} is a camera, not an output; a virtual camera is named vcam:{name}",
+            code="sink_is_camera",
+            address=sink,
+            name=sink.name,
+        )
     if not plugins.known("sink", sink.kind):
-        raise UsageError(f"{sink} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT")
+        raise UsageError(
+            "{address} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT",
+            code="sink_is_input",
+            address=sink,
+        )
     if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
         read = sink.scheme in (*LIVE_SCHEMES, "http", "https")
         raise UsageError(
-            f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; "
-            + (f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}")
+            "{address}: rtface publishes over {schemes}; {why}",
+            code="publish_scheme",
+            address=sink,
+            schemes=", ".join(SINK_SCHEMES),
+            why=f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}",
         )

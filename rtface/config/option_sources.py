@@ -47,11 +47,18 @@ def read_file(path: Path) -> dict[str, object]:
     try:
         return file_values(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
-        raise UsageError(f"the configuration file {path} does not exist") from None
+        raise UsageError("the configuration file {path} does not exist", code="config_gone", path=path) from None
     except OSError as error:
-        raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            "the configuration file {path} cannot be read: {why}",
+            code="config_unreadable",
+            path=path,
+            why=error.strerror,
+        ) from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
+        raise UsageError(
+            "the configuration file {path} is not valid TOML: {why}", code="config_toml", path=path, why=error
+        ) from None
 
 
 def file_values(text: str, path: Path) -> dict[str, object]:
@@ -59,7 +66,9 @@ def file_values(text: str, path: Path) -> dict[str, object]:
     try:
         data = parse_toml(text)
     except ValueError as error:
-        raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
+        raise UsageError(
+            "the configuration file {path} is not valid TOML: {why}", code="config_toml", path=path, why=error
+        ) from None
     values: dict[str, object] = {}
     for written, value in data.items():
         key = check_key(written.replace("-", "_"), f"{path}: {written}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from rtface import plugins
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time
 from rtface.util.paths import expanded
@@ -671,14 +671,19 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
             if v.is_person_name(word) and word not in names:
                 near = hint(word, ("all", "largest", *names))
                 raise UsageError(
-                    f"faces: there is no person {word}{near}; give photos by --person {word}=photo.jpg, "
-                    "or use a number as 'rtface analyze' lists it"
+                    "faces: there is no person {name}{hint}; give photos by {--person:{name}}=photo.jpg, or use a "
+                    "number as 'rtface analyze' lists it",
+                    code="faces_person",
+                    name=word,
+                    hint=near,
                 )
         if self.damage == "repair" and any(
             not word.isdigit() and word not in ("all", "largest") for word in self.faces.split(",")
         ):
             raise UsageError(
-                "--damage repair works before persons are recognised: name tracks by --faces, or leave one of them out"
+                "{--damage:repair} works before persons are recognised: name tracks by {--faces}, or leave one of "
+                "them out",
+                code="damage_persons",
             )
 
     @classmethod
@@ -713,7 +718,11 @@ def _absolute(paths: str, key: str) -> str:
 def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
     """The photos of each person of ``--person``, by name; none of one who was learnt."""
     return {
-        name: [expanded(photo.strip(), f"--person {name}") for photo in photos.split(",") if photo]
+        name: [
+            expanded(photo.strip(), Message("{--person:{name}}", code="person_option", name=name))
+            for photo in photos.split(",")
+            if photo
+        ]
         for name, _, photos in map(_parts, person)
     }
 
@@ -781,6 +790,9 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
         if not option.scope & run and getattr(options, key) != option.default:
             differs = not run & Scope.ENHANCER and bool(option.scope & _LIVE) != bool(run & _LIVE)
             raise UsageError(
-                f"{option.flag if flags else key} has no effect here: it is for {option.scope}; leave it out"
-                + (f"; {WHAT_IS_LIVE}" if differs else "")
+                "{option} has no effect here: it is for {scope}; leave it out{advice}",
+                code="option_scope",
+                option=option.flag if flags else key,
+                scope=option.scope,
+                advice=f"; {WHAT_IS_LIVE}" if differs else "",
             )

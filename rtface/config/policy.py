@@ -61,18 +61,28 @@ class Policy:
             table = parse_toml(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(
-                f"the policy {path} cannot be read ({error.strerror}), and nothing runs without it; ask "
-                "the administrator"
+                "the policy {path} cannot be read ({why}), and nothing runs without it; ask the administrator",
+                code="policy_unreadable",
+                path=path,
+                why=error.strerror,
             ) from error
         except ValueError as error:
             raise UsageError(
-                f"the policy {path} is not valid TOML ({error}), and nothing runs until it is mended; ask "
-                "the administrator"
+                "the policy {path} is not valid TOML ({why}), and nothing runs until it is mended; ask the "
+                "administrator",
+                code="policy_toml",
+                path=path,
+                why=error,
             ) from error
         for key in table:
             if key not in KEYS:
                 raise UsageError(
-                    f"the policy {path}: {brief(key)} is not a key{hint(key, KEYS)}; it may have {', '.join(KEYS)}"
+                    "the policy {path}: {key} is not a key{hint}; it may have {keys}",
+                    code="policy_key",
+                    path=path,
+                    key=brief(key),
+                    hint=hint(key, KEYS),
+                    keys=", ".join(KEYS),
                 )
         label = table.get("require-label", False)
         if label is not True and label is not False and not (isinstance(label, str) and _is_label(label)):
@@ -103,8 +113,12 @@ class Policy:
         word = self.forbids(name, f"engine:{name}", *() if shipped else ("added-engines",), *("vivid",) * vivid)
         if word is not None:
             raise UsageError(
-                f"the policy {self.path} forbids engine {name} (forbid: {word}); choose another by "
-                "--engine, without --fidelity where that chose it"
+                "the policy {path} forbids engine {name} (forbid: {word}); choose another by {--engine}, without "
+                "{--fidelity} where that chose it",
+                code="policy_engine",
+                path=self.path,
+                name=name,
+                word=word,
             )
 
 
@@ -157,7 +171,14 @@ def _is_label(text: str) -> bool:
 
 
 def _wrong(path: Path, key: str, wanted: str, value: object) -> UsageError:
-    return UsageError(f"the policy {path}: {key} must be {wanted}, not {brief(value)}")
+    return UsageError(
+        "the policy {path}: {key} must be {wanted}, not {value}",
+        code="policy_value",
+        path=path,
+        key=key,
+        wanted=wanted,
+        value=brief(value),
+    )
 
 
 def _truth(path: Path, table: dict[str, Any], key: str) -> bool:

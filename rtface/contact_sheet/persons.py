@@ -76,7 +76,12 @@ def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], fo
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{place}: the folder cannot be made ({error.strerror}); choose another place") from error
+            raise OutputError(
+                "{path}: the folder cannot be made ({why}); choose another place",
+                code="folder_unmade",
+                path=place,
+                why=error.strerror,
+            ) from error
         shown = [faces[track] for track in person.tracks if track in faces][:_PHOTOS]
         for number, face in enumerate(shown, 1):
             (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)

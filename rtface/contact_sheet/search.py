@@ -157,7 +157,13 @@ def _frames(
     start = options.start or 0.0
     end = min((one for one in (options.end, sampler.duration_s) if one is not None), default=start)
     if start and sampler.duration_s is not None and start >= sampler.duration_s:
-        raise UsageError(f"--start {start:g} is after the end of {input} ({sampler.duration_s:.3f} s)")
+        raise UsageError(
+            "{--start:{start:g}} is after the end of {path} ({duration_s:.3f} s)",
+            code="sheet_start",
+            start=start,
+            path=input,
+            duration_s=sampler.duration_s,
+        )
     result.wanted = max(1, min(MOST_SAMPLES, int((end - start) / _SPACING_S)))
     frames = (sampler.at(start + share * (end - start), start) for share in spread(result.wanted))
     return ((frame, None) for frame in frames if frame is not None)

@@ -17,7 +17,7 @@ from rtface.contact_sheet.draw import draw
 from rtface.contact_sheet.page import page
 from rtface.contact_sheet.restore import FaceRestorer, Row, Variant
 from rtface.contact_sheet.search import Search, images_of, search
-from rtface.errors import InputError, Interrupted, OutputError
+from rtface.errors import InputError, Interrupted, Message, OutputError
 from rtface.frame import Color, Frame
 from rtface.media.files.workfile import Target, write_whole
 from rtface.media.marks.provenance import describe
@@ -151,8 +151,10 @@ def make_sheet(
                 sheet.rows.append(row)
         if not sheet.rows:
             raise InputError(
-                f"{_name(input)}: its faces are lost at once (single frames, dissolves, or scenes of less "
-                "than a second); choose another part with --start and --end"
+                "{path}: its faces are lost at once (single frames, dissolves, or scenes of less than a second); "
+                "choose another part with {--start} and {--end}",
+                code="sheet_faces_lost",
+                path=_name(input),
             )
         sheet.rows.sort(key=lambda row: (str(row.choice.face.image or ""), row.shown.time))
         sheet.seconds = clock() - began
@@ -195,7 +197,12 @@ def write_sheet(
     try:
         write_whole(html, page(sheet.rows, variants, title, generator, command).encode("utf-8", "replace"))
     except OSError as error:
-        raise OutputError(f"{html.shown}: could not be written ({error.strerror}); choose another place") from error
+        raise OutputError(
+            "{path}: could not be written ({why}); choose another place",
+            code="not_written",
+            path=html.shown,
+            why=error.strerror,
+        ) from error
 
 
 def _row(
@@ -242,9 +249,13 @@ def _nothing(input: Path | Address, options: Options, found: Search) -> str:
     if isinstance(input, Path) and images_of(input):
         return looked + "images; rtface finds faces from about 40 pixels wide"
     first, last = (found.samples[k].time - found.clock_start for k in (0, -1)) if found.samples else (0, 0)
-    return (
-        f"{looked}frames between {format_time(float(first))} and {format_time(float(last))}; rtface finds faces "
-        "from about 40 pixels wide: name a part with faces by --start and --end, or give more time by --budget"
+    return Message(
+        "{looked}frames between {first} and {last}; rtface finds faces from about 40 pixels wide: name a part with "
+        "faces by {--start} and {--end}, or give more time by --budget",
+        code="sheet_no_face",
+        looked=looked,
+        first=format_time(float(first)),
+        last=format_time(float(last)),
     )
 
 

@@ -128,7 +128,9 @@ def decide(
     """
     if not math.isfinite(float(measures.cells.sum())):
         state.reset()
-        raise EngineError("an engine's answer holds values that are not numbers; the frame is left as it is")
+        raise EngineError(
+            "an engine's answer holds values that are not numbers; the frame is left as it is", code="frame_not_finite"
+        )
     gate = _gate(measures.cells, area.weight, state, time) if options.gate else None
     for limit in (
         state.openings.update(area.openings, measures.cells, measures.samples, time),

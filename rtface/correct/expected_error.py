@@ -58,14 +58,18 @@ def check_calibrated(engine: str, weights: str) -> None:
     one that was calibrated."""
     if engine not in CALIBRATIONS:
         raise UsageError(
-            f"the engine {engine} does not say how large its error may be, so what it invents is not "
-            f"known; use --engine {', '.join(CALIBRATIONS)} with --invented and --show invented"
+            "the engine {engine} does not say how large its error may be, so what it invents is not known; use "
+            "{--engine:{engines}} with {--invented} and {--show:invented}",
+            code="error_unknown",
+            engine=engine,
+            engines=", ".join(CALIBRATIONS),
         )
     if CALIBRATIONS[engine].weights != weights:
         raise UsageError(
-            f"the network of the engine {engine} is not the one whose errors were measured, so what it "
-            "invents is not known; install the engine that rtface ships, or leave --invented and "
-            "--show invented out"
+            "the network of the engine {engine} is not the one whose errors were measured, so what it invents is "
+            "not known; install the engine that rtface ships, or leave {--invented} and {--show:invented} out",
+            code="error_weights",
+            engine=engine,
         )
 
 

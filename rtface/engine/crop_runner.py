@@ -93,7 +93,11 @@ class CropRunner:
             with np.errstate(invalid="ignore", over="ignore"):  # said below, in our words
                 total = float(values.sum())
             if not math.isfinite(total):
-                raise EngineError(f"engine {recipe.name}: the answer holds values that are not numbers")
+                raise EngineError(
+                    "engine {name}: the answer holds values that are not numbers",
+                    code="answer_not_finite",
+                    name=recipe.name,
+                )
         low, high = recipe.output.range
         if (low, high) != (0.0, 1.0):
             output -= np.float32(low)

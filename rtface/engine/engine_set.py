@@ -77,10 +77,16 @@ def recipe_named(name: str) -> Recipe:
         return load_recipe(recipes[wanted])
     if name == "default":
         raise MissingComponent(
-            f"the default engine {DEFAULT} is missing; repair it with: {reinstall_line()}, or choose --engine"
+            "the default engine {name} is missing; repair it with: {repair}, or choose {--engine}",
+            code="default_engine",
+            name=DEFAULT,
+            repair=reinstall_line(),
         )
     if name == "auto":
-        raise UsageError('"auto" is not one engine but a choice for every face; open it with EngineSet("auto")')
+        raise UsageError(
+            '"auto" is not one engine but a choice for every face; open it with EngineSet("auto")',
+            code="auto_is_choice",
+        )
     raise unknown_engine(name)
 
 
@@ -125,8 +131,8 @@ def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message |
     if not persons or not (others := [name for name in _real(engines) if name not in _OF_PERSONS]):
         return None
     return Message(
-        "what was learnt of {person} changes nothing on faces that {engine} restores: it fits {fits}; choose one of "
-        "these by --engine, without --fidelity",
+        "what was learnt of {person} changes nothing on faces that {engine} restores: it fits {fits}; choose one "
+        "of these by {--engine}, without {--fidelity}",
         code="person_unused",
         person=", ".join(persons),
         engine=", ".join(others),
@@ -155,8 +161,12 @@ def _check_commercial(recipe: Recipe, why: str) -> None:
         return
     allowed = [r.name for r in _readable() if r.licence.commercial_use]
     raise UsageError(
-        f"engine {recipe.name} may not be used commercially ({licence.shown}), and {why}; "
-        f"allowed are: {', '.join(allowed) or 'none that is here'}"
+        "engine {name} may not be used commercially ({licence}), and {why}; allowed are: {engines}",
+        code="engine_licence_use",
+        name=recipe.name,
+        licence=licence.shown,
+        why=why,
+        engines=", ".join(allowed) or "none that is here",
     )
 
 
@@ -165,8 +175,10 @@ def _check_fidelity(recipe: Recipe) -> None:
         return
     having = [r.name for r in _readable() if r.controls.fidelity]
     raise UsageError(
-        f"engine {recipe.name} has no --fidelity; leave it out"
-        + (f", or choose --engine {' or '.join(having)}" if having else "")
+        "engine {name} has no {--fidelity}; leave it out{advice}",
+        code="engine_fidelity",
+        name=recipe.name,
+        advice=Message(", or choose {--engine:{names}}", code="or_engine", names=" or ".join(having)) if having else "",
     )
 
 

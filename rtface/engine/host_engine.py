@@ -42,7 +42,7 @@ class HostEngine(EngineBase):
         recipe.check_weights()
         threads = threads or cores()
         if threads < 1:
-            raise UsageError(f"threads must be 1 or more, got {threads}")
+            raise UsageError("threads must be 1 or more, got {value}", code="threads_least", value=threads)
         backend, self._plan, verdict, why = open_engine(recipe, device, threads)
         identity = self._plan.identity
         where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
@@ -84,8 +84,12 @@ class HostEngine(EngineBase):
         dtype = given.dtype if isinstance(given, np.ndarray) else type(given).__name__
         if dtype != np.float32 or len(crops.shape) != 4 or crops.shape[1:] != (3, self.size, self.size):
             raise UsageError(
-                f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
-                f"got {dtype} {'×'.join(map(str, crops.shape))}"
+                "engine {name} takes float32 crops N×3×{size}×{size}, got {dtype} {shape}",
+                code="crops_kind",
+                name=self.name,
+                size=self.size,
+                dtype=dtype,
+                shape="×".join(map(str, crops.shape)),
             )
         future = self._workers.submit(self._infer, given, cast("Any", after))
         self._submitted.add(future)

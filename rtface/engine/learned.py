@@ -118,7 +118,10 @@ def folder() -> Path:
     """Where the persons' files lie. UsageError where there is no home folder."""
     settings = config_dir()
     if settings is None:
-        raise UsageError("there is no home folder to keep persons in; set RTFACE_CONFIG_DIR to a folder of yours")
+        raise UsageError(
+            "there is no home folder to keep persons in; set RTFACE_CONFIG_DIR to a folder of yours",
+            code="no_home_persons",
+        )
     return settings / "persons"
 
 
@@ -209,8 +212,8 @@ def read(path: Path) -> Learned:
             raise ValueError(f"it is of {brief(meta.get('name'))}; give it that name again")
     except FileNotFoundError:
         raise InputError(
-            "nothing was learnt of {person} on this machine; learn with: rtface learn {person} SOURCE, or give photos: "
-            "--person {person}=photo.jpg",
+            "nothing was learnt of {person} on this machine; learn with: rtface learn {person} SOURCE, or give "
+            "photos: {--person:{person}}=photo.jpg",
             code="learnt_not",
             person=path.stem,
         ) from None

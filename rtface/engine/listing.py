@@ -81,7 +81,7 @@ def list_engines(
         if not check_device(device).startswith("cuda"):
             find(device)
         elif (reason := driver.unusable(int(device.partition(":")[2] or 0))) is not None:
-            raise MissingComponent(f"CUDA is not usable here because {reason}")
+            raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
     rows: list[EngineInfo] = []
     for name, path in find_recipes().items():
         try:

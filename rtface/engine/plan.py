@@ -27,7 +27,7 @@ from rtface.engine.learned import MARK
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.spec import NetworkSpec
-from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError, log
+from rtface.errors import DeviceLost, EngineError, Message, MissingComponent, OutOfDeviceMemory, UsageError, log
 from rtface.frame import Float32
 from rtface.util.files import write_atomically
 from rtface.util.install import reinstall_line
@@ -155,16 +155,29 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
             expected = expected.astype(np.float32)
     except FileNotFoundError as error:
         raise MissingComponent(
-            f"engine {recipe.name}: golden crops {recipe.golden_path} are missing; "
-            f"repair it with: {reinstall_line(recipe.golden_path)}"
+            "engine {name}: golden crops {path} are missing; repair it with: {repair}",
+            code="golden_missing",
+            name=recipe.name,
+            path=recipe.golden_path,
+            repair=reinstall_line(recipe.golden_path),
         ) from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise EngineError(f"engine {recipe.name}: golden crops {recipe.golden_path} cannot be read: {error}") from error
+        raise EngineError(
+            "engine {name}: golden crops {path} cannot be read: {why}",
+            code="golden_unreadable",
+            name=recipe.name,
+            path=recipe.golden_path,
+            why=error,
+        ) from error
     shape = (3, recipe.input.size, recipe.input.size)
     if not len(crops) or crops.shape != expected.shape or crops.shape[1:] != shape:
         raise EngineError(
-            f"engine {recipe.name}: golden crops must be N×{'×'.join(map(str, shape))}, "
-            f"got {crops.shape} and {expected.shape}"
+            "engine {name}: golden crops must be N×{wanted}, got {shape} and {outputs}",
+            code="golden_shape",
+            name=recipe.name,
+            wanted="×".join(map(str, shape)),
+            shape=crops.shape,
+            outputs=expected.shape,
         )
     return np.ascontiguousarray(crops), expected
 
@@ -325,11 +338,16 @@ def open_plan(
         raise failed
     learned = recipe.learned
     remedy = (
-        f"learn {learned.name} again, or leave out --person" if learned else "try --device onnx or another --engine"
+        Message("learn {name} again, or leave out {--person}", code="learn_again", name=learned.name)
+        if learned
+        else Message("try {--device:onnx} or another {--engine}", code="try_onnx")
     )
     raise EngineError(
-        f"engine {recipe.name} does not give its reference's answers on this machine "
-        f"({'; '.join(found) or 'no precision that it allows'}); {remedy}"
+        "engine {name} does not give its reference's answers on this machine ({found}); {advice}",
+        code="golden_machine",
+        name=recipe.name,
+        found="; ".join(found) or "no precision that it allows",
+        advice=remedy,
     ) from failed
 
 

@@ -159,8 +159,12 @@ class Recipe:
         """Raises MissingComponent when the weights are not the file that the recipe names."""
         if fault := self.fault():
             raise MissingComponent(
-                f"engine {self.name}: weights {self.model_path} {fault}; repair it with: "
-                f"{self.repair_line}, or put the right file there"
+                "engine {name}: weights {path} {fault}; repair it with: {repair}, or put the right file there",
+                code="weights_wrong",
+                name=self.name,
+                path=self.model_path,
+                fault=fault,
+                repair=self.repair_line,
             )
 
 
@@ -178,7 +182,7 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     if recipe.folder.parent != SHIPPED:
         raise UsageError(
             "what was learnt of {person} is for the engines of rtface, and {folder} hides {engine}; remove that "
-            "folder, or leave out --person",
+            "folder, or leave out {--person}",
             code="learnt_engine",
             person=learned.name,
             folder=recipe.folder,
@@ -212,28 +216,53 @@ def load_recipe(path: Path) -> Recipe:
         text = path.read_bytes()
         table = parse_toml(text.decode())
     except OSError as error:
-        raise EngineError(f"recipe {path} cannot be read: {error.strerror}") from error
+        raise EngineError(
+            "recipe {path} cannot be read: {why}", code="recipe_unreadable", path=path, why=error.strerror
+        ) from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise EngineError(f"recipe {path} is not valid TOML: {error}") from error
+        raise EngineError("recipe {path} is not valid TOML: {why}", code="recipe_toml", path=path, why=error) from error
     internal = {"folder", "digest", "fidelity", "learned"} & table.keys()
     if internal:
-        raise EngineError(f"recipe {path}: unknown key {sorted(internal)[0]}")
+        raise EngineError("recipe {path}: unknown key {key}", code="recipe_key", path=path, key=sorted(internal)[0])
     try:
         recipe = from_table(Recipe, table | {"folder": path.parent, "digest": hashlib.sha256(text).hexdigest()}, "")
     except UsageError as error:
-        raise EngineError(f"recipe {path}: {error}") from error
+        raise EngineError("recipe {path}: {why}", code="recipe_wrong", path=path, why=error) from error
     for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
         if not high > low:
-            raise EngineError(f"recipe {path}: {name} is empty: [{low}, {high}]")
+            raise EngineError(
+                "recipe {path}: {name} is empty: [{low}, {high}]",
+                code="recipe_range",
+                path=path,
+                name=name,
+                low=low,
+                high=high,
+            )
     if recipe.input.size < 32 or recipe.input.size % 16:
-        raise EngineError(f"recipe {path}: input.size must be a multiple of 16 from 32 up, got {recipe.input.size}")
+        raise EngineError(
+            "recipe {path}: input.size must be a multiple of 16 from 32 up, got {size}",
+            code="recipe_size",
+            path=path,
+            size=recipe.input.size,
+        )
     if not re.fullmatch(NAME, recipe.name):
-        raise EngineError(f"recipe {path}: name must be letters, digits and . _ + - only, got {brief(recipe.name)}")
+        raise EngineError(
+            "recipe {path}: name must be letters, digits and . _ + - only, got {name}",
+            code="recipe_name",
+            path=path,
+            name=brief(recipe.name),
+        )
     for key, file in (("weights.file", recipe.weights.file), ("golden.file", recipe.golden.file)):
         if PurePath(file).is_absolute() or ".." in PurePath(file).parts or "\0" in file:
-            raise EngineError(f"recipe {path}: {key} must lie in the recipe's folder, got {brief(file)}")
+            raise EngineError(
+                "recipe {path}: {key} must lie in the recipe's folder, got {file}",
+                code="recipe_file",
+                path=path,
+                key=key,
+                file=brief(file),
+            )
     if fault := _misfit(recipe):
-        raise EngineError(f"recipe {path}: {fault}")
+        raise EngineError("recipe {path}: {fault}", code="recipe_fault", path=path, fault=fault)
     return recipe
 
 
@@ -259,8 +288,12 @@ def unknown_engine(name: str) -> UsageError:
     """The error for an engine's name that is none."""
     valid = ["auto", "default", *find_recipes()]
     return UsageError(
-        f"unknown engine {name!r}{hint(name, valid)}; there is: {', '.join(valid)}; if others "
-        f"published it, add it with: rtface engines add {name} ('rtface engines offers' lists what can be added)"
+        "unknown engine {name!r}{hint}; there is: {names}; if others published it, add it with: rtface engines "
+        "add {name} ('rtface engines offers' lists what can be added)",
+        code="engine_unknown",
+        name=name,
+        hint=hint(name, valid),
+        names=", ".join(valid),
     )
 
 

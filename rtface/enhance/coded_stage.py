@@ -21,6 +21,7 @@ from rtface.analysis.measure import Analysis, compression_of
 from rtface.concurrency.threads import call_in_thread
 from rtface.correct.colour import luma_of
 from rtface.correct.mask import face_mask, head_shape
+from rtface.errors import Message
 from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.transforms import (
@@ -282,8 +283,12 @@ class CodedStage:
         if there := on_gpu(frame.image):
             self._stats.warn(
                 "first_stage",
-                "frames that stay on the GPU pass without the first stage, and how coarsely each block was coded is "
-                "not known there, so faces are corrected less; leave out --decode cuda for the full correction",
+                Message(
+                    "frames that stay on the GPU pass without the first stage, and how coarsely each block was coded "
+                    "is "
+                    "not known there, so faces are corrected less; leave out {--decode:cuda} for the full correction",
+                    code="first_stage_gpu",
+                ),
             )
         return there
 

@@ -10,6 +10,7 @@ from rtface.correct.mask import smooth_ramp
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor
@@ -115,8 +116,14 @@ class EngineSelector:
             )
             self._stats.warn(
                 "keyframe",
-                f"--keyframe {self._options.keyframe} {effect}; {engine.name} takes "
-                f"{engine.ms:.0f} ms a face and can run on every frame",
+                Message(
+                    "{--keyframe:{count}} {effect}; {name} takes {ms:.0f} ms a face and can run on every frame",
+                    code="keyframe_light",
+                    count=self._options.keyframe,
+                    effect=effect,
+                    name=engine.name,
+                    ms=engine.ms,
+                ),
             )
 
     def _sharing(self, faces: Sequence[Face]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.frame import Face
 from rtface.protocols import ALL_FACES
 from rtface.util.parse import is_person_name, is_person_number
@@ -46,7 +46,11 @@ class FaceFilter:
         """
         most = ALL_FACES if most is None else most
         if most < 1:
-            raise UsageError(f"--max-faces {most}: at least 1 face must be allowed; use --strength 0 to change nothing")
+            raise UsageError(
+                "{--max-faces:{value}}: at least 1 face must be allowed; use {--strength:0} to change nothing",
+                code="max_faces_least",
+                value=most,
+            )
         word = text.strip().lower()
         if word == "all":
             return cls(most=most)
@@ -57,7 +61,10 @@ class FaceFilter:
         persons = frozenset(part for part in parts if is_person_number(part) or is_person_name(part))
         if not parts or len(ids | persons) != len(set(parts)):
             raise UsageError(
-                f"--faces {text!r}: give all, largest, or tracks and persons such as 1,P2 (rtface analyze lists them)"
+                "{--faces:{value!r}}: give all, largest, or tracks and persons such as 1,P2 (rtface analyze lists "
+                "them)",
+                code="faces_form",
+                value=text,
             )
         return cls(ids=ids, most=most, persons=persons)
 
@@ -93,15 +100,26 @@ def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int], per
     chosen = wanted.ids or frozenset[int]()
     for person in sorted(wanted.persons - {person.lower() for person in persons}):
         shown = person.upper() if is_person_number(person) else person
-        lines += [
-            f"--faces {faces} had no effect for {shown}: this person was not recognised; 'rtface analyze' lists "
-            "the persons"
-        ]
-    for what, absent in ((f"--faces {faces}", chosen - here), ("the treatment file", set(treated) - here - chosen)):
+        lines.append(
+            Message(
+                "{--faces:{faces}} had no effect for {name}: this person was not recognised; 'rtface analyze' lists "
+                "the "
+                "persons",
+                code="person_absent",
+                faces=faces,
+                name=shown,
+            )
+        )
+    named = Message("{--faces:{faces}}", code="faces_option", faces=faces)
+    for what, absent in ((named, chosen - here), ("the treatment file", set(treated) - here - chosen)):
         if absent:
-            names = ", ".join(map(str, sorted(absent)))
             lines.append(
-                f"{what} had no effect for track{'s' * (len(absent) > 1)} {names}: no such face came; "
-                "'rtface analyze' lists the tracks"
+                Message(
+                    "{what} had no effect for track{s} {tracks}: no such face came; 'rtface analyze' lists the tracks",
+                    code="track_absent",
+                    what=what,
+                    s="s" * (len(absent) > 1),
+                    tracks=", ".join(map(str, sorted(absent))),
+                )
             )
     return lines

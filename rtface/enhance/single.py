@@ -34,6 +34,9 @@ class FrameEnhancer(FaceCorrector):
         self._faults += 1
         if self._faults >= FAULTS_IN_A_ROW:
             raise EngineError(
-                f"{FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
-                f"{error}; rtface doctor checks the engines, --engine chooses another"
+                "{count} frames in a row could not be enhanced, the last because of: {why}; rtface doctor checks "
+                "the engines, {--engine} chooses another",
+                code="frames_failed",
+                count=FAULTS_IN_A_ROW,
+                why=error,
             ) from error

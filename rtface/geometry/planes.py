@@ -233,6 +233,10 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
         if parity is not None:
             view = view[parity::2]
             if not view.size:
-                raise InputError(f"a frame of {image.height} rows is too low to be interlaced; treat it as progressive")
+                raise InputError(
+                    "a frame of {height} rows is too low to be interlaced; treat it as progressive",
+                    code="interlaced_low",
+                    height=image.height,
+                )
         out[role] = view
     return out

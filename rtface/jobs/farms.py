@@ -51,8 +51,16 @@ def farm_of(address: str) -> Farm:
     name = re.split(r"\+|://", address)[0]
     if not plugins.known("farm", name):
         if name != "dask":
-            raise UsageError(f"--farm {address}: give the scheduler of a cluster, as dask://host:8786")
-        raise MissingComponent(f"--farm needs a separate distribution; install it with: {plugin_line('rtface-farm')}")
+            raise UsageError(
+                "--farm {address}: give the scheduler of a cluster, as dask://host:8786",
+                code="farm_address",
+                address=address,
+            )
+        raise MissingComponent(
+            "--farm needs a separate distribution; install it with: {repair}",
+            code="farm_distribution",
+            repair=plugin_line("rtface-farm"),
+        )
     farm: Farm = plugins.load("farm", name)
     farm.check(address)
     return farm

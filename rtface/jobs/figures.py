@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rtface.enhance.track_store import TrackStore
+from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.jobs.film_source import LEAD_IN_S
 from rtface.media.marks.changed_frames import ChangedFrames
@@ -295,8 +296,12 @@ class JobFigures:
         report.device = ", ".join(self.devices) or report.device
         if len(self.devices) > 1:
             report.notes.append(
-                "the segments were computed in different ways, so that their frames differ by a few "
-                "code values: for the same ones everywhere give every worker the same --threads"
+                Message(
+                    "the segments were computed in different ways, so that their frames differ by a few code values: "
+                    "for "
+                    "the same ones everywhere give every worker the same {--threads}",
+                    code="segments_unlike",
+                )
             )
         report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
         for track in report.tracks:

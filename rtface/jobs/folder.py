@@ -80,10 +80,19 @@ class JobFolder:
             OutputError: it cannot be made.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path}: is a file, and the job needs a folder of that name; name another by --job")
+            raise UsageError(
+                "{path}: is a file, and the job needs a folder of that name; name another by --job",
+                code="job_is_file",
+                path=self.path,
+            )
         with self._errors("cannot be made"):
             if self.path.is_dir() and (strange := sorted(p.name for p in self.path.iterdir() if not _own(p.name))):
-                raise UsageError(f"{self.path}: holds other things ({strange[0]}); name a new folder by --job")
+                raise UsageError(
+                    "{path}: holds other things ({name}); name a new folder by --job",
+                    code="job_folder_filled",
+                    path=self.path,
+                    name=strange[0],
+                )
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(parents=True)
             sync_folder(self.path.parent)
@@ -174,11 +183,18 @@ class JobFolder:
             return None, "", True
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be read ({error.strerror}); check the disk and its permissions, then the "
-                "same command continues"
+                "{path}: cannot be read ({why}); check the disk and its permissions, then the same command continues",
+                code="job_unreadable",
+                path=path,
+                why=error.strerror,
             ) from error
         except ValueError as error:
-            raise InputError(f"{path}: cannot be used ({error}); begin again with --restart") from error
+            raise InputError(
+                "{path}: cannot be used ({why}); begin again with {--restart:True}",
+                code="job_unusable",
+                path=path,
+                why=error,
+            ) from error
 
     def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True, private: bool = False) -> bool:
         """Writes a JSON file in one step.
@@ -254,13 +270,25 @@ class JobFolder:
     def failure(self, error: OSError, what: str = "cannot be written to") -> OutputError | InputMissing:
         """What to raise where the system refuses a file of the job."""
         if (cause := full(error)) is not None:
-            return OutputError(f"{self.path}: {cause}; make room, then the same command continues where it was")
+            return OutputError(
+                "{path}: {cause}; make room, then the same command continues where it was",
+                code="job_room",
+                path=self.path,
+                cause=cause,
+            )
         # Where another call removes the job now, the folder goes last.
         if isinstance(error, FileNotFoundError) and not self.leases.is_dir() and self.path.parent.is_dir():
-            return InputMissing(f"{self.path}: the folder of the job is gone; the same command begins again")
+            return InputMissing(
+                "{path}: the folder of the job is gone; the same command begins again",
+                code="job_folder_gone",
+                path=self.path,
+            )
         return OutputError(
-            f"{self.path}: {what} ({error.strerror or error}); check the place and its permissions, "
-            "then the same command continues"
+            "{path}: {what} ({why}); check the place and its permissions, then the same command continues",
+            code="job_write",
+            path=self.path,
+            what=what,
+            why=error.strerror or error,
         )
 
 

@@ -45,5 +45,5 @@ class KeptPairs:
         while self._made and self._made[0].pts < frame.pts:
             self._made.popleft()  # of a frame that was dropped
         if not self._made or self._made[0].pts != frame.pts:
-            raise OutputError("the comparison cannot be continued: a frame has no pair")
+            raise OutputError("the comparison cannot be continued: a frame has no pair", code="comparison_pair")
         return self._made.popleft(), b""

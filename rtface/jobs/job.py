@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, Scope
-from rtface.errors import InputMissing, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import InputMissing, Interrupted, Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import UNUSABLE, JobFigures
@@ -117,7 +117,12 @@ class FilmJob:
         if restart and place.path.is_dir():
             if place.planned and (held := Leases(place, "").held()):
                 worker = next(iter(held.values()))[1]
-                raise UsageError(f"{place.path}: worker {worker} is at work on this job; stop it before --restart")
+                raise UsageError(
+                    "{path}: worker {worker} is at work on this job; stop it before {--restart:True}",
+                    code="job_at_work",
+                    path=place.path,
+                    worker=worker,
+                )
             remove_unfinished(place, all_films(target, options))
             place.remove()
         if not place.planned:
@@ -144,13 +149,28 @@ class FilmJob:
         return job
 
     def _check_same(self, source: Path, target: Path) -> None:
-        plan, choices = self.plan, f"or begin again with --restart (the job is {self.folder.path})"
+        plan, choices = (
+            self.plan,
+            Message(
+                "or begin again with {--restart:True} (the job is {path})", code="or_restart", path=self.folder.path
+            ),
+        )
         if plan.source != source:
             raise UsageError(
-                f"{source}: the unfinished job for this output is about {plan.source}; name that one, {choices}"
+                "{given}: the unfinished job for this output is about {planned}; name that one, {choices}",
+                code="job_other_source",
+                given=source,
+                planned=plan.source,
+                choices=choices,
             )
         if plan.target != target:
-            raise UsageError(f"{target}: the job makes {plan.target}; name that one, {choices}")
+            raise UsageError(
+                "{given}: the job makes {planned}; name that one, {choices}",
+                code="job_other_target",
+                given=target,
+                planned=plan.target,
+                choices=choices,
+            )
         was, now = (
             {OPTIONS[key].flag: value for key, value in values.items()}
             for values in (plan.options, frame_options(self.options))
@@ -160,7 +180,12 @@ class FilmJob:
             name = next(key for key, value in option_files(self.options).items() if value != plan.files.get(key))
             found = f"the file {getattr(self.options, name)} was changed since the job began"
         if found:
-            raise UsageError(f"{found}; give the same options to continue, {choices}")
+            raise UsageError(
+                "{differences}; give the same options to continue, {choices}",
+                code="job_other_options",
+                differences=found,
+                choices=choices,
+            )
         fingerprint.check(plan.file, source)
 
     # -- running ------------------------------------------------------------------------------------------------
@@ -375,7 +400,11 @@ class FilmJob:
                 self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
                 count = counted(len(error.numbers), "segment has", "segments have")
                 said(f"{count} to be made again ({str(error) or 'a record is missing'})")
-        raise OutputError(f"{self.folder.path}: segments are damaged again and again; check the disk")
+        raise OutputError(
+            "{path}: segments are damaged again and again; check the disk",
+            code="segments_damaged",
+            path=self.folder.path,
+        )
 
     def _work(
         self, start: _Start | None, progress: Show | None, stop: threading.Event, building: BuildProgress | None

@@ -88,7 +88,9 @@ class _Pieces:
         if not self._key:
             return record
         if self._key not in record:
-            raise InputError(f"{self._folder.record(record['segment'])}: has no {self._key}")
+            raise InputError(
+                "{path}: has no {key}", code="record_key", path=self._folder.record(record["segment"]), key=self._key
+            )
         return record[self._key]
 
     def file(self, record: dict[str, Any]) -> SegmentFile:
@@ -107,9 +109,15 @@ class _Pieces:
         elif segment.base != self.base or not same_header(segment.header, self.header, self._encoder):
             first, run = self._first
             raise InputError(
-                f"{self._folder.path}: segments {first} and {number} were encoded differently "
-                f"(workers {run} and {record['run']}); remove "
-                f"{self._folder.record(number)}, and the same command makes it again"
+                "{path}: segments {first} and {second} were encoded differently (workers {first_worker} and "
+                "{second_worker}); remove {record}, and the same command makes it again",
+                code="segments_differ",
+                path=self._folder.path,
+                first=first,
+                second=number,
+                first_worker=run,
+                second_worker=record["run"],
+                record=self._folder.record(number),
             )
         self.delay = max(self.delay, delay_of(segment.times))
 
@@ -133,8 +141,11 @@ class _Pieces:
         own = bytes(film.streams.video.codec_context.extradata or b"")
         if not same_header(own, self.header, self._encoder):
             raise InputError(
-                f"{self._folder.path}: the segments were encoded by another build of "
-                f"{self._encoder} than the one here; join them on a machine that made them"
+                "{path}: the segments were encoded by another build of {encoder} than the one here; join them on "
+                "a machine that made them",
+                code="join_encoder",
+                path=self._folder.path,
+                encoder=self._encoder,
             )
 
 
@@ -180,9 +191,8 @@ class Join:
         with closing(open_whole(self._plan.source, self._options, seen, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
-                if "container" in seen.warnings:  # which no segment can tell
+                if "container" in seen.warnings:  # which no segment can tell; losses in its part each has counted
                     self._stats.warn("container", seen.warnings["container"])
-                    self._stats.count("packets_lost", seen.counters["packets_lost"])
             except BaseException as error:
                 remove_unfinished(self._folder, self._paths)
                 if isinstance(error, OutputError):
@@ -245,7 +255,9 @@ class Join:
         if damaged:
             raise DamagedSegments(damaged, why)
         if not self._frames.base:
-            raise OutputError(f"{self._target.shown}: no frame came, so nothing was written")
+            raise OutputError(
+                "{path}: no frame came, so nothing was written", code="film_no_frame", path=self._target.shown
+            )
         return figures
 
     def _open(self, output: OutputPlan, pieces: _Pieces, stats: Stats, key: str, films: ExitStack) -> FilmFile:
@@ -386,7 +398,10 @@ def _read_note(folder: JobFolder) -> dict[str, Any] | None:
     for key, part in (note or {}).items():
         if isinstance(part, dict) and key != "made" and not fits(part, _FILM):
             raise InputError(
-                f"{folder.joining}: cannot be used (it says nothing clear of {key}); begin again with --restart"
+                "{path}: cannot be used (it says nothing clear of {key}); begin again with {--restart:True}",
+                code="joining_unusable",
+                path=folder.joining,
+                key=key,
             )
     return note
 

@@ -119,8 +119,11 @@ class LocalWorkers:
             finished = len(self._folder.finished())
             if finished <= self._finished:
                 raise OutputError(
-                    f"{self._folder.path}: a worker ended early ({why}), and so did the one after it; "
-                    "try fewer --workers; the same command continues"
+                    "{path}: a worker ended early ({why}), and so did the one after it; try fewer --workers; the "
+                    "same command continues",
+                    code="worker_ended",
+                    path=self._folder.path,
+                    why=why,
                 )
             self._finished = finished
             self._children[number] = self._start(number)
@@ -143,9 +146,11 @@ def count_workers(asked: int | str, plan: JobPlan, threads: int | None) -> int:
         try:
             count = int(asked)
         except ValueError:
-            raise UsageError(f'--workers {asked}: give a number from 0 on, or "auto"') from None
+            raise UsageError(
+                '--workers {value}: give a number from 0 on, or "auto"', code="workers_value", value=asked
+            ) from None
         if not 0 <= count <= 256:
-            raise UsageError(f"--workers {asked}: give a number from 0 to 256")
+            raise UsageError("--workers {value}: give a number from 0 to 256", code="workers_most", value=asked)
         return count
     width, height, _ = plan.size
     copies = 2 if "keep_correction" in plan.options else 1

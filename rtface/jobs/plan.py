@@ -204,12 +204,20 @@ class JobPlan:
         """
         values, sha256, own = folder.read_from(folder.plan, {"format": anything})
         if values is None:
-            raise InputError(f"{folder.path}: is no job (it has no plan.json); name the folder that 'rtface run' made")
+            raise InputError(
+                "{path}: is no job (it has no plan.json); name the folder that 'rtface run' made",
+                code="job_none",
+                path=folder.path,
+            )
         try:
             if values["format"] != FORMAT:
                 raise UsageError(
-                    f"{folder.path}: has format {values['format']}, and this rtface reads {FORMAT}; use "
-                    "the rtface that began it, or begin again with --restart"
+                    "{path}: has format {found}, and this rtface reads {format}; use the rtface that began it, or "
+                    "begin again with {--restart:True}",
+                    code="plan_format",
+                    path=folder.path,
+                    found=values["format"],
+                    format=FORMAT,
                 )
             check_shape(values, _SHAPE)
             stills, film = values["folder"] is not None, None not in (values["container"], values["video"])
@@ -230,7 +238,12 @@ class JobPlan:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise InputError(f"{folder.plan}: cannot be used ({error}); begin again with --restart") from error
+            raise InputError(
+                "{path}: cannot be used ({why}); begin again with {--restart:True}",
+                code="plan_unusable",
+                path=folder.plan,
+                why=error,
+            ) from error
 
 
 class ForeignPlan(UsageError):

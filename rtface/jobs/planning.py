@@ -24,7 +24,7 @@ from rtface.engine.engine_set import (
     names_of_persons,
     recipe_named,
 )
-from rtface.errors import UsageError
+from rtface.errors import OptionFlag, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.plan import JobPlan
 from rtface.media.formats.mxf import check_times
@@ -100,7 +100,13 @@ def option_files(options: Options) -> dict[str, str]:
             try:
                 found[name] = hashlib.sha256(read_regular(path)).hexdigest()
             except OSError as error:
-                raise UsageError(f"--{name} {path}: cannot be read ({error.strerror})") from error
+                raise UsageError(
+                    "{option:{path}}: cannot be read ({why})",
+                    code="option_file_unreadable",
+                    option=OptionFlag(f"--{name}"),
+                    path=path,
+                    why=error.strerror,
+                ) from error
     return found
 
 

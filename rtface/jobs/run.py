@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtface._version import __version__
 from rtface.config.options import Options
-from rtface.errors import RtfaceError, UsageError
+from rtface.errors import Message, RtfaceError, UsageError
 from rtface.util.text import counted
 from rtface.util.urls import Address, place
 
@@ -72,8 +72,9 @@ class Resumable:
         farm_of(self.farm)
         if self.workers is not None:
             raise UsageError(
-                "--workers counts processes of this machine, and with --farm the cluster does the work; "
-                "leave one of them out"
+                "--workers counts processes of this machine, and with --farm the cluster does the work; leave one "
+                "of them out",
+                code="workers_farm",
             )
 
     @property
@@ -161,25 +162,42 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
         values = values.get("plan", values)
         check_shape(values, {"input": file_path, "file": none_or(FINGERPRINT), "output": file_path, "options": {}})
     except OSError as error:
-        raise UsageError(f"--plan {path}: cannot be read ({error.strerror})") from None
+        raise UsageError(
+            "--plan {path}: cannot be read ({why})", code="plan_unreadable", path=path, why=error.strerror
+        ) from None
     except (AttributeError, ValueError) as error:
-        raise UsageError(f"--plan {path}: is no plan ({error}); make one with: rtface run … --dry-run --json") from None
+        raise UsageError(
+            "--plan {path}: is no plan ({why}); make one with: rtface run … {--dry-run:True} --json",
+            code="plan_none",
+            path=path,
+            why=error,
+        ) from None
     if values.get("redacted"):
         raise UsageError(
-            f"--plan {path}: an address in it is without its user name, password or query; give INPUT, "
-            "OUTPUT and the options themselves"
+            "--plan {path}: an address in it is without its user name, password or query; give INPUT, OUTPUT and "
+            "the options themselves",
+            code="plan_secret",
+            path=path,
         )
     try:
         options = Options.of(values["options"])
     except UsageError as error:
         raise UsageError(
-            f"--plan {path}: {error}; it was made by rtface {values.get('rtface')}, and this is {__version__}"
+            "--plan {path}: {why}; it was made by rtface {made_by}, and this is {version}",
+            code="plan_wrong",
+            path=path,
+            why=error,
+            made_by=values.get("rtface"),
+            version=__version__,
         ) from None
     source = place(values["input"])
     if values["file"] is not None and isinstance(source, Path) and not same(values["file"], source):
         raise UsageError(
-            f"--plan {path}: {source} is not there, or is not the film that was planned; make the plan "
-            "again with --dry-run --json"
+            "--plan {path}: {source} is not there, or is not the film that was planned; make the plan again with "
+            "{--dry-run:True} --json",
+            code="plan_source",
+            path=path,
+            source=source,
         )
     return source, values["output"], options, JobFolder.is_own(found[-1], path.parent)
 
@@ -205,7 +223,9 @@ def _job(
             said(why)
             return None
     if flags.asked:
-        raise UsageError(f"{flags.asked} has no effect here: {why}; leave it out")
+        raise UsageError(
+            "{option} has no effect here: {why}; leave it out", code="option_no_effect", option=flags.asked, why=why
+        )
     return None
 
 
@@ -219,15 +239,15 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
 
     film = isinstance(input, Path) and (input.is_dir() if options.sequence else input.is_file() and not is_image(input))
     if not film:
-        return "the INPUT is neither a film in a file nor a folder with --sequence"
+        return Message("the INPUT is neither a film in a file nor a folder with {--sequence:True}", code="no_job_input")
     if Path(output).suffix.lower() not in FORMATS and not names_folder(output):
         return "the OUTPUT is neither a film nor a folder"
     if any(part.goes_on_at(options.start) for part in unfinished_folders(Path(output).resolve(), str(input))):
         return "it goes on with the stills of an interrupted run"
     if options.dry_run:
-        return "--dry-run is given"
+        return Message("{--dry-run:True} is given", code="no_job_dry_run")
     if options.compare is not None and options.compare.suffix.lower() in IMAGES:
-        return "--compare names an image"
+        return Message("{--compare} names an image", code="no_job_compare")
     return None
 
 

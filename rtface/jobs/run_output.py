@@ -260,8 +260,12 @@ class RunOutput:
             raise failure from error
         except (av.FFmpegError, ValueError) as error:
             raise OutputError(
-                f"{self._folder.path}: segment {number} cannot be encoded ({error}); choose "
-                "another --codec and begin again with --restart"
+                "{path}: segment {number} cannot be encoded ({why}); choose another {--codec} and begin again "
+                "with {--restart:True}",
+                code="segment_encoder",
+                path=self._folder.path,
+                number=number,
+                why=error,
             ) from error
 
 

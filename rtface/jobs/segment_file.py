@@ -221,7 +221,7 @@ class SegmentFile:
             InputError: it is not there, cannot be read, or has other bytes.
         """
         if sha256_of(self.path, top=self.path.parent.parent) != self.sha256:
-            raise InputError(f"{self.path}: is damaged")
+            raise InputError("{path}: is damaged", code="segment_damaged", path=self.path)
 
     def packets(self) -> Iterator[tuple[bytes, Times]]:
         """Every encoded frame with its times, in the order of decoding."""

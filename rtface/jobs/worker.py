@@ -176,7 +176,13 @@ class Worker:
     def do(self, number: int, *, wait: bool = False) -> Outcome:
         """Makes one segment; see `do_segment`."""
         if not 0 <= number < len(self._plan):
-            raise UsageError(f"{self._folder.path}: has segments 0 to {len(self._plan) - 1}, and no segment {number}")
+            raise UsageError(
+                "{path}: has segments 0 to {count}, and no segment {number}",
+                code="segment_none",
+                path=self._folder.path,
+                count=len(self._plan) - 1,
+                number=number,
+            )
         if number in self._folder.finished():
             return Outcome.ALREADY
         epoch = self._leases.take_or_wait(_name(number), self._stop.wait) if wait else self._leases.take(_name(number))

@@ -78,9 +78,18 @@ class LiveControls:
             UsageError: no person's name or number, a value out of range, or a policy that locks the strength.
         """
         if not (is_person_number(label) or is_person_name(label)):
-            raise UsageError(f"{brief(label, 40)} is no person's name or number; 'GET /status' lists the persons")
+            raise UsageError(
+                "{name} is no person's name or number; 'GET /status' lists the persons",
+                code="live_person",
+                name=brief(label, 40),
+            )
         if not 0.0 <= strength <= 1.0:  # NaN too
-            raise UsageError(f"the strength of {label} is a number from 0 to 1, not {strength}")
+            raise UsageError(
+                "the strength of {name} is a number from 0 to 1, not {value}",
+                code="live_person_strength",
+                name=label,
+                value=strength,
+            )
         self.check_lock("strength")
         with self._lock:
             self._persons = {**self._persons, label.lower(): strength}
@@ -103,13 +112,24 @@ class LiveControls:
         """
         with self._lock:
             if name not in self._values:
-                raise UsageError(f"there is no control {name}: there is {', '.join(self._values)}")
+                raise UsageError(
+                    "there is no control {name}: there is {names}",
+                    code="no_control",
+                    name=name,
+                    names=", ".join(self._values),
+                )
             if isinstance(self._values[name], bool) != isinstance(value, bool):
                 raise UsageError(
-                    f"{name} is {'true or false' if name == 'enabled' else 'a number from 0 to 1'}, not {value}"
+                    "{name} is {wanted}, not {value}",
+                    code="control_value",
+                    name=name,
+                    wanted="true or false" if name == "enabled" else "a number from 0 to 1",
+                    value=value,
                 )
             if not isinstance(value, bool) and not 0.0 <= value <= 1.0:  # NaN too
-                raise UsageError(f"{name} is a number from 0 to 1, not {value}")
+                raise UsageError(
+                    "{name} is a number from 0 to 1, not {value}", code="control_share", name=name, value=value
+                )
             self.check_lock(name)
             self._values[name] = value
         for listener in self._listeners:

@@ -41,7 +41,11 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         named.append(LiveAddress("file", also))
     for number, end in enumerate(ends := [source, *named]):
         if end.kind == "stream" and end in ends[:number]:  # files are compared by `_check_files`
-            raise UsageError(f"{end} is given twice; what is read and what is written must be different")
+            raise UsageError(
+                "{address} is given twice; what is read and what is written must be different",
+                code="end_twice",
+                address=end,
+            )
     _check_files(source, sink, also, options, stats)
     learnt, engines = learnt_persons(options.person), engine_names(live_engine(options), options.fidelity)
     if options.dry_run:
@@ -84,12 +88,16 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
     if options.buffer != "auto":
         if options.buffer and not network:
             raise UsageError(
-                f"--buffer is for network streams (rtmp, rtsp, srt, udp, tcp), and {source} is none: leave it out"
+                "{--buffer} is for network streams (rtmp, rtsp, srt, udp, tcp), and {address} is none: leave it out",
+                code="buffer_network",
+                address=source,
             )
         if options.delay is not None and options.buffer > options.delay:
             raise UsageError(
-                f"--buffer {options.buffer:g} is longer than --delay {options.delay:g}: the buffer is a "
-                "part of the delay"
+                "{--buffer:{buffer:g}} is longer than {--delay:{delay:g}}: the buffer is a part of the delay",
+                code="buffer_delay",
+                buffer=options.buffer,
+                delay=options.delay,
             )
         return options.buffer / 1e3
     if not network:

@@ -89,4 +89,4 @@ class PersonsInView:
                 coded, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
                 assert coded
                 return data.tobytes()
-        raise InputMissing(f"{name[:40]} was not seen in the last ten seconds")
+        raise InputMissing("{name} was not seen in the last ten seconds", code="person_unseen", name=name[:40])

@@ -283,5 +283,5 @@ def _started(ends: Endpoints, options: Options, stats: Stats, controls: LiveCont
         if controls.stop.is_set():
             ends.close()
             promise.add_done_callback(lambda done: done.exception() or done.result().close())
-            raise Interrupted("stopped before the first frame")
+            raise Interrupted("stopped before the first frame", code="live_stopped")
     return promise.result()

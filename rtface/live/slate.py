@@ -59,10 +59,19 @@ def _read(path: str) -> Bytes:
     try:
         data = np.frombuffer(read_regular(expanded(path, "--slate")), np.uint8)
     except OSError as error:
-        raise UsageError(f"--slate {path}: cannot be read ({error.strerror}); give an image or words") from None
+        raise UsageError(
+            "{--slate:{path}}: cannot be read ({why}); give an image or words",
+            code="slate_unreadable",
+            path=path,
+            why=error.strerror,
+        ) from None
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
-        raise UsageError(f"--slate {path}: is no image that can be read; give a PNG or JPEG, or words")
+        raise UsageError(
+            "{--slate:{path}}: is no image that can be read; give a PNG or JPEG, or words",
+            code="slate_no_image",
+            path=path,
+        )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 

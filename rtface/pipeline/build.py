@@ -249,7 +249,9 @@ def film_parts(
         try:
             runtime.engines.prepare(name)
         except UsageError as error:
-            raise UsageError(f"{shots.name}, {where}: {error}") from error
+            raise UsageError(
+                "{name}, {where}: {why}", code="shot_unusable", name=shots.name, where=where, why=error
+            ) from error
     for treatment in (*plan.treatments.values(), *plan.by_person.values()):
         if treatment.engine:
             runtime.engines.prepare(treatment.engine)  # a wrong name ends the run before any work
@@ -257,8 +259,12 @@ def film_parts(
     for name, where in shots.persons.items():
         if not is_person_number(name) and name not in photos:
             raise UsageError(
-                f"{shots.name}, {where}: there is no person {name}; give photos by --person "
-                f"{name}=photo.jpg, or use a number as 'rtface analyze' lists it"
+                "{list}, {where}: there is no person {name}; give photos by {--person:{name}}=photo.jpg, or use a "
+                "number as 'rtface analyze' lists it",
+                code="shot_person",
+                list=shots.name,
+                where=where,
+                name=name,
             )
     if shots.persons and persons is None and networks.person_of is None:
         persons = open_persons(options, tracker, stats, wanted=True)

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer, Step
-from rtface.errors import DeviceLost, EngineError, Message
+from rtface.errors import DeviceLost, EngineError, Message, OptionFlag
 from rtface.frame import Bytes, Face, Frame
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.compare import Comparison
@@ -86,8 +86,8 @@ def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> 
             stats.warn(
                 "max faces",
                 Message(
-                    "a frame has more faces than --max-faces allows ({most} of {count}): the others are left as they "
-                    "are; allow more with --max-faces",
+                    "a frame has more faces than {--max-faces} allows ({most} of {count}): the others are left as "
+                    "they are; allow more with {--max-faces}",
                     code="max_faces",
                     most=len(faces),
                     count=len(faces) + beyond,
@@ -157,8 +157,13 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
         if faults >= (FAULTS_IN_A_ROW if not size else max(HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
             what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
             raise EngineError(
-                f"{faults} frames in a row could not be {what}, the last because of: {stats.last_fault}; "
-                f"rtface doctor checks trackers and engines, {other} chooses another"
+                "{faults} frames in a row could not be {action}, the last because of: {why}; rtface doctor checks "
+                "trackers and engines, {option} chooses another",
+                code="frames_failed_tracking",
+                faults=faults,
+                action=what,
+                why=stats.last_fault,
+                option=OptionFlag(other),
             )
         # Undecided: it failed, or has no face to enhance, which does not show that the engine works again.
         undecided = step or (last == "enhance" and not item.touched)

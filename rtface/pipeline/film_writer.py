@@ -142,7 +142,7 @@ class FilmWriter:
         if partial and isinstance(error, (RtfaceError, Interrupted)) and not (ended and kept == self.frames):
             resume_at = self._time_of(kept)
             error.partial, error.resume_at = partial, float(resume_at)
-            error.hint = f"; go on with --start {format_start(resume_at)}"
+            error.hint = Message("; go on with {--start:{time}}", code="go_on_at", time=format_start(resume_at))
 
     @property
     def _end(self) -> Fraction:

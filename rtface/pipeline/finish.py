@@ -121,7 +121,11 @@ def finish(
                 signed()
             except OutputError as error:
                 unsigned = error
-                again = "signs it" if plan.job else "with --overwrite makes it again and signs it"
+                again = (
+                    "signs it"
+                    if plan.job
+                    else Message("with {--overwrite:True} makes it again and signs it", code="signs_again")
+                )
                 error.message = Message(
                     "{what}; once the cause is gone, the same command {again}",
                     code="not_signed_again",

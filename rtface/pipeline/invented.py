@@ -231,11 +231,13 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
     if not wants_map(plan.options):
         return None
     if runtime.device.name != "cpu":
-        raise UsageError("the map of what was invented is made on the CPU; add --device cpu")
+        raise UsageError("the map of what was invented is made on the CPU; add {--device:cpu}", code="map_cpu")
     if learnt := learnt_persons(plan.options.person):
         raise UsageError(
-            f"the map of what was invented is measured for the weights for everybody; leave out --person {learnt[0]}, "
-            "or the map"
+            "the map of what was invented is measured for the weights for everybody; leave out {--person:{name}}, "
+            "or the map",
+            code="map_person",
+            name=learnt[0],
         )
     named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(shots.engines)
     for name in sorted(named | {treatment.engine for treatment in plan.treatments.values() if treatment.engine}):

@@ -78,18 +78,31 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
             tracker.reset()
         if len(faces) != 1:
             raise InputError(
-                f"--person {name}: {path} shows {f'{len(faces)} faces' if faces else 'no face'}; give a "
-                "photo with one face" + (", or cut it out" if faces else "")
+                "{--person:{name}}: {path} shows {found}; give a photo with one face{advice}",
+                code="photo_faces",
+                name=name,
+                path=path,
+                found=f"{len(faces)} faces" if faces else "no face",
+                advice=", or cut it out" if faces else "",
             )
         chip = cut_chip(view, faces[0]) if fitness(faces[0], view.width, view.height) > 0.0 else None
         if chip is None:
             raise InputError(
-                f"--person {name}: the face in {path} is too small, turned away, cut off or without "
-                "contrast; give another photo"
+                "{--person:{name}}: the face in {path} is too small, turned away, cut off or without contrast; "
+                "give another photo",
+                code="photo_poor",
+                name=name,
+                path=path,
             )
         found.append(embed(chip))
         if distance(found[0], found[-1]) > _ALIKE:
-            raise InputError(f"--person {name}: {photos[0]} and {path} seem to show two people; give photos of one")
+            raise InputError(
+                "{--person:{name}}: {first} and {second} seem to show two people; give photos of one",
+                code="photo_two",
+                name=name,
+                first=photos[0],
+                second=path,
+            )
     return found
 
 

@@ -18,7 +18,7 @@ from rtface._version import __version__
 from rtface.analysis.treatment import Treatment, made_for_another, read_person_treatments, read_treatments
 from rtface.config.options import InputOptions, Options, Scope, learnt_persons
 from rtface.engine.engine_set import check_persons, engine_names, without_persons
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.frame import Transfer
 from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.files.fingerprint import fingerprint
@@ -335,7 +335,11 @@ def plan_run(
         UsageError, InputError, OutputError, MissingComponent: see `rtface.errors`.
     """
     if options.sequence and not input.is_dir():
-        raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
+        raise UsageError(
+            "{path} is not a folder: {--sequence:True} makes a film of a folder of stills",
+            code="sequence_folder",
+            path=input,
+        )
     stills = is_stills_job(input, output, options)
     frames = plan_frames(input, options, Scope.STILLS if stills else Scope.FILM | Scope.ENCODED)
     folder = _into_folder(input, output, stills)
@@ -467,12 +471,18 @@ def _plan_folder(options: Options, source: FileSource | SequenceSource) -> Folde
     """How a film becomes a folder of stills: ``--codec`` names their kind, which is that of INPUT's images without."""
     info, read = source.info, source if isinstance(source, SequenceSource) else None
     if options.codec == "exr" and not (read is not None and read.kind == "exr"):
-        raise UsageError(f"--codec exr: {ONLY_FROM_EXR}")
+        raise UsageError("{--codec} exr: {why}", code="codec_reason", why=ONLY_FROM_EXR)
     kind, warning = (read.kind if read is not None and read.kind in SUFFIXES else "png"), ""
     if options.codec in SUFFIXES:
         kind = options.codec
     elif options.codec is not None:
-        warning = f"--codec {options.codec}: a folder takes images ({', '.join(SUFFIXES)}); {kind.upper()} is written"
+        warning = Message(
+            "{--codec:{codec}}: a folder takes images ({kinds}); {kind} is written",
+            code="folder_codec",
+            codec=options.codec,
+            kinds=", ".join(SUFFIXES),
+            kind=kind.upper(),
+        )
     timecode = output_timecode(
         info.timecode, options.timecode, info.rate, Fraction(0) if info.start is None else info.start - info.video_start
     )
@@ -519,13 +529,17 @@ def _plan_further(
             plans[name] = plan_correction(target, video, info, output.name)
         elif name == "correction" and folder is not None and folder.kind == "exr":
             raise UsageError(
-                f"{target.shown}: a correction of EXR's floating-point "
-                "samples cannot be kept to the bit; keep the scan, and leave the option out"
+                "{option}: a correction of EXR's floating-point samples cannot be kept to the bit; keep the scan, "
+                "and leave the option out",
+                code="correction_exr",
+                option=target.shown,
             )
         elif name == "correction":
             raise UsageError(
-                f"{target.shown}: for a folder of images it needs a folder "
-                "of the same kind as INPUT (PNG, TIFF or DPX); name a film, or leave it out"
+                "{option}: for a folder of images it needs a folder of the same kind as INPUT (PNG, TIFF or DPX); "
+                "name a film, or leave it out",
+                code="correction_folder",
+                option=target.shown,
             )
         elif target.path.suffix.lower() not in IMAGES:
             plans[name] = plan_pairs(info, target, options)
@@ -541,15 +555,26 @@ def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
     """UsageError for options, or an input's transfer curve, with which no map can be made."""
     if not wants_map(options):
         return
-    asked = "--invented" if options.invented is not None else "--show invented"
+    asked = Message("{--invented}" if options.invented is not None else "{--show:invented}", code="map_option")
     if options.damage != "none":
-        raise UsageError(f"{asked}: what --damage repair fills is not in the map; leave one of them out")
+        raise UsageError(
+            "{option}: what {--damage:repair} fills is not in the map; leave one of them out",
+            code="map_damage",
+            option=asked,
+        )
     if options.keyframe not in ("auto", 1):
-        raise UsageError(f"{asked}: between keyframes no engine says how large its error may be; leave --keyframe out")
+        raise UsageError(
+            "{option}: between keyframes no engine says how large its error may be; leave {--keyframe} out",
+            code="map_keyframe",
+            option=asked,
+        )
     if transfer != "sdr":
         raise UsageError(
-            f"{asked}: errors were measured on SDR only, and the input is {transfer.upper()}; leave it "
-            "out, or convert the input first"
+            "{option}: errors were measured on SDR only, and the input is {transfer}; leave it out, or convert "
+            "the input first",
+            code="map_sdr",
+            option=asked,
+            transfer=transfer.upper(),
         )
 
 
@@ -565,8 +590,11 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
     if input.is_dir() and not options.sequence:
         if suffix and not folder:
             raise UsageError(
-                f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
-                "of them with --sequence --fps RATE"
+                "{path} is a folder of stills and {output} a single file: name a folder, or make a film of them "
+                "with {--sequence:True} {--fps:RATE}",
+                code="folder_to_file",
+                path=input,
+                output=output,
             )
         return True
     return suffix.lower() in IMAGE_KINDS and not folder and is_image(input)
@@ -592,12 +620,20 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
         if isinstance(input, Path) and input.is_file():
             open_container(input).close()  # raises where it is neither, or an image that is not read
         raise UsageError(
-            f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its images, not {Path(output).name}"
+            "{path} is a film: name a film ({formats}) or a folder for its images, not {output}",
+            code="output_not_stills",
+            path=input,
+            formats=", ".join(FORMATS),
+            output=Path(output).name,
         )
     still = isinstance(input, Path) and is_image(input)
     suffix = Path(output).suffix.lower()
     if still and suffix and suffix not in FORMATS and not names_folder(output):
         raise UsageError(
-            f"{output}: {suffix} names no image format that is written; use one of {', '.join(IMAGE_KINDS)}"
+            "{path}: {suffix} names no image format that is written; use one of {image_kinds}",
+            code="output_format",
+            path=output,
+            suffix=suffix,
+            image_kinds=", ".join(IMAGE_KINDS),
         )
     return film_folder(output, FORMATS, input, still=still)

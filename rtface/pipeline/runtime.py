@@ -137,7 +137,9 @@ def open_cpu_then_gpu(
                 coming.set_result(made)
                 return
         made.close()  # nobody waits for it any more
-        coming.set_exception(EngineError("the run ended while its engine was made ready on the GPU"))
+        coming.set_exception(
+            EngineError("the run ended while its engine was made ready on the GPU", code="run_ended_early")
+        )
 
     closed, handing_over = Event(), Lock()
     start_thread("to-GPU", make)
@@ -178,8 +180,11 @@ def _on_gpu(
         free = streams.run(streams.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
             raise MissingComponent(
-                f"the GPU {streams.gpu.name} has {free >> 20} MiB of memory free, and "
-                f"{_LEAST_BYTES >> 20} are needed; close what else uses it"
+                "the GPU {name} has {free} MiB of memory free, and {wanted} are needed; close what else uses it",
+                code="gpu_free",
+                name=streams.gpu.name,
+                free=free >> 20,
+                wanted=_LEAST_BYTES >> 20,
             )
         gpu = CudaDevice(streams, warn=warn)
         own.callback(gpu.close)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.config.options import Options
 from rtface.enhance.face_filter import FaceFilter
+from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.probe import MediaInfo
@@ -63,32 +64,53 @@ def plan_segments(
         return None, None
     why = None
     if FaceFilter.parse(options.faces).ids is not None:
-        why = "--faces names tracks or persons, whose numbers are known in one chain only"
+        why = Message(
+            "{--faces} names tracks or persons, whose numbers are known in one chain only", code="chain_faces"
+        )
     elif options.person:
         why = "persons are recognised in one chain only"
     elif options.treatment is not None:
-        why = "--treatment names tracks, whose numbers are known in one chain only"
+        why = Message("{--treatment} names tracks, whose numbers are known in one chain only", code="chain_treatment")
     elif shots.names_tracks:
         why = f"{shots.name} names tracks, whose numbers are known in one chain only"
     elif options.compare is not None:
-        why = "--compare would hold three times the memory"
+        why = Message("{--compare} would hold three times the memory", code="chain_compare")
     if why:
-        return None, f"--segments {wanted}: the film is processed as one segment, because {why}"
+        return None, _one_segment(wanted, why)
     lead_in, most = math.ceil(_LEAD_IN_S * info.rate), wanted
     longest = max(LEAST, round(_LONGEST_S * info.rate))
     if info.expected_frames is not None:  # a short film is shared out, too
         most = min(wanted, info.expected_frames // max(LEAST, round(_SHORTEST_S * info.rate)))
         if most < 2:
-            return None, f"--segments {wanted}: the film is processed as one segment, because it is short"
+            return None, _one_segment(wanted, "it is short")
         longest = min(longest, math.ceil(info.expected_frames / most))
     size = f"{info.width}×{info.height}"
     for chains in range(most, 1, -1):
         window = _BYTES // _frame_bytes(info) - _outside(chains)
         length = min(longest, (window - 2 * lead_in) // chains)
         if length >= max(LEAST, lead_in):
-            less = None if chains == most else f"--segments {wanted}: frames of {size} leave memory for {chains}"
+            less = None if chains == most else _memory_for(wanted, size, str(chains))
             return SegmentPlan(chains, length, lead_in, min(window, chains * length + 2 * lead_in)), less
-    return None, f"--segments {wanted}: frames of {size} leave memory for one only"
+    return None, _memory_for(wanted, size, "one only")
+
+
+def _one_segment(wanted: int, why: str) -> Message:
+    return Message(
+        "{--segments:{wanted}}: the film is processed as one segment, because {why}",
+        code="one_segment",
+        wanted=wanted,
+        why=why,
+    )
+
+
+def _memory_for(wanted: int, size: str, count: str) -> Message:
+    return Message(
+        "{--segments:{wanted}}: frames of {size} leave memory for {count}",
+        code="segments_memory",
+        wanted=wanted,
+        size=size,
+        count=count,
+    )
 
 
 def _outside(chains: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.config.options import Options
-from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.files.workfile import full
 from rtface.media.marks.provenance import describe, own_tags
@@ -66,12 +66,32 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
         ):
             if path is not None:
                 raise UsageError(
-                    f"{flag} {path}: {input} is a folder of stills, and {what} of one image or film; give "
-                    "one of its images as INPUT"
+                    "{option:{path}}: {folder} is a folder of stills, and {what} of one image or film; give one of "
+                    "its images as INPUT",
+                    code="folder_one_file",
+                    option=OptionFlag(flag),
+                    path=path,
+                    folder=input,
+                    what=what,
                 )
     if options.compare and options.compare.suffix.lower() not in IMAGES:
-        raise UsageError(f"--compare {options.compare}: of a still, name an image ({', '.join(IMAGES)})")
-    notes = [f"--segments {options.segments}: stills are worked on one by one"] if (options.segments or 1) > 1 else []
+        raise UsageError(
+            "{--compare:{path}}: of a still, name an image ({kinds})",
+            code="compare_still",
+            path=options.compare,
+            kinds=", ".join(IMAGES),
+        )
+    notes = (
+        [
+            Message(
+                "{--segments:{wanted}}: stills are worked on one by one",
+                code="segments_stills",
+                wanted=options.segments,
+            )
+        ]
+        if (options.segments or 1) > 1
+        else []
+    )
     return StillsPlan(
         _pairs(input, output),
         [
@@ -157,7 +177,12 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}); choose another place") from error
+        raise OutputError(
+            "{path}: the folder cannot be made ({why}); choose another place",
+            code="folder_unmade",
+            path=folder,
+            why=error.strerror,
+        ) from error
 
 
 class _Stills:
@@ -214,9 +239,21 @@ class _Stills:
                 count=len(self.jobs),
             )
         if (parts := self.stats.counted()["image_parts"]) > 1:
-            self.notes.append(f"{parts} images hold more than the image that was read; the report says what (--report)")
+            self.notes.append(
+                Message(
+                    "{count} images hold more than the image that was read; the report says what ({--report})",
+                    code="images_hold_more",
+                    count=parts,
+                )
+            )
         if self.skipped:
-            self.notes.append(f"{self.skipped} images were there already (--overwrite does them again)")
+            self.notes.append(
+                Message(
+                    "{count} images were there already ({--overwrite:True} does them again)",
+                    code="images_there",
+                    count=self.skipped,
+                )
+            )
         if self.failed:
             raise InputError(
                 self.failed[0]
@@ -296,4 +333,6 @@ def frames_of_stills(paths: Sequence[Path], stats: Stats) -> Iterator[Frame]:
             continue
         yield frame
     if errors and len(errors) == len(paths):
-        raise InputError(f"none of {len(paths)} images can be read: {errors[0]}") from errors[0]
+        raise InputError(
+            "none of {count} images can be read: {why}", code="no_image_read", count=len(paths), why=errors[0]
+        ) from errors[0]

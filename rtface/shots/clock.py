@@ -79,15 +79,18 @@ class FilmClock:
                 return self.begin + Fraction(parse_time(text.strip())).limit_denominator(1_000_000)
             except ValueError:
                 raise UsageError(
-                    f"{where}: {text.strip()[:40]!r} is neither a timecode (01:02:03:04, or 01:02:03;04 "
-                    "for drop-frame) nor a time (90.5 or 00:01:30.500)"
+                    "{where}: {value!r} is neither a timecode (01:02:03:04, or 01:02:03;04 for drop-frame) nor a "
+                    "time (90.5 or 00:01:30.500)",
+                    code="time_or_timecode",
+                    where=where,
+                    value=text.strip()[:40],
                 ) from None
         try:
             timecode = Timecode.parse(text, self.rate, drop=drop)
         except ValueError as error:
             wrong = any(sign in str(error) for sign in ("has frame", "exists at"))
             hint = "; the list may be of another frame rate than the film" if wrong else ""
-            raise UsageError(f"{where}: {error}{hint}") from error
+            raise UsageError("{where}: {why}{hint}", code="shot_time", where=where, why=error, hint=hint) from error
         return self.time_at(self.frame_of(timecode, where))
 
     def frame_of(self, timecode: Timecode, where: str) -> int:
@@ -96,8 +99,14 @@ class FilmClock:
         if start.drop != timecode.drop:
             kinds = {True: "drop-frame", False: "non-drop"}
             raise UsageError(
-                f"{where}: timecode {timecode} is {kinds[timecode.drop]}, that of the film ({start}) is "
-                f"{kinds[start.drop]}; --timecode gives the film another one"
+                "{where}: timecode {timecode} is {kind}, that of the film ({film_timecode}) is {film_kind}; "
+                "{--timecode} gives the film another one",
+                code="timecode_kind",
+                where=where,
+                timecode=timecode,
+                kind=kinds[timecode.drop],
+                film_timecode=start,
+                film_kind=kinds[start.drop],
             )
         frames = timecode.since(start)
         if self.start is None:
@@ -131,13 +140,21 @@ class FilmClock:
         """
         if not (math.isfinite(value) and math.isfinite(rate)):
             raise UsageError(
-                f"{where}: has a time that is no number ({value:g} frames at {rate:g} a second); export the list again"
+                "{where}: has a time that is no number ({value:g} frames at {rate:g} a second); export the list again",
+                code="time_no_number",
+                where=where,
+                value=value,
+                rate=rate,
             )
         exact = standard_rate(Fraction(rate).limit_denominator(100_000))
         if counted_rate(exact) != counted_rate(self.rate):
             raise UsageError(
-                f"{where}: the list counts {float(exact):.6g} frames a second, the film has "
-                f"{float(self.rate):.6g}; export the list at the film's rate"
+                "{where}: the list counts {list_rate:.6g} frames a second, the film has {film_rate:.6g}; export "
+                "the list at the film's rate",
+                code="list_rate",
+                where=where,
+                list_rate=float(exact),
+                film_rate=float(self.rate),
             )
         return Fraction(round(value)) / self.rate
 

@@ -34,7 +34,9 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
     try:
         columns = [column.strip().lower() for column in next(rows)]
     except (StopIteration, csv.Error):
-        raise UsageError(f"{name}: is empty; the first row names the columns: start,end,strength,engine") from None
+        raise UsageError(
+            "{name}: is empty; the first row names the columns: start,end,strength,engine", code="csv_empty", name=name
+        ) from None
     _check_columns(columns, name)
     found: list[tuple[int, dict[str, str]]] = []
     try:
@@ -42,12 +44,18 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
             if any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#"):
                 if len(row) > len(columns):
                     raise UsageError(
-                        f"{name}, line {rows.line_num}: has {len(row)} cells for {len(columns)} columns"
-                        "; put text with a comma in quotes"
+                        "{name}, line {line}: has {count} cells for {columns} columns; put text with a comma in quotes",
+                        code="csv_cells",
+                        name=name,
+                        line=rows.line_num,
+                        count=len(row),
+                        columns=len(columns),
                     )
                 found.append((rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))))
     except csv.Error as error:
-        raise UsageError(f"{name}, line {rows.line_num}: is no CSV ({error})") from error
+        raise UsageError(
+            "{name}, line {line}: is no CSV ({why})", code="csv_damaged", name=name, line=rows.line_num, why=error
+        ) from error
     starts = [clock.time_of(_cell(row, _START), f"{name}, line {line}") for line, row in found]
     shots: list[Shot] = []
     for place, (line, row) in enumerate(found):
@@ -91,14 +99,27 @@ def _check_columns(columns: list[str], name: str) -> None:
     for column in columns:
         if column not in known:
             raise UsageError(
-                f"{name}, line 1: column {column[:40]!r} is not known{hint(column, known)} (columns are "
-                f"start, end, {', '.join((*KEYS, 'off'))}; free text: {', '.join(_FREE)})"
+                "{name}, line 1: column {column!r} is not known{hint} (columns are start, end, {columns}; free "
+                "text: {free})",
+                code="csv_column",
+                name=name,
+                column=column[:40],
+                hint=hint(column, known),
+                columns=", ".join((*KEYS, "off")),
+                free=", ".join(_FREE),
             )
         if columns.count(column) > 1:
-            raise UsageError(f"{name}, line 1: column {column!r} is there twice; keep one")
+            raise UsageError(
+                "{name}, line 1: column {column!r} is there twice; keep one",
+                code="csv_column_twice",
+                name=name,
+                column=column,
+            )
     if not set(_START) & set(columns):
         raise UsageError(
-            f"{name}, line 1: there is no column start; the first row names the columns: start,end,strength,engine"
+            "{name}, line 1: there is no column start; the first row names the columns: start,end,strength,engine",
+            code="csv_start",
+            name=name,
         )
 
 

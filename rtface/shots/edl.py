@@ -42,8 +42,10 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
         elif match := _COMMENT.match(line):
             if current is None:
                 raise UsageError(
-                    f"{where}: settings stand below the video event that they are for, and there is none "
-                    "above this line"
+                    "{where}: settings stand below the video event that they are for, and there is none above "
+                    "this line",
+                    code="edl_settings_place",
+                    where=where,
                 )
             settings.setdefault(current, []).extend(_pairs(match[1], where))
         elif event := _event(line):
@@ -54,12 +56,20 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
             if begin == end or not ("V" in channels or channels == "B"):
                 continue
             if end < begin:
-                raise UsageError(f"{where}: the record-out time {record_out} is before the record-in time {record_in}")
+                raise UsageError(
+                    "{where}: the record-out time {record_out} is before the record-in time {record_in}",
+                    code="edl_order",
+                    where=where,
+                    record_out=record_out,
+                    record_in=record_in,
+                )
             current = len(shots)
             shots.append(Shot(begin, end, AS_RUN, f"line {number}"))
     if not seen:
         raise UsageError(
-            f"{name}: has no event of a CMX 3600 EDL (number, reel, channel, transition and four timecodes in a line)"
+            "{name}: has no event of a CMX 3600 EDL (number, reel, channel, transition and four timecodes in a line)",
+            code="edl_none",
+            name=name,
         )
     return [
         Shot(shot.begin, shot.end, read_settings(settings[place], f"{name}, {shot.where}"), shot.where)
@@ -107,8 +117,11 @@ def _pairs(text: str, where: str) -> list[tuple[str, object]]:
         key, sign, value = word.rstrip(";").partition("=")
         if not sign and key.lower() != "off":
             raise UsageError(
-                f"{where}: {word[:40]!r} is no setting; write settings as * RTFACE: strength=0.5 "
-                "engine=rtface-m, or * RTFACE: off"
+                "{where}: {word!r} is no setting; write settings as * RTFACE: strength=0.5 engine=rtface-m, or * "
+                "RTFACE: off",
+                code="edl_setting",
+                where=where,
+                word=word[:40],
             )
         pairs.append((key, value if sign else "yes"))
     return pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rtface.errors import InputMissing, UsageError
+from rtface.errors import InputMissing, OptionFlag, UsageError
 from rtface.shots.clock import FilmClock
 from rtface.shots.csv_list import read_csv, write_csv
 from rtface.shots.edl import read_edl, write_edl
@@ -32,7 +32,11 @@ def check_shots_file(path: Path) -> None:
     """
     kind = _kind(path, _READ, "--shots")
     if not path.exists():
-        raise InputMissing(f"--shots {path}: there is no such file; make one with: rtface analyze INPUT --scenes FILE")
+        raise InputMissing(
+            "{--shots:{path}}: there is no such file; make one with: rtface analyze INPUT --scenes FILE",
+            code="scenes_gone",
+            path=path,
+        )
     if kind == ".otio":
         open_library()
 
@@ -88,7 +92,13 @@ def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
 def _kind(path: Path, kinds: tuple[str, ...], option: str) -> str:
     kind = path.suffix.lower()
     if kind not in kinds:
-        raise UsageError(f"{option} {path}: the extension tells the kind of list: {', '.join(kinds)}")
+        raise UsageError(
+            "{option:{path}}: the extension tells the kind of list: {kinds}",
+            code="list_kind",
+            option=OptionFlag(option),
+            path=path,
+            kinds=", ".join(kinds),
+        )
     return kind
 
 
@@ -96,9 +106,13 @@ def _text(path: Path) -> str:
     try:
         data = read_regular(path, _LARGEST)
     except FileNotFoundError as error:
-        raise InputMissing(f"--shots {path}: there is no such file; check the name") from error
+        raise InputMissing(
+            "{--shots:{path}}: there is no such file; check the name", code="shots_gone", path=path
+        ) from error
     except OSError as error:
-        raise UsageError(f"--shots {path}: cannot be read ({error.strerror})") from error
+        raise UsageError(
+            "{--shots:{path}}: cannot be read ({why})", code="shots_unreadable", path=path, why=error.strerror
+        ) from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -127,6 +141,10 @@ def _outside(shots: ShotList, clock: FilmClock) -> list[str]:
         else "it has no timecode, so its first frame is 00:00:00:00"
     )
     raise UsageError(
-        f"{shots.name}: all shots with settings lie outside the film ({places}); {start}; --timecode gives "
-        "the timecode of its first frame"
+        "{name}: all shots with settings lie outside the film ({places}); {film}; {--timecode} gives the timecode "
+        "of its first frame",
+        code="shots_outside",
+        name=shots.name,
+        places=places,
+        film=start,
     )

@@ -23,7 +23,9 @@ def open_library() -> Any:
         import opentimelineio
     except ImportError as error:
         raise MissingComponent(
-            f"files of OpenTimelineIO need the package opentimelineio: {extra_line('otio')} (or use CSV or EDL)"
+            "files of OpenTimelineIO need the package opentimelineio: {repair} (or use CSV or EDL)",
+            code="otio_package",
+            repair=extra_line("otio"),
         ) from error
     return opentimelineio
 
@@ -39,14 +41,26 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
     """
     otio = open_library()
     if too_deep(text):  # the library would crash
-        raise UsageError(f"{name}: is nested too deeply, and no OpenTimelineIO file of a film is")
+        raise UsageError(
+            "{name}: is nested too deeply, and no OpenTimelineIO file of a film is", code="otio_deep", name=name
+        )
     try:
         # A key that stands twice crashes the library: of each the last one is taken.
         timeline: Any = otio.core.deserialize_json_from_string(json.dumps(json.loads(text)))
     except Exception as error:
-        raise UsageError(f"{name}: is no OpenTimelineIO file ({' '.join(str(error).split())[:200]})") from error
+        raise UsageError(
+            "{name}: is no OpenTimelineIO file ({why})",
+            code="otio_damaged",
+            name=name,
+            why=" ".join(str(error).split())[:200],
+        ) from error
     if not isinstance(timeline, otio.schema.Timeline):
-        raise UsageError(f"{name}: holds {type(timeline).__name__} and not a timeline; export the timeline of the film")
+        raise UsageError(
+            "{name}: holds {type} and not a timeline; export the timeline of the film",
+            code="otio_timeline",
+            name=name,
+            type=type(timeline).__name__,
+        )
     shift = _shift(timeline, name, clock)
     shots: list[Shot] = []
     for track in timeline.video_tracks():
@@ -57,7 +71,13 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
             try:
                 times = item.range_in_parent()
             except otio.exceptions.OTIOError as error:
-                raise UsageError(f"{name}, {where}: has no times ({' '.join(str(error).split())[:200]})") from error
+                raise UsageError(
+                    "{name}, {where}: has no times ({why})",
+                    code="otio_times",
+                    name=name,
+                    where=where,
+                    why=" ".join(str(error).split())[:200],
+                ) from error
             rate = times.start_time.rate
             begin = clock.frames(times.start_time.value, rate, f"{name}, {where}")
             end = clock.frames(times.end_time_exclusive().rescaled_to(rate).value, rate, f"{name}, {where}")
@@ -66,12 +86,15 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
                 given: object = item.metadata[_KEY]
                 if not isinstance(given, Mapping):
                     raise UsageError(
-                        f'{name}, {where}: metadata "rtface" must be a table of settings, such as {{"strength": 0.5}}'
+                        '{name}, {where}: metadata "rtface" must be a table of settings, such as {{"strength": 0.5}}',
+                        code="otio_settings",
+                        name=name,
+                        where=where,
                     )
                 settings = read_settings([(str(key), value) for key, value in given.items()], f"{name}, {where}")
             shots.append(Shot(clock.first + shift + begin, clock.first + shift + end, settings, where))
     if not shots:
-        raise UsageError(f"{name}: the timeline has no clip in a video track")
+        raise UsageError("{name}: the timeline has no clip in a video track", code="otio_no_clip", name=name)
     return shots
 
 

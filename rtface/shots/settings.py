@@ -76,8 +76,12 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
         key = name.strip().lower().replace("-", "_")
         if key not in (*KEYS, _OFF, *GONE):
             raise UsageError(
-                f"{where}: {name.strip()[:40]!r} is not a setting of a shot"
-                f"{hint(key, (*KEYS, _OFF))} (settings are {', '.join((*KEYS, _OFF))})"
+                "{where}: {setting!r} is not a setting of a shot{hint} (settings are {settings})",
+                code="shot_setting",
+                where=where,
+                setting=name.strip()[:40],
+                hint=hint(key, (*KEYS, _OFF)),
+                settings=", ".join((*KEYS, _OFF)),
             )
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
@@ -89,11 +93,18 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
                 continue
             key, value = "correct", "never"
         if key in values:
-            raise UsageError(f"{where}: {key} is given twice (off is correct=never); keep one")
+            raise UsageError(
+                "{where}: {key} is given twice (off is correct=never); keep one",
+                code="shot_setting_twice",
+                where=where,
+                key=key,
+            )
         values[key] = check(key, value, f"{where}: {key}")
         if values[key] == "auto" and key == "engine":
             raise UsageError(
-                f"{where}: engine must be one engine by name, or default; auto is for whole runs (--engine auto)"
+                "{where}: engine must be one engine by name, or default; auto is for whole runs ({--engine} auto)",
+                code="shot_one_engine",
+                where=where,
             )
     return ShotSettings(**values)
 
@@ -133,12 +144,17 @@ class ShotList:
         self.shots: Sequence[Shot] = sorted((shot for shot in shots if shot.settings), key=lambda shot: shot.begin)
         for shot in self.shots:
             if shot.end is not None and shot.end <= shot.begin:
-                raise UsageError(f"{name}, {shot.where}: a shot must end after it begins")
+                raise UsageError(
+                    "{name}, {where}: a shot must end after it begins", code="shot_order", name=name, where=shot.where
+                )
         for one, other in zip(self.shots, self.shots[1:], strict=False):
             if one.end is None or one.end > other.begin:
                 raise UsageError(
-                    f"{name}: the shots of {one.where} and {other.where} overlap; a frame can have the "
-                    "settings of one shot only"
+                    "{name}: the shots of {where} and {other} overlap; a frame can have the settings of one shot only",
+                    code="shots_overlap_where",
+                    name=name,
+                    where=one.where,
+                    other=other.where,
                 )
         self._begins = [float(shot.begin - early) for shot in self.shots]
         self._ends = [float("inf") if shot.end is None else float(shot.end - early) for shot in self.shots]

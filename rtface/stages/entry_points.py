@@ -84,13 +84,26 @@ def check_version(name: str, kind: Any) -> None:
     """UsageError for what is no stage, or one for another version of the interface."""
     version = getattr(kind, "api", None)
     if not callable(kind) or not isinstance(version, int):
-        raise UsageError(f"{name} is not a stage: it needs to be a class with api = {API} (docs/stages.md)")
+        raise UsageError(
+            "{name} is not a stage: it needs to be a class with api = {api} (docs/stages.md)",
+            code="stage_class",
+            name=name,
+            api=API,
+        )
     if version > API:
         raise UsageError(
-            f"the stage {name} wants version {version} of the stage interface and this rtface has {API}: update rtface"
+            "the stage {name} wants version {version} of the stage interface and this rtface has {api}: update rtface",
+            code="stage_newer",
+            name=name,
+            version=version,
+            api=API,
         )
     if version < API:
         raise UsageError(
-            f"the stage {name} was written for version {version} of the stage interface and this rtface "
-            f"has {API}: update what brings the stage"
+            "the stage {name} was written for version {version} of the stage interface and this rtface has {api}: "
+            "update what brings the stage",
+            code="stage_older",
+            name=name,
+            version=version,
+            api=API,
         )

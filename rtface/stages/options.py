@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface import plugins
-from rtface.errors import RtfaceError, UsageError, reason
+from rtface.errors import Message, RtfaceError, UsageError, reason
 from rtface.redaction import shown
 from rtface.stages.entry_points import load_stage
 from rtface.util import parse as v
@@ -68,7 +68,11 @@ class Spec:
         name, _, rest = text.partition(":")
         name, rest = name.strip(), rest.strip()
         if not name:
-            raise UsageError(f"--stage {text!r}: begin with a name, as in label:text=Hello; --stage help lists them")
+            raise UsageError(
+                "{--stage:{value!r}}: begin with a name, as in label:text=Hello; {--stage} help lists them",
+                code="stage_form",
+                value=text,
+            )
         if rest == "help":
             return cls(name, None)
         given: dict[str, str] = {}
@@ -78,9 +82,9 @@ class Spec:
             if not equals:
                 # Of a URL given by mistake, parts would show what the whole hides.
                 part = part.strip() if "://" not in text else shown(text)
-                raise UsageError(f"--stage {name}: {part!r} is not key=value")
+                raise UsageError("{--stage:{name}}: {part!r} is not key=value", code="stage_key", name=name, part=part)
             if key in given:
-                raise UsageError(f"--stage {name}: {key} is given twice")
+                raise UsageError("{--stage:{name}}: {key} is given twice", code="stage_key_twice", name=name, key=key)
             given[key] = value.strip().replace("\\,", ",")
         return cls(name, given)
 
@@ -100,20 +104,32 @@ def make_stage(spec: Spec) -> Any:
     for key, value in spec.values.items():
         if key not in known:
             near = f"{hint(key, known)}; it has {', '.join(known)}" if known else "; it has none"
-            raise UsageError(f"--stage {spec.name}: {key} is not an option{near}")
-        values[key] = _convert(known[key], value, f"--stage {spec.name}: {key}")
+            raise UsageError(
+                "{--stage:{name}}: {key} is not an option{hint}",
+                code="stage_option",
+                name=spec.name,
+                key=key,
+                hint=near,
+            )
+        values[key] = _convert(
+            known[key], value, Message("{--stage:{name}}: {key}", code="stage_key_of", name=spec.name, key=key)
+        )
     check_needed(spec)
     for key, field in known.items():
         if key not in values and isinstance(field.default, str):
-            values[key] = _convert(field, field.default, f"--stage {spec.name}: {key}")
+            values[key] = _convert(
+                field, field.default, Message("{--stage:{name}}: {key}", code="stage_key_of", name=spec.name, key=key)
+            )
     try:
         return kind(**values)
     except RtfaceError as error:
-        raise UsageError(f"--stage {spec.name}: {error}") from error
+        raise UsageError("{--stage:{name}}: {why}", code="stage_value", name=spec.name, why=error) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise UsageError(f"--stage {spec.name} cannot be made: {reason(error)}") from error
+        raise UsageError(
+            "{--stage:{name}} cannot be made: {why}", code="stage_unmade", name=spec.name, why=reason(error)
+        ) from error
 
 
 def check_needed(spec: Spec) -> None:
@@ -122,11 +138,11 @@ def check_needed(spec: Spec) -> None:
         needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if needed and key not in (spec.values or {}):
             raise UsageError(
-                "--stage {name} needs {option}=…: {help}",
+                "{--stage:{name}} needs {option}=…: {help}",
                 code="overlay_needs",
                 name=spec.name,
                 option=key,
-                help=_help(field) or "see --stage NAME:help",
+                help=_help(field) or Message("see {--stage:NAME:help}", code="stage_help"),
             )
 
 
@@ -220,7 +236,12 @@ def _files(spec: Spec) -> dict[str, str]:
 def check_without_files(text: str) -> None:
     """Raises UsageError for a stage that reads a file that it names, or that is not installed."""
     for key, value in file_options(text).items():
-        raise UsageError(f"{key}={value[:60]}: a stage that reads a file has to be given when the run starts")
+        raise UsageError(
+            "{key}={value}: a stage that reads a file has to be given when the run starts",
+            code="stage_file",
+            key=key,
+            value=value[:60],
+        )
 
 
 def _options(kind: Any) -> dict[str, dataclasses.Field[Any]]:

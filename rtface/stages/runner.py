@@ -84,7 +84,9 @@ class Stages:
                 raise
             except BaseException as error:
                 self.close(keep=begun)
-                raise UsageError(f"the stage {one.name} cannot begin: {reason(error)}") from error
+                raise UsageError(
+                    "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=reason(error)
+                ) from error
         # What puts the untouched frame back comes first: it must not lift a veil.
         self._at_work.sort(key=lambda one: not one.needs_before)
 
@@ -129,7 +131,7 @@ class Stages:
         """What a report says of the stages that `open` would make; they do not begin. Raises as `open`."""
         names = cls.unbegun(specs, commercial_use=commercial_use).names
         return [f"stages: {', '.join(names)}"] * bool(names) + [
-            "--compare shows frames without what stages draw"
+            Message("{--compare} shows frames without what stages draw", code="compare_no_stages")
         ] * bool(names and comparing)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
@@ -173,7 +175,11 @@ class Stages:
         """
         hiding = next((one.name for one in self._at_work if one.hides), None)
         if hiding is not None and name == "none":
-            raise UsageError(f"the stage {hiding} hides faces, and --tracker none finds none; leave --tracker out")
+            raise UsageError(
+                "the stage {name} hides faces, and {--tracker:none} finds none; leave {--tracker} out",
+                code="stage_hides",
+                name=hiding,
+            )
         tracker.watchful = hiding is not None
 
     def __bool__(self) -> bool:
@@ -320,7 +326,11 @@ def check_commercial_use(name: str, hint: str) -> None:
     kind = load_stage(name)
     if not getattr(kind, "commercial_use", Stage.commercial_use):
         raise UsageError(
-            f"the stage {name} may not be used commercially ({getattr(kind, 'licence', Stage.licence)}); {hint}"
+            "the stage {name} may not be used commercially ({kind}); {advice}",
+            code="stage_licence",
+            name=name,
+            kind=getattr(kind, "licence", Stage.licence),
+            advice=hint,
         )
 
 
@@ -346,7 +356,7 @@ def _made(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool)
     """Stages by name; those of `kept`, by text, are taken from there, each once."""
     parsed, left = [(text, Spec.parse(text)) for text in specs], dict(kept)
     for _, spec in parsed if commercial_use else ():
-        check_commercial_use(spec.name, "leave it out, or --commercial-use")
+        check_commercial_use(spec.name, Message("leave it out, or {--commercial-use}", code="or_commercial_use"))
     return [(spec.name, left.pop(text) if text in left else make_stage(spec)) for text, spec in parsed]
 
 

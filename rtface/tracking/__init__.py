@@ -79,10 +79,20 @@ def create_tracker(
         DeviceLost: the GPU stopped answering.
     """
     if max_faces < 1 or threads < 1:
-        raise UsageError(f"a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}")
+        raise UsageError(
+            "a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}",
+            code="tracker_limits",
+            max_faces=max_faces,
+            threads=threads,
+        )
     name = "openvino" if name == "auto" else name
     if not plugins.known("tracker", name):
-        raise UsageError(f"unknown tracker {name!r}: choose one of auto, {', '.join(plugins.names('tracker'))}")
+        raise UsageError(
+            "unknown tracker {name!r}: choose one of auto, {names}",
+            code="tracker_unknown",
+            name=name,
+            names=", ".join(plugins.names("tracker")),
+        )
     factory: Callable[..., Tracker] = plugins.load("tracker", name)
     return factory(max_faces=max_faces, threads=threads, cuts=cuts, device=device, gpu=gpu)
 

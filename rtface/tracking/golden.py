@@ -41,7 +41,11 @@ def check_detector(detector: Detector) -> None:
     """Likewise."""
     found = detector.detect(detector_image(), 0.5)
     if len(found) != 1:
-        raise EngineError(f"the face detector finds {len(found)} faces on this device where there is one")
+        raise EngineError(
+            "the face detector finds {count} faces on this device where there is one",
+            code="golden_faces",
+            count=len(found),
+        )
     with np.load(models.path(FILE)) as file:
         pairs = (found[0].box, file["box"]), (found[0].points, file["points"])
         apart = max(float(np.abs(mine - wanted).max()) for mine, wanted in pairs)
@@ -52,6 +56,12 @@ def check_detector(detector: Detector) -> None:
 def _judge(what: str, apart: float, allowed: float, off: float) -> None:
     if not (apart <= allowed and off <= _SCORE):  # and what is not a number is refused, too
         raise EngineError(
-            f"{what} does not give its reference's answers on this device: {apart:.2f} pixels off, "
-            f"{allowed} allowed; score {off:.3f} off, {_SCORE} allowed"
+            "{model} does not give its reference's answers on this device: {apart:.2f} pixels off, {allowed} "
+            "allowed; score {off:.3f} off, {score_allowed} allowed",
+            code="golden_landmarks",
+            model=what,
+            apart=apart,
+            allowed=allowed,
+            off=off,
+            score_allowed=_SCORE,
         )

@@ -60,7 +60,12 @@ class TrackerNetwork:
             reason = str(e).strip().splitlines()[-1]
             repair = "pip install --force-reinstall openvino" if device == "CPU" else f"is the {device}'s driver there?"
             raise MissingComponent(
-                f"OpenVINO cannot load the face tracker's {name} on the {device} ({reason}): {repair}"
+                "OpenVINO cannot load the face tracker's {name} on the {device} ({why}): {advice}",
+                code="tracker_load",
+                name=name,
+                device=device,
+                why=reason,
+                advice=repair,
             ) from e
         self.size = size
         self._request: Any = compiled.create_infer_request()

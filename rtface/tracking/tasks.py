@@ -44,8 +44,9 @@ class TasksMesh:
             from mediapipe.tasks.python import BaseOptions, vision  # pyright: ignore[reportMissingImports]
         except ImportError as e:
             raise MissingComponent(
-                "the tracker 'tasks' needs the package mediapipe: "
-                f"{extra_line('mediapipe')} (or choose --tracker openvino)"
+                "the tracker 'tasks' needs the package mediapipe: {repair} (or choose {--tracker:openvino})",
+                code="mediapipe_missing",
+                repair=extra_line("mediapipe"),
             ) from e
         self._mp: Any = mp
         self._landmarker: Any = vision.FaceLandmarker.create_from_options(
@@ -67,7 +68,9 @@ class TasksMesh:
         points = np.array([(p.x, p.y, p.z) for p in faces[0]], np.float64) * size
         if len(points) != 478:
             raise MissingComponent(
-                f"this mediapipe answers with {len(points)} points instead of 478: pip install 'mediapipe>=1.2.2'"
+                "this mediapipe answers with {count} points instead of 478: pip install 'mediapipe>=1.2.2'",
+                code="mediapipe_points",
+                count=len(points),
             )
         return Mesh(wide.to_display(points, size), 1.0, appearance)
 

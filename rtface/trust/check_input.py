@@ -46,7 +46,7 @@ def check_input(
         InputMissing, InputError: one of them cannot be read.
     """
     if not input.exists():
-        raise InputMissing(f"{input}: there is no such file or folder; check the name")
+        raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=input)
     found = Checked()
     said = values["input"] if values else {}
     if "sha256" in said and input.is_file():
@@ -208,4 +208,6 @@ def _part(said: dict[str, Any]) -> str:
 def check_pair(output: Path, input: Path) -> None:
     """Raises InputError where the two are the same file."""
     if output.exists() and input.exists() and output.samefile(input):
-        raise InputError(f"{input}: is the output itself; name the film that it was made of")
+        raise InputError(
+            "{path}: is the output itself; name the film that it was made of", code="input_is_output", path=input
+        )

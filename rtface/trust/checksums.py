@@ -72,8 +72,11 @@ def write_checksums(
         if isinstance(error, OutputError):
             raise
         raise OutputError(
-            f"the checksums of {output} cannot be written ({full(error) or error.strerror}); the "
-            f"output itself is whole: rtface verify --write {output} writes them"
+            "the checksums of {output} cannot be written ({why}); the output itself is whole: rtface verify "
+            "--write {output} writes them",
+            code="checksums_unwritten",
+            output=output,
+            why=full(error) or error.strerror,
         ) from error
     return said
 

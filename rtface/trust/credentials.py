@@ -77,11 +77,16 @@ def check_key(key: SigningKey, timestamp: str | None = None) -> None:
         if timestamp is not None:
             _check_server(manifest, key, timestamp, data)
     except library().C2paError as error:
-        raise UsageError(f"--sign: the certificate cannot be used for credentials ({_said(error)})") from error
+        raise UsageError(
+            "{--sign}: the certificate cannot be used for credentials ({why})",
+            code="certificate_unfit",
+            why=_said(error),
+        ) from error
     if found is None or not found.valid:
         raise UsageError(
-            "--sign: the certificate cannot be used for credentials "
-            f"({'; '.join(found.problems) if found else 'nothing was signed'})"
+            "{--sign}: the certificate cannot be used for credentials ({why})",
+            code="certificate_unfit",
+            why="; ".join(found.problems) if found else "nothing was signed",
         )
 
 
@@ -89,7 +94,9 @@ def _check_server(manifest: Mapping[str, Any], key: SigningKey, timestamp: str, 
     """UsageError where a time-stamp server does not answer, or not with a time stamp."""
     if not timestamp.startswith(("http://", "https://")):
         raise UsageError(
-            f"--timestamp {timestamp}: is no address of a time-stamp server; it begins with http:// or https://"
+            "{--timestamp:{address}}: is no address of a time-stamp server; it begins with http:// or https://",
+            code="timestamp_address",
+            address=timestamp,
         )
     out, why = io.BytesIO(), "it did not answer with a time stamp"
     try:
@@ -99,7 +106,12 @@ def _check_server(manifest: Mapping[str, Any], key: SigningKey, timestamp: str, 
             return
     except library().C2paError as error:
         why = _said(error)
-    raise UsageError(f"--timestamp {timestamp}: no time stamp came ({why}); check the address, or leave it out")
+    raise UsageError(
+        "{--timestamp:{address}}: no time stamp came ({why}); check the address, or leave it out",
+        code="timestamp_none",
+        address=timestamp,
+        why=why,
+    )
 
 
 def sign_file(
@@ -288,9 +300,11 @@ def read_anchors(path: Path) -> str:
         x509.load_pem_x509_certificates(data)
         return data.decode("ascii")
     except OSError as error:
-        raise UsageError(f"--trust {path}: cannot be read ({error.strerror})") from error
+        raise UsageError(
+            "--trust {path}: cannot be read ({why})", code="trust_unreadable", path=path, why=error.strerror
+        ) from error
     except ValueError as error:
-        raise UsageError(f"--trust {path}: is no certificate in PEM form") from error
+        raise UsageError("--trust {path}: is no certificate in PEM form", code="trust_no_pem", path=path) from error
 
 
 def may_have_credentials(path: Path) -> bool:

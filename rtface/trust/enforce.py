@@ -15,7 +15,7 @@ from rtface.config.policy import Policy, policies
 from rtface.engine.engine_set import LIGHT, check_allowed, engine_names, recipe_named
 from rtface.engine.learned import path_of, read
 from rtface.engine.recipe import find_recipes
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import MissingComponent, OptionFlag, UsageError
 from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec
 from rtface.stages.runner import check_commercial_use
@@ -71,10 +71,12 @@ def enforce_undo() -> None:
     for policy in policies():
         check_words(policy)
         if policy.forbids("undo"):
-            raise UsageError(f"the policy {policy.path} forbids undo (forbid: undo)")
+            raise UsageError("the policy {path} forbids undo (forbid: undo)", code="policy_undo", path=policy.path)
         if policy.require_credentials:
             raise UsageError(
-                f"the policy {policy.path} asks for signed outputs (require-credentials), and undo signs nothing"
+                "the policy {path} asks for signed outputs (require-credentials), and undo signs nothing",
+                code="policy_undo_signed",
+                path=policy.path,
             )
 
 
@@ -113,23 +115,35 @@ def check_words(policy: Policy) -> None:
         ]
         if word not in known:
             raise UsageError(
-                f"the policy {policy.path}: forbid: there is no {word!r} here{hint(word, known)}; write "
-                f"engine:{word} or stage:{word} for one that is not installed"
+                "the policy {path}: forbid: there is no {word!r} here{hint}; write engine:{word} or stage:{word} "
+                "for one that is not installed",
+                code="policy_word",
+                path=policy.path,
+                word=word,
+                hint=hint(word, known),
             )
     if policy.require_label:
         try:
             Spec.parse(policy.require_label)
         except UsageError as error:
-            raise UsageError(f"the policy {policy.path}: require-label: {error}") from error
+            raise UsageError(
+                "the policy {path}: require-label: {why}", code="policy_label_wrong", path=policy.path, why=error
+            ) from error
 
 
 def _check_options(policy: Policy, options: Options, run: Scope) -> None:
     if Scope.LIVE in run and policy.forbids("live"):
-        raise UsageError(f"the policy {policy.path} forbids live runs (forbid: live)")
+        raise UsageError("the policy {path} forbids live runs (forbid: live)", code="policy_live", path=policy.path)
     for word in policy.forbid:
         option = OPTIONS.get(word.replace("-", "_"))
         if option is not None and option.scope & run and getattr(options, option.name) != option.default:
-            raise UsageError(f"the policy {policy.path} forbids {option.flag} (forbid: {word}); leave it out")
+            raise UsageError(
+                "the policy {path} forbids {flag} (forbid: {word}); leave it out",
+                code="policy_option",
+                path=policy.path,
+                flag=OptionFlag(option.flag),
+                word=word,
+            )
 
 
 def _check_stages(policy: Policy, specs: tuple[str, ...]) -> None:
@@ -151,7 +165,13 @@ def _check_stages(policy: Policy, specs: tuple[str, ...]) -> None:
                 (other for other, each in forbidden.items() if isinstance(kind, type) and issubclass(kind, each)), None
             )
         if word is not None:
-            raise UsageError(f"the policy {policy.path} forbids the stage {name} (forbid: {word}); leave it out")
+            raise UsageError(
+                "the policy {path} forbids the stage {name} (forbid: {word}); leave it out",
+                code="policy_stage",
+                path=policy.path,
+                name=name,
+                word=word,
+            )
         if policy.commercial_use:
             check_commercial_use(name, f"leave it out, because commercial-use is on in the policy {policy.path}")
 
@@ -172,8 +192,9 @@ def _check_learnt(policy: Policy, persons: Sequence[str]) -> None:
     for name in persons if policy.require_consent else ():
         if not read(path_of(name)).meta.get("consent"):
             raise UsageError(
-                "the policy {path} asks for consent (require-consent), and none was noted when {person} was learnt; "
-                "learn again with: rtface learn {person} SOURCE --consent TEXT, or leave out --person {person}",
+                "the policy {path} asks for consent (require-consent), and none was noted when {person} was "
+                "learnt; learn again with: rtface learn {person} SOURCE --consent TEXT, or leave out "
+                "{--person:{person}}",
                 code="policy_no_consent",
                 path=policy.path,
                 person=name,
@@ -188,12 +209,20 @@ def _check_label(policy: Policy, options: Options) -> None:
     asks = f"the policy {policy.path} asks for a visible label (require-label)"
     free = ("font",) if wanted.values else _FREE
     if "label" not in plugins.installed("stage"):
-        raise MissingComponent(f"{asks}, and the stage label is not installed")
+        raise MissingComponent("{policy}, and the stage label is not installed", code="policy_label", policy=asks)
     if last is None or last.name != "label" or not _fits(last.values or {}, wanted.values or {}, free):
         only = f"with no other options than {', '.join(free)}" if free != ("font",) else "as it is"
-        raise UsageError(f"{asks}; add this as the last stage, {only}: --stage {_example(policy)}")
+        raise UsageError(
+            "{policy}; add this as the last stage, {only}: {--stage:{stage}}",
+            code="policy_label_add",
+            policy=asks,
+            only=only,
+            stage=_example(policy),
+        )
     if options.compare is not None:
-        raise UsageError(f"{asks}, and --compare shows frames without it; leave it out")
+        raise UsageError(
+            "{policy}, and {--compare} shows frames without it; leave it out", code="policy_label_compare", policy=asks
+        )
 
 
 def _example(policy: Policy) -> str:
@@ -215,6 +244,8 @@ def _check_credentials(policy: Policy, options: Options) -> None:
         return
     asks = f"the policy {policy.path} asks for signed outputs (require-credentials)"
     if not options.credentials and options.sign is None:
-        raise UsageError(f"{asks}; add --credentials, or --sign CERT,KEY")
+        raise UsageError("{policy}; add {--credentials:True}, or {--sign:CERT},KEY", code="policy_sign", policy=asks)
     if options.compare is not None:
-        raise UsageError(f"{asks}, and what --compare writes is not signed; leave it out")
+        raise UsageError(
+            "{policy}, and what {--compare} writes is not signed; leave it out", code="policy_sign_compare", policy=asks
+        )

@@ -118,20 +118,32 @@ class HashList:
                 continue
             if len(match[2]) > 9 or int(match[2]) >= _STREAMS:
                 raise InputError(
-                    f"{self.path}: names the stream {match[2][:20]}, and no film has as many; the list is damaged"
+                    "{path}: names the stream {stream}, and no film has as many; the list is damaged",
+                    code="framemd5_stream",
+                    path=self.path,
+                    stream=match[2][:20],
                 )
             stream = self.streams.setdefault(int(match[2]), HashedStream())
             if match[1] == "tb":
                 base = parse_fraction(match[3])
                 if not base or base < 0 or max(base.as_integer_ratio()) >= 1 << 31:  # as FFmpeg's
-                    raise InputError(f"{self.path}: has a time base that no film has ({match[3][:40]})")
+                    raise InputError(
+                        "{path}: has a time base that no film has ({time_base})",
+                        code="framemd5_time",
+                        path=self.path,
+                        time_base=match[3][:40],
+                    )
                 stream.base = base
             elif match[1] == "media_type":
                 stream.kind = match[3]
             else:
                 stream.codec = match[3]
         if not hashed or not any(stream.codec == _RAW for stream in self.streams.values()):
-            raise InputError(f"{self.path}: is no framemd5 list of decoded frames; FFmpeg and --checksums write such")
+            raise InputError(
+                "{path}: is no framemd5 list of decoded frames; FFmpeg and {--checksums:True} write such",
+                code="framemd5_none",
+                path=self.path,
+            )
 
     def rows(self) -> Iterator[HashRow]:
         """The rows, in the order of the file; InputError for a line that is none."""
@@ -140,7 +152,12 @@ class HashList:
                 continue
             row = parse_row(line)
             if row is None or row.stream not in self.streams:
-                raise InputError(f"{self.path}: line {number} is no row of a framemd5 list; the list is damaged")
+                raise InputError(
+                    "{path}: line {number} is no row of a framemd5 list; the list is damaged",
+                    code="framemd5_line",
+                    path=self.path,
+                    number=number,
+                )
             yield row
 
     def _lines(self) -> Iterator[str]:
@@ -149,7 +166,9 @@ class HashList:
                 while line := file.readline(_LINE):
                     yield line.decode("ascii", "replace")
         except OSError as error:
-            raise InputMissing(f"{self.path}: cannot be read ({error.strerror})") from error
+            raise InputMissing(
+                "{path}: cannot be read ({why})", code="file_unreadable", path=self.path, why=error.strerror
+            ) from error
 
 
 class _OffGrid(Exception):
@@ -301,7 +320,10 @@ class _Hashing:
                 out.mux(encoder.encode(None))
         except av.FFmpegError as error:
             raise InputError(
-                f"{self._name}: could not be decoded to its end ({error.strerror}); the file is damaged"
+                "{name}: could not be decoded to its end ({why}); the file is damaged",
+                code="decode_end",
+                name=self._name,
+                why=error.strerror,
             ) from error
 
     def _frame(

@@ -95,9 +95,14 @@ def inspect_file(path: Path) -> Inspected:
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise InputMissing(f"{path}: there is no such file; check the name")
+        raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path)
     if path.name.endswith(SUFFIX):
-        raise InputError(f"{path}: is a sidecar; name what it is about ({path.name.removesuffix(SUFFIX)})")
+        raise InputError(
+            "{path}: is a sidecar; name what it is about ({name})",
+            code="sidecar_itself",
+            path=path,
+            name=path.name.removesuffix(SUFFIX),
+        )
     found = Inspected(str(path))
     try:
         credentials = read_credentials(path)
@@ -129,7 +134,11 @@ def _read_folder(path: Path) -> Inspected:
     found = Inspected(str(path))
     _add_sidecar(found, path)
     if found.sidecar is None and not found.notes:
-        raise InputError(f"{path}: is a folder, and there is no sidecar of it; name the files in it")
+        raise InputError(
+            "{path}: is a folder, and there is no sidecar of it; name the files in it",
+            code="sidecar_of_folder",
+            path=path,
+        )
     found.notes.append("a folder: name the files in it to see what each of them says")
     return found
 

@@ -96,7 +96,12 @@ def hash_packets(
                 if packet.size and packet.stream_index in readers:
                     readers[packet.stream_index].push(packet)
         except av.FFmpegError as error:
-            raise InputError(f"{name}: could not be read to its end ({error.strerror}); the file is damaged") from error
+            raise InputError(
+                "{name}: could not be read to its end ({why}); the file is damaged",
+                code="read_end",
+                name=name,
+                why=error.strerror,
+            ) from error
     for reader in readers.values():
         reader.flush()
     return [reader.found for reader in readers.values()]

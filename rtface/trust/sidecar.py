@@ -183,8 +183,10 @@ def write_sidecar(
         if isinstance(error, (OutputError, InputError, InputMissing)):
             raise
         raise OutputError(
-            f"{target.shown}: the sidecar cannot be written ({full(error) or error.strerror}); the "
-            "output itself is whole"
+            "{path}: the sidecar cannot be written ({why}); the output itself is whole",
+            code="sidecar_unwritten",
+            path=target.shown,
+            why=full(error) or error.strerror,
         ) from error
     return f"{target.path.name}: what was done, and hashes of the rest" + (", signed" if key else "")
 
@@ -278,11 +280,19 @@ def read_sidecar(path: Path) -> dict[str, Any]:
             return values
     except ValueError as error:
         raise InputError(
-            f"{path}: is no sidecar of rtface, or a damaged one ({error}); name the .rtface.json that --sidecar wrote"
+            "{path}: is no sidecar of rtface, or a damaged one ({why}); name the .rtface.json that "
+            "{--sidecar:True} wrote",
+            code="sidecar_none",
+            path=path,
+            why=error,
         ) from error
     raise InputError(
-        f"{path}: is a sidecar of version {values['version']}, and this rtface reads version {VERSION}; "
-        f"use rtface {values.get('rtface', '')}"
+        "{path}: is a sidecar of version {found}, and this rtface reads version {version}; use rtface {made_by}",
+        code="sidecar_version",
+        path=path,
+        found=values["version"],
+        version=VERSION,
+        made_by=values.get("rtface", ""),
     )
 
 

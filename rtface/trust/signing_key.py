@@ -51,7 +51,11 @@ class SigningKey:
         else:
             names = [name.strip() for name in spec.split(",")]
             if len(names) != 2 or not all(names):
-                raise UsageError(f"--sign {spec}: name two files, the certificate and its key: CERT.pem,KEY.pem")
+                raise UsageError(
+                    "{--sign:{value}}: name two files, the certificate and its key: CERT.pem,KEY.pem",
+                    code="sign_form",
+                    value=spec,
+                )
             certificate, key = (expanded(name, "--sign") for name in names)
         return cls._read(certificate, key)
 
@@ -64,24 +68,48 @@ class SigningKey:
             certificates, secret = certificate.read_bytes(), key.read_bytes()
             mode = key.stat().st_mode
         except OSError as error:
-            raise UsageError(f"--sign: {error.filename}: cannot be read ({error.strerror})") from error
+            raise UsageError(
+                "{--sign}: {path}: cannot be read ({why})",
+                code="sign_unreadable",
+                path=error.filename,
+                why=error.strerror,
+            ) from error
         if sys.platform != "win32" and stat.S_IMODE(mode) & 0o077:
-            raise UsageError(f"--sign: others may read the key {key}; take that from them with: chmod 600 {key}")
+            raise UsageError(
+                "{--sign}: others may read the key {key}; take that from them with: chmod 600 {key}",
+                code="key_readable",
+                key=key,
+            )
         try:
             chain = x509.load_pem_x509_certificates(certificates)
         except ValueError as error:
-            raise UsageError(f"--sign: {certificate}: is no certificate in PEM form") from error
+            raise UsageError(
+                "{--sign}: {certificate}: is no certificate in PEM form",
+                code="sign_certificate",
+                certificate=certificate,
+            ) from error
         try:
             private: Any = serialization.load_pem_private_key(secret, None)
         except (ValueError, TypeError) as error:
-            raise UsageError(f"--sign: {key}: is no private key in PEM form without a password") from error
+            raise UsageError(
+                "{--sign}: {key}: is no private key in PEM form without a password", code="sign_key", key=key
+            ) from error
         if _public(private.public_key()) != _public(chain[0].public_key()):
-            raise UsageError(f"--sign: the key {key} is not that of the certificate {certificate}")
+            raise UsageError(
+                "{--sign}: the key {key} is not that of the certificate {certificate}",
+                code="key_other",
+                key=key,
+                certificate=certificate,
+            )
         now = datetime.datetime.now(datetime.UTC)
         first, last = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
         if not first <= now <= last:
             raise UsageError(
-                f"--sign: the certificate {certificate} is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d} only"
+                "{--sign}: the certificate {certificate} is valid from {first:%Y-%m-%d} to {last:%Y-%m-%d} only",
+                code="certificate_dates",
+                certificate=certificate,
+                first=first,
+                last=last,
             )
         return cls(certificates, secret, _algorithm(private, key))
 
@@ -179,7 +207,9 @@ def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
 def missing_extra() -> MissingComponent:
     """What to raise where the extra is not installed."""
     return MissingComponent(
-        f"credentials and signatures need an extra that is not installed; install it with: {extra_line('credentials')}"
+        "credentials and signatures need an extra that is not installed; install it with: {repair}",
+        code="credentials_extra",
+        repair=extra_line("credentials"),
     )
 
 
@@ -207,8 +237,10 @@ def _algorithm(private: Any, path: Path) -> str:
         name = "ed25519" if isinstance(private, ed25519.Ed25519PrivateKey) else None
     if name is None:
         raise UsageError(
-            f"--sign: {path}: has a kind of key that C2PA does not allow; use P-256, P-384, P-521, "
-            "Ed25519 or RSA of 2048 bits or more"
+            "{--sign}: {path}: has a kind of key that C2PA does not allow; use P-256, P-384, P-521, Ed25519 or "
+            "RSA of 2048 bits or more",
+            code="key_kind",
+            path=path,
         )
     return name
 
@@ -283,4 +315,6 @@ def _make(certificate: Path, key: Path) -> None:
                 )
             )
     except OSError as error:
-        raise OutputError(f"{key.parent}: the signing key cannot be made ({error.strerror})") from error
+        raise OutputError(
+            "{path}: the signing key cannot be made ({why})", code="key_unmade", path=key.parent, why=error.strerror
+        ) from error

@@ -98,10 +98,15 @@ def undo(
     encode, stats, stop = encode or EncodeOptions(), stats or Stats(), stop or (lambda: False)
     enforce_undo()
     if not film.is_dir() and Path(output).suffix.lower() not in FORMATS:
-        raise UsageError(f"{output}: name a film ({', '.join(FORMATS)})")
+        raise UsageError("{path}: name a film ({formats})", code="undo_output", path=output, formats=", ".join(FORMATS))
     [target] = check_outputs([OutputPath(output, folder=film.is_dir())], inputs=[film, correction], overwrite=overwrite)
     if start is not None and end is not None and end <= start:
-        raise UsageError(f"--end {format_time(end)} must come after --start {format_time(start)}")
+        raise UsageError(
+            "{--end:{end}} must come after {--start:{start}}",
+            code="undo_order",
+            end=format_time(end),
+            start=format_time(start),
+        )
     with ExitStack() as stack:
         kept = FileSource(correction, stats=Stats())
         stack.callback(kept.close)
@@ -133,7 +138,9 @@ def undo(
         try:
             for item in source:
                 if stop():
-                    raise Interrupted(f"interrupted; nothing was written to {output}")
+                    raise Interrupted(
+                        "interrupted; nothing was written to {output}", code="undo_interrupted", output=output
+                    )
                 if isinstance(item, Frame):
                     item = work.frame(item)
                     if doing is not None and source.info.duration_s:
@@ -151,8 +158,18 @@ def _check_pair(info: MediaInfo, kept: MediaInfo, tags: CorrectionTags) -> None:
     ours, theirs = pixel_format_info(info.pix_fmt), pixel_format_info(tags.samples)
     if (info.width, info.height) != (kept.width, kept.height) or ours != replace(theirs, alpha=ours.alpha):
         raise InputError(
-            f"{kept.path}: is the correction of another film ({tags.of}, {kept.width}×{kept.height} "
-            f"{tags.samples}); {info.path} is {info.width}×{info.height} {info.pix_fmt}"
+            "{path}: is the correction of another film ({of}, {width}×{height} {samples}); {film} is "
+            "{width2}×{height2} {pix_fmt}",
+            code="correction_other",
+            path=kept.path,
+            of=tags.of,
+            width=kept.width,
+            height=kept.height,
+            samples=tags.samples,
+            film=info.path,
+            width2=info.width,
+            height2=info.height,
+            pix_fmt=info.pix_fmt,
         )
 
 
@@ -189,9 +206,12 @@ class _Undo:
             return frame
         if change is None:
             raise InputError(
-                f"the correction ends before frame {number} of {self._name}: it is that of a shorter "
-                f"film, or of a run that was interrupted; --end {format_time(frame.time - self.origin)} "
-                "takes back what there is"
+                "the correction ends before frame {number} of {name}: it is that of a shorter film, or of a run "
+                "that was interrupted; {--end:{time}} takes back what there is",
+                code="correction_short",
+                number=number,
+                name=self._name,
+                time=format_time(frame.time - self.origin),
             )
         if not number:
             self.origin, self._origin_of_changes = frame.time, change.time_s
@@ -239,6 +259,12 @@ class _Undo:
 
     def _another(self, number: int, time: float, why: str) -> InputError:
         return InputError(
-            f"{self._name}: frame {number} ({format_time(time)}) is not the one that the correction was "
-            f"made with ({why}); the correction is that of {self._tags.of}, as its run wrote it"
+            "{name}: frame {number} ({time}) is not the one that the correction was made with ({why}); the "
+            "correction is that of {of}, as its run wrote it",
+            code="correction_frame",
+            name=self._name,
+            number=number,
+            time=format_time(time),
+            why=why,
+            of=self._tags.of,
         )

@@ -155,7 +155,7 @@ def verify(
         InputMissing, InputError: output or manifest cannot be read.
     """
     if not output.exists():
-        raise InputMissing(f"{output}: there is no such file or folder; check the name")
+        raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=output)
     found = Verified(str(output))
     anchors = read_anchors(trust) if trust is not None else None
     _check_credentials(found, output, anchors)
@@ -242,9 +242,14 @@ def _manifests(output: Path, manifest: Path | None, *, needed: bool) -> tuple[Pa
     )
     if needed and sums is frames is sidecar is None:
         raise UsageError(
-            f"{output}: has no manifest {output.name}{FILES} or {output.name}{FRAMES}, and no sidecar "
-            f"{output.name}{SUFFIX}; name one with --manifest, write manifests with --write, or name the "
-            "INPUT"
+            "{output}: has no manifest {name}{files} or {name}{frames}, and no sidecar {name}{suffix}; name one "
+            "with --manifest, write manifests with --write, or name the INPUT",
+            code="manifest_none",
+            output=output,
+            name=output.name,
+            files=FILES,
+            frames=FRAMES,
+            suffix=SUFFIX,
         )
     return sums, frames, sidecar
 
@@ -256,7 +261,12 @@ def _check_files(
     known = {path.resolve() for path, _ in listed}
     own = list_images(output) if output.is_dir() else [output]
     if not any(path.resolve() in known for path in own):
-        raise InputError(f"{manifest}: does not name {output}; it is the manifest of something else")
+        raise InputError(
+            "{manifest}: does not name {output}; it is the manifest of something else",
+            code="manifest_other",
+            manifest=manifest,
+            output=output,
+        )
     tick = share_of_bytes(sum(path.stat().st_size for path, _ in listed if path.is_file()), doing)
     found.files = "same"
     for path, file in listed:
@@ -277,7 +287,14 @@ def _check_frames(
     found: Verified, film: Path, manifest: Path, doing: Doing | None, stop: Callable[[], bool] | None
 ) -> None:
     if film.is_dir():
-        raise InputError(f"{manifest}: is a list of frames, and {film} a folder; its manifest is {film.name}{FILES}")
+        raise InputError(
+            "{manifest}: is a list of frames, and {film} a folder; its manifest is {name}{files}",
+            code="manifest_folder",
+            manifest=manifest,
+            film=film,
+            name=film.name,
+            files=FILES,
+        )
     listed = HashList(manifest)
     streams = [listed.streams.get(number, HashedStream()) for number in range(max(listed.streams) + 1)]
     compare = _Comparer(listed, streams)

@@ -22,7 +22,9 @@ def check_format(name: str) -> ArrayFormat:
         UsageError: anything else.
     """
     if name not in _PIX_FMT:
-        raise UsageError(f'format={name!r}: give "rgb", or "bgr" for images from OpenCV')
+        raise UsageError(
+            'format={value!r}: give "rgb", or "bgr" for images from OpenCV', code="array_format", value=name
+        )
     return cast(ArrayFormat, name)
 
 
@@ -34,8 +36,10 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
     """
     if not isinstance(image, np.ndarray):
         raise UsageError(
-            f"a frame must be a numpy array or an av.VideoFrame, not {type(image).__name__}; "
-            "numpy.asarray(image) makes one of a PIL image"
+            "a frame must be a numpy array or an av.VideoFrame, not {type}; numpy.asarray(image) makes one of a "
+            "PIL image",
+            code="array_type",
+            type=type(image).__name__,
         )
     if image.dtype != np.uint8:
         scale = (
@@ -45,25 +49,42 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
             if image.dtype == np.uint16
             else "image.astype(numpy.uint8)"
         )
-        raise UsageError(f"a frame must be uint8 (0…255), this one is {image.dtype}; convert it with {scale}")
+        raise UsageError(
+            "a frame must be uint8 (0…255), this one is {dtype}; convert it with {advice}",
+            code="array_dtype",
+            dtype=image.dtype,
+            advice=scale,
+        )
     if image.ndim == 2:
         raise UsageError(
-            f"a frame must be height×width×3, this one is {_shape(image)}; "
-            "make gray images colour with numpy.repeat(image[..., None], 3, axis=2)"
+            "a frame must be height×width×3, this one is {shape}; make gray images colour with "
+            "numpy.repeat(image[..., None], 3, axis=2)",
+            code="array_gray",
+            shape=_shape(image),
         )
     if image.ndim == 3 and image.shape[2] == 4:
         raise UsageError(
-            f"a frame must be height×width×3, this one is {_shape(image)}; drop the alpha channel with image[..., :3]"
+            "a frame must be height×width×3, this one is {shape}; drop the alpha channel with image[..., :3]",
+            code="array_alpha",
+            shape=_shape(image),
         )
     if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
         raise UsageError(
-            f"a frame must be height×width×3, this one is {_shape(image)}; "
-            "turn channels-first images with image.transpose(1, 2, 0)"
+            "a frame must be height×width×3, this one is {shape}; turn channels-first images with "
+            "image.transpose(1, 2, 0)",
+            code="array_channels",
+            shape=_shape(image),
         )
     if image.ndim == 4:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; pass the frames one by one")
+        raise UsageError(
+            "a frame must be height×width×3, this one is {shape}; pass the frames one by one",
+            code="array_batch",
+            shape=_shape(image),
+        )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UsageError(f"a frame must be height×width×3 and not empty, this one is {_shape(image)}")
+        raise UsageError(
+            "a frame must be height×width×3 and not empty, this one is {shape}", code="array_empty", shape=_shape(image)
+        )
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), _PIX_FMT[format])
 
 

@@ -64,8 +64,10 @@ def surface_of(image: av.VideoFrame) -> GpuPlanes:
     """
     if not on_gpu(image) or native_format(image) not in FORMATS:
         raise UsageError(
-            f"a frame in {native_format(image)}{'' if on_gpu(image) else ' in memory of the host'} is "
-            "no surface; download or upload it"
+            "a frame in {format}{where} is no surface; download or upload it",
+            code="gpu_surface",
+            format=native_format(image),
+            where="" if on_gpu(image) else " in memory of the host",
         )
     luma, chroma = image.planes
     return GpuPlanes(

@@ -119,9 +119,19 @@ def check_shipped(path: Path, sha256: str, what: str) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise MissingComponent(
-            f"{what} {path} cannot be read ({error.strerror}); repair it with: {reinstall_line(path)}"
+            "{kind} {path} cannot be read ({why}); repair it with: {repair}",
+            code="file_no_read",
+            kind=what,
+            path=path,
+            why=error.strerror,
+            repair=reinstall_line(path),
         ) from error
     if found != sha256:
         raise MissingComponent(
-            f"{what} {path} is damaged (SHA-256 {found[:12]}…); repair it with: {reinstall_line(path)}"
+            "{kind} {path} is damaged (SHA-256 {found}…); repair it with: {repair}",
+            code="file_damaged",
+            kind=what,
+            path=path,
+            found=found[:12],
+            repair=reinstall_line(path),
         )

@@ -103,8 +103,12 @@ def open_shipped(
         return compile_once(name, identity, options, build).create_infer_request()
     except RuntimeError as error:
         raise MissingComponent(
-            f"OpenVINO cannot load the {name} network {path} "
-            f"({str(error).strip().splitlines()[-1]}): {reinstall_line(path)}"
+            "OpenVINO cannot load the {name} network {path} ({why}): {repair}",
+            code="network_load",
+            name=name,
+            path=path,
+            why=str(error).strip().splitlines()[-1],
+            repair=reinstall_line(path),
         ) from error
 
 

@@ -108,7 +108,14 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
         text = str(value).strip().lower()
         if text in choices or (extension and text in plugins.installed(extension)):
             return text
-        raise UsageError(f"{shown} must be {_or(choices)}, not {_show(value)}{hint(text, choices)}")
+        raise UsageError(
+            "{option} must be {choices}, not {value}{hint}",
+            code="value_choice",
+            option=shown,
+            choices=_or(choices),
+            value=_show(value),
+            hint=hint(text, choices),
+        )
 
     return check
 
@@ -119,9 +126,10 @@ def colour(value: object, shown: str) -> Literal["lock"]:
     if str(value).strip().lower() == "lock":
         return "lock"
     raise UsageError(
-        f"{shown} can only be lock: restore is gone, because fading belongs to the whole film, not to its "
-        "faces; leave it out, and grade the film before rtface, for example by ffmpeg's curves or "
-        "colorbalance"
+        "{option} can only be lock: restore is gone, because fading belongs to the whole film, not to its faces; "
+        "leave it out, and grade the film before rtface, for example by ffmpeg's curves or colorbalance",
+        code="colour_lock",
+        option=shown,
     )
 
 
@@ -139,10 +147,25 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
         except (TypeError, ValueError):
             number = math.nan
         if math.isnan(number) or (whole and not math.isinf(number) and number != int(number)):
-            raise UsageError(f"{shown} must be {kind} {span}, not {_show(value)}")
+            raise UsageError(
+                "{option} must be {kind} {range}, not {value}",
+                code="value_number",
+                option=shown,
+                kind=kind,
+                range=span,
+                value=_show(value),
+            )
         if not low <= number <= high or math.isinf(number):
             near = low if number < low else high
-            raise UsageError(f"{shown} must be {kind} {span}, not {_show(value)}: the nearest is {near:g}")
+            raise UsageError(
+                "{option} must be {kind} {range}, not {value}: the nearest is {nearest:g}",
+                code="value_number_near",
+                option=shown,
+                kind=kind,
+                range=span,
+                value=_show(value),
+                nearest=near,
+            )
         return int(number) if whole else number
 
     return check
@@ -165,7 +188,12 @@ def budget(value: object, shown: str) -> object:
         given = 0.0
     if isinstance(given, float | int) and given >= 0.01:
         return given
-    raise UsageError(f"{shown} must be a share from 1% to 100%, as in 50% or 0.5, not {_show(value)}")
+    raise UsageError(
+        "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}",
+        code="value_share",
+        option=shown,
+        value=_show(value),
+    )
 
 
 def or_auto(check: Check[T]) -> Check[object]:
@@ -178,7 +206,7 @@ def or_auto(check: Check[T]) -> Check[object]:
         try:
             return check(value, shown)
         except UsageError as error:
-            raise UsageError(f"{error}; or auto") from None
+            raise UsageError("{why}; or auto", code="value_or_auto", why=error) from None
 
     return checked
 
@@ -191,7 +219,13 @@ def boolean(value: object, shown: str) -> object:
     known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     text = str(value).strip().lower()
     if text not in known:
-        raise UsageError(f"{shown} must be true or false, not {_show(value)}{hint(text, ('true', 'false'))}")
+        raise UsageError(
+            "{option} must be true or false, not {value}{hint}",
+            code="value_boolean",
+            option=shown,
+            value=_show(value),
+            hint=hint(text, ("true", "false")),
+        )
     return known[text]
 
 
@@ -215,7 +249,12 @@ def timecode(value: object, shown: str) -> object:
     text = str(value).strip()
     if re.fullmatch(r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}", text):
         return text
-    raise UsageError(f"{shown} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {_show(value)}")
+    raise UsageError(
+        "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
+        code="value_timecode",
+        option=shown,
+        value=_show(value),
+    )
 
 
 @_check("FILE", "str | PathLike[str]")
@@ -224,7 +263,9 @@ def path(value: object, shown: str) -> object:
     if isinstance(value, Path):
         return value
     if not isinstance(value, (str, os.PathLike)) or not str(value):
-        raise UsageError(f"{shown} must be the path of a file, not {_show(value)}")
+        raise UsageError(
+            "{option} must be the path of a file, not {value}", code="value_path", option=shown, value=_show(value)
+        )
     return expanded(value, shown)
 
 
@@ -236,11 +277,19 @@ def rate(value: object, shown: str) -> object:
             raise ValueError
         rate = Fraction(value).limit_denominator(1_000_000)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError(f"{shown} must be frames a second as 25, 29.97 or 30000/1001, not {_show(value)}") from None
+        raise UsageError(
+            "{option} must be frames a second as 25, 29.97 or 30000/1001, not {value}",
+            code="value_fps",
+            option=shown,
+            value=_show(value),
+        ) from None
     if not 0 < rate <= 1000:
         raise UsageError(
-            f"{shown} must be above 0 and at most 1000 frames a second, not {_show(value)}: "
-            f"the nearest is {1 if rate <= 0 else 1000}"
+            "{option} must be above 0 and at most 1000 frames a second, not {value}: the nearest is {nearest}",
+            code="value_fps_range",
+            option=shown,
+            value=_show(value),
+            nearest=1 if rate <= 0 else 1000,
         )
     return rate
 
@@ -275,8 +324,11 @@ def faces(value: object, shown: str) -> object:
     if all(re.fullmatch(r"[1-9]\d{0,8}", word) or is_person_number(word) or is_person_name(word) for word in words):
         return text
     raise UsageError(
-        f"{shown} must be all, largest, or track numbers and persons as 1,P2,anna, not {_show(value)}"
-        f"{hint(text, ('all', 'largest'))}"
+        "{option} must be all, largest, or track numbers and persons as 1,P2,anna, not {value}{hint}",
+        code="value_faces",
+        option=shown,
+        value=_show(value),
+        hint=hint(text, ("all", "largest")),
     )
 
 
@@ -285,18 +337,32 @@ def persons(value: object, shown: str) -> object:
     """Names of persons with their photos, or alone where they were learnt: a tuple of "NAME=PHOTO,PHOTO", "NAME"."""
     given = [one for one in value.split(";") if one.strip()] if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
-        raise UsageError(f"{shown} must be a name and photos of the person, as anna=photo1.jpg, not {_show(value)}")
+        raise UsageError(
+            "{option} must be a name and photos of the person, as anna=photo1.jpg, not {value}",
+            code="value_person",
+            option=shown,
+            value=_show(value),
+        )
     found: dict[str, str] = {}
     for one in given:
         name, equals, photos = str(one).partition("=")
         name = name.strip()
         if not is_person_name(name) or (equals and not all(part.strip() for part in photos.split(","))):
             raise UsageError(
-                f"{shown} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, not "
-                f"{_show(one)}; a name begins with a letter and is none of {', '.join(_FACE_WORDS)}, P1"
+                "{option} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, not {value}; a "
+                "name begins with a letter and is none of {names}, P1",
+                code="value_person_name",
+                option=shown,
+                value=_show(one),
+                names=", ".join(_FACE_WORDS),
             )
         if name.lower() in found:
-            raise UsageError(f"{shown} names {name} twice; give all photos at once, as {name}=photo1.jpg,photo2.jpg")
+            raise UsageError(
+                "{option} names {name} twice; give all photos at once, as {name}=photo1.jpg,photo2.jpg",
+                code="value_person_twice",
+                option=shown,
+                name=name,
+            )
         found[name.lower()] = f"{name}{equals}{photos}"
     return tuple(found.values())
 
@@ -317,7 +383,14 @@ def device(value: object, shown: str) -> str:
     text = str(value).strip().lower()
     kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
     if kind not in DEVICES and device_kind(text)[0] not in plugins.installed("backend"):
-        raise UsageError(f"{shown} must be {_or(DEVICES)}, not {_show(value)}{hint(text, DEVICES)}")
+        raise UsageError(
+            "{option} must be {devices}, not {value}{hint}",
+            code="value_device",
+            option=shown,
+            devices=_or(DEVICES),
+            value=_show(value),
+            hint=hint(text, DEVICES),
+        )
     return text
 
 
@@ -328,7 +401,11 @@ def decoder(value: object, shown: str) -> object:
     if re.fullmatch(r"auto|software|cuda(:\d{1,3})?", text):
         return text
     raise UsageError(
-        f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}{hint(text, ('auto', 'software', 'cuda'))}"
+        "{option} must be auto, software, cuda or cuda:N, not {value}{hint}",
+        code="value_codec_device",
+        option=shown,
+        value=_show(value),
+        hint=hint(text, ("auto", "software", "cuda")),
     )
 
 
@@ -336,7 +413,7 @@ def decoder(value: object, shown: str) -> object:
 def name(value: object, shown: str) -> object:
     """A name; the module that uses it knows which are valid."""
     if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{shown} must be a name, not {_show(value)}")
+        raise UsageError("{option} must be a name, not {value}", code="value_name", option=shown, value=_show(value))
     return value.strip()
 
 
@@ -345,7 +422,12 @@ def names(value: object, shown: str) -> object:
     """Names: a list, or text separated by semicolons; empty ones are refused."""
     given = value.split(";") if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
-        raise UsageError(f"{shown} must be a name or a list of names, not {_show(value)}")
+        raise UsageError(
+            "{option} must be a name or a list of names, not {value}",
+            code="value_names",
+            option=shown,
+            value=_show(value),
+        )
     return tuple(name(one, shown) for one in given)
 
 
@@ -360,8 +442,12 @@ def streams(value: object, shown: str) -> object:
     for word in words:
         if word not in _STREAMS and not re.fullmatch(r"\d{1,4}", word):
             raise UsageError(
-                f"{shown} must be the number of a stream, or one of {_or(_STREAMS)}, not "
-                f"{_show(word or value)}{hint(word, _STREAMS)}"
+                "{option} must be the number of a stream, or one of {streams}, not {value}{hint}",
+                code="value_stream",
+                option=shown,
+                streams=_or(_STREAMS),
+                value=_show(word or value),
+                hint=hint(word, _STREAMS),
             )
     return tuple(word if word in _STREAMS else str(int(word)) for word in words)
 
@@ -376,7 +462,12 @@ def size(value: object, shown: str) -> object:
         and len(pair) == 2
         and all(isinstance(side, int) and 16 <= side <= 16384 for side in pair)
     ):
-        raise UsageError(f"{shown} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {_show(value)}")
+        raise UsageError(
+            "{option} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {value}",
+            code="value_size",
+            option=shown,
+            value=_show(value),
+        )
     return (pair[0], pair[1])
 
 
@@ -386,5 +477,10 @@ def bitrate(value: object, shown: str) -> object:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())
     bits = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2]] if match else 0.0
     if isinstance(value, bool) or not 10_000 <= bits <= 1e9:
-        raise UsageError(f"{shown} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {_show(value)}")
+        raise UsageError(
+            "{option} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {value}",
+            code="value_bitrate",
+            option=shown,
+            value=_show(value),
+        )
     return round(bits)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-from rtface.errors import UsageError, log
+from rtface.errors import Message, OptionFlag, UsageError, log
 from rtface.util.text import brief
 
 CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
@@ -46,7 +46,11 @@ def data_dir() -> Path:
     there is no home folder."""
     folder = _folder(DATA, lambda: platformdirs.user_data_dir("rtface", appauthor=False))
     if folder is None:
-        raise UsageError(f"there is no home folder to keep the queue in; set {DATA} to a folder of yours")
+        raise UsageError(
+            "there is no home folder to keep the queue in; set {variable} to a folder of yours",
+            code="no_home_queue",
+            variable=DATA,
+        )
     return folder
 
 
@@ -79,14 +83,24 @@ def clean() -> None:
 def expanded(text: str | os.PathLike[str], shown: str) -> Path:
     """A path with ``~`` replaced by the home folder; UsageError that begins with `shown` where that is unknown, or
     where no file can have the name."""
+    if shown.startswith("--") and not isinstance(shown, Message):
+        shown = OptionFlag(shown)
     try:
         if b"\0" in os.fsencode(text):
             raise ValueError
     except ValueError:
-        raise UsageError(f"{shown}: {brief(os.fspath(text))} can be the name of no file; write another") from None
+        raise UsageError(
+            "{option}: {value} can be the name of no file; write another",
+            code="path_name",
+            option=shown,
+            value=brief(os.fspath(text)),
+        ) from None
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise UsageError(
-            f"{shown}: {os.fspath(text)} names a home folder that is not known here; write the whole path"
+            "{option}: {value} names a home folder that is not known here; write the whole path",
+            code="path_home",
+            option=shown,
+            value=os.fspath(text),
         ) from None

@@ -29,7 +29,12 @@ def hint(value: str, choices: Iterable[str]) -> str:
 
 def unknown_key(shown: str, key: str, known: Iterable[str]) -> UsageError:
     """The error for a key (called `shown` where it was written) that is none of `known`; it names the nearest."""
-    return UsageError(f"{shown if len(shown) < 300 else shown[:300] + '…'} is not an option{hint(key, known)}")
+    return UsageError(
+        "{option} is not an option{hint}",
+        code="option_unknown",
+        option=shown if len(shown) < 300 else shown[:300] + "…",
+        hint=hint(key, known),
+    )
 
 
 def _edits(a: str, b: str) -> int:

@@ -51,13 +51,20 @@ def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
     names = [f.name for f in fields(cast(Any, cls))]
     for key in table:
         if key not in names:
-            raise UsageError(f"unknown key {where}{key[:80]}{hint(key, names)}; valid: {', '.join(names)}")
+            raise UsageError(
+                "unknown key {where}{key}{hint}; valid: {keys}",
+                code="toml_key",
+                where=where,
+                key=key[:80],
+                hint=hint(key, names),
+                keys=", ".join(names),
+            )
     values: dict[str, Any] = {}
     for f in fields(cast(Any, cls)):
         if f.name in table:
             values[f.name] = _value(hints[f.name], table[f.name], f"{where}{f.name}")
         elif f.default is MISSING and f.default_factory is MISSING:
-            raise UsageError(f"key {where}{f.name} is missing")
+            raise UsageError("key {where}{key} is missing", code="toml_missing", where=where, key=f.name)
     return cls(**values)
 
 
@@ -70,12 +77,19 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         if not isinstance(value, dict):
-            raise UsageError(f"{where} must be a table, got {brief(value)}")
+            raise UsageError("{where} must be a table, got {value}", code="toml_table", where=where, value=brief(value))
         return from_table(cast(type[Any], kind), cast(dict[str, Any], value), f"{where}.")
     if origin is Literal:
         if value not in arguments:
             near = hint(value, map(str, arguments)) if isinstance(value, str) else ""
-            raise UsageError(f"{where} must be {' or '.join(map(repr, arguments))}, got {brief(value)}{near}")
+            raise UsageError(
+                "{where} must be {choices}, got {value}{hint}",
+                code="toml_choice",
+                where=where,
+                choices=" or ".join(map(repr, arguments)),
+                value=brief(value),
+                hint=near,
+            )
         return value
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -85,18 +99,33 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         items = cast(list[Any], value) if isinstance(value, list) else None
         if items is None or (arguments[-1] is not Ellipsis and len(items) != len(arguments)):
             raise UsageError(
-                f"{where} must be a list"
-                f"{'' if arguments[-1] is Ellipsis else f' of {len(arguments)}'}, got {brief(value)}"
+                "{where} must be a list{length}, got {value}",
+                code="toml_list",
+                where=where,
+                length="" if arguments[-1] is Ellipsis else f" of {len(arguments)}",
+                value=brief(value),
             )
         return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(items))
     if origin is dict:
         kind = dict
     if isinstance(value, int) and abs(value) >= 1 << 63:
-        raise UsageError(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {brief(value)}, which is too large")
+        raise UsageError(
+            "{where} must be {kind}, got {value}, which is too large",
+            code="toml_large",
+            where=where,
+            kind=_NAMES.get(kind, kind.__name__),
+            value=brief(value),
+        )
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UsageError(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {brief(value)}")
+        raise UsageError(
+            "{where} must be {kind}, got {value}",
+            code="toml_kind",
+            where=where,
+            kind=_NAMES.get(kind, kind.__name__),
+            value=brief(value),
+        )
     return value
 
 

@@ -18,7 +18,12 @@ _ADDRESS = re.compile(r"(?i)(rtmp\w*|rtsps?|srt|udp|tcp|rtp|https?|ftps?|sftp):"
 def check_file_name(text: str, kind: str = "file") -> None:
     """UsageError for an address where only a file or folder can be named, without what follows the scheme."""
     if match := _ADDRESS.match(text):
-        raise UsageError(f"{match[1].lower()}:… is an address, and a {kind}'s name is needed; name a {kind}")
+        raise UsageError(
+            "{scheme}:… is an address, and a {kind}'s name is needed; name a {kind}",
+            code="name_is_address",
+            scheme=match[1].lower(),
+            kind=kind,
+        )
 
 
 def check_slashes(text: str) -> None:
@@ -30,7 +35,11 @@ def check_slashes(text: str) -> None:
     match = _ADDRESS.match(text)
     if match and not is_url(text):
         scheme = match[1].lower()
-        raise UsageError(f"{scheme}:…: an address is written with two slashes, as in {scheme}://host/…; check the name")
+        raise UsageError(
+            "{scheme}:…: an address is written with two slashes, as in {scheme}://host/…; check the name",
+            code="address_slashes",
+            scheme=scheme,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,18 @@ def listen(host: str, port: int, option: str) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-            raise UsageError(f"{host} is no address of this machine; give one that is, or 0.0.0.0 for all") from None
+            raise UsageError(
+                "{host} is no address of this machine; give one that is, or 0.0.0.0 for all",
+                code="host_unknown",
+                host=host,
+            ) from None
         raise UsageError(
-            f"{option} {port}: the port is not available on {host} ({error.strerror}); give another, or "
-            "0 for a free one"
+            "{option} {port}: the port is not available on {host} ({why}); give another, or 0 for a free one",
+            code="port_taken",
+            option=option,
+            port=port,
+            host=host,
+            why=error.strerror,
         ) from None
     return listening
 

@@ -12,8 +12,7 @@ import cv2
 import pytest
 
 import rtface
-from rtface.api import in_python
-from rtface.errors import InputError, Interrupted, OutputError, UsageError
+from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, UsageError
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
 
@@ -121,22 +120,24 @@ def test_errors_call_options_as_python_does(film: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "keyword"),
+    ("template", "flags", "keywords"),
     [
-        ("take --overwrite", "take overwrite=True"),
-        ("use --strength 0 to change nothing", "use strength=0 to change nothing"),
-        ("check --codec, --crf and --preset", "check codec, crf and preset"),
-        ("with --sequence --fps RATE", "with sequence=True fps=RATE"),
-        ("go on with --start 0:00:03.267", "go on with start=0:00:03.267"),
-        ("--max-faces 0: at least", "max_faces=0: at least"),
-        ("--region head has", "region=head has"),
-        ("--engine chooses another", "engine chooses another"),
-        ("--stage help lists", "stages help lists"),
-        ("rtface engines add x --from FILE", "rtface engines add x --from FILE"),
+        ("take {--overwrite:True}", "take --overwrite", "take overwrite=True"),
+        ("use {--strength:0} to", "use --strength 0 to", "use strength=0 to"),
+        ("check {--crf} and {--preset}", "check --crf and --preset", "check crf and preset"),
+        ("with {--sequence:True} {--fps:RATE}", "with --sequence --fps RATE", "with sequence=True fps=RATE"),
+        ("{--max-faces:{count}}: at least", "--max-faces 0: at least", "max_faces=0: at least"),
+        ("{--start:{seconds:g}}: {why}", "--start 1.5: see --stage help", "start=1.5: see stages help"),
+        ("{option} is not", "--end is not", "end is not"),
+        ("rtface engines add x --from FILE", "rtface engines add x --from FILE", "rtface engines add x --from FILE"),
     ],
 )
-def test_flags_become_keywords(flag: str, keyword: str) -> None:
-    assert in_python(flag) == keyword
+def test_options_have_each_reader_s_name(template: str, flags: str, keywords: str) -> None:
+    why = Message("see {--stage} help", code="why")
+    line = Message(template, code="one", count=0, seconds=1.5, why=why, option=OptionFlag("--end"))
+    for same in (line, Message.of(line.to_dict()), Message(line), line.one_line()):
+        assert (str(same), str(same.in_python())) == (flags, keywords)
+    assert str((line + why).in_python()) == f"{keywords}see stages help"
 
 
 def test_exported_and_documented_names_are_the_same() -> None:

@@ -6,10 +6,12 @@ import ast
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import pytest
 
+from rtface import errors
 from rtface.config.options import OPTIONS
 from rtface.stages.options import option_facts, summary
 from rtface_studio.catalogue import PAGE, catalogue
@@ -69,6 +71,19 @@ def test_a_code_stands_for_one_line() -> None:
                 if word.arg == "code" and isinstance(word.value, ast.Constant):
                     line = ast.unparse(call.args[0])
                     assert lines.setdefault(str(word.value.value), line) == line, word.value.value
+
+
+def test_every_error_with_a_text_has_a_code_and_its_values() -> None:
+    kinds = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, BaseException)}
+    for file in SOURCES:
+        for call in (one for one in ast.walk(ast.parse(file.read_text())) if isinstance(one, ast.Call) and one.args):
+            if not (isinstance(call.func, ast.Name) and call.func.id in kinds):
+                continue
+            given, line = {word.arg for word in call.keywords}, call.args[0]
+            assert "code" in given or not isinstance(line, ast.Constant | ast.JoinedStr), (file, call.lineno)
+            fields = Formatter().parse(str(line.value)) if isinstance(line, ast.Constant) and "code" in given else ()
+            names = {name for _, name, _, _ in fields if name and not name.startswith("--")}
+            assert names <= given, (file, call.lineno)
 
 
 def test_errors_are_shown_in_the_page_s_language(page: Any, studio: RunningStudio) -> None:

@@ -255,7 +255,7 @@ def test_a_time_stamp_is_in_the_signature(
 def test_a_server_without_time_stamps_ends_the_run_early(tmp_path: Path, newsroom: str, server: StampServer) -> None:
     server.answer = b"not found"
     for address in (server.address, "http://127.0.0.1:9/stamp", "clock.example"):
-        with pytest.raises(UsageError, match=r"^timestamp .*(no time stamp came|is no address)") as caught:
+        with pytest.raises(UsageError, match=r"^timestamp=.*(no time stamp came|is no address)") as caught:
             rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", sign=newsroom, timestamp=address)
         assert "\n" not in str(caught.value) and not (tmp_path / "out.png").exists()
 

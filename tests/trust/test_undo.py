@@ -276,7 +276,7 @@ def test_names_are_checked_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"name a \.mkv"):
         rtface.run(source, tmp_path / "out.mkv", keep_correction=tmp_path / "d.mp4")
     (tmp_path / "d.mkv").write_bytes(b"mine")
-    with pytest.raises(OutputError, match=r"keep_correction .* exists already"):
+    with pytest.raises(OutputError, match=r"keep_correction=.* exists already"):
         rtface.run(source, tmp_path / "out.mkv", keep_correction=tmp_path / "d.mkv")
     assert not (tmp_path / "out.mkv").exists() and (tmp_path / "d.mkv").read_bytes() == b"mine"
 

@@ -102,10 +102,13 @@ def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
         check_name(request.name)
     if request.file is None:
         if request.name is None:
-            raise UsageError("name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE")
+            raise UsageError(
+                "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE",
+                code="add_what",
+            )
         return _fetched(offer_named(request.name, offers), request, talk, offers)
     if request.url is not None:
-        raise UsageError("--from and --url exclude each other: a file, or where to fetch it")
+        raise UsageError("--from and --url exclude each other: a file, or where to fetch it", code="add_from_url")
     if request.file.suffix.lower() == ".onnx":
         return _plain(request.file, request, talk, offers)
     contents, sha256 = read_contents(request.file), digest(request.file)
@@ -141,13 +144,20 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
     """Where to make an engine. Inside, no other process adds one of that name: one fetches, converts and moves in at a
     time. Raises UsageError where its licence is not accepted, or may not be, or it is there; OutputError."""
     if request.commercial_use and not terms.commercial_use:
-        raise UsageError(f"{name} may not be used commercially ({terms.shown}), and commercial-use is on")
+        raise UsageError(
+            "{name} may not be used commercially ({licence}), and commercial-use is on",
+            code="add_commercial",
+            name=name,
+            licence=terms.shown,
+        )
     _check_absent(name, request)
     how = talk.accept(licence.words(name, terms))
     if how is None:
         raise UsageError(
-            f"the licence of {name} was not accepted, so nothing was added; --accept-license accepts it "
-            "where there is no terminal to ask on"
+            "the licence of {name} was not accepted, so nothing was added; --accept-license accepts it where "
+            "there is no terminal to ask on",
+            code="add_licence",
+            name=name,
         )
     with file_lock(
         cache_dir() / "downloads" / f"{name}.lock",
@@ -160,7 +170,12 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
 
 def _check_absent(name: str, request: AddRequest) -> None:
     if is_there(name) and not request.overwrite:
-        raise UsageError(f"engine {name} is there already, in {engines_folder() / name}; --overwrite replaces it")
+        raise UsageError(
+            "engine {name} is there already, in {path}; {--overwrite:True} replaces it",
+            code="add_exists",
+            name=name,
+            path=engines_folder() / name,
+        )
 
 
 def _fetched(offer: Offer, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
@@ -168,8 +183,11 @@ def _fetched(offer: Offer, request: AddRequest, talk: AddCallbacks, offers: Mapp
     url = request.url or published.url
     if url is None:
         raise UsageError(
-            f"{offer.name} cannot be fetched; get {published.file or 'its weights'} from its publisher "
-            f"and add it with: rtface engines add {offer.name} --from FILE"
+            "{name} cannot be fetched; get {file} from its publisher and add it with: rtface engines add {name} "
+            "--from FILE",
+            code="add_fetch",
+            name=offer.name,
+            file=published.file or "its weights",
         )
     with _place(offer.name, offer.table.licence, request, talk) as place:
         return _fetched_from(url, offer, place, request, talk, offers)
@@ -192,7 +210,12 @@ def _fetched_from(
     except DownloadError:
         raise
     except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror}); RTFACE_CACHE moves it") from error
+        raise OutputError(
+            "{path} cannot be written ({why}); RTFACE_CACHE moves it",
+            code="cache_unwritable",
+            path=target,
+            why=error.strerror,
+        ) from error
     found = sha256 or digest(file)
     if sha256 is None:
         talk.tell.say(f"its publisher names no SHA-256; {found} is taken for it from now on")
@@ -223,7 +246,12 @@ def _converted(
     check_room(made, _ROOM * source.bytes)
     done = convert(offer, weights, made, environment.find_python(request.python, talk.tell), talk.progress)
     if done.sha256 != digest(made / "model.onnx"):
-        raise EngineError(f"{offer.name} cannot be converted: the network was damaged on its way to {made}")
+        raise EngineError(
+            "{name} cannot be converted: the network was damaged on its way to {path}",
+            code="add_damaged",
+            name=offer.name,
+            path=made,
+        )
     return _finish(place, _table(offer, done, source), offer.table.licence, done, request, talk)
 
 
@@ -268,8 +296,10 @@ def _plain(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[
     """An ONNX file, as it is."""
     if request.name is None:
         raise UsageError(
-            "an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 "
-            f"--from {as_typed(file)}"
+            "an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 --from "
+            "{file}",
+            code="add_onnx_name",
+            file=as_typed(file),
         )
     network, name = trial.inspect(file), request.name
     offer = offer_named(name, offers) if name in offers else None

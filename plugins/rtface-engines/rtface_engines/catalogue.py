@@ -102,7 +102,7 @@ class Offer:
                 name, shape = line.split()
                 found[name] = () if shape == "-" else tuple(map(int, shape.split("x")))
         except (OSError, ValueError) as error:
-            raise EngineError(f"{path} cannot be read: {error}") from error
+            raise EngineError("{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error) from error
         return {name: shape for name, shape in found.items() if name.startswith(self.published.prefix)}
 
 
@@ -119,9 +119,11 @@ def read_offers(folder: Path) -> list[Offer]:
     try:
         table = from_table(OfferTable, parse_toml(path.read_text(encoding="utf-8")), "")
     except OSError as error:
-        raise EngineError(f"{path} cannot be read: {error.strerror}") from error
+        raise EngineError(
+            "{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error.strerror
+        ) from error
     except ValueError as error:  # UsageError, TOMLDecodeError and UnicodeDecodeError
-        raise EngineError(f"{path}: {error}") from error
+        raise EngineError("{path}: {why}", code="offers_wrong", path=path, why=error) from error
     return [Offer(folder, table, published) for published in table.offers]
 
 
@@ -162,17 +164,28 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
     if name in offers:
         offer = offers[name]
         if offer.published.refused:
-            raise EngineError(f"{name} cannot be added: {offer.published.refused}")
+            raise EngineError(
+                "{name} cannot be added: {why}", code="add_refused", name=name, why=offer.published.refused
+            )
         return offer
     family = name.lower().split("-")[0]
     if family in PLUGINS and not any(o.table.architecture.name == family for o in offers.values()):
         raise MissingComponent(
-            f"{name} comes with a distribution of its own, because its terms forbid commercial use; "
-            f"get it with: {plugin_line(PLUGINS[family])}"
+            "{name} comes with a distribution of its own, because its terms forbid commercial use; get it with: "
+            "{repair}",
+            code="add_distribution",
+            name=name,
+            repair=plugin_line(PLUGINS[family]),
         )
     valid = [*offers, *(known for known in PLUGINS if known not in offers)]
     there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
-    raise UsageError(f"nothing called {name!r} can be added{hint(name, valid)}; {there}")
+    raise UsageError(
+        "nothing called {value!r} can be added{hint}; {advice}",
+        code="add_unknown",
+        value=name,
+        hint=hint(name, valid),
+        advice=there,
+    )
 
 
 @functools.cache
@@ -180,5 +193,10 @@ def converter_root() -> Path:
     """What has to be on PYTHONPATH so that ``engines.convert`` can be run. Raises MissingComponent."""
     folder = beside()
     if not (folder / "convert" / "__main__.py").is_file():
-        raise MissingComponent(f"the converter is not in {folder}; repair it with: {reinstall_line()}")
+        raise MissingComponent(
+            "the converter is not in {folder}; repair it with: {repair}",
+            code="converter_gone",
+            folder=folder,
+            repair=reinstall_line(),
+        )
     return folder.parent

@@ -60,8 +60,16 @@ def read_contents(path: Path) -> Contents:
         if head[8:9] == b"{":
             return _safetensors(path, file)
     if head[257:262] == b"ustar":
-        raise InputError(f"{path} is of a PyTorch older than 0.2; load it there and save it anew with torch.save")
-    raise InputError(f"{path} is no file of weights that rtface knows (.pth, .ckpt, .safetensors, .onnx)")
+        raise InputError(
+            "{path} is of a PyTorch older than 0.2; load it there and save it anew with torch.save",
+            code="checkpoint_old",
+            path=path,
+        )
+    raise InputError(
+        "{path} is no file of weights that rtface knows (.pth, .ckpt, .safetensors, .onnx)",
+        code="checkpoint_kind",
+        path=path,
+    )
 
 
 def file_head(path: Path) -> bytes:
@@ -72,27 +80,37 @@ def file_head(path: Path) -> bytes:
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise InputError(f"{path} is a folder; give the file of weights in it")
+            raise InputError("{path} is a folder; give the file of weights in it", code="checkpoint_folder", path=path)
         if not stat.S_ISREG(kind):  # a pipe would be waited for
-            raise InputError(f"{path} is no ordinary file; give the file of weights")
+            raise InputError(
+                "{path} is no ordinary file; give the file of weights", code="checkpoint_special", path=path
+            )
         with path.open("rb") as file:
             head = file.read(512)
     except FileNotFoundError as error:
-        raise InputMissing(f"{path} is not there") from error
+        raise InputMissing("{path} is not there", code="checkpoint_gone", path=path) from error
     except OSError as error:
-        raise InputMissing(f"{path} cannot be read: {error.strerror}") from error
+        raise InputMissing(
+            "{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error.strerror
+        ) from error
     if not head:
-        raise InputError(f"{path} is empty; get it again")
+        raise InputError("{path} is empty; get it again", code="checkpoint_empty", path=path)
     if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # the length of a table may begin so, too
-        raise InputError(f"{path} is a web page, not a file of weights; download it again")
+        raise InputError(
+            "{path} is a web page, not a file of weights; download it again", code="checkpoint_page", path=path
+        )
     if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path} only says where the weights lie (Git LFS); get the file itself")
+        raise InputError(
+            "{path} only says where the weights lie (Git LFS); get the file itself", code="checkpoint_lfs", path=path
+        )
     return head
 
 
 def _damaged(path: Path, why: object) -> NoReturn:
     text = " ".join(str(why).split()) or type(why).__name__
-    raise InputError(f"{path} is damaged or not whole ({text}); get it again")
+    raise InputError(
+        "{path} is damaged or not whole ({why}); get it again", code="checkpoint_damaged", path=path, why=text
+    )
 
 
 def _zipped(path: Path) -> Contents:
@@ -100,7 +118,11 @@ def _zipped(path: Path) -> Contents:
         with zipfile.ZipFile(path) as archive:
             names = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
             if not names:
-                raise InputError(f"{path} is a zip without weights of PyTorch in it; unpack it, if they are inside")
+                raise InputError(
+                    "{path} is a zip without weights of PyTorch in it; unpack it, if they are inside",
+                    code="checkpoint_zip",
+                    path=path,
+                )
             if names[0].file_size > _LARGEST:
                 _damaged(path, f"its table takes {names[0].file_size >> 20} MiB")
             data = archive.read(names[0])
@@ -116,11 +138,11 @@ def _legacy(path: Path, file: BinaryIO) -> Contents:
     file.seek(0)
     try:
         if _load(file) != _LEGACY:
-            raise InputError(f"{path} is a pickle, but not of PyTorch")
+            raise InputError("{path} is a pickle, but not of PyTorch", code="checkpoint_pickle", path=path)
         for _ in range(2):
             _load(file)
     except _Unsafe as error:
-        raise InputError(f"{path} is a pickle, but not of PyTorch") from error
+        raise InputError("{path} is a pickle, but not of PyTorch", code="checkpoint_pickle", path=path) from error
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001  a damaged pickle fails in any way
@@ -133,13 +155,21 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
         found: object = _load(file)
     except _Unsafe as error:
         raise InputError(
-            f"{path} holds {error}, which could run code, so it is not read; save the weights alone, as "
-            "with torch.save(model.state_dict(), …)"
+            "{path} holds {what}, which could run code, so it is not read; save the weights alone, as with "
+            "torch.save(model.state_dict(), …)",
+            code="checkpoint_code",
+            path=path,
+            what=error,
         ) from error
     except Exception as error:  # noqa: BLE001  a damaged pickle fails in any way
         _damaged(path, error)
     if not isinstance(found, Mapping):
-        raise InputError(f"{path} holds a {type(found).__name__}, not named weights; save its state_dict() alone")
+        raise InputError(
+            "{path} holds a {type}, not named weights; save its state_dict() alone",
+            code="checkpoint_unnamed",
+            path=path,
+            type=type(found).__name__,
+        )
     return found
 
 

@@ -79,7 +79,10 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
             np.savez(crops, crops=golden_crops(offer.table.input.size))
         except OSError as error:
             raise OutputError(
-                f"{made} cannot be written to ({error.strerror}); make room, or name another folder with TMPDIR"
+                "{path} cannot be written to ({why}); make room, or name another folder with TMPDIR",
+                code="convert_folder",
+                path=made,
+                why=error.strerror,
             ) from error
         words = [
             "--folder",
@@ -96,7 +99,7 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
         ended = _run(python, "engines.convert", words, receive)
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"
-        raise EngineError(f"{offer.name} cannot be converted: {why}")
+        raise EngineError("{name} cannot be converted: {why}", code="convert_failed", name=offer.name, why=why)
     return from_table(ConversionResult, result["result"], "result.")
 
 
@@ -113,7 +116,7 @@ def merge(base: Path, changes: Path, out: Path, text: str | None, python: Path) 
     finally:
         out.with_name(f"{out.name}.rtface-part").unlink(missing_ok=True)  # where it was killed
     if ended.code:
-        raise EngineError(f"{out} cannot be made: {ended.why}")
+        raise EngineError("{path} cannot be made: {why}", code="convert_unmade", path=out, why=ended.why)
 
 
 def _run(python: Path, module: str, words: Sequence[str | Path], receive: Callable[[str], None]) -> child.ExitStatus:

@@ -74,7 +74,9 @@ def download(wanted: PublishedFile, target: Path, progress: ByteProgress, patien
     if scheme == "file":
         return _local(wanted)
     if scheme not in ("http", "https"):
-        raise UsageError(f"{shown(wanted.url)} cannot be fetched: give an address of http, https or file")
+        raise UsageError(
+            "{url} cannot be fetched: give an address of http, https or file", code="url_kind", url=shown(wanted.url)
+        )
     if target.is_file() and _fault(wanted, target) is None:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +87,11 @@ def download(wanted: PublishedFile, target: Path, progress: ByteProgress, patien
 def _local(wanted: PublishedFile) -> Path:
     path = Path(file_path(urlsplit(wanted.url).path))
     if not path.is_file():
-        raise DownloadError(f"{path} is not there")
+        raise DownloadError("{path} is not there", code="checkpoint_gone", path=path)
     if fault := _fault(wanted, path):
-        raise DownloadError(f"{path} is not the published file: {fault}")
+        raise DownloadError(
+            "{path} is not the published file: {fault}", code="file_not_published", path=path, fault=fault
+        )
     return path
 
 
@@ -111,7 +115,12 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if new not in ("http", "https") or (old == "https" and new == "http"):
-            raise DownloadError(f"{shown(req.full_url)} leads to {shown(newurl)}, which is not as safe; not followed")
+            raise DownloadError(
+                "{url} leads to {target}, which is not as safe; not followed",
+                code="url_unsafe",
+                url=shown(req.full_url),
+                target=shown(newurl),
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -133,8 +142,11 @@ class _Download:
             self._part.forget()
             if not resumed:
                 raise DownloadError(
-                    f"{self._shown} is not the published file: {fault}; nothing of it was kept. Try "
-                    "again later, or get the file elsewhere and give it with --from"
+                    "{url} is not the published file: {fault}; nothing of it was kept. Try again later, or get "
+                    "the file elsewhere and give it with --from",
+                    code="url_not_published",
+                    url=self._shown,
+                    fault=fault,
                 )
             log.warning("what had been fetched of %s before does not fit; fetching it again", self._shown)
             resumed = False
@@ -156,13 +168,21 @@ class _Download:
                 if isinstance(error, DownloadError):
                     raise
                 if final := _final(error):
-                    raise DownloadError(f"{self._shown} cannot be fetched: {final}") from error
+                    raise DownloadError(
+                        "{url} cannot be fetched: {why}", code="url_failed_final", url=self._shown, why=final
+                    ) from error
                 why = _why(error, self._patience.stall_s)
             if self._part.bytes > before:
                 pauses = iter(self._patience.pauses_s)
             pause = next(pauses, None)
             if pause is None:
-                raise DownloadError(f"{self._shown} cannot be fetched: {why}; {self._kept()}")
+                raise DownloadError(
+                    "{url} cannot be fetched: {why}; {rest}",
+                    code="url_failed",
+                    url=self._shown,
+                    why=why,
+                    rest=self._kept(),
+                )
             log.info("%s: %s; once more in %g s", self._shown, why, pause)
             self._patience.sleep(pause)
 
@@ -209,14 +229,21 @@ class _Download:
             endless = "loop" in str(error.reason)
             what = f"{error.code} and redirects {'without end' if endless else 'to no web address'}"
         raise DownloadError(
-            f"{self._shown} cannot be fetched: the server answers {what}; give another address with "
-            "--url, or a file with --from"
+            "{url} cannot be fetched: the server answers {status_text}; give another address with --url, or a "
+            "file with --from",
+            code="url_status",
+            url=self._shown,
+            status_text=what,
         )
 
     def _take(self, answer: Any, have: int) -> None:
         """Writes what comes behind what is there."""
         if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise DownloadError(f"{self._shown} comes in another encoding than was asked for; get it another way")
+            raise DownloadError(
+                "{url} comes in another encoding than was asked for; get it another way",
+                code="url_encoding",
+                url=self._shown,
+            )
         begin = 0
         if answer.status == 206:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
@@ -239,13 +266,20 @@ class _Download:
             done += len(chunk)
             if most is not None and done > most:
                 self._part.forget()
-                raise DownloadError(f"{self._shown} is longer than {most} bytes: not the published file")
+                raise DownloadError(
+                    "{url} is longer than {most} bytes: not the published file",
+                    code="url_long",
+                    url=self._shown,
+                    most=most,
+                )
             try:
                 file.write(chunk)
             except OSError as error:
                 raise DownloadError(
-                    f"{self._part.path} cannot be written: {error.strerror}; make room, or move the "
-                    "cache with RTFACE_CACHE"
+                    "{path} cannot be written: {why}; make room, or move the cache with RTFACE_CACHE",
+                    code="download_unwritable",
+                    path=self._part.path,
+                    why=error.strerror,
                 ) from error
             self._progress(done, most)
         if most is not None and done < most:
@@ -256,16 +290,24 @@ class _Download:
         if total is not None and expected is not None and total != expected:
             self._part.forget()
             raise DownloadError(
-                f"{self._shown} is not the published file: the server has {total} bytes instead of "
-                f"{expected}; give another address with --url, or a file with --from"
+                "{url} is not the published file: the server has {total} bytes instead of {expected}; give "
+                "another address with --url, or a file with --from",
+                code="url_size",
+                url=self._shown,
+                total=total,
+                expected=expected,
             )
         size = total if total is not None else expected
         folder = self._part.path.parent
         free = shutil.disk_usage(folder).free
         if size is not None and size - begin + _SPARE > free:
             raise DownloadError(
-                f"{folder} has {free / 1e6:.1f} MB free, and {(size - begin + _SPARE) / 1e6:.1f} are "
-                "needed; make room, or move the cache with RTFACE_CACHE"
+                "{folder} has {free:.1f} MB free, and {size:.1f} are needed; make room, or move the cache with "
+                "RTFACE_CACHE",
+                code="cache_room",
+                folder=folder,
+                free=free / 1e6,
+                size=(size - begin + _SPARE) / 1e6,
             )
 
 

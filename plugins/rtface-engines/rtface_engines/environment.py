@@ -55,8 +55,12 @@ def find_python(named: Path | None, tell: SetupOutput, needed: Sequence[str] = (
         if absent := lacks(chosen):
             what = "--python" if named else VARIABLE
             raise MissingComponent(
-                f"{what} {chosen}: {', '.join(absent)} not installed there; get it with: {chosen} -m "
-                f"pip install {' '.join(absent)}"
+                "{kind} {path}: {names} not installed there; get it with: {path} -m pip install {packages}",
+                code="python_lacks",
+                kind=what,
+                path=chosen,
+                names=", ".join(absent),
+                packages=" ".join(absent),
             )
         return chosen
     here = Path(sys.executable)
@@ -88,10 +92,20 @@ def missing(python: Path) -> list[str]:
             lines.append,
         )
     except OSError as error:
-        raise MissingComponent(f"{python} cannot be started: {error.strerror}; name a Python with --python") from error
+        raise MissingComponent(
+            "{python} cannot be started: {why}; name a Python with --python",
+            code="python_unstarted",
+            python=python,
+            why=error.strerror,
+        ) from error
     found = next((line.split()[1:] for line in lines if line.startswith("missing")), None)
     if ended.code or found is None:
-        raise MissingComponent(f"{python} is no Python that works: {ended.why}; name another with --python")
+        raise MissingComponent(
+            "{python} is no Python that works: {why}; name another with --python",
+            code="python_unfit",
+            python=python,
+            why=ended.why,
+        )
     return found
 
 
@@ -125,17 +139,27 @@ def make(folder: Path, tell: SetupOutput) -> Path:
         if ended.code:
             failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
             raise MissingComponent(
-                f"the environment for converting cannot be set up: {failed}; nothing was left. Name "
-                f"a Python that has {', '.join(MODULES)} with --python"
+                "the environment for converting cannot be set up: {why}; nothing was left. Name a Python that has "
+                "{modules} with --python",
+                code="environment_failed",
+                why=failed,
+                modules=", ".join(MODULES),
             )
         if absent := missing(python):
-            raise MissingComponent(f"the environment for converting lacks {', '.join(absent)}; nothing was left")
+            raise MissingComponent(
+                "the environment for converting lacks {names}; nothing was left",
+                code="environment_lacks",
+                names=", ".join(absent),
+            )
         (folder / _READY).write_text(json.dumps({"packages": PACKAGES}))
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, MissingComponent):
             raise MissingComponent(
-                f"the environment for converting cannot be set up in {folder}: {error.strerror or error}"
+                "the environment for converting cannot be set up in {folder}: {why}",
+                code="environment_folder",
+                folder=folder,
+                why=error.strerror or error,
             ) from error
         raise
     return python

@@ -27,16 +27,23 @@ def engines_folder() -> Path:
     """Where the user's engines are. Raises UsageError where there is no home folder."""
     folder = config_dir()
     if folder is None:
-        raise UsageError("there is no home folder to keep engines in; set RTFACE_CONFIG_DIR to a folder of yours")
+        raise UsageError(
+            "there is no home folder to keep engines in; set RTFACE_CONFIG_DIR to a folder of yours",
+            code="no_home_engines",
+        )
     return folder / "engines"
 
 
 def check_name(name: str) -> None:
     """Raises UsageError for what no engine of a user's can be called."""
     if not re.fullmatch(NAME, name):
-        raise UsageError(f"{name!r} is not a name for an engine: letters, digits and . _ + - only")
+        raise UsageError(
+            "{value!r} is not a name for an engine: letters, digits and . _ + - only", code="engine_name", value=name
+        )
     if name in ("auto", "default") or (SHIPPED / name).is_dir():
-        raise UsageError(f"an engine cannot be called {name}: rtface has one of that name")
+        raise UsageError(
+            "an engine cannot be called {name}: rtface has one of that name", code="engine_name_taken", name=name
+        )
 
 
 @contextmanager
@@ -51,7 +58,12 @@ def making(name: str) -> Generator[Path]:
         made = around / "new"
         made.mkdir()  # in a folder that is this user's alone, one as all others are
     except OSError as error:
-        raise OutputError(f"{beside} cannot be written to ({error.strerror}); RTFACE_CONFIG_DIR moves it") from error
+        raise OutputError(
+            "{path} cannot be written to ({why}); RTFACE_CONFIG_DIR moves it",
+            code="config_unwritable",
+            path=beside,
+            why=error.strerror,
+        ) from error
     try:
         yield made
     except OSError as error:
@@ -59,7 +71,10 @@ def making(name: str) -> Generator[Path]:
             raise
         # Which file it was that could not be written, many ways of writing do not say, or name the one they read.
         raise OutputError(
-            f"{beside} cannot be written to ({error.strerror}); make room, or move the folder with RTFACE_CONFIG_DIR"
+            "{path} cannot be written to ({why}); make room, or move the folder with RTFACE_CONFIG_DIR",
+            code="config_no_room",
+            path=beside,
+            why=error.strerror,
         ) from error
     finally:
         shutil.rmtree(around, ignore_errors=True)
@@ -79,8 +94,12 @@ def check_room(made: Path, size: float) -> None:
     """Raises OutputError where the disk of that folder has less than `size` bytes free."""
     if (free := shutil.disk_usage(made).free) < size:
         raise OutputError(
-            f"{made.parent} has {free / 1e6:.1f} MB free, and {size / 1e6:.1f} are needed; make room, or "
-            "move the folder with RTFACE_CONFIG_DIR"
+            "{folder} has {free:.1f} MB free, and {size:.1f} are needed; make room, or move the folder with "
+            "RTFACE_CONFIG_DIR",
+            code="folder_room",
+            folder=made.parent,
+            free=free / 1e6,
+            size=size / 1e6,
         )
 
 
@@ -101,7 +120,12 @@ def move_in(made: Path, name: str) -> Path:
         if os.path.lexists(old) and not is_there(name):
             old.rename(place)
         if isinstance(error, OSError):
-            raise OutputError(f"{place} cannot be written ({error.strerror}); what was there is as it was") from error
+            raise OutputError(
+                "{path} cannot be written ({why}); what was there is as it was",
+                code="folder_unwritten",
+                path=place,
+                why=error.strerror,
+            ) from error
         raise
     return place
 
@@ -112,9 +136,15 @@ def remove(name: str) -> Path:
     own = sorted(path.parent.name for path in engines_folder().glob("*/recipe.toml"))
     if name not in own:
         if name in find_recipes():
-            raise UsageError(f"engine {name} is part of rtface and cannot be removed")
+            raise UsageError("engine {name} is part of rtface and cannot be removed", code="engine_part", name=name)
         there = f"; yours are: {', '.join(own)}" if own else "; you have added none"
-        raise UsageError(f"there is no engine {name!r} of yours{hint(name, own)}{there}")
+        raise UsageError(
+            "there is no engine {value!r} of yours{hint}{advice}",
+            code="engine_not_yours",
+            value=name,
+            hint=hint(name, own),
+            advice=there,
+        )
     try:
         with suppress(OutputError), making(name) as made:
             place.rename(made.with_name("old"))  # all of it at once; it goes with the folder that it is in then
@@ -123,7 +153,9 @@ def remove(name: str) -> Path:
         elif place.exists():
             shutil.rmtree(place)
     except OSError as error:
-        raise OutputError(f"{place} cannot be removed: {error.strerror or error}") from error
+        raise OutputError(
+            "{path} cannot be removed: {why}", code="folder_unremoved", path=place, why=error.strerror or error
+        ) from error
     return place
 
 

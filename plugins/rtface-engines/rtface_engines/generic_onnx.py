@@ -119,7 +119,12 @@ class GenericNetwork:
                 _adapt(onnx, model.graph, self.control)
             data = model.SerializeToString()
         except Exception as error:  # protobuf's errors share no base but Exception
-            raise InputError(f"{self.path} cannot be rewritten: {str(error).strip().splitlines()[0]}") from error
+            raise InputError(
+                "{path} cannot be rewritten: {why}",
+                code="onnx_rewrite",
+                path=self.path,
+                why=str(error).strip().splitlines()[0],
+            ) from error
         target.write_bytes(data)
 
 
@@ -152,22 +157,32 @@ def inspect(path: Path) -> GenericNetwork:
     if len(images) != 1 or len(controls) > 1 or len(images) + len(controls) != len(inputs) or not results:
         takes, gives = (", ".join(v.shown for v in values) for values in (inputs, outputs))
         raise InputError(
-            f"{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), "
-            f"perhaps one number beside it, and an output of the same shape; this network "
-            f"takes {takes}; gives {gives}"
+            "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), perhaps "
+            "one number beside it, and an output of the same shape; this network takes {takes}; gives {gives}",
+            code="onnx_shape",
+            path=path,
+            takes=takes,
+            gives=gives,
         )
     image, control = images[0], controls[0] if controls else None
     size = image.shape[2] or _SIZE
     if size % 16 or not 32 <= size <= _LARGEST:
         raise InputError(
-            f"{path} takes images of {size}×{size}, and rtface needs a multiple of 16 from 32 to {_LARGEST}"
+            "{path} takes images of {size}×{size}, and rtface needs a multiple of 16 from 32 to {most}",
+            code="onnx_size",
+            path=path,
+            size=size,
+            most=_LARGEST,
         )
     open_batch = image.shape[0] is None and (control is None or None in control.shape[:1])
     found = GenericNetwork(path, image, results[0], control, size, 16 if open_batch else 1, parameters, len(outputs))
     if found.rewrites and importlib.util.find_spec("onnx") is None:
         raise MissingComponent(
-            f"{path} has a control of another shape or type than rtface's, or more than one output; "
-            f"the onnx package rewrites such files, get it with: {PIP} onnx"
+            "{path} has a control of another shape or type than rtface's, or more than one output; the onnx "
+            "package rewrites such files, get it with: {repair} onnx",
+            code="onnx_control",
+            path=path,
+            repair=PIP,
         )
     return found
 
@@ -188,19 +203,28 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
         except Exception as error:  # the errors of OpenVINO's readers share no base but Exception
             if "external" in str(error):
                 raise InputError(
-                    f"{path} has its weights in other files; join them first: python -c 'import onnx; "
-                    'onnx.save(onnx.load("in.onnx"), "one.onnx")\''
+                    "{path} has its weights in other files; join them first: python -c 'import onnx; "
+                    'onnx.save(onnx.load("in.onnx"), "one.onnx")\'',
+                    code="onnx_external",
+                    path=path,
                 ) from error
-            raise InputError(f"{path} is no ONNX file, or it is damaged; get it again") from error
+            raise InputError(
+                "{path} is no ONNX file, or it is damaged; get it again", code="onnx_none", path=path
+            ) from error
         try:
             constants = [op.output(0) for op in reader.convert(graph).get_ops() if op.get_type_name() == "Constant"]
         except MemoryError:
             raise
         except Exception as error:
-            raise InputError(f"OpenVINO cannot use {path}: {str(error).strip().splitlines()[-1]}") from error
+            raise InputError(
+                "OpenVINO cannot use {path}: {why}",
+                code="onnx_openvino",
+                path=path,
+                why=str(error).strip().splitlines()[-1],
+            ) from error
     weights = [math.prod(c.get_shape()) for c in constants if c.get_element_type().is_real()]
     if not inputs and not outputs:
-        raise InputError(f"{path} is no ONNX file, or it is damaged; get it again")
+        raise InputError("{path} is no ONNX file, or it is damaged; get it again", code="onnx_none", path=path)
     return inputs, outputs, sum(count for count in weights if count > 1)
 
 

@@ -74,15 +74,26 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         called = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
         both = f"{', '.join(names[:-1])} and {names[-1]}"
         raise UsageError(
-            f"{path} fits {both}, and by its SHA-256 it is none of the published files; "
-            f"say which it is, as in: rtface engines add {called} --from {as_typed(path)}"
+            "{path} fits {names}, and by its SHA-256 it is none of the published files; say which it is, as in: "
+            "rtface engines add {name} --from {typed}",
+            code="weights_ambiguous",
+            path=path,
+            names=both,
+            name=called,
+            typed=as_typed(path),
         )
     if not differences:
-        raise InputError(f"{path} cannot be recognised: this installation offers no engine")
+        raise InputError(
+            "{path} cannot be recognised: this installation offers no engine", code="weights_no_offer", path=path
+        )
     name, (difference, _) = min(differences.items(), key=lambda item: item[1][0].count)
     if 2 * len(difference.missing) < difference.total:
         raise InputError(
-            f"{path} holds the weights of no engine that rtface knows; the nearest is {name}: {difference}"
+            "{path} holds the weights of no engine that rtface knows; the nearest is {name}: {difference}",
+            code="weights_nearest",
+            path=path,
+            name=name,
+            difference=difference,
         )
     known = {offer.table.architecture.name for _, offer in differences.values()}
     more = [
@@ -91,8 +102,11 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         if architecture not in known
     ]
     raise InputError(
-        f"{path} holds the weights of no engine that can be added here ({', '.join(differences)})"
-        + (f"; with distributions of their own come {' and '.join(more)}" if more else "")
+        "{path} holds the weights of no engine that can be added here ({difference}){advice}",
+        code="weights_of_none",
+        path=path,
+        difference=", ".join(differences),
+        advice=f"; with distributions of their own come {' and '.join(more)}" if more else "",
     )
 
 
@@ -104,7 +118,19 @@ def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Off
     others = [other.name for other in offers.values() if not compare(contents, other).count]
     if others:
         raise InputError(
-            f"{path} does not hold the weights of {offer.name} but those of {' or '.join(others)}; add it "
-            f"with: rtface engines add {others[0]} --from {as_typed(path)}"
+            "{path} does not hold the weights of {name} but those of {others}; add it with: rtface engines add "
+            "{other} --from {typed}",
+            code="weights_of_other",
+            path=path,
+            name=offer.name,
+            others=" or ".join(others),
+            other=others[0],
+            typed=as_typed(path),
         )
-    raise InputError(f"{path} does not hold the weights of {offer.name}: {difference}")
+    raise InputError(
+        "{path} does not hold the weights of {name}: {difference}",
+        code="weights_not_of",
+        path=path,
+        name=offer.name,
+        difference=difference,
+    )

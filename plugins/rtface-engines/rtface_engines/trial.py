@@ -144,7 +144,12 @@ def _apart(work: str, given: object, what: str, limit: float) -> Any:
     try:
         while not ended.wait(0.2):  # in slices, so that signals are seen
             if monotonic() - began > limit:
-                raise EngineError(f"{what} was given up: reading or running it took longer than {limit:g} s")
+                raise EngineError(
+                    "{engine} was given up: reading or running it took longer than {limit:g} s",
+                    code="trial_slow",
+                    engine=what,
+                    limit=limit,
+                )
     except BaseException as error:
         log.debug("the trial of %s is ended: %s", what, reason(error))
         process.kill(0.0)
@@ -153,5 +158,10 @@ def _apart(work: str, given: object, what: str, limit: float) -> Any:
         raise failures[0]
     if not results:
         why = how[0] or "it gave no answer"
-        raise EngineError(f"{what} cannot be used here ({why}); it may need more memory than there is, or be damaged")
+        raise EngineError(
+            "{engine} cannot be used here ({why}); it may need more memory than there is, or be damaged",
+            code="trial_failed",
+            engine=what,
+            why=why,
+        )
     return results[0]

@@ -66,14 +66,18 @@ def scheduler_address(text: str) -> str:
     match = re.fullmatch(r"dask(\+tls|\+insecure)?://([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?", text)
     if match is None:
         raise UsageError(
-            f"--farm {text}: give the scheduler of a Dask cluster, as dask://host:8786 or dask+tls://host:8786"
+            "--farm {address}: give the scheduler of a Dask cluster, as dask://host:8786 or dask+tls://host:8786",
+            code="dask_address",
+            address=text,
         )
     address = f"{'tls' if match[1] == '+tls' else 'tcp'}://{match[2]}:{match[3] or 8786}"
     if not match[1] and open_to_others(address):
         raise UsageError(
-            f"--farm {text}: the connection is not encrypted, and whoever reaches a Dask scheduler can "
-            "run programs on its workers; use dask+tls:// with certificates, or dask+insecure:// in a "
-            "network where you trust everybody"
+            "--farm {address}: the connection is not encrypted, and whoever reaches a Dask scheduler can run "
+            "programs on its workers; use dask+tls:// with certificates, or dask+insecure:// in a network where "
+            "you trust everybody",
+            code="dask_open",
+            address=text,
         )
     return address
 
@@ -151,8 +155,10 @@ class Farm:
             self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
             raise MissingComponent(
-                f"the Dask scheduler {address} cannot be reached "
-                f"({' '.join(str(error).split())}); start one with: dask scheduler"
+                "the Dask scheduler {address} cannot be reached ({why}); start one with: dask scheduler",
+                code="dask_unreachable",
+                address=address,
+                why=" ".join(str(error).split()),
             ) from error
         for topic in ("print", "warn"):  # what workers want to show on this terminal
             with suppress(Exception):
@@ -249,7 +255,12 @@ class Farm:
         self._failed[number] += 1
         if kind == "failed" or self._failed[number] >= _ATTEMPTS:
             raise OutputError(
-                f"{self._folder.path}: segment {number} failed on {work.worker} ({why}); the same command continues"
+                "{path}: segment {number} failed on {worker} ({why}); the same command continues",
+                code="farm_segment",
+                path=self._folder.path,
+                number=number,
+                worker=work.worker,
+                why=why,
             )
 
     def _hand_out(self) -> None:
@@ -301,9 +312,11 @@ class Farm:
             found: dict[str, dict[str, Any]] = dict(self._client.scheduler_info(n_workers=-1)["workers"])
         except Exception as error:  # of Dask's many kinds
             raise OutputError(
-                f"the Dask scheduler {self._address} does not answer any more "
-                f"({' '.join(str(error).split()) or type(error).__name__}); what is finished stays, and "
-                "the same command continues"
+                "the Dask scheduler {address} does not answer any more ({why}); what is finished stays, and the "
+                "same command continues",
+                code="dask_lost",
+                address=self._address,
+                why=" ".join(str(error).split()) or type(error).__name__,
             ) from error
         now = self._clock()
         for address, info in found.items():
@@ -315,7 +328,9 @@ class Farm:
         usable = [address for address in workers if address not in self._refused]
         if workers and not usable:
             why = next(iter(self._refused.values()))
-            raise UsageError(f"no worker of {self._address} can take part: {why}")
+            raise UsageError(
+                "no worker of {address} can take part: {why}", code="farm_no_worker", address=self._address, why=why
+            )
         if not workers and not self._waiting_shown:
             self._waiting_shown = True
             self._show(f"{self._address} has no workers yet; waiting for one (dask worker {self._address})")

@@ -56,12 +56,12 @@ def learn(
 
     if not is_person_name(name):
         raise UsageError(
-            "{name} cannot name a person: it begins with a letter, and is no word of --faces",
+            "{name} cannot name a person: it begins with a letter, and is no word of {--faces}",
             code="learn_name",
             name=repr(name),
         )
     if not 0 < minutes <= 60:
-        raise UsageError(f"--minutes {minutes:g}: give more than 0 and at most 60")
+        raise UsageError("--minutes {value:g}: give more than 0 and at most 60", code="minutes_range", value=minutes)
     wanted = enforce_learning()
     given = [_source(text) for text in sources]
     consent = _agree(yes, consent.strip(), wanted)
@@ -179,7 +179,7 @@ def _agree(yes: bool, consent: str, wanted: Path | None) -> str:
     if yes or consent:
         return consent
     if not asked:
-        raise UsageError(f"{_CONSENT} Add --yes to agree")
+        raise UsageError("{consent} Add --yes to agree", code="consent_needed", consent=_CONSENT)
     if not typer.confirm(f"{_CONSENT} Do you agree?"):
         raise UsageError("nothing was learnt", code="learn_refused")
     return consent
@@ -252,7 +252,7 @@ def export(name: str, path: Path) -> None:
     from rtface.util.files import write_atomically
 
     if path.exists():
-        raise UsageError(f"{path} is there; choose another name")
+        raise UsageError("{path} is there; choose another name", code="person_file_exists", path=path)
     learned.read(learned.path_of(name))
     write_atomically(path, learned.path_of(name).read_bytes(), private=True)
 

@@ -223,7 +223,7 @@ def learn(
     path = learned.path_of(name)
     if path.exists() and not overwrite:
         raise UsageError(
-            "{name} was learnt before ({path}); add --overwrite to learn again",
+            "{name} was learnt before ({path}); add {--overwrite:True} to learn again",
             code="learn_before",
             name=name,
             path=path,
@@ -232,7 +232,12 @@ def learn(
     target = None
     if shown is not None:
         if shown.suffix.lower() not in _SHEETS:
-            raise UsageError(f"--sheet {shown}: name an image, with one of the endings {', '.join(_SHEETS)}")
+            raise UsageError(
+                "--sheet {path}: name an image, with one of the endings {sheets}",
+                code="person_sheet",
+                path=shown,
+                sheets=", ".join(_SHEETS),
+            )
         sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
     found, recipe = python(), recipe_named(learned.BASE)

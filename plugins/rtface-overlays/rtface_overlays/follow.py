@@ -27,7 +27,7 @@ def check_faces(value: object, shown: str) -> object:
     try:
         return faces(text, shown)
     except UsageError as error:
-        raise UsageError(f"{error} (or all but 2)") from None
+        raise UsageError("{why} (or all but 2)", code="value_or_all", why=error) from None
 
 
 class Choice:

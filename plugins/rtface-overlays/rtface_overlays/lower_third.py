@@ -58,19 +58,36 @@ def check_template(value: object, shown: str) -> object:
     if text in TEMPLATES:
         return TEMPLATES[text]
     if not text.endswith(".toml"):
-        raise UsageError(f"{shown} must be {', '.join(TEMPLATES)} or a .toml file, not {text!r}{hint(text, TEMPLATES)}")
+        raise UsageError(
+            "{option} must be {templates} or a .toml file, not {value!r}{hint}",
+            code="template_choice",
+            option=shown,
+            templates=", ".join(TEMPLATES),
+            value=text,
+            hint=hint(text, TEMPLATES),
+        )
     try:
         data = tomllib.loads(Path(text).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{shown}: {text} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            "{option}: {path} cannot be read: {why}",
+            code="template_unreadable",
+            option=shown,
+            path=text,
+            why=error.strerror,
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{shown}: {text} is not valid TOML: {error}") from None
+        raise UsageError(
+            "{option}: {path} is not valid TOML: {why}", code="template_toml", option=shown, path=text, why=error
+        ) from None
     known = {field.name: field.default for field in dataclasses.fields(Template)}
     values: dict[str, Any] = {}
     for written, given in data.items():
         key, where = written.replace("-", "_"), f"{text}: {written}"
         if key not in known:
-            raise UsageError(f"{where} is not a key of templates{hint(key, known)}")
+            raise UsageError(
+                "{where} is not a key of templates{hint}", code="template_key", where=where, hint=hint(key, known)
+            )
         if isinstance(known[key], str):
             values[key] = str(given)
         else:
@@ -96,7 +113,9 @@ class LowerThird:
 
     def __post_init__(self) -> None:
         if self.end is not None and self.end <= self.start:
-            raise UsageError(f"end={self.end:g} must come after start={self.start:g}")
+            raise UsageError(
+                "end={end:g} must come after start={start:g}", code="overlay_end", end=self.end, start=self.start
+            )
         self._lines(720.0)
 
     def begin(self, run: Run) -> None:

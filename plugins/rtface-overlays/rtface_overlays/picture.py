@@ -142,9 +142,16 @@ def load(file: Path) -> tuple[list[Bytes], list[float]]:
                 rgba.thumbnail((_SIDE[moving], _SIDE[moving]), reducing_gap=3.0)
                 images.append(np.array(rgba))
                 if len(images) > _MOST:
-                    raise UsageError(f"file={file} has more than {_MOST} images: make it shorter")
+                    raise UsageError(
+                        "file={path} has more than {most} images: make it shorter",
+                        code="picture_long",
+                        path=file,
+                        most=_MOST,
+                    )
     except UsageError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UsageError(f"file={file} cannot be read as an image: {error}") from None
+        raise UsageError(
+            "file={path} cannot be read as an image: {why}", code="picture_unreadable", path=file, why=error
+        ) from None
     return images, list(accumulate(seconds)) if moving else []

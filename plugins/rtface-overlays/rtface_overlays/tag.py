@@ -64,7 +64,7 @@ class Tag:
         self._choose = Choice(self.faces)
         self._by_id = _read(self.file) | _split(self.names) if self.file else _split(self.names)
         if not self.name and not self._by_id:
-            raise UsageError("say who: name=Anna, names=1=Anna;2=Ben or file=names.toml")
+            raise UsageError("say who: name=Anna, names=1=Anna;2=Ben or file=names.toml", code="names_needed")
         for text in {self.name, *self._by_id.values()} - {""}:
             font = font_for(text, _DRAWN, self.font)
             self._sprites[text] = Sprite(
@@ -122,7 +122,11 @@ def _split(text: str) -> dict[int | str, str]:
     for part in filter(None, (part.strip() for part in text.split(";"))):
         key, equals, name = (word.strip() for word in part.partition("="))
         if (face := _face(key)) is None or not equals or not name:
-            raise UsageError(f"names: {part!r} is no track number or person, and name, as 1=Anna or P2=Ben")
+            raise UsageError(
+                "names: {value!r} is no track number or person, and name, as 1=Anna or P2=Ben",
+                code="names_entry",
+                value=part,
+            )
         out[face] = name
     return out
 
@@ -139,15 +143,27 @@ def _read(file: Path) -> dict[int | str, str]:
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"file={file} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            "file={path} cannot be read: {why}", code="names_unreadable", path=file, why=error.strerror
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"file={file} is not valid TOML: {error}") from None
+        raise UsageError("file={path} is not valid TOML: {why}", code="names_toml", path=file, why=error) from None
     names = data.get("names")
     if set(data) != {"names"} or not isinstance(names, dict):
-        raise UsageError(f'file={file} needs one table [names] with lines such as 1 = "Anna", and nothing else')
+        raise UsageError(
+            'file={path} needs one table [names] with lines such as 1 = "Anna", and nothing else',
+            code="names_table",
+            path=file,
+        )
     out: dict[int | str, str] = {}
     for key, value in names.items():
         if (face := _face(key)) is None or not isinstance(value, str) or not value:
-            raise UsageError(f'file={file}: {key} = {value!r} is no track number or person, and name, as 1 = "Anna"')
+            raise UsageError(
+                'file={path}: {key} = {value!r} is no track number or person, and name, as 1 = "Anna"',
+                code="names_file_entry",
+                path=file,
+                key=key,
+                value=value,
+            )
         out[face] = value
     return out

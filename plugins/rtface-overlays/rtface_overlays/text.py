@@ -42,8 +42,11 @@ def check_colour(value: object, shown: str) -> object:
         return ImageColor.getcolor(text, "RGBA")
     except ValueError:
         raise UsageError(
-            f"{shown} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}"
-            f"{hint(text, ImageColor.colormap)}"
+            "{option} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}{hint}",
+            code="colour_value",
+            option=shown,
+            value=value,
+            hint=hint(text, ImageColor.colormap),
         ) from None
 
 
@@ -58,7 +61,12 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
         try:
             return ImageFont.truetype(str(path), size)
         except OSError as error:
-            raise UsageError(f"font={path} cannot be used ({error}); name a .ttf or .otf file") from None
+            raise UsageError(
+                "font={path} cannot be used ({why}); name a .ttf or .otf file",
+                code="font_unusable",
+                path=path,
+                why=error,
+            ) from None
     built_in: Font = ImageFont.load_default(size)
     missing = _missing(built_in, text)
     if not missing:
@@ -71,7 +79,9 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
         missing = min(missing, lacking := _missing(found, text), key=len)  # what not even the best one has
         if not lacking:
             return found
-    raise UsageError(f"no font here has {missing!r}: name one that does with font=FILE.ttf")
+    raise UsageError(
+        "no font here has {letters!r}: name one that does with font=FILE.ttf", code="font_missing", letters=missing
+    )
 
 
 def _missing(font: Font, text: str) -> str:

@@ -78,7 +78,12 @@ def kept_token(path: Path) -> str:
     try:
         write_private(path, token)
     except OSError as error:
-        raise UsageError(f"--keep-address: {path} cannot be written ({error.strerror}); leave the option out") from None
+        raise UsageError(
+            "--keep-address: {path} cannot be written ({why}); leave the option out",
+            code="keep_address_unwritable",
+            path=path,
+            why=error.strerror,
+        ) from None
     return token
 
 
@@ -166,7 +171,7 @@ class AccessControl:
         if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
             return UsageError(why)
         if scope["type"] == "http" and scope["method"] not in METHODS:
-            return UsageError(f"{scope['method'][:20]} is not answered")
+            return UsageError("{method} is not answered", code="method_unknown", method=scope["method"][:20])
         if self._login is not None:
             known = self._login.knows(_cookie_of(headers)) and self._has_key(scope, headers)
             if known or scope["path"] in _OPEN:

@@ -102,8 +102,9 @@ def studio(
     kept = None if folder or remote else data_dir() / "studio" / "folders.json"
     if keep_address and (remote is not None or not port):
         raise UsageError(
-            "--keep-address: the address holds no token with --tls, and no fixed port with --port 0; "
-            "leave one of them out"
+            "--keep-address: the address holds no token with --tls, and no fixed port with --port 0; leave one of "
+            "them out",
+            code="keep_address_tls",
         )
     try:
         server = StudioServer(
@@ -153,19 +154,27 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
             password = password_file.read_text("utf-8").partition("\n")[0].strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise UsageError(f"--password-file {password_file}: cannot be read ({why})") from None
+            raise UsageError(
+                "--password-file {path}: cannot be read ({why})",
+                code="password_unreadable",
+                path=password_file,
+                why=why,
+            ) from None
     if tls is None and (password_file is None or is_loopback(host)):
         return None
     certificate, comma, key = (tls or "").partition(",")
     if not comma:
         raise UsageError(
-            "--tls takes a certificate and its key, as in --tls cert.pem,key.pem; docs/studio.md has a "
-            "line that makes both"
+            "--tls takes a certificate and its key, as in --tls cert.pem,key.pem; docs/studio.md has a line that "
+            "makes both",
+            code="tls_form",
         )
     if len(password) < LEAST_LENGTH:
         raise UsageError(
-            f"--tls needs a password of at least {LEAST_LENGTH} characters: give --password-file FILE, or "
-            "set RTFACE_APP_PASSWORD"
+            "--tls needs a password of at least {least} characters: give --password-file FILE, or set "
+            "RTFACE_APP_PASSWORD",
+            code="tls_password",
+            least=LEAST_LENGTH,
         )
     own = socket.gethostname()
     return RemoteAccess(

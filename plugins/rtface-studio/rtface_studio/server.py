@@ -198,8 +198,11 @@ def _check_certificate(remote: RemoteAccess) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(
-            f"--tls {remote.certificate},{remote.key}: cannot be used ({error.strerror or error}); give a "
-            "certificate and its key, both as PEM"
+            "--tls {certificate},{key}: cannot be used ({why}); give a certificate and its key, both as PEM",
+            code="tls_unusable",
+            certificate=remote.certificate,
+            key=remote.key,
+            why=error.strerror or error,
         ) from None
 
 
@@ -232,8 +235,10 @@ class StudioServer:
     ) -> None:
         if remote is None and not is_loopback(host):
             raise UsageError(
-                f"--host {host}: other machines may reach the studio only by TLS and with a password; add "
-                "--tls CERT.pem,KEY.pem and --password-file FILE"
+                "--host {host}: other machines may reach the studio only by TLS and with a password; add --tls "
+                "CERT.pem,KEY.pem and --password-file FILE",
+                code="host_open",
+                host=host,
             )
         self._studio, self.token = studio, token or new_token()
         studio.remote = remote is not None

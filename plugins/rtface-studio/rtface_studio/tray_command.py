@@ -53,7 +53,10 @@ def tray(
     source, sink = parse_address(camera), parse_address(output)
     if source.kind != "camera" or sink.kind != "vcam":
         raise UsageError(
-            f"{camera} {output}: rtface tray goes from a camera to a virtual camera, as in: rtface tray camera:0 vcam:"
+            "{camera} {output}: rtface tray goes from a camera to a virtual camera, as in: rtface tray camera:0 vcam:",
+            code="tray_ends",
+            camera=camera,
+            output=output,
         )
     if sys.platform == "linux" and source.name in ("", "0"):
         source = _by_name(source)
@@ -98,7 +101,10 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
         from rtface_studio.tray.pystray_icon import PystrayIcon
     except ImportError as error:
         raise MissingComponent(
-            f"the icon in the tray needs the package {error.name}: {plugin_line('rtface-studio', 'tray')}"
+            "the icon in the tray needs the package {name}: {repair}",
+            code="tray_package",
+            name=error.name,
+            repair=plugin_line("rtface-studio", "tray"),
         ) from error
     return lambda view, show: PystrayIcon(view)
 

@@ -77,7 +77,11 @@ def cast(generator: Generator, tracker: Tracker, seed: int, truncation: float) -
         mesh = on_crop(found.mesh, matrix)
         skin = Skin(view.crop(matrix, (SIZE, SIZE)), mesh)
         return Actor(number, skin, mesh, triangulate(mesh), _inward(mesh), _groups(mesh))
-    raise EngineError(f"the generator gave no usable face from seed {seed} on; choose another seed, or less truncation")
+    raise EngineError(
+        "the generator gave no usable face from seed {seed} on; choose another seed, or less truncation",
+        code="synthetic_seed",
+        seed=seed,
+    )
 
 
 def on_crop(mesh: Float, matrix: Float) -> Float:

@@ -38,17 +38,31 @@ def find_networks() -> Path:
     """
     found = importlib.util.find_spec("random_face")
     if found is None or not found.submodule_search_locations:
-        raise MissingComponent(f"the stage synthetic needs the networks of {PACKAGE}; {_INSTALL}")
+        raise MissingComponent(
+            "the stage synthetic needs the networks of {package}; {repair}",
+            code="synthetic_networks",
+            package=PACKAGE,
+            repair=_INSTALL,
+        )
     folder = Path(next(iter(found.submodule_search_locations))) / "data"
     for name, digest in _FILES.items():
         try:
             data = (folder / name).read_bytes()
         except OSError as error:
-            raise MissingComponent(f"{folder / name} cannot be read ({error.strerror}); {_INSTALL}") from error
+            raise MissingComponent(
+                "{path} cannot be read ({why}); {repair}",
+                code="synthetic_unreadable",
+                path=folder / name,
+                why=error.strerror,
+                repair=_INSTALL,
+            ) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise MissingComponent(
-                f"{folder / name} is another file than that of {PACKAGE} (SHA-256 differs); "
-                f"{_INSTALL} --force-reinstall"
+                "{path} is another file than that of {package} (SHA-256 differs); {repair} --force-reinstall",
+                code="synthetic_other",
+                path=folder / name,
+                package=PACKAGE,
+                repair=_INSTALL,
             )
     return folder
 
@@ -72,7 +86,10 @@ class Generator:
             self._synthesis = core().compile_model(core().read_model(folder / "SynthesisNetwork.xml"), "CPU", options)
         except RuntimeError as error:
             raise EngineError(
-                f"OpenVINO cannot use the networks in {folder}: {str(error).strip().splitlines()[-1]}"
+                "OpenVINO cannot use the networks in {folder}: {why}",
+                code="synthetic_load",
+                folder=folder,
+                why=str(error).strip().splitlines()[-1],
             ) from error
 
     def face(self, seed: int, truncation: float = 0.6) -> Bytes:

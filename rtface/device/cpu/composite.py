@@ -76,7 +76,7 @@ def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None
     part = correction[y0:y1, x0:x1]
     total = cv2.norm(part, cv2.NORM_L1)
     if not np.isfinite(total):
-        raise EngineError("a correction is not finite; the frame was left as it is")
+        raise EngineError("a correction is not finite; the frame was left as it is", code="correction_not_finite")
     if total == 0.0:
         return None
     return Patch(part, mask[y0:y1, x0:x1], support[y0:y1, x0:x1], compose(translation(-x0, -y0), matrix))

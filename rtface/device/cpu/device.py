@@ -54,7 +54,10 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
         return image.reformat(format=fallback(name))
     except (ValueError, OSError) as error:
         raise InputError(
-            f"pixel format {name} cannot be converted ({error}); convert the input to yuv420p or rgb24 first"
+            "pixel format {name} cannot be converted ({why}); convert the input to yuv420p or rgb24 first",
+            code="pixel_format",
+            name=name,
+            why=error,
         ) from error
 
 
@@ -156,7 +159,9 @@ class HostCorrection:
 def host_array(pixels: Pixels) -> Float32:
     """Pixels in the host's memory as an array. Raises UsageError for those of another device."""
     if not isinstance(pixels, np.ndarray):
-        raise UsageError(f"the CPU cannot work on {type(pixels).__name__}, which is on another device")
+        raise UsageError(
+            "the CPU cannot work on {type}, which is on another device", code="cpu_pixels", type=type(pixels).__name__
+        )
     return cast(Float32, pixels)
 
 
@@ -172,7 +177,7 @@ class CpuDevice:
     def __init__(self, threads: int | None = None, warn: Callable[[str, str], None] | None = None) -> None:
         if threads is not None:
             if threads < 1:
-                raise UsageError(f"threads must be 1 or more, not {threads}")
+                raise UsageError("threads must be 1 or more, not {value}", code="threads_value", value=threads)
             cv2.setNumThreads(threads)
         self._warn = warn or _log_warning
         self._swscale = Swscale()
@@ -226,7 +231,11 @@ class CpuDevice:
     def read(self, correction: Correction) -> tuple[Float32, Float]:
         """The correction's own array. Raises UsageError for another device's."""
         if not isinstance(correction, HostCorrection):
-            raise UsageError(f"the CPU cannot read {type(correction).__name__}, which is another device's")
+            raise UsageError(
+                "the CPU cannot read {type}, which is another device's",
+                code="cpu_correction",
+                type=type(correction).__name__,
+            )
         return correction.pixels, correction.matrix
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
@@ -267,7 +276,9 @@ class CpuDevice:
         dithered = False
         for c in corrections:
             if not isinstance(c, HostCorrection) or c.pixels.shape != (*c.mask.shape, 3):
-                raise UsageError(f"a correction has pixels h×w×3 and a mask h×w, not {c}")
+                raise UsageError(
+                    "a correction has pixels h×w×3 and a mask h×w, not {shape}", code="correction_shape", shape=c
+                )
             found.append(cut_patch(c.pixels, c.mask, c.matrix))
             dithered |= c.dithered
         patches = [patch for patch in found if patch is not None]

@@ -49,11 +49,18 @@ def failure(text: str, doing: str) -> EngineError:
     code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
     if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
         return OutOfDeviceMemory(
-            f"the GPU has no memory left to {doing}; close what else uses it, or choose a light engine"
+            "the GPU has no memory left to {action}; close what else uses it, or choose a light engine",
+            code="gpu_memory",
+            action=doing,
         )
     if code in _LOST:
-        return DeviceLost(f"the GPU stopped answering ({name}) when rtface wanted to {doing}")
-    return EngineError(f"the GPU could not {doing}: {name}")
+        return DeviceLost(
+            "the GPU stopped answering ({name}) when rtface wanted to {action}",
+            code="gpu_lost",
+            name=name,
+            action=doing,
+        )
+    return EngineError("the GPU could not {action}: {name}", code="gpu_failed", action=doing, name=name)
 
 
 @contextlib.contextmanager
@@ -217,7 +224,11 @@ class NvidiaGpu:
         count = count_gpus()
         if ordinal >= count:
             raise MissingComponent(
-                f"device cuda:{ordinal} is not here: the driver knows {count} GPU{'s' * (count != 1)}"
+                "device cuda:{ordinal} is not here: the driver knows {count} GPU{plural}",
+                code="gpu_number",
+                ordinal=ordinal,
+                count=count,
+                plural="s" * (count != 1),
             )
         core = _core()
         with _doing("start"):
@@ -286,7 +297,7 @@ def find_kernel(objects: Sequence[Any], name: str) -> Any:
             # memory, must reach the user as such.
             if "CUDA_ERROR_NOT_FOUND" not in str(error):
                 raise failure(str(error), f"load the kernel {name}") from error
-    raise EngineError(f"the compiled kernels hold no {name}")
+    raise EngineError("the compiled kernels hold no {name}", code="kernel_gone", name=name)
 
 
 def count_gpus() -> int:
@@ -294,14 +305,17 @@ def count_gpus() -> int:
     try:
         driver = _driver()
     except ImportError as error:
-        raise MissingComponent(f"device cuda needs cuda-python; get it with: {extra_line('rtx')}") from error
+        raise MissingComponent(
+            "device cuda needs cuda-python; get it with: {repair}", code="cuda_python", repair=extra_line("rtx")
+        ) from error
     try:
         _called(driver.cuInit(0), "start")
         return int(_called(driver.cuDeviceGetCount(), "say how many GPUs there are"))
     except EngineError as error:
-        raise MissingComponent(f"device cuda is not usable: {error}") from error
+        raise MissingComponent("device cuda is not usable: {why}", code="cuda_unusable", why=error) from error
     except Exception as error:  # cuda.pathfinder's own, where libcuda is not there
         raise MissingComponent(
-            "device cuda needs NVIDIA's driver, which is not here (libcuda was not found); "
-            "install it from your system's packages, or choose --device cpu"
+            "device cuda needs NVIDIA's driver, which is not here (libcuda was not found); install it from your "
+            "system's packages, or choose {--device:cpu}",
+            code="cuda_driver",
         ) from error

@@ -51,7 +51,13 @@ def build(source: str, arch: str, *, verbose: bool = False) -> tuple[bytes, str]
         hint = ""
         if "gpu-architecture" in text:
             hint = "; a newer NVRTC may know this GPU: pip install -U nvidia-cuda-nvrtc"
-        raise EngineError(f"NVRTC does not compile for {arch}: {' | '.join(lines[:4])}{hint}") from error
+        raise EngineError(
+            "NVRTC does not compile for {arch}: {lines}{hint}",
+            code="nvrtc_failed",
+            arch=arch,
+            lines=" | ".join(lines[:4]),
+            hint=hint,
+        ) from error
     finally:
         program.close()
     return bytes(code), log.getvalue()
@@ -69,5 +75,8 @@ def _version() -> tuple[int, int]:
 def _missing(error: Exception) -> MissingComponent:
     first = (str(error) or type(error).__name__).splitlines()[0]
     return MissingComponent(
-        f"kernels for NVIDIA GPUs need cuda-core and NVRTC ({first}); get them with: {extra_line('cuda')}"
+        "kernels for NVIDIA GPUs need cuda-core and NVRTC ({what}); get them with: {repair}",
+        code="cuda_core",
+        what=first,
+        repair=extra_line("cuda"),
     )

@@ -187,8 +187,11 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
     size, part = area.size, area.part
     if size < LEAST or size % 4:
         raise UsageError(
-            f"crops on a GPU must have a side of {LEAST} or more that is a multiple of 4, got {size}; "
-            "use --device cpu for this engine"
+            "crops on a GPU must have a side of {least} or more that is a multiple of 4, got {size}; use "
+            "{--device:cpu} for this engine",
+            code="crop_side",
+            least=LEAST,
+            size=size,
         )
     own, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
     windows, eyes = list[int](), list[float]()

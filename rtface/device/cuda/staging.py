@@ -111,7 +111,9 @@ class GpuSamples(SampleMap):
             height, width = plane_shape(frame, form, role)
             if height < 1:
                 raise InputError(
-                    f"a frame of {frame.image.height} rows is too low to be interlaced; treat it as progressive"
+                    "a frame of {height} rows is too low to be interlaced; treat it as progressive",
+                    code="interlaced_low",
+                    height=frame.image.height,
                 )
             start += skip * pitch
             self.maps[role] = ComponentMap(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))

@@ -141,7 +141,7 @@ class StreamThread:
 
     def _put(self, item: Callable[[], None]) -> None:
         if self._closed:
-            raise EngineError("the GPU was closed")
+            raise EngineError("the GPU was closed", code="gpu_closed")
         self._inbox.put(item)
 
     def _guarded(self, step: Callable[[], T]) -> T:

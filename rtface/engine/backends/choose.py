@@ -144,7 +144,9 @@ def _need_openvino(device: str) -> None:
         import_module("rtface.engine.backends.openvino")  # takes 0.2 s and is not on every platform
     except ImportError as error:
         raise MissingComponent(
-            f"OpenVINO is not installed, which device {device} needs; get it with: pip install openvino"
+            "OpenVINO is not installed, which device {device} needs; get it with: pip install openvino",
+            code="openvino_missing",
+            device=device,
         ) from error
 
 
@@ -192,9 +194,10 @@ def cuda_backend(device: str, number: int) -> NoReturn:
     from rtface.engine.cuda import driver
 
     if (reason := driver.unusable(number)) is not None:
-        raise MissingComponent(f"CUDA is not usable here because {reason}")
+        raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
     raise UsageError(
-        f"device {device} cannot be used here: its engines take crops in the GPU's memory, "
-        "where rtface.run and rtface.Enhancer put them; for crops in the computer's memory "
-        "choose cpu or onnx"
+        "device {device} cannot be used here: its engines take crops in the GPU's memory, where rtface.run and "
+        "rtface.Enhancer put them; for crops in the computer's memory choose cpu or onnx",
+        code="device_host_crops",
+        device=device,
     )

@@ -19,7 +19,7 @@ import numpy as np
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.errors import EngineError, MissingComponent
+from rtface.errors import EngineError, Message, MissingComponent
 from rtface.frame import Float32
 from rtface.util.install import extra_line
 
@@ -63,7 +63,10 @@ DIRECTML = Provider(
 CUDA = Provider(
     "CUDAExecutionProvider",
     "ONNX Runtime's CUDA provider",
-    repair="pip uninstall -y onnxruntime && pip install onnxruntime-gpu, or choose --device cuda or cpu",
+    repair=Message(
+        "pip uninstall -y onnxruntime && pip install onnxruntime-gpu, or choose {--device:cuda} or cpu",
+        code="onnx_gpu_repair",
+    ),
     options={"use_tf32": "0"},
 )
 
@@ -81,7 +84,9 @@ def runtime() -> ModuleType:
         import onnxruntime  # an extra: loaded when asked for only
     except ImportError as error:
         raise MissingComponent(
-            f"ONNX Runtime is not installed, which device onnx needs; get it with: {extra_line('onnx')}"
+            "ONNX Runtime is not installed, which device onnx needs; get it with: {repair}",
+            code="onnx_missing",
+            repair=extra_line("onnx"),
         ) from error
     return onnxruntime
 
@@ -90,16 +95,29 @@ def check_here(provider: Provider) -> None:
     """Raises MissingComponent when this machine's ONNX Runtime has no such provider."""
     system = _SYSTEMS.get(provider.system, provider.system)
     if provider.system not in ("", platform.system()):
-        raise MissingComponent(f"{provider.what} is part of {system}, and this is {platform.system()}")
+        raise MissingComponent(
+            "{what} is part of {system}, and this is {this}",
+            code="provider_system",
+            what=provider.what,
+            system=system,
+            this=platform.system(),
+        )
     try:
         here: list[str] = runtime().get_available_providers()
     except MissingComponent as error:
         raise MissingComponent(
-            f"ONNX Runtime is not installed, which {provider.what} needs; get it with: {provider.repair}"
+            "ONNX Runtime is not installed, which {what} needs; get it with: {repair}",
+            code="onnx_missing_for",
+            what=provider.what,
+            repair=provider.repair,
         ) from error
     if provider.name not in here:
         raise MissingComponent(
-            f"this ONNX Runtime has no {provider.name} (only {', '.join(here)}); get one that has: {provider.repair}"
+            "this ONNX Runtime has no {name} (only {here}); get one that has: {repair}",
+            code="provider_missing",
+            name=provider.name,
+            here=", ".join(here),
+            repair=provider.repair,
         )
 
 
@@ -146,25 +164,43 @@ class OnnxPlan:
             self._session: Any = ort.InferenceSession(_given(recipe), options, providers, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
             raise EngineError(
-                f"engine {recipe.name}: ONNX Runtime cannot use {recipe.model_path.name}: "
-                f"{str(error).strip().splitlines()[0]}"
+                "engine {name}: ONNX Runtime cannot use {file}: {why}",
+                code="onnx_load",
+                name=recipe.name,
+                file=recipe.model_path.name,
+                why=str(error).strip().splitlines()[0],
             ) from error
         if provider.name not in self._session.get_providers():
-            raise EngineError(f"engine {recipe.name}: ONNX Runtime left out {provider.name} and would run on the CPU")
+            raise EngineError(
+                "engine {name}: ONNX Runtime left out {provider} and would run on the CPU",
+                code="onnx_left_out",
+                name=recipe.name,
+                provider=provider.name,
+            )
         self._recipe = recipe
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         if self._session is None:
-            raise EngineError(f"engine {self._recipe.name} is closed")
+            raise EngineError("engine {name} is closed", code="engine_closed", name=self._recipe.name)
         try:
             results = self._session.run(list(outputs), dict(inputs))
         except Exception as error:
             raise EngineError(
-                f"engine {self._recipe.name}: ONNX Runtime failed: {str(error).strip().splitlines()[0]}"
+                "engine {name}: ONNX Runtime failed: {why}",
+                code="onnx_failed",
+                name=self._recipe.name,
+                why=str(error).strip().splitlines()[0],
             ) from error
         for (name, out), result in zip(outputs.items(), results, strict=True):
             if result.shape != out.shape:
-                raise EngineError(f"engine {self._recipe.name}: output {name} is {result.shape}, not {out.shape}")
+                raise EngineError(
+                    "engine {name}: output {output} is {found}, not {wanted}",
+                    code="onnx_output",
+                    name=self._recipe.name,
+                    output=name,
+                    found=result.shape,
+                    wanted=out.shape,
+                )
             np.copyto(out, result)
 
     def close(self) -> None:

@@ -46,8 +46,10 @@ def check_here(device: str) -> None:
     here = devices()
     if device not in here and f"{device}.0" not in here and device.removesuffix(".0") not in here:
         raise MissingComponent(
-            f"OpenVINO finds no {device} here (is its driver installed?); there is: "
-            f"{', '.join(f'{name} ({what})' for name, what in here.items()) or 'none'}"
+            "OpenVINO finds no {device} here (is its driver installed?); there is: {devices}",
+            code="openvino_device",
+            device=device,
+            devices=", ".join((f"{name} ({what})" for name, what in here.items())) or "none",
         )
 
 
@@ -103,7 +105,11 @@ def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) ->
     for convolution in calibration.convolutions:
         op = here.get(convolution.name)
         if op is None:
-            raise EngineError(f"the network has no convolution {convolution.name}, which its int8 ranges name")
+            raise EngineError(
+                "the network has no convolution {name}, which its int8 ranges name",
+                code="int8_convolution",
+                name=convolution.name,
+            )
         low, high = (
             opset13.constant(np.full((1, 1, 1, 1), v, np.float32)) for v in (convolution.low, convolution.high)
         )
@@ -122,7 +128,11 @@ def _constant(source: openvino.Output) -> Float32:
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
     if node.get_type_name() != "Constant":
-        raise EngineError(f"{node.get_friendly_name()} is not a constant, so its convolution cannot run in int8")
+        raise EngineError(
+            "{node} is not a constant, so its convolution cannot run in int8",
+            code="int8_constant",
+            node=node.get_friendly_name(),
+        )
     return np.asarray(node.get_data(), np.float32)
 
 
@@ -133,7 +143,11 @@ def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> o
     if precision == "int8":
         calibration = load_calibration(recipe)
         if calibration is None:
-            raise EngineError(f"engine {recipe.name} has no int8 ranges for these weights; choose another precision")
+            raise EngineError(
+                "engine {name} has no int8 ranges for these weights; choose another precision",
+                code="int8_ranges",
+                name=recipe.name,
+            )
         quantise(model, calibration, spare_bits(device) or 0)
     return model
 
@@ -162,25 +176,40 @@ class OpenVinoPlan:
             shape = list(network.output(recipe.output.name).shape)
         except RuntimeError as error:  # everything that OpenVINO raises
             raise EngineError(
-                f"engine {recipe.name}: OpenVINO cannot use {recipe.model_path.name}: "
-                f"{str(error).strip().splitlines()[-1]}"
+                "engine {name}: OpenVINO cannot use {file}: {why}",
+                code="openvino_load",
+                name=recipe.name,
+                file=recipe.model_path.name,
+                why=str(error).strip().splitlines()[-1],
             ) from error
         if shape != [1, 3, h, w]:
-            raise EngineError(f"engine {recipe.name}: output {recipe.output.name} is {shape}, not {[1, 3, h, w]}")
+            raise EngineError(
+                "engine {name}: output {output} is {found}, not {wanted}",
+                code="openvino_output",
+                name=recipe.name,
+                output=recipe.output.name,
+                found=shape,
+                wanted=[1, 3, h, w],
+            )
         self._name = recipe.name
         self._request: openvino.InferRequest | None = network.create_infer_request()
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         request = self._request
         if request is None:
-            raise EngineError(f"engine {self._name} is closed")
+            raise EngineError("engine {name} is closed", code="engine_closed", name=self._name)
         try:
             # Both tensors are views: nothing is copied on the way in or out.
             for name, value in (*inputs.items(), *outputs.items()):
                 request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
             request.infer(share_outputs=True)  # else it copies the answers for a result that is not read
         except RuntimeError as error:
-            raise EngineError(f"engine {self._name}: OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error
+            raise EngineError(
+                "engine {name}: OpenVINO failed: {why}",
+                code="openvino_failed",
+                name=self._name,
+                why=str(error).strip().splitlines()[-1],
+            ) from error
 
     def close(self) -> None:
         self._request = None

@@ -60,7 +60,11 @@ class Batches:
         wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
         if missing := wanted - set(ports):
             raise EngineError(
-                f"engine {recipe.name}: its plan has no tensor {min(missing)}; there is: {', '.join(ports)}"
+                "engine {name}: its plan has no tensor {tensor}; there is: {tensors}",
+                code="plan_tensor",
+                name=recipe.name,
+                tensor=min(missing),
+                tensors=", ".join(ports),
             )
         try:
             for name, (dtype, shape) in ports.items():
@@ -121,8 +125,10 @@ class Batches:
         self.sizes = right
         if not right:
             raise EngineError(
-                f"engine {self._recipe.name} does not give its reference's answers on this GPU; try "
-                "--device cpu or another --engine"
+                "engine {name} does not give its reference's answers on this GPU; try {--device:cpu} or another "
+                "{--engine}",
+                code="golden_gpu",
+                name=self._recipe.name,
             )
         times = [self._run_golden(golden, 1) for _ in range(3)]
         self._put_constants(self._recipe)
@@ -253,7 +259,9 @@ def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
     shape = memory.shape if memory else None
     maps = int(np.prod(memory.maps)) if memory and memory.heads else 0
     if maps > MAP_VALUES:
-        raise EngineError(f"engine {recipe.name}: its heads' maps are larger than 128×128")
+        raise EngineError(
+            "engine {name}: its heads' maps are larger than 128×128", code="heads_large", name=recipe.name
+        )
     return np.array(
         (
             recipe.input.size,

@@ -39,7 +39,12 @@ def driver() -> Driver:
 
     def call(name: str, *arguments: object) -> None:
         if status := getattr(cuda, name)(*arguments):
-            raise MissingComponent(f"the NVIDIA driver answers {name} with error {status}")
+            raise MissingComponent(
+                "the NVIDIA driver answers {function} with error {status}",
+                code="driver_error",
+                function=name,
+                status=status,
+            )
 
     call("cuInit", 0)
     call("cuDriverGetVersion", ctypes.byref(number))
@@ -51,7 +56,7 @@ def driver() -> Driver:
         call("cuDeviceGetName", text, len(text), i)
         gpus.append(text.value.decode(errors="replace"))
     if not gpus:
-        raise MissingComponent("the NVIDIA driver finds no GPU")
+        raise MissingComponent("the NVIDIA driver finds no GPU", code="driver_no_gpu")
     return Driver(version, tuple(gpus))
 
 
@@ -92,7 +97,7 @@ def take(device: str) -> tuple[StreamThread, int]:
     """
     number = int(device.partition(":")[2] or 0)
     if (reason := unusable(number)) is not None:
-        raise MissingComponent(f"CUDA is not usable here because {reason}")
+        raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
     from rtface.device.cuda.modules import open_gpu  # cuda-python is an extra
 
     return StreamThread(lambda: open_gpu(number)), number

@@ -68,8 +68,12 @@ class GpuEngine(EngineBase):
         """Reserves, warms up and captures; the stream thread does it. Raises EngineError, OutOfDeviceMemory."""
         if recipe.input.size < LEAST or recipe.input.size % 4:
             raise EngineError(
-                f"engine {recipe.name} takes crops of {recipe.input.size}, and on a GPU they have to be "
-                f"{LEAST} or more and a multiple of 4; use --device cpu for it"
+                "engine {name} takes crops of {size}, and on a GPU they have to be {least} or more and a multiple "
+                "of 4; use {--device:cpu} for it",
+                code="gpu_crops_size",
+                name=recipe.name,
+                size=recipe.input.size,
+                least=LEAST,
             )
         super().__init__(recipe, plan.identity, verdict, device, f" on {streams.gpu.name}", why)
         self._streams, self._plan, self._required = streams, plan, verdict.required
@@ -98,11 +102,15 @@ class GpuEngine(EngineBase):
         if getattr(given, "shape", None) != shape or not (isinstance(given, FaceSlot) or given.dtype == np.float32):
             got = f"{getattr(given, 'dtype', '')} {getattr(given, 'shape', type(given).__name__)}".strip()
             raise UsageError(
-                f"engine {self.name} takes crops of {self.size} that lie on the GPU, or a crop of the "
-                f"host's in float32, got {got}"
+                "engine {name} takes crops of {size} that lie on the GPU, or a crop of the host's in float32, got "
+                "{got}",
+                code="gpu_crops_kind",
+                name=self.name,
+                size=self.size,
+                got=got,
             )
         if self._closed:
-            raise EngineError(f"engine {self.name} is closed")
+            raise EngineError("engine {name} is closed", code="engine_closed", name=self.name)
         before: Any = after if self.recurrent else None
         if not isinstance(given, FaceSlot):
             return cast("Any", self.hosted.submit(given, before))
@@ -184,7 +192,9 @@ class GpuEngine(EngineBase):
             room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
             golden.close()
             if self._streams.gpu.free_bytes() < room * self.max_batch:
-                raise OutOfDeviceMemory("with the engine loaded the GPU has no memory left for faces")
+                raise OutOfDeviceMemory(
+                    "with the engine loaded the GPU has no memory left for faces", code="gpu_memory_faces"
+                )
         except BaseException:
             self._streams.settle(self._streams.compute)
             if golden is not None:

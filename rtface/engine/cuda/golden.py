@@ -53,7 +53,12 @@ class GoldenBatch:
         """
         crops, expected = judged_golden(recipe, precision)
         if not len(crops):
-            raise EngineError(f"engine {recipe.name} has no golden crops for {precision}")
+            raise EngineError(
+                "engine {name} has no golden crops for {precision}",
+                code="golden_precision",
+                name=recipe.name,
+                precision=precision,
+            )
         self.required = required
         self._streams, self._size = streams, recipe.input.size
         self._expected = [expected[k % len(expected)] for k in range(count)]

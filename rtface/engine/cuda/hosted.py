@@ -185,7 +185,11 @@ class Hosted:
         count, recipe = math.prod(shape), self._recipe
         pixels, maps = values[:count].reshape(shape).copy(), values[count:].copy()
         if not math.isfinite(float(pixels.sum()) + float(maps.sum())):
-            raise EngineError(f"engine {recipe.name}: the answer holds values that are not numbers")
+            raise EngineError(
+                "engine {name}: the answer holds values that are not numbers",
+                code="answer_not_finite",
+                name=recipe.name,
+            )
         if not maps.size:
             return Restored(pixels, state)
         assert recipe.memory is not None

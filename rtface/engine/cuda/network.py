@@ -50,7 +50,12 @@ class GpuNetwork:
         """Reserves, runs once, as libraries compile and allocate then, and captures the run."""
         gpu, network, urgent = self._streams.gpu, self._network, self._streams.urgent
         if missing := {network.input, *network.outputs} - set(self._plan.ports):
-            raise EngineError(f"network {network.name}: its plan has no tensor {min(missing)}")
+            raise EngineError(
+                "network {name}: its plan has no tensor {tensor}",
+                code="network_tensor",
+                name=network.name,
+                tensor=min(missing),
+            )
         for name, (dtype, shape) in self._plan.ports.items():
             nbytes = math.prod(shape) * dtype.itemsize
             self._memory[name] = gpu.allocate(nbytes)
@@ -125,7 +130,7 @@ class GpuNetwork:
 
     def _check(self) -> None:
         if self._closed:
-            raise EngineError(f"network {self._network.name} is closed")
+            raise EngineError("network {name} is closed", code="network_closed", name=self._network.name)
 
     def _outputs(self) -> list[Float32]:
         return [

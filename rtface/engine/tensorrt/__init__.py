@@ -95,7 +95,7 @@ def open_as(
         raise
     except EngineError as error:
         if not kept:
-            raise EngineError(f"engine {recipe.name}: {error}") from error
+            raise EngineError("engine {name}: {why}", code="engine_wrong", name=recipe.name, why=error) from error
         log.info("the kept plan %s cannot be used and is built again: %s", store.plan_path(under), error)
         store.plan_path(under).unlink(missing_ok=True)
         blob, _ = store.fetch(under, made)
@@ -144,7 +144,12 @@ def build_ahead(
     if precision is None:  # what such a GPU tries first
         wanted = candidates(recipe, precisions(capability), mixed=True)[0]
     elif getattr(recipe.golden.psnr, wanted) is None:
-        raise UsageError(f"engine {recipe.name} is not allowed in {wanted}: its recipe has no golden.psnr.{wanted}")
+        raise UsageError(
+            "engine {name} is not allowed in {precision}: its recipe has no golden.psnr.{precision}",
+            code="precision_not_allowed",
+            name=recipe.name,
+            precision=wanted,
+        )
     identity = PlanIdentity.of(
         recipe, choice.library.backend, choice.library.version, sm(capability), wanted, profile=profile(recipe)
     )
@@ -155,15 +160,19 @@ def build_ahead(
 def _check_kept(recipe: Recipe) -> None:
     if recipe.learned is not None:
         raise UsageError(
-            f"no plan of engine {recipe.name} is kept, because it has the weights of a person; "
-            f"build one of {shipped_name(recipe.name)}"
+            "no plan of engine {name} is kept, because it has the weights of a person; build one of {shipped}",
+            code="plan_person",
+            name=recipe.name,
+            shipped=shipped_name(recipe.name),
         )
 
 
 def _there(built: BuiltPlan) -> BuiltPlan:
     if not built.path.exists():
         raise EngineError(
-            f"engine {built.identity.engine}: the plan cannot be kept: {built.path.parent} "
-            "cannot be written; set RTFACE_CACHE to a folder that can"
+            "engine {name}: the plan cannot be kept: {folder} cannot be written; set RTFACE_CACHE to a folder that can",
+            code="plan_folder",
+            name=built.identity.engine,
+            folder=built.path.parent,
         )
     return built

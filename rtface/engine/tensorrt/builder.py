@@ -57,7 +57,9 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
         from rtface.engine.tensorrt.weights import SplitModel
     except ImportError as error:
         raise MissingComponent(
-            f"a plan for TensorRT needs the onnx package to be built; get it with: {extra_line('rtx')}"
+            "a plan for TensorRT needs the onnx package to be built; get it with: {repair}",
+            code="onnx_package",
+            repair=extra_line("rtx"),
         ) from error
     try:
         network = recipe.network
@@ -71,17 +73,21 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
             return model
         calibration = load_calibration(recipe)
         if calibration is None:
-            raise EngineError("there are no int8 ranges for these weights")
+            raise EngineError("there are no int8 ranges for these weights", code="int8_ranges_gone")
         whole = model.whole()
         quantise(whole, calibration)
         return SplitModel(whole)
     except EngineError as error:
-        raise EngineError(f"engine {recipe.name}: {error}") from error
+        raise EngineError("engine {name}: {why}", code="engine_wrong", name=recipe.name, why=error) from error
     except MemoryError:
         raise
     except Exception as error:  # protobuf's, the checker's and shape inference's errors share no base but Exception
         raise EngineError(
-            f"engine {recipe.name}: TensorRT cannot take {recipe.model_path.name}: {_last_line(error)}"
+            "engine {name}: TensorRT cannot take {file}: {why}",
+            code="tensorrt_load",
+            name=recipe.name,
+            file=recipe.model_path.name,
+            why=_last_line(error),
         ) from error
 
 
@@ -102,7 +108,12 @@ def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: B
     weights = list[NDArray[Any]]()  # have to outlive the network
     products = library.kind == "full" or choice.capability >= (8, 0)
     if not parse_network(parser, prepare(recipe, precision, products=products), weights):
-        raise EngineError(f"{what}: {_refusal(parser.get_error(0)) if parser.num_errors else fault(library)}")
+        raise EngineError(
+            "{what}: {why}",
+            code="onnx_parse",
+            what=what,
+            why=_refusal(parser.get_error(0)) if parser.num_errors else fault(library),
+        )
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
     config.clear_flag(trt.BuilderFlag.TF32)  # what is to be fp32 is
@@ -120,7 +131,7 @@ def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: B
     if monitor is not None and monitor.stopped is not None:
         raise monitor.stopped
     if blob is None:
-        raise EngineError(f"{what}: {fault(library)}")
+        raise EngineError("{what}: {why}", code="tensorrt_fault", what=what, why=fault(library))
     return bytes(blob)
 
 
@@ -158,20 +169,52 @@ def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
     for wanted, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
         for name, shape in wanted.items():
             if (tensor := tensors.get(name)) is None:
-                raise EngineError(f"engine {recipe.name}: the network has no {side} {name}")
+                raise EngineError(
+                    "engine {name}: the network has no {side} {port}",
+                    code="network_port",
+                    name=recipe.name,
+                    side=side,
+                    port=name,
+                )
             first, *rest = tensor.shape
             # An output's size may be open until it runs; then the plan says it.
             if len(rest) != len(shape) or any(a not in (-1, b) for a, b in zip(rest, shape, strict=True)):
-                raise EngineError(f"engine {recipe.name}: {side} {name} is {tuple(rest)}, not {shape}")
+                raise EngineError(
+                    "engine {name}: {side} {port} is {found}, not {wanted}",
+                    code="network_port_shape",
+                    name=recipe.name,
+                    side=side,
+                    port=name,
+                    found=tuple(rest),
+                    wanted=shape,
+                )
             if first != -1 and (first, first) != (batch.min, batch.max):
                 raise EngineError(
-                    f"engine {recipe.name}: {side} {name} holds {first} crop{'s' * (first != 1)} and no "
-                    f"other number, so the recipe's batch must be {first} throughout"
+                    "engine {name}: {side} {port} holds {first} crop{plural} and no other number, so the recipe's "
+                    "batch must be {first} throughout",
+                    code="network_batch",
+                    name=recipe.name,
+                    side=side,
+                    port=name,
+                    first=first,
+                    plural="s" * (first != 1),
                 )
             if tensor.dtype.name != "FLOAT":
-                raise EngineError(f"engine {recipe.name}: {side} {name} is {tensor.dtype.name.lower()}, not fp32")
+                raise EngineError(
+                    "engine {name}: {side} {port} is {found}, not fp32",
+                    code="network_port_type",
+                    name=recipe.name,
+                    side=side,
+                    port=name,
+                    found=tensor.dtype.name.lower(),
+                )
     if extra := inputs.keys() - recipe.inputs.keys():
-        raise EngineError(f"engine {recipe.name}: the network wants {min(extra)}, which the recipe does not name")
+        raise EngineError(
+            "engine {name}: the network wants {input}, which the recipe does not name",
+            code="recipe_input",
+            name=recipe.name,
+            input=min(extra),
+        )
     for name in outputs.keys() - recipe.outputs.keys():
         network.unmark_output(outputs[name])
     shapes = builder.create_optimization_profile()

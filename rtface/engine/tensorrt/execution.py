@@ -28,7 +28,9 @@ class Execution:
         self._runtime: Any = trt.Runtime(logger(library))
         self.engine: Any = self._runtime.deserialize_cuda_engine(blob)
         if self.engine is None:
-            raise EngineError(f"{library.name} cannot load its plan on this GPU: {self.fault()}")
+            raise EngineError(
+                "{name} cannot load its plan on this GPU: {why}", code="plan_load", name=library.name, why=self.fault()
+            )
         self._cache: Any = None
         self._cached = b""
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -50,7 +52,12 @@ class Execution:
     def _context(self) -> Any:
         context = self.engine.create_execution_context(self._settings)
         if context is None:
-            raise EngineError(f"{self._library.name} cannot make its plan ready on this GPU: {self.fault()}")
+            raise EngineError(
+                "{name} cannot make its plan ready on this GPU: {why}",
+                code="plan_ready",
+                name=self._library.name,
+                why=self.fault(),
+            )
         return context
 
     def new_context(self) -> Any:

@@ -109,7 +109,11 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
     """
     where = f"{gpu} ({sm(capability)})" if gpu else sm(capability)
     if capability < OLDEST:
-        raise MissingComponent(f"{where} is too old for TensorRT, which needs sm_75 or later; use --device cpu")
+        raise MissingComponent(
+            "{where} is too old for TensorRT, which needs sm_75 or later; use {--device:cpu}",
+            code="tensorrt_old_gpu",
+            where=where,
+        )
     found = {library.kind: library for library in libraries}
     rtx, full = found.get("rtx"), found.get("full")
     named = rtx is not None and rtx.targets is not None and capability in rtx.targets
@@ -122,17 +126,27 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
     if not gpu and (rtx or full):
         names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
         raise MissingComponent(
-            f"a plan for {where} can be built only where such a GPU is: "
-            + (f"{rtx.name} compiles ahead for {names}" if rtx else "the full TensorRT times its kernels on the GPU")
+            "a plan for {where} can be built only where such a GPU is: {advice}",
+            code="tensorrt_build_here",
+            where=where,
+            advice=f"{rtx.name} compiles ahead for {names}"
+            if rtx
+            else "the full TensorRT times its kernels on the GPU",
         )
     if rtx:
         names = ", ".join(map(sm, sorted(rtx.targets or ())))
         raise MissingComponent(
-            f"{rtx.name} does not run on {where}: it takes {names} and later ones; "
-            f"get the full TensorRT with: {extra_line('tensorrt')}"
+            "{name} does not run on {where}: it takes {names} and later ones; get the full TensorRT with: {repair}",
+            code="tensorrt_gpu",
+            name=rtx.name,
+            where=where,
+            names=names,
+            repair=extra_line("tensorrt"),
         )
     extra = "rtx" if "GeForce" in gpu or not gpu else "tensorrt"
-    raise MissingComponent(f"{where} needs TensorRT; get it with: {extra_line(extra)}")
+    raise MissingComponent(
+        "{where} needs TensorRT; get it with: {repair}", code="tensorrt_missing", where=where, repair=extra_line(extra)
+    )
 
 
 def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:
@@ -145,7 +159,13 @@ def precisions(capability: Capability, wanted: Precision | None = None) -> tuple
     if wanted is None:
         return order[1:]
     if wanted not in order:
-        raise UsageError(f"{sm(capability)} does not compute in {wanted}; it does in {', '.join(order)}")
+        raise UsageError(
+            "{capability} does not compute in {precision}; it does in {precisions}",
+            code="precision_gpu",
+            capability=sm(capability),
+            precision=wanted,
+            precisions=", ".join(order),
+        )
     return order[order.index(wanted) :]
 
 

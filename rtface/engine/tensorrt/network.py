@@ -78,9 +78,18 @@ def typed(
     model = apart.model
     nodes = model.graph.node
     if nested := next((n for n in nodes if any(a.HasField("g") or a.graphs for a in n.attribute)), None):
-        raise EngineError(f"the network's {nested.op_type} {nested.name} is a branch or a loop, which cannot be typed")
+        raise EngineError(
+            "the network's {kind} {name} is a branch or a loop, which cannot be typed",
+            code="network_branch",
+            kind=nested.op_type,
+            name=nested.name,
+        )
     if missing := set(fp32_nodes) - {n.name for n in nodes}:
-        raise EngineError(f"the network has no node {min(missing)}, which the recipe's precision.fp32_nodes names")
+        raise EngineError(
+            "the network has no node {node}, which the recipe's precision.fp32_nodes names",
+            code="fp32_node",
+            node=min(missing),
+        )
     _fold_constants(apart)
     exact = {n.output[0] for n in nodes if n.name in fp32_nodes} | _between_casts(nodes)
     _drop_casts(model)

@@ -56,7 +56,13 @@ class TensorRtPlan:
     def _check(self, engine: Any) -> None:
         names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
         if names != self.ports.keys():
-            raise EngineError(f"engine {self._name}: the plan has tensors {sorted(names)}, not {sorted(self.ports)}")
+            raise EngineError(
+                "engine {name}: the plan has tensors {found}, not {wanted}",
+                code="plan_tensors",
+                name=self._name,
+                found=sorted(names),
+                wanted=sorted(self.ports),
+            )
         for name, (_, shape) in self.ports.items():
             mode = "INPUT" if name in self._inputs else "OUTPUT"
             found = (
@@ -65,7 +71,14 @@ class TensorRtPlan:
                 tuple(engine.get_tensor_shape(name))[1:],
             )
             if found != (mode, "FLOAT", shape):
-                raise EngineError(f"engine {self._name}: the plan's {name} is {found}, not {(mode, 'FLOAT', shape)}")
+                raise EngineError(
+                    "engine {name}: the plan's {tensor} is {found}, not {wanted}",
+                    code="plan_port",
+                    name=self._name,
+                    tensor=name,
+                    found=found,
+                    wanted=(mode, "FLOAT", shape),
+                )
 
     def nbytes(self, name: str, batch: int) -> int:
         """Bytes of a port's memory for that many crops."""
@@ -85,10 +98,18 @@ class TensorRtPlan:
         execution, batch = self._open(), max(sizes)
         for name in self.ports:
             if (memory := buffers.get(name)) is None:
-                raise EngineError(f"engine {self._name}: no memory is bound to {name}")
+                raise EngineError(
+                    "engine {name}: no memory is bound to {tensor}", code="plan_memory", name=self._name, tensor=name
+                )
             if memory.nbytes < (need := self.nbytes(name, batch)):
                 raise EngineError(
-                    f"engine {self._name}: {name} needs {need} bytes for {batch} crops, got {memory.nbytes}"
+                    "engine {name}: {tensor} needs {need} bytes for {batch} crops, got {given}",
+                    code="plan_bytes",
+                    name=self._name,
+                    tensor=name,
+                    need=need,
+                    batch=batch,
+                    given=memory.nbytes,
                 )
         self._contexts, self._bound = {}, []
         contexts = {n: self._context(execution, buffers, n) for n in sizes}
@@ -100,10 +121,22 @@ class TensorRtPlan:
         context = execution.new_context()
         for name in self.ports:
             if not context.set_tensor_address(name, buffers[name].address):
-                raise EngineError(f"engine {self._name}: {name} cannot be bound: {execution.fault()}")
+                raise EngineError(
+                    "engine {name}: {tensor} cannot be bound: {why}",
+                    code="plan_bind",
+                    name=self._name,
+                    tensor=name,
+                    why=execution.fault(),
+                )
         for name, shape in self._inputs.items():
             if not context.set_input_shape(name, (batch, *shape)):
-                raise EngineError(f"engine {self._name}: no batch of {batch}: {execution.fault()}")
+                raise EngineError(
+                    "engine {name}: no batch of {batch}: {why}",
+                    code="plan_no_batch",
+                    name=self._name,
+                    batch=batch,
+                    why=execution.fault(),
+                )
         return context
 
     def _share_scratch(self, execution: Execution, contexts: Mapping[int, Any]) -> None:
@@ -118,7 +151,11 @@ class TensorRtPlan:
         most, why = execution.most_scratch_bytes(), execution.fault()
         if most <= need or not self._scratch_taken(execution, contexts, most):
             raise EngineError(
-                f"engine {self._name}: TensorRT does not take {max(need, most)} bytes of scratch memory: {why}"
+                "engine {name}: TensorRT does not take {need} bytes of scratch memory: {why}",
+                code="tensorrt_scratch",
+                name=self._name,
+                need=max(need, most),
+                why=why,
             )
 
     def _scratch_taken(self, execution: Execution, contexts: Mapping[int, Any], nbytes: int) -> bool:
@@ -139,7 +176,9 @@ class TensorRtPlan:
         """
         execution = self._open()
         if not self._of(batch).execute_async_v3(handle):
-            raise EngineError(f"engine {self._name}: TensorRT failed: {execution.fault()}")
+            raise EngineError(
+                "engine {name}: TensorRT failed: {why}", code="tensorrt_failed", name=self._name, why=execution.fault()
+            )
 
     def capturable(self, handle: int, batch: int) -> bool:
         """Whether `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
@@ -148,10 +187,14 @@ class TensorRtPlan:
     def _of(self, batch: int) -> Any:
         """The execution context for a batch size."""
         if not self._contexts:
-            raise EngineError(f"engine {self._name}: nothing is bound yet")
+            raise EngineError("engine {name}: nothing is bound yet", code="plan_unbound", name=self._name)
         if batch not in self._contexts:
             raise EngineError(
-                f"engine {self._name} runs {', '.join(map(str, self._contexts))} crops at once, not {batch}"
+                "engine {name} runs {batches} crops at once, not {batch}",
+                code="plan_batch",
+                name=self._name,
+                batches=", ".join(map(str, self._contexts)),
+                batch=batch,
             )
         return self._contexts[batch]
 
@@ -163,11 +206,17 @@ class TensorRtPlan:
         self._open()
         if self._host is None:
             if self._bound:
-                raise EngineError(f"engine {self._name} is bound to memory of the GPU; put it on a stream")
+                raise EngineError(
+                    "engine {name} is bound to memory of the GPU; put it on a stream",
+                    code="plan_stream",
+                    name=self._name,
+                )
             self._host = _Host(self, self._gpu)
             self._bind(self._host.memory, (1,))
         if missing := self._inputs.keys() - inputs.keys():
-            raise EngineError(f"engine {self._name}: no value for {min(missing)}")
+            raise EngineError(
+                "engine {name}: no value for {tensor}", code="plan_value", name=self._name, tensor=min(missing)
+            )
         self._host.run(inputs, outputs)
 
     def keep_kernels(self) -> None:
@@ -176,7 +225,7 @@ class TensorRtPlan:
 
     def _open(self) -> Execution:
         if self._execution is None:
-            raise EngineError(f"engine {self._name} is closed")
+            raise EngineError("engine {name} is closed", code="engine_closed", name=self._name)
         return self._execution
 
     def _release_host(self) -> None:

@@ -39,10 +39,18 @@ def quantise(model: Any, calibration: Calibration) -> None:
     for wanted in calibration.convolutions:
         node = convolutions.get(wanted.name)
         if node is None:
-            raise EngineError(f"the network has no convolution {wanted.name}, which its int8 ranges name")
+            raise EngineError(
+                "the network has no convolution {name}, which its int8 ranges name",
+                code="int8_convolution",
+                name=wanted.name,
+            )
         weights = constants.get(node.input[1])
         if weights is None or weights.data_type != TensorProto.FLOAT16:
-            raise EngineError(f"the weights of {wanted.name} are no fp16 constant, so it cannot run in int8")
+            raise EngineError(
+                "the weights of {name} are no fp16 constant, so it cannot run in int8",
+                code="int8_fp16",
+                name=wanted.name,
+            )
         name, source = node.name, node.input[0]
         # The rounding uses the scale as it is stored, so nothing is lost by storing it in fp16.
         scale = max(np.float16(max(-wanted.low, wanted.high) / 127), _LEAST)

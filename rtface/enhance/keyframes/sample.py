@@ -78,7 +78,9 @@ class FaceSample:
                 features.light = light = self.light.result().pixels[0]
                 output = self.key.result().pixels[0]
                 if not math.isfinite(float(output.sum())):
-                    raise EngineError("an engine's answer holds values that are not numbers; it is not used")
+                    raise EngineError(
+                        "an engine's answer holds values that are not numbers; it is not used", code="crop_not_finite"
+                    )
             except BaseException:
                 self.key = None
                 raise

@@ -84,12 +84,16 @@ class Queue:
         from rtface.pipeline.plan import plan_run, scope_of
 
         if options.dry_run:
-            raise UsageError("--dry-run adds nothing to a queue; check the item with: rtface run … --dry-run")
+            raise UsageError(
+                "{--dry-run:True} adds nothing to a queue; check the item with: rtface run … {--dry-run:True}",
+                code="queue_dry_run",
+            )
         resolved = resolve_address(input)
         if is_live(parse_address(resolved), parse_address(output)):
             raise UsageError(
-                "the queue is for films and stills; a camera or a stream never ends: run it by itself, "
-                "with 'rtface run'"
+                "the queue is for films and stills; a camera or a stream never ends: run it by itself, with "
+                "'rtface run'",
+                code="queue_live",
             )
         source = place(resolved)
         scope = scope_of(source, output, options)
@@ -115,7 +119,9 @@ class Queue:
         for item in self.store.items():
             if item.id == id:
                 return item
-        raise UsageError(f"there is no item {id} in the queue; 'rtface queue list' shows all")
+        raise UsageError(
+            "there is no item {item} in the queue; 'rtface queue list' shows all", code="item_none", item=id
+        )
 
     def select(self, names: Iterable[str], states: Iterable[State]) -> list[int]:
         """Numbers of the items that a command line names.
@@ -139,8 +145,11 @@ class Queue:
                 }
             else:
                 raise UsageError(
-                    f"{name!r} is no item: give numbers of 'rtface queue list', a state "
-                    f"({', '.join(STATES)}) or all{hint(name, [*STATES, 'all'])}"
+                    "{value!r} is no item: give numbers of 'rtface queue list', a state ({states}) or all{hint}",
+                    code="item_name",
+                    value=name,
+                    states=", ".join(STATES),
+                    hint=hint(name, [*STATES, "all"]),
                 )
         return list(chosen)
 
@@ -174,7 +183,9 @@ class Queue:
             place: place among the waiting and paused items, from 1; one beyond the last is the last.
         """
         if isinstance(place, int) and place < 1:
-            raise UsageError(f"the place must be first, last or a number from 1, not {place}")
+            raise UsageError(
+                "the place must be first, last or a number from 1, not {value}", code="place_number", value=place
+            )
         self.store.reorder(id, 0 if place == "first" else len(self.store.items()) if place == "last" else place - 1)
 
     def run(

@@ -82,11 +82,17 @@ class QueueDatabase:
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
             elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-                raise OutputError(f"{self.path}: is a database of another program; move it away")
+                raise OutputError(
+                    "{path}: is a database of another program; move it away", code="queue_foreign", path=self.path
+                )
             elif version != VERSION:
                 raise UsageError(
-                    f"{self.path}: the queue was made by another rtface (format {version}, and this one "
-                    f"reads {VERSION}); use that one, or move the file away to begin a new queue"
+                    "{path}: the queue was made by another rtface (format {found}, and this one reads {wanted}); "
+                    "use that one, or move the file away to begin a new queue",
+                    code="queue_version",
+                    path=self.path,
+                    found=version,
+                    wanted=VERSION,
                 )
             elif (fault := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(fault)
@@ -120,21 +126,30 @@ class QueueDatabase:
             yield
         except sqlite3.OperationalError as error:
             raise OutputError(
-                f"{self.path}: the queue cannot be used ({error}); check the disk and the permissions, "
-                "or set RTFACE_DATA to another folder"
+                "{path}: the queue cannot be used ({why}); check the disk and the permissions, or set RTFACE_DATA "
+                "to another folder",
+                code="queue_unusable",
+                path=self.path,
+                why=error,
             ) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damage
             why = " ".join(str(error).split())
             raise OutputError(
-                f"{self.path}: the queue's database is damaged ({why}); nothing was changed. Move it "
-                "away to begin a new queue; 'sqlite3 FILE .recover' reads what is left of it"
+                "{path}: the queue's database is damaged ({why}); nothing was changed. Move it away to begin a "
+                "new queue; 'sqlite3 FILE .recover' reads what is left of it",
+                code="queue_damaged",
+                path=self.path,
+                why=why,
             ) from error
         except OSError as error:
             if isinstance(error, RtfaceError):
                 raise
             raise OutputError(
-                f"{error.filename or self.path}: the queue cannot be used ({error.strerror}); check the "
-                "disk and the permissions, or set RTFACE_DATA to another folder"
+                "{path}: the queue cannot be used ({why}); check the disk and the permissions, or set RTFACE_DATA "
+                "to another folder",
+                code="queue_unusable_file",
+                path=error.filename or self.path,
+                why=error.strerror,
             ) from error
 
 
@@ -199,8 +214,10 @@ def checked(row: sqlite3.Row) -> dict[str, Any]:
         return values
     except (TypeError, ValueError) as error:
         raise OutputError(
-            f"item {row['id']} of the queue is damaged ({' '.join(str(error).split())}); take it out with: "
-            f"rtface queue remove {row['id']}"
+            "item {item} of the queue is damaged ({why}); take it out with: rtface queue remove {item}",
+            code="item_damaged",
+            item=row["id"],
+            why=" ".join(str(error).split()),
         ) from error
 
 

@@ -164,7 +164,7 @@ def _message(error: BaseException, log: Path) -> Message:
         return Message(error.message, code=error.code).one_line()  # the hint is for command lines
     if isinstance(error, MemoryError):
         return Message(
-            "not enough memory; run fewer items at once (--at-once), or fewer --threads", code="items_memory"
+            "not enough memory; run fewer items at once (--at-once), or fewer {--threads}", code="items_memory"
         )
     if isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.filename is not None):
         return message_of(Interrupted() if isinstance(error, KeyboardInterrupt) else error)

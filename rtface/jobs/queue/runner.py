@@ -49,7 +49,9 @@ def items_at_once(wanted: int | Literal["auto"]) -> int:
     """How many items run at the same time; "auto": one for every four cores, as far as the free memory goes."""
     if wanted != "auto":
         if wanted < 1:
-            raise UsageError(f"at once must be a number from 1, or auto, not {wanted}")
+            raise UsageError(
+                "at once must be a number from 1, or auto, not {value}", code="at_once_number", value=wanted
+            )
         return wanted
     free = free_memory()
     return max(1, min(cores() // _CORES_EACH, 64 if free is None else free // _BYTES_EACH))

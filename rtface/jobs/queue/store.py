@@ -93,8 +93,11 @@ class Store:
                         continue
                     for path in sorted(written(plan, flags) & written(other["plan"], other["flags"])):
                         raise UsageError(
-                            f"{path}: item {row['id']} of the queue writes that already; choose "
-                            f"another name, or end it with: rtface queue cancel {row['id']}"
+                            "{path}: item {item} of the queue writes that already; choose another name, or end it "
+                            "with: rtface queue cancel {item}",
+                            code="item_writes",
+                            path=path,
+                            item=row["id"],
                         )
                 cursor = database.execute(
                     "INSERT INTO item (position, input, plan, flags, state, added_at) "
@@ -163,13 +166,21 @@ class Store:
                     else database.execute("SELECT * FROM item WHERE id = ?", (number,)).fetchone()
                 )
                 if row is None:
-                    raise UsageError(f"there is no item {number} in the queue; 'rtface queue list' shows all")
+                    raise UsageError(
+                        "there is no item {item} in the queue; 'rtface queue list' shows all",
+                        code="item_none",
+                        item=number,
+                    )
                 state = state_of(row, {row["runner"]: self._alive(row["runner"])})
                 if state not in changes:
                     halted = state == "running" and row["wish"] == "pause"
                     raise UsageError(
-                        f"{verb}: item {number} is {'paused in place' if halted else state}, and has to "
-                        f"be {' or '.join(changes)}; nothing was changed"
+                        "{action}: item {item} is {state}, and has to be {states}; nothing was changed",
+                        code="item_state",
+                        action=verb,
+                        item=number,
+                        state="paused in place" if halted else state,
+                        states=" or ".join(changes),
                     )
                 columns = changes[state]
                 if columns is None:
@@ -215,8 +226,10 @@ class Store:
             ]
             if number not in ids:
                 raise UsageError(
-                    f"item {number} does not wait in the queue, so it has no place to move from; "
-                    "'rtface queue list' shows all"
+                    "item {item} does not wait in the queue, so it has no place to move from; 'rtface queue list' "
+                    "shows all",
+                    code="item_no_place",
+                    item=number,
                 )
             ids.remove(number)
             ids.insert(place, number)
@@ -242,8 +255,11 @@ class Store:
                 held = try_lock(file)
             except OSError as error:
                 raise OutputError(
-                    f"{path.parent}: this file system has no file locks ({error.strerror}), which the "
-                    "queue needs; set RTFACE_DATA to a folder on a local disk"
+                    "{folder}: this file system has no file locks ({why}), which the queue needs; set RTFACE_DATA "
+                    "to a folder on a local disk",
+                    code="file_locks",
+                    folder=path.parent,
+                    why=error.strerror,
                 ) from error
             assert held, "the name is random"
             with self._database.transaction() as database:

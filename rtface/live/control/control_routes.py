@@ -77,7 +77,7 @@ def control_routes(
 
     async def frames(request: Request) -> Response:
         if preview is None:
-            raise InputMissing("this run has no preview")
+            raise InputMissing("this run has no preview", code="no_preview")
         values = dict(request.query_params)
         pairs = preview.watch(sharp=values.get("sharp") == "1", wipe=_wipe(values))
         if request.method == "HEAD":
@@ -180,7 +180,10 @@ def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
     def change(values: _Values) -> Response:
         wanted: Any = values.get("stages")
         if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
-            raise UsageError('give all stages that are to draw, as {"stages": ["label:text=Live"]} in the body')
+            raise UsageError(
+                'give all stages that are to draw, as {{"stages": ["label:text=Live"]}} in the body',
+                code="stages_needed",
+            )
         for text in wanted if not files else ():
             if text not in stages.stages:
                 check_without_files(text)
@@ -198,7 +201,9 @@ def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
 def _name(values: _Values) -> str:
     name = values.get("name")
     if not isinstance(name, str) or not name:
-        raise UsageError("name a person, as /person?name=P1; 'GET /status' lists the persons")
+        raise UsageError(
+            "name a person, as /person?name=P1; 'GET /status' lists the persons", code="person_name_needed"
+        )
     return name
 
 
@@ -207,7 +212,9 @@ def _new_value(name: str, now: float, values: dict[str, Any]) -> float:
     given = {key: _number(key, values[key]) for key in ("value", "by") if key in values}
     if len(given) != 1:
         raise UsageError(
-            f'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step (/{name}?by=-0.1)'
+            'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step (/{name}?by=-0.1)',
+            code="value_needed",
+            name=name,
         )
     return given["value"] if "value" in given else min(1.0, max(0.0, round(now + given["by"], 4)))
 
@@ -219,14 +226,16 @@ def _number(name: str, value: object) -> float:
             raise ValueError
         return number
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{name} is a number, not {brief(value, 40)}") from None
+        raise UsageError(
+            "{name} is a number, not {value}", code="number_needed", name=name, value=brief(value, 40)
+        ) from None
 
 
 def _wipe(values: dict[str, Any]) -> tuple[float, float]:
     """Between which shares of the width a viewer's wipe stands: ``from`` and ``to``, everywhere without them."""
     start, end = (_number(key, values.get(key, absent)) for key, absent in (("from", 0.0), ("to", 1.0)))
     if not 0.0 <= start <= end <= 1.0:
-        raise UsageError("from and to are shares of the width, with 0 ≤ from ≤ to ≤ 1")
+        raise UsageError("from and to are shares of the width, with 0 ≤ from ≤ to ≤ 1", code="wipe_range")
     return start, end
 
 

@@ -205,8 +205,10 @@ def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str,
         except av.FFmpegError as error:
             if number == len(attempts):
                 raise InputMissing(
-                    f"camera {request.name or 0}: cannot be opened ({error.strerror}); rtface devices "
-                    "lists them; another program may hold it, or the system's privacy settings refuse "
-                    "it"
+                    "camera {name}: cannot be opened ({why}); rtface devices lists them; another program may hold "
+                    "it, or the system's privacy settings refuse it",
+                    code="camera_unopened",
+                    name=request.name or 0,
+                    why=error.strerror,
                 ) from None
     raise AssertionError

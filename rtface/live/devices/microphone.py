@@ -81,8 +81,10 @@ def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputCo
     except av.FFmpegError as error:
         if error.errno == errno.EBUSY:
             raise InputError(
-                f'{called}: is in use by another program; close that first, or name ALSA\'s "default" or '
-                '"pulse", which share it'
+                '{name}: is in use by another program; close that first, or name ALSA\'s "default" or "pulse", '
+                "which share it",
+                code="microphone_busy",
+                name=called,
             ) from None
         if error.errno == errno.EACCES:
             raise InputMissing(

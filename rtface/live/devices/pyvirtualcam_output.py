@@ -44,11 +44,17 @@ class PyvirtualcamOutput:
             import pyvirtualcam
         except ImportError as error:
             raise MissingComponent(
-                f"virtual cameras need pyvirtualcam ({error}): python -m pip install pyvirtualcam"
+                "virtual cameras need pyvirtualcam ({why}): python -m pip install pyvirtualcam",
+                code="pyvirtualcam_missing",
+                why=error,
             ) from None
         known = BACKENDS.get(system, {})
         if not known:
-            raise MissingComponent(f"there are no virtual cameras for {system} that rtface can feed; publish a stream")
+            raise MissingComponent(
+                "there are no virtual cameras for {system} that rtface can feed; publish a stream",
+                code="vcam_system",
+                system=system,
+            )
         backend = next((key for key, shown in known.items() if name.casefold() in (key, shown.casefold())), None)
         form = pyvirtualcam.PixelFormat.NV12 if pix_fmt == "nv12" else pyvirtualcam.PixelFormat.I420
         try:
@@ -83,12 +89,20 @@ def _explained(text: str, system: str, name: str) -> OutputError | MissingCompon
     said = "; ".join(line.strip() for line in text.splitlines() if line.strip())
     if "could not be started" in text or "Couldn't start stream" in text or "already in use" in text:
         return OutputError(
-            f"the virtual camera is in use by another program ({said}). {ONE}, or end the other rtface"
-            + ("; or feed Unity Capture: vcam:unitycapture" if system == "Windows" else "")
+            "the virtual camera is in use by another program ({why}). {advice}, or end the other rtface{more}",
+            code="vcam_busy",
+            why=said,
+            advice=ONE,
+            more="; or feed Unity Capture: vcam:unitycapture" if system == "Windows" else "",
         )
     if name and ("supports only" in text or "with this name" in text):
         return OutputError(
-            f"there is no virtual camera {name} ({said}); "
-            f"there can be {', '.join(f'vcam:{key}' for key in BACKENDS[system])}"
+            "there is no virtual camera {name} ({why}); there can be {backends}",
+            code="vcam_named",
+            name=name,
+            why=said,
+            backends=", ".join(f"vcam:{key}" for key in BACKENDS[system]),
         )
-    return MissingComponent(f"there is no virtual camera ({said}); {INSTALL[system]}")
+    return MissingComponent(
+        "there is no virtual camera ({why}); {advice}", code="vcam_missing", why=said, advice=INSTALL[system]
+    )

@@ -41,8 +41,10 @@ def parse_part(name: str) -> ScreenPart | None:
     match = _PART.fullmatch(name)
     if match is None:
         raise UsageError(
-            f"screen:{name}: write screen: for the whole screen, or screen:1280x720+100+50 for a part of "
-            "that size, 100 pixels from its left and 50 from its upper edge"
+            "screen:{name}: write screen: for the whole screen, or screen:1280x720+100+50 for a part of that "
+            "size, 100 pixels from its left and 50 from its upper edge",
+            code="screen_form",
+            name=name,
         )
     return ScreenPart(*map(int, match.groups()))
 
@@ -77,15 +79,18 @@ def open_screen(request: SourceRequest) -> OpenedInput:
     """
     part, rate = parse_part(request.name), request.fps or USUAL_RATE
     if (why := why_unusable("screen")) is not None:
-        raise InputMissing(f"screen: {why}")
+        raise InputMissing("screen: {why}", code="screen_fault", why=why)
     try:
         container = _open(part, rate)
     except av.ArgumentError:
-        raise InputError(f"screen:{request.name}: that part is not within the screen; name one that is") from None
+        raise InputError(
+            "screen:{name}: that part is not within the screen; name one that is", code="screen_part", name=request.name
+        ) from None
     except (av.FFmpegError, ValueError) as error:
         raise InputMissing(
-            f"screen: cannot be read ({getattr(error, 'strerror', None) or error}); the system's "
-            "privacy settings may refuse it, or the session has ended"
+            "screen: cannot be read ({why}); the system's privacy settings may refuse it, or the session has ended",
+            code="screen_unreadable",
+            why=getattr(error, "strerror", None) or error,
         ) from None
     video = container.streams.video[0]
     return OpenedInput(container, video, None, Fraction(video.average_rate or rate))
@@ -95,7 +100,7 @@ def _open(part: ScreenPart | None, rate: Fraction) -> InputContainer:
     options = {"framerate": str(rate)}
     if sys.platform == "darwin":
         if part is not None:
-            raise InputMissing("a part of the screen cannot be named on macOS; give screen:")
+            raise InputMissing("a part of the screen cannot be named on macOS; give screen:", code="screen_macos")
         return av.open(
             "Capture screen 0:none",
             "r",

@@ -48,17 +48,26 @@ def find(name: str) -> list[Path]:
         if path.exists():
             card = v4l2.label(path)
             raise OutputError(
-                f"{path}{f' ({card})' * bool(card)} is a camera, not a virtual camera; {_choice(labels) or v4l2.CREATE}"
+                "{path}{card} is a camera, not a virtual camera; {advice}",
+                code="loopback_camera",
+                path=path,
+                card=f" ({card})" * bool(card),
+                advice=_choice(labels) or v4l2.CREATE,
             )
     if not found:
         raise MissingComponent(
-            f"there is no virtual camera; make one: {v4l2.CREATE}  (where that finds no module, {v4l2.INSTALL})"
+            "there is no virtual camera; make one: {command}  (where that finds no module, {advice})",
+            code="loopback_none",
+            command=v4l2.CREATE,
+            advice=v4l2.INSTALL,
         )
     if not name:
         return sorted(found, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
     wanted = [node for node in found if labels[node].casefold() == name.casefold()]
     if not wanted:
-        raise UsageError(f"there is no virtual camera {name}; {_choice(labels)}")
+        raise UsageError(
+            "there is no virtual camera {name}; {advice}", code="loopback_named", name=name, advice=_choice(labels)
+        )
     return wanted
 
 
@@ -106,7 +115,10 @@ class V4l2LoopbackOutput:
             if error.errno == errno.EBUSY:
                 raise self._in_use("is open in as many programs as it allows") from None
             raise OutputError(
-                f"{self.name} cannot be opened: {v4l2.why(error)}; 'rtface devices' lists what is here"
+                "{name} cannot be opened: {why}; 'rtface devices' lists what is here",
+                code="loopback_unopened",
+                name=self.name,
+                why=v4l2.why(error),
             ) from None
 
     def _claim(self) -> None:
@@ -124,15 +136,23 @@ class V4l2LoopbackOutput:
         try:
             can = v4l2.capability(self._fd)
         except OSError:
-            raise OutputError(f"{self.name} is no video device; 'rtface devices' lists what is here") from None
+            raise OutputError(
+                "{name} is no video device; 'rtface devices' lists what is here", code="loopback_device", name=self.name
+            ) from None
         if not can.is_loopback:
             raise OutputError(
-                f"{self.name} is a camera ({can.driver}), not a virtual camera; 'rtface devices' lists those"
+                "{name} is a camera ({driver}), not a virtual camera; 'rtface devices' lists those",
+                code="loopback_driver",
+                name=self.name,
+                driver=can.driver,
             )
         if not can.outputs and not can.captures and not v4l2.repair(self._node):
             raise OutputError(
-                f"{self.name} is stuck (a known fault of v4l2loopback 0.12); close every program that "
-                f"has it open, then: {v4l2.RELOAD}"
+                "{name} is stuck (a known fault of v4l2loopback 0.12); close every program that has it open, "
+                "then: {command}",
+                code="loopback_stuck",
+                name=self.name,
+                command=v4l2.RELOAD,
             )
         users = v4l2.users(self._node)
         if (can.captures and not can.outputs) or any(user.writes for user in users):
@@ -170,12 +190,22 @@ class V4l2LoopbackOutput:
         except OSError as error:
             if error.errno == errno.EBUSY:  # 0.14 and newer keep a second writer out
                 raise self._in_use("is in use by another writer") from None
-            raise OutputError(f"{self.name} refuses {width}×{height}: {v4l2.why(error)}") from None
+            raise OutputError(
+                "{name} refuses {width}×{height}: {why}",
+                code="loopback_size",
+                name=self.name,
+                width=width,
+                height=height,
+                why=v4l2.why(error),
+            ) from None
         got_width, got_height, code = struct.unpack_from("II4s", answer, _FORMAT)
         if code not in _PIX_FMT:
             raise OutputError(
-                f"{self.name} is held at the format {code.decode(errors='replace')} by a program that "
-                f"reads it{self._by()}; switch its camera off and on"
+                "{name} is held at the format {format} by a program that reads it{by}; switch its camera off and on",
+                code="loopback_held",
+                name=self.name,
+                format=code.decode(errors="replace"),
+                by=self._by(),
             )
         if (got_width, got_height) != (width, height):
             self.notes.append(

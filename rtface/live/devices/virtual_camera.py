@@ -45,7 +45,7 @@ def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction
             return V4l2LoopbackOutput(node, width, height, pix_fmt, rate)
         except OutputError as error:
             refused = refused or error
-    raise refused or OutputError("there is no virtual camera")
+    raise refused or OutputError("there is no virtual camera", code="vcam_none")
 
 
 def open_virtual_camera(address: LiveAddress, options: Options, *, metadata: dict[str, str]) -> VirtualCamera:
@@ -77,7 +77,9 @@ def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -
         while not stop.is_set() and output.watch(_HELD_POLL, stop) is False:
             pass
     except OSError as error:
-        raise OutputError(f"{output.name} takes no frames: {error.strerror or error}") from None
+        raise OutputError(
+            "{name} takes no frames: {why}", code="vcam_frames", name=output.name, why=error.strerror or error
+        ) from None
     finally:
         output.close()
 
@@ -196,7 +198,9 @@ class VirtualCamera(LiveSink):
             output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
         except OSError as error:
             output.close()
-            raise OutputError(f"{output.name} takes no frames: {error.strerror or error}") from None
+            raise OutputError(
+                "{name} takes no frames: {why}", code="vcam_frames", name=output.name, why=error.strerror or error
+            ) from None
         return output
 
     def _differences(self, form: VideoFormat) -> list[str]:

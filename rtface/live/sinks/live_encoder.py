@@ -149,9 +149,13 @@ class LiveEncoder:
             return "libx264", self._opened("libx264", form, wanted)
         except (av.FFmpegError, ValueError) as error:
             raise UsageError(
-                f"libx264 does not open for {form.width}×{form.height} at {self.bitrate} bits a second"
-                f"{f' with preset {wanted.preset}' if wanted.preset else ''}; check --bitrate and "
-                "--preset"
+                "libx264 does not open for {width}×{height} at {bitrate} bits a second{preset}; check {--bitrate} "
+                "and {--preset}",
+                code="live_encoder",
+                width=form.width,
+                height=form.height,
+                bitrate=self.bitrate,
+                preset=f" with preset {wanted.preset}" if wanted.preset else "",
             ) from error
 
     def _opened(self, name: str, form: VideoFormat, wanted: EncoderSettings) -> VideoCodecContext:

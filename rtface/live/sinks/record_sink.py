@@ -47,7 +47,12 @@ class RecordSink(ChildSink):
         suffix = Path(path).suffix.lower()
         known = [name for name in FORMATS if name not in (".webm", ".mxf")]
         if suffix not in known:
-            raise UsageError(f"{os.fspath(path)}: a live run is recorded as {', '.join(known)}; .mkv is the safest")
+            raise UsageError(
+                "{path}: a live run is recorded as {known}; .mkv is the safest",
+                code="record_kind",
+                path=os.fspath(path),
+                known=", ".join(known),
+            )
         self._format = FORMATS[suffix]
         self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
         self._work = work_name(self._target_file.path)

@@ -153,7 +153,12 @@ def _plan(job: RecordJob) -> VideoPlan:
     form = job.video
     name = ALIASES.get(job.codec.lower(), job.codec) if job.codec else "libx264"
     if name not in supported_encoders(job.container):
-        raise UsageError(f"{job.container} cannot hold {name}; choose another --codec, or a .mkv file")
+        raise UsageError(
+            "{container} cannot hold {codec}; choose another {--codec}, or a .mkv file",
+            code="record_codec",
+            container=job.container,
+            codec=name,
+        )
     fit = EncoderScaler(form, "yuv420p")
     plan = VideoPlan(name, fit.pix_fmt, fit.width, fit.height, form.rate, TICKS, fit.tags, form.aspect)
     set_quality(plan, job.crf, job.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None))
@@ -165,7 +170,7 @@ def _plan(job: RecordJob) -> VideoPlan:
     try:
         check(plan)
     except EncoderRefused as error:
-        raise UsageError(f"{name} cannot be used ({error})") from None
+        raise UsageError("{codec} cannot be used ({why})", code="record_unusable", codec=name, why=error) from None
     return plan
 
 

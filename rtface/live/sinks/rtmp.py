@@ -53,10 +53,13 @@ class RtmpAddress:
             port = -1
         path = parts.path.strip("/").split("/")
         if not parts.hostname or port == -1 or len(path) < 2 or not path[-1]:
-            raise UsageError("an RTMP address ends in the application and the stream's key, as HOST/live/KEY")
+            raise UsageError(
+                "an RTMP address ends in the application and the stream's key, as HOST/live/KEY", code="rtmp_key"
+            )
         if parts.username:
             raise UsageError(
-                "rtface does not log in to RTMP servers; leave USER:PASSWORD@ out of the address and use the key"
+                "rtface does not log in to RTMP servers; leave USER:PASSWORD@ out of the address and use the key",
+                code="rtmp_login",
             )
         secure = parts.scheme.lower() == "rtmps"
         head = 2 if len(path) > 2 and ":" not in path[1] else 1

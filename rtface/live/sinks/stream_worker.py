@@ -117,7 +117,7 @@ def open_transport(url: str, reports: Reports) -> Transport:
 
         return SrtTransport(url, reports)
     if scheme not in ("tcp", "udp"):
-        raise UsageError(f"nothing can be sent over {scheme}")
+        raise UsageError("nothing can be sent over {scheme}", code="scheme_unsent", scheme=scheme)
     place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)
     if scheme == "udp":
         size = max(188, _number(query, "pkt_size", DATAGRAM) // 188 * 188)
@@ -133,7 +133,7 @@ def _place(parts: SplitResult) -> tuple[str, int]:
     except ValueError:
         port = None
     if port is None:
-        raise UsageError(f"the address needs a port: {parts.scheme}://HOST:PORT")
+        raise UsageError("the address needs a port: {scheme}://HOST:PORT", code="port_missing", scheme=parts.scheme)
     return parts.hostname or "127.0.0.1", port
 
 
@@ -141,7 +141,7 @@ def _number(query: dict[str, list[Any]], name: str, otherwise: int) -> int:
     try:
         return int(query[name][0]) if name in query else otherwise
     except ValueError:
-        raise UsageError(f"{name} of the address is a whole number") from None
+        raise UsageError("{name} of the address is a whole number", code="address_number", name=name) from None
 
 
 def _connect(place: tuple[str, int]) -> TcpChannel:

@@ -148,7 +148,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
     if request.sound:
         sound = next((s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
     if video is None and sound is None:
-        raise InputError(f"{name}: has no sound")
+        raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
     return OpenedInput(container, video, sound, rate, paced, film)
 
@@ -176,11 +176,23 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
             name=name,
         )
     if isinstance(error, av.HTTPNotFoundError | av.HTTPForbiddenError | av.HTTPUnauthorizedError):
-        return InputMissing(f"{name}: the server refuses it ({why}); check the address, user and password")
+        return InputMissing(
+            "{name}: the server refuses it ({why}); check the address, user and password",
+            code="stream_login",
+            name=name,
+            why=why,
+        )
     if isinstance(error, av.ProtocolNotFoundError):
-        return InputError(f"{name}: {parts.scheme} cannot be read here; rtmp, rtsp, http, udp, tcp and srt can")
+        return InputError(
+            "{name}: {scheme} cannot be read here; rtmp, rtsp, http, udp, tcp and srt can",
+            code="stream_scheme",
+            name=name,
+            scheme=parts.scheme,
+        )
     if isinstance(error, av.InvalidDataError):
-        return InputError(f"{name}: what it sends is no stream that can be read; check the address")
+        return InputError(
+            "{name}: what it sends is no stream that can be read; check the address", code="stream_unknown", name=name
+        )
     try:
         socket.getaddrinfo(parts.hostname, None)
     except (OSError, UnicodeError):
@@ -190,4 +202,9 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
             name=name,
             host=parts.hostname,
         )
-    return InputError(f"{name}: cannot be opened ({why}); check that something is published there")
+    return InputError(
+        "{name}: cannot be opened ({why}); check that something is published there",
+        code="stream_unopened",
+        name=name,
+        why=why,
+    )

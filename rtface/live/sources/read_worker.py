@@ -204,7 +204,9 @@ class ReadWorker:
                 elif waiting.fresh:
                     self._dropped += 1
             if changeable and self._decoder and self._decoder.undecodable:
-                raise InputError("its frames cannot be decoded any more; its codec may have changed")
+                raise InputError(
+                    "its frames cannot be decoded any more; its codec may have changed", code="stream_frames"
+                )
         if self._demuxing.done():
             self._demuxing.result()
         if opened.film:
@@ -271,7 +273,9 @@ class ReadWorker:
                         self._hear(heard, arrived)
                 self._sound_errors = track.errors
                 if track.silent > _SILENT and self._request.kind == "stream" and not opened.film:
-                    raise InputError("its sound cannot be decoded any more; its codec may have changed")
+                    raise InputError(
+                        "its sound cannot be decoded any more; its codec may have changed", code="stream_sound"
+                    )
 
     def _wake(self) -> None:
         with self._changed:

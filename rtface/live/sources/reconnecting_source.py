@@ -47,7 +47,11 @@ def open_live_source(
         UsageError: the address is no input.
     """
     if address.kind not in ("camera", "screen", "stream", "file"):
-        raise UsageError(f"{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
+        raise UsageError(
+            "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",
+            code="source_is_output",
+            address=address,
+        )
     number = address.kind == "camera" and not address.name.startswith("/dev/")
     return ReconnectingSource(
         SourceRequest(address.kind, address.name, size, fps, sound=sound, buffer=buffer),

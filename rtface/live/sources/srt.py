@@ -90,7 +90,12 @@ class SrtConnection:
         query = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
         mode = query.get("mode", "caller")
         if mode not in ("caller", "listener"):
-            raise UsageError(f"{self._name}: mode={mode} is not known; there is caller and listener")
+            raise UsageError(
+                "{name}: mode={mode} is not known; there is caller and listener",
+                code="srt_mode",
+                name=self._name,
+                mode=mode,
+            )
         parts = urlsplit(url.partition("?")[0])
         host = parts.hostname or "0.0.0.0"  # a listener's "any"
         try:
@@ -98,7 +103,7 @@ class SrtConnection:
         except ValueError:
             port = None
         if not port:
-            raise UsageError(f"{self._name}: needs a port, as srt://host:9000")
+            raise UsageError("{name}: needs a port, as srt://host:9000", code="srt_port", name=self._name)
         self._library = library()
         address = self._address(host, port)
         self._socket: int = self._checked(self._library.srt_create_socket())
@@ -159,11 +164,23 @@ class SrtConnection:
                 data = query[name].encode()
                 if self._library.srt_setsockflag(self._socket, option, data, len(data)) == _INVALID:
                     rule = "10 to 79 characters" if name == "passphrase" else "at most 512"
-                    raise UsageError(f"{self._name}: SRT does not take this {name}; it has {rule}")
+                    raise UsageError(
+                        "{name}: SRT does not take this {option}; it has {rule}",
+                        code="srt_option",
+                        name=self._name,
+                        option=name,
+                        rule=rule,
+                    )
         for name, option in (("pbkeylen", _KEY), ("latency", _LATENCY)):
             if query.get(name):
                 if not query[name].isdigit():
-                    raise UsageError(f"{self._name}: {name} is a number, not {query[name]}")
+                    raise UsageError(
+                        "{name}: {option} is a number, not {value}",
+                        code="srt_number",
+                        name=self._name,
+                        option=name,
+                        value=query[name],
+                    )
                 value = int(query[name])
                 self._set(option, value // 1000 if name == "latency" and value >= _MICROSECONDS else value)
 
@@ -194,17 +211,32 @@ class SrtConnection:
 
     def _checked(self, result: int) -> int:
         if result == _INVALID:
-            raise InputError(f"{self._name}: SRT cannot be used ({self._error()})")
+            raise InputError(
+                "{name}: SRT cannot be used ({why})", code="srt_unusable", name=self._name, why=self._error()
+            )
         return result
 
     def _refused(self) -> InputError:
         reason = self._library.srt_getrejectreason(self._socket)
         if reason in (_BAD_SECRET, _NO_SECRET):
-            return InputError(f"{self._name}: the passphrase is not the one that the other end has; check passphrase=…")
+            return InputError(
+                "{name}: the passphrase is not the one that the other end has; check passphrase=…",
+                code="srt_passphrase",
+                name=self._name,
+            )
         if reason > 0 and reason != 16:
             text = self._library.srt_rejectreason_str(reason).decode("ascii", "replace")
-            return InputError(f"{self._name}: the other end refuses ({text}); check streamid and settings")
-        return InputMissing(f"{self._name}: nothing answers there; start the other end, or check host and port")
+            return InputError(
+                "{name}: the other end refuses ({why}); check streamid and settings",
+                code="srt_refused",
+                name=self._name,
+                why=text,
+            )
+        return InputMissing(
+            "{name}: nothing answers there; start the other end, or check host and port",
+            code="srt_silent",
+            name=self._name,
+        )
 
     def _error(self) -> str:
         return self._library.srt_getlasterror_str().decode("ascii", "replace").strip()

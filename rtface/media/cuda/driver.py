@@ -75,13 +75,20 @@ def settle(device: int) -> None:
     """
     driver, context = _driver(), _primary_context(device)
     if isinstance(driver, str) or context is None:
-        raise DeviceLost(f"GPU {device} gives no context; --decode software does without it")
+        raise DeviceLost(
+            "GPU {device} gives no context; {--decode:software} does without it", code="gpu_context", device=device
+        )
     popped = ctypes.c_void_p()
     driver.cuCtxPushCurrent_v2(context)
     code = driver.cuStreamSynchronize(None)
     driver.cuCtxPopCurrent_v2(ctypes.byref(popped))
     if code:
-        raise DeviceLost(f"GPU {device} has failed (CUDA error {code}); --decode software does without it")
+        raise DeviceLost(
+            "GPU {device} has failed (CUDA error {status}); {--decode:software} does without it",
+            code="gpu_context_failed",
+            device=device,
+            status=code,
+        )
 
 
 @lru_cache(maxsize=8)

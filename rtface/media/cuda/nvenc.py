@@ -108,15 +108,22 @@ def _gpu_encoder(
     named = codec.lower() if codec else None
     if names_gpu(codec):
         if wanted.mode == "software":
-            raise UsageError(f"--codec {codec} and --encode software contradict each other; leave one out")
+            raise UsageError(
+                "{--codec:{codec}} and {--encode:software} contradict each other; leave one out",
+                code="encode_software",
+                codec=codec,
+            )
         return named
     if wanted.mode == "software":
         return None
     if named is not None and named not in _STANDARDS:
         if wanted.mode == "cuda":
             raise UsageError(
-                f"--codec {codec} is not encoded by a GPU; with --encode cuda choose "
-                f"{', '.join(_SOFTWARE)}, or leave --codec out"
+                "{--codec:{codec}} is not encoded by a GPU; with {--encode:cuda} choose {codecs}, or leave "
+                "{--codec} out",
+                code="encode_cuda",
+                codec=codec,
+                codecs=", ".join(_SOFTWARE),
             )
         return None
     if wanted.mode == "auto" and not (info.on_gpu and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):

@@ -57,9 +57,11 @@ def sha256_of(
                 if tick is not None:
                     tick(len(block))
     except FileNotFoundError as error:
-        raise InputMissing(f"{path}: there is no such file") from error
+        raise InputMissing("{path}: there is no such file", code="no_file_here", path=path) from error
     except OSError as error:
-        raise InputMissing(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputMissing(
+            "{path}: cannot be read ({why})", code="file_unreadable", path=path, why=error.strerror
+        ) from error
     return value.hexdigest()
 
 
@@ -100,7 +102,9 @@ def read_manifest(path: Path) -> list[HashedFile]:
     try:
         text = read_regular(path).decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise InputMissing(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputMissing(
+            "{path}: cannot be read ({why})", code="file_unreadable", path=path, why=error.strerror
+        ) from error
     files: list[HashedFile] = []
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
@@ -111,10 +115,15 @@ def read_manifest(path: Path) -> list[HashedFile]:
         elif match := _BSD.fullmatch(line):
             escaped, name, value = match.groups()
         else:
-            raise InputError(f"{path}: line {number} is no line of a SHA-256 manifest; the manifest is damaged")
+            raise InputError(
+                "{path}: line {number} is no line of a SHA-256 manifest; the manifest is damaged",
+                code="sha256_line",
+                path=path,
+                number=number,
+            )
         if escaped:
             name = re.sub(r"\\([\\nr])", lambda m: {"\\": "\\", "n": "\n", "r": "\r"}[m[1]], name)
         files.append(HashedFile(name, value.lower()))
     if not files:
-        raise InputError(f"{path}: names no file")
+        raise InputError("{path}: names no file", code="hash_name", path=path)
     return files

@@ -40,7 +40,10 @@ def fingerprint(path: Path) -> dict[str, Any]:
         if isinstance(error, InputMissing):
             raise
         raise InputMissing(
-            f"{path}: cannot be read ({error.strerror}); put it back, or check its permissions and the disk"
+            "{path}: cannot be read ({why}); put it back, or check its permissions and the disk",
+            code="film_unreadable",
+            path=path,
+            why=error.strerror,
         ) from error
     size, changed = sum(status.st_size for _, status in known), max(status.st_mtime_ns for _, status in known)
     return {"size": size, "changed_ns": changed, "samples_sha256": digest.hexdigest()}
@@ -66,9 +69,15 @@ def check(known: dict[str, Any], path: Path) -> None:
         InputError: it is another.
     """
     if not path.exists():
-        raise InputMissing(f"{path}: the film of the job is not there; put it back, then the same command continues")
+        raise InputMissing(
+            "{path}: the film of the job is not there; put it back, then the same command continues",
+            code="job_film_gone",
+            path=path,
+        )
     if not same(known, path):
         raise InputError(
-            f"{path}: is not the film that the job was planned for (other bytes than "
-            "it had then); put that one back, or begin again with --restart"
+            "{path}: is not the film that the job was planned for (other bytes than it had then); put that one "
+            "back, or begin again with {--restart:True}",
+            code="job_film_changed",
+            path=path,
         )

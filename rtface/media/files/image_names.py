@@ -41,7 +41,12 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         ) from error
     found = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
     if not found:
-        raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join((*IMAGE_KINDS, *_READ_ONLY))})")
+        raise InputError(
+            "{folder}: holds no image ({kinds})",
+            code="no_images",
+            folder=os.fspath(folder),
+            kinds=", ".join((*IMAGE_KINDS, *_READ_ONLY)),
+        )
     return sorted(
         found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", p.name.lower()) if t]
     )

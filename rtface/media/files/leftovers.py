@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import av
 
-from rtface.errors import OutputError
+from rtface.errors import Message, OutputError
 from rtface.media.files.stills_list import NAME, read_part
 from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
@@ -94,9 +94,12 @@ def _stills(path: Path, target: Target) -> str | None:
                 (path / NAME).unlink()
             path.rmdir()
         return None
-    return (
-        f"{_kept(path, target)}: {part.count} stills of a run that was killed; "
-        f"go on behind them with --start {format_start(part.end)}"
+    return Message(
+        "{path}: {count} stills of a run that was killed; go on behind them with {--start:{end}}",
+        code="stills_left",
+        path=_kept(path, target),
+        count=part.count,
+        end=format_start(part.end),
     )
 
 
@@ -107,9 +110,14 @@ def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
     if times and live:
         return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
     if times:
-        return (
-            f"{_kept(path, target)}: left by a run that was killed, {len(times)} frames that play; go on behind "
-            f"them with --start {format_start(_whole_s(times))} (if that run had a --start, add it)"
+        return Message(
+            "{path}: left by a run that was killed, {count} frames that play; go on behind them with {--start:{end}} "
+            "(if "
+            "that run had a {--start}, add it)",
+            code="film_left",
+            path=_kept(path, target),
+            count=len(times),
+            end=format_start(_whole_s(times)),
         )
     if size <= _HEADER_BYTES:
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import InputError, OutputError, UsageError
+from rtface.errors import InputError, Message, OptionFlag, OutputError, UsageError
 from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.files.workfile import Target, work_name
 from rtface.util.urls import check_file_name, check_slashes
@@ -36,8 +36,18 @@ class OutputPath:
     resumes: bool = False
     replaces: bool = False
 
+    @property
+    def message(self) -> Message:
+        """The path as a message shows it, behind its option."""
+        path = os.fspath(self.path)
+        return (
+            Message("{option:{path}}", code="output_of", option=OptionFlag(self.name), path=path)
+            if self.name
+            else Message(path)
+        )
+
     def __str__(self) -> str:
-        return f"{self.name} {os.fspath(self.path)}".lstrip()
+        return self.message
 
 
 def names_folder(output: AnyPath) -> bool:
@@ -70,7 +80,12 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
         target = _check(one, read, overwrite or one.replaces, made)
         for other, before in zip(written, targets, strict=False):
             if target.path == before.path or _same(target.path, before.path):
-                raise OutputError(f"{one}: is the same file as {other.name or 'OUTPUT'}; choose another name")
+                raise OutputError(
+                    "{path}: is the same file as {name}; choose another name",
+                    code="output_same",
+                    path=one,
+                    name=OptionFlag(other.name) if other.name else "OUTPUT",
+                )
         targets.append(target)
     return targets
 
@@ -90,7 +105,9 @@ def folder_gone(path: object, folder: Path) -> OutputError:
 def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: set[Path]) -> Target:
     text = os.fspath(one.path)
     if text == "-":
-        raise UsageError(f"{one}: rtface writes to files, not to standard output; name a file")
+        raise UsageError(
+            "{path}: rtface writes to files, not to standard output; name a file", code="output_stdout", path=one
+        )
     (check_file_name if one.name else check_slashes)(text)
     named = Path(text)
     path = Path(os.path.realpath(named))
@@ -106,7 +123,11 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
                 what=what,
             )
         if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
-            raise OutputError(f"{one}: is one of the input's images; choose another name for the output")
+            raise OutputError(
+                "{path}: is one of the input's images; choose another name for the output",
+                code="output_is_image",
+                path=one,
+            )
     if one.folder:
         _check_folder(one, path, overwrite)
         return target
@@ -116,7 +137,9 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
         raise folder_gone(one, path.parent)
     if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
         raise OutputError(
-            "{path}: exists already; --overwrite replaces it once the new one is whole", code="output_exists", path=one
+            "{path}: exists already; {--overwrite:True} replaces it once the new one is whole",
+            code="output_exists",
+            path=one,
         )
     _check_writable(one, path)
     return target
@@ -141,7 +164,9 @@ def _check_kind(one: OutputPath, named: Path) -> None:
             "{path}: is not a regular file; choose another name{advice}", code="output_special", path=one, advice=advice
         )
     elif one.folder:
-        raise OutputError(f"{one}: is a file, and a folder is needed; choose another name")
+        raise OutputError(
+            "{path}: is a file, and a folder is needed; choose another name", code="output_is_file", path=one
+        )
 
 
 def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
@@ -149,8 +174,8 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
     if path.is_dir():
         if not overwrite and not one.resumes and any(path.iterdir()):
             raise OutputError(
-                "{path}: is a folder with something in it; choose another, or replace stills of the same "
-                "name with --overwrite",
+                "{path}: is a folder with something in it; choose another, or replace stills of the same name "
+                "with {--overwrite:True}",
                 code="output_filled",
                 path=one,
             )
@@ -160,7 +185,12 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
     while not above.exists():
         above = above.parent
     if not above.is_dir():
-        raise OutputError(f"{one}: the folder cannot be made, {above} is a file; choose another place")
+        raise OutputError(
+            "{path}: the folder cannot be made, {folder} is a file; choose another place",
+            code="output_above",
+            path=one,
+            folder=above,
+        )
     _check_writable(one, above / path.name)
 
 
@@ -173,9 +203,12 @@ def _check_writable(one: OutputPath, path: Path) -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise OutputError(
-                f"{one}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, and "
-                f"the working file next to it needs {len(probe.name) - len(path.name)} more); choose a "
-                "shorter one"
+                "{path}: the name is too long for this folder ({count} bytes, and the working file next to it "
+                "needs {more} more); choose a shorter one",
+                code="output_name_long",
+                path=one,
+                count=len(os.fsencode(path.name)),
+                more=len(probe.name) - len(path.name),
             ) from error
         raise OutputError(
             "{path}: the folder {folder} cannot be written to ({why}); choose another place or change its permissions",
@@ -217,13 +250,13 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
     check_slashes(text)
     path, known = Path(text), set(suffixes)
     if text == "-":
-        raise UsageError("-: rtface writes to files, not to standard output; name a file")
+        raise UsageError("-: rtface writes to files, not to standard output; name a file", code="output_dash")
     if path.suffix.lower() in known and not text.endswith(("/", os.sep)):
         return False
     if names_folder(output):
         return True
     if path.exists() and not path.is_file():
-        raise OutputError(f"{text}: is not a regular file; choose another name")
+        raise OutputError("{path}: is not a regular file; choose another name", code="output_not_regular", path=text)
     if not path.suffix:
         own, name = Path(os.fspath(input)).suffix.lower(), path.name.rstrip(".")
         given = Path(name).suffix.lower()  # of "film.mp4."
@@ -232,5 +265,10 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
         else:
             film = name if given in known else name + (own if own in known else ".mp4")
             advice = f"name {film} for a film, or {path.name}/ for a folder of stills"
-        raise UsageError(f"{text}: has no extension that tells what to write; {advice}")
+        raise UsageError(
+            "{path}: has no extension that tells what to write; {advice}",
+            code="output_extension",
+            path=text,
+            advice=advice,
+        )
     return False

@@ -89,7 +89,11 @@ class Target:
         return [self.path.with_name(f"{self.path.stem}{tail}{self.path.suffix}") for tail in tails]
 
     def _too_many(self) -> OutputError:
-        return OutputError(f"{self.shown}: there are 999 partial files in its folder already; remove them")
+        return OutputError(
+            "{path}: there are 999 partial files in its folder already; remove them",
+            code="partials_full",
+            path=self.shown,
+        )
 
 
 def _made(path: Path) -> tuple[Path, int]:

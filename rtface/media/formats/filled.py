@@ -32,7 +32,9 @@ def fills_file(path: Path) -> bool:
                 )
             return start[:1] == b"G" and size % _TS_PACKET == 0
     except OSError as error:
-        raise InputMissing(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputMissing(
+            "{path}: cannot be read ({why})", code="file_unreadable", path=path, why=error.strerror
+        ) from error
 
 
 def _end(file: BinaryIO, at: int, whole: int) -> int:

@@ -61,9 +61,15 @@ def check_spacing(shown: str, stem: str, number: int, late: Fraction) -> None:
     """
     if abs(late) >= Fraction(1, 2):
         raise OutputError(
-            f"{shown}: MXF holds frames at even distances only, and frame {number} comes "
-            f"{abs(float(late)):.1f} frames {'late' if late > 0 else 'early'} (a variable frame rate, or "
-            f"missing frames); name the output {stem}.mkv or {stem}.mov, which keep the times"
+            "{path}: MXF holds frames at even distances only, and frame {number} comes {late:.1f} frames "
+            "{direction} (a variable frame rate, or missing frames); name the output {stem}.mkv or {stem}.mov, "
+            "which keep the times",
+            code="mxf_rate",
+            path=shown,
+            number=number,
+            late=abs(float(late)),
+            direction="late" if late > 0 else "early",
+            stem=stem,
         )
 
 

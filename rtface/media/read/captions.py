@@ -53,7 +53,11 @@ def write_captions(
         OutputError: the file cannot be written.
     """
     if Path(output).suffix.lower() != ".scc":
-        raise UsageError(f"{os.fspath(output)}: captions are written as a Scenarist file; name a .scc file")
+        raise UsageError(
+            "{path}: captions are written as a Scenarist file; name a .scc file",
+            code="captions_name",
+            path=os.fspath(output),
+        )
     target = check_target(output, inputs=[film], overwrite=overwrite)
     source = FileSource(film)
     source.close()
@@ -65,15 +69,24 @@ def write_captions(
         lines = list(_lines(_pairs(film), info.video_start))
     except av.FFmpegError as error:
         raise InputError(
-            f"{info.path}: could not be read to its end ({error.strerror}); the file is damaged"
+            "{path}: could not be read to its end ({why}); the file is damaged",
+            code="captions_damaged",
+            path=info.path,
+            why=error.strerror,
         ) from error
     if not lines:
-        raise InputError(f"{info.path}: has no closed captions (CEA-608); 'rtface run' keeps other subtitles")
+        raise InputError(
+            "{path}: has no closed captions (CEA-608); 'rtface run' keeps other subtitles",
+            code="captions_none",
+            path=info.path,
+        )
     codes = [f"{start.plus(frame)}\t{' '.join(word.hex() for word in words)}" for frame, words in lines]
     try:
         write_whole(target, "\n\n".join(["Scenarist_SCC V1.0", *codes, ""]).encode())
     except OSError as error:
-        raise OutputError(f"{target.shown}: cannot be written ({error.strerror})") from error
+        raise OutputError(
+            "{path}: cannot be written ({why})", code="unwritable", path=target.shown, why=error.strerror
+        ) from error
     return Captions(len(lines), str(start.plus(lines[0][0])), str(start.plus(lines[-1][0])))
 
 

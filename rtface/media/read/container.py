@@ -73,7 +73,12 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         )
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
-            raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
+            raise InputMissing(
+                "{name}: cannot be opened ({why}); check name and permissions",
+                code="film_unopened_name",
+                name=name,
+                why=error.strerror,
+            ) from error
         raise _refused(path, name, error) from error
     if (
         not is_url(path)
@@ -82,8 +87,11 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     ):
         container.close()
         raise InputError(
-            f"{name}: is no film but a playlist that names other files; if you trust it, give it its own "
-            f"extension, {_PLAYLISTS[container.format.name][0]}"
+            "{name}: is no film but a playlist that names other files; if you trust it, give it its own "
+            "extension, {extension}",
+            code="playlist_kind",
+            name=name,
+            extension=_PLAYLISTS[container.format.name][0],
         )
     return container
 
@@ -99,9 +107,11 @@ def _check_file(path: Path, name: str) -> None:
     except FileNotFoundError as error:
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=name) from error
     except OSError as error:
-        raise InputMissing(f"{name}: cannot be read ({error.strerror})") from error
+        raise InputMissing(
+            "{name}: cannot be read ({why})", code="input_unreadable", name=name, why=error.strerror
+        ) from error
     if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{name}: is a folder; name a file")
+        raise InputError("{name}: is a folder; name a file", code="film_folder", name=name)
     if stat.S_ISREG(status.st_mode):
         if status.st_size == 0:
             raise InputError("{name}: is empty (0 bytes); copy or record it again", code="film_empty", name=name)
@@ -111,7 +121,10 @@ def _check_file(path: Path, name: str) -> None:
                 bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
         except OSError as error:
             raise InputMissing(
-                f"{name}: cannot be read ({error.strerror}); check its permissions, and the disk that it lies on"
+                "{name}: cannot be read ({why}); check its permissions, and the disk that it lies on",
+                code="film_unreadable_disk",
+                name=name,
+                why=error.strerror,
             ) from error
         if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
             raise _no_film(name)
@@ -124,8 +137,10 @@ def _check_file(path: Path, name: str) -> None:
             )
         if bomb:
             raise InputError(
-                f"{name}: its profile or text would unpack to more than any real one; save it again as "
-                "another PNG, or write an image instead of a film"
+                "{name}: its profile or text would unpack to more than any real one; save it again as another "
+                "PNG, or write an image instead of a film",
+                code="unpacks_large",
+                name=name,
             )
 
 
@@ -150,7 +165,7 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
             )
     if isinstance(error, av.InvalidDataError):
         return _no_film(name)
-    return InputError(f"{name}: cannot be opened ({error_text(error)})")
+    return InputError("{name}: cannot be opened ({why})", code="film_unopened", name=name, why=error_text(error))
 
 
 def error_text(error: av.FFmpegError) -> str:
@@ -167,18 +182,28 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
     usable = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not usable:
         what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
-        raise InputError(f"{name}: has no video (only {what}); name a film or an image")
+        raise InputError(
+            "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
+        )
     if avif := is_avif(container):  # the animation comes behind its first image
         chosen = max(usable, key=lambda stream: stream.frames)
     else:
         chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
-        raise InputError(f"{name}: its video codec has no decoder here; convert it to H.264 first")
+        raise InputError(
+            "{name}: its video codec has no decoder here; convert it to H.264 first", code="no_decoder", name=name
+        )
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise InputError(
-            f"{name}: is {context.width}×{context.height} ({context.width * context.height // 1_000_000} "
-            f"megapixels); the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+            "{name}: is {width}×{height} ({megapixels} megapixels); the limit is {most} megapixels; make it "
+            "smaller first",
+            code="too_large",
+            name=name,
+            width=context.width,
+            height=context.height,
+            megapixels=context.width * context.height // 1000000,
+            most=MAX_PIXELS // 1000000,
         )
     context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
     if len(usable) == 1:

@@ -280,6 +280,10 @@ class Decoder:
         of = "" if whole is None else f" of {self._cut.shown(whole)}"
         reached = max(Fraction(0), self.reached - self._cut.clock_start)
         raise InputError(
-            f"{self._faults.name}: broke off after {format_time(float(reached))}{of} ({why}), and asking for the "
-            "rest did not help; try again later"
+            "{name}: broke off after {reached}{of} ({why}), and asking for the rest did not help; try again later",
+            code="address_broke_off",
+            name=self._faults.name,
+            reached=format_time(float(reached)),
+            of=of,
+            why=why,
         )

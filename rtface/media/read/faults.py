@@ -30,7 +30,9 @@ class Faults:
     def say(self, key: str, message: str) -> None:
         """Says a fault once, or raises InputError."""
         if self._strict:
-            raise InputError(f"{self.name}: {message.split(';')[0]} (--strict)")
+            raise InputError(
+                "{path}: {what} ({--strict:True})", code="strict_path", path=self.name, what=message.split(";")[0]
+            )
         self.warn(key, message)
 
     def warn(self, key: str, message: str) -> None:

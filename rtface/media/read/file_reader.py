@@ -46,14 +46,20 @@ class FileReader:
         except OSError as error:
             self._failed = True
             raise InputError(
-                f"{self._shown}: could not be read ({error.strerror}): check the disk or network drive "
-                "that it lies on, then run it again"
+                "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
+                code="disk_error",
+                path=self._shown,
+                why=error.strerror,
             ) from error
         if not data and at < self._size:
             self._failed = True
             raise InputError(
-                f"{self._shown}: became shorter while it was read ({self._size} bytes before, {at} now); "
-                "run it again when it is whole"
+                "{path}: became shorter while it was read ({size} bytes before, {at} now); run it again when it "
+                "is whole",
+                code="film_shorter",
+                path=self._shown,
+                size=self._size,
+                at=at,
             )
         return data
 
@@ -86,5 +92,8 @@ def file_reader(path: str | os.PathLike[str]) -> FileReader | None:
         return FileReader(path)
     except OSError as error:
         raise InputMissing(
-            f"{shown(path)}: cannot be read ({error.strerror}); check its permissions, and the disk that it lies on"
+            "{path}: cannot be read ({why}); check its permissions, and the disk that it lies on",
+            code="disk_unreadable",
+            path=shown(path),
+            why=error.strerror,
         ) from error

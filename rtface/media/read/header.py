@@ -38,8 +38,10 @@ def read_header(
             )
     except OSError as error:
         raise InputError(
-            f"{shown(path)}: could not be read ({error.strerror}): check the disk or network drive that "
-            "it lies on, then run it again"
+            "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
+            code="disk_error",
+            path=shown(path),
+            why=error.strerror,
         ) from error
     left, top, right, bottom = header.crop or (0, 0, 0, 0)
     return header if left + right < image.width and top + bottom < image.height else replace(header, crop=None)

@@ -24,7 +24,7 @@ class Received:
     to be whole. What no container says, such as data that an index in itself whole does not name, cannot be told.
 
     Args:
-        path: the film; nothing is told of an address or a pipe.
+        path: the film; an address or a pipe is not compared.
         container: reads it.
     """
 
@@ -53,8 +53,10 @@ class Received:
                 damaged = self._format.startswith("mov") and not mp4_index.is_whole(file)
         except OSError as error:
             raise InputError(
-                f"{faults.name}: could not be read ({error.strerror}): check the disk or network drive that "
-                "it lies on, then run it again"
+                "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
+                code="disk_error",
+                path=faults.name,
+                why=error.strerror,
             ) from error
         if missing or damaged:
             told = faults.stats.counters["packets_lost"]

@@ -35,7 +35,11 @@ class FrameSampler:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path, self._name = path, shown(path)
         if is_pipe(path):
-            raise UsageError(f"{self._name}: is a pipe, and frames of it cannot be sought; write it to a file first")
+            raise UsageError(
+                "{name}: is a pipe, and frames of it cannot be sought; write it to a file first",
+                code="pipe_seek",
+                name=self._name,
+            )
         self._container = open_container(path)
         try:
             self._video, _ = choose_video(self._container, self._name)
@@ -92,7 +96,10 @@ class FrameSampler:
             self._container.seek(int(target / self._base), stream=self._video)
         except av.FFmpegError as error:
             raise InputError(
-                f"{self._name}: cannot be sought ({error.strerror}); copy it into another container, such as MKV"
+                "{name}: cannot be sought ({why}); copy it into another container, such as MKV",
+                code="seek_failed",
+                name=self._name,
+                why=error.strerror,
             ) from error
         return target
 

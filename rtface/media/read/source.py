@@ -107,9 +107,15 @@ class FileSource:
         self.pipe: PipeReader | None = None
         self._reading = Lock()
         if start is not None and start < 0:
-            raise UsageError(f"--start {start:g}: give seconds from 0 on")
+            raise UsageError("{--start:{value:g}}: give seconds from 0 on", code="start_negative", value=start)
         if end is not None and end <= (start or 0):
-            raise UsageError(f"{self._name}: nothing lies between --start {start or 0:g} and --end {end:g}")
+            raise UsageError(
+                "{name}: nothing lies between {--start:{start:g}} and {--end:{end:g}}",
+                code="cut_empty",
+                name=self._name,
+                start=start or 0,
+                end=end,
+            )
         self._waiting: deque[Item] = deque()
         self._overflow = False  # whether packets before the first frame were let go
         self._opened_first: InputContainer | None = None
@@ -125,7 +131,13 @@ class FileSource:
             )
             duration = self._container.duration
             if start and duration and start * 1_000_000 >= duration:
-                raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts {duration / 1e6:.3f} s)")
+                raise UsageError(
+                    "{name}: {--start:{start:g}} is after its end (it lasts {duration:.3f} s)",
+                    code="start_after_end",
+                    name=self._name,
+                    start=start,
+                    duration=duration / 1e6,
+                )
             self._now, self._items = self._begin()
             first = self._waiting[-1]
             assert isinstance(first, Frame)
@@ -200,7 +212,10 @@ class FileSource:
                 self.pipe = PipeReader(self._path, self._stop)
             except OSError as error:
                 raise InputMissing(
-                    f"{self._name}: cannot be opened ({error.strerror}); check its permissions"
+                    "{name}: cannot be opened ({why}); check its permissions",
+                    code="film_permissions",
+                    name=self._name,
+                    why=error.strerror,
                 ) from error
         reader = self.pipe or file_reader(self._path)
         container = open_container(self._path, reader)
@@ -263,13 +278,24 @@ class FileSource:
         if self._first_frame(items := decoder.items()):
             return decoder, items
         if cut.start is not None and decoder.frames:
-            raise UsageError(f"{self._name}: has no frame from --start {float(cut.start - cut.clock_start):g} on")
+            raise UsageError(
+                "{name}: has no frame from {--start:{start:g}} on",
+                code="start_no_frame",
+                name=self._name,
+                start=float(cut.start - cut.clock_start),
+            )
         if self.pipe is not None and self._container.format.name.startswith("mov"):
             raise InputError(
-                f"{self._name}: has its index at its end, where a pipe cannot be read from; name the file "
-                "itself, or let its writer put the index first (FFmpeg: -movflags +faststart)"
+                "{name}: has its index at its end, where a pipe cannot be read from; name the file itself, or let "
+                "its writer put the index first (FFmpeg: -movflags +faststart)",
+                code="pipe_index",
+                name=self._name,
             )
-        raise InputError(f"{self._name}: has no frame that can be decoded; the file is damaged, copy it again")
+        raise InputError(
+            "{name}: has no frame that can be decoded; the file is damaged, copy it again",
+            code="no_frame_decoded",
+            name=self._name,
+        )
 
     def _begin_again(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder at the start of the file. The container that was read so far stays open: `info` names its

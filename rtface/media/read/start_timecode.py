@@ -44,7 +44,7 @@ def output_timecode(start: Timecode | None, asked: str | None, rate: Fraction, s
         try:
             start = Timecode.parse(asked, rate)
         except ValueError as error:
-            raise UsageError(f"--timecode: {error}") from error
+            raise UsageError("{--timecode}: {why}", code="timecode_wrong", why=error) from error
     if start is None:
         return None
     return start.plus(max(0, math.ceil(skipped * start.rate - Fraction(1, 100))))

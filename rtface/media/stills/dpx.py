@@ -220,7 +220,12 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     image = repacked(image, before.format.name)
     if (before.width, before.height) != (image.width, image.height):
         raise OutputError(
-            f"a DPX of {before.width}×{before.height} cannot take an image of {image.width}×{image.height}"
+            "a DPX of {width}×{height} cannot take an image of {image_width}×{image_height}",
+            code="dpx_size",
+            width=before.width,
+            height=before.height,
+            image_width=image.width,
+            image_height=image.height,
         )
     if _same(before, image):
         return data
@@ -247,7 +252,9 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     struct.pack_into(f"{header.order}I", head, _SIZE_AT, at + len(new))
     result = bytes(head) + new.tobytes()
     if not _same(decode_dpx(result), image):
-        raise OutputError("this kind of DPX cannot be written; name a folder of TIFF images with --codec tiff")
+        raise OutputError(
+            "this kind of DPX cannot be written; name a folder of TIFF images with {--codec} tiff", code="dpx_kind"
+        )
     return result
 
 

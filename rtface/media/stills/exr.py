@@ -250,7 +250,7 @@ def rewrite_exr(
     names = ["Y"] if "Y" in light else ["G", "B", "R"]
     planes = [plane_rows(p)[:, : 2 * p.width].view("<u2") for p in image.planes]
     if len(planes) < len(names) or planes[0].shape != light[names[0]].shape:
-        raise OutputError("an EXR cannot take an image of another size or with other channels")
+        raise OutputError("an EXR cannot take an image of another size or with other channels", code="exr_channels")
     new: dict[str, Samples] = {}
     for name, plane in zip(names, planes, strict=False):
         changed = plane != _coded(light[name])
@@ -259,7 +259,10 @@ def rewrite_exr(
     if not new:
         return data
     if header.flags & (_TILED | _DEEP | _PARTS):
-        raise OutputError("a tiled, deep or multi-part EXR cannot be written; save it as one part of scan lines first")
+        raise OutputError(
+            "a tiled, deep or multi-part EXR cannot be written; save it as one part of scan lines first",
+            code="exr_tiled",
+        )
     return _written(data, header, light | new, set(new), tags or {})
 
 
@@ -279,12 +282,16 @@ def _written(
     names = {name for name, _ in header.channels}
     if header.compression >= _DWA:  # FFmpeg decodes other samples than the OpenEXR library
         raise OutputError(
-            "an EXR in DWAA or DWAB compression cannot be written exactly; save it with ZIP compression first"
+            "an EXR in DWAA or DWAB compression cannot be written exactly; save it with ZIP compression first",
+            code="exr_dwa",
         )
     if not kept and not names <= set(light):
         raise OutputError(
-            f"an EXR in {_NAMES[header.compression]} with the channels {', '.join(sorted(names))} cannot "
-            "be written; save it with ZIP compression first"
+            "an EXR in {compression} with the channels {channels} cannot be written; save it with ZIP compression "
+            "first",
+            code="exr_compression",
+            compression=_NAMES[header.compression],
+            channels=", ".join(sorted(names)),
         )
     before = _head(data, header, tags, header.compression if kept else _ZIP)
     x0, y0, x1, y1 = header.data
@@ -328,7 +335,7 @@ def _block(data: bytes, header: ExrHeader, number: int, rows: int) -> tuple[byte
         at = struct.unpack_from("<Q", data, header.end + 8 * number)[0]
         size = struct.unpack_from("<I", data, at + 4)[0]
     except struct.error as error:
-        raise OutputError("the EXR is damaged: a block is missing") from error
+        raise OutputError("the EXR is damaged: a block is missing", code="exr_block_missing") from error
     packed = data[at + 8 : at + 8 + size]
     width = header.data[2] - header.data[0] + 1
     length = rows * width * sum(_DTYPES[kind].itemsize for _, kind in header.channels)
@@ -339,7 +346,7 @@ def _block(data: bytes, header: ExrHeader, number: int, rows: int) -> tuple[byte
     else:
         raw = _joined(zlib.decompressobj().decompress(packed, length))
     if len(raw) != length:
-        raise OutputError("the EXR is damaged: a block has another length")
+        raise OutputError("the EXR is damaged: a block has another length", code="exr_block_length")
     return data[at : at + 8 + size], raw
 
 

@@ -9,7 +9,7 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
-from rtface.errors import InputError, OutputError, RtfaceError
+from rtface.errors import InputError, Message, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.media.files.image_names import IMAGE_KINDS, has_still_name
 from rtface.media.files.leftovers import remove_unfinished_files
@@ -89,7 +89,10 @@ class FolderSink:
             self._list = StillsList(self.work, None if part else info.path)
         except OSError as error:
             raise OutputError(
-                f"{target.shown}: the folder cannot be made ({full(error) or error.strerror}); choose another place"
+                "{path}: the folder cannot be made ({why}); choose another place",
+                code="folder_unmade",
+                path=target.shown,
+                why=full(error) or error.strerror,
             ) from error
 
     def _part(self, info: MediaInfo, start: float | None) -> UnfinishedFolder | None:
@@ -99,8 +102,14 @@ class FolderSink:
                 self.notes.append(f"{self._target.shown}: the {part.count} stills of {part.path} are gone on with")
                 return part
             self.notes.append(
-                f"{part.path}: holds the first {part.count} stills of an interrupted run; "
-                f"with --start {format_time(part.end)} a run continues there"
+                Message(
+                    "{path}: holds the first {count} stills of an interrupted run; with {--start:{end}} a run "
+                    "continues there",
+                    code="stills_held",
+                    path=part.path,
+                    count=part.count,
+                    end=format_time(part.end),
+                )
             )
         return None
 
@@ -134,15 +143,22 @@ class FolderSink:
                 data = self._stills.source.bytes_at(pts)
             if data is None:
                 raise InputError(
-                    f"{place.shown}: is to be a file of the input, which has none for it; if a job says so, its "
-                    "segments were changed: begin again with --restart"
+                    "{path}: is to be a file of the input, which has none for it; if a job says so, its segments "
+                    "were changed: begin again with {--restart:True}",
+                    code="scan_extra",
+                    path=place.shown,
                 )
             write_bytes(place, data, sync=False)
             self._list.add(place.path.name, begin, begin + (duration * base if duration else 1 / self._rate))
         except OSError as error:
             if isinstance(error, RtfaceError):
                 raise
-            raise OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror})") from error
+            raise OutputError(
+                "{path}: cannot be written ({why})",
+                code="unwritable",
+                path=self._target.shown,
+                why=full(error) or error.strerror,
+            ) from error
         self.names.append(place.path.name)
         self._written.add(pts)
 
@@ -223,7 +239,13 @@ class FolderSink:
     def _failed(self, error: OSError) -> OutputError:
         left = f"; the stills are in {self._kept()}" if self._keeps else ""
         self._unlock()
-        return OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror}){left}")
+        return OutputError(
+            "{path}: cannot be written ({why}){rest}",
+            code="still_unwritten",
+            path=self._target.shown,
+            why=full(error) or error.strerror,
+            rest=left,
+        )
 
     def _kept(self) -> str:
         try:

@@ -132,8 +132,10 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     kind = kind_of(data)
     if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
         raise InputError(
-            f"{name}: is an animation, no still; "
-            + ("make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT")
+            "{name}: is an animation, no still; {advice}",
+            code="animation",
+            name=name,
+            advice="make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT",
         )
     if kind is None:
         raise InputError(
@@ -189,7 +191,12 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     size = size_of(data)
     if size and size[0] * size[1] > MAX_PIXELS:
         raise InputError(
-            f"{name}: is {size[0]}×{size[1]}; the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first"
+            "{name}: is {width}×{height}; the limit is {most} megapixels; make it smaller first",
+            code="image_large",
+            name=name,
+            width=size[0],
+            height=size[1],
+            most=MAX_PIXELS // 1000000,
         )
     if kind == "exr":
         return _decode_exr(data, name)
@@ -203,8 +210,13 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     except av.FFmpegError as error:
         remedy = "scan or copy it" if kind == "dpx" else "save it"
         raise InputError(
-            f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
-            f"megapixels ({error.strerror}); {remedy} again"
+            "{name}: is damaged, of a kind that cannot be read, or larger than {most} megapixels ({why}); "
+            "{advice} again",
+            code="image_damaged",
+            name=name,
+            most=MAX_PIXELS // 1000000,
+            why=error.strerror,
+            advice=remedy,
         ) from error
     if not images:
         raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
@@ -222,7 +234,11 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
 
 def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
     """Upright RGB, with transparency where it has some."""
-    damaged = InputError(f"{name}: is a damaged AVIF, or one of a kind that cannot be read; save it as PNG or TIFF")
+    damaged = InputError(
+        "{name}: is a damaged AVIF, or one of a kind that cannot be read; save it as PNG or TIFF",
+        code="avif_damaged",
+        name=name,
+    )
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -259,14 +275,21 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
         for x0, y0, x1, y1 in (header.data, header.display):
             if (x1 - x0 + 1) * (y1 - y0 + 1) > MAX_PIXELS:
                 raise InputError(
-                    f"{name}: is {x1 - x0 + 1}×{y1 - y0 + 1}; the limit is {MAX_PIXELS // 1_000_000} "
-                    "megapixels; make it smaller first"
+                    "{name}: is {width}×{height}; the limit is {most} megapixels; make it smaller first",
+                    code="image_large",
+                    name=name,
+                    width=x1 - x0 + 1,
+                    height=y1 - y0 + 1,
+                    most=MAX_PIXELS // 1000000,
                 )
     try:
         return decode_exr(data)
     except (av.FFmpegError, ValueError) as error:
         raise InputError(
-            f"{name}: is damaged, or an EXR of a kind that cannot be read ({error}); save it as one part of scan lines"
+            "{name}: is damaged, or an EXR of a kind that cannot be read ({why}); save it as one part of scan lines",
+            code="exr_damaged",
+            name=name,
+            why=error,
         ) from error
 
 

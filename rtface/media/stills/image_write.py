@@ -79,10 +79,15 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
     """
     kind = IMAGE_KINDS.get(Path(output).suffix.lower())
     if kind is None:
-        raise UsageError(f"{os.fspath(output)}: names no image format; use one of {', '.join(IMAGE_KINDS)}")
+        raise UsageError(
+            "{path}: names no image format; use one of {kinds}",
+            code="image_format",
+            path=os.fspath(output),
+            kinds=", ".join(IMAGE_KINDS),
+        )
     if still is not None:
         if kind == "exr" and still.kind != "exr":
-            raise OutputError(f"{os.fspath(output)}: {ONLY_FROM_EXR}")
+            raise OutputError("{path}: {why}", code="output_reason", path=os.fspath(output), why=ONLY_FROM_EXR)
         _check_size(os.fspath(output), kind, still.frame.image)
     return ImagePlan(check_target(output, inputs=[still.path] if still else [], overwrite=overwrite), kind)
 
@@ -90,8 +95,14 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
 def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
     if max(image.width, image.height) > _LONGEST.get(kind, 1 << 31):
         raise OutputError(
-            f"{shown}: a {kind.upper()} holds at most {_LONGEST[kind]} samples a side, and the image "
-            f"is {image.width}×{image.height}; write a PNG or TIFF"
+            "{path}: a {kind} holds at most {most} samples a side, and the image is {width}×{height}; write a PNG "
+            "or TIFF",
+            code="image_side",
+            path=shown,
+            kind=kind.upper(),
+            most=_LONGEST[kind],
+            width=image.width,
+            height=image.height,
         )
 
 
@@ -121,7 +132,11 @@ def write_bytes(target: Target, data: bytes, *, sync: bool = True) -> None:
         write_whole(target, data, sync=sync)
     except OSError as error:
         raise OutputError(
-            f"{target.shown}: cannot be written ({full(error) or error.strerror}); {len(data) / 1e6:.1f} MB are needed"
+            "{path}: cannot be written ({why}); {megabytes:.1f} MB are needed",
+            code="image_unwritten",
+            path=target.shown,
+            why=full(error) or error.strerror,
+            megabytes=len(data) / 1e6,
         ) from error
 
 
@@ -179,8 +194,14 @@ def image_bytes(
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
         raise OutputError(
-            f"{shown}: an image of {frame.image.width}×{frame.image.height} could not be "
-            f"encoded as {kind.upper()} ({said}); choose another format, such as PNG"
+            "{path}: an image of {width}×{height} could not be encoded as {kind} ({why}); choose another format, "
+            "such as PNG",
+            code="image_unencoded",
+            path=shown,
+            width=frame.image.width,
+            height=frame.image.height,
+            kind=kind.upper(),
+            why=said,
         ) from error
 
 
@@ -328,7 +349,7 @@ def _encode_exr(
     timecode: Timecode | None,
 ) -> bytes:
     if still is None or still.kind != "exr":
-        raise OutputError(f"{shown}: {ONLY_FROM_EXR}")
+        raise OutputError("{path}: {why}", code="output_reason", path=shown, why=ONLY_FROM_EXR)
     return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
 
 

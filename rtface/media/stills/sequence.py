@@ -15,7 +15,7 @@ from typing import cast
 
 from av.stream import Disposition, Stream
 
-from rtface.errors import InputError, InputMissing, UsageError
+from rtface.errors import InputError, InputMissing, Message, UsageError
 from rtface.frame import Frame, Packet, Transfer
 from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.formats.color import tags_of
@@ -75,7 +75,7 @@ class SequenceSource:
         said = self._header.rate if self._header else None
         self._rate = rate = Fraction(fps or said or 25).limit_denominator(1_001_000)
         if rate <= 0 or fps == 0:
-            raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
+            raise UsageError("{--fps:{value}}: give the frames a second, such as 25", code="fps_value", value=fps)
         places = _with_gaps(paths)
         first, last = 0, len(places)
         if start is not None:
@@ -84,7 +84,11 @@ class SequenceSource:
             last = min(last, -int(-Fraction(end).limit_denominator(1_000_000) * rate // 1))
         if first >= last:
             raise UsageError(
-                f"{shown(folder)}: the cut leaves none of its {len(places)} images ({len(places) / float(rate):.3f} s)"
+                "{folder}: the cut leaves none of its {count} images ({duration:.3f} s)",
+                code="cut_no_images",
+                folder=shown(folder),
+                count=len(places),
+                duration=len(places) / float(rate),
             )
         self._paths, self._first, self._next = places[first:last], first, 0
         before = [path for path in reversed(places[: first + 1]) if path]
@@ -137,7 +141,7 @@ class SequenceSource:
                 return path, self._frame(0, path)
             except InputError as error:
                 if self._strict:
-                    raise InputError(f"{error} (--strict)") from error
+                    raise InputError("{what} ({--strict:True})", code="strict", what=error) from error
                 faults.append(error)
         raise faults[0]
 
@@ -218,7 +222,7 @@ class SequenceSource:
 
     def _fault(self, key: str, what: str, instead: str) -> None:
         if self._strict:
-            raise InputError(f"{what} (--strict)")
+            raise InputError("{what} ({--strict:True})", code="strict", what=what)
         self._stats.warn(key, f"{what}; {instead}")
 
     def _frame(self, place: int, path: Path) -> Frame:
@@ -281,12 +285,22 @@ class SequenceSource:
             size=sum(path.stat().st_size for path in files),
             aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
             timecode=timecode,
-            notes=[f"{folder}: {len(files)} images as a film of {float(self._rate):g} frames a second{self._said()}"],
+            notes=[
+                Message(
+                    "{folder}: {count} images as a film of {rate:g} frames a second{said}",
+                    code="film_of_stills",
+                    folder=folder,
+                    count=len(files),
+                    rate=float(self._rate),
+                    said=self._said(),
+                )
+            ],
         )
 
     def _said(self) -> str:
         if self._transfer is not None and not isinstance(self._header, ExrHeader):
-            return f", taken as {'video' if self._transfer == 'sdr' else self._transfer} (--transfer)"
+            taken = "video" if self._transfer == "sdr" else self._transfer
+            return Message(", taken as {transfer} ({--transfer})", code="taken_as", transfer=taken)
         if self._header is None:
             return ""
         seen = "; an output that is no EXR gets what engines see" if isinstance(self._header, ExrHeader) else ""

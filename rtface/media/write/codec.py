@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 from av.codec import Codec
 
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.media.formats import mxf
 from rtface.media.formats.color import tags_from_rgb
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
@@ -124,7 +124,8 @@ def plan_video(
         name = "libx264rgb"
     encoder = _encoder(name)
     if name not in supported:
-        raise UsageError(f"{format} cannot hold {codec or name}; choose another --codec, or a .mkv output")
+        line = "{container} cannot hold {codec}; choose another {--codec}, or a .mkv output"
+        raise UsageError(line, code="container_codec", container=format, codec=codec or name)
     alpha = info.transparent and pixel_format_info(info.pix_fmt).alpha
     exact = FAMILIES.get(name, CodecFamily()).formats
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
@@ -132,12 +133,9 @@ def plan_video(
         candidates = [c for c in candidates if not pixel_format_info(c).alpha]
     played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
     if played:
-        candidates = [
-            c
-            for c in candidates
-            if c in ("yuv420p", "yuvj420p", "nv12")
-            or (c in ("yuv420p10le", "p010le") and pixel_format_info(info.pix_fmt).bits > 8)
-        ]
+        taken = ["yuv420p", "yuvj420p", "nv12"]
+        taken += ["yuv420p10le", "p010le"] if pixel_format_info(info.pix_fmt).bits > 8 else []
+        candidates = [c for c in candidates if c in taken]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
     source, target = pixel_format_info(info.pix_fmt), pixel_format_info(pix_fmt)
     convert = source.model not in (target.model, "gray")
@@ -151,10 +149,12 @@ def plan_video(
     elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
         plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
     if played and lost:
-        lost[0] += (
-            ", which players take; --crf 0, --codec libx264rgb, or --codec ffv1 in a .mkv output keep the colours"
+        lost[0] += Message(
+            ", which players take; {--crf:0}, {--codec:libx264rgb}, or {--codec:ffv1} in a .mkv output keep the "
+            "colours",
+            code="colours_kept_by",
         )
-    plan.warnings += [f"{name}: {line}" for line in lost]
+    plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
     plan.warnings += [f"the input: {line}" for line in info.unseen]
     _odd_size(plan, supported)
     _cropped(plan, info, format)
@@ -211,16 +211,27 @@ def _encoder(name: str) -> Codec:
         encoder = Codec(name, "w")
     except (av.FFmpegError, ValueError) as error:
         known = ", ".join(sorted({*ALIASES, *FAMILIES}))
-        raise UsageError(f"--codec {name}: there is no such encoder here; known ones: {known}") from error
+        raise UsageError(
+            "{--codec:{name}}: there is no such encoder here; known ones: {codecs}",
+            code="codec_unknown",
+            name=name,
+            codecs=known,
+        ) from error
     if encoder.type != "video":
-        raise UsageError(f"--codec {name} is not a video encoder; sound is copied, or transcoded where it has to be")
+        raise UsageError(
+            "{--codec:{name}} is not a video encoder; sound is copied, or transcoded where it has to be",
+            code="codec_no_video",
+            name=name,
+        )
     return encoder
 
 
 def _advice(names: Sequence[str], supported: set[str]) -> str:
     """The encoders among these that the container can hold, as an option; else the first of them in another."""
     fit = " or ".join(name for name in names if ALIASES.get(name, name) in supported)
-    return f"--codec {fit}" if fit else f"a .mkv output with --codec {names[0]}"
+    if fit:
+        return Message("{--codec:{names}}", code="codec_that", names=fit)
+    return Message("a .mkv output with {--codec:{name}}", code="codec_mkv", name=names[0])
 
 
 def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
@@ -328,8 +339,17 @@ def lossy_notes(plan: VideoPlan, info: MediaInfo, format: str, *, asked: bool) -
     quality = f" with {family.crf} {plan.options[family.crf]}" if family.crf in plan.options else ""
     kept = {"prores": ("mov", "matroska"), "dnxhd": ("mov",)}.get(info.codec, ("matroska",))
     steps = [] if format in (*kept, "mxf") else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
-    steps += ["leave --codec and --crf out"] if asked else []
-    how = " and ".join(steps) + (" to keep every sample" if coding.kind == "lossless" else f" to keep {coding.name}")
+    how = Message(" and ".join([*steps, *["leave {--codec} and {--crf} out"] * asked]), code="keeps_by")
+    how += " to keep every sample" if coding.kind == "lossless" else f" to keep {coding.name}"
     if coding.kind == "lossless" and family.lossless is not None:
-        how += ", or give --crf 0 (few players show it)"
-    return [f"the input is {coding.described} and becomes lossy ({plan.encoder}{quality}); {how}"]
+        how += Message(", or give {--crf:0} (few players show it)", code="or_crf_0")
+    return [
+        Message(
+            "the input is {coding} and becomes lossy ({encoder}{quality}); {advice}",
+            code="becomes_lossy",
+            coding=coding.described,
+            encoder=plan.encoder,
+            quality=quality,
+            advice=how,
+        )
+    ]

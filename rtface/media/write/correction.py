@@ -67,7 +67,11 @@ def working_format(pix_fmt: str) -> tuple[str, str]:
     """
     stored, lost = nearest(pix_fmt, [f.name for f in av.Codec("ffv1", "w").video_formats or []], alpha=True)
     if lost or pixel_format_info(pix_fmt).bits > 16:
-        raise OutputError(f"a correction of {pix_fmt} samples cannot be kept; leave --keep-correction out")
+        raise OutputError(
+            "a correction of {pix_fmt} samples cannot be kept; leave {--keep-correction} out",
+            code="correction_samples",
+            pix_fmt=pix_fmt,
+        )
     return ("rgb24" if stored == "bgr0" else stored), stored  # bgr0's fourth byte means nothing
 
 
@@ -161,7 +165,9 @@ def taken_back(after: av.VideoFrame, change: av.VideoFrame, *, exact: bool) -> a
 def check_correction_name(path: Path | None) -> None:
     """UsageError for a name of ``--keep-correction`` that is no Matroska file's."""
     if path is not None and path.suffix.lower() != ".mkv":
-        raise UsageError(f"--keep-correction {path}: a correction is Matroska; name a .mkv")
+        raise UsageError(
+            "{--keep-correction:{path}}: a correction is Matroska; name a .mkv", code="correction_mkv", path=path
+        )
 
 
 @cache
@@ -266,7 +272,10 @@ class FrameCorrections:
         while self._originals and self._originals[0][0] < frame.pts:
             self._originals.popleft()  # a frame that was dropped
         if not self._originals or self._originals[0][0] != frame.pts:
-            raise OutputError("the correction of a frame cannot be kept: the frame as it was is not known any more")
+            raise OutputError(
+                "the correction of a frame cannot be kept: the frame as it was is not known any more",
+                code="correction_no_frame",
+            )
         _, original = self._originals.popleft()
         before = repacked(fit(original, self._video), self._work)
         after = repacked(fit(frame.image, self._video), self._work)
@@ -346,16 +355,29 @@ class CorrectionTags:
         """Reads the tags; InputError where the film is no correction, a damaged one, or one of a later rtface."""
         tags = {name.lower(): text for name, text in info.metadata.items()}
         if tags.get(_VERSION) is None:
-            raise InputError(f"{info.path}: is no correction; name the file that --keep-correction wrote")
+            raise InputError(
+                "{path}: is no correction; name the file that {--keep-correction} wrote",
+                code="correction_none",
+                path=info.path,
+            )
         if tags[_VERSION] != VERSION or _SAMPLES not in tags:
             raise InputError(
-                f"{info.path}: is a correction of version {tags[_VERSION]}, and this rtface reads version "
-                f"{VERSION}; use the rtface that wrote it"
+                "{path}: is a correction of version {found}, and this rtface reads version {version}; use the "
+                "rtface that wrote it",
+                code="correction_version",
+                path=info.path,
+                found=tags[_VERSION],
+                version=VERSION,
             )
         try:
             pixel_format_info(tags[_SAMPLES])
         except ValueError as error:
-            raise InputError(f"{info.path}: is damaged ({error}); take another copy of the correction") from error
+            raise InputError(
+                "{path}: is damaged ({why}); take another copy of the correction",
+                code="correction_damaged",
+                path=info.path,
+                why=error,
+            ) from error
         return cls(tags[_SAMPLES], tags.get(_OF, ""), tags.get(_EXACT) == "yes", read_marks(tags.get(_INPUT, "")))
 
 

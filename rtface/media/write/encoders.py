@@ -187,22 +187,36 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
         plan.lossless = True
     elif crf is not None and family.crf is None:
         raise UsageError(
-            f"{plan.encoder} has no --crf; leave it out"
-            + (" (it is always lossless)" if family.lossless is not None else "")
+            "{encoder} has no {--crf}; leave it out{why}",
+            code="encoder_no_crf",
+            encoder=plan.encoder,
+            why=" (it is always lossless)" if family.lossless is not None else "",
         )
     elif family.crf is not None:
         if crf is not None and crf > family.best:
-            raise UsageError(f"{plan.encoder} takes --crf up to {family.best:g}, not {crf:g}")
+            raise UsageError(
+                "{encoder} takes {--crf} up to {most:g}, not {value:g}",
+                code="encoder_crf",
+                encoder=plan.encoder,
+                most=family.best,
+                value=crf,
+            )
         if crf == 0 and family.crf == "cq":
             crf = 1  # 0 would leave it to the encoder
         plan.options[family.crf] = family.quality if crf is None else f"{crf:g}"
     else:
         plan.lossless = family.lossless is not None
     if preset is not None and family.preset is None:
-        raise UsageError(f"{plan.encoder} has no --preset; leave it out")
+        raise UsageError("{encoder} has no {--preset}; leave it out", code="encoder_no_preset", encoder=plan.encoder)
     if family.preset is not None:
         if preset and family.names and preset not in family.names:
-            raise UsageError(f"{plan.encoder} has no preset {preset}; choose one of {', '.join(family.names)}")
+            raise UsageError(
+                "{encoder} has no preset {preset}; choose one of {presets}",
+                code="encoder_preset",
+                encoder=plan.encoder,
+                preset=preset,
+                presets=", ".join(family.names),
+            )
         plan.options[family.preset] = family.names.get(preset, preset) if preset else family.speed
 
 
@@ -360,19 +374,36 @@ def check(plan: VideoPlan) -> None:
             raise EncoderRefused(told(error)) from error
         if isinstance(error, MemoryError) or _opens_small(plan):
             raise OutputError(
-                f"{plan.encoder} does not open for frames of {plan.width}×{plan.height} "
-                f"{plan.pix_fmt}: not enough memory, or larger than it can encode; use fewer --threads, "
-                "another --codec, or make the frames smaller first"
+                "{encoder} does not open for frames of {width}×{height} {pix_fmt}: not enough memory, or larger "
+                "than it can encode; use fewer {--threads}, another {--codec}, or make the frames smaller first",
+                code="encoder_memory",
+                encoder=plan.encoder,
+                width=plan.width,
+                height=plan.height,
+                pix_fmt=plan.pix_fmt,
             ) from error
         if plan.encoder == "dnxhd" and plan.fields != "progressive":
-            raise UsageError("DNxHR codes no fields, and the frames are interlaced; choose --codec prores") from error
+            raise UsageError(
+                "DNxHR codes no fields, and the frames are interlaced; choose {--codec} prores", code="dnxhr_fields"
+            ) from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(
-            f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
-            "check --codec, --crf and --preset"
+            "{encoder} does not open for {width}×{height} {pix_fmt} with {settings}; check {--codec}, {--crf} and "
+            "{--preset}",
+            code="encoder_unopened",
+            encoder=plan.encoder,
+            width=plan.width,
+            height=plan.height,
+            pix_fmt=plan.pix_fmt,
+            settings=chosen,
         ) from error
     if context.options:
-        raise UsageError(f"{plan.encoder} does not know the option {', '.join(context.options)}")
+        raise UsageError(
+            "{encoder} does not know the option {option}",
+            code="encoder_option",
+            encoder=plan.encoder,
+            option=", ".join(context.options),
+        )
 
 
 def _opens_small(plan: VideoPlan) -> bool:

@@ -13,7 +13,7 @@ import av
 from av.container import OutputContainer
 from av.container.core import Flags
 
-from rtface.errors import OutputError
+from rtface.errors import Message, OutputError
 from rtface.frame import Packet
 from rtface.media.files.leftovers import make_playable
 from rtface.media.files.workfile import WorkFile, full
@@ -76,7 +76,12 @@ class FilmFile:
         try:
             self._file = WorkFile(plan.target, work)
         except OSError as error:
-            raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
+            raise OutputError(
+                "{path}: the working file cannot be made ({why})",
+                code="workfile_unmade",
+                path=plan.path,
+                why=error.strerror,
+            ) from error
         self.frames = 0
         self.changed = ChangedFrames()
         self._complete = self._over = False
@@ -163,7 +168,9 @@ class FilmFile:
         if not self.frames:
             self._over = True
             self._file.discard()
-            raise OutputError(f"{self.plan.path}: no frame came, so nothing was written")
+            raise OutputError(
+                "{path}: no frame came, so nothing was written", code="film_no_frame", path=self.plan.path
+            )
         try:
             with self._file.edited() as file:
                 if any(s.action == "cover" for s in self.plan.streams):
@@ -189,8 +196,11 @@ class FilmFile:
         except FileExistsError as error:
             self._partial = self._keep()
             raise OutputError(
-                f"{self.plan.path}: another file came there while this one was made, and is not "
-                f"replaced without --overwrite{self._whole()}"
+                "{path}: another file came there while this one was made, and is not replaced without "
+                "{--overwrite:True}{rest}",
+                code="film_raced",
+                path=self.plan.path,
+                rest=self._whole(),
             ) from error
         except OSError as error:
             raise self._unnamed(error) from error
@@ -200,7 +210,11 @@ class FilmFile:
         self._over = True
         self._partial = self._keep()
         return OutputError(
-            f"{self.plan.path}: could not be given its name ({full(error) or error.strerror}){self._whole()}"
+            "{path}: could not be given its name ({why}){rest}",
+            code="film_unnamed",
+            path=self.plan.path,
+            why=full(error) or error.strerror,
+            rest=self._whole(),
         )
 
     def _whole(self) -> str:
@@ -255,8 +269,13 @@ class FilmFile:
             if not noted:
                 self.stats.warn(
                     "header_full",
-                    f"{self.plan.path}: its header has no room for the HDR metadata of the "
-                    "input; --codec libx265 writes it into the frames",
+                    Message(
+                        "{path}: its header has no room for the HDR metadata of the input; {--codec:libx265} writes "
+                        "it into "
+                        "the frames",
+                        code="header_full",
+                        path=self.plan.path,
+                    ),
                 )
         if self.plan.format == "mxf":
             note_fields(file, video.fields)
@@ -305,7 +324,7 @@ class FilmFile:
         self._partial = self._keep()
         what = full(cause)
         if isinstance(cause, MemoryError):
-            what, advice = "not enough memory to encode", "use fewer --threads"
+            what, advice = "not enough memory to encode", Message("use fewer {--threads}", code="fewer_threads")
         elif what is None:
             what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
             advice = ""
@@ -317,5 +336,18 @@ class FilmFile:
                 what += f" of about {max(need, written) / 1e6:.1f} MB"
             advice = "make room; "
         if self._partial:
-            return OutputError(f"{self.plan.path}: {what}; {advice}what was done is in {self._partial}")
-        return OutputError(f"{self.plan.path}: {what}; nothing was left" + (", make room first" if advice else ""))
+            return OutputError(
+                "{path}: {why}; {advice}what was done is in {partial_path}",
+                code="film_partial",
+                path=self.plan.path,
+                why=what,
+                advice=advice,
+                partial_path=self._partial,
+            )
+        return OutputError(
+            "{path}: {why}; nothing was left{advice}",
+            code="film_nothing_left",
+            path=self.plan.path,
+            why=what,
+            advice=", make room first" if advice else "",
+        )

@@ -40,7 +40,11 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> Video
             open_encoder(stream.codec_context)
     except av.FFmpegError as error:
         raise OutputError(
-            f"{shown}: {video.described} does not open ({told(error)}); --encode software does without a GPU"
+            "{path}: {encoder} does not open ({why}); {--encode:software} does without a GPU",
+            code="gpu_encoder",
+            path=shown,
+            encoder=video.described,
+            why=told(error),
         ) from error
     stream.time_base = video.time_base
     return stream

@@ -32,7 +32,11 @@ def check_map_name(path: Path | None, *, still: bool) -> None:
     wanted = ".png" if still else ".mkv"
     if path is not None and path.suffix.lower() != wanted:
         raise UsageError(
-            f"--invented {path}: the map of a {'still is a PNG' if still else 'film is Matroska'}; name a {wanted}"
+            "{--invented:{path}}: the map of a {kind}; name a {name}",
+            code="invented_name",
+            path=path,
+            kind="still is a PNG" if still else "film is Matroska",
+            name=wanted,
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from av.stream import Disposition
 
-from rtface.errors import OutputError, UsageError
+from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.files.outputs import check_target, folder_gone
 from rtface.media.files.workfile import Target
@@ -146,7 +146,7 @@ def plan_output(
         (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
     lost = [*video.warnings, *_plan_streams(plan)]
     if strict and lost:
-        raise OutputError(f"{plan.path}: {lost[0]} (--strict)")
+        raise OutputError("{path}: {what} ({--strict:True})", code="strict_path", path=plan.path, what=lost[0])
     check_space(plan)
     return plan
 
@@ -156,16 +156,25 @@ def _without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
     names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
     if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
         known = ", ".join(map(_called, others)) or "none"
-        raise UsageError(f"--drop {wrong[0]}: {info.path} has no such stream apart from the frames; it has {known}")
+        raise UsageError(
+            "{--drop:{stream}}: {path} has no such stream apart from the frames; it has {streams}",
+            code="drop_none",
+            stream=wrong[0],
+            path=info.path,
+            streams=known,
+        )
     gone = [
         stream
         for stream in others
         if not stream.metadata.get("timecode") and names & {str(stream.index), _kind_of(stream)}
     ]
-    notes = [f"stream {_called(stream)} is left out (--drop)" for stream in gone]
+    notes = [
+        Message("stream {stream} is left out ({--drop})", code="stream_dropped", stream=_called(stream))
+        for stream in gone
+    ]
     chapters = info.chapters
     if "chapters" in names and chapters:
-        notes.append(f"{len(chapters)} chapters are left out (--drop)")
+        notes.append(Message("{count} chapters are left out ({--drop})", code="chapters_dropped", count=len(chapters)))
         chapters = []
     return replace(
         info,
@@ -266,8 +275,19 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else "no one container can"
         )
         if all(name for _, name, _ in lacking):
-            advice += f", or leave out what it cannot hold: {' '.join(f'--drop {name}' for _, name, _ in lacking)}"
-        raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(what for what, _, _ in lacking)}; {advice}")
+            advice = Message(advice) + Message(
+                ", or leave out what it cannot hold: {--drop:{names}}",
+                code="or_drop",
+                names=",".join(name for _, name, _ in lacking),
+            )
+        raise OutputError(
+            "{path}: {container} cannot hold {what}; {advice}",
+            code="container_lacks",
+            path=plan.path,
+            container=format,
+            what=", ".join((what for what, _, _ in lacking)),
+            advice=advice,
+        )
     return lost
 
 

@@ -38,7 +38,11 @@ class Canvas:
     def __init__(self, frame: Frame) -> None:
         form = layout(frame.image.format.name)
         if form is None:
-            raise UsageError(f"nothing can be drawn into {frame.image.format.name}; convert the frame first")
+            raise UsageError(
+                "nothing can be drawn into {name}; convert the frame first",
+                code="canvas_format",
+                name=frame.image.format.name,
+            )
         self._form: Layout = form
         self._frame = frame
         self._drawn = False
@@ -79,7 +83,9 @@ class Canvas:
             x0, y0, x1, y1 = matrix.tolist()
             matrix = np.array([((x1 - x0) / sprite.width, 0.0, x0), (0.0, (y1 - y0) / sprite.height, y0)])
         if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
-            raise UsageError(f"a place is four numbers or a finite 2×3 matrix, not {place}")
+            raise UsageError(
+                "a place is four numbers or a finite 2×3 matrix, not {value}", code="canvas_place", value=place
+            )
         if opacity <= 0.0 or abs(np.linalg.det(matrix[:, :2])) < 1e-9:
             return
         if sprite.draw(self._writable(), self._form, self._frame.color, self._to_planes, matrix, min(opacity, 1.0)):
@@ -142,8 +148,12 @@ class Canvas:
             image = image.reformat(format=self._frame.image.format.name)
         if (image.width, image.height) != (self._frame.image.width, self._frame.image.height):
             raise UsageError(
-                f"only a frame of {self._frame.image.width}×{self._frame.image.height} can be shown "
-                f"here, not {image.width}×{image.height}"
+                "only a frame of {width}×{height} can be shown here, not {image_width}×{image_height}",
+                code="canvas_size",
+                width=self._frame.image.width,
+                height=self._frame.image.height,
+                image_width=image.width,
+                image_height=image.height,
             )
         others = planes(image, self._form)
         x0, y0, x1, y1 = _moved(self._to_planes[next(iter(self._form.components))], box)

@@ -47,8 +47,10 @@ class Sprite:
             or not rgba.size
         ):
             raise UsageError(
-                "a sprite is made of a uint8 array height×width×4 (RGB and alpha), not "
-                f"{getattr(given, 'dtype', type(given).__name__)} {np.shape(given)}"
+                "a sprite is made of a uint8 array height×width×4 (RGB and alpha), not {found} {shape}",
+                code="sprite_array",
+                found=getattr(given, "dtype", type(given).__name__),
+                shape=np.shape(given),
             )
         self._rgba = rgba
         self._coded: tuple[object, dict[Roles, Float32]] = (None, {})

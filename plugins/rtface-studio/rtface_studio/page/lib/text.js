@@ -34,7 +34,7 @@ export const textOr = (key, text) => (key in catalogue ? t(key) : text);
 export function translated({ code, values = {}, error, message = error }) {
   const key = `messages.${code}`;
   if (!catalogue[key]?.[language]) return message;
-  const shown = (value) => (value?.message ? translated(value) : value); // a value may be a message, too
+  const shown = (value) => (value?.message ? translated(value) : Number.isInteger(value) || typeof value !== "number" ? value : Number(value.toPrecision(4))); // a value may be a message, too
   return t(key, Object.fromEntries(Object.entries(values).map(([name, value]) => [name, shown(value)]))) + (values.more ?? []).map(shown).join("");
 }
 
