@@ -18,8 +18,7 @@ from rtface_studio.catalogue import PAGE, catalogue
 from tests.studio.conftest import RunningStudio
 
 ROOT = Path(__file__).resolve().parents[2]
-LEARNING = ROOT / "plugins" / "rtface-learn" / "rtface_learn"
-SOURCES = [*(ROOT / "rtface").rglob("*.py"), *PAGE.parent.rglob("*.py"), *LEARNING.glob("*.py")]
+SOURCES = [*(ROOT / "rtface").rglob("*.py"), *(ROOT / "plugins").glob("*/rtface_*/**/*.py")]
 VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
 
 
