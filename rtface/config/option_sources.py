@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rtface.config.options import OPTIONS, Options, check, check_key
 from rtface.errors import UsageError, log
+from rtface.util.foreign import read_regular
 from rtface.util.paths import config_dir, expanded
 from rtface.util.spelling import nearest
 from rtface.util.toml_dataclass import parse_toml
@@ -45,7 +46,7 @@ class LoadedOptions:
 def read_file(path: Path) -> dict[str, object]:
     """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
     try:
-        return file_values(path.read_text(encoding="utf-8"), path)
+        return file_values(read_regular(path).decode(), path)
     except FileNotFoundError:
         raise UsageError("the configuration file {path} does not exist", code="config_gone", path=path) from None
     except OSError as error:

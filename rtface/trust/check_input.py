@@ -45,7 +45,7 @@ def check_input(
     Raises:
         InputMissing, InputError: one of them cannot be read.
     """
-    if not input.exists():
+    if not input.is_file() and not input.is_dir():  # a pipe would be waited for
         raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=input)
     found = Checked()
     said = values["input"] if values else {}

@@ -20,6 +20,7 @@ from rtface.media.files.workfile import Target, WorkFile, full
 from rtface.media.formats.mp4 import boxes
 from rtface.media.stills.image_write import encode_by
 from rtface.trust.signing_key import SigningKey, missing_extra
+from rtface.util.foreign import read_regular
 
 KINDS = {
     ".mp4": "video/mp4",
@@ -296,7 +297,7 @@ def read_anchors(path: Path) -> str:
     from cryptography import x509
 
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         x509.load_pem_x509_certificates(data)
         return data.decode("ascii")
     except OSError as error:

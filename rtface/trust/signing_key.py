@@ -13,6 +13,7 @@ from typing import Any
 
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.util.files import NEW
+from rtface.util.foreign import read_regular
 from rtface.util.install import extra_line
 from rtface.util.paths import data_dir, expanded
 
@@ -65,7 +66,7 @@ class SigningKey:
         from cryptography.hazmat.primitives import serialization
 
         try:
-            certificates, secret = certificate.read_bytes(), key.read_bytes()
+            certificates, secret = read_regular(certificate), read_regular(key)
             mode = key.stat().st_mode
         except OSError as error:
             raise UsageError(

@@ -7,8 +7,11 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import InputError, RtfaceError, UsageError
 from rtface.jobs.planning import option_files
@@ -31,6 +34,7 @@ from rtface.util.foreign import (
     too_deep,
     whole,
 )
+from tests.pipeline.run_media import write_film
 
 LIST = "#format: frame checksums\n#version: 2\n#hash: MD5\n#tb 0: 1/25\n#media_type 0: video\n#codec_id 0: rawvideo\n"
 
@@ -126,3 +130,25 @@ def test_values_have_their_shape():
         with pytest.raises(ValueError, match=where):
             check_shape(bad, shape)
     assert parse_fraction("1e999999999") is None and parse_fraction("30000/1001") == parse_fraction("60000/2002")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run in.mkv out.mkv --config {}",
+        "run in.mkv out.mkv --tracker none --stage picture:file={}",
+        "run in.mkv out.mkv --tracker none --stage label:text=a,font={}",
+        "verify in.mkv {}",
+        "undo {} in.mkv out.mkv",
+        "undo in.mkv {} out.mkv",
+    ],
+)
+def test_a_pipe_on_the_command_line_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_film(Path("in.mkv"), [np.zeros((48, 64, 3), np.uint8)])
+    os.mkfifo("pipe")
+    ended = CliRunner().invoke(app, command.format("pipe").split())
+    assert ended.exit_code in (1, 2) and "pipe" in ended.output and "fault of rtface" not in ended.output

@@ -10,6 +10,7 @@ from typing import Any
 
 from rtface.errors import UsageError
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
+from rtface.util.foreign import read_regular
 from rtface.util.parse import choice, hint, number, time
 from rtface_overlays.places import stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
@@ -67,7 +68,7 @@ def check_template(value: object, shown: str) -> object:
             hint=hint(text, TEMPLATES),
         )
     try:
-        data = tomllib.loads(Path(text).expanduser().read_text(encoding="utf-8"))
+        data = tomllib.loads(read_regular(Path(text).expanduser()).decode())
     except OSError as error:
         raise UsageError(
             "{option}: {path} cannot be read: {why}",

@@ -14,6 +14,7 @@ from PIL import Image, ImageSequence
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Float
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
+from rtface.util.foreign import open_regular
 from rtface.util.parse import boolean, choice, number, path
 from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
@@ -130,6 +131,7 @@ def load(file: Path) -> tuple[list[Bytes], list[float]]:
         UsageError: it is not there, or no image that Pillow reads.
     """
     try:
+        open_regular(file).close()  # a pipe would be waited for
         with Image.open(file) as image:
             moving = getattr(image, "n_frames", 1) > 1
             images: list[Bytes] = []

@@ -12,6 +12,7 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Float
 from rtface.stages import Canvas, Frame, Sprite, option, state
+from rtface.util.foreign import read_regular
 from rtface.util.parse import choice, is_person_name, is_person_number, number, path
 from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
@@ -141,7 +142,7 @@ def _face(key: str) -> int | str | None:
 def _read(file: Path) -> dict[int | str, str]:
     """Names from a TOML file."""
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_regular(file).decode())
     except OSError as error:
         raise UsageError(
             "file={path} cannot be read: {why}", code="names_unreadable", path=file, why=error.strerror

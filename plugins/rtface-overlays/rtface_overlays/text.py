@@ -11,6 +11,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from rtface.errors import UsageError
 from rtface.frame import Bytes
+from rtface.util.foreign import open_regular
 from rtface.util.parse import hint
 
 Rgba = tuple[int, int, int, int]
@@ -59,6 +60,7 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
     size = max(size, 4.0)
     if path is not None:
         try:
+            open_regular(path).close()  # a pipe would be waited for
             return ImageFont.truetype(str(path), size)
         except OSError as error:
             raise UsageError(
