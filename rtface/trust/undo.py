@@ -99,7 +99,9 @@ def undo(
     enforce_undo()
     for path in (film, correction):
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise InputMissing(f"{path}: is a pipe or device; write it to a file first")
+            raise InputMissing(
+                "{path}: is a pipe or device; write it to a file first", code="pipe_not_taken", path=path
+            )
     if not film.is_dir() and Path(output).suffix.lower() not in FORMATS:
         raise UsageError("{path}: name a film ({formats})", code="undo_output", path=output, formats=", ".join(FORMATS))
     [target] = check_outputs([OutputPath(output, folder=film.is_dir())], inputs=[film, correction], overwrite=overwrite)
