@@ -80,7 +80,7 @@ def run(
 
             if restart:
                 raise UsageError(
-                    "{--restart:True} has no effect here: it is for films; leave it out; {advice}",
+                    "{--restart=True} has no effect here: it is for films; leave it out; {advice}",
                     code="restart_films",
                     advice=WHAT_IS_LIVE,
                 )

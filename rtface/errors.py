@@ -31,12 +31,13 @@ class OptionFlag(str):
     """The name of an option, as "--max-faces", in a message.
 
     A template has it as ``{--max-faces}``, with its value as ``{--max-faces:2}`` and, of one that is on or off, as
-    ``{--overwrite:True}``. A command line reads ``--max-faces 2`` and ``--overwrite``, Python ``max_faces=2`` and
+    ``{--overwrite=True}``. A command line reads ``--max-faces 2`` and ``--overwrite``, Python ``max_faces=2`` and
     ``overwrite=True``.
     """
 
     def __format__(self, value: str) -> str:
-        return f"{self} {value}" if value and value != "True" else str(self)
+        flag = self.removesuffix("=True")
+        return f"{flag} {value}" if value else flag
 
 
 class _Keyword(OptionFlag):
@@ -128,15 +129,21 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _message(value: object) -> object:
+    """The message of an error of ours, and of what else has one; else the value."""
+    message = getattr(value, "message", None)
+    return message if isinstance(message, Message) else value
+
+
 def _in_python(value: object) -> object:
     """A value of a message, as Python names the options in it."""
-    value = getattr(value, "message", value)
+    value = _message(value)
     return value.python if isinstance(value, Message) else _Keyword(value) if isinstance(value, OptionFlag) else value
 
 
 def _plain(value: object) -> Any:
     """A value as JSON has it."""
-    value = getattr(value, "message", value)
+    value = _message(value)
     if isinstance(value, Message) and value.code:
         return value.to_dict()
     # A dictionary is a message that became one before.

@@ -88,7 +88,7 @@ def analyze(
         raise UsageError("{flag} shows persons: leave --no-persons out", code="persons_needed", flag=flag)
     if photos is not None and (photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
         raise OutputError(
-            "--photos {path}: it is there already; name another folder, or add {--overwrite:True}",
+            "--photos {path}: it is there already; name another folder, or add {--overwrite=True}",
             code="photos_exist",
             path=photos,
         )

@@ -671,7 +671,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
             if v.is_person_name(word) and word not in names:
                 near = hint(word, ("all", "largest", *names))
                 raise UsageError(
-                    "faces: there is no person {name}{hint}; give photos by {--person:{name}}=photo.jpg, or use a "
+                    "faces: there is no person {name}{hint}; give photos by {--person} {name}=photo.jpg, or use a "
                     "number as 'rtface analyze' lists it",
                     code="faces_person",
                     name=word,

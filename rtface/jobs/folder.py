@@ -190,7 +190,7 @@ class JobFolder:
             ) from error
         except ValueError as error:
             raise InputError(
-                "{path}: cannot be used ({why}); begin again with {--restart:True}",
+                "{path}: cannot be used ({why}); begin again with {--restart=True}",
                 code="job_unusable",
                 path=path,
                 why=error,

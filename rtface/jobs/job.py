@@ -118,7 +118,7 @@ class FilmJob:
             if place.planned and (held := Leases(place, "").held()):
                 worker = next(iter(held.values()))[1]
                 raise UsageError(
-                    "{path}: worker {worker} is at work on this job; stop it before {--restart:True}",
+                    "{path}: worker {worker} is at work on this job; stop it before {--restart=True}",
                     code="job_at_work",
                     path=place.path,
                     worker=worker,
@@ -152,7 +152,7 @@ class FilmJob:
         plan, choices = (
             self.plan,
             Message(
-                "or begin again with {--restart:True} (the job is {path})", code="or_restart", path=self.folder.path
+                "or begin again with {--restart=True} (the job is {path})", code="or_restart", path=self.folder.path
             ),
         )
         if plan.source != source:

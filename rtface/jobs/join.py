@@ -191,8 +191,9 @@ class Join:
         with closing(open_whole(self._plan.source, self._options, seen, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
-                if "container" in seen.warnings:  # which no segment can tell; losses in its part each has counted
-                    self._stats.warn("container", seen.warnings["container"])
+                damage = seen.warnings.get("container")
+                if damage and damage not in figures.stats.warnings:  # which a segment cannot tell
+                    self._stats.warn("container", damage)
             except BaseException as error:
                 remove_unfinished(self._folder, self._paths)
                 if isinstance(error, OutputError):
@@ -398,7 +399,7 @@ def _read_note(folder: JobFolder) -> dict[str, Any] | None:
     for key, part in (note or {}).items():
         if isinstance(part, dict) and key != "made" and not fits(part, _FILM):
             raise InputError(
-                "{path}: cannot be used (it says nothing clear of {key}); begin again with {--restart:True}",
+                "{path}: cannot be used (it says nothing clear of {key}); begin again with {--restart=True}",
                 code="joining_unusable",
                 path=folder.joining,
                 key=key,

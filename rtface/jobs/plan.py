@@ -213,7 +213,7 @@ class JobPlan:
             if values["format"] != FORMAT:
                 raise UsageError(
                     "{path}: has format {found}, and this rtface reads {format}; use the rtface that began it, or "
-                    "begin again with {--restart:True}",
+                    "begin again with {--restart=True}",
                     code="plan_format",
                     path=folder.path,
                     found=values["format"],
@@ -239,7 +239,7 @@ class JobPlan:
             if isinstance(error, UsageError):
                 raise
             raise InputError(
-                "{path}: cannot be used ({why}); begin again with {--restart:True}",
+                "{path}: cannot be used ({why}); begin again with {--restart=True}",
                 code="plan_unusable",
                 path=folder.plan,
                 why=error,

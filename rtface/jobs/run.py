@@ -167,7 +167,7 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
         ) from None
     except (AttributeError, ValueError) as error:
         raise UsageError(
-            "--plan {path}: is no plan ({why}); make one with: rtface run … {--dry-run:True} --json",
+            "--plan {path}: is no plan ({why}); make one with: rtface run … {--dry-run=True} --json",
             code="plan_none",
             path=path,
             why=error,
@@ -194,7 +194,7 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
     if values["file"] is not None and isinstance(source, Path) and not same(values["file"], source):
         raise UsageError(
             "--plan {path}: {source} is not there, or is not the film that was planned; make the plan again with "
-            "{--dry-run:True} --json",
+            "{--dry-run=True} --json",
             code="plan_source",
             path=path,
             source=source,
@@ -239,13 +239,13 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
 
     film = isinstance(input, Path) and (input.is_dir() if options.sequence else input.is_file() and not is_image(input))
     if not film:
-        return Message("the INPUT is neither a film in a file nor a folder with {--sequence:True}", code="no_job_input")
+        return Message("the INPUT is neither a film in a file nor a folder with {--sequence=True}", code="no_job_input")
     if Path(output).suffix.lower() not in FORMATS and not names_folder(output):
         return "the OUTPUT is neither a film nor a folder"
     if any(part.goes_on_at(options.start) for part in unfinished_folders(Path(output).resolve(), str(input))):
         return "it goes on with the stills of an interrupted run"
     if options.dry_run:
-        return Message("{--dry-run:True} is given", code="no_job_dry_run")
+        return Message("{--dry-run=True} is given", code="no_job_dry_run")
     if options.compare is not None and options.compare.suffix.lower() in IMAGES:
         return Message("{--compare} names an image", code="no_job_compare")
     return None

@@ -261,7 +261,7 @@ class RunOutput:
         except (av.FFmpegError, ValueError) as error:
             raise OutputError(
                 "{path}: segment {number} cannot be encoded ({why}); choose another {--codec} and begin again "
-                "with {--restart:True}",
+                "with {--restart=True}",
                 code="segment_encoder",
                 path=self._folder.path,
                 number=number,

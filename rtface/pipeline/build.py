@@ -259,7 +259,7 @@ def film_parts(
     for name, where in shots.persons.items():
         if not is_person_number(name) and name not in photos:
             raise UsageError(
-                "{list}, {where}: there is no person {name}; give photos by {--person:{name}}=photo.jpg, or use a "
+                "{list}, {where}: there is no person {name}; give photos by {--person} {name}=photo.jpg, or use a "
                 "number as 'rtface analyze' lists it",
                 code="shot_person",
                 list=shots.name,

@@ -124,12 +124,12 @@ def finish(
                 again = (
                     "signs it"
                     if plan.job
-                    else Message("with {--overwrite:True} makes it again and signs it", code="signs_again")
+                    else Message("with {--overwrite=True} makes it again and signs it", code="signs_again")
                 )
                 error.message = Message(
                     "{what}; once the cause is gone, the same command {again}",
                     code="not_signed_again",
-                    what=str(error),
+                    what=error.message,
                     again=again,
                     path=outputs.film.path,
                     why=error.values.get("why", error),

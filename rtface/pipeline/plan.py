@@ -336,7 +336,7 @@ def plan_run(
     """
     if options.sequence and not input.is_dir():
         raise UsageError(
-            "{path} is not a folder: {--sequence:True} makes a film of a folder of stills",
+            "{path} is not a folder: {--sequence=True} makes a film of a folder of stills",
             code="sequence_folder",
             path=input,
         )
@@ -591,7 +591,7 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
         if suffix and not folder:
             raise UsageError(
                 "{path} is a folder of stills and {output} a single file: name a folder, or make a film of them "
-                "with {--sequence:True} {--fps:RATE}",
+                "with {--sequence=True} {--fps:RATE}",
                 code="folder_to_file",
                 path=input,
                 output=output,

@@ -249,7 +249,7 @@ class _Stills:
         if self.skipped:
             self.notes.append(
                 Message(
-                    "{count} images were there already ({--overwrite:True} does them again)",
+                    "{count} images were there already ({--overwrite=True} does them again)",
                     code="images_there",
                     count=self.skipped,
                 )

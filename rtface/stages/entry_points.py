@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface import plugins
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.util.install import plugin_line
 from rtface.util.spelling import hint
 
@@ -71,12 +71,22 @@ def check_stage(name: str) -> None:
         raise UsageError(_unknown(name, list(installed)))
 
 
-def _unknown(name: str, installed: list[str]) -> str:
+def _unknown(name: str, installed: list[str]) -> Message:
     if not installed:
-        return f"there is no stage {name}: none is installed; some come with: {plugin_line('rtface-overlays')}"
-    return (
-        f"there is no stage {name}{hint(name, installed)}; installed are "
-        f"{', '.join(installed)} (a class of your own is named with its module, as mine.{name.title()})"
+        return Message(
+            "there is no stage {name}: none is installed; some come with: {repair}",
+            code="stages_none",
+            name=name,
+            repair=plugin_line("rtface-overlays"),
+        )
+    return Message(
+        "there is no stage {name}{hint}; installed are {names} (a class of your own is named with its module, as "
+        "mine.{title})",
+        code="stage_none",
+        name=name,
+        hint=hint(name, installed),
+        names=", ".join(installed),
+        title=name.title(),
     )
 
 

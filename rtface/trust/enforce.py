@@ -244,7 +244,7 @@ def _check_credentials(policy: Policy, options: Options) -> None:
         return
     asks = f"the policy {policy.path} asks for signed outputs (require-credentials)"
     if not options.credentials and options.sign is None:
-        raise UsageError("{policy}; add {--credentials:True}, or {--sign:CERT},KEY", code="policy_sign", policy=asks)
+        raise UsageError("{policy}; add {--credentials=True}, or {--sign:CERT},KEY", code="policy_sign", policy=asks)
     if options.compare is not None:
         raise UsageError(
             "{policy}, and what {--compare} writes is not signed; leave it out", code="policy_sign_compare", policy=asks

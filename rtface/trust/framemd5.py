@@ -140,7 +140,7 @@ class HashList:
                 stream.codec = match[3]
         if not hashed or not any(stream.codec == _RAW for stream in self.streams.values()):
             raise InputError(
-                "{path}: is no framemd5 list of decoded frames; FFmpeg and {--checksums:True} write such",
+                "{path}: is no framemd5 list of decoded frames; FFmpeg and {--checksums=True} write such",
                 code="framemd5_none",
                 path=self.path,
             )

@@ -281,7 +281,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(
             "{path}: is no sidecar of rtface, or a damaged one ({why}); name the .rtface.json that "
-            "{--sidecar:True} wrote",
+            "{--sidecar=True} wrote",
             code="sidecar_none",
             path=path,
             why=error,

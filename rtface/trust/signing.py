@@ -45,14 +45,14 @@ class Signing:
         if not options.credentials and options.sign is None:
             if options.timestamp is not None:
                 raise UsageError(
-                    "{--timestamp} is for signed outputs; give {--credentials:True} or {--sign}, or leave it out",
+                    "{--timestamp} is for signed outputs; give {--credentials=True} or {--sign}, or leave it out",
                     code="timestamp_unsigned",
                 )
             return None
         library()
         if isinstance(input, Address):
             raise UsageError(
-                "{--credentials:True} name the INPUT, which has to be a file or a folder", code="credentials_input"
+                "{--credentials=True} name the INPUT, which has to be a file or a folder", code="credentials_input"
             )
         key = SigningKey.load(options.sign)
         if not options.dry_run:

@@ -229,6 +229,30 @@ def test_what_a_damaged_container_loses_is_said(
         list(FileSource(film, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("suffix", "behind"),
+    [
+        (".mkv", bytes(4096)),
+        (".mp4", struct.pack(">I4sQ", 1, b"free", 1 << 60)),
+        (".mp4", struct.pack(">I4sQ", 1, b"moof", 1 << 40)),
+    ],
+)
+def test_what_lies_behind_a_film_is_no_damage(media, tmp_path: Path, suffix: str, behind: bytes):
+    film, stats = media.make_film(tmp_path / f"in{suffix}", sound="aac"), Stats()
+    film.write_bytes(film.read_bytes() + behind)
+    assert list(FileSource(film, stats=stats, strict=True)) and not stats.warnings
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_film_removed_while_it_is_read_is_read(media, tmp_path: Path, suffix: str):
+    film = media.make_film(tmp_path / f"in{suffix}")
+    source, whole = FileSource(film, stats=(stats := Stats())), len(list(FileSource(film)))
+    items = iter(source)
+    next(items)
+    film.unlink()
+    assert 1 + sum(1 for _ in items) == whole and "container" not in stats.warnings
+
+
 def test_torn_jpegs_of_a_film_are_kept_and_counted(media, tmp_path: Path):
     whole = media.make_film(tmp_path / "whole.avi", frames=20, codec="mjpeg", pix_fmt="yuvj420p")
     torn_jpegs(whole, tmp_path / "in.avi", {3, 8})

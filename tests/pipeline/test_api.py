@@ -122,10 +122,10 @@ def test_errors_call_options_as_python_does(film: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("template", "flags", "keywords"),
     [
-        ("take {--overwrite:True}", "take --overwrite", "take overwrite=True"),
+        ("take {--overwrite=True}", "take --overwrite", "take overwrite=True"),
         ("use {--strength:0} to", "use --strength 0 to", "use strength=0 to"),
         ("check {--crf} and {--preset}", "check --crf and --preset", "check crf and preset"),
-        ("with {--sequence:True} {--fps:RATE}", "with --sequence --fps RATE", "with sequence=True fps=RATE"),
+        ("with {--sequence=True} {--fps:RATE}", "with --sequence --fps RATE", "with sequence=True fps=RATE"),
         ("{--max-faces:{count}}: at least", "--max-faces 0: at least", "max_faces=0: at least"),
         ("{--start:{seconds:g}}: {why}", "--start 1.5: see --stage help", "start=1.5: see stages help"),
         ("{option} is not", "--end is not", "end is not"),

@@ -171,7 +171,7 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
 def _check_absent(name: str, request: AddRequest) -> None:
     if is_there(name) and not request.overwrite:
         raise UsageError(
-            "engine {name} is there already, in {path}; {--overwrite:True} replaces it",
+            "engine {name} is there already, in {path}; {--overwrite=True} replaces it",
             code="add_exists",
             name=name,
             path=engines_folder() / name,

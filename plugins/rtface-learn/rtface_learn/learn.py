@@ -223,7 +223,7 @@ def learn(
     path = learned.path_of(name)
     if path.exists() and not overwrite:
         raise UsageError(
-            "{name} was learnt before ({path}); add {--overwrite:True} to learn again",
+            "{name} was learnt before ({path}); add {--overwrite=True} to learn again",
             code="learn_before",
             name=name,
             path=path,

@@ -146,7 +146,7 @@ class StreamThread:
 
     def _guarded(self, step: Callable[[], T]) -> T:
         if self._lost is not None:
-            raise DeviceLost(str(self._lost))
+            raise DeviceLost(self._lost.message)
         try:
             return step()
         except DeviceLost as error:

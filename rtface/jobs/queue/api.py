@@ -85,7 +85,7 @@ class Queue:
 
         if options.dry_run:
             raise UsageError(
-                "{--dry-run:True} adds nothing to a queue; check the item with: rtface run … {--dry-run:True}",
+                "{--dry-run=True} adds nothing to a queue; check the item with: rtface run … {--dry-run=True}",
                 code="queue_dry_run",
             )
         resolved = resolve_address(input)

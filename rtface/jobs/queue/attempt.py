@@ -64,7 +64,7 @@ def ended_before(task: Task) -> Ended | None:
     return Ended(
         "failed",
         Message(
-            "{path} is whole; the last runner was ended before or after {flags}: add it again with {--overwrite:True}",
+            "{path} is whole; the last runner was ended before or after {flags}: add it again with {--overwrite=True}",
             code="ended_after",
             path=task.plan["output"],
             flags=", ".join(OPTIONS[key].flag for key in after),

@@ -47,7 +47,7 @@ class StreamSink(ChildSink):
             raise OutputError(
                 "{what}; start the server, or correct the address",
                 code="stream_refused",
-                what=str(error),
+                what=error.message,
                 name=self._endpoint,
                 why=error.values.get("why", error),
             ) from None

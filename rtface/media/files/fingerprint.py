@@ -77,7 +77,7 @@ def check(known: dict[str, Any], path: Path) -> None:
     if not same(known, path):
         raise InputError(
             "{path}: is not the film that the job was planned for (other bytes than it had then); put that one "
-            "back, or begin again with {--restart:True}",
+            "back, or begin again with {--restart=True}",
             code="job_film_changed",
             path=path,
         )

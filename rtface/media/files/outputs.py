@@ -137,7 +137,7 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
         raise folder_gone(one, path.parent)
     if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
         raise OutputError(
-            "{path}: exists already; {--overwrite:True} replaces it once the new one is whole",
+            "{path}: exists already; {--overwrite=True} replaces it once the new one is whole",
             code="output_exists",
             path=one,
         )
@@ -175,7 +175,7 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
         if not overwrite and not one.resumes and any(path.iterdir()):
             raise OutputError(
                 "{path}: is a folder with something in it; choose another, or replace stills of the same name "
-                "with {--overwrite:True}",
+                "with {--overwrite=True}",
                 code="output_filled",
                 path=one,
             )

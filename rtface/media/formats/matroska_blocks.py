@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import FileIO
 from typing import BinaryIO
 
 from rtface.media.formats.matroska import SEGMENT, UNKNOWN, head
@@ -10,22 +11,23 @@ from rtface.media.formats.matroska import SEGMENT, UNKNOWN, head
 _CLUSTER, _GROUP, _BLOCKS, _BEGIN = 0x1F43B675, 0xA0, (0xA3, 0xA1), 0x1A45DFA3
 _SYNC = _CLUSTER.to_bytes(4, "big")
 # Beside clusters; in clusters and groups; of these, numbers of 8 bytes at most.
-_BESIDE = {_BEGIN, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
+_BESIDE = {_BEGIN, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0x1B538667}
 _NUMBERS = {0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA}
 _INSIDE = {*_NUMBERS, *_BLOCKS, 0xA2, 0xA4, 0xAF, 0xBF, 0xC8, 0x8E, 0xEC, 0xFD}
 _BLOCK_HEAD = 4  # bytes in front of a block's frames
 _STEP = 1 << 20
 
 
-def blocks(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Where each block with frames begins and ends, whatever the elements around it say of their lengths.
+def blocks(file: BinaryIO | FileIO) -> Iterator[tuple[int, int, int]]:
+    """The track of each block with frames, and where it begins and ends, whatever elements around it say of lengths.
 
-    What is no element, up to the next cluster, is given as (-2, -1), where no packet can come from.
+    What is no element, up to the next cluster, is given as (0, -2, -1); zeros that end the film are not.
     """
     size, at, end, films = file.seek(0, 2), 0, UNKNOWN, 0
     while at < size and at != end:
         file.seek(at)
-        kind, body, length = head(file.read(12), 0) or (0, 0, 0)
+        data = file.read(20)
+        kind, body, length = head(data[:12], 0) or (0, 0, 0)
         stop = at + body + length
         films += kind == _BEGIN
         if films > 1:  # another film is appended
@@ -35,12 +37,12 @@ def blocks(file: BinaryIO) -> Iterator[tuple[int, int]]:
             at += body
         elif _is_sound(kind, length) and stop <= size:
             if kind in _BLOCKS and length > _BLOCK_HEAD:
-                yield at, stop
+                yield _number(data[body:]), at, stop
             at = stop
         else:
             at = _next_cluster(file, at + 1, size)
-            if at < size or kind not in _BESIDE:
-                yield -2, -1
+            if at < size or (kind not in _BESIDE and any(data)):
+                yield 0, -2, -1
 
 
 def _is_sound(kind: int, length: int) -> bool:
@@ -49,7 +51,13 @@ def _is_sound(kind: int, length: int) -> bool:
     return known and length >= 0 and (length <= 8 or kind not in _NUMBERS)
 
 
-def _next_cluster(file: BinaryIO, at: int, size: int) -> int:
+def _number(data: bytes) -> int:
+    """The number of a block's track; -1 where it is none."""
+    length = 9 - data[0].bit_length() if data else 9
+    return -1 if length > min(8, len(data)) else int.from_bytes(data[:length], "big") & ((1 << 7 * length) - 1)
+
+
+def _next_cluster(file: BinaryIO | FileIO, at: int, size: int) -> int:
     """Where the next cluster begins, or the file ends."""
     while at < size:
         file.seek(at)

@@ -31,7 +31,7 @@ class Faults:
         """Says a fault once, or raises InputError."""
         if self._strict:
             raise InputError(
-                "{path}: {what} ({--strict:True})", code="strict_path", path=self.name, what=message.split(";")[0]
+                "{path}: {what} ({--strict=True})", code="strict_path", path=self.name, what=message.split(";")[0]
             )
         self.warn(key, message)
 

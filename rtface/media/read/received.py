@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,11 +12,14 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from rtface.errors import InputError
+from rtface.errors import log
 from rtface.media.formats import mp4_index
 from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
 from rtface.redaction import is_url
+
+# Of their blocks several are packets of one place.
+_PACKED = {"atrac3", "cook", "ra_144", "ra_288", "sipr"}
 
 
 class Received:
@@ -31,7 +35,8 @@ class Received:
     def __init__(self, path: str | os.PathLike[str], container: InputContainer) -> None:
         self._path = None if is_url(path) or not Path(path).is_file() else Path(path)
         self._size = self._path.stat().st_size if self._path else 0
-        self._format = container.format.name
+        packed = {stream.codec_context.name for stream in container.streams.audio if stream.codec_context}
+        self._format = "" if packed & _PACKED else container.format.name
         self._places = array("q")  # in the file, of packets
 
     def note(self, packet: av.Packet[Any]) -> None:
@@ -43,21 +48,19 @@ class Received:
         """Says that a part is missing, and counts it where that is known; to be called at the end of the film.
 
         Raises:
-            InputError: the file cannot be read, or it is damaged and `faults` are strict.
+            InputError: the file is damaged, and `faults` are strict.
         """
-        if self._path is None or self._path.stat().st_size != self._size:  # it is still written
+        if self._path is None:
             return
+        blocks_of, index_of = (self._format.startswith(name) for name in ("matroska", "mov"))
         try:
-            with self._path.open("rb") as file:
-                missing = self._missing(file) if self._format.startswith("matroska") else 0
-                damaged = self._format.startswith("mov") and not mp4_index.is_whole(file)
-        except OSError as error:
-            raise InputError(
-                "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
-                code="disk_error",
-                path=faults.name,
-                why=error.strerror,
-            ) from error
+            if self._path.stat().st_size != self._size:  # it is still written
+                return
+            with self._path.open("rb", buffering=0 if blocks_of else -1) as file:
+                missing, damaged = self._missing(file) if blocks_of else (0, index_of and not mp4_index.is_whole(file))
+        except OSError as error:  # all that came is sound; it may have been removed meanwhile
+            log.debug("%s: cannot be compared with what came of it (%s)", faults.name, error.strerror)
+            return
         if missing or damaged:
             told = faults.stats.counters["packets_lost"]
             faults.stats.count("packets_lost", max(0, missing - told))
@@ -67,10 +70,12 @@ class Received:
                 "mkvmerge or FFmpeg repair it",
             )
 
-    def _missing(self, file: BinaryIO) -> int:
-        """Blocks of Matroska that did not come, and parts that are no blocks."""
+    def _missing(self, file: BinaryIO | FileIO) -> tuple[int, bool]:
+        """Blocks of Matroska that did not come, of tracks of which some did, and whether there is what is no block."""
         came, held = np.sort(np.frombuffer(self._places, np.int64)), array("q")
-        for place in blocks(file):
-            held.extend(place)
-        first, end = np.frombuffer(held, np.int64).reshape(-1, 2).T
-        return int((np.searchsorted(came, first) == np.searchsorted(came, end)).sum())
+        for block in blocks(file):
+            held.extend(block)
+        track, first, end = np.frombuffer(held, np.int64).reshape(-1, 3).T
+        lost = np.searchsorted(came, first) == np.searchsorted(came, end)
+        read = np.isin(track, track[~lost]) & (track > 0)
+        return int((lost & read).sum()), bool((track == 0).any())

@@ -144,7 +144,7 @@ class FolderSink:
             if data is None:
                 raise InputError(
                     "{path}: is to be a file of the input, which has none for it; if a job says so, its segments "
-                    "were changed: begin again with {--restart:True}",
+                    "were changed: begin again with {--restart=True}",
                     code="scan_extra",
                     path=place.shown,
                 )

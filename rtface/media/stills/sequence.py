@@ -141,7 +141,7 @@ class SequenceSource:
                 return path, self._frame(0, path)
             except InputError as error:
                 if self._strict:
-                    raise InputError("{what} ({--strict:True})", code="strict", what=error) from error
+                    raise InputError("{what} ({--strict=True})", code="strict", what=error) from error
                 faults.append(error)
         raise faults[0]
 
@@ -222,7 +222,7 @@ class SequenceSource:
 
     def _fault(self, key: str, what: str, instead: str) -> None:
         if self._strict:
-            raise InputError("{what} ({--strict:True})", code="strict", what=what)
+            raise InputError("{what} ({--strict=True})", code="strict", what=what)
         self._stats.warn(key, f"{what}; {instead}")
 
     def _frame(self, place: int, path: Path) -> Frame:

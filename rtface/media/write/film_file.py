@@ -197,7 +197,7 @@ class FilmFile:
             self._partial = self._keep()
             raise OutputError(
                 "{path}: another file came there while this one was made, and is not replaced without "
-                "{--overwrite:True}{rest}",
+                "{--overwrite=True}{rest}",
                 code="film_raced",
                 path=self.plan.path,
                 rest=self._whole(),

@@ -146,7 +146,7 @@ def plan_output(
         (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
     lost = [*video.warnings, *_plan_streams(plan)]
     if strict and lost:
-        raise OutputError("{path}: {what} ({--strict:True})", code="strict_path", path=plan.path, what=lost[0])
+        raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=plan.path, what=lost[0])
     check_space(plan)
     return plan
 
@@ -276,9 +276,9 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
         )
         if all(name for _, name, _ in lacking):
             advice = Message(advice) + Message(
-                ", or leave out what it cannot hold: {--drop:{names}}",
+                ", or leave out what it cannot hold: {drops}",
                 code="or_drop",
-                names=",".join(name for _, name, _ in lacking),
+                drops=Message(" ".join(f"{{--drop:{name}}}" for _, name, _ in lacking), code="drops"),
             )
         raise OutputError(
             "{path}: {container} cannot hold {what}; {advice}",
