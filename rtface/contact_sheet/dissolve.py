@@ -43,11 +43,18 @@ def blended(before: Bytes, frame: Bytes, after: Bytes) -> bool:
 
 def in_dissolve(time: float, thumbnails: Sequence[tuple[float, Bytes]]) -> bool:
     """Whether the frame at a time is `blended`, by thumbnails of the frames around it with their times in seconds, in
-    order; those at the ends stand for what is missing."""
-    before, now, after = (
-        min(thumbnails, key=lambda one: abs(one[0] - at))[1] for at in (time - AROUND_S, time, time + AROUND_S)
-    )
-    return blended(before, now, after)
+    order; those at the ends stand for what is missing.
+
+    It is compared with the frames beside it, as one frame of two views may stand between flashes or in a moving shot,
+    and with those `AROUND_S` away, as within a slow dissolve the frames beside it are nearly the same.
+    """
+
+    def nearest(at: float) -> int:
+        return min(range(len(thumbnails)), key=lambda n: abs(thumbnails[n][0] - at))
+
+    n = nearest(time)
+    pairs = (max(n - 1, 0), min(n + 1, len(thumbnails) - 1)), (nearest(time - AROUND_S), nearest(time + AROUND_S))
+    return any(blended(thumbnails[k][1], thumbnails[n][1], thumbnails[m][1]) for k, m in pairs)
 
 
 def _gray(thumbnail: Bytes) -> Float32:
