@@ -292,9 +292,8 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             self.notes.append(
                 Message(
                     "{--damage:repair} filled nothing: it takes halftone dots out of faces, and light flecks on the "
-                    "even "
-                    "skin of faces that are 100 pixels wide or wider; smaller faces, cracks and creases stay as they "
-                    "are",
+                    "even skin of faces that are 100 pixels wide or wider; smaller faces, cracks and creases stay as "
+                    "they are",
                     code="damage_none",
                 )
             )

@@ -56,6 +56,13 @@ _FACE, _HEAD = 1.3, 2.3
 """Sides of the picture of a face and of its head, by those of the face's box."""
 
 
+_ON_GPU = Message(
+    "frames that stay on the GPU pass without the first stage, and how coarsely each block was coded is not known "
+    "there, so faces are corrected less; leave out {--decode:cuda} for the full correction",
+    code="first_stage_gpu",
+)
+
+
 class Strength(NamedTuple):
     """How strongly the luma, and what is not luma, are corrected, each 0…1."""
 
@@ -281,15 +288,7 @@ class CodedStage:
     def _passes(self, frame: Frame) -> bool:
         """Whether the frame is left as it is, on a GPU; warns of that."""
         if there := on_gpu(frame.image):
-            self._stats.warn(
-                "first_stage",
-                Message(
-                    "frames that stay on the GPU pass without the first stage, and how coarsely each block was coded "
-                    "is "
-                    "not known there, so faces are corrected less; leave out {--decode:cuda} for the full correction",
-                    code="first_stage_gpu",
-                ),
-            )
+            self._stats.warn("first_stage", _ON_GPU)
         return there
 
     def _inference(

@@ -103,8 +103,7 @@ def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int], per
         lines.append(
             Message(
                 "{--faces:{faces}} had no effect for {name}: this person was not recognised; 'rtface analyze' lists "
-                "the "
-                "persons",
+                "the persons",
                 code="person_absent",
                 faces=faces,
                 name=shown,

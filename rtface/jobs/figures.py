@@ -298,8 +298,7 @@ class JobFigures:
             report.notes.append(
                 Message(
                     "the segments were computed in different ways, so that their frames differ by a few code values: "
-                    "for "
-                    "the same ones everywhere give every worker the same {--threads}",
+                    "for the same ones everywhere give every worker the same {--threads}",
                     code="segments_unlike",
                 )
             )

@@ -112,8 +112,7 @@ def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
     if times:
         return Message(
             "{path}: left by a run that was killed, {count} frames that play; go on behind them with {--start:{end}} "
-            "(if "
-            "that run had a {--start}, add it)",
+            "(if that run had a {--start}, add it)",
             code="film_left",
             path=_kept(path, target),
             count=len(times),

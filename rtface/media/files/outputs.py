@@ -250,7 +250,9 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
     check_slashes(text)
     path, known = Path(text), set(suffixes)
     if text == "-":
-        raise UsageError("-: rtface writes to files, not to standard output; name a file", code="output_dash")
+        raise UsageError(
+            "{path}: rtface writes to files, not to standard output; name a file", code="output_stdout", path=text
+        )
     if path.suffix.lower() in known and not text.endswith(("/", os.sep)):
         return False
     if names_folder(output):

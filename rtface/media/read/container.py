@@ -121,9 +121,9 @@ def _check_file(path: Path, name: str) -> None:
                 bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
         except OSError as error:
             raise InputMissing(
-                "{name}: cannot be read ({why}); check its permissions, and the disk that it lies on",
-                code="film_unreadable_disk",
-                name=name,
+                "{path}: cannot be read ({why}); check its permissions, and the disk that it lies on",
+                code="disk_unreadable",
+                path=name,
                 why=error.strerror,
             ) from error
         if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
@@ -202,8 +202,8 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
             name=name,
             width=context.width,
             height=context.height,
-            megapixels=context.width * context.height // 1000000,
-            most=MAX_PIXELS // 1000000,
+            megapixels=context.width * context.height // 1_000_000,
+            most=MAX_PIXELS // 1_000_000,
         )
     context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
     if len(usable) == 1:

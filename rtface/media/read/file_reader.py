@@ -45,12 +45,7 @@ class FileReader:
             at = os.lseek(self._file, 0, os.SEEK_CUR)
         except OSError as error:
             self._failed = True
-            raise InputError(
-                "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
-                code="disk_error",
-                path=self._shown,
-                why=error.strerror,
-            ) from error
+            raise disk_error(self._shown, error) from error
         if not data and at < self._size:
             self._failed = True
             raise InputError(
@@ -78,6 +73,16 @@ class FileReader:
             self._file = -1
 
     __del__ = close
+
+
+def disk_error(path: str, error: OSError) -> InputError:
+    """That the disk fails while a file is read, which is shown as `path`."""
+    return InputError(
+        "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
+        code="disk_error",
+        path=path,
+        why=error.strerror,
+    )
 
 
 def file_reader(path: str | os.PathLike[str]) -> FileReader | None:

@@ -11,10 +11,10 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from rtface.errors import InputError
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import NOT_READ, UNSPECIFIED, alike, hdr_of, same_tag, tags_of
 from rtface.media.formats.mp4 import Header
+from rtface.media.read.file_reader import disk_error
 from rtface.redaction import is_url, shown
 
 _ALIKE = 0.01  # headers give whole samples
@@ -37,12 +37,7 @@ def read_header(
                 else mp4.read_header(file, number)
             )
     except OSError as error:
-        raise InputError(
-            "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
-            code="disk_error",
-            path=shown(path),
-            why=error.strerror,
-        ) from error
+        raise disk_error(shown(path), error) from error
     left, top, right, bottom = header.crop or (0, 0, 0, 0)
     return header if left + right < image.width and top + bottom < image.height else replace(header, crop=None)
 

@@ -196,7 +196,7 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
             name=name,
             width=size[0],
             height=size[1],
-            most=MAX_PIXELS // 1000000,
+            most=MAX_PIXELS // 1_000_000,
         )
     if kind == "exr":
         return _decode_exr(data, name)
@@ -214,7 +214,7 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
             "{advice} again",
             code="image_damaged",
             name=name,
-            most=MAX_PIXELS // 1000000,
+            most=MAX_PIXELS // 1_000_000,
             why=error.strerror,
             advice=remedy,
         ) from error
@@ -280,7 +280,7 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
                     name=name,
                     width=x1 - x0 + 1,
                     height=y1 - y0 + 1,
-                    most=MAX_PIXELS // 1000000,
+                    most=MAX_PIXELS // 1_000_000,
                 )
     try:
         return decode_exr(data)

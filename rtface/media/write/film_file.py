@@ -271,8 +271,7 @@ class FilmFile:
                     "header_full",
                     Message(
                         "{path}: its header has no room for the HDR metadata of the input; {--codec:libx265} writes "
-                        "it into "
-                        "the frames",
+                        "it into the frames",
                         code="header_full",
                         path=self.plan.path,
                     ),
