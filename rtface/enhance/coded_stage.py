@@ -188,7 +188,7 @@ class CodedStage:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
         self._one_at_a_time, self._unused = Lock(), 0
-        self._heads: dict[int, bool] = {}  # of the tracks on the last frame, whether the network saw their heads
+        self._last: dict[int, tuple[bool, bool]] = {}  # of the last frame's tracks, whether face and head were wanted
         self._begun, self._next = dict[Begun, Output](), dict[Begun, Output]()  # of the two frames begun last
 
     def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
@@ -236,14 +236,14 @@ class CodedStage:
             Whether something has begun.
         """
         self._begun, self._next, self._unused = self._next, {}, self._unused + 1
-        faces = [face for face in frame.faces if face.track_id in self._heads]
+        faces = [face for face in frame.faces if face.track_id in self._last]
         if not faces or self._unused > _UNUSED or on_gpu(frame.image):
             return False
         try:
             view = self._device.view(frame)
             for face in faces:
-                place, _ = _place_within(frame, face, self._heads[face.track_id])
-                if max(place.width, place.height) <= LARGEST:
+                place, _ = _place_within(frame, face, *self._last[face.track_id])
+                if place is not None:
                     picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
                     self._next[_begun(frame, place)] = call_in_thread(
                         "first-stage", self._inferred, self._network, picture, steps, awaited=True
@@ -263,10 +263,10 @@ class CodedStage:
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []
-        self._heads, self._unused = {face.track_id: any(around) for face, _, around in faces}, 0
+        self._last, self._unused = {face.track_id: (any(inside), any(around)) for face, inside, around in faces}, 0
         for face, inside, around in faces:
-            place, head_too = _place_within(frame, face, any(around))
-            if not (any(inside) or head_too) or max(place.width, place.height) > LARGEST:
+            place, head_too = _place_within(frame, face, *self._last[face.track_id])
+            if place is None:
                 continue
             picture, (change, _) = self._inference(self._light if light else self._network, view, frame, place)()
             oval, head = _masks(face, place)
@@ -313,12 +313,14 @@ def _begun(frame: Frame, place: Place) -> Begun:
     return frame.time, id(frame.image), frame.field, (place.x, place.y, place.width, place.height)
 
 
-def _place_within(frame: Frame, face: Face, head: bool) -> tuple[Place, bool]:
-    """Where the network looks at a face, or its head; and whether it is the head: not where that is too large."""
-    place = place_of(frame, face, _HEAD if head else _FACE, LARGEST + MULTIPLE)
-    if head and max(place.width, place.height) > LARGEST:
-        return _place_within(frame, face, False)
-    return place, head
+def _place_within(frame: Frame, face: Face, inside: bool, around: bool) -> tuple[Place | None, bool]:
+    """Where the network looks at a face, or its head; and whether it is the head: not where that is too large. None
+    where nothing is wanted, or what is wanted is too large."""
+    for head in [True] * around + [False] * inside:
+        place = place_of(frame, face, _HEAD if head else _FACE, LARGEST + MULTIPLE)
+        if max(place.width, place.height) <= LARGEST:
+            return place, head
+    return None, False
 
 
 def _picture(view: View, place: Place) -> Bytes:

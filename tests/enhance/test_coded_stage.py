@@ -230,6 +230,15 @@ def test_nothing_is_begun_where_nothing_is_processed_any_more() -> None:
     assert stage.begin(frame_with(face))
 
 
+def test_nothing_is_begun_where_the_wanted_head_is_too_large() -> None:
+    size, network = (1280, 1080), FakeCodedNetwork()
+    face = face_in((300.0, 200.0, 600.0, 500.0), size=size)
+    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
+    frame = frame_with(face, size=size)
+    assert stage.process(frame, [(face, both(0.0), both(1.0))]) is frame
+    assert not stage.begin(frame_with(face, size=size)) and not network.seen
+
+
 def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
     frame = frame_with(face := face_in((120, 60, 184, 124)))
     told = {
