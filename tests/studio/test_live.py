@@ -515,7 +515,7 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.get_by_role("checkbox", name="Lower third").check()
     page.get_by_role("button", name="Show Lower third now").click()
     place = page.get_by_role("listitem").filter(has=page.get_by_role("checkbox", name="Lower third"))
-    place.get_by_text("lower-third needs title=").wait_for()
+    place.get_by_text("lower-third needs title:").wait_for()
     page.get_by_label("Lower third: Title").fill("Anna")
     page.get_by_role("button", name="Take Label off").wait_for()
     assert drawn() == ["label:text=On air\\, live"], "nothing is on the air before its button is pressed"
@@ -523,8 +523,10 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
     expect(page.get_by_role("slider", name="Wipe between before and after")).to_have_attribute("aria-valuenow", "0")
     page.get_by_label("Lower third: Title").fill("")
-    page.get_by_text("lower-third needs title=").wait_for()
+    page.get_by_text("lower-third needs title:").wait_for()
     assert drawn() == ["label:text=On air\\, live", "lower-third:title=Anna"], "what was drawn stays"
+    page.get_by_label("Lower third: Title").fill("\ue000")
+    place.get_by_text("Name one that does under Font").wait_for()
     page.get_by_label("Lower third: Title").fill("Ben")
     eventually("label:text=On air\\, live", "lower-third:title=Ben")
     page.get_by_label("Label: Place").select_option("top")
