@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rtface import plugins
 from rtface.config.options import LiveOptions, Scope
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.redaction import is_url, keep_secret, shown
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes
@@ -156,5 +156,7 @@ def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
             code="publish_scheme",
             address=sink,
             schemes=", ".join(SINK_SCHEMES),
-            why=f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}",
+            why=Message("{scheme} is for reading only", code="only_read", scheme=sink.scheme)
+            if read
+            else Message("it cannot use {scheme}", code="not_used", scheme=sink.scheme),
         )

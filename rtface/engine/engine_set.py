@@ -166,7 +166,7 @@ def _check_commercial(recipe: Recipe, why: str) -> None:
         name=recipe.name,
         licence=licence.shown,
         why=why,
-        engines=", ".join(allowed) or "none that is here",
+        engines=", ".join(allowed) or Message("none that is here", code="none_here"),
     )
 
 

@@ -346,7 +346,7 @@ def open_plan(
         "engine {name} does not give its reference's answers on this machine ({found}); {advice}",
         code="golden_machine",
         name=recipe.name,
-        found="; ".join(found) or "no precision that it allows",
+        found="; ".join(found) or Message("no precision that it allows", code="no_precision"),
         advice=remedy,
     ) from failed
 

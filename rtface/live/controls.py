@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from rtface.config.options import OPTIONS, Trait, having
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.text import brief
 
@@ -123,7 +123,9 @@ class LiveControls:
                     "{name} is {wanted}, not {value}",
                     code="control_value",
                     name=name,
-                    wanted="true or false" if name == "enabled" else "a number from 0 to 1",
+                    wanted=Message("true or false", code="true_or_false")
+                    if name == "enabled"
+                    else Message("a number from 0 to 1", code="share"),
                     value=value,
                 )
             if not isinstance(value, bool) and not 0.0 <= value <= 1.0:  # NaN too

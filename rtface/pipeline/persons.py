@@ -14,7 +14,7 @@ from rtface.engine.engine_set import engine_names, inventive_engines
 from rtface.engine.learned import path_of, read
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard
-from rtface.errors import InputError
+from rtface.errors import InputError, Message
 from rtface.frame import Bytes, Float32
 from rtface.media.files.image_names import list_images
 from rtface.media.stills.image_read import read_image
@@ -82,8 +82,10 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
                 code="photo_faces",
                 name=name,
                 path=path,
-                found=f"{len(faces)} faces" if faces else "no face",
-                advice=", or cut it out" if faces else "",
+                found=Message("{count} faces", code="faces", count=len(faces))
+                if faces
+                else Message("no face", code="no_face"),
+                advice=Message(", or cut it out", code="or_cut_out") if faces else "",
             )
         chip = cut_chip(view, faces[0]) if fitness(faces[0], view.width, view.height) > 0.0 else None
         if chip is None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import OutputError, UsageError
+from rtface.errors import Message, OutputError, UsageError
 from rtface.media.files.workfile import Target, WorkFile, full
 from rtface.media.formats.mp4 import boxes
 from rtface.media.stills.image_write import encode_by
@@ -87,7 +87,7 @@ def check_key(key: SigningKey, timestamp: str | None = None) -> None:
         raise UsageError(
             "{--sign}: the certificate cannot be used for credentials ({why})",
             code="certificate_unfit",
-            why="; ".join(found.problems) if found else "nothing was signed",
+            why="; ".join(found.problems) if found else Message("nothing was signed", code="none_signed"),
         )
 
 

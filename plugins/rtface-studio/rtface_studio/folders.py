@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import InputError, InputMissing, OutputError, UsageError, log
+from rtface.errors import InputError, InputMissing, Message, OutputError, UsageError, log
 from rtface.media.read.container import is_playlist
 from rtface.util import foreign
 from rtface.util.files import write_atomically
@@ -189,7 +189,7 @@ def _unreadable(folder: object, error: OSError | RuntimeError) -> InputMissing:
         "{folder}: {why}; choose another folder",
         code="folder_unreadable",
         folder=folder,
-        why=getattr(error, "strerror", None) or "cannot be read",
+        why=getattr(error, "strerror", None) or Message("cannot be read", code="cannot_read"),
     )
 
 

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from rtface.config.option_sources import file_values, load, read_file
 from rtface.config.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having
 from rtface.config.policy import Policy, policies
-from rtface.errors import OutputError, UsageError
+from rtface.errors import Message, OutputError, UsageError
 from rtface.redaction import shown
 from rtface.stages.options import file_options
 from rtface.util.files import write_atomically
@@ -143,7 +143,7 @@ def change_setting(name: str, value: object) -> None:
                 "{path} is written in a way that cannot be changed here; open it and write: {line}",
                 code="by_hand",
                 path=path,
-                line=line or f"no line with {key}",
+                line=line or Message("no line with {key}", code="no_line", key=key),
             )
         try:
             write_atomically(path.resolve(), changed.encode())  # it may be a link into another folder

@@ -179,7 +179,7 @@ class Store:
                         code="item_state",
                         action=verb,
                         item=number,
-                        state="paused in place" if halted else state,
+                        state=Message("paused in place", code="halted") if halted else state,
                         states=" or ".join(changes),
                     )
                 columns = changes[state]

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from rtface.errors import InputError, InputMissing
+from rtface.errors import InputError, InputMissing, Message
 from rtface.live.devices import camera_modes, v4l2
 from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, CameraMode
 from rtface.live.messages import SourceRequest
@@ -104,7 +104,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
                 "{name}: is in use by {who}; close that first",
                 code="camera_used",
                 name=called,
-                who=who or "another program",
+                who=who or Message("another program", code="another_program"),
             ) from None
         raise _failed(called, error) from None
     except av.FFmpegError as error:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from rtface.errors import InputError, InputMissing
+from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Frame
 from rtface.media.files.image_names import has_still_name
 from rtface.media.formats.color import color_of, display_of
@@ -135,7 +135,9 @@ def read_image(path: str | os.PathLike[str]) -> Still:
             "{name}: is an animation, no still; {advice}",
             code="animation",
             name=name,
-            advice="make a film or GIF of it first" if kind else "give it as INPUT with a film as OUTPUT",
+            advice=Message("make a film or GIF of it first", code="make_film")
+            if kind
+            else Message("give it as INPUT with a film as OUTPUT", code="into_film"),
         )
     if kind is None:
         raise InputError(

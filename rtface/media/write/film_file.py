@@ -333,7 +333,7 @@ class FilmFile:
             if length and self.streams.muxer.reached > 0.1:
                 need = written * length / min(length, self.streams.muxer.reached)
                 what += f" of about {max(need, written) / 1e6:.1f} MB"
-            advice = "make room; "
+            advice = Message("make room; ", code="make_room")
         if self._partial:
             return OutputError(
                 "{path}: {why}; {advice}what was done is in {partial_path}",
@@ -348,5 +348,5 @@ class FilmFile:
             code="film_nothing_left",
             path=self.plan.path,
             why=what,
-            advice=", make room first" if advice else "",
+            advice=Message(", make room first", code="make_room_first") if advice else "",
         )

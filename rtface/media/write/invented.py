@@ -13,7 +13,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from rtface.errors import UsageError
+from rtface.errors import Message, UsageError
 from rtface.frame import Frame
 from rtface.media.files.workfile import Target
 from rtface.media.formats.coding import Coding
@@ -35,7 +35,9 @@ def check_map_name(path: Path | None, *, still: bool) -> None:
             "{--invented:{path}}: the map of a {kind}; name a {name}",
             code="invented_name",
             path=path,
-            kind="still is a PNG" if still else "film is Matroska",
+            kind=Message("still is a PNG", code="still_png")
+            if still
+            else Message("film is Matroska", code="film_matroska"),
             name=wanted,
         )
 
