@@ -99,7 +99,7 @@ def run(
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
         report = run_film(
-            source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, said=log.info
+            source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, notify=log.info
         )
         assert report is not None, "only flags of the command line leave a film planned"
         report.notes = [Message(note).in_python() for note in report.notes]

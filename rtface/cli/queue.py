@@ -106,11 +106,11 @@ def add(
                 continue
             try:
                 early_checks.check_inputs([one.input])
-                if flags.asked and (why := why_no_job(one.input, one.named, options)):
+                if flags.given and (why := why_no_job(one.input, one.named, options)):
                     raise UsageError(
                         "{option} has no effect here: {why}; leave it out",
                         code="option_no_effect",
-                        option=flags.asked,
+                        option=flags.given,
                         why=why,
                     )
                 item = queue.add_checked(named, str(one.named), options, loaded.given, job=flags.to_dict())

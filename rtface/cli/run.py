@@ -169,7 +169,7 @@ def run_jobs(
                 stop=stop.event,
                 progress=ProgressLine(console, job.input.name),
                 building=console.building,
-                said=console.say,
+                notify=console.say,
             )
             if report is None:
                 codes.append(0)
@@ -345,11 +345,11 @@ def run(
         )
     ends = live.live_ends(paths) if paths and output_dir is None else None
     if ends is not None:
-        if resumable.asked:
+        if resumable.given:
             raise UsageError(
                 "{option} has no effect here: it is for films; leave it out; {advice}",
                 code="films_only",
-                option=resumable.asked,
+                option=resumable.given,
                 advice=WHAT_IS_LIVE,
             )
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)

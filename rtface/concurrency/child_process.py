@@ -82,7 +82,7 @@ class ChildProcess:
         self._frames = frames
         self._messages: queue.Queue[bytes | None] = queue.Queue(_BACKLOG)
         self._ended = threading.Event()
-        self._asked = self._killed = False  # to end
+        self._ending = self._killed = False  # to end
         shared = None if frames is None else (frames.slots, frames.bytes, frames.handle)
         # The arguments are packed by themselves: the child has to know where modules are before it unpacks them.
         packed = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
@@ -119,7 +119,7 @@ class ChildProcess:
             TypeError, AttributeError, pickle.PicklingError: it cannot be pickled.
         """
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        if self._asked or self._ended.is_set():
+        if self._ending or self._ended.is_set():
             return False
         try:
             self._messages.put_nowait(data)
@@ -130,7 +130,7 @@ class ChildProcess:
     def kill(self, wait: float = 0.5) -> None:
         """Asks it to end, and ends it after `wait` seconds. Messages sent before still go to it, as far as it takes
         them in that time. Safe to call twice, and from `on_message`, where it does not wait."""
-        self._asked = True
+        self._ending = True
         with suppress(queue.Full):
             self._messages.put_nowait(None)
         here = threading.current_thread() is self._thread

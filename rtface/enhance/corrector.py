@@ -252,8 +252,8 @@ class FaceCorrector(ABC):
                 self._stats.count("crops:carried")
             else:
                 if frame.new:
-                    face.track.answer = None
-                face.answer = self._submit(face, face.engine, face.crops)
+                    face.track.output = None
+                face.output = self._submit(face, face.engine, face.crops)
 
     def _submit_both(
         self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]
@@ -264,8 +264,8 @@ class FaceCorrector(ABC):
             crops, light_crops: crops of the heavy and of the light engine, on the host.
         """
         track = face.track
-        face.answer = self._submit(face, light, light_crops)
-        face.sample = sample = FaceSample(face.time, crops, light_crops, face.answer)
+        face.output = self._submit(face, light, light_crops)
+        face.sample = sample = FaceSample(face.time, crops, light_crops, face.output)
         if self._is_keyframe(face, sample):
             engine, size, last = face.engine, face.engine.size, track.keys.last
             self._stats.count(f"crops:{engine.name}")
@@ -279,9 +279,9 @@ class FaceCorrector(ABC):
     def _submit(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
         """Submits a crop to an engine, and keeps its answer for the track's next frame."""
         self._stats.count(f"crops:{engine.name}")
-        answer = submit_crop(engine, crops.pixels, face.time, face.track.last_answer(engine.name))
-        face.track.keep_answer(answer, engine.name, face.time)
-        return answer
+        output = submit_crop(engine, crops.pixels, face.time, face.track.last_output(engine.name))
+        face.track.keep_output(output, engine.name, face.time)
+        return output
 
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
@@ -371,7 +371,7 @@ class FaceCorrector(ABC):
             box = self._box(face)
             face.track.keys.prepare(face.sample, box)
             return face.track.keys.restored(face.sample, box, face.share)
-        return None if face.answer is None else face.answer.result()
+        return None if face.output is None else face.output.result()
 
     def _box(self, face: FaceTask) -> Box:
         """The part of the crop that is shown, in samples of SIDE×SIDE."""

@@ -66,7 +66,7 @@ class LiveEnhancer(FrameEnhancer):
     def collect(self, task: FrameTask) -> Frame:
         """See `FaceCorrector`; the governor learns what it took."""
         frame = super().collect(task)
-        done = [(kind_of(face.engine.name, face.half), face.answer is not None) for face in task.faces]
+        done = [(kind_of(face.engine.name, face.half), face.output is not None) for face in task.faces]
         self._governor.costs.spent(task.seconds - task.first_s, done)
         return frame
 
@@ -111,11 +111,11 @@ class LiveEnhancer(FrameEnhancer):
         self._take_late(task, track)
         if not task.device.carries:
             return super()._restored(task, face)
-        if face.answer is not None:
+        if face.output is not None:
             waits = self._governor.costs.waits(1e-3 * face.engine.ms)
-            if _in_time(face.answer, task.deadline if waits else 0.0):
-                return face.answer.result()
-            track.late = face.answer, face
+            if _in_time(face.output, task.deadline if waits else 0.0):
+                return face.output.result()
+            track.late = face.output, face
         if not face.state.key.ready(face.time):
             self._governor.missing(track.id)
         return None
@@ -124,15 +124,15 @@ class LiveEnhancer(FrameEnhancer):
         """A late answer is a keyframe from now on, though not of this frame."""
         if track.late is None or not track.late[0].done():
             return
-        (answer, late), track.late = track.late, None
+        (output, late), track.late = track.late, None
         try:
-            late.restored = answer.result()
+            late.restored = output.result()
             task.device.shape([late])
         except Exception as error:  # noqa: BLE001 - as in `submit`
-            track.answer = None
+            track.output = None
             self._fault(error, task)
 
 
-def _in_time(answer: Future[Restored[Any]], deadline: float) -> bool:
+def _in_time(output: Future[Restored[Any]], deadline: float) -> bool:
     """Waits for an answer until the deadline (monotonic clock); whether it is there."""
-    return bool(wait_for([answer], max(0.0, deadline - monotonic())).done)
+    return bool(wait_for([output], max(0.0, deadline - monotonic())).done)

@@ -36,7 +36,7 @@ class FaceTask:
         side: pixels of the crop's side, where that is not the engine's own.
         shaping: how the answer is shaped.
         crops: the crop of this face, once it is cut.
-        answer: what `engine` was asked on this frame; with `light` what that was asked.
+        output: what `engine` was asked on this frame; with `light` what that was asked.
         sample: what keyframes need of this face; None without them.
         restored: the answer that is shown; None between keyframes and while it is late.
     """
@@ -53,7 +53,7 @@ class FaceTask:
     side: int | None = None
     shaping: ShapingOptions = field(init=False)
     crops: Crops[Pixels] = field(init=False)
-    answer: Future[Restored[Any]] | None = field(default=None, init=False)
+    output: Future[Restored[Any]] | None = field(default=None, init=False)
     sample: FaceSample | None = field(default=None, init=False)
     restored: Restored[Pixels] | None = field(default=None, init=False)
     _mesh: Float | None = field(default=None, init=False)
@@ -155,8 +155,8 @@ class FrameTask:
         """The frame passes through as it is: its crops go back to the device."""
         crops, self.crops = self.crops, ()
         for face in self.faces:  # what the engine remembers of this frame may be as wrong as its answer
-            if face.answer is not None:
-                face.track.answer = face.track.late = None
+            if face.output is not None:
+                face.track.output = face.track.late = None
         self.faces.clear()
         if crops:
             self.device.drop(crops)

@@ -36,8 +36,8 @@ class TrackState:
         figures: for the report.
         correction: what the correction remembers from frame to frame.
         engine: name of the engine last used.
-        answer: what it was asked last; a recurrent engine's memory lies in it.
-        answered: time of the frame that it was asked about, and the name of the engine.
+        output: what it was asked last; a recurrent engine's memory lies in it.
+        output_from: time of the frame that it was asked about, and the name of the engine.
         chosen: name of the engine that suits it; another is used where time is short.
         keys: what its keyframes need.
         late: an answer that was not waited for, and the task that it belongs to (live).
@@ -54,8 +54,8 @@ class TrackState:
     keys: KeyframeTrack = field(default_factory=lambda: KeyframeTrack(Mode.FILM))
     correction: CorrectionState = field(default_factory=CorrectionState)
     engine: str | None = None
-    answer: Future[Restored[Any]] | None = None
-    answered: tuple[float, str] = (0.0, "")
+    output: Future[Restored[Any]] | None = None
+    output_from: tuple[float, str] = (0.0, "")
     chosen: str | None = None
     late: tuple[Future[Restored[Any]], ShapeTask] | None = None
     guard: GuardedTrack = field(default_factory=GuardedTrack)
@@ -123,14 +123,14 @@ class TrackState:
         self.analyzer.merge(later.analyzer)
         self.figures.merge(later.figures)
 
-    def last_answer(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
+    def last_output(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
         """The last answer, done or not, and the time of its frame; None where another engine gave it."""
-        time, name = self.answered
-        return (self.answer, time) if name == engine else None
+        time, name = self.output_from
+        return (self.output, time) if name == engine else None
 
-    def keep_answer(self, answer: Future[Restored[Any]], engine: str, time: float) -> None:
+    def keep_output(self, output: Future[Restored[Any]], engine: str, time: float) -> None:
         """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""
-        self.answer, self.answered = answer, (time, engine)
+        self.output, self.output_from = output, (time, engine)
 
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
@@ -138,11 +138,11 @@ class TrackState:
         self.keys.reset()
         self.guard.reset()
         self.note_guard(-inf)
-        self.answer = self.late = None
+        self.output = self.late = None
 
     def change_engine(self) -> None:
         """Another engine continues from the correction that is shown now (live)."""
-        self.answer = self.late = None
+        self.output = self.late = None
         self.guard.due = float("-inf")
         self.correction.average.reset()
         self.correction.key.switch()
@@ -278,7 +278,7 @@ class TrackStore:
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
         for track in self.states.values():
-            track.answer = track.late = track.engine = track.chosen = None
+            track.output = track.late = track.engine = track.chosen = None
             track.keys.reset()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:

@@ -82,7 +82,7 @@ def sample(folder: JobFolder, plan: JobPlan, options: Options, stop: Callable[[f
         with closing(tracker), closing(FrameSampler(plan.source)) as film:
             counts = _Counts(film, tracker)
             for share in shares(plan.duration_s)[len(samples) :]:
-                asked = perf_counter()
+                started = perf_counter()
                 time = plan.starts[0] + Fraction(share) * (plan.ends - plan.starts[0])
                 if (found := counts.at(time)) is not None:
                     samples.append(found)
@@ -92,7 +92,7 @@ def sample(folder: JobFolder, plan: JobPlan, options: Options, stop: Callable[[f
                 if thread_time() - began > budget_s(plan.duration_s, any(n for _, n in samples)):
                     break
                 # Rests as long as it works: the film's own threads leave little time on two cores.
-                if over := stop(perf_counter() - asked):
+                if over := stop(perf_counter() - started):
                     break
     except (RtfaceError, av.FFmpegError, OSError) as error:
         folder.log(f"not sampled for faces: {' '.join(str(error).split())}")

@@ -34,7 +34,9 @@ class Workers(Protocol):
 class Farm(Protocol):
     """What an entry point of a farm names: makes its `Workers`."""
 
-    def __call__(self, folder: JobFolder, plan: JobPlan, address: str, said: Callable[[str], object], /) -> Workers: ...
+    def __call__(
+        self, folder: JobFolder, plan: JobPlan, address: str, notify: Callable[[str], object], /
+    ) -> Workers: ...
 
     def check(self, address: str, /) -> object:
         """UsageError where the address cannot be used."""

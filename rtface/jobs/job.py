@@ -203,7 +203,7 @@ class FilmJob:
         progress: Show | None = None,
         stop: threading.Event | None = None,
         building: BuildProgress | None = None,
-        said: Callable[[str], object] = lambda _: None,
+        notify: Callable[[str], object] = lambda _: None,
     ) -> Report:
         """Makes what is missing, joins the film, and removes the job's folder.
 
@@ -214,7 +214,7 @@ class FilmJob:
             progress: called after frames, or every second.
             stop: ends the work when set; what is finished stays.
             building: called with what is built for a GPU, and the share done (0…1).
-            said: called with lines for the user.
+            notify: called with lines for the user.
 
         Raises:
             UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
@@ -248,11 +248,11 @@ class FilmJob:
                         else self._make(
                             partial(Join, self.folder, self.plan, film, report, stats, stop),
                             report,
-                            self._processes(workers, farm, said),
+                            self._processes(workers, farm, notify),
                             progress,
                             stop,
                             building,
-                            said,
+                            notify,
                             held,
                         )
                     )
@@ -315,19 +315,19 @@ class FilmJob:
         self,
         progress: Show | None = None,
         stop: threading.Event | None = None,
-        said: Callable[[str], object] = lambda _: None,
+        notify: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Finds the numbers and persons of the film's faces, where options name them and no call before did.
 
         Args:
-            progress, stop, said: as of `run`.
+            progress, stop, notify: as of `run`.
 
         Raises:
             as `rtface.jobs.face_numbers.find_numbers`.
         """
         if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
             return
-        said("tracks or persons are named: the film is searched for its faces first")
+        notify("tracks or persons are named: the film is searched for its faces first")
         with WorkerSign(self.folder) as sign:
             options = options_of(self.plan, threads=self.options.threads)
             find_numbers(
@@ -352,12 +352,12 @@ class FilmJob:
                 return None
         return figures
 
-    def _processes(self, workers: int | str, farm: str | None, said: Callable[[str], object]) -> _Start | None:
+    def _processes(self, workers: int | str, farm: str | None, notify: Callable[[str], object]) -> _Start | None:
         """What starts the workers that are other processes; None where this process works or only waits."""
         if farm is not None:
             from rtface.jobs.farms import farm_of
 
-            return partial(farm_of(farm), self.folder, self.plan, farm, said)
+            return partial(farm_of(farm), self.folder, self.plan, farm, notify)
         count = count_workers(workers, self.plan, self.options.threads)
         self._works = count == 1
         return (
@@ -374,12 +374,12 @@ class FilmJob:
         progress: Show | None,
         stop: threading.Event,
         building: BuildProgress | None,
-        said: Callable[[str], object],
+        notify: Callable[[str], object],
         held: ExitStack,
     ) -> JobFigures | None:
         """Works until all segments are finished, and joins them to the output and the further films; `held` gets the
         lease of the join. None where another call joined them and was ended in removing them."""
-        self.find_numbers(progress, stop, said)
+        self.find_numbers(progress, stop, notify)
         for _ in range(3):  # segments that turn out to be damaged are made again
             self._work(start, progress, stop, building)
             try:
@@ -399,7 +399,7 @@ class FilmJob:
                     raise self.folder.failure(fault) from fault
                 self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
                 count = counted(len(error.numbers), "segment has", "segments have")
-                said(f"{count} to be made again ({str(error) or 'a record is missing'})")
+                notify(f"{count} to be made again ({str(error) or 'a record is missing'})")
         raise OutputError(
             "{path}: segments are damaged again and again; check the disk",
             code="segments_damaged",
@@ -420,7 +420,7 @@ class FilmJob:
                     stop=stop,
                     on_step=show,
                     building=building,
-                    on_beat=show.look,
+                    on_heartbeat=show.look,
                     segments=self.options.segments,
                 ) as worker:
                     worker.work()

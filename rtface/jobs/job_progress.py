@@ -33,7 +33,7 @@ class JobProgress:
         self._before = self._done_s = sum(map(self._plan.seconds, self._finished))
         self._began = monotonic()
         self._frames, self._last = 0, (0, self._began)
-        self._said = self._began
+        self._written_at = self._began
         self.first_frame_s: float | None = None
         self._fps = 0.0
         self._left: tuple[float, float] | None = None  # seconds left, and when that was known
@@ -41,7 +41,7 @@ class JobProgress:
     def __call__(self, step: Step) -> None:
         """Tells of a frame of the worker in this process."""
         self._frames = step.frames
-        self._tell([step])
+        self._write([step])
 
     def look(self, steps: Iterable[Step] = ()) -> None:
         """Sees what was finished, and tells of workers in other processes."""
@@ -52,8 +52,8 @@ class JobProgress:
             self._left = None if left is None else (left, monotonic())
         if found := list(steps):
             self._frames = sum(step.frames for step in found)
-            if (now := monotonic()) - self._said >= PLAIN_INTERVAL:
-                self._said = now
+            if (now := monotonic()) - self._written_at >= PLAIN_INTERVAL:
+                self._written_at = now
                 for number, step in enumerate(found):
                     log.info(
                         "worker %d: segment %d, %.0f s of it, %d frames so far",
@@ -62,9 +62,9 @@ class JobProgress:
                         step.seconds,
                         step.frames,
                     )
-            self._tell(found)
+            self._write(found)
 
-    def _tell(self, steps: list[Step]) -> None:
+    def _write(self, steps: list[Step]) -> None:
         if steps and self.first_frame_s is None:
             self.first_frame_s = round(monotonic() - self._began, 3)
         if self._show is None:

@@ -47,8 +47,8 @@ class WorkerSign:
 
     Args:
         folder: of the job.
-        beat_s: seconds between two beats.
-        on_beat: called after every beat, on the thread that beats.
+        heartbeat_s: seconds between two beats.
+        on_heartbeat: called after every beat, on the thread that beats.
 
     Attributes:
         id: names it in leases and in the log.
@@ -56,14 +56,14 @@ class WorkerSign:
     """
 
     def __init__(
-        self, folder: JobFolder, *, beat_s: float = BEAT_S, on_beat: Callable[[], object] | None = None
+        self, folder: JobFolder, *, heartbeat_s: float = BEAT_S, on_heartbeat: Callable[[], object] | None = None
     ) -> None:
         self.id = f"{HOST}-{os.getpid()}-{secrets.token_hex(3)}"
         self.state: dict[str, Any] = {}
-        self._folder, self._beat_s, self._on_beat = folder, beat_s, on_beat
+        self._folder, self._heartbeat_s, self._on_heartbeat = folder, heartbeat_s, on_heartbeat
         self._path, self._lock_path = folder.workers / f"{self.id}.json", folder.workers / f"{self.id}.lock"
         self._lock: BinaryIO | None = None
-        self._beats = 0
+        self._heartbeats = 0
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -74,7 +74,7 @@ class WorkerSign:
             raise self._folder.failure(error) from error
         with contextlib.suppress(BlockingIOError):
             lock(self._lock.fileno())
-        self.beat()
+        self.heartbeat()
         self._thread = start_thread("heartbeat", self._run)
         return self
 
@@ -91,21 +91,21 @@ class WorkerSign:
             self._folder.unlink(self._lock_path)
         self._folder.remove_empty()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Writes the state with the next number."""
-        self._beats += 1
+        self._heartbeats += 1
         self._folder.write(
             self._path,
-            {"beat": self._beats, "host": platform.node(), "tag": HOST, "pid": os.getpid(), **self.state},
+            {"beat": self._heartbeats, "host": platform.node(), "tag": HOST, "pid": os.getpid(), **self.state},
             sync=False,
         )
 
     def _run(self) -> None:
-        while not self._over.wait(self._beat_s):
+        while not self._over.wait(self._heartbeat_s):
             with contextlib.suppress(RtfaceError):  # whoever writes a segment meets the same fault and says it
-                self.beat()
-                if self._on_beat:
-                    self._on_beat()
+                self.heartbeat()
+                if self._on_heartbeat:
+                    self._on_heartbeat()
         with contextlib.suppress(OSError):
             self._folder.unlink(self._path)
 
@@ -191,18 +191,18 @@ class Leases:
         gone = _gone(self._folder, worker)
         if gone:
             return False
-        beat: object = None
+        heartbeat: object = None
         with contextlib.suppress(InputError, TypeError, KeyError):
             value = self._folder.read(self._folder.workers / f"{worker}.json", {"beat": whole})
-            beat = value["beat"] if value is not None else None
+            heartbeat = value["beat"] if value is not None else None
         now = self._clock()
         known = self._seen.get(worker)
         if known is None:  # its file may not be seen yet on a network drive
             silent = self.silent_s(worker, now_in(self._folder.path))
-            self._seen[worker] = beat, now - (0.0 if silent == math.inf else silent)
-        elif known[0] != beat:
+            self._seen[worker] = heartbeat, now - (0.0 if silent == math.inf else silent)
+        elif known[0] != heartbeat:
             self._beating.add(worker)
-            self._seen[worker] = beat, now
+            self._seen[worker] = heartbeat, now
         return now - self._seen[worker][1] < self._stale_s
 
     def silent_s(self, worker: str, now: float) -> float:

@@ -136,21 +136,21 @@ class LocalWorkers:
         self._children.clear()
 
 
-def count_workers(asked: int | str, plan: JobPlan, threads: int | None) -> int:
+def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
     """The number of local workers: "auto" takes one for every four cores, and no more than memory holds.
 
     Raises:
         UsageError: it is no number and not "auto".
     """
-    if asked != "auto":
+    if wanted != "auto":
         try:
-            count = int(asked)
+            count = int(wanted)
         except ValueError:
             raise UsageError(
-                '--workers {value}: give a number from 0 on, or "auto"', code="workers_value", value=asked
+                '--workers {value}: give a number from 0 on, or "auto"', code="workers_value", value=wanted
             ) from None
         if not 0 <= count <= 256:
-            raise UsageError("--workers {value}: give a number from 0 to 256", code="workers_most", value=asked)
+            raise UsageError("--workers {value}: give a number from 0 to 256", code="workers_most", value=wanted)
         return count
     width, height, _ = plan.size
     copies = 2 if "keep_correction" in plan.options else 1

@@ -78,7 +78,7 @@ class Resumable:
             )
 
     @property
-    def asked(self) -> str | None:
+    def given(self) -> str | None:
         """A flag that is for jobs only and was given."""
         return (
             "--job"
@@ -103,14 +103,14 @@ def run_film(
     progress: Show | None = None,
     stop: threading.Event | None = None,
     building: BuildProgress | None = None,
-    said: Callable[[str], object] = lambda _: None,
+    notify: Callable[[str], object] = lambda _: None,
 ) -> Report | None:
     """Enhances a film as a job where it is one, else in one piece, as stills are; None where it was only planned.
 
     Args:
         input, output, options, stats, progress, stop, building: as of `rtface.pipeline.film.run_file`.
         flags: about jobs.
-        said: called with lines for the user.
+        notify: called with lines for the user.
 
     Raises:
         as `rtface.pipeline.film.run_file` and `FilmJob.run`.
@@ -121,15 +121,15 @@ def run_film(
     flags.check()
     if not options.dry_run:
         remove_old_jobs([Path(output).resolve().parent, *([flags.folder] if flags.folder else [])])
-    job = _job(input, output, options, flags, said)
+    job = _job(input, output, options, flags, notify)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=building)
     count = len(job.plan)
     if job.resumed:
-        said(f"resumed: {job.resumed} of {count} segments are done")
+        notify(f"resumed: {job.resumed} of {count} segments are done")
     if flags.workers == "0" and not job.complete:
-        job.find_numbers(progress, stop, said)
-        said(
+        job.find_numbers(progress, stop, notify)
+        notify(
             f"{job.folder.path}: planned, {counted(count, 'segment')}; take part with: rtface work {job.folder.path} "
             f"(or rtface segment {job.folder.path} N); the same command joins them in the end"
         )
@@ -141,7 +141,7 @@ def run_film(
         progress=progress,
         stop=stop,
         building=building,
-        said=said,
+        notify=notify,
     )
 
 
@@ -203,7 +203,7 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
 
 
 def _job(
-    input: Path | Address, output: Path | str, options: Options, flags: Resumable, said: Callable[[str], object]
+    input: Path | Address, output: Path | str, options: Options, flags: Resumable, notify: Callable[[str], object]
 ) -> FilmJob | None:
     """The job of a film; None where it is processed without one."""
     why = why_no_job(input, output, options)
@@ -213,18 +213,18 @@ def _job(
 
         assert isinstance(input, Path)
         where = flags.folder or folder_of(Path(output).resolve())
-        if not (flags.asked or where.is_dir() or _seconds(input, options) >= LONG_S):
+        if not (flags.given or where.is_dir() or _seconds(input, options) >= LONG_S):
             return None
         job = FilmJob.open(input, output, options, folder=flags.folder, restart=flags.restart)
         if not isinstance(job, str):
             return job
         why = job
-        if not flags.asked:
-            said(why)
+        if not flags.given:
+            notify(why)
             return None
-    if flags.asked:
+    if flags.given:
         raise UsageError(
-            "{option} has no effect here: {why}; leave it out", code="option_no_effect", option=flags.asked, why=why
+            "{option} has no effect here: {why}; leave it out", code="option_no_effect", option=flags.given, why=why
         )
     return None
 

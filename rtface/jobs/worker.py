@@ -117,7 +117,7 @@ class Worker:
         stop: ends the work when set.
         on_step: called after every frame.
         building: called with what is built for a GPU before the first frame, and the share done (0…1).
-        on_beat: called with every heartbeat, on its thread.
+        on_heartbeat: called with every heartbeat, on its thread.
         segments: chains at the same time (`Options.segments`).
 
     Attributes:
@@ -136,7 +136,7 @@ class Worker:
         stop: threading.Event | None = None,
         on_step: Callable[[Step], object] | None = None,
         building: BuildProgress | None = None,
-        on_beat: Callable[[], object] | None = None,
+        on_heartbeat: Callable[[], object] | None = None,
         segments: int | None = None,
     ) -> None:
         self._folder, self._plan = folder, JobPlan.load(folder)
@@ -148,7 +148,7 @@ class Worker:
         self._frames = plan_frames(self._plan.source, self._options, Scope.FILM)
         fingerprint.check(self._plan.file, self._plan.source)
         self._stats = Stats()
-        self._sign = WorkerSign(folder, on_beat=on_beat)
+        self._sign = WorkerSign(folder, on_heartbeat=on_heartbeat)
         self._leases = Leases(folder, self._sign.id)
         self._networks: FilmNetworks | None = None
         self._film: FilmPlan | None = None

@@ -78,7 +78,7 @@ class LiveTracker:
         self._face_at: float | None = None  # time of the last frame with a face, at first of the first frame
         self._most = max(1, round(_APART_S / period))
         self._since = self._most
-        self._asked_at = 0.0  # time of the last frame that the tracker got
+        self._submitted_at = 0.0  # time of the last frame that the tracker got
         self._came_at = self._began_at = float("-inf")  # times of the last frame, and of the first without a gap before
         self._cuts = CutDetector()
         self.every = 1
@@ -129,9 +129,9 @@ class LiveTracker:
             every = self._most
         every = min(max(every, self.every), _MOST_HIDING if hides else self._most)
         # A camera's rate falls in the dark: then fewer frames are further apart.
-        due = self._since >= every or frame.time - self._asked_at >= _APART_S
+        due = self._since >= every or frame.time - self._submitted_at >= _APART_S
         if frame.cut or (due and not (hurry and self._fresh(frame))):
-            own = self._ask(frame, sparing or (every > 1 and not hides), wait=not hurry)
+            own = self._submit(frame, sparing or (every > 1 and not hides), wait=not hurry)
             if own is not None:
                 return replace(frame, faces=own.faces, unfollowed=own.unfollowed, tracked=own.tracked)
         with self._changed:
@@ -149,13 +149,13 @@ class LiveTracker:
         with self._changed:
             return bool(self._seen) and frame.time - self._seen[-1].time < _FRESH_S
 
-    def _ask(self, frame: Frame, sparing: bool, *, wait: bool) -> TrackingResult | None:
+    def _submit(self, frame: Frame, sparing: bool, *, wait: bool) -> TrackingResult | None:
         """Gives the tracker a frame, unless it is still at another; its answer where that comes in time."""
         patience = _PATIENCE * self._period
         with self._changed:
             if self._given is not None or self._closed:
                 return None
-            self._given, self._sparing, self._since, self._asked_at = frame, sparing, 0, frame.time
+            self._given, self._sparing, self._since, self._submitted_at = frame, sparing, 0, frame.time
             self._changed.notify_all()
             if not wait or self._seconds > 0.8 * patience:
                 return None

@@ -45,7 +45,7 @@ class _Cost:
 
     lately: float
     least: float
-    said: float
+    nominal: float
     count: int = 0
     since: int = 0
 
@@ -100,7 +100,7 @@ class CostModel:
             self.learn(engine, 0.01)
             known = self._costs[engine, key]
         if best:
-            return min(known.least, known.said)
+            return min(known.least, known.nominal)
         return known.lately if known.count and known.since < _RECENT_FRAMES else known.least * self.slow
 
     def spent(self, seconds: float, done: Sequence[EngineUse]) -> None:
@@ -121,7 +121,7 @@ class CostModel:
             known.lately = self.cost(engine, key=key) * (1.0 + change)
             known.count, known.since = known.count + 1, 0
             if known.count == _TRUSTED_MEASUREMENTS:
-                known.least = min(known.lately, _BASELINE_RATIO_MAX * known.said)
+                known.least = min(known.lately, _BASELINE_RATIO_MAX * known.nominal)
             known.least = min(known.least, known.lately)
         involved = [self._costs[kind] for kind in done]
         self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)

@@ -519,7 +519,7 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
     track, crop = TrackState(1, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
 
     def ask(engine: Remembering, time: float) -> None:
-        track.keep_answer(submit_crop(engine, crop, time, track.last_answer(engine.name)), engine.name, time)
+        track.keep_output(submit_crop(engine, crop, time, track.last_output(engine.name)), engine.name, time)
 
     light, heavy = Remembering("small"), Remembering("heavy")
     for k, engine in enumerate((light, light, heavy, heavy, light)):

@@ -107,7 +107,7 @@ def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
     [path] = job.folder.segments.glob("*.comparison")
     path.unlink()
     said: list[str] = []
-    job.run(said=said.append)
+    job.run(notify=said.append)
     assert "1 segment has to be made again" in said[0]
     assert len(films.frame_hashes(tmp_path / "pairs.mkv")) == 60
 

@@ -170,7 +170,7 @@ def test_a_damaged_record_is_made_again(source: Path, text: str):
     job = stopped(source)
     job.folder.record(0).write_text(text)
     said = []
-    assert job.run(said=said.append).frames_out == 80
+    assert job.run(notify=said.append).frames_out == 80
     assert any("has to be made again" in line for line in said)
 
 
@@ -200,7 +200,7 @@ def test_a_damaged_segment_is_made_again(source: Path):
     [path] = job.folder.segments.glob("*.video")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     said = []
-    assert job.run(said=said.append).frames_out == 80
+    assert job.run(notify=said.append).frames_out == 80
     assert "1 segment has to be made again" in said[0]
 
 

@@ -161,7 +161,7 @@ def test_a_damaged_correction_is_made_again(made: Path, tmp_path: Path) -> None:
     [path] = job.folder.segments.glob("*.correction")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     said: list[str] = []
-    job.run(said=said.append)
+    job.run(notify=said.append)
     assert "1 segment has to be made again" in said[0]
     check_undone(made, tmp_path)
 

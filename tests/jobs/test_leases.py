@@ -153,7 +153,7 @@ def test_a_beat_in_work_does_not_outlive_its_worker(folder: JobFolder):
         begun.set()
         unset.wait(0.05)
 
-    with WorkerSign(folder, beat_s=0.001, on_beat=slow_beat):
+    with WorkerSign(folder, heartbeat_s=0.001, on_heartbeat=slow_beat):
         assert begun.wait(10)
     assert not any(thread.name == "rtface-heartbeat" for thread in threading.enumerate())
     assert not list(folder.workers.iterdir())

@@ -130,7 +130,7 @@ class Farm:
         folder: of the job, on a disk that all workers see under the same path.
         plan: of the job.
         address: of ``--farm``; see `scheduler_address`.
-        said: called with lines for the user.
+        notify: called with lines for the user.
         clock: seconds, monotonic.
 
     Raises:
@@ -142,7 +142,7 @@ class Farm:
         folder: JobFolder,
         plan: JobPlan,
         address: str,
-        said: Callable[[str], object],
+        notify: Callable[[str], object],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -150,7 +150,7 @@ class Farm:
         address = scheduler_address(address)
         _refuse_code()
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
-        self._folder, self._plan, self._address, self._show, self._clock = folder, plan, address, said, clock
+        self._folder, self._plan, self._address, self._show, self._clock = folder, plan, address, notify, clock
         try:
             self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration

@@ -149,7 +149,7 @@ class Run:
 
     def _run(self) -> None:
         try:
-            self.job.run(farm=self._cluster.address, said=self.said.append, stop=self.stop)
+            self.job.run(farm=self._cluster.address, notify=self.said.append, stop=self.stop)
         except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.error = error
 

@@ -53,12 +53,12 @@ def run_item(parent: ParentProcess, start: Start) -> None:
 
 def _listen(parent: ParentProcess, stop: threading.Event, go: threading.Event) -> None:
     while not (parent.gone or stop.is_set()):
-        asked = parent.receive()
-        if asked == STOP:
+        order = parent.receive()
+        if order == STOP:
             stop.set()
-        elif asked == PAUSE:
+        elif order == PAUSE:
             go.clear()
-        elif asked == RESUME:
+        elif order == RESUME:
             go.set()
     stop.set()
     go.set()
@@ -124,7 +124,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
             stats=Stats(),
             progress=progress,
             stop=stop,
-            said=logging.getLogger("rtface").info,
+            notify=logging.getLogger("rtface").info,
         )
         assert report is not None, "jobs that are only planned are not added"
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner

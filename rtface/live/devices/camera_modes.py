@@ -97,8 +97,8 @@ def modes_of(node: Path) -> list[CameraMode]:
 
 def formats(fd: int) -> list[str]:
     """The four letters of every pixel format that a device captures in."""
-    answers = _each(fd, _ENUM_FMT, lambda i: struct.pack("=2I", i, _CAPTURE), 64)
-    return [data[44:48].decode("latin-1").rstrip() for data in answers]
+    entries = _each(fd, _ENUM_FMT, lambda i: struct.pack("=2I", i, _CAPTURE), 64)
+    return [data[44:48].decode("latin-1").rstrip() for data in entries]
 
 
 def sizes(fd: int, code: str) -> list[tuple[int, int]]:

@@ -86,12 +86,12 @@ class PyvirtualcamOutput:
 
 def _explained(text: str, system: str, name: str) -> OutputError | MissingComponent:
     """pyvirtualcam's complaint (a line for each backend) with what to do."""
-    said = "; ".join(line.strip() for line in text.splitlines() if line.strip())
+    lines = "; ".join(line.strip() for line in text.splitlines() if line.strip())
     if "could not be started" in text or "Couldn't start stream" in text or "already in use" in text:
         return OutputError(
             "the virtual camera is in use by another program ({why}). {advice}, or end the other rtface{more}",
             code="vcam_busy",
-            why=said,
+            why=lines,
             advice=ONE,
             more="; or feed Unity Capture: vcam:unitycapture" if system == "Windows" else "",
         )
@@ -100,9 +100,9 @@ def _explained(text: str, system: str, name: str) -> OutputError | MissingCompon
             "there is no virtual camera {name} ({why}); there can be {backends}",
             code="vcam_named",
             name=name,
-            why=said,
+            why=lines,
             backends=", ".join(f"vcam:{key}" for key in BACKENDS[system]),
         )
     return MissingComponent(
-        "there is no virtual camera ({why}); {advice}", code="vcam_missing", why=said, advice=INSTALL[system]
+        "there is no virtual camera ({why}); {advice}", code="vcam_missing", why=lines, advice=INSTALL[system]
     )

@@ -51,7 +51,7 @@ class ChildSink:
         self._ring: FrameRing | None = None
         self._form: VideoFormat | None = None
         self.began: float | None = None
-        self._answers: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
+        self._responses: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._given_up: Counter[str] = Counter()
         self._report = self._before = SinkReport(TransportStatus("opening", ""))
@@ -137,16 +137,16 @@ class ChildSink:
         self._form = form
         self._start(job)
         try:
-            answer = self._answers.get(timeout=STARTING)
-            if isinstance(answer, WorkerStarted):
-                answer = self._answers.get(timeout=OPENING)
+            response = self._responses.get(timeout=STARTING)
+            if isinstance(response, WorkerStarted):
+                response = self._responses.get(timeout=OPENING)
         except queue.Empty:
-            answer = f"it was not there within {OPENING:.0f} s"
-        if isinstance(answer, SinkOpened):
-            self.notes, self.encoder = list(answer.notes), answer.encoder
-            return answer
+            response = f"it was not there within {OPENING:.0f} s"
+        if isinstance(response, SinkOpened):
+            self.notes, self.encoder = list(response.notes), response.encoder
+            return response
         self._stop(0)
-        failed = answer if isinstance(answer, SinkRefused) else SinkRefused(str(answer))
+        failed = response if isinstance(response, SinkRefused) else SinkRefused(str(response))
         kind = {"usage": UsageError, "missing": MissingComponent, "output": OutputError}[failed.kind]
         raise kind("{name}: {why}", code="sink_refused", name=self._shown, why=failed.why)
 
@@ -154,13 +154,13 @@ class ChildSink:
         assert self._form is not None
         samples = self._form.width * self._form.height
         size = samples * 8 + (1 << 20)  # of any format; what no frame reaches costs nothing
-        self._answers = queue.SimpleQueue()
+        self._responses = queue.SimpleQueue()
         ring = FrameRing(max(3, min(self._slots, _ROOM // (2 * samples))), size)
         ended = False
 
-        def message(said: Any) -> None:
+        def receive(message: Any) -> None:
             if not ended:
-                self._said(said)
+                self._receive(message)
 
         def end(why: str) -> None:
             nonlocal ended
@@ -169,7 +169,7 @@ class ChildSink:
             self._end(why)
 
         try:
-            child = ChildProcess(self._target, job, name="sink", on_message=message, on_end=end, frames=ring)
+            child = ChildProcess(self._target, job, name="sink", on_message=receive, on_end=end, frames=ring)
         except RtfaceError:
             ring.close()
             raise
@@ -183,18 +183,18 @@ class ChildSink:
         if child is not None:
             child.kill(wait)
 
-    def _said(self, said: Any) -> None:
-        if isinstance(said, (WorkerStarted, SinkOpened, SinkRefused)):
-            self.ready, self.put_at = isinstance(said, SinkOpened), time.monotonic()
-            self._answers.put(said)
-        elif isinstance(said, SinkReport):
-            self._report = said
+    def _receive(self, message: Any) -> None:
+        if isinstance(message, (WorkerStarted, SinkOpened, SinkRefused)):
+            self.ready, self.put_at = isinstance(message, SinkOpened), time.monotonic()
+            self._responses.put(message)
+        elif isinstance(message, SinkReport):
+            self._report = message
             if not self._closing.is_set():
-                self._state(said.status.state, said.status.detail)
+                self._state(message.status.state, message.status.detail)
 
     def _end(self, why: str) -> None:
         """Handles the end of the child."""
-        self._answers.put(why or "its process ended")
+        self._responses.put(why or "its process ended")
         self._state("closed" if self._closing.is_set() else "away", why or "ended")
 
     def _state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:

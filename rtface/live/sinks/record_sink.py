@@ -94,11 +94,11 @@ class RecordSink(ChildSink):
             self._settled.wait(SETTLING_S)
         self._over()
 
-    def _said(self, said: Any) -> None:
-        if isinstance(said, RecordingEnded):
-            self._note(said)
+    def _receive(self, message: Any) -> None:
+        if isinstance(message, RecordingEnded):
+            self._note(message)
         else:
-            super()._said(said)
+            super()._receive(message)
 
     def _end(self, why: str) -> None:
         super()._end(why)

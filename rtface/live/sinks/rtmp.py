@@ -107,7 +107,7 @@ class RtmpPublisher(TcpChannel):
             if place.secure:
                 self._socket = ssl.create_default_context().wrap_socket(self._socket, server_hostname=place.host)
             self._shake_hands()
-            self._ask()
+            self._negotiate()
         except OSError as error:
             self._socket.close()
             raise ConnectionLost(reason(error)) from None
@@ -165,7 +165,7 @@ class RtmpPublisher(TcpChannel):
             data += got
         return bytes(data)
 
-    def _ask(self) -> None:
+    def _negotiate(self) -> None:
         place = self._place
         self._socket.sendall(
             wire.message(wire.SET_CHUNK_SIZE, struct.pack(">I", wire.CHUNK), channel=2)
@@ -184,7 +184,7 @@ class RtmpPublisher(TcpChannel):
                 chunk=wire.CHUNK,
             )
         )
-        self._answer(1, f"the application {place.app}")
+        self._await_response(1, f"the application {place.app}")
         self._socket.sendall(
             b"".join(
                 wire.message(wire.COMMAND, wire.encode(*command))
@@ -195,22 +195,22 @@ class RtmpPublisher(TcpChannel):
                 )
             )
         )
-        number = self._answer(4, "a new stream")
+        number = self._await_response(4, "a new stream")
         self._stream = int(number[3]) if len(number) > 3 and isinstance(number[3], float) else 1
         self._socket.sendall(
             wire.message(
                 wire.COMMAND, wire.encode("publish", 5, None, place.key, "live"), stream=self._stream, channel=8
             )
         )
-        self._answer(None, "the stream's key")
+        self._await_response(None, "the stream's key")
 
-    def _answer(self, transaction: int | None, asked: str) -> list[Any]:
+    def _await_response(self, transaction: int | None, wanted: str) -> list[Any]:
         """Waits for the result of a command, None for the word that publishing has begun."""
         until = time.monotonic() + ANSWER
         while time.monotonic() < until:
             data = self._socket.recv(65_536)
             if not data:
-                raise ConnectionLost(f"it closed the connection when asked for {asked}; check application and key")
+                raise ConnectionLost(f"it closed the connection when asked for {wanted}; check application and key")
             for kind, body in self._reader.feed(data):
                 if answer := self._service(kind, body):
                     self._socket.sendall(answer)

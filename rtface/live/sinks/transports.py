@@ -240,7 +240,7 @@ class ListenTransport(Transport):
         except OSError as error:
             raise ConnectionLost(f"cannot listen there: {reason(error)}") from None
         self._listener.setblocking(False)
-        self._say()
+        self._report_state()
         self._thread = start_thread("viewers", self._run)
 
     def wants_key(self) -> bool:
@@ -296,7 +296,7 @@ class ListenTransport(Transport):
                 with self._lock:
                     self._viewers[viewer] = False
                 self._key, self.generation = True, 1
-                self._say()
+                self._report_state()
 
     def _serve(self, viewer: TcpChannel, selector: selectors.DefaultSelector) -> None:
         try:
@@ -316,9 +316,9 @@ class ListenTransport(Transport):
                 if not self._viewers:
                     self.generation = 0
             viewer.close()
-            self._say()
+            self._report_state()
 
-    def _say(self) -> None:
+    def _report_state(self) -> None:
         count = len(self._viewers)
         self._set(
             state="live",

@@ -118,7 +118,7 @@ class ReadWorker:
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
         self._sound_began = False
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
         self._need_key = False
@@ -136,7 +136,7 @@ class ReadWorker:
         while not self._parent.gone:
             self._parent.send(
                 Heartbeat(
-                    time.monotonic() - self._heard_at,
+                    time.monotonic() - self._received_at,
                     self._bytes,
                     self._dropped,
                     self._errors + self._sound_errors,
@@ -161,7 +161,7 @@ class ReadWorker:
             InputError: frames came, and cannot be decoded any more.
         """
         video = opened.video
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
         aspect = video.sample_aspect_ratio if video is not None else None
         track = AacConverter(opened.sound, self._request.sound_format) if opened.sound is not None else None
         self._parent.send(
@@ -250,7 +250,7 @@ class ReadWorker:
         for packet in opened.container.demux(*streams):
             if not packet.size:
                 continue
-            self._heard_at = arrived = time.monotonic()
+            self._received_at = arrived = time.monotonic()
             self._bytes += packet.size
             if self._sound_began:
                 raise InputError(SOUND_BEGAN)
@@ -268,9 +268,9 @@ class ReadWorker:
                 due = arrived if burst or pace or opened.monotonic else self._buffer.due(stamp_of(packet), arrived)
                 self._wait(QueuedPacket(packet, due, burst is None))
             elif track is not None:
-                for heard in track.push(packet, arrived):
+                for received in track.push(packet, arrived):
                     if burst is None:
-                        self._hear(heard, arrived)
+                        self._take_sound(received, arrived)
                 self._sound_errors = track.errors
                 if track.silent > _SILENT and self._request.kind == "stream" and not opened.film:
                     raise InputError(
@@ -281,13 +281,13 @@ class ReadWorker:
         with self._changed:
             self._changed.notify()
 
-    def _hear(self, heard: SoundPacketReady, arrived: float) -> None:
+    def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as video does, so that both reach the outputs together."""
-        due = self._buffer.sound_due(heard.stamp, arrived)
+        due = self._buffer.sound_due(received.stamp, arrived)
         if due > time.monotonic() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
-            self._wait(QueuedPacket(heard, due))
+            self._wait(QueuedPacket(received, due))
         else:
-            self._parent.send(heard)
+            self._parent.send(received)
 
     def _wait(self, waiting: QueuedPacket) -> None:
         with self._changed:
@@ -300,7 +300,7 @@ class ReadWorker:
     def _wait_for(self, due: float) -> None:
         while (left := due - time.monotonic()) > 0 and not self._parent.gone:
             time.sleep(min(left, 0.2))
-            self._heard_at = time.monotonic()
+            self._received_at = time.monotonic()
 
     def _catch_up(self, packet: av.Packet[Any], due: float) -> av.Packet[Any] | None:
         """The packet to decode next, None for none: from one that is overdue for too long, all up to the newest

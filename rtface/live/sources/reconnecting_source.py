@@ -118,8 +118,8 @@ class ReconnectingSource:
 
     @property
     def notes(self) -> list[str]:
-        said = [*self._opened.notes, *self._noted] if self._opened else []
-        return [f"{self._title}: {note}" for note in said]
+        noted = [*self._opened.notes, *self._noted] if self._opened else []
+        return [f"{self._title}: {note}" for note in noted]
 
     @property
     def sound_format(self) -> SoundFormat | None:
@@ -164,7 +164,7 @@ class ReconnectingSource:
         self._closed.set()
         if self._thread is not None:
             self._thread.join(0.9)
-        self._say("closed", self._health.detail)
+        self._report_state("closed", self._health.detail)
 
     def _keep(self) -> None:
         """Opens the source, and again whenever it is lost, until `close`."""
@@ -172,7 +172,7 @@ class ReconnectingSource:
         while not self._closed.is_set():
             self._clock = SourceClock()
             connection = self._connection = self._process(
-                self._request, self._take_frame, self._take_sound, partial(self._say, "away")
+                self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
             try:
                 why = connection.hold(self._closed)
@@ -190,17 +190,17 @@ class ReconnectingSource:
                     "{name}: {why}", code="source_lost", name=self._title, why=why
                 )
                 break
-            self._say("away", why)
+            self._report_state("away", why)
             self._lost = True
             if connection.frames or connection.sounds:
                 tries, lost_at = 0, self._now()
             self._closed.wait(retry_delay(tries, self._now() - lost_at))
             tries += 1
         if self._over:
-            self._say("closed", "it came to its end")
+            self._report_state("closed", "it came to its end")
         self._settled.set()
 
-    def _say(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
+    def _report_state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
         if self._closed.is_set() and state != "closed":
             return
         since = self._health.since if state == self._health.state else self._now()
@@ -246,7 +246,7 @@ class ReconnectingSource:
             return
         self._reopened += self._lost
         self._lost = False
-        self._say("live", self._got)
+        self._report_state("live", self._got)
 
     def _take_description(self) -> None:
         """Takes over the description of the source. The format of its sound stays that of the first opening."""

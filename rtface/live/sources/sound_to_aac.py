@@ -80,12 +80,12 @@ class AacConverter:
                 self._config = plain_config(bytes(packet.get_sidedata("new_extradata")))
             if data := self._passed(packet):
                 self._encoder = None
-                yield self._heard(data, packet, captured)
+                yield self._packet(data, packet, captured)
                 return
         if self._encoder is None:
             self._encoder = _encoder(self._source, self.form, self._stats)
         for made in self._encoder.push(packet):
-            yield self._heard(adts_frame(self._wanted, bytes(made)), made, captured)
+            yield self._packet(adts_frame(self._wanted, bytes(made)), made, captured)
 
     def _passed(self, packet: av.Packet[Any]) -> bytes:
         """A packet of AAC with its header, b"" where it is not of the form."""
@@ -95,7 +95,7 @@ class AacConverter:
             return data if config == self._wanted else b""
         return adts_frame(self._wanted, data) if self._config == self._wanted else b""
 
-    def _heard(self, data: bytes, packet: av.Packet[Any], captured: float) -> SoundPacketReady:
+    def _packet(self, data: bytes, packet: av.Packet[Any], captured: float) -> SoundPacketReady:
         self._began, self.silent = True, 0
         stamp = None if packet.pts is None else float(packet.pts * packet.time_base)
         duration = float((packet.duration or 0) * packet.time_base) or FRAME / self.form.rate

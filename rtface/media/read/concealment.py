@@ -52,10 +52,10 @@ class Concealment:
     def __init__(self, context: VideoCodecContext) -> None:
         self._refuses = context.codec.canonical_name == "mjpeg"  # its decoder says nothing of what it conceals
         self._since = inf  # time of the first damaged frame since the last sound I-frame
-        self._told = False  # whether the demuxer said of the packet before that it is damaged
+        self._reported = False  # whether the demuxer said of the packet before that it is damaged
         self._doubtful: float | None = None  # time of the packet behind that one
         self._shown, self._owed = -inf, 0
-        self._told_at = -inf  # time of the last frame whose predecessors were counted
+        self._counted_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: VideoCodecContext | None = None
         self._number = number_reader(context.codec.canonical_name, bytes(context.extradata or b""))
         self._order = FrameOrder()
@@ -96,8 +96,8 @@ class Concealment:
         if (stamp := self._doubtful) is not None and stamp < self._since and not packet.is_keyframe:
             self._since = stamp
             self._owed += self._shown >= stamp
-        self._doubtful = _stamp(packet) if self._told else None
-        self._told = packet.is_corrupt
+        self._doubtful = _stamp(packet) if self._reported else None
+        self._reported = packet.is_corrupt
         if self._doubtful is not None and packet.is_keyframe:
             self._since, self._doubtful = min(self._since, self._doubtful), None
 
@@ -125,7 +125,7 @@ class Concealment:
         due = {at for at in self._awaited if at <= stamp}
         self._awaited -= due
         due -= {stamp}
-        if stamp < self._told_at:  # the clock went back
+        if stamp < self._counted_at:  # the clock went back
             self._awaited.clear()
             due.clear()
             self._failed = 0
@@ -133,9 +133,9 @@ class Concealment:
         self._failed -= told
         if image is not None and image.key_frame and stamp > self._failed_at:
             self._failed = 0
-        if self._told_at > -inf:  # frames before the first one shown are none of the film
+        if self._counted_at > -inf:  # frames before the first one shown are none of the film
             count += len(due)
-        self._told_at = stamp
+        self._counted_at = stamp
         before = self._by_order_alone
         self._by_number += sum(gap[1] - gap[2] for gap in gaps)
         self._by_order += self._left_out(image)
