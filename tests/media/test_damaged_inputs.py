@@ -261,6 +261,23 @@ def test_torn_jpegs_of_a_film_are_kept_and_counted(media, tmp_path: Path):
     assert not media.frames_of(whole)[1].counters["frames_corrupt"]
 
 
+def test_ffv1_is_compared_with_its_own_checksums(media, tmp_path: Path):
+    checked = {"codec": "ffv1", "options": {"level": "3", "slicecrc": "1", "g": "5"}}
+    whole = media.make_film(tmp_path / "whole.mkv", frames=20, **checked)
+    good, stats = media.frames_of(whole)
+    assert not stats.counters["frames_corrupt"]
+    with av.open(whole) as film:
+        packets = [bytes(packet) for packet in film.demux(video=0)]
+    data = bytearray(whole.read_bytes())
+    data[data.find(packets[7]) + len(packets[7]) - 20] ^= 0x55
+    (tmp_path / "in.mkv").write_bytes(data)
+    frames, stats = media.frames_of(tmp_path / "in.mkv")
+    differ = [media.samples(a.image) != media.samples(b.image) for a, b in zip(good, frames, strict=True)]
+    assert stats.counters["frames_corrupt"] == sum(differ) == 3  # up to the next keyframe
+    with pytest.raises(InputError, match=r"\(--strict\)"):
+        media.frames_of(tmp_path / "in.mkv", strict=True)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_a_damaged_middle_is_skipped_and_counted(media, tmp_path: Path, suffix: str):
     whole = media.make_film(tmp_path / f"whole{suffix}", frames=50, options={"g": "10"})
