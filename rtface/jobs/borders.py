@@ -10,7 +10,10 @@ from fractions import Fraction
 from os import PathLike
 
 from rtface.media.read.container import choose_video, open_container, read_captions, time_base_of
+from rtface.media.read.faults import Faults
 from rtface.media.read.probe import MediaInfo
+from rtface.media.read.received import Received
+from rtface.stats import Stats
 
 # Seconds of a segment: what a crash can cost at most, and at each of them the encoder begins again.
 SEGMENT_S = Fraction(25)
@@ -29,12 +32,14 @@ class FilmTimes:
         pts: of all frames, rising.
         keys: of those that are decoded without others; none where all are.
         fault: why segments of it cannot be relied on; None where they can.
+        damage: what a film that was read whole lost with its container; None for nothing.
     """
 
     base: Fraction
     pts: array[int]
     keys: array[int]
     fault: str | None = None
+    damage: str | None = None
 
 
 def image_times(info: MediaInfo) -> FilmTimes:
@@ -43,24 +48,29 @@ def image_times(info: MediaInfo) -> FilmTimes:
     return FilmTimes(info.time_base, array("q", range(first, first + (info.expected_frames or 0))), array("q"))
 
 
-def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fraction | None = None) -> FilmTimes:
+def read_times(
+    path: str | PathLike[str], start: Fraction | None = None, end: Fraction | None = None, *, strict: bool = False
+) -> FilmTimes:
     """Reads the times of a film's frames.
 
     Args:
         path: a film.
         start, end: the cut, in seconds of the film's own clock.
+        strict: raise InputError where the container is damaged.
 
     Raises:
         InputMissing, InputError: as `rtface.media.read.container.open_container`.
     """
-    fault: str | None = None
+    fault, faults = None, Faults(str(path), Stats(logs=False), strict=strict)
     with open_container(path) as container:
         video, _ = choose_video(container, str(path))
         read_captions(container, False)
         base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()
-        for packet in container.demux(video):
-            if not packet.size:
+        received = Received(path, container)
+        for packet in container.demux():
+            received.note(packet)
+            if not packet.size or packet.stream_index != video.index:
                 continue
             # AVI knows only the order of decoding, by which a decoder times its frames, too.
             if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
@@ -71,6 +81,8 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
             key.append(packet.is_keyframe)
         if fault is None and not _repair(shown, decoded, key):
             fault = "its times go back somewhere"
+        if start is None and end is None:
+            received.compare(faults)
     inside = sorted(
         (time, first)
         for time, first in zip(shown, key, strict=True)
@@ -79,7 +91,7 @@ def read_times(path: str | PathLike[str], start: Fraction | None = None, end: Fr
     ordered, keys = array("q", [time for time, _ in inside]), array("q", [time for time, first in inside if first])
     if any(ordered[k] == ordered[k + 1] for k in range(len(ordered) - 1)):
         fault = fault or "two of its frames have the same time"
-    return FilmTimes(base, ordered, keys, fault)
+    return FilmTimes(base, ordered, keys, fault, faults.stats.warnings.get("container"))
 
 
 def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
@@ -122,8 +134,11 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
     while end - last > step + reach:
         wanted = last + step
         near = times.keys[bisect_left(times.keys, wanted - reach) : bisect_left(times.keys, wanted + reach + 1)]
-        chosen = min(near, key=lambda pts: (pts not in early, abs(pts - wanted)), default=None)
-        last = chosen if chosen is not None else times.pts[bisect_left(times.pts, wanted)]
+        last = min(
+            near,
+            key=lambda pts: (pts not in early, abs(pts - wanted)),
+            default=times.pts[bisect_left(times.pts, wanted)],
+        )
         found.append(last)
     return found
 
@@ -131,7 +146,5 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
 def _early(keys: array[int]) -> set[int]:
     """Keyframes that come sooner after the one before than most do."""
     gaps = Counter(keys[k + 1] - keys[k] for k in range(len(keys) - 1))
-    if not gaps:
-        return set()
-    usual = max(gaps, key=lambda gap: (gaps[gap], gap))
+    usual = max(gaps, key=lambda gap: (gaps[gap], gap), default=0)
     return {keys[k + 1] for k in range(len(keys) - 1) if keys[k + 1] - keys[k] < usual * 9 // 10}

@@ -235,6 +235,8 @@ class FilmJob:
         )
 
         def make(report: Report) -> Made | None:
+            if self.plan.damage:  # which a segment cannot tell
+                stats.warn(self.plan.damage, self.plan.damage)
             film = None if whole else self._planned(run, stats)
             promised = {} if film is None else film.to_dict()
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
@@ -488,8 +490,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _take_over(stats: Stats, other: Stats) -> None:
     """Adds the figures of all segments to those of this run."""
     counted = other.counted()
-    for name in ("frames_out",):
-        counted[name] -= stats.counted()[name]
+    counted["frames_out"] -= stats.counted()["frames_out"]
     for name, n in counted.items():
         stats.count(name, n)
     for name, histogram in other.snapshot().items():

@@ -187,13 +187,9 @@ class Join:
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
-        seen = Stats(logs=False)
-        with closing(open_whole(self._plan.source, self._options, seen, hold=self._film.folder is None)) as source:
+        with closing(open_whole(self._plan.source, self._options, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
-                damage = seen.warnings.get("container")
-                if damage and damage not in figures.stats.warnings:  # which a segment cannot tell
-                    self._stats.warn("container", damage)
             except BaseException as error:
                 remove_unfinished(self._folder, self._paths)
                 if isinstance(error, OutputError):

@@ -77,6 +77,7 @@ _SHAPE: Shape = {
         "frames": [count],
         "ends": ratio,
         "numbered": flag,
+        "damage?": none_or(text),
     },
 }
 
@@ -99,6 +100,7 @@ class JobPlan:
         ends: end of the last segment.
         numbered: whether options name tracks or persons, so that the film's faces get their numbers first
             (`rtface.jobs.face_numbers`).
+        damage: what the film lost with its container (`rtface.jobs.borders.FilmTimes`).
     """
 
     run: dict[str, Any]
@@ -113,6 +115,7 @@ class JobPlan:
     frames: list[int]
     ends: Fraction
     numbered: bool
+    damage: str | None = None
 
     def __len__(self) -> int:
         """Number of segments."""

@@ -52,7 +52,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     info, run, shots, source = film.info, film.frames, film.shots, film.frames.input
     assert isinstance(run, RunPlan)
     options = run.options
-    times = image_times(info) if info.is_sequence else read_times(source, info.start, info.end)
+    times = image_times(info) if info.is_sequence else read_times(source, info.start, info.end, strict=options.strict)
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
     for name in shots.engines:
@@ -80,6 +80,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
         frames=[after - before for before, after in pairwise(places)],
         ends=_end(times.pts, times.base),
         numbered=names_faces(options, shots),
+        damage=times.damage,
     )
 
 
@@ -146,8 +147,11 @@ def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def stages_of(options: Options) -> dict[str, dict[str, str]]:
     """Versions of the stages of a run that are there, by name."""
-    found = {name: stage_version(name) for name in {Spec.parse(text).name: None for text in options.stages}}
-    return {name: version for name, version in found.items() if version is not None}
+    return {
+        name: version
+        for name in dict.fromkeys(Spec.parse(text).name for text in options.stages)
+        if (version := stage_version(name)) is not None
+    }
 
 
 def difference(

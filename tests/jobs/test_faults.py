@@ -297,6 +297,28 @@ def test_a_whole_film_with_a_changed_record_is_left_as_it_is(source: Path, monke
     assert source.with_name("out.mkv").stat().st_mtime_ns == made.st_mtime_ns and not job.folder.planned
 
 
+@pytest.mark.parametrize(("output", "dies"), [("out.mkv", False), ("out.mkv", True), ("stills/", False)])
+def test_a_job_tells_a_damaged_container(source: Path, monkeypatch: pytest.MonkeyPatch, output: str, dies: bool):
+    data = bytearray(source.read_bytes())
+    data[data.rindex(b"stsz") + 15] -= 1  # sound packets
+    source.write_bytes(data)
+
+    def opened(**more: bool) -> FilmJob:
+        job = FilmJob.open(source, f"{source.parent}/{output}", replace(OPTIONS, **more), length=films.LENGTH)
+        assert isinstance(job, FilmJob) and len(job.plan) == 4
+        return job
+
+    with pytest.raises(InputError, match="container is damaged"):
+        opened(strict=True)
+    job = opened()
+    if dies:
+        with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+            dying.setattr(job.folder, "remove", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+            job.run()
+        job = opened()
+    assert sum("container is damaged" in line for line in job.run().warnings) == 1
+
+
 def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):
     place = tmp_path / "mine"
     place.mkdir()

@@ -62,8 +62,7 @@ class Received:
             log.debug("%s: cannot be compared with what came of it (%s)", faults.name, error.strerror)
             return
         if missing or damaged:
-            told = faults.stats.counters["packets_lost"]
-            faults.stats.count("packets_lost", max(0, missing - told))
+            faults.stats.count("packets_lost", max(0, missing - faults.stats.counters["packets_lost"]))
             faults.say(
                 "container",
                 "its container is damaged, and some of its frames or packets did not come; copy it again, or have "
