@@ -186,7 +186,7 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
         )
         return FAILED
     if console.verbosity > 0:
-        console.say("".join(traceback.format_exception(error)), "error")
+        console.say("".join(traceback.format_exception(error)), "error", lines=True)
     console.say(
         Message(
             "this is a fault of rtface ({what}); please report it with what the same command says with -v "

@@ -140,8 +140,8 @@ class Console:
             self._broken = True
             discard_output(self._stream)
 
-    def say(self, text: str, kind: str = "info") -> None:
-        """Writes a message; ``-q`` lets only errors through."""
+    def say(self, text: str, kind: str = "info", *, lines: bool = False) -> None:
+        """Writes a message, in one line unless it has `lines` of ours; ``-q`` lets only errors through."""
         if self.verbosity < 0 and kind != "error":
             return
         if self.events:
@@ -150,7 +150,7 @@ class Console:
         with self._lock:
             self.clear()
             label = f"{self.paint(kind, kind)}: " if kind in ("warning", "error") else ""
-            self._write(f"rtface: {label}{redacted(printable(text, lines=True))}\n")
+            self._write(f"rtface: {label}{redacted(printable(text, lines=lines))}\n")
 
 
 class SteadyStatus:
@@ -189,7 +189,7 @@ class _Handler(logging.Handler):
             text = Message.of(given.to_dict() | {"message": text})
         if record.exc_info and record.exc_info[0] is not None:
             text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-        self._console.say(text, kind)
+        self._console.say(text, kind, lines=True)
 
 
 @contextmanager
@@ -214,9 +214,9 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     sys.stdout.flush()
 
 
-def print_text(text: str) -> None:
-    """Writes text to stdout."""
-    sys.stdout.write(redacted(printable(text, lines=True)) + "\n")
+def print_text(*lines: str) -> None:
+    """Writes lines to stdout; the names in one cannot begin another."""
+    sys.stdout.write("".join(redacted(printable(line)) + "\n" for line in lines))
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtface.cli.command import Json, command
-from rtface.cli.console import Console, SteadyStatus, print_json, print_table
+from rtface.cli.console import Console, SteadyStatus, print_json, print_table, print_text
 from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError, message_of
 from rtface.util.parse import format_clock
-from rtface.util.text import counted, printable
+from rtface.util.text import counted
 
 if TYPE_CHECKING:
     from rtface.jobs import JobStatus
@@ -130,8 +130,7 @@ def status(folder: _Folder, *, json: Json = False) -> None:
     if json:
         print_json(found.to_dict())
         return
-    for line in _lines(found):
-        typer.echo(line)
+    print_text(*_lines(found))
     if found.workers:
         print_table(
             [
@@ -149,7 +148,7 @@ def status(folder: _Folder, *, json: Json = False) -> None:
             ]
         )
     for worker in found.silent:
-        typer.echo(f"{printable(f'{worker.id} ({worker.host})')}: not heard of for {format_clock(worker.silent_s)}")
+        print_text(f"{worker.id} ({worker.host}): not heard of for {format_clock(worker.silent_s)}")
 
 
 def _agreed(folder: Path, trusted: bool, console: Console) -> tuple[Job, int]:
@@ -177,7 +176,7 @@ def agree(
         f"OUTPUT: {output}",
         *(f"--{key.replace('_', '-')}: {value}" for key, value in options.items()),
     ):
-        console.say(printable(line))
+        console.say(line)
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     try:
         if not trusted and not (interactive and typer.confirm("rtface: do you want to work on it?", err=True)):
@@ -191,6 +190,6 @@ def _lines(found: JobStatus) -> list[str]:
     times = dict.fromkeys(map(format_clock, found.time_left_range_s or ()))  # one, where both are the same second
     left = f", {' to '.join(times)} left" if times else ""
     return [
-        printable(f"{found.input} -> {found.output}"),
+        f"{found.input} -> {found.output}",
         f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}",
     ]

@@ -40,7 +40,7 @@ def inspect(
         if json:
             print_json(found.to_dict())
         else:
-            print_text("\n".join(_lines(found)))
+            print_text(*_lines(found))
         codes.append(0 if found.read else FAILED)
     raise typer.Exit(FAILED if any(codes) else 0)
 

@@ -262,7 +262,7 @@ def _explain_stage(given: list[str] | None) -> list[str] | None:
         name, _, rest = text.partition(":")
         if rest.strip() == "help" or text == "help":
             try:
-                print_text(described(name.strip()))
+                print_text(*described(name.strip()).split("\n"))
             except RtfaceError as error:
                 raise typer.Exit(explain(error, Console(0))) from None
             raise typer.Exit

@@ -166,12 +166,19 @@ def test_the_console_writes_no_control_characters_of_others(terminal: bool) -> N
 
 def test_what_is_written_to_stdout_is_clean_too(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([["name"], [f"{HOSTILE}\n"]])
-    print_text(f"{HOSTILE} {URLS[0]}\nsecond")
+    print_text(f"{HOSTILE} {URLS[0]}", "second")
     print_json({"url": URLS[0], "list": [URLS[1], 3]})
     out = capsys.readouterr().out
     assert printable(out, lines=True) == out
     assert SECRET not in out
     assert len(out.splitlines()) == 5
+
+
+def test_a_name_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    Console(0, stream, {}).say("a\nrtface: film.mp4: input: same")
+    print_text("a\n  C2PA: credentials signed by Somebody")
+    assert stream.getvalue().count("\n") == capsys.readouterr().out.count("\n") == 1
 
 
 def test_a_value_of_any_size_is_shown_in_brief() -> None:

@@ -16,7 +16,6 @@ from rtface.cli.signals import interrupted_by_signals
 from rtface.config.addresses import LiveAddress, parse_address, resolve_address
 from rtface.errors import InputError, Message, UsageError
 from rtface.util.parse import is_person_name
-from rtface.util.text import printable
 
 if TYPE_CHECKING:
     from rtface.protocols import View
@@ -223,7 +222,7 @@ def list_persons(json: Json = False, *, console: Console) -> None:
             f"rtface persons remove {name} deletes it"
         )
     for one in found:
-        print_text(f"{printable(one.name)}  {printable(str(one.meta.get('made', '')))}  {_gains(one.meta)}")
+        print_text(f"{one.name}  {one.meta.get('made', '')}  {_gains(one.meta)}")
 
 
 def _gains(meta: dict[str, Any]) -> str:
@@ -232,7 +231,7 @@ def _gains(meta: dict[str, Any]) -> str:
     if not isinstance(figures, dict):
         return ""
     known = {kind: gain for kind, gain in cast("dict[str, Any]", figures).items() if isinstance(gain, int | float)}
-    return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, printable(kind))}" for kind, gain in sorted(known.items()))
+    return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, kind)}" for kind, gain in sorted(known.items()))
 
 
 @persons.command()
