@@ -14,6 +14,7 @@ from rtface import plugins
 from rtface.config.options import LiveOptions, Scope
 from rtface.errors import Message, UsageError
 from rtface.redaction import is_url, keep_secret, shown
+from rtface.util.foreign import first_line
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes
 
@@ -73,22 +74,14 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
         return value
     if text.startswith("@") and not Path(text).exists():
         try:
-            lines = expanded(text[1:], text).read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            return first_line(expanded(text[1:], text))
+        except OSError as error:
             raise UsageError(
                 "{address}: the file cannot be read ({why}); write the URL into its first line",
                 code="address_file_unreadable",
                 address=text,
-                why=why,
+                why=error.strerror,
             ) from None
-        if not lines[0].strip():
-            raise UsageError(
-                "{address}: the first line of the file is empty; write the URL there",
-                code="address_file_empty",
-                address=text,
-            )
-        return lines[0].strip()
     return text
 
 

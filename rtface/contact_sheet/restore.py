@@ -212,8 +212,7 @@ class FaceRestorer:
                     if track is None and len(frames) > _FOUND_WITHIN:
                         return None
                 mine = next((one for one in frame.faces if one.track_id == track), None)
-                early = frame.time - begin <= LEAD_IN_S
-                if mine is not None and early and frame.field != 1:
+                if mine is not None and frame.time - begin <= LEAD_IN_S and frame.field != 1:
                     seen.append((frame, mine))
                 over = held > _HELD_BYTES or (mine is None and bool(seen))
             shown = next(

@@ -64,7 +64,7 @@ class IdentityGuard:
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face, strength)
         corrections = list(task.device.shape(task.faces))
-        for face in [face for face in task.faces if self._wants_look(face)]:
+        for face in [one for one in task.faces if one.strength > UNSEEN_STRENGTH and one.track.guard.is_due(one.time)]:
             limits = self._limits_of(face.engine.name)
             if limits and self._look(task, face, corrections[task.faces.index(face)], limits):
                 for number, other in enumerate(task.faces):
@@ -85,9 +85,6 @@ class IdentityGuard:
     def _weaken(face: FaceTask, strength: float) -> None:
         face.strength = strength * face.track.guard.kept
         face.shaping = replace(face.shaping, strength=face.strength)
-
-    def _wants_look(self, face: FaceTask) -> bool:
-        return face.strength > UNSEEN_STRENGTH and face.track.guard.is_due(face.time)
 
     def _look(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
         """Compares input and output of one face, where it shows enough; whether this was the track's first look."""

@@ -188,8 +188,7 @@ class Leases:
         """Whether a worker is there, as far as this process knows by now."""
         if worker == self._worker:
             return True
-        gone = _gone(self._folder, worker)
-        if gone:
+        if _gone(self._folder, worker):
             return False
         heartbeat: object = None
         with contextlib.suppress(InputError, TypeError, KeyError):

@@ -28,8 +28,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
     Raises:
         UsageError: names the file and the line.
     """
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
     rows = csv.reader(io.StringIO(text), delimiter=delimiter)
     try:
         columns = [column.strip().lower() for column in next(rows)]

@@ -59,9 +59,8 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
         MissingComponent: an .otio file without the package opentimelineio.
     """
     kind, name = _kind(path, _READ, "--shots"), path.name
-    text = _text(path)
     read = {".csv": read_csv, ".edl": read_edl, ".otio": read_otio}[kind]
-    all_shots = read(text, name, clock)
+    all_shots = read(_text(path), name, clock)
     shots = ShotList(all_shots, name=name, early=clock.early)
     notes = _outside(shots, clock)
     if not shots:

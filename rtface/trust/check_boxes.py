@@ -39,8 +39,7 @@ class FaceBoxes:
         not follow the one before."""
         self._number += 1
         self._known = [(at, box) for at, box in self._known if at >= self._number - _FRAMES and not alone]
-        size = frame.image.width, frame.image.height
-        to_display = invert(plane_matrix(size, frame.display))
+        to_display = invert(plane_matrix((frame.image.width, frame.image.height), frame.display))
         strange: list[Box] = []
         view = None
         for stored in boxes:

@@ -6,8 +6,10 @@ import errno
 import math
 import os
 import re
+import select
 import stat
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,6 +20,7 @@ from rtface.util.text import brief
 
 LARGEST = 1 << 30
 """Bytes of a file that is read as a whole; the sidecar of a film of ten hours has a tenth of that."""
+_LINE = 1 << 16  # characters of an address or a password
 _DEEPEST = 100
 _LONGEST = 255  # bytes of a name, in the file systems of Linux, macOS and Windows
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -106,6 +109,26 @@ def read_regular(
     if len(data) > largest:
         raise OSError(errno.EFBIG, f"it is larger than {largest >> 20} MiB", str(path))
     return data
+
+
+def first_line(path: Path, patience_s: float = 30.0) -> str:
+    """The first line of a file that holds a secret, or of a pipe (a shell's ``<(…)``), which has so long to give it.
+
+    Raises:
+        OSError: it cannot be read, gives nothing in that time, or its first line is empty, no text or too long.
+    """
+    read, more, until = b"", b"-", time.monotonic() + patience_s
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
+        while more and b"\n" not in read and len(read) <= _LINE:
+            if sys.platform != "win32" and not select.select([file], [], [], max(until - time.monotonic(), 0))[0]:
+                raise OSError(errno.ETIMEDOUT, f"nothing came from it in {patience_s:g} s", str(path))
+            read += (more := file.read(_LINE) or b"")
+    line = read.partition(b"\n")[0].decode(errors="replace").strip()
+    if not line or "\ufffd" in line or len(line) > _LINE:
+        why = "longer than 64 KiB" if len(line) > _LINE else "no text" if line else "empty"
+        raise OSError(errno.EINVAL, f"its first line is {why}")
+    return line
 
 
 def too_deep(text: str) -> bool:

@@ -51,8 +51,7 @@ def free_memory(system: Path = Path("/")) -> int | None:
         with suppress(OSError, ValueError):  # no cgroup, or no limit ("max")
             limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
             stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-            cached = int(stat.get("inactive_file", 0))  # of files, given back on demand
-            free = min(free, max(0, limit - used + cached))
+            free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))  # of files, given back on demand
     return free
 
 

@@ -189,11 +189,14 @@ def test_a_signer_is_trusted_by_the_anchor_that_is_named(tmp_path: Path, authori
         assert result.exit_code == 2 and says in result.stderr
 
 
+@pytest.mark.parametrize("name", ["out.mkv", "out.ts", "out/"])
 def test_a_sidecar_needs_a_signer_whom_trust_vouches_for(
-    tmp_path: Path, authority: Authority, newsroom: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, authority: Authority, newsroom: str, name: str
 ) -> None:
-    out = tmp_path / "out.mkv"
-    rtface.run(film(tmp_path / "in.mkv", frames=2), out, sign=newsroom)
+    out, source = tmp_path / name, film(tmp_path / "in.mkv", frames=2)
+    (tmp_path / "stills").mkdir()
+    stills = still(tmp_path / "stills/1.png").parent
+    rtface.run(stills if name.endswith("/") else source, f"{tmp_path}/{name}", sign=newsroom, sidecar=True)
     side = sidecar_path(out)
     honest = side.read_bytes()
     (tmp_path / "other").mkdir()
@@ -219,7 +222,7 @@ def test_a_sidecar_needs_a_signer_whom_trust_vouches_for(
     side.write_bytes(to_bytes(values | {"signature": None}))
     assert verify(out).sidecar == "differs"
     inside = tmp_path / "out.mp4"
-    rtface.run(tmp_path / "in.mkv", inside, sign=newsroom)
+    rtface.run(source, inside, sign=newsroom)
     assert verify(inside, trust=authority.anchor).same and not verify(inside, trust=other.anchor).same
 
 

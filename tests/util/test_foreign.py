@@ -25,6 +25,7 @@ from rtface.trust.sidecar import read_sidecar
 from rtface.util.foreign import (
     check_shape,
     file_name,
+    first_line,
     fraction,
     none_or,
     parse_fraction,
@@ -142,13 +143,44 @@ def test_values_have_their_shape():
         "verify in.mkv {}",
         "undo {} in.mkv out.mkv",
         "undo in.mkv {} out.mkv",
+        "run in.mkv out.mp4 --sign {0},{0}",
+        "verify in.mkv --trust {}",
     ],
 )
 def test_a_pipe_on_the_command_line_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
+    if "sign" in command or "trust" in command:
+        pytest.importorskip("c2pa", reason="the extra is not installed")
     monkeypatch.chdir(tmp_path)
     write_film(Path("in.mkv"), [np.zeros((48, 64, 3), np.uint8)])
     os.mkfifo("pipe")
     ended = CliRunner().invoke(app, command.format("pipe").split())
     assert ended.exit_code in (1, 2) and "pipe" in ended.output and "fault of rtface" not in ended.output
+
+
+def test_a_secret_is_the_first_line(tmp_path: Path):
+    path = tmp_path / "secret"
+    for content in (b" word \nmore", b"word\r\n", b"word"):
+        path.write_bytes(content)
+        assert first_line(path) == "word"
+    for content, why in ((b"\nword", "empty"), (b"\xff\n", "no text"), (b"x" * (1 << 18), "longer than 64 KiB")):
+        path.write_bytes(content)
+        with pytest.raises(OSError, match=f"its first line is {why}"):
+            first_line(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes or devices with names")
+def test_a_pipe_gives_a_secret_soon_or_not_at_all(tmp_path: Path):
+    pipe, zero = tmp_path / "pipe", Path("/dev/zero")
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="nothing came"):
+        first_line(pipe, 0.05)
+    if zero.exists():
+        with pytest.raises(OSError, match="longer than 64 KiB"):
+            first_line(zero)
+    ends = os.pipe()  # what a shell's <(…) is
+    os.write(ends[1], b"word\n")
+    assert first_line(Path(f"/dev/fd/{ends[0]}")) == "word"  # though its writer stays
+    for end in ends:
+        os.close(end)

@@ -14,6 +14,7 @@ from rtface.cli.command import command
 from rtface.cli.console import Console
 from rtface.cli.signals import StopRequest
 from rtface.errors import UsageError
+from rtface.util.foreign import first_line
 
 if TYPE_CHECKING:
     from rtface_studio.server import RemoteAccess
@@ -151,14 +152,13 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
     password = os.environ.get("RTFACE_APP_PASSWORD", "")
     if password_file is not None:
         try:
-            password = password_file.read_text("utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            password = first_line(password_file)
+        except OSError as error:
             raise UsageError(
                 "--password-file {path}: cannot be read ({why})",
                 code="password_unreadable",
                 path=password_file,
-                why=why,
+                why=error.strerror,
             ) from None
     if tls is None and (password_file is None or is_loopback(host)):
         return None

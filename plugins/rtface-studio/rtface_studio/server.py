@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rtface._version import __version__
 from rtface.concurrency.threads import call_in_thread
 from rtface.errors import UsageError
+from rtface.util.foreign import open_regular
 from rtface.web.access import LOOPBACK
 from rtface.web.http import error_response, in_thread
 from rtface.web.server import WebServer, listen
@@ -195,6 +196,8 @@ def is_loopback(host: str) -> bool:
 
 def _check_certificate(remote: RemoteAccess) -> None:
     try:
+        for path in (remote.certificate, remote.key):
+            open_regular(path).close()  # a pipe would be waited for
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(

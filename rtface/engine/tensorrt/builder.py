@@ -87,12 +87,8 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
             code="tensorrt_load",
             name=recipe.name,
             file=recipe.model_path.name,
-            why=_last_line(error),
+            why=(str(error).strip().splitlines() or [type(error).__name__])[-1],
         ) from error
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: BuildProgress | None = None) -> bytes:

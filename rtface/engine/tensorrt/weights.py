@@ -53,8 +53,7 @@ class SplitModel:
         replace_all(light.graph.input, [port for port in light.graph.input if port.name not in stored])
         sources: dict[str, Any] = {}
         for tensor in model.graph.initializer:
-            large = int(np.prod(tensor.dims)) >= _LARGE and tensor.data_type in floats
-            if not large:
+            if int(np.prod(tensor.dims)) < _LARGE or tensor.data_type not in floats:
                 light.graph.initializer.add().CopyFrom(tensor)
                 continue
             sources[tensor.name] = tensor

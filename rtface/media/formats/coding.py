@@ -80,8 +80,7 @@ def coding_of(context: VideoCodecContext, head: bytes = b"") -> Coding:
         return Coding("mezzanine", name, _DNX.get(profile, "dnxhr_hqx" if deep else "dnxhr_hq"))
     if codec in ("h264", "hevc"):
         with suppress(IndexError):  # a parameter set that is cut off says nothing
-            bypassed = _h264_bypass if codec == "h264" else _hevc_bypass
-            if bypassed(bytes(context.extradata or b"")):
+            if (_h264_bypass if codec == "h264" else _hevc_bypass)(bytes(context.extradata or b"")):
                 return Coding("lossless", _NAMES[codec])
     elif codec == "jpeg2000":
         # COD: length, style, order, layers, component transform, levels, block size, block style, wavelet (1: 5/3)

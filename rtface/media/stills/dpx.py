@@ -192,8 +192,7 @@ def _encode(image: av.VideoFrame, order: str) -> bytes:
 
 
 def _payload(data: bytes) -> bytes:
-    order = ">" if data[:4] == b"SDPX" else "<"
-    return data[struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0] :]
+    return data[struct.unpack_from(">I" if data[:4] == b"SDPX" else "<I", data, _IMAGE_AT)[0] :]
 
 
 def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
