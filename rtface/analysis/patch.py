@@ -26,8 +26,7 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
     x, y = (float(v) for v in face.points.mean(axis=0))
     grid = _cut(view, x, y, SIDE)
     if side <= SIDE:
-        patch = grid if side > 0.8 * SIDE else _cut(view, x, y, side)
-        return patch, face.width, grid
+        return grid if side > 0.8 * SIDE else _cut(view, x, y, side), face.width, grid
     scale = SIDE / side
     matrix = np.array([[scale, 0.0, SIDE / 2 - scale * x], [0.0, scale, SIDE / 2 - scale * y]])
     return luma(view.crop(matrix, (SIDE, SIDE))), face.width * scale, grid

@@ -145,6 +145,7 @@ def test_values_have_their_shape():
         "undo in.mkv {} out.mkv",
         "run in.mkv out.mp4 --sign {0},{0}",
         "verify in.mkv --trust {}",
+        "queue add {} out.mkv",
     ],
 )
 def test_a_pipe_on_the_command_line_is_not_waited_for(
@@ -153,6 +154,7 @@ def test_a_pipe_on_the_command_line_is_not_waited_for(
     if "sign" in command or "trust" in command:
         pytest.importorskip("c2pa", reason="the extra is not installed")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RTFACE_DATA", str(tmp_path / "data"))
     write_film(Path("in.mkv"), [np.zeros((48, 64, 3), np.uint8)])
     os.mkfifo("pipe")
     ended = CliRunner().invoke(app, command.format("pipe").split())

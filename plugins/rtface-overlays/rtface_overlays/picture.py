@@ -154,6 +154,9 @@ def load(file: Path) -> tuple[list[Bytes], list[float]]:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(
-            "file={path} cannot be read as an image: {why}", code="picture_unreadable", path=file, why=error
+            "file={path} cannot be read as an image: {why}",
+            code="picture_unreadable",
+            path=file,
+            why=getattr(error, "strerror", None) or error,
         ) from None
     return images, list(accumulate(seconds)) if moving else []

@@ -67,7 +67,7 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
                 "font={path} cannot be used ({why}); name a .ttf or .otf file",
                 code="font_unusable",
                 path=path,
-                why=error,
+                why=error.strerror or error,
             ) from None
     built_in: Font = ImageFont.load_default(size)
     missing = _missing(built_in, text)

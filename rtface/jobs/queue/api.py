@@ -219,6 +219,8 @@ def _check_there(path: Path) -> None:
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path) from error
     except OSError:
         return  # said when it is opened
+    if not path.is_file() and not path.is_dir():  # it would be waited for, and is read once
+        raise InputMissing("{path}: is a pipe or device; write it to a file first", code="pipe_not_taken", path=path)
 
 
 def _stored(named: str, source: Path | Address) -> str:

@@ -31,8 +31,7 @@ def absent(device: int = 0) -> str | None:
     if isinstance(driver, str):
         return driver
     count = ctypes.c_int()
-    code = driver.cuDeviceGetCount(ctypes.byref(count))
-    if code or device >= count.value:
+    if driver.cuDeviceGetCount(ctypes.byref(count)) or device >= count.value:
         return f"there is no GPU {device}, the CUDA driver counts {count.value}"
     return None
 
