@@ -20,6 +20,9 @@ from rtface.stats import Stats
 from tests.media.encoded import encoded, torn_jpegs, with_times, without_frames, without_packets
 
 
+OGG = {"codec": "libvpx", "sound": "libopus"}
+
+
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
     data = source.read_bytes()
     target.write_bytes(data[: int(len(data) * part)])
@@ -211,12 +214,14 @@ def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Pat
         (".mkv", {}, b"\x1f\x43\xb6\x75", 0, b"\x1f\x43\xb6\x74"),
         (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"trun", 11, b"\x03"),
         (".mp4", {}, b"smhd", -1, b"\x20"),
+        (".ogv", OGG, b"OggS", 12_000, b"\x55\xaa\x55"),
     ],
 )
 def test_what_a_damaged_container_loses_is_said(
     media, tmp_path: Path, suffix: str, mux: dict[str, str], name: bytes, at: int, value: bytes
 ):
-    film = media.make_film(tmp_path / f"in{suffix}", sound="aac", options={"g": "5"}, mux=mux)
+    codecs = OGG if mux is OGG else {"sound": "aac", "mux": mux}
+    film = media.make_film(tmp_path / f"in{suffix}", options={"g": "5"}, **codecs)
     items, stats = list(FileSource(film, stats=(whole := Stats()))), Stats()
     assert "container" not in whole.warnings
     data = bytearray(film.read_bytes())
@@ -233,12 +238,14 @@ def test_what_a_damaged_container_loses_is_said(
     ("suffix", "behind"),
     [
         (".mkv", bytes(4096)),
+        (".ogv", bytes(4096)),
         (".mp4", struct.pack(">I4sQ", 1, b"free", 1 << 60)),
         (".mp4", struct.pack(">I4sQ", 1, b"moof", 1 << 40)),
     ],
 )
 def test_what_lies_behind_a_film_is_no_damage(media, tmp_path: Path, suffix: str, behind: bytes):
-    film, stats = media.make_film(tmp_path / f"in{suffix}", sound="aac"), Stats()
+    codecs = OGG if suffix == ".ogv" else {"sound": "aac"}
+    film, stats = media.make_film(tmp_path / f"in{suffix}", **codecs), Stats()
     film.write_bytes(film.read_bytes() + behind)
     assert list(FileSource(film, stats=stats, strict=True)) and not stats.warnings
 

@@ -13,7 +13,7 @@ import numpy as np
 from av.container import InputContainer
 
 from rtface.errors import log
-from rtface.media.formats import mp4_index
+from rtface.media.formats import mp4_index, ogg
 from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
 from rtface.redaction import is_url
@@ -25,7 +25,8 @@ _PACKED = {"atrac3", "cook", "ra_144", "ra_288", "sipr"}
 class Received:
     """Tells, once a film was read from its beginning to its end, that its container is damaged and lost a part of it:
     FFmpeg's demuxers pass over that without an error. Of Matroska each block has to come; of MP4 and MOV the index has
-    to be whole. What no container says, such as data that an index in itself whole does not name, cannot be told.
+    to be whole, of Ogg every page. What no container says, such as data that an index in itself whole does not name,
+    cannot be told.
 
     Args:
         path: the film; an address or a pipe is not compared.
@@ -52,12 +53,15 @@ class Received:
         """
         if self._path is None:
             return
-        blocks_of, index_of = (self._format.startswith(name) for name in ("matroska", "mov"))
+        blocks_of = self._format.startswith("matroska")
+        whole = (
+            mp4_index.is_whole if self._format.startswith("mov") else ogg.is_whole if self._format == "ogg" else None
+        )
         try:
             if self._path.stat().st_size != self._size:  # it is still written
                 return
             with self._path.open("rb", buffering=0 if blocks_of else -1) as file:
-                missing, damaged = self._missing(file) if blocks_of else (0, index_of and not mp4_index.is_whole(file))
+                missing, damaged = self._missing(file) if blocks_of else (0, whole is not None and not whole(file))
         except OSError as error:  # all that came is sound; it may have been removed meanwhile
             log.debug("%s: cannot be compared with what came of it (%s)", faults.name, error.strerror)
             return

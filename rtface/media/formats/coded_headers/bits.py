@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Literal
 
@@ -89,3 +90,11 @@ def parameter_sets(extradata: bytes, kind: Literal["avc", "hvc"]) -> Iterator[by
             size = extradata[at] << 8 | extradata[at + 1]
             yield extradata[at + 2 : at + 2 + size]
             at += 2 + size
+
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def crc32(data: bytes) -> int:
+    """CRC-32 of the most significant bit first, from 0 on, as FFV1 and Ogg have it: that of zlib with mirrored bits."""
+    return int(f"{zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)

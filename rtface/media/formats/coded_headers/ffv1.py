@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
+from rtface.media.formats.coded_headers.bits import crc32
 
 _FOOTER = 8  # size (3 bytes), status and CRC of a slice
-_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class SliceChecksums:
@@ -19,13 +18,8 @@ class SliceChecksums:
         whole, end = 0, len(packet)
         while end >= _FOOTER:
             begin = end - _FOOTER - int.from_bytes(packet[end - _FOOTER : end - 5], "big")
-            if begin < 0 or not _sound(packet[begin:end]):
+            if begin < 0 or crc32(packet[begin:end]):
                 break
             whole, end = whole + 1, begin
         self._there |= whole > 0
         return self._there and end > 0
-
-
-def _sound(sliced: bytes) -> bool:
-    """Whether the CRC-32 of a slice and its own checksum is 0: that of zlib, of mirrored bits and begun with 0."""
-    return zlib.crc32(sliced.translate(_MIRRORED), 0xFFFFFFFF) == 0xFFFFFFFF
