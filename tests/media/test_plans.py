@@ -21,6 +21,7 @@ from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe
 from rtface.media.write.encoders import pad
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_frames, plan_output
+from rtface.stats import Stats
 from tests.pairs import pairs
 
 
@@ -147,6 +148,41 @@ def test_transparency_that_is_not_decoded_is_said(media, tmp_path: Path):
     )
     with pytest.raises(OutputError, match="transparency"):
         plan_output(media.open(source).info, tmp_path / "out.mkv", strict=True)
+
+
+def film_that_becomes_transparent(path: Path, codec: str, pix_fmt: str) -> Path:
+    with av.open(path, "w") as film:
+        stream = film.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        for alpha in (255, 255, 90):
+            picture = np.full((48, 64, 4), 120, np.uint8)
+            picture[..., 3] = alpha
+            image = av.VideoFrame.from_ndarray(picture, "rgba").reformat(format=pix_fmt)
+            film.mux(stream.encode(image))
+        film.mux(stream.encode(None))
+    return path
+
+
+def test_transparency_that_begins_later_is_not_lost_in_silence(media, tmp_path: Path):
+    source, stats = film_that_becomes_transparent(tmp_path / "in.mkv", "ffv1", "yuva420p"), Stats()
+    media.passthrough(source, tmp_path / "out.mp4", stats=stats)
+    assert "transparency, which begins later" in stats.warnings["transparency"]
+    opened = media.open(source)
+    plan = plan_output(opened.info, tmp_path / "strict.mp4")
+    plan.video.strict = True
+    with pytest.raises(OutputError, match="transparency"):
+        media.feed(opened, FileSink(plan, Stats()))
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "suffix"), [("ffv1", "yuva420p", ".mkv"), ("prores_ks", "yuva444p10le", ".mov")]
+)
+def test_transparency_that_begins_later_is_kept(media, tmp_path: Path, codec: str, pix_fmt: str, suffix: str):
+    source, stats = film_that_becomes_transparent(tmp_path / f"in{suffix}", codec, pix_fmt), Stats()
+    media.passthrough(source, tmp_path / f"out{suffix}", stats=stats)
+    with av.open(tmp_path / f"out{suffix}") as film:
+        alphas = [int(np.median(f.reformat(format="rgba").to_ndarray()[..., 3])) for f in film.decode(video=0)]
+    assert alphas == [255, 255, 90] and "transparency" not in stats.warnings
 
 
 def test_xyz_gets_the_matrix_of_its_size(media, tmp_path: Path):

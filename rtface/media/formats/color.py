@@ -209,6 +209,12 @@ def views_of(image: av.VideoFrame) -> dict[str, str]:
     return {kind: text for kind, text in found.items() if text.strip("0")}
 
 
+def is_transparent(image: av.VideoFrame) -> bool:
+    """Whether an image has samples that are not fully opaque."""
+    alpha = any(c.is_alpha for c in image.format.components)
+    return alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255
+
+
 def has_captions(image: av.VideoFrame) -> bool:
     """Whether closed captions (CEA-608/708) ride on a decoded frame."""
     return side_data(image, "A53_CC") is not None

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from rtface.frame import Color, Display, Frame
 from rtface.media.formats.coding import Coding, coding_of
-from rtface.media.formats.color import ColorTags, HdrMetadata, has_captions, hdr_of, tags_of, views_of
+from rtface.media.formats.color import ColorTags, HdrMetadata, has_captions, hdr_of, is_transparent, tags_of, views_of
 from rtface.media.formats.mp4 import Crop
 from rtface.media.read.container import (
     codec_of,
@@ -307,7 +307,7 @@ def describe(
         interlaced=fields != "progressive",
         is_still=still,
         has_audio=bool(container.streams.audio),
-        transparent=alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
+        transparent=is_transparent(image),
         streams=streams,
         chapters=_chapters(container),
         metadata=metadata,

@@ -131,6 +131,8 @@ def plan_video(
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
     if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
         candidates = [c for c in candidates if not pixel_format_info(c).alpha]
+    if kept and pixel_format_info(info.pix_fmt).alpha:  # which may begin later
+        candidates = [c for c in candidates if pixel_format_info(c).alpha] or candidates
     played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
     if played:
         taken = ["yuv420p", "yuvj420p", "nv12"]

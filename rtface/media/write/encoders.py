@@ -137,6 +137,7 @@ class VideoPlan:
         fields: "progressive", or the order of interlaced frames.
         device: number of the CUDA device, for NVENC.
         on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
+        strict: whether what is lost on the way ends the run.
         warnings: what is lost by this choice, one line each.
     """
 
@@ -157,6 +158,7 @@ class VideoPlan:
     device: int = 0
     on_gpu: bool = False
     threads: int = 0
+    strict: bool = False
     warnings: list[str] = field(default_factory=list[str])
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,7 +166,7 @@ class VideoPlan:
         return {
             key: value if isinstance(value, int | bool | str | dict) else str(value)
             for key, value in asdict(self).items()
-            if key not in ("threads", "warnings", "device")
+            if key not in ("threads", "strict", "warnings", "device")
         }
 
     @property

@@ -9,10 +9,11 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from rtface.errors import OutputError
+from rtface.errors import Message, OutputError
 from rtface.frame import Frame
 from rtface.media.cuda.driver import told
-from rtface.media.formats.color import has_captions
+from rtface.media.formats.color import has_captions, is_transparent
+from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder, writes_captions
 from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
@@ -72,19 +73,27 @@ class FrameEncoder:
         self._rate = counted_rate(video)
         self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
         self._slack = floor(1 / video.time_base)  # a second
-        # Captions that begin later in the film than the plan could see.
+        # What may begin later in the film than the plan could see.
         self._captions = not writes_captions(video.encoder) and not any("captions" in one for one in video.warnings)
+        self._opaque = not pixel_format_info(video.pix_fmt).alpha and not any("transp" in one for one in video.warnings)
         self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
         """Encodes the next frame; returns the packets that are ready."""
         if self._captions and has_captions(frame.image):
             self._captions = False
-            self._stats.warn(
-                "captions",
-                f"{self._video.encoder} cannot carry the closed captions, which begin later "
-                "in the film; 'rtface captions' writes them into a file",
+            line = (
+                "{encoder} cannot carry the closed captions, which begin later in the film; 'rtface captions' writes "
+                "them into a file"
             )
+            self._lose("captions", Message(line, code="captions_later", encoder=self._video.encoder))
+        if self._opaque and is_transparent(frame.image):
+            self._opaque = False
+            line = (
+                "{encoder} cannot carry the transparency, which begins later in the film; {--codec:ffv1} in a .mkv "
+                "output keeps it"
+            )
+            self._lose("transparency", Message(line, code="transparent_later", encoder=self._video.encoder))
         image = fit(frame.image, self._video)
         base = self._video.time_base
         if self._start[0] is not frame.time_base:
@@ -107,6 +116,12 @@ class FrameEncoder:
         packets = self._stream.encode(image)
         self.frames += 1
         return [self._checked(packet) for packet in packets]
+
+    def _lose(self, key: str, what: Message) -> None:
+        """Warns of what the encoder cannot carry, and is met on the way; OutputError where nothing may be lost."""
+        if self._video.strict:
+            raise OutputError("{what} ({--strict=True})", code="strict_later", what=what)
+        self._stats.warn(key, what)
 
     def flush(self) -> list[AnyPacket]:
         """The packets that the encoder still holds; it takes no frame after that."""

@@ -144,7 +144,7 @@ def plan_output(
     if refused:
         asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
         (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
-    lost = [*video.warnings, *_plan_streams(plan)]
+    lost, video.strict = [*video.warnings, *_plan_streams(plan)], strict
     if strict and lost:
         raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=plan.path, what=lost[0])
     check_space(plan)
