@@ -19,7 +19,6 @@ from rtface.report import Report
 from rtface.stats import Stats
 from tests.media.encoded import encoded, torn_jpegs, with_times, without_frames, without_packets
 
-
 OGG = {"codec": "libvpx", "sound": "libopus"}
 
 

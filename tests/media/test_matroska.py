@@ -72,6 +72,23 @@ def test_the_shown_size_is_in_the_header(
         assert box.streams.video[0].sample_aspect_ratio == aspect
 
 
+@pytest.mark.parametrize(("mode", "aspect"), [("left_right", Fraction(4)), ("top_bottom", Fraction(1))])
+def test_stereo_keeps_its_shape_or_is_said(tmp_path: Path, mode: str, aspect: Fraction) -> None:
+    source = make_film(
+        tmp_path / "in.mkv",
+        frames=2,
+        aspect=aspect,
+        extra=lambda box: box.streams.video[0].metadata.update(stereo_mode=mode),
+    )
+    assert not any("stereo" in line for line in passthrough(source, tmp_path / "out.mkv").video.warnings)
+    shapes = list[Fraction]()
+    for film in source, tmp_path / "out.mkv":
+        with av.open(film) as box:
+            shapes.append(box.streams.video[0].sample_aspect_ratio)
+    assert shapes[0] == shapes[1]
+    assert any("stereo" in line for line in passthrough(source, tmp_path / "out.mp4").video.warnings)
+
+
 def test_the_header_grows_into_the_space_before_it(tmp_path: Path) -> None:
     """Mastering metadata and a crop need more than the track has room for: Info and Tracks move to the front."""
     film = make_film(tmp_path / "film.mkv", frames=3, codec="ffv1", sound="flac")

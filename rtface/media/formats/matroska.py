@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from typing import BinaryIO, cast
 
@@ -18,6 +19,13 @@ _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0
 _TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
+_EYES: dict[int, Fraction] = {
+    1: Fraction(1, 2),
+    8: Fraction(1, 2),
+    9: Fraction(1, 2),
+    11: Fraction(1, 2),
+} | dict.fromkeys((2, 3, 6, 7), Fraction(2))
+"""By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
 _CHAPTERS, _EDITION, _ORDERED = 0x1043A770, 0x45B9, 0x45DD
 _FARTHEST = 1 << 62  # a place that a file may be asked for
 _RATIO = 3  # the unit of a shown size that is a ratio only
@@ -129,8 +137,7 @@ def note_picture(
     file.seek(origin)
     data = file.read(at - origin)
     parts = [(kind, data[start - origin : end - origin]) for kind, start, end in before]
-    added = _shown(size, aspect, crop, webm)
-    tracks = _with_video(parts[-1][1], number, added, hdr)
+    tracks = _with_video(parts[-1][1], number, partial(_shown, size, crop=crop, webm=webm), aspect, hdr)
     spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
     free = len(parts[spaces[0]][1]) + len(parts[-1][1]) - len(tracks) if spaces else 0
     if tracks == parts[-1][1]:
@@ -190,7 +197,7 @@ def _uint(kind: int, value: int) -> bytes:
     return element(kind, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
 
 
-def _shown(size: tuple[int, int], aspect: Fraction | None, crop: Crop | None, webm: bool) -> bytes:
+def _shown(size: tuple[int, int], aspect: Fraction | None, *, crop: Crop | None, webm: bool) -> bytes:
     """Elements of a track's video: the shown size, and what is hidden."""
     left, top, right, bottom = crop or (0, 0, 0, 0)
     hidden = b"".join(_uint(kind, count) for kind, count in zip(_CROP, crop or (), strict=False) if count)
@@ -211,7 +218,13 @@ def _shown(size: tuple[int, int], aspect: Fraction | None, crop: Crop | None, we
     )
 
 
-def _with_video(tracks: bytes, number: int, added: bytes, hdr: HdrMetadata | None) -> bytes:
+def _with_video(
+    tracks: bytes,
+    number: int,
+    shown: Callable[[Fraction | None], bytes],
+    aspect: Fraction | None,
+    hdr: HdrMetadata | None,
+) -> bytes:
     """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
     videos = list(_videos(tracks, body))
@@ -222,14 +235,11 @@ def _with_video(tracks: bytes, number: int, added: bytes, hdr: HdrMetadata | Non
     new = b""
     for kind, content, whole in track:
         if kind == _VIDEO:
-            replaced = _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT
-            if _number(content, 0, len(content), _STEREO):  # FFmpeg has written the size of one eye's picture
-                replaced = ()
-                added = b"".join(added[s:e] for k, s, _, e in elements(added, 0, len(added)) if k in _CROP)
+            added = shown(aspect and aspect * _EYES.get(_number(content, 0, len(content), _STEREO), 1))
             kept = b"".join(
                 content[s:e]
                 for k, s, _, e in elements(content, 0, len(content))
-                if k not in (*replaced, _VOID, _COLOUR, *_CROP)
+                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR, *_CROP)
             )
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")

@@ -44,6 +44,7 @@ _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_"
 # Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
 # `mp4.note_picture`).
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
+_VIEWS = {"STEREO3D": "note that it is stereo", "SPHERICAL": "note that it is a sphere"}
 _FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
 _SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
@@ -158,6 +159,12 @@ def plan_video(
         )
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
     plan.warnings += [f"the input: {line}" for line in info.unseen]
+    stereo = format in ("matroska", "webm") and any("stereo_mode" in stream.metadata for stream in info.streams)
+    plan.warnings += [
+        Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
+        for kind, view in _VIEWS.items()
+        if kind in info.views and not (kind == "STEREO3D" and stereo)
+    ]
     _odd_size(plan, supported)
     _cropped(plan, info, format)
     set_quality(plan, crf, preset)
