@@ -67,9 +67,14 @@ def _holder(pix_fmt: str) -> str:
     return "mjpeg" if pix_fmt.startswith("yuvj") else "ffv1"
 
 
-@pytest.mark.parametrize("size", [(853, 131), (129, 479)])
-def test_ffv1_takes_odd_sizes(media, tmp_path: Path, size: tuple[int, int]):
-    source = media.make_film(tmp_path / "in.mkv", frames=2, size=size, codec="ffv1")
+@pytest.mark.parametrize(
+    ("size", "pix_fmt"),
+    [((853, 131), "yuv420p"), ((129, 479), "yuv420p"), ((362, 512), "yuv411p"), ((361, 131), "yuv410p")],
+)
+def test_ffv1_takes_odd_sizes(media, tmp_path: Path, size: tuple[int, int], pix_fmt: str):
+    source = media.make_film(
+        tmp_path / "in.mkv", frames=2, size=size, codec="ffv1", pix_fmt=pix_fmt, options={"level": "1"}
+    )
     media.passthrough(source, tmp_path / "out.mkv")
     assert [s for _, s in media.decoded(tmp_path / "out.mkv")] == [s for _, s in media.decoded(source)]
 

@@ -226,11 +226,15 @@ def set_slices(plan: VideoPlan) -> None:
     """Gives FFV1 16 slices, or the nearest number that opens for frames of an odd size; none to tiny frames.
 
     FFmpeg's own number depends on the number of threads. Its encoder refuses numbers that would end an odd width or
-    height in the middle of a chroma sample.
+    height in the middle of a chroma sample, and of 4:1:1 and 4:1:0 leaves out the last samples with some.
     """
     if plan.encoder != "ffv1" or min(plan.width, plan.height) < 128:
         return
+    sampling = pixel_format_info(plan.pix_fmt).sampling
     for number in sorted(range(1, 129), key=lambda number: abs(number - _SLICES)):
+        down = next((n for n in range(1, number + 1) if number % n == 0 and n <= number // n <= 2 * n), number)
+        if not all(map(_covered, (plan.width, plan.height), (number // down, down), sampling)):
+            continue
         plan.options["slices"] = str(number)
         try:
             context = VideoCodecContext.create(plan.encoder, "w")
@@ -243,6 +247,12 @@ def set_slices(plan: VideoPlan) -> None:
             break
         return
     plan.options["slices"] = str(_SLICES)
+
+
+def _covered(length: int, slices: int, sampling: int) -> bool:
+    """Whether FFmpeg's FFV1 slices hold all chroma samples of a row or column: the last one may begin within one."""
+    begin = length * (slices - 1) // slices
+    return begin // sampling - (begin - length) // sampling >= -(-length // sampling)
 
 
 def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
