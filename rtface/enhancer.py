@@ -46,7 +46,6 @@ class FaceResult:
         strength: how much of the engine's correction was added; 0 for none of it.
         engine: name of the engine that made the correction, None without one.
         reasons: what the analysis found, or why the face was left alone, one short phrase each.
-        filled: the share of the face, 0…1, in which damage was filled (`damage="repair"`).
         first: strength of the first stage in the face, 0…1. Where `strength` is 0 too, and nothing was done round it,
             the face is as it was, bit for bit.
     """
@@ -55,7 +54,6 @@ class FaceResult:
     strength: float
     engine: str | None
     reasons: tuple[str, ...]
-    filled: float = 0.0
     first: float = 0.0
 
 
@@ -121,7 +119,7 @@ class Enhancer:
         except BaseException:
             self._closing.close()
             raise
-        self._tracker, self._enhance, self._repair = parts.tracker, parts.enhance, parts.repair
+        self._tracker, self._enhance, self._descreening = parts.tracker, parts.enhance, parts.descreening
         self._tracker.watchful = self._stages.hides
         self._closing.callback(self._stages.close)
 
@@ -210,9 +208,9 @@ class Enhancer:
         return item.image if given else array_from_image(item.image)
 
     def _corrected(self, frame: Frame) -> Frame:
-        if self._repair is not None:
-            self._repair.strength = self.strength
-            frame = self._repair.process(frame)
+        if self._descreening is not None:
+            self._descreening.strength = self.strength
+            frame = self._descreening.process(frame)
         task = self._enhance.submit(frame)
         faces = {face.face.track_id: face for face in task.faces}
         frame = self._enhance.collect(task)
@@ -221,12 +219,8 @@ class Enhancer:
         results = (
             _result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed) for face in frame.faces
         )
-        filled = {} if self._repair is None else self._repair.filled
         first = {key: track.first[0] * self.strength for key, track in tracks.states.items()} if task.cleaned else {}
-        self._results = tuple(
-            replace(result, filled=filled.get(result.track_id, 0.0), first=first.get(result.track_id, 0.0))
-            for result in results
-        )
+        self._results = tuple(replace(result, first=first.get(result.track_id, 0.0)) for result in results)
         return frame
 
     def _check_open(self) -> None:
@@ -238,8 +232,6 @@ class Enhancer:
         self._check_open()
         self._tracker.reset()
         self._enhance.reset()
-        if self._repair is not None:
-            self._repair.reset()
         self._faces, self._results = (), ()
 
     def close(self) -> None:

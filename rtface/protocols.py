@@ -358,14 +358,6 @@ class ImageNetworkRunner(Protocol):
     def close(self) -> None: ...
 
 
-class DamageFinder(Protocol):
-    """Finds damage on a face's crop. Not for use from several threads."""
-
-    def __call__(self, crop: Float32) -> Float32:
-        """The probability 0…1 that a pixel is damaged, float32 S×S, of a crop S×S×3 RGB 0…1, S = 256."""
-        ...
-
-
 class CodedNetwork(Protocol):
     """Takes coding artefacts and noise out of a picture at its coded size. Not for use from several threads."""
 

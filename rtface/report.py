@@ -178,7 +178,8 @@ class FrameCounts:
         self.frames_in, self.frames_dropped = counters["frames_in"], dropped
         self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
-        self.damage = _damage(counters)
+        descreened = counters["faces_descreened"]
+        self.damage = {"descreened": descreened} if descreened else {}
         self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
 
 
@@ -286,14 +287,12 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             why += (f" ({reasons})" if reasons else "") + always
         self.notes.append(f"no face was corrected: {why}")
 
-    def note_unrepaired(self) -> None:
-        """Notes that ``--damage repair`` found nothing that it fills, and what it does fill."""
-        if self.options.get("damage") == "repair" and self.frames_with_faces and not self.damage:
+    def note_no_dots(self) -> None:
+        """Notes that ``--damage halftone`` found no halftone dots."""
+        if self.options.get("damage") == "halftone" and self.frames_with_faces and not self.damage:
             self.notes.append(
                 Message(
-                    "{--damage:repair} filled nothing: it takes halftone dots out of faces, and light flecks on the "
-                    "even skin of faces that are 100 pixels wide or wider; smaller faces, cracks and creases stay as "
-                    "they are",
+                    "{--damage:halftone} changed nothing: no face shows the dots of a halftone print",
                     code="damage_none",
                 )
             )
@@ -303,7 +302,6 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         if any(spec.partition(":")[0].strip() == "label" for spec in self.options.get("stages", ())):
             return
         known = [(track.invented, f"of face {track.id}") for track in self.tracks if track.invented is not None]
-        known += [(self.damage["filled"], "of the faces")] if "filled" in self.damage else []
         share, whose = max(known, default=(0.0, ""))
         if share >= CONSIDER_LABEL:
             said = "advisable" if share >= ADVISE_LABEL else "worth considering"
@@ -360,22 +358,6 @@ def is_unfinished(path: Path, input: object, output: Path | str, options: Option
         fits(found, {"rtface_version": text, "input": file_path, "output": file_path, "error": text, "options": {}})
         and found["output"] == str(output)
         and (job or (found["input"] == redacted(str(input)) and found["options"] == found["options"] | part))
-    )
-
-
-def _damage(counters: Mapping[str, int]) -> dict[str, float]:
-    """What was repaired where damage was found; else empty."""
-    faces, descreened = (counters.get(name, 0) for name in ("faces_repaired", "faces_descreened"))
-    filled = counters.get("damage_filled_ppm", 0) / max(1, faces) / 1e6
-    return (
-        {
-            "frames": counters.get("frames_repaired", 0),
-            "faces": faces,
-            "filled": round(filled, 5),
-            "descreened": descreened,
-        }
-        if faces or descreened
-        else {}
     )
 
 

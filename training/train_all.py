@@ -86,12 +86,6 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                        "--out", f"{runs}/objects.pt", "--minutes", f"{0.05 * minutes:.1f}"),)),
         Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/objects.pt",
                                 "--freeze", "core.", "--min-px", "300", *valid),)),
-        Step("damage", (("loop.train_damage", "--faces", str(faces), "--run", f"{runs}/damage", "--minutes",
-                         f"{0.05 * minutes:.1f}"),)),
-        Step("export damage", (("export.export_damage", "--checkpoint", f"{runs}/damage/last.pt", "--out",
-                                f"{runs}/models/damage/model.onnx"),)),
-        Step("evaluate damage", (("evaluation.evaluate_damage", "--faces", str(faces), "--model",
-                                  f"{runs}/models/damage/model.onnx", "--json", f"{runs}/models/damage.json"),)),
         *package("rtface-s", f"{runs}/objects.pt"),
         *package("rtface-m", f"{runs}/m/last.pt"),
     ]  # fmt: skip

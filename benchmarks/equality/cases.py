@@ -77,7 +77,7 @@ _OPTIONS = {
     "plain": "",
     "correction": "--keep-correction OUT/d.mkv --stage label",
     "sidecar": "--sidecar --region face --strength 0.7",
-    "cut": "--start 1 --correct always --damage repair",
+    "cut": "--start 1 --correct always --damage halftone",
     "treatment": "--treatment IN/treatment.json --max-faces 1 --drop audio",
     "shots": "--shots IN/shots.csv --engine rtface-s --invented OUT/map.mkv",
 }

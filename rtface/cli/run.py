@@ -243,12 +243,6 @@ def _show_done(job: Job, report: Report, options: Options, console: Console) -> 
     if report.damage.get("descreened"):
         count = report.damage["descreened"]
         console.say(f"halftone dots were filtered out of {count:.0f} {'crop' if count == 1 else 'crops'} of faces")
-    if report.damage.get("faces"):
-        count = report.damage["frames"]
-        console.say(
-            f"damage was filled on {count:.0f} {'frame' if count == 1 else 'frames'}, "
-            f"{report.damage['filled']:.1%} of a face on average"
-        )
     for path in (options.compare, options.report, options.keep_correction, options.invented):
         if path is not None:
             console.say(f"{path} written")

@@ -33,7 +33,7 @@ class EnhancerOptions(TypedDict, total=False):
     fidelity: float | None
     commercial_use: bool
     keyframe: int | Literal["auto"]
-    damage: Literal["none", "repair"]
+    damage: Literal["none", "halftone"]
     grain: Literal["match", "none"]
     region: Literal["auto", "face", "head"]
     threads: int | None

@@ -190,12 +190,12 @@ class QualityOptions(_Group):
         hidden=True,
         traits=Trait.NAMED,
     )
-    damage: Literal["none", "repair"] = _option(
+    damage: Literal["none", "halftone"] = _option(
         "none",
-        v.choice("none", "repair"),
+        v.choice("none", "halftone"),
         _FILES | Scope.ENHANCER,
-        "Take halftone dots out of the faces of old prints and films and, if 100 px wide or more, light flecks.",
-        "What is filled is invented; the report says how much. [How](analysis.md#damage)",
+        "Take halftone dots out of the faces of old prints and films.",
+        "[How](analysis.md#damage)",
         traits=Trait.FILM_PAGE,
     )
     grain: Literal["match", "none"] = _option(
@@ -677,11 +677,11 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
                     name=word,
                     hint=near,
                 )
-        if self.damage == "repair" and any(
+        if self.damage != "none" and any(
             not word.isdigit() and word not in ("all", "largest") for word in self.faces.split(",")
         ):
             raise UsageError(
-                "{--damage:repair} works before persons are recognised: name tracks by {--faces}, or leave one of "
+                "{--damage:halftone} works before persons are recognised: name tracks by {--faces}, or leave one of "
                 "them out",
                 code="damage_persons",
             )

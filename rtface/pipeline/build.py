@@ -31,7 +31,7 @@ from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT, EngineRequest
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import FaceCorrector, InventedMeter
-from rtface.enhance.damage_repair import DamageRepair
+from rtface.enhance.descreen import Descreening
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
@@ -76,12 +76,12 @@ class RunParts(Generic[E]):
     Attributes:
         tracker: finds the faces.
         enhance: corrects them, on its `runtime` (device and engines).
-        repair: repairs damage on them before that; None unless asked for.
+        descreening: takes halftone dots out of them before that; None unless asked for.
     """
 
     tracker: Tracker
     enhance: E
-    repair: DamageRepair | None = None
+    descreening: Descreening | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -287,7 +287,7 @@ def film_parts(
             known=known,
             begins=begins,
         ),
-        open_repair(options, stats, shots),
+        open_descreening(options, stats, shots),
     )
 
 
@@ -353,17 +353,12 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
     )
 
 
-def open_repair(options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> DamageRepair | None:
-    """The step that repairs damage, on the CPU; None unless the options ask for it. `shots` as of `film_parts`.
-
-    Raises:
-        MissingComponent: its network is not there.
-    """
+def open_descreening(options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> Descreening | None:
+    """The step that takes out halftone dots, on the CPU; None unless the options ask for it. `shots` as of
+    `film_parts`."""
     if options.damage == "none":
         return None
-    from rtface.engine.damage_network import DamageNetwork  # it imports OpenVINO
-
-    return DamageRepair(DamageNetwork(), CpuDevice(warn=stats.warn), HostCorrection, options, stats, shots)
+    return Descreening(CpuDevice(warn=stats.warn), HostCorrection, options, stats, shots)
 
 
 def frame_parts(
@@ -388,7 +383,7 @@ def frame_parts(
             coded=open_coded(stats, threads.engine),
             guard=open_guard(options, stats),
         ),
-        open_repair(options, stats),
+        open_descreening(options, stats),
     )
 
 

@@ -42,7 +42,7 @@ def chain(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
         remember = comparison.remember if comparison else None
-        if remember and parts.repair is not None:
+        if remember and parts.descreening is not None:
             items, remember = remember(items), None
         items = track_and_enhance(items, parts, stats, stack, remember)
         if comparison:
@@ -66,9 +66,9 @@ def track_and_enhance(
 
 
 def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], before_writing: Step | None = None) -> Iterator[Item]:
-    """Repair damage (where asked for) │ enhance │ join fields; `items` are tracked."""
-    if parts.repair is not None:
-        items = parts.repair(items)
+    """Take out halftone dots (where asked for) │ enhance │ join fields; `items` are tracked."""
+    if parts.descreening is not None:
+        items = parts.descreening(items)
     return join_fields(parts.enhance(items, before_writing))
 
 

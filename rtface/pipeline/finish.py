@@ -56,7 +56,7 @@ def carry_out(
         _settle(plan, report, stats, began)
         if made is not None:
             report.note_uncorrected()
-            report.note_unrepaired()
+            report.note_no_dots()
             report.note_label()
             report.notes += missing_tracks(
                 plan.options.faces,

@@ -558,7 +558,7 @@ def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
     asked = Message("{--invented}" if options.invented is not None else "{--show:invented}", code="map_option")
     if options.damage != "none":
         raise UsageError(
-            "{option}: what {--damage:repair} fills is not in the map; leave one of them out",
+            "{option}: what {--damage:halftone} takes out is not in the map; leave one of them out",
             code="map_damage",
             option=asked,
         )

@@ -111,21 +111,19 @@ def test_map_has_the_times_of_the_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shares", "damage", "stages", "says"),
+    ("shares", "stages", "says"),
     [
-        ((0.02, 0.1234), 0.0, (), "12% of face 2 was probably invented: .* a visible label is advisable"),
-        ((0.07, None), 0.0, (), "7% of face 1 .* is worth considering .*--stage label:preset=eu-modified"),
-        ((None, None), 0.3, (), "30% of the faces .* advisable"),
-        ((0.04, None), 0.01, (), None),
-        ((None, None), 0.0, (), None),
-        ((0.5, None), 0.0, ("label:text=AI",), None),
-        ((0.5, None), 0.0, ("tag:name=A",), "advisable"),
+        ((0.02, 0.1234), (), "12% of face 2 was probably invented: .* a visible label is advisable"),
+        ((0.07, None), (), "7% of face 1 .* is worth considering .*--stage label:preset=eu-modified"),
+        ((0.04, None), (), None),
+        ((None, None), (), None),
+        ((0.5, None), ("label:text=AI",), None),
+        ((0.5, None), ("tag:name=A",), "advisable"),
     ],
 )
-def test_a_label_is_advised_by_the_share(shares: tuple, damage: float, stages: tuple, says: str | None) -> None:
+def test_a_label_is_advised_by_the_share(shares: tuple, stages: tuple, says: str | None) -> None:
     report = rtface.Report("in", "out", "1", "e", "cpu", options={"stages": stages})
     report.tracks = [SimpleNamespace(id=n, invented=share) for n, share in enumerate(shares, 1)]
-    report.damage = {"filled": damage} if damage else {}
     report.note_label()
     assert len(report.notes) == (says is not None)
     assert says is None or re.search(says, report.notes[0])
@@ -225,7 +223,7 @@ def test_small_changes_cannot_be_worse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"damage": "repair"}, "--damage repair"), ({"keyframe": 4}, "leave --keyframe out")]
+    ("options", "message"), [({"damage": "halftone"}, "--damage halftone"), ({"keyframe": 4}, "leave --keyframe out")]
 )
 def test_options_without_a_map_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -69,7 +69,7 @@ def test_what_a_policy_forbids_is_not_shown(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
     renderer = FrameRenderer(make_film(tmp_path / "film.mp4"))
     try:
-        for forbidden in ({"region": "head"}, {"damage": "repair"}):
+        for forbidden in ({"region": "head"}, {"damage": "halftone"}):
             with pytest.raises(UsageError, match="forbids"):
                 renderer.render(0.8, 320, Options.of({"engine": "rtface-s", **forbidden}))
     finally:

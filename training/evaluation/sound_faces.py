@@ -1,10 +1,10 @@
-"""Counts the sound faces that `--damage repair` alters: ``python -m training.evaluation.sound_faces --data DIR``.
+"""Counts the sound faces that `--damage halftone` alters: ``python -m training.evaluation.sound_faces --data DIR``.
 
-DIR has `faces`, `photos` and `clips`. The list of faces is fixed: portraits of people whom the damage network was not
-trained on, reduced until the face is as wide as `SIZES` say; the same as black-and-white prints with grain; photographs
-at their own size and enlarged; every `EVERY`-th frame of the clips. All of a person, photograph and clip belongs to one
-part: rules are made by part 0, and part 1 is looked at when all is decided; part 2, generated faces, when that has
-altered a rule. ``--sheet`` writes each altered face before and after, enlarged.
+DIR has `faces`, `photos` and `clips`. The list of faces is fixed: portraits set aside, reduced until the face is as
+wide as `SIZES` say; the same as black-and-white prints with grain; photographs at their own size and enlarged; every
+`EVERY`-th frame of the clips. All of a person, photograph and clip belongs to one part: rules are made by part 0,
+and part 1 is looked at when all is decided; part 2, generated faces, when that has altered a rule. ``--sheet``
+writes each altered face before and after, enlarged.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ import numpy as np
 
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.engine.damage_network import DamageNetwork
-from rtface.enhance.damage_repair import DamageRepair
+from rtface.enhance.descreen import Descreening
 from rtface.frame import Color, Frame
 from rtface.pipeline.chain import find_faces
 from rtface.stats import Stats
@@ -63,14 +62,12 @@ def part_of(name: str) -> int:
     return hashlib.sha256(f"sound-1:{name}".encode()).digest()[0] % 2
 
 
-class Repair:
-    """Finds the faces of an image by the run time's own means and repairs them."""
+class Descreened:
+    """Finds the faces of an image by the run time's own means and descreens them."""
 
     def __init__(self) -> None:
         self.device, self.tracker, self.stats = CpuDevice(), create_tracker("auto"), Stats()
-        self.step = DamageRepair(
-            DamageNetwork(), self.device, HostCorrection, Options.of({"damage": "repair"}), self.stats
-        )
+        self.step = Descreening(self.device, HostCorrection, Options.of({"damage": "halftone"}), self.stats)
 
     def found(self, image: U8) -> Frame:
         self.tracker.reset()
@@ -95,14 +92,14 @@ def read(path: Path) -> U8:
     return np.asarray(image[:, :, ::-1], np.uint8)
 
 
-def portraits(root: Path, repair: Repair, part: int | None) -> Iterator[Sound]:
+def portraits(root: Path, descreened: Descreened, part: int | None) -> Iterator[Sound]:
     """The portraits set aside, those of sources that nothing trains on, and generated ones."""
     people = [(face.path, part_of(face.identity)) for face in (*split(load_faces(root))[1], *load_fresh(root))]
     for path, which in (*people, *((path, 2) for path in sorted((root / "train_synthetic").glob("*.jpg")))):
         if part not in (None, which):
             continue
         image = read(path)
-        faces = repair.found(image).faces
+        faces = descreened.found(image).faces
         if len(faces) != 1:
             continue
         for size in SIZES:
@@ -148,31 +145,29 @@ def main() -> None:
     p.add_argument("--json", type=Path)
     a = p.parse_args()
     cv2.setNumThreads(1)
-    repair = Repair()
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"faces": 0, "100 px or wider": 0, "altered": 0,
-                                                             "dots filtered": 0})  # fmt: skip
+    descreened = Descreened()
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"faces": 0, "altered": 0, "dots filtered": 0})
     for sound in (s for source in (photographs(a.data / "photos", a.part), frames(a.data / "clips", a.part),
-                                   portraits(a.data / "faces", repair, a.part)) for s in source):  # fmt: skip
-        frame = repair.found(sound.image)
+                                   portraits(a.data / "faces", descreened, a.part)) for s in source):  # fmt: skip
+        frame = descreened.found(sound.image)
         if not frame.faces:
             continue
-        screens = repair.stats.counted().get("faces_descreened", 0)
-        after = repair(frame)
+        screens = descreened.stats.counted().get("faces_descreened", 0)
+        after = descreened(frame)
         count = counts[sound.kind]
         count["faces"] += len(frame.faces)
-        count["100 px or wider"] += sum(face.width >= 100 for face in frame.faces)
-        screens = repair.stats.counted().get("faces_descreened", 0) - screens
-        if screens:
+        screens = descreened.stats.counted().get("faces_descreened", 0) - screens
+        if screens:  # these are printed with dots, or are looked at
             count["dots filtered"] += screens
             print(f"{sound.kind}, {sound.name}: dots filtered on {screens} faces", flush=True)
+            continue
         for face in frame.faces:
             x0, y0, x1, y1 = (max(0, int(v)) for v in face.box)
             change = np.abs(after[y0:y1, x0:x1].astype(int) - sound.image[y0:y1, x0:x1])
-            if face.track_id not in repair.step.filled or int(change.max(initial=0)) <= NOISE:
+            if int(change.max(initial=0)) <= NOISE:
                 continue
             count["altered"] += 1
-            print(f"{sound.kind}, {sound.name}: face of {face.width:.0f} px at {x0},{y0}, "
-                  f"{100 * repair.step.filled[face.track_id]:.2f} % filled", flush=True)  # fmt: skip
+            print(f"{sound.kind}, {sound.name}: face of {face.width:.0f} px at {x0},{y0}", flush=True)
             if a.sheet:
                 a.sheet.mkdir(parents=True, exist_ok=True)
                 m = int(0.3 * face.width)
