@@ -112,35 +112,31 @@ def plan_video(
         usual = default_encoder(info, format, supported)
         exact = kept.crf is not None or FAMILIES[kept.encoder].lossless is not None
         kept = PreservingEncoder(usual, crf=0) if exact and FAMILIES[usual].lossless else None
+    name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
     if kept:
         name, crf = kept.encoder, kept.crf
-    else:
-        name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
-    if (
-        name == "libx264"
-        and pixel_format_info(info.pix_fmt).model == "rgb"
-        and codec is None
-        and (crf == 0 or not info.is_sequence)
-    ):
+    source = pixel_format_info(info.pix_fmt)
+    if name == "libx264" and source.model == "rgb" and codec is None and (crf == 0 or not info.is_sequence):
         name = "libx264rgb"
     encoder = _encoder(name)
     if name not in supported:
         line = "{container} cannot hold {codec}; choose another {--codec}, or a .mkv output"
         raise UsageError(line, code="container_codec", container=format, codec=codec or name)
-    alpha = info.transparent and pixel_format_info(info.pix_fmt).alpha
+    alpha = info.transparent and source.alpha
     exact = FAMILIES.get(name, CodecFamily()).formats
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
+    clear = [c for c in candidates if pixel_format_info(c).alpha]
     if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
-        candidates = [c for c in candidates if not pixel_format_info(c).alpha]
-    if kept and pixel_format_info(info.pix_fmt).alpha:  # which may begin later
-        candidates = [c for c in candidates if pixel_format_info(c).alpha] or candidates
+        candidates = [c for c in candidates if c not in clear]
+    elif kept and source.alpha and info.pix_fmt != "pal8":  # transparency may begin later
+        candidates = clear or candidates
     played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
     if played:
         taken = ["yuv420p", "yuvj420p", "nv12"]
-        taken += ["yuv420p10le", "p010le"] if pixel_format_info(info.pix_fmt).bits > 8 else []
+        taken += ["yuv420p10le", "p010le"] if source.bits > 8 else []
         candidates = [c for c in candidates if c in taken]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
-    source, target = pixel_format_info(info.pix_fmt), pixel_format_info(pix_fmt)
+    target = pixel_format_info(pix_fmt)
     convert = source.model not in (target.model, "gray")
     xyz = info.pix_fmt.startswith("xyz")  # FFmpeg counts it as YCbCr
     convert = convert or xyz or target.bits < source.bits or any("resolution" in s for s in lost)
@@ -158,13 +154,7 @@ def plan_video(
             code="colours_kept_by",
         )
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
-    plan.warnings += [f"the input: {line}" for line in info.unseen]
-    stereo = format in ("matroska", "webm") and any("stereo_mode" in stream.metadata for stream in info.streams)
-    plan.warnings += [
-        Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
-        for kind, view in _VIEWS.items()
-        if kind in info.views and not (kind == "STEREO3D" and stereo)
-    ]
+    plan.warnings += [*(f"the input: {line}" for line in info.unseen), *_lost_views(info, format)]
     _odd_size(plan, supported)
     _cropped(plan, info, format)
     set_quality(plan, crf, preset)
@@ -241,6 +231,16 @@ def _advice(names: Sequence[str], supported: set[str]) -> str:
     if fit:
         return Message("{--codec:{names}}", code="codec_that", names=fit)
     return Message("a .mkv output with {--codec:{name}}", code="codec_mkv", name=names[0])
+
+
+def _lost_views(info: MediaInfo, format: str) -> list[Message]:
+    """What an output does not say of how players show the frames."""
+    stereo = format in ("matroska", "webm") and any("stereo_mode" in stream.metadata for stream in info.streams)
+    return [
+        Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
+        for kind, view in _VIEWS.items()
+        if kind in info.views and not (kind == "STEREO3D" and stereo)
+    ]
 
 
 def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
