@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +118,33 @@ def test_many_requests_wait_while_the_queue_works(works: bool, path: str, count:
     asyncio.run(ask_all())
     assert len(passed) == count
     assert max(waited, default=None) == (latest_s and pytest.approx(latest_s))
+
+
+def test_a_crowd_is_told_once_and_until_it_has_gone() -> None:
+    told, times = list[bool](), [0.0] * 100 + [60.0, 60.0]
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    async def ask_all() -> None:
+        clock = iter(times)
+        pace = Pace(nothing, lambda: True, clock=lambda: next(clock), wait=nothing, told=told.append)
+        for _ in times:
+            await pace({"type": "http", "path": "/api/queue"}, None, None)  # type: ignore[arg-type]
+
+    asyncio.run(ask_all())
+    assert told == [True, False]
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system has no groups of sessions")
+@pytest.mark.parametrize("own", [True, False])
+def test_a_session_of_its_own_gives_way_to_films(own: bool) -> None:
+    shown = "print(Path('/proc/self/autogroup').read_text().split()[-1])"
+    script = "from pathlib import Path; from rtface_studio.pace import set_back; "
+    script += "; ".join(("set_back(True)", shown, "set_back(False)", shown))
+    ended = subprocess.run([sys.executable, "-c", script], start_new_session=own, capture_output=True, text=True)
+    before = Path("/proc/self/autogroup").read_text().split()[-1]
+    assert ended.stdout.split() == (["10", "0"] if own else [before, before])
 
 
 def test_a_long_answer_counts_like_many_requests() -> None:

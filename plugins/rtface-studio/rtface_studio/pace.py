@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +21,14 @@ LONGEST_S = 5.0
 """A request waits no longer: whoever asks, leaves and asks again would keep the others out."""
 
 
+def set_back(crowded: bool) -> None:
+    """While more is asked than may be, this session, and so all that answers, gets a tenth of the processor where the
+    film's wants it, too: Linux shares it among sessions. One with other programs, as a terminal's, is left as it is."""
+    if sys.platform == "linux" and os.getsid(0) == os.getpid():
+        with suppress(OSError):  # this Linux shares it among all, or takes a change ten times a second only
+            Path("/proc/self/autogroup").write_text("10" if crowded else "0")
+
+
 class Pace:
     """ASGI middleware that lets requests below ``/api/`` wait, in their order, while the queue works. The page's files
     cost little, and one of them needs no session: who has none is not counted.
@@ -26,6 +38,7 @@ class Pace:
         busy: whether the queue works.
         clock: monotonic time in seconds.
         wait: returns after so many seconds.
+        told: called when requests begin to wait, and when none waits any more.
     """
 
     def __init__(
@@ -34,9 +47,10 @@ class Pace:
         busy: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        told: Callable[[bool], None] = set_back,
     ) -> None:
-        self._app, self._busy, self._clock, self._wait = app, busy, clock, wait
-        self._next = -math.inf
+        self._app, self._busy, self._clock, self._wait, self._told = app, busy, clock, wait, told
+        self._next, self._crowded = -math.inf, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith("/api/"):
@@ -45,11 +59,13 @@ class Pace:
         await self._app(scope, receive, send)
 
     async def _turn(self) -> None:
-        if not self._busy():
-            return
-        now = self._clock()
-        self._next = min(max(self._next, now - AT_ONCE / PER_SECOND), now + LONGEST_S) + 1 / PER_SECOND
-        if self._next > now:
+        busy, now = self._busy(), self._clock()
+        if busy:
+            self._next = min(max(self._next, now - AT_ONCE / PER_SECOND), now + LONGEST_S) + 1 / PER_SECOND
+        if self._crowded != (crowded := busy and self._next > now):
+            self._crowded = crowded
+            self._told(crowded)
+        if crowded:
             await self._wait(self._next - now)
 
     def _in_pieces(self, send: Send) -> Send:
