@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -211,7 +213,10 @@ def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Pat
     [
         (".mkv", {}, b"\x1f\x43\xb6\x75", 4, b"\x08\x00\x01\x00"),
         (".mkv", {}, b"\x1f\x43\xb6\x75", 0, b"\x1f\x43\xb6\x74"),
+        (".mkv", {}, b"A_AAC", -2, b"\x87"),
         (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"trun", 11, b"\x03"),
+        (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"mdat", -4, b"\x7f"),
+        (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"mdat", -4, b"\0\0\1\0"),
         (".mp4", {}, b"smhd", -1, b"\x20"),
         (".ogv", OGG, b"OggS", 12_000, b"\x55\xaa\x55"),
     ],
@@ -247,6 +252,25 @@ def test_what_lies_behind_a_film_is_no_damage(media, tmp_path: Path, suffix: str
     film, stats = media.make_film(tmp_path / f"in{suffix}", **codecs), Stats()
     film.write_bytes(film.read_bytes() + behind)
     assert list(FileSource(film, stats=stats, strict=True)) and not stats.warnings
+
+
+def test_a_track_of_buttons_is_no_damage(media, tmp_path: Path):
+    film, stats = media.make_film(tmp_path / "in.mkv", sound="aac"), Stats()
+    data = bytearray(film.read_bytes())
+    data[data.index(b"\x83\x81\x02") + 2] = 0x12
+    film.write_bytes(data)
+    assert len(list(FileSource(film, stats=stats))) == 10 and not stats.warnings
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tells no reads")
+def test_a_film_is_compared_with_few_reads(media, tmp_path: Path):
+    film = media.make_film(tmp_path / "in.mkv", frames=60, sound="aac", sound_ms=20_000)
+
+    def reads() -> int:
+        return int(re.findall(r"syscr: (\d+)", Path("/proc/self/io").read_text())[0])
+
+    before = reads()
+    assert len(list(FileSource(film))) > 900 and reads() - before < 300
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])

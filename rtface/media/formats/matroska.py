@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -16,7 +16,8 @@ from rtface.media.formats.mp4 import Crop, Header
 
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
-_TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
+_TRACKS, _TRACK, _TRACK_NUMBER, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0xD7, 0x83, 0xE0
+_UNREAD = 0x03, 0x10, 0x12, 0x20  # types of tracks: complex, logo, buttons, control
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
 _EYES: dict[int, Fraction] = {
@@ -47,7 +48,7 @@ def read_header(file: BinaryIO, number: int, *, chapters: bool) -> Header:
         chapters: whether there are any.
     """
     data = _body(file, _TRACKS)
-    start, end = next(((body, stop) for _, body, stop in islice(_videos(data), number, None)), (0, 0))
+    start, end = next(((body, stop) for _, body, stop in islice(_tracks(data), number, None)), (0, 0))
     tracks = [(body, stop) for kind, _, body, stop in elements(data, 0, len(data)) if kind == _TRACK]
     video = _child(data, start, end, _VIDEO) or (0, 0)
     left, top, right, bottom = (_number(data, *video, kind) for kind in _CROP)
@@ -79,6 +80,12 @@ def ordered(file: BinaryIO) -> bool:
     return any(
         _number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, len(data)) if of == _EDITION
     )
+
+
+def unread_tracks(file: BinaryIO) -> set[int]:
+    """The numbers of tracks that FFmpeg does not read, such as buttons."""
+    data = _body(file, _TRACKS)
+    return {_number(data, body, end, _TRACK_NUMBER) for _, body, end in _tracks(data, _UNREAD)}
 
 
 def _colors_in(data: bytes, colour: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -159,10 +166,10 @@ def note_picture(
     return True
 
 
-def _videos(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
-    """The video tracks in the body of the element Tracks: where each begins, its body begins, and it ends."""
+def _tracks(data: bytes, types: Sequence[int] = (1,), start: int = 0) -> Iterator[tuple[int, int, int]]:
+    """Tracks of some types (1: video) in the body of the element Tracks: where each and its body begin, and it ends."""
     for kind, begin, body, end in elements(data, start, len(data)):
-        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) == 1:
+        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) in types:
             yield begin, body, end
 
 
@@ -227,7 +234,7 @@ def _with_video(
 ) -> bytes:
     """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
-    videos = list(_videos(tracks, body))
+    videos = list(_tracks(tracks, start=body))
     if number >= len(videos):
         return tracks
     begin, inner, stop = videos[number]

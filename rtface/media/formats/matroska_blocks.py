@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import FileIO
 from typing import BinaryIO
 
 from rtface.media.formats.matroska import SEGMENT, UNKNOWN, head
+from rtface.media.formats.mp4 import find_bytes
 
 _CLUSTER, _GROUP, _BLOCKS, _BEGIN = 0x1F43B675, 0xA0, (0xA3, 0xA1), 0x1A45DFA3
 _SYNC = _CLUSTER.to_bytes(4, "big")
@@ -14,55 +14,44 @@ _SYNC = _CLUSTER.to_bytes(4, "big")
 _BESIDE = {_BEGIN, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0x1B538667}
 _NUMBERS = {0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA}
 _INSIDE = {*_NUMBERS, *_BLOCKS, 0xA2, 0xA4, 0xAF, 0xBF, 0xC8, 0x8E, 0xEC, 0xFD}
-_BLOCK_HEAD = 4  # bytes in front of a block's frames
-_STEP = 1 << 20
 
 
-def blocks(file: BinaryIO | FileIO) -> Iterator[tuple[int, int, int]]:
+def blocks(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
     """The track of each block with frames, and where it begins and ends, whatever elements around it say of lengths.
 
     What is no element, up to the next cluster, is given as (0, -2, -1); zeros that end the film are not.
     """
-    size, at, end, films = file.seek(0, 2), 0, UNKNOWN, 0
+    size, at, end = file.seek(0, 2), 0, UNKNOWN
     while at < size and at != end:
         file.seek(at)
         data = file.read(20)
         kind, body, length = head(data[:12], 0) or (0, 0, 0)
         stop = at + body + length
-        films += kind == _BEGIN
-        if films > 1:  # another film is appended
+        if at and kind == _BEGIN:  # another film is appended
             return
         if kind in (SEGMENT, _CLUSTER, _GROUP):
             end = stop if kind == SEGMENT and length != UNKNOWN else end
             at += body
         elif _is_sound(kind, length) and stop <= size:
-            if kind in _BLOCKS and length > _BLOCK_HEAD:
+            if kind in _BLOCKS and length > 4:  # bytes in front of its frames
                 yield _number(data[body:]), at, stop
             at = stop
         else:
-            at = _next_cluster(file, at + 1, size)
+            at = find_bytes(file, _SYNC, at + 1, size)
             if at < size or (kind not in _BESIDE and any(data)):
                 yield 0, -2, -1
 
 
 def _is_sound(kind: int, length: int) -> bool:
     """Whether an element may be one; foreign ones have names of two or three bytes."""
-    known = kind in _BESIDE or kind in _INSIDE or 0xFF < kind < 1 << 24
-    return known and length >= 0 and (length <= 8 or kind not in _NUMBERS)
+    return (
+        length >= 0
+        and (length <= 8 or kind not in _NUMBERS)
+        and (kind in _BESIDE or kind in _INSIDE or 0xFF < kind < 1 << 24)
+    )
 
 
 def _number(data: bytes) -> int:
     """The number of a block's track; -1 where it is none."""
     length = 9 - data[0].bit_length() if data else 9
     return -1 if length > min(8, len(data)) else int.from_bytes(data[:length], "big") & ((1 << 7 * length) - 1)
-
-
-def _next_cluster(file: BinaryIO | FileIO, at: int, size: int) -> int:
-    """Where the next cluster begins, or the file ends."""
-    while at < size:
-        file.seek(at)
-        found = file.read(_STEP).find(_SYNC)
-        if found >= 0:
-            return at + found
-        at += _STEP - len(_SYNC) + 1
-    return size

@@ -12,6 +12,8 @@ import numpy as np
 
 from rtface.media.formats.color import HdrMetadata
 
+_STEP = 1 << 20
+
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Top-level boxes of an ISO base media file: type and size; ends at the first that makes no sense."""
@@ -28,6 +30,16 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
             return
         yield kind, size
         at += size
+
+
+def find_bytes(file: BinaryIO, wanted: bytes, at: int, size: int) -> int:
+    """Where bytes come next in a file of `size` bytes, or its end."""
+    while at < size:
+        file.seek(at)
+        if (found := file.read(_STEP).find(wanted)) >= 0:
+            return at + found
+        at += _STEP - len(wanted) + 1
+    return size
 
 
 def _moov(file: BinaryIO) -> tuple[int, bytes]:

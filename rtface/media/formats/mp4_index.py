@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rtface.media.formats.mp4 import Span, boxes, find_box, inner_boxes
+from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes
 
 # Boxes that hold others, and what they need.
 _NEEDED: dict[bytes, set[bytes]] = {
@@ -23,6 +23,7 @@ _NEEDED: dict[bytes, set[bytes]] = {
 }
 
 
+_FRAGMENT = b"\0\0\0\x10mfhd"  # in each
 _PADDING = 16  # bytes of a fragment's data that need not be named: some writers align it
 
 
@@ -44,7 +45,7 @@ def _check(file: BinaryIO) -> None:
     size, at, named, held, fragments = file.seek(0, 2), 0, 0, 0, 0
     index, sizes = b"", dict[int, int]()
     for kind, length in boxes(file):
-        if at + length > size:  # what lies behind the film need not be a box
+        if at + length > size and kind != b"mdat":  # what lies behind the film need not be a box
             break
         file.seek(at)
         if kind == b"mdat":
@@ -61,7 +62,9 @@ def _check(file: BinaryIO) -> None:
                 fragments += 1
                 named += sum(_in_fragment(data, track, sizes) for track in inner_boxes(data, 8, length, b"traf"))
         at += length
-    if fragments and (held - named > _PADDING * fragments or named > size):
+    if (sizes and (at > size or find_bytes(file, _FRAGMENT, at, size) < size)) or (
+        fragments and (held - named > _PADDING * fragments or named > size)
+    ):
         raise _Damaged
 
 

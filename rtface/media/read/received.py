@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from io import FileIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,12 +14,14 @@ from av.container import InputContainer
 
 from rtface.errors import log
 from rtface.media.formats import mp4_index, ogg
+from rtface.media.formats.matroska import unread_tracks
 from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
 from rtface.redaction import is_url
 
 # Of their blocks several are packets of one place.
 _PACKED = {"atrac3", "cook", "ra_144", "ra_288", "sipr"}
+_BUFFER = 1 << 20  # bytes: on a network drive each read takes milliseconds
 
 
 class Received:
@@ -51,16 +53,14 @@ class Received:
         Raises:
             InputError: the file is damaged, and `faults` are strict.
         """
-        if self._path is None:
-            return
         blocks_of = self._format.startswith("matroska")
         whole = (
             mp4_index.is_whole if self._format.startswith("mov") else ogg.is_whole if self._format == "ogg" else None
         )
         try:
-            if self._path.stat().st_size != self._size:  # it is still written
+            if self._path is None or self._path.stat().st_size != self._size:  # it is still written
                 return
-            with self._path.open("rb", buffering=0 if blocks_of else -1) as file:
+            with self._path.open("rb", _BUFFER) as file:
                 missing, damaged = self._missing(file) if blocks_of else (0, whole is not None and not whole(file))
         except OSError as error:  # all that came is sound; it may have been removed meanwhile
             log.debug("%s: cannot be compared with what came of it (%s)", faults.name, error.strerror)
@@ -73,12 +73,9 @@ class Received:
                 "mkvmerge or FFmpeg repair it",
             )
 
-    def _missing(self, file: BinaryIO | FileIO) -> tuple[int, bool]:
-        """Blocks of Matroska that did not come, of tracks of which some did, and whether there is what is no block."""
-        came, held = np.sort(np.frombuffer(self._places, np.int64)), array("q")
-        for block in blocks(file):
-            held.extend(block)
-        track, first, end = np.frombuffer(held, np.int64).reshape(-1, 3).T
+    def _missing(self, file: BinaryIO) -> tuple[int, bool]:
+        """Blocks of Matroska that did not come, and whether there is what is no block."""
+        came = np.sort(np.frombuffer(self._places, np.int64))
+        track, first, end = np.fromiter(chain.from_iterable(blocks(file)), np.int64).reshape(-1, 3).T
         lost = np.searchsorted(came, first) == np.searchsorted(came, end)
-        read = np.isin(track, track[~lost]) & (track > 0)
-        return int((lost & read).sum()), bool((track == 0).any())
+        return int(lost[~np.isin(track, [0, *unread_tracks(file)])].sum()), bool((track == 0).any())
