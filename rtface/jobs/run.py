@@ -213,7 +213,7 @@ def _job(
 
         assert isinstance(input, Path)
         where = flags.folder or folder_of(Path(output).resolve())
-        if not (flags.given or where.is_dir() or _seconds(input, options) >= LONG_S):
+        if not (flags.given or os.path.isdir(where) or _seconds(input, options) >= LONG_S):  # noqa: PTH112 - of too long names, too
             return None
         job = FilmJob.open(input, output, options, folder=flags.folder, restart=flags.restart)
         if not isinstance(job, str):

@@ -399,6 +399,11 @@ def test_commands_of_a_farm(source: Path, tmp_path: Path):
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mkv", "out.mkv.rtface.json"]
 
 
+def test_an_output_without_room_for_a_job_beside_it(source: Path):
+    with pytest.raises(OutputError, match="the name is too long for this folder"):
+        run_film(source, source.with_name("x" * 251 + ".mkv"), Options(dry_run=True))
+
+
 def test_short_films_and_compared_stills_are_no_job(source: Path, tmp_path: Path):
     run = CliRunner().invoke
     short = ["run", str(source), str(tmp_path / "a.mkv"), "--tracker", "none"]
