@@ -202,6 +202,7 @@ class CodedStage:
         infer = self._inference(self._network, view, frame, place)
         steps = place.steps(frame.quantisers, _rows(frame))
         codec = CODEC_TRAITS.get(frame.quantisers.codec if frame.quantisers is not None else "", CodecTraits())
+        face_alone = codec.face_alone or _place_within(frame, face, False, True)[0] is None
 
         def measure() -> Analysis:
             picture, (_, (before, after)) = infer()
@@ -223,7 +224,7 @@ class CodedStage:
                 error=_mean(before, oval),
                 remaining=_mean(after, oval),
                 ring_error=_mean(before, ring),
-                ring_remaining=_mean(before if codec.face_alone else after, ring),
+                ring_remaining=_mean(before if face_alone else after, ring),
             )
 
         return measure

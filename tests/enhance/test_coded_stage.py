@@ -237,6 +237,8 @@ def test_nothing_is_begun_where_the_wanted_head_is_too_large() -> None:
     frame = frame_with(face, size=size)
     assert stage.process(frame, [(face, both(0.0), both(1.0))]) is frame
     assert not stage.begin(frame_with(face, size=size)) and not network.seen
+    found = stage.measure(CpuDevice().view(frame), frame, face, Analysis())
+    assert found.ring_remaining == found.ring_error > 0 and found.remaining < found.error
 
 
 def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
