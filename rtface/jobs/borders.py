@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 
+import av
+
 from rtface.media.read.container import choose_video, open_container, read_captions, time_base_of
 from rtface.media.read.faults import Faults
 from rtface.media.read.probe import MediaInfo
@@ -68,17 +70,20 @@ def read_times(
         base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()
         received = Received(path, container)
-        for packet in container.demux():
-            received.note(packet)
-            if not packet.size or packet.stream_index != video.index:
-                continue
-            # AVI knows only the order of decoding, by which a decoder times its frames, too.
-            if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
-                fault = "some of its frames have no time"
-                continue
-            shown.append(time)
-            decoded.append(time if packet.dts is None else packet.dts)
-            key.append(packet.is_keyframe)
+        try:
+            for packet in container.demux():
+                received.note(packet)
+                if not packet.size or packet.stream_index != video.index:
+                    continue
+                # AVI knows only the order of decoding, by which a decoder times its frames, too.
+                if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
+                    fault = "some of its frames have no time"
+                    continue
+                shown.append(time)
+                decoded.append(time if packet.dts is None else packet.dts)
+                key.append(packet.is_keyframe)
+        except av.FFmpegError:
+            fault = "a part of it cannot be read"
         if fault is None and not _repair(shown, decoded, key):
             fault = "its times go back somewhere"
         if start is None and end is None:
@@ -89,8 +94,8 @@ def read_times(
         if (start is None or time * base >= start) and (end is None or time * base < end)
     )
     ordered, keys = array("q", [time for time, _ in inside]), array("q", [time for time, first in inside if first])
-    if any(ordered[k] == ordered[k + 1] for k in range(len(ordered) - 1)):
-        fault = fault or "two of its frames have the same time"
+    if fault is None and any(ordered[k] == ordered[k + 1] for k in range(len(ordered) - 1)):
+        fault = "two of its frames have the same time"
     return FilmTimes(base, ordered, keys, fault, faults.stats.warnings.get("container"))
 
 
@@ -124,10 +129,12 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
 
     A border is put at a keyframe near a multiple of `length`: at one that comes before its turn where there is one,
     because encoders do that at scene changes.
+
+    Args:
+        times: of one frame at least.
+        length: of a segment, about, in seconds.
     """
     found: list[int] = []
-    if not times.pts:
-        return found
     step, reach = round(length / times.base), round(length * _REACH / times.base)
     early = _early(times.keys)
     last, end = times.pts[0], times.pts[-1]

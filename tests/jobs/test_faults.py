@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 from typer.testing import CliRunner
 
@@ -317,6 +318,22 @@ def test_a_job_tells_a_damaged_container(source: Path, monkeypatch: pytest.Monke
             job.run()
         job = opened()
     assert sum("container is damaged" in line for line in job.run().warnings) == 1
+
+
+def test_a_film_of_which_a_part_cannot_be_read_is_no_job(source: Path):
+    broken = source.with_name("broken.mp4")
+    parts = {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(str(source)) as film, av.open(str(broken), "w", options=parts) as out:
+        streams = [out.add_stream_from_template(stream) for stream in film.streams]
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    data = bytearray(broken.read_bytes())
+    data[data.index(b"trun", data.index(b"trun") + 1) + 11] *= 2  # sound packets of the first fragment
+    broken.write_bytes(data)
+    why = FilmJob.open(broken, source.with_name("out.mkv"), OPTIONS)
+    assert isinstance(why, str) and "a part of it cannot be read" in why
 
 
 def test_folders_that_are_no_job_are_left_alone(source: Path, tmp_path: Path):
