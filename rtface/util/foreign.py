@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -119,9 +120,9 @@ def first_line(path: Path, patience_s: float = 30.0) -> str:
     """
     read, more, until = b"", b"-", time.monotonic() + patience_s
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb", buffering=0) as file:
+    with FileIO(os.open(path, flags)) as file:
         while more and b"\n" not in read and len(read) <= _LINE:
-            if sys.platform != "win32" and not select.select([file], [], [], max(until - time.monotonic(), 0))[0]:
+            if sys.platform != "win32" and not _readable(file, until - time.monotonic()):
                 raise OSError(errno.ETIMEDOUT, f"nothing came from it in {patience_s:g} s", str(path))
             read += (more := file.read(_LINE) or b"")
     line = read.partition(b"\n")[0].decode(errors="replace").strip()
@@ -129,6 +130,14 @@ def first_line(path: Path, patience_s: float = 30.0) -> str:
         why = "longer than 64 KiB" if len(line) > _LINE else "no text" if line else "empty"
         raise OSError(errno.EINVAL, f"its first line is {why}")
     return line
+
+
+if sys.platform != "win32":
+
+    def _readable(file: FileIO, seconds: float) -> bool:
+        waiting = select.poll()  # `select` takes no number above 1023
+        waiting.register(file, select.POLLIN)
+        return bool(waiting.poll(max(0.0, 1e3 * seconds)))
 
 
 def too_deep(text: str) -> bool:
