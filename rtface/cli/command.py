@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping
@@ -17,6 +18,7 @@ from typer.core import TyperCommand
 
 from rtface.cli.console import Console, discard_output, log_to
 from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
+from rtface.concurrency.threads import start_thread
 from rtface.config.option_sources import LoadedOptions, load
 from rtface.config.options import GROUPS, OPTIONS, Option
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError, message_of
@@ -85,6 +87,8 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
             with ExitStack() as stack:
                 stop = stack.enter_context(stop_on_signals()) if "stop" in own else None
                 stack.enter_context(_boundary(console, stop))
+                if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # the studio or the icon, which holds a pipe to stdin
+                    start_thread("parent", _end_with_parent, stop)
                 _check_names(own, arguments)
                 passed = {"console": console, "stop": stop, "load": lambda: _load(flags, config, console)}
                 function(**arguments, **{name: value for name, value in passed.items() if name in own})
@@ -94,6 +98,16 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
         return call
 
     return decorate
+
+
+def _end_with_parent(stop: StopRequest | None) -> None:
+    """Ends the command when its parent has died: a camera would stay on, an analysis find faces for nobody."""
+    while os.read(0, 1):
+        pass
+    if stop is None:
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        stop.event.set()
 
 
 def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, object]) -> None:

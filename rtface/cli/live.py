@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rtface.cli.console import Console, print_json
 from rtface.cli.signals import StopRequest
-from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress, is_live, parse_address, resolve_address
 from rtface.config.options import LiveOptions, Options
 from rtface.errors import Interrupted, Message, UsageError
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from rtface.live.control.status_line import StatusLine
     from rtface.live.session import LiveSession
     from rtface.report import Report
-
-
-_PARENT = "RTFACE_STUDIO_PARENT"
-"""Environment variable that is set where the studio or the icon has started the run and holds a pipe to its stdin."""
 
 
 def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
@@ -54,8 +49,6 @@ def run_live_job(
     from rtface.live.session import run_live
     from rtface.stats import Stats
 
-    if os.environ.get(_PARENT):
-        start_thread("parent", _stop_with_parent, stop)
     stats = Stats()
     ends = make_endpoints(source, sink, options, stats)
     if options.dry_run:
@@ -81,13 +74,6 @@ def run_live_job(
     if json:
         print_json(ended)
     return 0
-
-
-def _stop_with_parent(stop: StopRequest) -> None:
-    """Ends the run when its parent has died: the camera would stay on, and nothing would control it."""
-    while os.read(0, 1):
-        pass
-    stop.event.set()
 
 
 def _show_done(report: Report, console: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -145,6 +146,21 @@ def test_commands_run_once_for_all_who_ask() -> None:
 def test_an_error_of_a_command_is_said_without_its_prefix() -> None:
     with pytest.raises(RtfaceError, match=r"^/nowhere\.mp4: "):
         asyncio.run(json_of("try", "--", "/nowhere.mp4", "sheet.png"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_command_ends_with_a_studio_that_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "film.mkv")
+    script = (
+        "import asyncio, sys; from rtface_studio.commands import run_command; asyncio.run(run_command(*sys.argv[1:]))"
+    )
+    studio = subprocess.Popen([sys.executable, "-c", script, "analyze", str(tmp_path / "film.mkv")])
+    with (tmp_path / "film.mkv").open("wb") as film:  # the analysis reads
+        studio.kill()
+        studio.wait()
+        reader_gone = select.poll()
+        reader_gone.register(film, select.POLLERR)
+        assert reader_gone.poll(60_000)
 
 
 def test_no_python_file_of_the_current_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -54,9 +55,10 @@ async def run_command(
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rtface", *_with(TO_STDERR, words)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closed when the studio dies, however it dies; the command ends then
             stdout=out,
             stderr=subprocess.PIPE,
+            env={**os.environ, "RTFACE_STUDIO_PARENT": "stdin"},
         )
         try:
             error = await asyncio.to_thread(_follow, process, receive)
@@ -70,10 +72,10 @@ async def run_command(
 
 def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]) -> Message:
     """As `read_events`, once the process has ended."""
-    assert process.stderr is not None
-    with process.stderr as lines:
+    assert process.stdin is not None and process.stderr is not None
+    with process.stdin, process.stderr as lines:
         error = read_events(lines, receive)
-    process.wait()
+        process.wait()
     return error
 
 
