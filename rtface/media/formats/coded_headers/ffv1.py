@@ -1,4 +1,4 @@
-"""FFV1 of version 3 (RFC 9043): the checksums of its slices, which FFmpeg's decoder compares, but tells nobody of."""
+"""FFV1 of version 3 (RFC 9043): the checksums of its slices, which FFmpeg's decoder compares without saying so."""
 
 from __future__ import annotations
 
