@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
-from rtface.media.formats.filled import fills_file
+from rtface.media.formats.filled import container_end
 from rtface.media.formats.image_meta import kind_of
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
@@ -26,6 +27,8 @@ from rtface.util.parse import format_time
 from rtface.util.text import counted
 
 _SAME_S = 0.004
+# Containers that rtface writes, of which it is known where players stop.
+_WRITTEN = ("mov", "matroska", "mpegts", "mxf")
 
 
 def check_input(
@@ -149,44 +152,47 @@ def _compare_films(
     compared: FrameComparison, output: Path, input: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None
 ) -> None:
     said, dropped = values.get("input", {}), values.get("options", {}).get("drop", ())
-    made = FileSource(output, ours=True)
-    try:
-        source = FileSource(input, start=said.get("start_s"), end=said.get("end_s"))
-        try:
-            length, cut = made.info.duration_s, (source.info.start, source.info.end)
-            if cut != (None, None):
-                compared.found.notes.append(
-                    f"it is compared with a part of {input.name} only, {_part(said)}, which is "
-                    "what its sidecar says that the run read"
+    with (
+        closing(FileSource(output, ours=True)) as made,
+        closing(FileSource(input, start=said.get("start_s"), end=said.get("end_s"))) as source,
+    ):
+        length, cut = made.info.duration_s, (source.info.start, source.info.end)
+        if cut != (None, None):
+            compared.found.notes.append(
+                f"it is compared with a part of {input.name} only, {_part(said)}, which is "
+                "what its sidecar says that the run read"
+            )
+        first: tuple[float, float] | None = None
+        for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
+            if new is None or old is None:
+                hint = (
+                    ""
+                    if compared.known
+                    else "; whether --start and --end left them out only a sidecar says (--sidecar)"
                 )
-            first: tuple[float, float] | None = None
-            for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
-                if new is None or old is None:
-                    hint = (
-                        ""
-                        if compared.known
-                        else "; whether --start and --end left them out only a sidecar says (--sidecar)"
-                    )
-                    compared.found.problems.append(
-                        f"it has {'fewer' if new is None else 'more'} frames than "
-                        f"{input.name}, from frame {number} on{hint}"
-                    )
-                    break
-                first = first or (new.time, old.time)
-                if abs((new.time - first[0]) - (old.time - first[1])) > _SAME_S:
-                    compared.found.problems.append(f"frame {number} has another time than in {input.name}")
-                    break
-                compared.frame(number, new, old)
-                if doing is not None and length:
-                    doing("comparison", min(1.0, (new.time - first[0]) / length))
-        finally:
-            source.close()
-    finally:
-        made.close()
-    if made.info.format.startswith(("mov", "matroska")) and not fills_file(output):
-        compared.found.problems.append("its container ends before its file does, where some players stop")
+                compared.found.problems.append(
+                    f"it has {'fewer' if new is None else 'more'} frames than "
+                    f"{input.name}, from frame {number} on{hint}"
+                )
+                break
+            first = first or (new.time, old.time)
+            if abs((new.time - first[0]) - (old.time - first[1])) > _SAME_S:
+                compared.found.problems.append(f"frame {number} has another time than in {input.name}")
+                break
+            compared.frame(number, new, old)
+            if doing is not None and length:
+                doing("comparison", min(1.0, (new.time - first[0]) / length))
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     mine, theirs = (hash_packets(film, stop=stop, bare=True, pieces=cut == (None, None)) for film in (output, input))
+    if 0 < container_end(output) <= max(stream.last for stream in mine):
+        compared.found.problems.append("its container ends before its last packets, where some players stop")
+    doubts = {
+        f"is {made.info.format}, which rtface does not write": not made.info.format.startswith(_WRITTEN),
+        "has fragments behind an index that names frames": any(stream.partly for stream in mine),
+    }
+    compared.found.gaps += [
+        f"some players may stop before its end: its container {what}" for what, there in doubts.items() if there
+    ]
     fitted = made.info.format.startswith("mxf")
     pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped, fitted=fitted)
     check_streams(compared.found, made.info, source.info, pairs, dropped)

@@ -83,14 +83,13 @@ def check_streams(
         pairs: numbers of streams in the output, and of those in the input that they are.
         dropped: what ``--drop`` of the run named.
     """
-    left = Counter(one.attached for one in source.streams if one.attached)
+    left = Counter[tuple[str, str, str] | None](one.attached for one in source.streams)
     for one in made.streams:
-        if one.attached and not left[one.attached]:
+        if one.attached and left[one.attached] < 1:
             found.problems.append(f"stream {one.index}: the attachment {one.attached[0][:100]!r} is not the input's")
-        elif one.attached:
-            left[one.attached] -= 1
+        left[one.attached] -= 1
     for one in source.streams:
-        if one.attached and left[one.attached]:
+        if one.attached and left[one.attached] > 0:
             left[one.attached] -= 1
             said = f"the attachment {one.attached[0][:100]!r} of the input is not in it"
             if {one.kind, str(one.index)} & set(dropped):

@@ -16,7 +16,7 @@ from av.stream import Disposition
 from rtface.errors import InputMissing, Interrupted, MissingComponent, RtfaceError
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
-from rtface.media.formats.filled import fills_file
+from rtface.media.formats.filled import container_end
 from rtface.media.marks.provenance import xmp
 from rtface.trust.checksums import Doing
 from rtface.trust.framemd5 import frame_hashes
@@ -26,12 +26,15 @@ from rtface.trust.signing_key import signer_of
 from rtface.util.parse import format_time
 
 _SAME_S, _MOVED_S = 0.002, 0.01
+_ALIKE = 0.01  # containers round the shape of samples
 _SHOWN = 100  # characters of a tag
 # Tags that say when and by what a file was written, and how long it is; not what a person or rtface says of it.
 _OF_THE_MUXER = (
     "encoder",
     "duration",
     "_statistics_",
+    "bps",
+    "number_of_",
     "creation_time",
     "handler_name",
     "vendor_id",
@@ -106,7 +109,7 @@ def check_sidecar(
         alike = _check_streams(found, output, values, doing, stop)
         _check_layout(found, layout, values)
         # Damage of the container itself keeps its size, or leaves something that is no part of it.
-        rewritten = output.stat().st_size != said.get("bytes") and fills_file(output)
+        rewritten = said.get("bytes") != output.stat().st_size == container_end(output)
     except Interrupted:
         raise
     except RtfaceError as error:
@@ -277,6 +280,8 @@ def _moved(was: list[list[float]], now: list[list[float]]) -> bool:
 def _check_layout(found: Checked, now: dict[str, Any], values: dict[str, Any]) -> None:
     """Notes what the container says of the picture and of chapters, where that differs."""
     was = values.get("layout", {})
+    if "aspect" in was and abs(Fraction(was["aspect"]) / Fraction(now["aspect"]) - 1) < _ALIKE:
+        was = was | {"aspect": now["aspect"]}
     for key, what in (
         ("aspect", "the shape of its samples differs"),
         ("matrix", "the rotation of its picture differs"),

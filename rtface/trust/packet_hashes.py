@@ -48,7 +48,9 @@ class PacketHashes:
         setup: codec parameters outside the packets: rate and channels of PCM, else the header of sound and of
             subtitles; "" for nothing, or where the packets say all of it.
         hidden: places in `rows` of packets that an edit list cuts away.
-        end: where the header of a Matroska or MP4 file says that the stream ends, in seconds; None for nothing.
+        end: where the header says that the stream ends, in seconds; None for nothing.
+        last: where in the file the last of its packets begins.
+        partly: whether the index of an MP4 file names its first packets only, and fragments have the others.
     """
 
     kind: str
@@ -60,6 +62,8 @@ class PacketHashes:
     setup: str = ""
     hidden: set[int] = field(default_factory=set[int])
     end: Fraction | None = None
+    last: int = 0
+    partly: bool = False
 
     @property
     def md5(self) -> str:
@@ -94,7 +98,9 @@ def hash_packets(
                 if stop is not None and stop():
                     raise Interrupted
                 if packet.size and packet.stream_index in readers:
-                    readers[packet.stream_index].push(packet)
+                    reader = readers[packet.stream_index]
+                    reader.found.last = max(reader.found.last, packet.pos or 0)
+                    reader.push(packet)
         except av.FFmpegError as error:
             raise InputError(
                 "{name}: could not be read to its end ({why}); the file is damaged",
@@ -118,10 +124,12 @@ def cut_short(streams: Sequence[PacketHashes]) -> list[str]:
 
 def _named_end(stream: Stream) -> Fraction | None:
     film: Any = stream.container
-    if film.format.name.startswith("matroska") and film.duration:
+    base, form = time_base_of(stream), film.format.name
+    if form.startswith("matroska") and film.duration:
         return clock_start_of(film) + Fraction(film.duration, 1_000_000)
-    if film.format.name.startswith("mov") and stream.frames and stream.duration:  # fragments have no index of frames
-        return ((stream.start_time or 0) + stream.duration) * time_base_of(stream)
+    # Where there are fragments only, no player stops at lengths that the header names.
+    if stream.duration and (form.startswith("mxf") or (form.startswith("mov") and stream.frames)):
+        return ((stream.start_time or 0) + stream.duration) * base
     return None
 
 
@@ -140,7 +148,13 @@ class _Packets:
     def __init__(self, stream: Stream) -> None:
         base = time_base_of(stream)
         self.found = PacketHashes(
-            stream.type, codec_of(stream), base, index=stream.index, setup=_setup_of(stream), end=_named_end(stream)
+            stream.type,
+            codec_of(stream),
+            base,
+            index=stream.index,
+            setup=_setup_of(stream),
+            end=_named_end(stream),
+            partly=0 < stream.frames < len(stream.index_entries),
         )
 
     def push(self, packet: av.Packet[Stream]) -> None:

@@ -7,6 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -88,7 +89,7 @@ _SHAPE: Shape = {
 _FILM: Shape = {
     "tags": _named,
     "marks": _named,
-    "layout?": {"format?": text, "played?": [row(text, whole)], "unseen?": [text]},
+    "layout?": {"aspect?": fraction, "format?": text, "played?": [row(text, whole)], "unseen?": [text]},
     "streams": [
         {
             "kind": text,
@@ -333,8 +334,7 @@ def streams_said(streams: Sequence[PacketHashes]) -> list[dict[str, Any]]:
 
 def layout_of(film: Path) -> dict[str, Any]:
     """What the container of a film says of the picture and of chapters, which no packet holds."""
-    source = FileSource(film, threads=1, ours=True)
-    try:
+    with closing(FileSource(film, threads=1, ours=True)) as source:
         info = source.info
         return {
             "aspect": str(info.aspect or 1),
@@ -359,8 +359,6 @@ def layout_of(film: Path) -> dict[str, Any]:
                 for one in info.chapters
             ],
         }
-    finally:
-        source.close()
 
 
 def versions() -> dict[str, str]:

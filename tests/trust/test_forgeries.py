@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from rtface.cli.app import app
 from rtface.frame import Display
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import ColorTags, HdrMetadata
-from rtface.media.formats.filled import fills_file
+from rtface.media.formats.filled import container_end
 from rtface.media.formats.image_view import tiff_view
 from rtface.media.read.probe import Chapter, StreamInfo
 from rtface.media.read.source import FileSource
@@ -32,7 +33,7 @@ from rtface.trust.check_input import check_input
 from rtface.trust.check_layout import check_layout, check_streams
 from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked, check_sidecar
-from rtface.trust.packet_hashes import PacketHashes, hash_packets
+from rtface.trust.packet_hashes import PacketHashes, cut_short, hash_packets
 from rtface.trust.sidecar import layout_of, read_sidecar, sidecar_path
 from tests.media.conftest import passthrough
 from tests.pipeline.fakes import FakeEngine, portrait
@@ -316,6 +317,69 @@ def test_lengths_that_a_header_shortens_are_found(
     assert answer(check_sidecar(short, read_sidecar(sidecar_path(films[kind])))) == "differs"
 
 
+def written_again(source: Path, target: Path, **flags: str) -> Path:
+    """The same packets in another container."""
+    with av.open(str(source)) as film, av.open(str(target), "w", options=flags) as made:
+        streams = [made.add_stream_from_template(stream) for stream in film.streams]
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                made.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize(("codec", "short"), [("mpeg2video", False), ("mpeg2video", True), ("libx264", True)])
+def test_lengths_of_an_mxf_are_found(tmp_path: Path, codec: str, short: bool) -> None:
+    """GStreamer stops there."""
+    with av.open(str(film := tmp_path / "film.mxf"), "w") as made:
+        video = made.add_stream(codec, rate=25, options={"bf": "0"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        made.mux([packet for _ in range(8) for packet in video.encode(av.VideoFrame(64, 48, "yuv420p"))])
+        made.mux(video.encode(None))
+    if short:  # of tracks and their packages
+        film.write_bytes(
+            film.read_bytes().replace(struct.pack(">HHq", 0x0202, 8, 8), struct.pack(">HHq", 0x0202, 8, 4))
+        )
+    assert bool(cut_short(hash_packets(film))) == short
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [("open", "same"), ("padded", "same"), ("spaced", "same"), ("short", "differs")]
+)
+def test_what_lies_behind_the_packets_hides_none(
+    films: dict[str, Path], tmp_path: Path, change: str, said: str
+) -> None:
+    film = written_again(films["lossy"], tmp_path / "out.mp4", movflags="faststart")
+    data = bytearray(film.read_bytes())
+    at = data.rindex(b"mdat") - 4
+    size = struct.unpack_from(">I", data, at)[0]
+    struct.pack_into(">I", data, at, {"open": 0, "short": size // 2}.get(change, size))
+    if change == "spaced":
+        data[at - 4 : at] = b"xml "  # the empty box in front of the packets
+    film.write_bytes(data + bytes(512 if change == "padded" else 0))
+    assert answer(checked(films, "lossy", film)) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "doubt"),
+    [
+        ("out.mp4", "frag_keyframe", "fragments behind an index"),
+        ("out.mp4", "empty_moov", ""),
+        ("out.avi", "", "which rtface does not write"),
+    ],
+)
+def test_containers_in_which_some_players_stop(
+    films: dict[str, Path], tmp_path: Path, name: str, flags: str, doubt: str
+) -> None:
+    kind, options = ("lossy", {"movflags": flags, "frag_duration": "100000"}) if flags else ("lossless", {})
+    film = written_again(films[kind], tmp_path / name, **options)
+    if not doubt:  # of a live film the length is unknown: all ones
+        film.write_bytes(re.sub(rb"(?<=mdhd.{16}).{4}", b"\xff" * 4, film.read_bytes(), flags=re.DOTALL))
+    found = checked(films, kind, film)
+    said = [line for line in found.gaps + found.problems if "stop" in line]
+    assert len(said) == bool(doubt) and doubt in str(said) and ("may stop" in str(found.gaps)) == bool(doubt)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_open_segment_reaches_the_end_of_its_file(films: dict[str, Path], tmp_path: Path, whole: bool) -> None:
     """As a program writes it that cannot go back in its output."""
@@ -323,7 +387,7 @@ def test_an_open_segment_reaches_the_end_of_its_file(films: dict[str, Path], tmp
     at = data.index(b"\x18\x53\x80\x67\x01") + 4
     data[at : at + 8] = b"\x01" + b"\xff" * 7
     (film := tmp_path / "open.mkv").write_bytes(data if whole else data[:-1])
-    assert fills_file(film) == whole
+    assert (container_end(film) == film.stat().st_size) == whole
 
 
 @pytest.mark.parametrize(

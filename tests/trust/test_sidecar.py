@@ -181,11 +181,22 @@ def mp4(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("lost", ["", "enhanced_by"])
 def test_an_mp4_written_again_as_mkv_keeps_its_tags(mp4: Path, lost: str, tmp_path: Path) -> None:
-    found = remuxed(mp4, tmp_path / "again.mkv", {lost: None})
+    statistics = {"BPS": "1000", "NUMBER_OF_BYTES": "1", "NUMBER_OF_FRAMES": "1"}  # as mkvmerge writes them
+    found = remuxed(mp4, tmp_path / "again.mkv", {lost: None, **statistics})
     assert [line for line in found.problems if "the tag" in line] == (
         [f"the tag enhanced_by is missing, and was {('rtface ' + rtface.__version__)!r}"] if lost else []
     )
     assert found.same != bool(lost), found.problems
+
+
+@pytest.mark.parametrize(("aspect", "same"), [("1001/1000", True), ("2", False)])
+def test_a_container_may_round_the_shape_of_samples(mp4: Path, tmp_path: Path, aspect: str, same: bool) -> None:
+    remuxed(mp4, again := tmp_path / "again.mkv", {})
+    sidecar = again.with_name(again.name + SUFFIX)
+    values = json.loads(sidecar.read_text())
+    values["layout"]["aspect"] = aspect
+    sidecar.write_text(json.dumps(values))
+    assert verify(again).same == same
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ _STEP = 1 << 20
 
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Top-level boxes of an ISO base media file: type and size; ends at the first that makes no sense."""
+    """Top-level boxes of an ISO base media file: type and size, also of one that is open to the end of the file; ends
+    at the first that makes no sense."""
     at = 0
     while True:
         file.seek(at)
@@ -26,7 +27,8 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         size, kind = struct.unpack(">I4s", head[:8])
         if size == 1 and len(head) == 16:
             size = struct.unpack(">Q", head[8:])[0]
-        if size < 8 or not kind.isalnum():
+        size = size or file.seek(0, 2) - at
+        if size < 8 or not kind.rstrip(b" ").isalnum():
             return
         yield kind, size
         at += size
@@ -70,14 +72,11 @@ def hide_cover_track(file: BinaryIO) -> None:
     The image itself lies among the tags.
     """
     at, moov = _moov(file)
-    inner = 8
-    while inner + 8 <= len(moov):
-        size, kind = struct.unpack_from(">I4s", moov, inner)
-        entry = moov.find(b"stsd", inner, inner + size)
-        if kind == b"trak" and entry > 0 and not moov[entry + 16 : entry + 20].isalnum():
-            file.seek(at + inner + 4)
+    for start, end in inner_boxes(bytearray(moov), 8, len(moov), b"trak"):
+        entry = moov.find(b"stsd", start, end)
+        if entry > 0 and not moov[entry + 16 : entry + 20].isalnum():
+            file.seek(at + start - 4)
             file.write(b"free")
-        inner += max(size, 8)
 
 
 def reach_last_frame(file: BinaryIO) -> None:
@@ -240,7 +239,9 @@ def _playback(moov: bytearray) -> Header:
             continue
         if handler and moov.startswith(b"soun", handler[0] + 8):
             volumes.append(said[1] - 48)
-        if media and media[1] - media[0] >= (36 if moov[media[0]] == 1 else 24):
+        runs = find_box(moov, *track, *_TO_ENTRIES[:-1], b"stts")
+        named = runs and any(moov[runs[0] + 4 : runs[0] + 8])  # of fragments no player believes these lengths
+        if named and media and media[1] - media[0] >= (36 if moov[media[0]] == 1 else 24):
             rate, samples, _ = _clock(moov, media)
             lasts = sum(length for length, _, _ in edits) or samples * scale / max(1, rate)
             at, form = _shown_for(moov, said)
@@ -278,35 +279,24 @@ def note_picture(
         crop: what is hidden at the borders.
         hdr: mastering display and light level.
     """
-    _widen(file, number, round(size[0] * aspect * 65536) if aspect else 0)
-    added = _clean_aperture(size, crop) + _light(hdr)
     at, before = _moov(file)
-    moov = bytearray(before)
-    found = _picture_entry(moov, number)
-    if not added or found is None:
-        return not added
-    if at + len(before) != file.seek(0, 2):
-        return False
-    around, (start, end) = found
-    place = start + _ENTRY
-    while place + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, place)[0]) <= end - place:
-        place += size_of
-    moov[place:place] = added
-    for box, _ in (*around, (start, end)):
-        struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(added))
+    moov, added = bytearray(before), _clean_aperture(size, crop) + _light(hdr)
+    found, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
+    track = find_box(moov, *found[0][1], b"tkhd") if found else None
+    if track and 0 < width < 1 << 32:
+        struct.pack_into(">I", moov, track[1] - 8, width)
+    room = found is not None and at + len(before) == file.seek(0, 2)
+    if found and added and room:
+        around, (start, end) = found
+        place = start + _ENTRY
+        while place + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, place)[0]) <= end - place:
+            place += size_of
+        moov[place:place] = added
+        for box, _ in (*around, (start, end)):
+            struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(added))
     file.seek(at)
     file.write(moov)
-    return True
-
-
-def _widen(file: BinaryIO, number: int, width: int) -> None:
-    """Sets the width at which a video track is shown, in 1/65536 of a sample."""
-    at, before = _moov(file)
-    found = _picture_entry(bytearray(before), number)
-    track = find_box(bytearray(before), *found[0][1], b"tkhd") if found else None
-    if track and 0 < width < 1 << 32:
-        file.seek(at + track[1] - 8)
-        file.write(struct.pack(">I", width))
+    return room or not added
 
 
 def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
