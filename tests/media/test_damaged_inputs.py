@@ -273,6 +273,14 @@ def test_a_film_is_compared_with_few_reads(media, tmp_path: Path):
     assert len(list(FileSource(film))) > 900 and reads() - before < 300
 
 
+def test_an_ogg_film_of_which_pages_were_cut_is_whole(media, tmp_path: Path):
+    film = media.make_film(tmp_path / "in.ogv", frames=50, options={"g": "5"}, **OGG)
+    pages = film.read_bytes().split(b"OggS")[1:]
+    film.write_bytes(b"ID3\4\0\0\0\0\0\0" + b"".join(b"OggS" + page for page in pages[:6] + pages[10:]))
+    stats = Stats()
+    assert list(FileSource(film, stats=stats)) and "container" not in stats.warnings
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_a_film_removed_while_it_is_read_is_read(media, tmp_path: Path, suffix: str):
     film = media.make_film(tmp_path / f"in{suffix}")

@@ -72,6 +72,16 @@ def test_the_shown_size_is_in_the_header(
         assert box.streams.video[0].sample_aspect_ratio == aspect
 
 
+def test_webm_takes_few_kinds_of_stereo(tmp_path: Path) -> None:
+    source = make_film(
+        tmp_path / "in.mkv",
+        frames=2,
+        extra=lambda box: box.streams.video[0].metadata.update(stereo_mode="block_lr"),
+    )
+    assert any("stereo" in line for line in passthrough(source, tmp_path / "out.webm").video.warnings)
+    assert len(decoded(tmp_path / "out.webm")) == 2
+
+
 @pytest.mark.parametrize(("mode", "aspect"), [("left_right", Fraction(4)), ("top_bottom", Fraction(1))])
 def test_stereo_keeps_its_shape_or_is_said(tmp_path: Path, mode: str, aspect: Fraction) -> None:
     source = make_film(

@@ -10,20 +10,17 @@ _HEAD, _NAME, _SEARCHED = 27, b"OggS", 1 << 20
 
 
 def is_whole(file: BinaryIO) -> bool:
-    """Whether every page has the checksum that it names, and follows the last one of its stream; what lies behind the
-    last page is none."""
-    numbers, strange = dict[bytes, int](), False
+    """Whether every page has the checksum that it names, with nothing between two pages. What lies before the first and
+    behind the last page is none; the numbers of pages jump where a recording was joined or begun in the middle."""
+    found, strange = False, False
     while head := file.read(_HEAD):
         if not head.startswith(_NAME) or len(head) < _HEAD:
-            strange, head = True, head + file.read(_SEARCHED)
-            if (found := head.find(_NAME, 1)) >= 0 or len(head) > _SEARCHED:
-                file.seek((found if found >= 0 else _SEARCHED) - len(head), 1)
+            strange, head = found, head + file.read(_SEARCHED)
+            if (place := head.find(_NAME, 1)) >= 0 or len(head) > _SEARCHED:
+                file.seek((place if place >= 0 else _SEARCHED) - len(head), 1)
             continue
-        sizes = file.read(head[26])
-        body = file.read(sum(sizes))
-        number = int.from_bytes(head[18:22], "little")
-        sound = crc32(head[:22] + bytes(4) + head[26:] + sizes + body) == int.from_bytes(head[22:26], "little")
-        if strange or not sound or numbers.get(head[14:18], number - 1) != number - 1:
+        found, sizes = True, file.read(head[26])
+        page = head[:22] + bytes(4) + head[26:] + sizes + file.read(sum(sizes))
+        if strange or crc32(page) != int.from_bytes(head[22:26], "little"):
             return False
-        numbers[head[14:18]] = number
     return True

@@ -19,6 +19,7 @@ from rtface.media.formats.mxf import user_tags
 from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
+from rtface.media.write.codec import keeps_stereo
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
@@ -156,6 +157,8 @@ class OutputStreams:
         stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
+        if not keeps_stereo(metadata, self._plan.format):
+            stream.metadata.pop("stereo_mode", None)
         if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):
             stream.metadata[KEY] = str(self._plan.timecode)  # their muxer makes a tmcd track of it
             if self._plan.info.reel:
