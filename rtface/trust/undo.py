@@ -12,11 +12,12 @@ from pathlib import Path
 import av
 
 from rtface.config.options import EncodeOptions
-from rtface.errors import InputError, InputMissing, Interrupted, UsageError
+from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Frame
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import without_marks
+from rtface.media.read.pipe import refuse_pipe
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
@@ -98,10 +99,7 @@ def undo(
     encode, stats, stop = encode or EncodeOptions(), stats or Stats(), stop or (lambda: False)
     enforce_undo()
     for path in (film, correction):
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise InputMissing(
-                "{path}: is a pipe or device; write it to a file first", code="pipe_not_taken", path=path
-            )
+        refuse_pipe(path)
     if not film.is_dir() and Path(output).suffix.lower() not in FORMATS:
         raise UsageError("{path}: name a film ({formats})", code="undo_output", path=output, formats=", ".join(FORMATS))
     [target] = check_outputs([OutputPath(output, folder=film.is_dir())], inputs=[film, correction], overwrite=overwrite)

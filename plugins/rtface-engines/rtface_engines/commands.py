@@ -14,6 +14,7 @@ from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.signals import interrupted_by_signals
 from rtface.config.option_sources import LoadedOptions
+from rtface.util.foreign import open_regular
 
 if TYPE_CHECKING:
     from rtface_engines.add import AddCallbacks
@@ -124,6 +125,8 @@ def merge(
         from rtface_engines import convert, environment
         from rtface_engines.identify import as_typed
 
+        if changes.exists():
+            open_regular(changes).close()  # a pipe would be waited for
         python = environment.find_python(python, environment.SetupOutput(console.say, _InstallProgress(console).show))
         console.status("joining the weights")
         convert.merge(base, changes, out, text, python)

@@ -13,6 +13,7 @@ from rtface.config.options import OPTIONS, Options, check_scope
 from rtface.errors import InputMissing, UsageError
 from rtface.jobs.queue.item import STATES, Item, State
 from rtface.jobs.queue.store import Store
+from rtface.media.read.pipe import refuse_pipe
 from rtface.util.paths import data_dir
 from rtface.util.spelling import hint
 from rtface.util.urls import Address, place
@@ -219,8 +220,7 @@ def _check_there(path: Path) -> None:
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path) from error
     except OSError:
         return  # said when it is opened
-    if not path.is_file() and not path.is_dir():  # it would be waited for, and is read once
-        raise InputMissing("{path}: is a pipe or device; write it to a file first", code="pipe_not_taken", path=path)
+    refuse_pipe(path)
 
 
 def _stored(named: str, source: Path | Address) -> str:

@@ -18,6 +18,7 @@ from rtface.errors import InputError, OutputError, UsageError
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import write_whole
 from rtface.media.read.container import choose_video, open_container
+from rtface.media.read.pipe import refuse_pipe
 from rtface.media.read.probe import streams_of
 from rtface.media.read.source import FileSource
 from rtface.redaction import shown
@@ -59,6 +60,7 @@ def write_captions(
             path=os.fspath(output),
         )
     target = check_target(output, inputs=[film], overwrite=overwrite)
+    refuse_pipe(film)
     source = FileSource(film)
     source.close()
     info = source.info

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from rtface.errors import InputMissing
 from rtface.redaction import is_url
 
 # How long a stop may go unnoticed, in milliseconds.
@@ -25,6 +26,12 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
         return stat.S_ISFIFO(Path(path).stat().st_mode)
     except OSError:
         return False
+
+
+def refuse_pipe(path: str | os.PathLike[str]) -> None:
+    """Raises InputMissing for a pipe or device where a file is read more than once, or later."""
+    if not is_url(path) and Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        raise InputMissing("{path}: is a pipe or device; write it to a file first", code="pipe_not_taken", path=path)
 
 
 def _opened(path: str) -> int:
