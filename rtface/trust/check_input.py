@@ -183,7 +183,7 @@ def _compare_films(
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - first[0]) / length))
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
-    mine, theirs = (hash_packets(film, stop=stop, bare=True, pieces=cut == (None, None)) for film in (output, input))
+    mine, theirs = (hash_packets(film, stop=stop, pieces=cut == (None, None)) for film in (output, input))
     if 0 < container_end(output) <= max(stream.last for stream in mine):
         compared.found.problems.append("its container ends before its last packets, where some players stop")
     doubts = {

@@ -72,16 +72,15 @@ class PacketHashes:
 
 
 def hash_packets(
-    film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, bare: bool = False, pieces: bool = False
+    film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, pieces: bool = False
 ) -> list[PacketHashes]:
     """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
-    the empty texts of MP4, of which each muxer writes others.
+    the empty texts of MP4, of which each muxer writes others. AAC is without the headers (ADTS) that it has in MPEG-TS
+    only, and a text of MP4 that is repeated with hardly a gap is one, since a sample of it may only last so long.
 
     Args:
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
-        bare: AAC without the headers (ADTS) that it has in MPEG-TS, and in no other container; and a text of MP4 that
-            is repeated with hardly a gap as one, since a sample of it may only last so long.
         pieces: PCM in pieces of equal length in place of its packets.
 
     Raises:
@@ -92,7 +91,7 @@ def hash_packets(
     with open_container(film) as source:
         video, _ = choose_video(source, name)
         streams = [video, *kept_streams(source, video)]
-        readers = {s.index: _reader(s, bare=bare, pieces=pieces) for s in streams if s.type != "attachment"}
+        readers = {s.index: _reader(s, pieces=pieces) for s in streams if s.type != "attachment"}
         try:
             for packet in source.demux():
                 if stop is not None and stop():
@@ -133,13 +132,13 @@ def _named_end(stream: Stream) -> Fraction | None:
     return None
 
 
-def _reader(stream: Stream, *, bare: bool, pieces: bool) -> _Packets:
+def _reader(stream: Stream, *, pieces: bool) -> _Packets:
     codec = codec_of(stream)
     if pieces and (clock := PcmClock.of(stream)) is not None:
         return _Pieces(stream, clock)
     if codec in _TEXT:
-        return _Texts(stream, joined=bare and codec == "mov_text")
-    return (_BareAac if bare and codec == "aac" else _Packets)(stream)
+        return _Texts(stream)
+    return (_BareAac if codec == "aac" else _Packets)(stream)
 
 
 class _Packets:
@@ -178,17 +177,14 @@ class _BareAac(_Packets):
 
 
 class _Texts(_Packets):
-    def __init__(self, stream: Stream, *, joined: bool) -> None:
-        super().__init__(stream)
-        self._joined = joined
-
     def push(self, packet: av.Packet[Stream]) -> None:
-        if self.found.codec == "mov_text" and bytes(packet) == b"\0\0":
+        of_mp4 = self.found.codec == "mov_text"
+        if of_mp4 and bytes(packet) == b"\0\0":
             return
         super().push(packet)
         rows, lasts, place = self.found.rows, self.found.durations, len(self.found.rows) - 1
         lasts.append(packet.duration or 0)
-        if self._joined and place and rows[-1][1] == rows[-2][1] and not {place - 1, place} & self.found.hidden:
+        if of_mp4 and place and rows[-1][1] == rows[-2][1] and not {place - 1, place} & self.found.hidden:
             gap = rows[-1][0] - rows[-2][0] - lasts[-2]
             if 0 <= gap * self.found.base <= _TEXT_GAP_S:
                 rows.pop()

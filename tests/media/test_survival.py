@@ -235,7 +235,7 @@ def test_a_long_text_is_shown_to_its_end(tmp_path: Path):
         for part in track.split(text, 0):
             for made in track.put(part):
                 box.mux_one(made)
-    texts = hash_packets(tmp_path / "out.mp4", bare=True)[1]
+    texts = hash_packets(tmp_path / "out.mp4")[1]
     assert [time * texts.base for time in texts.durations] == [1200] and not track.joined
 
 
@@ -257,7 +257,7 @@ def test_a_text_that_comes_twice_in_a_row_stays_as_it_is(media, tmp_path: Path):
 
     source = media.make_film(tmp_path / "in.mp4", frames=50, extra=subtitle)
     media.passthrough(source, tmp_path / "out.mp4")
-    before, after = (hash_packets(path, bare=True)[1] for path in (source, tmp_path / "out.mp4"))
+    before, after = (hash_packets(path)[1] for path in (source, tmp_path / "out.mp4"))
     assert after.md5 == before.md5 and len(before.rows) == 2
     assert float(after.durations[0] * after.base) == pytest.approx(float(before.durations[0] * before.base), abs=0.001)
 

@@ -189,6 +189,12 @@ def test_an_mp4_written_again_as_mkv_keeps_its_tags(mp4: Path, lost: str, tmp_pa
     assert found.same != bool(lost), found.problems
 
 
+def test_sound_is_the_same_in_mpeg_ts(mp4: Path, tmp_path: Path) -> None:
+    """There AAC has headers of its own."""
+    found = remuxed(mp4, tmp_path / "again.ts", {})
+    assert [line for line in found.problems if not line.startswith("its bytes")] == []
+
+
 @pytest.mark.parametrize(("aspect", "same"), [("1001/1000", True), ("2", False)])
 def test_a_container_may_round_the_shape_of_samples(mp4: Path, tmp_path: Path, aspect: str, same: bool) -> None:
     remuxed(mp4, again := tmp_path / "again.mkv", {})
