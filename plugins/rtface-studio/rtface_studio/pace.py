@@ -23,7 +23,7 @@ LONGEST_S = 5.0
 
 def set_back(crowded: bool) -> None:
     """While more is asked than may be, this session, and so all that answers, gets a tenth of the processor where the
-    film's wants it, too: Linux shares it among sessions. One with other programs, as a terminal's, is left as it is."""
+    film's wants it, too: outside cgroups, Linux shares it among sessions. A terminal's, with other programs, stays."""
     if sys.platform == "linux" and os.getsid(0) == os.getpid():
         with suppress(OSError):  # this Linux shares it among all, or takes a change ten times a second only
             Path("/proc/self/autogroup").write_text("10" if crowded else "0")
