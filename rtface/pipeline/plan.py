@@ -483,9 +483,7 @@ def _plan_folder(options: Options, source: FileSource | SequenceSource) -> Folde
             kinds=", ".join(SUFFIXES),
             kind=kind.upper(),
         )
-    timecode = output_timecode(
-        info.timecode, options.timecode, info.rate, Fraction(0) if info.start is None else info.start - info.video_start
-    )
+    timecode = output_timecode(info.timecode, options.timecode, info.rate, info.skipped)
     same = read is not None and read.kind == kind
     # The headers of scans that were read have their own timecodes.
     written = timecode if kind in ("dpx", "exr") and (options.timecode is not None or not same) else None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 
 from rtface.errors import UsageError
 from rtface.media.read.source import FileSource
 from rtface.media.read.start_timecode import film_timecode, find_timecode
-from tests.media.conftest import make_film, passthrough
+from tests.media.conftest import make_film, passthrough, picture
 
 NTSC = Fraction(30000, 1001)
 
@@ -63,6 +66,29 @@ def test_a_cut_begins_with_the_timecode_of_its_first_frame(tmp_path: Path) -> No
     assert said(tmp_path / "out.mov") == "00:01:00;03"
     passthrough(film, tmp_path / "again.mov", start=4 * 1001 / 30000)
     assert said(tmp_path / "again.mov") == "00:01:00;04"
+
+
+def test_a_second_video_stream_keeps_its_own(tmp_path: Path) -> None:
+    def extra(box: Any) -> Callable[[], None]:
+        box.streams.video[0].metadata["timecode"] = "01:00:00:00"
+        other = box.add_stream("mpeg4", rate=25)
+        other.width, other.height, other.metadata["timecode"] = 64, 64, "02:00:00:00"
+
+        def after() -> None:
+            for number in range(10):
+                frame = picture(number, width=64, height=64)
+                frame.pts = number
+                box.mux(other.encode(frame))
+            box.mux(other.encode())
+
+        return after
+
+    film = make_film(tmp_path / "in.mov", extra=extra)
+    for name, start, code in ("out.mov", None, 0), ("cut.mkv", 0.2, 5):
+        passthrough(film, tmp_path / name, start=start, strict=True)
+        with av.open(tmp_path / name) as box:
+            said = [{k.lower(): v for k, v in (box.metadata | one.metadata).items()} for one in box.streams.video]
+        assert [tags["timecode"] for tags in said] == [f"0{hour}:00:00:{code:02}" for hour in (1, 2)]
 
 
 def test_the_user_sets_it_and_a_wrong_one_is_refused(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
 
+from rtface.errors import Message
 from rtface.media.formats.color import HdrMetadata
 
 _STEP = 1 << 20
@@ -148,6 +149,10 @@ class Header:
         shortened: whether the film or a track of it is said to end before its edits or samples do.
         ordered: whether chapters say what is played, and in which order.
         disabled: tracks that players leave out, from 0 on.
+        tags: of the film, which FFmpeg gives otherwise or not at all.
+        texts: of chapters and tags, whether FFmpeg gives them or not.
+        languages: of the names of chapters, by their numbers.
+        losses: what else FFmpeg does not give, one line each.
     """
 
     crop: Crop | None = None
@@ -160,6 +165,10 @@ class Header:
     shortened: bool = False
     ordered: bool = False
     disabled: Sequence[int] = ()
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    texts: Sequence[str] = ()
+    languages: dict[int, str] = field(default_factory=dict[int, str])
+    losses: Sequence[Message] = ()
 
 
 def read_header(file: BinaryIO, number: int) -> Header:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,8 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from rtface.media.formats import matroska, mp4
+from rtface.errors import Message
+from rtface.media.formats import matroska, mp4, mpegts
 from rtface.media.formats.color import NOT_READ, UNSPECIFIED, alike, hdr_of, same_tag, tags_of
 from rtface.media.formats.mp4 import Header
 from rtface.media.read.file_reader import disk_error
@@ -24,9 +26,9 @@ def read_header(
     path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame
 ) -> Header:
     """What the header of a file says of a video track, of which `image` is a frame; nothing of other containers than
-    Matroska and MP4, and of addresses. A crop that would leave nothing is none."""
+    Matroska, MP4 and MPEG-TS, and of addresses. A crop that would leave nothing is none."""
     name = container.format.name
-    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
+    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov", "mpegts")):
         return Header()
     number = container.streams.video.index(video)
     try:
@@ -34,6 +36,8 @@ def read_header(
             header = (
                 matroska.read_header(file, number, chapters=bool(container.chapters()))
                 if name.startswith("matroska")
+                else mpegts.read_header(file, video.id, [stream.id for stream in container.streams])
+                if name == "mpegts"
                 else mp4.read_header(file, number)
             )
     except OSError as error:
@@ -62,6 +66,20 @@ def not_shown(header: Header, video: VideoStream, *, alpha: bool) -> list[str]:
     return lines + [
         f"its header tells players to leave out track {place}: it is read like the others" for place in header.disabled
     ]
+
+
+def not_given(header: Header, given: Iterable[Mapping[str, str]]) -> list[Message]:
+    """What the header holds besides the frames, and FFmpeg's programming interface does not give; `given` are the tags
+    of film, streams and chapters."""
+    known = {text for tags in given for text in tags.values()}
+    lost = [text for text in header.texts if text and text not in known]
+    unread = Message(
+        "{count} texts of its tags and chapters are left out, such as {text!r}",
+        code="texts_unread",
+        count=len(lost),
+        text=lost[0][:100] if lost else "",
+    )
+    return [*([unread] if lost else ()), *header.losses]
 
 
 def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, ours: bool = False) -> list[str]:

@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from rtface.errors import Message
 from rtface.frame import Color, Display, Frame
 from rtface.media.formats.coding import Coding, coding_of
 from rtface.media.formats.color import ColorTags, HdrMetadata, has_captions, hdr_of, is_transparent, tags_of, views_of
@@ -31,7 +32,7 @@ from rtface.media.read.container import (
 )
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields
-from rtface.media.read.header import contradictions, not_shown, read_header
+from rtface.media.read.header import contradictions, not_given, not_shown, read_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
@@ -45,11 +46,12 @@ _LOOKED_AT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A chapter; start and end in seconds of the input's own clock."""
+    """A chapter; start and end in seconds of the input's own clock, and the language of its name where it is known."""
 
     start: Fraction
     end: Fraction
     metadata: dict[str, str]
+    language: str = ""
 
 
 @dataclass(slots=True)
@@ -126,6 +128,7 @@ class MediaInfo:
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
+        unkept: what else of the header no output keeps, one line each.
         unseen: what FFmpeg's decoder does not give of the frames, or players show in another way, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
@@ -183,6 +186,7 @@ class MediaInfo:
     on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
     crop: Crop | None = None
+    unkept: list[Message] = field(default_factory=list[Message])
     unseen: list[str] = field(default_factory=list[str])
 
     @property
@@ -197,6 +201,11 @@ class MediaInfo:
             ),
             None,
         )
+
+    @property
+    def skipped(self) -> Fraction:
+        """Seconds of the film before the part that is read."""
+        return Fraction(0) if self.start is None else self.start - self.video_start
 
     @property
     def is_sequence(self) -> bool:
@@ -285,7 +294,10 @@ def describe(
     alpha = any(c.is_alpha for c in image.format.components)
     streams = streams_of(container, video, decoder.covers)
     header = read_header(path, container, video, image)
-    metadata = dict(container.metadata)
+    metadata = {
+        name: text for name, text in container.metadata.items() if name.lower() not in header.tags
+    } | header.tags
+    chapters = _chapters(container, header.languages)
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
     return MediaInfo(
         path=shown(path),
@@ -309,7 +321,7 @@ def describe(
         has_audio=bool(container.streams.audio),
         transparent=is_transparent(image),
         streams=streams,
-        chapters=_chapters(container),
+        chapters=chapters,
         metadata=metadata,
         xmp=packet.encode() if packet else None,
         expected_frames=1 if still else None if length is None else max(1, round(length * rate)),
@@ -328,6 +340,7 @@ def describe(
         on_gpu=on_gpu(first.image),
         coding=coding_of(video.codec_context, decoder.head),
         crop=header.crop,
+        unkept=not_given(header, [metadata, *(one.metadata for one in (*streams, *chapters))]),
         unseen=[*not_shown(header, video, alpha=alpha), *contradictions(header, video, image, ours=ours)],
     )
 
@@ -340,9 +353,14 @@ def _origin(cut: Cut) -> Fraction:
     return cut.clock_start if cut.clock_start >= 1 or cut.clock_start < 0 else Fraction(0)
 
 
-def _chapters(container: InputContainer) -> list[Chapter]:
+def _chapters(container: InputContainer, languages: Mapping[int, str]) -> list[Chapter]:
     return [
-        Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"]))
+        Chapter(
+            chapter["start"] * base,
+            chapter["end"] * base,
+            plain_tags(chapter["metadata"]),
+            languages.get(chapter["id"] % (1 << 64), ""),
+        )
         for chapter in container.chapters()
         if (base := chapter["time_base"])
     ]

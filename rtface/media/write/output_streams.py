@@ -54,6 +54,7 @@ class OutputStreams:
     Attributes:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
+        chapter_languages: those of the chapters that have a name.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
@@ -84,6 +85,7 @@ class OutputStreams:
                 self._add_other(plans[stream.index], covers, texts, unheard)
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
+        self.chapter_languages = list[str]()
         chapters = self._chapters()
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
@@ -180,6 +182,8 @@ class OutputStreams:
         target = self._add_target(plan)
         target.disposition = info.disposition
         target.metadata.update(_fresh(info.metadata))
+        if isinstance(source, VideoStream) and (code := self._plan.timecode_of(source)):
+            target.metadata[KEY] = str(code)
         if plan.action == "sound":
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
             self._sounds[info.index] = (
@@ -238,6 +242,7 @@ class OutputStreams:
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
             kept = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
             if end > start or (kept and end == start):
+                self.chapter_languages += [chapter.language] if "title" in chapter.metadata else []
                 found.append(
                     {
                         "id": len(found) + 1,

@@ -6,13 +6,13 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import av
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
@@ -21,8 +21,9 @@ from rtface.media.files.workfile import Target
 from rtface.media.formats import mxf
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
+from rtface.media.read.container import rate_of
 from rtface.media.read.probe import MediaInfo, StreamInfo, find_first_packets
-from rtface.media.read.start_timecode import output_timecode
+from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.stream_choice import StreamPlan, choose, is_pcm, named
 from rtface.util.files import free_bytes
@@ -83,6 +84,11 @@ class OutputPlan:
         """What the input says of itself, see `rtface.media.marks.provenance.own_tags`."""
         return own_tags(self.info.metadata, self.info.xmp)
 
+    def timecode_of(self, video: VideoStream) -> Timecode | None:
+        """The timecode with which another video stream begins."""
+        rate, _ = rate_of(video)
+        return output_timecode(find_timecode([video.metadata], rate), None, rate, self.info.skipped)
+
     def reopened(self, info: MediaInfo) -> None:
         """Takes the streams of the same input that was opened again; the source of before may be closed then."""
         templates = {stream.index: stream.template for stream in info.streams}
@@ -137,9 +143,7 @@ def plan_output(
         keep=True,
     )
     find_first_packets(info)
-    timecode_out = output_timecode(
-        info.timecode, timecode, info.rate, Fraction(0) if info.start is None else info.start - info.video_start
-    )
+    timecode_out = output_timecode(info.timecode, timecode, info.rate, info.skipped)
     plan = OutputPlan(target, format, video, [], info, timecode_out, list(info.notes))
     if refused:
         asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
@@ -241,6 +245,10 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     format, info, lost = plan.format, plan.info, list[str]()
     # What the container cannot hold, what --drop calls it, and the containers that can.
     lacking: list[tuple[str, str, set[str]]] = []
+    shown = {
+        info.timecode and str(info.timecode),
+        *(one.metadata.get(KEY) for one in info.streams if one.kind == "video"),
+    }
     for stream in info.streams:
         if stream.enhanced:
             continue
@@ -253,6 +261,8 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
                 continue
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
+        if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
+            note = f"its timecode {code} is of no picture, and is left out"
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
             if choice.action == "drop" or (
@@ -266,7 +276,10 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
         plan.notes.append(lost[-1])
-    for line in _chapter_losses(info, format):
+    for line in (
+        *(Message("the input: {what}", code="input_loses", what=line) for line in info.unkept),
+        *_chapter_losses(info, format),
+    ):
         lost.append(line)
         plan.notes.append(line)
     if lacking:

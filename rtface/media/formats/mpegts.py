@@ -1,0 +1,106 @@
+"""MPEG-TS (ISO 13818-1, EN 300 468): the programmes of a film, which PyAV does not give."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
+
+from rtface.errors import Message
+from rtface.media.formats.mp4 import Header
+
+_SIZES, _SYNC, _PACKET, _SEARCHED, _FIRST = (188, 192, 204), b"\x47", 188, 1 << 22, 8
+_PROGRAMMES, _STREAMS, _SERVICES, _SERVICE = 0, 2, 0x42, 0x48  # tables, and a descriptor
+_SERVICES_PID = 17
+_CHARSETS = {0x11: "utf-16-be", 0x15: "utf-8"} | {number: f"iso8859-{number + 4}" for number in range(1, 12)}
+_OF_FFMPEG = ("Service01", "FFmpeg")  # what FFmpeg's muxer says by itself
+
+
+def read_header(file: BinaryIO, pid: int, pids: Collection[int]) -> Header:
+    """What the tables say of a stream's programme; `pids` are those of all streams."""
+    data = file.read(_SEARCHED)
+    places, names, programmes = set[int](), dict[int, tuple[str, str]](), dict[int, set[int]]()
+    for section in _sections(data, {_PROGRAMMES, _SERVICES_PID}):
+        if section[0] == _PROGRAMMES:
+            places |= {_word(section, at + 2) & 0x1FFF for at in range(8, len(section) - 7, 4) if _word(section, at)}
+        elif section[0] == _SERVICES:
+            names |= _services(section)
+    for section in _sections(data, places):
+        if section[0] == _STREAMS:
+            programmes[_word(section, 3)] = set(_streams(section)) & set(pids)
+    provider, name = next((names[one] for one, own in programmes.items() if pid in own and one in names), ("", ""))
+    count = sum(map(bool, programmes.values()))
+    return Header(
+        tags={
+            key: text
+            for key, text, usual in zip(("service_name", "service_provider"), (name, provider), _OF_FFMPEG, strict=True)
+            if text not in ("", usual)
+        },
+        losses=[Message("its {count} programmes become one", code="programmes_joined", count=count)]
+        if count > 1
+        else (),
+    )
+
+
+def _sections(data: bytes, pids: Collection[int]) -> Iterator[bytes]:
+    """The sections of tables with these packet numbers."""
+    found = (
+        (at, size) for size in _SIZES for at in range(size) if data[at : at + size * _FIRST : size] == _SYNC * _FIRST
+    )
+    start, size = next(found, (len(data), _PACKET))
+    begun = dict[int, bytes]()
+    for at in range(start, len(data) - _PACKET + 1, size):
+        head, pid = data[at : at + 4], _word(data, at + 1) & 0x1FFF
+        if pid not in pids:
+            continue
+        part = data[at + 4 + (1 + data[at + 4] if head[3] & 0x20 else 0) : at + _PACKET]
+        first = 1 + part[0] if head[1] & 0x40 and part else 0  # where a section begins, unless 0
+        for piece in (part[1:first], b"", part[first:]) if first else (part,):
+            begun[pid] = begun.get(pid, b"") + piece if piece or not first else b""
+            while len(whole := begun[pid]) > 3 and whole[0] != 0xFF and len(whole) >= (end := 3 + _length(whole, 1)):
+                yield whole[:end]
+                begun[pid] = whole[end:]
+
+
+def _services(section: bytes) -> dict[int, tuple[str, str]]:
+    """Provider and name of each service."""
+    names, at = dict[int, tuple[str, str]](), 11
+    while at + 5 < len(section) - 4:
+        service, end = _word(section, at), min(len(section) - 4, at + 5 + _length(section, at + 3))
+        at += 5
+        while at + 3 < end:
+            kind, size = section[at], section[at + 1]
+            if kind == _SERVICE:
+                middle = at + 4 + section[at + 3]
+                names[service] = _text(section[at + 4 : middle]), _text(section[middle + 1 : at + 2 + size])
+            at += 2 + size
+        at = end
+    return names
+
+
+def _streams(section: bytes) -> Iterator[int]:
+    at = 12 + _length(section, 10)
+    while at + 5 <= len(section) - 4:
+        yield _word(section, at + 1) & 0x1FFF
+        at += 5 + _length(section, at + 3)
+
+
+def _text(data: bytes) -> str:
+    """A text of EN 300 468, annex A; U+FFFD where it is in the alphabet of ISO 6937."""
+    if data[:1] == b"\x10":
+        charset, data = f"iso8859-{data[2:3].hex() or 1}", data[3:]
+    elif data and data[0] < 0x20:
+        charset, data = _CHARSETS.get(data[0], "ascii"), data[1:]
+    else:
+        charset = "ascii"
+    try:
+        return "".join(each for each in data.decode(charset, "replace") if each.isprintable())
+    except LookupError:  # no such alphabet
+        return ""
+
+
+def _word(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "big")
+
+
+def _length(data: bytes, at: int) -> int:
+    return _word(data, at) & 0xFFF
