@@ -368,7 +368,7 @@ class InputOptions(_Group):
     strict: bool = _option(
         False,
         v.boolean,
-        Scope.FILM,
+        _FILES,
         "Stop where something of the INPUT would be lost, instead of a warning.",
         "That is a stream, bit depth, or the exact samples of a lossless INPUT",
     )

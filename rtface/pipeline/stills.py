@@ -17,8 +17,10 @@ from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputEr
 from rtface.frame import Frame
 from rtface.media.files.workfile import full
 from rtface.media.marks.provenance import describe, own_tags
+from rtface.media.read.faults import Faults
 from rtface.media.stills.image_read import warn_left_out
 from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison, pair_tags
@@ -209,7 +211,7 @@ class _Stills:
         self.failed: list[str] = []
         self.images: list[dict[str, Any]] = []  # for the report
         self.notes: list[str] = []
-        self._waiting: list[tuple[Still, ImagePlan]] = []  # read, and now in the chain, in order
+        self._waiting: list[tuple[Still, ImagePlan, list[str]]] = []  # read, and now in the chain, in order
 
     def run(self) -> None:
         """Reads, enhances and writes every image."""
@@ -241,7 +243,7 @@ class _Stills:
         if (parts := self.stats.counted()["image_parts"]) > 1:
             self.notes.append(
                 Message(
-                    "{count} images hold more than the image that was read; the report says what ({--report})",
+                    "{count} images hold more than was written; the report says what ({--report})",
                     code="images_hold_more",
                     count=parts,
                 )
@@ -271,20 +273,20 @@ class _Stills:
             try:
                 still = read_image(source)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
+                if lost := losses(still, plan.kind):
+                    faults = Faults(str(source), self.stats, strict=self.options.strict)
+                    faults.found("image_parts", ", ".join(lost))
             except RtfaceError as error:
                 self._lost(source, error)
                 continue
-            if still.more:
-                self.stats.count("image_parts")
-                self.stats.warn("image_parts", f"{source}: {still.more}; only its first image is read and written")
             self.stats.count("frames_in")
             if self.pair:
                 self.pair.own = own_tags({}, still.meta.xmp)
-            self._waiting.append((still, plan))
+            self._waiting.append((still, plan, lost))
             yield still.frame
 
     def _write(self, frame: Frame) -> None:
-        still, plan = self._waiting.pop(0)
+        still, plan, lost = self._waiting.pop(0)
         try:
             if self.options.invented is not None:
                 write_image(map_frame(frame), plan_image(self.options.invented, overwrite=self.options.overwrite))
@@ -299,7 +301,7 @@ class _Stills:
                 "name": Path(still.path).name,
                 "tracks": [face.track_id for face in frame.faces],
                 "corrected": frame.corrected,
-                "more": still.more,
+                "more": "; ".join(lost),
                 "error": None,
             }
         )

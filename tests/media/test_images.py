@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 import zlib
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.frame import Frame
@@ -30,10 +32,21 @@ from rtface.media.formats.image_meta import (
     write_meta,
 )
 from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.formats.tiff_tags import exif_with, read_directory
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.media.read.source import FileSource
 from rtface.media.stills import image_read, image_write
-from rtface.media.stills.images import SequenceSource, list_images, plan_image, read_image, write_image
+from rtface.media.stills.image_read import warn_left_out
+from rtface.media.stills.images import (
+    IMAGE_KINDS,
+    SequenceSource,
+    Still,
+    list_images,
+    plan_image,
+    read_image,
+    write_image,
+)
+from rtface.media.stills.losses import losses
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
@@ -576,3 +589,137 @@ def test_a_film_of_a_png_with_a_profile(tmp_path: Path) -> None:
     code = "import sys; from rtface.media.read.source import FileSource; print(len(list(FileSource(sys.argv[1]))))"
     ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert ok and (ended.returncode, ended.stdout.strip()) == (0, "1"), ended.stderr
+
+
+# -- what comes along, and what is said to be lost -----------------------------------------------------------------
+
+EXIF = exif_with(
+    {
+        270: (2, 6, b"Words\0"),
+        34665: (4, 1, {42036: (2, 5, b"Lens\0")}),
+        34853: (4, 1, {29: (2, 11, b"2018:12:31\0")}),
+    },
+    ">",
+)
+
+
+def meta_of(path: Path) -> ImageMetadata:
+    return read_image(path).meta
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("first", [".png", ".tif"])
+def test_exif_goes_through_every_format_and_back(tmp_path: Path, first: str, suffix: str):
+    plain = write_meta(png(smooth()), ImageMetadata(exif=EXIF), text={}, size=(0, 0), alpha=False)
+    (tmp_path / "a.png").write_bytes(plain)
+    for name, other in (("a.png", f"b{first}"), (f"b{first}", f"c{suffix}")):
+        through(tmp_path / name, tmp_path / other, tags=TAGS)
+    tags = read_directory(meta_of(tmp_path / f"c{suffix}").exif or b"")
+    assert [tags[270][2], tags[34665][2][42036][2], tags[34853][2][29][2]] == [b"Words\0", b"Lens\0", b"2018:12:31\0"]
+
+
+@pytest.mark.parametrize("first", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize("second", [".png", ".jpg", ".tif", ".bmp"])
+def test_the_resolution_comes_along(tmp_path: Path, first: str, second: str):
+    frame, source, output = read_frame(tmp_path), tmp_path / f"a{first}", tmp_path / f"b{second}"
+    still = Still("x", "", frame, ImageMetadata(resolution=(Fraction(300), Fraction(150))))
+    write_image(frame, plan_image(source), still=still)
+    through(source, output)
+    assert [round(each) for each in meta_of(output).resolution or ()] == [300, 150]
+    assert not losses(read_image(source), IMAGE_KINDS[second])
+
+
+def read_frame(folder: Path) -> Frame:
+    (folder / "plain.png").write_bytes(png(smooth()))
+    return read_image(folder / "plain.png").frame
+
+
+def test_comments_and_resources_of_a_jpeg(tmp_path: Path):
+    frame = read_frame(tmp_path)
+    resources = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\x08IPTC-IIM" + bytes(70_000)
+    meta = ImageMetadata(comments=[b"one", b"two"], iptc=resources, more_xmp=[b"http://ns.adobe.com/xmp/extension/\0x"])
+    write_image(frame, plan_image(tmp_path / "a.jpg"), still=Still("x", "jpeg", frame, meta))
+    for output in ("b.jpg", "b.tif", "b.png"):
+        through(tmp_path / "a.jpg", tmp_path / output)
+    again, tiff, image = (meta_of(tmp_path / name) for name in ("b.jpg", "b.tif", "b.png"))
+    assert (again.comments, again.more_xmp) == (meta.comments, meta.more_xmp)
+    assert again.iptc == tiff.iptc == resources
+    assert tifffile.TiffFile(tmp_path / "b.tif").pages.first.tags[33723].value == b"IPTC-IIM"
+    assert any(body.startswith(b"Comment\0") and body.endswith(b"two") for _, body in image.png)
+    still = read_image(tmp_path / "a.jpg")
+    assert [len(losses(still, kind)) for kind in ("jpeg", "tiff", "png", "webp")] == [0, 1, 1, 1]
+    assert "comment" in losses(still, "webp")[0] and "IPTC" in losses(still, "png")[0]
+
+
+def test_exif_and_xmp_of_an_avif(tmp_path: Path):
+    exif, packet = bytes(4) + EXIF, b"<x:xmpmeta/>"
+
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body) + 8) + kind + body
+
+    entries = [b"\2\0\0\0\0\1\0\0Exif\0", b"\2\0\0\0\0\2\0\0mime\0application/rdf+xml\0"]
+    places = [(1, 0, len(exif)), (2, len(exif), len(packet))]
+    items = b"".join(struct.pack(">HHHHII", number, 1, 0, 1, at, size) for number, at, size in places)
+    meta = box(b"iinf", bytes(4) + b"\0\2" + b"".join(box(b"infe", entry) for entry in entries))
+    meta += box(b"iloc", b"\1\0\0\0\x44\0\0\2" + items) + box(b"idat", exif + packet)
+    meta += box(b"colr", b"nclx" + bytes((0, 9, 0, 16, 0, 9, 0x80)))
+    found = read_meta(b"\0\0\0\x14ftypavif\0\0\0\0avif" + box(b"meta", bytes(4) + meta))
+    assert (found.exif, found.xmp, found.png) == (EXIF, packet, [(b"cICP", bytes((9, 16, 0, 1)))])
+
+
+def test_a_bigtiff_is_read_as_any_tiff(tmp_path: Path):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        smooth(),
+        photometric="rgb",
+        bigtiff=True,
+        rowsperstrip=8,
+        description="Words",
+        metadata=None,
+    )
+    through(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert (tifffile.imread(tmp_path / "b.tif") == smooth()).all()
+    assert tifffile.TiffFile(tmp_path / "b.tif").pages.first.description == "Words"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("inks.tif", "tiff", "CMYK"),
+        ("inks.jpg", "png", "CMYK"),
+        ("float.tif", "tiff", "floating-point"),
+        ("deep.png", "jpeg", "16 bits"),
+        ("clear.png", "jpeg", "transparency"),
+        ("clear.png", "webp", ""),
+        ("opaque.png", "bmp", ""),
+        ("plain.png", "bmp", ""),
+    ],
+)
+def test_samples_that_an_output_cannot_hold_are_said(tmp_path: Path, name: str, kind: str, said: str):
+    path, inks, alpha = tmp_path / name, random((48, 64, 4)), np.full((48, 64, 1), 255, np.uint8)
+    if name == "inks.tif":
+        profile = bytes(16) + b"CMYK" + bytes(200)
+        tifffile.imwrite(path, inks, photometric="separated", iccprofile=profile)
+    elif name == "inks.jpg":
+        Image.fromarray(inks, "CMYK").save(path)
+    elif name == "float.tif":
+        tifffile.imwrite(path, smooth().astype(np.float32) / 255, photometric="rgb")
+    elif name == "deep.png":
+        path.write_bytes(png(random((48, 64, 3), np.uint16), "rgb48be"))
+    elif name in ("clear.png", "opaque.png"):
+        path.write_bytes(png(np.dstack([smooth(), alpha if name == "opaque.png" else alpha // 2]), "rgba"))
+    else:
+        path.write_bytes(png(smooth()))
+    still = read_image(path)
+    found = losses(still, kind)
+    assert (said in found[0] and len(found) == 1) if said else not found
+    assert still.meta.icc is None  # of inks it is none of the samples that were read
+
+
+def test_hidden_images_of_a_folder_are_named(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(png(smooth()))
+    (tmp_path / ".b.png").write_bytes(png(smooth()))
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7" + bytes(99))  # what macOS leaves next to a file
+    (tmp_path / ".DS_Store").write_bytes(bytes(99))
+    warn_left_out(tmp_path, stats := Stats(logs=False))
+    assert stats.counted()["files_left_out"] == 1 and ".b.png" in stats.warned()[0]

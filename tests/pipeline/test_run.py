@@ -336,3 +336,15 @@ def test_a_slow_measurement_changes_no_film(tmp_path: Path, monkeypatch: pytest.
         assert report.engine == "rtface-m" and report.frames_corrected == 6
         made.append(decoded(out, "yuv420p"))
     assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], decoded(source, "yuv420p"))
+
+
+def test_what_a_still_loses_is_said_and_strict_stops(tmp_path: Path) -> None:
+    samples = np.dstack([np.full((48, 64, 3), 90, np.uint8), np.arange(64 * 48, dtype=np.uint8).reshape(48, 64)])
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), samples)
+    report = rtface.run(tmp_path / "a.png", tmp_path / "a.jpg", tracker="none")
+    assert "transparency" in report.warnings[0] and "transparency" in report.images[0]["more"]
+    with pytest.raises(InputError, match="transparency is left out"):
+        rtface.run(tmp_path / "b.png", tmp_path / "b.jpg", tracker="none", strict=True)
+    assert not (tmp_path / "b.jpg").exists()
+    assert not rtface.run(tmp_path / "b.png", tmp_path / "c.png", tracker="none", strict=True).warnings

@@ -6,28 +6,61 @@ PNG: W3C PNG 3rd edition; JPEG: EXIF 2.32, ICC.1 annex B.4, XMP part 3; WebP: RI
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 from rtface.media.formats.image_view import View, bmp_view, exif_view, jfif_view, png_view
+from rtface.media.formats.tiff_tags import Directory, exif_with, order_of, read_directory
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
 _PNG_COLORS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
-_PNG_KEPT = {*_PNG_COLORS, b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"}
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_KEPT = {*_PNG_COLORS, *PNG_TEXTS, b"pHYs", b"tIME", b"oFFs", b"sCAL", b"pCAL", b"sTER"}
 _BELOW_PROFILE = {"gAMA", "cHRM", "sRGB"}
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_IPTC_RESOURCE = b"8BIM\x04\x04"
+_MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
 _MPF_HEAD = b"MPF\0"
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _ORIENTATION = 0x0112
+_METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
+_DENSEST = 50_000  # samples of an inch
+_LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are shown as sRGB is
+_UUIDS = {bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp", b"JpgTiffExif->JP2": "exif"}
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
+# Tags of a TIFF file that say something of the image, as EXIF has them; the last are Windows' title to subject.
+_DESCRIBES = (
+    269,
+    270,
+    271,
+    272,
+    274,
+    282,
+    283,
+    285,
+    296,
+    305,
+    306,
+    315,
+    316,
+    18246,
+    33432,
+    34665,
+    34853,
+    *range(40091, 40096),
+)
+SAYS_NOTHING = {_ORIENTATION, 282, 283, 296}
+"""Tags of EXIF that say how to show an image: orientation and resolution."""
 # Bytes of an ICC profile that are read at most; large ones of printers have two million. Deflate packs a thousand to
 # one, so a small file could unpack to gigabytes.
 _ICC_BYTES = 16 << 20
@@ -45,7 +78,10 @@ class ImageMetadata:
         icc: ICC profile.
         exif: EXIF as a TIFF structure, without the "Exif" head.
         xmp: XMP packet.
-        iptc: JPEG's APP13 segment.
+        iptc: JPEG's APP13 segments, joined: Photoshop's head and its resources, IPTC among them.
+        comments: of a JPEG.
+        more_xmp: segments of a JPEG with the parts of a long XMP.
+        resolution: samples of an inch, across and down.
         png: PNG chunks worth keeping, kind and data.
         tiff: TIFF tags worth keeping: number and value.
         tiff_shown: TIFF tags by which the samples are shown: number, and type, count and value.
@@ -60,6 +96,9 @@ class ImageMetadata:
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
+    comments: list[bytes] = field(default_factory=list[bytes])
+    more_xmp: list[bytes] = field(default_factory=list[bytes])
+    resolution: tuple[Fraction, Fraction] | None = None
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     tiff: dict[int, str] = field(default_factory=dict[int, str])
     tiff_shown: dict[int, tuple[int, int, Any]] = field(default_factory=dict[int, tuple[int, int, Any]])
@@ -84,7 +123,7 @@ def kind_of(data: bytes) -> str | None:
         return "jpeg"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "tiff"
     if data[:4] in (b"SDPX", b"XPDS"):
         return "dpx"
@@ -182,7 +221,7 @@ def more_of(data: bytes) -> str:
 def _images(body: bytes) -> int:
     """Number of images by a JPEG's multi-picture segment (CIPA DC-007)."""
     tiff = body[len(_MPF_HEAD) :]
-    order = _order(tiff)
+    order = order_of(tiff)
     at = struct.unpack_from(f"{order}I", tiff, 4)[0]
     for entry in range(struct.unpack_from(f"{order}H", tiff, at)[0]):
         tag, _, _, value = struct.unpack_from(f"{order}HHII", tiff, at + 2 + 12 * entry)
@@ -192,7 +231,7 @@ def _images(body: bytes) -> int:
 
 
 def read_meta(data: bytes) -> ImageMetadata:
-    """The blocks of a PNG, JPEG or WebP file, and the profile of AVIF and JPEG 2000; damaged ones are left out."""
+    """The blocks of an image file that is no TIFF; damaged ones are left out."""
     kind = kind_of(data)
     read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "avif": _read_boxes, "jp2": _read_boxes}.get(
         kind or ""
@@ -200,20 +239,90 @@ def read_meta(data: bytes) -> ImageMetadata:
     meta = read(data) if read else ImageMetadata()
     if kind == "bmp":
         meta.view = bmp_view(data)
+        meta.resolution = density(*struct.unpack_from("<ii", data.ljust(46, b"\0"), 38), _METRE)
+    settle(meta)
+    return meta
+
+
+def settle(meta: ImageMetadata) -> None:
+    """Leaves out of metadata what the rest of it, or RGB, makes void: the profile of inks, curves below a profile."""
+    if meta.icc and meta.icc[16:20] in (b"CMYK", b"Lab "):
+        meta.icc = None
     if meta.icc:  # it stands above these
         meta.view = {what: said for what, said in meta.view.items() if what not in _BELOW_PROFILE}
     elif meta.exif:
         meta.view |= exif_view(meta.exif)
-    return meta
+
+
+def density(across: float | Fraction, down: float | Fraction, unit: Fraction) -> tuple[Fraction, Fraction] | None:
+    """Samples of an inch by those of a unit; `unit` is an inch in units. None for none, or senseless ones."""
+    found = Fraction(across) * unit, Fraction(down) * unit
+    return found if min(found) > 0 and max(found) < _DENSEST else None
 
 
 def _read_boxes(data: bytes) -> ImageMetadata:
-    """The ICC profile of a colour box: "colr" of AVIF with a kind of four letters, of JPEG 2000 with a number."""
+    """AVIF and JPEG 2000: the ICC profile of a colour box ("colr" of AVIF with a kind of four letters, of JPEG 2000
+    with a number), EXIF and XMP, and AVIF's code points of colours, as a PNG has them."""
+    meta, more = ImageMetadata(), dict(_items(data))
     match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:_ICC_BYTES], re.DOTALL)
-    if match is None:
-        return ImageMetadata()
-    profile = data[match.end() : match.start() + int.from_bytes(match[1], "big")]
-    return ImageMetadata(icc=profile if profile[36:40] == b"acsp" else None)
+    profile = data[match.end() : match.start() + int.from_bytes(match[1], "big")] if match else b""
+    meta.icc = profile if profile[36:40] == b"acsp" else None
+    exif = more.get("exif", b"")
+    # The samples were decoded upright.
+    meta.exif = exif_turned(exif) if exif[:4] in (b"II*\0", b"MM\0*") else None
+    meta.xmp = more.get("xmp")
+    points = re.search(rb"colrnclx\0(.)\0(.)", data[: 1 << 20], re.DOTALL)
+    if points and not meta.icc and (points[1][0] not in (1, 2) or points[2][0] not in _LIKE_SRGB):
+        meta.view["cICP"] = points[1] + points[2] + b"\0\1"
+        meta.png = [(b"cICP", meta.view["cICP"])]
+    return meta
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of the boxes of an ISO base media file."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        head = 16 if size == 1 else 8
+        size = int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size or len(data) - at
+        yield kind, data[at + head : at + size]
+        at += max(size, head)
+
+
+def _items(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """EXIF and XMP: of JPEG 2000 boxes of their own, of AVIF items (ISO/IEC 23008-12, annex A)."""
+    for kind, body in _boxes(data):
+        if kind == b"uuid" and body[:16] in _UUIDS:
+            yield _UUIDS[body[:16]], body[16:]
+    meta = dict(_boxes(dict(_boxes(data)).get(b"meta", b"")[4:]))
+    kinds, about = dict[bytes, int](), meta.get(b"iinf", b"")
+    for _, entry in _boxes(about[8 if about[:1] > b"\0" else 6 :]):
+        wide = 4 if entry[:1] == b"\3" else 2
+        kinds.setdefault(entry[6 + wide : 10 + wide], int.from_bytes(entry[4 : 4 + wide], "big"))
+    for number, inside, at, size in _places(meta.get(b"iloc", b"")):
+        body = (meta.get(b"idat", b"") if inside else data)[at : at + size]
+        if number == kinds.get(b"Exif"):
+            yield "exif", body[4 + int.from_bytes(body[:4], "big") :]
+        elif number == kinds.get(b"mime"):
+            yield "xmp", body
+
+
+def _places(iloc: bytes) -> Iterator[tuple[int, bool, int, int]]:
+    """Number of each item of one piece of an AVIF, and where it is: whether in the box "idat", offset, size."""
+    file = io.BytesIO(iloc)
+
+    def number(size: int) -> int:
+        return int.from_bytes(file.read(size), "big")
+
+    version, sizes = number(4) >> 24, number(2)
+    wide = 4 if version == 2 else 2
+    for _ in range(min(number(wide), len(iloc))):
+        item, inside, _, base = number(wide), version > 0 and number(2) & 1, number(2), number(sizes >> 4 & 15)
+        for _ in range(min(pieces := number(2), len(iloc))):
+            number(sizes & 15 if version else 0)
+            at, size = base + number(sizes >> 12), number(sizes >> 8 & 15)
+            if pieces == 1:
+                yield item, bool(inside), at, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +352,7 @@ def avif_shape(data: bytes) -> AvifShape:
 
 
 def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: tuple[int, int], alpha: bool) -> bytes:
-    """A PNG, JPEG or WebP file with these blocks in place of its own.
+    """A PNG, JPEG, WebP or BMP file with these blocks in place of its own.
 
     Args:
         data: an encoded image.
@@ -258,6 +367,8 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
         return _write_jpeg(data, meta)
     if kind == "webp":
         return _write_webp(data, meta, size, alpha)
+    if kind == "bmp" and meta.resolution:
+        return data[:38] + struct.pack("<ii", *(round(each / _METRE) for each in meta.resolution)) + data[46:]
     return data
 
 
@@ -269,7 +380,7 @@ def exif_orientation(exif: bytes) -> int:
     at = _orientation_at(exif)
     if at is None:
         return 1
-    value = struct.unpack_from(_order(exif) + "H", exif, at)[0]
+    value = struct.unpack_from(order_of(exif) + "H", exif, at)[0]
     return value if 1 <= value <= 8 else 1
 
 
@@ -278,20 +389,24 @@ def exif_turned(exif: bytes) -> bytes:
     at = _orientation_at(exif)
     if at is None:
         return exif
-    return exif[:at] + struct.pack(_order(exif) + "H", 1) + exif[at + 2 :]
+    return exif[:at] + struct.pack(order_of(exif) + "H", 1) + exif[at + 2 :]
 
 
 def exif_of(orientation: int) -> bytes:
     """A minimal EXIF that says nothing but the orientation."""
-    return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, _ORIENTATION, 3, 1, orientation, 0, 0)
+    return exif_with({_ORIENTATION: (3, 1, struct.pack("<H", orientation))}, "<")
 
 
-def _order(exif: bytes) -> str:
-    return ">" if exif[:2] == b"MM" else "<"
+def exif_of_tiff(data: bytes, orientation: int, without: Collection[int]) -> bytes | None:
+    """What a TIFF file says of its image, as EXIF; None where that is nothing. Tags may be left out."""
+    order, tags = order_of(data), read_directory(data)
+    tags = {number: said for number, said in tags.items() if number in _DESCRIBES and number not in without}
+    tags[_ORIENTATION] = 3, 1, struct.pack(order + "H", orientation)
+    return exif_with(tags, order) if orientation != 1 or len(tags) > 1 else None
 
 
 def _orientation_at(exif: bytes) -> int | None:
-    order = _order(exif)
+    order = order_of(exif)
     try:
         start = struct.unpack_from(order + "I", exif, 4)[0]
         for i in range(struct.unpack_from(order + "H", exif, start)[0]):
@@ -301,6 +416,25 @@ def _orientation_at(exif: bytes) -> int | None:
     except struct.error:  # a cut-off block says nothing
         return None
     return None
+
+
+def photoshop_of_tiff(data: bytes) -> bytes | None:
+    """Photoshop's resources in a TIFF file, IPTC among them, as a JPEG has them."""
+    tags = read_directory(data)
+    packed, iptc = (value if isinstance(value := tags.get(n, (0, 0, b""))[2], bytes) else b"" for n in (34377, 33723))
+    if iptc and _IPTC_RESOURCE not in packed:
+        packed += _IPTC_RESOURCE + bytes(2) + struct.pack(">I", len(iptc)) + iptc + bytes(len(iptc) % 2)
+    return _IPTC_HEAD + packed if packed else None
+
+
+def photoshop_tags(segment: bytes) -> Directory:
+    """The tags of a TIFF file for Photoshop's resources as of a JPEG, and for IPTC in them."""
+    packed = segment.removeprefix(_IPTC_HEAD)
+    tags: Directory = {34377: (1, len(packed), packed)}
+    if match := re.search(re.escape(_IPTC_RESOURCE) + rb"\0\0(....)", packed, re.DOTALL):
+        iptc = packed[match.end() : match.end() + int.from_bytes(match[1], "big")]
+        tags[33723] = 7, len(iptc), iptc
+    return tags
 
 
 # -- PNG --------------------------------------------------------------------------------------------------------
@@ -331,6 +465,8 @@ def _read_png(data: bytes) -> ImageMetadata:
             meta.xmp = body[len(_XMP_KEYWORD) + 5 :]
         elif kind in _PNG_KEPT:
             meta.png.append((kind, body))
+            if kind == b"pHYs" and body[8:] == b"\1":
+                meta.resolution = density(*struct.unpack_from(">II", body), _METRE)
     return meta
 
 
@@ -375,6 +511,10 @@ def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
     head, rest = chunks[0], chunks[1:]
     keys = {key.encode("latin-1", "replace")[:79] for key in text}
     new = [(k, b) for k, b in meta.png if not (k == b"iTXt" and b.split(b"\0", 1)[0] in keys)]
+    if meta.resolution and not any(k == b"pHYs" for k, _ in new):
+        new.append((b"pHYs", struct.pack(">IIB", *(round(each / _METRE) for each in meta.resolution), 1)))
+    for comment in meta.comments:
+        text |= {"Comment": comment.rstrip(b"\0").decode("utf-8", "replace")}
     if meta.icc:
         new = [(k, b) for k, b in new if k != b"sRGB"]
         new.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc)))
@@ -413,10 +553,18 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
             meta.xmp = body[len(_XMP_HEAD) :]
         elif marker == 0xE2 and body.startswith(_ICC_HEAD) and len(body) > 14:
             parts[body[12]] = body[14:]
+        elif marker == 0xE1 and body.startswith(_MORE_XMP):
+            meta.more_xmp.append(body)
         elif marker == 0xED:
-            meta.iptc = body
+            meta.iptc = body if meta.iptc is None else meta.iptc + body.removeprefix(_IPTC_HEAD)
+        elif marker == 0xFE:
+            meta.comments.append(body)
         elif marker == 0xE0 and body.startswith(b"JFIF\0") and meta.density is None:
             meta.density, meta.view = body[7:12], jfif_view(body)
+            if body[7:8] in (b"\1", b"\2") and len(body) >= 12:
+                meta.resolution = density(
+                    *struct.unpack_from(">HH", body, 8), CENTIMETRE if body[7] == 2 else Fraction(1)
+                )
         elif marker == 0xEE and body[:5] == b"Adobe" and body[11:12] == b"\0" and meta.density is not None:
             meta.view["Adobe's transform"] = 0  # against JFIF, which is YCbCr
     meta.tables, meta.rgb = quantisation_tables(data), _says_rgb(data)
@@ -425,12 +573,17 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
     return meta
 
 
+def frame_header(data: bytes) -> bytes:
+    """The segment that begins the samples of a JPEG; nothing where it is missing."""
+    return next((body for marker, body in segments(data) if 0xC0 <= marker <= 0xC2), b"")
+
+
 def _says_rgb(data: bytes) -> bool:
     """By the rules of libjpeg: JFIF is YCbCr, then Adobe's marker decides, then the names of the components."""
     found = list(segments(data))
     if any(marker == 0xE0 and body.startswith(b"JFIF\0") for marker, body in found):
         return False
-    frame = next((body for marker, body in found if 0xC0 <= marker <= 0xC2), b"")
+    frame = frame_header(data)
     if frame[5:6] != b"\3":
         return False
     adobe = [body for marker, body in found if marker == 0xEE and body.startswith(b"Adobe") and len(body) > 11]
@@ -478,13 +631,18 @@ def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
         pieces = [meta.icc[i : i + 65_000] for i in range(0, len(meta.icc), 65_000)]
         for number, piece in enumerate(pieces, 1):
             new += segment(0xE2, _ICC_HEAD + bytes((number, len(pieces))) + piece)
-    if meta.iptc:
-        new += segment(0xED, meta.iptc)
+    new += b"".join(segment(0xE1, each) for each in meta.more_xmp)
+    for at in range(len(_IPTC_HEAD), len(meta.iptc or b""), 65_000):
+        new += segment(0xED, _IPTC_HEAD + (meta.iptc or b"")[at : at + 65_000])
+    new += b"".join(segment(0xFE, each) for each in meta.comments)
     # The JFIF segment, where there is one, has to stay first; the encoder writes it first.
     jfif = own.startswith(b"\xff\xe0")
     first = 2 + struct.unpack_from(">H", own, 2)[0] if jfif else 0
-    if jfif and meta.density and len(meta.density) == 5:  # behind name and version
-        own = own[:11] + meta.density + own[16:]
+    said = meta.density
+    if meta.resolution and not said:
+        said = struct.pack(">BHH", 1, *(min(max(round(each), 1), 65_535) for each in meta.resolution))
+    if jfif and said and len(said) == 5:  # behind name and version
+        own = own[:11] + said + own[16:]
     return data[:2] + own[:first] + new + own[first:] + data[scan:]
 
 

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from rtface.media.formats.tiff_tags import Directory, order_of, read_directory
+
 View: TypeAlias = dict[str, Any]
 """By what it concerns; what is usual is left out, so that an empty one says nothing."""
 
@@ -20,7 +22,7 @@ TIFF_OF_VALUES = (280, 281, 301, 340, 341, 532)
 """Those that hold for samples of the same kind and depth only."""
 TIFF_FORM = (258, 262, 277, 339)
 """Bits, kind of colours, number and format of samples."""
-TIFF_READ = (254, 320, 338, 34665, *TIFF_FORM, *TIFF_SHOWN)
+TIFF_READ = (254, 320, 338, *TIFF_FORM, *TIFF_SHOWN)
 """Numbers of the tags that `tiff_view` looks at."""
 
 _COLOURS_OF = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # samples of a pixel by photometric interpretation
@@ -56,7 +58,7 @@ def writable(tag: int, kind: int, count: int, values: tuple[Any, ...]) -> bool:
 
 
 def tiff_view(tags: Mapping[int, Any]) -> View:
-    """Of a TIFF by its tags: numbers, tuples of numbers, or bytes (EXIF: the values by their names)."""
+    """Of a TIFF by its tags: numbers, tuples of numbers, or bytes."""
     try:
         return _tiff_view(tags)
     except (TypeError, ValueError, OverflowError):  # of another type than TIFF has
@@ -82,8 +84,6 @@ def _tiff_view(tags: Mapping[int, Any]) -> View:
         said = numbers(tags.get(number, ()))
         if said and not (number == 532 and kind == _YCBCR) and set(said) != usual.get(number):
             view[f"tag {number}"] = said
-    if isinstance(tags.get(34665), dict):
-        view |= _exif(tags[34665].get("ColorSpace"), tags[34665].get("Gamma"), None)
     return view
 
 
@@ -120,43 +120,27 @@ def bmp_view(data: bytes) -> View:
 
 def exif_view(exif: bytes) -> View:
     """Of EXIF: a colour space other than sRGB, a gamma, Adobe RGB by its interoperability."""
-    order = ">" if exif[:2] == b"MM" else "<"
-    with suppress(struct.error):
-        first = _directory(exif, order, struct.unpack_from(f"{order}I", exif, 4)[0])
-        inner = _directory(exif, order, _long(first.get(34665), order))
-        further = _directory(exif, order, _long(inner.get(40965), order))
-        space, gamma, rule = inner.get(40961), inner.get(42240), further.get(1)
-        at = _long(gamma, order)
-        return _exif(
-            struct.unpack(f"{order}H", space[:2])[0] if space else None,
-            struct.unpack_from(f"{order}II", exif, at) if at else None,
-            rule,
-        )
-    return {}
-
-
-def _exif(space: Any, gamma: Any, rule: bytes | None) -> View:
+    order, inner = order_of(exif), _inner(read_directory(exif), 34665)
+    space, gamma, rule = (
+        value if isinstance(value, bytes) else b""
+        for _, _, value in (inner.get(40961, _NONE), inner.get(42240, _NONE), _inner(inner, 40965).get(1, _NONE))
+    )
     view = View()
-    if space is not None and int(space) != _SRGB:
-        view["EXIF colour space"] = int(space)
-    if gamma:
-        view["EXIF gamma"] = _ratio(gamma)
-    if rule and rule[:3] == b"R03":
+    if len(space) == 2 and (said := struct.unpack(f"{order}H", space)[0]) != _SRGB:
+        view["EXIF colour space"] = said
+    if len(gamma) == 8:
+        view["EXIF gamma"] = _ratio(struct.unpack(f"{order}II", gamma))
+    if rule[:3] == b"R03":
         view["EXIF colours"] = "Adobe RGB"
     return view
 
 
-def _directory(data: bytes, order: str, at: int) -> dict[int, bytes]:
-    """The values (four bytes) of a directory of a TIFF structure by their tags."""
-    if not at:
-        return {}
-    count = struct.unpack_from(f"{order}H", data, at)[0]
-    entries = (data[at + 2 + 12 * number : at + 14 + 12 * number] for number in range(count))
-    return {struct.unpack_from(f"{order}H", entry)[0]: entry[8:] for entry in entries}
+_NONE = 0, 0, b""
 
 
-def _long(value: bytes | None, order: str) -> int:
-    return struct.unpack(f"{order}I", value)[0] if value else 0
+def _inner(tags: Directory, tag: int) -> Directory:
+    value = tags.get(tag, _NONE)[2]
+    return value if isinstance(value, dict) else {}
 
 
 def _ratio(value: Any) -> Fraction:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,20 +23,26 @@ from av.video.codeccontext import VideoCodecContext
 
 from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Frame
-from rtface.media.files.image_names import has_still_name
+from rtface.media.files.image_names import has_still_name, is_image
 from rtface.media.formats.color import color_of, display_of
 from rtface.media.formats.image_meta import (
+    CENTIMETRE,
     ImageMetadata,
     avif_shape,
     decodable,
-    exif_of,
+    density,
+    exif_of_tiff,
+    frame_header,
     kind_of,
     more_of,
+    photoshop_of_tiff,
     read_meta,
+    settle,
     size_of,
 )
 from rtface.media.formats.image_view import TIFF_FORM, TIFF_READ, TIFF_SHOWN, numbers, tiff_view, writable
 from rtface.media.formats.quantiser_tables import jpeg_step
+from rtface.media.formats.tiff_tags import classic, read_directory
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
@@ -71,6 +78,7 @@ _UPRIGHT = {
 # Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
+_INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
 # What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
 _DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
 
@@ -86,6 +94,7 @@ class Still:
         meta: profile, EXIF and so on.
         scan: header of a DPX or EXR.
         more: what else the file holds, in words ("holds 3 pages"); "" for nothing.
+        changed: what reading it changed, in words.
     """
 
     path: str
@@ -94,22 +103,34 @@ class Still:
     meta: ImageMetadata = field(default_factory=ImageMetadata)
     scan: DpxHeader | ExrHeader | None = None
     more: str = ""
+    changed: tuple[str, ...] = ()
 
 
 def warn_left_out(folder: Path, stats: Stats) -> None:
-    """Warns of what a folder holds apart from the images that `list_images` takes; hidden files are no part of it."""
+    """Warns of what a folder holds apart from the images that `list_images` takes; hidden files that are no images are
+    no part of it."""
     names = sorted(
         f"{p.name}/" if p.is_dir() else p.name
         for p in folder.iterdir()
-        if not p.name.startswith(".") and (not has_still_name(p) or not p.is_file())
+        if (is_image(p) if p.name.startswith(".") else not has_still_name(p) or not p.is_file())
     )
     if names:
         stats.count("files_left_out", len(names))
         stats.warn(
             "files_left_out",
-            f"{shown(folder)}: {len(names)} of its entries are left out, because they are no "
+            f"{shown(folder)}: {len(names)} of its entries are left out, because they are hidden, or no "
             f"images that can be read ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})",
         )
+
+
+def _data_of(path: str | os.PathLike[str]) -> bytes:
+    try:
+        with open_regular(Path(path)) as file:
+            return file.read()
+    except OSError as error:
+        raise InputMissing(
+            "{path}: cannot be read ({why}); check the name", code="unreadable", path=shown(path), why=error.strerror
+        ) from error
 
 
 def read_image(path: str | os.PathLike[str]) -> Still:
@@ -119,14 +140,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         InputMissing: it is not there or may not be read.
         InputError: it is empty, damaged, larger than the limit, or no image.
     """
-    name = shown(path)
-    try:
-        with open_regular(Path(path)) as file:
-            data = file.read()
-    except OSError as error:
-        raise InputMissing(
-            "{path}: cannot be read ({why}); check the name", code="unreadable", path=name, why=error.strerror
-        ) from error
+    name, data = shown(path), _data_of(path)
     if not data:
         raise InputError("{name}: is empty (0 bytes); copy it again", code="file_empty", name=name)
     kind = kind_of(data)
@@ -145,6 +159,8 @@ def read_image(path: str | os.PathLike[str]) -> Still:
             code="no_image",
             name=name,
         )
+    more = _pages(data) if kind == "tiff" else more_of(data)
+    data = classic(data)
     image = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
@@ -156,7 +172,20 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
-    return Still(os.fspath(path), kind, frame, meta, header, _pages(data) if kind == "tiff" else more_of(data))
+    return Still(os.fspath(path), kind, frame, meta, header, more, tuple(_changed(data, kind, meta)))
+
+
+def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
+    """What cannot be read as it is, in words."""
+    if (kind == "jpeg" and frame_header(data)[5:6] == b"\4") or meta.tiff_form.get(262) == (_INKS,):
+        yield "CMYK became RGB"
+    if set(meta.tiff_form.get(339, ())) & {_FLOAT}:
+        yield "floating-point samples became 16 bits"
+    tags = read_directory(data) if kind == "tiff" else {}
+    if _LAYERS in tags:
+        yield "Photoshop's layers are left out"
+    if _RAW in tags or any(tags.get(_REDUCED, (0, 0, b""))[2]):
+        yield "it may be a raw photo, of which only the preview is read"
 
 
 @dataclass(slots=True)
@@ -178,13 +207,7 @@ class Origin:
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
     """An image file without its samples; raises as `read_image`."""
-    try:
-        with open_regular(Path(path)) as file:
-            data = file.read()
-    except OSError as error:
-        raise InputMissing(
-            "{path}: cannot be read ({why}); check the name", code="unreadable", path=shown(path), why=error.strerror
-        ) from error
+    data = classic(_data_of(path))
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
@@ -229,6 +252,8 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
         full = image.reformat(format="rgba")
         opaque = int(full.to_ndarray()[..., 3].min()) == 255
         return image.reformat(format="rgb24") if opaque else full
+    if kind == "jpeg" and image.format.name == "gbrap":  # of CMYK
+        return image.reformat(format="gbrp")
     if image.format.name.startswith("mono"):
         return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
     return image
@@ -312,14 +337,20 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
         meta.view = {"tags": "damaged"}
         return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
     orientation = next((number for number in numbers(found.get(274, 1)) if number in _UPRIGHT), 1)
-    meta.exif = exif_of(orientation) if orientation != 1 else None
+    unwritable = {n for n in kept if not writable(n, *kept[n])}
+    meta.exif, meta.iptc = exif_of_tiff(data, orientation, unwritable), photoshop_of_tiff(data)
     meta.icc, meta.xmp = (
         bytes(said) if isinstance(said := found.get(number), bytes | tuple) and _are_bytes(said) else None
         for number in (34675, 700)
     )
-    meta.view, meta.tiff_shown = tiff_view(found), {n: said for n, said in kept.items() if writable(n, *said)}
+    meta.view, meta.tiff_shown = tiff_view(found), {n: kept[n] for n in kept if n not in unwritable}
     meta.tiff_form = {n: numbers(found.get(n, 1)) for n in TIFF_FORM}
     meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
+    if {282, 283} <= meta.tiff_shown.keys():
+        across, down = (Fraction(*meta.tiff_shown[number][2]) for number in (282, 283))
+        unit = {2: Fraction(1), 3: CENTIMETRE}.get(meta.tiff_shown.get(296, (0, 0, (2,)))[2][0])
+        meta.resolution = density(across, down, unit) if unit else None
+    settle(meta)
     return meta
 
 

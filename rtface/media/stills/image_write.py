@@ -26,9 +26,10 @@ from rtface.frame import Color, Display, Frame
 from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target, full, write_whole
-from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, write_meta
+from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
 from rtface.media.formats.image_view import TIFF_FORM, TIFF_OF_VALUES
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
+from rtface.media.formats.tiff_tags import order_of, read_directory, with_directory
 from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
 from rtface.media.stills.dpx import new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import rewrite_exr
@@ -42,7 +43,8 @@ _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte2
 _QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
-_FULL = 2
+_FULL, _INCH = 2, 2
+_DENSITY = (282, 283, 296)
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
     "an EXR holds linear light, which is not computed from other samples here: it is written only where "
@@ -174,10 +176,14 @@ def image_bytes(
         if still is not None and (kind == still.kind or kind in ("jpeg", "tiff", "webp")):
             meta.exif = meta.exif or exif_of(meta.orientation)
         else:
+            if display.quarter_turns % 2 and meta.resolution:
+                meta.resolution = meta.resolution[1], meta.resolution[0]
             frame = upright(frame)
             meta.exif = exif_turned(meta.exif) if meta.exif else None
     if kind != "png":
         meta.png = []
+    if kind == "webp" and meta.icc and meta.icc[16:20] == b"GRAY":  # its samples are RGB
+        meta.icc = None
     if still is not None and kind != still.kind:
         meta.view, meta.tiff_shown, meta.density = {}, {}, None
     change = Change.of(frame)
@@ -362,19 +368,14 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
 
     pixels = _workable(frame).image.to_ndarray()
     gray = pixels.ndim == 2
-    strings = [(n, "s", 0, v.encode(), True) for n, v in meta.tiff.items() if n not in (270, 305 if tags else 270, 306)]
-    description = meta.tiff.get(270)
-    extra: list[tuple[int, int | str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
-    density = {number: meta.tiff_shown[number][2] for number in (282, 283, 296) if number in meta.tiff_shown}
+    extra: list[tuple[int, int, int, Any, bool]] = []
     written = (8 * pixels.itemsize, 1 if gray else 2, 1 if gray else pixels.shape[2], 1)
     same = all(
         value == now for number, now in zip(TIFF_FORM, written, strict=True) for value in meta.tiff_form.get(number, ())
     )
-    left_out = density if same else (*density, *TIFF_OF_VALUES)
+    left_out = _DENSITY if same else (*_DENSITY, *TIFF_OF_VALUES)
     extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in left_out]
-    if meta.xmp:
-        extra.append((700, "B", len(meta.xmp), meta.xmp, True))
-    file = io.BytesIO()
+    file, about = io.BytesIO(), meta.exif or exif_of(1)
     tifffile.imwrite(
         file,
         pixels,
@@ -383,13 +384,17 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
         extrasamples=meta.view.get("transparency", ["unassalpha"])
         if pixels.ndim == 3 and pixels.shape[2] == 4
         else None,
-        resolution=(density[282], density[283]) if {282, 283} <= density.keys() else None,
-        resolutionunit=density[296][0] if 296 in density else None,
+        byteorder=order_of(about),
+        resolution=None if meta.resolution is None else (float(meta.resolution[0]), float(meta.resolution[1])),
+        resolutionunit=_INCH if meta.resolution else None,
         iccprofile=meta.icc,
         extratags=extra,
-        description=None if description is None else description.encode(),
-        datetime=meta.tiff.get(306),
-        software="rtface" if tags else False,
+        software=False,
         metadata=None,
     )
-    return file.getvalue()
+    data = file.getvalue()
+    said = read_directory(data) | {n: tag for n, tag in read_directory(about).items() if n not in TIFF_FORM}
+    said |= {700: (1, len(meta.xmp), meta.xmp)} if meta.xmp else {}
+    said |= photoshop_tags(meta.iptc) if meta.iptc else {}
+    said |= {305: (2, 7, b"rtface\0")} if tags else {}
+    return with_directory(data, said)

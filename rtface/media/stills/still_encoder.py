@@ -8,6 +8,7 @@ from dataclasses import replace
 from rtface.frame import Frame
 from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.formats.image_meta import ImageMetadata
+from rtface.media.formats.tiff_tags import exif_with, order_of, read_directory
 from rtface.media.marks.provenance import NAMES, Marks, without_marks
 from rtface.media.read.probe import MediaInfo
 from rtface.media.stills.image_read import read_origin
@@ -75,5 +76,7 @@ def _unmarked(meta: ImageMetadata, own: Marks | None) -> ImageMetadata:
     """Metadata of an image without what rtface said of it, and with what it said before (`own`), where that is
     known."""
     png = [(kind, body) for kind, body in meta.png if body.split(b"\0", 1)[0].decode("latin-1") not in NAMES]
-    tiff = {tag: text for tag, text in meta.tiff.items() if (tag, text) != (305, "rtface")}  # the software
-    return replace(meta, xmp=without_marks({}, meta.xmp, own)[1], png=png, tiff=tiff)
+    exif, said = meta.exif, read_directory(meta.exif or b"")
+    if exif and meta.tiff.get(305) == "rtface":  # the software
+        exif = exif_with({tag: each for tag, each in said.items() if tag != 305}, order_of(exif))
+    return replace(meta, xmp=without_marks({}, meta.xmp, own)[1], png=png, exif=exif)

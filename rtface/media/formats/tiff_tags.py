@@ -1,0 +1,88 @@
+"""Directories of TIFF structures: what EXIF is, and the header of a TIFF file (TIFF 6.0, EXIF 2.32, BigTIFF)."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+Directory: TypeAlias = "dict[int, tuple[int, int, bytes | Directory]]"
+"""By tag: type, count, and the bytes of the values or the directory that the tag points to."""
+
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_INNER = {34665, 34853, 40965}  # EXIF, GPS, interoperability
+_BIG = (b"+\0", b"\0+")
+_LONG, _MOST, _DEEPEST = 4, 4096, 3
+
+
+def order_of(data: bytes) -> Literal["<", ">"]:
+    """The byte order of a TIFF structure, as `struct` has it."""
+    return ">" if data[:2] == b"MM" else "<"
+
+
+def read_directory(data: bytes, at: int | None = None, depth: int = 1) -> Directory:
+    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out."""
+    found: Directory = {}
+    order = order_of(data)
+    word, room, head = ("Q", 8, "Q") if data[2:4] in _BIG else ("I", 4, "H")
+    with suppress(struct.error):
+        start: int = struct.unpack_from(order + word, data, room)[0] if at is None else at
+        first, step = start + struct.calcsize(order + head), 4 + 2 * room
+        entries = min(struct.unpack_from(order + head, data, start)[0], _MOST)
+        for entry in range(first, first + entries * step, step):
+            tag, kind, count = struct.unpack_from(f"{order}HH{word}", data, entry)
+            size, place = count * _BYTES.get(kind, 0), entry + 4 + room
+            if size > room:
+                place = struct.unpack_from(order + word, data, place)[0]
+            value = data[place : place + size]
+            if tag in _INNER:
+                inner = int.from_bytes(value, "big" if order == ">" else "little")
+                if depth < _DEEPEST and (tags := read_directory(data, inner, depth + 1)):
+                    found[tag] = _LONG, 1, tags
+            elif size and len(value) == size:
+                found[tag] = kind, count, value
+    return found
+
+
+def _written(tags: Directory, order: str, at: int) -> bytes:
+    """A directory and its values, to stand at an offset."""
+    entries, values, end = b"", b"", at + 6 + 12 * len(tags)
+    for tag, (kind, count, value) in sorted(tags.items()):
+        place = struct.pack(order + "I", end + len(values))
+        if isinstance(value, dict):
+            values += _written(value, order, end + len(values))
+        elif len(value) > 4:
+            values += value + bytes(len(value) % 2)
+        else:
+            place = value.ljust(4, b"\0")
+        entries += struct.pack(order + "HHI", tag, kind, count) + place
+    return struct.pack(order + "H", len(tags)) + entries + bytes(4) + values
+
+
+def with_directory(data: bytes, tags: Directory) -> bytes:
+    """A TIFF structure with another first, and only, directory; values of the old one stay where they are."""
+    data += bytes(len(data) % 2)
+    return (
+        data[:4] + struct.pack(order_of(data) + "I", len(data)) + data[8:] + _written(tags, order_of(data), len(data))
+    )
+
+
+def exif_with(tags: Directory, order: str) -> bytes:
+    """An EXIF block of these tags, whose values are in this byte order."""
+    return with_directory((b"II*\0" if order == "<" else b"MM\0*") + bytes(4), tags)
+
+
+def classic(data: bytes) -> bytes:
+    """A BigTIFF of less than 4 GB as a TIFF of its first image; anything else as it is."""
+    order = order_of(data)
+    if data[2:4] not in _BIG or len(data) >= 1 << 32 or data[:2] not in (b"II", b"MM"):
+        return data
+    tags = {
+        tag: (_LONG, count, np.frombuffer(value, order + "u8").astype(order + "u4").tobytes())
+        if isinstance(value, bytes) and kind >= 16
+        else (kind, count, value)
+        for tag, (kind, count, value) in read_directory(data).items()
+    }
+    return with_directory(data[:2] + struct.pack(order + "H", 42) + data[4:], tags)

@@ -1,0 +1,75 @@
+"""What of a still its output does not hold, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rtface.media.formats.image_meta import PNG_TEXTS, SAYS_NOTHING
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.formats.tiff_tags import read_directory
+from rtface.media.stills.image_read import Still
+from rtface.util.av_arrays import plane_rows
+
+_SAMPLES = {"jpeg": 8, "webp": 8, "bmp": 8, "dpx": 16}
+_OPAQUE = ("jpeg", "bmp", "dpx")
+_HOLDS = {
+    "png": ("colour profile", "EXIF", "XMP", "text chunks", "comment", "resolution", "colour space"),
+    "jpeg": ("colour profile", "EXIF", "XMP", "Photoshop resources (IPTC)", "comment", "resolution"),
+    "tiff": ("colour profile", "EXIF", "XMP", "Photoshop resources (IPTC)", "resolution"),
+    "webp": ("colour profile", "EXIF", "XMP"),
+    "bmp": ("resolution",),
+}
+_USUAL = (72, 96)  # of an inch: what programs write that know none
+_SEGMENT = 65_000  # bytes of a JPEG's EXIF or XMP
+
+
+def losses(still: Still, kind: str) -> list[str]:
+    """What of a still an image of a kind (as `rtface.media.stills.image_write.ImagePlan`) will not hold, in words."""
+    found = [f"{still.more}, and only its first image is read and written"] if still.more else []
+    found += still.changed
+    if kind == still.kind and kind in ("dpx", "exr"):  # the file itself, with other samples
+        return found
+    image = still.frame.image
+    bits, most = pixel_format_info(image.format.name).bits, _SAMPLES.get(kind, 16)
+    if most < bits <= 16:
+        found.append(f"{bits} bits a sample become {most}")
+    if kind in _OPAQUE and _transparent(still):
+        found.append("its transparency is left out")
+    if without := [what for what in _carried(still, kind) if what not in _HOLDS.get(kind, ())]:
+        found.append(f"the {kind.upper()} gets none of its {', '.join(without)}")
+    return found
+
+
+def _transparent(still: Still) -> bool:
+    image, shape = still.frame.image, pixel_format_info(still.frame.image.format.name)
+    if not shape.alpha:
+        return False
+    alpha = next(part for part in image.format.components if part.is_alpha)
+    if image.format.is_planar:
+        return bool(plane_rows(image.planes[alpha.plane])[:, : image.width].min() < 255)
+    return bool(image.reformat(format="rgba").to_ndarray()[..., 3].min() < 255)
+
+
+def _carried(still: Still, kind: str) -> Iterator[str]:
+    """What a still has besides its samples and an output of a kind may have no place for."""
+    meta, short = still.meta, kind == "jpeg"
+    if meta.icc:
+        yield "gray colour profile" if kind == "webp" and meta.icc[16:20] == b"GRAY" else "colour profile"
+    if meta.exif and read_directory(meta.exif).keys() - SAYS_NOTHING:
+        yield "long EXIF" if short and len(meta.exif) >= _SEGMENT else "EXIF"
+    if meta.xmp:
+        yield "long XMP" if short and len(meta.xmp) >= _SEGMENT else "XMP"
+    if meta.more_xmp and not short:
+        yield "second part of XMP"
+    if meta.iptc:
+        yield "Photoshop resources (IPTC)"
+    if meta.comments:
+        yield "comment"
+    if kind != still.kind and meta.view.keys() & {"cICP", "gAMA", "cHRM", "mDCV", "cLLI", "colours"}:
+        yield "colour space"
+    texts = {body.split(b"\0", 1)[0] for name, body in meta.png if name in PNG_TEXTS}
+    if texts - {b"XML:com.adobe.xmp"}:
+        yield "text chunks"
+    odd = meta.resolution and any(round(each) not in _USUAL for each in meta.resolution)
+    if odd and not (kind == "webp" and 282 in read_directory(meta.exif or b"")):
+        yield "resolution"
