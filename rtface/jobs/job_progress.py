@@ -32,7 +32,7 @@ class JobProgress:
         self._finished = self._folder.finished()
         self._before = self._done_s = sum(map(self._plan.seconds, self._finished))
         self._began = monotonic()
-        self._frames, self._last = 0, (0, self._began)
+        self._frames, self._last, self._most = 0, (0, self._began), 0.0
         self._written_at = self._began
         self.first_frame_s: float | None = None
         self._fps = 0.0
@@ -73,6 +73,7 @@ class JobProgress:
         if now - since >= 1.0:
             self._fps, self._last = max(0, self._frames - count) / (now - since), (self._frames, now)
         done = self._done_s + sum(step.seconds for step in steps if step.segment not in self._finished)
+        done = self._most = max(self._most, done)  # an encoder may still be ending the segment before
         faces = max((step.faces for step in steps), default=0)
         left_s = None if left is None else max(0.0, left[0] - (now - left[1]))
         self._show(Progress(self._frames, done, self._plan.duration_s, self._fps, faces, self._before, left_s))

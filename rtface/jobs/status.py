@@ -107,12 +107,11 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
     finished = {n for n in folder.finished() if n < len(plan)}
     now = now_in(folder.path)
     held = {name: lease for name, lease in leases.held().items() if leases.silent_s(lease[1], now) < math.inf}
-    # The last of a worker's is in work; the encoder of the one before may still be ending.
+    # The last of a worker's is in work; of those before it all frames are made, and an encoder may still be ending.
     segments = {worker: int(name) for name, (_, worker) in sorted(held.items()) if name.isdigit()}
-    workers: list[WorkerStatus] = []
-    silent: list[WorkerStatus] = []
-    at_work: list[AtWork] = []
-    done = sum(plan.seconds(n) for n in finished)
+    made = finished | {int(n) for n, (_, worker) in held.items() if n.isdigit() and int(n) < segments[worker]}
+    workers, silent, at_work = list[WorkerStatus](), list[WorkerStatus](), list[AtWork]()
+    done = sum(plan.seconds(n) for n in made)
     for path in sorted(folder.workers.glob("*.json")):
         try:
             value = folder.read(path, _WORKER)
@@ -129,10 +128,9 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
                     )
                 )
             continue
-        number = segments.get(path.stem)
-        at = min(value.get("seconds", 0.0), plan.seconds(number)) if number is not None else 0.0
-        if number is None or number in finished or value.get("segment") != number:
-            at = 0.0
+        number, at = segments.get(path.stem), 0.0
+        if number is not None and number not in finished and value.get("segment") == number:
+            at = min(value.get("seconds", 0.0), plan.seconds(number))
         done += at
         place = None if number is None or number in finished else (number + min(at / plan.seconds(number), _NEARLY))
         at_work.append(AtWork(place, [Row(*row) for row in value.get("pace", ())]))
@@ -148,9 +146,8 @@ def read_status(folder: JobFolder, plan: JobPlan | None = None, leases: Leases |
                 value.get("frames", 0),
             )
         )
-    speeds = [worker.speed for worker in workers if worker.speed]
-    speed = sum(speeds) if speeds else None
-    left, (least, most) = _left(folder, plan, finished, at_work), spread(at_work)
+    speed = sum(worker.speed or 0.0 for worker in workers) or None
+    left, (least, most) = _left(folder, plan, made, at_work), spread(at_work)
     state: State = (
         "joining"
         if "join" in held

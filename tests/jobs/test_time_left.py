@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.jobs import FilmJob, faces_ahead
+from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.leases import Leases
 from rtface.jobs.status import read_status
 from rtface.jobs.time_left import AtWork, Pace, Row, spread, time_left
-from rtface.jobs.worker import Worker
+from rtface.jobs.worker import Step, Worker
 from rtface.pipeline.progress import Progress, eta
 from tests.jobs import films
 from tests.pipeline.run_media import write_film
@@ -103,6 +104,30 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     assert [worker.frames for worker in status.workers] == [40]  # what the progress of a farm counts
     shown = CliRunner().invoke(app, ["status", str(job.folder.path)])
     assert "0:00:03 to 0:00:04 left" in shown.stdout
+
+
+def test_a_segment_that_is_being_encoded_counts_as_done(tmp_path: Path):
+    source = write_film(tmp_path / "in.mkv", films.scenes(12), rate=2)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(2))
+    assert isinstance(job, FilmJob) and len(job.plan) == 3
+    worker = {"beat": 1, "host": "other", "pid": 7, "segment": 1, "seconds": 0.5, "frames": 5, "pace": [[5, 0, 5.0]]}
+    job.folder.write(job.folder.workers / "ffffff-7-abc.json", worker)
+    for name in ("00000", "00001"):  # the encoder of the first may still be ending
+        Leases(job.folder, "ffffff-7-abc").take(name)
+    status = read_status(job.folder)
+    assert (status.finished, status.done_s) == (0, job.plan.seconds(0) + 0.5)
+    assert status.time_left_s == pytest.approx(job.plan.duration_s * 2 - 5, rel=0.05)
+
+
+def test_progress_does_not_go_back_at_a_border(tmp_path: Path):
+    source = write_film(tmp_path / "in.mkv", films.scenes(12), rate=2)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(2))
+    assert isinstance(job, FilmJob)
+    seen = list[float]()
+    show = JobProgress(job.folder, job.plan, lambda progress: seen.append(progress.seconds_done))
+    for segment, seconds in ((0, 2.0), (1, 0.5)):
+        show(Step(segment, seconds, 0, 1))
+    assert seen == [2.0, 2.0]
 
 
 def test_workers_that_fell_silent_do_not_count(tmp_path: Path):
