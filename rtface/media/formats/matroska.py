@@ -137,7 +137,7 @@ def _chapter_languages(chapters: bytes) -> Iterator[tuple[int, str]]:
 
 
 def _losses(tracks: bytes, chapters: bytes, tags: bytes) -> Iterator[Message]:
-    """What of tracks, chapters and tags FFmpeg does not give, besides texts."""
+    """What of tracks, chapters and tags FFmpeg does not give, apart from texts."""
     whole = [(start, end) for kind, _, start, end in elements(tracks, 0, len(tracks)) if kind == _TRACK]
     languages = [_text(tracks[slice(*_child(tracks, *track, _BCP47) or (0, 0))]) for track in whole]
     if longer_ones := ", ".join(one for one in languages if "-" in one):
