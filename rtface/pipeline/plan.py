@@ -455,7 +455,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
 
 
 def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:
-    return choose_encoder(
+    video, _ = choose_encoder(
         info,
         container,
         supported_encoders(container),
@@ -464,7 +464,9 @@ def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:
         preset=options.preset,
         wanted=encoding(options.encode, codec_device(options.device)),
         keep=True,
-    )[0]
+    )
+    video.strict = options.strict
+    return video
 
 
 def _plan_folder(options: Options, source: FileSource | SequenceSource) -> FolderPlan:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -65,6 +66,21 @@ def test_a_job_that_could_not_be_joined_is_not_begun(tmp_path: Path):
     with pytest.raises(OutputError, match="webm cannot hold stream 1"):
         FilmJob.open(source, tmp_path / "out.webm", Options(tracker="none"))
     assert not folder_of(tmp_path / "out.webm").exists()
+
+
+def test_a_strict_job_ends_where_transparency_begins(tmp_path: Path):
+    source, options = tmp_path / "in.mkv", replace(OPTIONS, codec="h264", crf=0.0)
+    with av.open(source, "w") as box:
+        stream = box.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        for alpha in (255,) * 10 + (90,) * 10:
+            image = av.VideoFrame.from_ndarray(np.full((48, 64, 4), alpha, np.uint8), "rgba")
+            box.mux(stream.encode(image.reformat(format="yuva420p")))
+        box.mux(stream.encode(None))
+    with pytest.raises(OutputError, match="transparency"):
+        planned(source, replace(options, strict=True)).run()
+    report = planned(source, options, restart=True).run()
+    assert report.frames_out == 20 and any("transparency" in line for line in report.warnings)
 
 
 @pytest.mark.parametrize("as_job", [False, True])
