@@ -15,6 +15,7 @@ from rtface.util.spelling import hint
 from rtface.util.text import brief
 
 T = TypeVar("T")
+_DEEPEST = 200  # dots in a key
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -35,7 +36,9 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """A TOML table. Raises ValueError as `parse_json`."""
+    """A TOML table. Raises ValueError as `parse_json`, before a deep key takes memory by the square of its depth."""
+    if any(line.partition("=")[0].count(".") > _DEEPEST for line in text.splitlines()):
+        raise ValueError("it is nested too deeply")
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -35,6 +35,7 @@ from rtface.util.foreign import (
     too_deep,
     whole,
 )
+from rtface.util.toml_dataclass import parse_toml
 from tests.pipeline.run_media import write_film
 
 LIST = "#format: frame checksums\n#version: 2\n#hash: MD5\n#tb 0: 1/25\n#media_type 0: video\n#codec_id 0: rawvideo\n"
@@ -97,6 +98,12 @@ def test_a_timeline_that_is_nested_too_deeply_is_refused():
         with pytest.raises(UsageError, match="nested too deeply"):
             read_otio(deep, "deep.otio", FilmClock(Fraction(25)))
     assert not too_deep("[[]]" * 10_000 + '"' + "[" * 1000 + '"')
+
+
+def test_a_key_that_is_nested_too_deeply_takes_no_memory():
+    with pytest.raises(ValueError, match="too deeply"):
+        parse_toml("a" + ".a" * 15_000 + " = 1")
+    assert parse_toml('a.b = "' + "." * 1000 + '"') == {"a": {"b": "." * 1000}}
 
 
 def test_a_key_that_stands_twice_reaches_no_library(monkeypatch: pytest.MonkeyPatch):

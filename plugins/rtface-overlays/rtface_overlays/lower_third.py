@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from rtface.errors import UsageError
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
 from rtface.util.foreign import read_regular
 from rtface.util.parse import choice, hint, number, time
+from rtface.util.toml_dataclass import parse_toml
 from rtface_overlays.places import stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
@@ -68,7 +68,7 @@ def check_template(value: object, shown: str) -> object:
             hint=hint(text, TEMPLATES),
         )
     try:
-        data = tomllib.loads(read_regular(Path(text).expanduser()).decode())
+        data = parse_toml(read_regular(Path(text).expanduser()).decode())
     except OSError as error:
         raise UsageError(
             "{option}: {path} cannot be read: {why}",
@@ -77,7 +77,7 @@ def check_template(value: object, shown: str) -> object:
             path=text,
             why=error.strerror,
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(
             "{option}: {path} is not valid TOML: {why}", code="template_toml", option=shown, path=text, why=error
         ) from None

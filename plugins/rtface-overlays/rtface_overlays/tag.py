@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rtface.frame import Float
 from rtface.stages import Canvas, Frame, Sprite, option, state
 from rtface.util.foreign import read_regular
 from rtface.util.parse import choice, is_person_name, is_person_number, number, path
+from rtface.util.toml_dataclass import parse_toml
 from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
@@ -142,12 +142,12 @@ def _face(key: str) -> int | str | None:
 def _read(file: Path) -> dict[int | str, str]:
     """Names from a TOML file."""
     try:
-        data = tomllib.loads(read_regular(file).decode())
+        data = parse_toml(read_regular(file).decode())
     except OSError as error:
         raise UsageError(
             "file={path} cannot be read: {why}", code="names_unreadable", path=file, why=error.strerror
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError("file={path} is not valid TOML: {why}", code="names_toml", path=file, why=error) from None
     names = data.get("names")
     if set(data) != {"names"} or not isinstance(names, dict):

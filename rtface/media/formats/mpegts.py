@@ -11,7 +11,13 @@ from rtface.media.formats.mp4 import Header
 _SIZES, _SYNC, _PACKET, _SEARCHED, _FIRST = (188, 192, 204), b"\x47", 188, 1 << 22, 8
 _PROGRAMMES, _STREAMS, _SERVICES, _SERVICE = 0, 2, 0x42, 0x48  # tables, and a descriptor
 _SERVICES_PID = 17
-_CHARSETS = {0x11: "utf-16-be", 0x15: "utf-8"} | {number: f"iso8859-{number + 4}" for number in range(1, 12)}
+_LATIN = {number: f"iso8859-{number}" for number in range(1, 16) if number != 12}
+_CHARSETS = {
+    b"\x11": "utf-16-be",
+    b"\x15": "utf-8",
+    **{bytes([number - 4]): name for number, name in _LATIN.items() if number > 4},
+    **{bytes([16, 0, number]): name for number, name in _LATIN.items()},
+}
 _OF_FFMPEG = ("Service01", "FFmpeg")  # what FFmpeg's muxer says by itself
 
 
@@ -85,17 +91,10 @@ def _streams(section: bytes) -> Iterator[int]:
 
 
 def _text(data: bytes) -> str:
-    """A text of EN 300 468, annex A; U+FFFD where it is in the alphabet of ISO 6937."""
-    if data[:1] == b"\x10":
-        charset, data = f"iso8859-{data[2:3].hex() or 1}", data[3:]
-    elif data and data[0] < 0x20:
-        charset, data = _CHARSETS.get(data[0], "ascii"), data[1:]
-    else:
-        charset = "ascii"
-    try:
-        return "".join(each for each in data.decode(charset, "replace") if each.isprintable())
-    except LookupError:  # no such alphabet
-        return ""
+    """A text of EN 300 468, annex A; U+FFFD for what is not in ASCII where it is in the alphabet of ISO 6937."""
+    prefix = next((one for one in _CHARSETS if data.startswith(one)), b"")
+    text = data[len(prefix) :].decode(_CHARSETS.get(prefix, "ascii"), "replace")
+    return "".join(each for each in text if each.isprintable())
 
 
 def _word(data: bytes, at: int) -> int:
