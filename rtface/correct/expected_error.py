@@ -38,7 +38,7 @@ class Calibration:
     scale: float
 
 
-# Fitted by `python -m benchmarks.invented calibrate` (0.4.0; `rtface-m-vivid` 0.3.2; 2026-11).
+# Fitted by `python -m benchmarks.invented calibrate` (0.4.0; `rtface-m-vivid` 0.3.3; 2026-11).
 CALIBRATIONS = {
     "rtface-s": Calibration(
         "f3bf5e32e4fa8381216d3d75c16b0b81a9475e2b7dd6fb466f5d7b7e3dbfc7d0", 2.04, 0.48, 0.11, 0.47, 0.64, -0.11
@@ -47,7 +47,7 @@ CALIBRATIONS = {
         "ace2c2b8158e480becb46689bc2439b1a2916703d02c47cc53de619cf82efbd0", 2.06, 0.44, 0.10, 0.47, 0.64, -0.11
     ),
     "rtface-m-vivid": Calibration(
-        "266e34b69e367c4a15f16a81751c6fcae3bd846b1aab98c6df3ec7a11d0c19c0", 1.81, 0.40, 0.14, 0.47, 0.67, -0.07
+        "dd390b805d03921c090fb388e02bb92bed1f18f117e47a6db05c64bf93d4ce8f", 1.61, 0.46, 0.22, 0.45, 0.71, 0.13
     ),
 }
 """The engines that say how large they expect their error to be."""

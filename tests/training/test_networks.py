@@ -277,6 +277,14 @@ def test_bounded_takes_detail_from_smooth_skin_only() -> None:
     assert torch.allclose(left[..., 64:-8, 8:-8], detail[..., 64:-8, 8:-8], atol=1e-4)
 
 
+def test_bounded_sees_no_structure_in_a_soft_edge() -> None:
+    torch.manual_seed(3)
+    edge = 0.2 + 0.6 * torch.sigmoid((torch.arange(88) - 44.0) / 6).expand(1, 3, 96, 88)
+    detail = 0.02 * torch.randn(1, 3, 96, 88)
+    left = unfold(Bounded()(fold(detail), fold(2 * edge - 1), torch.zeros(1, 48, 24, 22)))
+    assert left[..., 8:-8, 36:52].std() < 0.1 * detail.std()
+
+
 def test_eyes_and_mouth_weigh_more_and_figures_do_not() -> None:
     loss, truth = Loss(256), torch.zeros(1, 3, 192, 176)
     x, y, *_ = roi(256)

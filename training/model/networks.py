@@ -222,7 +222,8 @@ class Medium(nn.Module):
         gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
         fine = self.unpatterned(self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT), shade=True)
         scale = self.spread(RESIDUAL_SCALE * gate)
-        whole = self.enlarge(seen.residual) + fine * scale
+        whole = self.enlarge(seen.residual)
+        whole = whole + (self.bounded(fine * scale, folded, whole) if self.bounded is not None else fine * scale)
         if self.detail is not None and self.detail_head is not None and self.bounded is not None:
             detail = self.unpatterned(self.detail_head(self.detail(y)).clamp(-HEAD_LIMIT, HEAD_LIMIT)) * scale
             detail = self.bounded(detail, folded, whole)
