@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import os
 import re
 import socket
 import threading
@@ -172,6 +173,15 @@ def test_a_file_that_grows_while_it_is_read(media, tmp_path: Path, grows: bool) 
     assert list(stats.warnings) == (["growing"] if grows else [])
     if grows:
         assert "was still being written while it was read" in stats.warnings["growing"]
+
+
+def test_a_file_that_is_changed_while_it_is_read(media, tmp_path: Path) -> None:
+    source, stats = media.make_film(tmp_path / "in.ts", frames=40), Stats()
+    opened = media.open(source, stats=stats)
+    with source.open("r+b") as file:
+        file.write(b"\x47")
+    os.utime(source, ns=(0, 0))
+    assert list(opened) and "was changed while it was read" in stats.warnings["growing"]
 
 
 def test_packets_that_the_decoder_loses_at_the_end_are_said(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -121,6 +122,7 @@ class FileSource:
         self._opened_first: InputContainer | None = None
         self._readers: list[PipeReader | FileReader | None] = []
         self._now: Decoder | None = None  # once the first frame is there
+        self._changed = self._change_of()
         self._container, self._video = self._open()
         try:
             begin = clock_start_of(self._container)
@@ -171,21 +173,27 @@ class FileSource:
         if self._now is not None:
             yield from self._now.others()
 
-    def _check_growth(self) -> None:
-        """Warns where a file is still being written, so that its end is missing."""
-        if self._cut.end is not None or self.pipe is not None or is_url(self._path):
-            return
+    def _change_of(self) -> tuple[int, int]:
+        """Size of the file, and when it was changed last; of an address, a pipe and a file that is gone nothing."""
         try:
-            grown = Path(self._path).stat().st_size > (self.info.size or 0)
+            status = None if is_url(self._path) or self.pipe is not None else Path(self._path).stat()
         except OSError:
+            status = None
+        return (status.st_size, status.st_mtime_ns) if status and stat.S_ISREG(status.st_mode) else (0, 0)
+
+    def _check_growth(self) -> None:
+        """Warns where a file is still being written, so that its end is missing, or was changed."""
+        size, time = self._change_of()
+        if self._cut.end is not None or not size or (size, time) == self._changed or self._now is None:
             return
-        if grown and self._now is not None:
-            reached = self._cut.shown(self._now.reached)
-            self._stats.warn(
-                "growing",
-                f"{self._name}: was still being written while it was read; what came after "
-                f"{reached} is left out: run it again when it is whole",
-            )
+        reached = self._cut.shown(self._now.reached)
+        self._stats.warn(
+            "growing",
+            f"{self._name}: was still being written while it was read; what came after "
+            f"{reached} is left out: run it again when it is whole"
+            if size > (self.info.size or 0)
+            else f"{self._name}: was changed while it was read; run it again",
+        )
 
     def close(self) -> None:
         """Releases the file and the decoder; safe to call twice."""
