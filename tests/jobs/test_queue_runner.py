@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -303,13 +304,25 @@ def test_a_film_that_was_described_is_done(later_s: int, state: str, queue: Queu
     assert queue.item(number).state == state
 
 
+def halt(process: subprocess.Popen[str], database: Path) -> None:
+    """Stops a process, but not while it writes to a database."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        with closing(sqlite3.connect(database, timeout=0.5, isolation_level=None)) as here:
+            try:
+                here.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 @pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
 def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:
     (held,) = add(queue, "hold")
     process = start_process(queue)
     until(lambda: queue.item(held).share == 0.5)
-    process.send_signal(signal.SIGSTOP)  # it hears the wish no more
+    halt(process, queue.store.path)  # it reads the request no more
     getattr(queue, verb)(held)
     process.send_signal(signal.SIGKILL)
     process.communicate()
