@@ -21,12 +21,15 @@ LONGEST_S = 5.0
 """A request waits no longer: whoever asks, leaves and asks again would keep the others out."""
 
 
-def set_back(crowded: bool) -> None:
+def set_back(crowded: bool) -> bool:
     """While more is asked than may be, this session, and so all that answers, gets a tenth of the processor where the
-    film's wants it, too: outside cgroups, Linux shares it among sessions. A terminal's, with other programs, stays."""
-    if sys.platform == "linux" and os.getsid(0) == os.getpid():
-        with suppress(OSError):  # this Linux shares it among all, or takes a change ten times a second only
+    film's wants it, too: outside cgroups, Linux shares it among sessions. A terminal's, with other programs, stays.
+    False where it has to be tried again: Linux takes a change ten times a second only."""
+    with suppress(OSError):
+        if sys.platform == "linux" and os.getsid(0) == os.getpid():
             Path("/proc/self/autogroup").write_text("10" if crowded else "0")
+        return True
+    return False
 
 
 class Pace:
@@ -38,7 +41,7 @@ class Pace:
         busy: whether the queue works.
         clock: monotonic time in seconds.
         wait: returns after so many seconds.
-        told: called when requests begin to wait, and when none waits any more.
+        told: called when requests begin to wait, and when none waits any more; again where it returns False.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Pace:
         busy: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        told: Callable[[bool], None] = set_back,
+        told: Callable[[bool], object] = set_back,
     ) -> None:
         self._app, self._busy, self._clock, self._wait, self._told = app, busy, clock, wait, told
         self._next, self._crowded = -math.inf, False
@@ -62,9 +65,8 @@ class Pace:
         busy, now = self._busy(), self._clock()
         if busy:
             self._next = min(max(self._next, now - AT_ONCE / PER_SECOND), now + LONGEST_S) + 1 / PER_SECOND
-        if self._crowded != (crowded := busy and self._next > now):
+        if self._crowded != (crowded := busy and self._next > now) and self._told(crowded) is not False:
             self._crowded = crowded
-            self._told(crowded)
         if crowded:
             await self._wait(self._next - now)
 
