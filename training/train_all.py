@@ -84,7 +84,7 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
         Step("objects before faces", (("loop.train_occlusion", "--core", f"{runs}/s-remembers/last.pt", "--clips",
                                        f"{runs}/hidden", "--pairs", f"{runs}/pairs", "--valid", f"{runs}/hidden-valid",
                                        "--out", f"{runs}/objects.pt", "--minutes", f"{0.05 * minutes:.1f}"),)),
-        Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/objects.pt",
+        Step("rtface-m", (train("m", 0.20, "--engine", "rtface-m", "--core", f"{runs}/objects.pt",
                                 "--freeze", "core.", "--min-px", "300", *valid),)),
         *package("rtface-s", f"{runs}/objects.pt"),
         *package("rtface-m", f"{runs}/m/last.pt"),
