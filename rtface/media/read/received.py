@@ -27,8 +27,8 @@ _BUFFER = 4 << 20  # bytes: on a network drive each read takes milliseconds
 class Received:
     """Tells, once a film was read from its beginning to its end, that its container is damaged and lost a part of it:
     FFmpeg's demuxers pass over that without an error. Of Matroska each block has to come; of MP4 and MOV the index has
-    to be whole, of Ogg every page. What no container says, such as data that an index in itself whole does not name,
-    cannot be told.
+    to be whole, of Ogg every page that is there. What no container says, such as data that an index in itself whole
+    does not name, cannot be told.
 
     Args:
         path: the film; an address or a pipe is not compared.
