@@ -4,7 +4,7 @@ the frame (`rtface.correct.halftone`). Frames on which no screen is found are no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 from rtface.config.options import EnhanceOptions
 from rtface.correct.halftone import screen_of, without_screen
 from rtface.correct.mask import face_mask
+from rtface.enhance.coded_stage import MakeCorrection
 from rtface.enhance.face_filter import FaceFilter
 from rtface.frame import Face, Float, Float32, Frame
 from rtface.geometry.alignment import crop_matrix, move
@@ -25,9 +26,6 @@ from rtface.util.held_faces import HeldFaces
 _SIZE = 256  # side of the crop on which the mask of a face is made
 _AROUND = 1.2  # side of the crop in which a screen is looked for, by the face's
 _SAMPLED = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-
-MakeCorrection = Callable[[Float32, Float32, Float], Correction]
-"""Makes a correction of what to add (float32 S×S×3, masked), its mask S×S and the matrix of the crop."""
 
 
 class Descreening:

@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from rtface.media.formats.image_view import View, bmp_view, exif_view, jfif_view, png_view
+from rtface.media.formats.mp4 import boxes
 from rtface.media.formats.tiff_tags import Directory, exif_with, order_of, read_directory
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -281,12 +282,10 @@ def _read_boxes(data: bytes) -> ImageMetadata:
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and body of the boxes of an ISO base media file."""
     at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        head = 16 if size == 1 else 8
-        size = int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size or len(data) - at
+    for kind, size in boxes(io.BytesIO(data)):
+        head = 16 if data[at : at + 4] == b"\0\0\0\1" else 8
         yield kind, data[at + head : at + size]
-        at += max(size, head)
+        at += size
 
 
 def _items(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -21,12 +21,7 @@ _TRACKS, _TRACK, _TRACK_NUMBER, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0xD7, 0x
 _UNREAD = 0x03, 0x10, 0x12, 0x20  # types of tracks: complex, logo, buttons, control
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
-_EYES: dict[int, Fraction] = {
-    1: Fraction(1, 2),
-    8: Fraction(1, 2),
-    9: Fraction(1, 2),
-    11: Fraction(1, 2),
-} | dict.fromkeys((2, 3, 6, 7), Fraction(2))
+_EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
 _CHAPTERS, _EDITION, _ORDERED, _CLUSTER = 0x1043A770, 0x45B9, 0x45DD, 0x1F43B675
 _ATOM, _UID, _HIDDEN, _DISPLAY, _LANGUAGE = 0xB6, 0x73C4, 0x98, 0x80, 0x437C

@@ -191,7 +191,7 @@ class FileSource:
             "growing",
             f"{self._name}: was still being written while it was read; what came after "
             f"{reached} is left out: run it again when it is whole"
-            if size > (self.info.size or 0)
+            if size > self._changed[0]
             else f"{self._name}: was changed while it was read; run it again",
         )
 

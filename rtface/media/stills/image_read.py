@@ -24,7 +24,7 @@ from av.video.codeccontext import VideoCodecContext
 from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Frame
 from rtface.media.files.image_names import has_still_name, is_image
-from rtface.media.formats.color import color_of, display_of
+from rtface.media.formats.color import color_of, display_of, is_transparent
 from rtface.media.formats.image_meta import (
     CENTIMETRE,
     ImageMetadata,
@@ -250,8 +250,7 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
         image.color_range = _FULL  # sYCC
     if image.format.name == "pal8":
         full = image.reformat(format="rgba")
-        opaque = int(full.to_ndarray()[..., 3].min()) == 255
-        return image.reformat(format="rgb24") if opaque else full
+        return full if is_transparent(full) else image.reformat(format="rgb24")
     if kind == "jpeg" and image.format.name == "gbrap":  # of CMYK
         return image.reformat(format="gbrp")
     if image.format.name.startswith("mono"):

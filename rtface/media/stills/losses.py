@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rtface.media.formats.color import is_transparent
 from rtface.media.formats.image_meta import PNG_TEXTS, SAYS_NOTHING
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.formats.tiff_tags import read_directory
 from rtface.media.stills.image_read import Still
-from rtface.util.av_arrays import plane_rows
 
 _SAMPLES = {"jpeg": 8, "webp": 8, "bmp": 8, "dpx": 16}
 _OPAQUE = ("jpeg", "bmp", "dpx")
@@ -33,21 +33,11 @@ def losses(still: Still, kind: str) -> list[str]:
     bits, most = pixel_format_info(image.format.name).bits, _SAMPLES.get(kind, 16)
     if most < bits <= 16:
         found.append(f"{bits} bits a sample become {most}")
-    if kind in _OPAQUE and _transparent(still):
+    if kind in _OPAQUE and is_transparent(image):
         found.append("its transparency is left out")
     if without := [what for what in _carried(still, kind) if what not in _HOLDS.get(kind, ())]:
         found.append(f"the {kind.upper()} gets none of its {', '.join(without)}")
     return found
-
-
-def _transparent(still: Still) -> bool:
-    image, shape = still.frame.image, pixel_format_info(still.frame.image.format.name)
-    if not shape.alpha:
-        return False
-    alpha = next(part for part in image.format.components if part.is_alpha)
-    if image.format.is_planar:
-        return bool(plane_rows(image.planes[alpha.plane])[:, : image.width].min() < 255)
-    return bool(image.reformat(format="rgba").to_ndarray()[..., 3].min() < 255)
 
 
 def _carried(still: Still, kind: str) -> Iterator[str]:
