@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+import rtface
 from rtface.errors import OutputError
 from rtface.frame import Color, Display, Frame
 from rtface.media.cuda import nvenc
@@ -148,6 +149,9 @@ def test_transparency_that_is_not_decoded_is_said(media, tmp_path: Path):
     )
     with pytest.raises(OutputError, match="transparency"):
         plan_output(media.open(source).info, tmp_path / "out.mkv", strict=True)
+    rtface.run(source, tmp_path / "out.webm", correct="never", tracker="none")
+    with av.open(tmp_path / "out.webm") as out:
+        assert "alpha_mode" not in {key.lower() for key in out.streams.video[0].metadata}
 
 
 def film_that_becomes_transparent(path: Path, codec: str, pix_fmt: str) -> Path:

@@ -40,6 +40,7 @@ _STALE = {
     "number_of_bytes",
     "source_id",
     "vendor_id",
+    "alpha_mode",  # of a second stream in each packet, which no encoder writes unasked
 }
 _REEL = "reel_name"
 # Seconds that a sound may come after the frames of its time in the order of the input.
