@@ -147,7 +147,7 @@ def run(clip: Path, engine: str, output: str) -> tuple[int, Stats]:
             parts = film_parts(options, threads, stats, stack)
         else:
             plan = FramePlan(clip, options)
-            parts = film_parts(film_networks(plan, threads, stats, stack), plan, stats)
+            parts = film_parts(film_networks(plan, stats, stack), plan, stats)
         source = FileSource(clip, threads=threads.decode, stats=stats)
         frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
         source.close()

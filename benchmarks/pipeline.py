@@ -40,7 +40,7 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         plan = FramePlan(path, options)
-        parts = film_parts(film_networks(plan, threads, stats, stack), plan, stats)
+        parts = film_parts(film_networks(plan, stats, stack), plan, stats)
         start = perf_counter()
         source = FileSource(path, threads=threads.decode, stats=stats)
         frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))

@@ -346,14 +346,15 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             ) from error
 
 
-def is_unfinished(path: Path, input: object, output: Path | str, options: Options, *, job: bool) -> bool:
+def is_unfinished(
+    path: Path, input: object, output: Path | str, part: Mapping[str, float | None], *, job: bool
+) -> bool:
     """Whether the report of a run to `output` lies there that ended early: of a job, or of the same part of the same
-    film (what an earlier run wrote of another one is left)."""
+    film ("start" and "end" of it; what an earlier run wrote of another one is left)."""
     try:
         found = parse_json(read_regular(path))
     except (OSError, ValueError):
         return False
-    part = {name: said for name, said in report_options(options).items() if name in ("start", "end")}
     return (
         fits(found, {"rtface_version": text, "input": file_path, "output": file_path, "error": text, "options": {}})
         and found["output"] == str(output)

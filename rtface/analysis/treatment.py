@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, cast, get_args
 
@@ -238,24 +238,48 @@ def treatments_table(
     }
 
 
-def read_treatments(path: Path) -> dict[int, Treatment]:
+@dataclass(frozen=True, slots=True)
+class Treatments:
+    """What a treatment file says.
+
+    Attributes:
+        by_track: the treatments of tracks.
+        by_person: those of persons, by label in lower case; those without a key that a treatment has are left out.
+        made_for: the input that the file was made for; None where it says none.
+    """
+
+    by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
+    by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
+    made_for: str | None = None
+
+    @property
+    def engines(self) -> list[str]:
+        """The engines that they name."""
+        return [one.engine for one in (*self.by_track.values(), *self.by_person.values()) if one.engine]
+
+    def other_than(self, input: str | os.PathLike[str]) -> str | None:
+        """The input that the file was made for, where that is not `input` by name."""
+        made_for = self.made_for
+        return None if made_for is None or PurePath(made_for).name == PurePath(str(input)).name else made_for
+
+
+def read_treatments(path: Path) -> Treatments:
     """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
     where, table = f"treatment file {path}", _read(path)
-    tracks = table["tracks"]
+    tracks, made_for = table["tracks"], table.get("input")
     if not isinstance(tracks, dict):
         raise UsageError(
             '{where}: "tracks" must be a table of track number: treatment', code="treatment_tracks", where=where
         )
-    return {
+    by_track = {
         _track(key, where): _treatment(value, f"{where}: tracks.{key}")
         for key, value in cast(dict[str, Any], tracks).items()
     }
+    return Treatments(by_track, _by_person(table, where), made_for if isinstance(made_for, str) else None)
 
 
-def read_person_treatments(path: Path) -> dict[str, Treatment]:
-    """The treatments of persons in a treatment file, by label in lower case; those without a key that a
-    treatment has are left out. Raises as `read_treatments`."""
-    where, persons = f"treatment file {path}", _read(path).get("persons", {})
+def _by_person(table: dict[str, Any], where: str) -> dict[str, Treatment]:
+    persons = table.get("persons", {})
     if not isinstance(persons, dict):
         raise UsageError(
             '{where}: "persons" must be a table of person: treatment', code="treatment_persons", where=where
@@ -273,14 +297,6 @@ def read_person_treatments(path: Path) -> dict[str, Treatment]:
         if any(word in value for word in _EDITABLE):
             found[key.lower()] = treatment
     return found
-
-
-def made_for_another(path: Path, input: str | os.PathLike[str]) -> str | None:
-    """The input that a treatment file was made for, where that is not `input` by name; raises as `read_treatments`."""
-    made_for = _read(path).get("input")
-    if not isinstance(made_for, str) or PurePath(made_for).name == PurePath(str(input)).name:
-        return None
-    return made_for
 
 
 def _read(path: Path) -> dict[str, Any]:

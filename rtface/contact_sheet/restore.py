@@ -29,7 +29,6 @@ from rtface.pipeline.chain import bytes_of, find_faces, split_fields
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FramePlan, check_invented
 from rtface.pipeline.show_invented import with_map
-from rtface.pipeline.threads import Threads
 from rtface.protocols import Device, Item, Runtime, Tracker
 from rtface.shots.clock import FilmClock
 from rtface.stats import Stats
@@ -163,7 +162,7 @@ class FaceRestorer:
     Args:
         plan: of the run; the engine comes with each call.
         tracker: follows the faces, one after the other.
-        threads, stop: as for `rtface.pipeline.build.open_film`.
+        stop: as for `rtface.pipeline.build.open_film`.
         clock_start: start of the input's own clock in seconds.
         ahead: whether an engine is heavy, so that frames behind the shown one are needed for its keyframes.
     """
@@ -172,14 +171,13 @@ class FaceRestorer:
         self,
         plan: FramePlan,
         tracker: Tracker,
-        threads: Threads,
         stop: threading.Event,
         clock_start: Fraction = Fraction(0),
         *,
         ahead: bool = False,
     ) -> None:
         self._plan, self._input, self._options, self._tracker = plan, plan.input, plan.options, tracker
-        self._threads, self._stop, self._clock_start, self._ahead = threads, stop, clock_start, ahead
+        self._stop, self._clock_start, self._ahead = stop, clock_start, ahead
 
     def follow(self, face: Sighting, device: Device) -> Followed | None:
         """Reads and tracks the lead-in of a face; None where the tracker does not find it again, or sees it in a
@@ -255,7 +253,7 @@ class FaceRestorer:
         if self._options.end is not None:
             end = max(min(end, self._options.end), start + 1e-3)
         options = replace(self._options, start=max(0.0, start - AROUND_S), end=end)
-        source = open_film(self._input, options, self._threads, stats, self._stop, stack)
+        source = open_film(self._input, options, self._plan.threads, stats, self._stop, stack)
         return self._until_stopped(source), FilmClock.of(source.info, self._options.timecode)
 
     def _copied(self, frames: Iterable[Frame]) -> Iterator[Frame]:

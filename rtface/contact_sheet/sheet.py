@@ -26,7 +26,6 @@ from rtface.persons.network import PersonNetwork
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.plan import plan_frames
 from rtface.pipeline.runtime import engine_request, open_runtime
-from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime
 from rtface.report import metadata_options
 from rtface.stats import Stats
@@ -101,13 +100,12 @@ def make_sheet(
     }
     with ExitStack() as stack:
         status("loading")
-        threads = Threads.for_film(options.threads)
         (first, plan), *others = plans.items()
-        parts = film_networks(plan, threads, stats, stack)
+        parts = film_networks(plan, stats, stack)
         runtimes: dict[str, Runtime] = {first: parts.runtime}
         for name, other in others:
             runtimes[name] = open_runtime(
-                engine_request(other.options), options.device, stack, threads=threads.engines, warn=stats.warn
+                engine_request(other.options), options.device, stack, threads=plan.threads.engines, warn=stats.warn
             )
         device = parts.runtime.device
         parts.tracker.watchful = True  # so that the search knows of faces that are not sure
@@ -128,9 +126,7 @@ def make_sheet(
         if not faces:
             raise InputError(_nothing(input, options, found))
         heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values() for face in faces[:1])
-        restorer = FaceRestorer(
-            replace(plan, options=options), parts.tracker, threads, stop, found.clock_start, ahead=heavy
-        )
+        restorer = FaceRestorer(replace(plan, options=options), parts.tracker, stop, found.clock_start, ahead=heavy)
         sheet, longest = Sheet([], _notes(found)), 0.0
         mapped = {variant.engine for variant in wanted.variants if variant.invented}
         # More than are wanted: of some the tracker may lose sight at once.

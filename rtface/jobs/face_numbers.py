@@ -36,7 +36,7 @@ from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.plan import FramePlan, plan_film
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
-from rtface.pipeline.threads import WAITING, Threads
+from rtface.pipeline.threads import WAITING
 from rtface.protocols import Tracker, View
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
@@ -249,13 +249,12 @@ def _search(
 ) -> None:
     """Searches the segments that are left."""
     first, stats, meter, options = numbers.searched, Stats(), SpeedMeter(), frames.options
-    threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
-        source = open_from(plan, first, LEAD_IN_S, options, threads, stats, stop, stack)
-        device = CpuDevice(threads.engines.opencv, warn=stats.warn)
+        source = open_from(plan, first, LEAD_IN_S, frames, stats, stop, stack)
+        device = CpuDevice(frames.threads.engines.opencv, warn=stats.warn)
         own = open_tracker(options, stack)
         shots = plan_film(frames, source).shots
-        persons = open_persons(options, own, stats, wanted=bool(shots.persons or frames.by_person))
+        persons = open_persons(options, own, stats, wanted=bool(shots.persons or frames.treatments.by_person))
         tracker = NumberedTracker(own, numbers, fresh=not first)
         Stages.unbegun(options.stages, commercial_use=options.commercial_use).watch(tracker, options.tracker)
         if persons is not None and (known := numbers.persons()) is not None:

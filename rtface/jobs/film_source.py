@@ -8,14 +8,12 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from rtface.config.options import Options
 from rtface.jobs.plan import JobPlan
 from rtface.media.read.frame_form import Fields
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
 from rtface.pipeline.build import open_film, open_scans
 from rtface.pipeline.plan import FilmPlan, FramePlan, makes_folder, plan_film
-from rtface.pipeline.threads import Threads
 from rtface.stats import Stats
 
 # Seconds before a segment in which faces are tracked and measured where its worker did not process the segment before
@@ -25,18 +23,16 @@ LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
 CORRECTED_LEAD_IN_S = Fraction(1)
 
 
-def open_whole(
-    path: Path, options: Options, stats: Stats | None = None, *, hold: bool = True
-) -> FileSource | SequenceSource:
+def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = True) -> FileSource | SequenceSource:
     """A film, with its cut, but for its frames.
 
     Args:
-        path, options: of the run.
+        frames: says which.
         stats: receives warnings, which are not logged without it.
         hold: as of `SequenceSource`.
     """
-    stats = stats or Stats(logs=False)
-    if options.sequence:
+    path, options, stats = frames.input, frames.options, stats or Stats(logs=False)
+    if options.sequence and isinstance(path, Path):
         return open_scans(path, options, stats, hold=hold)
     return FileSource(path, start=options.start, end=options.end, threads=1, stats=stats, strict=options.strict)
 
@@ -45,8 +41,7 @@ def open_from(
     plan: JobPlan,
     number: int,
     lead_in: Fraction,
-    options: Options,
-    threads: Threads,
+    frames: FramePlan,
     stats: Stats,
     stop: threading.Event,
     stack: ExitStack,
@@ -55,7 +50,7 @@ def open_from(
     on_gpu: bool = False,
 ) -> FileSource | SequenceSource:
     """A film from some seconds before a segment on; arguments and errors as of `rtface.pipeline.build.open_film`."""
-    start = plan.starts[number] - lead_in
+    start, options, threads = plan.starts[number] - lead_in, frames.options, frames.threads
     if options.sequence:
         source = open_film(plan.source, options, threads, Stats(logs=False), stop, stack, hold=plan.folder is None)
         assert isinstance(source, SequenceSource)
@@ -66,8 +61,7 @@ def open_from(
     return open_film(plan.source, options, threads, stats, stop, stack, size=plan.size, fields=fields, on_gpu=on_gpu)
 
 
-def plan_source(frames: FramePlan, path: Path, output: str | None = None, stats: Stats | None = None) -> FilmPlan:
+def plan_source(frames: FramePlan, output: str | None = None, stats: Stats | None = None) -> FilmPlan:
     """`plan_film` of a film that is opened for that as by `open_whole`."""
-    hold = not makes_folder(frames, output)
-    with closing(open_whole(path, frames.options, stats, hold=hold)) as source:
+    with closing(open_whole(frames, stats, hold=not makes_folder(frames, output))) as source:
         return plan_film(frames, source, output=output)

@@ -133,7 +133,7 @@ class FilmJob:
             run = plan_run(source, named, options, job=True)
             place.make()
             try:
-                plan = make_plan(plan_source(run, source), length)
+                plan = make_plan(plan_source(run), length)
             except BaseException:
                 place.remove()
                 raise
@@ -306,7 +306,7 @@ class FilmJob:
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
         opened = Stats(logs=False)
-        film = plan_source(run, self.plan.source, stats=opened)
+        film = plan_source(run, stats=opened)
         lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
         lines += [film.folder.warning] if film.folder is not None and film.folder.warning else []
         for line in lines:

@@ -187,7 +187,7 @@ class Join:
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
-        with closing(open_whole(self._plan.source, self._options, hold=self._film.folder is None)) as source:
+        with closing(open_whole(self._film.frames, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
             except BaseException as error:

@@ -257,9 +257,10 @@ def _seconds(path: Path, options: Options) -> float:
 
     try:
         if options.sequence:
-            from rtface.jobs.film_source import open_whole
+            from rtface.pipeline.build import open_scans
+            from rtface.stats import Stats
 
-            return open_whole(path, options).info.duration_s or 0.0
+            return open_scans(path, options, Stats(logs=False)).info.duration_s or 0.0
         with open_container(path) as container:
             length = (container.duration or 0) / 1e6
     except RtfaceError:  # the run meets it again and says it

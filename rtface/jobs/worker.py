@@ -44,7 +44,6 @@ from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.threads import Threads
 from rtface.protocols import Item
 from rtface.stats import Stats
 
@@ -141,7 +140,6 @@ class Worker:
     ) -> None:
         self._folder, self._plan = folder, JobPlan.load(folder)
         self._options: Options = options_of(self._plan, threads=threads, segments=segments)
-        self._threads = Threads.for_film(threads)
         self._stop = stop or threading.Event()
         self._on_step, self._building = on_step, building
         check_worker(self._plan, self._options)
@@ -314,16 +312,16 @@ class Worker:
     def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
         """Tracker, engines, and the plan of the film."""
         if self._networks is None or self._film is None:
-            self._film = plan_source(self._frames, self._plan.source, self._plan.output)
+            self._film = plan_source(self._frames, self._plan.output)
             check_video(self._plan, self._film)
             for video in (self._film.video, *(film.video for film in self._film.further.values())):
                 if video is not None:
-                    video.threads = self._threads.encode
+                    video.threads = self._frames.threads.encode
             numbers = None
             if self._plan.numbered:
                 numbers = find_numbers(self._folder, self._plan, self._frames, self._leases, stop=self._stop)
             self._networks = film_networks(
-                self._frames, self._threads, self._stats, self._stack, self._building, recognise=numbers is None
+                self._frames, self._stats, self._stack, self._building, recognise=numbers is None
             )
             if numbers is not None:
                 tracker = NumberedTracker(self._networks.tracker, numbers)
@@ -351,8 +349,7 @@ class Worker:
             self._plan,
             first,
             CORRECTED_LEAD_IN_S if film.segments else lead_in,  # whose chains correct all of it
-            self._options,
-            self._threads,
+            self._frames,
             self._stats,
             self._stop,
             stack,

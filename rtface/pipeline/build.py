@@ -193,7 +193,6 @@ def still_encoder(film: FilmPlan, source: FileSource | SequenceSource, engine: s
 
 def film_networks(
     plan: FramePlan,
-    threads: Threads,
     stats: Stats,
     stack: ExitStack,
     progress: BuildProgress | None = None,
@@ -212,13 +211,14 @@ def film_networks(
         MissingComponent: a package or model file is not there.
         EngineError: an engine does not give its reference's answers.
     """
+    threads = plan.threads
     tracker, runtime = open_networks(plan.options, threads, stats, stack, stack, progress)
     open_guard(plan.options, stats)  # its network loads while the film opens
     return FilmNetworks(
         tracker,
         runtime,
         threads.engines.engine,
-        open_persons(plan.options, tracker, stats, wanted=bool(plan.by_person)) if recognise else None,
+        open_persons(plan.options, tracker, stats, wanted=bool(plan.treatments.by_person)) if recognise else None,
     )
 
 
@@ -252,9 +252,8 @@ def film_parts(
             raise UsageError(
                 "{name}, {where}: {why}", code="shot_unusable", name=shots.name, where=where, why=error
             ) from error
-    for treatment in (*plan.treatments.values(), *plan.by_person.values()):
-        if treatment.engine:
-            runtime.engines.prepare(treatment.engine)  # a wrong name ends the run before any work
+    for name in plan.treatments.engines:
+        runtime.engines.prepare(name)  # a wrong name ends the run before any work
     photos = {name.lower() for name in person_photos(options.person)}
     for name, where in shots.persons.items():
         if not is_person_number(name) and name not in photos:
@@ -275,8 +274,8 @@ def film_parts(
             runtime,
             options,
             stats,
-            treatments=plan.treatments,
-            by_person=plan.by_person,
+            treatments=plan.treatments.by_track,
+            by_person=plan.treatments.by_person,
             light=LIGHT,
             persons=persons,
             person_of=networks.person_of,

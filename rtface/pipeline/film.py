@@ -31,7 +31,6 @@ from rtface.pipeline.plan import FilmPlan, RunPlan, plan_film, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.stills import StillsPlan, plan_stills, run_stills
-from rtface.pipeline.threads import Threads
 from rtface.protocols import Sink
 from rtface.report import Report, metadata_options
 from rtface.stats import Stats
@@ -66,7 +65,8 @@ def run_file(
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.dry_run:
-        return _dry_run(*plan_file(input, output, options, stats=stats, stop=stop), stats)
+        planned, film = plan_file(input, output, options, stats=stats, stop=stop)
+        return _dry_run(planned, film, stats)
     plan = plan_run(input, output, options)
 
     def make(report: Report) -> Made:
@@ -91,18 +91,14 @@ def plan_file(
     if plan.stills:
         return plan, plan_stills(plan, stats)
     with ExitStack() as stack:
-        return plan, plan_film(
-            plan, _open(plan, Threads.for_film(options.threads), stats, stop or threading.Event(), stack)
-        )
+        return plan, plan_film(plan, _open(plan, stats, stop or threading.Event(), stack))
 
 
-def _open(
-    plan: RunPlan, threads: Threads, stats: Stats, stop: threading.Event, stack: ExitStack
-) -> FileSource | SequenceSource:
+def _open(plan: RunPlan, stats: Stats, stop: threading.Event, stack: ExitStack) -> FileSource | SequenceSource:
     return open_film(
         plan.input,
         plan.options,
-        threads,
+        plan.threads,
         stats,
         stop,
         stack,
@@ -147,22 +143,19 @@ def _run_film(
     building: BuildProgress | None,
 ) -> Made:
     """Enhances a film into a film or into a folder of stills."""
-    began, options = perf_counter(), plan.options
-    threads = Threads.for_film(options.threads)
+    began = perf_counter()
     with ExitStack() as stack:
         # Engine and tracker take 0.3 s, in which the film can be opened.
         opened = stack.enter_context(ExitStack())
-        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(
-            film_networks, plan, threads, stats, opened, building
-        )
-        source = _open(plan, threads, stats, stop, stack)
+        loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_networks, plan, stats, opened, building)
+        source = _open(plan, stats, stop, stack)
         film = plan_film(plan, source)
         film.describe(report)
         steps = FilmChain(plan, film, loading.result(), stats, stack)
         report.engine, report.device = steps.runtime.engines.described
-        sink, correction, made = _open_sink(plan, film, source, report, stats, threads)
+        sink, correction, made = _open_sink(plan, film, source, report, stats)
         try:
-            pairs = _open_pairs(plan, film, report.engine, stats, threads)
+            pairs = _open_pairs(plan, film, report.engine, stats)
         except BaseException:
             sink.abort(keep_partial=False)
             raise
@@ -186,10 +179,10 @@ def _run_film(
 
 
 def _open_sink(
-    plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats, threads: Threads
+    plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, CorrectionSink | None, Made]:
     """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
-    made, correction = Made(plan=film.to_dict()), None
+    made, correction, threads = Made(plan=film.to_dict()), None, plan.threads.encode
     video, further = film.video, film.further
     made.lossless = video is not None and video.lossless and not video.convert
     stills = still_encoder(film, source, report.engine)
@@ -205,7 +198,7 @@ def _open_sink(
         assert film.streams is not None
         options = plan.options
         film.streams.metadata.update(describe(report.engine, __version__, options.strength, metadata_options(options)))
-        sink = whole = FileSink(film.streams, stats=stats, threads=threads.encode)
+        sink = whole = FileSink(film.streams, stats=stats, threads=threads)
         made.changed = whole.changed
     try:
         if "correction" in further:
@@ -215,18 +208,18 @@ def _open_sink(
                 further["correction"],
                 video,
                 stats=stats,
-                threads=threads.encode,
+                threads=threads,
                 marks=stills.marks_of if stills is not None else None,
             )
         if "map" in further:
-            sink = InventedSink(sink, further["map"], threads.encode)
+            sink = InventedSink(sink, further["map"], threads)
     except BaseException:
         sink.abort(keep_partial=False)
         raise
     return sink, correction, made
 
 
-def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats, threads: Threads) -> Sink | None:
+def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats) -> Sink | None:
     """The sink of before|after pairs; None without ``--compare``."""
     options, tags = plan.options, pair_tags(engine, plan.options)
     if options.compare is None:
@@ -236,4 +229,4 @@ def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats, thread
             options.compare, overwrite=options.overwrite, tags=tags, own=own_tags(film.info.metadata, film.info.xmp)
         )
     pairs.metadata.update(tags)
-    return FileSink(pairs, stats=stats, threads=threads.encode)
+    return FileSink(pairs, stats=stats, threads=plan.threads.encode)

@@ -60,7 +60,7 @@ def carry_out(
             report.note_label()
             report.notes += missing_tracks(
                 plan.options.faces,
-                plan.treatments,
+                plan.treatments.by_track,
                 [track.id for track in report.tracks],
                 [track.person for track in report.tracks],
             )

@@ -240,7 +240,7 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
             name=learnt[0],
         )
     named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(shots.engines)
-    for name in sorted(named | {treatment.engine for treatment in plan.treatments.values() if treatment.engine}):
+    for name in sorted(named | set(plan.treatments.engines)):
         engine = runtime.engines.named(name).name
         recipe = find_recipes().get(engine)
         check_calibrated(engine, load_recipe(recipe).weights.sha256 if recipe else "")

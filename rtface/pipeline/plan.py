@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface._version import __version__
-from rtface.analysis.treatment import Treatment, made_for_another, read_person_treatments, read_treatments
+from rtface.analysis.treatment import Treatments, read_treatments
 from rtface.config.options import InputOptions, Options, Scope, learnt_persons
 from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import Message, UsageError
@@ -38,6 +38,7 @@ from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, pla
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
+from rtface.pipeline.threads import Threads
 from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, report_options
 from rtface.shots.clock import FilmClock
@@ -63,15 +64,19 @@ class FramePlan:
     Attributes:
         input: what is read.
         options: of the run.
-        treatments, by_person: of the treatment file, by track and by person.
+        treatments: what the treatment file says.
         warnings: for the user, by key.
     """
 
     input: Path | Address
     options: Options
-    treatments: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
-    by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
+    treatments: Treatments = field(default_factory=Treatments)
     warnings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def threads(self) -> Threads:
+        """The budget of the run."""
+        return Threads.for_film(self.options.threads)
 
     @property
     def on_host(self) -> bool:
@@ -294,22 +299,19 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
     """
     check_invented(options)
     enforce(options, scope)
-    by_track: Mapping[int, Treatment] = {}
-    by_person: Mapping[str, Treatment] = {}
-    warnings = dict[str, str]()
+    treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
-        by_track, by_person = read_treatments(path), read_person_treatments(path)
-        if (other := made_for_another(path, input)) is not None:
+        treatments = read_treatments(path)
+        if (other := treatments.other_than(input)) is not None:
             warnings["treatment"] = (
                 f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
             )
     learnt, engines = learnt_persons(options.person), engine_names(options.engine, options.fidelity)
     if options.dry_run:
         check_persons(engines, learnt)
-    named = [one.engine for one in (*by_track.values(), *by_person.values()) if one.engine]
-    if (unused := without_persons((*engines, *named), learnt)) is not None:
+    if (unused := without_persons((*engines, *treatments.engines), learnt)) is not None:
         warnings["person"] = unused
-    return FramePlan(input, options, by_track, by_person, warnings)
+    return FramePlan(input, options, treatments, warnings)
 
 
 def plan_run(
@@ -347,7 +349,8 @@ def plan_run(
     named |= further_paths(options, still=stills)
     if options.report is not None:
         # That of a call which this one continues or begins again is replaced.
-        again = is_unfinished(options.report, input, output, options, job=job)
+        part = {"start": options.start, "end": options.end}
+        again = is_unfinished(options.report, input, output, part, job=job)
         named["report"] = OutputPath(options.report, "--report", replaces=again)
     sums = checksum_outputs(Path(output), film=not stills and not folder) if options.checksums else []
     named |= {f"checksums {place}": path for place, path in enumerate(sums)}
@@ -368,7 +371,6 @@ def plan_run(
         input,
         options,
         frames.treatments,
-        frames.by_person,
         frames.warnings,
         output=output,
         outputs=outputs,

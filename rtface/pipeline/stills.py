@@ -28,7 +28,6 @@ from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.pipeline.threads import Threads
 from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
@@ -127,7 +126,7 @@ def run_stills(
         _make_folder(Path(plan.output))
     made = Made()
     with ExitStack() as stack:
-        networks = film_networks(plan, Threads.for_film(options.threads), stats, stack, building)
+        networks = film_networks(plan, stats, stack, building)
         steps = FilmChain(plan, None, networks, stats, stack)
         report.engine, report.device = steps.runtime.engines.described
         if pair:

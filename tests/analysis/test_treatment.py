@@ -28,7 +28,6 @@ from rtface.analysis.treatment import (
     MOST,
     first_strengths,
     gain_of,
-    made_for_another,
     of_colours,
     predicted,
 )
@@ -400,7 +399,7 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     tracks = {3: Treatment(True, 0.8, "rtface-m", ("noise 0.5",)), 1: Treatment(False, 0.0, None, ("nothing to gain",))}
     notes = {3: {"analysis": NOISY.scores(), "mean_width_px": 120.5}}
     path.write_text(json.dumps(treatments_table(tracks, notes)))
-    read = read_treatments(path)
+    read = read_treatments(path).by_track
     assert list(read) == [1, 3]
     assert (read[3].on, read[3].strength, read[3].engine) == (True, 0.8, "rtface-m")
     assert not read[1].on
@@ -412,7 +411,7 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     # What was predicted may be more than 1, and is done by a run with the file, too.
     strong = Treatment(True, MOST, first=0.4, ring=0.2)
     path.write_text(json.dumps(treatments_table({2: strong})))
-    assert read_treatments(path)[2].applied == strong.applied == (MOST, 0.4, 0.2)
+    assert read_treatments(path).by_track[2].applied == strong.applied == (MOST, 0.4, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -470,7 +469,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 def test_a_file_made_for_another_input_is_known(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text('{"version": 1, "tracks": {}, "input": "films/one.mp4"}')
-    assert made_for_another(path, Path("elsewhere") / "one.mp4") is None
-    assert made_for_another(path, Path("two.mp4")) == "films/one.mp4"
+    assert read_treatments(path).other_than(Path("elsewhere") / "one.mp4") is None
+    assert read_treatments(path).other_than(Path("two.mp4")) == "films/one.mp4"
     path.write_text('{"version": 1, "tracks": {}}')
-    assert made_for_another(path, Path("two.mp4")) is None
+    assert read_treatments(path).other_than(Path("two.mp4")) is None

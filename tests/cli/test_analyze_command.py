@@ -81,7 +81,7 @@ def test_json_is_a_treatment_file_that_can_be_read_back(analysis, tmp_path):
     result = CliRunner().invoke(app, ["analyze", "a.mp4", "--json"])
     file = tmp_path / "treatment.json"
     file.write_text(result.stdout)
-    treatments = read_treatments(file)
+    treatments = read_treatments(file).by_track
     assert (treatments[1].on, treatments[1].applied) == (True, (0.9, 0.7, 0.2))
     assert (treatments[4].on, treatments[4].engine) == (False, "rtface-s")
     table = json.loads(result.stdout)
@@ -97,4 +97,4 @@ def test_no_face_is_reported_on_stderr_and_writes_an_empty_file(analysis, tmp_pa
     assert "no face found" in result.stderr
     file = tmp_path / "treatment.json"
     file.write_text(CliRunner().invoke(app, ["analyze", "a.mp4", "--json"]).stdout)
-    assert read_treatments(file) == {}
+    assert read_treatments(file).by_track == {}

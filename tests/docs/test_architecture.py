@@ -93,7 +93,7 @@ def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
         "rtface/pipeline/plan.py",
         "rtface/trust/undo.py",
     }
-    for check in "read_shots", "read_treatments", "read_person_treatments", "plan_segments", "plan_output":
+    for check in "read_shots", "read_treatments", "plan_segments", "plan_output":
         assert callers(check) - {"rtface/trust/undo.py"} == {"rtface/pipeline/plan.py"}, check
     assert callers("enforce", "rtface/jobs/", STUDIO, "rtface/contact_sheet/", "rtface/cli/") == set()
     for part in "in_segments", "chain", "Stages.open":

@@ -158,7 +158,9 @@ class FrameRenderer:
             plan = replace(
                 plan,
                 options=replace(options, stages=()),
-                by_person={one.label.lower(): one.treatment for one in persons if one.treatment},
+                treatments=replace(
+                    plan.treatments, by_person={one.label.lower(): one.treatment for one in persons if one.treatment}
+                ),
             )
             steps = FilmChain(
                 plan,
