@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.config.options import learnt_persons
 from rtface.correct import face_mask
 from rtface.correct.colour import LUMA
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
@@ -232,7 +231,7 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
         return None
     if runtime.device.name != "cpu":
         raise UsageError("the map of what was invented is made on the CPU; add {--device:cpu}", code="map_cpu")
-    if learnt := learnt_persons(plan.options.person):
+    if learnt := plan.uses.persons:
         raise UsageError(
             "the map of what was invented is measured for the weights for everybody; leave out {--person:{name}}, "
             "or the map",

@@ -16,8 +16,8 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
-from rtface.config.options import InputOptions, Options, Scope, learnt_persons
-from rtface.engine.engine_set import check_persons, engine_names, without_persons
+from rtface.config.options import InputOptions, Options, Scope
+from rtface.engine.engine_set import check_persons, without_persons
 from rtface.errors import Message, UsageError
 from rtface.frame import Transfer
 from rtface.media.cuda.nvenc import choose_encoder, encoding
@@ -48,7 +48,7 @@ from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.trust.checksums import checksum_outputs
 from rtface.trust.credentials import can_hold
-from rtface.trust.enforce import enforce
+from rtface.trust.enforce import Uses, enforce
 from rtface.trust.sidecar import has_sidecar, sidecar_output
 from rtface.trust.signing import Signing
 from rtface.util.timecode import Timecode
@@ -72,6 +72,11 @@ class FramePlan:
     options: Options
     treatments: Treatments = field(default_factory=Treatments)
     warnings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def uses(self) -> Uses:
+        """What the run uses by name."""
+        return Uses.of(self.options)
 
     @property
     def threads(self) -> Threads:
@@ -299,6 +304,7 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
     """
     check_invented(options)
     enforce(options, scope)
+    uses = Uses.of(options)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
         treatments = read_treatments(path)
@@ -306,10 +312,9 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
             warnings["treatment"] = (
                 f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
             )
-    learnt, engines = learnt_persons(options.person), engine_names(options.engine, options.fidelity)
     if options.dry_run:
-        check_persons(engines, learnt)
-    if (unused := without_persons((*engines, *treatments.engines), learnt)) is not None:
+        check_persons(uses.engines, uses.persons)
+    if (unused := without_persons((*uses.engines, *treatments.engines), uses.persons)) is not None:
         warnings["person"] = unused
     return FramePlan(input, options, treatments, warnings)
 
@@ -448,7 +453,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
-        if (unused := without_persons(shots.engines, learnt_persons(options.person))) is not None:
+        if (unused := without_persons(shots.engines, frames.uses.persons)) is not None:
             said.append(unused)
     segments, why = plan_segments(options, info, shots)
     return FilmPlan(

@@ -6,7 +6,8 @@ checked where they are loaded (`rtface.engine.engine_set.EngineSet.named`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rtface import plugins
@@ -27,6 +28,24 @@ KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "undo", "l
 _FREE = ("preset", "text", "place", "font")
 
 
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What a run uses by name, as its options say.
+
+    Attributes:
+        engines: from which it chooses.
+        persons: who were learnt.
+    """
+
+    engines: Sequence[str]
+    persons: Sequence[str]
+
+    @classmethod
+    def of(cls, options: Options) -> Uses:
+        """What a run with these options uses."""
+        return cls(engine_names(options.engine, options.fidelity), learnt_persons(options.person))
+
+
 def enforce(options: Options, run: Scope) -> None:
     """Refuses what a policy does not allow.
 
@@ -43,18 +62,19 @@ def enforce(options: Options, run: Scope) -> None:
     found = policies()
     if not found:
         return
+    uses, specs, given = Uses.of(options), [*map(Spec.parse, options.stages)], options.given
     for policy in found:
         check_words(policy)
-        _check_options(policy, options, run)
-        _check_stages(policy, options.stages)
-        _check_learnt(policy, learnt_persons(options.person))
+        _check_options(policy, given, run)
+        _check_stages(policy, [spec.name for spec in specs])
+        _check_learnt(policy, uses.persons)
         if Scope.ANALYSIS not in run:
-            _check_label(policy, options)
+            _check_label(policy, specs, given)
             if run & (Scope.ENCODED | Scope.STILLS | Scope.RECORDED):
-                _check_credentials(policy, options)
+                _check_credentials(policy, given)
     if run != Scope.ANALYSIS:
         light = (LIGHT,) if Scope.LIVE in run else ()
-        for name in (*engine_names(options.engine, options.fidelity), *light):
+        for name in (*uses.engines, *light):
             check_allowed(recipe_named(name))
 
 
@@ -131,12 +151,12 @@ def check_words(policy: Policy) -> None:
             ) from error
 
 
-def _check_options(policy: Policy, options: Options, run: Scope) -> None:
+def _check_options(policy: Policy, given: Collection[str], run: Scope) -> None:
     if Scope.LIVE in run and policy.forbids("live"):
         raise UsageError("the policy {path} forbids live runs (forbid: live)", code="policy_live", path=policy.path)
     for word in policy.forbid:
         option = OPTIONS.get(word.replace("-", "_"))
-        if option is not None and option.scope & run and getattr(options, option.name) != option.default:
+        if option is not None and option.scope & run and option.name in given:
             raise UsageError(
                 "the policy {path} forbids {flag} (forbid: {word}); leave it out",
                 code="policy_option",
@@ -146,7 +166,7 @@ def _check_options(policy: Policy, options: Options, run: Scope) -> None:
             )
 
 
-def _check_stages(policy: Policy, specs: tuple[str, ...]) -> None:
+def _check_stages(policy: Policy, names: Sequence[str]) -> None:
     if not (policy.forbid or policy.commercial_use):
         return
     installed = plugins.installed("stage")
@@ -155,8 +175,7 @@ def _check_stages(policy: Policy, specs: tuple[str, ...]) -> None:
         for name, point in installed.items()
         if policy.forbids(name, f"stage:{name}")
     }
-    for text in specs:
-        name = Spec.parse(text).name
+    for name in names:
         own = name not in installed
         word = policy.forbids(name, f"stage:{name}", *("own-stages",) * own)
         if word is None and own and forbidden:  # it may be the class of a forbidden stage, or derived from one
@@ -201,11 +220,11 @@ def _check_learnt(policy: Policy, persons: Sequence[str]) -> None:
             )
 
 
-def _check_label(policy: Policy, options: Options) -> None:
+def _check_label(policy: Policy, stages: Sequence[Spec], given: Collection[str]) -> None:
     if not policy.require_label:
         return
     wanted = Spec.parse(policy.require_label)
-    last = Spec.parse(options.stages[-1]) if options.stages else None
+    last = stages[-1] if stages else None
     asks = f"the policy {policy.path} asks for a visible label (require-label)"
     free = ("font",) if wanted.values else _FREE
     if "label" not in plugins.installed("stage"):
@@ -219,7 +238,7 @@ def _check_label(policy: Policy, options: Options) -> None:
             only=only,
             stage=_example(policy),
         )
-    if options.compare is not None:
+    if "compare" in given:
         raise UsageError(
             "{policy}, and {--compare} shows frames without it; leave it out", code="policy_label_compare", policy=asks
         )
@@ -239,13 +258,13 @@ def _fits(given: dict[str, str], wanted: dict[str, str], free: tuple[str, ...]) 
     )
 
 
-def _check_credentials(policy: Policy, options: Options) -> None:
+def _check_credentials(policy: Policy, given: Collection[str]) -> None:
     if not policy.require_credentials:
         return
     asks = f"the policy {policy.path} asks for signed outputs (require-credentials)"
-    if not options.credentials and options.sign is None:
+    if "credentials" not in given and "sign" not in given:
         raise UsageError("{policy}; add {--credentials=True}, or {--sign:CERT},KEY", code="policy_sign", policy=asks)
-    if options.compare is not None:
+    if "compare" in given:
         raise UsageError(
             "{policy}, and what {--compare} writes is not signed; leave it out", code="policy_sign_compare", policy=asks
         )
