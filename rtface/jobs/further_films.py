@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
-from rtface.config.options import Options
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.pipeline.compare import Comparison
-from rtface.pipeline.plan import further_paths
 
 FurtherFrames = Callable[[Frame], tuple[Frame, bytes]]
 """Makes the frame of a further film that belongs to the next one of the output, and its text; b"" for none."""
-
-
-def all_films(output: Path, options: Options) -> list[Path]:
-    """The films that a run writes: its output, and the further ones. Raises as `further_paths`."""
-    return [output, *(Path(film.path) for film in further_paths(options).values())]
 
 
 class KeptPairs:

@@ -20,11 +20,11 @@ from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
 from rtface.jobs.figures import UNUSABLE, JobFigures
 from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
-from rtface.jobs.further_films import all_films
 from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.join import (
     DamagedSegments,
     Join,
+    films_of,
     named_films,
     names_of_stills,
     note_signed,
@@ -123,7 +123,7 @@ class FilmJob:
                     path=place.path,
                     worker=worker,
                 )
-            remove_unfinished(place, all_films(target, options))
+            remove_unfinished(place, [target, *films_of(place)])
             place.remove()
         if not place.planned:
             if place.path.is_dir():
@@ -475,7 +475,7 @@ class FilmJob:
 
     @property
     def _films(self) -> list[Path]:
-        return all_films(self.plan.target, self.options)
+        return self.plan.films
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

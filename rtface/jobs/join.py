@@ -19,7 +19,7 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError
+from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, RtfaceError
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import UNUSABLE, JobFigures
 from rtface.jobs.film_source import open_whole
@@ -362,6 +362,13 @@ def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
     wanted = {str(path.resolve()): path.resolve() for path in films}
     parts = [part for part in _parts(_read_note(folder)) if part.get("path") in wanted]
     return {wanted[part["path"]] for part in parts if _has_name(part) or wanted[part["path"]].is_dir()}
+
+
+def films_of(folder: JobFolder) -> list[Path]:
+    """The films that a job writes; none where its plan cannot be used."""
+    with suppress(RtfaceError):
+        return JobPlan.load(folder).films
+    return []
 
 
 def remove_unfinished(folder: JobFolder, films: Iterable[Path]) -> None:

@@ -19,7 +19,7 @@ from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.stills.image_read import MAX_PIXELS
 from rtface.media.stills.images import SUFFIXES
 from rtface.media.write.stream_plan import FORMATS
-from rtface.pipeline.plan import planned_options
+from rtface.pipeline.plan import further_paths, planned_options
 from rtface.redaction import redacted_values
 from rtface.util.foreign import (
     Shape,
@@ -140,6 +140,11 @@ class JobPlan:
     def output(self) -> str:
         """The output as a run takes it: a folder has a slash behind its name."""
         return self.run["output"]
+
+    @property
+    def films(self) -> list[Path]:
+        """The films that are written: the output, and the further ones. Raises as `options_of`."""
+        return [self.target, *(Path(film.path) for film in further_paths(options_of(self)).values())]
 
     @property
     def folder(self) -> str | None:

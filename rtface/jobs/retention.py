@@ -38,9 +38,9 @@ def remove_old_jobs(places: Iterable[Path], *, now: float | None = None) -> list
         for path in (place, *sorted(place.glob(f"*{SUFFIX}"))):
             folder = JobFolder(path)
             if folder.planned and _may_go(folder, limit, now):
-                from rtface.jobs.join import remove_unfinished  # it imports PyAV
+                from rtface.jobs.join import films_of, remove_unfinished  # it imports PyAV
 
-                remove_unfinished(folder, _films(folder))
+                remove_unfinished(folder, films_of(folder))
                 folder.remove()
                 log.warning(
                     "%s: removed, because nothing was written there for longer than the policy's retention", path
@@ -72,17 +72,6 @@ def _may_go(folder: JobFolder, limit: float, now: float | None) -> bool:
             now = status.st_mtime
         return changed < now - limit and not Leases(folder, "").held()
     return False
-
-
-def _films(folder: JobFolder) -> list[Path]:
-    """The films of a job that cannot be resumed any more; none where its plan cannot be used."""
-    from rtface.jobs.further_films import all_films
-    from rtface.jobs.plan import JobPlan, options_of
-
-    with suppress(RtfaceError):
-        plan = JobPlan.load(folder)
-        return all_films(plan.target, options_of(plan))
-    return []
 
 
 def _changed(folder: Path) -> float:

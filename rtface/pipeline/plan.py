@@ -31,9 +31,9 @@ from rtface.media.read.source import FileSource
 from rtface.media.read.start_timecode import output_timecode
 from rtface.media.stills.image_write import ONLY_FROM_EXR, SUFFIXES
 from rtface.media.stills.images import IMAGE_KINDS, SequenceSource
-from rtface.media.write.correction import check_correction_name, plan_correction
+from rtface.media.write.correction import plan_correction
 from rtface.media.write.encoders import VideoPlan
-from rtface.media.write.invented import check_map_name, plan_map
+from rtface.media.write.invented import plan_map
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
@@ -304,7 +304,6 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
     """
     check_invented(options)
     enforce(options, scope)
-    uses = Uses.of(options)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
         treatments = read_treatments(path)
@@ -312,11 +311,10 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
             warnings["treatment"] = (
                 f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
             )
-    if options.dry_run:
-        check_persons(uses.engines, uses.persons)
-    if (unused := without_persons((*uses.engines, *treatments.engines), uses.persons)) is not None:
+    plan = FramePlan(input, options, treatments, warnings)
+    if (unused := without_persons((*plan.uses.engines, *treatments.engines), plan.uses.persons)) is not None:
         warnings["person"] = unused
-    return FramePlan(input, options, treatments, warnings)
+    return plan
 
 
 def plan_run(
@@ -349,6 +347,8 @@ def plan_run(
         )
     stills = is_stills_job(input, output, options)
     frames = plan_frames(input, options, Scope.STILLS if stills else Scope.FILM | Scope.ENCODED)
+    if options.dry_run:
+        check_persons(frames.uses.engines, frames.uses.persons)
     folder = _into_folder(input, output, stills)
     named = {"film": OutputPath(output, folder=folder, resumes=stills)}
     named |= further_paths(options, still=stills)
@@ -392,8 +392,21 @@ def further_paths(options: Options, *, still: bool = False) -> dict[str, OutputP
     Raises:
         UsageError: a correction or map whose name is no Matroska file's, or of a still no image's.
     """
-    check_correction_name(options.keep_correction)
-    check_map_name(options.invented, still=still)
+    if (path := options.keep_correction) is not None and path.suffix.lower() != ".mkv":
+        raise UsageError(
+            "{--keep-correction:{path}}: a correction is Matroska; name a .mkv", code="correction_mkv", path=path
+        )
+    wanted = ".png" if still else ".mkv"
+    if (path := options.invented) is not None and path.suffix.lower() != wanted:
+        raise UsageError(
+            "{--invented:{path}}: the map of a {kind}; name a {name}",
+            code="invented_name",
+            path=path,
+            kind=Message("still is a PNG", code="still_png")
+            if still
+            else Message("film is Matroska", code="film_matroska"),
+            name=wanted,
+        )
     return {
         name: OutputPath(path, f"--{option.replace('_', '-')}")
         for name, option in _FURTHER.items()

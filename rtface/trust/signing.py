@@ -54,10 +54,10 @@ class Signing:
             raise UsageError(
                 "{--credentials=True} name the INPUT, which has to be a file or a folder", code="credentials_input"
             )
-        key = SigningKey.load(options.sign)
+        signing = cls(SigningKey.load(options.sign), options.timestamp)
         if not options.dry_run:
-            check_key(key, options.timestamp)
-        return cls(key, options.timestamp)
+            check_key(signing.key, signing.timestamp)
+        return signing
 
     def sign(self, output: Path, input: Path, options: Options, report: Report, made: Made) -> str:
         """Puts credentials into a finished output, or into the stills of a folder; the line for the user.

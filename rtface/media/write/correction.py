@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import av
@@ -26,7 +25,7 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from rtface.errors import InputError, OutputError, UsageError
+from rtface.errors import InputError, OutputError
 from rtface.frame import Frame, Packet
 from rtface.media.files.workfile import Target
 from rtface.media.formats.coding import Coding
@@ -160,14 +159,6 @@ def taken_back(after: av.VideoFrame, change: av.VideoFrame, *, exact: bool) -> a
 
 
 # -- writing --------------------------------------------------------------------------------------------------------
-
-
-def check_correction_name(path: Path | None) -> None:
-    """UsageError for a name of ``--keep-correction`` that is no Matroska file's."""
-    if path is not None and path.suffix.lower() != ".mkv":
-        raise UsageError(
-            "{--keep-correction:{path}}: a correction is Matroska; name a .mkv", code="correction_mkv", path=path
-        )
 
 
 @cache

@@ -7,13 +7,11 @@ where the output has the input's sample bit for bit.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import av
 import numpy as np
 from av.stream import Disposition
 
-from rtface.errors import Message, UsageError
 from rtface.frame import Frame
 from rtface.media.files.workfile import Target
 from rtface.media.formats.coding import Coding
@@ -25,21 +23,6 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.util.av_arrays import plane_rows
 
 _FULL_RANGE = 2
-
-
-def check_map_name(path: Path | None, *, still: bool) -> None:
-    """UsageError for a name of ``--invented`` that is not that of a Matroska file, or of a PNG for a still."""
-    wanted = ".png" if still else ".mkv"
-    if path is not None and path.suffix.lower() != wanted:
-        raise UsageError(
-            "{--invented:{path}}: the map of a {kind}; name a {name}",
-            code="invented_name",
-            path=path,
-            kind=Message("still is a PNG", code="still_png")
-            if still
-            else Message("film is Matroska", code="film_matroska"),
-            name=wanted,
-        )
 
 
 def map_frame(frame: Frame) -> Frame:
