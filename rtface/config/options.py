@@ -693,15 +693,12 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
             check_key(key, key)
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
-    @property
-    def given(self) -> list[str]:
-        """The names of the options that are not at their default."""
-        return [key for key, option in OPTIONS.items() if getattr(self, key) != option.default]
-
     def to_dict(self) -> dict[str, Any]:
-        """The options that are `given`, as JSON has them; paths are absolute but for those of stages. `of` takes them
-        back."""
-        return {key: _json(key, getattr(self, key)) for key in self.given}
+        """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`
+        takes them back."""
+        return {
+            key: _json(key, value) for key, option in OPTIONS.items() if (value := getattr(self, key)) != option.default
+        }
 
 
 def _json(key: str, value: Any) -> Any:

@@ -312,7 +312,7 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
                 f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
             )
     plan = FramePlan(input, options, treatments, warnings)
-    if (unused := without_persons((*plan.uses.engines, *treatments.engines), plan.uses.persons)) is not None:
+    if (unused := without_persons((*plan.uses.engines, *plan.treatments.engines), plan.uses.persons)) is not None:
         warnings["person"] = unused
     return plan
 

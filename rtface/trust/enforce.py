@@ -62,7 +62,7 @@ def enforce(options: Options, run: Scope) -> None:
     found = policies()
     if not found:
         return
-    uses, specs, given = Uses.of(options), [*map(Spec.parse, options.stages)], options.given
+    uses, specs, given = Uses.of(options), [*map(Spec.parse, options.stages)], options.to_dict()
     for policy in found:
         check_words(policy)
         _check_options(policy, given, run)
