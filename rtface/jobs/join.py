@@ -18,7 +18,6 @@ from typing import Any
 
 import av
 
-from rtface._version import __version__
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, RtfaceError
 from rtface.jobs.face_numbers import highest_number
 from rtface.jobs.figures import UNUSABLE, JobFigures
@@ -29,7 +28,7 @@ from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
 from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.files.workfile import is_work_of, work_name
-from rtface.media.marks.provenance import Change, describe
+from rtface.media.marks.provenance import Change
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
@@ -38,9 +37,8 @@ from rtface.media.write.correction import record_packet
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.pipeline.compare import pair_tags
 from rtface.pipeline.plan import FilmPlan, RunPlan
-from rtface.report import Report, metadata_options
+from rtface.report import Report
 from rtface.stats import Stats
 from rtface.util.foreign import Shape, file_name, file_path, fits, none_or
 
@@ -167,7 +165,7 @@ class Join:
         assert isinstance(run, RunPlan)
         self._folder, self._plan, self._film = folder, plan, film
         self._target = run.outputs.film
-        self._options, self._report, self._stats, self._stop = run.options, report, stats, stop
+        self._report, self._stats, self._stop = report, stats, stop
         self._frames = _Pieces(folder, (plan.video or {}).get("encoder", ""))
         self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.run["further"].items()}
         self._paths = [target.path for target in (self._target, *run.outputs.further.values())]
@@ -209,7 +207,7 @@ class Join:
             films: dict[str, FilmFile | FolderSink] = {"": whole}
             for name, plan in self._film.further.items():
                 if name == "comparison":
-                    plan.metadata.update(pair_tags("+".join(figures.engines), self._options))
+                    plan.metadata.update(self._film.frames.tags("+".join(figures.engines), drawn=False))
                 films[name] = film = self._open(plan, self._pieces[name], Stats(), name, stack)
                 # What stages changed is not in pairs.
                 film.changed.change = figures.changed.change & ~(Change.DRAWN | Change.GENERATED)
@@ -273,12 +271,10 @@ class Join:
 
     def _write(self, source: FileSource | SequenceSource, figures: JobFigures, films: ExitStack) -> FilmFile:
         """Frames and the packets of other streams, in the order in which a decoder would have given them."""
-        output, options = self._film.streams, self._options
+        output = self._film.streams
         assert output is not None
         output.reopened(source.info)
-        output.metadata.update(
-            describe("+".join(figures.engines), __version__, options.strength, metadata_options(options))
-        )
+        output.metadata.update(self._film.frames.tags("+".join(figures.engines)))
         film = self._open(output, self._frames, self._stats, "", films)
         film.changed = figures.changed
         packets = self._frames.packets(film, self._records())

@@ -24,7 +24,6 @@ from math import inf
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rtface._version import __version__
 from rtface.concurrency import call_until_stopped
 from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.device.cpu.device import CpuDevice, HostCorrection
@@ -38,7 +37,6 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import Known
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Transfer
-from rtface.media.marks.provenance import describe
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import decoding
 from rtface.media.read.source import FileSource
@@ -57,7 +55,6 @@ from rtface.pipeline.runtime import (
 )
 from rtface.pipeline.threads import EngineThreads, Threads
 from rtface.protocols import ALL_FACES, CodedNetwork, Device, Runtime, Tracker
-from rtface.report import metadata_options
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -181,13 +178,12 @@ def still_encoder(film: FilmPlan, source: FileSource | SequenceSource, engine: s
     """What makes stills of a film that goes into a folder, with an engine; None for a film into a film."""
     if film.folder is None:
         return None
-    options = film.frames.options
     return StillEncoder(
         film.info,
         film.folder.kind,
         source if isinstance(source, SequenceSource) else None,
         timecode=film.folder.written,
-        tags=describe(engine, __version__, options.strength, metadata_options(options)),
+        tags=film.frames.tags(engine),
     )
 
 

@@ -15,33 +15,21 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rtface._version import __version__
-from rtface.config.options import EncodeOptions, Options
+from rtface.config.options import EncodeOptions
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.files.workfile import Target
-from rtface.media.marks.provenance import Change, describe, made_by_machine, own_tags, true_tags
+from rtface.media.marks.provenance import Change, made_by_machine, own_tags, true_tags
 from rtface.media.read.probe import MediaInfo
 from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
 from rtface.media.write.encoders import limit_look_ahead
 from rtface.media.write.stream_plan import OutputPlan, plan_frames
 from rtface.protocols import Item
-from rtface.report import metadata_options
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
 IMAGES = tuple(IMAGE_KINDS)
 # Pairs that libx264 looks ahead: with the 30 of its default preset it would hold 370 MB of 1080p.
 _AHEAD = 10
-
-
-def pair_tags(engine: str, options: Options) -> dict[str, str]:
-    """What was done on pairs (`rtface.media.marks.provenance.describe`): stages come after them.
-
-    Args:
-        engine: with its version.
-        options: of the run.
-    """
-    return describe(engine, __version__, options.strength, metadata_options(replace(options, stages=())))
 
 
 class Comparison:

@@ -12,9 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 
-from rtface._version import __version__
 from rtface.config.options import Options
-from rtface.media.marks.provenance import describe, own_tags
+from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
@@ -22,7 +21,7 @@ from rtface.media.write.correction import CorrectionSink
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.invented import InventedSink
 from rtface.pipeline.build import film_networks, open_film, still_encoder
-from rtface.pipeline.compare import BestPair, Comparison, pair_tags
+from rtface.pipeline.compare import BestPair, Comparison
 from rtface.pipeline.dry_run import cost_of, describe_plan
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
@@ -32,7 +31,7 @@ from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.stills import StillsPlan, plan_stills, run_stills
 from rtface.protocols import Sink
-from rtface.report import Report, metadata_options
+from rtface.report import Report
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
 from rtface.util.urls import Address
@@ -196,8 +195,7 @@ def _open_sink(
         made.changed, made.names = folder.changed, folder.names
     else:
         assert film.streams is not None
-        options = plan.options
-        film.streams.metadata.update(describe(report.engine, __version__, options.strength, metadata_options(options)))
+        film.streams.metadata.update(plan.tags(report.engine))
         sink = whole = FileSink(film.streams, stats=stats, threads=threads)
         made.changed = whole.changed
     try:
@@ -221,7 +219,7 @@ def _open_sink(
 
 def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats) -> Sink | None:
     """The sink of before|after pairs; None without ``--compare``."""
-    options, tags = plan.options, pair_tags(engine, plan.options)
+    options, tags = plan.options, plan.tags(engine, drawn=False)
     if options.compare is None:
         return None
     if (pairs := film.further.get("comparison")) is None:

@@ -25,6 +25,7 @@ from rtface.media.files.fingerprint import fingerprint
 from rtface.media.files.image_names import is_image
 from rtface.media.files.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.files.workfile import Target
+from rtface.media.marks.provenance import describe
 from rtface.media.read.container import open_container
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
@@ -40,7 +41,7 @@ from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.threads import Threads
 from rtface.redaction import redacted_values
-from rtface.report import Report, is_unfinished, report_options
+from rtface.report import Report, is_unfinished, metadata_options, report_options
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
@@ -82,6 +83,16 @@ class FramePlan:
     def threads(self) -> Threads:
         """The budget of the run."""
         return Threads.for_film(self.options.threads)
+
+    def tags(self, engine: str, *, drawn: bool = True) -> dict[str, str]:
+        """What an output says that was done (`rtface.media.marks.provenance.describe`).
+
+        Args:
+            engine: with its version.
+            drawn: whether stages were; pairs of before and after are without.
+        """
+        options = self.options if drawn else replace(self.options, stages=())
+        return describe(engine, __version__, options.strength, metadata_options(options))
 
     @property
     def on_host(self) -> bool:

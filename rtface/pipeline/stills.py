@@ -11,24 +11,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rtface._version import __version__
 from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.files.workfile import full
-from rtface.media.marks.provenance import describe, own_tags
+from rtface.media.marks.provenance import own_tags
 from rtface.media.read.faults import Faults
 from rtface.media.stills.image_read import warn_left_out
 from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
 from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
-from rtface.pipeline.compare import IMAGES, BestPair, Comparison, pair_tags
+from rtface.pipeline.compare import IMAGES, BestPair, Comparison
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.report import Report, metadata_options
+from rtface.report import Report
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
@@ -130,7 +129,7 @@ def run_stills(
         steps = FilmChain(plan, None, networks, stats, stack)
         report.engine, report.device = steps.runtime.engines.described
         if pair:
-            pair.tags = pair_tags(report.engine, options)
+            pair.tags = plan.tags(report.engine, drawn=False)
         work = _Stills(
             stills.pairs,
             options,
@@ -138,7 +137,7 @@ def run_stills(
             stats,
             progress,
             stop,
-            describe(report.engine, __version__, options.strength, metadata_options(options)),
+            plan.tags(report.engine),
             pair,
             plan.folder,
             made,
