@@ -62,7 +62,8 @@ def enforce(options: Options, run: Scope) -> None:
     found = policies()
     if not found:
         return
-    uses, specs, given = Uses.of(options), [*map(Spec.parse, options.stages)], options.to_dict()
+    uses, specs = Uses.of(options), [*map(Spec.parse, options.stages)]
+    given = [name for name, option in OPTIONS.items() if getattr(options, name) != option.default]
     for policy in found:
         check_words(policy)
         _check_options(policy, given, run)
