@@ -120,7 +120,6 @@ class Enhancer:
             self._closing.close()
             raise
         self._tracker, self._enhance, self._descreening = parts.tracker, parts.enhance, parts.descreening
-        self._tracker.watchful = self._stages.hides
         self._closing.callback(self._stages.close)
 
     @property
@@ -194,8 +193,9 @@ class Enhancer:
         # A veil must not fall with the enhancement: stages need faces as long as there are any.
         if self.enabled or self._stages:
             if faces is None:
-                item = find_faces(item, self._tracker, self._enhance.runtime.device, self.stats)
-                if self._options.tracker == "none" and self._stages.hides:
+                hides, device = self._stages.hides, self._enhance.runtime.device
+                item = find_faces(item, self._tracker, device, self.stats, watchful=hides)
+                if self._options.tracker == "none" and hides:
                     item = replace(item, tracked=False)  # faces were not searched for
             else:
                 item = replace(item, faces=own_faces(faces))

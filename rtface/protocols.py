@@ -88,9 +88,10 @@ class Tracker(Protocol):
     """Finds faces, keeps their identity over time, and steadies their points."""
 
     sparing: bool
-    """Set where time is short: the tracker may then read fewer faces a frame."""
+    """Set before each `update`, True where time is short: the tracker may then read fewer faces a frame."""
     watchful: bool
-    """Set where a stage hides faces: `unfollowed` is filled, and the detector runs on every frame unless `sparing`."""
+    """Set before each `update`, True where a stage hides faces: `unfollowed` is filled, and the detector runs on every
+    frame unless `sparing`."""
     unfollowed: tuple[Face, ...]
     """After `update`: faces on this frame that no returned one covers (`Frame.unfollowed`)."""
     beyond: int

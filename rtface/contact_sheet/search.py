@@ -194,6 +194,7 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
     view, at = device.view(frame), frame.pts * frame.time_base
     sample = Sample(at, view.thumbnail(64)[0], image=image)
     tracker.reset()
+    tracker.watchful = True  # so that it reports faces that are not sure
     faces: tuple[Face, ...] = ()
     sure: set[int] = set()
     for step in range(3):  # in a film, a face of which the networks are not sure is shown on its third frame

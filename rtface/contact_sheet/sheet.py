@@ -108,7 +108,6 @@ def make_sheet(
                 engine_request(other.options), options.device, stack, threads=plan.threads.engines, warn=stats.warn
             )
         device = parts.runtime.device
-        parts.tracker.watchful = True  # so that the search knows of faces that are not sure
         found = search(
             input,
             options,
@@ -119,7 +118,6 @@ def make_sheet(
             stop=stop.is_set,
             found=lambda done, of, faces: status(f"searching: {done} of {of} frames, {counted(faces, 'face')}"),
         )
-        parts.tracker.watchful = False
         if stop.is_set():
             raise Interrupted
         faces = [face for sample in found.samples for face in sample.faces]

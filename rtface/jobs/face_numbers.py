@@ -171,7 +171,7 @@ class NumberedTracker:
             if k not in number:
                 number[k] = own if own is not None and own not in number.values() else self._new(face.track_id)
             self._number[face.track_id] = number[k]
-        self.beyond = getattr(self._tracker, "beyond", 0)
+        self.beyond = self._tracker.beyond
         self.unfollowed = tuple(
             replace(face, track_id=self._number.get(face.track_id, 0)) for face in self._tracker.unfollowed
         )
@@ -256,7 +256,8 @@ def _search(
         shots = plan_film(frames, source).shots
         persons = open_persons(options, own, stats, wanted=bool(shots.persons or frames.treatments.by_person))
         tracker = NumberedTracker(own, numbers, fresh=not first)
-        Stages.unbegun(options.stages, commercial_use=options.commercial_use).watch(tracker, options.tracker)
+        stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
+        stages.check_tracker(options.tracker)
         if persons is not None and (known := numbers.persons()) is not None:
             persons.restore(known)
 
@@ -264,9 +265,8 @@ def _search(
             return persons(frame, device.view) if persons is not None else ()
 
         decoded = close_with(stack, buffer(iter(source), WAITING, name="decode", weigh=bytes_of, stop=stop.is_set))
-        items = look_ahead(
-            end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False), examined
-        )
+        tracked = track(split_fields(decoded), tracker, device, stats, watchful=stages.hides)
+        items = look_ahead(end_at_faults(tracked, stats, hold=False), examined)
         firsts = plan.first_pts(source.info.time_base)
         rows = list[Any]()
         for searched, frame in enumerate((item for item in items if isinstance(item, Frame)), 1):

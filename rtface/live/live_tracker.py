@@ -71,7 +71,7 @@ class LiveTracker:
         self._clock = clock
         self._changed = threading.Condition()
         self._given: Frame | None = None
-        self._sparing = self._closed = self._cut = False
+        self._sparing = self._hides = self._closed = self._cut = False
         self._seen: deque[TrackingResult] = deque(maxlen=2)
         self._scene = 0  # counts cuts: what was seen of another scene is of no use
         self._seconds = 0.0  # that tracking takes lately
@@ -131,7 +131,7 @@ class LiveTracker:
         # A camera's rate falls in the dark: then fewer frames are further apart.
         due = self._since >= every or frame.time - self._submitted_at >= _APART_S
         if frame.cut or (due and not (hurry and self._fresh(frame))):
-            own = self._submit(frame, sparing or (every > 1 and not hides), wait=not hurry)
+            own = self._submit(frame, hides, sparing or (every > 1 and not hides), wait=not hurry)
             if own is not None:
                 return replace(frame, faces=own.faces, unfollowed=own.unfollowed, tracked=own.tracked)
         with self._changed:
@@ -149,13 +149,14 @@ class LiveTracker:
         with self._changed:
             return bool(self._seen) and frame.time - self._seen[-1].time < _FRESH_S
 
-    def _submit(self, frame: Frame, sparing: bool, *, wait: bool) -> TrackingResult | None:
+    def _submit(self, frame: Frame, hides: bool, sparing: bool, *, wait: bool) -> TrackingResult | None:
         """Gives the tracker a frame, unless it is still at another; its answer where that comes in time."""
         patience = _PATIENCE * self._period
         with self._changed:
             if self._given is not None or self._closed:
                 return None
-            self._given, self._sparing, self._since, self._submitted_at = frame, sparing, 0, frame.time
+            self._given, self._since, self._submitted_at = frame, 0, frame.time
+            self._hides, self._sparing = hides, sparing
             self._changed.notify_all()
             if not wait or self._seconds > 0.8 * patience:
                 return None
@@ -171,7 +172,7 @@ class LiveTracker:
                 frame, scene, cut = self._given, self._scene, self._cut
                 if self._closed or frame is None:
                     return
-                self._cut, self._tracker.sparing = False, self._sparing
+                self._cut = False
             began = self._clock()
             sighting = self._look(replace(frame, cut=frame.cut or cut))
             with self._changed:
@@ -184,8 +185,9 @@ class LiveTracker:
                 self._changed.notify_all()
 
     def _look(self, frame: Frame) -> TrackingResult:
+        device, stats = self._enhance.runtime.device, self._state.stats
         try:
-            done = find_faces(frame, self._tracker, self._enhance.runtime.device, self._state.stats)
+            done = find_faces(frame, self._tracker, device, stats, watchful=self._hides, sparing=self._sparing)
         except Exception as error:  # noqa: BLE001 - nothing ends a live run
             self._state.fault("tracker", error)
             return TrackingResult(frame.time, tracked=False)

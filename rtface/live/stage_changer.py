@@ -9,7 +9,6 @@ from dataclasses import replace
 from rtface.config.options import Options, Scope
 from rtface.errors import RestartNeeded, RtfaceError
 from rtface.live.frame_filters import FrameFilters
-from rtface.protocols import Tracker
 from rtface.stages.options import Spec
 from rtface.trust.enforce import enforce
 
@@ -19,13 +18,12 @@ class StageChanger:
 
     Args:
         filters: of the run.
-        tracker: looks for every face where a stage hides faces.
         options: of the run.
         recorded: whether an output is a file. Its metadata name the stages that draw on it from its beginning.
     """
 
-    def __init__(self, filters: FrameFilters, tracker: Tracker, options: Options, *, recorded: bool) -> None:
-        self._filters, self._tracker, self._options = filters, tracker, options
+    def __init__(self, filters: FrameFilters, options: Options, *, recorded: bool) -> None:
+        self._filters, self._options = filters, options
         self._named = _names(options.stages) if recorded else None
         self._lock = threading.Lock()
 
@@ -60,7 +58,7 @@ class StageChanger:
             now = self._filters.stages
             changed = now.changed(options.stages, commercial_use=options.commercial_use)
             try:
-                changed.watch(self._tracker, options.tracker)
+                changed.check_tracker(options.tracker)
             except RtfaceError:
                 changed.close(keep=now.stages)
                 raise

@@ -74,11 +74,13 @@ class RunParts(Generic[E]):
         tracker: finds the faces.
         enhance: corrects them, on its `runtime` (device and engines).
         descreening: takes halftone dots out of them before that; None unless asked for.
+        watchful: whether the tracker reports every face that is seen, as a stage hides faces.
     """
 
     tracker: Tracker
     enhance: E
     descreening: Descreening | None = None
+    watchful: bool = False
 
     @property
     def runtime(self) -> Runtime:

@@ -10,7 +10,7 @@ from time import perf_counter
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer, Step
 from rtface.errors import DeviceLost, EngineError, Message, OptionFlag
-from rtface.frame import Bytes, Face, Frame
+from rtface.frame import Bytes, Frame
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.threads import WAITING
@@ -61,7 +61,7 @@ def track_and_enhance(
 
     Close `stack` after the iteration: that ends the tracking thread.
     """
-    tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats)
+    tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats, watchful=parts.watchful)
     return enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts, before_writing)
 
 
@@ -72,17 +72,20 @@ def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], before_writing
     return join_fields(parts.enhance(items, before_writing))
 
 
-def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> Frame:
-    """The frame with the tracker's faces.
+def find_faces(
+    frame: Frame, tracker: Tracker, device: Device, stats: Stats, *, watchful: bool = False, sparing: bool = False
+) -> Frame:
+    """The frame with the tracker's faces; `watchful` and `sparing` as of `rtface.protocols.Tracker`.
 
     Where the tracker fails, it has no faces and `tracked` is False, and the fault is counted.
     DeviceLost is raised: the tracker's networks are gone for good.
     """
     started = perf_counter()
     try:
+        tracker.watchful, tracker.sparing = watchful, sparing
         faces = tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new)
-        unfollowed: tuple[Face, ...] = getattr(tracker, "unfollowed", ())
-        if beyond := getattr(tracker, "beyond", 0):
+        unfollowed = tracker.unfollowed
+        if tracker.beyond:
             stats.warn(
                 "max faces",
                 Message(
@@ -90,7 +93,7 @@ def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> 
                     "they are; allow more with {--max-faces}",
                     code="max_faces",
                     most=len(faces),
-                    count=len(faces) + beyond,
+                    count=len(faces) + tracker.beyond,
                 ),
             )
         tracked = True
@@ -103,10 +106,12 @@ def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> 
     return replace(frame, faces=faces, unfollowed=unfollowed, tracked=tracked)
 
 
-def track(items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats) -> Iterator[Item]:
+def track(
+    items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats, *, watchful: bool = False
+) -> Iterator[Item]:
     """`find_faces` for each frame."""
     for item in items:
-        yield find_faces(item, tracker, device, stats) if isinstance(item, Frame) else item
+        yield find_faces(item, tracker, device, stats, watchful=watchful) if isinstance(item, Frame) else item
 
 
 def bytes_of(item: Item) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from math import inf
 
 from rtface.enhance.track_store import Known
@@ -74,7 +75,8 @@ class FilmChain:
             commercial_use=options.commercial_use,
         )
         stack.callback(self._stages.close)
-        self._stages.watch(networks.tracker, options.tracker)
+        self._stages.check_tracker(options.tracker)
+        self._parts = replace(self._parts, watchful=self._stages.hides)
 
     def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
         """Frames with their faces, enhanced in this thread, as previews show them: without stages."""

@@ -109,14 +109,12 @@ class _SegmentScheduler:
         stop: Callable[[], bool] | None,
         stack: ExitStack,
     ) -> None:
-        self._runtime, self._enhance = parts.runtime, parts.enhance
+        self._runtime, self._enhance, self._watchful = parts.runtime, parts.enhance, parts.watchful
         self._planned, self._stats, self._plan = frames, stats, plan
         self._trackers: queue.SimpleQueue[Tracker] = queue.SimpleQueue()  # one for each chain
         for _ in range(plan.chains):
             # Scene changes are found before the segments, by `cuts_found`.
-            tracker = open_tracker(frames.options, stack, cuts=False, gpu=self._runtime.networks)
-            tracker.watchful = parts.tracker.watchful
-            self._trackers.put(tracker)
+            self._trackers.put(open_tracker(frames.options, stack, cuts=False, gpu=self._runtime.networks))
         self._segments: deque[_Segment] = deque()  # from the one that is collected to the one that is filled
         self._pool = ThreadPoolExecutor(plan.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
@@ -215,7 +213,7 @@ class _SegmentScheduler:
                 invented=self._enhance.invented,
             )
             with ExitStack() as stack:
-                items = track_and_enhance(segment.fed(), parts, self._stats, stack)
+                items = track_and_enhance(segment.fed(), replace(parts, watchful=self._watchful), self._stats, stack)
                 stack.callback(segment.give_up)
                 for item in items:
                     if isinstance(item, Frame) and item.lead_in:

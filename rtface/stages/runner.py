@@ -21,7 +21,7 @@ from rtface.errors import Message, UsageError, log, reason
 from rtface.frame import Bytes, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import compose, scaling, translation
-from rtface.protocols import Item, Tracker
+from rtface.protocols import Item
 from rtface.stages.base import Run, Stage
 from rtface.stages.draw import Canvas
 from rtface.stages.entry_points import load_stage
@@ -167,20 +167,15 @@ class Stages:
         """Whether one of them hides something: every frame must pass through them, and faces must be looked for."""
         return any(one.hides for one in self._at_work)
 
-    def watch(self, tracker: Tracker, name: str) -> None:
-        """Has the tracker, of that name, report every face that is seen, where a stage hides faces.
-
-        Raises:
-            UsageError: a stage hides faces, and no tracker finds any.
-        """
+    def check_tracker(self, tracker: str) -> None:
+        """UsageError where a stage hides faces, and the tracker of this name finds none."""
         hiding = next((one.name for one in self._at_work if one.hides), None)
-        if hiding is not None and name == "none":
+        if hiding is not None and tracker == "none":
             raise UsageError(
                 "the stage {name} hides faces, and {--tracker:none} finds none; leave {--tracker} out",
                 code="stage_hides",
                 name=hiding,
             )
-        tracker.watchful = hiding is not None
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -27,6 +27,7 @@ from rtface.pipeline.chain import find_faces, join_fields, split_fields, track
 from rtface.protocols import Item, Runtime, View
 from rtface.shots.settings import Shot, ShotList, ShotSettings
 from rtface.stats import Stats
+from rtface.tracking import NoTracker
 from rtface.util.av_arrays import copy_image
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
@@ -194,7 +195,7 @@ def test_tracker_analysis_and_crops_share_a_view(monkeypatch: pytest.MonkeyPatch
     picture, points = portrait(640, 480, blur=3.0)
     face, device, read = face_at(points), CpuDevice(), list[Any]()
 
-    class Tracker:
+    class Tracker(NoTracker):
         def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
             view.crop(crop_matrix(face, 256), (256, 256))
             return (face,)

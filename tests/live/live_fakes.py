@@ -19,6 +19,7 @@ from rtface.live.controls import LiveControls
 from rtface.live.protocols import TIME_BASE, EndpointHealth, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.run_state import Endpoints, RunState
 from rtface.stats import Stats
+from rtface.tracking import NoTracker
 
 FORM = VideoFormat(64, 48, "yuv420p", Fraction(30), Color("bt601"))
 
@@ -138,7 +139,7 @@ class PlainView:
         return np.full((36, side, 3), 90, np.uint8), 1.0, 1.0
 
 
-class FakeTracker:
+class FakeTracker(NoTracker):
     """One face in the middle; raises on the calls named."""
 
     def __init__(self, fail: set[int] | None = None) -> None:
@@ -149,12 +150,6 @@ class FakeTracker:
         if self.calls in self._fail:
             raise RuntimeError("the fake tracker fails here")
         return (Face(1, np.array([10.0, 10.0, 50.0, 40.0]), np.zeros((5, 2))),)
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def close(self) -> None:
-        """Nothing to release."""
 
 
 class FakeEnhance:

@@ -19,7 +19,8 @@ from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.stage_changer import StageChanger
 from rtface.stats import Stats
-from tests.live.live_fakes import frame, luma_of
+from tests.live.live_fakes import FakeEnhance, PlainView, frame, luma_of
+from tests.live.test_frame_loop import Rig
 from tests.stages import trial_stages
 
 BAR, OTHER = "trial_stages.Bar:height=4", "trial_stages.Bar:height=4,red=0"
@@ -33,13 +34,13 @@ def short_names(monkeypatch):
 
 
 def begun(*stages, recorded=False):
-    options, tracker = Options(stages=stages), SimpleNamespace(watchful=False)
+    options = Options(stages=stages)
     filters = FrameFilters(options, Stats())
-    return filters, StageChanger(filters, tracker, options, recorded=recorded), tracker
+    return filters, StageChanger(filters, options, recorded=recorded)
 
 
 def test_stages_change_between_frames_and_what_stays_goes_on():
-    filters, changer, _ = begun(BAR)
+    filters, changer = begun(BAR)
     assert luma_of(filters.after(frame(1, luma=100))) != 100
     kept = filters.stages.stages[0]
     changer.change([OTHER, BAR])
@@ -58,7 +59,7 @@ def test_stages_change_between_frames_and_what_stays_goes_on():
     ids=str,
 )
 def test_what_cannot_be_used_changes_nothing(wanted):
-    filters, changer, _ = begun(BAR)
+    filters, changer = begun(BAR)
     now = filters.stages
     with pytest.raises(UsageError):
         changer.change(wanted)
@@ -67,7 +68,7 @@ def test_what_cannot_be_used_changes_nothing(wanted):
 
 
 def test_a_frame_older_than_a_stage_passes_it():
-    filters, changer, _ = begun()
+    filters, changer = begun()
     came = filters.before(frame(1, luma=100), None, ())
     changer.change(["trial_stages.Needs"])
     trial_stages.seen.clear()
@@ -79,15 +80,18 @@ def test_a_frame_older_than_a_stage_passes_it():
 
 def test_where_a_stage_hides_faces_the_tracker_watches():
     pytest.importorskip("rtface_overlays")
-    _, changer, tracker = begun()
-    changer.change(["blur"])
-    assert tracker.watchful
-    changer.change([])
-    assert not tracker.watchful
+    filters, changer = begun()
+    enhance = FakeEnhance()
+    enhance.runtime.device.view = lambda frame: PlainView()
+    for stages, watchful in ((["blur"], True), ([], False)):
+        changer.change(stages)
+        rig = Rig(enhance=enhance, filters=filters)
+        rig.run([frame(1)])
+        assert rig.tracker.watchful is watchful
 
 
 def test_a_recording_gets_no_stage_that_it_does_not_name():
-    filters, changer, _ = begun(BAR, recorded=True)
+    filters, changer = begun(BAR, recorded=True)
     changer.change([OTHER])  # the same stage, changed
     with pytest.raises(RestartNeeded, match=r"the recording names .*\.Needs .* start the run again"):
         changer.change([OTHER, "trial_stages.Needs"])
@@ -100,7 +104,7 @@ def test_a_policy_holds_for_changes(tmp_path, monkeypatch):
     policy = tmp_path / "policy.toml"
     policy.write_text('forbid = ["own-stages"]\n')
     monkeypatch.setenv("RTFACE_POLICY", str(policy))
-    _, changer, _ = begun()
+    _, changer = begun()
     with pytest.raises(UsageError, match="forbids the stage"):
         changer.change([BAR])
 
@@ -109,7 +113,7 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
     pytest.importorskip("rtface_overlays")
     logo = tmp_path / "logo.png"
     cv2.imwrite(str(logo), np.full((8, 8, 3), 200, np.uint8))
-    filters, changer, _ = begun(BAR)
+    filters, changer = begun(BAR)
 
     def post(stages, key="", **headers):
         server = LocalHttpServer(
