@@ -1,18 +1,22 @@
-"""Helpers for handlers: bodies in JSON, work on a thread, and errors as responses."""
+"""Helpers for handlers: bodies in JSON, work on a thread, and the application that makes responses of errors."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar, cast
 
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute
 
 from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log, message_of
 from rtface.util import foreign
@@ -157,23 +161,37 @@ def _status(error: RtfaceError) -> HTTPStatus:
     return HTTPStatus.INSUFFICIENT_STORAGE if isinstance(error, OutputError) else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def answers_errors(
-    handler: Callable[[Request], Awaitable[Response]], *, level: int = logging.ERROR
-) -> Callable[[Request], Awaitable[Response]]:
-    """A handler whose errors become responses with a message for the user; every API handler is one. Its faults are
-    logged at `level`."""
+async def _answer(request: Request, error: Exception) -> Response:
+    if isinstance(error, RtfaceError):
+        return error_response(message_of(error), _status(error), type(error).__name__)
+    if isinstance(error, HTTPException):
+        return error_response(error.detail, HTTPStatus(error.status_code), **(error.headers or {}))
+    return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it: the client is gone
 
-    async def handle(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except RtfaceError as error:
-            return error_response(message_of(error), _status(error), type(error).__name__)
-        except HTTPException as error:
-            return error_response(error.detail, HTTPStatus(error.status_code), **(error.headers or {}))
-        except ClientDisconnect:
-            return Response(status_code=HTTPStatus.BAD_REQUEST)
-        except Exception:
-            log.log(level, "%s %s failed", request.method, request.scope["path"], exc_info=True)
-            return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    return handle
+async def _unknown(request: Request, error: Exception) -> Response:
+    status = HTTPStatus(getattr(error, "status_code", 404))
+    return error_response(f"{request.method} {request.url.path[:80]}: {status.phrase.lower()}", status)
+
+
+def application(
+    routes: Sequence[BaseRoute],
+    unknown: Callable[[Request, Exception], Awaitable[Response]] = _unknown,
+    *,
+    level: int = logging.ERROR,
+) -> Starlette:
+    """These routes, with errors of their handlers as responses that have a message for the user.
+
+    Args:
+        unknown: answers for paths and methods that no route has.
+        level: at which faults are logged.
+    """
+
+    async def failed(request: Request, error: Exception) -> Response:
+        log.log(level, "%s %s failed", request.scope.get("method"), request.scope["path"], exc_info=error)
+        return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    known = dict.fromkeys((HTTPException, ClientDisconnect, RtfaceError), _answer)
+    # A handler for `Exception` that Starlette itself calls answers, and then raises again.
+    faults = Middleware(ExceptionMiddleware, handlers={Exception: failed})
+    return Starlette(routes=routes, middleware=[faults], exception_handlers={404: unknown, 405: unknown, **known})

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -21,18 +20,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
 from rtface.web.access import HEADERS, bearer, foreign, same, with_headers
 from rtface.web.connections import LET_IN
-from rtface.web.http import answers_errors, body, error_response
+from rtface.web.http import application, body, error_response
 from rtface_studio.entrance_pages import closed_page, language_of, login_page
 from rtface_studio.password import PasswordLogin
 
 _STYLE = "/page/style.css"
 _OPEN = ("/login", _STYLE)
 """Paths that need no session where there is a login."""
+_SESSIONS = ("/login", "/api/logout")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _HEADERS = HEADERS | {
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -127,6 +128,7 @@ class AccessControl:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
+        self._sessions = application([Route(at, self._session, methods=METHODS) for at in _SESSIONS])
         self._given, self._clock = new_token(), clock
         self._secret = secrets.token_bytes(32)  # keys of cookies are made with
         self._once: dict[str, float] = {}  # tokens of `ONCE`, and until when they open the page
@@ -146,9 +148,8 @@ class AccessControl:
                 receive = _while_open(self._login, _cookie_of(headers), receive)
             await self._app(scope, receive, send)
             return
-        if self._login is not None and scope["path"] in ("/login", "/api/logout"):
-            response = await answers_errors(partial(self._session, self._login))(Request(scope, receive))
-            await response(scope, receive, with_headers(send, _HEADERS | _FORM_HEADERS))
+        if self._login is not None and scope["path"] in _SESSIONS:
+            await self._sessions(scope, receive, with_headers(send, _HEADERS | _FORM_HEADERS))
             return
         if self._login is not None and scope["path"] not in _OPEN:
             send = _until_closed(self._login, _cookie_of(headers), send)
@@ -211,9 +212,10 @@ class AccessControl:
         response.headers["cache-control"] = "no-store"
         return response
 
-    async def _session(self, login: PasswordLogin, request: Request) -> Response:
+    async def _session(self, request: Request) -> Response:
         """Answers ``/login`` and ``/api/logout``."""
-        name = _cookie(request.headers["host"])
+        login, name = self._login, _cookie(request.headers["host"])
+        assert login is not None
         if request.url.path == "/api/logout":
             if request.method != "POST":
                 return error_response("log out by POST", HTTPStatus.METHOD_NOT_ALLOWED)

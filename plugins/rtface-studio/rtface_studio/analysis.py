@@ -19,7 +19,7 @@ from rtface.errors import InputMissing, RtfaceError, log, message_of
 from rtface.util.events import Event
 from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
-from rtface.web.http import FAILED, FileAnswer, answers_errors, in_thread, json_body
+from rtface.web.http import FAILED, FileAnswer, in_thread, json_body
 from rtface_studio.commands import json_of, run_command
 from rtface_studio.context import Studio
 from rtface_studio.film_settings import FilmSettings
@@ -261,11 +261,11 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
 
     at = "/api/films/{id}"
     return [
-        Route(f"{at}/analysis", answers_errors(analysis), methods=["GET", "POST"]),
-        Route(f"{at}/sheet", answers_errors(sheet), methods=["GET", "POST"]),
-        Route(f"{at}/sheet.{{kind}}", answers_errors(drawn)),
-        Route(f"{at}/clip.mp4", answers_errors(clip)),
-        Route(f"{at}/faces/{{label}}", answers_errors(face)),
+        Route(f"{at}/analysis", analysis, methods=["GET", "POST"]),
+        Route(f"{at}/sheet", sheet, methods=["GET", "POST"]),
+        Route(f"{at}/sheet.{{kind}}", drawn),
+        Route(f"{at}/clip.mp4", clip),
+        Route(f"{at}/faces/{{label}}", face),
     ]
 
 

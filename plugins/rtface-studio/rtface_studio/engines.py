@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util.events import Event
-from rtface.web.http import answers_errors, in_thread, json_body
+from rtface.web.http import in_thread, json_body
 from rtface_studio.commands import Shared, json_of, run_command
 from rtface_studio.context import Studio
 
@@ -60,10 +60,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(await listed())
 
     return [
-        Route("/api/engines", answers_errors(engines)),
-        Route("/api/engines/measure", answers_errors(measure), methods=["POST"]),
-        Route("/api/engines/add", answers_errors(add), methods=["POST"]),
-        Route("/api/engines/{name}", answers_errors(remove), methods=["DELETE"]),
+        Route("/api/engines", engines),
+        Route("/api/engines/measure", measure, methods=["POST"]),
+        Route("/api/engines/add", add, methods=["POST"]),
+        Route("/api/engines/{name}", remove, methods=["DELETE"]),
     ]
 
 

@@ -20,7 +20,7 @@ from rtface.errors import InputError, InputMissing, Message, OutputError, Rtface
 from rtface.media.files.image_names import is_image
 from rtface.media.files.leftovers import remove_unfinished_files
 from rtface.media.files.workfile import Target, WorkFile
-from rtface.web.http import answers_errors, in_thread, json_body
+from rtface.web.http import in_thread, json_body
 from rtface_studio.context import Studio
 from rtface_studio.films import film_facts
 from rtface_studio.folders import check_no_playlist
@@ -91,10 +91,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse({"path": str(path)})
 
     return [
-        Route("/api/files", answers_errors(files)),
-        Route("/api/files/folders", answers_errors(allowed), methods=["POST", "DELETE"]),
-        Route("/api/files/picture", answers_errors(picture)),
-        Route("/api/files/upload", answers_errors(upload), methods=["PUT"]),
+        Route("/api/files", files),
+        Route("/api/files/folders", allowed, methods=["POST", "DELETE"]),
+        Route("/api/files/picture", picture),
+        Route("/api/files/upload", upload, methods=["PUT"]),
     ]
 
 

@@ -30,7 +30,7 @@ from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
-from rtface.web.http import answers_errors, in_thread, json_body, json_object, number_of, path_number
+from rtface.web.http import in_thread, json_body, json_object, number_of, path_number
 from rtface_studio import analysis
 from rtface_studio.analysis import FilmTasks
 from rtface_studio.context import Studio
@@ -406,17 +406,17 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     at = "/api/films/{id}"
     return [
-        Route("/api/choices", answers_errors(choices)),
-        Route("/api/films", answers_errors(opened), methods=["GET", "POST"]),
-        Route(at, answers_errors(film), methods=["GET", "DELETE"]),
-        Route(f"{at}/frame", answers_errors(frame)),
-        Route(f"{at}/picture", answers_errors(picture)),
+        Route("/api/choices", choices),
+        Route("/api/films", opened, methods=["GET", "POST"]),
+        Route(at, film, methods=["GET", "DELETE"]),
+        Route(f"{at}/frame", frame),
+        Route(f"{at}/picture", picture),
         *analysis.routes(tasks, named),
-        Route(f"{at}/settings", answers_errors(settings), methods=["GET", "PUT"]),
-        Route(f"{at}/start", answers_errors(start), methods=["POST"]),
-        Route(f"{at}/clip", answers_errors(play), methods=["POST"]),
-        Route(f"{at}/command", answers_errors(command), methods=["POST"]),
-        Route(f"{at}/output", answers_errors(output)),
+        Route(f"{at}/settings", settings, methods=["GET", "PUT"]),
+        Route(f"{at}/start", start, methods=["POST"]),
+        Route(f"{at}/clip", play, methods=["POST"]),
+        Route(f"{at}/command", command, methods=["POST"]),
+        Route(f"{at}/output", output),
     ]
 
 

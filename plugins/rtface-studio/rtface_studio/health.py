@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface.web.http import answers_errors
 from rtface_studio.commands import Shared, json_of
 from rtface_studio.context import Studio
 
@@ -18,4 +17,4 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def health(request: Request) -> Response:
         return JSONResponse(await doctor())
 
-    return [Route("/api/health", answers_errors(health))]
+    return [Route("/api/health", health)]

@@ -29,7 +29,7 @@ from rtface.util.files import numbered, write_atomically
 from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
 from rtface.util.toml_dataclass import parse_json
-from rtface.web.http import answers_errors, in_thread, json_body, refused
+from rtface.web.http import in_thread, json_body, refused
 from rtface_studio.context import Studio
 from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 
@@ -111,21 +111,21 @@ def routes(studio: Studio) -> list[BaseRoute]:
             await in_thread(_forget, request.path_params["name"])
         return JSONResponse({"presets": await in_thread(_presets)})
 
-    named = Route("/api/live/presets/{name}", answers_errors(presets), methods=["PUT", "DELETE"])
+    named = Route("/api/live/presets/{name}", presets, methods=["PUT", "DELETE"])
     return [
-        Route("/api/live", answers_errors(state)),
-        Route("/api/live/devices", answers_errors(found)),
-        Route("/api/live/start", answers_errors(start), methods=["POST"]),
-        Route("/api/live/restart", answers_errors(restart), methods=["POST"]),
-        Route("/api/live/stop", answers_errors(stop), methods=["POST"]),
-        Route("/api/live/set", answers_errors(change), methods=["POST"]),
-        Route("/api/live/films_wait", answers_errors(films_wait), methods=["POST"]),
-        Route("/api/live/overlays", answers_errors(overlays), methods=["POST"]),
-        Route("/api/live/persons", answers_errors(recognise), methods=["POST"]),
-        Route("/api/live/person", answers_errors(person), methods=["POST"]),
-        Route("/api/live/face", answers_errors(face)),
-        Route("/api/live/preview", answers_errors(preview)),
-        Route("/api/live/presets", answers_errors(presets)),
+        Route("/api/live", state),
+        Route("/api/live/devices", found),
+        Route("/api/live/start", start, methods=["POST"]),
+        Route("/api/live/restart", restart, methods=["POST"]),
+        Route("/api/live/stop", stop, methods=["POST"]),
+        Route("/api/live/set", change, methods=["POST"]),
+        Route("/api/live/films_wait", films_wait, methods=["POST"]),
+        Route("/api/live/overlays", overlays, methods=["POST"]),
+        Route("/api/live/persons", recognise, methods=["POST"]),
+        Route("/api/live/person", person, methods=["POST"]),
+        Route("/api/live/face", face),
+        Route("/api/live/preview", preview),
+        Route("/api/live/presets", presets),
         named,
     ]
 

@@ -17,7 +17,7 @@ from rtface.errors import Message, RtfaceError, UsageError
 from rtface.trust.enforce import enforce_learning
 from rtface.util.events import Event
 from rtface.util.parse import is_person_name
-from rtface.web.http import answers_errors, in_thread, json_body
+from rtface.web.http import in_thread, json_body
 from rtface_studio.analysis import FilmTask
 from rtface_studio.commands import json_of, run_command
 from rtface_studio.context import Studio
@@ -78,10 +78,10 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(await in_thread(listed))
 
     return [
-        Route("/api/persons", answers_errors(persons)),
-        Route("/api/persons/learn", answers_errors(learn), methods=["POST"]),
-        Route("/api/persons/stop", answers_errors(stop), methods=["POST"]),
-        Route("/api/persons/{name}", answers_errors(remove), methods=["DELETE"]),
+        Route("/api/persons", persons),
+        Route("/api/persons/learn", learn, methods=["POST"]),
+        Route("/api/persons/stop", stop, methods=["POST"]),
+        Route("/api/persons/{name}", remove, methods=["DELETE"]),
     ]
 
 

@@ -30,7 +30,7 @@ from rtface.pipeline.film import plan_file
 from rtface.pipeline.plan import FilmPlan
 from rtface.trust.inspection import inspect_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
-from rtface.web.http import FileAnswer, Shared, answers_errors, in_thread, json_body, number_of, path_number
+from rtface.web.http import FileAnswer, Shared, in_thread, json_body, number_of, path_number
 from rtface_studio.commands import json_of
 from rtface_studio.context import Studio
 from rtface_studio.frame_renderer import jpeg, untouched_frame
@@ -127,14 +127,14 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     at = "/api/queue/{id}"
     return [
-        Route("/api/queue", answers_errors(items)),
-        Route("/api/queue/run", answers_errors(run), methods=["POST"]),
-        Route(f"{at}/media/{{which}}", answers_errors(media)),
-        Route(f"{at}/inspect/{{which}}", answers_errors(inspect)),
-        Route(f"{at}/frame/{{which}}", answers_errors(frame)),
-        Route(f"{at}/report", answers_errors(report)),
-        Route(f"{at}/verify", answers_errors(verify), methods=["POST"]),
-        Route(f"{at}/{{verb}}", answers_errors(change), methods=["POST"]),
+        Route("/api/queue", items),
+        Route("/api/queue/run", run, methods=["POST"]),
+        Route(f"{at}/media/{{which}}", media),
+        Route(f"{at}/inspect/{{which}}", inspect),
+        Route(f"{at}/frame/{{which}}", frame),
+        Route(f"{at}/report", report),
+        Route(f"{at}/verify", verify, methods=["POST"]),
+        Route(f"{at}/{{verb}}", change, methods=["POST"]),
     ]
 
 

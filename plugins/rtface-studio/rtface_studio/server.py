@@ -18,7 +18,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -31,7 +30,7 @@ from rtface.concurrency.threads import call_in_thread
 from rtface.errors import UsageError
 from rtface.util.foreign import open_regular
 from rtface.web.access import LOOPBACK
-from rtface.web.http import error_response, in_thread
+from rtface.web.http import application, in_thread
 from rtface.web.server import WebServer, listen
 from rtface_studio.access import AccessControl, new_token
 from rtface_studio.catalogue import PAGE, catalogue
@@ -111,8 +110,9 @@ def build_app(
         WebSocketRoute("/api/events", studio.events.serve),
     ]
     routes += [Route("/page/{path:path}", _page_file), Mount("", areas)]
-    app = Starlette(routes=routes, exception_handlers=_ERRORS)
-    return AccessControl(Pace(app, lambda: studio.queue_works), token=token, hosts=hosts, secure=secure, login=login)
+    return AccessControl(
+        Pace(application(routes), lambda: studio.queue_works), token=token, hosts=hosts, secure=secure, login=login
+    )
 
 
 class _Areas:
@@ -141,7 +141,7 @@ class _Areas:
 
     def _routes(self) -> ASGIApp:
         routes = [route for area in _AREAS for route in import_module(f"rtface_studio.{area}").routes(self._studio)]
-        return Starlette(routes=routes, exception_handlers=_ERRORS)
+        return application(routes)
 
 
 async def _page_file(request: Request) -> Response:
@@ -181,11 +181,6 @@ def _tagged(request: Request, tag: str, answer: Callable[[], Response]) -> Respo
     return response
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    status = HTTPStatus(getattr(error, "status_code", 404))
-    return error_response(f"{request.method} {request.url.path[:80]}: {status.phrase.lower()}", status)
-
-
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
     try:
@@ -207,9 +202,6 @@ def _check_certificate(remote: RemoteAccess) -> None:
             key=remote.key,
             why=error.strerror or error,
         ) from None
-
-
-_ERRORS = {404: _not_found, 405: _not_found}
 
 
 class StudioServer:

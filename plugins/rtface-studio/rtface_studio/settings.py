@@ -21,7 +21,7 @@ from rtface.redaction import shown
 from rtface.stages.options import file_options
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
-from rtface.web.http import Shared, answers_errors, in_thread, json_body
+from rtface.web.http import Shared, in_thread, json_body
 from rtface_studio.context import Studio
 
 _writing = threading.Lock()
@@ -47,8 +47,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(await in_thread(all_settings))
 
     return [
-        Route("/api/settings", answers_errors(settings)),
-        Route("/api/settings/{name}", answers_errors(change), methods=["PUT"]),
+        Route("/api/settings", settings),
+        Route("/api/settings/{name}", change, methods=["PUT"]),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -30,7 +29,7 @@ from rtface.stages.options import check_without_files
 from rtface.util.text import brief
 from rtface.web.access import bearer, same
 from rtface.web.connections import LET_IN
-from rtface.web.http import answers_errors, error_response, in_thread, json_body
+from rtface.web.http import error_response, in_thread, json_body
 
 STREAMS = 4
 """Previews at a time, at most; further connections are always left for commands."""
@@ -105,10 +104,7 @@ def control_routes(
         ("POST", "/quit"): partial(command, controls.stop.set),
     }
     routes = {("GET", "/preview.mjpeg"): frames} | {at: _with_values(handler) for at, handler in handlers.items()}
-    return [
-        Route(path, answers_errors(_with_key(key, endpoint), level=logging.DEBUG), methods=[method])
-        for (method, path), endpoint in routes.items()
-    ]
+    return [Route(path, _with_key(key, endpoint), methods=[method]) for (method, path), endpoint in routes.items()]
 
 
 def _json(value: object) -> Response:

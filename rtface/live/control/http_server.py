@@ -7,11 +7,11 @@ metrics (`rtface.live.control.metrics`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Sequence
 from http import HTTPMethod, HTTPStatus
 
-from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rtface.concurrency.threads import start_thread
 from rtface.web.access import HEADERS, LOOPBACK, foreign, with_headers
 from rtface.web.connections import HttpConnection
-from rtface.web.http import error_response
+from rtface.web.http import application, error_response
 from rtface.web.server import WebServer, listen
 
 ADDRESS = "127.0.0.1"
@@ -55,7 +55,7 @@ class LocalHttpServer:
     def __init__(self, routes: Sequence[BaseRoute], *, port: int, option: str) -> None:
         listening = listen(ADDRESS, port, option)
         self.server_port: int = listening.getsockname()[1]
-        app = _local(Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found}))
+        app = _local(application(routes, _not_found, level=logging.DEBUG))
         self._stop = threading.Event()
         served = WebServer(app, connection=ControlConnection, ws="none").serve_on(listening, self._stop)
         self._thread = start_thread("http", asyncio.run, served)

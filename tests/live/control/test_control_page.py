@@ -49,7 +49,7 @@ def test_every_path_is_on_the_page_and_the_other_way_round(status):
         for route in control_routes(
             status,
             persons=persons,
-            stages=StageChanger(None, None, Options(), recorded=False),
+            stages=StageChanger(None, Options(), recorded=False),
         )
     } - {"/"}
     assert set(re.findall(r"(?:GET|POST) (/[a-z._]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}

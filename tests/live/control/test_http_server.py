@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import logging
 import socket
 import threading
 import webbrowser
 from types import SimpleNamespace
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from rtface.errors import UsageError
+from rtface.errors import EngineError, InputMissing, OutputError, UsageError
 from rtface.live.control.browser import open_in_browser
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import ControlConnection, LocalHttpServer
@@ -252,6 +254,30 @@ def test_a_status_fault_is_answered_and_the_next_request_too(capfd):
     assert ask(port, "POST", "/on")[0] == 200
     server.close()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (InputMissing("gone"), 404, "InputMissing"),
+        (UsageError("wrong"), 400, "UsageError"),
+        (OutputError("full"), 507, "OutputError"),
+        (EngineError("broken"), 422, "EngineError"),
+        (HTTPException(413, "long"), 413, "error"),
+        (ValueError("a fault"), 500, "error"),
+    ],
+    ids=str,
+)
+def test_what_a_route_raises_is_answered(error, status, kind, caplog):
+    async def fails(request):
+        raise error
+
+    caplog.set_level(logging.DEBUG, "rtface")
+    server = LocalHttpServer([Route("/", fails)], port=0, option="--control")
+    answered = ask(server.server_port, "GET", "/")
+    server.close()
+    assert answered[0] == status and answered[1]["kind"] == kind
+    assert [one.levelname for one in caplog.records] == ["DEBUG"] * (status == 500)
 
 
 def test_idle_connections_never_block_a_command(served):
