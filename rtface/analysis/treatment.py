@@ -41,10 +41,10 @@ _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.27
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
 _DOUBT, _FINE = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
-_NOISY, _KEPT = (0.1, 0.42), 0.12
+_NOISY, _NOISY_GAIN_SHARE = (0.1, 0.42), 0.12
 # Grain is kept, and so is most of a noisy face's error: 1 less the score of noise up to which next to nothing of the
-# expected gain is reached (`_KEPT`), and from which on all.
-MOST = 1.5
+# expected gain is reached (`_NOISY_GAIN_SHARE`), and from which on all.
+MAX_STRENGTH = 1.5
 """The largest predicted strength of an engine's correction."""
 INSIDE = 0.5
 """Share of the first stage's strength in a face: the engine does better with the rest still there."""
@@ -63,7 +63,7 @@ class Treatment:
 
     Attributes:
         on: False leaves the face as it is, bit for bit.
-        strength: of the engine's correction, multiplies the run's own; 0…1, or up to `MOST` where it was predicted.
+        strength: of the engine's correction, multiplies the run's own; 0…1; where predicted, up to `MAX_STRENGTH`.
         engine: by name, None for the run's own.
         reasons: why, one short phrase each.
         region: "face" or "head", None for that of the shot or run.
@@ -140,7 +140,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     if analysis.error <= 0.0:
         return 0.0, 0.0
     known = features(analysis, face_width)
-    strength = _certainty(analysis) * min(MOST, max(0.0, _dot(_STRENGTH, known)))
+    strength = _certainty(analysis) * min(MAX_STRENGTH, max(0.0, _dot(_STRENGTH, known)))
     strength += _enlarged(analysis) * (1.0 - strength)
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
@@ -148,7 +148,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
     reached = (
         max(_certainty(analysis), _enlarged(analysis))
         * (1.0 - analysis.unreached)
-        * max(_KEPT, ramp(1.0 - analysis.noise, *_NOISY))
+        * max(_NOISY_GAIN_SHARE, ramp(1.0 - analysis.noise, *_NOISY))
     )
     return strength, reached * (max(0.0, gain) + gain_of(analysis.error, left))
 
@@ -371,7 +371,7 @@ def _treatment(value: Any, where: str) -> Treatment:
         )
     strengths = [
         _number(table, key, usual, most, where)
-        for key, usual, most in (("strength", 1.0, MOST), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))
+        for key, usual, most in (("strength", 1.0, MAX_STRENGTH), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))
     ]
     if engine is not None and (not isinstance(engine, str) or not engine):
         raise UsageError(

@@ -14,7 +14,7 @@ AROUND_S = 0.5
 """Seconds before and after a frame with which it is compared."""
 SIDE = 256
 """Longer side of the thumbnails."""
-_SHARE = 0.15, 0.85
+_BLENDED_SHARES = 0.15, 0.85
 """Share of the later view in a frame that counts as blended."""
 _CHANGE = 0.25
 """Least change between the view before and the one after (`change_between`)."""
@@ -35,7 +35,7 @@ def blended(before: Bytes, frame: Bytes, after: Bytes) -> bool:
     share = float(((now - first) * step).mean()) / max(size, 1e-9)
     rest = now - first - share * step
     return (
-        _SHARE[0] < share < _SHARE[1]
+        _BLENDED_SHARES[0] < share < _BLENDED_SHARES[1]
         and float((rest * rest).mean()) < _REST**2 * size
         and change_between(before, after) > _CHANGE
     )

@@ -45,7 +45,7 @@ CELL = 320
 _FOUND_WITHIN = 5  # frames
 _HELD_BYTES = 512 << 20
 """Memory for the frames of a lead-in; that of larger frames is shorter."""
-_ROOM = 1.35
+_MIN_VIEW_WIDTHS = 1.35
 """Width of what is shown over that of the face, at least, where it is enlarged."""
 
 
@@ -280,7 +280,7 @@ def _cut(frame: Frame, shown: Shown, device: Device) -> Bytes:
 
 
 def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) -> Shown:
-    scale = next((scale for scale in (4, 2) if face.width * _ROOM <= CELL / scale), 1)
+    scale = next((scale for scale in (4, 2) if face.width * _MIN_VIEW_WIDTHS <= CELL / scale), 1)
     side = CELL // scale
     x, y = (round(float(face.box[k] + face.box[k + 2]) / 2 - side / 2) for k in (0, 1))
     matrix = np.array([(1.0, 0.0, -x), (0.0, 1.0, -y)])

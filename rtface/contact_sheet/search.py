@@ -28,7 +28,7 @@ from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
 MOST_SAMPLES = 240
-_ALIKE, _LAST_SCENES = 0.5, 40
+_MAX_SCENE_CHANGE, _LAST_SCENES = 0.5, 40
 """Change between thumbnails of one scene at most, and how many scenes a sample is compared with."""
 _SPACING_S = 0.5
 """Seconds between two samples of a film at least."""
@@ -235,7 +235,7 @@ def _number(samples: list[Sample]) -> None:
             else [
                 place
                 for place, other in enumerate(scenes[-_LAST_SCENES:], max(0, len(scenes) - _LAST_SCENES))
-                if change_between(other.thumbnail, sample.thumbnail) < _ALIKE
+                if change_between(other.thumbnail, sample.thumbnail) < _MAX_SCENE_CHANGE
             ]
         )
         if not near:

@@ -23,9 +23,9 @@ from rtface.frame import Box, Float32
 SIDE = 128
 """Side in samples of the images on which optical flow and agreement are computed."""
 # Root mean square difference at which the gate starts to close, and its upper bound.
-_DIFFERENT, _MOST = 6.0 / 255.0, 14.0 / 255.0
-_NEAR = 2.0  # samples: standard deviation of the local mean square
-_STILL = 0.01  # samples: flow below this is treated as no motion
+_MIN_GATE_RMS, _MAX_GATE_RMS = 6.0 / 255.0, 14.0 / 255.0
+_MEAN_SD_SAMPLES = 2.0  # samples: standard deviation of the local mean square
+_MIN_FLOW_SAMPLES = 0.01  # samples: flow below this is treated as no motion
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ class WarpEstimator:
                 change better; None as for `reliable_flow`.
         """
         flow: Float32 | None = reliable_flow(self._flow(here, there), here.luma, there.luma, expected)
-        if expected is None and float(np.abs(flow).max()) < _STILL:
+        if expected is None and float(np.abs(flow).max()) < _MIN_FLOW_SAMPLES:
             flow = None
         few = list(there.few) if flow is None else [shifted(plane, flow) for plane in there.few]
         return Warp(flow, _gate([a - b for a, b in zip(here.few, few, strict=True)], inside))
@@ -176,7 +176,7 @@ def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SID
         square += cv2.multiply(plane, plane)
     few: Any = cv2.resize(square, size, interpolation=cv2.INTER_AREA)
     few *= np.float32(1.0 / 3.0)
-    out: Any = cv2.GaussianBlur(few, (0, 0), _NEAR)
+    out: Any = cv2.GaussianBlur(few, (0, 0), _MEAN_SD_SAMPLES)
     return out
 
 
@@ -190,7 +190,7 @@ def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
         cv2.max(error, cv2.boxFilter(rest * rest, -1, (5, 5)), dst=error)
     error = np.sqrt(error)
     usual = median_of(error.ravel()[well]) if well.size else 0.0
-    least = np.float32(min(max(_DIFFERENT, 3.0 * usual), _MOST))
+    least = np.float32(min(max(_MIN_GATE_RMS, 3.0 * usual), _MAX_GATE_RMS))
     x = np.clip(np.float32(2.0) - error / least, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
     out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (5, 5), 1.2)

@@ -22,7 +22,7 @@ from rtface.geometry.transforms import FFHQ_512
 _IRISES = np.array(((468, 469, 470, 471, 472), (473, 474, 475, 476, 477)))
 # Radius of an iris in an aligned crop without a mesh, as a fraction of its side.
 _RADIUS = 0.021
-_KEPT = 0.6  # how much of its own mean colour an iris has to keep
+_MIN_COLOUR_SHARE = 0.6  # how much of its own mean colour an iris has to keep
 REACH = 1.9  # in radii: where its colour is the correction's own again
 
 
@@ -108,8 +108,8 @@ def lost_colour(own: Float32, change: Float32) -> Float32:
     for k, (colour, moved) in enumerate(zip(own.tolist(), change.tolist(), strict=True)):
         chroma, turn = _chroma(colour), _chroma(moved)
         kept = 1.0 + sum(map(mul, chroma, turn)) / max(sum(map(mul, chroma, chroma)), 1e-9)
-        if kept < _KEPT:
-            lost[k] = [(_KEPT - kept) * v for v in chroma]
+        if kept < _MIN_COLOUR_SHARE:
+            lost[k] = [(_MIN_COLOUR_SHARE - kept) * v for v in chroma]
     return lost
 
 

@@ -18,15 +18,16 @@ from rtface.correct.face_region import FaceRegion
 from rtface.correct.mask import median_of
 from rtface.frame import Bytes, Float32
 
-_APART = 0.03  # luma outside what the frame before shows there, from which on it is none of the face's own motion
-_NOISES = 4.0  # likewise, times the usual difference of the two frames
-_LARGEST, _MOST = 40, 96  # cells of a fleck, and of all; above that the face moves faster than can be told
-_GAP = 0.2  # seconds between two frames that are compared
+# Luma outside what the frame before shows there, from which on it is none of the face's own motion.
+_MIN_DIFFERENCE_LUMA = 0.03
+_MIN_DIFFERENCE_NOISES = 4.0  # likewise, times the usual difference of the two frames
+_MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # cells of a fleck, and of all; above that the face moves faster than can be told
+_MAX_GAP_S = 0.2  # seconds between two frames that are compared
 
 _SIDE = 256  # of a crop's grid on which spots are looked for
 _WIDTH, _WIDTHS = 11.0, (5, 11)  # of the largest spot in pixels of the image, and its limits in cells of that grid
-_FAINT, _CLEAR = 0.01, 0.03  # luma by which a spot stands out: held not at all, and wholly
-_NEAR = 1.5  # side of the square that a spot's change is compared with, in widths
+_MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # luma by which a spot stands out: held not at all, and wholly
+_SURROUND_WIDTHS = 1.5  # side of the square that a spot's change is compared with, in widths
 
 
 class FleckLimit:
@@ -54,17 +55,17 @@ class FleckLimit:
         if before is not None and elapsed == 0.0:
             return None  # a field, or the same frame again
         self._before, self._time = now, time
-        if before is None or not 0.0 < elapsed <= _GAP:
+        if before is None or not 0.0 < elapsed <= _MAX_GAP_S:
             return None
         around, flicker = np.ones((3, 3), np.uint8), median_of(now.ravel()) / max(median_of(before.ravel()), 0.02)
         before = before * np.float32(flicker)
         usual = median_of(np.abs(now - before).ravel())
         apart: Any = np.maximum(now - cv2.dilate(before, around), cv2.erode(before, around) - now)
-        parts = (apart > max(_APART, _NOISES * usual)).astype(np.uint8)
-        if not 0 < np.count_nonzero(parts) <= _MOST:
+        parts = (apart > max(_MIN_DIFFERENCE_LUMA, _MIN_DIFFERENCE_NOISES * usual)).astype(np.uint8)
+        if not 0 < np.count_nonzero(parts) <= _MAX_CELLS:
             return None
         _, labels, figures, _ = cv2.connectedComponentsWithStats(parts, connectivity=8)
-        small = np.asarray(figures[:, cv2.CC_STAT_AREA]) <= _LARGEST
+        small = np.asarray(figures[:, cv2.CC_STAT_AREA]) <= _MAX_FLECK_CELLS
         small[0] = False
         flecks: Any = small[np.asarray(labels)]
         if not flecks.any():
@@ -100,12 +101,12 @@ def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
 
     light, dark = _spots(small(c), width)
     out: Any = cv2.max(light, dark)
-    if float(out.max()) <= _FAINT:
+    if float(out.max()) <= _MIN_CONTRAST_LUMA:
         return
-    change, near = small(d), round(_NEAR * width) | 1
+    change, near = small(d), round(_SURROUND_WIDTHS * width) | 1
     more: Any = cv2.subtract(change, cv2.blur(change, (near, near)))
     more[(more > 0.0) != (light > dark)] = 0.0
-    more *= np.clip((out - _FAINT) * (1 / (_CLEAR - _FAINT)), 0.0, 1.0)
+    more *= np.clip((out - _MIN_CONTRAST_LUMA) * (1 / (_FULL_CONTRAST_LUMA - _MIN_CONTRAST_LUMA)), 0.0, 1.0)
     more = cv2.resize(more, (cell * (x1 - x0), cell * (y1 - y0)), interpolation=cv2.INTER_LINEAR)
     for plane in d[part]:
         cv2.subtract(plane, more, dst=plane)

@@ -20,9 +20,10 @@ _RINGS = 64  # rings per cycle/pixel in which the spectrum of everything but the
 _LOWEST = 0.08  # cycles/pixel below which a screen is too coarse to be told from a face
 _PERIODS = 14  # of a screen across a face, at least
 _SLANT = 0.18  # |sine| of the angle to both axes below which a peak may come from blocks, scan lines or fields
-_NONE, _SURE = 400.0, 1000.0  # power of a peak by the median of its ring: no screen, and surely one
+# Power of a peak by the median of its ring: no screen, and surely one.
+_MIN_PEAK_RATIO, _SURE_PEAK_RATIO = 400.0, 1000.0
 _NEIGHBOUR = 0.03  # cycles/pixel around a peak in which no second one is looked for
-_ALIKE = (0.7, 1.45)  # length of the second lattice vector by that of the first
+_LENGTH_RATIOS = (0.7, 1.45)  # length of the second lattice vector by that of the first
 _ACROSS = 0.75  # |sine| of the angle between the two, at least
 _FACE = 0.6  # length below which a frequency is the face's, by that of the first vector
 _PASS = 0.8  # frequency that is kept by half, by that of the first vector
@@ -63,17 +64,21 @@ def screen_of(image: Float32, face: Float32) -> Screen | None:
     slanted = np.minimum(np.abs(x), np.abs(y)) > _SLANT * radius
     ratio[~slanted | (radius < _LOWEST) | (radius * math.sqrt(area) < _PERIODS)] = 0.0
     first, sure = _peak(ratio, x, y)
-    if sure <= _NONE:
+    if sure <= _MIN_PEAK_RATIO:
         return None
     length = math.hypot(*first)
     near = np.hypot(x - first[0], y - first[1]) < _NEIGHBOUR
     across = np.abs(x * first[1] - y * first[0]) > _ACROSS * radius * length
-    alike = (radius > _ALIKE[0] * length) & (radius < _ALIKE[1] * length)
+    alike = (radius > _LENGTH_RATIOS[0] * length) & (radius < _LENGTH_RATIOS[1] * length)
     ratio[near | ~across | ~alike] = 0.0
     second, also = _peak(ratio, x, y)
-    if also <= _NONE:  # lines, as of an engraving, are left
+    if also <= _MIN_PEAK_RATIO:  # lines, as of an engraving, are left
         return None
-    return Screen(first, second, min(1.0, math.log(min(sure, also) / _NONE) / math.log(_SURE / _NONE)))
+    return Screen(
+        first,
+        second,
+        min(1.0, math.log(min(sure, also) / _MIN_PEAK_RATIO) / math.log(_SURE_PEAK_RATIO / _MIN_PEAK_RATIO)),
+    )
 
 
 def without_screen(image: Float32, screen: Screen) -> Float32:

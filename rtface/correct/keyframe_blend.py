@@ -42,16 +42,16 @@ from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resi
 from rtface.correct.motion import shifted
 from rtface.frame import Box, Float32
 
-AVERAGED, SHOWN = 3, 2
+AVERAGED_FRAMES, SHOWN_FRAMES = 3, 2
 """Half widths, in frames, of the temporal averages of the light engine's answers and of the output."""
-AHEAD = SHOWN + 2 * AVERAGED
+AHEAD_FRAMES = SHOWN_FRAMES + 2 * AVERAGED_FRAMES
 """Look-ahead of a film in frames: the output window plus twice the input window."""
-_SPREAD = 2.0  # frames: standard deviation of their weights
-_BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
-_BELIEF = 0.75  # of what both keyframes add
-_NEAR = 5.0  # samples: standard deviation of the local mean over a small crop
-_TELLS = 1.0  # ratio of input to output frame difference at which temporal averaging of the output starts
-_NOTHING = 1e-7  # mean square of a difference that cannot be seen
+_WEIGHT_SD_FRAMES = 2.0  # frames: standard deviation of their weights
+_BAND_CELLS = (32, 128)  # cells a side down to which frequencies are low, and middle
+_CHANGE_SHARE = 0.75  # of what both keyframes add
+_MEAN_SD_SAMPLES = 5.0  # samples: standard deviation of the local mean over a small crop
+_AVERAGING_RATIO = 1.0  # ratio of input to output frame difference at which temporal averaging of the output starts
+_UNSEEN_MEAN_SQUARE = 1e-7  # mean square of a difference that cannot be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def temporally_averaged(
     out = image.copy()
     total, weights = out[inner], np.ones(size[::-1], np.float32)
     for distance, other, warp in others:
-        share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), warp.fetch(other, box)
+        share, moved = np.float32(np.exp(-0.5 * (distance / _WEIGHT_SD_FRAMES) ** 2)), warp.fetch(other, box)
         change = [cv2.subtract(there, here) for there, here in zip(moved, image[inner], strict=True)]
         gate = warp.gate[part] * _explained(2.0 * error[part], energy(change, few))
         weight: Any = cv2.resize(gate, size, interpolation=cv2.INTER_LINEAR) * share
@@ -114,7 +114,9 @@ def flicker_ratio(seen: Float32, left: Float32) -> Float32:
         seen, left: float32 SIDE×SIDE, mean square by which two frames differ along their motion, as they were seen and
             as they would be shown.
     """
-    out: Any = np.clip((seen + _NOTHING) / (left + _NOTHING) - np.float32(_TELLS), 0.0, 1.0)
+    out: Any = np.clip(
+        (seen + _UNSEEN_MEAN_SQUARE) / (left + _UNSEEN_MEAN_SQUARE) - np.float32(_AVERAGING_RATIO), 0.0, 1.0
+    )
     return out
 
 
@@ -146,7 +148,7 @@ def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
         both: Any = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
         each: Any = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
         # Where the gate is shut nothing is known, and it is believed as if both agreed.
-        chance += (1.0 - np.float32(_BELIEF) * _explained(both, each)) * here
+        chance += (1.0 - np.float32(_CHANGE_SHARE) * _explained(both, each)) * here
     return chance
 
 
@@ -217,13 +219,13 @@ def blended_with_keys(
 
 def _explained(expected: Float32, found: Float32) -> Float32:
     """Ratio of expected to measured mean square, 0…1."""
-    out: Any = np.clip((expected + _NOTHING) / (found + _NOTHING), 0.0, 1.0)
+    out: Any = np.clip((expected + _UNSEEN_MEAN_SQUARE) / (found + _UNSEEN_MEAN_SQUARE), 0.0, 1.0)
     return out
 
 
 def _bands(image: Float32) -> list[Float32]:
     """Low and middle frequencies of an image."""
-    low, middle = (_lowpass(image, cells) for cells in _BANDS)
+    low, middle = (_lowpass(image, cells) for cells in _BAND_CELLS)
     return [low, middle - low]
 
 
@@ -233,5 +235,5 @@ def _lowpass(image: Float32, cells: int) -> Float32:
 
 
 def _around(values: Float32) -> Float32:
-    out: Any = cv2.GaussianBlur(values, (0, 0), _NEAR)
+    out: Any = cv2.GaussianBlur(values, (0, 0), _MEAN_SD_SAMPLES)
     return out

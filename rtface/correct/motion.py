@@ -23,12 +23,13 @@ ROWS = 16
 FINE = 1.4
 """Crop pixels per image pixel from which on bilinear warping costs no sharpness that the image shows."""
 _NOISE_FLOOR = 4.0 / 255.0  # what a codec makes of a face that does not change
-_STILL = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
-_LITTLE = 0.01  # likewise, once what is not believed is gone
+_MIN_FLOW_SAMPLES = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
+_MIN_RELIABLE_FLOW_SAMPLES = 0.01  # likewise, once what is not believed is gone
 _EXPLAINS, _NO_CHANGE = 0.1, 0.3 / 255.0  # flow has to take away so much of the difference before it counts
-_WHOLE = 0.8  # so much of the change is left at most where all of the image is believed to move
-_AROUND = 3.0  # samples that are looked at together for that
-_SHARP, _SOFT = 3.0, 1.5  # from so many times the noise on two inputs differ, and from so much less on they begin to
+_MAX_CHANGE_SHARE = 0.8  # so much of the change is left at most where all of the image is believed to move
+_NEIGHBOURHOOD_SAMPLES = 3.0  # samples that are looked at together for that
+# From so many times the noise on two inputs differ, and from so much less on they begin to.
+_DIFFERENCE_NOISES, _DIFFERENCE_RAMP_NOISES = 3.0, 1.5
 
 
 def small_of(c: Float32) -> Float32:
@@ -46,10 +47,10 @@ class Motion:
         """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
         a, b = (cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before))
         flow: Any = self._search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
-        if float(np.abs(flow).mean()) <= _STILL:
+        if float(np.abs(flow).mean()) <= _MIN_FLOW_SAMPLES:
             return None
         flow = reliable_flow(flow, now[1], before[1])
-        return flow if float(np.abs(flow).mean()) > _LITTLE else None
+        return flow if float(np.abs(flow).mean()) > _MIN_RELIABLE_FLOW_SAMPLES else None
 
 
 def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:
@@ -66,7 +67,9 @@ def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float3
     base: Any = expected
     if expected is None:
         whole: Any = np.full(flow.shape, cv2.mean(flow)[:2], np.float32)
-        goes = cv2.norm(now, shifted(before, whole), cv2.NORM_L1) < _WHOLE * cv2.norm(now, before, cv2.NORM_L1)
+        goes = cv2.norm(now, shifted(before, whole), cv2.NORM_L1) < _MAX_CHANGE_SHARE * cv2.norm(
+            now, before, cv2.NORM_L1
+        )
         base = whole if goes else np.zeros_like(flow)
     usual = _rms(now - shifted(before, base))
     left = _rms(now - shifted(before, flow))
@@ -83,7 +86,7 @@ def shifted(plane: Float32, flow: Float32) -> Float32:
 
 
 def _rms(difference: Float32) -> Float32:
-    out: Any = cv2.sqrt(cv2.GaussianBlur(difference * difference, (0, 0), _AROUND))
+    out: Any = cv2.sqrt(cv2.GaussianBlur(difference * difference, (0, 0), _NEIGHBOURHOOD_SAMPLES))
     return out
 
 
@@ -123,7 +126,11 @@ def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
     some = difference[::2, ::2].ravel()
     calm = float(np.partition(some, some.size // 5)[some.size // 5])
     level = max(min(calm, ceiling), _NOISE_FLOOR)
-    gate = np.clip((np.float32(_SHARP) - difference / np.float32(level)) / np.float32(_SOFT), 0.0, 1.0)
+    gate = np.clip(
+        (np.float32(_DIFFERENCE_NOISES) - difference / np.float32(level)) / np.float32(_DIFFERENCE_RAMP_NOISES),
+        0.0,
+        1.0,
+    )
     out: Any = cv2.erode(gate.astype(np.float32), np.ones((3, 3), np.uint8))
     return out
 

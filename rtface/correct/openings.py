@@ -58,7 +58,7 @@ _USUAL, _NARROWEST = 0.25, 0.15
 _ADAPT = 8.0  # seconds in which the difference to a narrower gap falls to a third
 # Gap of the lips in widths of the mouth: interior shows from the first figure on, and surely from
 # the second.
-_PARTED, _WIDE = 0.03, 0.08
+_MIN_LIP_GAP, _SURE_LIP_GAP = 0.03, 0.08
 _LOSS = 0.05  # share of the contrast in the mouth that a correction may take
 _RELEASE = 0.25  # seconds in which a limit is lifted; it is set at once
 
@@ -157,7 +157,7 @@ class OpeningLimit:
 
 def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
     """The share of a correction that leaves the mouth's interior its contrast, by linear regression on the crop."""
-    parted = smooth_ramp(opening.gap, _PARTED, _WIDE)
+    parted = smooth_ramp(opening.gap, _MIN_LIP_GAP, _SURE_LIP_GAP)
     if parted <= 0.0:
         return 1.0
     (rows, columns), weight = _ellipse(opening)

@@ -34,8 +34,8 @@ _RELEASE = 0.1  # seconds
 # Root mean square difference of inputs from which the gate falls, as values of 0…1 and in units of the noise; at twice
 # that it is closed.
 _DIFFERENT, _NOISY = 5.0 / 255.0, 3.0
-_LIGHT = 12.0 / 255.0  # by so much the whole face may become lighter or darker with the gate open
-_OLD = 2.0  # seconds after which a keyframe says nothing any more
+_MAX_BRIGHTNESS_CHANGE = 12.0 / 255.0  # by so much the whole face may become lighter or darker with the gate open
+_MAX_KEYFRAME_AGE_S = 2.0  # seconds after which a keyframe says nothing any more
 _REACH = 2  # samples of the small crop by which a face may outgrow its keyframe's box
 
 Shaped = tuple[Float32, Float32]
@@ -85,7 +85,7 @@ class Reprojection:
 
     def ready(self, time: float) -> bool:
         """Whether there is a keyframe that is not too old."""
-        return self._key is not None and time - self._made <= _OLD
+        return self._key is not None and time - self._made <= _MAX_KEYFRAME_AGE_S
 
     def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float, share: float = 1.0) -> Shaped:
         """Takes in a keyframe: its crop, its shaped correction (neither may change any more) and the strength in it.
@@ -223,7 +223,7 @@ def _gate(change: Float32, inside: Any, noise: float) -> Float32:
     error: Any = np.zeros(change.shape[1:], np.float32)
     for plane in change:
         light = median_of(plane.ravel()[inside]) if inside.size else 0.0
-        rest = plane - np.float32(min(max(light, -_LIGHT), _LIGHT))
+        rest = plane - np.float32(min(max(light, -_MAX_BRIGHTNESS_CHANGE), _MAX_BRIGHTNESS_CHANGE))
         cv2.max(error, cv2.boxFilter(cv2.multiply(rest, rest), -1, (3, 3)), dst=error)
     least = np.float32(max(_DIFFERENT, _NOISY * noise))
     x = np.clip(np.float32(2.0) - cv2.sqrt(error) / least, 0.0, 1.0)

@@ -49,7 +49,7 @@ _MASK = 128
 _CALM = (9.0, 14.0)
 """Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
 are text, line art and test charts, which the network takes for coding artefacts."""
-_NEAR = 16
+_BLUR_SAMPLES = 16
 _UNUSED = 2
 """Frames that are begun and not processed, after which none is begun: the first stage is no longer wanted there."""
 _FACE, _HEAD = 1.3, 2.3
@@ -358,7 +358,9 @@ def _masks(face: Face, place: Place) -> tuple[Float32, Float32]:
 def _calm(picture: Bytes) -> Float32:
     """How far the surroundings of each pixel have no more fine detail than hair, cloth and leaves; float32 h×w, 0…1."""
     fine: Any = cv2.absdiff(picture, cv2.GaussianBlur(picture, (0, 0), 1.0))
-    mean: Any = cv2.blur(fine, (_NEAR, _NEAR), borderType=cv2.BORDER_REPLICATE).mean(2, dtype=np.float32)
+    mean: Any = cv2.blur(fine, (_BLUR_SAMPLES, _BLUR_SAMPLES), borderType=cv2.BORDER_REPLICATE).mean(
+        2, dtype=np.float32
+    )
     around = cv2.dilate(mean, np.ones((CELL + 1, CELL + 1), np.uint8))
     full, none = _CALM
     return np.asarray(np.clip((none - around) / (none - full), 0.0, 1.0), np.float32)

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
-from rtface.correct.keyframe_blend import AHEAD
+from rtface.correct.keyframe_blend import AHEAD_FRAMES
 from rtface.enhance.corrector import FaceCorrector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
@@ -114,5 +114,5 @@ class FilmEnhancer(FaceCorrector):
 
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
         # As many frames again as are averaged, so that the heavy engine has some time.
-        self._held = max(self._held, face.every + AHEAD)
+        self._held = max(self._held, face.every + AHEAD_FRAMES)
         return face.track.keys.due(sample, face.every)

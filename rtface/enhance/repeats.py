@@ -22,7 +22,7 @@ from rtface.util.av_gpu import on_gpu
 
 _AROUND = 0.8  # of a face's box that the first stage may change on each side of it, and samples more
 _GRID = 32
-_ALIKE = 0.02  # difference of strengths that cannot be seen: one follows the pose, and that trembles
+_UNSEEN_STRENGTH_DIFFERENCE = 0.02  # one follows the pose, and that trembles
 
 
 class RepeatedFrames:
@@ -59,7 +59,7 @@ class RepeatedFrames:
             last is not None
             and last.settings == settings
             and (last.format, last.size) == (frame.image.format.name, size)
-            and all(abs(a - b) < _ALIKE for a, b in zip(last.strengths, strengths, strict=True))
+            and all(abs(a - b) < _UNSEEN_STRENGTH_DIFFERENCE for a, b in zip(last.strengths, strengths, strict=True))
             and equal(last.before, parts(frame, last.box))
         ):
             return last

@@ -29,10 +29,10 @@ _GAP_S = 1.0
 _QUEUE_S = 0.25
 # Multiple of the ceiling from which a frame passes uncorrected. Between one and this many ceilings the face's last
 # correction is carried along, which is quick and does not flicker.
-_BARE = 3
+_UNCORRECTED_CEILINGS = 3
 # Tracked frames that may wait for enhancement: with one alone, the two threads would wait for each other on a busy
 # computer.
-_AHEAD = 4
+_WAITING_FRAMES = 4
 
 
 class FrameLoop:
@@ -67,7 +67,7 @@ class FrameLoop:
         queue = 2 + round(max(_QUEUE_S, 2 * governor.ceiling) / period)
         stats = state.stats
         self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"), size=queue)
-        self._tracked = Mailbox[Frame](size=_AHEAD)
+        self._tracked = Mailbox[Frame](size=_WAITING_FRAMES)
         self._seen: tuple[Face, ...] = ()
         self._threads: list[Thread] = []
 
@@ -157,7 +157,7 @@ class FrameLoop:
 
     def _enhanced(self, frame: Frame) -> Frame:
         age = 0.0 if frame.captured_at is None else self._clock() - frame.captured_at
-        if age > _BARE * self._governor.ceiling:
+        if age > _UNCORRECTED_CEILINGS * self._governor.ceiling:
             self._stats.count("passed:late")
             self._enhance.passed(frame)
             return frame

@@ -23,15 +23,15 @@ from rtface.tracking.extrapolation import extrapolated
 from rtface.util.av_arrays import copy_image
 
 # Seconds after which faces are tracked again although newer frames wait.
-_FRESH_S = 0.2
+_FRESH_AGE_S = 0.2
 # Of the period, on average: what the tracker may take of a core, and what a frame waits for it at most.
-_SHARE, _PATIENCE = 0.4, 0.9
+_CORE_SHARE, _WAIT_SHARE = 0.4, 0.9
 # Seconds after which faces that were not seen again are unknown, and where a stage hides faces.
-_OLDEST_S, _OLDEST_HIDING_S = 1.0, 0.5
+_MAX_AGE_S, _MAX_AGE_HIDING_S = 1.0, 0.5
 # From one tracked frame to the next: seconds, at most but for one frame; and frames where a stage hides faces.
-_APART_S, _MOST_HIDING = 0.14, 2
-_ALONE_S = 10.0  # without a face, after which as few frames as may be are tracked
-_FOLLOW = 0.1  # weight of a new measurement
+_MAX_INTERVAL_S, _MAX_INTERVAL_HIDING_FRAMES = 0.14, 2
+_FACELESS_S = 10.0  # without a face, after which as few frames as may be are tracked
+_AVERAGE_WEIGHT = 0.1  # weight of a new measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class LiveTracker:
         self._scene = 0  # counts cuts: what was seen of another scene is of no use
         self._seconds = 0.0  # that tracking takes lately
         self._face_at: float | None = None  # time of the last frame with a face, at first of the first frame
-        self._most = max(1, round(_APART_S / period))
+        self._most = max(1, round(_MAX_INTERVAL_S / period))
         self._since = self._most
         self._submitted_at = 0.0  # time of the last frame that the tracker got
         self._came_at = self._began_at = float("-inf")  # times of the last frame, and of the first without a gap before
@@ -112,7 +112,7 @@ class LiveTracker:
             sparing: the tracker is to use less of the processor.
             hides: a stage hides faces: they are tracked often, and never taken over from another scene.
         """
-        oldest = _OLDEST_HIDING_S if hides else _OLDEST_S
+        oldest = _MAX_AGE_HIDING_S if hides else _MAX_AGE_S
         if frame.time - self._came_at > oldest:
             self._began_at = frame.time
         self._came_at = frame.time
@@ -125,11 +125,11 @@ class LiveTracker:
                 self._scene += 1
         self._since += 1
         self._face_at = frame.time if self._face_at is None else self._face_at
-        if frame.time - self._face_at > _ALONE_S:
+        if frame.time - self._face_at > _FACELESS_S:
             every = self._most
-        every = min(max(every, self.every), _MOST_HIDING if hides else self._most)
+        every = min(max(every, self.every), _MAX_INTERVAL_HIDING_FRAMES if hides else self._most)
         # A camera's rate falls in the dark: then fewer frames are further apart.
-        due = self._since >= every or frame.time - self._submitted_at >= _APART_S
+        due = self._since >= every or frame.time - self._submitted_at >= _MAX_INTERVAL_S
         if frame.cut or (due and not (hurry and self._fresh(frame))):
             own = self._submit(frame, hides, sparing or (every > 1 and not hides), wait=not hurry)
             if own is not None:
@@ -147,11 +147,11 @@ class LiveTracker:
 
     def _fresh(self, frame: Frame) -> bool:
         with self._changed:
-            return bool(self._seen) and frame.time - self._seen[-1].time < _FRESH_S
+            return bool(self._seen) and frame.time - self._seen[-1].time < _FRESH_AGE_S
 
     def _submit(self, frame: Frame, hides: bool, sparing: bool, *, wait: bool) -> TrackingResult | None:
         """Gives the tracker a frame, unless it is still at another; its answer where that comes in time."""
-        patience = _PATIENCE * self._period
+        patience = _WAIT_SHARE * self._period
         with self._changed:
             if self._given is not None or self._closed:
                 return None
@@ -195,8 +195,8 @@ class LiveTracker:
 
     def _cost(self, seconds: float) -> None:
         """Adapts `every` to the time that tracking takes: above its share, fewer frames are tracked."""
-        self._seconds += (_FOLLOW if self._seconds else 1.0) * (min(seconds, 1.0) - self._seconds)
-        needed = self._seconds / (_SHARE * self._period)
+        self._seconds += (_AVERAGE_WEIGHT if self._seconds else 1.0) * (min(seconds, 1.0) - self._seconds)
+        needed = self._seconds / (_CORE_SHARE * self._period)
         if needed > self.every + 0.25:
             self.every = min(self.every + 1, self._most)
         elif needed < self.every - 1.25:

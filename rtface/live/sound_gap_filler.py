@@ -12,10 +12,10 @@ from rtface.live.protocols import Endpoint, SoundFormat, SoundPacket
 
 # Seconds without a frame from which silence takes the place of sound, while its source is there: a network may hold
 # it back, and what comes late is still in its place. Viewers of HLS stop playing at a hole.
-_PATIENCE = 1.0
+_GAP_WAIT_S = 1.0
 # The same before the first frame: frames and sound of a source do not begin with the same packet.
-_FIRST = 0.3
-_TICK = 0.05
+_START_WAIT_S = 0.3
+_TICK_S = 0.05
 
 
 class SoundGapFiller:
@@ -74,9 +74,11 @@ class SoundGapFiller:
             if self._end is None:
                 return
             now = self._clock()
-            since, patience = (self._began, _FIRST) if self._came is None else (self._came, _PATIENCE)
+            since, patience = (self._began, _START_WAIT_S) if self._came is None else (self._came, _GAP_WAIT_S)
             self._silent = (
-                self._silent or now - since > patience or (now - since > _TICK and self._source.health.state == "away")
+                self._silent
+                or now - since > patience
+                or (now - since > _TICK_S and self._source.health.state == "away")
             )
             if self._silent:
                 self._fill(now)
@@ -94,5 +96,5 @@ class SoundGapFiller:
             self._end += self._step
 
     def _run(self) -> None:
-        while not self._closed.wait(_TICK):
+        while not self._closed.wait(_TICK_S):
             self.tick()

@@ -31,7 +31,7 @@ _CHIP_OF_CROP = fit(_ANCHORS, (_DLIB + _PADDING) / (1 + 2 * _PADDING) * SIDE)
 
 SMALLEST = 36.0
 """Width in display pixels of the smallest face that is recognised."""
-_WIDE = 90.0
+_FULL_DETAIL_WIDTH_PX = 90.0
 """Width from which a larger face says no more."""
 _YAW, _PITCH = (15.0, 45.0), (15.0, 40.0)
 """Degrees up to which a turned face says as much as a frontal one, and from which it says nothing."""
@@ -56,7 +56,7 @@ def fitness(face: Face, width: float, height: float) -> float:
     if face.width < SMALLEST or _inside(face, width, height) < _INSIDE:
         return 0.0
     yaw, pitch = (abs(v) for v in face.pose[:2]) if face.pose is not None else (0.0, 0.0)
-    size = 0.4 + 0.6 * smooth_ramp(face.width, SMALLEST, _WIDE)
+    size = 0.4 + 0.6 * smooth_ramp(face.width, SMALLEST, _FULL_DETAIL_WIDTH_PX)
     return size * (1.0 - smooth_ramp(yaw, *_YAW)) * (1.0 - smooth_ramp(pitch, *_PITCH))
 
 

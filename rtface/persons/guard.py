@@ -13,23 +13,24 @@ BLUR = 2.5
 of an output to its input grows with what is restored, too, above all where the input is poor; of what is left after the
 blur, a faithful restoration changes little, and another person's features much (docs/persons.md has the figures)."""
 Limits = tuple[float, float]
-"""Distance of the blurred chips' embeddings up to which all of a correction is kept, and from which on `LEAST`."""
+"""Distance of the blurred chips' embeddings up to which all of a correction is kept, and from which on
+`MIN_KEPT_SHARE`."""
 INVENTIVE: Limits = (0.07, 0.12)
 """For engines that invent faces."""
 FILTERING: Limits = (0.09, 0.15)
 """For others: 1 in 100 frames of a call, restored by those that come with rtface, lies above 0.083."""
-LEAST = 0.04
+MIN_KEPT_SHARE = 0.04
 """The share that is kept of a correction that shows somebody else. Not 0: what the engine answers has to be seen, to
 notice when it is right again."""
-_AGREES = 0.5
+_LOOK_WEIGHT = 0.5
 """Weight of a new look in the mean of a track's looks."""
 _TAU_S, _PER_S = 0.25, 2.0
 """Time constant, and the most that the share may change in a second, where frames are not few."""
 
 
 def kept_at(drift: float, limits: Limits) -> float:
-    """The share of a correction that is kept at this distance, `LEAST`…1."""
-    return 1.0 - (1.0 - LEAST) * smooth_ramp(drift, *limits)
+    """The share of a correction that is kept at this distance, `MIN_KEPT_SHARE`…1."""
+    return 1.0 - (1.0 - MIN_KEPT_SHARE) * smooth_ramp(drift, *limits)
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class GuardedTrack:
             period: seconds to the next look.
         """
         first = self.drift is None
-        self.drift = drift if self.drift is None else self.drift + _AGREES * (drift - self.drift)
+        self.drift = drift if self.drift is None else self.drift + _LOOK_WEIGHT * (drift - self.drift)
         self.due = time + period
         if first:
             self.kept = kept_at(drift, limits)

@@ -18,22 +18,22 @@ from rtface.util.parse import UNKNOWN_PERSON
 Embedder = Callable[[Bytes], Float32]
 """Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1."""
 
-ENOUGH = 3
+DECIDING_CROPS = 3
 """Crops that decide."""
-MOST = 6
+MAX_KEPT_CROPS = 6
 """Crops that are kept of a track, the fittest."""
 _FIRST_S, _LATER_S, _CHECK_S = 0.12, 0.5, 3.0
-"""Seconds between crops until a track is decided, until it has `MOST`, and from then on."""
-_FACE = 256
+"""Seconds between crops until a track is decided, until it has `MAX_KEPT_CROPS`, and from then on."""
+_FACE_SIDE_PX = 256
 """Side of the image that is kept of a face."""
 _FORGET_S = 10.0
 """Seconds after which a track that was not seen is forgotten; its person stays known."""
-_TRIES = 12
+_UNDECIDED_CROPS = 12
 """Crops without a decision after which it is looked at as seldom as a decided one."""
-_CHANGED = 0.45
+_CHANGED_DISTANCE = 0.45
 """Distance of a crop from its track's mean from which on it may be of another person: after 2 in a row the track starts
 again."""
-_STRAY = 0.4
+_STRAY_DISTANCE = 0.4
 """Distance from the mean of a track's crops from which on one of them (a hand before the face) does not count."""
 
 
@@ -74,7 +74,7 @@ class PersonTrack:
         if not self.crops:
             return None
         whole = mean([embedding for _, embedding in self.crops], [fit for fit, _ in self.crops])
-        agree = [(fit, embedding) for fit, embedding in self.crops if distance(embedding, whole) <= _STRAY]
+        agree = [(fit, embedding) for fit, embedding in self.crops if distance(embedding, whole) <= _STRAY_DISTANCE]
         if 2 * len(agree) < len(self.crops) or not agree:
             return None
         return mean([embedding for _, embedding in agree], [fit for fit, _ in agree])
@@ -217,25 +217,35 @@ class PersonRecogniser:
         fit = fitness(face, view.width, view.height)
         chip = cut_chip(view, face) if fit > 0.0 else None
         if chip is None:
-            track.due = frame.time + (_FIRST_S if track.tries < _TRIES else _LATER_S)
+            track.due = frame.time + (_FIRST_S if track.tries < _UNDECIDED_CROPS else _LATER_S)
             return
         if self._keeps is not None and (track.face is None or track.face[0] < fit):
-            track.face = fit, view.crop(crop_matrix(face, _FACE), (_FACE, _FACE))
+            track.face = fit, view.crop(crop_matrix(face, _FACE_SIDE_PX), (_FACE_SIDE_PX, _FACE_SIDE_PX))
         track.tries += 1
         self._stats.count("person_embeddings")
         self._learn(track, fit, self._embed(chip))
         known = self.gallery.person_of(track.id) is not None
         track.due = frame.time + (
-            _FIRST_S if not known and track.tries < _TRIES else _LATER_S if len(track.crops) < MOST else _CHECK_S
+            _FIRST_S
+            if not known and track.tries < _UNDECIDED_CROPS
+            else _LATER_S
+            if len(track.crops) < MAX_KEPT_CROPS
+            else _CHECK_S
         )
-        if not known and (len(track.crops) >= ENOUGH or frame.new):
+        if not known and (len(track.crops) >= DECIDING_CROPS or frame.new):
             self._decide(track)
-            track.decided = track.decided or self.gallery.person_of(track.id) is not None or track.tries >= _TRIES
+            track.decided = (
+                track.decided or self.gallery.person_of(track.id) is not None or track.tries >= _UNDECIDED_CROPS
+            )
 
     def _learn(self, track: PersonTrack, fit: float, embedding: Float32) -> None:
         """Keeps a crop if it is among the fittest; starts again where the track seems to show another person now."""
         before = track.embedding()
-        if before is not None and len(track.crops) >= ENOUGH and distance(embedding, before) > _CHANGED:
+        if (
+            before is not None
+            and len(track.crops) >= DECIDING_CROPS
+            and distance(embedding, before) > _CHANGED_DISTANCE
+        ):
             track.strays.append((fit, embedding))
             if len(track.strays) >= 2 and distance(track.strays[-1][1], track.strays[-2][1]) <= JOIN:
                 track.crops, track.strays, track.tries = track.strays[-2:], [], 0
@@ -243,7 +253,7 @@ class PersonRecogniser:
             return
         track.strays.clear()
         track.crops.append((fit, embedding))
-        if len(track.crops) > MOST:
+        if len(track.crops) > MAX_KEPT_CROPS:
             track.crops.remove(min(track.crops, key=lambda crop: crop[0]))
         if self.gallery.person_of(track.id) is not None and (now := track.embedding()) is not None:
             self.gallery.learn(track.id, now)

@@ -29,7 +29,7 @@ from rtface.util.av_arrays import plane_rows, sample_bytes
 
 IMAGES = tuple(IMAGE_KINDS)
 # Pairs that libx264 looks ahead: with the 30 of its default preset it would hold 370 MB of 1080p.
-_AHEAD = 10
+_LOOK_AHEAD_PAIRS = 10
 
 
 class Comparison:
@@ -113,7 +113,7 @@ def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> Output
     )
     wide = replace(info, width=width, height=height, display_width=2 * info.display_width, metadata=metadata, xmp=None)
     plan = plan_frames(wide, target, crf=encode.crf, preset=encode.preset)
-    limit_look_ahead(plan.video, _AHEAD)
+    limit_look_ahead(plan.video, _LOOK_AHEAD_PAIRS)
     return plan
 
 

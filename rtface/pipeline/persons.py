@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rtface.persons.network import PersonNetwork
 
 _turn = threading.Lock()
-_ALIKE = 1.5 * JOIN
+_MAX_PHOTO_DISTANCE = 1.5 * JOIN
 """Distance of two photos from which on they are of two people."""
 
 
@@ -97,7 +97,7 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
                 path=path,
             )
         found.append(embed(chip))
-        if distance(found[0], found[-1]) > _ALIKE:
+        if distance(found[0], found[-1]) > _MAX_PHOTO_DISTANCE:
             raise InputError(
                 "{--person:{name}}: {first} and {second} seem to show two people; give photos of one",
                 code="photo_two",

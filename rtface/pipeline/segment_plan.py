@@ -27,7 +27,7 @@ _LEAD_IN_S = Fraction(3, 5)
 # Bytes that frames in work, or waiting for the sink, may take.
 _BYTES = 3 << 30
 # Frames that a chain needs before it may give one: it holds some back.
-LEAST = 8
+MIN_WINDOW_FRAMES = 8
 
 Sight = tuple[int, tuple[Face, ...]]
 """A frame's pts and its faces."""
@@ -78,9 +78,9 @@ def plan_segments(
     if why:
         return None, _one_segment(wanted, why)
     lead_in, most = math.ceil(_LEAD_IN_S * info.rate), wanted
-    longest = max(LEAST, round(_LONGEST_S * info.rate))
+    longest = max(MIN_WINDOW_FRAMES, round(_LONGEST_S * info.rate))
     if info.expected_frames is not None:  # a short film is shared out, too
-        most = min(wanted, info.expected_frames // max(LEAST, round(_SHORTEST_S * info.rate)))
+        most = min(wanted, info.expected_frames // max(MIN_WINDOW_FRAMES, round(_SHORTEST_S * info.rate)))
         if most < 2:
             return None, _one_segment(wanted, "it is short")
         longest = min(longest, math.ceil(info.expected_frames / most))
@@ -88,7 +88,7 @@ def plan_segments(
     for chains in range(most, 1, -1):
         window = _BYTES // _frame_bytes(info) - _outside(chains)
         length = min(longest, (window - 2 * lead_in) // chains)
-        if length >= max(LEAST, lead_in):
+        if length >= max(MIN_WINDOW_FRAMES, lead_in):
             less = None if chains == most else _memory_for(wanted, size, str(chains))
             return SegmentPlan(chains, length, lead_in, min(window, chains * length + 2 * lead_in)), less
     return None, _memory_for(wanted, size, "one only")

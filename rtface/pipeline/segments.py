@@ -28,7 +28,7 @@ from rtface.frame import Frame
 from rtface.pipeline.build import FilmNetworks, RunParts, film_parts, open_tracker
 from rtface.pipeline.chain import bytes_of, timed, track_and_enhance
 from rtface.pipeline.plan import FramePlan
-from rtface.pipeline.segment_plan import LEAST, SegmentPlan, Sight, cuts_found, same_tracks
+from rtface.pipeline.segment_plan import MIN_WINDOW_FRAMES, SegmentPlan, Sight, cuts_found, same_tracks
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
@@ -153,8 +153,8 @@ class _SegmentScheduler:
     def _room(self) -> bool:
         copies = len(self._tail) + sum(segment.leads - len(segment.met) for segment in self._segments)
         # A chain gives nothing before it has what it looks ahead to, however many packets lie between.
-        return (self._frames + copies < self._plan.window or self._frames < LEAST) and (
-            self._packet_bytes < PACKET_BYTES or self._frames < LEAST + FRAMES
+        return (self._frames + copies < self._plan.window or self._frames < MIN_WINDOW_FRAMES) and (
+            self._packet_bytes < PACKET_BYTES or self._frames < MIN_WINDOW_FRAMES + FRAMES
         )
 
     def _distribute(self) -> None:

@@ -16,7 +16,7 @@ from rtface.geometry.transforms import compose, sample_to_display, translation
 from rtface.protocols import Item
 from rtface.stages.draw import Canvas, Sprite
 
-FULL = 40
+FULL_COLOUR_VALUE = 40
 """The value, of 255, from which on the colour stays the same."""
 _OPACITY = 0.8
 _TITLE = "invented: may be off by (of 255, 90 %)"
@@ -25,7 +25,7 @@ _TITLE = "invented: may be off by (of 255, 90 %)"
 @lru_cache(maxsize=1)
 def colours() -> Bytes:
     """Cividis, which people with every kind of colour vision see as one rising scale: uint8 256×3 RGB, by value."""
-    steps = np.clip(np.arange(256) * 255.0 / FULL, 0, 255).astype(np.uint8)[None]
+    steps = np.clip(np.arange(256) * 255.0 / FULL_COLOUR_VALUE, 0, 255).astype(np.uint8)[None]
     table: Any = cv2.applyColorMap(steps, cv2.COLORMAP_CIVIDIS)
     return np.ascontiguousarray(table[0, :, ::-1])
 
@@ -61,13 +61,13 @@ def legend_image() -> Bytes:
     """The scale: a bar of the colours, its figures below it and what they mean above; uint8 RGBA 64×384×4."""
     image = np.zeros((64, 384, 4), np.uint8)
     image[..., 3] = 190
-    bar = colours()[np.linspace(0, FULL, 360).round().astype(int)]
+    bar = colours()[np.linspace(0, FULL_COLOUR_VALUE, 360).round().astype(int)]
     image[24:40, 12:372] = np.dstack([np.tile(bar[None], (16, 1, 1)), np.full((16, 360), 255, np.uint8)])
     white = (255, 255, 255, 255)
     cv2.putText(image, _TITLE, (12, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
-    for value in range(0, FULL + 1, 10):
-        text = f"{value}+" if value == FULL else str(value)
+    for value in range(0, FULL_COLOUR_VALUE + 1, 10):
+        text = f"{value}+" if value == FULL_COLOUR_VALUE else str(value)
         (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.46, 1)
-        left = round(np.clip(12 + 360 * value / FULL - wide / 2, 12, 372 - wide))
+        left = round(np.clip(12 + 360 * value / FULL_COLOUR_VALUE - wide / 2, 12, 372 - wide))
         cv2.putText(image, text, (left, 57), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
     return image

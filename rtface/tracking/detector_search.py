@@ -26,7 +26,7 @@ MAX_DETECTIONS = 3
 _UPRIGHT = 0.91  # score from which a candidate is upright; of 95 faces that were turned by 75° and more none had it
 _TURNED = 0.8  # score from which one may be turned
 _AROUND, _CENTRED = 2.5, 0.4  # side of the region that is turned, and how far off its middle a face may be, in sides
-_NEAR = 0.05  # of a candidate's side: nearer to the border of a region it counts as cut
+_BORDER_SHARE = 0.05  # of a candidate's side: nearer to the border of a region it counts as cut
 
 
 @lru_cache(maxsize=16)
@@ -46,7 +46,7 @@ def _centres(length: float) -> list[float]:
 
 def _cut(box: Float, region: Region, view: View) -> bool:
     """Whether a box reaches the border of a region where the frame continues."""
-    reach, half, ends = _NEAR * float(max(box[2:] - box[:2])), region.side / 2, (view.width, view.height)
+    reach, half, ends = _BORDER_SHARE * float(max(box[2:] - box[:2])), region.side / 2, (view.width, view.height)
     return any(
         (at - half > 0.0 and low < at - half + reach) or (at + half < end and high > at + half - reach)
         for at, low, high, end in zip((region.x, region.y), box[:2], box[2:], ends, strict=True)

@@ -25,7 +25,7 @@ _SIDE = 160
 _POINTS = np.concatenate([RIGID, [10, 338, 297, 284, 389, 454, 361, 397, 152, 172, 132, 234]])
 _BACK = 0.7  # patch pixels by which a point may miss its start when it is followed back
 _AGREE = 1.0  # patch pixels, median distance of the points from the similarity
-_ENOUGH = 0.7  # share of the points that must be left
+_MIN_POINTS_SHARE = 0.7  # share of the points that must be left
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class FlowPatch:
         start = apply(old.matrix(_SIDE), self.mesh[_POINTS, :2])
         found, back, good = _follow(self.gray, gray, start)
         good &= np.linalg.norm(back - start, axis=1) < _BACK
-        if good.mean() < _ENOUGH:
+        if good.mean() < _MIN_POINTS_SHARE:
             return None
         source, target = self.mesh[_POINTS[good], :2], new.to_display(found[good], _SIDE)
         motion = fit(source, target)

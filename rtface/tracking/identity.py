@@ -15,7 +15,7 @@ from rtface.tracking.appearance import likeness
 from rtface.tracking.facemesh import Mesh, box_of, centre_of
 from rtface.tracking.flow_carry import FlowPatch
 
-MEMORY = 1.2
+MEMORY_S = 1.2
 """Seconds after which a face that was lost is forgotten."""
 _PREDICT = 0.25
 

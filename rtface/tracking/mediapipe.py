@@ -30,30 +30,30 @@ from rtface.tracking.facemesh import (
     region_of_mesh,
 )
 from rtface.tracking.flow_carry import FlowPatch
-from rtface.tracking.identity import MEMORY, Track, nearness, same_place
+from rtface.tracking.identity import MEMORY_S, Track, nearness, same_place
 from rtface.util.held_faces import HeldFaces
 
-SEEN = 0.5
+MIN_MESH_SCORE = 0.5
 """Mesh score from which a face counts as seen (MediaPipe's own limit)."""
 SURE_MESH, SURE_DETECTION, FAIR_DETECTION = 0.9, 0.85, 0.6
-ALIKE = 0.3
+MIN_LIKENESS = 0.3
 """Likeness below which the mesh sits on something else: it likes to see a face where it just saw one. Flashes, hands
 and fast turns were seen to go down to 0.35."""
-STILL = 0.04
+MAX_MESH_SHIFT = 0.04
 """Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
-TRIAL = 3
-COAST, MOST_COAST = 0.12, 0.7
+TRIAL_FRAMES = 3
+COAST_S, MAX_COAST_S = 0.12, 0.7
 """Seconds for which a face that is not seen is still followed and shown where it should be; where frames are further
 apart, for two of them, up to so many seconds."""
-CARRY = 0.07
+MAX_CARRY_GAP_S = 0.07
 """Seconds between two frames up to which a mesh may be carried instead of read."""
-SPARED = 0.15
+SPARING_CARRY_S = 0.15
 """Seconds for which it is carried where there is little time."""
-REFUSED = 0.4
+REFUSED_S = 0.4
 """Seconds for which a place where the mesh network saw no face is not read again."""
-COVER = 0.6
+MIN_COVER_SCORE = 0.6
 """Detector's score from which a face that is not followed is reported to stages that hide faces."""
-GAP = 2.0
+MAX_GAP_S = 2.0
 """Seconds between two frames after which nothing is carried over."""
 SYNC_S = 1.0
 """On the first frame of each such period of the film's time every mesh is read and the detector begins its round, so
@@ -101,7 +101,7 @@ class MediaPipeTracker:
         self._tracks: list[Track] = []
         self._time: float | None = None
         self._dt = 0.0  # seconds between the last two frames
-        self._coast = COAST
+        self._coast = COAST_S
         self._last_id = 0
         self._turn = False
         self._carries = carries
@@ -120,16 +120,16 @@ class MediaPipeTracker:
         if self._time is not None and -0.05 < dt <= 0:  # two fields with one time stamp, or a stamp that trembles
             dt = 1e-3
             time = self._time + dt
-        first = self._time is None or cut or not 0 < dt < GAP
+        first = self._time is None or cut or not 0 < dt < MAX_GAP_S
         if first:
             self._forget()
         # The longer of the last two intervals: a rate that rises again loses no face.
-        self._coast = min(max(COAST, 2.02 * max(dt, self._dt)), MOST_COAST)
+        self._coast = min(max(COAST_S, 2.02 * max(dt, self._dt)), MAX_COAST_S)
         self._dt = 0.0 if first else dt
         self._synchronise(view, time)
         self._follow(view, time)
         found = self._find(view, time, dt, first or failed)
-        for track in [t for t in self._tracks if time - t.seen >= (MEMORY if t.id else self._coast)]:
+        for track in [t for t in self._tracks if time - t.seen >= (MEMORY_S if t.id else self._coast)]:
             self._tracks.remove(track)
             self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= self._coast]
@@ -189,7 +189,12 @@ class MediaPipeTracker:
                 continue
             mesh = self._reader.read(view, region_of_mesh(expected).rounded())
             like = likeness(track.appearance, mesh.appearance)
-            if mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points) and _inside(mesh.points, view):
+            if (
+                mesh.score >= MIN_MESH_SCORE
+                and like > MIN_LIKENESS
+                and _plausible(expected, mesh.points)
+                and _inside(mesh.points, view)
+            ):
                 sights.append((like, track, mesh))
         taken: list[Float] = []
         for _, track, mesh in sorted(sights, key=lambda s: (s[1].id > 0, s[0]), reverse=True):
@@ -203,8 +208,8 @@ class MediaPipeTracker:
             if self._carries and read and mesh.score > SURE_MESH:
                 track.patch = FlowPatch.cut(view, mesh.points, time)
             else:  # every carrying begins at a reading, so nothing drifts
-                track.patch = old if self.sparing and not read and old and time - old.time < SPARED else None
-            if not track.id and track.hits >= TRIAL:
+                track.patch = old if self.sparing and not read and old and time - old.time < SPARING_CARRY_S else None
+            if not track.id and track.hits >= TRIAL_FRAMES:
                 self._believe(track)
 
     def _carry(self, view: View, track: Track, expected: Float, time: float) -> Mesh | None:
@@ -214,7 +219,7 @@ class MediaPipeTracker:
         if (
             patch is None
             or not track.id
-            or not 0 < dt < CARRY
+            or not 0 < dt < MAX_CARRY_GAP_S
             or any(other is not track and same_place(other.box, track.box) for other in self._tracks)
         ):
             return None
@@ -245,11 +250,11 @@ class MediaPipeTracker:
             if self._known(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._refused):
                 continue
             if self._seen(time) >= self._followed:
-                self.beyond += detection.score >= COVER
+                self.beyond += detection.score >= MIN_COVER_SCORE
             elif reads:
                 reads -= 1
                 if not self._meet(view, detection, time, first):
-                    self._refused.append((detection.box, time + REFUSED))
+                    self._refused.append((detection.box, time + REFUSED_S))
         return found
 
     def _unfollowed(self, faces: tuple[Face, ...], found: list[Detection], time: float) -> tuple[Face, ...]:
@@ -257,7 +262,7 @@ class MediaPipeTracker:
         seen = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
         lost = [t for t in self._tracks if t.id and t.seen < time]
         for d in found:
-            if d.score >= COVER:
+            if d.score >= MIN_COVER_SCORE:
                 was = next((t.id for t in lost if same_place(box_of(t.expected(time)), d.box)), 0)
                 seen.append(Face(was, d.cover, d.points, score=d.score))
         rest: list[Face] = []
@@ -279,14 +284,14 @@ class MediaPipeTracker:
         detection = self._search.upright(view, detection)
         mesh = self._reader.read(view, region_of_detection(detection))
         drift, tries = 1.0, 0
-        while mesh.score >= SEEN and drift > STILL and tries < 4:
+        while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
             before, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
             drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
             tries += 1
         box = box_of(mesh.points)
         if (
-            mesh.score < SEEN
-            or drift > 3 * STILL
+            mesh.score < MIN_MESH_SCORE
+            or drift > 3 * MAX_MESH_SHIFT
             or not _inside(mesh.points, view)
             or not _same_roll(mesh.points, detection.points)
         ):
@@ -301,7 +306,11 @@ class MediaPipeTracker:
             return True
         track = Track.start(mesh, time)
         self._tracks.append(track)
-        if mesh.score > SURE_MESH and drift < STILL and detection.score > (FAIR_DETECTION if first else SURE_DETECTION):
+        if (
+            mesh.score > SURE_MESH
+            and drift < MAX_MESH_SHIFT
+            and detection.score > (FAIR_DETECTION if first else SURE_DETECTION)
+        ):
             self._believe(track)
         return True
 

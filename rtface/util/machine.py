@@ -56,7 +56,7 @@ def free_memory(system: Path = Path("/")) -> int | None:
 
 
 # Share of all cores that other processes may use while something is timed.
-_QUIET = 0.15
+_MAX_BUSY_SHARE = 0.15
 
 
 def _busy_seconds() -> float | None:
@@ -99,4 +99,4 @@ class OtherWork:
             return False
         others = (now - then) - (self._own() - own)
         # Two ticks: what the system rounds.
-        return others - 0.02 > _QUIET * (os.cpu_count() or 1) * (self._clock() - time)
+        return others - 0.02 > _MAX_BUSY_SHARE * (os.cpu_count() or 1) * (self._clock() - time)

@@ -25,7 +25,7 @@ from rtface.analysis.look_ahead import look_ahead
 from rtface.analysis.treatment import (
     FORCED,
     INSIDE,
-    MOST,
+    MAX_STRENGTH,
     first_strengths,
     gain_of,
     of_colours,
@@ -107,7 +107,7 @@ def test_a_face_whose_error_was_not_measured_is_left_alone(monkeypatch: pytest.M
 def test_predictions_are_within_their_range(error: float, remaining: float, step: float, width: float) -> None:
     for more in ({}, {"noise": 1.0, "compression": 1.0, "motion_blur": 1.0, "low_resolution": 1.0, "detail": 2.0}):
         strength, gain = PREDICTED(Analysis(error=error, remaining=remaining, step=step, **more), width)
-        assert 0 <= strength <= MOST and math.isfinite(gain)
+        assert 0 <= strength <= MAX_STRENGTH and math.isfinite(gain)
         assert gain >= 0.0, "what is expected to harm is not asked"
 
 
@@ -216,7 +216,9 @@ def test_a_change_never_pops(fps: int, most: float) -> None:
 def test_no_part_of_a_treatment_pops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where one treatment replaces another, nor where the engine's strength is above 1."""
     shown, analyzer = list[tuple[float, float, float]](), Analyzer()
-    monkeypatch.setattr("rtface.analysis.treatment.predicted", lambda found, width: (MOST if found.error else 0.3, 1.0))
+    monkeypatch.setattr(
+        "rtface.analysis.treatment.predicted", lambda found, width: (MAX_STRENGTH if found.error else 0.3, 1.0)
+    )
     for begins, found in (
         (0, Analysis(ring_error=80.0, ring_remaining=20.0)),
         (8, Analysis(error=80.0, remaining=20.0)),
@@ -227,7 +229,7 @@ def test_no_part_of_a_treatment_pops(monkeypatch: pytest.MonkeyPatch) -> None:
                 analyzer.learn(found, 200, k / 25)
             analyzer.advance(k / 25)
             shown.append(analyzer.applied)
-    assert shown[0] == (0.3, 0, 1) and (MOST, INSIDE, 0) in shown and shown[-1] == (0.3, 0, 0)
+    assert shown[0] == (0.3, 0, 1) and (MAX_STRENGTH, INSIDE, 0) in shown and shown[-1] == (0.3, 0, 0)
     assert max(abs(b - a) for one, two in pairwise(shown) for a, b in zip(one, two, strict=True)) <= 0.05
 
 
@@ -409,9 +411,9 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     assert table["tracks"]["1"]["strength"] == 1.0
     assert table["tracks"]["3"]["analysis"]["noise"] == 0.6
     # What was predicted may be more than 1, and is done by a run with the file, too.
-    strong = Treatment(True, MOST, first=0.4, ring=0.2)
+    strong = Treatment(True, MAX_STRENGTH, first=0.4, ring=0.2)
     path.write_text(json.dumps(treatments_table({2: strong})))
-    assert read_treatments(path).by_track[2].applied == strong.applied == (MOST, 0.4, 0.2)
+    assert read_treatments(path).by_track[2].applied == strong.applied == (MAX_STRENGTH, 0.4, 0.2)
 
 
 @pytest.mark.parametrize(

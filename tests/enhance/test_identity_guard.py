@@ -16,7 +16,7 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FrameTask
 from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.chip import SIDE
-from rtface.persons.guard import FILTERING, LEAST
+from rtface.persons.guard import FILTERING, MIN_KEPT_SHARE
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.persons.made import ANNA, BEN
@@ -84,7 +84,7 @@ def test_another_face_is_kept_out_from_its_first_frame() -> None:
     assert whole > 0.3
     assert max(found) < 0.25 * whole
     track = step.tracks.states[1]
-    assert track.guard.kept == pytest.approx(LEAST, abs=0.02)
+    assert track.guard.kept == pytest.approx(MIN_KEPT_SHARE, abs=0.02)
     assert track.report().frames_corrected and track.report().strength_range[1] < 0.1
     assert step.guard is not None and step.guard.weakened == 1
     (report,) = step.tracks.reports()
@@ -104,7 +104,7 @@ def test_a_new_picture_is_judged_by_itself() -> None:
     watch = Watcher()
     step = enhancer(Striped(), watch=watch)
     change(step, 0)
-    assert step.tracks.states[1].guard.kept == pytest.approx(LEAST, abs=0.02)
+    assert step.tracks.states[1].guard.kept == pytest.approx(MIN_KEPT_SHARE, abs=0.02)
     looks, watch.first = len(watch.seen), None
     step.process(replace(shown(1), new=True))  # another person may have the same number
     assert len(watch.seen) == looks + 2

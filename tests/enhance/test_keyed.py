@@ -15,7 +15,7 @@ from rtface.analysis.analyzer import Analyzer
 from rtface.config.options import Options
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator
 from rtface.correct.keyframe_blend import (
-    AHEAD,
+    AHEAD_FRAMES,
     Key,
     blended_with_keys,
     flicker_ratio,
@@ -26,7 +26,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.engine_call import submit_crop
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
-from rtface.enhance.keyframes.scheduler import MOST, spacing
+from rtface.enhance.keyframes.scheduler import MAX_KEYFRAME_INTERVAL, spacing
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
@@ -154,7 +154,7 @@ def test_a_keyframe_that_no_longer_fits_is_replaced() -> None:
     rng = np.random.default_rng(0)
     other = cv2.GaussianBlur(rng.integers(0, 255, picture.shape, np.uint8), (0, 0), 6)
     heavy = Heavy()
-    shown(step(heavy, keyframe=MOST), film([picture] * 5 + [other] * 3, [points] * 8))
+    shown(step(heavy, keyframe=MAX_KEYFRAME_INTERVAL), film([picture] * 5 + [other] * 3, [points] * 8))
     assert heavy.calls == 2
 
 
@@ -162,7 +162,7 @@ def test_a_new_track_begins_with_a_key_frame() -> None:
     picture, points = portrait()
     heavy = Heavy()
     frames = [replace(frame_of(picture, k), faces=(face_at(points, 1 + (k >= 3)),), cut=k == 3) for k in range(6)]
-    shown(step(heavy, keyframe=MOST), frames)
+    shown(step(heavy, keyframe=MAX_KEYFRAME_INTERVAL), frames)
     assert heavy.calls == 2
 
 
@@ -180,7 +180,7 @@ def test_little_is_remembered_of_a_long_film() -> None:
     most = 0
     for _ in enhance(still(24)):
         most = max(most, *(len(r.keys.samples) for r in enhance.tracks.states.values()))
-    assert 4 < most <= 3 * 4 + AHEAD
+    assert 4 < most <= 3 * 4 + AHEAD_FRAMES
 
 
 class Late(WhenTold, Heavy):
@@ -463,7 +463,7 @@ def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch
         return float(np.abs(np.diff(pictures, axis=0))[3:-3][(slice(None), *inside(still(1)[0]))].mean())
 
     averaged = trembles()
-    monkeypatch.setattr("rtface.enhance.keyframes.smoothing.SHOWN", 0)
+    monkeypatch.setattr("rtface.enhance.keyframes.smoothing.SHOWN_FRAMES", 0)
     assert averaged < 0.8 * trembles()
 
 

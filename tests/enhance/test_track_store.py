@@ -10,7 +10,7 @@ import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.config.options import Options
-from rtface.correct.keyframe_blend import AHEAD
+from rtface.correct.keyframe_blend import AHEAD_FRAMES
 from rtface.enhance.track_figures import IN_WORK
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.errors import UsageError
@@ -139,7 +139,7 @@ def test_all_frames_that_an_option_keeps_in_work_are_remembered() -> None:
     assert Options.of({"keyframe": apart}).keyframe == apart
     with pytest.raises(UsageError, match="12"):
         Options.of({"keyframe": apart + 1})
-    assert 4 * (apart + AHEAD) < IN_WORK
+    assert 4 * (apart + AHEAD_FRAMES) < IN_WORK
     track = record()
     for k in range(IN_WORK):
         track.figures.see(FACE, k / 25)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from rtface.persons.guard import FILTERING, LEAST, GuardedTrack, kept_at
+from rtface.persons.guard import FILTERING, MIN_KEPT_SHARE, GuardedTrack, kept_at
 from rtface.util.fade import MOST_A_FRAME
 
 SAME, OTHER = 0.03, 0.3
@@ -32,14 +32,14 @@ def test_what_stays_the_person_is_kept_whole() -> None:
 def test_farther_away_less_is_kept() -> None:
     found = [kept_at(0.01 * step, FILTERING) for step in range(30)]
     assert found == sorted(found, reverse=True)
-    assert found[-1] == pytest.approx(LEAST)
+    assert found[-1] == pytest.approx(MIN_KEPT_SHARE)
 
 
 def test_the_first_look_holds_at_once() -> None:
     track = GuardedTrack()
     assert track.advance(5.0, FILTERING) == 1.0
     assert track.learn(5.0, OTHER, FILTERING, 0.6)
-    assert track.kept == pytest.approx(LEAST)
+    assert track.kept == pytest.approx(MIN_KEPT_SHARE)
     assert not track.learn(5.6, OTHER, FILTERING, 0.6)
 
 

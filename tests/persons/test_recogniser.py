@@ -7,7 +7,7 @@ import pytest
 
 from rtface.frame import Bytes, Face, Float32
 from rtface.persons.gallery import Gallery
-from rtface.persons.recogniser import MOST, PersonRecogniser
+from rtface.persons.recogniser import MAX_KEPT_CROPS, PersonRecogniser
 from rtface.stats import Stats
 from tests.persons.made import ANNA, BEN, NumberedView, at, face, frame
 
@@ -53,7 +53,7 @@ def test_a_decided_face_is_asked_about_seldom() -> None:
     scene.show(60, face(1))
     assert before <= 8
     assert scene.asked - before <= 21
-    assert len(scene.step.tracks[1].crops) == MOST
+    assert len(scene.step.tracks[1].crops) == MAX_KEPT_CROPS
 
 
 def test_persons_are_joined_across_cuts() -> None:

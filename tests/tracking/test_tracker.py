@@ -14,7 +14,7 @@ from rtface.tracking import create_tracker
 from rtface.tracking.detector import Detector
 from rtface.tracking.detector_search import DetectorSearch
 from rtface.tracking.facemesh import FaceMesh, Mesh
-from rtface.tracking.mediapipe import COAST, MediaPipeTracker
+from rtface.tracking.mediapipe import COAST_S, MediaPipeTracker
 from tests.tracking.scenes import ArrayView, astronaut, background, middle, paste
 
 FPS = 30.0
@@ -128,7 +128,7 @@ def test_id_survives_half_a_second_behind_something(tracker, speed):
         pictures.append(picture)
     shown = play(tracker, pictures)
     assert [f.track_id for f in shown[4]] == [1]
-    scores = [faces[0].score for faces in shown[4 : 5 + round(COAST * FPS)] if faces]
+    scores = [faces[0].score for faces in shown[4 : 5 + round(COAST_S * FPS)] if faces]
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] < 0.6
     assert not any(shown[12:19]), "a hidden face must not be shown for long"

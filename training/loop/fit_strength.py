@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from rtface.analysis.measure import Analysis
-from rtface.analysis.treatment import MOST, features
+from rtface.analysis.treatment import MAX_STRENGTH, features
 
 HARM = 4.0
 FLOOR = 0.1
@@ -45,7 +45,7 @@ def fitted(x: Tensor, rows: Tensor) -> Tensor:
     def loss() -> Tensor:
         opt.zero_grad()
         raw = x @ w
-        g = gains(raw.clamp(0, MOST) + 0.02 * (raw - raw.clamp(0, MOST)), rows)
+        g = gains(raw.clamp(0, MAX_STRENGTH) + 0.02 * (raw - raw.clamp(0, MAX_STRENGTH)), rows)
         total = -(g - (HARM - 1) * torch.relu(-g)).mean() + 1e-3 * (w[1:] ** 2).sum()
         total.backward()
         return total
@@ -76,12 +76,12 @@ def main() -> None:
 
     for k in range(FOLDS):
         w = fitted(x[fold != k], rows[fold != k])
-        told[fold == k] = (x[fold == k] @ w).clamp(0, MOST)
-        s = (x[fold != k] @ w).clamp(0, MOST)
+        told[fold == k] = (x[fold == k] @ w).clamp(0, MAX_STRENGTH)
+        s = (x[fold != k] @ w).clamp(0, MAX_STRENGTH)
         c = gain_fit(x[fold != k], s, gains(s, rows[fold != k]))
         expected[fold == k] = gain_of(x[fold == k], told[fold == k], c)
     engine, alone = gains(told, rows), gains(torch.ones(len(found)), first)
-    best = gains((rows[:, 0] / rows[:, 1]).clamp(0, MOST), rows)
+    best = gains((rows[:, 0] / rows[:, 1]).clamp(0, MAX_STRENGTH), rows)
 
     def sharp(r: Any) -> bool:
         return not (r["enlarged"] or r["grain"])
@@ -110,7 +110,7 @@ def main() -> None:
         print(f"first stage, strength {name}: {one.mean():+.2f} (worst {one.min():+.2f}, "
               f"{(one < -0.05).float().mean():.1%} harmed)")  # fmt: skip
     w = fitted(x, rows)
-    s = (x @ w).clamp(0, MOST)
+    s = (x @ w).clamp(0, MAX_STRENGTH)
     c = gain_fit(x, s, gains(s, rows))
     for name, values in (("_STRENGTH", w), ("_GAIN", c), ("_FIRST", fitted(x, first))):
         print(f"{name} = ({', '.join(f'{v:.4f}' for v in values.tolist())})")

@@ -24,7 +24,7 @@ from rtface.device.cuda.stream_thread import StreamThread
 from rtface.frame import Box, Bytes, Float32
 from rtface.protocols import ShapeTask
 
-_AT_ONCE = 4  # averages that are reserved at a time
+_RESERVED_AVERAGES = 4  # averages that are reserved at a time
 
 Averaged = tuple[ShapeTask, FaceSlot, Box]
 """A face, its slot, and the part of its crop that counts."""
@@ -76,7 +76,7 @@ class GpuAverager:
         """Where the average of a face is kept, or will be."""
         size = place.size
         if size not in self._places:
-            self._places[size] = StatePool(self._streams, 12 * size * size, at_once=_AT_ONCE)
+            self._places[size] = StatePool(self._streams, 12 * size * size, at_once=_RESERVED_AVERAGES)
         kept = state_of(face).average.kept
         if isinstance(kept, FaceState) and kept.home is self._places[size]:
             return kept

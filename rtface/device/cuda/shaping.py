@@ -57,7 +57,7 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = {
 }
 """Argument types of every kernel: the addresses of the faces and of the controls."""
 BLOCK: Shape3 = (32, 8, 1)
-LEAST = 64  # pixels: the least side of a crop
+MIN_CROP_SIDE_PX = 64  # pixels: the least side of a crop
 
 _INT, _FLOAT, _ADDRESS = np.int32, np.float32, np.uint64
 _LINES, _TAPS, _MIDDLE = 64, 13, 16
@@ -185,12 +185,12 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         UsageError: S is smaller than 64 or no multiple of 4.
     """
     size, part = area.size, area.part
-    if size < LEAST or size % 4:
+    if size < MIN_CROP_SIDE_PX or size % 4:
         raise UsageError(
             "crops on a GPU must have a side of {least} or more that is a multiple of 4, got {size}; use "
             "{--device:cpu} for this engine",
             code="crop_side",
-            least=LEAST,
+            least=MIN_CROP_SIDE_PX,
             size=size,
         )
     own, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size

@@ -16,7 +16,7 @@ import numpy as np
 
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Event, Stream
-from rtface.device.cuda.shaping import LEAST
+from rtface.device.cuda.shaping import MIN_CROP_SIDE_PX
 from rtface.device.cuda.state_pool import StatePool
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.base import EngineBase
@@ -30,7 +30,7 @@ from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from rtface.frame import PixelsT
 from rtface.protocols import HeadMap, Restored
 
-_AT_ONCE = 16  # places for what is remembered that are reserved at a time
+_RESERVED_PLACES = 16  # places for what is remembered that are reserved at a time
 
 
 @dataclass(slots=True)
@@ -66,14 +66,14 @@ class GpuEngine(EngineBase):
         device: str = "cuda",
     ) -> None:
         """Reserves, warms up and captures; the stream thread does it. Raises EngineError, OutOfDeviceMemory."""
-        if recipe.input.size < LEAST or recipe.input.size % 4:
+        if recipe.input.size < MIN_CROP_SIDE_PX or recipe.input.size % 4:
             raise EngineError(
                 "engine {name} takes crops of {size}, and on a GPU they have to be {least} or more and a multiple "
                 "of 4; use {--device:cpu} for it",
                 code="gpu_crops_size",
                 name=recipe.name,
                 size=recipe.input.size,
-                least=LEAST,
+                least=MIN_CROP_SIDE_PX,
             )
         super().__init__(recipe, plan.identity, verdict, device, f" on {streams.gpu.name}", why)
         self._streams, self._plan, self._required = streams, plan, verdict.required
@@ -254,5 +254,5 @@ def places_of(streams: StreamThread, recipe: Recipe) -> StatePool:
         streams,
         12 * w * h,
         4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
-        at_once=_AT_ONCE,
+        at_once=_RESERVED_PLACES,
     )

@@ -19,7 +19,7 @@ from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir
 
 KEEP = 8
-PATIENCE = 900.0
+BUILD_WAIT_S = 900.0
 """Seconds to wait for a plan that another process builds."""
 
 
@@ -33,7 +33,7 @@ def kernels_path(identity: PlanIdentity) -> Path:
     return plan_path(identity).with_suffix(".kernels")
 
 
-def fetch(identity: PlanIdentity, build: Callable[[], bytes], *, patience: float = PATIENCE) -> tuple[bytes, bool]:
+def fetch(identity: PlanIdentity, build: Callable[[], bytes], *, patience: float = BUILD_WAIT_S) -> tuple[bytes, bool]:
     """The plan of that identity, and whether it was here: from the cache where it is whole, else built and kept.
 
     While one process builds, others wait for its plan, `patience` seconds at most; then they build their own. Raises

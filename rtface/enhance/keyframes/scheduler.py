@@ -14,21 +14,21 @@ import cv2
 import numpy as np
 
 from rtface.correct.correspondence import SIDE, Warp, WarpEstimator
-from rtface.correct.keyframe_blend import AVERAGED, SHOWN, Key, blended_with_keys
+from rtface.correct.keyframe_blend import AVERAGED_FRAMES, SHOWN_FRAMES, Key, blended_with_keys
 from rtface.enhance.keyframes.sample import FaceSample, inside
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.mode import Mode
 from rtface.frame import Box, Float32
 from rtface.protocols import Engine, HeadMap, Restored
 
-MOST = 12
+MAX_KEYFRAME_INTERVAL = 12
 """Frames from one keyframe to the next, at most: so many are held in a film."""
-_AUTO = 8
-_FITS = 0.5  # of the face: where less of it still fits the last keyframe, there is a new one
+_AUTO_INTERVAL = 8
+_MIN_FITTING_SHARE = 0.5  # of the face: where less of it still fits the last keyframe, there is a new one
 _FADE_S = 0.2  # in which a keyframe's answer fades in, where nothing was known of it before
-_ROOM = 4  # samples around what is shown of a face, for it moves a little from frame to frame
-_LAG = 0.5  # of a film's keyframe's answer is still that of the one before
-_OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a keyframe says nothing any more, and before that fades out
+_MARGIN_SAMPLES = 4  # samples around what is shown of a face, for it moves a little from frame to frame
+_EARLIER_SHARE = 0.5  # of a film's keyframe's answer is still that of the one before
+_MAX_AGE_S, _AGEING_S = 4.0, 1.0  # seconds after which a keyframe says nothing any more, and before that fades out
 
 
 def spacing(keyframe: int | str, engine: Engine) -> int:
@@ -38,7 +38,7 @@ def spacing(keyframe: int | str, engine: Engine) -> int:
     """
     if isinstance(keyframe, int):
         return keyframe
-    return _AUTO if engine.heavy and not engine.recurrent else 1
+    return _AUTO_INTERVAL if engine.heavy and not engine.recurrent else 1
 
 
 class KeyframeTrack:
@@ -71,7 +71,7 @@ class KeyframeTrack:
         self._count += 1
         sample.number = self._count
         self.samples.append(sample)
-        self._submit([m for m in self.samples if not self._film or self._count - m.number >= AVERAGED])
+        self._submit([m for m in self.samples if not self._film or self._count - m.number >= AVERAGED_FRAMES])
 
     def _submit(self, samples: Sequence[FaceSample]) -> None:
         for sample in samples:
@@ -83,7 +83,7 @@ class KeyframeTrack:
     def due(self, sample: FaceSample, every: int) -> bool:
         """Whether a frame is to be a keyframe where engines are waited for; waits for its small answer."""
         last = self.last
-        if last is None or not 0.0 <= sample.time - last.time <= _OLD_S:
+        if last is None or not 0.0 <= sample.time - last.time <= _MAX_AGE_S:
             return True
         since = self._count + 1 - last.number
         if since >= every:
@@ -91,7 +91,7 @@ class KeyframeTrack:
         if since < max(2, every // 3):
             return False
         face = inside()
-        return float((self._found_warp(sample, last).gate * face).sum()) < _FITS * float(face.sum())
+        return float((self._found_warp(sample, last).gate * face).sum()) < _MIN_FITTING_SHARE * float(face.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
         """Whether the heavy engine may be asked where it is not waited for."""
@@ -130,7 +130,12 @@ class KeyframeTrack:
         """What would be shown of a sample of a film if there were no other; worked out once, if the face stays."""
         if sample.draft is None or not _within(box, sample.draft[1]):
             x0, y0, x1, y1 = box
-            box = max(0, x0 - _ROOM), max(0, y0 - _ROOM), min(SIDE, x1 + _ROOM), min(SIDE, y1 + _ROOM)
+            box = (
+                max(0, x0 - _MARGIN_SAMPLES),
+                max(0, y0 - _MARGIN_SAMPLES),
+                min(SIDE, x1 + _MARGIN_SAMPLES),
+                min(SIDE, y1 + _MARGIN_SAMPLES),
+            )
             self._prepare(sample, box)
             sample.draft = self._joined(sample, box, 1.0), box
             sample.shares = [(share, key, None, None) for share, key, *_ in sample.shares]
@@ -138,7 +143,7 @@ class KeyframeTrack:
 
     def _prepare(self, sample: FaceSample, box: Box) -> None:
         wait = self._wait
-        near = [m for m in self.samples if abs(m.time - sample.time) <= _OLD_S]  # none where they were forgotten
+        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # none where they were forgotten
         submitted = [m for m in near if m.key is not None or m.submit is not None]
         before = [m for m in submitted if m.number <= sample.number]
         after = next((m for m in submitted if m.number > sample.number), None) if self._film else None
@@ -155,7 +160,7 @@ class KeyframeTrack:
         # Where it comes after the light engine was shown alone, it fades in.
         sample.weight = _faded_in(before[0], sample) if not wait and len(before) == 1 else 1.0
         if not wait and before:
-            sample.weight *= min(1.0, (before[-1].time + _OLD_S - sample.time) / _AGEING_S)
+            sample.weight *= min(1.0, (before[-1].time + _MAX_AGE_S - sample.time) / _AGEING_S)
 
     def _joined(self, sample: FaceSample, box: Box, weight: float) -> Float32:
         """What the keyframes and the light engine make of a sample that is prepared."""
@@ -186,7 +191,7 @@ class KeyframeTrack:
         ever shown alone; else the last fades in."""
         if not before:
             return []
-        last, lag = before[-1], _LAG if len(before) > 1 else 0.0
+        last, lag = before[-1], _EARLIER_SHARE if len(before) > 1 else 0.0
         if self._film:
             shares, share = {last: 1.0 - lag}, 0.0
             if after is not None:
@@ -207,12 +212,12 @@ class KeyframeTrack:
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
         """Keeps what later frames need: the keyframes that are shown or expected, and what they are averaged with."""
         first = min((m.number for m in used), default=sample.number)
-        since = min(first, sample.number - AVERAGED + 1) if self._film else sample.number
+        since = min(first, sample.number - AVERAGED_FRAMES + 1) if self._film else sample.number
         self.samples[:] = [
             m for m in self.samples if m.number >= since or m in used or (m.key is not None and not m.key.done())
         ]
         for past in self.samples:
-            if past.number <= sample.number - SHOWN:
+            if past.number <= sample.number - SHOWN_FRAMES:
                 past.draft = None
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator, energy, resized
-from rtface.correct.keyframe_blend import AVERAGED, SHOWN, flicker_ratio, temporally_averaged
+from rtface.correct.keyframe_blend import AVERAGED_FRAMES, SHOWN_FRAMES, flicker_ratio, temporally_averaged
 from rtface.enhance.keyframes.sample import FaceSample, inside
 from rtface.frame import Box, Float32
 
@@ -55,7 +55,7 @@ class NeighbourSmoother:
         """
         image, around = draft(sample), list[tuple[int, Float32, Warp]]()
         here = [resized(sample.light_crops.pixels[0], SIDE), resized(image, SIDE)]
-        for n, m in self._near(sample, SHOWN):
+        for n, m in self._near(sample, SHOWN_FRAMES):
             warp, other = self.warp(sample, m), draft(m)
             seen, left = (
                 energy(a - warp.fetch(resized(b, SIDE)))
@@ -73,7 +73,7 @@ class NeighbourSmoother:
         """Distances in frames, samples, and the warps there by the answers as they are."""
         return [
             (n, m, self._between(self._rough, lambda at: at.features(wait=True), sample, m))
-            for n, m in self._near(sample, AVERAGED)
+            for n, m in self._near(sample, AVERAGED_FRAMES)
         ]
 
     def _between(
@@ -86,7 +86,7 @@ class NeighbourSmoother:
             for sample in between:
                 at = features(sample)
                 if at.speed is None:
-                    near = self._near(sample, AVERAGED)
+                    near = self._near(sample, AVERAGED_FRAMES)
                     at.speed = warps.speed(at, [(m.number - sample.number, features(m)) for _, m in near])
             sequence = [features(m) for m in between]
             expected = warps.along(sequence if here.number < there.number else sequence[::-1])

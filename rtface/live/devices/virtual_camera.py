@@ -26,8 +26,8 @@ CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
 POLL = 0.25
 """Seconds between two checks for readers, where the driver does not report them."""
 _HELD_POLL, _HELD_RATE = 1.0, Fraction(30)
-_WAITS = (0.25, 0.5, 1.0)
-_PATIENCE = 60.0
+_RETRY_WAITS_S = (0.25, 0.5, 1.0)
+_RETRY_S = 60.0
 _LATER = 5.0
 
 
@@ -241,8 +241,8 @@ class VirtualCamera(LiveSink):
                 continue
             if output is not None:
                 output.close()
-            long = time.monotonic() - since > _PATIENCE
-            self._stop.wait(_LATER if long else _WAITS[min(tries, len(_WAITS) - 1)])
+            long = time.monotonic() - since > _RETRY_S
+            self._stop.wait(_LATER if long else _RETRY_WAITS_S[min(tries, len(_RETRY_WAITS_S) - 1)])
             tries += 1
             self._again()
 

@@ -28,7 +28,7 @@ from rtface.media.marks.provenance import Change
 # Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
 STARTING, OPENING = 30.0, 10.0
 # Most bytes of frames that may wait for the child.
-_ROOM = 64 << 20
+_MAX_WAITING_BYTES = 64 << 20
 
 
 class ChildSink:
@@ -155,7 +155,7 @@ class ChildSink:
         samples = self._form.width * self._form.height
         size = samples * 8 + (1 << 20)  # of any format; what no frame reaches costs nothing
         self._responses = queue.SimpleQueue()
-        ring = FrameRing(max(3, min(self._slots, _ROOM // (2 * samples))), size)
+        ring = FrameRing(max(3, min(self._slots, _MAX_WAITING_BYTES // (2 * samples))), size)
         ended = False
 
         def receive(message: Any) -> None:

@@ -13,8 +13,8 @@ from contextlib import suppress
 from rtface.errors import Message
 
 # Most unsent bytes in the kernel: more would only be late when they are sent.
-_UNSENT = 32 << 10
-_AT_ONCE = 64 << 10
+_MAX_UNSENT_BYTES = 32 << 10
+_SEND_BYTES = 64 << 10
 
 
 class ConnectionLost(Exception):
@@ -46,9 +46,9 @@ class TcpChannel:
         with suppress(OSError):
             low_water = getattr(socket, "TCP_NOTSENT_LOWAT", 0x201 if sys.platform == "darwin" else None)
             if low_water is None:
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _UNSENT)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _MAX_UNSENT_BYTES)
             else:
-                peer.setsockopt(socket.IPPROTO_TCP, low_water, _UNSENT)
+                peer.setsockopt(socket.IPPROTO_TCP, low_water, _MAX_UNSENT_BYTES)
 
     def put(self, data: bytes) -> None:
         """Queues bytes."""
@@ -78,7 +78,7 @@ class TcpChannel:
                     return
                 since, data = self._waiting[0]
             try:
-                sent = self.peer.send(data[:_AT_ONCE])
+                sent = self.peer.send(data[:_SEND_BYTES])
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             except OSError as error:
@@ -90,7 +90,7 @@ class TcpChannel:
                     self._waiting[0] = since, data[sent:]
                 else:
                     self._waiting.popleft()
-            if sent < min(len(data), _AT_ONCE):
+            if sent < min(len(data), _SEND_BYTES):
                 return
 
     def receive(self) -> bytes:

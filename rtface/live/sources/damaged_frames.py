@@ -12,7 +12,7 @@ from rtface.media.read.concealment import Concealment
 
 _WINDOW, _GIVEN = 60, 0.4
 """Share of so many packets from which on frames have to come."""
-_LAST, _MOST = 30, 15
+_RECENT_FRAMES, _MAX_LEFT_OUT_FRAMES = 30, 15
 """Of so many frames at most so many are left out; a source that is mostly damaged is shown all the same."""
 
 
@@ -31,7 +31,7 @@ class DamageFilter:
     def __init__(self, video: VideoStream) -> None:
         self._concealment = Concealment(video.codec_context)
         self._alone = video.codec_context.codec.intra_only
-        self._last: deque[bool] = deque(maxlen=_LAST)
+        self._last: deque[bool] = deque(maxlen=_RECENT_FRAMES)
         self._gave: deque[bool] = deque(maxlen=_WINDOW)
         self.damaged = self.missing = 0
 
@@ -60,4 +60,4 @@ class DamageFilter:
         self.damaged += count
         self.missing += self._concealment.missing(image)
         self._last.append(count > 0)
-        return not (count and self._alone) or sum(self._last) > _MOST
+        return not (count and self._alone) or sum(self._last) > _MAX_LEFT_OUT_FRAMES

@@ -27,19 +27,19 @@ _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
 _QUICK = {"analyzeduration": "1000000"}
 # Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
 # long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
-_PATIENCE = "5000000"
+_TIMEOUT_US = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
     # Without a count of its frames, which the stream's head names, it is open with its first I-frame.
     "rtmp": {
         "analyzeduration": "3000000",
         "fpsprobesize": "3",
         "probesize": "131072",
-        "rw_timeout": _PATIENCE,
+        "rw_timeout": _TIMEOUT_US,
         "rtmp_live": "live",
     },
-    "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
-    "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
-    "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
+    "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _TIMEOUT_US},
+    "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _TIMEOUT_US},
+    "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _TIMEOUT_US},
     "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
     "http": {"rw_timeout": "10000000"},

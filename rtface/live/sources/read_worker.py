@@ -55,19 +55,19 @@ _TAGGED = {1, 4, 5, 6, 7, 9, 10}
 # Seconds after which a stream without sound is checked for sound again, doubled each time.
 _LISTEN = 2.0
 # Seconds between beats.
-_BEAT = 0.25
+_HEARTBEAT_S = 0.25
 # Seconds that a packet may be overdue before frames are given up to catch up.
-_LATE = 0.4
+_MAX_LATE_S = 0.4
 # Packets that may be overdue: some sources are as fast as they are read.
-_MOST = 60
+_MAX_OVERDUE_PACKETS = 60
 # Seconds of overdue packets behind a frame from which it is not worth handing over, and their least number.
 _BEHIND_S, _BEHIND = 0.2, 3
 # Seconds that a driver's time may lie before a frame's arrival to be believed.
-_PLAUSIBLE = 0.5
+_PLAUSIBLE_AGE_S = 0.5
 # Packets of sound in a row, each of some 20 ms, of which nothing comes, from which on the source is opened again.
-_SILENT = 100
+_SILENT_PACKETS = 100
 # Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
-_AHEAD = 1.5
+_READ_AHEAD_S = 1.5
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
@@ -145,7 +145,7 @@ class ReadWorker:
                     self._decoder.missing if self._decoder else 0,
                 )
             )
-            time.sleep(_BEAT)
+            time.sleep(_HEARTBEAT_S)
 
     def follow(self) -> None:
         """Follows the parent's messages until it is gone."""
@@ -256,7 +256,7 @@ class ReadWorker:
                 raise InputError(SOUND_BEGAN)
             if pace is not None:
                 arrived = pace.due(packet, arrived)
-                self._wait_for(arrived - _AHEAD)
+                self._wait_for(arrived - _READ_AHEAD_S)
             if self._parent.gone:
                 return
             if burst is not None and packet.stream is leading and burst.over(packet, arrived):
@@ -272,7 +272,7 @@ class ReadWorker:
                     if burst is None:
                         self._take_sound(received, arrived)
                 self._sound_errors = track.errors
-                if track.silent > _SILENT and self._request.kind == "stream" and not opened.film:
+                if track.silent > _SILENT_PACKETS and self._request.kind == "stream" and not opened.film:
                     raise InputError(
                         "its sound cannot be decoded any more; its codec may have changed", code="stream_sound"
                     )
@@ -311,7 +311,7 @@ class ReadWorker:
         self._need_key = False
         now = time.monotonic()
         waited = now - due
-        if waited < _LATE and self._overdue() < _MOST:
+        if waited < _MAX_LATE_S and self._overdue() < _MAX_OVERDUE_PACKETS:
             return packet
         with self._changed:
             keys = [
@@ -328,7 +328,7 @@ class ReadWorker:
                     else:
                         self._dropped += 1
                 return None
-        if waited > 5 * _LATE and not packet.is_keyframe:
+        if waited > 5 * _MAX_LATE_S and not packet.is_keyframe:
             self._need_key = True
             self._dropped += 1
             return None
@@ -363,7 +363,7 @@ class ReadWorker:
         stamp = image.time
         captured = due
         if opened.monotonic:
-            if 0 <= due - stamp < _PLAUSIBLE:
+            if 0 <= due - stamp < _PLAUSIBLE_AGE_S:
                 captured = stamp
             stamp = None
         self._handed_at = time.monotonic()

@@ -25,7 +25,7 @@ MESSAGE = 1316
 _SENDING, _CONNECT_MS, _IDLE_MS, _LATENCY, _PASSPHRASE, _KEY, _STREAM_ID, _UNSENT = 21, 36, 55, 23, 26, 27, 46, 19
 _INVALID = -1
 # Milliseconds to reach a peer, and without a word of it.
-_PATIENCE = 3000
+_TIMEOUT_MS = 3000
 # From here on a latency is taken as microseconds, as FFmpeg and OBS write it; below as milliseconds, as SRT's own
 # tools do.
 _MICROSECONDS = 10_000
@@ -157,8 +157,8 @@ class SrtConnection:
 
     def _configure(self, query: dict[str, str], sending: bool) -> None:
         self._set(_SENDING, int(sending))
-        self._set(_CONNECT_MS, _PATIENCE)
-        self._set(_IDLE_MS, _PATIENCE)
+        self._set(_CONNECT_MS, _TIMEOUT_MS)
+        self._set(_IDLE_MS, _TIMEOUT_MS)
         for name, option in (("passphrase", _PASSPHRASE), ("streamid", _STREAM_ID)):
             if query.get(name):
                 data = query[name].encode()
