@@ -315,7 +315,9 @@ def test_a_whole_film_with_a_changed_record_is_left_as_it_is(source: Path, monke
 
 
 @pytest.mark.parametrize(("output", "dies"), [("out.mkv", False), ("out.mkv", True), ("stills/", False)])
-def test_a_job_tells_a_damaged_container(source: Path, monkeypatch: pytest.MonkeyPatch, output: str, dies: bool):
+def test_a_job_tells_a_damaged_container(
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, output: str, dies: bool
+):
     data = bytearray(source.read_bytes())
     data[data.rindex(b"stsz") + 15] -= 1  # sound packets
     source.write_bytes(data)
@@ -332,8 +334,11 @@ def test_a_job_tells_a_damaged_container(source: Path, monkeypatch: pytest.Monke
         with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
             dying.setattr(job.folder, "remove", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
             job.run()
+        assert caplog.text.count("container is damaged") == 1
         job = opened()
+    caplog.clear()
     assert sum("container is damaged" in line for line in job.run().warnings) == 1
+    assert caplog.text.count("container is damaged") == 1
 
 
 def test_a_film_of_which_a_part_cannot_be_read_is_no_job(source: Path):
