@@ -37,7 +37,7 @@ from rtface.util.foreign import Shape, anything, check_shape, open_below, open_f
 from rtface.util.text import printable
 from rtface.util.toml_dataclass import parse_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
 _OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments", "leases", "workers", "numbers")

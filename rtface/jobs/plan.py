@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import av
 
-from rtface.config.options import OPTIONS, Options, Trait, having
+from rtface.config.options import Options, Trait, having
 from rtface.errors import InputError, UsageError
 from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files.fingerprint import FINGERPRINT
@@ -57,7 +57,7 @@ _SHAPE: Shape = {
     "input": file_path,
     "file": FINGERPRINT,
     "output": _film,
-    "options": lambda options: isinstance(options, dict) and OPTIONS.keys() >= cast("dict[str, Any]", options).keys(),
+    "options": {},
     "container": none_or(text),
     "folder": none_or(lambda kind: kind in SUFFIXES),
     "video": none_or({"encoder": text}),
@@ -77,7 +77,7 @@ _SHAPE: Shape = {
         "frames": [count],
         "ends": ratio,
         "numbered": flag,
-        "damage?": none_or(text),
+        "damage": none_or(text),
     },
 }
 
@@ -115,7 +115,7 @@ class JobPlan:
     frames: list[int]
     ends: Fraction
     numbered: bool
-    damage: str | None = None
+    damage: str | None
 
     def __len__(self) -> int:
         """Number of segments."""
@@ -217,16 +217,16 @@ class JobPlan:
                 code="job_none",
                 path=folder.path,
             )
+        if values["format"] != FORMAT:
+            raise UsageError(
+                "{path}: has format {found}, and this rtface reads {format}; use the rtface that began it, or "
+                "begin again with {--restart=True}",
+                code="plan_format",
+                path=folder.path,
+                found=values["format"],
+                format=FORMAT,
+            )
         try:
-            if values["format"] != FORMAT:
-                raise UsageError(
-                    "{path}: has format {found}, and this rtface reads {format}; use the rtface that began it, or "
-                    "begin again with {--restart=True}",
-                    code="plan_format",
-                    path=folder.path,
-                    found=values["format"],
-                    format=FORMAT,
-                )
             check_shape(values, _SHAPE)
             stills, film = values["folder"] is not None, None not in (values["container"], values["video"])
             if stills != values["output"].endswith("/") or not (stills or film):
@@ -242,16 +242,25 @@ class JobPlan:
                 after <= before for before, after in pairwise([*plan.starts, plan.ends])
             ):
                 raise ValueError("the segments do not follow each other")
-            return plan, sha256, own
         except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, UsageError):
-                raise
             raise InputError(
                 "{path}: cannot be used ({why}); begin again with {--restart=True}",
                 code="plan_unusable",
                 path=folder.plan,
                 why=error,
             ) from error
+        try:
+            options_of(plan)
+        except UsageError as error:
+            raise InputError(
+                "{path}: was planned by another rtface ({version}): one of its options is not known here ({why}); "
+                "finish it with that one, or begin again with {--restart=True}",
+                code="plan_options",
+                path=folder.path,
+                version=plan.versions["rtface"],
+                why=error,
+            ) from error
+        return plan, sha256, own
 
 
 class ForeignPlan(UsageError):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rtface.config.options import Options
-from rtface.errors import InputError, Interrupted, RtfaceError
-from rtface.jobs import FilmJob
+from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
+from rtface.jobs import FilmJob, do_segment
 from rtface.jobs.face_numbers import FaceNumbers
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.join import named_films, published
@@ -130,6 +130,24 @@ def test_a_plan_names_what_there_can_be(folder: JobFolder, key: str, value: obje
         folder.plan.write_text(json.dumps(plan))
         with pytest.raises(InputError, match=f"{key} is"):
             JobPlan.load(folder)
+    finally:
+        folder.plan.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("options", {"damage": "repair"}, r"another rtface \(\d.*\): .*'repair'.* finish it with .* --restart"),
+        ("format", 3, "has format 3.* use the rtface that began it, or begin again with --restart"),
+    ],
+)
+def test_a_plan_of_an_older_version(folder: JobFolder, key: str, value: object, says: str):
+    before = folder.plan.read_text()
+    try:
+        folder.plan.write_text(json.dumps(json.loads(before) | {key: value}))
+        for use in (lambda: FilmJob(folder), lambda: do_segment(folder, 0), lambda: read_status(folder)):
+            with pytest.raises((InputError, UsageError), match=says):
+                use()
     finally:
         folder.plan.write_text(before)
 
