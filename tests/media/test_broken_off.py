@@ -7,6 +7,7 @@ import http.server
 import os
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,6 +183,26 @@ def test_a_file_that_is_changed_while_it_is_read(media, tmp_path: Path) -> None:
         file.write(b"\x47")
     os.utime(source, ns=(0, 0))
     assert list(opened) and "was changed while it was read" in stats.warnings["growing"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is open cannot be replaced there")
+def test_a_file_that_is_replaced_while_it_is_read(media, tmp_path: Path) -> None:
+    source, stats = media.make_film(tmp_path / "in.mkv", frames=40), Stats()
+    opened = media.open(source, stats=stats)
+    media.make_film(tmp_path / "other.mkv", frames=80).replace(source)
+    assert sum(isinstance(item, Frame) for item in opened) == 40
+    assert list(stats.warnings) == ["growing"] and "was replaced while it was read" in stats.warnings["growing"]
+
+
+def test_a_half_that_is_overwritten_while_it_is_read(media, tmp_path: Path) -> None:
+    source, stats = media.make_film(tmp_path / "in.mkv", frames=250), Stats()
+    opened, size = media.open(source, stats=stats), source.stat().st_size
+    with source.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    os.utime(source, ns=(0, 0))
+    assert sum(isinstance(item, Frame) for item in opened) < 250
+    assert "was changed while it was read" in stats.warnings["growing"]
 
 
 def test_packets_that_the_decoder_loses_at_the_end_are_said(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:

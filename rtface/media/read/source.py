@@ -173,25 +173,30 @@ class FileSource:
         if self._now is not None:
             yield from self._now.others()
 
-    def _change_of(self) -> tuple[int, int]:
-        """Size of the file, and when it was changed last; of an address, a pipe and a file that is gone nothing."""
+    def _change_of(self) -> tuple[int, int, int]:
+        """Size of the file, when it was changed last, and its number on the disk; of an address, a pipe and a file that
+        is gone nothing."""
         try:
             status = None if is_url(self._path) or self.pipe is not None else Path(self._path).stat()
         except OSError:
             status = None
-        return (status.st_size, status.st_mtime_ns) if status and stat.S_ISREG(status.st_mode) else (0, 0)
+        if not status or not stat.S_ISREG(status.st_mode):
+            return 0, 0, 0
+        return status.st_size, status.st_mtime_ns, status.st_ino
 
     def _check_growth(self) -> None:
-        """Warns where a file is still being written, so that its end is missing, or was changed."""
-        size, time = self._change_of()
-        if self._cut.end is not None or not size or (size, time) == self._changed or self._now is None:
+        """Warns where a file is still being written, so that its end is missing, or was changed or replaced."""
+        now, before = self._change_of(), self._changed
+        if self._cut.end is not None or not now[0] or now[:2] == before[:2] or self._now is None:
             return
         reached = self._cut.shown(self._now.reached)
         self._stats.warn(
             "growing",
-            f"{self._name}: was still being written while it was read; what came after "
+            f"{self._name}: was replaced while it was read; the frames are those of the file that was opened"
+            if now[2] != before[2]
+            else f"{self._name}: was still being written while it was read; what came after "
             f"{reached} is left out: run it again when it is whole"
-            if size > self._changed[0]
+            if now[0] > before[0]
             else f"{self._name}: was changed while it was read; run it again",
         )
 
