@@ -34,24 +34,22 @@ class FaceBoxes:
         self._known: list[tuple[int, Float]] = []  # frame and box in display pixels, of those that hold a face
         self._number = 0
 
-    def without_face(self, frame: Frame, boxes: list[Box], *, alone: bool = False) -> list[Box]:
-        """Those of `boxes` (in stored samples) that no face of a frame of the input explains; `alone`: the frame does
-        not follow the one before."""
+    def without_face(self, frame: Frame, boxes: list[Box], *, alone: bool = False) -> bool:
+        """Whether one of `boxes` (in stored samples) is explained by no face of a frame of the input; `alone`: the
+        frame does not follow the one before."""
         self._number += 1
         self._known = [(at, box) for at, box in self._known if at >= self._number - _FRAMES and not alone]
         to_display = invert(plane_matrix((frame.image.width, frame.image.height), frame.display))
-        strange: list[Box] = []
         view = None
         for stored in boxes:
             box = np.array(bounds(to_display, stored), np.float64)
             if any(_overlap(box, known) >= _LIKE for _, known in self._known):
                 continue
             view = view or self._device.view(frame)
-            if any(_explains(face, box) for face in self._faces(view, box)):
-                self._known.append((self._number, box))
-            else:
-                strange.append(stored)
-        return strange
+            if not any(_explains(face, box) for face in self._faces(view, box)):
+                return True
+            self._known.append((self._number, box))
+        return False
 
     def _faces(self, view: View, box: Float) -> Iterator[Float]:
         """Boxes of faces near a box, in display pixels."""

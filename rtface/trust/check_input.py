@@ -21,12 +21,15 @@ from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked, Stop
 from rtface.trust.checksums import Doing
 from rtface.trust.frame_comparison import FrameComparison
+from rtface.trust.known_parts import check_parts, film_parts, still_parts
 from rtface.trust.packet_hashes import hash_packets
 from rtface.util.foreign import open_regular
 from rtface.util.parse import format_time
 from rtface.util.text import counted
 
 _SAME_S = 0.004
+_RATIO = 0.02  # by which what headers round may differ
+_SHOWN_OVER = ("A53_CC", "FILM_GRAIN_PARAMS", "PANSCAN")
 # Containers that rtface writes, of which it is known where players stop.
 _WRITTEN = ("mov", "matroska", "mpegts", "mxf")
 
@@ -93,6 +96,9 @@ def _compare_stills(compared: FrameComparison, output: Path, input: Path, stop: 
         made = list_images(output)
         names = [(path, sources[path.stem]) for path in made if path.stem in sources]
         others = {path.stem for path in made} ^ sources.keys()
+        strange = sorted({path.name for path in output.iterdir()} - {path.name for path in (*made, *input.iterdir())})
+        if strange:
+            compared.found.gaps.append(f"it holds more than the input, which is not compared: {', '.join(strange[:5])}")
         if others:
             compared.found.gaps.append(
                 f"{counted(len(others), 'still')} of the two folders have no other of the same "
@@ -122,6 +128,9 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
     if made.meta.icc != read.meta.icc:
         said = f"{name}: its colour profile is not the input's"
         (found.problems if made.meta.icc else found.gaps).append(said)
+    sizes = made.meta.resolution, read.meta.resolution
+    if all(sizes) and any(abs(a / b - 1) > _RATIO for a, b in zip(*sizes, strict=True)):
+        found.gaps.append(f"{name}: its header says another resolution than the input's")
     views = made.meta.view, read.meta.view
     for what in sorted(views[0].keys() | views[1].keys()):
         if views[0].get(what) != views[1].get(what):
@@ -146,6 +155,7 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
         )
     if made.more and made.more != read.more:
         found.problems.append(f"{name}: {made.more}, which are not the input's")
+    check_parts(found, f"{name}: ", still_parts(made), still_parts(read))
 
 
 def _compare_films(
@@ -163,6 +173,7 @@ def _compare_films(
                 "what its sidecar says that the run read"
             )
         first: tuple[float, float] | None = None
+        captioned = False
         for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
             if new is None or old is None:
                 hint = (
@@ -180,8 +191,14 @@ def _compare_films(
                 compared.found.problems.append(f"frame {number} has another time than in {input.name}")
                 break
             compared.frame(number, new, old)
+            if _in_frame(new) - _in_frame(old) and not captioned:
+                captioned = True
+                compared.found.problems.append(
+                    f"frame {number}: captions or grain that players show over it are not the input's"
+                )
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - first[0]) / length))
+        check_parts(compared.found, "", film_parts(output, made.info), film_parts(input, source.info))
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     mine, theirs = (hash_packets(film, stop=stop, pieces=cut == (None, None)) for film in (output, input))
     if 0 < container_end(output) <= max(stream.last for stream in mine):
@@ -196,6 +213,12 @@ def _compare_films(
     fitted = made.info.format.startswith("mxf")
     pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped, fitted=fitted)
     check_streams(compared.found, made.info, source.info, pairs, dropped)
+
+
+def _in_frame(frame: Frame) -> set[tuple[str, bytes]]:
+    """What a coded frame says beside its samples and players show."""
+    beside: Any = frame.image.side_data
+    return {(kind, bytes(one)) for one in beside if (kind := one.type.name) in _SHOWN_OVER}
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -48,6 +49,7 @@ class PacketHashes:
         setup: codec parameters outside the packets: rate and channels of PCM, else the header of sound and of
             subtitles; "" for nothing, or where the packets say all of it.
         hidden: places in `rows` of packets that an edit list cuts away.
+        trimmed: by places in `rows`, the samples at the beginning and end of packets that players leave out.
         end: where the header says that the stream ends, in seconds; None for nothing.
         last: where in the file the last of its packets begins.
         partly: whether the index of an MP4 file names its first packets only, and fragments have the others.
@@ -61,6 +63,7 @@ class PacketHashes:
     durations: list[int] = field(default_factory=list[int])
     setup: str = ""
     hidden: set[int] = field(default_factory=set[int])
+    trimmed: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     end: Fraction | None = None
     last: int = 0
     partly: bool = False
@@ -161,6 +164,10 @@ class _Packets:
         self._note(packet.pts or 0, bytes(packet))
         if packet.is_discard:
             self.found.hidden.add(len(self.found.rows) - 1)
+        if packet.has_sidedata("skip_samples"):
+            self.found.trimmed[len(self.found.rows) - 1] = struct.unpack_from(
+                "<2I", bytes(packet.get_sidedata("skip_samples"))
+            )
 
     def flush(self) -> None:
         """Takes what is left."""

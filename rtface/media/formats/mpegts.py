@@ -25,14 +25,14 @@ def read_header(file: BinaryIO, pid: int, pids: Collection[int]) -> Header:
     """What the tables say of a stream's programme; `pids` are those of all streams."""
     data = file.read(_SEARCHED)
     places, names, programmes = set[int](), dict[int, tuple[str, str]](), dict[int, set[int]]()
-    for section in _sections(data, {_PROGRAMMES, _SERVICES_PID}):
+    for section in sections(data, {_PROGRAMMES, _SERVICES_PID}):
         if section[0] == _PROGRAMMES:
-            places |= {_word(section, at + 2) & 0x1FFF for at in range(8, len(section) - 7, 4) if _word(section, at)}
+            places |= {word(section, at + 2) & 0x1FFF for at in range(8, len(section) - 7, 4) if word(section, at)}
         elif section[0] == _SERVICES:
             names |= _services(section)
-    for section in _sections(data, places):
+    for section in sections(data, places):
         if section[0] == _STREAMS:
-            programmes[_word(section, 3)] = set(_streams(section)) & set(pids)
+            programmes[word(section, 3)] = set(streams(section)) & set(pids)
     provider, name = next((names[one] for one, own in programmes.items() if pid in own and one in names), ("", ""))
     count = sum(map(bool, programmes.values()))
     return Header(
@@ -47,7 +47,7 @@ def read_header(file: BinaryIO, pid: int, pids: Collection[int]) -> Header:
     )
 
 
-def _sections(data: bytes, pids: Collection[int]) -> Iterator[bytes]:
+def sections(data: bytes, pids: Collection[int]) -> Iterator[bytes]:
     """The sections of tables with these packet numbers."""
     found = (
         (at, size) for size in _SIZES for at in range(size) if data[at : at + size * _FIRST : size] == _SYNC * _FIRST
@@ -55,7 +55,7 @@ def _sections(data: bytes, pids: Collection[int]) -> Iterator[bytes]:
     start, size = next(found, (len(data), _PACKET))
     begun = dict[int, bytes]()
     for at in range(start, len(data) - _PACKET + 1, size):
-        head, pid = data[at : at + 4], _word(data, at + 1) & 0x1FFF
+        head, pid = data[at : at + 4], word(data, at + 1) & 0x1FFF
         if pid not in pids:
             continue
         part = data[at + 4 + (1 + data[at + 4] if head[3] & 0x20 else 0) : at + _PACKET]
@@ -71,7 +71,7 @@ def _services(section: bytes) -> dict[int, tuple[str, str]]:
     """Provider and name of each service."""
     names, at = dict[int, tuple[str, str]](), 11
     while at + 5 < len(section) - 4:
-        service, end = _word(section, at), min(len(section) - 4, at + 5 + _length(section, at + 3))
+        service, end = word(section, at), min(len(section) - 4, at + 5 + _length(section, at + 3))
         at += 5
         while at + 3 < end:
             kind, size = section[at], section[at + 1]
@@ -83,10 +83,10 @@ def _services(section: bytes) -> dict[int, tuple[str, str]]:
     return names
 
 
-def _streams(section: bytes) -> Iterator[int]:
+def streams(section: bytes) -> Iterator[int]:
     at = 12 + _length(section, 10)
     while at + 5 <= len(section) - 4:
-        yield _word(section, at + 1) & 0x1FFF
+        yield word(section, at + 1) & 0x1FFF
         at += 5 + _length(section, at + 3)
 
 
@@ -97,9 +97,9 @@ def _text(data: bytes) -> str:
     return "".join(each for each in text if each.isprintable())
 
 
-def _word(data: bytes, at: int) -> int:
+def word(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 2], "big")
 
 
 def _length(data: bytes, at: int) -> int:
-    return _word(data, at) & 0xFFF
+    return word(data, at) & 0xFFF

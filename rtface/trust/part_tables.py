@@ -1,0 +1,312 @@
+r"""The parts of files that say nothing beyond what is compared elsewhere, by name, as rtface's outputs hold them, and
+copies of those by FFmpeg, mkvmerge and GStreamer.
+
+A line for each part, below the one that it lies in: a name (``*``: may come more than once in its place; ``|``: or), and
+a form that its content has to have, or what stands in it in front of its own parts. Matroska's have names and ids. Those
+below ``anywhere`` may lie in every part, and ``?`` is one of any name. ``rest`` is what is no part, behind the others.
+"""
+
+from __future__ import annotations
+
+_UPRIGHT = r"\0\x01\0{14}\0\x01\0{14}@\0{3}"
+_SAMPLES = r"""
+    stbl
+     stts
+     stss
+     stsc
+     stsz
+     stz2
+     stco
+     co64
+     ctts
+     cslg
+     stps
+     sdtp
+     sgpd* .{4}(roll|rap |sync|prol).*
+     sbgp* .{4}(roll|rap |sync|prol).*
+     stsd .{8}"""
+_DATA = r"""
+    hdlr
+    dinf
+     dref \0{7}\x01\0{3}\x0c(url |alis)\0{3}\x01"""
+_ABOUT = r"""
+  tref
+   chap|tmcd|hint|cdsc|sync
+  edts
+   elst
+  udta
+   name|titl|hnti|hinf|kind|tagc|©*
+   meta (\0{4})?
+    hdlr
+    keys (?!.*player\.movie).*
+    ilst (?!.*mean\0{4}).*
+  mdia
+   mdhd
+   hdlr
+   elng
+   minf"""
+MP4 = (
+    r"""
+anywhere
+ free*
+ skip*
+ wide*
+ rest \0*
+ftyp
+styp*
+sidx*
+prft*
+moof*
+ mfhd
+ traf*
+  tfhd
+  tfdt
+  trun*
+  sdtp
+  sgpd*
+  sbgp*
+  uuid*
+mdat*
+mfra
+uuid*
+xml\x20
+©*
+rest \0*|\s*|APETAGEX.*
+moov
+ mvhd (\0.{71}|\x01.{83})\0{24}.{4}
+ iods
+ mvex
+  mehd
+  trex*
+  trep*
+ udta
+  hnti|name|titl|dscp|cprt|perf|auth|gnre|albm|yrrc|loci|XMP_|©*
+  chpl (?!)
+  meta (\0{4})?
+   hdlr
+   keys (?!.*player\.movie).*
+   ilst (?!.*mean\0{4}).*
+ meta (\0{4})?
+  hdlr
+  keys (?!.*player\.movie).*
+  ilst (?!.*mean\0{4}).*
+ trak/vide*
+  tkhd (\0.{23}|\x01.{35})\0{12}.{48}
+  tapt (?!)"""
+    + _ABOUT
+    + r"""
+    vmhd .{4}(\0{8}|\0@(\x80\0){3})"""
+    + _DATA
+    + _SAMPLES
+    + r"""
+      ?* .{78}
+       avcC|hvcC|av1C|vpcC|esds|glbl|colr|pasp|clap|fiel|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
+       rest \0*
+ trak/soun*
+  tkhd (\0.{23}|\x01.{35})\0{11}[\0\1].{4}"""
+    + _UPRIGHT
+    + r"\0{8}"
+    + _ABOUT
+    + r"""
+    smhd \0{8}"""
+    + _DATA
+    + _SAMPLES
+    + r"""
+      ?* .{8}(\0\0.{18}|\0\x01.{34}|\0\x02.{54})
+       esds|btrt|chan|chnl|wave|pcmC|alac|dOps|dfLa|dac3|dec3|dac4|ddts|dmlp|samr|damr|dawp|srat|glbl|pinf
+ trak/text|trak/sbtl|trak/subt|trak/subp|trak/clcp|trak/tmcd|trak/hint|trak/meta|trak/data|trak/mdta*
+  tkhd (\0.{23}|\x01.{35})\0{11}[\0\2\3]\0{4}"""
+    + _UPRIGHT
+    + r"\0{8}"
+    + _ABOUT
+    + r"""
+    nmhd|sthd|hmhd
+    gmhd \0{3}\x18gmin\0{4}\0@(\x80\0){3}\0{4}.*"""
+    + _DATA
+    + _SAMPLES
+    + "\n      ?*\n"
+)
+
+MATROSKA = r"""
+anywhere
+ Void=EC*
+ CRC-32=BF
+rest \0*|\s*
+EBML=1A45DFA3
+ EBMLVersion=4286
+ EBMLReadVersion=42F7
+ EBMLMaxIDLength=42F2
+ EBMLMaxSizeLength=42F3
+ DocType=4282
+ DocTypeVersion=4287
+ DocTypeReadVersion=4285
+Segment=18538067
+ SeekHead=114D9B74*
+ Cues=1C53BB6B
+ Tags=1254C367*
+ Attachments=1941A469
+ rest \0*
+ Info=1549A966
+  TimestampScale=2AD7B1
+  Duration=4489
+  DateUTC=4461
+  Title=7BA9
+  MuxingApp=4D80
+  WritingApp=5741
+  SegmentUUID=73A4
+  SegmentFilename=7384
+ Chapters=1043A770
+  EditionEntry=45B9
+   EditionUID=45BC
+   EditionFlagHidden=45BD \0*
+   EditionFlagDefault=45DB
+   EditionFlagOrdered=45DD
+   ChapterAtom=B6*
+    ChapterUID=73C4
+    ChapterStringUID=5654
+    ChapterTimeStart=91
+    ChapterTimeEnd=92
+    ChapterFlagHidden=98 \0*
+    ChapterFlagEnabled=4598 \0*\x01
+    ChapterDisplay=80
+     ChapString=85
+     ChapLanguage=437C
+     ChapLanguageBCP47=437D
+     ChapCountry=437E
+ Tracks=1654AE6B
+  TrackEntry=AE*
+   TrackNumber=D7
+   TrackUID=73C5
+   TrackType=83
+   FlagEnabled=B9
+   FlagDefault=88
+   FlagForced=55AA
+   FlagHearingImpaired=55AB
+   FlagVisualImpaired=55AC
+   FlagTextDescriptions=55AD
+   FlagOriginal=55AE
+   FlagCommentary=55AF
+   FlagLacing=9C
+   MinCache=6DE7
+   MaxCache=6DF8
+   DefaultDuration=23E383
+   TrackTimestampScale=23314F \x3f\x80\0\0|\x3f\xf0\0{6}
+   MaxBlockAdditionID=55EE
+   Name=536E
+   Language=22B59C
+   LanguageBCP47=22B59D
+   CodecID=86
+   CodecPrivate=63A2
+   CodecName=258688
+   CodecDelay=56AA
+   CodecDecodeAll=AA
+   SeekPreRoll=56BB
+   ContentEncodings=6D80
+    ContentEncoding=6240
+     ContentEncodingOrder=5031
+     ContentEncodingScope=5032
+     ContentEncodingType=5033 \0*
+     ContentCompression=5034
+   BlockAdditionMapping=41E4*
+    BlockAddIDValue=41F0
+    BlockAddIDName=41A4
+    BlockAddIDType=41E7 \0*\x04
+    BlockAddIDExtraData=41ED
+   Audio=E1
+    SamplingFrequency=B5 (?!)
+    OutputSamplingFrequency=78B5 (?!)
+    Channels=9F (?!)
+    BitDepth=6264
+   Video=E0
+    PixelWidth=B0
+    PixelHeight=BA
+    FlagInterlaced=9A
+    FieldOrder=9D
+    StereoMode=53B8
+    AlphaMode=53C0
+    PixelCropBottom=54AA
+    PixelCropTop=54BB
+    PixelCropLeft=54CC
+    PixelCropRight=54DD
+    DisplayWidth=54B0
+    DisplayHeight=54BA
+    DisplayUnit=54B2
+    AspectRatioType=54B3
+    ColourSpace=2EB524
+    Colour=55B0
+    Projection=7670
+ Cluster=1F43B675*
+  Timestamp=E7
+  Position=A7
+  PrevSize=AB
+  SimpleBlock=A3*
+  BlockGroup=A0*
+   Block=A1
+   BlockDuration=9B
+   ReferencePriority=FA
+   ReferenceBlock=FB*
+   CodecState=A4
+   DiscardPadding=75A2
+   BlockAdditions=75A1
+"""
+
+PNG = r"""
+IHDR
+PLTE
+IDAT*
+IEND
+iCCP
+gAMA
+cHRM
+sRGB
+cICP
+mDCV
+cLLI
+tRNS
+pHYs
+tIME
+eXIf
+caBX*
+XMP \0{5}.*
+tEXt|zTXt|iTXt* (?!Raw profile).*
+"""
+
+JPEG = r"""
+D8
+D9
+DA*
+DB*
+DD
+C0|C1|C2
+C4*
+FE*
+E0/JFIF
+E1/Exif
+E1/http://ns.adobe.com/xap/1.0/
+E2/ICC_PROFILE*
+EB/JP*
+ED/Photoshop_3.0*
+EE/Adobe
+"""
+
+WEBP = """
+VP8X (?!)
+VP8\\x20
+VP8L
+ALPH
+ICCP
+EXIF
+XMP\\x20
+C2PA*
+"""
+
+PMT = """
+descriptor/5|descriptor/10|descriptor/38|descriptor/40|descriptor/42|descriptor/56|descriptor/82|descriptor/86*
+descriptor/89|descriptor/106|descriptor/122|descriptor/127|descriptor/129|descriptor/131*
+"""
+
+PHOTOSHOP = """
+resource/1005
+resource/1028
+resource/1061
+"""
