@@ -128,9 +128,10 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
     if made.meta.icc != read.meta.icc:
         said = f"{name}: its colour profile is not the input's"
         (found.problems if made.meta.icc else found.gaps).append(said)
-    sizes = made.meta.resolution, read.meta.resolution
-    if all(sizes) and any(abs(a / b - 1) > _RATIO for a, b in zip(*sizes, strict=True)):
-        found.gaps.append(f"{name}: its header says another resolution than the input's")
+    for ours, theirs in zip(made.meta.resolution or (), read.meta.resolution or (), strict=False):
+        if abs(ours / theirs - 1) > _RATIO:
+            found.gaps.append(f"{name}: its header says another resolution than the input's")
+            break
     views = made.meta.view, read.meta.view
     for what in sorted(views[0].keys() | views[1].keys()):
         if views[0].get(what) != views[1].get(what):

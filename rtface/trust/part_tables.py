@@ -1,9 +1,10 @@
 r"""The parts of files that say nothing beyond what is compared elsewhere, by name, as rtface's outputs hold them, and
 copies of those by FFmpeg, mkvmerge and GStreamer.
 
-A line for each part, below the one that it lies in: a name (``*``: may come more than once in its place; ``|``: or), and
-a form that its content has to have, or what stands in it in front of its own parts. Matroska's have names and ids. Those
-below ``anywhere`` may lie in every part, and ``?`` is one of any name. ``rest`` is what is no part, behind the others.
+A line for each part, below the one that it lies in: a name (``*``: may come more than once in its place; ``|``: or;
+``~``: a space), and a form that its content has to have, or what stands in it in front of its own parts. Matroska's
+have names and ids. Those below ``anywhere`` may lie in every part, and ``?`` is one of any name. ``rest`` is what is no
+part, behind the others.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _ABOUT = r"""
    hdlr
    elng
    minf"""
-MP4 = (
+MOV = (
     r"""
 anywhere
  free*
@@ -69,7 +70,7 @@ moof*
 mdat*
 mfra
 uuid*
-xml\x20
+xml~
 ©*
 rest \0*|\s*|APETAGEX.*
 moov
@@ -251,6 +252,7 @@ Segment=18538067
 """
 
 PNG = r"""
+anywhere
 IHDR
 PLTE
 IDAT*
@@ -267,11 +269,12 @@ pHYs
 tIME
 eXIf
 caBX*
-XMP \0{5}.*
+iTXt/XML:com.adobe.xmp .{17}\0{5}.*
 tEXt|zTXt|iTXt* (?!Raw profile).*
 """
 
 JPEG = r"""
+anywhere
 D8
 D9
 DA*
@@ -285,28 +288,47 @@ E1/Exif
 E1/http://ns.adobe.com/xap/1.0/
 E2/ICC_PROFILE*
 EB/JP*
-ED/Photoshop_3.0*
+ED/Photoshop~3.0*
 EE/Adobe
 """
 
 WEBP = """
+anywhere
 VP8X (?!)
-VP8\\x20
+VP8~
 VP8L
 ALPH
 ICCP
 EXIF
-XMP\\x20
+XMP~
 C2PA*
 """
 
-PMT = """
-descriptor/5|descriptor/10|descriptor/38|descriptor/40|descriptor/42|descriptor/56|descriptor/82|descriptor/86*
-descriptor/89|descriptor/106|descriptor/122|descriptor/127|descriptor/129|descriptor/131*
+BMP = """
+anywhere
+424D
+"""
+
+DESCRIPTORS = """
+anywhere
+05|0A|26|28|2A|38|52|56|59|6A|7A|7F|81|83*
 """
 
 PHOTOSHOP = """
-resource/1005
-resource/1028
-resource/1061
+anywhere
+03ED
+0404
+0425
+"""
+
+XMP = """
+adobe:ns:meta/
+http://www.w3.org/1999/02/22-rdf-syntax-ns#
+http://www.w3.org/XML/1998/namespace
+http://purl.org/dc/elements/1.1/
+http://ns.adobe.com/xap/1.0/
+http://ns.adobe.com/xap/1.0/rights/
+http://ns.adobe.com/photoshop/1.0/
+http://iptc.org/std/Iptc4xmpExt/2008-02-29/
+http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/
 """
