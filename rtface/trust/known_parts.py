@@ -22,8 +22,8 @@ from rtface.media.formats.image_view import TIFF_READ
 from rtface.media.formats.tiff_tags import Directory, order_of, read_directory
 from rtface.media.read.probe import MediaInfo
 from rtface.media.stills.image_read import Still
-from rtface.trust import part_tables
 from rtface.trust.check_sidecar import Checked
+from rtface.trust.part_tables import TABLES, XMP
 
 Part: TypeAlias = "tuple[str, bytes]"
 """Where a part lies, by the names around it, and its content (of a long one the beginning)."""
@@ -87,13 +87,13 @@ _TIFF = _EXIF | {*TIFF_READ, 273, 277, 278, 279, 284, 317, *range(322, 326), 530
     254
 }
 # Names of XMP that describe: whose work it is, what it shows, how it was made.
-_DESCRIPTIONS = tuple(f"{{{uri}}}" for uri in part_tables.XMP.split())
+_DESCRIPTIONS = tuple(f"{{{uri}}}" for uri in XMP.split())
 
 
 @cache
-def _rules(table: str) -> _Rules:
+def _rules(of: str) -> _Rules:
     levels: list[_Rules] = [{}]
-    for line in table.split("\n"):
+    for line in TABLES[of].split("\n"):
         names, _, form = line.strip().partition(" ")
         depth, inside = len(line) - len(line.lstrip()), dict[str, Any]()
         del levels[depth + 1 :]
@@ -132,7 +132,7 @@ def _split(data: _Data, of: str, at: int, end: int) -> Iterator[tuple[str, int, 
 
 def _unknown(data: _Data, of: str, at: int, end: int, place: str = "", inside: _Rules | None = None) -> Iterator[Part]:
     """The parts of a stretch that are not in a table, come twice, or have another form."""
-    table = _rules(getattr(part_tables, of.upper()))
+    table = _rules(of)
     rules, seen = {**table["anywhere"][-1], **(table if inside is None else inside)}, set[str]()
     for kind, start, stop in _split(data, of, at, end):
         rule = rules.get(kind) or rules.get(kind[:1]) or rules.get("?")
@@ -164,9 +164,6 @@ def film_parts(path: Path, info: MediaInfo) -> Counter[Part]:
 def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
     """Whether a part says what FFmpeg gives of the film, too."""
     name = place.rpartition("/")[2]
-    sounds: list[tuple[str, Any]] = [
-        (one.codec, one.template.codec_context) for one in info.streams if one.kind == "audio"
-    ]
     if name == "tapt" and len(content) == _TAPT.size:
         shown = round(info.width * (info.aspect or 1)), info.height
         said = zip(_TAPT.unpack(content), (*shown, *shown, info.width, info.height), strict=True)
@@ -180,10 +177,7 @@ def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
         return own is not None and all(
             abs(int.from_bytes(a, "big") - b) < 5e5 for a, b in zip(own.groups(), starts, strict=True)
         )
-    rates = {one.sample_rate / each for codec, one in sounds for each in (1, 1 + (codec == "aac"))}
-    if len(content) in (4, 8) and name.endswith("Frequency"):
-        return struct.unpack(">f" if len(content) == 4 else ">d", content)[0] in rates
-    return name == "Channels" and int.from_bytes(content, "big") in {one.channels for _, one in sounds}
+    return False
 
 
 def _of_transport(data: _Data, end: int) -> Iterator[Part]:

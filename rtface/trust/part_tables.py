@@ -46,8 +46,9 @@ _ABOUT = r"""
    hdlr
    elng
    minf"""
-MOV = (
-    r"""
+TABLES = {
+    "mov": (
+        r"""
 anywhere
  free*
  skip*
@@ -94,41 +95,40 @@ moov
  trak/vide*
   tkhd (\0.{23}|\x01.{35})\0{12}.{48}
   tapt (?!)"""
-    + _ABOUT
-    + r"""
+        + _ABOUT
+        + r"""
     vmhd .{4}(\0{8}|\0@(\x80\0){3})"""
-    + _DATA
-    + _SAMPLES
-    + r"""
+        + _DATA
+        + _SAMPLES
+        + r"""
       ?* .{78}
        avcC|hvcC|av1C|vpcC|esds|glbl|colr|pasp|clap|fiel|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
        rest \0*
  trak/soun*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\1].{4}"""
-    + _UPRIGHT
-    + r"\0{8}"
-    + _ABOUT
-    + r"""
+        + _UPRIGHT
+        + r"\0{8}"
+        + _ABOUT
+        + r"""
     smhd \0{8}"""
-    + _DATA
-    + _SAMPLES
-    + r"""
+        + _DATA
+        + _SAMPLES
+        + r"""
       ?* .{8}(\0\0.{18}|\0\x01.{34}|\0\x02.{54})
        esds|btrt|chan|chnl|wave|pcmC|alac|dOps|dfLa|dac3|dec3|dac4|ddts|dmlp|samr|damr|dawp|srat|glbl|pinf
  trak/text|trak/sbtl|trak/subt|trak/subp|trak/clcp|trak/tmcd|trak/hint|trak/meta|trak/data|trak/mdta*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\2\3]\0{4}"""
-    + _UPRIGHT
-    + r"\0{8}"
-    + _ABOUT
-    + r"""
+        + _UPRIGHT
+        + r"\0{8}"
+        + _ABOUT
+        + r"""
     nmhd|sthd|hmhd
     gmhd \0{3}\x18gmin\0{4}\0@(\x80\0){3}\0{4}.*"""
-    + _DATA
-    + _SAMPLES
-    + "\n      ?*\n"
-)
-
-MATROSKA = r"""
+        + _DATA
+        + _SAMPLES
+        + "\n      ?*\n"
+    ),
+    "matroska": r"""
 anywhere
  Void=EC*
  CRC-32=BF
@@ -214,9 +214,9 @@ Segment=18538067
     BlockAddIDType=41E7 \0*\x04
     BlockAddIDExtraData=41ED
    Audio=E1
-    SamplingFrequency=B5 (?!)
-    OutputSamplingFrequency=78B5 (?!)
-    Channels=9F (?!)
+    SamplingFrequency=B5
+    OutputSamplingFrequency=78B5
+    Channels=9F
     BitDepth=6264
    Video=E0
     PixelWidth=B0
@@ -249,9 +249,8 @@ Segment=18538067
    CodecState=A4
    DiscardPadding=75A2
    BlockAdditions=75A1
-"""
-
-PNG = r"""
+""",
+    "png": r"""
 anywhere
 IHDR
 PLTE
@@ -271,9 +270,8 @@ eXIf
 caBX*
 iTXt/XML:com.adobe.xmp .{17}\0{5}.*
 tEXt|zTXt|iTXt* (?!Raw profile).*
-"""
-
-JPEG = r"""
+""",
+    "jpeg": r"""
 anywhere
 D8
 D9
@@ -290,9 +288,8 @@ E2/ICC_PROFILE*
 EB/JP*
 ED/Photoshop~3.0*
 EE/Adobe
-"""
-
-WEBP = """
+""",
+    "webp": """
 anywhere
 VP8X (?!)
 VP8~
@@ -302,24 +299,22 @@ ICCP
 EXIF
 XMP~
 C2PA*
-"""
-
-BMP = """
+""",
+    "bmp": """
 anywhere
 424D
-"""
-
-DESCRIPTORS = """
+""",
+    "descriptors": """
 anywhere
 05|0A|26|28|2A|38|52|56|59|6A|7A|7F|81|83*
-"""
-
-PHOTOSHOP = """
+""",
+    "photoshop": """
 anywhere
 03ED
 0404
 0425
-"""
+""",
+}
 
 XMP = """
 adobe:ns:meta/

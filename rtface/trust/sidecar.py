@@ -39,7 +39,6 @@ from rtface.util.foreign import (
     check_shape,
     file_name,
     file_path,
-    fits,
     flag,
     fraction,
     none_or,
@@ -55,7 +54,6 @@ from rtface.util.urls import Address
 SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 1
-_MOST_BOXES = 1024  # of a frame: more faces than --max-faces may name, or a detector finds
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
@@ -73,10 +71,6 @@ def _box(value: Any) -> bool:
     return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
 
 
-def _boxes(value: Any) -> bool:
-    return fits(value, [_box]) and len(value) <= _MOST_BOXES
-
-
 def _name(value: Any) -> bool:
     return value == "" or file_path(value)
 
@@ -85,7 +79,7 @@ _FILES: Shape = {"name": _name, "bytes?": whole, "sha256?": text, "files?": [{"n
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag},
     "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
-    "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
+    "changed": [row(lambda value: whole(value) or text(value), none_or([_box]))],
     "options?": {"drop?": [text]},
     "changes?": [text],
     "treatments?": [{}],
