@@ -188,8 +188,9 @@ def _check_times(
         if number in stream.hidden and place not in other.hidden and other.rows[place][0] >= 0:
             found.problems.append(f"{named}: packet {number} is cut away by an edit list, and is shown in the input")
             return
+        allowed = _ROUNDED if number else _PADDED + sum(other.trimmed.get(0, ()))
         cut_away = sum(stream.trimmed.get(number, ())) - sum(other.trimmed.get(place, ()))
-        if cut_away > (_PADDED if number == 0 else _ROUNDED):
+        if cut_away > allowed:
             found.problems.append(f"{named}: {cut_away} samples of packet {number} are cut away, and not in the input")
             return
         if not (stream.durations and other.durations):

@@ -302,7 +302,7 @@ C2PA*
 """,
     "bmp": """
 anywhere
-424D
+BM=424D
 """,
     "descriptors": """
 anywhere

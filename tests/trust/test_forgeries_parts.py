@@ -1,0 +1,290 @@
+"""``rtface verify OUTPUT INPUT`` names what a container says beside all that it compares."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from rtface.media.formats import matroska
+from rtface.trust.check_input import check_input
+from rtface.trust.check_packets import check_packets
+from rtface.trust.check_sidecar import Checked
+from rtface.trust.packet_hashes import hash_packets
+
+SAID = {"input": {}, "output": {"lossless": False}, "changed": [], "streams": [], "options": {}}
+SUFFIXES = (".mp4", ".mov", ".mkv", ".ts", ".mxf")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A film with sound in each container."""
+    folder = tmp_path_factory.mktemp("films")
+    for suffix in SUFFIXES:
+        with av.open(str(folder / f"film{suffix}"), "w") as made:
+            codec = "mpeg2video" if suffix == ".mxf" else "libx264"
+            video, sound = made.add_stream(codec, rate=25, options={"bf": "0"}), None
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            if suffix != ".mxf":
+                sound = made.add_stream("flac" if suffix == ".mkv" else "aac", rate=48000)
+            for number in range(10):
+                picture = np.full((72, 64), 90 + 5 * number, np.uint8)
+                made.mux(video.encode(av.VideoFrame.from_ndarray(picture, "yuv420p")))
+                if sound:
+                    kind = sound.codec_context.format.name
+                    block = av.AudioFrame(kind, sound.codec_context.layout.name, 1920)
+                    for plane in block.planes:
+                        plane.update(bytes(plane.buffer_size))
+                    block.sample_rate, block.pts = 48000, 1920 * number
+                    made.mux(sound.encode(block))
+            made.mux([*video.encode(None), *(sound.encode(None) if sound else ())])
+    return {suffix: folder / f"film{suffix}" for suffix in SUFFIXES}
+
+
+def answer(output: Path, source: Path) -> str:
+    """What is wrong, what was not compared; nothing where all is the same."""
+    found = check_input(output, source, SAID if output.suffix in SUFFIXES else None)
+    return "; ".join(found.problems + found.gaps)
+
+
+def put(box: bytes, place: int, value: bytes) -> Callable[[bytes], bytes]:
+    """Writes over the last box of a kind."""
+
+    def change(data: bytes) -> bytes:
+        at = data.rindex(box) + place
+        return data[:at] + value + data[at + len(value) :]
+
+    return change
+
+
+def behind(kind: bytes, body: bytes, *around: bytes) -> Callable[[bytes], bytes]:
+    """Adds a box at the end of the file, or of the boxes around it, the last of which ends there, too."""
+
+    def change(data: bytes) -> bytes:
+        added = struct.pack(">I4s", 8 + len(body), kind) + body
+        for name in around:
+            at = data.rindex(name) - 4
+            data = data[:at] + struct.pack(">I", struct.unpack_from(">I", data, at)[0] + len(added)) + data[at + 4 :]
+        return data + added
+
+    return change
+
+
+def element(*path: int, body: bytes = b"") -> Callable[[bytes], bytes]:
+    """Adds an element at the end of a Matroska film."""
+
+    def change(data: bytes) -> bytes:
+        added = body
+        for kind in reversed(path):
+            added = matroska.element(kind, added)
+        at = data.index(b"\x18\x53\x80\x67\x01") + 4
+        size = struct.unpack_from(">Q", data, at)[0] + len(added)
+        return data[:at] + struct.pack(">Q", size) + data[at + 8 :] + added
+
+    return change
+
+
+def again(*kinds: int) -> Callable[[bytes], bytes]:
+    """An element a second time."""
+
+    def change(data: bytes) -> bytes:
+        _, start, _ = matroska.head(data[40:], 0) or (0, 0, 0)
+        begin = 40 + start
+        for kind in kinds:
+            at, body, end = next((s, b, e) for k, s, b, e in matroska.elements(data, begin, len(data)) if k == kind)
+            whole, begin = data[at:end], body
+        return element(body=whole)(data)
+
+    return change
+
+
+def packets(change: Callable[[bytearray], None]) -> Callable[[bytes], bytes]:
+    """Changes the packets of a transport stream."""
+
+    def changed(data: bytes) -> bytes:
+        parts = [bytearray(data[at : at + 188]) for at in range(0, len(data), 188)]
+        for part in parts:
+            change(part)
+        return b"".join(parts)
+
+    return changed
+
+
+def marked(pid: int, place: int, bit: int) -> Callable[[bytes], bytes]:
+    def change(packet: bytearray) -> None:
+        if (packet[1] & 31) << 8 | packet[2] == pid:
+            packet[place] |= bit
+
+    return packets(change)
+
+
+def later(packet: bytearray) -> None:
+    if packet[3] & 32 and packet[4] > 6 and packet[5] & 16:
+        clock = int.from_bytes(packet[6:11], "big") + (20 * 90_000 << 7)
+        packet[6:11] = clock.to_bytes(5, "big")
+
+
+MP4 = {
+    "smhd": put(b"smhd", 8, b"\xff\0"),  # the left side only
+    "vmhd": put(b"vmhd", 8, b"\0\x24"),
+    "soun/tkhd": put(b"tkhd", 36, b"\3\xe7"),  # a layer
+    "vide/tkhd": lambda data: put(b"tkhd", 38, b"\0\1")(data[: data.rindex(b"trak")]) + data[data.rindex(b"trak") :],
+    "dref": put(b"dref", 20, b"\0\0\0\0"),  # the samples lie in another file
+    "mvhd": put(b"mvhd", 88, b"\0\0\1\0"),  # a selection
+    "rmra": behind(b"rmra", b"", b"moov"),
+    "moov": behind(b"moov", b""),
+    "meta": behind(b"meta", bytes(40)),
+    "tapt": behind(b"tapt", b"\0\0\0\x14clef" + struct.pack(">3I", 0, 999 << 16, 48 << 16), b"moov"),
+}
+MATROSKA = {
+    "EditionFlagHidden": element(0x1043A770, 0x45B9, 0x45BD, body=b"\1"),
+    "ChapterAtom/B6": element(0x1043A770, 0x45B9, 0xB6, 0xB6),
+    "Tracks": again(0x1654AE6B),
+    "Info": again(0x1549A966),
+    "3EB923": element(0x3EB923, body=b"next"),
+    "Cluster/5854": element(0x1F43B675, 0x5854, body=b"\1"),
+}
+TRANSPORT = {
+    "transport_error_indicator": marked(257, 1, 128),
+    "transport_scrambling_control": marked(257, 3, 128),
+    "PCR": packets(later),
+    "PID 300": lambda data: data + b"G\x01\x2c\x10" + bytes(184),
+    "PAT, PMT": lambda data: data + data[188 * 2 : 188 * 3].replace(b"\x1b", b"\x02"),
+}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "said", "change"),
+    [
+        *((suffix, said, change) for suffix in (".mp4", ".mov") for said, change in MP4.items()),
+        *((".mkv", said, change) for said, change in MATROSKA.items()),
+        *((".ts", said, change) for said, change in TRANSPORT.items()),
+        (".mxf", "IndexDuration", put(b"\x3f\x0d\0\x08", 11, b"\5")),
+    ],
+)
+def test_a_part_that_is_not_known_is_named(
+    films: dict[str, Path], tmp_path: Path, suffix: str, said: str, change: Callable[[bytes], bytes]
+) -> None:
+    film, false = films[suffix], tmp_path / f"false{suffix}"
+    false.write_bytes(change(film.read_bytes()))
+    assert said in answer(false, film)
+    assert said not in answer(film, false)  # an input may say it
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_honest_copy_has_known_parts(films: dict[str, Path], tmp_path: Path, suffix: str) -> None:
+    copy = shutil.copy(films[suffix], tmp_path / f"copy{suffix}")
+    assert not answer(Path(copy), films[suffix])
+
+
+@pytest.mark.parametrize(("number", "samples", "said"), [(2, 1800, True), (2, 10, False), (0, 1024, False)])
+def test_samples_cut_out_of_packets_are_found(films: dict[str, Path], number: int, samples: int, said: bool) -> None:
+    """As DiscardPadding of Matroska does, and the delay of an encoder at the beginning."""
+    made, source = hash_packets(films[".mkv"]), hash_packets(films[".mkv"])
+    made[1].trimmed[number] = 0, samples
+    found = Checked()
+    check_packets(found, made, source, (0.0, 0.0), (None, None))
+    assert bool(found.problems) == said
+
+
+def test_what_packets_cut_away_is_read(films: dict[str, Path], tmp_path: Path) -> None:
+    data = films[".mkv"].read_bytes()
+    with av.open(str(films[".mkv"])) as source:
+        sound = next(bytes(packet) for packet in source.demux(audio=0) if packet.size)
+    for name, padding in (("in", b""), ("cut", matroska.element(0x75A2, struct.pack(">q", 20_000_000)))):
+        block = matroska.element(0xA1, b"\x82\0\0\0" + sound)
+        cluster = matroska.element(
+            0x1F43B675, matroska.element(0xE7, b"\2\0") + matroska.element(0xA0, block + padding)
+        )
+        (tmp_path / f"{name}.mkv").write_bytes(element(body=cluster)(data))
+    assert "960 samples of packet" in answer(tmp_path / "cut.mkv", tmp_path / "in.mkv")
+
+
+def test_captions_that_the_input_lacks_are_found(films: dict[str, Path], tmp_path: Path) -> None:
+    """In front of each picture: registered user data with text of CEA-608."""
+    body = b"\xb5\0\x31GA94\3\x41\xff\xfc\x94\x20\xff"
+    message = b"\x06\x04" + bytes([len(body)]) + body + b"\x80"
+    with av.open(str(films[".mp4"])) as source, av.open(str(tmp_path / "said.mp4"), "w") as made:
+        streams = [made.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.size:
+                said = packet
+                if not packet.stream_index:
+                    said = av.Packet(struct.pack(">I", len(message)) + message + bytes(packet))
+                    said.pts, said.dts, said.time_base = packet.pts, packet.dts, packet.time_base
+                    said.duration, said.is_keyframe = packet.duration, packet.is_keyframe
+                said.stream = streams[packet.stream_index]
+                made.mux(said)
+    assert "frame 0: captions" in answer(tmp_path / "said.mp4", films[".mp4"])
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def in_front(added: bytes, at: int = 2) -> Callable[[bytes], bytes]:
+    return lambda data: data[:at] + added + data[at:]
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 255, marker, 2 + len(body)) + body
+
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:h="%b" %b/></rdf:RDF></x:xmpmeta>'
+)
+GAIN = XMP % (b"http://ns.adobe.com/hdr-gain-map/1.0/", b'h:GainMapMax="5"')
+TURN = XMP % (b"http://ns.adobe.com/tiff/1.0/", b'h:Orientation="6"')
+TITLE = XMP % (b"http://purl.org/dc/elements/1.1/", b'h:title="A"')
+THUMBNAIL = (
+    struct.pack("<2sHIHIH", b"II", 42, 8, 0, 14, 1) + struct.pack("<HHII", 513, 4, 1, 32) + bytes(4) + b"\xff\xd8"
+)
+PHOTOSHOP = b"Photoshop 3.0\x008BIM\x04\x0c\0\0\0\0\0\4abcd"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "change"),
+    [
+        ("a.png", "rest", lambda data: data + data),
+        ("a.png", "Orientation", in_front(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TURN), 33)),
+        ("a.png", "zzzz", in_front(chunk(b"zzzz", b""), 33)),
+        ("a.png", "tEXt", in_front(chunk(b"tEXt", b"Raw profile type exif\0\nexif"), 33)),
+        ("a.png", "", in_front(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TITLE), 33)),
+        ("a.png", "", in_front(chunk(b"tEXt", b"Comment\0hello"), 33)),
+        ("a.jpg", "rest", lambda data: data + data),
+        ("a.jpg", "GainMapMax", in_front(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + GAIN))),
+        ("a.jpg", "thumbnail", in_front(segment(0xE1, b"Exif\0\0" + THUMBNAIL))),
+        ("a.jpg", "Photoshop/040C", in_front(segment(0xED, PHOTOSHOP))),
+        ("a.jpg", "E0/JFXX", in_front(segment(0xE0, b"JFXX\0\x10"))),
+        ("a.jpg", "", in_front(segment(0xFE, b"hello\xff\xd9"))),
+        ("a.webp", "RIFF", lambda data: data + data),
+        ("a.bmp", "rest", lambda data: data + b"more"),
+    ],
+)
+def test_a_part_of_a_still_that_is_not_known_is_named(
+    tmp_path: Path, name: str, said: str, change: Callable[[bytes], bytes]
+) -> None:
+    source, false = tmp_path / name, tmp_path / f"false-{name}"
+    cv2.imwrite(str(source), np.full((48, 64, 3), 90, np.uint8))
+    false.write_bytes(change(source.read_bytes()))
+    assert said in answer(false, source) if said else not answer(false, source)
+    assert not answer(false, false)
+
+
+def test_what_else_a_folder_holds_is_named(tmp_path: Path) -> None:
+    for folder in ("in", "out"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), np.full((48, 64, 3), 90, np.uint8))
+    (tmp_path / "in" / "notes.txt").write_text("")
+    assert not answer(tmp_path / "out", tmp_path / "in")
+    (tmp_path / "out" / ".b.png").write_bytes(b"")
+    (tmp_path / "out" / "more").mkdir()
+    assert ".b.png, more" in answer(tmp_path / "out", tmp_path / "in")
