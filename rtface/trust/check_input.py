@@ -197,9 +197,9 @@ def _compare_films(
 
 
 def _in_frame(frame: Frame) -> set[tuple[str, bytes]]:
-    """What a coded frame says beside its samples and players show."""
-    beside: Any = frame.image.side_data
-    return {(kind, bytes(one)) for one in beside if (kind := one.type.name) in _SHOWN_OVER}
+    """What a coded frame says apart from its samples, and players show."""
+    said: Any = frame.image.side_data
+    return {(kind, bytes(one)) for one in said if (kind := one.type.name) in _SHOWN_OVER}
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

@@ -40,7 +40,7 @@ _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
 )
 _VINT = rb"[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f].{3}"
-# How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts beside
+# How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts as well as
 # the content, bytes behind that, and to what it is filled up.
 _HEADS: dict[str, tuple[bytes, Literal["big", "little"], str, int, int]] = {
     "mov": (rb"(?P<s>.{4})(?P<k>.{4})(?:(?<=trak)(?=.*?hdlr.{8}(?P<own>\w{4})))?", "big", "all", 0, 1),
@@ -181,7 +181,7 @@ def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
 
 
 def _of_transport(data: _Data, end: int) -> Iterator[Part]:
-    """What MPEG-TS says beside one programme, all of whose streams are played as they come and by its clock."""
+    """What MPEG-TS says but for one programme, all of whose streams are played as they come and by its clock."""
     packets = np.frombuffer(data, np.uint8, end // _PACKET * _PACKET).reshape(-1, _PACKET)
     pids = (packets[:, 1].astype(np.int16) & 31) << 8 | packets[:, 2]
     wrong = (packets[:, 0] != _SYNC) & (packets[:, 0] > 0)

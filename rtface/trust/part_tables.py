@@ -2,7 +2,7 @@ r"""The parts of files that say nothing beyond what is compared elsewhere, by na
 copies of those by FFmpeg, mkvmerge and GStreamer.
 
 A line for each part, below the one that it lies in: a name (``*``: may come more than once in its place; ``|``: or;
-``~``: a space), and a form that its content has to have, or what stands in it in front of its own parts. Matroska's
+``~``: a space), and a form that its content has to have, or what stands in it in front of its parts. Matroska's
 have names and ids. Those below ``anywhere`` may lie in every part, and ``?`` is one of any name. ``rest`` is what is no
 part, behind the others.
 """

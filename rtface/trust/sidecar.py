@@ -39,6 +39,7 @@ from rtface.util.foreign import (
     check_shape,
     file_name,
     file_path,
+    fits,
     flag,
     fraction,
     none_or,
@@ -54,6 +55,7 @@ from rtface.util.urls import Address
 SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 1
+_MOST_BOXES = 1024  # of a frame
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
@@ -71,6 +73,11 @@ def _box(value: Any) -> bool:
     return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
 
 
+def _boxes(value: Any) -> bool:
+    """No more than --max-faces can allow, or a film holds: each is searched for a face."""
+    return fits(value, [_box]) and len(value) <= _MOST_BOXES
+
+
 def _name(value: Any) -> bool:
     return value == "" or file_path(value)
 
@@ -79,7 +86,7 @@ _FILES: Shape = {"name": _name, "bytes?": whole, "sha256?": text, "files?": [{"n
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag},
     "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
-    "changed": [row(lambda value: whole(value) or text(value), none_or([_box]))],
+    "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
     "options?": {"drop?": [text]},
     "changes?": [text],
     "treatments?": [{}],

@@ -1,11 +1,13 @@
-"""``rtface verify OUTPUT INPUT`` names what a container says beside all that it compares."""
+"""``rtface verify OUTPUT INPUT`` names what a container says apart from all that it compares."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -13,11 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.errors import InputError
 from rtface.media.formats import matroska
 from rtface.trust.check_input import check_input
 from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked
 from rtface.trust.packet_hashes import hash_packets
+from rtface.trust.sidecar import read_sidecar
 
 SAID = {"input": {}, "output": {"lossless": False}, "changed": [], "streams": [], "options": {}}
 SUFFIXES = (".mp4", ".mov", ".mkv", ".ts", ".mxf")
@@ -288,3 +292,20 @@ def test_what_else_a_folder_holds_is_named(tmp_path: Path) -> None:
     (tmp_path / "out" / ".b.png").write_bytes(b"")
     (tmp_path / "out" / "more").mkdir()
     assert ".b.png, more" in answer(tmp_path / "out", tmp_path / "in")
+
+
+@pytest.mark.parametrize(("count", "taken"), [(1000, True), (2000, False)])
+def test_a_sidecar_names_no_more_boxes_than_faces_fit(tmp_path: Path, count: int, taken: bool) -> None:
+    """Each is searched for a face, which took minutes."""
+    said = SAID | {
+        "format": "rtface sidecar",
+        "version": 1,
+        "tags": {},
+        "marks": {},
+        "changed": [[0, [[0, 0, 9, 9]] * count]],
+    }
+    said |= {"output": {"name": "a.mp4", "lossless": False}, "input": {"name": "b.mp4"}}
+    said |= {"frames": {"of": "frames", "time_base": "1/25", "rows": []}}
+    (tmp_path / "a.mp4.rtface.json").write_text(json.dumps(said))
+    with nullcontext() if taken else pytest.raises(InputError, match="changed"):
+        read_sidecar(tmp_path / "a.mp4.rtface.json")
