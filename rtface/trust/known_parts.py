@@ -40,8 +40,8 @@ _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
 )
 _VINT = rb"[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f].{3}"
-# How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts as well as
-# the content, bytes behind that, and to what it is filled up.
+# How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts
+# with the content, bytes behind that, and to what it is filled up.
 _HEADS: dict[str, tuple[bytes, Literal["big", "little"], str, int, int]] = {
     "mov": (rb"(?P<s>.{4})(?P<k>.{4})(?:(?<=trak)(?=.*?hdlr.{8}(?P<own>\w{4})))?", "big", "all", 0, 1),
     "matroska": (
