@@ -235,7 +235,9 @@ def still_parts(still: Still) -> Counter[Part]:
     return Counter(
         chain(
             (part for part in found if part[0] != "/VP8X" or part[1][4:] != size),
-            _of_tags(read_directory(own), _TIFF, "/TIFF"),
+            _of_tags(
+                {tag: said for tag, said in read_directory(own).items() if isinstance(said[2], bytes)}, _TIFF, "/TIFF"
+            ),
             _of_tags(read_directory(exif), _EXIF, "/EXIF"),
             _of_xmp(meta.xmp or b""),
             _unknown(iptc, "photoshop", 14, len(iptc), "/Photoshop"),

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+import rtface
 from rtface.errors import InputError
 from rtface.media.formats import matroska
 from rtface.trust.check_input import check_input
@@ -309,3 +310,14 @@ def test_a_sidecar_names_no_more_boxes_than_faces_fit(tmp_path: Path, count: int
     (tmp_path / "a.mp4.rtface.json").write_text(json.dumps(said))
     with nullcontext() if taken else pytest.raises(InputError, match="changed"):
         read_sidecar(tmp_path / "a.mp4.rtface.json")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_what_a_camera_says_of_a_photo_stays_known(tmp_path: Path, suffix: str) -> None:
+    cv2.imwrite(str(tmp_path / "plain.jpg"), np.full((48, 64, 3), 90, np.uint8))
+    exif = struct.pack(">2sHIHHHIII", b"MM", 42, 8, 1, 34665, 4, 1, 26, 0)
+    exif += struct.pack(">HHHI4sI", 1, 37500, 7, 4, b"MAKE", 0)
+    photo = in_front(segment(0xE1, b"Exif\0\0" + exif) + segment(0xED, PHOTOSHOP))
+    (tmp_path / "in.jpg").write_bytes(photo((tmp_path / "plain.jpg").read_bytes()))
+    rtface.run(tmp_path / "in.jpg", tmp_path / f"out{suffix}", tracker="none")
+    assert "some programs" not in answer(tmp_path / f"out{suffix}", tmp_path / "in.jpg")
