@@ -11,7 +11,7 @@ import re
 import sys
 import tokenize
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
@@ -49,9 +49,8 @@ def figures() -> list[Figure]:
         Figure("files at the root", len([*(ROOT / "rtface").glob("*.py")]), 12, 12, "of rtface/"),
         Figure("modules in circles", len(circle(graph)), 0, 0, "of imports"),
         Figure("upward imports", len([*upward(graph)]), 0, 0, "against the layers in pyproject.toml"),
-        Figure(
-            "function parameters", sum(map(function_parameters, core.values())), 215, None, "annotated with Callable"
-        ),
+        Figure("function parameters", parameters(core.values(), "Callable"), 215, None, "annotated with Callable"),
+        Figure("whole options", parameters(core.values(), "Options"), 50, None, "parameters that take all options"),
         Figure("longest function", max(map(longest_function, core.values())), 120, None, "lines"),
     ]
 
@@ -109,10 +108,11 @@ def upward(graph: dict[str, set[str]]) -> Iterator[tuple[str, str]]:
                 yield name, one
 
 
-def function_parameters(tree: ast.Module) -> int:
-    """Parameters that are functions, as their annotations say."""
+def parameters(trees: Iterable[ast.Module], kind: str) -> int:
+    """Parameters of functions whose annotations name a type."""
     return sum(
-        "Callable" in ast.unparse(argument.annotation)
+        re.search(rf"\b{kind}\b", ast.unparse(argument.annotation)) is not None
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)

@@ -22,7 +22,7 @@ from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, TrustPlan, Wor
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
-from rtface.config.options import OPTIONS, WHAT_IS_LIVE, Options, Scope, check_scope
+from rtface.config.options import OPTIONS, WHAT_IS_LIVE, InputOptions, Options, OutputOptions, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, read_plan
 from rtface.pipeline.progress import ProgressLine
@@ -54,7 +54,7 @@ class Job:
         return f"{self.output}/" if self.folder else self.output
 
 
-def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> list[Job]:
+def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) -> list[Job]:
     """Pairs inputs with outputs.
 
     Raises:
@@ -229,7 +229,7 @@ def _show_how_to_resume(job: Job, error: BaseException, console: Console) -> Non
         console.say("the same command again skips finished outputs and begins the others from their start")
 
 
-def _show_done(job: Job, report: Report, options: Options, console: Console) -> None:
+def _show_done(job: Job, report: Report, options: OutputOptions, console: Console) -> None:
     for note in report.notes:
         console.say(note)
     if options.dry_run:

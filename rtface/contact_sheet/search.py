@@ -14,7 +14,7 @@ from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.scene_cuts import change_between
 from rtface.analysis.treatment import severity_of
-from rtface.config.options import Options
+from rtface.config.options import InputOptions
 from rtface.errors import RtfaceError, UsageError
 from rtface.frame import Bytes, Face, Float, Float32, Frame
 from rtface.media.files.image_names import is_image
@@ -99,7 +99,7 @@ class Search:
 
 def search(
     input: Path | Address,
-    options: Options,
+    options: InputOptions,
     tracker: Tracker,
     device: Device,
     embed: Embedder,
@@ -139,7 +139,7 @@ def search(
 
 
 def _frames(
-    input: Path | Address, options: Options, stack: ExitStack, result: Search
+    input: Path | Address, options: InputOptions, stack: ExitStack, result: Search
 ) -> Iterator[tuple[Frame, Path | None]]:
     """The frames to search, in such an order that those so far are always spread evenly."""
     if isinstance(input, Path) and (images := images_of(input)):

@@ -122,7 +122,7 @@ def make_sheet(
             raise Interrupted
         faces = [face for sample in found.samples for face in sample.faces]
         if not faces:
-            raise InputError(_nothing(input, options, found))
+            raise InputError(_nothing(input, found))
         heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values() for face in faces[:1])
         restorer = FaceRestorer(replace(plan, options=options), parts.tracker, stop, found.clock_start, ahead=heavy)
         sheet, longest = Sheet([], _notes(found)), 0.0
@@ -237,7 +237,7 @@ def _notes(found: Search) -> list[str]:
     return notes
 
 
-def _nothing(input: Path | Address, options: Options, found: Search) -> str:
+def _nothing(input: Path | Address, found: Search) -> str:
     """The message where no face was found: it says how much was searched."""
     looked = f"{_name(input)}: no face was found on {len(found.samples)} of {found.wanted} "
     if isinstance(input, Path) and images_of(input):

@@ -16,7 +16,7 @@ from typing import Any
 
 import av
 
-from rtface.config.options import Options
+from rtface.config.options import FaceOptions, Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import RtfaceError
 from rtface.frame import Frame
@@ -64,7 +64,7 @@ def budget_s(duration_s: float, faces: bool) -> float:
     return duration_s * (_FACES_SHARE if faces else _LESS_SHARE)
 
 
-def sample(folder: JobFolder, plan: JobPlan, options: Options, stop: Callable[[float], bool]) -> None:
+def sample(folder: JobFolder, plan: JobPlan, options: FaceOptions, stop: Callable[[float], bool]) -> None:
     """Counts the faces at times that are spread evenly, however early it ends; writes times and
     numbers of faces to faces.json, and continues what is there.
 

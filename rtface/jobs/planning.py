@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.config.options import Options, learnt_persons
+from rtface.config.options import FaceOptions, Options, OutputOptions, learnt_persons
 from rtface.engine.engine_set import (
     DEFAULT,
     LIGHT,
@@ -89,7 +89,7 @@ def _end(pts: array[int], base: Fraction) -> Fraction:
     return (pts[-1] + step) * base
 
 
-def option_files(options: Options) -> dict[str, str]:
+def option_files(options: FaceOptions) -> dict[str, str]:
     """SHA-256 of the files that options name and frames depend on.
 
     Raises:
@@ -145,7 +145,7 @@ def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: {"version": recipe.version, "recipe_sha256": recipe.digest} for name, recipe in recipes.items()}
 
 
-def stages_of(options: Options) -> dict[str, dict[str, str]]:
+def stages_of(options: OutputOptions) -> dict[str, dict[str, str]]:
     """Versions of the stages of a run that are there, by name."""
     return {
         name: version

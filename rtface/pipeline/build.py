@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rtface.concurrency import call_until_stopped
-from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
+from rtface.config.options import EnhanceOptions, FaceOptions, InputOptions, Options, QualityOptions, person_photos
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT, EngineRequest
 from rtface.enhance.coded_stage import CodedStage
@@ -162,7 +162,7 @@ def open_film(
     return source
 
 
-def open_scans(folder: Path, options: Options, stats: Stats, *, hold: bool = True) -> SequenceSource:
+def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
     """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
     return SequenceSource(
         folder,

@@ -16,7 +16,7 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
-from rtface.config.options import InputOptions, Options, Scope
+from rtface.config.options import EncodeOptions, InputOptions, Options, OutputOptions, Scope
 from rtface.engine.engine_set import check_persons, without_persons
 from rtface.errors import Message, UsageError
 from rtface.frame import Transfer
@@ -397,7 +397,7 @@ def plan_run(
     )
 
 
-def further_paths(options: Options, *, still: bool = False) -> dict[str, OutputPath]:
+def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, OutputPath]:
     """The further films that a run writes, by name: "correction", "comparison", "map".
 
     Raises:
@@ -447,7 +447,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     streams = folder = video = None
     further: Mapping[str, OutputPlan] = {}
     if makes_folder(frames, output):
-        folder = _plan_folder(options, source)
+        folder = _plan_folder(options.codec, options.timecode, source)
         video = folder.video
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
@@ -500,26 +500,26 @@ def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:
     return video
 
 
-def _plan_folder(options: Options, source: FileSource | SequenceSource) -> FolderPlan:
+def _plan_folder(codec: str | None, begins: str | None, source: FileSource | SequenceSource) -> FolderPlan:
     """How a film becomes a folder of stills: ``--codec`` names their kind, which is that of INPUT's images without."""
     info, read = source.info, source if isinstance(source, SequenceSource) else None
-    if options.codec == "exr" and not (read is not None and read.kind == "exr"):
+    if codec == "exr" and not (read is not None and read.kind == "exr"):
         raise UsageError("{--codec} exr: {why}", code="codec_reason", why=ONLY_FROM_EXR)
     kind, warning = (read.kind if read is not None and read.kind in SUFFIXES else "png"), ""
-    if options.codec in SUFFIXES:
-        kind = options.codec
-    elif options.codec is not None:
+    if codec in SUFFIXES:
+        kind = codec
+    elif codec is not None:
         warning = Message(
             "{--codec:{codec}}: a folder takes images ({kinds}); {kind} is written",
             code="folder_codec",
-            codec=options.codec,
+            codec=codec,
             kinds=", ".join(SUFFIXES),
             kind=kind.upper(),
         )
-    timecode = output_timecode(info.timecode, options.timecode, info.rate, info.skipped)
+    timecode = output_timecode(info.timecode, begins, info.rate, info.skipped)
     same = read is not None and read.kind == kind
     # The headers of scans that were read have their own timecodes.
-    written = timecode if kind in ("dpx", "exr") and (options.timecode is not None or not same) else None
+    written = timecode if kind in ("dpx", "exr") and (begins is not None or not same) else None
     video = (
         VideoPlan(
             kind,
@@ -539,7 +539,7 @@ def _plan_folder(options: Options, source: FileSource | SequenceSource) -> Folde
 
 
 def _plan_further(
-    options: Options,
+    encode: EncodeOptions,
     info: MediaInfo,
     targets: Mapping[str, Target],
     output: Path,
@@ -573,11 +573,11 @@ def _plan_further(
                 option=target.shown,
             )
         elif target.path.suffix.lower() not in IMAGES:
-            plans[name] = plan_pairs(info, target, options)
+            plans[name] = plan_pairs(info, target, encode)
     return plans
 
 
-def wants_map(options: Options) -> bool:
+def wants_map(options: OutputOptions) -> bool:
     """Whether maps of what was invented are made."""
     return options.invented is not None or options.show == "invented"
 

@@ -62,7 +62,7 @@ def enforce(options: Options, run: Scope) -> None:
     found = policies()
     if not found:
         return
-    uses, specs = Uses.of(options), [*map(Spec.parse, options.stages)]
+    uses, specs = Uses.of(options), [Spec.parse(text) for text in options.stages]
     given = [name for name, option in OPTIONS.items() if getattr(options, name) != option.default]
     for policy in found:
         check_words(policy)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface._version import __version__
-from rtface.config.options import Options
+from rtface.config.options import Options, OutputOptions
 from rtface.engine.learned import MARK
 from rtface.errors import UsageError
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
@@ -31,7 +31,7 @@ class Signing:
     timestamp: str | None
 
     @classmethod
-    def asked(cls, options: Options, input: Path | Address | None = None) -> Signing | None:
+    def asked(cls, options: OutputOptions, input: Path | Address | None = None) -> Signing | None:
         """What the options ask for, checked before any work; None where nothing is to be signed.
 
         Args:
@@ -75,7 +75,7 @@ class Signing:
         return signed(output.name if len(stills) == 1 else f"{len(stills)} stills", options)
 
 
-def signed(what: str, options: Options) -> str:
+def signed(what: str, options: OutputOptions) -> str:
     """The line for the user where something was signed."""
     return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which proves no name")
 
