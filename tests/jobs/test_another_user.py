@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,18 @@ def test_a_note_of_a_join_that_was_killed_is_used(job: FilmJob):
     out.write_bytes(b"whole")
     job.folder.joining.write_text(json.dumps({"path": str(out), "made": fingerprint.fingerprint(out)}))
     assert published(job.folder, out)
+
+
+def test_a_restart_removes_what_the_old_options_left(tmp_path: Path):
+    source, out, pairs = films.FILMS["few frames"](tmp_path), tmp_path / "out.mkv", tmp_path / "pairs.mkv"
+    job = FilmJob.open(source, out, replace(OPTIONS, compare=pairs))
+    assert isinstance(job, FilmJob)
+    work = work_name(pairs)
+    work.write_bytes(b"half")
+    part = {"path": str(pairs), "work": str(work)}
+    job.folder.joining.write_text(json.dumps({"path": str(out), "comparison": part}))
+    assert isinstance(FilmJob.open(source, out, OPTIONS, restart=True), FilmJob)
+    assert not work.exists()
 
 
 @pytest.mark.usefixtures("written_by_another")

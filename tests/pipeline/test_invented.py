@@ -197,6 +197,14 @@ def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
+def test_network_that_a_person_gets_is_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CALIBRATIONS, "rtface-m", replace(CALIBRATIONS["rtface-m"], weights="0" * 64))
+    treatment = tmp_path / "treatment.json"
+    treatment.write_text('{"version": 1, "tracks": {}, "persons": {"P1": {"engine": "rtface-m"}}}')
+    with pytest.raises(UsageError, match="network of the engine rtface-m is not the one"):
+        mapped(film(tmp_path / "in.mkv", frames=2), treatment=treatment)
+
+
 def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
     """What a stage draws is the same with and without the map below it."""
     source, shown = film(tmp_path / "in.mkv", frames=2), []
