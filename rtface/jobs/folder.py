@@ -33,7 +33,7 @@ from typing import Any
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.files.workfile import full
 from rtface.util.files import NEW, read_shared, rename_new, replace, status_in, sync_file, sync_folder
-from rtface.util.foreign import Shape, anything, check_shape, open_below, open_folder
+from rtface.util.foreign import Shape, anything, open_below, open_folder
 from rtface.util.text import printable
 from rtface.util.toml_dataclass import parse_json
 
@@ -176,9 +176,7 @@ class JobFolder:
         found: list[os.stat_result] = []
         try:
             data = read_shared(path, self.path, found.append)
-            value = parse_json(data)
-            check_shape(value, shape)
-            return value, hashlib.sha256(data).hexdigest(), self.is_own(found[-1], self.path)
+            return parse_json(data, shape), hashlib.sha256(data).hexdigest(), self.is_own(found[-1], self.path)
         except FileNotFoundError:
             return None, "", True
         except OSError as error:

@@ -158,14 +158,14 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
 
     found: list[os.stat_result] = []
     try:
-        values: Any = parse_json(read_regular(path, seen=found.append))
+        values = parse_json(read_regular(path, seen=found.append), {})
         values = values.get("plan", values)
         check_shape(values, {"input": file_path, "file": none_or(FINGERPRINT), "output": file_path, "options": {}})
     except OSError as error:
         raise UsageError(
             "--plan {path}: cannot be read ({why})", code="plan_unreadable", path=path, why=error.strerror
         ) from None
-    except (AttributeError, ValueError) as error:
+    except ValueError as error:
         raise UsageError(
             "--plan {path}: is no plan ({why}); make one with: rtface run … {--dry-run=True} --json",
             code="plan_none",

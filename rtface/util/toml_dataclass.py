@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rtface.errors import UsageError
+from rtface.util.foreign import Shape, anything, check_shape
 from rtface.util.spelling import hint
 from rtface.util.text import brief
 
@@ -18,13 +19,15 @@ T = TypeVar("T")
 _DEEPEST = 200  # dots in a key
 
 
-def parse_json(text: str | bytes) -> Any:
-    """A JSON value. Raises ValueError for invalid JSON, where it is nested too deeply, and where a table has a key
-    twice: another reader may take the other value."""
+def parse_json(text: str | bytes, shape: Shape = anything) -> Any:
+    """A JSON value of a shape. Raises ValueError for invalid JSON, a value of another shape, where it is nested too
+    deeply, and where a table has a key twice: another reader may take the other value."""
     try:
-        return json.loads(text, object_pairs_hook=_table)
+        value = json.loads(text, object_pairs_hook=_table)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    check_shape(value, shape)
+    return value
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -62,7 +62,9 @@ def test_nothing_is_said_beside_a_plan(film: Path, more: list[str]) -> None:
     assert code == 2 and f"{more[0]} has no effect here" in said
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "is no plan"), ("[]", "is no plan"), ('{"plan": {}}', "is no plan")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "is no plan"), ("[]", "is no plan (it is no table)"), ('{"plan": {}}', "is no plan")]
+)
 def test_what_is_no_plan_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     code, _, errors = invoke("run", "--plan", tmp_path / "plan.json")

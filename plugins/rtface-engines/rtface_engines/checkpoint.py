@@ -297,7 +297,7 @@ def _safetensors(path: Path, file: BinaryIO) -> Contents:
         _damaged(path, f"its table would take {length} of {whole} bytes")
     found: dict[str, Tensor] = {}
     try:
-        table = parse_json(file.read(length))
+        table = parse_json(file.read(length), {})
         if len(table) > _MOST_TENSORS:
             _damaged(path, f"it lists {len(table)} tensors")
         for name, entry in table.items():
