@@ -146,8 +146,7 @@ class Worker:
         self._frames = plan_frames(self._plan.source, self._options, Scope.FILM)
         fingerprint.check(self._plan.file, self._plan.source)
         self._stats = Stats()
-        if self._plan.damage:  # which the job says
-            self._stats.warnings["container"] = self._plan.damage
+        self._stats.warnings |= {"container": self._plan.damage} if self._plan.damage else {}  # the job says it
         self._sign = WorkerSign(folder, on_heartbeat=on_heartbeat)
         self._leases = Leases(folder, self._sign.id)
         self._networks: FilmNetworks | None = None

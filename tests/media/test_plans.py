@@ -173,6 +173,7 @@ def test_transparency_that_begins_later_is_not_lost_in_silence(media, tmp_path: 
     assert "transparency, which begins later" in stats.warnings["transparency"]
     opened = media.open(source)
     plan = plan_output(opened.info, tmp_path / "strict.mp4")
+    plan.video.warnings.append("the input: 2 transport streams, one with captions")
     plan.video.strict = True
     with pytest.raises(OutputError, match="transparency"):
         media.feed(opened, FileSink(plan, Stats()))

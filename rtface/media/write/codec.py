@@ -182,11 +182,13 @@ def plan_video(
             held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
             advice=_advice(("libx265", "libx264"), supported),
         )
+    if alpha and not target.alpha:
+        plan.lost.add("transparency")
     if info.captions and not writes_captions(name):
+        plan.lost.add("captions")
         plan.warnings.append(
-            f"{name} cannot carry the closed captions; "
-            f"{_advice(('libx264', 'libx265'), supported)} can, and 'rtface captions' writes them "
-            "into a file"
+            f"{name} cannot carry the closed captions; {_advice(('libx264', 'libx265'), supported)} can, and "
+            "'rtface captions' writes them into a file"
         )
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting

@@ -139,6 +139,7 @@ class VideoPlan:
         on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
         strict: whether what is lost on the way ends the run.
         warnings: what is lost by this choice, one line each.
+        lost: of that, what may begin later in the film, too: "captions", "transparency".
     """
 
     encoder: str
@@ -160,13 +161,14 @@ class VideoPlan:
     threads: int = 0
     strict: bool = False
     warnings: list[str] = field(default_factory=list[str])
+    lost: set[str] = field(default_factory=set[str])
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values, without what may differ from machine to machine."""
         return {
             key: value if isinstance(value, int | bool | str | dict) else str(value)
             for key, value in asdict(self).items()
-            if key not in ("threads", "strict", "warnings", "device")
+            if key not in ("threads", "strict", "warnings", "lost", "device")
         }
 
     @property

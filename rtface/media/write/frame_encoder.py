@@ -74,8 +74,8 @@ class FrameEncoder:
         self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
         self._slack = floor(1 / video.time_base)  # a second
         # What may begin later in the film than the plan could see.
-        self._captions = not writes_captions(video.encoder) and not any("captions" in one for one in video.warnings)
-        self._opaque = not pixel_format_info(video.pix_fmt).alpha and not any("transp" in one for one in video.warnings)
+        self._captions = not writes_captions(video.encoder) and "captions" not in video.lost
+        self._opaque = not pixel_format_info(video.pix_fmt).alpha and "transparency" not in video.lost
         self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
