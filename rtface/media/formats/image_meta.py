@@ -33,7 +33,7 @@ _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
 _MPF_HEAD = b"MPF\0"
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
-_ORIENTATION = 0x0112
+_ORIENTATION, _SHORT = 0x0112, 3
 _METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
 _DENSEST = 50_000  # samples of an inch
 _LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are shown as sRGB is
@@ -376,18 +376,17 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
 
 def exif_orientation(exif: bytes) -> int:
     """The orientation tag of the first directory, 1 when it is missing or senseless."""
-    at = _orientation_at(exif)
-    if at is None:
-        return 1
-    value = struct.unpack_from(order_of(exif) + "H", exif, at)[0]
+    kind, _, said = read_directory(exif).get(_ORIENTATION, (0, 0, b""))
+    value = struct.unpack_from(order_of(exif) + "H", said)[0] if kind == _SHORT and isinstance(said, bytes) else 1
     return value if 1 <= value <= 8 else 1
 
 
 def exif_turned(exif: bytes) -> bytes:
     """The same EXIF, with the orientation set to upright."""
-    at = _orientation_at(exif)
-    if at is None:
+    places: dict[int, int] = {}
+    if read_directory(exif, places=places).get(_ORIENTATION, (0,))[0] != _SHORT:
         return exif
+    at = places[_ORIENTATION]
     return exif[:at] + struct.pack(order_of(exif) + "H", 1) + exif[at + 2 :]
 
 
@@ -402,19 +401,6 @@ def exif_of_tiff(data: bytes, orientation: int, without: Collection[int]) -> byt
     tags = {number: said for number, said in tags.items() if number in _DESCRIBES and number not in without}
     tags[_ORIENTATION] = 3, 1, struct.pack(order + "H", orientation)
     return exif_with(tags, order) if orientation != 1 or len(tags) > 1 else None
-
-
-def _orientation_at(exif: bytes) -> int | None:
-    order = order_of(exif)
-    try:
-        start = struct.unpack_from(order + "I", exif, 4)[0]
-        for i in range(struct.unpack_from(order + "H", exif, start)[0]):
-            entry = start + 2 + 12 * i
-            if struct.unpack_from(order + "HH", exif, entry) == (_ORIENTATION, 3):
-                return entry + 8
-    except struct.error:  # a cut-off block says nothing
-        return None
-    return None
 
 
 def photoshop_of_tiff(data: bytes) -> bytes | None:

@@ -22,8 +22,11 @@ def order_of(data: bytes) -> Literal["<", ">"]:
     return ">" if data[:2] == b"MM" else "<"
 
 
-def read_directory(data: bytes, at: int | None = None, depth: int = 1) -> Directory:
-    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out."""
+def read_directory(
+    data: bytes, at: int | None = None, depth: int = 1, places: dict[int, int] | None = None
+) -> Directory:
+    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out. `places`
+    receives where the values lie."""
     found: Directory = {}
     order = order_of(data)
     word, room, head = ("Q", 8, "Q") if data[2:4] in _BIG else ("I", 4, "H")
@@ -43,6 +46,8 @@ def read_directory(data: bytes, at: int | None = None, depth: int = 1) -> Direct
                     found[tag] = _LONG, 1, tags
             elif size and len(value) == size:
                 found[tag] = kind, count, value
+                if places is not None:
+                    places[tag] = place
     return found
 
 
