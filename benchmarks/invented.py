@@ -75,8 +75,8 @@ def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
 
 
 def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:
-    """Some of the changed samples of a film: n×9, five features as in `Calibration`, error of output and input, the
-    map's value, and the change."""
+    """Some of the changed samples of a film: n×9, five features as in `ErrorCalibration`, error of output and input,
+    the map's value, and the change."""
     enhancer.reset()
     rows: list[Samples] = []
     weights = np.array(LUMA, np.float32)
@@ -132,7 +132,7 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
 
 
 def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tuple[Any, float]:
-    """Factor and exponents of `Calibration`, and the largest gap of coverage of a group.
+    """Factor and exponents of `ErrorCalibration`, and the largest gap of coverage of a group.
 
     Quantile regression of the logarithm, by Adam; after each round groups whose coverage is off get more weight. At the
     end the factor is moved so that the largest gaps above and below are equal.
@@ -218,7 +218,7 @@ def main() -> None:
         if a.what == "calibrate":
             values, gap = fitted({name: part for name, part in groups.items() if name in ASKED})
             print(
-                f'    "{engine}": Calibration({", ".join(f"{value:.2f}" for value in values)}),  # gap {gap:.3f}',
+                f'    "{engine}": ErrorCalibration({", ".join(f"{value:.2f}" for value in values)}),  # gap {gap:.3f}',
                 flush=True,
             )
             continue

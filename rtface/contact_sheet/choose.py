@@ -15,7 +15,7 @@ _JUDGED = 48.0
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenFace:
     """A face for the sheet.
 
     Attributes:
@@ -29,7 +29,7 @@ class Choice:
     others: tuple[Sighting, ...] = ()
 
 
-def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
+def choose(faces: Iterable[Sighting], count: int) -> list[ChosenFace]:
     """Up to `count` faces, the most telling first.
 
     The worst (highest severity), the largest, then in turn the next worst and the next largest. Each is of another
@@ -49,7 +49,7 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
     largest = sorted((max(track, key=_size) for track in tracks.values()), key=_size, reverse=True)
     for order in worst, largest:
         order.sort(key=lambda face: face.track in doubtful)
-    chosen: list[Choice] = []
+    chosen: list[ChosenFace] = []
     shown_tracks, shown_scenes, shown_persons = set[int](), set[int](), set[int]()
 
     def rank(face: Sighting) -> int:
@@ -66,7 +66,7 @@ def choose(faces: Iterable[Sighting], count: int) -> list[Choice]:
             reverse=True,
             key=_badness if why == "worst" else _size,
         )
-        chosen.append(Choice(face, why, tuple(others[:_OTHERS])))
+        chosen.append(ChosenFace(face, why, tuple(others[:_OTHERS])))
         shown_tracks.add(face.track)
         shown_scenes.add(face.scene)
         shown_persons.add(face.person)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rtface.contact_sheet.labels import cell_label, row_label
-from rtface.contact_sheet.restore import CELL, Row, Variant, at_strength
+from rtface.contact_sheet.restore import CELL, SheetRow, Variant, at_strength
 from rtface.frame import Bytes
 from rtface.pipeline.show_invented import legend_image
 from rtface.util.text import encodable
@@ -18,7 +18,7 @@ _TEXT, _SMALL = 17, 15
 _PAPER, _INK, _FAINT = (24, 24, 26), (235, 235, 235), (165, 165, 170)
 
 
-def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
+def draw(rows: Sequence[SheetRow], variants: Sequence[Variant], title: str) -> Bytes:
     """The sheet, uint8 RGB h×w×3: a row for each face, the input and then each variant in the columns.
 
     Crops are enlarged by whole factors (bicubic); the label says by how much.
@@ -48,7 +48,7 @@ def draw(rows: Sequence[Row], variants: Sequence[Variant], title: str) -> Bytes:
     return sheet
 
 
-def crop_of(row: Row, variant: Variant) -> Bytes:
+def crop_of(row: SheetRow, variant: Variant) -> Bytes:
     """The face of a row in one variant, uint8 RGB of the size of `row.shown.before`."""
     if variant.invented:
         return row.maps[variant.engine]

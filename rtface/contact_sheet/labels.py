@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rtface.analysis.treatment import Treatment
-from rtface.contact_sheet.restore import Row, Variant
+from rtface.contact_sheet.restore import SheetRow, Variant
 from rtface.util.parse import format_time
 from rtface.util.text import printable
 
 
-def row_label(row: Row, *, scale: bool = True) -> list[str]:
+def row_label(row: SheetRow, *, scale: bool = True) -> list[str]:
     """What is said of a face: where it is, how large, what is wrong with it, and what a run decides.
 
     Args:
@@ -41,7 +41,7 @@ def left_alone(treatment: Treatment | None) -> str:
     return f"left as it is: {', '.join(treatment.reasons)}" if treatment else "not followed by a run"
 
 
-def cell_label(row: Row, variant: Variant) -> str:
+def cell_label(row: SheetRow, variant: Variant) -> str:
     """The caption of a restored face."""
     treatment = row.treatments[variant.engine]
     name = f"{variant.engine}, {'invented' if variant.invented else f'strength {variant.strength:g}'}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from rtface.contact_sheet.draw import crop_of
 from rtface.contact_sheet.labels import cell_label, row_label
-from rtface.contact_sheet.restore import Row, Variant, usual
+from rtface.contact_sheet.restore import SheetRow, Variant, usual
 from rtface.frame import Bytes
 from rtface.media.stills.image_write import encode_by
 from rtface.pipeline.show_invented import legend_image
@@ -19,7 +19,7 @@ from rtface.util.av_arrays import image_from_array
 
 
 def page(
-    rows: Sequence[Row], variants: Sequence[Variant], title: str, generator: str, command: Callable[[Variant], str]
+    rows: Sequence[SheetRow], variants: Sequence[Variant], title: str, generator: str, command: Callable[[Variant], str]
 ) -> str:
     """The page as text.
 
@@ -42,7 +42,7 @@ def page(
     return shell
 
 
-def _row(number: int, row: Row, variants: Sequence[Variant], command: Callable[[Variant], str]) -> str:
+def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Callable[[Variant], str]) -> str:
     place, *facts = (escape(line) for line in row_label(row, scale=False))
     first = usual(variants)
     names = {variant: escape(cell_label(row, variant), quote=True) for variant in variants}

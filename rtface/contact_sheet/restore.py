@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from rtface.analysis.treatment import Treatment
-from rtface.contact_sheet.choose import Choice
+from rtface.contact_sheet.choose import ChosenFace
 from rtface.contact_sheet.dissolve import AROUND_S, SIDE, in_dissolve
 from rtface.contact_sheet.search import Sighting
 from rtface.errors import Interrupted
@@ -50,7 +50,7 @@ _MIN_VIEW_WIDTHS = 1.35
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownFace:
     """The frame on which a face is shown.
 
     Attributes:
@@ -80,7 +80,7 @@ class Shown:
         """Of the face's box, display pixels."""
         return float(self.box[2] - self.box[0])
 
-    def repeats(self, other: Shown) -> bool:
+    def repeats(self, other: ShownFace) -> bool:
         """Whether it is the same face as another, on the same frame or one close by."""
         return abs(self.time - other.time) < LEAD_IN_S and same_place(self.box, other.box)
 
@@ -108,7 +108,7 @@ def usual(variants: Sequence[Variant]) -> Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SheetRow:
     """One face on the sheet.
 
     Attributes:
@@ -119,19 +119,19 @@ class Row:
         maps: the same with the map of what was invented over it, where that is shown.
     """
 
-    choice: Choice
-    shown: Shown
+    choice: ChosenFace
+    shown: ShownFace
     treatments: dict[str, Treatment | None]
     crops: dict[str, Bytes]
     maps: dict[str, Bytes] = field(default_factory=dict[str, Bytes])
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredCrop:
     """One face after a run with one engine at full strength.
 
     Attributes:
-        crop: of the face, uint8 RGB as `Shown.before`.
+        crop: of the face, uint8 RGB as `ShownFace.before`.
         map: the same with the map of what was invented over it; None where no map was asked for.
         treatment: what the run decided for the face; None where it was not followed.
     """
@@ -151,7 +151,7 @@ class Followed:
         track: id of the face on them.
     """
 
-    shown: Shown
+    shown: ShownFace
     frames: list[Frame]
     track: int
 
@@ -220,7 +220,7 @@ class FaceRestorer:
                 return None
             return Followed(_shown(*shown, clock, device), frames, track)
 
-    def restore(self, followed: Followed, engine: str, runtime: Runtime, *, invented: bool = False) -> Restored:
+    def restore(self, followed: Followed, engine: str, runtime: Runtime, *, invented: bool = False) -> RestoredCrop:
         """The face after a run with full strength; `invented` asks for its map. Raises as a run, or Interrupted."""
         stats, shown = Stats(), followed.shown
         options = replace(
@@ -241,7 +241,7 @@ class FaceRestorer:
                     crop = drawn = _cut(item, shown, runtime.device)
                     if invented:
                         drawn = _cut(with_map(item, labelled=False), shown, runtime.device)
-        return Restored(crop, drawn if invented else None, steps.tracks.treatment_of(followed.track))
+        return RestoredCrop(crop, drawn if invented else None, steps.tracks.treatment_of(followed.track))
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
         """The frames of a face's lead-in and around it, as a run reads them, and the times of the film."""
@@ -275,18 +275,18 @@ def at_strength(before: Bytes, after: Bytes, strength: float) -> Bytes:
     return np.rint(before + (after.astype(np.float32) - before) * np.float32(strength)).astype(np.uint8)
 
 
-def _cut(frame: Frame, shown: Shown, device: Device) -> Bytes:
+def _cut(frame: Frame, shown: ShownFace, device: Device) -> Bytes:
     return device.view(replace(frame, field=shown.field)).crop(shown.matrix, (shown.side, shown.side))
 
 
-def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) -> Shown:
+def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) -> ShownFace:
     scale = next((scale for scale in (4, 2) if face.width * _MIN_VIEW_WIDTHS <= CELL / scale), 1)
     side = CELL // scale
     x, y = (round(float(face.box[k] + face.box[k + 2]) / 2 - side / 2) for k in (0, 1))
     matrix = np.array([(1.0, 0.0, -x), (0.0, 1.0, -y)])
     at = frame.pts * frame.time_base
     timecode = str(clock.timecode_at(at)) if clock is not None and clock.start is not None else ""
-    return Shown(
+    return ShownFace(
         frame.pts,
         float(at - (clock.begin if clock else 0)),
         timecode,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rtface._version import __version__
 from rtface.config.options import Options, Scope
-from rtface.contact_sheet.choose import Choice, choose
+from rtface.contact_sheet.choose import ChosenFace, choose
 from rtface.contact_sheet.draw import draw
 from rtface.contact_sheet.page import page
-from rtface.contact_sheet.restore import FaceRestorer, Row, Variant
+from rtface.contact_sheet.restore import FaceRestorer, SheetRow, Variant
 from rtface.contact_sheet.search import Search, images_of, search
 from rtface.errors import InputError, Interrupted, Message, OutputError
 from rtface.frame import Color, Frame
@@ -63,7 +63,7 @@ class Sheet:
         seconds: how long it took.
     """
 
-    rows: list[Row]
+    rows: list[SheetRow]
     notes: list[str] = field(default_factory=list[str])
     seconds: float = 0.0
 
@@ -200,15 +200,15 @@ def write_sheet(
 
 
 def _row(
-    choice: Choice,
+    choice: ChosenFace,
     restorer: FaceRestorer,
     runtimes: dict[str, Runtime],
-    rows: Sequence[Row],
+    rows: Sequence[SheetRow],
     count: int,
     status: Callable[[str], None],
     *,
     mapped: Collection[str],
-) -> Row | None:
+) -> SheetRow | None:
     """A further row of the sheet; None where the face is lost at once, or is in one of the `rows` already."""
     number = len(rows) + 1
     status(f"face {number} of {count}: following it")
@@ -216,7 +216,7 @@ def _row(
     followed = next(filter(None, (restorer.follow(face, device) for face in (choice.face, *choice.others))), None)
     if followed is None or (choice.face.image is None and any(followed.shown.repeats(row.shown) for row in rows)):
         return None
-    row = Row(choice, followed.shown, {}, {})
+    row = SheetRow(choice, followed.shown, {}, {})
     for engine, runtime in runtimes.items():
         status(f"face {number} of {count}: {engine}")
         restored = restorer.restore(followed, engine, runtime, invented=engine in mapped)

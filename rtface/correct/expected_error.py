@@ -22,7 +22,7 @@ COVERAGE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class ErrorCalibration:
     """Exponents of the bound of one engine; see `bound`.
 
     Attributes:
@@ -40,13 +40,13 @@ class Calibration:
 
 # Fitted by `python -m benchmarks.invented calibrate` (0.4.0; `rtface-m-vivid` 0.3.3; 2026-11).
 CALIBRATIONS = {
-    "rtface-s": Calibration(
+    "rtface-s": ErrorCalibration(
         "f3bf5e32e4fa8381216d3d75c16b0b81a9475e2b7dd6fb466f5d7b7e3dbfc7d0", 2.04, 0.48, 0.11, 0.47, 0.64, -0.11
     ),
-    "rtface-m": Calibration(
+    "rtface-m": ErrorCalibration(
         "ace2c2b8158e480becb46689bc2439b1a2916703d02c47cc53de619cf82efbd0", 2.06, 0.44, 0.10, 0.47, 0.64, -0.11
     ),
-    "rtface-m-vivid": Calibration(
+    "rtface-m-vivid": ErrorCalibration(
         "e9e42b226fb8f0f2f8865a7ec6feb4d31943dc2c302f878983f3b8318d79fa3a", 1.61, 0.46, 0.22, 0.45, 0.71, 0.13
     ),
 }

@@ -17,7 +17,7 @@ from rtface.frame import Float32
 from rtface.protocols import Restored
 
 
-class Network(Protocol):
+class CropNetwork(Protocol):
     """The part of `rtface.engine.plan.Plan` that runs crops."""
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
@@ -41,7 +41,7 @@ class FaceMemory:
 class CropRunner:
     """Runs crops through a plan. Not for use from several threads."""
 
-    def __init__(self, recipe: Recipe, plan: Network) -> None:
+    def __init__(self, recipe: Recipe, plan: CropNetwork) -> None:
         self.recipe, self.plan = recipe, plan
         # Fresh memory for every crop would cost as much as a tenth of the network.
         *_, w, h = recipe.region

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from rtface.enhance.coded_stage import Cleaned
-from rtface.enhance.shown import Shown, equal, parts
+from rtface.enhance.shown import ShownSamples, equal, parts
 from rtface.enhance.tasks import FaceTask
 from rtface.frame import Box, Frame
 from rtface.geometry.planes import layout
@@ -29,9 +29,9 @@ class RepeatedFrames:
     """Recognises frames that repeat the one before; of fields, the one before of the same parity."""
 
     def __init__(self) -> None:
-        self._last: dict[int | None, Shown] = {}
+        self._last: dict[int | None, ShownSamples] = {}
 
-    def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> Shown | None:
+    def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> ShownSamples | None:
         """What belongs to this frame, or to the one that it repeats; None where nothing is corrected.
 
         Args:
@@ -64,7 +64,7 @@ class RepeatedFrames:
         ):
             return last
         box = _box(frame, tasks, cleaned)
-        self._last[frame.field] = shown = Shown(
+        self._last[frame.field] = shown = ShownSamples(
             frame.image.format.name, size, box, settings, strengths, parts(frame, box, copied=True)
         )
         return shown

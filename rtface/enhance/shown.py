@@ -13,7 +13,7 @@ from rtface.geometry.transforms import field_parity
 
 
 @dataclass(slots=True, eq=False)
-class Shown:
+class ShownSamples:
     """The samples round the faces of one frame.
 
     Attributes:

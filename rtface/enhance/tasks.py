@@ -11,7 +11,7 @@ from typing import Any
 from rtface.correct import CorrectionState
 from rtface.correct.mask import shown_box
 from rtface.enhance.keyframes.sample import FaceSample
-from rtface.enhance.shown import Shown
+from rtface.enhance.shown import ShownSamples
 from rtface.enhance.track_store import TrackState, seed_of
 from rtface.frame import Box, Crops, Face, Float, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix
@@ -136,7 +136,7 @@ class FrameTask:
     cleaned: bool = False
     first_s: float = 0.0
     original: object = None
-    shown: Shown | None = None
+    shown: ShownSamples | None = None
 
     def park(self) -> None:
         """Gives its crops back until `resume`: frames that wait for a keyframe hold no GPU memory."""

@@ -24,7 +24,7 @@ WHEEL = f"rtface-{__version__}-py3-none-any.whl"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class InstallOrigin:
     """Where this copy of rtface was installed from; both attributes are None where nothing says so.
 
     Attributes:
@@ -38,22 +38,22 @@ class Origin:
     editable: bool = False
 
 
-def origin() -> Origin:
+def origin() -> InstallOrigin:
     """The clone or wheel, if it still exists: by the package's own place, else by pip's record of it."""
     folder = Path(__file__).resolve().parents[2]
     if _is_clone(folder):
-        return Origin(clone=folder, editable=True)
+        return InstallOrigin(clone=folder, editable=True)
     try:
         record = json.loads(metadata.distribution("rtface").read_text("direct_url.json") or "{}")
         url = urlparse(str(record.get("url", "")))
     except (metadata.PackageNotFoundError, OSError, ValueError, AttributeError):
-        return Origin()
+        return InstallOrigin()
     path = Path(file_path(url.path)) if url.scheme == "file" and url.netloc in ("", "localhost") else None
     if path is not None and _is_clone(path):
-        return Origin(clone=path)
+        return InstallOrigin(clone=path)
     if path is not None and path.suffix == ".whl" and path.is_file():
-        return Origin(wheel=path)
-    return Origin()
+        return InstallOrigin(wheel=path)
+    return InstallOrigin()
 
 
 def _is_clone(folder: Path) -> bool:
@@ -86,7 +86,7 @@ def plugin_line(distribution: str, extra: str = "") -> str:
     return line if known else f"{line} in a clone of rtface's repository"
 
 
-def _plugin(come: Origin, distribution: str) -> Path | None:
+def _plugin(come: InstallOrigin, distribution: str) -> Path | None:
     """The folder or wheel of a distribution, where rtface came from."""
     if come.clone and (folder := come.clone / "plugins" / distribution).is_dir():
         return folder

@@ -37,7 +37,7 @@ async def in_thread(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
     return await run_in_threadpool(call, *args, **more)
 
 
-class Shared:
+class SharedResponse:
     """A JSON response that all share who ask for it while the one before is made: it is made after they asked, and
     costs as much for a hundred of them as for one.
 

@@ -20,7 +20,7 @@ from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.contact_sheet.draw import write_text
 from rtface.contact_sheet.page import page as page_of
-from rtface.contact_sheet.restore import Row, Variant, at_strength
+from rtface.contact_sheet.restore import SheetRow, Variant, at_strength
 from rtface.contact_sheet.sheet import Sheet, SheetOptions, make_sheet
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, Interrupted
@@ -101,7 +101,7 @@ def test_a_crop_is_that_of_the_runs_frame(scenes: Path, tmp_path: Path, memory: 
         assert np.abs(shown - after).mean() < 0.3 * change, row.shown.time
 
 
-def crops_of(path: Path, rows: list[Row]) -> list[np.ndarray]:
+def crops_of(path: Path, rows: list[SheetRow]) -> list[np.ndarray]:
     """The frames of a film where the rows show them, cut as they are."""
     source, device = FileSource(path), CpuDevice()
     found: dict[int, np.ndarray] = {}

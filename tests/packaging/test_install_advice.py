@@ -130,7 +130,7 @@ def test_a_clone_repairs_itself():
 
 def test_an_installed_clone_is_named_by_its_folder(monkeypatch, tmp_path):
     elsewhere(monkeypatch, tmp_path, ROOT.as_uri())
-    assert install.origin() == install.Origin(clone=ROOT)
+    assert install.origin() == install.InstallOrigin(clone=ROOT)
     assert lines()[2] == f"python -m pip install --force-reinstall --no-deps {ROOT}"
 
 
@@ -151,7 +151,7 @@ def test_a_wheel_is_named_by_its_file(monkeypatch, tmp_path):
 @pytest.mark.parametrize("url", [None, "file:///gone/rtface-0.1.0-py3-none-any.whl", "https://host/rtface.whl", "x"])
 def test_an_unknown_origin_asks_for_the_wheel_file(monkeypatch, tmp_path, url):
     elsewhere(monkeypatch, tmp_path, url)
-    assert install.origin() == install.Origin()
+    assert install.origin() == install.InstallOrigin()
     for line in lines():
         assert not BY_NAME.search(line), line
     assert install.WHEEL in lines()[0]
@@ -163,7 +163,7 @@ def test_a_copy_that_was_never_installed(monkeypatch, tmp_path):
 
     elsewhere(monkeypatch, tmp_path, None)
     monkeypatch.setattr(install.metadata, "distribution", absent)
-    assert install.origin() == install.Origin()
+    assert install.origin() == install.InstallOrigin()
 
 
 @pytest.mark.parametrize(

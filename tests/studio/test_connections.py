@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rtface.web import connections
-from rtface.web.http import Shared
-from rtface_studio.pace import AT_ONCE, PER_SECOND, PIECE, Pace
+from rtface.web.http import SharedResponse
+from rtface_studio.pace import AT_ONCE, PER_SECOND, PIECE, RequestPace
 from tests.studio.conftest import RunningStudio
 from tests.studio.test_access import ask
 
@@ -87,7 +87,7 @@ def test_who_asks_while_an_answer_is_made_shares_the_next() -> None:
         return len(made)
 
     async def ask() -> list[bytes]:
-        shared = Shared(make)
+        shared = SharedResponse(make)
         first = asyncio.create_task(shared())
         await asyncio.to_thread(begun.wait, 10)
         others = [asyncio.create_task(shared()) for _ in range(50)]
@@ -117,7 +117,7 @@ def test_many_requests_wait_while_the_queue_works(works: bool, path: str, count:
         waited.append(seconds)
 
     async def ask_all() -> None:
-        pace = Pace(app, lambda: works, clock=lambda: 5.0, wait=wait)
+        pace = RequestPace(app, lambda: works, clock=lambda: 5.0, wait=wait)
         for _ in range(count):
             await pace({"type": "http", "path": path}, None, None)  # type: ignore[arg-type]
 
@@ -138,7 +138,7 @@ def test_a_crowd_is_told_once_and_until_it_has_gone() -> None:
 
     async def ask_all() -> None:
         clock = iter(times)
-        pace = Pace(nothing, lambda: True, clock=lambda: next(clock), wait=nothing, told=tell)
+        pace = RequestPace(nothing, lambda: True, clock=lambda: next(clock), wait=nothing, told=tell)
         for _ in times:
             await pace({"type": "http", "path": "/api/queue"}, None, None)  # type: ignore[arg-type]
 
@@ -170,6 +170,6 @@ def test_a_long_answer_counts_like_many_requests() -> None:
     async def send(message: object) -> None:
         pass
 
-    pace = Pace(app, lambda: True, clock=lambda: 5.0, wait=wait)
+    pace = RequestPace(app, lambda: True, clock=lambda: 5.0, wait=wait)
     asyncio.run(pace({"type": "http", "path": "/api/queue/1/media/source"}, None, send))  # type: ignore[arg-type]
     assert max(waited) == pytest.approx(101 / PER_SECOND - AT_ONCE / PER_SECOND)

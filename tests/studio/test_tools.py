@@ -19,7 +19,7 @@ from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError
 from rtface.util.finding import Finding
 from rtface_studio.catalogue import catalogue
-from rtface_studio.commands import Shared, json_of, run_command
+from rtface_studio.commands import SharedResult, json_of, run_command
 from rtface_studio.events import EventHub
 from rtface_studio.live_run import LivePlan
 from tests.studio.conftest import RunningStudio
@@ -134,7 +134,7 @@ def test_commands_run_once_for_all_who_ask() -> None:
         return len(begun)
 
     async def ask_often() -> list[int]:
-        shared = Shared(work)
+        shared = SharedResult(work)
         first = asyncio.create_task(shared())
         await asyncio.sleep(0)
         first.cancel()  # a page that left does not end it for the others

@@ -66,7 +66,7 @@ _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingOutcome:
     """What came of it.
 
     Attributes:
@@ -201,7 +201,7 @@ def learn(
     shown: Path | None = None,
     watch: Watch = unwatched,
     consent: str = "",
-) -> Outcome:
+) -> TrainingOutcome:
     """Learns a person and keeps the result if it helps. A call that was interrupted in training is continued by the
     next one of the same person, sources and engine.
 
@@ -256,7 +256,7 @@ def learn(
         last = _trained(found, _job(folder, recipe, minutes), tell)
         gains = {kind: float(gain) for kind, gain in last["over"].items()}
         if not last["better"] or np.mean([*gains.values()]) < WORTH_DB:
-            return Outcome(None, gains, count, last["seconds"])
+            return TrainingOutcome(None, gains, count, last["seconds"])
         with np.load(folder / "delta.npz") as held:
             places, delta = held["places"], held["delta"]
         meta = {
@@ -271,7 +271,7 @@ def learn(
         learned.write(name, meta, embedded, places, delta, own)
         _check(own)
         write_atomically(path, own.read_bytes(), private=True)
-    return Outcome(path, gains, count, last["seconds"])
+    return TrainingOutcome(path, gains, count, last["seconds"])
 
 
 def _key(recipe: Any, from_what: Sequence[dict[str, str]]) -> str:

@@ -289,7 +289,7 @@ def test_an_interrupted_call_is_continued(
     photos, training = saved(tmp_path / "photos", 0.0), Training(KeyboardInterrupt(), KeyboardInterrupt(), None, None)
     monkeypatch.setattr(child, "run", training)
 
-    def learning(source: Path) -> learn.Outcome:
+    def learning(source: Path) -> learn.TrainingOutcome:
         return learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, tell=lambda what, share: None)
 
     with pytest.raises(Interrupted, match="kept for 7 days"):

@@ -48,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = learned.path_of("anna")
 
-    def learning(**how: Any) -> learn.Outcome:
+    def learning(**how: Any) -> learn.TrainingOutcome:
         more = {"minutes": 2.0, "tell": lambda what, share: None, "shown": tmp_path / "s.png"}
         return learn.learn("Anna", [film], lambda: Path(sys.executable), **(more | how))
 

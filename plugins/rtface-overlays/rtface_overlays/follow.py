@@ -30,7 +30,7 @@ def check_faces(value: object, shown: str) -> object:
         raise UsageError("{why} (or all but 2)", code="value_or_all", why=error) from None
 
 
-class Choice:
+class FaceChoice:
     """The faces that `faces` names.
 
     Args:

@@ -16,7 +16,7 @@ from rtface.frame import Bytes, Float
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
 from rtface.util.foreign import open_regular
 from rtface.util.parse import boolean, choice, number, path
-from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
+from rtface_overlays.follow import FaceChoice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 
 # Points of the face's square of 512 on which an image is put, and which of its own points lies there.
@@ -65,7 +65,7 @@ class Picture:
     _run: Run = state(Run)
 
     def __post_init__(self) -> None:
-        self._choose = Choice(self.faces)
+        self._choose = FaceChoice(self.faces)
         self._images, self._ends = load(self.file)
         self._shown, self._sprite = 0, Sprite(self._images[0])
 

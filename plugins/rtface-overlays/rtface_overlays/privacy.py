@@ -17,7 +17,7 @@ from rtface.frame import Face, Float
 from rtface.geometry.transforms import apply, compose, invert, scaling
 from rtface.stages import Canvas, Frame, covering, option
 from rtface.util.parse import number
-from rtface_overlays.follow import Choice, Spot, Steady, check_faces
+from rtface_overlays.follow import FaceChoice, Spot, Steady, check_faces
 
 # Of the face's width: eyes, nose and mouth run into each other, and a codec's rounding hides what is left of them.
 _SIGMA = 0.22
@@ -38,7 +38,7 @@ class _Veils:
     """The faces that are to be covered on each frame, those just lost among them."""
 
     def __init__(self, chosen: str, margin: float, hold: float) -> None:
-        self._choose, self._margin, self._hold = Choice(chosen, hides=True), margin, hold
+        self._choose, self._margin, self._hold = FaceChoice(chosen, hides=True), margin, hold
         self._known: dict[int, _Veil] = {}
         self._last = 0  # key of the newest veil of a face without a track; those keys are negative
 

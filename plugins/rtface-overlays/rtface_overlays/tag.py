@@ -14,7 +14,7 @@ from rtface.stages import Canvas, Frame, Sprite, option, state
 from rtface.util.foreign import read_regular
 from rtface.util.parse import choice, is_person_name, is_person_number, number, path
 from rtface.util.toml_dataclass import parse_toml
-from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
+from rtface_overlays.follow import FaceChoice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
@@ -62,7 +62,7 @@ class Tag:
     _worn: dict[int, _Worn] = state(dict)
 
     def __post_init__(self) -> None:
-        self._choose = Choice(self.faces)
+        self._choose = FaceChoice(self.faces)
         self._by_id = _read(self.file) | _split(self.names) if self.file else _split(self.names)
         if not self.name and not self._by_id:
             raise UsageError("say who: name=Anna, names=1=Anna;2=Ben or file=names.toml", code="names_needed")

@@ -17,7 +17,7 @@ from rtface.util.events import TO_STDERR, Event, read_events
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SharedResult(Generic[T]):
     """Runs a coroutine once for all who ask while it runs.
 
     Args:

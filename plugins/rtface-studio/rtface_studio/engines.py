@@ -13,7 +13,7 @@ from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util.events import Event
 from rtface.web.http import in_thread, json_body
-from rtface_studio.commands import Shared, json_of, run_command
+from rtface_studio.commands import SharedResult, json_of, run_command
 from rtface_studio.context import Studio
 
 _FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
@@ -34,7 +34,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         rows, offers = await asyncio.gather(rows, json_of("engines", "offers"))
         return {"engines": rows, "offers": [offer for offer in offers if not offer["added"]]}
 
-    shared = Shared(listed)
+    shared = SharedResult(listed)
 
     async def engines(request: Request) -> Response:
         return JSONResponse(await shared())

@@ -6,13 +6,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface_studio.commands import Shared, json_of
+from rtface_studio.commands import SharedResult, json_of
 from rtface_studio.context import Studio
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The route ``/api/health``."""
-    doctor = Shared(lambda: json_of("doctor", accept=(0, 1)))  # 1: it found faults
+    doctor = SharedResult(lambda: json_of("doctor", accept=(0, 1)))  # 1: it found faults
 
     async def health(request: Request) -> Response:
         return JSONResponse(await doctor())

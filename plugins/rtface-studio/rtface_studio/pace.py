@@ -32,7 +32,7 @@ def set_back(crowded: bool) -> bool:
     return False
 
 
-class Pace:
+class RequestPace:
     """ASGI middleware that lets requests below ``/api/`` wait, in their order, while the queue works. The page's files
     cost little, and one of them needs no session: who has none is not counted.
 

@@ -21,7 +21,7 @@ from rtface.redaction import shown
 from rtface.stages.options import file_options
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
-from rtface.web.http import Shared, in_thread, json_body
+from rtface.web.http import SharedResponse, in_thread, json_body
 from rtface_studio.context import Studio
 
 _writing = threading.Lock()
@@ -29,7 +29,7 @@ _writing = threading.Lock()
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/settings``."""
-    shared = Shared(all_settings)
+    shared = SharedResponse(all_settings)
 
     async def settings(request: Request) -> Response:
         return await shared()

@@ -18,7 +18,7 @@ from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import BuildProgress, build, profile
 from rtface.engine.tensorrt.execution import Execution
-from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm
+from rtface.engine.tensorrt.library import Capability, LibraryChoice, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError, log
 
@@ -56,7 +56,7 @@ def open_network(network: NetworkSpec, gpu: Gpu, precision: Precision = "f32") -
     return open_as(network, gpu, choose(gpu.capability, installed(), gpu=gpu.name), precision)
 
 
-def identify(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
+def identify(recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
     how = ", portable" if choice.library.kind == "rtx" and choice.target is None else ""
     return PlanIdentity.of(
@@ -70,14 +70,14 @@ def identify(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision
     )
 
 
-def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
+def stored(identity: PlanIdentity, choice: LibraryChoice) -> PlanIdentity:
     """What its serialised form is kept under. Compiled for a capability by name, no GPU and no driver had a part in
     it: it may have been built where neither is."""
     return identity if choice.target is None else replace(identity, device=sm(choice.target), driver="")
 
 
 def open_as(
-    recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision, progress: BuildProgress | None = None
+    recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, precision: Precision, progress: BuildProgress | None = None
 ) -> TensorRtPlan:
     """A plan by that choice, not judged yet; of a person's weights nothing is kept. Raises EngineError where library or
     GPU refuse it, OutOfDeviceMemory, DeviceLost."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.recipe_tables import Batch, Precision
 from rtface.engine.spec import NetworkSpec
-from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
+from rtface.engine.tensorrt.library import Library, LibraryChoice, fault, logger, sm
 from rtface.errors import EngineError, MissingComponent
 from rtface.util.install import extra_line
 
@@ -91,7 +91,9 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
         ) from error
 
 
-def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: BuildProgress | None = None) -> bytes:
+def build(
+    recipe: NetworkSpec, precision: Precision, choice: LibraryChoice, progress: BuildProgress | None = None
+) -> bytes:
     """The serialised plan. Raises EngineError when the library refuses the network."""
     library, trt = choice.library, choice.library.module
     if progress is not None:

@@ -61,7 +61,7 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LibraryChoice:
     """A library for a GPU: `target` is the capability that it compiles for by name; None of the full TensorRT, which
     takes the GPU's, and where TensorRT for RTX compiles for none in particular. `reason` says so in one line."""
 
@@ -93,7 +93,7 @@ def _targets(module: Any) -> frozenset[Capability]:
     return frozenset((int(name[:-1]), int(name[-1])) for name in names)
 
 
-def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str = "") -> Choice:
+def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str = "") -> LibraryChoice:
     """The library for a GPU of that compute capability.
 
     TensorRT for RTX takes the capabilities that it names and those above them; the others between, as sm_90, it
@@ -118,11 +118,11 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
     rtx, full = found.get("rtx"), found.get("full")
     named = rtx is not None and rtx.targets is not None and capability in rtx.targets
     if rtx and named and ("GeForce" in gpu or not gpu or not full):
-        return Choice(rtx, capability, capability, f"{rtx.name}: {where}")
+        return LibraryChoice(rtx, capability, capability, f"{rtx.name}: {where}")
     if full and gpu:
-        return Choice(full, capability, None, f"{full.name}: {where}")
+        return LibraryChoice(full, capability, None, f"{full.name}: {where}")
     if rtx and rtx.targets and gpu and capability > max(rtx.targets):
-        return Choice(rtx, capability, None, f"{rtx.name}: {where}, which is newer than its targets")
+        return LibraryChoice(rtx, capability, None, f"{rtx.name}: {where}, which is newer than its targets")
     if not gpu and (rtx or full):
         names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
         raise MissingComponent(

@@ -26,7 +26,7 @@ from rtface.engine.spec import ImageNetworkSpec
 from rtface.engine.tensorrt import builder
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
-from rtface.engine.tensorrt.library import Choice, Library, choose, fault, installed, logger, precisions
+from rtface.engine.tensorrt.library import Library, LibraryChoice, choose, fault, installed, logger, precisions
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import ImageNetwork
 from rtface.tracking import models
@@ -53,7 +53,7 @@ def rtx() -> Library:
     return found
 
 
-def ada(library: Library) -> Choice:
+def ada(library: Library) -> LibraryChoice:
     return choose((8, 9), (library,))
 
 

@@ -20,7 +20,7 @@ _TITLE = 100
 """Characters of the title at most."""
 
 
-class Studio:
+class StudioProcess:
     """The studio as a process of the icon, started when it is first asked for."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class TrayApp:
     ) -> None:
         self._language = language
         self._camera, self._words, self._show, self.stop = camera, words, show, stop
-        self._studio = Studio()
+        self._studio = StudioProcess()
         self._trouble = ""
         self.icon: TrayIcon | None = None
 
