@@ -113,12 +113,12 @@ def analyze(
         from rtface.contact_sheet.persons import write_persons
 
         write_persons(listed, found.faces(), source.name, image)
-        console.say(f"{image.path} written: {len(listed)} {'person' if len(listed) == 1 else 'persons'}")
+        console.log(f"{image.path} written: {len(listed)} {'person' if len(listed) == 1 else 'persons'}")
     if photos is not None:
         from rtface.contact_sheet.persons import write_photos
 
         count = write_photos(listed, found.faces(), photos, overwrite=overwrite or programs)
-        console.say(
+        console.log(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
@@ -145,9 +145,9 @@ def analyze(
             ]
             print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
     else:
-        console.say(f"{source}: no face found")
+        console.log(f"{source}: no face found")
     if unreadable := stats.counters["unreadable"]:
-        console.say(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
+        console.log(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
         raise typer.Exit(FAILED)
 
 
@@ -233,9 +233,9 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
             why=error.strerror,
         ) from error
     count = len(found.scenes)
-    console.say(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
+    console.log(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
     if not found.even and target.path.suffix.lower() in (".edl", ".otio"):
-        console.say(
+        console.log(
             "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact times"
         )
 

@@ -24,4 +24,4 @@ def captions(
     from rtface.media.read.captions import write_captions
 
     done = write_captions(film, output, overwrite=load().options.overwrite)
-    console.say(f"{output}: {done.lines} line{'s' * (done.lines != 1)} of captions, from {done.first} to {done.last}")
+    console.log(f"{output}: {done.lines} line{'s' * (done.lines != 1)} of captions, from {done.first} to {done.last}")

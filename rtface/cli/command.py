@@ -178,7 +178,7 @@ def _load(flags: Mapping[str, object], config: Path | None, console: Console) ->
     if console.verbosity > 0:
         for key, source in loaded.sources.items():
             if source != "default":
-                console.say(f"{key} = {getattr(loaded.options, key)} ({source})")
+                console.log(f"{key} = {getattr(loaded.options, key)} ({source})")
     return loaded
 
 
@@ -186,13 +186,13 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
     """Writes one line about an error, for a fault of rtface itself and ``-v`` also a traceback; gives the exit code."""
     if isinstance(error, KeyboardInterrupt):
         error = error if isinstance(error, Interrupted) else Interrupted()
-        console.say(message_of(error), "error")
+        console.log(message_of(error), "error")
         return INTERRUPTED + (signum or error.signum)
     if isinstance(error, RtfaceError) or (isinstance(error, OSError) and error.filename is not None):
-        console.say(message_of(error), "error")
+        console.log(message_of(error), "error")
         return USAGE if isinstance(error, UsageError) else FAILED
     if isinstance(error, MemoryError):
-        console.say(
+        console.log(
             Message(
                 "not enough memory; try fewer {--threads}, a smaller {--max-faces} or a smaller input", code="memory"
             ),
@@ -200,8 +200,8 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
         )
         return FAILED
     if console.verbosity > 0:
-        console.say("".join(traceback.format_exception(error)), "error", lines=True)
-    console.say(
+        console.log("".join(traceback.format_exception(error)), "error", lines=True)
+    console.log(
         Message(
             "this is a fault of rtface ({what}); please report it with what the same command says with -v "
             "and with 'rtface doctor --json'",

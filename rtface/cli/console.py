@@ -99,7 +99,7 @@ class Console:
                 self.event("progress", None if facts else line, **facts)
             return
         if not self.live:
-            self.say(_PAINT.sub("", line))
+            self.log(_PAINT.sub("", line))
             return
         line = redacted(printable_paint(line))
         width = shutil.get_terminal_size().columns - 1
@@ -140,7 +140,7 @@ class Console:
             self._broken = True
             discard_output(self._stream)
 
-    def say(self, text: str, kind: str = "info", *, lines: bool = False) -> None:
+    def log(self, text: str, kind: str = "info", *, lines: bool = False) -> None:
         """Writes a message, in one line unless it has `lines` of ours; ``-q`` lets only errors through."""
         if self.verbosity < 0 and kind != "error":
             return
@@ -189,7 +189,7 @@ class _Handler(logging.Handler):
             text = Message.of(given.to_dict() | {"message": text})
         if record.exc_info and record.exc_info[0] is not None:
             text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-        self._console.say(text, kind, lines=True)
+        self._console.log(text, kind, lines=True)
 
 
 @contextmanager

@@ -31,4 +31,4 @@ def devices(*, json: Json = False, console: Console) -> None:
             for line in device.modes:
                 print_text(f"  {'':{width}}    {line}")
     if not any(device.kind == "virtual camera" for device in found):
-        console.say("no virtual camera: 'rtface doctor' says how to get one")
+        console.log("no virtual camera: 'rtface doctor' says how to get one")

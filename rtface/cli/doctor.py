@@ -24,5 +24,5 @@ def doctor(*, json: Json = False, console: Console) -> None:
             if finding.repair:
                 print_text(f"{'':{width + 9}}-> {finding.repair}")
     if faults:
-        console.say(f"{faults} fault{'s' * (faults > 1)} found", "error")
+        console.log(f"{faults} fault{'s' * (faults > 1)} found", "error")
     raise typer.Exit(FAILED if faults else 0)

@@ -58,9 +58,9 @@ def engines(
         )
     broken = [row for row in rows if row.fault is not None]
     for row in broken:
-        console.say(f"engine {row.name}: {row.fault}", "error")
+        console.log(f"engine {row.name}: {row.fault}", "error")
     if not rows:
-        console.say("no engine is installed; repair it with: " + reinstall_line(), "error")
+        console.log("no engine is installed; repair it with: " + reinstall_line(), "error")
     raise typer.Exit(FAILED if broken or not rows else 0)
 
 
@@ -160,7 +160,7 @@ def _build(recipes: list[Recipe], device: str, precision: Precision | None, cons
     if ahead := re.fullmatch(r"sm_(\d{1,2})(\d)", device):
         capability = int(ahead[1]), int(ahead[2])
         built = [build_ahead(r, capability, precision=precision, progress=progress_of(r)) for r in recipes]
-        console.say("not checked against the golden crops: that is done on the GPU, when an engine is first opened")
+        console.log("not checked against the golden crops: that is done on the GPU, when an engine is first opened")
         return built
     here = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not here:

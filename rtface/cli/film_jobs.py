@@ -90,7 +90,7 @@ def work(
         if complete
         else "others are at work on the rest"
     )
-    console.say(f"{done} made here; {rest}")
+    console.log(f"{done} made here; {rest}")
 
 
 @command()
@@ -113,9 +113,9 @@ def segment(
     try:
         outcome = do_segment(place, number, threads=threads, stop=stop.event, wait=True)
     except WorkerRefused as error:
-        console.say(message_of(error), "error")
+        console.log(message_of(error), "error")
         raise typer.Exit(REFUSED) from None
-    console.say(f"segment {number}: {outcome.value}")
+    console.log(f"segment {number}: {outcome.value}")
     if outcome is Outcome.BUSY:
         raise typer.Exit(BUSY)
 
@@ -176,7 +176,7 @@ def agree(
         f"OUTPUT: {output}",
         *(f"--{key.replace('_', '-')}: {value}" for key, value in options.items()),
     ):
-        console.say(line)
+        console.log(line)
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     try:
         if not trusted and not (interactive and typer.confirm("rtface: do you want to work on it?", err=True)):

@@ -52,7 +52,7 @@ def run_live_job(
     stats = Stats()
     ends = make_endpoints(source, sink, options, stats)
     if options.dry_run:
-        console.say(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
+        console.log(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
     if options.preview or (options.control, options.metrics) != (None, None):
         from rtface.live.control.http_server import check_port  # takes a tenth of a second, which no frame waits for
@@ -64,7 +64,7 @@ def run_live_job(
             monitor = LiveMonitor(console, options, stack)
             report = run_live(ends, options, stats=stats, stop=stop.event, monitor=monitor)
     except Interrupted as interrupted:
-        console.say(f"{source}: {interrupted}")
+        console.log(f"{source}: {interrupted}")
         return 0
     console.clear()
     monitor.show_new(report.notes)
@@ -86,7 +86,7 @@ def _show_done(report: Report, console: Console) -> None:
         if (n := end["reopened"] + (end["state"] == "away"))
     ]
     dropped, late = ", ".join(causes), report.passed.get("late", 0)
-    console.say(
+    console.log(
         f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
         f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
         f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
@@ -95,7 +95,7 @@ def _show_done(report: Report, console: Console) -> None:
         f"{report.engine} on {report.device}, {_processor(report)}"
     )
     if (path := report.options.get("report")) is not None:
-        console.say(f"{path} written")
+        console.log(f"{path} written")
 
 
 def _processor(report: Report) -> str:
@@ -128,7 +128,7 @@ class LiveMonitor:
         for note in notes:
             if note not in self._shown:
                 self._shown.append(note)
-                self._console.say(note)
+                self._console.log(note)
 
     def _begin(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.keyboard import HELP, read_keys
@@ -136,11 +136,11 @@ class LiveMonitor:
 
         console = self._console
         read = [end.described for end in (live.ends.source, live.ends.sound) if end]
-        console.say(f"{' and '.join(read)} → {', '.join(sink.described for sink in live.ends.sinks)}")
+        console.log(f"{' and '.join(read)} → {', '.join(sink.described for sink in live.ends.sinks)}")
         self._serve(live)
-        self._stack.enter_context(read_keys(live.controls, console.say))
+        self._stack.enter_context(read_keys(live.controls, console.log))
         if console.live and sys.stdin.isatty():
-            console.say(HELP)
+            console.log(HELP)
         return StatusLine(console, live.status)
 
     def _serve(self, live: LiveSession) -> None:
@@ -173,7 +173,7 @@ class LiveMonitor:
             addresses[port] = server.address
         if control is not None:
             page = f"{addresses[control]}/preview"
-            console.say(
+            console.log(
                 Message(
                     "control: {address}" + ", preview: {page}" * options.preview,
                     code="control",
@@ -186,4 +186,4 @@ class LiveMonitor:
 
                 open_in_browser(page)
         if options.metrics is not None:
-            console.say(f"metrics: {addresses[options.metrics]}/metrics")
+            console.log(f"metrics: {addresses[options.metrics]}/metrics")

@@ -102,7 +102,7 @@ def add(
     with output_folder(output_dir, keep=True):
         for named, one in zip(paths, jobs, strict=False):
             if output_dir is not None and one.output.is_file() and not options.overwrite:
-                console.say(f"{one.output} exists: skipped (--overwrite replaces it)")
+                console.log(f"{one.output} exists: skipped (--overwrite replaces it)")
                 continue
             try:
                 early_checks.check_inputs([one.input])
@@ -122,7 +122,7 @@ def add(
             if json:
                 print_json(item.to_dict())
             else:
-                console.say(f"item {item.id} waits: {item.input} → {item.output}")
+                console.log(f"item {item.id} waits: {item.input} → {item.output}")
     raise typer.Exit(FAILED if codes else 0)
 
 
@@ -137,14 +137,14 @@ def list_items(*, json: Json = False, console: Console) -> None:
         print_table([["ITEM", "STATE", "DONE", "LEFT", "INPUT", "OUTPUT", "OPTIONS"], *map(_cells, items)])
         for item in items:
             if item.state == "failed":
-                console.say(
+                console.log(
                     Message("item {number} failed: {why}", code="item_failed", number=item.id, why=item.message),
                     "error",
                 )
         if any(item.state == "interrupted" for item in items):
-            console.say("interrupted items continue with the next 'rtface queue run'")
+            console.log("interrupted items continue with the next 'rtface queue run'")
     else:
-        console.say("the queue is empty; add a film with: rtface queue add INPUT OUTPUT")
+        console.log("the queue is empty; add a film with: rtface queue add INPUT OUTPUT")
 
 
 def _cells(item: Item) -> list[str]:
@@ -194,7 +194,7 @@ def run(
             code = run_command(then, outcome)
             codes.append(code)
             if code:
-                console.say(f"the command of --then ended with exit code {code}: {then}", "error")
+                console.log(f"the command of --then ended with exit code {code}: {then}", "error")
 
     outcome = Runner(
         _queue().store,
@@ -205,7 +205,7 @@ def run(
         idle=idle,
     ).run()
     console.clear()
-    console.say(summary(outcome), "error" if outcome.failed else "info")
+    console.log(summary(outcome), "error" if outcome.failed else "info")
     if stop.signum is not None:
         raise typer.Exit(INTERRUPTED + stop.signum)
     raise typer.Exit(FAILED if outcome.failed or any(codes) else 0)
@@ -232,7 +232,7 @@ class _Display:
             if item.state == "running":
                 continue
             message = f": {item.message}" if item.message else ""
-            self._console.say(
+            self._console.log(
                 f"item {item.id}, {item.output}: {item.state}{message}", "error" if item.state == "failed" else "info"
             )
             self._console.event("item", **item.to_dict())
@@ -263,7 +263,7 @@ def _change(names: list[str], verb: Verb, console: Console) -> None:
     queue = _queue()
     ids = queue.select(names, CHANGES[verb])
     getattr(queue, verb)(*ids)
-    console.say(f"{verb}: {', '.join(f'item {number}' for number in ids) if ids else 'no item'}")
+    console.log(f"{verb}: {', '.join(f'item {number}' for number in ids) if ids else 'no item'}")
 
 
 @app.command()
@@ -322,4 +322,4 @@ def move(
             "the place must be first, last or a number from 1, not {value!r}", code="place_value", value=place
         )
     _queue().move(item, int(place) if place.isdecimal() else place)  # pyright: ignore[reportArgumentType]
-    console.say(f"item {item} moved to place {place}")
+    console.log(f"item {item} moved to place {place}")

@@ -155,9 +155,9 @@ def run_jobs(
     for job in jobs:
         if skip and job.output.is_file() and not options.overwrite:  # a folder of stills resumes by itself
             skipped += 1
-            console.say(f"{job.output} exists: skipped (--overwrite replaces it)")
+            console.log(f"{job.output} exists: skipped (--overwrite replaces it)")
             if json:
-                _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
+                _log({"input": str(job.input), "output": str(job.output), "status": "skipped"})
             continue
         try:
             report = run_film(
@@ -169,7 +169,7 @@ def run_jobs(
                 stop=stop.event,
                 progress=ProgressLine(console, job.input.name),
                 building=console.building,
-                notify=console.say,
+                notify=console.log,
             )
             if report is None:
                 codes.append(0)
@@ -179,7 +179,7 @@ def run_jobs(
             if len(jobs) > 1:
                 _show_how_to_resume(job, error, console)
             if json:
-                _print_line(
+                _log(
                     {
                         "input": str(job.input),
                         "output": str(job.output),
@@ -197,11 +197,11 @@ def run_jobs(
         ended = {"status": "planned" if options.dry_run else "done", **report.to_dict()}
         console.event("report", **ended)
         if json:
-            _print_line(ended)
+            _log(ended)
     if len(jobs) > 1:
         failed = sum(1 for code in codes if code)
         left = len(jobs) - len(codes) - skipped
-        console.say(
+        console.log(
             f"{codes.count(0)} done, {skipped} skipped, {failed} failed" + (f", {left} not begun" if left else ""),
             "error" if failed else "info",
         )
@@ -209,7 +209,7 @@ def run_jobs(
     return interrupted[0] if interrupted else codes[0] if len(jobs) == 1 and codes else int(any(codes))
 
 
-def _print_line(value: object) -> None:
+def _log(value: object) -> None:
     """Prints one line of JSON; a reader of stdout that has gone does not end the run."""
     try:
         print_json(value)
@@ -221,31 +221,31 @@ def _show_how_to_resume(job: Job, error: BaseException, console: Console) -> Non
     """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
     if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
         rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
-        console.say(
+        console.log(
             f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
             f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}"
         )
     if isinstance(error, KeyboardInterrupt):
-        console.say("the same command again skips finished outputs and begins the others from their start")
+        console.log("the same command again skips finished outputs and begins the others from their start")
 
 
 def _show_done(job: Job, report: Report, options: OutputOptions, console: Console) -> None:
     for note in report.notes:
-        console.say(note)
+        console.log(note)
     if options.dry_run:
-        console.say(f"{job.output} was not written (--dry-run)")
+        console.log(f"{job.output} was not written (--dry-run)")
         return
     speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
-    console.say(
+    console.log(
         f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
         f"{report.frames_corrected} corrected, {speed}, {report.engine} on {report.device}"
     )
     if report.damage.get("descreened"):
         count = report.damage["descreened"]
-        console.say(f"halftone dots were filtered out of {count:.0f} {'crop' if count == 1 else 'crops'} of faces")
+        console.log(f"halftone dots were filtered out of {count:.0f} {'crop' if count == 1 else 'crops'} of faces")
     for path in (options.compare, options.report, options.keep_correction, options.invented):
         if path is not None:
-            console.say(f"{path} written")
+            console.log(f"{path} written")
 
 
 def _explain_stage(given: list[str] | None) -> list[str] | None:

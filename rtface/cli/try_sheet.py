@@ -145,7 +145,7 @@ def try_sheet(
     write_sheet(sheet, source, options, variants, targets[0], targets[1], line)
     console.clear()
     for note in sheet.notes:
-        console.say(note)
+        console.log(note)
     _finish(sheet, image, html, line, variants, console, json=json)
 
 
@@ -183,10 +183,10 @@ def _finish(
             indent=2,
         )
         return
-    console.say(f"{image} and {html} written: {counted(len(sheet.rows), 'face')}, {sheet.seconds:.0f} s")
+    console.log(f"{image} and {html} written: {counted(len(sheet.rows), 'face')}, {sheet.seconds:.0f} s")
     if all(treatment is None or not treatment.on for row in sheet.rows for treatment in row.treatments.values()):
         first = next(iter(sheet.rows[0].treatments.values()))
-        console.say(f"a run changes none of these faces ({left_alone(first)}); --correct always shows what it could do")
+        console.log(f"a run changes none of these faces ({left_alone(first)}); --correct always shows what it could do")
     print_text(run)
 
 

@@ -65,7 +65,7 @@ def undo(
     )
     console.clear()
     for note in done.notes:
-        console.say(note)
+        console.log(note)
     text = f"{output}: the correction was taken back from {done.taken_back} of {done.frames} frames"
     if done.lossless:
         text += f"; {done.exact} of them are the input's to the bit"
@@ -77,7 +77,7 @@ def undo(
             "encoded, and so are these from the input's"
         )
     failed = done.lossless and done.exact < done.taken_back
-    console.say(text, "error" if failed else "info")
+    console.log(text, "error" if failed else "info")
     if json:
         print_json(asdict(done))
     raise typer.Exit(FAILED if failed else 0)

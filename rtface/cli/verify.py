@@ -123,16 +123,16 @@ def _check(
     if json:
         print_json(found.to_dict())
     for note in found.notes:
-        console.say(note)
+        console.log(note)
     for gap in found.gaps:
-        console.say(f"{path.name}: not checked: {gap}", "warning")
+        console.log(f"{path.name}: not checked: {gap}", "warning")
     for proof in found.proofs:
-        console.say(f"{path.name}: {proof}")
+        console.log(f"{path.name}: {proof}")
     for problem in found.problems:
-        console.say(f"{path}: {problem}" if not problem.startswith(str(path)) else problem, "error")
+        console.log(f"{path}: {problem}" if not problem.startswith(str(path)) else problem, "error")
     for difference in found.differences:
-        console.say(f"{path}: {difference}", "error")
-    console.say(f"{path}: {_summary(found)}", "info" if found.same else "error" if found.differs else "warning")
+        console.log(f"{path}: {difference}", "error")
+    console.log(f"{path}: {_summary(found)}", "info" if found.same else "error" if found.differs else "warning")
     return 0 if found.same else DIFFERS if found.differs else NOT_CHECKED
 
 
@@ -174,5 +174,5 @@ def _write(path: Path, overwrite: bool, console: Console, stop: StopRequest) -> 
     written = checksum_outputs(path, film=path.is_file() and path.suffix.lower() in FORMATS)
     targets = check_outputs(written, inputs=[path], overwrite=overwrite)
     for line in write_checksums(path, targets, doing=step_status(console, path.name), stop=stop.event.is_set):
-        console.say(line)
+        console.log(line)
     return 0

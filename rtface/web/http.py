@@ -148,9 +148,9 @@ def error_response(message: str, status: HTTPStatus, kind: str = "error", **head
     return JSONResponse({"error": table.pop("message"), "kind": kind, **table}, status, headers)
 
 
-def refused(answer: dict[str, Any]) -> Message:
+def refused(body: dict[str, Any]) -> Message:
     """The message in the body of an `error_response`."""
-    return Message.of({**answer, "message": answer["error"]})
+    return Message.of({**body, "message": body["error"]})
 
 
 def _status(error: RtfaceError) -> HTTPStatus:
@@ -161,7 +161,7 @@ def _status(error: RtfaceError) -> HTTPStatus:
     return HTTPStatus.INSUFFICIENT_STORAGE if isinstance(error, OutputError) else HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+async def _error_answer(request: Request, error: Exception) -> Response:
     if isinstance(error, RtfaceError):
         return error_response(message_of(error), _status(error), type(error).__name__)
     if isinstance(error, HTTPException):
@@ -191,7 +191,7 @@ def application(
         log.log(level, "%s %s failed", request.scope.get("method"), request.scope["path"], exc_info=error)
         return error_response(FAILED, HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    known = dict.fromkeys((HTTPException, ClientDisconnect, RtfaceError), _answer)
+    known = dict.fromkeys((HTTPException, ClientDisconnect, RtfaceError), _error_answer)
     # A handler for `Exception` that Starlette itself calls answers, and then raises again.
     faults = Middleware(ExceptionMiddleware, handlers={Exception: failed})
     return Starlette(routes=routes, middleware=[faults], exception_handlers={404: unknown, 405: unknown, **known})

@@ -83,7 +83,7 @@ def test_terminal_line_is_written_over_and_taken_away():
     console = Console(stream=stream, environ={})
     console.status("a longer line")
     console.status("short")
-    console.say("done")
+    console.log("done")
     text = stream.getvalue()
     assert text.split("\r")[1:3] == ["a longer line", "short        "]
     assert text.endswith("\rrtface: done\n")
@@ -92,7 +92,7 @@ def test_terminal_line_is_written_over_and_taken_away():
 
 def test_colour_only_on_a_terminal_without_no_color():
     def written(stream, environ):
-        Console(stream=stream, environ=environ).say("careful", "warning")
+        Console(stream=stream, environ=environ).log("careful", "warning")
         return stream.getvalue()
 
     assert "\x1b[" in written(Terminal(), {"WT_SESSION": "1"})
@@ -159,10 +159,10 @@ def test_quiet_lets_only_errors_through():
     stream = Terminal()
     console = Console(-1, stream, {})
     console.status("progress")
-    console.say("note")
-    console.say("careful", "warning")
+    console.log("note")
+    console.log("careful", "warning")
     assert stream.getvalue() == ""
-    console.say("broken", "error")
+    console.log("broken", "error")
     assert "broken" in stream.getvalue()
 
 

@@ -152,7 +152,7 @@ def test_the_console_writes_no_control_characters_of_others(terminal: bool) -> N
 
     stream = Stream()
     console = Console(2, stream, {"TERM": "xterm"})
-    console.say(HOSTILE, "warning")
+    console.log(HOSTILE, "warning")
     console.status(f"{console.paint('ok', 'live')} {HOSTILE}")
     with log_to(console):
         logging.getLogger("rtface").warning("the stage failed: %s", f"one\ntwo {HOSTILE}")
@@ -176,7 +176,7 @@ def test_what_is_written_to_stdout_is_clean_too(capsys: pytest.CaptureFixture[st
 
 def test_a_name_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
-    Console(0, stream, {}).say("a\nrtface: film.mp4: input: same")
+    Console(0, stream, {}).log("a\nrtface: film.mp4: input: same")
     print_text("a\n  C2PA: credentials signed by Somebody")
     assert stream.getvalue().count("\n") == capsys.readouterr().out.count("\n") == 1
 

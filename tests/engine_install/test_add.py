@@ -55,13 +55,13 @@ def nothing_half() -> bool:
 def telling(said: list[str], waits: threading.Event | None = None) -> AddCallbacks:
     """Callbacks that accept and note what is said; `waits` is set by it."""
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         said.append(line)
         if waits is not None:
             waits.set()
 
     return AddCallbacks(
-        SetupOutput(say, say),
+        SetupOutput(log, log),
         lambda what, done: said.append(f"{what} {done:g}"),
         lambda done, total: None,
         lambda words: "in a test",

@@ -66,7 +66,7 @@ def test_half_of_one_is_made_anew(wheelhouse: Path, monkeypatch: pytest.MonkeyPa
     (environment_folder() / "bin").mkdir(parents=True)
     (environment_folder() / "bin" / "left").write_text("")
     made: list[Path] = []
-    monkeypatch.setattr(environment, "make", lambda folder, tell: made.append(folder) or folder)
+    monkeypatch.setattr(environment, "make", lambda folder, output: made.append(folder) or folder)
     find_python(None, Heard().teller)
     assert made == [environment_folder()]
 
@@ -76,7 +76,7 @@ def test_two_at_once_set_up_one(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     begun, go = threading.Event(), threading.Event()
 
-    def make(folder: Path, tell: SetupOutput) -> Path:
+    def make(folder: Path, output: SetupOutput) -> Path:
         made.append(folder)
         begun.set()
         assert go.wait(30)

@@ -164,8 +164,8 @@ def test_all_items_halt_while_somebody_needs_the_computer(queue: Queue, in_threa
     running, waiting = add(queue, "slow", "ok")
     in_thread(at_once=2)
     until(lambda: queue.item(waiting).state == "done")
-    asked = queue.store.ask_to_wait()
-    assert asked is not None and queue.store.ask_to_wait() is None
+    asked = queue.store.request_wait()
+    assert asked is not None and queue.store.request_wait() is None
     (later,) = add(queue, "ok")
     until(lambda: events(queue)[-1][:2] == ["pause", str(running)])
     assert queue.item(running).state == "running" and queue.item(later).state == "waiting"

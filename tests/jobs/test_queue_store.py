@@ -99,14 +99,14 @@ def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
             (number, "paused", 0.5, None),
             (waiting, "waiting", None, None),
         ]
-        assert queue.store.wishes(runner) == {number: "pause"}
+        assert queue.store.requests(runner) == {number: "pause"}
         with pytest.raises(UsageError, match="is paused in place"):
             queue.remove(number)
         queue.remove(waiting)
         queue.resume(number)
         assert queue.item(number).state == "running"
         queue.cancel(number)
-        assert queue.store.wishes(runner) == {number: "cancel"}
+        assert queue.store.requests(runner) == {number: "cancel"}
         with pytest.raises(UsageError, match="is running"):
             queue.remove(number)
     assert queue.item(number).state == "waiting"

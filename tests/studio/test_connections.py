@@ -127,23 +127,23 @@ def test_many_requests_wait_while_the_queue_works(works: bool, path: str, count:
 
 
 def test_a_crowd_is_told_once_and_until_it_has_gone() -> None:
-    told, times = list[bool](), [0.0] * 100 + [60.0, 60.0]
+    notify, times = list[bool](), [0.0] * 100 + [60.0, 60.0]
 
     async def nothing(*_: object) -> None:
         pass
 
     def tell(crowded: bool) -> bool:
-        told.append(crowded)
-        return len(told) != 2  # the system refuses the first change back
+        notify.append(crowded)
+        return len(notify) != 2  # the system refuses the first change back
 
     async def ask_all() -> None:
         clock = iter(times)
-        pace = RequestPace(nothing, lambda: True, clock=lambda: next(clock), wait=nothing, told=tell)
+        pace = RequestPace(nothing, lambda: True, clock=lambda: next(clock), wait=nothing, notify=tell)
         for _ in times:
             await pace({"type": "http", "path": "/api/queue"}, None, None)  # type: ignore[arg-type]
 
     asyncio.run(ask_all())
-    assert told == [True, False, False]
+    assert notify == [True, False, False]
 
 
 @pytest.mark.skipif(not group_of_sessions(), reason="this system has no groups of sessions")

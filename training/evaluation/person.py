@@ -127,7 +127,7 @@ def learnt(subject: Subject, python: Path, minutes: float) -> None:
     if not said.is_file():
         began = time.monotonic()
         try:
-            made = learn(subject.name, [subject.film], lambda: python, minutes=minutes, tell=lambda what, share: None)
+            made = learn(subject.name, [subject.film], lambda: python, minutes=minutes, notify=lambda what, share: None)
             result = {"told": made.gains, "takes": made.takes, "seconds": made.seconds,
                       "all_seconds": time.monotonic() - began, "refused": "" if made.path else "no gain"}  # fmt: skip
         except InputError as error:  # about the pictures; another is none of the person

@@ -62,7 +62,7 @@ class AddCallbacks:
     """Callbacks to the user: `tell` shows lines, `progress` what is done and how far (0…1), `fetched` how many
     bytes have come and of how many, `accept` asks about a licence."""
 
-    tell: SetupOutput
+    output: SetupOutput
     progress: Callable[[str, float], None]
     fetched: Callable[[int, int | None], None]
     accept: Accept
@@ -114,7 +114,7 @@ def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
     contents, sha256 = read_contents(request.file), digest(request.file)
     if request.name is None:
         offer = recognise(request.file, contents, sha256, offers.values())
-        talk.tell.say(f"{request.file} holds the weights of {offer.name}")
+        talk.output.log(f"{request.file} holds the weights of {offer.name}")
         offer = offer_named(offer.name, offers)
     else:
         offer = offer_named(request.name, offers)
@@ -161,7 +161,7 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
         )
     with file_lock(
         cache_dir() / "downloads" / f"{name}.lock",
-        lambda: talk.tell.say(f"another rtface is downloading or converting {name}; waiting until it has ended"),
+        lambda: talk.output.log(f"another rtface is downloading or converting {name}; waiting until it has ended"),
     ):
         _check_absent(name, request)  # it may have come while we waited
         with making(name) as made:
@@ -200,7 +200,7 @@ def _fetched_from(
     sha256 = published.sha256 or _pinned(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
     target = cache_dir() / "downloads" / offer.name / (name or "weights")
-    talk.tell.say(f"fetching {shown(url)}")
+    talk.output.log(f"fetching {shown(url)}")
     if urlsplit(url).scheme == "http" and sha256 is None:
         log.warning(
             "%s is not encrypted and has no published SHA-256: whoever is on the way could change it", shown(url)
@@ -218,7 +218,7 @@ def _fetched_from(
         ) from error
     found = sha256 or digest(file)
     if sha256 is None:
-        talk.tell.say(f"its publisher names no SHA-256; {found} is taken for it from now on")
+        talk.output.log(f"its publisher names no SHA-256; {found} is taken for it from now on")
     try:
         check(file, read_contents(file), offer, offers)
     except InputError:
@@ -244,7 +244,7 @@ def _converted(
 ) -> AddResult:
     made = place.made
     check_room(made, _ROOM * source.bytes)
-    done = convert(offer, weights, made, environment.find_python(request.python, talk.tell), talk.progress)
+    done = convert(offer, weights, made, environment.find_python(request.python, talk.output), talk.progress)
     if done.sha256 != digest(made / "model.onnx"):
         raise EngineError(
             "{name} cannot be converted: the network was damaged on its way to {path}",
@@ -315,7 +315,7 @@ def _plain(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[
         )
     )
     if offer is None:
-        talk.tell.say(
+        talk.output.log(
             f"{name} is not an engine that rtface knows{hint(name, offers)}; it is added as an engine of your own"
         )
     source = SourceFile(file.name, file.stat().st_size, digest(file))

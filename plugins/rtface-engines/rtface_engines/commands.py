@@ -91,11 +91,11 @@ def add(
         console.clear()
         if json:
             print_json(added.to_json(), indent=2)
-        console.say(
+        console.log(
             f"{added.name}: {added.backend} in {added.precision}, {added.psnr:.1f} dB against its golden crops "
             f"({added.required:g} needed), {added.ms:.0f} ms a face"
         )
-        console.say(f"{added.folder} written; use it with: rtface run INPUT OUTPUT --engine {added.name}")
+        console.log(f"{added.folder} written; use it with: rtface run INPUT OUTPUT --engine {added.name}")
 
 
 @command()
@@ -107,7 +107,7 @@ def remove(
     """Remove an engine that was added."""
     from rtface_engines.folder import remove as work
 
-    console.say(f"{work(name)} removed")
+    console.log(f"{work(name)} removed")
 
 
 @command()
@@ -127,11 +127,11 @@ def merge(
 
         if changes.exists():
             open_regular(changes).close()  # a pipe would be waited for
-        python = environment.find_python(python, environment.SetupOutput(console.say, _InstallProgress(console).show))
+        python = environment.find_python(python, environment.SetupOutput(console.log, _InstallProgress(console).show))
         console.status("joining the weights")
         convert.merge(base, changes, out, text, python)
         console.clear()
-        console.say(f"{out} written; add it with: rtface engines add osediff-face --from {as_typed(out)}")
+        console.log(f"{out} written; add it with: rtface engines add osediff-face --from {as_typed(out)}")
 
 
 @command()
@@ -157,7 +157,7 @@ def offers(
     )
     for name, package in PLUGINS.items():
         if not any(offer.table.architecture.name == name for offer in found.values()):
-            console.say(f"{name} comes with a separate distribution, not for commercial use: {plugin_line(package)}")
+            console.log(f"{name} comes with a separate distribution, not for commercial use: {plugin_line(package)}")
 
 
 def _row(offer: Offer) -> dict[str, Any]:
@@ -202,10 +202,10 @@ def _talk(console: Console, accept: bool) -> AddCallbacks:
 
     progress = _InstallProgress(console)
 
-    def ask(words: list[str]) -> str | None:
+    def confirm(words: list[str]) -> str | None:
         console.clear()
         for line in words:
-            console.say(line)
+            console.log(line)
         if accept:
             return "--accept-license"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -215,7 +215,7 @@ def _talk(console: Console, accept: bool) -> AddCallbacks:
         except typer.Abort:  # Ctrl-C, or the end of what can be typed
             raise KeyboardInterrupt from None
 
-    return AddCallbacks(SetupOutput(console.say, progress.show), progress.share, progress.bytes, ask)
+    return AddCallbacks(SetupOutput(console.log, progress.show), progress.share, progress.bytes, confirm)
 
 
 class _InstallProgress:

@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 class SetupOutput:
     """Where progress goes: `say` a line that stays, `status` one that the next takes the place of."""
 
-    say: Say
+    log: Say
     status: Say
 
 
@@ -38,7 +38,7 @@ def environment_folder() -> Path:
     return cache_dir() / "torch-environment"
 
 
-def find_python(named: Path | None, tell: SetupOutput, needed: Sequence[str] = ()) -> Path:
+def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] = ()) -> Path:
     """The Python that has what is needed of `MODULES` (all, where nothing is named): `named`, that of
     ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
 
@@ -69,14 +69,14 @@ def find_python(named: Path | None, tell: SetupOutput, needed: Sequence[str] = (
     folder = environment_folder()
     with file_lock(
         folder.with_name(f"{folder.name}.lock"),
-        lambda: tell.say(
+        lambda: output.log(
             f"another rtface is setting up an environment with torch in {folder}; waiting until it has ended"
         ),
     ):
         python = _python_in(folder)
         if (folder / _READY).is_file() and python.is_file() and not missing(python):
             return python
-        return make(folder, tell)
+        return make(folder, output)
 
 
 def missing(python: Path) -> list[str]:
@@ -109,17 +109,17 @@ def missing(python: Path) -> list[str]:
     return found
 
 
-def make(folder: Path, tell: SetupOutput) -> Path:
+def make(folder: Path, output: SetupOutput) -> Path:
     """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
-    tell.say(
+    output.log(
         f"setting up an environment with torch in {folder}, once: 0.3 to 3 GB to fetch, 1 to 7 GB of disk, as pip "
         f"finds it; a Python that has {', '.join(MODULES)} may be named instead with --python or {VARIABLE}"
     )
     if free < _NEEDED_BYTES:
-        tell.say(f"{folder.parent} has {free / 1e9:.1f} GB free, which may be too little")
+        output.log(f"{folder.parent} has {free / 1e9:.1f} GB free, which may be too little")
     try:
         venv.create(folder, with_pip=True)
         python = _python_in(folder)
@@ -135,7 +135,7 @@ def make(folder: Path, tell: SetupOutput) -> Path:
             "off",
             *PACKAGES,
         ]
-        ended = child.run(command, lambda line: tell.status(_step(line)))
+        ended = child.run(command, lambda line: output.status(_step(line)))
         if ended.code:
             failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
             raise MissingComponent(

@@ -65,7 +65,7 @@ def learn(
     given = [_source(text) for text in sources]
     consent = _agree(yes, consent.strip(), wanted)
 
-    def told(what: str, share: float) -> None:
+    def notify_share(what: str, share: float) -> None:
         if console.live:
             console.status(f"{what}, {share:.0%}", doing=what, share=share, **Message(what).to_dict())
 
@@ -93,9 +93,9 @@ def learn(
         done = run(
             name,
             given,
-            lambda: find_python(python, SetupOutput(console.say, console.status), ("numpy", "torch", "onnx")),
+            lambda: find_python(python, SetupOutput(console.log, console.status), ("numpy", "torch", "onnx")),
             minutes=minutes,
-            tell=told,
+            notify=notify_share,
             overwrite=overwrite,
             shown=sheet,
             watch=watch,
@@ -107,7 +107,7 @@ def learn(
         print_json({"name": name, "kept": done.path is not None, "gains": done.gains, "takes": done.takes,
                     "seconds": done.seconds, "path": str(done.path or "")}, indent=2)  # fmt: skip
     if done.path is None:
-        console.say(
+        console.log(
             Message(
                 "nothing was kept: on pictures that it had not seen it gains {gained} over the shipped restoration, "
                 "which is too little; give a longer film, or one in better light",
@@ -116,11 +116,11 @@ def learn(
             )
         )
         raise typer.Exit(1)
-    console.say(
+    console.log(
         f"{name}: {gained} over the shipped restoration on pictures that it had not seen, learnt from {done.takes} "
         f"takes in {done.seconds:.0f} s"
     )
-    console.say(f"{done.path} written; use it with: rtface run INPUT OUTPUT --person {name}")
+    console.log(f"{done.path} written; use it with: rtface run INPUT OUTPUT --person {name}")
 
 
 _ASKS = {
@@ -209,7 +209,7 @@ def list_persons(json: Json = False, *, console: Console) -> None:
         try:
             found.append(learned.read(learned.folder() / f"{name}{learned.SUFFIX}"))
         except InputError as error:
-            console.say(str(error), "warning")
+            console.log(str(error), "warning")
     unfinished = learned.unfinished_names()
     if json:
         print_json([*(one.meta for one in found), *({"name": name, "unfinished": True} for name in unfinished)])

@@ -86,7 +86,7 @@ Tell = Callable[[str, float], None]
 
 
 def collect(
-    sources: Sequence[Path | LiveAddress], tell: Tell, watch: Watch = unwatched
+    sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = unwatched
 ) -> tuple[list[Take], list[Float32]]:
     """The takes of one person from live sources, films and photos, varied, and the person's embeddings.
 
@@ -103,7 +103,7 @@ def collect(
     try:
         for number, path in enumerate(photos):
             shown.append(takes.of_photo(path, number, tracker, embed))
-            tell(Message("reading photos", code="learn_reading"), (number + 1) / len(photos))
+            notify(Message("reading photos", code="learn_reading"), (number + 1) / len(photos))
         known = [embedding for take in shown for embedding in take.embeddings]
         _check_one(photos, shown)
         found = list[Take]()
@@ -111,11 +111,11 @@ def collect(
             found += of_camera(address, len(files) + number, tracker, embed, watch)
         for number, path in enumerate(films):
 
-            def told(share: float, count: int, path: Path = path) -> None:
+            def notify_share(share: float, count: int, path: Path = path) -> None:
                 what = "looking for the face in {name}, {count} takes"
-                tell(Message(what, code="learn_looking", name=path.name, count=count), share)
+                notify(Message(what, code="learn_looking", name=path.name, count=count), share)
 
-            found += takes.of_film(path, len(photos) + number, tracker, embed, told)
+            found += takes.of_film(path, len(photos) + number, tracker, embed, notify_share)
     finally:
         tracker.close()
     if films or live:
@@ -196,7 +196,7 @@ def learn(
     python: Callable[[], Path],
     *,
     minutes: float,
-    tell: Tell,
+    notify: Tell,
     overwrite: bool = False,
     shown: Path | None = None,
     watch: Watch = unwatched,
@@ -246,14 +246,14 @@ def learn(
     from_what += [{"kind": source.kind} for source in live]
     with work.work(name, _key(recipe, [*from_what, *({"address": str(source)} for source in live)])) as folder:
         if not (folder / learned.PAIRS).is_file():
-            every, embeddings = collect(sources, tell, watch)
-            _prepare(folder, recipe, *_split(every), embeddings[:32], tell)
+            every, embeddings = collect(sources, notify, watch)
+            _prepare(folder, recipe, *_split(every), embeddings[:32], notify)
         with np.load(folder / learned.PAIRS) as held:
             count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
-        last = _trained(found, _job(folder, recipe, minutes), tell)
+        last = _trained(found, _job(folder, recipe, minutes), notify)
         gains = {kind: float(gain) for kind, gain in last["over"].items()}
         if not last["better"] or np.mean([*gains.values()]) < WORTH_DB:
             return TrainingOutcome(None, gains, count, last["seconds"])
@@ -297,15 +297,15 @@ def _split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
 
 
 def _prepare(
-    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], embeddings: Sequence[Float32], tell: Tell
+    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], embeddings: Sequence[Float32], notify: Tell
 ) -> None:
     """Writes the pairs, and what else is needed of the takes."""
     network, size = CodedNetwork(1), recipe.input.size
     x, y, w, h = recipe.region
     coding = Message("coding what is learnt", code="learn_coding")
-    tell(coding, 0.0)
+    notify(coding, 0.0)
     learning, _ = pairs.of_takes(train, recipe, network, 1)
-    tell(coding, 0.5)
+    notify(coding, 0.5)
     judging, kinds = pairs.of_takes(valid, recipe, network, 2)
     order = np.random.default_rng(3).permutation(len(judging))[:48]
     np.savez(
@@ -368,21 +368,21 @@ def weight(size: int) -> Float32:
     return np.asarray((0.2 + 0.8 * face_mask(size)) * (1 + 2 * found), np.float32)
 
 
-def _trained(python: Path, job: Path, tell: Tell) -> dict[str, Any]:
+def _trained(python: Path, job: Path, notify: Tell) -> dict[str, Any]:
     """Runs the trainer; its last line."""
     last: dict[str, Any] = {}
 
-    def heard(line: str) -> None:
+    def received(line: str) -> None:
         if line.startswith("{"):
             last.update(json.loads(line))
             if "done" not in last:
                 so_far = Message("learning, {gain} dB so far", code="learn_step", gain=f"{last['gain']:+.2f}")
-                tell(so_far, last["step"] / last["steps"])
+                notify(so_far, last["step"] / last["steps"])
 
     # It stands where nothing else can be imported from, and needs nothing of rtface.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    ended = child.run([python, "-P", script, job], heard, environment)
+    ended = child.run([python, "-P", script, job], received, environment)
     if ended.code or "done" not in last:
         raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)
     return last

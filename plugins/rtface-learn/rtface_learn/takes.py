@@ -61,13 +61,13 @@ class Take:
 
 
 def of_film(
-    path: Path, number: int, tracker: Tracker, embed: Embedder, told: Callable[[float, int], None]
+    path: Path, number: int, tracker: Tracker, embed: Embedder, notify_share: Callable[[float, int], None]
 ) -> Iterator[Take]:
     """The takes of every face that a film shows well.
 
     Args:
         number: of the source.
-        told: called with the share of the film that was read (0…1) and the takes so far.
+        notify_share: called with the share of the film that was read (0…1) and the takes so far.
 
     Raises:
         InputError: the film cannot be read.
@@ -81,7 +81,7 @@ def of_film(
         for item in source:
             if isinstance(item, Frame):
                 begin = item.time if begin is None else begin
-                told(min(1.0, (item.time - begin) / length) if length else 0.0, count)
+                notify_share(min(1.0, (item.time - begin) / length) if length else 0.0, count)
                 yield item
 
     try:

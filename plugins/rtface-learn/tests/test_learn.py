@@ -256,12 +256,12 @@ class Training:
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends, self.jobs = list(ends), list[dict[str, Any]]()
 
-    def __call__(self, command: Any, heard: Any, environment: Any = None) -> child.ExitStatus:
+    def __call__(self, command: Any, received: Any, environment: Any = None) -> child.ExitStatus:
         self.jobs.append(json.loads(Path(command[-1]).read_text()))
         Path(self.jobs[-1]["checkpoint"]).touch()
         if (end := self.ends.pop(0)) is not None:
             raise end
-        heard(json.dumps({"done": True, "better": False, "over": {"call": 0.0}, "seconds": 1.0, "step": 1}))
+        received(json.dumps({"done": True, "better": False, "over": {"call": 0.0}, "seconds": 1.0, "step": 1}))
         return child.ExitStatus(0, [])
 
 
@@ -290,7 +290,7 @@ def test_an_interrupted_call_is_continued(
     monkeypatch.setattr(child, "run", training)
 
     def learning(source: Path) -> learn.TrainingOutcome:
-        return learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, tell=lambda what, share: None)
+        return learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
 
     with pytest.raises(Interrupted, match="kept for 7 days"):
         learning(photos)
@@ -310,7 +310,7 @@ def test_another_camera_begins_again(quick: list[str], monkeypatch: pytest.Monke
     for number, ends in (("0", True), ("1", True), ("1", False)):
         with pytest.raises(Interrupted) if ends else nullcontext():
             source = LiveAddress("camera", number)
-            learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, tell=lambda what, share: None)
+            learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
     assert quick == ["collect"] * 2
 
 

@@ -120,17 +120,17 @@ def studio(
         if address is None or urlsplit(address).port != port:
             raise
         typer.echo(address)
-        console.say("studio: it runs already, with the folders that it was started with; this is its address")
+        console.log("studio: it runs already, with the folders that it was started with; this is its address")
         if browser:
             open_page(address, wait=True)
         return
     typer.echo(server.address)  # with its secret, which the console's own functions remove
     where = "of this machine" if remote is None else "of any machine that reaches this one, and log in"
-    console.say(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
+    console.log(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
 
     def show() -> None:
         if not open_page(server.address):
-            console.say("studio: there is no browser here to open it in")
+            console.log("studio: there is no browser here to open it in")
 
     def started() -> None:
         if browser:

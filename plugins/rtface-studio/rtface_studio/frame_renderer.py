@@ -136,8 +136,8 @@ class FrameRenderer:
                     name=self._path.name,
                 )
             made = tuple(_changed(path_of(name)) for name in learnt_persons(options.person))
-            asked = time, side, options, persons, made
-            if self._last is not None and self._last[0] == asked:
+            request = time, side, options, persons, made
+            if self._last is not None and self._last[0] == request:
                 return self._last[1]
             began = perf_counter()
             plan = plan_frames(
@@ -188,7 +188,7 @@ class FrameRenderer:
                         if treatment is None or not treatment.on:
                             left.append(", ".join(treatment.reasons) if treatment else "not among the chosen faces")
             result = RenderedFrame(shown.time, before, after, perf_counter() - began, faces, tuple(left), nose)
-            self._last = asked, result
+            self._last = request, result
             return result
 
     def close(self) -> None:

@@ -179,7 +179,7 @@ class _Live:
         while not run.ends(_VIEWERS_S):
             watched = self.films_wait and bool((run.state()["status"] or {}).get("watched"))
             if watched and held is None:
-                held = store.ask_to_wait()
+                held = store.request_wait()
             elif not watched and held is not None:
                 held.close()
                 held = None

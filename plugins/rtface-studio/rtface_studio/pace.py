@@ -41,7 +41,7 @@ class RequestPace:
         busy: whether the queue works.
         clock: monotonic time in seconds.
         wait: returns after so many seconds.
-        told: called when requests begin to wait, and when none waits any more; again where it returns False.
+        notify: called when requests begin to wait, and when none waits any more; again where it returns False.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class RequestPace:
         busy: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        told: Callable[[bool], object] = set_back,
+        notify: Callable[[bool], object] = set_back,
     ) -> None:
-        self._app, self._busy, self._clock, self._wait, self._told = app, busy, clock, wait, told
+        self._app, self._busy, self._clock, self._wait, self._notify = app, busy, clock, wait, notify
         self._next, self._crowded = -math.inf, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +65,7 @@ class RequestPace:
         busy, now = self._busy(), self._clock()
         if busy:
             self._next = min(max(self._next, now - AT_ONCE / PER_SECOND), now + LONGEST_S) + 1 / PER_SECOND
-        if self._crowded != (crowded := busy and self._next > now) and self._told(crowded) is not False:
+        if self._crowded != (crowded := busy and self._next > now) and self._notify(crowded) is not False:
             self._crowded = crowded
         if crowded:
             await self._wait(self._next - now)

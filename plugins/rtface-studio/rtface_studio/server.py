@@ -172,10 +172,10 @@ async def _text(request: Request) -> Response:
     return _tagged(request, tag, lambda: Response(texts, media_type="application/json"))
 
 
-def _tagged(request: Request, tag: str, answer: Callable[[], Response]) -> Response:
+def _tagged(request: Request, tag: str, make: Callable[[], Response]) -> Response:
     """An answer that a browser keeps, and asks each time whether it has changed."""
     known = request.headers.get("if-none-match") == tag
-    response = Response(status_code=HTTPStatus.NOT_MODIFIED) if known else answer()
+    response = Response(status_code=HTTPStatus.NOT_MODIFIED) if known else make()
     response.headers.update({"cache-control": "no-cache", "etag": tag})
     return response
 

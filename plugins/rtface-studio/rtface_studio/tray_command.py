@@ -71,8 +71,8 @@ def tray(
 
     camera_run = CameraRun(lambda: LiveRun(plan), wait)
     words = [_windowless_python(), "-P", "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
-    app = TrayApp(camera_run, words, lambda line: console.say(line, "warning"), stop.event, system_language())
-    app.icon = make_icon(app.view(), console.say)
+    app = TrayApp(camera_run, words, lambda line: console.log(line, "warning"), stop.event, system_language())
+    app.icon = make_icon(app.view(), console.log)
     camera_run.changed = app.refresh
     camera_run.begin()
     try:

@@ -83,7 +83,7 @@ class GpuShaper:
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
             for face, *_ in seen
         ]  # on the host
-        hidden = [answer.occlusion if answer and isinstance(answer.occlusion, np.ndarray) else None for answer in made]
+        hidden = [output.occlusion if output and isinstance(output.occlusion, np.ndarray) else None for output in made]
         self._pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
@@ -121,10 +121,10 @@ class GpuShaper:
             elif face.restored is not None and isinstance(head := face.restored.occlusion, HeadMap):
                 addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows.append(shaping.face_of(area, face.shaping, addresses))
-        answers = [
-            (place, host_array(answer.pixels)[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer
+        outputs = [
+            (place, host_array(output.pixels)[0]) for (_, place, _), output in zip(seen, made, strict=True) if output
         ]
-        answers += self._without_stronger_spots(
+        outputs += self._without_stronger_spots(
             slots, [(place, area) for face, place, area in seen if face.shaping.still]
         )
         self._measure(
@@ -134,7 +134,7 @@ class GpuShaper:
             memories,
             constants,
             sum(measured),
-            outputs_to_gpu(self._pools, slot, answers) if answers else None,
+            outputs_to_gpu(self._pools, slot, outputs) if outputs else None,
         )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
@@ -171,10 +171,10 @@ class GpuShaper:
         """Answers of stills, in which spots are looked for on the host."""
         brought = outputs_to_host(self._pools, self._streams, slots, [place for place, _ in faces]) if faces else []
         held: list[tuple[FaceSlot, Float32]] = []
-        for (place, area), (crop, answer) in zip(faces, brought, strict=True):
-            answer -= crop
-            hold_spots(answer, crop, area)
-            held.append((place, answer + crop))
+        for (place, area), (crop, output) in zip(faces, brought, strict=True):
+            output -= crop
+            hold_spots(output, crop, area)
+            held.append((place, output + crop))
         return held
 
     def _measure(

@@ -214,14 +214,14 @@ class Runner:
         cancel, and all when the runner is to stop."""
         if not self._running:
             return
-        wishes = self._store.wishes(name)
+        requests = self._store.requests(name)
         now = self._clock()
         for number, running in self._running.items():
             if running.stop_sent is None:
-                pause = wishes.get(number) == "pause"
+                pause = requests.get(number) == "pause"
                 if (
                     self._stop.is_set()
-                    or wishes.get(number) == "cancel"
+                    or requests.get(number) == "cancel"
                     or (pause and not pauses_in_place(running.task))
                 ):
                     running.child.send(STOP)
@@ -240,12 +240,12 @@ class Runner:
         if ended is None and running.stop_sent is not None:
             ended = Ended("interrupted", Message())
         if ended is None:
-            told = partial(Message, why=reason or "its process ended", path=self._store.log_path(number))
+            failure = partial(Message, why=reason or "its process ended", path=self._store.log_path(number))
             ended = Ended(
                 "failed",
-                told("{why}, most likely for want of memory; what it said is in {path}", code="item_memory")
+                failure("{why}, most likely for want of memory; what it said is in {path}", code="item_memory")
                 if reason.values.get("signal") == "SIGKILL"
-                else told("{why}; what it said is in {path}", code="item_died"),
+                else failure("{why}; what it said is in {path}", code="item_died"),
             )
         if running.progress is not None:
             running.recorded = -_RECORD_S
@@ -253,8 +253,8 @@ class Runner:
         if ended.how != "interrupted":
             self._end(name, number, ended.how, ended.message)
             return
-        wish = self._store.wishes(name).get(number)
-        state: State = "cancelled" if wish == "cancel" else "paused" if wish == "pause" else "waiting"
+        request = self._store.requests(name).get(number)
+        state: State = "cancelled" if request == "cancel" else "paused" if request == "pause" else "waiting"
         self._end(name, number, state, ended.message)
 
     def _end(self, name: str, number: int, state: State, message: Message) -> None:

@@ -284,11 +284,11 @@ class Store:
             dead = [row["id"] for row in database.execute("SELECT id FROM runner") if not self._alive(row["id"])]
             count = 0
             for name in dead:
-                for wish, state in (("pause", "paused"), ("cancel", "cancelled"), (None, "waiting")):
+                for request, state in (("pause", "paused"), ("cancel", "cancelled"), (None, "waiting")):
                     count += database.execute(
                         "UPDATE item SET state = ?, runner = NULL, wish = NULL, left_s = NULL, fps = NULL "
                         "WHERE runner = ? AND wish IS ?",
-                        (state, name, wish),
+                        (state, name, request),
                     ).rowcount
                 database.execute("DELETE FROM runner WHERE id = ?", (name,))
         for name in [name for name in dead if file_name(name)]:
@@ -301,7 +301,7 @@ class Store:
         with self._database.connection() as database:
             return any(self._alive(row["id"]) for row in database.execute("SELECT id FROM runner"))
 
-    def ask_to_wait(self) -> BufferedRandom | None:
+    def request_wait(self) -> BufferedRandom | None:
         """Has every runner halt its items while the file that this gives is open, in this process; None where another
         process asks for that already."""
         path = self._lock_path("waits")
@@ -345,7 +345,7 @@ class Store:
             flags.pop("restart", None)
         return Task(item["id"], item["plan"], flags, bool(item["began"]))
 
-    def wishes(self, runner: str) -> dict[int, Wish | None]:
+    def requests(self, runner: str) -> dict[int, Wish | None]:
         """What users want of each item that a runner has."""
         with self._database.connection() as database:
             return {

@@ -82,8 +82,8 @@ def _local(app: ASGIApp) -> ASGIApp:
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
         refusal = foreign(Headers(scope=scope), LOOPBACK.__contains__)
-        answer = app if refusal is None else error_response(refusal, HTTPStatus.FORBIDDEN)
-        await answer(scope, receive, with_headers(send, added))
+        respond = app if refusal is None else error_response(refusal, HTTPStatus.FORBIDDEN)
+        await respond(scope, receive, with_headers(send, added))
 
     return checked
 

@@ -36,15 +36,15 @@ class KeyBindings:
 
     Args:
         controls: what is changed.
-        say: is given `HELP` when it is asked for, and why a setting cannot be changed.
+        log: is given `HELP` when it is asked for, and why a setting cannot be changed.
     """
 
-    def __init__(self, controls: LiveControls, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, controls: LiveControls, log: Callable[[str], None]) -> None:
+        self._log = log
         nudge = controls.nudge
         self._actions: dict[str, Callable[[], None]] = {
             " ": controls.toggle,
-            "?": partial(say, HELP),
+            "?": partial(log, HELP),
             "q": controls.stop.set,
             "l": partial(nudge, -1, "light"),
             "L": partial(nudge, 1, "light"),
@@ -62,12 +62,12 @@ class KeyBindings:
                 try:
                     action()
                 except UsageError as error:  # a policy locks the setting
-                    self._say(str(error))
+                    self._log(str(error))
         return unfinished[0] if unfinished else ""
 
 
 @contextmanager
-def read_keys(controls: LiveControls, say: Callable[[str], None], stream: TextIO | None = None) -> Generator[None]:
+def read_keys(controls: LiveControls, log: Callable[[str], None], stream: TextIO | None = None) -> Generator[None]:
     """Reads keys on a thread while the block runs; does nothing where `stream` is no terminal.
 
     Ctrl-C and Ctrl-Z keep their meaning. The terminal has its earlier settings whenever this process does not read it:
@@ -76,14 +76,14 @@ def read_keys(controls: LiveControls, say: Callable[[str], None], stream: TextIO
 
     Args:
         controls: what the keys change.
-        say: shows a line.
+        log: shows a line.
         stream: None is stdin.
     """
     source: TextIO | None = sys.stdin if stream is None else stream  # None where a program has no console
     if source is None or source.closed or not source.isatty():
         yield
         return
-    keys = KeyBindings(controls, say)
+    keys = KeyBindings(controls, log)
     terminal = WindowsTerminal(keys) if sys.platform == "win32" else _PosixTerminal(keys, source.fileno())
     try:
         yield

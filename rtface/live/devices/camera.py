@@ -136,13 +136,13 @@ def _input(
     video = container.streams.video[0]
     context = video.codec_context
     rate = Fraction(video.average_rate or USUAL_RATE)
-    asked: list[str] = []
+    wanted: list[str] = []
     if request.size and request.size != (context.width, context.height):
-        asked.append(f"{request.size[0]}×{request.size[1]}")
+        wanted.append(f"{request.size[0]}×{request.size[1]}")
     if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
-        asked.append(f"{float(request.fps):g} fps")
+        wanted.append(f"{float(request.fps):g} fps")
     given = f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps"
-    notes = [f"{given}; {' at '.join(asked)} was asked for"] if asked else []
+    notes = [f"{given}; {' at '.join(wanted)} was asked for"] if wanted else []
     context.thread_type, context.thread_count = "SLICE", 1
     return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes, label=label)
 

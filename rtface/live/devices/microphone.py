@@ -36,8 +36,8 @@ def open_microphone(request: SourceRequest) -> OpenedInput:
     elif sys.platform == "darwin":
         container = _open(request.name, f":{request.name or 0}", "avfoundation", {})
     else:
-        asked = "0" if request.name in ("", "default") else request.name
-        device = direct_show_name(asked, "audio", "microphone")
+        wanted = "0" if request.name in ("", "default") else request.name
+        device = direct_show_name(wanted, "audio", "microphone")
         container = _open(request.name, f"audio={device}", "dshow", {"audio_buffer_size": "20"})
     return OpenedInput(container, None, container.streams.audio[0], Fraction(0))
 

@@ -186,7 +186,7 @@ class V4l2LoopbackOutput:
         try:
             with contextlib.suppress(OSError):  # only what readers are told of the rate
                 v4l2.ioctl(self._fd, _S_PARM, parm)
-            answer = v4l2.ioctl(self._fd, _S_FMT, form)
+            granted = v4l2.ioctl(self._fd, _S_FMT, form)
         except OSError as error:
             if error.errno == errno.EBUSY:  # 0.14 and newer keep a second writer out
                 raise self._in_use("is in use by another writer") from None
@@ -198,7 +198,7 @@ class V4l2LoopbackOutput:
                 height=height,
                 why=v4l2.why(error),
             ) from None
-        got_width, got_height, code = struct.unpack_from("II4s", answer, _FORMAT)
+        got_width, got_height, code = struct.unpack_from("II4s", granted, _FORMAT)
         if code not in _PIX_FMT:
             raise OutputError(
                 "{name} is held at the format {format} by a program that reads it{by}; switch its camera off and on",

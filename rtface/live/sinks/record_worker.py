@@ -139,10 +139,10 @@ class Recording:
         job = self._job
         if not job.metadata:
             return
-        said = true_tags(job.metadata, self.changed.change)
-        rewrite(file, job.container, {name: said.get(name) for name in NAMES})
+        tags = true_tags(job.metadata, self.changed.change)
+        rewrite(file, job.container, {name: tags.get(name) for name in NAMES})
         if job.container in ("mp4", "mov") and self.changed.change:
-            append_xmp_box(file, xmp(said))
+            append_xmp_box(file, xmp(tags))
 
     def _rising(self, stream: int, seconds: float) -> int:
         self._last[stream] = max(round(seconds / TICKS), self._last.get(stream, -1) + 1)

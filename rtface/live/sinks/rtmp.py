@@ -113,8 +113,8 @@ class RtmpPublisher(TcpChannel):
             raise ConnectionLost(reason(error)) from None
         except (ConnectionLost, ValueError) as error:
             self._socket.close()
-            said = str(error) if isinstance(error, ConnectionLost) else "it does not speak RTMP"
-            raise ConnectionLost(said) from None
+            why = str(error) if isinstance(error, ConnectionLost) else "it does not speak RTMP"
+            raise ConnectionLost(why) from None
         super().__init__(self._socket)
 
     def put(self, data: bytes) -> None:
@@ -129,9 +129,9 @@ class RtmpPublisher(TcpChannel):
     def received(self, data: bytes) -> None:
         try:
             for kind, body in self._reader.feed(data):
-                answer = self._service(kind, body)
-                if answer:
-                    super().put(answer)
+                reply = self._service(kind, body)
+                if reply:
+                    super().put(reply)
                 if kind == wire.COMMAND:
                     self._refused(wire.decode(body))
         except ValueError:
@@ -212,8 +212,8 @@ class RtmpPublisher(TcpChannel):
             if not data:
                 raise ConnectionLost(f"it closed the connection when asked for {wanted}; check application and key")
             for kind, body in self._reader.feed(data):
-                if answer := self._service(kind, body):
-                    self._socket.sendall(answer)
+                if reply := self._service(kind, body):
+                    self._socket.sendall(reply)
                 if kind != wire.COMMAND:
                     continue
                 values = wire.decode(body)
@@ -228,11 +228,11 @@ class RtmpPublisher(TcpChannel):
 
     def _refused(self, values: list[Any]) -> None:
         """Raises ConnectionLost where a command refuses or ends the stream."""
-        told = _information(values)
-        if values[:1] == ["_error"] or values[:1] == ["close"] or told.get("level") == "error":
-            words = self._place.scrubbed(str(told.get("description") or told.get("code") or "without a reason"))
+        given = _information(values)
+        if values[:1] == ["_error"] or values[:1] == ["close"] or given.get("level") == "error":
+            words = self._place.scrubbed(str(given.get("description") or given.get("code") or "without a reason"))
             raise ConnectionLost(f"it refuses the stream: {words}; check application and key")
-        if str(told.get("code")).endswith(("UnpublishNotify", "Unpublish.Success", "Connect.Closed")):
+        if str(given.get("code")).endswith(("UnpublishNotify", "Unpublish.Success", "Connect.Closed")):
             raise ConnectionLost("it ended the stream")
 
     def _service(self, kind: int, body: bytes) -> bytes:

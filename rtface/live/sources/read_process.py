@@ -64,7 +64,7 @@ class ReadProcess:
         over: whether a film came to its end.
         noted: conversions that its frames need, a line each.
         frames, sounds: how many came.
-        beat: the last heartbeat.
+        heartbeat: the last heartbeat.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ReadProcess:
         self.over = False
         self.noted: list[str] = []
         self.frames = self.sounds = 0
-        self.beat = Heartbeat(0.0, 0, 0, 0)
+        self.heartbeat = Heartbeat(0.0, 0, 0, 0)
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
         self._began: float | None = None  # when the process was ready to open it
@@ -137,10 +137,10 @@ class ReadProcess:
             return Message("the process that reads it does not answer", code="reader_silent")
         if self._began is None:
             return ""
-        quiet = self.beat.quiet
+        quiet = self.heartbeat.quiet
         if not (self.frames if self._request.video else self.sounds):
             waited = now - self._began
-            flows = self.opened is not None and quiet < 2 and self.beat.bytes > 0
+            flows = self.opened is not None and quiet < 2 and self.heartbeat.bytes > 0
             if waited > (_FIRST_FRAME if flows else OPENING):
                 what = "frame" if self._request.video else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
@@ -169,9 +169,9 @@ class ReadProcess:
                 self.sounds += 1
                 self._sound(message)
             case Heartbeat():
-                self.beat = message
+                self.heartbeat = message
             case SourceOpened():
-                self.opened, self.beat = message, replace(self.beat, quiet=0.0)  # opening it does not count
+                self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # opening it does not count
             case SourceRefused():
                 self.refusal = _ERRORS[message.kind](message.text)
             case SourceNote():

@@ -75,7 +75,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
-    start_thread("beat", reader.beat)
+    start_thread("beat", reader.send_heartbeats)
     start_thread("rest", reader.follow)
     device = {"camera": camera.open_camera, "screen": screen.open_screen, "microphone": microphone.open_microphone}
     try:
@@ -131,7 +131,7 @@ class ReadWorker:
         self._color, self._display = Color(), Display()
         self._siting: str | None = None
 
-    def beat(self) -> None:
+    def send_heartbeats(self) -> None:
         """Sends heartbeats until the parent is gone."""
         while not self._parent.gone:
             self._parent.send(

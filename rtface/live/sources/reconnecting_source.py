@@ -212,13 +212,13 @@ class ReconnectingSource:
             connection = self._connection
             if connection is None:
                 return
-            beat = connection.beat
-            now = (beat.dropped, beat.errors, beat.bytes, beat.damaged, beat.missing)
+            heartbeat = connection.heartbeat
+            now = (heartbeat.dropped, heartbeat.errors, heartbeat.bytes, heartbeat.damaged, heartbeat.missing)
             dropped, failed, size, damaged, missing = (a - b for a, b in zip(now, self._seen, strict=True))
             self._seen = now
             self._dropped += dropped
             self._bytes += size
-            self._buffer = beat.buffer
+            self._buffer = heartbeat.buffer
         if dropped:
             self._stats.count("dropped:source", dropped)
         if failed or missing:
@@ -289,8 +289,8 @@ class ReconnectingSource:
         )
         self._settled.set()
 
-    def _take_sound(self, heard: SoundPacketReady) -> None:
-        at = self._clock.time("sound", heard.stamp, heard.captured)
+    def _take_sound(self, sound: SoundPacketReady) -> None:
+        at = self._clock.time("sound", sound.stamp, sound.captured)
         if self._request.video:
             if self._form is None or self._health.state != "live":
                 return  # read ahead while the source was being opened
@@ -299,7 +299,7 @@ class ReconnectingSource:
             self._live()
             self._frames += 1
             self._settled.set()
-        if at + heard.duration / 2 < self._sound_end:
+        if at + sound.duration / 2 < self._sound_end:
             return  # heard already: the source's clock was set back
-        self._sound_end = at + heard.duration
-        self._sound(SoundPacket(heard.data, at, heard.duration, heard.rate, heard.channels))
+        self._sound_end = at + sound.duration
+        self._sound(SoundPacket(sound.data, at, sound.duration, sound.rate, sound.channels))

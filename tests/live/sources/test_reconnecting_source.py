@@ -120,7 +120,7 @@ def test_what_a_source_lost_is_counted_and_said_once():
     process = rig.process()
     process.show(100.0)
     for missing in (3, 5):
-        process.beat = Heartbeat(0.0, 0, 0, 1, missing=missing)
+        process.heartbeat = Heartbeat(0.0, 0, 0, 1, missing=missing)
         assert rig.source.health.state == "live"
     assert rig.stats.counters["packets_lost"] == 6
     assert len(rig.stats.warned()) == 1 and "missing" in rig.stats.warned()[0]
@@ -187,7 +187,7 @@ def test_a_source_without_data_is_lost():
     watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02, 48_000, 2))
     watch.send(beat := Heartbeat(3.6, 10, 2, 1, 0.25))
     assert watch.reason.get(timeout=5) == "nothing came for 3.6 s"
-    assert watch.process.sounds == 1 and watch.process.beat == beat
+    assert watch.process.sounds == 1 and watch.process.heartbeat == beat
 
 
 def test_a_refusal_and_a_crash_give_their_reason():

@@ -21,30 +21,30 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, required=True, help=".pth, .ckpt or .safetensors")
     parser.add_argument("--crops", type=Path, required=True, help="npz with crops, uint8 N×S×S×3 RGB")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     out = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):  # whatever a library has to say is not ours
             from .whole import convert
 
-            found = convert(asked.folder, asked.offer, asked.weights, asked.crops, asked.out,
-                            lambda stage, done: tell(out, {"stage": stage, "done": round(done, 3)}))  # fmt: skip
+            found = convert(arguments.folder, arguments.offer, arguments.weights, arguments.crops, arguments.out,
+                            lambda stage, done: write_event(out, {"stage": stage, "done": round(done, 3)}))  # fmt: skip
     except ConvertError as error:
-        tell(out, {"error": str(error)})
+        write_event(out, {"error": str(error)})
     except OSError as error:
-        tell(out, {"error": f"{error.filename or asked.out}: {error.strerror or error}"})
+        write_event(out, {"error": f"{error.filename or arguments.out}: {error.strerror or error}"})
     except MemoryError:
-        tell(out, {"error": "not enough memory to convert; close other programs and try again"})
+        write_event(out, {"error": "not enough memory to convert; close other programs and try again"})
     except Exception as error:  # noqa: BLE001  a fault of ours or of a library: said in a line, whole on standard error
         traceback.print_exc()
-        tell(out, {"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
+        write_event(out, {"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
     else:
-        tell(out, {"result": found})
+        write_event(out, {"result": found})
         return 0
     return 1
 
 
-def tell(out: TextIO, what: dict[str, Any]) -> None:
+def write_event(out: TextIO, what: dict[str, Any]) -> None:
     print(json.dumps(what), file=out, flush=True)
 
 

@@ -34,7 +34,7 @@ TOGETHER = 3
 """Crops in the batch that is checked beside single ones."""
 
 
-def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, say: Say) -> dict[str, Any]:
+def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, report: Say) -> dict[str, Any]:
     """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer gives a PSNR for it) into ``out``.
 
     They are moved there when all of them are whole and the network was checked. Returns the number of ``parameters``,
@@ -43,23 +43,23 @@ def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, say:
     entries of a codebook are equally near, rounding chooses, and a patch of the face is another), and ``bytes`` and
     ``sha256`` of the network. Raises ConvertError.
     """
-    say("load", 0.0)
+    report("load", 0.0)
     offer = read_offer(folder, name)
     pictures = read_crops(crops, offer.size)
     module = offer.build()
     load_weights(weights, offer, module)
     module.requires_grad_(requires_grad=False)
-    say("load", 1.0)
+    report("load", 1.0)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as made:
-        result = _into(Path(made), offer, module, pictures, say)
+        result = _into(Path(made), offer, module, pictures, report)
         for file in sorted(Path(made).iterdir()):
             file.replace(out / file.name)
     return result
 
 
-def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: Say) -> dict[str, Any]:
-    say("export", 0.0)
+def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report: Say) -> dict[str, Any]:
+    report("export", 0.0)
     model = export(offer, module)
     try:
         fp32_nodes = named(model, offer.fp32_nodes)
@@ -70,9 +70,9 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: S
     path.write_bytes(data)
     size, digest = len(data), hashlib.sha256(data).hexdigest()
     del data
-    say("export", 1.0)
+    report("export", 1.0)
     crops = as_floats(pictures, offer)
-    answers = golden(offer, module, crops, say)
+    answers = golden(offer, module, crops, report)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     apart = np.array([difference(offer, session, c[None], a[None], {}) for c, a in zip(crops, answers, strict=True)])
     steady = apart <= CLOSE
@@ -83,14 +83,14 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: S
     pictures, crops, answers = pictures[steady], crops[steady], answers[steady]
     with (out / "golden.npz").open("wb") as file:
         np.savez_compressed(file, crops=pictures, restored=in_unit(answers, offer))
-    worst = max(apart[steady].max(), compare(offer, module, session, crops, answers, say))
+    worst = max(apart[steady].max(), compare(offer, module, session, crops, answers, report))
     if not worst <= CLOSE:
         raise ConvertError(
             f"{offer.name}: ONNX differs from torch by {worst:.2g} of the range in a batch, more than {CLOSE:g}"
         )
     del session
     if offer.int8:
-        calibrate(offer, model, digest, crops, out / "int8.json", say)
+        calibrate(offer, model, digest, crops, out / "int8.json", report)
     return {
         "parameters": sum(p.numel() for p in module.parameters()),
         "fp32_nodes": fp32_nodes,
@@ -101,15 +101,15 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: S
     }
 
 
-def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, say: Say) -> None:
+def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, report: Say) -> None:
     """Writes ``int8.json``. Ranges come from all crops but the first, all of them judge: so that what passes on a
     user's machine has been seen to hold a crop that the ranges were not made for."""
-    say("int8", 0.0)
+    report("int8", 0.0)
     found = ranges(model, (ports(offer, crop[None], {}) for crop in crops[1:]))
     table = {"weights": digest, "crops": list(range(len(crops))), "convolutions": found}
     if found:
         path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    say("int8", 1.0)
+    report("int8", 1.0)
 
 
 def read_crops(path: Path, size: int) -> U8:
@@ -149,18 +149,18 @@ def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
     return model
 
 
-def golden(offer: Offer, module: torch.nn.Module, crops: F32, say: Say) -> F32:
+def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Say) -> F32:
     """What torch in fp32 makes of each crop alone, controls at their defaults: N×3×S×S in the output's range."""
     answers: list[F32] = []
     for i, crop in enumerate(crops):
-        say("golden", i / len(crops))
+        report("golden", i / len(crops))
         answers.append(run(offer, module, crop[None], {}))
     found = np.concatenate(answers)
     if found.shape != crops.shape:
         raise ConvertError(f"{offer.name}: the network makes {found.shape} of {crops.shape}")
     if not np.isfinite(found).all():
         raise ConvertError(f"{offer.name}: the network gives values that are not numbers; the weights may be damaged")
-    say("golden", 1.0)
+    report("golden", 1.0)
     return found
 
 
@@ -177,7 +177,7 @@ def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
 
 
 def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.InferenceSession, crops: F32, answers: F32,
-            say: Say) -> float:  # fmt: skip
+            report: Say) -> float:  # fmt: skip
     """The largest difference of ONNX from torch as a share of the output's range in a batch; where there are controls,
     also in one with another value for each crop of it."""
     several = np.resize(np.arange(len(crops)), TOGETHER)
@@ -187,9 +187,9 @@ def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.Inferenc
         steps.append((run(offer, module, crops[several], turned), turned))
     worst = 0.0
     for i, (wanted, controls) in enumerate(steps):
-        say("check", i / len(steps))
+        report("check", i / len(steps))
         worst = max(worst, difference(offer, session, crops[several], wanted, controls))
-    say("check", 1.0)
+    report("check", 1.0)
     return worst
 
 

@@ -99,17 +99,17 @@ def main() -> str | None:
     parser.add_argument("--changes", type=Path, required=True, help="osediff_face.pkl")
     parser.add_argument("--out", type=Path, required=True, help="the file to write, .safetensors")
     parser.add_argument("--text", default=TEXT, help=f"what a crop shows, words and commas (default: {TEXT!r})")
-    asked = parser.parse_args()
-    if asked.out.exists():
-        return f"{asked.out} is there already; name another file or remove it"
-    beside = asked.out.with_name(asked.out.name + ".rtface-part")
+    arguments = parser.parse_args()
+    if arguments.out.exists():
+        return f"{arguments.out} is there already; name another file or remove it"
+    beside = arguments.out.with_name(arguments.out.name + ".rtface-part")
     try:
-        save_file(merge(asked.base, asked.changes, asked.text), beside)
-        beside.replace(asked.out)
+        save_file(merge(arguments.base, arguments.changes, arguments.text), beside)
+        beside.replace(arguments.out)
     except pickle.UnpicklingError:
-        return f"{asked.changes} is damaged, or holds more than tensors and names; get it again"
+        return f"{arguments.changes} is damaged, or holds more than tensors and names; get it again"
     except KeyError as error:
-        return f"{asked.changes} does not belong to {asked.base}: {error.args[0]} is missing"
+        return f"{arguments.changes} does not belong to {arguments.base}: {error.args[0]} is missing"
     except FileNotFoundError as error:
         return f"{error.filename} is not there" if error.filename else str(error)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
