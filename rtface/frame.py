@@ -216,7 +216,7 @@ class Frame:
 
     @property
     def live(self) -> bool:
-        """Whether it comes from a live source."""
+        """True if it comes from a live source."""
         return self.captured_at is not None
 
     @property

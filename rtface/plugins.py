@@ -121,7 +121,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def known(kind: str, name: str) -> bool:
-    """Whether there is an extension of that name; entry points are read only where rtface brings none."""
+    """True if there is an extension of that name; entry points are read only where rtface brings none."""
     return name in BUILT_IN[kind] or name in installed(kind)
 
 

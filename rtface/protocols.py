@@ -148,19 +148,19 @@ class Engine(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether it answers for all of the crop, hair and neck too."""
+        """True if it answers for all of the crop, hair and neck too."""
         ...
 
     @property
     def recurrent(self) -> bool: ...
     @property
     def heavy(self) -> bool:
-        """Whether films run it on keyframes only, unless another spacing is asked for."""
+        """True if films run it on keyframes only, unless another spacing is asked for."""
         ...
 
     @property
     def vivid(self) -> bool:
-        """Whether it makes up detail, which is likely rather than true."""
+        """True if it makes up detail, which is likely rather than true."""
         ...
 
     @property
@@ -247,7 +247,7 @@ class ShapeTask(Protocol):
 
     @property
     def time(self) -> float:
-        """Of the frame, seconds."""
+        """Time of the frame, seconds."""
         ...
 
     @property
@@ -277,7 +277,7 @@ class Device(Protocol):
     def name(self) -> str: ...
     @property
     def carries(self) -> bool:
-        """Whether `shape` moves the last keyframe's correction to faces that no engine has seen
+        """True if `shape` moves the last keyframe's correction to faces that no engine has seen
         (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a light engine's
         answers (`rtface.enhance.keyframes.scheduler`) are joined on the host and do not need it."""
         ...

@@ -17,7 +17,7 @@ _LEAST = 8  # shorter parts of an address are often ordinary words
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a URL rather than a file's name."""
+    """True if a path is a URL rather than a file's name."""
     return re.match(_SCHEME + "://", os.fspath(path)) is not None
 
 

@@ -349,7 +349,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
 def is_unfinished(
     path: Path, input: object, output: Path | str, part: Mapping[str, float | None], *, job: bool
 ) -> bool:
-    """Whether the report of a run to `output` lies there that ended early: of a job, or of the same part of the same
+    """True if the report of a run to `output` lies there that ended early: of a job, or of the same part of the same
     film ("start" and "end" of it; what an earlier run wrote of another one is left)."""
     try:
         found = parse_json(read_regular(path))

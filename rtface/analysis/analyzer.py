@@ -88,7 +88,7 @@ class Analyzer:
 
     @property
     def forced(self) -> bool:
-        """Whether the user decided, so that no measurement changes the treatment."""
+        """True if the user decided, so that no measurement changes the treatment."""
         return self._forced is not None
 
     @property
@@ -109,7 +109,7 @@ class Analyzer:
         return self._recent[-1][0] if self._recent else -math.inf
 
     def due(self, time: float) -> bool:
-        """Whether the face is to be measured on the frame of this time."""
+        """True if the face is to be measured on the frame of this time."""
         return _begins(_LATER_S if self.decided else _SAMPLE_S, self.last_s, time)
 
     def learn(self, found: Analysis, width: float, time: float) -> None:
@@ -161,7 +161,7 @@ class Analyzer:
 
     @property
     def applied(self) -> tuple[float, float, float]:
-        """As `Treatment.applied`, on the frame just seen."""
+        """Strengths as `Treatment.applied`, on the frame just seen."""
         return self.strength, self.first, self.ring
 
     def merge(self, later: Analyzer) -> None:
@@ -214,7 +214,7 @@ class Analyzer:
 
 
 def _begins(period: float, before: float, time: float) -> bool:
-    """Whether a period of the film's time (seconds) begins between the frame before and this one; also after a step
+    """True if a period of the film's time (seconds) begins between the frame before and this one; also after a step
     back in time."""
     if not before <= time or not math.isfinite(before):
         return True

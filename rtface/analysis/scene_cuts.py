@@ -100,7 +100,7 @@ def _luma(gray: Bytes, lit: tuple[int, ...]) -> Float32:
 
 
 def _second_lowest(before: Float32, luma: Float32) -> float:
-    """Of the four quarters' changes (1 − correlation of luma and of edges) the second lowest; 0 where all are plain."""
+    """The second lowest of the four quarters' changes (1 − correlation of luma and of edges); 0 where all are plain."""
     planes = [(np.pad(a, _SHIFT, mode="reflect"), b) for a, b in ((before, luma), (_edges(before), _edges(luma)))]
     half, wide = _SIDE // 2, _SIDE // 2 + 2 * _SHIFT
     changes: list[float] = []

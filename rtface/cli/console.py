@@ -110,7 +110,7 @@ class Console:
             self._drawn = _seen(line)
 
     def _has_room(self) -> bool:
-        """Whether a write would not wait: who reads slowly gets less progress, and halts nothing."""
+        """True if a write would not wait: who reads slowly gets less progress, and halts nothing."""
         try:
             return sys.platform == "win32" or bool(select.select([], [self._stream], [], 0)[1])
         except (OSError, ValueError):  # without a descriptor, or one above 1023

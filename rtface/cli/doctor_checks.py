@@ -87,7 +87,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def satisfies(version: str, specifier: str) -> bool:
-    """Whether a version meets ``>=1.2,<2`` and the like (only the comparisons that rtface's own metadata uses)."""
+    """True if a version meets ``>=1.2,<2`` and the like (only the comparisons that rtface's own metadata uses)."""
     tests: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
         ">=": lambda a, b: a >= b,
         "<": lambda a, b: a < b,

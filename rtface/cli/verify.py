@@ -89,7 +89,7 @@ def verify(
 
 
 def _stands_alone(output: str, other: str) -> bool:
-    """Whether the second of two names is a further output, and not the input of the first."""
+    """True if the second of two names is a further output, and not the input of the first."""
     from rtface.trust.sidecar import read_sidecar, sidecar_path
     from rtface.trust.verify import has_manifest
 

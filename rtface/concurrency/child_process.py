@@ -104,7 +104,7 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """True if it still runs."""
         return not self._ended.is_set()
 
     @property

@@ -69,7 +69,7 @@ class Mailbox(Generic[T]):
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """True if `close` was called."""
         return self._closed
 
     @property

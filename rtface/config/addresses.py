@@ -51,7 +51,7 @@ class LiveAddress:
 
     @property
     def scheme(self) -> str:
-        """Of a stream's URL, lower case."""
+        """Scheme of a stream's URL, lower case."""
         return urlsplit(self.name).scheme.lower() if self.kind == "stream" else ""
 
 
@@ -98,14 +98,14 @@ def parse_address(text: str) -> LiveAddress:
 
 
 def _is_device(name: str) -> bool:
-    """Whether a name before a colon is that of a device or plugin."""
+    """True if a name before a colon is that of a device or plugin."""
     return name in _DEVICES or (
         name not in _READ_BY_FFMPEG and any(name in plugins.installed(kind) for kind in ("source", "sink"))
     )
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
-    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way
+    """True if a run between the two is live: one end cannot wait. Also where they are the wrong way
     round (a later check says so then)."""
     return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 

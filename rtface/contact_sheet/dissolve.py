@@ -24,7 +24,7 @@ dissolves and 20 clips; in three of the clips a few frames outside dissolves cou
 
 
 def blended(before: Bytes, frame: Bytes, after: Bytes) -> bool:
-    """Whether a frame is a blend of what was shown before and after it, and these are different views.
+    """True if a frame is a blend of what was shown before and after it, and these are different views.
 
     Args:
         before, frame, after: thumbnails, uint8 RGB h×w×3.
@@ -42,7 +42,7 @@ def blended(before: Bytes, frame: Bytes, after: Bytes) -> bool:
 
 
 def in_dissolve(time: float, thumbnails: Sequence[tuple[float, Bytes]]) -> bool:
-    """Whether the frame at a time is `blended`, by thumbnails of the frames around it with their times in seconds, in
+    """True if the frame at a time is `blended`, by thumbnails of the frames around it with their times in seconds, in
     order; those at the ends stand for what is missing.
 
     It is compared with the frames beside it, as one frame of two views may stand between flashes or in a moving shot,

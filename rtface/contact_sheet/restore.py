@@ -77,11 +77,11 @@ class ShownFace:
 
     @property
     def width(self) -> float:
-        """Of the face's box, display pixels."""
+        """Width of the face's box, display pixels."""
         return float(self.box[2] - self.box[0])
 
     def repeats(self, other: ShownFace) -> bool:
-        """Whether it is the same face as another, on the same frame or one close by."""
+        """True if it is the same face as another, on the same frame or one close by."""
         return abs(self.time - other.time) < LEAD_IN_S and same_place(self.box, other.box)
 
 

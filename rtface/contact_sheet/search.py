@@ -66,7 +66,7 @@ class Sighting:
 
     @property
     def width(self) -> float:
-        """Of the face's box, display pixels."""
+        """Width of the face's box, display pixels."""
         return float(self.box[2] - self.box[0])
 
 

@@ -1,7 +1,7 @@
 """Decides the parameters of a correction from a few measurements of it, the same on every device.
 
 `shape` in three steps: a device measures an engine's answer and its crop in full resolution (`Measures`), this decides
-(`Controls`), and the device does it. `Pixels` is the first and the last step on the CPU.
+(`Controls`), and the device does it. `CpuShaper` does the first and the last step on the CPU.
 """
 
 from __future__ import annotations

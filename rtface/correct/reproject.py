@@ -80,11 +80,11 @@ class Reprojection:
 
     @property
     def side(self) -> int | None:
-        """Of the last keyframe's crop; None where there is none."""
+        """Side of the last keyframe's crop; None where there is none."""
         return None if self._key is None else self._key[0].shape[1]
 
     def ready(self, time: float) -> bool:
-        """Whether there is a keyframe that is not too old."""
+        """True if there is a keyframe that is not too old."""
         return self._key is not None and time - self._made <= _MAX_KEYFRAME_AGE_S
 
     def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float, share: float = 1.0) -> Shaped:

@@ -45,7 +45,7 @@ class EngineBase:
 
     @property
     def whole(self) -> bool:
-        """Whether it answers for all of the crop, so that `--region head` has something to show."""
+        """True if it answers for all of the crop, so that `--region head` has something to show."""
         return self.recipe.input.region is None
 
     @property
@@ -54,12 +54,12 @@ class EngineBase:
 
     @property
     def vivid(self) -> bool:
-        """Whether it makes up detail."""
+        """True if it makes up detail."""
         return self.recipe.vivid
 
     @property
     def heavy(self) -> bool:
-        """Whether films run it on keyframes only, unless another spacing is asked for.
+        """True if films run it on keyframes only, unless another spacing is asked for.
 
         It follows from the size of its weights and from where it runs, not from a measured time: two runs of a film
         give the same bits whatever else the computer does.

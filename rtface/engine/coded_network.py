@@ -26,7 +26,7 @@ _CELL = 8
 
 
 class CodedNetwork:
-    """See `rtface.protocols.CodedNetwork`.
+    """A `rtface.protocols.CodedNetwork` on the CPU.
 
     Args:
         threads: of OpenVINO; None leaves it the choice.
@@ -69,7 +69,7 @@ def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
 
 
 def _multiplies_matrices() -> bool:
-    """Whether the CPU has AMX, as far as Linux says so."""
+    """True if the CPU has AMX, as far as Linux says so."""
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -52,9 +52,8 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
 
     Args:
         name: an engine's name, or "default" (`DEFAULT`).
-        device: where it runs, one of `rtface.util.parse.DEVICES` but "cuda", whose engines take crops that lie on
-        the GPU
-            (`EngineSet` with `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
+        device: where it runs, one of `rtface.util.parse.DEVICES` but "cuda", whose engines take crops that lie on the
+            GPU (`EngineSet` with `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
         threads: cores it may use; all of this process when None.
 
     Raises:
@@ -97,7 +96,7 @@ def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
 
 
 def is_here(engine: str) -> bool:
-    """Whether `recipe_named` finds that engine here, and of one for a person what was learnt."""
+    """True if `recipe_named` finds that engine here, and of one for a person what was learnt."""
     name, _, person = engine.partition(MARK)
     return name in find_recipes() and (not person or person in learned_names())
 
@@ -206,7 +205,7 @@ _BUDGET_S = 0.05
 def needs_large_engine(
     face_width: float, faces: int, ms: float, *, budget_s: float = _BUDGET_S, large: bool | None = None
 ) -> bool:
-    """Whether a face gets the larger of two engines under ``--engine auto``: not where it is small, and live not where
+    """True if a face gets the larger of two engines under ``--engine auto``: not where it is small, and live not where
     time is short.
 
     Args:

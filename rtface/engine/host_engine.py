@@ -140,7 +140,7 @@ class HostEngine(EngineBase):
 
     @property
     def busy(self) -> bool:
-        """Whether other processes used the processor while its speed was measured."""
+        """True if other processes used the processor while its speed was measured."""
         return self._verdict.busy
 
     def close(self) -> None:

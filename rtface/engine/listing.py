@@ -60,7 +60,7 @@ class EngineInfo:
 
     @property
     def licence(self) -> str:
-        """Of code and weights, as `Licence.shown`."""
+        """Licence of code and weights, as `Licence.shown`."""
         return Licence(self.licence_code, self.licence_weights, self.commercial_use, self.data).shown
 
     def to_json(self) -> dict[str, Any]:

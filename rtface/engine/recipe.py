@@ -74,12 +74,12 @@ class Recipe:
 
     @property
     def recurrent(self) -> bool:
-        """Whether it remembers a face from frame to frame."""
+        """True if it remembers a face from frame to frame."""
         return self.memory is not None
 
     @property
     def vivid(self) -> bool:
-        """Whether it makes up detail: how much can be turned, or its family does."""
+        """True if it makes up detail: how much can be turned, or its family does."""
         return self.family != "CNN" or self.controls.fidelity is not None
 
     @property

@@ -23,7 +23,7 @@ class Licence:
 
     @property
     def shown(self) -> str:
-        """As "Apache-2.0", or "code Apache-2.0, weights S-Lab-1.0"."""
+        """Text such as "Apache-2.0" or "code Apache-2.0, weights S-Lab-1.0"."""
         return self.code if self.code == self.weights else f"code {self.code}, weights {self.weights}"
 
 

@@ -287,7 +287,7 @@ class CodedStage:
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 
     def _passes(self, frame: Frame) -> bool:
-        """Whether the frame is left as it is, on a GPU; warns of that."""
+        """True if the frame is left as it is, on a GPU; warns of that."""
         if there := on_gpu(frame.image):
             self._stats.warn("first_stage", _ON_GPU)
         return there

@@ -412,4 +412,4 @@ class FaceCorrector(ABC):
 
     @abstractmethod
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
-        """Whether the heavy engine is asked about this frame."""
+        """True if the heavy engine is asked about this frame."""

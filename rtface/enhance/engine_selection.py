@@ -139,7 +139,7 @@ class EngineSelector:
 
 
 class GovernedSelector(EngineSelector):
-    """Of a live run: the engine that suits a face, or less where time is short.
+    """The selector of a live run: the engine that suits a face, or less where time is short.
 
     Args:
         governor: decides about that.
@@ -156,7 +156,7 @@ class GovernedSelector(EngineSelector):
         self._in_background: list[Engine] = []
 
     def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
-        """See `EngineSelector`; a heavy engine with the weights of a person stands back too."""
+        """Tasks as of `EngineSelector`; a heavy engine with the weights of a person stands back too."""
         tasks = super().__call__(frame, faces, runtime, strength)
         for task in tasks:
             if task.light is not None:

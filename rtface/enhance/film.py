@@ -22,7 +22,7 @@ Step = Callable[[Iterator[Item]], Iterator[Item]]
 
 
 class FilmEnhancer(FaceCorrector):
-    """See `FaceCorrector`; one for each film, or for each segment of it.
+    """`FaceCorrector` for films; one for each film, or for each segment of it.
 
     Faults are not counted here but in order of presentation, whatever chain met them
     (`rtface.pipeline.chain.end_at_faults`).

@@ -32,7 +32,7 @@ _SPARE_S = 3.0
 
 
 class LiveEnhancer(FrameEnhancer):
-    """See `FaceCorrector`.
+    """`FaceCorrector` for live runs.
 
     Args:
         governor: decides which engine runs on which face, and when.
@@ -64,14 +64,14 @@ class LiveEnhancer(FrameEnhancer):
         return GovernedSelector(self._options, self._stats, self.tracks, light, self._governor)
 
     def collect(self, task: FrameTask) -> Frame:
-        """See `FaceCorrector`; the governor learns what it took."""
+        """The frame as of `FaceCorrector`; the governor learns what it took."""
         frame = super().collect(task)
         done = [(kind_of(face.engine.name, face.half), face.output is not None) for face in task.faces]
         self._governor.costs.spent(task.seconds - task.first_s, done)
         return frame
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
-        """As far as the engines leave time for it: first its light network comes in, then it is left out, before
+        """First stage as far as the engines leave time: first its light network comes in, then it is left out, before
         anything else is."""
         time, room = task.frame.time, self._governor.has_room
         if light or not room(self._first_s):

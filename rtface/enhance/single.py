@@ -12,7 +12,7 @@ from rtface.stats import FAULTS_IN_A_ROW
 
 
 class FrameEnhancer(FaceCorrector):
-    """See `FaceCorrector`. Raises EngineError from the 100th frame in a row that cannot be enhanced."""
+    """`FaceCorrector` for single frames. Raises EngineError from the 100th frame in a row that cannot be enhanced."""
 
     mode = Mode.CALL
     _faults = 0  # frames in a row

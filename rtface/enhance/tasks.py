@@ -60,7 +60,7 @@ class FaceTask:
 
     @property
     def half(self) -> bool:
-        """Whether its crop is smaller than its engine takes."""
+        """True if its crop is smaller than its engine takes."""
         return self.side is not None and self.side != self.engine.size
 
     @property
@@ -96,7 +96,7 @@ class FaceTask:
 
     @property
     def time(self) -> float:
-        """Of the frame, seconds."""
+        """Time of the frame, seconds."""
         return self.frame.time
 
     @property

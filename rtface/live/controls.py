@@ -47,7 +47,7 @@ class LiveControls:
 
     @property
     def enabled(self) -> bool:
-        """Whether faces are enhanced; if not, frames pass unchanged."""
+        """True if faces are enhanced; if not, frames pass unchanged."""
         return bool(self._values["enabled"])
 
     @property

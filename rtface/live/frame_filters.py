@@ -34,12 +34,12 @@ class FrameFilters:
 
     @property
     def needs_faces(self) -> bool:
-        """Whether a stage follows faces: they are tracked even while enhancement is off or no output has a viewer."""
+        """True if a stage follows faces: they are tracked even while enhancement is off or no output has a viewer."""
         return bool(self.stages)
 
     @property
     def hides(self) -> bool:
-        """Whether a stage hides something: a frame on which `after` fails must not be shown."""
+        """True if a stage hides something: a frame on which `after` fails must not be shown."""
         return self.stages.hides
 
     def use(self, stages: runner.Stages) -> None:

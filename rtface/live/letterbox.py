@@ -24,7 +24,7 @@ _SPACES = {
 
 
 def fits(frame: Frame, form: VideoFormat) -> bool:
-    """Whether a frame has the format."""
+    """True if a frame has the format."""
     image = frame.image
     return (image.width, image.height, image.format.name) == (
         form.width,

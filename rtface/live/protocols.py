@@ -138,12 +138,12 @@ class LiveSource(Endpoint, Protocol):
 
     @property
     def video_format(self) -> VideoFormat:
-        """Of the frames that came last; after `start`."""
+        """Format of the frames that came last; after `start`."""
         ...
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """Of all sound that comes, whatever the source sends; None where none can come; after `start`."""
+        """Format of all sound that comes, whatever the source sends; None where none can come; after `start`."""
         return None
 
     @property
@@ -170,7 +170,7 @@ class SoundSource(Endpoint, Protocol):
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """As of a `LiveSource`."""
+        """Format as of a `LiveSource`."""
         ...
 
     def start(self, sound: Callable[[SoundPacket], None]) -> None:

@@ -52,7 +52,7 @@ class Endpoints:
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """Of the sound that the sinks get, None for none; once the source has begun."""
+        """Format of the sound that the sinks get, None for none; once the source has begun."""
         if self.sound is not None:
             return self.sound.sound_format
         return None if self.silent else self.source.sound_format
@@ -102,12 +102,12 @@ class RunState:
 
     @property
     def watched(self) -> bool:
-        """Whether an output, as far as that is known, or the preview has a viewer."""
+        """True if an output, as far as that is known, or the preview has a viewer."""
         return self.preview.viewers > 0 or any(sink.wanted for sink in self.ends.sinks)
 
     @property
     def lost(self) -> bool:
-        """Whether the source is away."""
+        """True if the source is away."""
         return self.ends.source.health.state == "away"
 
     def fault(self, step: str, error: Exception) -> None:

@@ -75,5 +75,5 @@ def cut_chip(view: View, face: Face) -> Bytes | None:
 
 
 def clear(chip: Bytes) -> bool:
-    """Whether the middle of a chip has enough contrast to recognise a face."""
+    """True if the middle of a chip has enough contrast to recognise a face."""
     return float(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)[35:125, 30:120].std()) >= _CONTRAST

@@ -79,7 +79,7 @@ class GuardedTrack:
         return first
 
     def is_due(self, time: float) -> bool:
-        """Whether a look is due; also after time went back."""
+        """True if a look is due; also after time went back."""
         return time >= self.due or (self.time is not None and time < self.time)
 
     def reset(self) -> None:

@@ -65,7 +65,7 @@ class Comparison:
 
 
 def _upright_first(frame: Frame) -> bool:
-    """Whether the stored first half (left or top) is what a viewer sees on the left."""
+    """True if the stored first half (left or top) is what a viewer sees on the left."""
     turns, mirror = frame.display.quarter_turns % 4, frame.display.mirror
     # A clockwise quarter turn brings the stored bottom to the left; a half turn brings the right to the left.
     return (turns in (0, 3)) != mirror

@@ -96,7 +96,7 @@ class FramePlan:
 
     @property
     def on_host(self) -> bool:
-        """Whether a step needs frames in the host's memory, as comparisons, repairs and stages do."""
+        """True if a step needs frames in the host's memory, as comparisons, repairs and stages do."""
         options = self.options
         return (
             bool(options.stages)
@@ -163,7 +163,7 @@ class RunPlan(FramePlan):
 
     @property
     def signed_inside(self) -> bool:
-        """Whether the output itself holds the signature."""
+        """True if the output itself holds the signature."""
         return (
             self.signing is not None
             and isinstance(self.input, Path)
@@ -426,7 +426,7 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
 
 
 def makes_folder(frames: FramePlan, output: str | None) -> bool:
-    """Whether a film becomes a folder of stills; arguments as of `plan_film`."""
+    """True if a film becomes a folder of stills; arguments as of `plan_film`."""
     return frames.folder if isinstance(frames, RunPlan) else output is not None and output.endswith("/")
 
 
@@ -578,7 +578,7 @@ def _plan_further(
 
 
 def wants_map(options: OutputOptions) -> bool:
-    """Whether maps of what was invented are made."""
+    """True if maps of what was invented are made."""
     return options.invented is not None or options.show == "invented"
 
 
@@ -610,7 +610,7 @@ def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
 
 
 def is_stills_job(input: Path | Address, output: Path | str, options: InputOptions) -> bool:
-    """Whether a job is about separate stills: a folder without `--sequence`, or an image to an image.
+    """True if a job is about separate stills: a folder without `--sequence`, or an image to an image.
 
     Raises:
         UsageError: the input is a folder of stills and the output a single file.
@@ -644,7 +644,7 @@ def scope_of(input: Path | Address, output: Path | str, options: Options) -> Sco
 
 
 def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
-    """Whether stills are written into a folder; UsageError for a name that is no output's."""
+    """True if stills are written into a folder; UsageError for a name that is no output's."""
     if stills:
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):

@@ -48,7 +48,7 @@ class LineOutput(Protocol):
 
     @property
     def live(self) -> bool:
-        """Whether the line may change often."""
+        """True if the line may change often."""
         ...
 
     def status(self, line: str, **facts: object) -> None:

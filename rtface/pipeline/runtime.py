@@ -72,7 +72,7 @@ def engine_request(options: EnhanceOptions) -> EngineRequest:
 
 
 def may_take_gpu(device: str) -> bool:
-    """Whether `open_runtime` will try a GPU."""
+    """True if `open_runtime` will try a GPU."""
     return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
 
 

@@ -82,7 +82,7 @@ class CostModel:
         return min(self.share * self.period, self.limit)
 
     def waits(self, seconds: float) -> bool:
-        """Whether an engine that takes so long for a crop is waited for; else its answers are taken when they come."""
+        """True if an engine that takes so long for a crop is waited for; else its answers are taken when they come."""
         return seconds <= self.period
 
     def learn(self, engine: str, seconds: float) -> None:

@@ -157,7 +157,7 @@ class QualityGovernor:
         return [self._plan(s, elapsed, carries) for s in shown]
 
     def has_room(self, seconds: float) -> bool:
-        """Whether a frame may take so much more than its faces take on their levels."""
+        """True if a frame may take so much more than its faces take on their levels."""
         return not self.sparing and self.cost(self._present()) + seconds <= self.costs.room
 
     def patience(self, now: float, captured_at: float | None) -> float:
@@ -259,7 +259,7 @@ class QualityGovernor:
                 self._trial_s, self._trial_shown_at = min(2 * self._trial_s, _TRIAL_MAX_S), None
 
     def _settling(self, now: float) -> bool:
-        """Whether a change is so new that its effect cannot be seen yet: late frames still wait in the queue."""
+        """True if a change is so new that its effect cannot be seen yet: late frames still wait in the queue."""
         return self._changed_at is not None and now - self._changed_at < _SETTLING_S
 
     def _end_trials(self, faces: Sequence[FaceQuality]) -> bool:

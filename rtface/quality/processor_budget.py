@@ -47,7 +47,7 @@ class ProcessorBudget:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit now."""
+        """True if there is a limit now."""
         return self.setting.cpu_budget < 1.0
 
     @property

@@ -160,5 +160,5 @@ class FilmClock:
 
 
 def is_timecode(text: str) -> bool:
-    """Whether a text has the form of a timecode: four numbers, not three."""
+    """True if a text has the form of a timecode: four numbers, not three."""
     return _TIMECODE.fullmatch(text.strip()) is not None

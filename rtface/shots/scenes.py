@@ -61,7 +61,7 @@ class SceneRecorder:
 
     @property
     def even(self) -> bool:
-        """Whether the frames are evenly spaced, so that every scene begins where its timecode says."""
+        """True if the frames are evenly spaced, so that every scene begins where its timecode says."""
         if self.clock is None or not self.scenes:
             return True
         first = self.clock.frame_at(self.scenes[0].begin)

@@ -188,7 +188,7 @@ class ShotList:
 
     @property
     def names_tracks(self) -> bool:
-        """Whether a shot names tracks or persons, which are known only where the film is processed as one segment."""
+        """True if a shot names tracks or persons, which are known only where the film is processed as one segment."""
         return any(shot.settings.faces not in (None, "all", "largest") for shot in self.shots)
 
 

@@ -159,12 +159,12 @@ class Stages:
 
     @property
     def needs_before(self) -> bool:
-        """Whether `process` wants the frame as it came."""
+        """True if `process` wants the frame as it came."""
         return any(one.needs_before for one in self._at_work)
 
     @property
     def hides(self) -> bool:
-        """Whether one of them hides something: every frame must pass through them, and faces must be looked for."""
+        """True if one of them hides something: every frame must pass through them, and faces must be looked for."""
         return any(one.hides for one in self._at_work)
 
     def check_tracker(self, tracker: str) -> None:
@@ -178,7 +178,7 @@ class Stages:
             )
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """True if there are any."""
         return bool(self._all)
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:

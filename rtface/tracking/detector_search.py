@@ -45,7 +45,7 @@ def _centres(length: float) -> list[float]:
 
 
 def _cut(box: Float, region: Region, view: View) -> bool:
-    """Whether a box reaches the border of a region where the frame continues."""
+    """True if a box reaches the border of a region where the frame continues."""
     reach, half, ends = _BORDER_SHARE * float(max(box[2:] - box[:2])), region.side / 2, (view.width, view.height)
     return any(
         (at - half > 0.0 and low < at - half + reach) or (at + half < end and high > at + half - reach)

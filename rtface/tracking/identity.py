@@ -97,7 +97,7 @@ def nearness(track: Track, mesh: Mesh, time: float) -> float:
 
 
 def same_place(a: Float, b: Float) -> bool:
-    """Whether two boxes hold one face: centres within a third of the smaller width, or half of their union shared."""
+    """True if two boxes hold one face: centres within a third of the smaller width, or half of their union shared."""
     near = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
     small = min(float(a[2] - a[0]), float(b[2] - b[0]))
     common = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()

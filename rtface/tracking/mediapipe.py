@@ -349,7 +349,7 @@ def _width(mesh: Mesh) -> float:
 
 
 def _plausible(expected: Float, found: Float) -> bool:
-    """Whether a mesh may be the same face some 1/30 s later: no jump by half its width, no sudden size."""
+    """True if a mesh may be the same face some 1/30 s later: no jump by half its width, no sudden size."""
     a, b = box_of(expected), box_of(found)
     width = float(a[2] - a[0])
     jump = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
@@ -357,12 +357,12 @@ def _plausible(expected: Float, found: Float) -> bool:
 
 
 def _same_roll(mesh: Float, points: Float) -> bool:
-    """Whether a mesh lies as the detector's five points do: eyes and mouth in the same order, at most 70° apart."""
+    """True if a mesh lies as the detector's five points do: eyes and mouth in the same order, at most 70° apart."""
     a, b = (p[3:].mean(0) - p[:2].mean(0) for p in (five_points(mesh), points))
     return float(a @ b) > 0.34 * float(np.linalg.norm(a) * np.linalg.norm(b))
 
 
 def _inside(mesh: Float, view: View) -> bool:
-    """Whether at least half of the mesh lies on the frame."""
+    """True if at least half of the mesh lies on the frame."""
     x, y = mesh[:468, 0], mesh[:468, 1]
     return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > 0.5

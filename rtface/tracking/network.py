@@ -78,7 +78,7 @@ class TrackerNetwork:
         return [output.data for output in self._outputs]
 
     def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
-        """See `protocols.ImageNetworkRunner.read`."""
+        """Outputs as of `protocols.ImageNetworkRunner.read`."""
         pixels = view.crop(matrix, (self.size, self.size))
         return self(pixels), pixels
 

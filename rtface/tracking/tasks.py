@@ -54,7 +54,7 @@ class TasksMesh:
         )
 
     def read(self, view: View, region: Region) -> Mesh:
-        """As `rtface.tracking.facemesh.FaceMesh.read`."""
+        """The mesh as of `rtface.tracking.facemesh.FaceMesh.read`."""
         appearance = appearance_of(view.crop(region.matrix(), (SIZE, SIZE)))
         wide = Region(region.x, region.y, 2 * region.side, region.angle)
         size = 2 * SIZE

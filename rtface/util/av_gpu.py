@@ -45,7 +45,7 @@ class GpuPlanes:
 
 
 def on_gpu(image: av.VideoFrame) -> bool:
-    """Whether the samples lie in a GPU's memory; such a frame has no planes that the host could read."""
+    """True if the samples lie in a GPU's memory; such a frame has no planes that the host could read."""
     return image.format.name == "cuda"
 
 

@@ -90,7 +90,7 @@ def _renamed(rename: Callable[[Path], object], source: Path, target: Path) -> No
 
 
 def _is(path: Path, status: os.stat_result) -> bool:
-    """Whether a path names the file or folder that had this status."""
+    """True if a path names the file or folder that had this status."""
     try:
         return os.path.samestat(path.lstat(), status)
     except OSError:

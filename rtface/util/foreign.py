@@ -141,7 +141,7 @@ if sys.platform != "win32":
 
 
 def too_deep(text: str) -> bool:
-    """Whether the brackets of a JSON text are nested deeper than those of any real file."""
+    """True if the brackets of a JSON text are nested deeper than those of any real file."""
     level = 0
     for found in _BRACKETS.finditer(text):
         level += (found[0] in "[{") - (found[0] in "]}")
@@ -259,7 +259,7 @@ def parse_fraction(given: str) -> Fraction | None:
 
 
 def fits(value: Any, shape: Shape) -> bool:
-    """Whether a value has a shape."""
+    """True if a value has a shape."""
     try:
         check_shape(value, shape)
     except ValueError:

@@ -93,7 +93,7 @@ class OtherWork:
 
     @property
     def busy(self) -> bool:
-        """Whether others used a considerable part of the cores."""
+        """True if others used a considerable part of the cores."""
         now, (then, own, time) = self._machine(), self._began
         if now is None or then is None:
             return False

@@ -300,12 +300,12 @@ _FACE_WORDS = ("all", "largest", UNKNOWN_PERSON)
 
 
 def is_person_number(word: str) -> bool:
-    """Whether a word is the number of a person: P1."""
+    """True if a word is the number of a person: P1."""
     return re.fullmatch(r"[Pp][1-9]\d{0,5}", word) is not None
 
 
 def is_person_name(word: str) -> bool:
-    """Whether a word can name a person: a letter, then up to 31 letters, digits, - and _; no number of a person, and no
+    """True if a word can name a person: a letter, then up to 31 letters, digits, - and _; no number of a person, and no
     other word of ``--faces``."""
     return (
         re.fullmatch(r"[^\W\d_][\w-]{0,31}", word) is not None

@@ -30,7 +30,7 @@ def counted_rate(rate: Fraction) -> int:
 
 
 def has_drop_frame(rate: Fraction) -> bool:
-    """Whether drop-frame timecode exists for a rate: 29.97, 59.94 and 119.88 frames a second."""
+    """True if drop-frame timecode exists for a rate: 29.97, 59.94 and 119.88 frames a second."""
     rate = standard_rate(rate)
     return rate.denominator == 1001 and counted_rate(rate) % 30 == 0
 

@@ -48,7 +48,7 @@ def bearer(headers: Headers) -> str:
 
 
 def same(given: str, secret: str) -> bool:
-    """Whether what was given is the secret; how long that takes says nothing of it."""
+    """True if what was given is the secret; how long that takes says nothing of it."""
     return hmac.compare_digest(given.encode(), secret.encode())
 
 

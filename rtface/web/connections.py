@@ -33,7 +33,7 @@ class HttpConnection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered whose sender was let in: who sends a log-in slowly may be closed."""
+        """True if no request is being answered whose sender was let in: who sends a log-in slowly may be closed."""
         return self._waits or LET_IN not in self.cycle.scope.get("state", {})
 
     @property

@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class SetupOutput:
-    """Where progress goes: `say` a line that stays, `status` one that the next takes the place of."""
+    """Outputs for progress: `log` takes a line that stays, `status` one that the next takes the place of."""
 
     log: Say
     status: Say

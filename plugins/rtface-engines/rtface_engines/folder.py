@@ -104,7 +104,7 @@ def check_room(made: Path, size: float) -> None:
 
 
 def is_there(name: str) -> bool:
-    """Whether something lies where the user's engine of that name would."""
+    """True if something lies where the user's engine of that name would."""
     return os.path.lexists(engines_folder() / name)
 
 

@@ -42,13 +42,13 @@ class TensorInfo:
 
     @property
     def shown(self) -> str:
-        """As "input N×3×512×512 float32"; "any" for a side that the file leaves open."""
+        """Text such as "input N×3×512×512 float32"; "any" for a side that the file leaves open."""
         dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any" for k, d in enumerate(self.shape))
         return f"{self.name} {dims or 'a scalar'} {self.dtype}"
 
     @property
     def is_image(self) -> bool:
-        """Whether it can be a batch of square RGB crops, N×3×S×S float32."""
+        """True if it can be a batch of square RGB crops, N×3×S×S float32."""
         shape = self.shape
         return (
             self.dtype == "float32"
@@ -60,7 +60,7 @@ class TensorInfo:
 
     @property
     def is_number(self) -> bool:
-        """Whether it can be one floating-point number, or one for each crop."""
+        """True if it can be one floating-point number, or one for each crop."""
         return self.dtype in ("float32", "float64") and len(self.shape) <= 2 and all(d in (None, 1) for d in self.shape)
 
 
@@ -94,7 +94,7 @@ class GenericNetwork:
 
     @property
     def rewrites(self) -> bool:
-        """Whether `write` changes the file, which needs the onnx package."""
+        """True if `write` changes the file, which needs the onnx package."""
         return self._adapts or self.outputs > 1
 
     @property

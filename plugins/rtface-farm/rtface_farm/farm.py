@@ -83,7 +83,7 @@ def scheduler_address(text: str) -> str:
 
 
 def open_to_others(address: str) -> bool:
-    """Whether an address of `scheduler_address` is neither encrypted nor on this machine: Dask has no password, so that
+    """True if an address of `scheduler_address` is neither encrypted nor on this machine: Dask has no password, so that
     whoever reaches the scheduler can run programs on its workers."""
     return address.startswith("tcp:") and not _LOCAL.fullmatch(address.removeprefix("tcp://").rpartition(":")[0])
 

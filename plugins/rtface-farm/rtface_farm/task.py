@@ -100,7 +100,7 @@ class _SegmentProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """True if it runs."""
         return self._child.alive
 
     def make(self, number: int, run: str) -> Result:

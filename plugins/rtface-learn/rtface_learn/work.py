@@ -44,7 +44,7 @@ def note(folder: Path, sheet: Path) -> None:
 
 
 def wrote(name: str, sheet: Path) -> bool:
-    """Whether an interrupted call for this person wrote the sheet."""
+    """True if an interrupted call for this person wrote the sheet."""
     with suppress(OSError):
         return (learned.unfinished() / name.lower() / _SHEET).read_text() == str(sheet.resolve())
     return False

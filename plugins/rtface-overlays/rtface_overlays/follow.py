@@ -63,7 +63,7 @@ class FaceChoice:
         return bool(self._persons) and face.person in ("", UNKNOWN_PERSON) and face.track_id not in (self._ids or ())
 
     def in_doubt(self, frame: Frame) -> list[Face]:
-        """Of the faces that are seen but not followed, those that may be meant."""
+        """Faces that are seen but not followed, and may be meant."""
         if (self._ids is None and not self._largest) or self._persons:
             return list(frame.unfollowed)
         followed = {face.track_id: face.width for face in frame.faces}
@@ -100,7 +100,7 @@ class Spot:
 
     @property
     def width(self) -> float:
-        """Of the face, ear to ear."""
+        """Width of the face, ear to ear."""
         return FACE * self.scale
 
     @property

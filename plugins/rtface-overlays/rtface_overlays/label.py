@@ -51,7 +51,7 @@ class Label:
         self._run = run
 
     def _shown(self, frame: Frame) -> bool:
-        """Whether the label is true of a frame, and due on it."""
+        """True if the label is true of a frame, and due on it."""
         if not frame.enhancing and not frame.generated and re.match(r"AI\b", self.text):
             self._since = None  # it begins again with the correction
             return False

@@ -65,7 +65,7 @@ class _Veils:
                 yield compose(veil.disc, scaling(grown, grown)), veil.width
 
     def _key(self, face: Face) -> int:
-        """Of a face that is not followed: its lost track's, else that of the veil where it is, else a new one."""
+        """Key of a face that is not followed: its lost track's, else that of the veil where it is, else a new one."""
         if face.track_id:
             return face.track_id
         near = next((key for key, veil in self._known.items() if key < 0 and _over(veil, face)), None)
@@ -81,7 +81,7 @@ class _Veils:
 
 
 def _over(veil: _Veil, face: Face) -> bool:
-    """Whether the face's centre lies in the inner half of a veil."""
+    """True if the face's centre lies in the inner half of a veil."""
     centre = (face.box[:2] + face.box[2:]) / 2
     return bool(np.linalg.norm(apply(invert(veil.disc), centre[None])) < 0.5)
 

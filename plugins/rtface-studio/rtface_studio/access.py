@@ -185,7 +185,7 @@ class AccessControl:
         return None
 
     def _is_own(self, name: str) -> bool:
-        """Whether the studio may be called so. A page of another site can have its name lead here, but no address."""
+        """True if the studio may be called so. A page of another site can have its name lead here, but no address."""
         return name in self._hosts or (self._login is not None and _is_address(name))
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
@@ -194,7 +194,7 @@ class AccessControl:
         return same(_cookie_of(headers), self._given) and self._has_key(scope, headers)
 
     def _has_key(self, scope: Scope, headers: Headers) -> bool:
-        """Whether a request with a cookie has its key, too, or needs none."""
+        """True if a request with a cookie has its key, too, or needs none."""
         if not scope["path"].startswith("/api/"):
             return True
         return self._is_key(headers.get(KEY) or _query(scope).get("key", [""])[-1], headers)
@@ -310,7 +310,7 @@ def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
 
 
 def _is_address(name: str) -> bool:
-    """Whether a host is given by an IP address."""
+    """True if a host is given by an IP address."""
     try:
         return bool(ipaddress.ip_address(name))
     except ValueError:

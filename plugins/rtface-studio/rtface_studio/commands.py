@@ -71,7 +71,7 @@ async def run_command(
 
 
 def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]) -> Message:
-    """As `read_events`, once the process has ended."""
+    """Result as of `read_events`, once the process has ended."""
     assert process.stdin is not None and process.stderr is not None
     with process.stdin, process.stderr as lines:
         error = read_events(lines, receive)

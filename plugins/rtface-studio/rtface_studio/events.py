@@ -54,7 +54,7 @@ class EventHub:
 
     @property
     def watched(self) -> bool:
-        """Whether any page is open."""
+        """True if any page is open."""
         return bool(self._subscribers)
 
     def publish(self, topic: str, value: Any, *, keep: bool = False) -> None:

@@ -129,7 +129,7 @@ class FilmSettings:
         return options
 
     def to_json(self) -> dict[str, Any]:
-        """As `of` takes it."""
+        """Settings as `of` takes them."""
         return {**self.run, "shots": list(self.shots), "persons": self.persons}
 
     def _csv(self) -> str:

@@ -487,7 +487,7 @@ def _list_file() -> Path:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """See `Film.stamp`; () where there is no file."""
+    """Stamp as of `Film`; () where there is no file."""
     try:
         state = path.stat()
     except OSError:

@@ -58,7 +58,7 @@ class AllowedFolders:
 
     @property
     def may_grow(self) -> bool:
-        """Whether the page may add folders."""
+        """True if the page may add folders."""
         return self._kept is not None
 
     def add(self, name: object) -> Path:
@@ -126,7 +126,7 @@ class AllowedFolders:
         return path
 
     def holds(self, path: Path) -> bool:
-        """Whether a resolved path lies in one of the folders, or is one."""
+        """True if a resolved path lies in one of the folders, or is one."""
         return any(path == root or root in path.parents for root in self.roots)
 
     def entries(self, name: object) -> list[Entry]:

@@ -168,11 +168,11 @@ class LiveRun:
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """True if its process runs."""
         return self._process.poll() is None
 
     def ends(self, seconds: float) -> bool:
-        """Whether its process has ended within some seconds."""
+        """True if its process has ended within some seconds."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -73,7 +73,7 @@ class PasswordLogin:
             return None
 
     def knows(self, token: str) -> bool:
-        """Whether a session with this token is open; that counts as use of it."""
+        """True if a session with this token is open; that counts as use of it."""
         with self._lock:
             now, key = self._clock(), _key(token)
             if now - self._sessions.get(key, -math.inf) >= IDLE_S:

@@ -231,7 +231,7 @@ def _result(studio: Studio, output: str) -> dict[str, bool]:
 
 
 def _allowed(studio: Studio, name: str) -> bool:
-    """Whether the page may see a file; items of the command line may be anywhere."""
+    """True if the page may see a file; items of the command line may be anywhere."""
     try:
         return studio.folders.path(name).is_file()
     except (UsageError, OSError):

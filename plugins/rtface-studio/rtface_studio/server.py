@@ -181,7 +181,7 @@ def _tagged(request: Request, tag: str, make: Callable[[], Response]) -> Respons
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """True if only this machine reaches an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -154,7 +154,7 @@ def change_setting(name: str, value: object) -> None:
 
 
 def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
-    """Whether the text of a settings file has the key, or has it not, and else exactly these values."""
+    """True if the text of a settings file has the key, or has it not, and else exactly these values."""
     try:
         found = file_values(text, path)
     except UsageError:

@@ -170,7 +170,7 @@ class Placement:
 
     @property
     def empty(self) -> bool:
-        """Whether the patches lie outside the frame."""
+        """True if the patches lie outside the frame."""
         return self.box[2] <= self.box[0]
 
     def gate(self) -> Bytes:
@@ -209,7 +209,7 @@ def gray_rows(form: Layout, color: Color) -> dict[Role, Float]:
 
 
 def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
-    """Whether all RGB in a box is gray, give or take one code of 8 bits."""
+    """True if all RGB in a box is gray, give or take one code of 8 bits."""
 
     def gray(step: int) -> bool:
         r, g, b = (
@@ -222,7 +222,7 @@ def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
 
 
 def neutral(view: Samples, box: Box, form: Layout) -> bool:
-    """Whether all chroma in a box is gray, give or take one code of 8 bits."""
+    """True if all chroma in a box is gray, give or take one code of 8 bits."""
     part = view[box[1] : box[3], box[0] : box[2]] >> form.shift
     unit = 1 << (form.bits - 8)
     return bool(part.size == 0 or (part.min() >= 127 * unit and part.max() <= 129 * unit))

@@ -62,7 +62,7 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
 
 
 def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Whether chroma is sampled at half the target's size first: magnified, it holds nothing finer."""
+    """True if chroma is sampled at half the target's size first: magnified, it holds nothing finer."""
     return max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
 
 
@@ -109,7 +109,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
 
 
 def full_range(form: Layout, color: Color) -> bool:
-    """Whether black is code 0: what the format itself says first, then the stream."""
+    """True if black is code 0: what the format itself says first, then the stream."""
     return form.full_range or color.full_range
 
 

@@ -132,7 +132,7 @@ def _log_warning(key: str, message: str) -> None:
 
 
 def _within(matrix: Float, size: tuple[int, int], width: float, height: float) -> bool:
-    """Whether the region that `matrix` (display → region) maps to `size` lies inside a frame of that width and
+    """True if the region that `matrix` (display → region) maps to `size` lies inside a frame of that width and
     height."""
     (a, b, tx), (c, d, ty) = invert(matrix).tolist()
     corners = [(a * x + b * y + tx, c * x + d * y + ty) for x in (0, size[0]) for y in (0, size[1])]

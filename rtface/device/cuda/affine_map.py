@@ -17,7 +17,7 @@ Map = tuple[float, float, float, float, float, float]
 
 
 def flat(matrix: Float) -> Map:
-    """Of a 2×3 array."""
+    """The map of a 2×3 array."""
     (a, b, x), (c, d, y) = matrix.tolist()
     return a, b, x, c, d, y
 

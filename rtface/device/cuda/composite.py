@@ -140,7 +140,7 @@ class PastePlan:
         probe: bool,
         scratch: Scratch,
     ) -> list[_Spot]:
-        """As `composite.Placement`, `warp_patch` and `warp_mask`; `place` leads from the plane to the display."""
+        """Spots as of `composite.Placement` and `warp_patch`; `place` leads from the plane to the display."""
         height, width = plane_shape(self._frame, self._form, roles[0])
         backs = [joined(face.m, place) for face in faces]
         boxes: list[Box | None] = []
@@ -361,8 +361,8 @@ class PastePlan:
 def _faces(
     matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
 ) -> tuple[list[_Face], list[list[int]]]:
-    """As `composite.cut_patch` and `overlapping`, faces without a mask left out; the groups hold numbers of those that
-    are left."""
+    """Faces as of `composite.cut_patch`, those without a mask left out; groups as of `overlapping`, of numbers of those
+    that are left."""
     faces: list[_Face] = []
     for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
         x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)

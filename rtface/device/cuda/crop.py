@@ -121,7 +121,7 @@ class CropPlan:
 def _cut(
     back: Map, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
 ) -> _Cut:
-    """As `device.cpu.crop.sample`; `back` leads from the crop to a plane of `width` × `height` samples."""
+    """Samples as `device.cpu.crop.sample`; `back` leads from the crop to a plane of `width` × `height` samples."""
     shrink = footprint(back)
     most = max(shrink)
     x0, y0, x1, y1 = reach(back, size, size, 2.0 * max(most, 1.0) + 1.0)

@@ -76,7 +76,7 @@ class CudaDevice:
         return GpuView(self._regions, frame) if self._here(frame.image) else self._cpu.view(frame)
 
     def _here(self, image: av.VideoFrame) -> bool:
-        """Whether an image is in the memory of this GPU, in a format that the kernels know."""
+        """True if an image is in the memory of this GPU, in a format that the kernels know."""
         return (
             av_gpu.on_gpu(image)
             and av_gpu.native_format(image) in av_gpu.FORMATS

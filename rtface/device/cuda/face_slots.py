@@ -39,7 +39,7 @@ class FaceSlot:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """As a batch of one, (1, 3, S, S)."""
+        """Shape as a batch of one, (1, 3, S, S)."""
         return (1, 3, self.size, self.size)
 
     @staticmethod

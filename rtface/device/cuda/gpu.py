@@ -48,7 +48,7 @@ class Event(Protocol):
         ...
 
     def done(self) -> bool:
-        """Whether it has, without waiting."""
+        """True if it has, without waiting."""
         ...
 
     def milliseconds_since(self, earlier: Event) -> float:

@@ -20,7 +20,7 @@ _PIECE = 256  # and where a piece begins
 
 
 def drawable(form: Layout) -> bool:
-    """Whether the kernels work in a layout: all but those with big-endian words."""
+    """True if the kernels work in a layout: all but those with big-endian words."""
     return form.dtype.byteorder != ">"
 
 
@@ -72,7 +72,7 @@ class SampleMap:
     maps: dict[Role, ComponentMap]
 
     def address(self, role: Role, base: int, x: int, y: int) -> int:
-        """Of a sample of a plane, where the memory begins at address `base`."""
+        """Address of a sample of a plane, where the memory begins at address `base`."""
         component, step = self.maps[role], self.form.components[role][2]
         x0, y0, *_ = component.box
         return base + component.at + (y - y0) * component.pitch + (x - x0) * step * self.form.dtype.itemsize

@@ -54,7 +54,7 @@ class StatePool:
         return state
 
     def _reserve(self) -> None:
-        """As many as there is room for; one at the least."""
+        """Reserves as many as there is room for; one at the least."""
         for n in range(self._at_once):
             try:
                 memory = self._streams.gpu.allocate(sum(self._arrays))

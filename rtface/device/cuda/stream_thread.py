@@ -42,7 +42,7 @@ class CropRequest(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether what it needs of the frame before is on its way."""
+        """True if what it needs of the frame before is on its way."""
         ...
 
     def fail(self, error: BaseException) -> None: ...

@@ -34,7 +34,7 @@ class _Slot:
         self.done = gpu.event()
 
     def need(self, **wanted: int) -> bool:
-        """Whether all pieces are as large as that."""
+        """True if all pieces are as large as that."""
         return all(getattr(self, name).nbytes >= nbytes for name, nbytes in wanted.items())
 
     def grow(self, **wanted: int) -> None:
@@ -175,9 +175,9 @@ class GpuView(FrameView):
 
     @property
     def streams(self) -> StreamThread:
-        """Of its GPU."""
+        """The thread of its GPU's streams."""
         return self._regions.streams
 
     def crop(self, matrix: Float, size: tuple[int, int], network: NetworkInput | None = None) -> Bytes:
-        """See `FrameView.crop`; and `RegionReader.read` for a network on the same GPU."""
+        """The crop as of `FrameView.crop`; and `RegionReader.read` for a network on the same GPU."""
         return self._regions.read(self._frame, matrix, size, network)

@@ -148,7 +148,7 @@ class Batches:
         return graph is not None
 
     def _right(self, golden: GoldenBatch, count: int, what: str, so: str) -> bool:
-        """Whether the answers of the last run are good enough; the log has what is not, and what becomes of it."""
+        """True if the answers of the last run are good enough; the log has what is not, and what becomes of it."""
         got = golden.worst(count)
         if got < golden.required:
             log.warning(

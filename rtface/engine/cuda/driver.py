@@ -69,7 +69,7 @@ def missing() -> list[str]:
 
 
 def installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it."""
+    """True if a module can be imported, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # the package above it

@@ -113,7 +113,7 @@ class GpuNetwork:
         return self._outputs()
 
     def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
-        """See `protocols.ImageNetworkRunner.read`. A frame on this GPU is read there, with one wait."""
+        """Outputs as of `protocols.ImageNetworkRunner.read`. A frame on this GPU is read there, with one wait."""
         self._check()
         network, size = self._network, (self._network.size, self._network.size)
         if not isinstance(view, GpuView) or view.streams is not self._streams:

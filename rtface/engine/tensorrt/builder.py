@@ -134,7 +134,7 @@ def build(
 
 
 def parse_network(parser: Any, model: SplitModel, weights: list[NDArray[Any]]) -> bool:
-    """Whether the library took the network; `weights` gets what it goes on reading."""
+    """True if the library took the network; `weights` gets what it goes on reading."""
     if model.nbytes < MESSAGE_BYTES:
         return parser.parse(model.whole().SerializeToString())
     if not parser.load_model_proto(model.model.SerializeToString()):
@@ -147,7 +147,7 @@ def parse_network(parser: Any, model: SplitModel, weights: list[NDArray[Any]]) -
 
 
 def _refusal(error: Any) -> str:
-    """As "GridSample /carry/GridSample: unsupported node (mode)"."""
+    """Text such as "GridSample /carry/GridSample: unsupported node (mode)"."""
     why = f"{error.code().name.lower().replace('_', ' ')} ({error.desc()})"
     return " ".join(f"{error.node_operator()} {error.node_name()}: {why}".split())
 

@@ -81,7 +81,7 @@ class Execution:
         return not faults
 
     def capturable(self, context: Any, handle: int) -> bool:
-        """Whether a context's next run on that stream can be captured in a CUDA graph, its shapes being set."""
+        """True if a context's next run on that stream can be captured in a CUDA graph, its shapes being set."""
         # The full TensorRT can capture every network without loops once its shapes have run, and ours have none.
         return bool(context.is_stream_capturable(handle)) if self._library.kind == "rtx" else True
 

@@ -26,7 +26,7 @@ LibraryKind = Literal["rtx", "full"]
 
 
 def sm(capability: Capability) -> str:
-    """As "sm_89"."""
+    """Name such as "sm_89"."""
     return f"sm_{capability[0]}{capability[1]}"
 
 

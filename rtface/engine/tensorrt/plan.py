@@ -181,7 +181,7 @@ class TensorRtPlan:
             )
 
     def capturable(self, handle: int, batch: int) -> bool:
-        """Whether `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
+        """True if `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
         return self._open().capturable(self._of(batch), handle)
 
     def _of(self, batch: int) -> Any:
@@ -199,7 +199,7 @@ class TensorRtPlan:
         return self._contexts[batch]
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """See `rtface.engine.plan.Plan`; copies to the GPU, runs, copies back and waits.
+        """Runs crops as `rtface.engine.plan.Plan`: copies to the GPU, runs, copies back and waits.
 
         Raises EngineError once memory of the GPU is bound.
         """

@@ -95,7 +95,7 @@ class SplitModel:
 
     @property
     def nbytes(self) -> int:
-        """Of a settled network's weights."""
+        """Bytes of a settled network's weights."""
         return sum(
             int(np.prod(place.dims)) * helper.tensor_dtype_to_np_dtype(place.data_type).itemsize
             for place in self.model.graph.initializer

@@ -81,7 +81,7 @@ class KeyframeTrack:
                 sample.key = submit(crop)
 
     def due(self, sample: FaceSample, every: int) -> bool:
-        """Whether a frame is to be a keyframe where engines are waited for; waits for its small answer."""
+        """True if a frame is to be a keyframe where engines are waited for; waits for its small answer."""
         last = self.last
         if last is None or not 0.0 <= sample.time - last.time <= _MAX_AGE_S:
             return True
@@ -94,7 +94,7 @@ class KeyframeTrack:
         return float((self._found_warp(sample, last).gate * face).sum()) < _MIN_FITTING_SHARE * float(face.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
-        """Whether the heavy engine may be asked where it is not waited for."""
+        """True if the heavy engine may be asked where it is not waited for."""
         last = self.last
         return last is None or (last.key is not None and last.key.done() and time - last.time > (every - 0.5) * period)
 

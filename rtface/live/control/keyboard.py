@@ -158,7 +158,7 @@ if sys.platform != "win32":
             os.close(self._wake_in)
 
         def _in_front(self) -> bool:
-            """Whether this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
+            """True if this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
             try:
                 return os.tcgetpgrp(self._fd) == os.getpgrp()
             except OSError:  # no controlling terminal: one that was handed to us

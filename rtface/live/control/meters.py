@@ -56,7 +56,7 @@ class LatencyWindow:
             self._times.append(now)
 
     def histogram(self) -> Histogram:
-        """Of the last ten seconds."""
+        """Counts of the last ten seconds."""
         oldest = int(self._clock()) - self.SECONDS
         merged = Histogram()
         with self._lock:

@@ -80,7 +80,7 @@ class Preview:
 
     @property
     def wanted(self) -> bool:
-        """Whether there are viewers, and it is time for another frame."""
+        """True if there are viewers, and it is time for another frame."""
         return bool(self._viewers) and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:

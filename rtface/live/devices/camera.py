@@ -59,7 +59,7 @@ def device_of(name: str) -> str:
 
 
 def _captures(device: str) -> bool:
-    """Whether frames can be read from it; a camera has a second device for its metadata."""
+    """True if frames can be read from it; a camera has a second device for its metadata."""
     try:
         with v4l2.opened(device) as file:
             return bool(camera_modes.formats(file))

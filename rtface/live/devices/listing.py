@@ -113,7 +113,7 @@ def loopback(node: Path) -> MediaDevice:
 
 
 def microphones() -> list[MediaDevice]:
-    """Of Linux: ALSA's, by sound card and device."""
+    """Microphones of Linux: ALSA's, by sound card and device."""
     found: list[MediaDevice] = []
     # A line is "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1".
     for line in v4l2.read_text(ASOUND / "pcm").splitlines():
@@ -127,7 +127,7 @@ def microphones() -> list[MediaDevice]:
 
 
 def _outside() -> list[MediaDevice]:
-    """Of Windows and macOS: what FFmpeg lists."""
+    """Devices of Windows and macOS, as FFmpeg lists them."""
     import av
     from av.error import FFmpegError
 

@@ -85,7 +85,7 @@ def open_device(node: Path | str, access: int = os.O_RDWR) -> int:
 
 @contextlib.contextmanager
 def opened(node: Path | str) -> Generator[int]:
-    """As `open_device`, for a block."""
+    """A device as of `open_device`, for a block."""
     fd = open_device(node)
     try:
         yield fd
@@ -112,7 +112,7 @@ def lock(fd: int) -> None:
 
 
 def wait_for_event(fd: int, seconds: float) -> bool:
-    """Whether an event of an open device comes within that time."""
+    """True if an event of an open device comes within that time."""
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, ELSEWHERE)
     import select
@@ -142,14 +142,14 @@ def label(node: Path) -> str:
 
 
 def capability(fd: int) -> DeviceCapability:
-    """Of an open device; OSError (ENOTTY and others) where it is no video device."""
+    """Capabilities of an open device; OSError (ENOTTY and others) where it is no video device."""
     *texts, _, all_bits, bits = struct.unpack_from("=16s32s32sIII", ioctl(fd, QUERYCAP, bytes(104)))
     driver, label, bus = (text.split(b"\0")[0].decode(errors="replace") for text in texts)
     return DeviceCapability(driver, label, bus, bits if all_bits & 0x80000000 else all_bits)
 
 
 def query(node: Path) -> DeviceCapability:
-    """Of a device by its path; OSError where it cannot be opened."""
+    """Capabilities of a device by its path; OSError where it cannot be opened."""
     with opened(node) as fd:
         return capability(fd)
 
@@ -217,7 +217,7 @@ def loopback_version() -> str:
 
 
 def mixes(can: DeviceCapability) -> bool:
-    """Whether a loopback device shows both sides for good (exclusive_caps=0). An exclusive one of 0.12 does so only
+    """True if a loopback device shows both sides for good (exclusive_caps=0). An exclusive one of 0.12 does so only
     while a program reads it that its writer has left."""
     if not (can.captures and can.outputs):
         return False
@@ -237,7 +237,7 @@ def loopback_opens() -> int | None:
 
 
 def readers(node: Path, own: int) -> bool:
-    """Whether a process other than this one has a loopback device open: True, too, when it cannot be excluded.
+    """True if a process other than this one has a loopback device open: True, too, when it cannot be excluded.
 
     Args:
         node: the device.
@@ -254,7 +254,7 @@ def readers(node: Path, own: int) -> bool:
 
 
 def is_loopback(node: Path) -> bool:
-    """Whether a device is v4l2loopback's; found out without opening it."""
+    """True if a device is v4l2loopback's; found out without opening it."""
     with contextlib.suppress(OSError):
         target = (CLASS / node.name).resolve(strict=True)
         return "/virtual/video4linux/" in f"{target}" and (target / "max_openers").exists()

@@ -76,7 +76,7 @@ class ChildSink:
 
     @property
     def health(self) -> EndpointHealth:
-        """As `rtface.live.protocols.LiveSink.health`."""
+        """Health as of `rtface.live.protocols.LiveSink`."""
         before, report = self._before, self._report
         causes = before.dropped + report.dropped + self._given_up
         return replace(

@@ -66,7 +66,7 @@ class RecordSink(ChildSink):
         return self._target_file.path
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """As `rtface.live.protocols.LiveSink.open`."""
+        """Opens as `rtface.live.protocols.LiveSink`."""
         options = self._options
         self._open(
             form,

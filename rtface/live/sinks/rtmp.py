@@ -68,7 +68,7 @@ class RtmpAddress:
 
     @property
     def address(self) -> str:
-        """Of the application, as servers want to hear it."""
+        """URL of the application, as servers expect it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         usual = 443 if self.secure else 1935
         return f"rtmp{'s' * self.secure}://{host}{'' if self.port == usual else f':{self.port}'}/{self.app}"

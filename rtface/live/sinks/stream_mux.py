@@ -40,7 +40,7 @@ class SoundTrack:
             self._stream.codec_context.extradata = self._config
 
     def takes(self, sound: SoundPacket) -> bool:
-        """Whether a packet has the track's format: players would play another at a wrong pitch."""
+        """True if a packet has the track's format: players would play another at a wrong pitch."""
         return adts_config(sound.data)[0] == self._config
 
     def write(self, sound: SoundPacket, pts: int) -> None:

@@ -37,7 +37,7 @@ class StreamSink(ChildSink):
         self._ended = threading.Event()
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """As `rtface.live.protocols.LiveSink.open`."""
+        """Opens as `rtface.live.protocols.LiveSink`."""
         job = StreamJob(self._endpoint.name, form, sound, self._encoding)
         try:
             self._open(form, job)

@@ -53,7 +53,7 @@ class Transport:
 
     @property
     def behind(self) -> bool:
-        """Whether bytes have waited too long."""
+        """True if bytes have waited too long."""
         return False
 
     def start(self, *, patient: bool) -> None:
@@ -66,7 +66,7 @@ class Transport:
         raise NotImplementedError
 
     def wants_key(self) -> bool:
-        """Whether a viewer waits for an I-frame; true once for each request."""
+        """True if a viewer waits for an I-frame; true once for each request."""
         return False  # every generation begins with one
 
     def write(self, generation: int, data: bytes) -> None:

@@ -37,7 +37,7 @@ class DamageFilter:
 
     @property
     def undecodable(self) -> bool:
-        """Whether the packets are hardly those of the stream that was opened: it has another codec now. Of the wrong
+        """True if the packets are hardly those of the stream that was opened: it has another codec now. Of the wrong
         decoder some frames come, too; of fields that come one by one half as many as packets."""
         return len(self._gave) == _WINDOW and sum(self._gave) < _GIVEN * _WINDOW
 

@@ -104,7 +104,7 @@ def open_stream(request: SourceRequest) -> OpenedInput:
 
 
 def may_get_sound(request: SourceRequest) -> bool:
-    """Whether sound may come later to a stream that was opened without: an RTMP encoder sends it when it has some."""
+    """True if sound may come later to a stream that was opened without: an RTMP encoder sends it when it has some."""
     return request.sound and request.video and urlsplit(request.name).scheme.lower() in ("rtmp", "rtmps")
 
 

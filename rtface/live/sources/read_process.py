@@ -125,7 +125,7 @@ class ReadProcess:
         return why or (f"reading it failed ({self._reason})" if self._reason else "the source ended it")
 
     def rest(self, resting: bool) -> None:
-        """As `LiveSource.rest`; before its process has begun, the request says so."""
+        """Rests as `LiveSource.rest`; before its process has begun, the request says so."""
         if self._child is not None:
             self._child.send(RestSource(resting))
 

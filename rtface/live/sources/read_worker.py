@@ -404,5 +404,5 @@ class ReadWorker:
 
 
 def _stand_alone(video: av.VideoStream | None) -> bool:
-    """Whether each frame can be decoded without others."""
+    """True if each frame can be decoded without others."""
     return video is not None and video.codec_context.codec.intra_only

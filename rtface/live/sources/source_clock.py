@@ -66,7 +66,7 @@ class SourceClock:
         return stamp + epoch.offset
 
     def _jumped(self, track: str, stamp: float, arrived: float) -> bool:
-        """Whether the source's clock jumped. After a stall it did not: packets come late, but in order."""
+        """True if the source's clock jumped. After a stall it did not: packets come late, but in order."""
         before, then = self._last[track]
         step = stamp - before
         return abs(step - (arrived - then)) > JUMP and not -0.5 < step < JUMP

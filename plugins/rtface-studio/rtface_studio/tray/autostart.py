@@ -29,7 +29,7 @@ def entry_path() -> Path | None:
 
 
 def starts_at_login() -> bool:
-    """Whether the icon starts when the user logs in."""
+    """True if the icon starts when the user logs in."""
     if (path := entry_path()) is not None:
         return path.is_file()
     return _registry_value() is not None
