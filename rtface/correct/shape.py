@@ -60,8 +60,7 @@ def shape_part(
     part = pixels.apply(controls, mask, occlusion)
     if not shaping.keep:
         return part
-    shaped = state.key.key(c, whole(part, size), shaping.strength, time, scale, shaping.share)
-    return *shaped, (0, 0, size, size)
+    return *state.key.key(c, whole(part, size), shaping.strength, time, scale, shaping.share), (0, 0, size, size)
 
 
 def whole(part: tuple[Float32, Float32, Box] | None, size: int, out: Float32 | None = None) -> tuple[Float32, Float32]:

@@ -26,5 +26,4 @@ def submit_crop(
     Returns:
         The answer, not waited for; its `result()` raises what the engine raised.
     """
-    after = last[0] if last and time - last[1] <= MEMORY_S else None
-    return engine.submit(pixels, after)
+    return engine.submit(pixels, last[0] if last and time - last[1] <= MEMORY_S else None)

@@ -154,8 +154,7 @@ class TrackState:
     def report_of(self, figures: TrackFigures, origin: float, before: float) -> TrackReport:
         """These figures of the track, which are those of frames before this time."""
         analyzer = self.analyzer
-        scores = analyzer.analysis_before(before).scores()
-        return figures.report(self.id, analyzer.treatment, scores, origin)
+        return figures.report(self.id, analyzer.treatment, analyzer.analysis_before(before).scores(), origin)
 
 
 Known = Callable[[Face, float], "dict[str, Any] | None"]

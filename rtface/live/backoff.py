@@ -10,5 +10,4 @@ _FIRST, _CAP, _LONG, _LONG_CAP = 0.25, 1.0, 60.0, 10.0
 
 def retry_delay(tries: int, away: float) -> float:
     """Seconds to wait after `tries` attempts to reach a peer that has been away for `away` seconds."""
-    cap = _CAP if away < _LONG else _LONG_CAP
-    return min(cap, _FIRST * 2 ** min(tries, 10)) * random.uniform(0.8, 1.0)
+    return min(_CAP if away < _LONG else _LONG_CAP, _FIRST * 2 ** min(tries, 10)) * random.uniform(0.8, 1.0)

@@ -320,8 +320,7 @@ def open_networks(
         progress=progress,
     )
     # On a GPU the tracker's networks may run there, too.
-    tracker = loading.result() if loading is not None else open_tracker(options, tracker_stack, gpu=runtime.networks)
-    return tracker, runtime
+    return (loading.result() if loading else open_tracker(options, tracker_stack, gpu=runtime.networks)), runtime
 
 
 def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> CodedStage:

@@ -321,8 +321,7 @@ def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -
         "shape_soften": (cells, cells),
         "shape_pick": (max(size, side), side + 3 * _MIDDLE),
     }
-    wanted = extents if match else _MEASURE[:3]
-    return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in wanted]
+    return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in (extents if match else _MEASURE[:3])]
 
 
 def apply_launches(size: int, count: int, faces: int, controls: int) -> list[KernelCall]:

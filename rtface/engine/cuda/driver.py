@@ -85,8 +85,9 @@ def unusable(number: int) -> str | None:
     if number >= len(gpus):
         return f"there is no GPU {number}; there is: {', '.join(f'cuda:{i} ({name})' for i, name in enumerate(gpus))}"
     if absent := missing():
-        verb = "is" if len(absent) == 1 else "are"
-        return f"{', '.join(absent)} {verb} not installed; get it with: {extra_line('rtx')}"
+        return (
+            f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed; get it with: {extra_line('rtx')}"
+        )
     return None
 
 

@@ -123,8 +123,11 @@ class LiveStatus:
     def dropped(self) -> dict[str, int]:
         """Frames that were given up, by cause, "sink" for all outputs together; the usual causes also where there
         were none."""
-        sinks = sum(end.health.dropped for _, end in self.sinks)
-        return {"late": 0, "source": 0} | self._counted("dropped:") | {"sink": sinks}
+        return (
+            {"late": 0, "source": 0}
+            | self._counted("dropped:")
+            | {"sink": sum(end.health.dropped for _, end in self.sinks)}
+        )
 
     @property
     def passed(self) -> dict[str, int]:

@@ -76,8 +76,9 @@ def _camera(node: Path) -> MediaDevice | None:
         return None
     if not offered:
         return None
-    state = "in use" if users else "free"
-    return MediaDevice("camera", f"camera:{number}", name, str(node), state, users, shown(offered))
+    return MediaDevice(
+        "camera", f"camera:{number}", name, str(node), "in use" if users else "free", users, shown(offered)
+    )
 
 
 def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
