@@ -35,7 +35,7 @@ class StandInProcess:
     """In place of `ReadProcess`: ends when the test says why."""
 
     refusal, over = None, False
-    beat = Heartbeat(0.0, 0, 0, 0)
+    heartbeat = Heartbeat(0.0, 0, 0, 0)
 
     def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
         self.request, self.frame, self.sound, self.hush = request, frame, sound, hush
