@@ -166,7 +166,7 @@ async def _error_answer(request: Request, error: Exception) -> Response:
         return error_response(message_of(error), _status(error), type(error).__name__)
     if isinstance(error, HTTPException):
         return error_response(error.detail, HTTPStatus(error.status_code), **(error.headers or {}))
-    return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it: the client is gone
+    return Response(status_code=HTTPStatus.BAD_REQUEST)  # the client is gone
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
