@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from rtface.errors import InputError, InputMissing, OutputError, UsageError
+import rtface
+from rtface.errors import InputError, InputMissing, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.formats.image_meta import (
     AvifShape,
@@ -723,3 +725,28 @@ def test_hidden_images_of_a_folder_are_named(tmp_path: Path):
     (tmp_path / ".DS_Store").write_bytes(bytes(99))
     warn_left_out(tmp_path, stats := Stats(logs=False))
     assert stats.counted()["files_left_out"] == 1 and ".b.png" in stats.warned()[0]
+
+
+@pytest.mark.parametrize("damage", ["none", "cut", "overwritten"])
+def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
+    noise = np.random.default_rng(5).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    data = bytearray(cv2.imencode(".jpg", noise)[1].tobytes())
+    if damage == "cut":
+        data = data[: len(data) * 4 // 5]
+    elif damage == "overwritten":
+        for at in range(len(data) // 2, len(data) - 2, len(data) // 80):
+            data[at] ^= 0x5A
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "a_1.jpg").write_bytes(cv2.imencode(".jpg", noise)[1].tobytes())
+    (scans / "a_2.jpg").write_bytes(data)
+    told = damage != "none"
+    options: dict[str, Any] = {"correct": "never", "tracker": "none", "overwrite": True}
+    report = rtface.run(scans / "a_2.jpg", tmp_path / "a.png", **options)
+    assert any("missing or damaged" in line for line in report.warnings) == told
+    report = rtface.run(scans, tmp_path / "a.mkv", sequence=True, **options)
+    assert report.frames_damaged == told
+    for output in ("a.png", "a.mkv"):
+        with pytest.raises(RtfaceError, match="missing or damaged") if told else nullcontext():
+            name = scans if output == "a.mkv" else scans / "a_2.jpg"
+            rtface.run(name, tmp_path / output, strict=True, sequence=output == "a.mkv", **options)

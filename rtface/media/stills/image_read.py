@@ -79,6 +79,7 @@ _UPRIGHT = {
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
+DAMAGED = "a part of its image is missing or damaged"
 # What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
 _DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
 
@@ -119,7 +120,7 @@ def warn_left_out(folder: Path, stats: Stats) -> None:
         stats.warn(
             "files_left_out",
             f"{shown(folder)}: {len(names)} of its entries are left out, because they are hidden, or no "
-            f"images that can be read ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})",
+            f"images that can be read ({', '.join(names[:20])}{' …' if len(names) > 20 else ''})",
         )
 
 
@@ -161,7 +162,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         )
     more = _pages(data) if kind == "tiff" else more_of(data)
     data = classic(data)
-    image = _decode(data, kind, name)
+    image, whole = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
     header = scan_header(data)
@@ -172,7 +173,9 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
-    return Still(os.fspath(path), kind, frame, meta, header, more, tuple(_changed(data, kind, meta)))
+    return Still(
+        os.fspath(path), kind, frame, meta, header, more, (*(() if whole else (DAMAGED,)), *_changed(data, kind, meta))
+    )
 
 
 def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
@@ -212,7 +215,8 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
 
-def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
+def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
+    """The image, and whether all of it could be decoded; formats but JPEG are refused where it could not."""
     size = size_of(data)
     if size and size[0] * size[1] > MAX_PIXELS:
         raise InputError(
@@ -224,14 +228,18 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
             most=MAX_PIXELS // 1_000_000,
         )
     if kind == "exr":
-        return _decode_exr(data, name)
+        return _decode_exr(data, name), True
     if kind == "avif":
-        return _decode_avif(data, name)
-    context = VideoCodecContext.create(_PNM[data[1:2]] if kind == "pnm" else _CODECS[kind], "r")
-    assert isinstance(context, VideoCodecContext)
-    context.options = {"max_pixels": str(MAX_PIXELS)}
+        return _decode_avif(data, name), True
+    codec = _PNM[data[1:2]] if kind == "pnm" else _CODECS[kind]
+    whole = True
     try:
-        images = [*context.decode(av.Packet(decodable(data))), *context.decode(None)]
+        try:
+            images = _images(codec, data, {"err_detect": "explode"} if kind == "jpeg" else {})
+        except av.FFmpegError:
+            if kind != "jpeg":
+                raise
+            images, whole = _images(codec, data, {}), False
     except av.FFmpegError as error:
         remedy = "scan or copy it" if kind == "dpx" else "save it"
         raise InputError(
@@ -245,7 +253,17 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
         ) from error
     if not images:
         raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
-    image = images[0]
+    return _usable(images[0], kind), whole
+
+
+def _images(codec: str, data: bytes, options: dict[str, str]) -> list[av.VideoFrame]:
+    context = VideoCodecContext.create(codec, "r")
+    assert isinstance(context, VideoCodecContext)
+    context.options = {"max_pixels": str(MAX_PIXELS), **options}
+    return [*context.decode(av.Packet(decodable(data))), *context.decode(None)]
+
+
+def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
     if kind == "jp2" and not image.format.is_rgb:
         image.color_range = _FULL  # sYCC
     if image.format.name == "pal8":

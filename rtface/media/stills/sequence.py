@@ -24,7 +24,7 @@ from rtface.media.marks.provenance import Marks, marks_of
 from rtface.media.read.probe import MediaInfo, StreamInfo
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
-from rtface.media.stills.image_read import read_image, read_origin, scan_header, warn_left_out
+from rtface.media.stills.image_read import DAMAGED, read_image, read_origin, scan_header, warn_left_out
 from rtface.media.stills.image_write import upright
 from rtface.protocols import Item
 from rtface.redaction import shown
@@ -227,6 +227,9 @@ class SequenceSource:
 
     def _frame(self, place: int, path: Path) -> Frame:
         still = read_image(path)
+        if DAMAGED in still.changed:
+            self._stats.count("frames_corrupt")
+            self._fault("frames_corrupt", f"{path}: {DAMAGED}", "scan or copy it again")
         self._kind = self._kind or still.kind
         frame = upright(still.frame)
         image = frame.image
