@@ -167,6 +167,7 @@ class FrameCounts:
     frames_dropped: int = 0
     frames_damaged: int = 0
     packets_lost: int = 0
+    packets_copied: int = 0
     frames_with_faces: int = 0
     frames_corrected: int = 0
     damage: dict[str, float] = field(default_factory=dict[str, float])
@@ -177,6 +178,7 @@ class FrameCounts:
         """Takes the counters of the run; the frames that came out are counted by who writes them."""
         self.frames_in, self.frames_dropped = counters["frames_in"], dropped
         self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
+        self.packets_copied = counters["packets_copied"]
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
         descreened = counters["faces_descreened"]
         self.damage = {"descreened": descreened} if descreened else {}

@@ -236,9 +236,10 @@ def _show_done(job: Job, report: Report, options: OutputOptions, console: Consol
         console.log(f"{job.output} was not written (--dry-run)")
         return
     speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
+    copied = f"{report.packets_copied} copied, " if report.packets_copied else ""
     console.log(
         f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
-        f"{report.frames_corrected} corrected, {speed}, {report.engine} on {report.device}"
+        f"{report.frames_corrected} corrected, {copied}{speed}, {report.engine} on {report.device}"
     )
     if report.damage.get("descreened"):
         count = report.damage["descreened"]

@@ -75,6 +75,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     crf: float | None
     preset: str | None
     encode: Literal["auto", "cuda", "software"]
+    copy: Literal["auto", "off", "require"]
     bitrate: int | str | None
     gop: float
     latency: float

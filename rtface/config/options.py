@@ -414,6 +414,14 @@ class EncodeOptions(_Group):
         "Where frames are encoded; software takes over where a GPU cannot.",
         "`auto` uses the GPU where the frames are in its memory and nothing is lost by it",
     )
+    copy: Literal["auto", "off", "require"] = _option(
+        "off",
+        v.choice("auto", "off", "require"),
+        Scope.FILM,
+        "Copy the coded frames of INPUT where nothing was changed, instead of encoding all.",
+        "H.264 in one piece; `auto` encodes all where it cannot, and says why, `require` does not start then "
+        "([formats](formats.md))",
+    )
     bitrate: int | None = _option(
         None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"
     )

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.correction import record_packet
+from rtface.media.write.decoding_times import DecodingTimes
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.stream_plan import OutputPlan
@@ -124,13 +123,15 @@ class _Pieces:
         stream, times = film.streams.video, DecodingTimes(self.delay)
         for record in records:
             segment = self.file(record)
-            times.begin(segment.times)
+            times.begin(
+                sorted(entry[0] for entry in segment.times), [entry[1] for entry in segment.times[: self.delay]]
+            )
             for pts in sorted(entry[0] for entry in segment.times):
                 film.note(pts)
             for data, entry in segment.packets():
                 packet = av.Packet(data)
                 packet.stream, packet.time_base = stream, film.plan.video.time_base
-                packet.pts, packet.dts, packet.duration = entry[0], times.next(entry), entry[2]
+                packet.pts, packet.dts, packet.duration = entry[0], times.next(entry[0]), entry[2]
                 packet.is_keyframe = bool(entry[4])
                 yield packet
 
@@ -436,34 +437,3 @@ def delay_of(times: Iterable[Times]) -> int:
     place = {pts: k for k, pts in enumerate(shown)}
     needed = max((k - place[entry[0]] for k, entry in enumerate(entries)), default=0)
     return max(by_dts, needed, 0)
-
-
-class DecodingTimes:
-    """Times of decoding for a whole film: that of a frame is the time of presentation of the one `delay` frames
-    before it in the order of presentation, so that they rise across every border."""
-
-    def __init__(self, delay: int) -> None:
-        self._delay = delay
-        self._shown: deque[int] = deque()  # times of presentation, from the next to be given on
-        self._ahead: list[int] | None = None  # of decoding, for the first frames
-        self._last: int | None = None
-
-    def begin(self, times: list[Times]) -> None:
-        """The next segment."""
-        shown = sorted(entry[0] for entry in times)
-        if self._ahead is None:
-            first = shown[0]
-            step = max(1, (shown[-1] - first) // max(1, len(shown) - 1))
-            made = [entry[1] for entry in times[: self._delay]]
-            good = len(made) == self._delay and all(a < b for a, b in pairwise([*made, first]))
-            self._ahead = made if good else [first - (self._delay - k) * step for k in range(self._delay)]
-            self._shown.extend(self._ahead)
-        self._shown.extend(shown)
-
-    def next(self, entry: Times) -> int:
-        """The time of decoding of the next frame; at most its time of presentation."""
-        dts = self._shown.popleft()
-        if self._last is not None:
-            dts = max(dts, self._last + 1)
-        self._last = dts = min(dts, entry[0]) if self._last is None else dts
-        return dts

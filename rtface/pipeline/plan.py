@@ -35,6 +35,7 @@ from rtface.media.stills.images import IMAGE_KINDS, SequenceSource
 from rtface.media.write.correction import plan_correction
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.invented import plan_map
+from rtface.media.write.packet_copy import PacketCopy, plan_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
@@ -464,6 +465,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             drop=options.drop,
         )
         video = streams.video
+        _plan_copy(frames, streams)
         notes += streams.notes
     elif output is not None:
         video = _encoder(options, info, FORMATS[Path(output).suffix.lower()])
@@ -483,6 +485,26 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     return FilmPlan(
         frames, info, shots, segments, streams, folder, video, further, [*notes, *said, *([why] if why else [])]
     )
+
+
+def _plan_copy(run: RunPlan, film: OutputPlan) -> None:
+    """Notes on the plan of a film how its packets are copied, or why they are not; UsageError where they have to be."""
+    if (asked := run.options.copy) == "off":
+        return
+    if run.job:
+        found = Message("a job encodes all frames", code="copy_job")
+    else:
+        found = plan_copy(film.info, run.input, film.format, film.video)
+    if isinstance(found, PacketCopy):
+        film.copy = found
+    elif asked == "require":
+        raise UsageError(
+            "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
+            code="copy_required",
+            why=found,
+        )
+    else:
+        film.notes.append(Message("no packet is copied: {why}", code="copy_none", why=found))
 
 
 def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:

@@ -15,6 +15,7 @@ from rtface.media.files.image_names import is_image, list_images
 from rtface.media.formats.filled import container_end
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
+from rtface.trust.check_copied import check_copied
 from rtface.trust.check_layout import check_layout, check_streams
 from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked, Stop
@@ -191,6 +192,8 @@ def _compare_films(
     compared.found.gaps += [
         f"some players may stop before its end: its container {what}" for what, there in doubts.items() if there
     ]
+    if copied := values.get("copied"):
+        check_copied(compared.found, output, input, first or (0.0, 0.0), copied, stop)
     fitted = made.info.format.startswith("mxf")
     pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped, fitted=fitted)
     check_streams(compared.found, made.info, source.info, pairs, dropped)

@@ -37,6 +37,7 @@ from rtface.trust.signing_key import SigningKey
 from rtface.util.foreign import (
     Shape,
     check_shape,
+    count,
     file_name,
     file_path,
     fits,
@@ -87,6 +88,7 @@ _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag},
     "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
     "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
+    "copied?": [row(count, count)],
     "options?": {"drop?": [text]},
     "changes?": [text],
     "treatments?": [{}],
@@ -121,12 +123,14 @@ class Made:
         lossless: whether the output holds every sample as the frames had it.
         names: file names of stills, in the order of `changed`.
         plan: what had been decided of a film before the work; empty where that is not known.
+        copied: numbers of the first and last of the frames whose packets were copied together.
     """
 
     changed: ChangedFrames = field(default_factory=ChangedFrames)
     lossless: bool = False
     names: list[str] = field(default_factory=list[str])
     plan: dict[str, Any] = field(default_factory=dict[str, Any])
+    copied: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
 
 def sidecar_path(output: Path) -> Path:
@@ -224,6 +228,7 @@ def describe_output(
         "versions": versions(),
         "options": options_said(options),
         **({"plan": made.plan} if made.plan else {}),
+        **({"copied": made.copied} if made.copied else {}),
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
         "treatments": [asdict(track) for track in report.tracks],
     }

@@ -53,6 +53,7 @@ class FilmFile:
         kept: frames that lie in the partial film, from the first on without a gap.
         frames: noted so far.
         changed: what was changed on the frames; complete it before `complete`.
+        copied: numbers of the first and last of the frames whose packets were copied together.
 
     Raises:
         OutputError: the working file cannot be made.
@@ -84,6 +85,7 @@ class FilmFile:
             ) from error
         self.frames = 0
         self.changed = ChangedFrames()
+        self.copied = list[tuple[int, int]]()
         self._complete = self._over = False
         self._partial: str | None = None
         self.kept = 0

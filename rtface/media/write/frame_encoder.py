@@ -7,6 +7,7 @@ from math import floor
 
 import av
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtface.errors import Message, OutputError
@@ -51,11 +52,43 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> Video
     return stream
 
 
+class OutputTimes:
+    """Times of frames in an output, which rise.
+
+    Args:
+        base: seconds of one unit of them.
+        origin: the time of the input's clock that becomes 0, in seconds.
+        stats: receives counters.
+
+    Attributes:
+        last: time of the last frame; None before the first.
+    """
+
+    def __init__(self, base: Fraction, origin: Fraction, stats: Stats) -> None:
+        self._base, self._origin, self._stats = base, origin, stats
+        self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
+        self.last: int | None = None
+
+    def of(self, frame: Frame) -> tuple[int, int]:
+        """pts and duration of the next frame."""
+        if self._start[0] is not frame.time_base:
+            self._start = frame.time_base, round(self._origin / frame.time_base)
+        pts, duration = frame.pts - self._start[1], frame.duration
+        if frame.time_base != self._base:
+            scale = frame.time_base / self._base
+            pts, duration = round(pts * scale), max(1, round(duration * scale))
+        if self.last is not None and pts <= self.last:  # two times of a finer clock
+            self._stats.count("pts_moved")
+            pts = self.last + 1
+        self.last = pts
+        return pts, duration
+
+
 class FrameEncoder:
     """Encodes frames in pts order; packets come back with the output's times, in the order of decoding.
 
     Args:
-        stream: made by `add_video`.
+        stream: made by `add_video`, or a context that is open.
         video: how the frames are encoded.
         origin: the time of the input's clock that becomes 0, in seconds.
         stats: receives counters.
@@ -65,21 +98,24 @@ class FrameEncoder:
         frames: encoded so far.
     """
 
-    def __init__(self, stream: VideoStream, video: VideoPlan, origin: Fraction, stats: Stats) -> None:
-        self._stream, self._video, self._origin, self._stats = stream, video, origin, stats
+    def __init__(
+        self, stream: VideoStream | VideoCodecContext, video: VideoPlan, origin: Fraction, stats: Stats
+    ) -> None:
+        self._stream, self._video, self._stats = stream, video, stats
+        self._times = OutputTimes(video.time_base, origin, stats)
         self.first: int | None = None
         self.last: int | None = None
         self.frames = 0
         self._rate = counted_rate(video)
-        self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
         self._slack = floor(1 / video.time_base)  # a second
         # What may begin later in the film than the plan could see.
         self._captions = not writes_captions(video.encoder) and "captions" not in video.lost
         self._opaque = not pixel_format_info(video.pix_fmt).alpha and "transparency" not in video.lost
         self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
 
-    def encode(self, frame: Frame) -> list[AnyPacket]:
-        """Encodes the next frame; returns the packets that are ready."""
+    def encode(self, frame: Frame, stamp: tuple[int, int] | None = None) -> list[AnyPacket]:
+        """Encodes the next frame; returns the packets that are ready. `stamp` is its pts and duration in the output,
+        where they are known."""
         if self._captions and has_captions(frame.image):
             self._captions = False
             line = (
@@ -95,16 +131,7 @@ class FrameEncoder:
             )
             self._lose("transparency", Message(line, code="transparent_later", encoder=self._video.encoder))
         image = fit(frame.image, self._video)
-        base = self._video.time_base
-        if self._start[0] is not frame.time_base:
-            self._start = frame.time_base, round(self._origin / frame.time_base)
-        pts, duration = frame.pts - self._start[1], frame.duration
-        if frame.time_base != base:
-            scale = frame.time_base / base
-            pts, duration = round(pts * scale), max(1, round(duration * scale))
-        if self.last is not None and pts <= self.last:  # two times of a finer clock
-            self._stats.count("pts_moved")
-            pts = self.last + 1
+        base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
         self.last = pts
         if self.first is None:
             self.first = pts

@@ -25,6 +25,7 @@ from rtface.media.read.container import rate_of
 from rtface.media.read.probe import MediaInfo, StreamInfo, find_first_packets
 from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.packet_copy import PacketCopy
 from rtface.media.write.stream_choice import StreamPlan, choose, is_pcm, named
 from rtface.util.files import free_bytes
 from rtface.util.timecode import Timecode
@@ -60,6 +61,7 @@ class OutputPlan:
         timecode: of the output's first frame; None for none.
         notes: one line for each thing a user should know: transcodes, drops, choices.
         warnings: lines that are said when the file is begun: a GPU's encoder was asked for and cannot be used.
+        copy: how packets of the frames are copied where none was changed; None where every frame is encoded.
         metadata: what is done (`rtface.media.marks.provenance.describe`); set it before the sink is made. The film says
             as much of it as turns out to be true.
     """
@@ -73,6 +75,7 @@ class OutputPlan:
     notes: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    copy: PacketCopy | None = None
 
     @property
     def path(self) -> str:

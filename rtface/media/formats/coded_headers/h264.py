@@ -17,7 +17,13 @@ _RESET, _TRUSTED = 5, 8
 
 
 @dataclass(slots=True)
-class _Sequence:
+class Sequence:
+    """What a sequence parameter set says; `references`: frames that others may refer to, at most."""
+
+    profile: int = 0
+    constraints: int = 0
+    level: int = 0
+    references: int = 0
     chroma: bool = True
     separate: bool = False
     frame_number_bits: int = 4
@@ -45,15 +51,18 @@ class H264Slices:
     Attributes:
         missing: frames that others refer to and that are missing before the last slice, by its frame's number.
         begins, order, orders: of the last slice, see `steps.Number`.
+        sequences, pictures: the parameter sets by number.
+        kind: "P", "B" or "I", of the last slice.
     """
 
     def __init__(self) -> None:
-        self._sequences: dict[int, _Sequence] = {}
-        self._pictures: dict[int, _Picture] = {}
+        self.sequences: dict[int, Sequence] = {}
+        self.pictures: dict[int, _Picture] = {}
         self._number: int | None = None  # of the last frame that others refer to
         self._right = 0  # frames in a row whose numbers were right
         self.missing = 0
         self.begins, self.order, self.orders = False, 0, 0
+        self.kind = "I"
 
     def read(self, unit: bytes) -> int | None:
         """QP of a slice, without the offset for more than 8 bits; None for another unit.
@@ -64,10 +73,10 @@ class H264Slices:
         kind = unit[0] & 31
         if kind == 7:
             number, sequence = _sequence(unescaped(unit))
-            self._sequences[number] = sequence
+            self.sequences[number] = sequence
         elif kind == 8:
             number, picture = _picture(Bits(unescaped(unit)[1:]))
-            self._pictures[number] = picture
+            self.pictures[number] = picture
         elif kind in (1, 2, 5):
             return self._slice(Bits(unescaped(unit)[1:]), idr=kind == 5, reference=bool(unit[0] & 0x60))
         return None
@@ -75,8 +84,9 @@ class H264Slices:
     def _slice(self, bits: Bits, *, idr: bool, reference: bool) -> int:
         bits.golomb()
         kind = bits.golomb() % 5
-        picture = self._pictures[bits.golomb()]
-        sequence = self._sequences[picture.sequence]
+        self.kind = "PBIPI"[kind]
+        picture = self.pictures[bits.golomb()]
+        sequence = self.sequences[picture.sequence]
         bits.take(2 * sequence.separate)
         number = bits.take(sequence.frame_number_bits)
         before, self._number = self._number, None
@@ -147,8 +157,8 @@ def _weights(bits: Bits, counts: tuple[int, ...], *, chroma: bool) -> None:
                 bits.skip_golomb(4 * bits.take(1))
 
 
-def _sequence(unit: bytes) -> tuple[int, _Sequence]:
-    bits, found = Bits(unit[4:]), _Sequence()
+def _sequence(unit: bytes) -> tuple[int, Sequence]:
+    bits, found = Bits(unit[4:]), Sequence(unit[1], unit[2], unit[3])
     number = bits.count(31)
     if unit[1] in _HIGH:
         format = bits.count(3)
@@ -168,7 +178,7 @@ def _sequence(unit: bytes) -> tuple[int, _Sequence]:
         found.order_zero = bool(bits.take(1))
         bits.skip_golomb(2)
         bits.skip_golomb(bits.count(255))
-    bits.golomb()
+    found.references = bits.golomb()
     found.gaps = bool(bits.take(1))
     bits.skip_golomb(2)
     found.frames_only = bool(bits.take(1))

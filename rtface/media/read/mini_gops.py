@@ -1,0 +1,160 @@
+"""The coded frames of a film, read a second time, in the pieces that can be copied.
+
+A mini-GOP is as few frames in the order of decoding as are also together in the order of presentation. Its frames may
+refer to all that come before it, back to the IDR frame with which their group begins, and none before it refers to
+them. So a group can be copied up to the end of any mini-GOP; what follows has to begin with an IDR frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeAlias
+
+import av
+
+from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, prefixed
+from rtface.media.formats.coded_headers.h264 import H264Slices
+from rtface.media.read.container import choose_video, open_container, time_base_of
+from rtface.media.read.file_reader import file_reader
+
+CodedFrame: TypeAlias = "av.Packet[Any]"
+
+# At most: frames held until their mini-GOP is whole; coded frames of one group that are read ahead.
+MOST_HELD = 32
+_MOST_AHEAD, _AHEAD_BYTES = 1000, 32 << 20
+_SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
+_UNIT = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class MiniGop:
+    """Coded frames that can be copied together.
+
+    Attributes:
+        packets: in the order of decoding.
+        shown: their times in the order of presentation, in the stream's unit.
+        begins: whether nothing before is needed to decode them: an IDR frame is the first.
+        sound: whether they can be copied at all.
+        depth: frames by which decoding has to run ahead of presentation.
+        slices: kind ("I", "P", "B") and QP of the frames' slices, by time; of those that could be read.
+        ahead: mean QP by kind, from here to the end of the group.
+    """
+
+    packets: list[CodedFrame]
+    shown: list[int]
+    begins: bool
+    sound: bool
+    depth: int
+    slices: dict[int, tuple[str, int]]
+    ahead: dict[str, float]
+
+
+def length_size(extradata: bytes) -> int:
+    """Bytes of the length before each unit of a stream with this extradata; 0 where start codes are between them."""
+    return 1 + (extradata[4] & 3) if extradata[:1] == b"\1" and len(extradata) > 6 else 0
+
+
+def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
+    """The mini-GOPs of an H.264 film, read as it is iterated; from a keyframe before `start` on, in seconds of its
+    clock."""
+    reader = file_reader(path)
+    with closing(open_container(path, reader)) as container:
+        video, _ = choose_video(container, str(path))
+        if start is not None:
+            container.seek(int(start / time_base_of(video)), stream=video)
+        marks = _Marks(bytes(video.codec_context.extradata or b""))
+        group: list[tuple[CodedFrame, _Mark]] = []
+        begins, size, ended = True, 0, None
+        for packet in _readable(container.demux(video)):
+            if not packet.size:
+                continue
+            mark = marks.of(packet)
+            if mark.idr and group:
+                yield from (one := list(_split(group, begins=begins and _follows(group, ended))))
+                begins, group, size, ended = True, [], 0, one[-1].shown[-1:]
+            elif len(group) >= _MOST_AHEAD or size > _AHEAD_BYTES:
+                *whole, last = _split(group, begins=begins and _follows(group, ended))
+                yield from whole
+                begins, ended = begins and not whole, whole[-1].shown[-1:] if whole else ended
+                group, size = group[-len(last.packets) :], sum(one.size for one in last.packets)
+            group.append((packet, mark))
+            size += packet.size
+        if group:
+            yield from _split(group, begins=begins and _follows(group, ended))
+
+
+def _readable(packets: Iterator[CodedFrame]) -> Iterator[CodedFrame]:
+    """The packets up to a fault of the container, which who decodes them reports; what follows is encoded."""
+    try:
+        yield from packets
+    except av.FFmpegError:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    idr: bool
+    sound: bool
+    slice: tuple[str, int] | None
+
+
+class _Marks:
+    """What the headers of coded frames say."""
+
+    def __init__(self, extradata: bytes) -> None:
+        self._slices, self._size, self._sets = H264Slices(), length_size(extradata), set[bytes]()
+        self._sound = True
+        for unit in parameter_sets(extradata, "avc"):
+            self._sets.add(unit.rstrip(b"\0"))
+            self._slices.read(unit)
+
+    def of(self, packet: CodedFrame) -> _Mark:
+        data, idr, found = bytes(packet), False, None
+        try:
+            for unit in prefixed(data, self._size) if self._size else annex_b(data):
+                kind = unit[0] & 31 if unit else 0
+                if kind in (_SPS, _PPS) and unit.rstrip(b"\0") not in self._sets:
+                    self._sound = False  # the header of the output would not have it
+                elif kind in (_SLICE, _IDR) and found is None and (qp := self._slices.read(unit[:_UNIT])) is not None:
+                    idr, found = kind == _IDR, (self._slices.kind, qp)
+        except (IndexError, KeyError, ValueError):
+            found = None
+        sound = self._sound and found is not None and packet.pts is not None and not packet.is_corrupt
+        return _Mark(idr, sound and not packet.has_sidedata("new_extradata"), found)
+
+
+def _follows(group: Iterable[tuple[CodedFrame, _Mark]], ended: list[int] | None) -> bool:
+    """Whether all frames of a group are shown after those before it."""
+    return not ended or all(packet.pts is None or packet.pts > ended[0] for packet, _ in group)
+
+
+def _split(group: list[tuple[CodedFrame, _Mark]], *, begins: bool) -> Iterator[MiniGop]:
+    stamps = [packet.pts or 0 for packet, _ in group]
+    latest = list(accumulate(stamps, max))
+    earliest = list(accumulate(reversed(stamps), min))[::-1]
+    first = 0
+    for end in range(1, len(group) + 1):
+        if end < len(group) and latest[end - 1] >= earliest[end]:
+            continue
+        part, shown = group[first:end], sorted(stamps[first:end])
+        place = {stamp: k for k, stamp in enumerate(shown)}
+        ahead: dict[str, list[int]] = {}
+        for _, mark in group[first:]:
+            if mark.slice is not None:
+                ahead.setdefault(mark.slice[0], []).append(mark.slice[1])
+        yield MiniGop(
+            [packet for packet, _ in part],
+            shown,
+            begins and first == 0 and part[0][1].idr,
+            all(mark.sound for _, mark in part) and len(place) == len(part) <= MOST_HELD,
+            max(k - place[stamp] for k, stamp in enumerate(stamps[first:end])),
+            {stamp: mark.slice for stamp, (_, mark) in zip(stamps[first:end], part, strict=True) if mark.slice},
+            {kind: fmean(qps) for kind, qps in ahead.items()},
+        )
+        first = end
