@@ -255,7 +255,7 @@ class JobPlan:
             raise InputError(
                 "{path}: was planned by another rtface ({version}): one of its options is not known here ({why}); "
                 "finish it with that one, or begin again with {--restart=True}",
-                code="plan_options",
+                code="job_options",
                 path=folder.path,
                 version=plan.versions["rtface"],
                 why=error,
