@@ -196,6 +196,7 @@ class ShapingOptions:
         region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
         still: no frame before it tells flecks from the face: no small spot becomes stronger.
+        known: the engine has learnt the person, and with it the colour of the eyes, which is else kept from turning.
     """
 
     strength: float = 1.0
@@ -206,6 +207,7 @@ class ShapingOptions:
     region: CorrectedRegion = "face"
     share: float = 1.0
     still: bool = False
+    known: bool = False
 
 
 class TrackMemory(Protocol):

@@ -153,7 +153,7 @@ def decide(
         options.strength,
         removed,
         area.irises,
-        lost_colour(measures.irises, changes),
+        np.zeros_like(changes) if options.known else lost_colour(measures.irises, changes),
         grain,
         gate,
     )

@@ -38,6 +38,7 @@ from rtface.geometry.alignment import crop_matrix
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN_STRENGTH
+from rtface.quality.levels import shipped_name
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
@@ -203,8 +204,8 @@ class FaceCorrector(ABC):
             one
             for face in faces
             if max(map(max, (one := (face, *self._first_strengths(face, frame.time, strength)))[1:])) > UNSEEN_STRENGTH
+            and self._coded is not None
         ]
-        chosen = chosen if self._coded is not None else []
         # With keyframes of a live run better answers follow, also to the same image.
         if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
             task.shown = self._repeats.of(frame, task.faces, chosen)
@@ -284,16 +285,16 @@ class FaceCorrector(ABC):
         return output
 
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
-        # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
-        average = not (face.light or face.engine.recurrent or task.frame.new)
         return ShapingOptions(
             face.strength,
             self.shots.at(face.time).grain or self._options.grain,
-            average=average,
+            # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
+            average=not (face.light or face.engine.recurrent or task.frame.new),
             keep=self.mode is Mode.LIVE and task.device.carries,
             region=self._region(face),
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,
+            known=face.engine.name != shipped_name(face.engine.name),
         )
 
     def _wanted_region(self, face: Face, time: float) -> WantedRegion:

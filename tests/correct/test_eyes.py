@@ -55,7 +55,8 @@ def test_a_mesh_says_where_the_eyes_look() -> None:
     assert np.allclose(irises(256, mesh[:468]), irises(256))
 
 
-def test_brown_eyes_do_not_turn_grey_through_the_whole_shape() -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["anybody", "known"])
+def test_brown_eyes_turn_grey_only_by_learnt_weights(known: bool) -> None:
     size = 256
     c = np.full((3, size, size), 0.6, np.float32)
     eyes = irises(size)
@@ -67,11 +68,12 @@ def test_brown_eyes_do_not_turn_grey_through_the_whole_shape() -> None:
     for ex, ey, radius in eyes:
         inside = np.hypot(x - ex, y - ey) < radius
         r[:, inside] = 0.18  # darker, and grey
-    d, _ = shape(r, c, face_mask(size), CorrectionState(), ShapingOptions(grain="none", gate=False), time=0.0)
+    options = ShapingOptions(grain="none", gate=False, known=known)
+    d, _ = shape(r, c, face_mask(size), CorrectionState(), options, time=0.0)
     for ex, ey, _ in eyes:
         was, now = c[:, int(ey), int(ex)], c[:, int(ey), int(ex)] + d[int(ey), int(ex)]
         assert now.mean() < was.mean() - 0.02
-        assert now[0] - now[2] > 0.55 * (was[0] - was[2])
+        assert (now[0] - now[2] > 0.55 * (was[0] - was[2])) is not known
 
 
 def test_irises_outside_the_crop_are_no_fault() -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from rtface.config.options import Options
-from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.protocols import Runtime
+from rtface.protocols import Runtime, ShapeTask
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every
 from tests.persons.made import ANNA, BEN, at
-from tests.pipeline.fakes import FakeEngines, face_at, frame_of, portrait
+from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 WIDTH = 320
 
@@ -74,6 +75,20 @@ def test_the_correction_follows_people_who_change_places() -> None:
     for count in range(153, 420, 3):
         step.process(two(count, swapped=True))
     assert changed_halves(step, two(420, swapped=True)) == (False, True)
+
+
+@pytest.mark.parametrize(("engine", "known"), [("fake", False), ("fake@anna", True)])
+def test_who_restores_says_whether_the_person_is_known(engine: str, known: bool) -> None:
+    asked = list[bool]()
+
+    class Device(CpuDevice):
+        def shape(self, faces: Sequence[ShapeTask]) -> list[HostCorrection]:
+            asked.extend(face.shaping.known for face in faces)
+            return super().shape(faces)
+
+    runtime = Runtime(Device(), FakeEngines(FakeEngine(engine)))
+    FrameEnhancer(runtime, Options(grain="none"), Stats(), analysis=False).process(two(0))
+    assert asked == [known, known]
 
 
 def test_a_strength_for_a_person_changes_no_other() -> None:
