@@ -43,7 +43,7 @@ _VINT = rb"[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f].{3}"
 # How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts
 # with the content, bytes behind that, and to what it is filled up.
 _HEADS: dict[str, tuple[bytes, Literal["big", "little"], str, int, int]] = {
-    "mov": (rb"(?P<s>.{4})(?P<k>.{4})(?:(?<=trak)(?=.*?hdlr.{8}(?P<own>\w{4})))?", "big", "all", 0, 1),
+    "mov": (rb"(?P<s>.{4})(?P<k>.{4})", "big", "all", 0, 1),
     "matroska": (
         b"(?P<k>%b)(?P<s>%b|[\x08-\x0f].{4}|[\x04-\x07].{5}|[\2\3].{6}|\1.{7})" % (_VINT, _VINT),
         "big",
@@ -130,11 +130,19 @@ def _split(data: _Data, of: str, at: int, end: int) -> Iterator[tuple[str, int, 
         yield "rest", at, end
 
 
+def _track(data: _Data, at: int, end: int) -> str:
+    """The name of an MP4 track, with what its own handler plays it as."""
+    for name in ("mdia", "hdlr"):
+        at, end = next((place for kind, *place in _split(data, "mov", at, end) if kind == name), (end, end))
+    return f"trak/{data[at + 8 : at + 12].decode('latin-1')}"
+
+
 def _unknown(data: _Data, of: str, at: int, end: int, place: str = "", inside: _Rules | None = None) -> Iterator[Part]:
     """The parts of a stretch that are not in a table, come twice, or have another form."""
     table = _rules(of)
     rules, seen = {**table["anywhere"][-1], **(table if inside is None else inside)}, set[str]()
     for kind, start, stop in _split(data, of, at, end):
+        kind = _track(data, start, stop) if kind == "trak" else kind
         rule = rules.get(kind) or rules.get(kind[:1]) or rules.get("?")
         here = f"{place}/{rule[0] if rule and rule[0] != '?' else kind}"
         if rule and stop < start:
@@ -268,7 +276,7 @@ def _of_xmp(packet: bytes) -> Iterator[Part]:
     """Properties of XMP that are no descriptions."""
     try:
         parts = ElementTree.fromstring(packet.strip(b"\0\n\r\t ")).iter() if packet else ()
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # no XML, or of an encoding that is not known
         yield "/XMP", packet
         return
     for name, text in chain.from_iterable([(each.tag, each.text or ""), *each.attrib.items()] for each in parts):

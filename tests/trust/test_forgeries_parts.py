@@ -145,6 +145,7 @@ MP4 = {
     "mvhd": put(b"mvhd", 88, b"\0\0\1\0"),  # a selection
     "rmra": behind(b"rmra", b"", b"moov"),
     "moov": behind(b"moov", b""),
+    "moov/trak/": behind(b"trak", b"\0\0\0\x18freehdlr\0\0\0\0\0\0\0\0soun", b"moov"),  # is no sound
     "meta": behind(b"meta", bytes(40)),
     "tapt": behind(b"tapt", b"\0\0\0\x14clef" + struct.pack(">3I", 0, 999 << 16, 48 << 16), b"moov"),
 }
@@ -260,6 +261,11 @@ PHOTOSHOP = b"Photoshop 3.0\x008BIM\x04\x0c\0\0\0\0\0\4abcd"
     [
         ("a.png", "rest", lambda data: data + data),
         ("a.png", "Orientation", in_front(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TURN), 33)),
+        (
+            "a.png",
+            "XMP",
+            in_front(chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<?xml version="1.0" encoding="no"?><a/>'), 33),
+        ),
         ("a.png", "zzzz", in_front(chunk(b"zzzz", b""), 33)),
         ("a.png", "tEXt", in_front(chunk(b"tEXt", b"Raw profile type exif\0\nexif"), 33)),
         ("a.png", "", in_front(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TITLE), 33)),
