@@ -29,6 +29,7 @@ from rtface.media.formats.image_meta import (
     ImageMetadata,
     avif_shape,
     exif_of,
+    exif_orientation,
     read_meta,
     unread_kind,
     write_meta,
@@ -750,3 +751,10 @@ def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
         with pytest.raises(RtfaceError, match="missing or damaged") if told else nullcontext():
             name = scans if output == "a.mkv" else scans / "a_2.jpg"
             rtface.run(name, tmp_path / output, strict=True, sequence=output == "a.mkv", **options)
+
+
+def test_exif_that_points_into_itself_is_read_at_once():
+    """Each of 4,000 entries names the directory that it is in; of two orientations the first counts."""
+    turned = struct.pack("<HHIHHHHIHH", 274, 3, 1, 6, 0, 274, 3, 1, 1, 0)
+    inner = struct.pack("<HHII", 34665, 4, 1, 8) * 4000
+    assert exif_orientation(struct.pack("<2sHIH", b"II", 42, 8, 4002) + turned + inner + bytes(4)) == 6

@@ -25,9 +25,10 @@ def order_of(data: bytes) -> Literal["<", ">"]:
 def read_directory(
     data: bytes, at: int | None = None, depth: int = 1, places: dict[int, int] | None = None
 ) -> Directory:
-    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out. `places`
-    receives where the values lie."""
+    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out, and those
+    that come again. `places` receives where the values lie."""
     found: Directory = {}
+    inside = set[int]()
     order = order_of(data)
     word, room, head = ("Q", 8, "Q") if data[2:4] in _BIG else ("I", 4, "H")
     with suppress(struct.error):
@@ -42,9 +43,10 @@ def read_directory(
             value = data[place : place + size]
             if tag in _INNER:
                 inner = int.from_bytes(value, "big" if order == ">" else "little")
-                if depth < _DEEPEST and (tags := read_directory(data, inner, depth + 1)):
+                if depth < _DEEPEST and tag not in inside and (tags := read_directory(data, inner, depth + 1)):
                     found[tag] = _LONG, 1, tags
-            elif size and len(value) == size:
+                inside.add(tag)
+            elif tag not in found and size and len(value) == size:
                 found[tag] = kind, count, value
                 if places is not None:
                     places[tag] = place
