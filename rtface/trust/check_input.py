@@ -13,6 +13,7 @@ from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import is_image, list_images
 from rtface.media.formats.filled import container_end
+from rtface.media.formats.mp4_index import is_whole
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
 from rtface.trust.check_copied import check_copied
@@ -185,8 +186,11 @@ def _compare_films(
     mine, theirs = (hash_packets(film, stop=stop, pieces=cut == (None, None)) for film in (output, input))
     if 0 < container_end(output) <= max(stream.last for stream in mine):
         compared.found.problems.append("its container ends before its last packets, where some players stop")
+    with output.open("rb") as file:
+        whole = not made.info.format.startswith("mov") or is_whole(file)
     doubts = {
         f"is {made.info.format}, which rtface does not write": not made.info.format.startswith(_WRITTEN),
+        "has an index that contradicts itself": not whole,
         "has fragments behind an index that names frames": any(stream.partly for stream in mine),
     }
     compared.found.gaps += [

@@ -199,10 +199,18 @@ def _of_transport(data: _Data, end: int) -> Iterator[Part]:
     tables = sorted({*mpegts.sections(packets[pids == 0].tobytes() + _FILLED, {0})})
     places = {mpegts.word(one, at + 2) & _NULL for one in tables for at in range(8, len(one) - 7, 4)}
     tables += sorted({*mpegts.sections(packets[np.isin(pids, [*places])].tobytes() + _FILLED, places)})
-    if len(tables) != 2 or len(places) != 1:
+    kinds = [(one[0], one[5] & 1) for one in tables]  # of the table, and whether it is in force
+    if len(places) != 1 or kinds != [(0, 1), (2, 1)] or mpegts.word(tables[0], 8) != mpegts.word(tables[1], 3):
         yield "/PAT, PMT", b"".join(tables)
         return
     at, table, own = 10, tables[1], {*mpegts.streams(tables[1])}
+    played = np.isin(pids, [*own])
+    if any(np.argmax(pids == pid) > np.argmax(played) for pid in (0, *places)):
+        yield "/PAT, PMT behind what they name", b""
+    for pid in own:
+        steps = np.diff(packets[(pids == pid) & (packets[:, 3] & 16 > 0), 3] & 15) & 15
+        if (steps > 1).any() or 2 * (steps == 0).sum() > steps.size:  # a packet may come twice
+            yield f"/PID {pid}/continuity_counter", b""
     while at + 2 <= len(table) - 4:
         stop = at + 2 + (mpegts.word(table, at) & 0xFFF)
         yield from _unknown(table, "descriptors", at + 2, stop, "/PMT")

@@ -13,7 +13,7 @@ _UPRIGHT = r"\0\x01\0{14}\0\x01\0{14}@\0{3}"
 _SAMPLES = r"""
     stbl
      stts
-     stss
+     stss .{4}(\0{4}|.{4}\0{3}\x01).*
      stsc
      stsz
      stz2
@@ -30,6 +30,10 @@ _DATA = r"""
     hdlr
     dinf
      dref \0{7}\x01\0{3}\x0c(url |alis)\0{3}\x01"""
+_SOUNDS = (
+    "mp4a|alac|Opus|fLaC|ac-3|ec-3|ac-4|dtsc|dtse|dtsh|dtsl|mlpa|samr|sawb|twos|sowt|raw~|NONE|in24|in32|fl32|fl64|lpcm"
+    "|ipcm|fpcm|ulaw|alaw|ima4|.mp3|QDM2"
+)
 _ABOUT = r"""
   tref
    chap|tmcd|hint|cdsc|sync
@@ -114,7 +118,9 @@ moov
         + _DATA
         + _SAMPLES
         + r"""
-      ?* .{8}(\0\0.{18}|\0\x01.{34}|\0\x02.{54})
+      """
+        + _SOUNDS
+        + r"""* .{8}(\0\0.{18}|\0\x01.{34}|\0\x02.{54})
        esds|btrt|chan|chnl|wave|pcmC|alac|dOps|dfLa|dac3|dec3|dac4|ddts|dmlp|samr|damr|dawp|srat|glbl|pinf
  trak/text|trak/sbtl|trak/subt|trak/subp|trak/clcp|trak/tmcd|trak/hint|trak/meta|trak/data|trak/mdta*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\2\3]\0{4}"""
@@ -138,7 +144,7 @@ EBML=1A45DFA3
  EBMLReadVersion=42F7
  EBMLMaxIDLength=42F2
  EBMLMaxSizeLength=42F3
- DocType=4282
+ DocType=4282 (matroska|webm)\0*
  DocTypeVersion=4287
  DocTypeReadVersion=4285
 Segment=18538067
@@ -205,7 +211,7 @@ Segment=18538067
    ContentEncodings=6D80
     ContentEncoding=6240
      ContentEncodingOrder=5031
-     ContentEncodingScope=5032
+     ContentEncodingScope=5032 \0*\x01
      ContentEncodingType=5033 \0*
      ContentCompression=5034
    BlockAdditionMapping=41E4*
@@ -235,7 +241,7 @@ Segment=18538067
     AspectRatioType=54B3
     ColourSpace=2EB524
     Colour=55B0
-    Projection=7670
+    Projection=7670 (?!)
  Cluster=1F43B675*
   Timestamp=E7
   Position=A7

@@ -147,6 +147,9 @@ MP4 = {
     "moov": behind(b"moov", b""),
     "moov/trak/": behind(b"trak", b"\0\0\0\x18freehdlr\0\0\0\0\0\0\0\0soun", b"moov"),  # is no sound
     "meta": behind(b"meta", bytes(40)),
+    "stbl/stss": put(b"stss", 15, b"\5"),  # the first frame cannot be decoded by itself
+    "index that contradicts itself": put(b"stsz", 12, b"\0\0\0\x59"),
+    "its container has an index": put(b"stss", 8, b"\0\0\0\x59"),
     "tapt": behind(b"tapt", b"\0\0\0\x14clef" + struct.pack(">3I", 0, 999 << 16, 48 << 16), b"moov"),
 }
 MATROSKA = {
@@ -155,12 +158,15 @@ MATROSKA = {
     "Tracks": again(0x1654AE6B),
     "Info": again(0x1549A966),
     "3EB923": element(0x3EB923, body=b"next"),
+    "DocType": lambda data: data.replace(b"matroska", b"matrosko", 1),
     "Cluster/5854": element(0x1F43B675, 0x5854, body=b"\1"),
 }
 TRANSPORT = {
     "transport_error_indicator": marked(257, 1, 128),
     "transport_scrambling_control": marked(257, 3, 128),
     "PCR": packets(later),
+    "PAT, PMT behind": lambda data: data[188 * 3 :] + data[: 188 * 3],
+    "continuity_counter": marked(257, 3, 15),
     "PID 300": lambda data: data + b"G\x01\x2c\x10" + bytes(184),
     "PAT, PMT": lambda data: data + data[188 * 2 : 188 * 3].replace(b"\x1b", b"\x02"),
 }
@@ -172,6 +178,7 @@ TRANSPORT = {
         *((suffix, said, change) for suffix in (".mp4", ".mov") for said, change in MP4.items()),
         *((".mkv", said, change) for said, change in MATROSKA.items()),
         *((".ts", said, change) for said, change in TRANSPORT.items()),
+        (".mp4", "stsd/mp4b", put(b"mp4a", 0, b"mp4b")),
         (".mxf", "IndexDuration", put(b"\x3f\x0d\0\x08", 11, b"\5")),
     ],
 )

@@ -95,6 +95,8 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
         if find_box(data, *tables, b"stz2"):
             return 0
         raise _Damaged
+    if keys := find_box(data, *tables, b"stss"):
+        _table(data, keys, 1)
     each, count = struct.unpack_from(">2I", data, sizes[0] + 4)
     starts = _table(data, places, 1, ">u8" if wide else ">u4")[:, 0]
     runs, times = (_table(data, find_box(data, *tables, name) or sizes, n) for name, n in ((b"stsc", 3), (b"stts", 2)))
