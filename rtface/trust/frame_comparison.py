@@ -57,7 +57,7 @@ class FrameComparison:
         boxes: list[Box] | None = self._changed.get(name, [])
         a, b = new.image, old.image
         if a.format.name != b.format.name and a.format.is_rgb and _kind(a) == _kind(b):
-            b = b.reformat(format=a.format.name)  # the same values in another order
+            b = b.reformat(format=a.format.name, threads=1)  # the same values in another order
         if _kind(a) != _kind(b) or [(p.width, p.height) for p in a.planes] != [(p.width, p.height) for p in b.planes]:
             self._other_format += 1
             self._order.gap()

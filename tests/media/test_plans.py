@@ -19,7 +19,7 @@ from rtface.media.files.workfile import Target
 from rtface.media.formats.color import ColorTags, color_of, orientation
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe
-from rtface.media.write.encoders import pad
+from rtface.media.write.encoders import fit, pad
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_frames, plan_output
 from rtface.stats import Stats
@@ -361,3 +361,15 @@ def test_info_says_what_a_film_is(media, tmp_path: Path):
     assert [(s.kind, s.codec, s.enhanced) for s in info.streams] == [("video", "h264", True), ("audio", "aac", False)]
     assert [c.metadata["title"] for c in info.chapters] == ["One"]
     assert info.display == Display(aspect=Fraction(4, 3)) and info.tags == ColorTags(siting="left")
+
+
+def test_threads_do_not_change_what_is_encoded(media, tmp_path: Path):
+    """swscale's slices of rows write into each other at widths that are no multiple of 64."""
+    plan = plan_output(media.open(media.make_film(tmp_path / "in.mp4", frames=1)).info, tmp_path / "out.mov")
+    video = replace(plan.video, pix_fmt="yuv444p10le", width=360, height=270, convert=True)
+    noise = np.random.default_rng(0).integers(0, 65535, (270, 360, 3), dtype=np.uint16)
+    image, made = av.VideoFrame.from_ndarray(noise, "rgb48le"), set[bytes]()
+    for _ in range(60):
+        rows = [np.frombuffer(plane, "u2").reshape(270, -1)[:, :360] for plane in fit(image, video).planes]
+        made.add(np.stack(rows).tobytes())
+    assert len(made) == 1

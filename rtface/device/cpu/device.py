@@ -51,7 +51,7 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
     if layout(name) is not None:
         return image
     try:
-        return image.reformat(format=fallback(name))
+        return image.reformat(format=fallback(name), threads=1)
     except (ValueError, OSError) as error:
         raise InputError(
             "pixel format {name} cannot be converted ({why}); convert the input to yuv420p or rgb24 first",

@@ -82,7 +82,7 @@ class FrameForm:
             f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
             "those frames are scaled to the first size",
         )
-        return software(image).reformat(width, height, kind, interpolation="BICUBIC")
+        return software(image).reformat(width, height, kind, interpolation="BICUBIC", threads=1)
 
     def color_of(self, image: av.VideoFrame) -> Color:
         """How to read the samples of an image."""

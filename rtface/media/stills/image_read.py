@@ -268,9 +268,9 @@ def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
         image.color_range = _FULL  # sYCC
     if image.format.name == "pal8":
         full = image.reformat(format="rgba")
-        return full if is_transparent(full) else image.reformat(format="rgb24")
+        return full if is_transparent(full) else image.reformat(format="rgb24", threads=1)
     if kind == "jpeg" and image.format.name == "gbrap":  # of CMYK
-        return image.reformat(format="gbrp")
+        return image.reformat(format="gbrp", threads=1)
     if image.format.name.startswith("mono"):
         return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
     return image

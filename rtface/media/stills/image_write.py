@@ -248,8 +248,9 @@ def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
             src_color_range=2 if color.full_range else 1,
             dst_color_range=_FULL,
             interpolation="BICUBIC",
+            threads=1,
         )
-    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
+    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL, threads=1)
     out.color_range = image.color_range
     return out
 
@@ -312,11 +313,13 @@ def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
         return (
             image
             if image.format.name == target
-            else image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL)
+            else image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL, threads=1)
         )
     # JPEG is full range BT.601 (JFIF); 4:4:4, so that nothing of RGB is lost but rounding.
     rgb = _as(image, color, "rgb24")
-    return rgb.reformat(format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL)
+    return rgb.reformat(
+        format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL, threads=1
+    )
 
 
 def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:

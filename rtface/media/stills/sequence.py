@@ -252,7 +252,7 @@ class SequenceSource:
             )
             same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
-            image = image.reformat(width, height, kind, interpolation="BICUBIC", **full)  # pyright: ignore
+            image = image.reformat(width, height, kind, interpolation="BICUBIC", threads=1, **full)  # pyright: ignore
             quantisers = None
         pts, base = self._first + place, 1 / self._rate
         image.pts, image.time_base, image.duration = pts, base, 1

@@ -455,18 +455,19 @@ def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 
 def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     if image.format.name.startswith("xyz"):
-        image = image.reformat(format="gbrp16le")
+        image = image.reformat(format="gbrp16le", threads=1)
     source, target = pixel_format_info(image.format.name), pixel_format_info(plan.pix_fmt)
     if source.model == target.model:
         return repacked(image, plan.pix_fmt)
     if target.model == "rgb":
-        return image.reformat(format=plan.pix_fmt)
+        return image.reformat(format=plan.pix_fmt, threads=1)  # as in `repacked`
     return image.reformat(
         format=plan.pix_fmt,
         dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
         src_color_range=FULL_RANGE,
         dst_color_range=1,
         interpolation="BICUBIC",
+        threads=1,
     )
 
 
