@@ -257,18 +257,10 @@ def _seconds(path: Path, options: Options) -> float:
 
     try:
         if options.sequence:
-            from rtface.media.stills.images import SequenceSource
+            from rtface.pipeline.build import open_scans
             from rtface.stats import Stats
 
-            part = SequenceSource(
-                path,
-                fps=options.fps,
-                start=options.start,
-                end=options.end,
-                strict=options.strict,
-                stats=Stats(logs=False),
-            )
-            return part.info.duration_s or 0.0
+            return open_scans(path, options, Stats(logs=False)).info.duration_s or 0.0
         with open_container(path) as container:
             length = (container.duration or 0) / 1e6
     except RtfaceError:  # the run meets it again and says it

@@ -107,7 +107,8 @@ def _rules(of: str) -> _Rules:
 def _split(data: _Data, of: str, at: int, end: int) -> Iterator[tuple[str, int, int]]:
     """The parts of a stretch: kind, and where the content begins and ends (before it begins: what follows is in it)."""
     head, order, counts, tail, pad = _HEADS[of]
-    while at < end and (found := re.compile(head, re.DOTALL).match(data, at, end)):
+    pattern = re.compile(head, re.DOTALL)
+    while at < end and (found := pattern.match(data, at, end)):
         kind, coded, start = found["k"], found["s"], found.end()
         size, stop = int.from_bytes(coded, order), -1
         if of == "matroska":

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
 from rtface.frame import Frame
@@ -16,26 +17,23 @@ from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import MiniGop, mini_gops
 from rtface.media.write.decoding_times import DecodingTimes
 from rtface.media.write.encoders import configure, open_encoder
-from rtface.media.write.film_file import FilmFile
+from rtface.media.write.file_sink import FrameFile
 from rtface.media.write.frame_encoder import FrameEncoder, OutputTimes
 from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.protocols import Item
 from rtface.stats import Stats
 
-_GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER
 # By how much QP lies below the mean of the input's, and the least that is asked for: 0 is another profile.
 _FINER, _LEAST = 1.0, 1.0
 
 
-class CopySink(FilmFile):
-    """Writes a `FilmFile` as `rtface.media.write.file_sink.FileSink` does, with the coded frames of the input where it
-    can.
+class CopySink(FrameFile):
+    """Writes the coded frames of the input where it can, and encodes the others.
 
     A group is copied up to the mini-GOP with its first changed frame; the rest of it is encoded, by an encoder that
     begins with an IDR frame and ends with the group. Only the frames of one mini-GOP are held.
 
-    Args: as of `FileSink`; the plan says how packets are copied.
+    Args: as of `FrameFile`; the plan says how packets are copied.
     """
 
     def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
@@ -57,22 +55,6 @@ class CopySink(FilmFile):
         except BaseException:
             self.abort(keep_partial=False)
             raise
-
-    def write(self, item: Item) -> None:
-        """Takes the next frame (in pts order) or packet.
-
-        Raises:
-            OutputError: as `FileSink.write`.
-        """
-        if not isinstance(item, Frame):
-            self.take(item)
-            return
-        try:
-            with self.stats.time("encode"):
-                self._write(item)
-        except (OSError, av.FFmpegError, ValueError) as error:
-            raise self.failed(error) from error
-        self.changed.add(item)
 
     def flush(self) -> None:
         """Muxes what is held, and everything that waits."""
@@ -178,15 +160,16 @@ class CopySink(FilmFile):
         video = self.plan.video
         options = dict(video.options)
         if gop is not None and gop.ahead:
-            options |= self._quality.options(gop, float(options.pop("crf")), pixel_format_info(video.pix_fmt).bits)
-            options["x264-params"] += f":{options.pop('ratios')}"
+            bits = pixel_format_info(video.pix_fmt).bits
+            options["qp"], ratios = self._quality.options(gop, float(options.pop("crf")), bits)
+            options["x264-params"] += f":{ratios}"
         if not header:
             options["aud"] = "1"
         context = VideoCodecContext.create(video.encoder, "w")
         assert isinstance(context, VideoCodecContext)
         configure(context, replace(video, options=options))
         if header:
-            context.flags |= _GLOBAL_HEADER
+            context.flags |= Flags.global_header
         open_encoder(context)
         return context
 
@@ -209,12 +192,12 @@ class _SourceQuality:
         added = 4 + 6 * float(np.log2(frame.quantisers.steps).mean()) - qp
         self._added[kind] = added + 0.9 * (self._added.get(kind, added) - added)
 
-    def options(self, gop: MiniGop, crf: float, bits: int) -> dict[str, str]:
-        """The quantiser of libx264, and the ratios of its quantisers for I, P and B."""
+    def options(self, gop: MiniGop, crf: float, bits: int) -> tuple[str, str]:
+        """The quantiser of libx264, and as its parameters the ratios of those for I, P and B."""
         usual = fmean(self._added.values()) if self._added else 0.0
         mean = {kind: qp + self._added.get(kind, usual) for kind, qp in gop.ahead.items()}
         base = min((mean[kind] for kind in ("P", "B") if kind in mean), default=mean.get("I", 0.0))
         steps = max(0.0, base - mean.get("I", base)), max(0.0, mean.get("B", base) - base)
         qp = floor(max(_LEAST, min(base - _FINER, crf) + 6 * (bits - 8)))
         intra, both = (2 ** (step / 6) for step in steps)
-        return {"qp": str(qp), "ratios": f"ipratio={intra:.2f}:pbratio={both:.2f}"}
+        return str(qp), f"ipratio={intra:.2f}:pbratio={both:.2f}"

@@ -14,8 +14,8 @@ from rtface.protocols import Item, Sink
 from rtface.stats import Stats
 
 
-class FileSink(FilmFile):
-    """Encodes frames into a `FilmFile`, and hands it the packets of the other streams.
+class FrameFile(FilmFile, ABC):
+    """A `FilmFile` of frames, and of the packets of the other streams.
 
     Args:
         plan: what was decided; its input must still be open.
@@ -26,9 +26,9 @@ class FileSink(FilmFile):
         OutputError: the working file cannot be made.
     """
 
-    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
-        super().__init__(plan, stats, threads)
-        self._encoder = FrameEncoder(self.streams.video, plan.video, plan.info.origin, self.stats)
+    @abstractmethod
+    def _write(self, frame: Frame) -> None:
+        """Notes the next frame, and muxes the packets that are ready."""
 
     def write(self, item: Item) -> None:
         """Takes the next frame (in pts order) or packet.
@@ -41,14 +41,25 @@ class FileSink(FilmFile):
             return
         try:
             with self.stats.time("encode"):
-                packets = self._encoder.encode(item)
-                assert self._encoder.last is not None
-                self.note(self._encoder.last)
-                for packet in packets:
-                    self.streams.muxer.frame(packet)
+                self._write(item)
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self.failed(error) from error
         self.changed.add(item)
+
+
+class FileSink(FrameFile):
+    """Encodes all frames; arguments and errors as of `FrameFile`."""
+
+    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
+        super().__init__(plan, stats, threads)
+        self._encoder = FrameEncoder(self.streams.video, plan.video, plan.info.origin, self.stats)
+
+    def _write(self, frame: Frame) -> None:
+        packets = self._encoder.encode(frame)
+        assert self._encoder.last is not None
+        self.note(self._encoder.last)
+        for packet in packets:
+            self.streams.muxer.frame(packet)
 
     def flush(self) -> None:
         """Muxes what the encoder still holds, and everything that waits."""
