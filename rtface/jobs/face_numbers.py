@@ -289,6 +289,7 @@ def _search(
                         float(plan.starts[first] - plan.starts[0]),
                     )
                 )
+                meter.leave_out()
         if stop.is_set():
             raise Interrupted
         while not numbers.complete:

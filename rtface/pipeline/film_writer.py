@@ -126,6 +126,7 @@ class FilmWriter:
                 if self.progress:
                     done = float(self._end - (info.start or info.clock_start))
                     self.progress(Progress(self.frames, done, info.duration_s, meter.tick(), len(item.faces)))
+                    meter.leave_out()
             if self.stop.is_set():
                 stopped = stopped or monotonic()
                 # What came through a pipe cannot be read again: as much of it is finished as

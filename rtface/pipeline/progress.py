@@ -116,17 +116,23 @@ class ProgressLine:
 
 
 class SpeedMeter:
-    """Frames a second over about the last second."""
+    """Frames a second over about the last second of work."""
 
-    def __init__(self) -> None:
-        self._since, self._count, self._fps = time.monotonic(), 0, 0.0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = self._ticked = clock()
+        self._count, self._fps = 0, 0.0
 
     def tick(self) -> float:
         """Counts a frame; the speed now."""
-        self._count += 1
-        passed = time.monotonic() - self._since
+        self._count, self._ticked = self._count + 1, self._clock()
+        passed = self._ticked - self._since
         if passed >= 1.0 or not self._fps:
             self._fps = self._count / max(passed, 1e-3)
         if passed >= 1.0:
-            self._since, self._count = time.monotonic(), 0
+            self._since, self._count = self._ticked, 0
         return self._fps
+
+    def leave_out(self) -> None:
+        """Does not count the time since the last `tick`: the film was halted, say."""
+        self._since += self._clock() - self._ticked

@@ -18,7 +18,7 @@ from rtface.cli.app import app
 from rtface.cli.command import explain
 from rtface.cli.console import Console, log_to
 from rtface.errors import InputError, Message, OutputError
-from rtface.pipeline.progress import Progress, ProgressLine, describe, eta, share
+from rtface.pipeline.progress import Progress, ProgressLine, SpeedMeter, describe, eta, share
 from rtface.util.events import SCHEMA, read_events
 
 
@@ -71,6 +71,18 @@ def run_meter(live, times):
 
 def test_without_a_terminal_one_line_every_ten_seconds():
     assert run_meter(False, [0.1 * i for i in range(350)]) == 3
+
+
+def test_the_speed_does_not_count_a_halt():
+    now = 0.0
+    meter = SpeedMeter(lambda: now)
+    for _ in range(30):
+        now += 0.1
+        meter.tick()
+    now += 60.0
+    meter.leave_out()
+    now += 0.1
+    assert meter.tick() == pytest.approx(10.0)
 
 
 def test_on_a_terminal_at_once_and_five_times_a_second():
