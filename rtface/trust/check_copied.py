@@ -9,9 +9,8 @@ from math import inf
 from pathlib import Path
 
 from rtface.errors import Interrupted
-from rtface.media.formats.coded_headers.bits import annex_b, prefixed
+from rtface.media.formats.coded_headers.bits import annex_b, length_size, prefixed
 from rtface.media.read.container import choose_video, open_container, time_base_of
-from rtface.media.read.mini_gops import length_size
 from rtface.trust.check_sidecar import Checked
 from rtface.util.text import counted
 

@@ -139,6 +139,19 @@ def without_frames(source: Path, target: Path, lost: Container[int], left: int =
     return target
 
 
+def with_bytes(source: Path, target: Path, places: dict[int, int], other: bytes) -> Path:
+    """A film with other bytes in some packets of its video, counted as they come, from these places in them on."""
+    whole = bytearray(source.read_bytes())
+    with av.open(source) as box:
+        packets = [bytes(packet) for packet in box.demux(video=0)]
+    for number, place in places.items():
+        # A transport stream has headers of its own within: what is there is found by the bytes of the place.
+        at = whole.index(packets[number][place : place + max(24, len(other))])
+        whole[at : at + len(other)] = other
+    target.write_bytes(whole)
+    return target
+
+
 def with_times(source: Path, target: Path, change: Callable[[int, int], int]) -> Path:
     """A film with other times of presentation, which `change` makes of those there are and the frames' duration."""
     with av.open(source) as box, av.open(target, "w") as out:

@@ -19,7 +19,7 @@ from rtface.media.read import container
 from rtface.media.read.source import FileSource
 from rtface.report import Report
 from rtface.stats import Stats
-from tests.media.encoded import encoded, torn_jpegs, with_times, without_frames, without_packets
+from tests.media.encoded import encoded, torn_jpegs, with_bytes, with_times, without_frames, without_packets
 
 OGG = {"codec": "libvpx", "sound": "libopus"}
 
@@ -191,6 +191,13 @@ def test_frames_that_threads_lose_at_the_end_are_counted(media, tmp_path: Path, 
     assert len(frames) < 30 and stats.counters["packets_lost"] == 30 - len(frames) and stats.warned()
 
 
+def test_frames_of_av1_that_are_not_shown_are_counted(media, tmp_path: Path):
+    whole = media.make_film(tmp_path / "whole.mkv", frames=30, codec="libsvtav1", options={"preset": "12", "g": "10"})
+    assert len(media.frames_of(whole, strict=True)[0]) == 30
+    frames, stats = media.frames_of(with_bytes(whole, tmp_path / "in.mkv", {13: 0}, bytes(24)))
+    assert 15 < len(frames) < 30 and stats.counters["packets_lost"] == 30 - len(frames)
+
+
 def test_a_missing_frame_is_told_after_a_torn_one_none_refer_to(media, tmp_path: Path):
     options = {"g": "100", "bf": "2", "b-pyramid": "none", "b-adapt": "0"}  # none refer to 12; 31 is a P-frame
     whole = media.make_film(tmp_path / "whole.mkv", frames=60, options=options)
@@ -314,6 +321,40 @@ def test_ffv1_is_compared_with_its_own_checksums(media, tmp_path: Path):
     assert stats.counters["frames_corrupt"] == sum(differ) == 3  # up to the next keyframe
     with pytest.raises(InputError, match=r"\(--strict\)"):
         media.frames_of(tmp_path / "in.mkv", strict=True)
+
+
+H264 = ({"codec": "libx264", "options": {"g": "50", "crf": "4"}}, 230, bytes(64))
+HEVC = ({"codec": "libx265", "options": {"x265-params": "keyint=50:crf=4:log-level=none"}}, 230, bytes(64))
+DV = ({"codec": "dvvideo", "size": (720, 576)}, 80 * 150 * 5 + 80 * 7 + 3, b"\x2f")
+
+
+@pytest.mark.parametrize(
+    ("film", "at", "other", "suffix"),
+    [(*H264, ".mp4"), (*H264, ".ts"), (*HEVC, ".mkv"), (*HEVC, ".ts"), (*DV, ".avi")],
+)
+def test_bytes_that_no_whole_frame_has_are_damage(
+    media, tmp_path: Path, film: dict[str, object], at: int, other: bytes, suffix: str
+):
+    """A block of zeros in a slice, and the mark of a tape deck that repaired a block."""
+    whole = media.make_film(tmp_path / f"whole{suffix}", frames=20, **film)
+    good, stats = media.frames_of(whole, strict=True)
+    assert len(good) == 20 and not stats.warnings
+    frames, stats = media.frames_of(with_bytes(whole, tmp_path / f"in{suffix}", {9: at}, other))
+    assert len(frames) == 20 and stats.counters["frames_corrupt"] and not stats.counters["packets_lost"]
+    with pytest.raises(InputError, match=r"\(--strict\)"):
+        media.frames_of(tmp_path / f"in{suffix}", strict=True)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_hevc_is_decoded_by_the_letter_where_strict(media, tmp_path: Path, threads: int):
+    options = {"x265-params": "crf=8:log-level=none"}
+    whole = media.make_film(tmp_path / "whole.mkv", frames=20, codec="libx265", options=options)
+    pictures = [media.samples(frame.image) for frame in media.frames_of(whole)[0]]
+    assert pictures == [media.samples(frame.image) for frame in media.frames_of(whole, strict=True, threads=threads)[0]]
+    broken = with_bytes(whole, tmp_path / "in.mkv", dict.fromkeys(range(2, 18), 40), b"\xa5\x5a\xc3" * 9)
+    assert len(media.frames_of(broken, threads=threads)[0]) == 20
+    with pytest.raises(InputError, match=r"\(--strict\)"):
+        media.frames_of(broken, strict=True, threads=threads)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])

@@ -11,7 +11,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
-from rtface.media.formats.coded_headers.ffv1 import SliceChecksums
+from rtface.media.formats.coded_headers.checks import damage_check
 from rtface.media.formats.coded_headers.steps import number_reader
 from rtface.media.read.frame_order import FrameOrder
 
@@ -33,6 +33,7 @@ def _vp9(head: bytes) -> bool:
 _SHOWS: dict[str, Callable[[bytes], bool] | None] = {
     "hevc": _each,
     "ffv1": _each,
+    "av1": _each,  # AV1 bitstream, 7.5: a temporal unit has one shown frame
     "vp8": lambda head: bool(head) and bool(head[0] & 0x10),  # RFC 6386, 9.1: show_frame
     "vp9": _vp9,
     "mjpeg": None,
@@ -40,12 +41,12 @@ _SHOWS: dict[str, Callable[[bytes], bool] | None] = {
 
 
 class Concealment:
-    """Tells which frames of a decoder are damaged: those of a damaged packet, as the demuxer or FFV1's checksums have
-    it, those that the decoder says it repaired, those behind a gap, and those behind all these up to the next I-frame,
-    which are made from them. It tells, too, how many are missing: of H.264 those that others refer to, by their
-    numbers; of HEVC, VP8, VP9 and codecs of I-frames those that the decoder left out, such as all that its threads held
-    when one failed at the end; and of H.264, HEVC, MPEG-1 and MPEG-2 those that are missing in the order of
-    presentation and in time.
+    """Tells which frames of a decoder are damaged: those of a damaged packet, as the demuxer or its own bytes have it
+    (`damage_check`), those that the decoder says it repaired, those behind a gap, and those behind all these up to the
+    next I-frame, which are made from them. It tells, too, how many are missing: of H.264 those that others refer to, by
+    their numbers; of HEVC, VP8, VP9, AV1 and codecs of I-frames those that the decoder left out, such as all that its
+    threads held when one failed at the end; and of H.264, HEVC, MPEG-1 and MPEG-2 those that are missing in the order
+    of presentation and in time.
 
     Args:
         context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
@@ -59,8 +60,8 @@ class Concealment:
         self._shown, self._owed = -inf, 0
         self._counted_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: VideoCodecContext | None = None
-        self._number = number_reader(context.codec.canonical_name, bytes(context.extradata or b""))
-        self._checksums = SliceChecksums() if context.codec.canonical_name == "ffv1" else None
+        coding = context.codec.canonical_name, bytes(context.extradata or b"")
+        self._number, self._check = number_reader(*coding), damage_check(*coding)
         self._order = FrameOrder()
         # Missing by their numbers and by their order since the last I-frame, and what the order alone told.
         self._by_number = self._by_order = self._by_order_alone = 0
@@ -85,7 +86,7 @@ class Concealment:
         shown = self._shows is not None and self._shows(bytes(memoryview(packet)[:2]))
         if shown and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
             self._awaited.add(packet.pts)
-        if self._checksums and self._checksums.damaged(bytes(packet)):
+        if self._check and self._check(bytes(packet)):
             self._since = min(self._since, _stamp(packet))
         number = self._number(memoryview(packet)) if self._number else None
         if self._number:

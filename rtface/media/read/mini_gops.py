@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import av
 
-from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, prefixed
+from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets, prefixed
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.read.container import choose_video, open_container, time_base_of
 from rtface.media.read.file_reader import file_reader
@@ -53,11 +53,6 @@ class MiniGop:
     depth: int
     slices: dict[int, tuple[str, int]]
     ahead: dict[str, float]
-
-
-def length_size(extradata: bytes) -> int:
-    """Bytes of the length before each unit of a stream with this extradata; 0 where start codes are between them."""
-    return 1 + (extradata[4] & 3) if extradata[:1] == b"\1" and len(extradata) > 6 else 0
 
 
 def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:

@@ -240,6 +240,8 @@ class FileSource:
             raise
         video.codec_context.thread_count = self._threads or 0
         video.codec_context.thread_type = threads_for(video.codec_context)
+        if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage within slices goes unsaid
+            video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:

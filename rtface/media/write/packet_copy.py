@@ -13,9 +13,8 @@ from pathlib import Path
 from av.video.stream import VideoStream
 
 from rtface.errors import Message
-from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets
+from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets
 from rtface.media.formats.coded_headers.h264 import H264Slices
-from rtface.media.read.mini_gops import length_size
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import VideoPlan
 

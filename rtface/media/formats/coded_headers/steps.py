@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtface.media.formats.coded_headers.av1 import Av1Frames
-from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, prefixed
+from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets, prefixed
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 from rtface.media.formats.coded_headers.mpeg2 import Mpeg2Pictures
@@ -88,8 +88,7 @@ class _Slices:
 
     def __init__(self, codec: str, extradata: bytes) -> None:
         self.units = H264Slices() if codec == "h264" else HevcSlices()
-        record = extradata[:1] == b"\1" and len(extradata) > 22
-        self._size = 1 + (extradata[4 if codec == "h264" else 21] & 3) if record else 0
+        self._size = length_size(extradata, codec)
         with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
             for unit in parameter_sets(extradata, "avc" if codec == "h264" else "hvc"):
                 self.units.read(unit)
