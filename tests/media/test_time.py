@@ -121,6 +121,10 @@ def test_an_edit_list_cuts_picture_and_sound_alike(media, tmp_path: Path):
         times = [float(f.time) for f in box.decode(audio=0)]
         assert times[-1] - times[0] < 1.2
     assert [s for _, s in media.decoded(tmp_path / "out.mkv")] == [media.samples(f.image) for f in frames]
+    for suffix in (".mkv", ".ts"):  # where no edit list hides the sound before the first frame
+        media.passthrough(cut, tmp_path / f"out{suffix}", crf=0)
+        begins = media.first_times(tmp_path / f"out{suffix}")
+        assert -0.001 < begins["video"] - begins["audio"] < 1024 / 44_100
 
 
 def test_no_timestamps_are_counted_and_said(media, tmp_path: Path):

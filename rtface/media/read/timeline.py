@@ -19,7 +19,7 @@ from rtface.util.parse import format_time
 
 _NOTICEABLE_S = Fraction(1, 100)
 # Seconds of sound before the beginning that a decoder needs to warm up.
-_PRIMING = Fraction(1, 10)
+PRIMING = Fraction(1, 10)
 # Seconds by which a time lies so far ahead that the next one is asked whether it is damaged.
 _AHEAD_S = 1
 
@@ -200,7 +200,7 @@ class OtherStreams:
             if self._cut.is_behind(begin):
                 return None
             pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # a stream of an unknown codec has none
-            if packet.is_discard and (pcm or end < self._cut.clock_start - _PRIMING):
+            if packet.is_discard and (pcm or end < self._cut.clock_start - PRIMING):
                 return None  # an edit list cuts this away; only what the decoder needs to warm up stays
             if self._cut.start is not None and begin < self._cut.start:
                 if packet.stream.type != "subtitle" or end <= self._cut.start:

@@ -19,6 +19,7 @@ from rtface.media.formats.mxf import user_tags
 from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
+from rtface.media.read.timeline import PRIMING
 from rtface.media.write.codec import keeps_stereo
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
@@ -63,6 +64,7 @@ class OutputStreams:
         self._copies: dict[int, Stream] = {}
         self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
         self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter | PcmFiller] = {}
+        self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
         covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
@@ -118,6 +120,8 @@ class OutputStreams:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
+            if self._is_hidden(packet, index):
+                return
             rewrite = self._rewrites.get(index)
             self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
         elif index in self._left_out:
@@ -126,6 +130,13 @@ class OutputStreams:
                 f"sound_left_out:{index}",
                 f"{self._plan.path}: stream {index}: its sound begins later in the film, and is left out",
             )
+
+    def _is_hidden(self, packet: AnyPacket, index: int) -> bool:
+        """Whether a packet of sound would be heard in this container, and an edit list of the input hides more than
+        what a decoder needs to warm up."""
+        heard = self._copies[index].type == "audio" and self._plan.format not in ("mp4", "mov")
+        warms_up = -PRIMING <= (packet.pts or 0) * packet.time_base < 0
+        return packet.is_discard and heard and self._hidden.setdefault(index, not warms_up)
 
     def begin(self, first: Fraction) -> None:
         """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
