@@ -331,6 +331,7 @@ DV = ({"codec": "dvvideo", "size": (720, 576)}, 80 * 150 * 5 + 80 * 7 + 3, b"\x2
 @pytest.mark.parametrize(
     ("film", "at", "other", "suffix"),
     [(*H264, ".mp4"), (*H264, ".ts"), (*HEVC, ".mkv"), (*HEVC, ".ts"), (*DV, ".avi")],
+    ids=["h264-mp4", "h264-ts", "hevc-mkv", "hevc-ts", "dv"],
 )
 def test_bytes_that_no_whole_frame_has_are_damage(
     media, tmp_path: Path, film: dict[str, object], at: int, other: bytes, suffix: str

@@ -11,7 +11,7 @@ import pytest
 
 from rtface.live.sources.damaged_frames import DamageFilter
 from tests.media.conftest import make_film
-from tests.media.encoded import torn_jpegs, without_frames, without_packets
+from tests.media.encoded import torn_jpegs, with_bytes, without_frames, without_packets
 
 FRAMES = 60
 
@@ -36,6 +36,14 @@ def test_damage_of_other_streams_is_shown_and_counted(tmp_path: Path) -> None:
     whole = make_film(tmp_path / "whole.ts", frames=FRAMES, options={"g": "20", "crf": "8", "tune": "zerolatency"})
     assert decoded(whole) == (FRAMES, 0)
     shown, damaged = decoded(without_packets(whole, tmp_path / "in.ts", [40]))
+    assert shown == FRAMES and 0 < damaged <= 20
+
+
+def test_a_block_of_zeros_in_hevc_is_counted(tmp_path: Path) -> None:
+    options = {"g": "20", "crf": "4", "tune": "zerolatency", "x265-params": "log-level=none"}
+    whole = make_film(tmp_path / "whole.ts", frames=FRAMES, codec="libx265", options=options)
+    assert decoded(whole) == (FRAMES, 0)
+    shown, damaged = decoded(with_bytes(whole, tmp_path / "in.ts", {30: 230}, bytes(64)))
     assert shown == FRAMES and 0 < damaged <= 20
 
 
