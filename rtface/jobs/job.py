@@ -39,7 +39,7 @@ from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint
 from rtface.pipeline.finish import carry_out
-from rtface.pipeline.plan import FilmPlan, RunPlan, plan_frames, plan_run
+from rtface.pipeline.plan import FilmPlan, RunPlan, further_paths, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
@@ -123,7 +123,8 @@ class FilmJob:
                     path=place.path,
                     worker=worker,
                 )
-            remove_unfinished(place, [target, *films_of(place)])
+            further = [Path(film.path) for film in further_paths(options).values()]  # the old plan may be unreadable
+            remove_unfinished(place, [target, *further, *films_of(place)])
             place.remove()
         if not place.planned:
             if place.path.is_dir():

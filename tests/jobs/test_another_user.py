@@ -168,6 +168,20 @@ def test_a_note_removes_only_what_a_join_writes(job: FilmJob, docs: Path, restar
     assert untouched(docs) and not published(job.folder, out)
 
 
+def test_restart_removes_what_its_films_left(job: FilmJob):
+    """Also where the plan that named them cannot be read."""
+    out = job.plan.target
+    kept = out.with_name("d.mkv")
+    works = [work_name(path) for path in (out, kept)]
+    for work in works:
+        work.write_bytes(b"half")
+    note = {"path": str(out), "work": str(works[0]), "correction": {"path": str(kept), "work": str(works[1])}}
+    job.folder.joining.write_text(json.dumps(note))
+    job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
+    FilmJob.open(job.plan.source, out, replace(OPTIONS, keep_correction=kept), restart=True)
+    assert not any(work.exists() for work in works)
+
+
 def test_a_note_of_a_join_that_was_killed_is_used(job: FilmJob):
     out = job.plan.target
     work = work_name(out)
