@@ -728,11 +728,15 @@ def test_hidden_images_of_a_folder_are_named(tmp_path: Path):
     assert stats.counted()["files_left_out"] == 1 and ".b.png" in stats.warned()[0]
 
 
-@pytest.mark.parametrize("damage", ["none", "cut", "overwritten"])
+@pytest.mark.parametrize("damage", ["none", "more", "end", "cut", "overwritten"])
 def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
     noise = np.random.default_rng(5).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     data = bytearray(cv2.imencode(".jpg", noise)[1].tobytes())
-    if damage == "cut":
+    if damage == "more":  # as phones add films
+        data += b"more"
+    elif damage == "end":
+        data = data[:-4]
+    elif damage == "cut":
         data = data[: len(data) * 4 // 5]
     elif damage == "overwritten":
         for at in range(len(data) // 2, len(data) - 2, len(data) // 80):
@@ -741,7 +745,7 @@ def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
     scans.mkdir()
     (scans / "a_1.jpg").write_bytes(cv2.imencode(".jpg", noise)[1].tobytes())
     (scans / "a_2.jpg").write_bytes(data)
-    told = damage != "none"
+    told = damage not in ("none", "more")
     options: dict[str, Any] = {"correct": "never", "tracker": "none", "overwrite": True}
     report = rtface.run(scans / "a_2.jpg", tmp_path / "a.png", **options)
     assert any("missing or damaged" in line for line in report.warnings) == told
@@ -758,3 +762,13 @@ def test_exif_that_points_into_itself_is_read_at_once():
     turned = struct.pack("<HHIHHHHIHH", 274, 3, 1, 6, 0, 274, 3, 1, 1, 0)
     inner = struct.pack("<HHII", 34665, 4, 1, 8) * 4000
     assert exif_orientation(struct.pack("<2sHIH", b"II", 42, 8, 4002) + turned + inner + bytes(4)) == 6
+
+
+def test_tags_that_each_name_the_whole_file_cost_little():
+    count, body = 4000, bytes(1 << 20)
+    entries = b"".join(struct.pack("<HHII", 40_000 + k, 1, len(body), 0) for k in range(count))
+    data = struct.pack("<2sHIH", b"II", 42, 8, count) + entries + bytes(4) + body
+    tracemalloc.start()
+    tags = read_directory(data)
+    assert tracemalloc.get_traced_memory()[1] < 4 * len(data) and tags
+    tracemalloc.stop()

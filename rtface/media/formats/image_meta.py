@@ -32,6 +32,7 @@ _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
 _MPF_HEAD = b"MPF\0"
+_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # with a length, or the end
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _ORIENTATION, _SHORT = 0x0112, 3
 _METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
@@ -556,6 +557,14 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
     if parts:
         meta.icc = b"".join(parts[i] for i in sorted(parts))
     return meta
+
+
+def has_end(data: bytes) -> bool:
+    """Whether the marker that ends a JPEG is in it."""
+    at = 2
+    while (found := _MARKER.search(data, at)) and found[1] != b"\xd9":
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return found is not None
 
 
 def frame_header(data: bytes) -> bytes:

@@ -29,7 +29,7 @@ def read_directory(
     that come again. `places` receives where the values lie."""
     found: Directory = {}
     inside = set[int]()
-    order = order_of(data)
+    order, left = order_of(data), 2 * len(data)  # bytes that are taken: values need not lie apart
     word, room, head = ("Q", 8, "Q") if data[2:4] in _BIG else ("I", 4, "H")
     with suppress(struct.error):
         start: int = struct.unpack_from(order + word, data, room)[0] if at is None else at
@@ -40,7 +40,8 @@ def read_directory(
             size, place = count * _BYTES.get(kind, 0), entry + 4 + room
             if size > room:
                 place = struct.unpack_from(order + word, data, place)[0]
-            value = data[place : place + size]
+            value = data[place : place + min(size, left)]
+            left -= len(value)
             if tag in _INNER:
                 inner = int.from_bytes(value, "big" if order == ">" else "little")
                 if depth < _DEEPEST and tag not in inside and (tags := read_directory(data, inner, depth + 1)):

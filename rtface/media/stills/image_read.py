@@ -33,6 +33,7 @@ from rtface.media.formats.image_meta import (
     density,
     exif_of_tiff,
     frame_header,
+    has_end,
     kind_of,
     more_of,
     photoshop_of_tiff,
@@ -79,7 +80,6 @@ _UPRIGHT = {
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
-DAMAGED = "a part of its image is missing or damaged"
 # What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
 _DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
 
@@ -96,6 +96,7 @@ class Still:
         scan: header of a DPX or EXR.
         more: what else the file holds, in words ("holds 3 pages"); "" for nothing.
         changed: what reading it changed, in words.
+        damaged: whether a part of its image is missing or damaged.
     """
 
     path: str
@@ -105,6 +106,7 @@ class Still:
     scan: DpxHeader | ExrHeader | None = None
     more: str = ""
     changed: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 def warn_left_out(folder: Path, stats: Stats) -> None:
@@ -173,9 +175,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
-    return Still(
-        os.fspath(path), kind, frame, meta, header, more, (*(() if whole else (DAMAGED,)), *_changed(data, kind, meta))
-    )
+    return Still(os.fspath(path), kind, frame, meta, header, more, (*_changed(data, kind, meta),), not whole)
 
 
 def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
@@ -253,7 +253,7 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
         ) from error
     if not images:
         raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
-    return _usable(images[0], kind), whole
+    return _usable(images[0], kind), whole and (kind != "jpeg" or has_end(data))
 
 
 def _images(codec: str, data: bytes, options: dict[str, str]) -> list[av.VideoFrame]:

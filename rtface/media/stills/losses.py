@@ -19,6 +19,7 @@ _HOLDS = {
     "webp": ("colour profile", "EXIF", "XMP"),
     "bmp": ("resolution",),
 }
+DAMAGED = "a part of its image is missing or damaged"
 _USUAL = (72, 96)  # of an inch: what programs write that know none
 _SEGMENT = 65_000  # bytes of a JPEG's EXIF or XMP
 
@@ -26,7 +27,7 @@ _SEGMENT = 65_000  # bytes of a JPEG's EXIF or XMP
 def losses(still: Still, kind: str) -> list[str]:
     """What of a still an image of a kind (as `rtface.media.stills.image_write.ImagePlan`) will not hold, in words."""
     found = [f"{still.more}, and only its first image is read and written"] if still.more else []
-    found += still.changed
+    found += [*(still.damaged * (DAMAGED,)), *still.changed]
     if kind == still.kind and kind in ("dpx", "exr"):  # the file itself, with other samples
         return found
     image = still.frame.image

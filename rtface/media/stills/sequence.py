@@ -24,8 +24,9 @@ from rtface.media.marks.provenance import Marks, marks_of
 from rtface.media.read.probe import MediaInfo, StreamInfo
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
-from rtface.media.stills.image_read import DAMAGED, read_image, read_origin, scan_header, warn_left_out
+from rtface.media.stills.image_read import read_image, read_origin, scan_header, warn_left_out
 from rtface.media.stills.image_write import upright
+from rtface.media.stills.losses import DAMAGED
 from rtface.protocols import Item
 from rtface.redaction import shown
 from rtface.stats import Stats
@@ -227,7 +228,7 @@ class SequenceSource:
 
     def _frame(self, place: int, path: Path) -> Frame:
         still = read_image(path)
-        if DAMAGED in still.changed:
+        if still.damaged:
             self._stats.count("frames_corrupt")
             self._fault("frames_corrupt", f"{path}: {DAMAGED}", "scan or copy it again")
         self._kind = self._kind or still.kind
