@@ -12,6 +12,7 @@ from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import is_image, list_images
+from rtface.media.formats.color import hdr_of, tags_of, views_of
 from rtface.media.formats.filled import container_end
 from rtface.media.formats.mp4_index import is_whole
 from rtface.media.read.source import FileSource
@@ -28,7 +29,7 @@ from rtface.util.parse import format_time
 from rtface.util.text import counted
 
 _SAME_S = 0.004
-_SHOWN_OVER = ("A53_CC", "FILM_GRAIN_PARAMS", "PANSCAN")
+_SHOWN_OVER = ("A53_CC", "FILM_GRAIN_PARAMS", "PANSCAN", "DYNAMIC_HDR_PLUS", "DOVI_RPU_BUFFER")
 # Containers that rtface writes, of which it is known where players stop.
 _WRITTEN = ("mov", "matroska", "mpegts", "mxf")
 
@@ -159,6 +160,7 @@ def _compare_films(
                 "what its sidecar says that the run read"
             )
         first: tuple[float, float] | None = None
+        usual = set[object]()
         for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
             if new is None or old is None:
                 hint = (
@@ -171,13 +173,16 @@ def _compare_films(
                     f"{input.name}, from frame {number} on{hint}"
                 )
                 break
-            first = first or (new.time, old.time)
+            first, usual = first or (new.time, old.time), usual or _looks(new)
             if abs((new.time - first[0]) - (old.time - first[1])) > _SAME_S:
                 compared.found.problems.append(f"frame {number} has another time than in {input.name}")
                 break
             compared.frame(number, new, old)
-            if _in_frame(new) - _in_frame(old):
-                compared.found.problems.append(f"frame {number}: captions or grain to show with it are not the input's")
+            strange = "captions, grain or HDR metadata" if _in_frame(new) - _in_frame(old) else ""
+            if strange or _looks(new) - _looks(old) - usual:  # the first one's are compared below
+                compared.found.problems.append(
+                    f"frame {number}: {strange or 'colours'} to show with it are not the input's"
+                )
                 break
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - first[0]) / length))
@@ -206,7 +211,13 @@ def _compare_films(
 def _in_frame(frame: Frame) -> set[tuple[str, bytes]]:
     """What a coded frame says apart from its samples, and players show."""
     said: Any = frame.image.side_data
-    return {(kind, bytes(one)) for one in said if (kind := one.type.name) in _SHOWN_OVER}
+    return {(kind, bytes(one)) for one in said if (kind := one.type.name) in _SHOWN_OVER and any(bytes(one))}
+
+
+def _looks(frame: Frame) -> set[object]:
+    """How players show a coded frame, as it says itself."""
+    image = frame.image
+    return {tags_of(image), hdr_of(image), *views_of(image).items(), image.interlaced_frame}
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

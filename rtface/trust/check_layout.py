@@ -40,6 +40,8 @@ def check_layout(
         (found.problems if made.matrix else found.gaps).append(
             "its picture is rotated by another angle than the input's"
         )
+    if _moves(made) - _moves(source) - _moves(made, natural=True):
+        found.problems.append("its picture is moved to another place than the input's")
     if made.display.fields != source.display.fields:
         (found.gaps if made.display.fields == "progressive" else found.problems).append(
             f"its fields differ: {made.display.fields}, and {source.display.fields} in the input"
@@ -88,6 +90,11 @@ def check_streams(
         if one.attached and left[one.attached] < 1:
             found.problems.append(f"stream {one.index}: the attachment {one.attached[0][:100]!r} is not the input's")
         left[one.attached] -= 1
+    shown = [
+        [one.index for one in info.streams if one.codec == "bin_data" and one.disposition] for info in (made, source)
+    ]
+    if shown[0] and not shown[1]:
+        found.problems.append(f"stream {shown[0][0]}: players show the names of the chapters, and not in the input")
     for one in source.streams:
         if one.attached and left[one.attached] > 0:
             left[one.attached] -= 1
@@ -114,6 +121,16 @@ def check_streams(
             (found.problems if new & ~old else found.gaps).append(
                 f"stream {number}: how players choose it differs: {names[0]}, and {names[1]} in the input"
             )
+
+
+def _moves(info: MediaInfo, *, natural: bool = False) -> set[tuple[int, ...]]:
+    """By how much a matrix moves the picture, where it does; `natural`: so that it begins at the corner again."""
+    a, b, _, c, d, _, x, y, _ = info.matrix or (0,) * 9
+    if natural:
+        x, y = (
+            -sum(min(0, one * size) for one, size in ((p, info.width), (q, info.height))) for p, q in ((a, c), (b, d))
+        )
+    return {(x, y)} - {(0, 0)}
 
 
 def _turn(matrix: tuple[int, ...] | None) -> list[float]:

@@ -26,6 +26,7 @@ from rtface.trust.signing_key import signer_of
 from rtface.util.parse import format_time
 
 _SAME_S, _MOVED_S = 0.002, 0.01
+_DELAY_S = 0.05  # of an encoder of sound, by which writers move a film and its chapters
 _ALIKE = 0.01  # containers round the shape of samples
 _SHOWN = 100  # characters of a tag
 # Tags that say when and by what a file was written, and how long it is; not what a person or rtface says of it.
@@ -105,7 +106,7 @@ def check_sidecar(
         return found
     try:
         layout = layout_of(output)
-        _check_tags(found, output, values["tags"], layout["format"])
+        _check_tags(found, output, values["tags"], layout)
         alike = _check_streams(found, output, values, doing, stop)
         _check_layout(found, layout, values)
         # Damage of the container itself keeps its size, or leaves something that is no part of it.
@@ -187,16 +188,19 @@ def _check_files(
     ]
 
 
-def _check_tags(found: Checked, film: Path, said: dict[str, str], form: str) -> None:
+def _check_tags(found: Checked, film: Path, said: dict[str, str], layout: dict[str, Any]) -> None:
     """Notes the tags that differ, and those that were lost with the container. A language "und", as MP4 has it, is
-    none; an XMP packet is as good as there where the tags say all that was in it."""
+    none, nor is one of a stream that is not there; an XMP packet is as good as there where the tags say all that was in
+    it."""
     own, now = tags_of(film)
+    form, count = layout["format"], len(layout["played"]) + len(layout["attachments"])
     was, now = (
         {
             name: text
             for key, text in tags.items()
             if not any(of in (name := key.lower()) for of in _OF_THE_MUXER)
             and not (name.endswith(":language") and text == "und")
+            and not ((number := key.partition(":")[0]).isdecimal() and int(number) >= count)
         }
         for tags in (said, now)
     )
@@ -223,7 +227,9 @@ def _short(tags: dict[str, str], key: str, absent: str) -> str:
 
 def _check_streams(found: Checked, film: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None) -> bool:
     """Notes the streams and frames that differ; whether any is the same."""
-    streams, said = hash_packets(film, stop=stop), values["streams"]
+    # Chapters that lie in a text track of MP4 are a stream without packets.
+    streams = [one for one in hash_packets(film, stop=stop) if one.rows or one.kind != "data"]
+    said = [one for one in values["streams"] if one["packets"] or one["kind"] != "data"]
     alike = False
     found.problems += cut_short(streams)
     for number, (was, now) in enumerate(zip_longest(said, streams)):
@@ -277,11 +283,22 @@ def _moved(was: list[list[float]], now: list[list[float]]) -> bool:
     )
 
 
+def _same_chapters(was: list[list[Any]], now: list[list[Any]]) -> bool:
+    """Whether chapters are the same, but for the delay of a film and the end of the last, which is the film's."""
+    titles, times = zip(
+        *(([one[2] for one in said], [t for one in said for t in one[:2]][:-1]) for said in (was, now)), strict=True
+    )
+    moves = [b - a for a, b in zip(*times, strict=False)] or [0.0]
+    return titles[0] == titles[1] and max(map(abs, moves)) <= _DELAY_S and max(moves) - min(moves) <= _SAME_S
+
+
 def _check_layout(found: Checked, now: dict[str, Any], values: dict[str, Any]) -> None:
     """Notes what the container says of the picture and of chapters, where that differs."""
     was = values.get("layout", {})
     if "aspect" in was and abs(Fraction(was["aspect"]) / Fraction(now["aspect"]) - 1) < _ALIKE:
         was = was | {"aspect": now["aspect"]}
+    if _same_chapters(was.get("chapters", []), now["chapters"]):
+        was = was | {"chapters": now["chapters"]}
     for key, what in (
         ("aspect", "the shape of its samples differs"),
         ("matrix", "the rotation of its picture differs"),
@@ -299,7 +316,10 @@ def _check_layout(found: Checked, now: dict[str, Any], values: dict[str, Any]) -
     ]
     if "played" in was:
         formats = now["format"], was.get("format", "")
-        flags = [played(said["played"], formats, before=said is was) for said in (now, was)]
+        flags = [
+            played([one for one in said["played"] if one[0] != "data" or one[1]], formats, before=said is was)
+            for said in (now, was)
+        ]
         if flags[0] != flags[1]:
             found.problems.append(
                 f"how players choose its streams differs: {flags[0]}, and was {flags[1]} (flags of FFmpeg)"

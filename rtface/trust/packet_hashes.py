@@ -15,6 +15,7 @@ import av
 from av.stream import Stream
 
 from rtface.errors import InputError, Interrupted
+from rtface.media.formats.adts_headers import adts_config, plain_config
 from rtface.media.formats.mp4 import ROUNDED_S
 from rtface.media.formats.pcm import GAP_S, PcmClock
 from rtface.media.read.container import (
@@ -178,9 +179,10 @@ class _Packets:
 
 class _BareAac(_Packets):
     def _note(self, pts: int, data: bytes) -> None:
-        if data[:1] == b"\xff" and data[1:2] >= b"\xf0":
-            data = data[7 if data[1] & 1 else 9 :]
-        super()._note(pts, data)
+        config, length = adts_config(data)
+        if config and self.found.setup != _md5(config):
+            self.found.setup = "other headers in it" if self.found.setup else _md5(config)
+        super()._note(pts, data[length:])
 
 
 class _Texts(_Packets):
@@ -284,10 +286,12 @@ def _setup_of(stream: Stream) -> str:
     if codec == "opus":  # channels, gain, and which is which; MPEG-TS has no delay
         head = head[9:10] + head[16:]
     elif codec == "aac":  # kind, rate and channels; MPEG-TS keeps no more
-        head = head[:2]
+        head = plain_config(head) or head[:2]
+    elif codec == "flac":  # sizes of blocks, rate, channels and bits; writers count the rest
+        head = head[:4] + head[10:14]
     elif codec == "mov_text":  # FFmpeg adds its bit rate (btrt) to the style and fonts
         head = re.sub(rb"\0\0\0\x14btrt.{12}", b"", head, flags=re.DOTALL)
-    elif stream.type != "subtitle" and codec != "vorbis":
+    elif stream.type not in ("audio", "subtitle"):
         head = b""
     return _md5(head.strip(b"\0\r\n")) if head else ""
 

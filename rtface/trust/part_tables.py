@@ -34,6 +34,13 @@ _SOUNDS = (
     "mp4a|alac|Opus|fLaC|ac-3|ec-3|ac-4|dtsc|dtse|dtsh|dtsl|mlpa|samr|sawb|twos|sowt|raw~|NONE|in24|in32|fl32|fl64|lpcm"
     "|ipcm|fpcm|ulaw|alaw|ima4|.mp3|QDM2"
 )
+# Names of the format that programs know.
+_BRANDS = (
+    r"(isom|iso[2-9a-c]|mp4[12]|avc1|qt\x20\x20|M4[ABPV]\x20|M4V[HP]|3g[2egprs].|dash|msdh|cmf[2cfs]|mmp4|[Ff]4v\x20"
+    r"|XAVC|MSNV|av01|dby1|piff|isml).*"
+)
+# Objects that FFmpeg takes for what they say.
+_ESDS = r"\0{4}\x03(\x80{0,3})....\x04\1.[\x20-\x23\x40\x60-\x6f\xa3-\xad\xb1\xc0-\xe1].*"
 _ABOUT = r"""
   tref
    chap|tmcd|hint|cdsc|sync
@@ -50,6 +57,22 @@ _ABOUT = r"""
    hdlr
    elng
    minf"""
+# How the headers of codecs begin. Those of H.264 and HEVC say the profile and the level of their parameter sets, too.
+_AVCC = r"\x01(?P<p>...)[\xfc-\xff]([\xe1-\xff]..[\x07\x27\x47\x67](?P=p)|\xe0)"
+_HVCC = r"\x01(?P<q>.).{10}(?P<l>.)[\xf0-\xff].{8}(.\0|.*B\x01.(?P=q).{10,15}(?P=l))"
+_AV1C = r"\x81..[\0-\x1f]"
+_FLAC = r"[\0\x80]\0\0\x22"
+_HEADERS = "".join(
+    rf"((?!.*\x86.{codec})|(?=.*c\xa2([\x80-\xff]|[\x40-\x7f].){begin}))"
+    for codec, begin in (
+        ("V_MPEG4/ISO/AVC", _AVCC),
+        ("V_MPEGH/ISO/HEVC", _HVCC),
+        ("V_AV1", _AV1C),
+        ("A_FLAC", "fLaC" + _FLAC),
+        ("A_OPUS", r"OpusHead[\0\x01]"),
+        ("A_AAC", ""),
+    )
+)
 TABLES = {
     "mov": (
         r"""
@@ -58,7 +81,9 @@ anywhere
  skip*
  wide*
  rest \0*
-ftyp
+ftyp """
+        + _BRANDS
+        + r"""
 styp*
 sidx*
 prft*
@@ -79,7 +104,9 @@ xml~
 ©*
 rest \0*|\s*|APETAGEX.*
 moov
- mvhd (\0.{71}|\x01.{83})\0{24}.{4}
+ mvhd (\0.{35}|\x01.{47})"""
+        + _UPRIGHT
+        + r"""\0{24}.{4}
  iods
  mvex
   mehd
@@ -97,7 +124,7 @@ moov
   keys (?!.*player\.movie).*
   ilst (?!.*mean\0{4}).*
  trak/vide*
-  tkhd (\0.{23}|\x01.{35})\0{12}.{48}
+  tkhd (\0.{23}|\x01.{35})\0{12}.{4}(?!\0\x01\0{14}\0\x01\0{6}(?!\0{8})).{44}
   tapt (?!)"""
         + _ABOUT
         + r"""
@@ -105,8 +132,20 @@ moov
         + _DATA
         + _SAMPLES
         + r"""
-      ?* .{78}
-       avcC|hvcC|av1C|vpcC|esds|glbl|colr|pasp|clap|fiel|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
+      ?* \0{7}\x01.{28}\0{5}\x01.{36}
+       avcC """
+        + _AVCC
+        + r""".*
+       hvcC """
+        + _HVCC
+        + r""".*
+       av1C """
+        + _AV1C
+        + r""".*
+       esds """
+        + _ESDS
+        + r"""
+       vpcC|glbl|colr|pasp|clap|fiel|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
        rest \0*
  trak/soun*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\1].{4}"""
@@ -120,8 +159,14 @@ moov
         + r"""
       """
         + _SOUNDS
-        + r"""* .{8}(\0\0.{18}|\0\x01.{34}|\0\x02.{54})
-       esds|btrt|chan|chnl|wave|pcmC|alac|dOps|dfLa|dac3|dec3|dac4|ddts|dmlp|samr|damr|dawp|srat|glbl|pinf
+        + r"""* \0{7}\x01(\0\0.{18}|\0\x01.{34}|\0\x02.{54})
+       esds """
+        + _ESDS
+        + r"""
+       dfLa \0{4}"""
+        + _FLAC
+        + r""".*
+       btrt|chan|chnl|wave|pcmC|alac|dOps|dac3|dec3|dac4|ddts|dmlp|samr|damr|dawp|srat|glbl|pinf
  trak/text|trak/sbtl|trak/subt|trak/subp|trak/clcp|trak/tmcd|trak/hint|trak/meta|trak/data|trak/mdta*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\2\3]\0{4}"""
         + _UPRIGHT
@@ -140,13 +185,12 @@ anywhere
  CRC-32=BF
 rest \0*|\s*
 EBML=1A45DFA3
- EBMLVersion=4286
- EBMLReadVersion=42F7
- EBMLMaxIDLength=42F2
- EBMLMaxSizeLength=42F3
+ EBMLVersion=4286|EBMLReadVersion=42F7 \0*\x01
+ EBMLMaxIDLength=42F2 \0*\x04
+ EBMLMaxSizeLength=42F3 \0*[\x01-\x08]
  DocType=4282 (matroska|webm)\0*
  DocTypeVersion=4287
- DocTypeReadVersion=4285
+ DocTypeReadVersion=4285 \0*[\x01-\x04]
 Segment=18538067
  SeekHead=114D9B74*
  Cues=1C53BB6B
@@ -181,10 +225,12 @@ Segment=18538067
      ChapLanguageBCP47=437D
      ChapCountry=437E
  Tracks=1654AE6B
-  TrackEntry=AE*
+  TrackEntry=AE* """
+    + _HEADERS
+    + r"""
    TrackNumber=D7
    TrackUID=73C5
-   TrackType=83
+   TrackType=83 \0*[\x01\x02\x11\x21]
    FlagEnabled=B9
    FlagDefault=88
    FlagForced=55AA
@@ -238,23 +284,46 @@ Segment=18538067
     DisplayWidth=54B0
     DisplayHeight=54BA
     DisplayUnit=54B2
-    AspectRatioType=54B3
+    AspectRatioType=54B3 \0*
     ColourSpace=2EB524
     Colour=55B0
+     MatrixCoefficients=55B1
+     BitsPerChannel=55B2
+     ChromaSubsamplingHorz=55B3
+     ChromaSubsamplingVert=55B4
+     CbSubsamplingHorz=55B5
+     CbSubsamplingVert=55B6
+     ChromaSitingHorz=55B7|ChromaSitingVert=55B8|Range=55B9 \0*[\0-\2]
+     TransferCharacteristics=55BA|Primaries=55BB \0*[^\0]
+     MaxCLL=55BC
+     MaxFALL=55BD
+     MasteringMetadata=55D0 ((?=.*U\xd9)(?=.*U\xda)|(?!.*U[\xd9\xda]))((?=.*U\xd1)(?=.*U\xd8)|(?!.*U[\xd1-\xd8]))
+      PrimaryRChromaticityX=55D1
+      PrimaryRChromaticityY=55D2
+      PrimaryGChromaticityX=55D3
+      PrimaryGChromaticityY=55D4
+      PrimaryBChromaticityX=55D5
+      PrimaryBChromaticityY=55D6
+      WhitePointChromaticityX=55D7
+      WhitePointChromaticityY=55D8
+      LuminanceMax=55D9
+      LuminanceMin=55DA
     Projection=7670 (?!)
  Cluster=1F43B675*
   Timestamp=E7
   Position=A7
   PrevSize=AB
-  SimpleBlock=A3*
+  SimpleBlock=A3* ([\x80-\xff]|[\x40-\x7f].)..[\0-\x07\x80-\x87].*
   BlockGroup=A0*
-   Block=A1
+   Block=A1 ([\x80-\xff]|[\x40-\x7f].)..[\0-\x07\x80-\x87].*
    BlockDuration=9B
-   ReferencePriority=FA
+   ReferencePriority=FA \0*
    ReferenceBlock=FB*
-   CodecState=A4
    DiscardPadding=75A2
    BlockAdditions=75A1
+    BlockMore=A6*
+     BlockAddID=EE
+     BlockAdditional=A5 (?!\xb5).*
 """,
     "png": r"""
 anywhere

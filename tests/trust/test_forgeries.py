@@ -224,6 +224,7 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
         ({"crop": (0, 0, 0, 40)}, {}),
         ({"display": Display(quarter_turns=2)}, {}),
         ({"matrix": (64540, 11380, 0, -11380, 64540, *TURNED[5:])}, {}),
+        ({"matrix": (*TURNED[:6], 85 << 16, 0, 1 << 30)}, {"matrix": TURNED}),
         ({"hdr": HdrMetadata(light=(4000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}),
         ({"views": {"STEREO3D": "01"}}, {}),
         ({"unseen": ["it is Dolby Vision"]}, {}),

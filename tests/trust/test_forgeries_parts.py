@@ -6,8 +6,9 @@ import json
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -147,6 +148,14 @@ MP4 = {
     "moov": behind(b"moov", b""),
     "moov/trak/": behind(b"trak", b"\0\0\0\x18freehdlr\0\0\0\0\0\0\0\0soun", b"moov"),  # is no sound
     "meta": behind(b"meta", bytes(40)),
+    "moov/mvhd": put(b"mvhd", 65, b"\x55"),  # the picture is moved
+    "trak/vide/tkhd": lambda data: (
+        put(b"tkhd", 69, b"\x55")(data[: data.rindex(b"trak")]) + data[data.rindex(b"trak") :]
+    ),
+    "stsd/avc1": put(b"avc1", 11, b"\x54"),  # the samples lie in another file
+    "avc1/avcC": put(b"avcC", 5, b"\x4d"),  # another profile than that of the parameter sets
+    "another size of its frames": put(b"avc1", 29, b"\x99"),
+    "ftyp": put(b"ftyp", 4, b"zzzz"),
     "stbl/stss": put(b"stss", 15, b"\5"),  # the first frame cannot be decoded by itself
     "index that contradicts itself": put(b"stsz", 12, b"\0\0\0\x59"),
     "its container has an index": put(b"stss", 8, b"\0\0\0\x59"),
@@ -158,6 +167,10 @@ MATROSKA = {
     "Tracks": again(0x1654AE6B),
     "Info": again(0x1549A966),
     "3EB923": element(0x3EB923, body=b"next"),
+    "Tracks/TrackEntry": lambda data: data.replace(b"fLaC", b"fLaX", 1),  # FFmpeg does without it
+    "TrackEntry": lambda data: data.replace(b"\x01\x64\0", b"\x01\x4d\0", 1),
+    "Cluster/SimpleBlock": lambda data: data.replace(b"\x81\0\0\x80", b"\x81\0\0\x88", 1),  # is not shown
+    "BlockAdditional": element(0x1F43B675, 0xA0, 0x75A1, 0xA6, 0xA5, body=b"\xb5\0\x3c\0\1\4"),
     "DocType": lambda data: data.replace(b"matroska", b"matrosko", 1),
     "Cluster/5854": element(0x1F43B675, 0x5854, body=b"\1"),
 }
@@ -179,6 +192,7 @@ TRANSPORT = {
         *((".mkv", said, change) for said, change in MATROSKA.items()),
         *((".ts", said, change) for said, change in TRANSPORT.items()),
         (".mp4", "stsd/mp4b", put(b"mp4a", 0, b"mp4b")),
+        (".mp4", "mp4a/esds", put(b"esds", 21, b"\x15")),
         (".mxf", "IndexDuration", put(b"\x3f\x0d\0\x08", 11, b"\5")),
     ],
 )
@@ -189,6 +203,22 @@ def test_a_part_that_is_not_known_is_named(
     false.write_bytes(change(film.read_bytes()))
     assert said in answer(false, film)
     assert said not in answer(film, false)  # an input may say it
+
+
+@pytest.mark.parametrize(
+    ("suffix", "was", "now"),
+    [
+        (".mkv", b"fLaC\x80\0\0\x22\x12\0", b"fLaC\x80\0\0\x22\x10\0"),  # blocks of another size
+        (".ts", b"\xff\xf1\x4c", b"\xff\xf1\x50"),  # another rate in each packet
+        (".mp4", b"\x05\x80\x80\x80\x05\x11\x90", b"\x05\x80\x80\x80\x05\x12\x10"),
+    ],
+)
+def test_copied_sound_has_the_header_of_the_input(
+    films: dict[str, Path], tmp_path: Path, suffix: str, was: bytes, now: bytes
+) -> None:
+    data, false = films[suffix].read_bytes(), tmp_path / f"false{suffix}"
+    false.write_bytes(data.replace(was, now))
+    assert was in data and "its header, by which the packets are decoded" in answer(false, films[suffix])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -205,6 +235,60 @@ def test_samples_cut_out_of_packets_are_found(films: dict[str, Path], number: in
     found = Checked()
     check_packets(found, made, source, (0.0, 0.0), (None, None))
     assert bool(found.problems) == said
+
+
+@pytest.mark.parametrize(
+    ("there", "then", "said"),
+    [
+        (b"\x55\xb1\x81\1", b"\0", "other colours than its frames (matrix 0"),
+        (b"\x55\xb1\x81\1", b"\2", ""),
+        (b"\x55\xba\x81\1", b"\0", "TransferCharacteristics"),
+        (b"\x55\xbb\x81\1", b"\0", "Primaries"),
+        (b"\x55\xbb\x81\1", b"\1\x55\xbb\x81\1", "Primaries"),
+        (b"\x55\xb9\x81\1", b"\0", ""),  # as GStreamer writes it
+        (b"\x55\xb9\x81\1", b"\2", "other colours than its frames (range 2"),
+        (b"\x55\xb9\x81\1", b"\1\x55\xbc\x82\x12\x34", "HDR metadata than its frames (light"),
+        (b"\x55\xb9\x81\1", b"\1\x55\xd0\x87\x55\xd9\x84\x44\x7a\0\0", "MasteringMetadata"),
+    ],
+)
+def test_colours_in_the_header_alone_are_found(tmp_path: Path, there: bytes, then: bytes, said: str) -> None:
+    film, false = tmp_path / "film.mkv", tmp_path / "false.mkv"
+    with av.open(str(film), "w") as made:
+        made.mux([*coded(made.add_stream("libx264", rate=25), 1)])
+    assert said or not answer(film, film)
+    data, grown = film.read_bytes().replace(there, there[:-1] + then, 1), len(then) - 1
+    room = b"\x55\xee\x81\0\xec\1" + bytes(6) + b"\2\0\0"  # a number and empty space, behind the colours
+    for kind, size in ((b"\xe0", 0x9D), (b"\x55\xb0", 0x90)):
+        assert kind + bytes([size]) in data and room in data
+        data = data.replace(kind + bytes([size]), kind + bytes([size + grown]), 1)
+    data = data.replace(room, b"\xec" + bytes([0x80 | len(room) - 2 - grown]) + bytes(len(room) - 2 - grown), 1)
+    false.write_bytes(data)
+    assert said in answer(false, film) if said else not answer(false, film)
+
+
+def coded(video: av.VideoStream, colours: int, first: int = 0) -> Iterator[av.Packet[av.VideoStream]]:
+    """Three frames."""
+    video.width, video.height, video.pix_fmt, context = 64, 48, "yuv420p", video.codec_context
+    context.color_range, context.color_primaries, context.color_trc, context.colorspace = 1, *[colours] * 3
+    for number in range(first, first + 3):
+        image = av.VideoFrame.from_ndarray(np.full((72, 64), 90, np.uint8), "yuv420p")
+        image.pts, image.time_base = number, Fraction(1, 25)
+        yield from video.encode(image)
+    yield from video.encode(None)
+
+
+@pytest.mark.parametrize(("colours", "said"), [(1, ""), (9, "frame 3: colours")])
+def test_colours_that_change_on_the_way_are_found(tmp_path: Path, colours: int, said: str) -> None:
+    """In MPEG-TS each part brings its own parameter sets."""
+    for name, second in (("in.ts", 1), ("out.ts", colours)):
+        with av.open(str(tmp_path / name), "w") as made, av.open(str(tmp_path / "other.ts"), "w") as other:
+            video = made.add_stream("libx264", rate=25, options={"bf": "0"})
+            made.mux([*coded(video, 1)])
+            for packet in coded(other.add_stream("libx264", rate=25, options={"bf": "0"}), second, 3):
+                packet.stream = video
+                made.mux(packet)
+    assert said in answer(tmp_path / "out.ts", tmp_path / "in.ts")
+    assert said or not answer(tmp_path / "out.ts", tmp_path / "in.ts")
 
 
 def test_what_packets_cut_away_is_read(films: dict[str, Path], tmp_path: Path) -> None:

@@ -246,6 +246,47 @@ def test_what_only_the_container_says_is_compared(out: Path, change: str, says: 
     assert found.sidecar == "differs" and any(says in line for line in found.problems), found.problems
 
 
+@pytest.mark.parametrize(
+    ("times", "title", "same"),
+    [
+        ((0, 200, 400), "B", True),
+        ((7, 207, 407), "B", True),  # FFmpeg's delay of Opus
+        ((0, 200, 420), "B", True),  # mkvmerge ends the last with the film
+        ((0, 207, 400), "B", False),
+        ((90, 290, 490), "B", False),
+        ((0, 200, 400), "C", False),
+    ],
+)
+def test_chapters_may_come_later_with_their_film(
+    mp4: Path, tmp_path: Path, times: tuple[int, int, int], title: str, same: bool
+) -> None:
+    remuxed(mp4, again := tmp_path / "again.mkv", {})
+    beside = again.with_name(again.name + SUFFIX)
+    said = json.loads(beside.read_bytes())
+    said["layout"]["chapters"] = [[0.0, 0.2, "A"], [0.2, 0.4, "B"]]
+    if times[1] == 200:  # as FFmpeg sees them in MP4
+        said["streams"].append({"kind": "data", "codec": "bin_data", "packets": 0, "md5": "", "times": [], "setup": ""})
+        said["layout"]["played"].append(["data", 0])
+        said["tags"][f"{len(said['streams']) - 1}:language"] = "eng"
+    beside.write_text(json.dumps(said))
+    with av.open(str(again)) as source, av.open(str(tmp_path / "new.mkv"), "w") as made:
+        made.metadata.update(source.metadata)
+        streams = [made.add_stream_from_template(stream) for stream in source.streams]
+        spans = list(zip(times, times[1:], ("A", title), strict=False))
+        made.set_chapters(
+            [
+                {"id": k, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": name}}
+                for k, (a, b, name) in enumerate(spans, 1)
+            ]
+        )
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                made.mux(packet)
+    (tmp_path / "new.mkv").replace(again)
+    assert verify(again).same == same, verify(again).problems
+
+
 def test_the_first_stage_is_named_by_its_weights(out: Path) -> None:
     from rtface.engine.coded_network import SHA256
 

@@ -32,6 +32,7 @@ _HOLDERS = {_EDITION, _ATOM, _DISPLAY, _TAG, _SIMPLE}
 _FARTHEST = 1 << 62  # a place that a file may be asked for
 _LONGEST = 1 << 24  # bytes of an element that is read whole
 _RATIO = 3  # the unit of a shown size that is a ratio only
+_SIZE = (0xB0, 0xBA)
 _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
 _DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
@@ -80,6 +81,7 @@ def read_header(file: BinaryIO, number: int, *, chapters: bool) -> Header:
         ),
         colors=_colors_in(data, colour) if colour else None,
         hdr=_hdr_in(data, colour) if colour else None,
+        size=tuple(_number(data, *video, kind) for kind in _SIZE) if any(video) else None,
         ordered=_is_ordered(said),
         disabled=[
             place

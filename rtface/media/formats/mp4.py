@@ -143,6 +143,7 @@ class Header:
         dolby_vision: its configuration.
         colors: range, primaries, transfer and matrix (numbers of H.273).
         hdr: HDR metadata, which the frames themselves may contradict.
+        size: width and height of a frame, in samples.
         shown_size: width and height at which it is shown, in 1/65536 of a sample.
         paced: whether the film, or by an edit list a part of any track, is played at another speed.
         muted: whether sound is played without volume.
@@ -159,6 +160,7 @@ class Header:
     dolby_vision: bytes | None = None
     colors: tuple[int, int, int, int] | None = None
     hdr: HdrMetadata | None = None
+    size: tuple[int, ...] | None = None
     shown_size: tuple[int, int] | None = None
     paced: bool = False
     muted: bool = False
@@ -183,13 +185,15 @@ def read_header(file: BinaryIO, number: int) -> Header:
         return _playback(moov)
     around, (first, end) = found
     entry, track = (first + _ENTRY, end), find_box(moov, *around[1], b"tkhd")
+    size = struct.unpack_from(">HH", moov, first + 24)
     vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
     return replace(
         _playback(moov),
-        crop=_crop(moov, entry, struct.unpack_from(">HH", moov, first + 24)),
+        crop=_crop(moov, entry, size),
         dolby_vision=bytes(moov[slice(*vision)]) if vision else None,
         colors=_colors(moov, entry),
         hdr=_hdr(moov, entry),
+        size=size,
         shown_size=struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None,
     )
 

@@ -20,6 +20,7 @@ from rtface.media.read.file_reader import disk_error
 from rtface.redaction import is_url, shown
 
 _ALIKE = 0.01  # headers give whole samples
+_FULL = 2  # range
 
 
 def read_header(
@@ -94,7 +95,9 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
         strict=False,
     ):
         made_up = what in NOT_READ.get(video.codec_context.codec.canonical_name, ())
-        if not (made_up or same_tag(what, a, b) or {a, b} & ({0} if what == "range" else {0, UNSPECIFIED})):
+        # Of ours 0 is a value, but for the range, where it is only none if the frames say the usual one.
+        unsaid = {0} if what == "range" and not (ours and b == _FULL) else {UNSPECIFIED} if ours else {0, UNSPECIFIED}
+        if not (made_up or same_tag(what, a, b) or {a, b} & unsaid):
             lines.append(
                 f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
                 "frames are believed"
@@ -106,8 +109,10 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
     own = hdr_of(image)
     for what in ("primaries", "luminance", "light"):
         a, b = getattr(header.hdr, what, None), getattr(own, what, None)
-        if a and b and not alike(a, b):
+        if a and not (alike(a, b) if b else not (ours and any(a))):
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
+    if ours and header.size and header.size != (image.width, image.height):
+        lines.append("its header says another size of its frames than they have")
     size, (left, top, right, bottom) = header.shown_size, header.crop or (0, 0, 0, 0)
     # Many writers take the width of the samples; of ours FFmpeg does, for MOV.
     wide = ours and video.container.metadata.get("major_brand") != "qt  "
