@@ -14,9 +14,9 @@ from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import is_image, list_images
 from rtface.media.formats.color import hdr_of, tags_of, views_of
 from rtface.media.formats.filled import container_end
-from rtface.media.formats.mp4_index import is_whole
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
+from rtface.stats import Stats
 from rtface.trust.check_copied import check_copied
 from rtface.trust.check_layout import check_layout, check_streams
 from rtface.trust.check_packets import check_packets
@@ -148,9 +148,9 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
 def _compare_films(
     compared: FrameComparison, output: Path, input: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None
 ) -> None:
-    said, dropped = values.get("input", {}), values.get("options", {}).get("drop", ())
+    said, dropped, stats = values.get("input", {}), values.get("options", {}).get("drop", ()), Stats()
     with (
-        closing(FileSource(output, ours=True)) as made,
+        closing(FileSource(output, ours=True, stats=stats)) as made,
         closing(FileSource(input, start=said.get("start_s"), end=said.get("end_s"))) as source,
     ):
         length, cut = made.info.duration_s, (source.info.start, source.info.end)
@@ -188,21 +188,22 @@ def _compare_films(
                 doing("comparison", min(1.0, (new.time - first[0]) / length))
         check_parts(compared.found, "", film_parts(output, made.info), film_parts(input, source.info))
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
-    mine, theirs = (hash_packets(film, stop=stop, pieces=cut == (None, None)) for film in (output, input))
+    copied = values.get("copied")
+    mine, theirs = (
+        hash_packets(film, stop=stop, pieces=cut == (None, None), slices=bool(copied)) for film in (output, input)
+    )
     if 0 < container_end(output) <= max(stream.last for stream in mine):
         compared.found.problems.append("its container ends before its last packets, where some players stop")
-    with output.open("rb") as file:
-        whole = not made.info.format.startswith("mov") or is_whole(file)
     doubts = {
         f"is {made.info.format}, which rtface does not write": not made.info.format.startswith(_WRITTEN),
-        "has an index that contradicts itself": not whole,
+        "has an index that contradicts itself, or lost a part": "container" in stats.warnings,
         "has fragments behind an index that names frames": any(stream.partly for stream in mine),
     }
     compared.found.gaps += [
         f"some players may stop before its end: its container {what}" for what, there in doubts.items() if there
     ]
-    if copied := values.get("copied"):
-        check_copied(compared.found, output, input, first or (0.0, 0.0), copied, stop)
+    if copied:
+        check_copied(compared.found, mine[0], theirs[0], first or (0.0, 0.0), copied)
     fitted = made.info.format.startswith("mxf")
     pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped, fitted=fitted)
     check_streams(compared.found, made.info, source.info, pairs, dropped)

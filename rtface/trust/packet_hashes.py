@@ -16,6 +16,7 @@ from av.stream import Stream
 
 from rtface.errors import InputError, Interrupted
 from rtface.media.formats.adts_headers import adts_config, plain_config
+from rtface.media.formats.coded_headers.bits import annex_b, length_size, prefixed
 from rtface.media.formats.mp4 import ROUNDED_S
 from rtface.media.formats.pcm import GAP_S, PcmClock
 from rtface.media.read.container import (
@@ -30,6 +31,7 @@ from rtface.redaction import shown
 
 # Samples of PCM that are compared as one.
 _PIECE = 1024
+_OF_SLICES = range(1, 6)  # kinds of units
 # Between texts of MP4 that are one; rtface writes texts that touch a little apart.
 _TEXT_GAP_S = Fraction(1, 2000)
 # Subtitles whose packets are shown for as long as the container says.
@@ -76,7 +78,11 @@ class PacketHashes:
 
 
 def hash_packets(
-    film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, pieces: bool = False
+    film: str | os.PathLike[str],
+    *,
+    stop: Callable[[], bool] | None = None,
+    pieces: bool = False,
+    slices: bool = False,
 ) -> list[PacketHashes]:
     """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
     the empty texts of MP4, of which each muxer writes others. AAC is without the headers (ADTS) that it has in MPEG-TS
@@ -86,6 +92,7 @@ def hash_packets(
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
         pieces: PCM in pieces of equal length in place of its packets.
+        slices: of the enhanced one, which is H.264, SHA-256 of the slices.
 
     Raises:
         InputError: the film cannot be read.
@@ -96,6 +103,8 @@ def hash_packets(
         video, _ = choose_video(source, name)
         streams = [video, *kept_streams(source, video)]
         readers = {s.index: _reader(s, pieces=pieces) for s in streams if s.type != "attachment"}
+        if slices:
+            readers[video.index] = _Slices(video)
         try:
             for packet in source.demux():
                 if stop is not None and stop():
@@ -149,7 +158,8 @@ class _Packets:
     """Packets as they are."""
 
     def __init__(self, stream: Stream) -> None:
-        base = time_base_of(stream)
+        base, context = time_base_of(stream), getattr(stream, "codec_context", None)
+        self.header = bytes(getattr(context, "extradata", None) or b"")
         self.found = PacketHashes(
             stream.type,
             codec_of(stream),
@@ -175,6 +185,17 @@ class _Packets:
 
     def _note(self, pts: int, data: bytes) -> None:
         self.found.rows.append((pts, _md5(data)))
+
+
+class _Slices(_Packets):
+    """Units of H.264 that have samples; the others name and describe, and differ between containers."""
+
+    def _note(self, pts: int, data: bytes) -> None:
+        size, digest = length_size(self.header), hashlib.sha256()
+        for unit in prefixed(data, size) if size else annex_b(data):
+            if unit and unit[0] & 31 in _OF_SLICES:
+                digest.update(unit.rstrip(b"\0"))
+        self.found.rows.append((pts, digest.hexdigest()))
 
 
 class _BareAac(_Packets):
