@@ -54,7 +54,7 @@ _HEADS: dict[str, tuple[bytes, Literal["big", "little"], str, int, int]] = {
     "png": (rb"(?P<s>.{4})(?P<k>.{4})(?:(?<=iTXt)(?=(?P<own>XML:com.adobe.xmp)\0))?", "big", "", 4, 1),
     "jpeg": (
         rb"(?:[^\xff]|\xff[\0\xd0-\xd7])*+\xff++(?P<k>.)(?P<s>(?<=[\xd8\xd9])|..)"
-        rb"(?:(?<=[\xe0-\xef]..)(?=(?P<own>[^\0]{1,40})))?",
+        rb"(?:(?<=[\xe0-\xef]..)(?=(?P<own>JP|[^\0]{1,40})))?",
         "big",
         "own",
         0,

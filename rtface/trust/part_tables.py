@@ -360,7 +360,7 @@ E0/JFIF
 E1/Exif
 E1/http://ns.adobe.com/xap/1.0/
 E2/ICC_PROFILE*
-EB/JP*
+EB/JP* JP..(?:\0{3}\x01.{4}jumb.{4}jumdc2pa|(?!\0{3}\x01).{8}jumb).*
 ED/Photoshop~3.0*
 EE/Adobe
 """,

@@ -66,8 +66,12 @@ def test_a_film_without_faces_says_of_no_edit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.tif", "out.webp"])
 def test_stills_are_signed(tmp_path: Path, name: str) -> None:
-    rtface.run(still(tmp_path / "in.png"), tmp_path / name, credentials=True)
+    source = still(tmp_path / name.replace("out", "in"))
+    rtface.run(source, tmp_path / name, credentials=True)
     assert verify(tmp_path / name).credentials == "same"
+    assert "some programs" not in str(
+        verify(tmp_path / name, input=source)
+    )  # they are no part that shows anything else
     data = bytearray((tmp_path / name).read_bytes())
     data[len(data) // 2 if name != "out.tif" else 9000] ^= 1  # C2PA's box lies at the end or the beginning
     (tmp_path / name).write_bytes(data)

@@ -344,6 +344,7 @@ TITLE = XMP % (b"http://purl.org/dc/elements/1.1/", b'h:title="A"')
 THUMBNAIL = (
     struct.pack("<2sHIHIH", b"II", 42, 8, 0, 14, 1) + struct.pack("<HHII", 513, 4, 1, 32) + bytes(4) + b"\xff\xd8"
 )
+BOX = b"JP\2\x11\0\0\0%c\0\0\1\0%b"  # of a JPEG: number of the box, of the segment, length, kind
 PHOTOSHOP = b"Photoshop 3.0\x008BIM\x04\x0c\0\0\0\0\0\4abcd"
 
 
@@ -367,6 +368,10 @@ PHOTOSHOP = b"Photoshop 3.0\x008BIM\x04\x0c\0\0\0\0\0\4abcd"
         ("a.jpg", "Photoshop/040C", in_front(segment(0xED, PHOTOSHOP))),
         ("a.jpg", "E0/JFXX", in_front(segment(0xE0, b"JFXX\0\x10"))),
         ("a.jpg", "", in_front(segment(0xFE, b"hello\xff\xd9"))),
+        ("a.jpg", "EB/JP", in_front(segment(0xEB, BOX % (1, b"RESI")))),
+        ("a.jpg", "EB/JP", in_front(segment(0xEB, BOX % (1, b"jumb") + b"\0\0\0\x1ejumdjs01"))),
+        ("a.jpg", "", in_front(segment(0xEB, BOX % (1, b"jumb") + b"\0\0\0\x1ejumdc2pa"))),
+        ("a.jpg", "", in_front(segment(0xEB, BOX % (2, b"jumb") + b"what follows"))),
         ("a.webp", "RIFF", lambda data: data + data),
         ("a.bmp", "rest", lambda data: data + b"more"),
     ],
