@@ -59,7 +59,7 @@ def check_layout(
     if made.crop != source.crop:  # the run says where a container cannot hide them
         said = "it hides another part of its borders than the input"
         (found.gaps if made.crop is None else found.problems).append(said)
-    models = {pixel_format_info(info.pix_fmt).model for info in (made, source)}
+    forms = [pixel_format_info(info.pix_fmt) for info in (made, source)]
     for what in ("range", "primaries", "transfer", "matrix"):
         now, was = (getattr(info.tags, what) for info in (made, source))
         unsaid = {0} if what == "range" else {0, UNSPECIFIED}
@@ -67,7 +67,8 @@ def check_layout(
             continue  # its header says it, and players of FFmpeg's take another
         if not same_tag(what, now, was) and not (what == "range" and {now, was} == {0, _LIMITED}):
             said = f"what it says of its colours differs: {what} {now}, and {was} in the input (numbers of H.273)"
-            (found.gaps if len(models) > 1 or unsaid & {now, was} else found.problems).append(said)
+            converted = forms[0] != forms[1] if what == "range" else forms[0].model != forms[1].model
+            (found.gaps if converted or unsaid & {now, was} else found.problems).append(said)
     sitings = made.tags.siting, source.tags.siting
     if all(sitings) and sitings[0] != sitings[1]:  # not every encoder can say it
         found.gaps.append(f"where its chroma samples lie differs: {sitings[0]}, and {sitings[1]} in the input")

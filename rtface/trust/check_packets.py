@@ -110,7 +110,7 @@ def _check_stream(
         found.problems.append(f"{named}: {missing} of {len(wanted)} packets of {name} of the input are missing")
     elif not (_in_order(wanted, own) and _in_order(own, all_theirs) if may_lack else own == wanted):
         found.problems.append(f"{named}: its packets are those of {name} of the input in another order")
-    elif other.setup and stream.setup != other.setup:
+    elif stream.setup and other.setup and stream.setup != other.setup:
         hashed = " " not in stream.setup
         found.problems.append(
             f"{named}: "

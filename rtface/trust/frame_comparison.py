@@ -55,7 +55,12 @@ class FrameComparison:
     def frame(self, name: Any, new: Frame, old: Frame) -> None:
         """Takes the next frame of the output, and that of the input."""
         boxes: list[Box] | None = self._changed.get(name, [])
-        a, b = new.image, old.image
+        # Of four bytes a sample one says nothing, and is not kept.
+        padded = "0rgb", "rgb0", "0bgr", "bgr0"
+        a, b = (
+            image.reformat(format="rgb24", threads=1) if image.format.name in padded else image
+            for image in (new.image, old.image)
+        )
         if a.format.name != b.format.name and a.format.is_rgb and _kind(a) == _kind(b):
             b = b.reformat(format=a.format.name, threads=1)  # the same values in another order
         if _kind(a) != _kind(b) or [(p.width, p.height) for p in a.planes] != [(p.width, p.height) for p in b.planes]:

@@ -177,6 +177,11 @@ def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
         shown = round(info.width * (info.aspect or 1)), info.height
         said = zip(_TAPT.unpack(content), (*shown, *shown, info.width, info.height), strict=True)
         return all(abs(size / (1 << 16) - number) <= 1 for size, number in said)
+    if name in ("fiel", "FlagInterlaced"):  # one says 2 of fields, the other of frames; 0 is nothing
+        return info.codec == "hevc" or content[:1] in (  # whose fields FFmpeg takes for frames
+            b"\0",
+            b"\1" if (name == "fiel") == (info.display.fields == "progressive") else b"\2",
+        )
     if name == "chpl":  # times of 100 ns, and titles behind their lengths
         titles = [chapter.metadata.get("title", "").encode()[:255] for chapter in info.chapters]
         own = re.fullmatch(

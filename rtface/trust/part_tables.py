@@ -25,7 +25,7 @@ _SAMPLES = r"""
      sdtp
      sgpd* .{4}(roll|rap |sync|prol).*
      sbgp* .{4}(roll|rap |sync|prol).*
-     stsd .{8}"""
+     stsd .{4}\0{3}\x01"""
 _DATA = r"""
     hdlr
     dinf
@@ -40,7 +40,7 @@ _BRANDS = (
     r"|XAVC|MSNV|av01|dby1|piff|isml).*"
 )
 # Objects that FFmpeg takes for what they say.
-_ESDS = r"\0{4}\x03(\x80{0,3})....\x04\1.[\x20-\x23\x40\x60-\x6f\xa3-\xad\xb1\xc0-\xe1].*"
+_ESDS = r"\0{4}\x03[\x80-\xff]{0,3}....\x04[\x80-\xff]{0,3}.[\x20-\x23\x40\x60-\x6f\xa3-\xad\xb1\xc0-\xe1].*"
 _ABOUT = r"""
   tref
    chap|tmcd|hint|cdsc|sync
@@ -145,7 +145,8 @@ moov
        esds """
         + _ESDS
         + r"""
-       vpcC|glbl|colr|pasp|clap|fiel|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
+       fiel (?!)
+       vpcC|glbl|colr|pasp|clap|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
        rest \0*
  trak/soun*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\1].{4}"""
@@ -159,7 +160,9 @@ moov
         + r"""
       """
         + _SOUNDS
-        + r"""* \0{7}\x01(\0\0.{18}|\0\x01.{34}|\0\x02.{54})
+        + r"""* ((?<=fLaC)(?=.*dfLa)|(?<=Opus)(?=.*dOps)|(?<=mp4a)(?=.*esds)|(?<!fLaC|Opus|mp4a))"""
+        + r"\0{7}\x01(\0\0.{18}|\0\x01.{34}|\0\x02.{54})"
+        + r"""
        esds """
         + _ESDS
         + r"""
@@ -273,7 +276,7 @@ Segment=18538067
    Video=E0
     PixelWidth=B0
     PixelHeight=BA
-    FlagInterlaced=9A
+    FlagInterlaced=9A (?!)
     FieldOrder=9D
     StereoMode=53B8
     AlphaMode=53C0

@@ -213,6 +213,7 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
         ({}, {"hdr": HdrMetadata(light=(1000, 400))}),
         ({}, {"views": {"STEREO3D": "01"}}),
         ({"pix_fmt": "yuv420p", "tags": sdr}, {"pix_fmt": "gbrp"}),
+        ({"pix_fmt": "yuv422p10le", "tags": sdr}, {"pix_fmt": "yuv420p", "tags": replace(sdr, range=2)}),  # ProRes
         ({"tags": replace(sdr, siting="top")}, {"tags": replace(sdr, siting="left")}),
     ):
         assert said(made, source) == "not checked"
@@ -220,6 +221,8 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
     assert said({"chapters": []}, {"chapters": chapters}, "chapters") == "same"
     for made, source in (
         ({"tags": hdr}, {"tags": sdr}),
+        ({"tags": sdr}, {"tags": replace(sdr, range=2)}),
+        ({"pix_fmt": "yuv422p10le", "tags": hdr}, {"pix_fmt": "yuv420p", "tags": sdr}),
         ({"aspect": Fraction(4)}, {}),
         ({"crop": (0, 0, 0, 40)}, {}),
         ({"display": Display(quarter_turns=2)}, {}),

@@ -148,6 +148,7 @@ MP4 = {
     "moov": behind(b"moov", b""),
     "moov/trak/": behind(b"trak", b"\0\0\0\x18freehdlr\0\0\0\0\0\0\0\0soun", b"moov"),  # is no sound
     "meta": behind(b"meta", bytes(40)),
+    "stbl/stsd": put(b"stsd", 11, b"\2"),
     "moov/mvhd": put(b"mvhd", 65, b"\x55"),  # the picture is moved
     "trak/vide/tkhd": lambda data: (
         put(b"tkhd", 69, b"\x55")(data[: data.rindex(b"trak")]) + data[data.rindex(b"trak") :]
@@ -192,6 +193,7 @@ TRANSPORT = {
         *((".mkv", said, change) for said, change in MATROSKA.items()),
         *((".ts", said, change) for said, change in TRANSPORT.items()),
         (".mp4", "stsd/mp4b", put(b"mp4a", 0, b"mp4b")),
+        (".mp4", "stsd/mp4a", put(b"esds", 0, b"esdz")),  # FFmpeg may do without it
         (".mp4", "mp4a/esds", put(b"esds", 21, b"\x15")),
         (".mxf", "IndexDuration", put(b"\x3f\x0d\0\x08", 11, b"\5")),
     ],
@@ -249,6 +251,8 @@ def test_samples_cut_out_of_packets_are_found(films: dict[str, Path], number: in
         (b"\x55\xb9\x81\1", b"\2", "other colours than its frames (range 2"),
         (b"\x55\xb9\x81\1", b"\1\x55\xbc\x82\x12\x34", "HDR metadata than its frames (light"),
         (b"\x55\xb9\x81\1", b"\1\x55\xd0\x87\x55\xd9\x84\x44\x7a\0\0", "MasteringMetadata"),
+        *((b"\x54\xb2\x81\4", b"\4\x9a\x81" + one, "") for one in (b"\0", b"\2")),
+        (b"\x54\xb2\x81\4", b"\4\x9a\x81\1", "FlagInterlaced"),
     ],
 )
 def test_colours_in_the_header_alone_are_found(tmp_path: Path, there: bytes, then: bytes, said: str) -> None:
@@ -258,7 +262,7 @@ def test_colours_in_the_header_alone_are_found(tmp_path: Path, there: bytes, the
     assert said or not answer(film, film)
     data, grown = film.read_bytes().replace(there, there[:-1] + then, 1), len(then) - 1
     room = b"\x55\xee\x81\0\xec\1" + bytes(6) + b"\2\0\0"  # a number and empty space, behind the colours
-    for kind, size in ((b"\xe0", 0x9D), (b"\x55\xb0", 0x90)):
+    for kind, size in ((b"\xe0", 0x9D), (b"\x55\xb0", 0x90))[: 1 + (there[0] == 0x55)]:
         assert kind + bytes([size]) in data and room in data
         data = data.replace(kind + bytes([size]), kind + bytes([size + grown]), 1)
     data = data.replace(room, b"\xec" + bytes([0x80 | len(room) - 2 - grown]) + bytes(len(room) - 2 - grown), 1)
@@ -289,6 +293,24 @@ def test_colours_that_change_on_the_way_are_found(tmp_path: Path, colours: int, 
                 made.mux(packet)
     assert said in answer(tmp_path / "out.ts", tmp_path / "in.ts")
     assert said or not answer(tmp_path / "out.ts", tmp_path / "in.ts")
+
+
+@pytest.mark.parametrize(("blue", "said"), [(60, ""), (61, "samples outside the faces are not the input's")])
+def test_a_byte_that_says_nothing_is_not_compared(tmp_path: Path, blue: int, said: str) -> None:
+    """FFV1 has RGB of 8 bits in four bytes, the last of which is free."""
+    for name, kind, value in (("in.mkv", "gbrp", 60), ("out.mkv", "bgr0", blue)):
+        with av.open(str(tmp_path / name), "w") as made:
+            video = made.add_stream("libx264rgb" if kind == "gbrp" else "ffv1", rate=25, options={"qp": "0"})
+            video.width, video.height, video.pix_fmt = 64, 48, "bgr24" if kind == "gbrp" else kind
+            rgb = np.full((48, 64, 3), (200, 90, value), np.uint8)
+            image = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=video.pix_fmt)
+            made.mux([*video.encode(image), *video.encode(None)])
+    found = answer_lossless(tmp_path / "out.mkv", tmp_path / "in.mkv")
+    assert said in found if said else "samples" not in found
+
+
+def answer_lossless(output: Path, source: Path) -> str:
+    return "; ".join(check_input(output, source, SAID | {"output": {"lossless": True}}).problems)
 
 
 def test_what_packets_cut_away_is_read(films: dict[str, Path], tmp_path: Path) -> None:
