@@ -9,6 +9,7 @@ display space. `rtface.geometry.transforms` builds every matrix between the two.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
@@ -32,6 +33,9 @@ WantedRegion = Literal["auto", "face", "head"]
 """The values of the options `grain` and `region`."""
 CorrectedRegion = Literal["face", "head"]
 """What an engine's correction of a crop may change."""
+
+FadingCurve = Sequence[Sequence[float]]
+"""What takes the fading out of R, G and B: the power and the logarithm of the gain of each."""
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are the first ones outside."""

@@ -1,0 +1,101 @@
+"""Whether a print or film has faded, and the curve that takes the fading out.
+
+Dyes that lose density turn dark tones into coloured, lighter ones. A power and a gain for each of R, G and B undo that.
+A small network says them from nine levels of each channel, the skin, the darkest and the lightest samples of a
+picture; it was fitted on portraits that were faded by a model, sound ones, and sound ones in coloured light. A curve is
+used only where it is strong, and leaves the skin like skin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from rtface.frame import Bytes, FadingCurve, Float, Float32
+from rtface.util.foreign import number, row
+
+FLOOR = 0.02
+"""Added to samples (0…1) before the logarithm is taken: below it they hold noise only."""
+LEVELS = (0.002, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.998)
+_POWERS, _GAINS = (0.6, 1.9), (-0.3, 0.6)
+# From how much more than 1 of the largest power on a picture counts as faded: so do 0.4 % of sound portraits.
+_FADED = 0.7
+# Below this spread of chroma round one curve against lightness (ΔE) a picture is monochrome, toned or not.
+_MONOCHROME = 4.0
+# Logarithms of red and blue against green of skin under white light: their mean, and how far skin may be from it.
+_SKIN = ((0.34, -0.14), (0.13, 0.12), 1.8)
+
+
+def is_curve(value: Any) -> bool:
+    """Whether a JSON value is a curve that `curve_of` can give."""
+    return row(*[row(number, number)] * 3)(value) and all(
+        _POWERS[0] <= power <= _POWERS[1] and _GAINS[0] <= gain <= _GAINS[1] for power, gain in value
+    )
+
+
+def line_of(picture: Bytes, skin: Float) -> Float | None:
+    """What one picture says of the curve: 3×2, powers less 1 and gains. None of one that is monochrome.
+
+    Args:
+        picture: uint8 RGB h×w×3, some 128 px a side.
+        skin: RGB 0…1 of the skin on it.
+    """
+    rgb = picture.astype(np.float32) / np.float32(255)
+    if _spread(rgb) < _MONOCHROME:
+        return None
+    measures, fitted = measures_of(rgb, skin), _fitted()
+    hidden = measures @ fitted["into"] + fitted["hidden"]
+    return cast("Float", (hidden / (1 + np.exp(-hidden)) @ fitted["out"] + fitted["bias"]).reshape(3, 2))
+
+
+def measures_of(rgb: Float32, skin: Float) -> Float:
+    """What is measured of a picture h×w×3 (0…1): logarithms of levels of each channel, of skin, and of extremes."""
+    samples = rgb.reshape(-1, 3)
+    luma, few = samples @ np.array([0.299, 0.587, 0.114], np.float32), len(samples) // 400 + 1
+    order = np.argsort(luma)
+    ends = [samples[part].mean(0) for part in (order[:few], order[-few:])]
+    return np.log(np.array([*np.quantile(samples, LEVELS, axis=0), skin, *ends], np.float64) + FLOOR).ravel()
+
+
+def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | None:
+    """The curve of a film (or still) whose pictures say `lines`, and show such skins; None where it has not faded."""
+    if not lines:
+        return None
+    said = np.mean(lines, axis=0)
+    line = said * min(1.0, (_POWERS[1] - 1) / max(1e-6, float(said[:, 0].max()))) + [1, 0]
+    curve = tuple(
+        (round(float(np.clip(power, *_POWERS)), 3), round(float(np.clip(gain, *_GAINS)), 3)) for power, gain in line
+    )
+    after = np.array([values_through(skin, curve) for skin in skins])
+    return curve if said[:, 0].max() > _FADED and _is_skin(after) else None
+
+
+def values_through(values: Float, curve: FadingCurve) -> Float:
+    """RGB values 0…1 through a curve."""
+    power, gain = np.array(curve).T
+    return np.clip(np.exp(power * np.log(values + FLOOR) + gain) - FLOOR, 0, 1)
+
+
+def _is_skin(skins: Float) -> bool:
+    mean, scale, most = (np.array(value) for value in _SKIN)
+    ratios = np.median(np.log((skins[:, [0, 2]] + FLOOR) / (skins[:, 1:2] + FLOOR)), axis=0)
+    return bool(np.linalg.norm((ratios - mean) / scale) < most)
+
+
+def _spread(rgb: Any) -> float:
+    lab = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)).reshape(-1, 3)
+    tone = np.clip(lab[:, 0] // 8, 0, 12).astype(np.intp)
+    count = np.maximum(np.bincount(tone), 1)
+    off = [lab[:, k] - (np.bincount(tone, lab[:, k]) / count)[tone] for k in (1, 2)]
+    return float(np.sqrt(np.mean(off[0] ** 2 + off[1] ** 2)))
+
+
+@cache
+def _fitted() -> dict[str, Float]:
+    with files("rtface.analysis").joinpath("fading.npz").open("rb") as file, np.load(file) as found:
+        return {name: np.asarray(found[name], np.float64) for name in found.files}

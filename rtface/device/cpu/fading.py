@@ -1,0 +1,103 @@
+"""Takes the fading out of frames: one smooth, rising curve for each of R, G and B, the same on every sample of a film.
+
+Computed in steps that give the same bits on every machine, so that `rtface verify` can do the same to the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.cpu.crop import full_range
+from rtface.device.cpu.device import native_image
+from rtface.frame import Color, FadingCurve, Float32, Frame
+from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
+from rtface.geometry.planes import Layout, Role, Samples, layout, planes
+
+_FLOOR = 0.02
+_CHROMA: tuple[Role, ...] = ("u", "v")
+_STEPS, _ROWS = (1 << 16) - 1, 64  # of a curve's table; luma rows that are worked on together
+
+
+def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
+    """A frame without its fading, in its own format; its samples are written to, as it has no other owner.
+
+    Raises:
+        InputError: a pixel format that cannot be converted.
+    """
+    image = native_image(frame.image)
+    frame = replace(frame, image=image, filtered=True)
+    frame.make_writable()
+    form = layout(image.format.name)
+    assert form is not None
+    tables = [_table(*channel) for channel in curve]
+    for parity in (None,) if frame.display.fields == "progressive" else (0, 1):
+        views = planes(frame.image, form, parity)
+        for row in range(0, next(iter(views.values())).shape[0], _ROWS):
+            _rows(views, row, form, frame.color, tables)
+    return frame
+
+
+@lru_cache(maxsize=16)
+def _table(power: float, gain: float) -> Float32:
+    """A curve at `_STEPS` + 1 values."""
+    values = np.linspace(0.0, 1.0, _STEPS + 1)
+    made = np.clip(np.exp(power * np.log(values + _FLOOR) + gain) - _FLOOR, 0.0, 1.0)
+    return (np.rint(made * (1 << 22)) / (1 << 22)).astype(np.float32)
+
+
+def _through(table: Float32, values: Float32) -> Float32:
+    """Values through a curve; what lies outside 0…1 stays as far outside."""
+    inside: Float32 = np.clip(values, 0, 1, dtype=np.float32)
+    return np.asarray(table[np.rint(inside * np.float32(_STEPS)).astype(np.int32)] + (values - inside), np.float32)
+
+
+def _rows(views: dict[Role, Samples], row: int, form: Layout, color: Color, tables: list[Float32]) -> None:
+    full = full_range(form, color)
+
+    def part(role: Role) -> Samples:
+        down = form.role_subsampling(role)[1]
+        return views[role][row // down : -(-(row + _ROWS) // down)]
+
+    def read(role: Role) -> Float32:
+        legal = code_range(form.bits, full, chroma=role in ("u", "v"))
+        codes = (part(role) >> form.shift).astype(np.float32)
+        return (codes - np.float32(legal.offset)) / np.float32(legal.scale)
+
+    def write(role: Role, values: Float32) -> None:
+        legal = code_range(form.bits, full, chroma=role in ("u", "v"))
+        codes = np.rint(values * np.float32(legal.scale) + np.float32(legal.offset))
+        into: NDArray[Any] = part(role)
+        into[...] = np.clip(codes, 0, (1 << form.bits) - 1).astype(np.uint16) << form.shift
+
+    if form.kind == "rgb":
+        roles: tuple[Role, ...] = ("r", "g", "b")
+        for role, table in zip(roles, tables, strict=True):
+            write(role, _through(table, read(role)))
+        return
+    to_rgb, back = np.linalg.inv(ycbcr_from_rgb(color.matrix)).round(12), ycbcr_from_rgb(color.matrix)
+    luma = read("y")
+    across, down = form.subsampling
+    height, width = luma.shape
+    u, v = (np.repeat(np.repeat(read(role), down, 0), across, 1)[:height, :width] for role in _CHROMA)
+    rgb = [_through(table, _sum(weights, (luma, u, v))) for table, weights in zip(tables, to_rgb, strict=True)]
+    write("y", _sum(back[0], rgb))
+    for role, weights in zip(_CHROMA, back[1:], strict=True):
+        write(role, _mean(_sum(weights, rgb), down, across))
+
+
+def _sum(weights: Any, parts: Any) -> Float32:
+    a, b, c = (np.float32(weight) * part for weight, part in zip(weights, parts, strict=True))
+    return a + b + c
+
+
+def _mean(values: Float32, down: int, across: int) -> Float32:
+    """The means of the samples that share a sample of chroma."""
+    height, width = values.shape
+    values = np.pad(values, ((0, -height % down), (0, -width % across)), mode="edge")
+    parts = [values[y::down, x::across] for y in range(down) for x in range(across)]
+    return sum(parts[1:], parts[0]) * np.float32(1 / len(parts))

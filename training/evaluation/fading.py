@@ -1,0 +1,249 @@
+"""Fits what `--colour restore` knows of fading, and counts what it does: ``python -m training.evaluation.fading``.
+
+``--data DIR`` has `faces`, `photos` and `clips`. Colour portraits are faded by a model of dyes that lose density, and
+graded or lit in the ways of `LOOKS`, which are no fading. One part of them, by name, makes the network (``--weights``
+writes it), the other part is counted (``--out`` writes the counts).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rtface.analysis import fading
+from rtface.config.options import Options
+from rtface.frame import FadingCurve, Frame
+from rtface.media.read.sampler import FrameSampler, spread
+from rtface.media.read.source import FileSource
+from rtface.media.stills.images import read_image
+from rtface.pipeline.fading import FadingSearch
+from training.evaluation.sound_faces import part_of
+
+Array = NDArray[np.float64]
+SIDE, HIDDEN, STEPS, DRAWS = 128, 24, 4000, 3
+SKIN = slice(round(0.42 * SIDE), round(0.6 * SIDE))
+"""Rows and columns of an aligned portrait that show skin."""
+STRONG, WEAK = 0.7, 0.55
+"""Shares of a fade from which it counts as strong, and below which as weak."""
+FILMS = (4, 12)
+ABSORBED = np.array([[1, 0.12, 0.02], [0.22, 1, 0.08], [0.08, 0.28, 1]])
+"""Density that the cyan, magenta and yellow dye (columns) add in red, green and blue (rows)."""
+LARGEST_DENSITY = 2.6
+FADES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "cyan": ((0.5, 0.85, 0.9), (0, 0, 0)),
+    "cyan, much": ((0.35, 0.8, 0.75), (0, 0.02, 0.05)),
+    "cyan, little": ((0.7, 0.85, 0.95), (0, 0, 0.03)),
+    "yellow": ((0.9, 0.9, 0.45), (0, 0, 0)),
+    "cyan and yellow": ((0.6, 0.8, 0.6), (0, 0, 0.08)),
+    "magenta": ((0.85, 0.55, 0.9), (0, 0, 0)),
+}
+"""What is left of each dye, and the density of the stain in red, green and blue."""
+LOOKS: dict[str, Callable[[Array], Array]] = {
+    "matte": lambda v: 0.08 + 0.9 * v,
+    "matte, warm": lambda v: np.array([0.12, 0.07, 0.05]) + v * [0.88, 0.9, 0.85],
+    "teal and orange": lambda v: np.array([0, 0.05, 0.08]) + v * [1.02, 0.93, 0.82],
+    "bleach bypass": lambda v: 0.55 * v + 0.45 * (v @ [0.299, 0.587, 0.114])[..., None],
+    "tungsten": lambda v: encoded(linear(v) * [1.1, 0.75, 0.45]),
+    "red light": lambda v: encoded(linear(v) * [1.2, 0.4, 0.4]),
+    "under water": lambda v: np.array([0, 0.06, 0.12]) + encoded(linear(v) * [0.4, 0.8, 0.9]) * 0.85,
+}
+"""Grades and light, by which sound pictures look like others."""
+LEARNT = ("teal and orange", "bleach bypass", "tungsten", "red light", "under water")
+"""Those of `LOOKS` that the network is shown; a matte one is what fading looks like."""
+
+
+def linear(v: Array) -> Array:
+    return np.where(v <= 0.04045, v / 12.92, ((np.maximum(v, 0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def encoded(t: Array) -> Array:
+    return np.where(t <= 0.0031308, 12.92 * t, 1.055 * np.maximum(t, 0.0031308) ** (1 / 2.4) - 0.055).clip(0, 1)
+
+
+def faded(v: Array, name: str, share: float) -> Array:
+    """A picture 0…1 whose dyes have lost density, with the rounding of 8 bits."""
+    kept, stain = (np.array(value) for value in FADES[name])
+    least = 10**-LARGEST_DENSITY
+    density = -np.log10(linear(v) * (1 - least) + least)
+    dyes = density @ np.linalg.inv(ABSORBED).T * (1 - (1 - kept) * share)
+    return np.rint(255 * encoded(10 ** -(dyes @ ABSORBED.T + stain * share))) / 255
+
+
+def best_line(before: Array, after: Array) -> Array:
+    """The powers less 1, and gains, that turn one picture into another: 3×2."""
+    found = np.zeros((3, 2))
+    for channel in range(3):
+        x, y = (np.log(v[..., channel].ravel() + fading.FLOOR) for v in (before, after))
+        power = np.clip((np.cov(x, y)[0, 1] + 1e-3) / (x.var() + 1e-3), 0.8, 2.5)
+        found[channel] = power - 1, y.mean() - power * x.mean()
+    return found
+
+
+def difference(a: Array, b: Array) -> float:
+    """Mean ΔE (CIE 1976) of two pictures."""
+    one, other = (cv2.cvtColor(v.astype(np.float32), cv2.COLOR_RGB2LAB) for v in (a, b))
+    return float(np.linalg.norm(one - other, axis=-1).mean())
+
+
+def skin_of(v: Array) -> Array:
+    return np.median(v[SKIN, SKIN].reshape(-1, 3), axis=0)
+
+
+def measures(v: Array) -> Array:
+    return fading.measures_of(v.astype(np.float32), skin_of(v))
+
+
+def portraits(root: Path) -> dict[str, Array]:
+    """The colour portraits by name, SIDE×SIDE, 0…1."""
+    found: dict[str, Array] = {}
+    for folder in sorted(root.iterdir()):
+        for row in csv.DictReader((folder / "MANIFEST.csv").open()):
+            if row["gray"] in ("", "0"):
+                image = cv2.imread(str(folder / row["file"]), cv2.IMREAD_COLOR)
+                assert image is not None, row["file"]
+                small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                found[row["file"]] = small[..., ::-1] / 255
+    return found
+
+
+def fit(sound: Sequence[Array], rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """The weights of the network."""
+    inputs: list[Array] = []
+    lines: list[Array] = []
+    for v in sound:
+        mine = measures(v)
+        look = LOOKS[str(rng.choice(LEARNT))](v).clip(0, 1)
+        inputs += [mine, mine, measures(look)]
+        lines += [np.zeros((3, 2))] * 3
+        for _ in range(DRAWS):
+            old = faded(v, str(rng.choice(list(FADES))), rng.uniform(0.4, 1))
+            inputs.append(measures(old))
+            lines.append(best_line(old, v))
+    x, y = np.array(inputs), np.array(lines).reshape(-1, 6)
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    given, wanted = (torch.tensor(v, dtype=torch.float32) for v in ((x - mean) / scale, y))
+    torch.manual_seed(0)
+    first, last = torch.nn.Linear(x.shape[1], HIDDEN), torch.nn.Linear(HIDDEN, 6)
+    network = torch.nn.Sequential(first, torch.nn.SiLU(), last)
+    optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=5e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, STEPS)
+    for _ in range(STEPS):
+        some = torch.randint(0, len(given), (512,))
+        loss = (network(given[some] + 0.05 * torch.randn(512, x.shape[1])) - wanted[some]).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    into = first.weight.detach().numpy().T / scale[:, None]
+    return {
+        "into": into.astype(np.float32),
+        "hidden": (first.bias.detach().numpy() - mean @ into).astype(np.float32),
+        "out": last.weight.detach().numpy().T,
+        "bias": last.bias.detach().numpy(),
+    }
+
+
+def line_of(v: Array) -> Array | None:
+    return fading.line_of(np.rint(255 * v).astype(np.uint8), skin_of(v))
+
+
+def curve_of(pictures: Sequence[Array]) -> FadingCurve | None:
+    lines = [(line, skin_of(v)) for v in pictures if (line := line_of(v)) is not None]
+    return fading.curve_of([line for line, _ in lines], [skin for _, skin in lines])
+
+
+def count(kind: str, pictures: Sequence[Sequence[Array]], truth: Sequence[Array]) -> dict[str, Any]:
+    """How many films (of one picture: stills) get a curve, and ΔE to the truth of the first picture of these."""
+    curves = [curve_of(film) for film in pictures]
+    before = [difference(film[0], t) for film, t, curve in zip(pictures, truth, curves, strict=True) if curve]
+    after = [
+        difference(fading.values_through(film[0], curve), t)
+        for film, t, curve in zip(pictures, truth, curves, strict=True)
+        if curve
+    ]
+    row: dict[str, Any] = {"kind": kind, "of": len(curves), "found": len(before)}
+    if before:
+        row["ΔE before, after, worst after"] = [
+            round(float(v), 1) for v in (np.mean(before), np.mean(after), max(after))
+        ]
+        row["further away"] = sum(a > b for a, b in zip(after, before, strict=True))
+    print(json.dumps(row, ensure_ascii=False), flush=True)
+    return row
+
+
+def looked_at(root: Path) -> Iterator[dict[str, Any]]:
+    """The photographs and clips, as runs see them."""
+    with ExitStack() as stack:
+        search = FadingSearch(Options(), stack)
+        for path in (*sorted((root / "photos").glob("*.jpg")), *sorted((root / "clips").glob("*.[am]*"))):
+            still = path.suffix == ".jpg"
+            curve = search.curve([read_image(path).frame] if still else sampled(path))
+            yield {"kind": "photograph" if still else "clip", "name": path.name, "curve": curve}
+
+
+def sampled(path: Path) -> Iterator[Frame]:
+    with closing(FileSource(path)) as source, closing(FrameSampler(path)) as sampler:
+        for place in spread(30):
+            if (frame := sampler.at(place * (sampler.duration_s or 1))) is not None:
+                yield replace(frame, color=source.info.color)
+
+
+def main() -> None:
+    """Fits, counts, and writes both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, help="fits the network and writes it here")
+    parser.add_argument("--out", type=Path, help="counts with the network of rtface, and writes that here")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(46)
+    named = portraits(args.data / "faces")
+    if args.weights is not None:
+        np.savez(args.weights, **fit([v for name, v in named.items() if part_of(name) == 0], rng))  # type: ignore[arg-type]
+    if args.out is None:
+        return
+    kept = [v for name, v in named.items() if part_of(name) == 1]
+    rows = [count("sound", [[v] for v in kept], kept)]
+    for name, look in LOOKS.items():
+        rows.append(count(f"sound, {name}", [[look(v).clip(0, 1)] for v in kept[::3]], kept[::3]))
+    for name in FADES:
+        for word, low, high in (("strong", STRONG, 1.0), ("weak", 0.4, WEAK)):
+            some = kept[::6]
+            old = [[faded(v, name, rng.uniform(low, high))] for v in some]
+            rows.append(count(f"{name}, {word}", old, some))
+    for pictures in FILMS:
+        films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(200)]
+        rows.append(count(f"film of {pictures}, sound", films, [film[0] for film in films]))
+        for name, look in LOOKS.items():
+            rows.append(
+                count(
+                    f"film of {pictures}, {name}",
+                    [[look(v).clip(0, 1) for v in film] for film in films[:60]],
+                    [film[0] for film in films[:60]],
+                )
+            )
+        for name in FADES:
+            some = films[:60]
+            share = [rng.uniform(STRONG, 1) for _ in some]
+            old = [[faded(v, name, s) for v in film] for film, s in zip(some, share, strict=True)]
+            rows.append(count(f"film of {pictures}, {name}, strong", old, [film[0] for film in some]))
+    for row in looked_at(args.data):
+        rows.append(row)
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+    args.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
