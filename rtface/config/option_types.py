@@ -51,6 +51,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
 
     engine: str
     strength: float
+    colour: Literal["lock", "restore"]
     device: str
     treatment: str | PathLike[str] | None
     shots: str | PathLike[str] | None

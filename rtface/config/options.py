@@ -181,13 +181,13 @@ class QualityOptions(_Group):
         "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
         "[engines](engines.md#keyframes)",
     )
-    colour: Literal["lock"] = _option(
+    colour: Literal["lock", "restore"] = _option(
         "lock",
-        v.colour,
-        _ALL | _ANALYSIS,
-        "Keep the colours of the face.",
+        v.choice("lock", "restore"),
+        _FILES,
+        "Keep the colours, or take the fading out of whole films and stills by one curve each, where there is any.",
+        "[How](analysis.md#fading)",
         flags=("--colour", "--color"),
-        hidden=True,
         traits=Trait.NAMED,
     )
     damage: Literal["none", "halftone"] = _option(

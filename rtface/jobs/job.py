@@ -38,6 +38,7 @@ from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint
+from rtface.pipeline.fading import noted, with_curve
 from rtface.pipeline.finish import carry_out
 from rtface.pipeline.plan import FilmPlan, RunPlan, further_paths, plan_frames, plan_run
 from rtface.pipeline.progress import Show
@@ -134,7 +135,7 @@ class FilmJob:
             run = plan_run(source, named, options, job=True)
             place.make()
             try:
-                plan = make_plan(plan_source(run), length)
+                plan = make_plan(with_curve(plan_source(run)), length)
             except BaseException:
                 place.remove()
                 raise
@@ -275,6 +276,7 @@ class FilmJob:
                     bool(video.get("lossless")) and not video["convert"],
                     names_of_stills(self.folder),
                     promised,
+                    {} if self.plan.curve is None else {"": self.plan.curve},
                 )
             except KeyboardInterrupt:
                 raise self._interrupted() from None
@@ -307,7 +309,7 @@ class FilmJob:
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
         opened = Stats(logs=False)
-        film = plan_source(run, stats=opened)
+        film = noted(plan_source(run, stats=opened), self.plan.curve, stats)
         lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
         lines += [film.folder.warning] if film.folder is not None and film.folder.warning else []
         for line in lines:

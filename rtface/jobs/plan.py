@@ -12,8 +12,10 @@ from typing import Any, cast
 
 import av
 
+from rtface.analysis.fading import is_curve
 from rtface.config.options import Options, Trait, having
 from rtface.errors import InputError, UsageError
+from rtface.frame import FadingCurve
 from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.stills.image_read import MAX_PIXELS
@@ -61,6 +63,7 @@ _SHAPE: Shape = {
     "container": none_or(text),
     "folder": none_or(lambda kind: kind in SUFFIXES),
     "video": none_or({"encoder": text}),
+    "curve": none_or(is_curve),
     "further": lambda films: (
         isinstance(films, dict)
         and all(fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values())
@@ -160,6 +163,11 @@ class JobPlan:
     def video(self) -> dict[str, Any] | None:
         """How the frames are encoded; None where stills hold other samples."""
         return self.run["video"]
+
+    @property
+    def curve(self) -> FadingCurve | None:
+        """What takes the fading out of its frames."""
+        return self.run["curve"]
 
     @property
     def options(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from rtface.media.write.invented import InventedSink
 from rtface.pipeline.build import film_networks, open_film, still_encoder
 from rtface.pipeline.compare import BestPair, Comparison
 from rtface.pipeline.dry_run import cost_of, describe_plan
+from rtface.pipeline.fading import with_curve
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
 from rtface.pipeline.finish import carry_out
@@ -91,7 +92,7 @@ def plan_file(
     if plan.stills:
         return plan, plan_stills(plan, stats)
     with ExitStack() as stack:
-        return plan, plan_film(plan, _open(plan, stats, stop or threading.Event(), stack))
+        return plan, with_curve(plan_film(plan, _open(plan, stats, stop or threading.Event(), stack)))
 
 
 def _open(plan: RunPlan, stats: Stats, stop: threading.Event, stack: ExitStack) -> FileSource | SequenceSource:
@@ -149,7 +150,7 @@ def _run_film(
         opened = stack.enter_context(ExitStack())
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_networks, plan, stats, opened, building)
         source = _open(plan, stats, stop, stack)
-        film = plan_film(plan, source)
+        film = with_curve(plan_film(plan, source), stats)
         film.describe(report)
         steps = FilmChain(plan, film, loading.result(), stats, stack)
         report.engine, report.device = steps.runtime.engines.described
@@ -182,7 +183,11 @@ def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, CorrectionSink | None, Made]:
     """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
-    made, correction, threads = Made(plan=film.to_dict()), None, plan.threads.encode
+    made, correction, threads = (
+        Made(plan=film.to_dict(), curves={} if film.curve is None else {"": film.curve}),
+        None,
+        plan.threads.encode,
+    )
     video, further = film.video, film.further
     made.lossless = video is not None and video.lossless and not video.convert
     stills = still_encoder(film, source, report.engine)

@@ -8,7 +8,9 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from math import inf
 
+from rtface.device.cpu.fading import unfaded
 from rtface.enhance.track_store import Known
+from rtface.frame import Frame
 from rtface.pipeline.build import FilmNetworks, film_parts
 from rtface.pipeline.chain import chain, end_at_faults, enhance
 from rtface.pipeline.compare import Comparison
@@ -57,6 +59,7 @@ class FilmChain:
         options, shots = plan.options, NO_SHOTS if film is None else film.shots
         self._plan, self._stats, self.runtime = plan, stats, networks.runtime
         self._segments = film.segments if film is not None else None
+        self._curve = film.curve if film is not None else None
         self._parts = film_parts(
             networks,
             plan,
@@ -103,6 +106,8 @@ class FilmChain:
         Raises:
             EngineError: frame after frame fails.
         """
+        if (curve := self._curve) is not None:
+            items = (unfaded(item, curve) if isinstance(item, Frame) else item for item in items)
         items, left = self._stages.remember(items), threading.Event()
 
         def over() -> bool:

@@ -19,7 +19,7 @@ from rtface.analysis.treatment import Treatments, read_treatments
 from rtface.config.options import EncodeOptions, InputOptions, Options, OutputOptions, Scope
 from rtface.engine.engine_set import check_persons, without_persons
 from rtface.errors import Message, UsageError
-from rtface.frame import Transfer
+from rtface.frame import FadingCurve, Transfer
 from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.files.fingerprint import fingerprint
 from rtface.media.files.image_names import is_image
@@ -27,6 +27,7 @@ from rtface.media.files.outputs import OutputPath, check_outputs, film_folder, n
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import describe
 from rtface.media.read.container import open_container
+from rtface.media.read.pipe import is_pipe
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
 from rtface.media.read.start_timecode import output_timecode
@@ -102,6 +103,7 @@ class FramePlan:
         return (
             bool(options.stages)
             or options.damage != "none"
+            or options.colour == "restore"
             or wants_map(options)
             or (options.compare is not None or options.keep_correction is not None)
         )
@@ -238,6 +240,7 @@ class FilmPlan:
         video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
         further: the further films by name, but for a comparison that is an image.
         notes: for the user.
+        curve: what takes the fading out of it (`rtface.pipeline.fading`); None for nothing.
     """
 
     frames: FramePlan
@@ -249,6 +252,7 @@ class FilmPlan:
     video: VideoPlan | None
     further: Mapping[str, OutputPlan]
     notes: Sequence[str]
+    curve: FadingCurve | None = None
 
     @property
     def begins(self) -> Fraction:
@@ -278,6 +282,7 @@ class FilmPlan:
             "further": {
                 name: {"container": film.format, **film.video.to_dict()} for name, film in self.further.items()
             },
+            "curve": self.curve,
             "shots": len(self.shots),
             "segments": None if self.segments is None else asdict(self.segments),
         }
@@ -314,7 +319,7 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
         InputMissing, UsageError: the treatment file cannot be used.
         MissingComponent: a stage that a policy asks about cannot be loaded.
     """
-    check_invented(options)
+    check_invented(options, input=input)
     enforce(options, scope)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
@@ -443,7 +448,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.
     """
     options, info = frames.options, source.info
-    check_invented(options, info.color.transfer)
+    check_invented(options, info.color.transfer, frames.input)
     notes = Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)
     streams = folder = video = None
     further: Mapping[str, OutputPlan] = {}
@@ -491,7 +496,9 @@ def _plan_copy(run: RunPlan, film: OutputPlan) -> None:
     """Notes on the plan of a film how its packets are copied, or why they are not; UsageError where they have to be."""
     if (asked := run.options.copy) == "off":
         return
-    if run.job:
+    if run.options.colour == "restore":
+        found = Message("{--colour:restore} may change every frame", code="copy_colour")
+    elif run.job:
         found = Message("a job encodes all frames", code="copy_job")
     else:
         found = plan_copy(film.info, run.input, film.format, film.video)
@@ -604,8 +611,24 @@ def wants_map(options: OutputOptions) -> bool:
     return options.invented is not None or options.show == "invented"
 
 
-def check_invented(options: Options, transfer: Transfer = "sdr") -> None:
-    """UsageError for options, or an input's transfer curve, with which no map can be made."""
+def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | Address | None = None) -> None:
+    """UsageError for options, or an input's transfer curve, with which no map can be made; where there is an `input`,
+    also for what no fading can be taken out with."""
+    faults = [
+        (options.keep_correction, Message("{--keep-correction} cannot take back what it changes", code="fading_kept")),
+        (wants_map(options), Message("what it changes is not in the map of {--invented}", code="fading_map")),
+        (
+            input is None or isinstance(input, Address) or is_pipe(input),
+            Message("the input is looked at before the work, and can be read once only", code="fading_once"),
+        ),
+        (transfer != "sdr", Message("fading is known in SDR, and this is {kind}", code="fading_sdr", kind=transfer)),
+    ]
+    if (
+        options.colour == "restore"
+        and input is not None
+        and (why := next((each for there, each in faults if there), None)) is not None
+    ):
+        raise UsageError("{--colour:restore}: {why}; leave one of them out", code="fading_not", why=why)
     if not wants_map(options):
         return
     asked = Message("{--invented}" if options.invented is not None else "{--show:invented}", code="map_option")

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from rtface.config.options import Options
+from rtface.device.cpu.fading import unfaded
 from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.files.workfile import full
@@ -23,6 +24,7 @@ from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.compare import IMAGES, BestPair, Comparison
+from rtface.pipeline.fading import FadingSearch, said
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
@@ -141,6 +143,7 @@ def run_stills(
             pair,
             plan.folder,
             made,
+            FadingSearch(options, stack) if options.colour == "restore" else None,
         )
         try:
             work.run()
@@ -200,11 +203,12 @@ class _Stills:
         pair: BestPair | None,
         folder: bool,
         made: Made,
+        fading: FadingSearch | None,
     ) -> None:
         self.jobs, self.options, self.steps, self.stats = jobs, options, steps, stats
         self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
         self.done = self.skipped = 0
-        self.made = made
+        self.made, self.fading = made, fading
         made.lossless = all(target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs)
         self.failed: list[str] = []
         self.images: list[dict[str, Any]] = []  # for the report
@@ -246,6 +250,17 @@ class _Stills:
                     count=parts,
                 )
             )
+        if self.fading is not None and len(self.jobs) == 1 and not self.made.curves:
+            self.notes.append(said(None))
+        elif self.fading is not None and len(self.jobs) > 1:
+            self.notes.append(
+                Message(
+                    "{--colour:restore}: {count} of {all} images had faded, and got a curve each",
+                    code="fading_stills",
+                    count=len(self.made.curves),
+                    all=self.done,
+                )
+            )
         if self.skipped:
             self.notes.append(
                 Message(
@@ -281,7 +296,17 @@ class _Stills:
             if self.pair:
                 self.pair.own = own_tags({}, still.meta.xmp)
             self._waiting.append((still, plan, lost))
-            yield still.frame
+            yield still.frame if self.fading is None else self._unfaded(still.frame, plan.target.path.name)
+
+    def _unfaded(self, frame: Frame, name: str) -> Frame:
+        assert self.fading is not None
+        curve = self.fading.curve([frame])
+        if curve is None:
+            return frame
+        if len(self.jobs) == 1:
+            self.stats.warn("fading", said(curve))
+        self.made.curves[name] = curve
+        return unfaded(frame, curve)
 
     def _write(self, frame: Frame) -> None:
         still, plan, lost = self._waiting.pop(0)

@@ -66,7 +66,13 @@ def check_input(
         for number, boxes in (values["changed"] if values else ())
     }
     lossless = bool(values["output"]["lossless"]) if values else True
-    compared = FrameComparison(found, changed, lossless=lossless, known=values is not None)
+    curves = (values or {}).get("fading", {})
+    compared = FrameComparison(found, changed, lossless=lossless, known=values is not None, curves=curves)
+    if curves:
+        found.notes.append(
+            "every sample of the frame was changed by a curve against fading, which its sidecar names; the input is "
+            "compared as that curve makes it"
+        )
     if output.is_dir() or ("streams" not in values if values is not None else is_image(output) and is_image(input)):
         _compare_stills(compared, output, input, stop)
     else:

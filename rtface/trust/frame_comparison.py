@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -10,7 +11,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.frame import Box, Frame
+from rtface.device.cpu.fading import unfaded
+from rtface.frame import Box, FadingCurve, Frame
 from rtface.geometry.transforms import clip_box
 from rtface.trust.check_boxes import FaceBoxes
 from rtface.trust.check_order import FrameOrder
@@ -40,7 +42,16 @@ _PARTS, _ALIKE = 8, 12.0
 class FrameComparison:
     """Compares frames with those of the input, and counts."""
 
-    def __init__(self, found: Checked, changed: dict[Any, Any], *, lossless: bool, known: bool) -> None:
+    def __init__(
+        self,
+        found: Checked,
+        changed: dict[Any, Any],
+        *,
+        lossless: bool,
+        known: bool,
+        curves: Mapping[str, FadingCurve] | None = None,
+    ) -> None:
+        self._curves = curves or {}
         self.found, self.known, self._changed, self._lossless = found, known, changed, lossless
         self._whole = self._outside = self._anywhere = self._covered = self._other_format = 0
         self._differ: list[tuple[Any, int]] = []
@@ -54,6 +65,8 @@ class FrameComparison:
 
     def frame(self, name: Any, new: Frame, old: Frame) -> None:
         """Takes the next frame of the output, and that of the input."""
+        if (curve := self._curves.get(str(name), self._curves.get(""))) is not None:
+            old = unfaded(old, curve)
         boxes: list[Box] | None = self._changed.get(name, [])
         # Of four bytes a sample one says nothing, and is not kept.
         padded = "0rgb", "rgb0", "0bgr", "bgr0"

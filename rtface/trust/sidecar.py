@@ -17,9 +17,11 @@ from typing import Any, cast
 import av
 
 from rtface._version import __version__
+from rtface.analysis.fading import is_curve
 from rtface.config.options import OPTIONS, Options, person_photos
 from rtface.engine.engine_set import is_here, recipe_named
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, UsageError
+from rtface.frame import FadingCurve
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
 from rtface.media.files.outputs import OutputPath
@@ -47,6 +49,7 @@ from rtface.util.foreign import (
     number,
     read_regular,
     row,
+    table,
     text,
     whole,
 )
@@ -88,6 +91,7 @@ _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag},
     "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
     "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
+    "fading?": table(is_curve),
     "copied?": [row(count, count)],
     "options?": {"drop?": [text]},
     "changes?": [text],
@@ -123,6 +127,7 @@ class Made:
         lossless: whether the output holds every sample as the frames had it.
         names: file names of stills, in the order of `changed`.
         plan: what had been decided of a film before the work; empty where that is not known.
+        curves: what took the fading out of each still, by name; of a film under "" (`rtface.analysis.fading`).
         copied: numbers of the first and last of the frames whose packets were copied together.
     """
 
@@ -130,6 +135,7 @@ class Made:
     lossless: bool = False
     names: list[str] = field(default_factory=list[str])
     plan: dict[str, Any] = field(default_factory=dict[str, Any])
+    curves: dict[str, FadingCurve] = field(default_factory=dict[str, FadingCurve])
     copied: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
 
@@ -228,6 +234,7 @@ def describe_output(
         "versions": versions(),
         "options": options_said(options),
         **({"plan": made.plan} if made.plan else {}),
+        **({"fading": made.curves} if made.curves else {}),
         **({"copied": made.copied} if made.copied else {}),
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
         "treatments": [asdict(track) for track in report.tracks],

@@ -122,12 +122,12 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
 
 @_check("lock", 'Literal["lock"]', "lock")
 def colour(value: object, shown: str) -> Literal["lock"]:
-    """What is left of an option: ``restore`` is gone."""
+    """What is left of a setting of single faces and shots: ``restore`` is gone."""
     if str(value).strip().lower() == "lock":
         return "lock"
     raise UsageError(
         "{option} can only be lock: restore is gone, because fading belongs to the whole film, not to its faces; "
-        "leave it out, and grade the film before rtface, for example by ffmpeg's curves or colorbalance",
+        "leave it out, or take it out of all of the film by {--colour:restore}",
         code="colour_lock",
         option=shown,
     )

@@ -25,7 +25,7 @@ print(json.dumps([answers, [m for m in ("numpy", "av", "cv2", "openvino") if m i
 """
 CASES = [
     (["run", "FILM", "out.mp4", "--grain", "mach"], 2, "the nearest is match"),
-    (["run", "FILM", "out.mp4", "--colour", "restore"], 2, "--colour can only be lock: restore is gone"),
+    (["run", "FILM", "null:", "--colour", "restore"], 2, "--colour has no effect here: it is for films or stills"),
     (["run", "FILM", "out.mp4", "--strength", "half"], 2, "--strength must be a number between 0 and 1, not 'half'"),
     (["run", "FILM", "out.mp4", "--max-faces", "many"], 2, "--max-faces must be a whole number between 1 and 1000"),
     (["run", "FILM", "out.mp4", "--device", "gpu"], 2, "torch or torch:cuda, not 'gpu'\n"),

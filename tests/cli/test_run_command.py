@@ -32,7 +32,7 @@ def good(input, output, options, stop):
 def test_version_and_help():
     assert invoke("--version").stdout == f"rtface {__version__}\n"
     assert "analyze" in invoke("-h").stdout
-    assert "--treatment" in (said := invoke("run", "--help").stdout) and "--colour" not in said
+    assert "--treatment" in (said := invoke("run", "--help").stdout) and "--colour" in said
 
 
 def test_flags_reach_the_pipeline_and_stdout_stays_empty(pipeline, tmp_path):

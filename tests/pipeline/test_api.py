@@ -94,7 +94,8 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
         (lambda p: rtface.run(p, "o.mp4", cancel=True), "cancel must be a threading.Event, not bool"),
         (lambda p: rtface.run(p, "o.mp4", start=float("nan")), "start must be seconds"),
         (lambda p: rtface.run(p, "o.mp4", grian="none"), "grian is not an option: the nearest is grain"),
-        (lambda p: rtface.run(p, "o.mp4", colour="restore"), "^colour can only be lock: restore is gone"),
+        (lambda p: rtface.run(p, "o.mp4", colour="fade"), "^colour must be lock or restore"),
+        (lambda p: rtface.run(p, "null:", colour="restore"), "^colour has no effect here: it is for films or stills"),
         (
             lambda p: rtface.run(p, "o.mp4", preview=True),
             "^preview has no effect here: it is for live runs of the command",

@@ -64,7 +64,11 @@ class StillEncoder:
             frames = round((frame.pts * frame.time_base - self._origin) * self._rate)
             timecode = self._timecode.plus(frames)
         if self.source is not None and (path := self.source.path_of(frame)):
-            if not frame.touched and IMAGE_KINDS.get(path.suffix.lower()) == self.kind and timecode is None:
+            if (
+                not (frame.touched or frame.filtered)
+                and IMAGE_KINDS.get(path.suffix.lower()) == self.kind
+                and timecode is None
+            ):
                 return None
             still = read_origin(path)
             if self._tags is None:

@@ -1,0 +1,108 @@
+"""``--colour restore``: the curve of a film or still, estimated once when it is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rtface.analysis.fading import curve_of, line_of
+from rtface.config.options import FaceOptions
+from rtface.device.cpu.device import CpuDevice
+from rtface.errors import InputError, Message
+from rtface.frame import FadingCurve, Float, Frame
+from rtface.media.read.sampler import FrameSampler, spread
+from rtface.media.stills.images import list_images, read_image
+from rtface.pipeline.build import open_tracker
+from rtface.pipeline.chain import find_faces
+from rtface.pipeline.plan import FilmPlan
+from rtface.stats import Stats
+
+_SAMPLES, _SIDE = 60, 128
+
+
+class FadingSearch:
+    """Estimates curves, with a tracker that nothing else uses.
+
+    Args:
+        options: of the tracker.
+        stack: closes it.
+    """
+
+    def __init__(self, options: FaceOptions, stack: ExitStack) -> None:
+        self._tracker, self._device = open_tracker(options, stack), CpuDevice()
+
+    def curve(self, frames: Iterable[Frame]) -> FadingCurve | None:
+        """The curve of pictures of one film, or of a still; those without a face say nothing."""
+        lines: list[Float] = []
+        skins: list[Float] = []
+        for frame in frames:
+            frame = find_faces(replace(frame, new=True), self._tracker, self._device, Stats(logs=False))
+            if not frame.faces or frame.color.transfer != "sdr":
+                continue
+            picture, across, down = self._device.view(frame).thumbnail(_SIDE)
+            x0, y0, x1, y1 = max(frame.faces, key=lambda face: face.width).box / [across, down, across, down]
+            rows, columns = (
+                slice(max(0, int(a + 0.35 * (b - a))), max(1, int(a + 0.7 * (b - a)) + 1))
+                for a, b in ((y0, y1), (x0, x1))
+            )
+            skin = np.median(picture[rows, columns].reshape(-1, 3), axis=0) / 255
+            if (line := line_of(picture, skin)) is not None:
+                lines.append(line)
+                skins.append(skin)
+        return curve_of(lines, skins)
+
+
+def with_curve(film: FilmPlan, stats: Stats | None = None) -> FilmPlan:
+    """The plan of a film with its curve, where it is asked for, as `noted`; raises as `FrameSampler`."""
+    options, path = film.frames.options, film.frames.input
+    if options.colour != "restore" or not isinstance(path, Path):
+        return film
+    with ExitStack() as stack:
+        frames = _scans(path) if film.info.is_sequence else _sampled(path, film)
+        curve = FadingSearch(options, stack).curve(frames)
+    return noted(film, curve, stats)
+
+
+def noted(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:
+    """The plan of a film with its curve, of which `stats` say before the work that it changes all, else a note."""
+    film = replace(film, curve=curve)
+    if film.frames.options.colour != "restore":
+        return film
+    if curve is None or stats is None:
+        return replace(film, notes=[*film.notes, said(curve)])
+    stats.warn("fading", said(curve))
+    return film
+
+
+def said(curve: FadingCurve | None) -> Message:
+    """One line for the user."""
+    return (
+        Message("{--colour:restore}: no fading was found, and no colour is changed", code="fading_none")
+        if curve is None
+        else Message(
+            "{--colour:restore}: every sample of the frame is changed by one curve against fading (powers {powers})",
+            code="fading_curve",
+            powers=", ".join(f"{power:.2f}" for power, _ in curve),
+        )
+    )
+
+
+def _sampled(path: Path, film: FilmPlan) -> Iterator[Frame]:
+    options = film.frames.options
+    start = options.start or 0.0
+    with closing(FrameSampler(path)) as sampler:
+        length = (sampler.duration_s or 0.0) if options.end is None else options.end
+        for place in spread(min(_SAMPLES, int(2 * (length - start)) + 1)):
+            if (frame := sampler.at(start + place * (length - start), start)) is not None:
+                yield replace(frame, color=film.info.color)
+
+
+def _scans(folder: Path) -> Iterator[Frame]:
+    paths = list_images(folder)
+    for place in sorted({int(k * len(paths)) for k in spread(min(_SAMPLES, len(paths)))}):
+        with suppress(InputError):  # the run itself says so
+            yield read_image(paths[place]).frame

@@ -1,0 +1,45 @@
+"""A job takes the fading out of its film by the curve of its plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtface.config.options import Options
+from rtface.errors import InputError
+from rtface.jobs import FilmJob
+from rtface.pipeline.film import run_file
+from rtface.trust.verify import verify
+from tests.jobs import films
+from tests.pipeline.fakes import portrait
+from tests.pipeline.run_media import decoded, write_film
+
+POWERS = np.array([0.4, 0.9, 0.9])
+
+
+def test_a_job_makes_the_frames_of_a_plain_run(tmp_path: Path) -> None:
+    pictures = (portrait(shift=(0.5 * t, 0.0), blur=1.0)[0] for t in range(60))
+    source = write_film(
+        tmp_path / "in.mkv", (np.rint(255 * (0.07 + 0.93 * one / 255) ** POWERS).astype(np.uint8) for one in pictures)
+    )
+    options = Options.of({"codec": "ffv1", "colour": "restore", "correct": "never"})
+    run_file(source, tmp_path / "plain.mkv", options)
+    job = FilmJob.open(source, tmp_path / "job.mkv", options, length=films.LENGTH)
+    assert isinstance(job, FilmJob) and len(job.plan) > 1 and job.plan.curve is not None
+    job.run()
+    assert np.array_equal(decoded(tmp_path / "plain.mkv"), decoded(tmp_path / "job.mkv"))
+    assert not verify(tmp_path / "job.mkv", input=source).problems
+
+
+@pytest.mark.parametrize("forged", [[[9, 0]] * 3, [[1, 0]] * 2, "curve"])
+def test_a_plan_with_a_curve_that_cannot_be_is_refused(tmp_path: Path, forged: object) -> None:
+    source = write_film(tmp_path / "in.mkv", (portrait()[0] for _ in range(30)))
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options.of({"codec": "ffv1"}), length=films.LENGTH)
+    assert isinstance(job, FilmJob)
+    path = job.folder.plan
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"curve": forged}))
+    with pytest.raises(InputError, match="cannot be used"):
+        FilmJob(job.folder.path)

@@ -1,0 +1,94 @@
+"""``--colour restore`` in whole runs, and what ``rtface verify`` says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import rtface
+from rtface.errors import InputError, UsageError
+from rtface.trust.verify import verify
+from tests.pipeline.fakes import portrait
+from tests.pipeline.run_media import decoded, film, still, write_film
+
+pytestmark = pytest.mark.usefixtures("engines")
+
+
+def faded(picture: np.ndarray) -> np.ndarray:
+    """The picture with most of its cyan dye gone."""
+    return np.rint(255 * (0.07 + 0.93 * picture / 255) ** np.array([0.4, 0.9, 0.9])).astype(np.uint8)
+
+
+def old_film(path: Path, frames: int = 8, pix_fmt: str = "yuv420p") -> Path:
+    return write_film(
+        path,
+        (faded(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) for t in range(frames)),
+        pix_fmt=pix_fmt,
+    )
+
+
+def said(path: Path) -> dict[str, object]:
+    return json.loads(path.with_name(path.name + ".rtface.json").read_text())
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gbrp10le"])
+def test_a_faded_film_gets_one_curve_and_verifies(tmp_path: Path, pix_fmt: str) -> None:
+    given, out = old_film(tmp_path / "in.mkv", pix_fmt=pix_fmt), tmp_path / "out.mkv"
+    report = rtface.run(given, out, colour="restore", codec="ffv1", sidecar=True)
+    assert any("one curve against fading" in note for note in report.warnings)
+    found = verify(out, input=given)
+    assert not found.problems and any("curve against fading" in note for note in found.notes)
+    before, after = (np.mean(decoded(path, "rgb24"), axis=(0, 1, 2)) for path in (given, out))
+    assert before[0] - before[2] > after[0] - after[2] + 10
+
+
+def test_a_sound_film_is_not_touched_by_it(tmp_path: Path) -> None:
+    given = film(tmp_path / "in.mkv", frames=6)
+    for name, colour in (("a.mkv", "restore"), ("b.mkv", "lock")):
+        report = rtface.run(given, tmp_path / name, colour=colour, codec="ffv1", sidecar=True)
+    assert np.array_equal(decoded(tmp_path / "a.mkv"), decoded(tmp_path / "b.mkv"))
+    assert "fading" not in said(tmp_path / "a.mkv") and report.notes is not None
+
+
+def test_a_forged_curve_and_a_forged_sample_are_named(tmp_path: Path) -> None:
+    given, out = old_film(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    rtface.run(given, out, colour="restore", codec="ffv1", sidecar=True)
+    path = out.with_name("out.mkv.rtface.json")
+    values = json.loads(path.read_text())
+    values["fading"][""][0][0] -= 0.05
+    path.write_text(json.dumps(values))
+    assert any("samples outside the faces are not the input's" in one for one in verify(out, input=given).problems)
+    values["fading"][""][0][0] = 7.0
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="is no sidecar of rtface, or a damaged one"):
+        verify(out, input=given)
+
+
+def test_each_still_of_a_folder_has_its_own_curve(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    picture = portrait(480, 360, scale=1.3, blur=1.0)[0]
+    cv2.imwrite(str(folder / "old.png"), faded(picture)[..., ::-1].astype(np.uint16) * 257)
+    still(folder / "sound.png")
+    report = rtface.run(folder, out, colour="restore", sidecar=True)
+    assert any("1 of 2 images had faded" in note for note in report.notes)
+    assert list(said(out)["fading"]) == ["old.png"]  # type: ignore[call-overload]
+    assert not verify(out, input=folder).problems
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"keep_correction": Path("c.mkv")}, "keep_correction cannot take back what it changes"),
+        ({"invented": Path("m.mkv")}, "what it changes is not in the map of invented"),
+        ({"copy": "require"}, "colour=restore may change every frame"),
+    ],
+)
+def test_what_cannot_go_with_it_is_said_before_the_work(tmp_path: Path, options: dict[str, object], says: str) -> None:
+    given = old_film(tmp_path / "in.mkv", 2)
+    with pytest.raises(UsageError, match=says):
+        rtface.run(given, tmp_path / "out.mkv", colour="restore", **options)
