@@ -60,6 +60,7 @@ _RECORD: Shape = {
     "counters": table(number),
     "change": count,
     "changed": [row(count, none_or([row(whole, whole, whole, whole)]))],
+    "copied?": [row(count, count)],
     "stages": table({"bins": table(count), "total": number, "count": count, "max": number}),
     "warnings": [text],
     "tracks": [_TRACK],
@@ -240,6 +241,7 @@ class JobFigures:
         self.engines: dict[str, None] = {}
         self.devices: dict[str, None] = {}
         self.changed = ChangedFrames()
+        self.copied = list[tuple[int, int]]()
         self.seconds = 0.0
         self._tracks: dict[int, TrackReport] = {}
         self._invented: dict[int, dict[float, tuple[int, float]]] = {}  # by track and second
@@ -250,6 +252,10 @@ class JobFigures:
     def add(self, record: Mapping[str, Any]) -> None:
         """Adds the record of the next segment; one of `UNUSABLE` where it cannot be used."""
         check_shape(record, _RECORD)
+        before = self.stats.counted()["frames_out"]
+        for first, last in record.get("copied", ()):
+            together = bool(self.copied) and self.copied[-1][1] == before + first - 1
+            self.copied.append((self.copied.pop()[0] if together else before + first, before + last))
         for name, n in record["counters"].items():
             self.stats.count(name, n)
         for name, stage in record["stages"].items():

@@ -277,6 +277,7 @@ class FilmJob:
                     names_of_stills(self.folder),
                     promised,
                     {} if self.plan.curve is None else {"": self.plan.curve},
+                    figures.copied,
                 )
             except KeyboardInterrupt:
                 raise self._interrupted() from None

@@ -30,7 +30,9 @@ from rtface.jobs.segment_file import FilmPackets, SegmentWriter, StillPackets
 from rtface.media.files import fingerprint
 from rtface.media.files.workfile import full
 from rtface.media.stills.still_encoder import StillEncoder
+from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.packet_copy import PacketCopy
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.film_chain import FilmChain
 from rtface.protocols import Item
@@ -46,6 +48,7 @@ class RunOutput:
     Args:
         folder, plan: of the job.
         coding: how frames are encoded: of a film, or as stills.
+        copy: how packets are copied; None where all frames are encoded.
         steps: the chain.
         stats: of the worker.
         leases: of the worker.
@@ -65,6 +68,7 @@ class RunOutput:
         folder: JobFolder,
         plan: JobPlan,
         coding: VideoPlan | StillEncoder,
+        copy: PacketCopy | None,
         steps: FilmChain,
         stats: Stats,
         leases: Leases,
@@ -77,7 +81,8 @@ class RunOutput:
         on_frame: Callable[[int, float, int], object],
         stopped: Callable[[], bool],
     ) -> None:
-        self._folder, self._plan, self._coding, self._leases = folder, plan, coding, leases
+        self._folder, self._plan, self._leases = folder, plan, leases
+        self._coding, self._copy = coding, copy
         self._runtime, self._stats, self._claim, self._run = steps.runtime, stats, claim, run
         self._on_frame, self._stopped = on_frame, stopped
         self._number, self._epoch, self._first = first, epoch, first
@@ -154,6 +159,8 @@ class RunOutput:
         plan, path = self._plan, self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
         if isinstance(self._coding, StillEncoder):
             encoder = StillPackets(self._coding, frame.time_base, str(plan.target))
+        elif self._copy is not None:
+            encoder = CopyEncoder(self._copy, self._coding, plan.starts[self._number], plan.origin, self._stats)
         else:
             encoder = FilmPackets(self._coding, plan.container, plan.origin, self._stats, str(path))
         self._writer = SegmentWriter(path, encoder, open=self._new)

@@ -1,6 +1,7 @@
 """The file of a segment: its encoded frames, one after the other, and a record with their exact times.
 
-The file begins with the encoder's header, where there is one; H.264 and H.265 therefore play as they are. The record
+The file begins with the encoder's header, where there is one; H.264 and H.265 therefore play as they are, where no
+coded frame of an MP4, MOV or Matroska is copied. The record
 (JSON) has for every frame, in the order of decoding, pts, dts, duration, bytes, and 1 for one that is decoded without
 others.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 
@@ -23,6 +24,7 @@ from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of
 from rtface.media.stills.still_encoder import StillEncoder
+from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.frame_encoder import FrameEncoder, add_video
 from rtface.media.write.muxer import AnyPacket
@@ -43,6 +45,7 @@ _SHAPE: Shape = {
     "frames": count,
     "packets": [row(whole, whole, count, count, whole)],
     "records?": [text],
+    "copied?": [row(count, count)],
 }
 
 
@@ -58,10 +61,13 @@ class FilmPackets:
 
     Attributes:
         base: seconds of one unit of the packets' times.
+        copied: as of `rtface.media.write.copy_encoder.CopyEncoder`.
 
     Raises:
         OutputError: the encoder does not open.
     """
+
+    copied = ()
 
     def __init__(self, video: VideoPlan, format: str, origin: Fraction, stats: Stats, shown: str) -> None:
         self.base = video.time_base
@@ -86,7 +92,7 @@ class StillPackets:
         shown: name of the folder, for messages.
     """
 
-    header = b""
+    header, copied = b"", ()
 
     def __init__(self, stills: StillEncoder, base: Fraction, shown: str) -> None:
         self._stills, self.base, self._shown = stills, base, shown
@@ -106,6 +112,9 @@ class StillPackets:
         """Nothing is open."""
 
 
+SegmentEncoder: TypeAlias = FilmPackets | StillPackets | CopyEncoder
+
+
 class SegmentWriter:
     """Encodes the frames of a segment into a file.
 
@@ -118,9 +127,7 @@ class SegmentWriter:
         OSError: the file cannot be made.
     """
 
-    def __init__(
-        self, path: Path, encoder: FilmPackets | StillPackets, *, open: Callable[[Path, int], int] = os.open
-    ) -> None:
+    def __init__(self, path: Path, encoder: SegmentEncoder, *, open: Callable[[Path, int], int] = os.open) -> None:
         self.path, self._encoder = path, encoder
         self._file = os.fdopen(open(path, NEW), "wb", buffering=1 << 16)
         self._digest = hashlib.sha256()
@@ -157,6 +164,7 @@ class SegmentWriter:
             "frames": self._frames,
             "packets": self._times,
             **({"records": self._texts} if self._texts else {}),
+            **({"copied": self._encoder.copied} if self._encoder.copied else {}),
         }
 
     def discard(self) -> None:

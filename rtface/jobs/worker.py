@@ -271,6 +271,7 @@ class Worker:
                     self._folder,
                     self._plan,
                     coding,
+                    film.copy,
                     steps,
                     self._stats,
                     self._leases,

@@ -17,7 +17,6 @@ from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
-from rtface.media.write.copy_sink import CopySink
 from rtface.media.write.correction import CorrectionSink
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.invented import InventedSink
@@ -202,8 +201,7 @@ def _open_sink(
     else:
         assert film.streams is not None
         film.streams.metadata.update(plan.tags(report.engine))
-        file = FileSink if film.streams.copy is None else CopySink
-        sink = whole = file(film.streams, stats=stats, threads=threads)
+        sink = whole = FileSink(film.streams, stats=stats, threads=threads)
         made.changed, made.copied = whole.changed, whole.copied
     try:
         if "correction" in further:

@@ -238,6 +238,7 @@ class FilmPlan:
         streams: of the output; None for a folder of stills, and where no film is written.
         folder: how it becomes a folder of stills; None for a film.
         video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
+        copy: how packets of the frames are copied; None where every frame is encoded.
         further: the further films by name, but for a comparison that is an image.
         notes: for the user.
         curve: what takes the fading out of it (`rtface.pipeline.fading`); None for nothing.
@@ -250,6 +251,7 @@ class FilmPlan:
     streams: OutputPlan | None
     folder: FolderPlan | None
     video: VideoPlan | None
+    copy: PacketCopy | None
     further: Mapping[str, OutputPlan]
     notes: Sequence[str]
     curve: FadingCurve | None = None
@@ -450,7 +452,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     options, info = frames.options, source.info
     check_invented(options, info.color.transfer, frames.input)
     notes = Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)
-    streams = folder = video = None
+    streams = folder = video = copy = None
     further: Mapping[str, OutputPlan] = {}
     if makes_folder(frames, output):
         folder = _plan_folder(options.codec, options.timecode, source)
@@ -470,10 +472,12 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             drop=options.drop,
         )
         video = streams.video
-        _plan_copy(frames, streams)
+        copy = streams.copy = _plan_copy(frames, info, streams.format, video, streams.notes)
         notes += streams.notes
     elif output is not None:
-        video = _encoder(options, info, FORMATS[Path(output).suffix.lower()])
+        container = FORMATS[Path(output).suffix.lower()]
+        video = _encoder(options, info, container)
+        copy = _plan_copy(frames, info, container, video, notes)
     if isinstance(frames, RunPlan):
         further = _plan_further(options, info, frames.outputs.further, frames.outputs.film.path, video, folder)
         for film in further.values():
@@ -488,30 +492,30 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             said.append(unused)
     segments, why = plan_segments(options, info, shots)
     return FilmPlan(
-        frames, info, shots, segments, streams, folder, video, further, [*notes, *said, *([why] if why else [])]
+        frames, info, shots, segments, streams, folder, video, copy, further, [*notes, *said, *([why] if why else [])]
     )
 
 
-def _plan_copy(run: RunPlan, film: OutputPlan) -> None:
-    """Notes on the plan of a film how its packets are copied, or why they are not; UsageError where they have to be."""
-    if (asked := run.options.copy) == "off":
-        return
-    if run.options.colour == "restore":
+def _plan_copy(
+    frames: FramePlan, info: MediaInfo, format: str, video: VideoPlan, notes: list[str]
+) -> PacketCopy | None:
+    """How packets of a film are copied; notes why they are not. UsageError where they have to be."""
+    if (asked := frames.options.copy) == "off":
+        return None
+    if frames.options.colour == "restore":
         found = Message("{--colour:restore} may change every frame", code="copy_colour")
-    elif run.job:
-        found = Message("a job encodes all frames", code="copy_job")
     else:
-        found = plan_copy(film.info, run.input, film.format, film.video)
+        found = plan_copy(info, frames.input, format, video)
     if isinstance(found, PacketCopy):
-        film.copy = found
-    elif asked == "require":
+        return found
+    if asked == "require":
         raise UsageError(
             "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
             code="copy_required",
             why=found,
         )
-    else:
-        film.notes.append(Message("no packet is copied: {why}", code="copy_none", why=found))
+    notes.append(Message("no packet is copied: {why}", code="copy_none", why=found))
+    return None
 
 
 def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:

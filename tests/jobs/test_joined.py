@@ -204,6 +204,24 @@ def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, mon
         assert a.metadata == b.metadata and "digital_source_type" in {key.lower() for key in b.metadata}
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_copied_packets_are_those_of_one_process(suffix: str, tmp_path: Path):
+    pictures = films.scenes(100, size=(320, 180), cut=200)
+    pictures[32:45] = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(13)]
+    coding = {"g": "10", "sc_threshold": "0", "crf": "24"}
+    source = write_film(tmp_path / f"in{suffix}", pictures, codec="libx264", options=coding, sound=True)
+    options = Options(correct="always", copy="require", sidecar=True)
+    one, other, third = (tmp_path / f"{name}{suffix}" for name in ("one", "other", "third"))
+    reports = [run_file(source, one, options), in_segments(source, other, options)]
+    reports.append(in_segments(source, third, options, stop_at=30))
+    assert 80 <= reports[0].packets_copied == reports[1].packets_copied == reports[2].packets_copied < 90
+    for made in (other, third):
+        assert films.frame_hashes(one) == films.frame_hashes(made)
+        for kind in ("video", "audio"):
+            assert films.packets(one, kind) == films.packets(made, kind)
+        assert read_sidecar(sidecar_path(made))["copied"] == read_sidecar(sidecar_path(one))["copied"]
+
+
 def test_a_job_without_a_corrected_face_keeps_the_own_mark(tmp_path: Path):
     own = {"digital_source_type": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"}
     source = film(tmp_path / "in.mkv", frames=40)

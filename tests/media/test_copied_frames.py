@@ -15,7 +15,7 @@ import rtface
 from rtface.errors import Message, UsageError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
-from rtface.media.write.copy_sink import CopySink
+from rtface.media.write.file_sink import FileSink
 from rtface.media.write.packet_copy import PacketCopy, plan_copy
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
@@ -43,14 +43,14 @@ def make(path: Path, codec: str = "libx264", *, times: Sequence[int] = range(FRA
     return path
 
 
-def copied(film: Path, output: Path, changed: set[int]) -> CopySink:
+def copied(film: Path, output: Path, changed: set[int]) -> FileSink:
     """Writes `output` with some frames changed; its sink."""
     stats = Stats()
     source = FileSource(film, stats=stats)
     plan = plan_output(source.info, output)
     plan.copy = found = plan_copy(source.info, film, plan.format, plan.video)  # pyright: ignore
     assert isinstance(found, PacketCopy)
-    sink, number = CopySink(plan, stats), 0
+    sink, number = FileSink(plan, stats), 0
     for item in source:
         if isinstance(item, Frame):
             if number in changed:
@@ -64,7 +64,7 @@ def copied(film: Path, output: Path, changed: set[int]) -> CopySink:
     return sink
 
 
-def count_of(sink: CopySink) -> int:
+def count_of(sink: FileSink) -> int:
     return sink.stats.counters["packets_copied"]
 
 

@@ -28,6 +28,7 @@ CodedFrame: TypeAlias = "av.Packet[Any]"
 # At most: frames held until their mini-GOP is whole; coded frames of one group that are read ahead.
 MOST_HELD = 32
 _MOST_AHEAD, _AHEAD_BYTES = 1000, 32 << 20
+_EARLIER_S = 1
 _SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
 _UNIT = 1 << 10
 
@@ -56,13 +57,15 @@ class MiniGop:
 
 
 def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
-    """The mini-GOPs of an H.264 film, read as it is iterated; from a keyframe before `start` on, in seconds of its
+    """The mini-GOPs of an H.264 film, read as it is iterated; from some seconds before `start` on, in seconds of its
     clock."""
     reader = file_reader(path)
     with closing(open_container(path, reader)) as container:
         video, _ = choose_video(container, str(path))
-        if start is not None:
-            container.seek(int(start / time_base_of(video)), stream=video)
+        # By the time of decoding, as some containers seek, a keyframe at `start` begins earlier.
+        at = 0 if start is None else int((start - _EARLIER_S) / time_base_of(video))
+        if at > (video.start_time or 0):
+            container.seek(at, stream=video)
         marks = _Marks(bytes(video.codec_context.extradata or b""))
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None

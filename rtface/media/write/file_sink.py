@@ -7,14 +7,16 @@ from abc import ABC, abstractmethod
 import av
 
 from rtface.frame import Frame
+from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.frame_encoder import FrameEncoder
+from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.protocols import Item, Sink
 from rtface.stats import Stats
 
 
-class FrameFile(FilmFile, ABC):
+class FileSink(FilmFile):
     """A `FilmFile` of frames, and of the packets of the other streams.
 
     Args:
@@ -26,9 +28,14 @@ class FrameFile(FilmFile, ABC):
         OutputError: the working file cannot be made.
     """
 
-    @abstractmethod
-    def _write(self, frame: Frame) -> None:
-        """Notes the next frame, and muxes the packets that are ready."""
+    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
+        super().__init__(plan, stats, threads)
+        video, info = self.plan.video, plan.info
+        if plan.copy is None:
+            self._encoder = FrameEncoder(self.streams.video, video, info.origin, self.stats)
+        else:
+            self._encoder = CopyEncoder(plan.copy, video, info.start, info.origin, self.stats)
+            self.copied = self._encoder.copied
 
     def write(self, item: Item) -> None:
         """Takes the next frame (in pts order) or packet.
@@ -41,31 +48,23 @@ class FrameFile(FilmFile, ABC):
             return
         try:
             with self.stats.time("encode"):
-                self._write(item)
+                packets = self._encoder.encode(item)
+                assert self._encoder.last is not None
+                self.note(self._encoder.last)
+                self._mux(packets)
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self.failed(error) from error
         self.changed.add(item)
 
-
-class FileSink(FrameFile):
-    """Encodes all frames; arguments and errors as of `FrameFile`."""
-
-    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
-        super().__init__(plan, stats, threads)
-        self._encoder = FrameEncoder(self.streams.video, plan.video, plan.info.origin, self.stats)
-
-    def _write(self, frame: Frame) -> None:
-        packets = self._encoder.encode(frame)
-        assert self._encoder.last is not None
-        self.note(self._encoder.last)
-        for packet in packets:
-            self.streams.muxer.frame(packet)
-
     def flush(self) -> None:
         """Muxes what the encoder still holds, and everything that waits."""
-        for packet in self._encoder.flush():
-            self.streams.muxer.frame(packet)
+        self._mux(self._encoder.flush())
         super().flush()
+
+    def _mux(self, packets: list[AnyPacket]) -> None:
+        for packet in packets:
+            packet.stream = self.streams.video
+            self.streams.muxer.frame(packet)
 
 
 class CompanionSink(ABC):

@@ -23,6 +23,8 @@ from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
 from rtface.media.marks.tags import rewrite
 from rtface.media.read.timeline import REMEMBERED
+from rtface.media.write.copy_encoder import header_of
+from rtface.media.write.encoders import open_encoder
 from rtface.media.write.muxer import AnyPacket, muxer_options
 from rtface.media.write.output_streams import OutputStreams
 from rtface.media.write.stream_plan import OutputPlan
@@ -99,6 +101,12 @@ class FilmFile:
         try:
             self.streams = OutputStreams(plan, self._container, self.stats)
             self._number = self._container.streams.video.index(self.streams.video)
+            if plan.copy is not None:
+                context = self.streams.video.codec_context
+                open_encoder(
+                    context
+                )  # the muxer takes its parameters; what follows would be replaced when it is opened
+                context.extradata = header_of(plan.copy, plan.video)
         except BaseException:
             self._drop()
             raise

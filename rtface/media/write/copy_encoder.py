@@ -1,8 +1,9 @@
-"""A film whose frames are copied as they are coded where nothing was changed, and encoded where something was."""
+"""The frames of a film: copied as they are coded where nothing was changed, and encoded where something was."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from math import floor
 from statistics import fmean
 
@@ -16,71 +17,64 @@ from rtface.media.formats.coded_headers.bits import annex_b
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import MiniGop, mini_gops
 from rtface.media.write.decoding_times import DecodingTimes
-from rtface.media.write.encoders import configure, open_encoder
-from rtface.media.write.file_sink import FrameFile
+from rtface.media.write.encoders import VideoPlan, configure, open_encoder
 from rtface.media.write.frame_encoder import FrameEncoder, OutputTimes
 from rtface.media.write.muxer import AnyPacket
-from rtface.media.write.stream_plan import OutputPlan
+from rtface.media.write.packet_copy import PacketCopy
 from rtface.stats import Stats
 
 # By how much QP lies below the mean of the input's, and the least that is asked for: 0 is another profile.
 _FINER, _LEAST = 1.0, 1.0
 
 
-class CopySink(FrameFile):
-    """Writes the coded frames of the input where it can, and encodes the others.
+def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
+    """The header of a film with copied and encoded frames."""
+    return copy.shared_header(bytes(_opened(video, header=True).extradata or b""))
+
+
+class CopyEncoder:
+    """Gives the coded frames of the input where it can, and encodes the others; used as a `FrameEncoder`.
 
     A group is copied up to the mini-GOP with its first changed frame; the rest of it is encoded, by an encoder that
-    begins with an IDR frame and ends with the group. Only the frames of one mini-GOP are held.
+    begins with an IDR frame and ends with the group. Only the frames of one mini-GOP are held. What becomes of a group
+    depends on nothing outside of it, so that a film can be made in parts that begin with one.
 
-    Args: as of `FrameFile`; the plan says how packets are copied.
+    Args:
+        copy: how packets are copied.
+        video: how the others are encoded.
+        start: where the frames begin, in seconds of the input's clock; None for its beginning.
+        origin: the time of the input's clock that becomes 0, in seconds.
+        stats: receives counters.
+
+    Attributes:
+        base: seconds of one unit of the packets' times.
+        header: of the output.
+        last: pts of the last frame.
+        frames: taken so far.
+        copied: numbers of the first and last of the frames that were copied together.
     """
 
-    def __init__(self, plan: OutputPlan, stats: Stats | None = None, threads: int | None = None) -> None:
-        super().__init__(plan, stats, threads)
-        assert plan.copy is not None
-        self._copy, video = plan.copy, self.plan.video
-        self._base = video.time_base
-        self._reader, self._ahead = mini_gops(self._copy.path, plan.info.start), list[MiniGop]()
-        self._lead = list[int]()
+    def __init__(
+        self, copy: PacketCopy, video: VideoPlan, start: Fraction | None, origin: Fraction, stats: Stats
+    ) -> None:
+        self._copy, self._video, self._origin, self._stats = copy, video, origin, stats
+        self.base, self.header = video.time_base, header_of(copy, video)
+        self.last, self.frames, self.copied = 0, 0, list[tuple[int, int]]()
+        self._reader, self._ahead = mini_gops(copy.path, start), list[MiniGop]()
         self._gop: MiniGop | None = None
         self._copies = False  # whether all of the group was copied so far
         self._held: list[tuple[Frame, tuple[int, int]]] = []
-        self._stamps = OutputTimes(self._base, plan.info.origin, self.stats)
-        self._times = DecodingTimes(self._copy.delay)
+        self._stamps = OutputTimes(self.base, origin, stats)
+        self._times = DecodingTimes(copy.delay)
         self._encoder: FrameEncoder | None = None
         self._quality = _SourceQuality()
-        try:
-            self._begin()
-        except BaseException:
-            self.abort(keep_partial=False)
-            raise
+        self._ready: list[AnyPacket] = []
 
-    def flush(self) -> None:
-        """Muxes what is held, and everything that waits."""
-        self._encode_held()
-        self._end_encoder()
-        self._reader.close()
-        super().flush()
-
-    def _begin(self) -> None:
-        own = self._open(None, header=True)
-        target = self.streams.video.codec_context
-        open_encoder(target)  # the muxer takes its parameters; what follows would be replaced when it is opened
-        target.extradata = self._copy.shared_header(bytes(own.extradata or b""))
-        shown: list[int] = []
-        while len(shown) <= self._copy.delay and (gop := next(self._reader, None)) is not None:
-            self._ahead.append(gop)
-            shown += gop.shown
-        # As an encoder makes them, whatever the distances of the first frames.
-        scale = self.plan.info.time_base / self._base
-        if len(shown) > self._copy.delay:
-            self._lead = [round((time - shown[self._copy.delay]) * scale) for time in shown[: self._copy.delay]]
-
-    def _write(self, frame: Frame) -> None:
+    def encode(self, frame: Frame) -> list[AnyPacket]:
+        """Takes the next frame; returns the packets that are ready."""
         stamp = self._stamps.of(frame)
-        self.note(stamp[0])
-        self._times.begin([stamp[0]], [stamp[0] + lead for lead in self._lead] if self.frames == 1 else ())
+        self.last, self.frames = stamp[0], self.frames + 1
+        self._times.begin([self.last], self._lead(frame.time_base) if self.frames == 1 else ())
         if not self._held:
             self._advance(frame.pts)
         self._held.append((frame, stamp))
@@ -91,6 +85,33 @@ class CopySink(FrameFile):
             self._encode_held()
         elif count == len(gop.shown):
             self._copy_held(gop)
+        return self._given()
+
+    def flush(self) -> list[AnyPacket]:
+        """The packets of what is held; it takes no frame after that."""
+        self._encode_held()
+        self._end_encoder()
+        self.close()
+        return self._given()
+
+    def close(self) -> None:
+        """Closes the input."""
+        self._reader.close()
+
+    def _given(self) -> list[AnyPacket]:
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _lead(self, unit: Fraction) -> list[int]:
+        """Times of decoding of the first frames, as an encoder makes them, whatever the distances of these frames."""
+        shown: list[int] = []
+        while len(shown) <= self._copy.delay and (gop := next(self._reader, None)) is not None:
+            self._ahead.append(gop)
+            shown += gop.shown
+        if len(shown) <= self._copy.delay:
+            return []
+        scale = unit / self.base
+        return [self.last + round((time - shown[self._copy.delay]) * scale) for time in shown[: self._copy.delay]]
 
     def _advance(self, pts: int) -> None:
         """Comes to the mini-GOP in which a frame is shown."""
@@ -103,7 +124,7 @@ class CopySink(FrameFile):
                 return
             if self._gop.begins:
                 self._end_encoder()
-                self._copies = True
+                self._copies, self._quality = True, _SourceQuality()
             self._copies = self._copies and self._gop.sound and self._gop.depth <= self._copy.delay
             passed += 1
 
@@ -118,14 +139,14 @@ class CopySink(FrameFile):
         if self.copied and self.copied[-1][1] == first - 1:
             first = self.copied.pop()[0]
         self.copied.append((first, self.frames - 1))
-        self.stats.count("packets_copied", len(gop.packets))
+        self._stats.count("packets_copied", len(gop.packets))
 
     def _encode_held(self) -> None:
         self._copies = False
         for frame, stamp in self._held:
             if self._encoder is None:
-                context = self._open(self._gop, header=self._copy.prefix > 0)
-                self._encoder = FrameEncoder(context, self.plan.video, self.plan.info.origin, self.stats)
+                context = self._open(self._gop)
+                self._encoder = FrameEncoder(context, self._video, self._origin, self._stats)
             self._put_encoded(self._encoder.encode(frame, stamp))
         self._held.clear()
 
@@ -146,32 +167,30 @@ class CopySink(FrameFile):
 
     def _put(self, packet: AnyPacket) -> None:
         assert packet.pts is not None
-        packet.stream, packet.time_base = self.streams.video, self._base
-        packet.dts = self._times.next(packet.pts)
-        self.streams.muxer.frame(packet)
+        packet.time_base, packet.dts = self.base, self._times.next(packet.pts)
+        self._ready.append(packet)
 
-    def _open(self, gop: MiniGop | None, *, header: bool) -> VideoCodecContext:
-        """An encoder, with its header apart or in the stream.
-
-        Args:
-            gop: with which it begins; None leaves the quality to what was asked for.
-            header: whether its header is apart.
-        """
-        video = self.plan.video
-        options = dict(video.options)
+    def _open(self, gop: MiniGop | None) -> VideoCodecContext:
+        """An encoder of what follows from a mini-GOP on; None leaves the quality to what was asked for."""
+        options = dict(self._video.options)
         if gop is not None and gop.ahead:
-            bits = pixel_format_info(video.pix_fmt).bits
+            bits = pixel_format_info(self._video.pix_fmt).bits
             options["qp"], ratios = self._quality.options(gop, float(options.pop("crf")), bits)
             options["x264-params"] += f":{ratios}"
-        if not header:
-            options["aud"] = "1"
-        context = VideoCodecContext.create(video.encoder, "w")
-        assert isinstance(context, VideoCodecContext)
-        configure(context, replace(video, options=options))
-        if header:
-            context.flags |= Flags.global_header
-        open_encoder(context)
-        return context
+        return _opened(replace(self._video, options=options), header=self._copy.prefix > 0)
+
+
+def _opened(video: VideoPlan, *, header: bool) -> VideoCodecContext:
+    """An encoder, with its header apart or in the stream."""
+    if not header:
+        video = replace(video, options=video.options | {"aud": "1"})
+    context = VideoCodecContext.create(video.encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    configure(context, video)
+    if header:
+        context.flags |= Flags.global_header
+    open_encoder(context)
+    return context
 
 
 class _SourceQuality:
