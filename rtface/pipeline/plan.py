@@ -506,16 +506,16 @@ def _plan_copy(
         found = Message("{--colour:restore} may change every frame", code="copy_colour")
     else:
         found = plan_copy(info, frames.input, format, video)
-    if isinstance(found, PacketCopy):
-        return found
-    if asked == "require":
+    copy, why = (found, found.partly) if isinstance(found, PacketCopy) else (None, found)
+    if why is not None and asked == "require":
         raise UsageError(
             "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
             code="copy_required",
-            why=found,
+            why=why,
         )
-    notes.append(Message("no packet is copied: {why}", code="copy_none", why=found))
-    return None
+    if why is not None:
+        notes.append(why if copy else Message("no packet is copied: {why}", code="copy_none", why=why))
+    return copy
 
 
 def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:

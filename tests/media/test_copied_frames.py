@@ -14,6 +14,9 @@ import pytest
 import rtface
 from rtface.errors import Message, UsageError
 from rtface.frame import Frame
+from rtface.media.formats.coded_headers.bits import parameter_sets, prefixed, unescaped
+from rtface.media.formats.coded_headers.h264 import H264Slices
+from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.source import FileSource
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.packet_copy import PacketCopy, plan_copy
@@ -150,6 +153,54 @@ def test_a_run_that_must_copy_stops_before_the_work(tmp_path):
     assert caught.value.code == "copy_required"
     said = rtface.run(film, tmp_path / "out.mkv", copy="auto", dry_run=True).notes
     assert any("no packet is copied" in line for line in said)
+
+
+def test_open_groups_are_said_before_the_work(tmp_path):
+    film = make(tmp_path / "in.mkv", **{"x264-params": "open-gop=1:keyint=10:min-keyint=1"})
+    with pytest.raises(UsageError, match="groups of pictures are open"):
+        rtface.run(film, tmp_path / "out.mkv", copy="require", dry_run=True)
+    said = rtface.run(film, tmp_path / "out.mkv", copy="auto", dry_run=True).notes
+    assert any("groups of pictures are open" in line for line in said)
+
+
+def test_a_film_without_idr_frames_is_not_copied(tmp_path):
+    film, cut = make(tmp_path / "in.ts", **{"x264-params": "open-gop=1:keyint=10:min-keyint=1"}), tmp_path / "cut.ts"
+    with av.open(str(film)) as whole, av.open(str(cut), "w") as part:
+        stream = part.add_stream_from_template(whole.streams.video[0])
+        for packet in [packet for packet in whole.demux(video=0) if packet.size][GROUP + 1 :]:
+            packet.stream = stream
+            part.mux(packet)
+    said = rtface.run(cut, tmp_path / "out.ts", copy="auto", dry_run=True).notes
+    assert any("no packet is copied: none of its first groups" in line for line in said)
+
+
+def as_top_fields(data: bytes, bits: int) -> bytes:
+    """Coded frames (units with their length before them) whose slices say that they are of a top field only."""
+    out = b""
+    for unit in prefixed(data, 4):
+        if unit[0] & 31 in (1, 5):
+            text, at = "".join(f"{byte:08b}" for byte in unescaped(unit)[1:]), 0
+            for _ in range(3):
+                at += 2 * (text.index("1", at) - at) + 1
+            text = text[: at + bits] + "10" + text[at + bits + 1 :]
+            text += "0" * (-len(text) % 8)
+            unit = unit[:1] + int(text, 2).to_bytes(len(text) // 8, "big")
+        out += len(unit).to_bytes(4, "big") + unit
+    return out
+
+
+def test_fields_coded_apart_are_not_copied(tmp_path):
+    film, fields = make(tmp_path / "in.mp4", **{"x264-params": "tff=1:bframes=0"}), tmp_path / "fields.mp4"
+    slices = H264Slices()
+    with av.open(str(film)) as whole, av.open(str(fields), "w") as part:
+        for unit in parameter_sets(whole.streams.video[0].codec_context.extradata, "avc"):
+            slices.read(unit)
+        stream = part.add_stream_from_template(whole.streams.video[0])
+        for packet in [packet for packet in whole.demux(video=0) if packet.size]:
+            other = av.Packet(as_top_fields(bytes(packet), slices.sequences[0].frame_number_bits))
+            other.stream, other.pts, other.dts, other.is_keyframe = stream, packet.pts, packet.dts, packet.is_keyframe
+            part.mux(other)
+    assert all(gop.sound for gop in mini_gops(film)) and not any(gop.sound for gop in mini_gops(fields))
 
 
 def test_another_codec_is_not_copied(tmp_path):

@@ -113,17 +113,21 @@ class _Marks:
             self._slices.read(unit)
 
     def of(self, packet: CodedFrame) -> _Mark:
-        data, idr, found = bytes(packet), False, None
+        data, idr, found, fields = bytes(packet), False, None, set[int | None]()
         try:
             for unit in prefixed(data, self._size) if self._size else annex_b(data):
                 kind = unit[0] & 31 if unit else 0
                 if kind in (_SPS, _PPS) and unit.rstrip(b"\0") not in self._sets:
                     self._sound = False  # the header of the output would not have it
-                elif kind in (_SLICE, _IDR) and found is None and (qp := self._slices.read(unit[:_UNIT])) is not None:
-                    idr, found = kind == _IDR, (self._slices.kind, qp)
+                elif kind in (_SLICE, _IDR) and fields in (set(), {0}, {1}):
+                    qp = self._slices.read(unit[:_UNIT])
+                    fields.add(self._slices.parity)
+                    if found is None and qp is not None:
+                        idr, found = kind == _IDR, (self._slices.kind, qp)
         except (IndexError, KeyError, ValueError):
             found = None
-        sound = self._sound and found is not None and packet.pts is not None and not packet.is_corrupt
+        whole = fields in ({None}, {0, 1})  # not one field, as MPEG-TS has those that are coded apart
+        sound = self._sound and found is not None and whole and packet.pts is not None and not packet.is_corrupt
         return _Mark(idr, sound and not packet.has_sidedata("new_extradata"), found)
 
 

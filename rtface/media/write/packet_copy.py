@@ -7,7 +7,9 @@ is changed, and a decoder knows both whatever it begins with.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from av.video.stream import VideoStream
@@ -15,6 +17,7 @@ from av.video.stream import VideoStream
 from rtface.errors import Message
 from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets
 from rtface.media.formats.coded_headers.h264 import H264Slices
+from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import VideoPlan
 
@@ -23,6 +26,8 @@ _PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high4
 _INTRA = 0x10  # constraint_set3_flag, of High 10 and High 4:2:2
 _NUMBERS = 32  # of sequence parameter sets
 _SPS = 7
+# Read before the work, at most: groups, and frames.
+_GROUPS, _FRAMES = 4, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,13 @@ class PacketCopy:
         path: of the input.
         header: its extradata.
         delay: frames by which decoding runs ahead of presentation, at most.
+        partly: why only the frames before the first changed one are copied, where that is so.
     """
 
     path: Path
     header: bytes
     delay: int
+    partly: Message | None = None
 
     @property
     def prefix(self) -> int:
@@ -93,11 +100,41 @@ def plan_copy(info: MediaInfo, path: object, format: str, video: VideoPlan) -> P
     profile, intra, level = next(iter(kinds), (0, 0, 0))
     if len(kinds) != 1 or number is None or profile not in _PROFILES or (profile > 100 and intra):
         return Message("its header names no profile that is encoded here", code="copy_profile")
-    depth = stream.codec_context.reorder_depth
+    seen = _look(path, info.start)
+    if not seen.copied:
+        return Message(
+            "none of its first groups of pictures begins with an IDR frame and can be copied (open groups, fields that "
+            "are coded apart, frames without a time, or parameter sets that its header lacks)",
+            code="copy_groups",
+        )
+    depth = max(stream.codec_context.reorder_depth, seen.depth)  # of which some headers say nothing
     references = max(1, *(one.references for one in slices.sequences.values()))
     video.options |= {"profile": _PROFILES[profile]}
     if depth < 2:
         video.options |= {"b-pyramid": "none"} if depth else {"bf": "0"}
     own = f"stitchable=1:open-gop=0:sps-id={number}:level={level}:ref={references}"
     video.options["x264-params"] = ":".join([p for p in (video.options.get("x264-params"), own) if p])
-    return PacketCopy(path, header, max(depth, 2 if depth else 0))
+    partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
+    return PacketCopy(path, header, max(depth, 2 if depth else 0), partly if seen.copied == 1 and seen.open else None)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The first groups of a film: frames by which decoding runs ahead, groups that can be copied, and open ones."""
+
+    depth: int = 0
+    copied: int = 0
+    open: int = 0
+
+
+def _look(path: Path, start: Fraction | None) -> _Seen:
+    seen, frames = _Seen(), 0
+    with closing(mini_gops(path, start)) as gops:
+        for gop in gops:
+            frames += len(gop.packets)
+            seen.depth = max(seen.depth, gop.depth)
+            seen.copied += gop.begins and gop.sound
+            seen.open += not gop.begins and gop.packets[0].is_keyframe
+            if seen.copied > _GROUPS or frames > _FRAMES:
+                break
+    return seen

@@ -53,6 +53,7 @@ class H264Slices:
         begins, order, orders: of the last slice, see `steps.Number`.
         sequences, pictures: the parameter sets by number.
         kind: "P", "B" or "I", of the last slice.
+        parity: which field the last slice is of; None where it is of a frame.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class H264Slices:
         self.missing = 0
         self.begins, self.order, self.orders = False, 0, 0
         self.kind = "I"
+        self.parity: int | None = None
 
     def read(self, unit: bytes) -> int | None:
         """QP of a slice, without the offset for more than 8 bits; None for another unit.
@@ -93,7 +95,7 @@ class H264Slices:
         if not idr and before is not None and not sequence.gaps:
             self._compare(number, before, sequence.frame_number_bits)
         field = not sequence.frames_only and bits.take(1)
-        bits.take(1 if field else 0)
+        self.parity = bits.take(1) if field else None
         bits.skip_golomb(idr)
         orders = picture.orders and not field
         self.begins, self.orders = idr, 0
