@@ -419,7 +419,7 @@ class EncodeOptions(_Group):
         v.choice("auto", "off", "require"),
         Scope.FILM,
         "Copy the coded frames of INPUT where nothing was changed, instead of encoding all.",
-        "H.264; `auto` encodes all where it cannot, and says why, `require` does not start then "
+        "H.264 and H.265; `auto` encodes all where it cannot, and says why, `require` does not start then "
         "([formats](formats.md))",
     )
     bitrate: int | None = _option(

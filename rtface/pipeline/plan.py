@@ -36,7 +36,7 @@ from rtface.media.stills.images import IMAGE_KINDS, SequenceSource
 from rtface.media.write.correction import plan_correction
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.invented import plan_map
-from rtface.media.write.packet_copy import PacketCopy, plan_copy
+from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
@@ -459,10 +459,11 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = folder.video
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
+        found = _find_copy(frames, info, FORMATS.get(Path(frames.output).suffix.lower(), ""))
         streams = plan_output(
             info,
             Path(frames.output),
-            codec=options.codec,
+            codec=_codec(frames, info, found),
             crf=options.crf,
             preset=options.preset,
             strict=options.strict,
@@ -472,12 +473,13 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             drop=options.drop,
         )
         video = streams.video
-        copy = streams.copy = _plan_copy(frames, info, streams.format, video, streams.notes)
+        copy = streams.copy = _plan_copy(found, frames, info, video, streams.notes)
         notes += streams.notes
     elif output is not None:
         container = FORMATS[Path(output).suffix.lower()]
-        video = _encoder(options, info, container)
-        copy = _plan_copy(frames, info, container, video, notes)
+        found = _find_copy(frames, info, container)
+        video = _encoder(options, info, container, _codec(frames, info, found))
+        copy = _plan_copy(found, frames, info, video, notes)
     if isinstance(frames, RunPlan):
         further = _plan_further(options, info, frames.outputs.further, frames.outputs.film.path, video, folder)
         for film in further.values():
@@ -496,34 +498,46 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     )
 
 
-def _plan_copy(
-    frames: FramePlan, info: MediaInfo, format: str, video: VideoPlan, notes: list[str]
-) -> PacketCopy | None:
-    """How packets of a film are copied; notes why they are not. UsageError where they have to be."""
-    if (asked := frames.options.copy) == "off":
+def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy | Message | None:
+    """How packets could be copied; None where that was not asked for."""
+    if frames.options.copy == "off":
         return None
     if frames.options.colour == "restore":
-        found = Message("{--colour:restore} may change every frame", code="copy_colour")
-    else:
-        found = plan_copy(info, frames.input, format, video)
-    copy, why = (found, found.partly) if isinstance(found, PacketCopy) else (None, found)
-    if why is not None and asked == "require":
+        return Message("{--colour:restore} may change every frame", code="copy_colour")
+    return find_copy(info, frames.input, container)
+
+
+def _codec(frames: FramePlan, info: MediaInfo, found: PacketCopy | Message | None) -> str | None:
+    """The encoder that was asked for, or that of the input where its packets can be copied."""
+    asked = frames.options.codec
+    return found.codec if isinstance(found, PacketCopy) and asked is None and info.coding.kind == "lossy" else asked
+
+
+def _plan_copy(
+    found: PacketCopy | Message | None, frames: FramePlan, info: MediaInfo, video: VideoPlan, notes: list[str]
+) -> PacketCopy | None:
+    """How packets of a film are copied; notes why they are not. UsageError where they have to be."""
+    copy, why = (found, None) if isinstance(found, PacketCopy) else (None, found)
+    if copy is not None and (why := fit_copy(copy, info, video)) is not None:
+        copy = None
+    if (what := why if copy is None else copy.partly) is None:
+        return copy
+    if frames.options.copy == "require":
         raise UsageError(
             "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
             code="copy_required",
-            why=why,
+            why=what,
         )
-    if why is not None:
-        notes.append(why if copy else Message("no packet is copied: {why}", code="copy_none", why=why))
+    notes.append(what if copy is not None else Message("no packet is copied: {why}", code="copy_none", why=what))
     return copy
 
 
-def _encoder(options: Options, info: MediaInfo, container: str) -> VideoPlan:
+def _encoder(options: Options, info: MediaInfo, container: str, codec: str | None) -> VideoPlan:
     video, _ = choose_encoder(
         info,
         container,
         supported_encoders(container),
-        codec=options.codec,
+        codec=codec,
         crf=options.crf,
         preset=options.preset,
         wanted=encoding(options.encode, codec_device(options.device)),

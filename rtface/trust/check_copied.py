@@ -23,7 +23,7 @@ def check_copied(
 
     Args:
         found: takes what comes out.
-        made, source: the picture of output and input, as slices of H.264.
+        made, source: the picture of output and input, as slices of H.264 or HEVC.
         begins: time of the first frame that was compared, in the output and in the input.
         said: first and last number of the frames that were copied together, in the order of presentation.
     """

@@ -16,7 +16,7 @@ from av.stream import Stream
 
 from rtface.errors import InputError, Interrupted
 from rtface.media.formats.adts_headers import adts_config, plain_config
-from rtface.media.formats.coded_headers.bits import annex_b, length_size, prefixed
+from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.formats.mp4 import ROUNDED_S
 from rtface.media.formats.pcm import GAP_S, PcmClock
 from rtface.media.read.container import (
@@ -31,7 +31,6 @@ from rtface.redaction import shown
 
 # Samples of PCM that are compared as one.
 _PIECE = 1024
-_OF_SLICES = range(1, 6)  # kinds of units
 # Between texts of MP4 that are one; rtface writes texts that touch a little apart.
 _TEXT_GAP_S = Fraction(1, 2000)
 # Subtitles whose packets are shown for as long as the container says.
@@ -92,7 +91,7 @@ def hash_packets(
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
         pieces: PCM in pieces of equal length in place of its packets.
-        slices: of the enhanced one, which is H.264, SHA-256 of the slices.
+        slices: of the enhanced one, H.264 or HEVC, SHA-256 of the slices.
 
     Raises:
         InputError: the film cannot be read.
@@ -188,12 +187,15 @@ class _Packets:
 
 
 class _Slices(_Packets):
-    """Units of H.264 that have samples; the others name and describe, and differ between containers."""
+    """Units of H.264 or HEVC that have samples; the others name and describe, and differ between containers."""
 
     def _note(self, pts: int, data: bytes) -> None:
-        size, digest = length_size(self.header), hashlib.sha256()
-        for unit in prefixed(data, size) if size else annex_b(data):
-            if unit and unit[0] & 31 in _OF_SLICES:
+        if (units := UNITS.get(self.found.codec)) is None:
+            super()._note(pts, data)
+            return
+        digest = hashlib.sha256()
+        for unit in units.split(data, units.length_size(self.header)):
+            if units.kind(unit) in units.slices:
                 digest.update(unit.rstrip(b"\0"))
         self.found.rows.append((pts, digest.hexdigest()))
 

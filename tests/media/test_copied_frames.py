@@ -19,7 +19,7 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.source import FileSource
 from rtface.media.write.file_sink import FileSink
-from rtface.media.write.packet_copy import PacketCopy, plan_copy
+from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
 from rtface.trust.check_copied import check_copied
@@ -27,6 +27,9 @@ from rtface.trust.check_sidecar import Checked
 from rtface.trust.packet_hashes import hash_packets
 
 FRAMES, GROUP = 40, 10
+
+
+HEVC = {"x265-params": "open-gop=0:keyint=10:min-keyint=10:scenecut=0:log-level=error"}
 
 
 def make(path: Path, codec: str = "libx264", *, times: Sequence[int] = range(FRAMES), **options: str) -> Path:
@@ -50,9 +53,10 @@ def copied(film: Path, output: Path, changed: set[int]) -> FileSink:
     """Writes `output` with some frames changed; its sink."""
     stats = Stats()
     source = FileSource(film, stats=stats)
-    plan = plan_output(source.info, output)
-    plan.copy = found = plan_copy(source.info, film, plan.format, plan.video)  # pyright: ignore
-    assert isinstance(found, PacketCopy)
+    codec = "h265" if source.info.codec == "hevc" else None
+    plan = plan_output(source.info, output, codec=codec)
+    plan.copy = found = find_copy(source.info, film, plan.format)  # pyright: ignore
+    assert isinstance(found, PacketCopy) and fit_copy(found, source.info, plan.video) is None
     sink, number = FileSink(plan, stats), 0
     for item in source:
         if isinstance(item, Frame):
@@ -81,8 +85,9 @@ def decoded(path: Path) -> list[tuple[Fraction, bytes]]:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts"])
 @pytest.mark.parametrize("kind", ["mp4", "ts"])
-def test_what_was_not_changed_is_copied(tmp_path, kind, suffix):
-    film, output = make(tmp_path / f"in.{kind}"), tmp_path / f"out.{suffix}"
+@pytest.mark.parametrize(("codec", "options"), [("libx264", {}), ("libx265", HEVC)])
+def test_what_was_not_changed_is_copied(tmp_path, codec, options, kind, suffix):
+    film, output = make(tmp_path / f"in.{kind}", codec, **options), tmp_path / f"out.{suffix}"
     count = count_of(copied(film, output, {14, 15}))
     before, after = decoded(film), decoded(output)
     assert FRAMES - GROUP <= count < FRAMES - 2
@@ -119,15 +124,16 @@ def test_open_groups_are_encoded(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "ts"])
-def test_copied_frames_are_proven_without_decoding(tmp_path, suffix):
-    film, output = make(tmp_path / "in.mp4"), tmp_path / f"out.{suffix}"
+@pytest.mark.parametrize(("codec", "options"), [("libx264", {}), ("libx265", HEVC)])
+def test_copied_frames_are_proven_without_decoding(tmp_path, codec, options, suffix):
+    film, output = make(tmp_path / "in.mp4", codec, **options), tmp_path / f"out.{suffix}"
     sink, begins = copied(film, output, {14, 15}), (0.0, 0.0)
     with av.open(str(output)) as container:
         begins = float(container.streams.video[0].start_time * container.streams.video[0].time_base), 0.0
     found, other = Checked(), Checked()
     check_copied(found, *(hash_packets(one, slices=True)[0] for one in (output, film)), begins, sink.copied)
     assert not found.problems and f"{count_of(sink)} frames of {FRAMES}" in found.proofs[0]
-    strange = make(tmp_path / "other.mp4", crf="30")
+    strange = make(tmp_path / "other.mp4", codec, **options | {"crf": "34"})
     check_copied(other, *(hash_packets(one, slices=True)[0] for one in (output, strange)), begins, sink.copied)
     assert other.problems and not other.proofs
 
@@ -207,6 +213,6 @@ def test_another_codec_is_not_copied(tmp_path):
     film = make(tmp_path / "in.mkv", "mpeg4")
     source = FileSource(film)
     plan = plan_output(source.info, tmp_path / "out.mkv")
-    why = plan_copy(source.info, film, plan.format, plan.video)
+    why = find_copy(source.info, film, plan.format)
     source.close()
     assert isinstance(why, Message) and why.code == "copy_codec"

@@ -18,8 +18,7 @@ from typing import Any, TypeAlias
 
 import av
 
-from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets, prefixed
-from rtface.media.formats.coded_headers.h264 import H264Slices
+from rtface.media.formats.coded_headers.units import UNITS, Units
 from rtface.media.read.container import choose_video, open_container, time_base_of
 from rtface.media.read.file_reader import file_reader
 
@@ -29,7 +28,6 @@ CodedFrame: TypeAlias = "av.Packet[Any]"
 MOST_HELD = 32
 _MOST_AHEAD, _AHEAD_BYTES = 1000, 32 << 20
 _EARLIER_S = 1
-_SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
 _UNIT = 1 << 10
 
 
@@ -57,8 +55,8 @@ class MiniGop:
 
 
 def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
-    """The mini-GOPs of an H.264 film, read as it is iterated; from some seconds before `start` on, in seconds of its
-    clock."""
+    """The mini-GOPs of a film in H.264 or HEVC, read as it is iterated; from some seconds before `start` on, in seconds
+    of its clock."""
     reader = file_reader(path)
     with closing(open_container(path, reader)) as container:
         video, _ = choose_video(container, str(path))
@@ -66,7 +64,7 @@ def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
         at = 0 if start is None else int((start - _EARLIER_S) / time_base_of(video))
         if at > (video.start_time or 0):
             container.seek(at, stream=video)
-        marks = _Marks(bytes(video.codec_context.extradata or b""))
+        marks = _Marks(UNITS[video.codec_context.codec.canonical_name], bytes(video.codec_context.extradata or b""))
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None
         for packet in _readable(container.demux(video)):
@@ -105,25 +103,24 @@ class _Mark:
 class _Marks:
     """What the headers of coded frames say."""
 
-    def __init__(self, extradata: bytes) -> None:
-        self._slices, self._size, self._sets = H264Slices(), length_size(extradata), set[bytes]()
-        self._sound = True
-        for unit in parameter_sets(extradata, "avc"):
-            self._sets.add(unit.rstrip(b"\0"))
+    def __init__(self, units: Units, extradata: bytes) -> None:
+        self._units, self._slices, self._size = units, units.reader(), units.length_size(extradata)
+        self._sound, self._sets = True, set(units.sets_of(extradata))
+        for unit in units.sets_of(extradata):
             self._slices.read(unit)
 
     def of(self, packet: CodedFrame) -> _Mark:
-        data, idr, found, fields = bytes(packet), False, None, set[int | None]()
+        units, idr, found, fields = self._units, False, None, set[int | None]()
         try:
-            for unit in prefixed(data, self._size) if self._size else annex_b(data):
-                kind = unit[0] & 31 if unit else 0
-                if kind in (_SPS, _PPS) and unit.rstrip(b"\0") not in self._sets:
+            for unit in units.split(bytes(packet), self._size):
+                kind = units.kind(unit)
+                if kind in units.unknown or (kind in units.sets and unit.rstrip(b"\0") not in self._sets):
                     self._sound = False  # the header of the output would not have it
-                elif kind in (_SLICE, _IDR) and fields in (set(), {0}, {1}):
+                elif kind in units.slices and fields in (set(), {0}, {1}):
                     qp = self._slices.read(unit[:_UNIT])
                     fields.add(self._slices.parity)
                     if found is None and qp is not None:
-                        idr, found = kind == _IDR, (self._slices.kind, qp)
+                        idr, found = kind in units.idr, (self._slices.kind, qp)
         except (IndexError, KeyError, ValueError):
             found = None
         whole = fields in ({None}, {0, 1})  # not one field, as MPEG-TS has those that are coded apart

@@ -13,7 +13,6 @@ from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
 from rtface.frame import Frame
-from rtface.media.formats.coded_headers.bits import annex_b
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import MiniGop, mini_gops
 from rtface.media.write.decoding_times import DecodingTimes
@@ -29,7 +28,7 @@ _FINER, _LEAST = 1.0, 1.0
 
 def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
     """The header of a film with copied and encoded frames."""
-    return copy.shared_header(bytes(_opened(video, header=True).extradata or b""))
+    return copy.shared_header(bytes(_opened(video, float(video.options["crf"]), header=True).extradata or b""))
 
 
 class CopyEncoder:
@@ -157,11 +156,7 @@ class CopyEncoder:
 
     def _put_encoded(self, packets: list[AnyPacket]) -> None:
         for packet in packets:
-            data, size = bytes(packet), self._copy.prefix
-            if size:
-                units = [unit.rstrip(b"\0") for unit in annex_b(data)]
-                data = b"".join(len(unit).to_bytes(size, "big") + unit for unit in units)
-            own: AnyPacket = av.Packet(data)
+            own: AnyPacket = av.Packet(self._copy.framed(bytes(packet)))
             own.pts, own.duration, own.is_keyframe = packet.pts, packet.duration, packet.is_keyframe
             self._put(own)
 
@@ -172,21 +167,21 @@ class CopyEncoder:
 
     def _open(self, gop: MiniGop | None) -> VideoCodecContext:
         """An encoder of what follows from a mini-GOP on; None leaves the quality to what was asked for."""
-        options = dict(self._video.options)
-        if gop is not None and gop.ahead:
-            bits = pixel_format_info(self._video.pix_fmt).bits
-            options["qp"], ratios = self._quality.options(gop, float(options.pop("crf")), bits)
-            options["x264-params"] += f":{ratios}"
-        return _opened(replace(self._video, options=options), header=self._copy.prefix > 0)
+        crf = float(self._video.options["crf"])
+        qp, ratios = self._quality.options(gop, crf) if gop is not None and gop.ahead else (crf, "")
+        return _opened(self._video, qp, ratios, header=self._copy.prefix > 0)
 
 
-def _opened(video: VideoPlan, *, header: bool) -> VideoCodecContext:
-    """An encoder, with its header apart or in the stream."""
-    if not header:
-        video = replace(video, options=video.options | {"aud": "1"})
+def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> VideoCodecContext:
+    """An encoder of a constant quantiser, with its header apart or in the stream."""
+    options, x264 = {name: value for name, value in video.options.items() if name != "crf"}, video.encoder == "libx264"
+    options["qp"] = str(floor(qp + 6 * (pixel_format_info(video.pix_fmt).bits - 8) * x264))
+    options[f"{video.encoder.removeprefix('lib')}-params"] += ratios
+    if x264 and not header:
+        options["aud"] = "1"
     context = VideoCodecContext.create(video.encoder, "w")
     assert isinstance(context, VideoCodecContext)
-    configure(context, video)
+    configure(context, replace(video, options=options))
     if header:
         context.flags |= Flags.global_header
     open_encoder(context)
@@ -211,12 +206,11 @@ class _SourceQuality:
         added = 4 + 6 * float(np.log2(frame.quantisers.steps).mean()) - qp
         self._added[kind] = added + 0.9 * (self._added.get(kind, added) - added)
 
-    def options(self, gop: MiniGop, crf: float, bits: int) -> tuple[str, str]:
-        """The quantiser of libx264, and as its parameters the ratios of those for I, P and B."""
+    def options(self, gop: MiniGop, crf: float) -> tuple[float, str]:
+        """The quantiser of an encoder, and as its parameters the ratios of those for I, P and B."""
         usual = fmean(self._added.values()) if self._added else 0.0
         mean = {kind: qp + self._added.get(kind, usual) for kind, qp in gop.ahead.items()}
         base = min((mean[kind] for kind in ("P", "B") if kind in mean), default=mean.get("I", 0.0))
         steps = max(0.0, base - mean.get("I", base)), max(0.0, mean.get("B", base) - base)
-        qp = floor(max(_LEAST, min(base - _FINER, crf) + 6 * (bits - 8)))
         intra, both = (2 ** (step / 6) for step in steps)
-        return str(qp), f"ipratio={intra:.2f}:pbratio={both:.2f}"
+        return max(_LEAST, min(base - _FINER, crf)), f":ipratio={intra:.2f}:pbratio={both:.2f}"

@@ -1,12 +1,13 @@
 """Whether coded frames of the input can stand between encoded ones in the output, and what the encoder needs for that.
 
-H.264: frames that are encoded get parameter sets with another number (x264's `sps-id`), which are in the header of the
-output (avcC, CodecPrivate) with those of the input, or in the stream where the input has start codes. So no coded frame
-is changed, and a decoder knows both whatever it begins with.
+Frames that are encoded get parameter sets with another number (H.264: x264's `sps-id`; HEVC: x265's units are changed),
+which are in the header of the output (avcC, hvcC, CodecPrivate) with those of the input, or in the stream where the
+input has start codes. So no coded frame of the input is changed, and a decoder knows both whatever it begins with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,8 +16,11 @@ from pathlib import Path
 from av.video.stream import VideoStream
 
 from rtface.errors import Message
-from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets
+from rtface.media.formats.coded_headers.bits import annex_b, unescaped
 from rtface.media.formats.coded_headers.h264 import H264Slices
+from rtface.media.formats.coded_headers.hevc import PICTURE, renumbered
+from rtface.media.formats.coded_headers.units import UNITS, Units
+from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import VideoPlan
@@ -24,10 +28,14 @@ from rtface.media.write.encoders import VideoPlan
 _FROM, _INTO = ("mov,", "matroska,", "mpegts"), ("mp4", "mov", "matroska", "mpegts")
 _PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422"}
 _INTRA = 0x10  # constraint_set3_flag, of High 10 and High 4:2:2
-_NUMBERS = 32  # of sequence parameter sets
-_SPS = 7
+# Profiles of HEVC by bits and chroma, as libx265 chooses them.
+_HEVC_PROFILES = {(8, (2, 2)): 1, (10, (2, 2)): 2, (10, (2, 1)): 4}
+_HEVC_SPS = 33
+# Of sequence parameter sets.
+_NUMBERS = {"avc": 32, "hvc": 16}
 # Read before the work, at most: groups, and frames.
 _GROUPS, _FRAMES = 4, 1000
+_ENCODERS = {"avc": "libx264", "hvc": "libx265"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,70 +44,76 @@ class PacketCopy:
 
     Attributes:
         path: of the input.
+        units: of its codec.
         header: its extradata.
-        delay: frames by which decoding runs ahead of presentation, at most.
+        number: of the parameter sets of encoded frames.
+        depth: frames by which decoding runs ahead of presentation in the input.
         partly: why only the frames before the first changed one are copied, where that is so.
     """
 
     path: Path
+    units: Units
     header: bytes
-    delay: int
+    number: int
+    depth: int
     partly: Message | None = None
 
     @property
     def prefix(self) -> int:
         """Bytes of the length before each unit; 0 where start codes are between them."""
-        return length_size(self.header)
+        return self.units.length_size(self.header)
+
+    @property
+    def delay(self) -> int:
+        """Frames by which decoding runs ahead of presentation in the output, at most."""
+        return max(self.depth, 2 if self.depth else 0)
+
+    @property
+    def codec(self) -> str:
+        """The encoder that fits, as ``--codec`` takes it."""
+        return "h264" if self.units.record == "avc" else "h265"
 
     def shared_header(self, own: bytes) -> bytes:
         """The input's header with the parameter sets of an encoder (Annex B)."""
-        if not self.prefix:
-            return self.header + own
-        units = [unit.rstrip(b"\0") for unit in annex_b(own)]
-        sets = [[unit for unit in units if (unit[0] & 31 == _SPS) == first] for first in (True, False)]
-        out, at = bytearray(self.header[:5]), 5
-        for more in sets:
-            count = self.header[at] & 31
-            end = at + 1
-            for _ in range(count):
-                end += 2 + int.from_bytes(self.header[end : end + 2], "big")
-            out.append(self.header[at] + len(more))
-            out += self.header[at + 1 : end]
-            for unit in more:
-                out += len(unit).to_bytes(2, "big") + unit
-            at = end
-        return bytes(out + self.header[at:])
+        sets = [unit for unit in self._numbered(own) if self.units.kind(unit) in self.units.sets]
+        return self.units.extended(self.header, sets) if self.prefix else self.header + _with_codes(sets)
+
+    def framed(self, data: bytes) -> bytes:
+        """A coded frame of an encoder (Annex B), as the input has them."""
+        size = self.prefix
+        if not size:
+            return data if self.units.record == "avc" else _with_codes(self._numbered(data))
+        units = (unit for unit in self._numbered(data) if self.units.kind(unit) not in self.units.sets)
+        return b"".join(len(unit).to_bytes(size, "big") + unit for unit in units)
+
+    def _numbered(self, data: bytes) -> Iterator[bytes]:
+        for unit in annex_b(data):
+            unit = unit.rstrip(b"\0")
+            yield renumbered(unit, self.number) if self.units.record == "hvc" else unit
 
 
-def plan_copy(info: MediaInfo, path: object, format: str, video: VideoPlan) -> PacketCopy | Message:
-    """How packets are copied, and `video` with what makes its encoder fit; else why every frame has to be encoded."""
+def _with_codes(units: Iterable[bytes]) -> bytes:
+    return b"".join(b"\0\0\0\1" + unit for unit in units)
+
+
+def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Message:
+    """How packets of an input can be copied into a container; else why every frame has to be encoded."""
     stream = next(stream.template for stream in info.streams if stream.enhanced)
     if not isinstance(path, Path) or not path.is_file():
         return Message("the input is no file, and cannot be read twice", code="copy_no_file")
-    if info.codec != "h264" or not info.format.startswith(_FROM) or format not in _INTO:
+    units = UNITS.get(info.codec)
+    if units is None or not info.format.startswith(_FROM) or format not in _INTO:
         return Message(
-            "only H.264 of MP4, MOV, Matroska and MPEG-TS is copied into these, not {codec} of {container}",
+            "only H.264 and H.265 of MP4, MOV, Matroska and MPEG-TS are copied into these, not {codec} of {container}",
             code="copy_codec",
             codec=info.codec,
             container=info.format.split(",")[0],
         )
-    if video.encoder != "libx264":
-        return Message("the output is encoded by {encoder}", code="copy_encoder", encoder=video.encoder)
-    same = (video.width, video.height, video.pix_fmt) == (info.width, info.height, info.pix_fmt)
-    if video.lossless or not same or info.crop is not None:
-        return Message("the output has another size, format or class than the input", code="copy_form")
     assert isinstance(stream, VideoStream)
-    header, slices = bytes(stream.codec_context.extradata or b""), H264Slices()
-    try:
-        for unit in parameter_sets(header, "avc"):
-            slices.read(unit)
-    except (IndexError, KeyError, ValueError):
-        slices.sequences.clear()
-    kinds = {(one.profile, one.constraints & _INTRA, one.level) for one in slices.sequences.values()}
-    number = next((n for n in range(_NUMBERS) if n not in slices.sequences and n not in slices.pictures), None)
-    profile, intra, level = next(iter(kinds), (0, 0, 0))
-    if len(kinds) != 1 or number is None or profile not in _PROFILES or (profile > 100 and intra):
-        return Message("its header names no profile that is encoded here", code="copy_profile")
+    header = bytes(stream.codec_context.extradata or b"")
+    number = next((n for n in range(_NUMBERS[units.record]) if n not in _numbers(units, header)), None)
+    if number is None:
+        return Message("its header cannot be read, or has no number left for another", code="copy_header")
     seen = _look(path, info.start)
     if not seen.copied:
         return Message(
@@ -108,14 +122,69 @@ def plan_copy(info: MediaInfo, path: object, format: str, video: VideoPlan) -> P
             code="copy_groups",
         )
     depth = max(stream.codec_context.reorder_depth, seen.depth)  # of which some headers say nothing
+    partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
+    open_groups = seen.copied == 1 and seen.open > 0
+    return PacketCopy(path, units, header, number, depth, partly if open_groups else None)
+
+
+def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | None:
+    """Changes the plan of an encoder so that its frames can stand between copied ones; else why that cannot be."""
+    if video.encoder != _ENCODERS[copy.units.record]:
+        return Message("the output is encoded by {encoder}", code="copy_encoder", encoder=video.encoder)
+    same = (video.width, video.height, video.pix_fmt) == (info.width, info.height, info.pix_fmt)
+    if video.lossless or not same or info.crop is not None:
+        return Message("the output has another size, format or class than the input", code="copy_form")
+    slices = copy.units.reader()
+    sets = list(copy.units.sets_of(copy.header))
+    for unit in sets:
+        slices.read(unit)
+    if isinstance(slices, H264Slices):
+        own = _h264_options(slices, copy, video)
+    else:
+        own = _hevc_options(sets, video, copy.depth)
+    if own is None:
+        return Message("its header names no profile that is encoded here", code="copy_profile")
+    key = f"{video.encoder.removeprefix('lib')}-params"
+    video.options[key] = ":".join([p for p in (video.options.get(key), own) if p])
+    return None
+
+
+def _h264_options(slices: H264Slices, copy: PacketCopy, video: VideoPlan) -> str | None:
+    kinds = {(one.profile, one.constraints & _INTRA, one.level) for one in slices.sequences.values()}
+    profile, intra, level = next(iter(kinds), (0, 0, 0))
+    if len(kinds) != 1 or profile not in _PROFILES or (profile > 100 and intra):
+        return None
     references = max(1, *(one.references for one in slices.sequences.values()))
     video.options |= {"profile": _PROFILES[profile]}
-    if depth < 2:
-        video.options |= {"b-pyramid": "none"} if depth else {"bf": "0"}
-    own = f"stitchable=1:open-gop=0:sps-id={number}:level={level}:ref={references}"
-    video.options["x264-params"] = ":".join([p for p in (video.options.get("x264-params"), own) if p])
-    partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
-    return PacketCopy(path, header, max(depth, 2 if depth else 0), partly if seen.copied == 1 and seen.open else None)
+    if copy.depth < 2:
+        video.options |= {"b-pyramid": "none"} if copy.depth else {"bf": "0"}
+    return f"stitchable=1:open-gop=0:sps-id={copy.number}:level={level}:ref={references}"
+
+
+def _hevc_options(sets: Iterable[bytes], video: VideoPlan, depth: int) -> str | None:
+    profiles = {unescaped(unit)[3] & 31 for unit in sets if UNITS["hevc"].kind(unit) == _HEVC_SPS}
+    shape = pixel_format_info(video.pix_fmt)
+    if video.fields != "progressive" or profiles != {_HEVC_PROFILES.get((shape.bits, shape.sampling))}:
+        return None
+    reordering = ":b-pyramid=0" if depth == 1 else "" if depth else ":bframes=0"
+    return f"open-gop=0:info=0:opt-qp-pps=0:opt-ref-list-length-pps=0{reordering}"
+
+
+def _numbers(units: Units, header: bytes) -> set[int]:
+    """The numbers that parameter sets of a header have, as those of an encoder would have to be; all where it cannot be
+    read."""
+    slices = units.reader()
+    try:
+        for unit in units.sets_of(header):
+            slices.read(unit)
+    except (IndexError, KeyError, ValueError):
+        slices.sequences.clear()
+    if not slices.sequences:
+        return set(range(max(_NUMBERS.values())))
+    if units.record == "avc":
+        return {*slices.sequences, *slices.pictures}
+    video = (unit[2] >> 4 for unit in units.sets_of(header) if units.kind(unit) == units.sets[0])
+    return {*video, *slices.sequences, *(number - PICTURE for number in slices.pictures)}
 
 
 @dataclass(slots=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from rtface.media.formats.coded_headers.bits import Bits, unescaped
 
 _B, _P = 0, 1
+# By how much the number of a picture parameter set is larger than those of the others in `renumbered`.
+PICTURE = 15
+_SPS_NUMBER = 104  # the bit at which that of a sequence parameter set begins
 
 
 @dataclass(slots=True)
@@ -37,12 +41,17 @@ class HevcSlices:
 
     Attributes:
         missing, begins, order, orders: of the last slice, see `steps.Number`; none is found missing.
+        sequences, pictures: the parameter sets by number.
+        kind: "P", "B" or "I", of the last slice.
+        parity: as of `H264Slices`; each field is a frame here.
     """
 
+    parity: int | None = None
+
     def __init__(self) -> None:
-        self._sequences: dict[int, _Sequence] = {}
-        self._pictures: dict[int, _Picture] = {}
-        self.missing = 0
+        self.sequences: dict[int, _Sequence] = {}
+        self.pictures: dict[int, _Picture] = {}
+        self.missing, self.kind = 0, "I"
         self.begins, self.order, self.orders = False, 0, 0
 
     def read(self, unit: bytes) -> int | None:
@@ -57,10 +66,10 @@ class HevcSlices:
         bits = Bits(unescaped(unit)[2:])
         if kind == 33:
             number, sequence = _sequence(bits)
-            self._sequences[number] = sequence
+            self.sequences[number] = sequence
         elif kind == 34:
             number, picture = _picture(bits)
-            self._pictures[number] = picture
+            self.pictures[number] = picture
         elif kind < 10 or 16 <= kind <= 21:
             return self._slice(bits, kind)
         return None
@@ -69,10 +78,11 @@ class HevcSlices:
         if not bits.take(1):
             return None
         bits.take(kind >= 16)
-        picture = self._pictures[bits.golomb()]
-        sequence = self._sequences[picture.sequence]
+        picture = self.pictures[bits.golomb()]
+        sequence = self.sequences[picture.sequence]
         bits.take(picture.extra_bits)
         slice_type = bits.count(2)
+        self.kind = "BPI"[slice_type]
         bits.take(picture.output_flag + 2 * sequence.separate)
         used, motion = 0, False
         self.begins, self.order, self.orders = 16 <= kind <= 20, 0, 1 << sequence.order_bits
@@ -124,6 +134,36 @@ class HevcSlices:
                 chroma = [bits.take(1) for _ in range(count)] if sequence.chroma else []
                 bits.skip_golomb(2 * sum(luma) + 4 * sum(chroma))
         bits.golomb()
+
+
+def renumbered(unit: bytes, number: int) -> bytes:
+    """A unit of a stream whose parameter sets all have the number 0, with another number (0…15): that of the picture
+    parameter set is by 15 larger, as a code that is longer by 8 bits moves all of a slice's header by one byte.
+
+    Raises:
+        ValueError: the numbers are others, or the stream has layers.
+    """
+    kind, data = unit[0] >> 1 & 63, unescaped(unit)[2:]
+    if kind > 34 or kind == 32:
+        return unit[:2] + bytes((unit[2] & 15 | number << 4,)) + unit[3:] if kind == 32 else unit
+    own, picture = (f"{value + 1:0{2 * (value + 1).bit_length() - 1}b}" for value in (number, number + PICTURE))
+    used = len(data) if kind > 32 else 2
+    text = f"{int.from_bytes(data[:used], 'big'):0{8 * used}b}"
+    at, code = {33: (_SPS_NUMBER, own), 34: (0, picture + own)}.get(kind, (2 if 16 <= kind <= 23 else 1, picture))
+    zero = "11" if kind == 34 else "1"
+    if not text.startswith(zero, at) or (kind == 33 and data[0] & 14):
+        raise ValueError(kind)
+    text = text[:at] + code + text[at + len(zero) :]
+    if kind == 33:
+        text = f"{number:04b}{text[4:]}"
+    if kind > 32:
+        text = text.rstrip("0")
+        text += "0" * (-len(text) % 8)
+    return unit[:2] + _escape(int(text, 2).to_bytes(len(text) // 8, "big") + data[used:])
+
+
+def _escape(data: bytes) -> bytes:
+    return re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", data)
 
 
 def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) -> list[tuple[int, bool]]:
