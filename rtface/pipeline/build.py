@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rtface.concurrency import call_until_stopped
-from rtface.config.options import EnhanceOptions, FaceOptions, InputOptions, Options, QualityOptions, person_photos
+from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT, EngineRequest
 from rtface.enhance.coded_stage import CodedStage
@@ -36,7 +36,6 @@ from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import Known
 from rtface.errors import InputError, Interrupted, UsageError
-from rtface.frame import Transfer
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import decoding
 from rtface.media.read.source import FileSource
@@ -44,7 +43,7 @@ from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.persons import open_guard, open_persons
-from rtface.pipeline.plan import FilmPlan, FramePlan
+from rtface.pipeline.plan import FilmPlan, FramePlan, open_scans
 from rtface.pipeline.runtime import (
     BuildProgress,
     codec_device,
@@ -62,8 +61,6 @@ from rtface.util.parse import is_person_number
 from rtface.util.urls import Address
 
 E = TypeVar("E", bound=FaceCorrector)
-
-_TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +157,6 @@ def open_film(
         raise Interrupted
     stack.callback(source.close)
     return source
-
-
-def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
-    """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
-    return SequenceSource(
-        folder,
-        fps=options.fps,
-        start=options.start,
-        end=options.end,
-        transfer=None if options.transfer == "auto" else _TRANSFERS[options.transfer],
-        stats=stats,
-        strict=options.strict,
-        hold=hold,
-    )
 
 
 def still_encoder(film: FilmPlan, source: FileSource | SequenceSource, engine: str) -> StillEncoder | None:

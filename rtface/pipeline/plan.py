@@ -49,6 +49,7 @@ from rtface.shots.files import check_shots_file, read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
+from rtface.stats import Stats
 from rtface.trust.checksums import checksum_outputs
 from rtface.trust.credentials import can_hold
 from rtface.trust.enforce import Uses, enforce
@@ -57,6 +58,7 @@ from rtface.trust.signing import Signing
 from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
+_TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
 _FURTHER = {"correction": "keep_correction", "comparison": "compare", "map": "invented"}
 
 
@@ -431,6 +433,20 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
         for name, option in _FURTHER.items()
         if (path := getattr(options, option)) is not None
     }
+
+
+def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
+    """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
+    return SequenceSource(
+        folder,
+        fps=options.fps,
+        start=options.start,
+        end=options.end,
+        transfer=None if options.transfer == "auto" else _TRANSFERS[options.transfer],
+        stats=stats,
+        strict=options.strict,
+        hold=hold,
+    )
 
 
 def makes_folder(frames: FramePlan, output: str | None) -> bool:
