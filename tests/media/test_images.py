@@ -24,16 +24,8 @@ from PIL import Image
 import rtface
 from rtface.errors import InputError, InputMissing, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.media.formats.image_meta import (
-    AvifShape,
-    ImageMetadata,
-    avif_shape,
-    exif_of,
-    exif_orientation,
-    read_meta,
-    unread_kind,
-    write_meta,
-)
+from rtface.media.formats.image_header import AvifShape, avif_shape, unread_kind
+from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_orientation, read_meta, write_meta
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.formats.tiff_tags import exif_with, read_directory
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp

@@ -30,7 +30,7 @@ import numpy as np
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.enhance.coded_stage import CODEC_TRAITS, CodecTraits
 from rtface.frame import Quantisers
-from rtface.media.formats.image_meta import quantisation_tables
+from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.quantiser import QuantiserReader
 from training.crop_space import F32, F64, U8, before_ground

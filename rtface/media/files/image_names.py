@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from rtface.errors import InputError, InputMissing
-from rtface.media.formats.image_meta import kind_of
+from rtface.media.formats.image_header import kind_of
 
 IMAGE_KINDS = {
     ".png": "png",

@@ -15,7 +15,7 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.media.formats.image_meta import kind_of, unpacks_large, unread_kind
+from rtface.media.formats.image_header import kind_of, unpacks_large, unread_kind
 from rtface.media.formats.mp4 import boxes
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import av
 from av.filter import Graph
 
-from rtface.media.formats.image_meta import decodable
+from rtface.media.formats.image_header import decodable
 
 # FFmpeg's AVChromaLocation, from 0; AV_FRAME_FLAG_INTERLACED and AV_FRAME_FLAG_TOP_FIELD_FIRST.
 _PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")

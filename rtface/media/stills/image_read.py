@@ -25,21 +25,15 @@ from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Frame
 from rtface.media.files.image_names import has_still_name, is_image
 from rtface.media.formats.color import color_of, display_of, is_transparent
+from rtface.media.formats.image_header import avif_shape, decodable, frame_header, has_end, kind_of, more_of, size_of
 from rtface.media.formats.image_meta import (
     CENTIMETRE,
     ImageMetadata,
-    avif_shape,
-    decodable,
     density,
     exif_of_tiff,
-    frame_header,
-    has_end,
-    kind_of,
-    more_of,
     photoshop_of_tiff,
     read_meta,
     settle,
-    size_of,
 )
 from rtface.media.formats.image_view import TIFF_FORM, TIFF_READ, TIFF_SHOWN, numbers, tiff_view, writable
 from rtface.media.formats.quantiser_tables import jpeg_step
@@ -90,7 +84,7 @@ class Still:
 
     Attributes:
         path: as given.
-        kind: as `rtface.media.formats.image_meta.kind_of`.
+        kind: as `rtface.media.formats.image_header.kind_of`.
         frame: the image as stored (not turned), marked as new; its display says how it is turned.
         meta: profile, EXIF and so on.
         scan: header of a DPX or EXR.

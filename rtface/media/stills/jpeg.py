@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.frame import Bytes
-from rtface.media.formats.image_meta import Tables, segment, segments
+from rtface.media.formats.image_header import Tables, segments
+from rtface.media.formats.image_meta import segment
 
 Ints: TypeAlias = "NDArray[np.signedinteger[Any]]"
 

@@ -16,7 +16,7 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 from rtface.media.formats.coded_headers.mpeg2 import Mpeg2Pictures
 from rtface.media.formats.coded_headers.vp8 import Vp8Frames
-from rtface.media.formats.image_meta import quantisation_tables
+from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step, qp_steps, vp8_table, vpx_steps
 
 # Bytes of a packet that are searched for the first slice, or for a JPEG's tables; and of a unit, for its header.

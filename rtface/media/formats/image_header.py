@@ -1,0 +1,250 @@
+"""What the header of an image file says: its kind, its size, what else it holds, and how its samples are coded.
+
+PNG: W3C PNG 3rd edition; JPEG: ITU-T T.81, CIPA DC-007; AVIF: ISO/IEC 23008-12, AV1 in ISOBMFF.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rtface.media.formats.tiff_tags import order_of
+
+PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
+_MPF_HEAD = b"MPF\0"
+_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # with a length, or the end
+_FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
+_PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
+# Major brands of HEIF: its images and sequences of HEVC (HEIC), and those of any codec.
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"mif2", b"msf1")
+# Bytes of an ICC profile that are read at most; large ones of printers have two million. Deflate packs a thousand to
+# one, so a small file could unpack to gigabytes.
+ICC_BYTES = 16 << 20
+Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
+"""Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
+
+
+def kind_of(data: bytes) -> str | None:
+    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm", "tga") by a
+    file's first bytes, None for anything else."""
+    if data.startswith(PNG):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    if data[:4] in (b"SDPX", b"XPDS"):
+        return "dpx"
+    if data[:4] == b"v/1\x01":
+        return "exr"
+    if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:  # an animation ("avis") is a film
+        return "avif"
+    if data.startswith(b"\xff\x4f\xff\x51") or (data[4:8] == b"jP  " and data[20:24] in (b"jp2 ", b"jpx ")):
+        return "jp2"
+    if _PNM.match(data):
+        return "pnm"
+    if _is_tga(data):
+        return "tga"
+    return "bmp" if data[:2] == b"BM" else None
+
+
+def unread_kind(data: bytes) -> str:
+    """The kind of an image that is not read, by a file's first bytes; "" for anything else. FFmpeg opens some of them
+    as films, of one tile of the picture or of each of its sizes."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        return "" if kind_of(data) or b"avis" in data[8:40] else "HEIC"
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JPEG XL"
+    if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
+        return "ICO"
+    return "PSD" if data.startswith(b"8BPS") else ""
+
+
+def _is_tga(data: bytes) -> bool:
+    """Whether 18 bytes can only be the header of a Targa image, which has no name of its kind."""
+    if len(data) < 18:
+        return False
+    mapped, kind, width, height, bits, flags = struct.unpack_from("<xBB9xHHBB", data)
+    return (
+        width > 0 < height
+        and bits in (8, 15, 16, 24, 32)
+        and flags & 0xC0 == 0
+        and (mapped, kind) in ((0, 2), (0, 3), (0, 10), (0, 11), (1, 1), (1, 9))
+        and (mapped == 1 or data[3:8] == bytes(5))
+    )
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG, JPEG, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
+    kind = kind_of(data)
+    try:
+        if kind == "dpx":
+            return struct.unpack_from(">II" if data[:4] == b"SDPX" else "<II", data, 772)
+        if kind == "png":
+            return struct.unpack_from(">II", data, 16)
+        if kind == "avif":
+            return max(
+                (
+                    struct.unpack_from(">II", match[0], 12)
+                    for match in re.finditer(rb"\0\0\0\x14ispe............", data[: 1 << 20], re.DOTALL)
+                ),
+                default=None,
+            )
+        if kind == "jpeg":
+            for marker, body in segments(data):
+                if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                    height, width = struct.unpack_from(">HH", body, 1)
+                    return width, height
+    except struct.error:
+        return None
+    return None
+
+
+def more_of(data: bytes) -> str:
+    """What else a PNG or JPEG file holds, in words: further frames or images, or a film; "" for nothing."""
+    kind = kind_of(data)
+    with suppress(struct.error, IndexError):
+        if kind == "png":
+            chunks = list(png_chunks(data))
+            frames = next((struct.unpack_from(">I", body)[0] for name, body in chunks if name == b"acTL"), 1)
+            if any(name == b"fdAT" for name, _ in chunks):  # the image itself need not be one of them
+                frames = max(frames, 2)
+            return f"holds {frames} frames" if frames > 1 else ""
+        if kind == "jpeg":
+            images = max(
+                [_images(body) for marker, body in segments(data) if marker == 0xE2 and body.startswith(_MPF_HEAD)],
+                default=1,
+            )
+            if images > 1:
+                return f"holds {images} images"
+            if _FILM.search(data):
+                return "holds a film (motion photo)"
+    return ""
+
+
+def _images(body: bytes) -> int:
+    """Number of images by a JPEG's multi-picture segment (CIPA DC-007)."""
+    tiff = body[len(_MPF_HEAD) :]
+    order = order_of(tiff)
+    at = struct.unpack_from(f"{order}I", tiff, 4)[0]
+    for entry in range(struct.unpack_from(f"{order}H", tiff, at)[0]):
+        tag, _, _, value = struct.unpack_from(f"{order}HHII", tiff, at + 2 + 12 * entry)
+        if tag == 0xB001:
+            return value
+    return 1
+
+
+@dataclass(frozen=True, slots=True)
+class AvifShape:
+    """What the header of an AVIF says of its samples (ISO/IEC 23008-12, AV1 in ISOBMFF).
+
+    Attributes:
+        turns, mirror: clockwise quarter turns, and then whether to mirror, that make it upright.
+        bits: of a sample: 8, 10 or 12.
+    """
+
+    turns: int = 0
+    mirror: bool = False
+    bits: int = 8
+
+
+def avif_shape(data: bytes) -> AvifShape:
+    """What the header of an AVIF says of its samples."""
+    head = data[: 1 << 20]
+    turn, flip = (re.search(rb"\0\0\0\x09" + name + rb"(.)", head, re.DOTALL) for name in (b"irot", b"imir"))
+    coded = re.search(rb"av1C..(.)", head, re.DOTALL)
+    flags = coded[1][0] if coded else 0
+    turns = -(turn[1][0] & 3) % 4 if turn else 0
+    if flip is not None and not flip[1][0] & 1:  # exchanges top and bottom
+        turns = (turns + 2) % 4
+    return AvifShape(turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10)
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of the chunks of a PNG."""
+    at = len(PNG)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and body of a JPEG's segments before its first scan."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xFF:  # may stand in front of any marker
+            at += 1
+            continue
+        marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        if marker == 0xDA:
+            return
+        yield marker, data[at + 4 : at + 2 + size]
+        at += 2 + size
+
+
+def has_end(data: bytes) -> bool:
+    """Whether the marker that ends a JPEG is in it."""
+    at = 2
+    while (found := _MARKER.search(data, at)) and found[1] != b"\xd9":
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return found is not None
+
+
+def frame_header(data: bytes) -> bytes:
+    """The segment that begins the samples of a JPEG; nothing where it is missing."""
+    return next((body for marker, body in segments(data) if 0xC0 <= marker <= 0xC2), b"")
+
+
+def quantisation_tables(data: bytes) -> Tables | None:
+    """The quantisation tables of a JPEG; None where they are damaged or come later."""
+    found, used = dict[int, tuple[int, ...]](), list[int]()
+    try:
+        for marker, body in segments(data):
+            while marker == 0xDB and body:
+                wide, number = body[0] >> 4, body[0] & 15
+                steps = struct.unpack_from(">64H" if wide else ">64B", body, 1)
+                found[number] = tuple(min(max(step, 1), 255) for step in steps)
+                body = body[65 + 64 * bool(wide) :]  # one segment may hold several
+            if 0xC0 <= marker <= 0xC2:
+                used = [body[8 + 3 * n] for n in range(body[5])]
+        own = [found[number] for number in used]
+    except (struct.error, IndexError, KeyError):
+        return None
+    if not own:
+        return None
+    return own[0], tuple(map(min, *own[1:])) if len(own) > 2 else own[-1]
+
+
+def decodable(data: bytes) -> bytes:
+    """A PNG without its packed blocks (profile and text), which decoders unpack whatever their size; other kinds and
+    PNGs that have none come back as they are."""
+    if kind_of(data) != "png":
+        return data
+    kept, at, begin = list[memoryview](), len(PNG), 0
+    whole = memoryview(data)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind in _PNG_PACKED:
+            kept.append(whole[begin:at])
+            begin = at + 12 + size
+        at += 12 + size
+    return b"".join([*kept, whole[begin:]]) if kept else data
+
+
+def unpacks_large(data: bytes) -> bool:
+    """Whether a PNG's profile or text is far larger than any real one, once it is unpacked."""
+    for kind, body in png_chunks(data):
+        if kind in _PNG_PACKED:
+            with suppress(zlib.error):
+                if len(zlib.decompressobj().decompress(body[body.find(b"\0") + 2 :], ICC_BYTES)) == ICC_BYTES:
+                    return True
+    return False
