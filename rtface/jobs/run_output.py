@@ -23,7 +23,6 @@ from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.further_films import FurtherFrames
 from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import FilmPackets, SegmentWriter, StillPackets
@@ -32,6 +31,7 @@ from rtface.media.files.workfile import full
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.file_sink import FurtherFrames
 from rtface.media.write.packet_copy import PacketCopy
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.film_chain import FilmChain

@@ -29,7 +29,6 @@ from rtface.jobs.face_numbers import NumberedTracker, find_numbers
 from rtface.jobs.figures import KnownFaces
 from rtface.jobs.film_source import CORRECTED_LEAD_IN_S, LEAD_IN_S, UNKNOWN_LEAD_IN_S, open_from, plan_source
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.further_films import FurtherFrames, KeptPairs
 from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.plan import JobPlan, options_of
 from rtface.jobs.planning import WorkerRefused, check_video, check_worker
@@ -39,8 +38,10 @@ from rtface.media.files import fingerprint
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
 from rtface.media.write.correction import FrameCorrections
+from rtface.media.write.file_sink import FurtherFrames
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
+from rtface.pipeline.compare import KeptPairs
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress

@@ -64,6 +64,30 @@ class Comparison:
             yield item
 
 
+class KeptPairs:
+    """The before|after pairs of a run, until their frames are written.
+
+    Attributes:
+        comparison: makes them, in the chain.
+    """
+
+    def __init__(self) -> None:
+        self._made: deque[Frame] = deque()
+        self.comparison = Comparison(self._made.append)
+
+    def of(self, frame: Frame) -> tuple[Frame, bytes]:
+        """The pair of the next frame.
+
+        Raises:
+            OutputError: none was made of it.
+        """
+        while self._made and self._made[0].pts < frame.pts:
+            self._made.popleft()  # of a frame that was dropped
+        if not self._made or self._made[0].pts != frame.pts:
+            raise OutputError("the comparison cannot be continued: a frame has no pair", code="comparison_pair")
+        return self._made.popleft(), b""
+
+
 def _upright_first(frame: Frame) -> bool:
     """True if the stored first half (left or top) is what a viewer sees on the left."""
     turns, mirror = frame.display.quarter_turns % 4, frame.display.mirror

@@ -17,9 +17,9 @@ from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
-from rtface.media.write.correction import CorrectionSink
-from rtface.media.write.file_sink import FileSink
-from rtface.media.write.invented import InventedSink
+from rtface.media.write.correction import FrameCorrections
+from rtface.media.write.file_sink import CompanionSink, FileSink
+from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks, open_film, still_encoder
 from rtface.pipeline.compare import BestPair, Comparison
 from rtface.pipeline.dry_run import cost_of, describe_plan
@@ -180,7 +180,7 @@ def _run_film(
 
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
-) -> tuple[Sink, CorrectionSink | None, Made]:
+) -> tuple[Sink, FrameCorrections | None, Made]:
     """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
     made, correction, threads = (
         Made(plan=film.to_dict(), curves={} if film.curve is None else {"": film.curve}),
@@ -206,16 +206,10 @@ def _open_sink(
     try:
         if "correction" in further:
             assert video is not None
-            sink = correction = CorrectionSink(
-                sink,
-                further["correction"],
-                video,
-                stats=stats,
-                threads=threads,
-                marks=stills.marks_of if stills is not None else None,
-            )
+            correction = FrameCorrections(video, stills.marks_of if stills is not None else None)
+            sink = CompanionSink(sink, further["correction"], correction.of, threads, stats)
         if "map" in further:
-            sink = InventedSink(sink, further["map"], threads)
+            sink = CompanionSink(sink, further["map"], lambda frame: (map_frame(frame), b""), threads)
     except BaseException:
         sink.abort(keep_partial=False)
         raise

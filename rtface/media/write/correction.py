@@ -33,11 +33,9 @@ from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.marks.provenance import Marks, marks_of, read_marks
 from rtface.media.read.probe import MediaInfo, StreamInfo
 from rtface.media.write.encoders import FAMILIES, VideoPlan, fit, set_slices
-from rtface.media.write.file_sink import CompanionSink
 from rtface.media.write.stream_choice import StreamPlan
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.protocols import Item, Sink
-from rtface.stats import Stats
+from rtface.protocols import Item
 from rtface.util.av_arrays import copy_image, plane_rows, sample_bytes
 from rtface.util.av_gpu import repacked
 from rtface.util.text import encodable
@@ -287,39 +285,6 @@ class FrameCorrections:
         out = repacked(image, self._stored)
         out.colorspace, out.color_range = self._video.tags.matrix, self._video.tags.range
         return out
-
-
-class CorrectionSink(CompanionSink):
-    """A sink of a film that also writes what was added to each frame.
-
-    Args:
-        film: the sink of the film itself.
-        plan: of the correction (`plan_correction`).
-        video: how the film's frames are encoded.
-        stats: receives the time that it takes.
-        threads: encoder threads, None for the encoder's own choice.
-        marks: gives what the still of a frame says of itself, None for a film.
-    """
-
-    def __init__(
-        self,
-        film: Sink,
-        plan: OutputPlan,
-        video: VideoPlan,
-        *,
-        stats: Stats,
-        threads: int | None = None,
-        marks: Callable[[Frame], Marks | None] | None = None,
-    ) -> None:
-        self._stats, self._corrections = stats, FrameCorrections(video, marks)
-        super().__init__(film, plan, threads)
-        self.remember = self._corrections.remember
-
-    def _write_own(self, frame: Frame) -> None:
-        with self._stats.time("correction"):
-            change, record = self._corrections.of(frame)
-            self._own.write(record_packet(record, frame.time_base, frame.pts, frame.duration))
-            self._own.write(change)
 
 
 # -- reading --------------------------------------------------------------------------------------------------------

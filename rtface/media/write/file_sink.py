@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import av
 
 from rtface.frame import Frame
 from rtface.media.write.copy_encoder import CopyEncoder
+from rtface.media.write.correction import record_packet
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.frame_encoder import FrameEncoder
 from rtface.media.write.muxer import AnyPacket
@@ -67,32 +68,41 @@ class FileSink(FilmFile):
             self.streams.muxer.frame(packet)
 
 
-class CompanionSink(ABC):
+FurtherFrames = Callable[[Frame], tuple[Frame, bytes]]
+"""Makes the frame of a further film that belongs to the next one of the output, and its text; b"" for none."""
+
+
+class CompanionSink:
     """A sink of a film that also writes a second film, with something of each frame.
 
     Args:
         film: the sink of the film itself.
         plan: of the second film.
+        made: makes its frames.
         threads: encoder threads of the second film, None for the encoder's own choice.
+        stats: receives the time that a correction takes.
 
     Attributes:
         kept: frames that lie in the partial film and in the partial second one.
         beside: the partial second films, after `abort`.
     """
 
-    def __init__(self, film: Sink, plan: OutputPlan, threads: int | None) -> None:
+    def __init__(
+        self, film: Sink, plan: OutputPlan, made: FurtherFrames, threads: int | None, stats: Stats | None = None
+    ) -> None:
         self._film, self._own = film, FileSink(plan, Stats(), threads)
+        self._made, self._stats = made, stats or Stats()
         self.kept = 0
         self.beside: list[str] = []
-
-    @abstractmethod
-    def _write_own(self, frame: Frame) -> None:
-        """Writes what the second film has of a frame."""
 
     def write(self, item: Item) -> None:
         """Writes to the second film, and then the frame or packet; raises OutputError."""
         if isinstance(item, Frame):
-            self._write_own(item)
+            with self._stats.time("correction"):
+                frame, record = self._made(item)
+                if record:
+                    self._own.write(record_packet(record, item.time_base, item.pts, item.duration))
+                self._own.write(frame)
         self._film.write(item)
 
     def finish(self) -> None:

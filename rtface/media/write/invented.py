@@ -18,7 +18,6 @@ from rtface.media.formats.coding import Coding
 from rtface.media.formats.color import ColorTags
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import FAMILIES, VideoPlan, set_slices
-from rtface.media.write.file_sink import CompanionSink
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.util.av_arrays import plane_rows
 
@@ -81,10 +80,3 @@ def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
         coding=Coding("lossless", "FFV1"),
     )
     return OutputPlan(target, "matroska", video, [], described)
-
-
-class InventedSink(CompanionSink):
-    """A sink of a film that also writes the map of what was invented; its plan is that of `plan_map`."""
-
-    def _write_own(self, frame: Frame) -> None:
-        self._own.write(map_frame(frame))
