@@ -257,48 +257,30 @@ def _described(item: Item) -> str:
     return ", ".join(parts)
 
 
-def _change(names: list[str], verb: Verb, console: Console) -> None:
-    from rtface.jobs.queue.store import CHANGES
+def _changing(verb: Verb) -> Callable[..., None]:
+    """The command that does this with items."""
 
-    queue = _queue()
-    ids = queue.select(names, CHANGES[verb])
-    getattr(queue, verb)(*ids)
-    console.log(f"{verb}: {', '.join(f'item {number}' for number in ids) if ids else 'no item'}")
+    @command()
+    def change(items: Items, *, console: Console) -> None:
+        from rtface.jobs.queue.store import CHANGES
 
+        queue = _queue()
+        ids = queue.select(items, CHANGES[verb])
+        getattr(queue, verb)(*ids)
+        console.log(f"{verb}: {', '.join(f'item {number}' for number in ids) if ids else 'no item'}")
 
-@app.command()
-@command()
-def pause(items: Items, *, console: Console) -> None:
-    """Leave items out until 'resume'; one that runs is halted between two frames."""
-    _change(items, "pause", console)
-
-
-@app.command()
-@command()
-def resume(items: Items, *, console: Console) -> None:
-    """Let paused items continue, or wait again at their place."""
-    _change(items, "resume", console)
+    return change
 
 
-@app.command()
-@command()
-def cancel(items: Items, *, console: Console) -> None:
-    """End items that wait or run; one that runs is stopped cleanly."""
-    _change(items, "cancel", console)
-
-
-@app.command()
-@command()
-def retry(items: Items, *, console: Console) -> None:
-    """Let failed and cancelled items wait again, at the end."""
-    _change(items, "retry", console)
-
-
-@app.command()
-@command()
-def remove(items: Items, *, console: Console) -> None:
-    """Forget items that do not run; their outputs stay."""
-    _change(items, "remove", console)
+_VERBS: dict[Verb, str] = {
+    "pause": "Leave items out until 'resume'; one that runs is halted between two frames.",
+    "resume": "Let paused items continue, or wait again at their place.",
+    "cancel": "End items that wait or run; one that runs is stopped cleanly.",
+    "retry": "Let failed and cancelled items wait again, at the end.",
+    "remove": "Forget items that do not run; their outputs stay.",
+}
+for name, text in _VERBS.items():
+    app.command(name, help=text)(_changing(name))
 
 
 @app.command()
