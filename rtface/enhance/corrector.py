@@ -21,7 +21,6 @@ from rtface.config.options import EnhanceOptions
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
 from rtface.enhance.coded_stage import CodedStage, Strength
-from rtface.enhance.engine_call import submit_crop
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.identity_guard import IdentityGuard
@@ -36,7 +35,7 @@ from rtface.errors import DeviceLost
 from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT, WantedRegion
 from rtface.geometry.alignment import crop_matrix
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.protocols import Engine, Restored, Runtime, ShapingOptions
+from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.quality.levels import shipped_name
 from rtface.shots.settings import NO_SHOTS, ShotList
@@ -45,6 +44,27 @@ from rtface.util.held_faces import HeldFaces
 
 _SEEN_AROUND = 0.3
 """Strength of the first stage round a face from which on `--region auto` includes that."""
+
+
+def submit_crop(
+    engine: Engine,
+    pixels: PixelsT,
+    time: float = 0.0,
+    last: tuple[Future[Restored[PixelsT]] | None, float] | None = None,
+) -> Future[Restored[PixelsT]]:
+    """Submits a crop to an engine, for a correction, a keyframe or the analysis.
+
+    Args:
+        pixels: `Crops.pixels` of one face.
+        time: of the frame, seconds.
+        last: the engine's last answer for this face, done or not, and the time of that frame,
+            seconds. A recurrent engine continues from its state, unless it is older than
+            `MEMORY_S`.
+
+    Returns:
+        The answer, not waited for; its `result()` raises what the engine raised.
+    """
+    return engine.submit(pixels, last[0] if last and time - last[1] <= MEMORY_S else None)
 
 
 class InventedMeter(Protocol):
@@ -166,7 +186,9 @@ class FaceCorrector(ABC):
         task = FrameTask(frame, self.runtime.device)
         try:
             if self.persons is not None:
-                task.frame = frame = self._recognised(frame, self.persons)
+                if self.mode is not Mode.FILM:  # of a film, the look-ahead has
+                    self.persons(frame, self.runtime.device.view)
+                task.frame = frame = self.persons.label(frame)
             if self.switch.works:
                 self.submit_faces(task, self.chosen(frame))
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
@@ -182,7 +204,8 @@ class FaceCorrector(ABC):
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
         if not faces and not self._select.every_frame:
             return
-        self._measure_faces(frame, faces)
+        if self.mode is not Mode.FILM:
+            self._measure(frame, faces, self.runtime.device)
         strength = self.shots.at(frame.time).strength_of(self.strength)
         task.faces = self._select(frame, faces, self.runtime, strength)
         for face in task.faces:
@@ -398,18 +421,9 @@ class FaceCorrector(ABC):
     def _selector(self, light: str | None) -> EngineSelector:
         return EngineSelector(self._options, self._stats, self.tracks, light)
 
-    def _recognised(self, frame: Frame, persons: PersonRecogniser) -> Frame:
-        """The frame with the persons of its faces, as far as they are known."""
-        persons(frame, self.runtime.device.view)
-        return persons.label(frame)
-
     def label(self, frame: Frame) -> Frame:
         """The frame with the persons of its faces, as far as they are known, without looking at it."""
         return self.persons.label(frame) if self.persons is not None else frame
-
-    def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Measures the faces, where that was not done ahead."""
-        self._measure(frame, faces, self.runtime.device)
 
     @abstractmethod
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Any
 
@@ -15,7 +15,6 @@ from rtface.enhance.mode import Mode
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.errors import DeviceLost
 from rtface.frame import Face, Frame
-from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Item
 
 Step = Callable[[Iterator[Item]], Iterator[Item]]
@@ -99,18 +98,12 @@ class FilmEnhancer(FaceCorrector):
                 raise
         return found
 
-    def _recognised(self, frame: Frame, persons: PersonRecogniser) -> Frame:
-        return persons.label(frame)  # the rest was done by the look-ahead
-
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
         if task.frame.time < self._begins:
             return
         super().submit_faces(task, faces)
         if task.faces and all(face.light is not None for face in task.faces):
             task.park()
-
-    def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Done by the look-ahead."""
 
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
         # As many frames again as are averaged, so that the heavy engine has some time.

@@ -11,8 +11,6 @@ from rtface.frame import Face
 from rtface.protocols import ALL_FACES, ImageNetwork, ImageNetworkRunner, Tracker, View
 
 if TYPE_CHECKING:
-    from rtface.tracking.detector import Detector
-    from rtface.tracking.facemesh import FaceMesh
     from rtface.tracking.mediapipe import Reader
 
 Opener = Callable[[ImageNetwork], ImageNetworkRunner]
@@ -99,7 +97,11 @@ def create_tracker(
 
 def openvino_tracker(*, threads: int, device: str, gpu: Opener | None, **following: Any) -> Tracker:
     """YuNet and MediaPipe's face mesh, both run by OpenVINO; arguments as of `create_tracker`."""
-    return _following(_mesh(threads, device, gpu), threads, device, gpu, **following)
+    from rtface.tracking import golden, models
+    from rtface.tracking.facemesh import FaceMesh
+
+    mesh = _on_device(FaceMesh, models.face_mesh, golden.check_mesh, threads, device, gpu)
+    return _following(mesh, threads, device, gpu, **following)
 
 
 def tasks_tracker(*, threads: int, device: str, gpu: Opener | None, **following: Any) -> Tracker:
@@ -111,24 +113,13 @@ def tasks_tracker(*, threads: int, device: str, gpu: Opener | None, **following:
 
 def _following(reader: Reader, threads: int, device: str, gpu: Opener | None, **following: Any) -> Tracker:
     # Only now: the networks' library takes a while to import, and "none" does without.
+    from rtface.tracking import golden, models
+    from rtface.tracking.detector import Detector
     from rtface.tracking.detector_search import DetectorSearch
     from rtface.tracking.mediapipe import MediaPipeTracker
 
-    return MediaPipeTracker(reader, DetectorSearch(_detector(threads, device, gpu)), **following)
-
-
-def _mesh(threads: int, device: str, gpu: Opener | None) -> FaceMesh:
-    from rtface.tracking import golden, models
-    from rtface.tracking.facemesh import FaceMesh
-
-    return _on_device(FaceMesh, models.face_mesh, golden.check_mesh, threads, device, gpu)
-
-
-def _detector(threads: int, device: str, gpu: Opener | None) -> Detector:
-    from rtface.tracking import golden, models
-    from rtface.tracking.detector import Detector
-
-    return _on_device(Detector, models.yunet, golden.check_detector, threads, device, gpu)
+    detector = _on_device(Detector, models.yunet, golden.check_detector, threads, device, gpu)
+    return MediaPipeTracker(reader, DetectorSearch(detector), **following)
 
 
 def _on_device(
@@ -143,14 +134,9 @@ def _on_device(
     made: T | None = None
     if gpu is not None:
         made = _proven(lambda: kind(network=gpu(network())), check)
-    elif name := _openvino(device):
-        made = _proven(lambda: kind(device=name), check)
+    elif device.startswith("openvino:"):  # one that is not the CPU
+        made = _proven(lambda: kind(device=device.removeprefix("openvino:").upper()), check)
     return made or kind(threads=threads)
-
-
-def _openvino(device: str) -> str:
-    """OpenVINO's name of a device that is not the CPU but its own; "" of others."""
-    return device.removeprefix("openvino:").upper() if device.startswith("openvino:") else ""
 
 
 def _proven(make: Callable[[], T], check: Callable[[T], None]) -> T | None:

@@ -23,7 +23,7 @@ from rtface.correct.keyframe_blend import (
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.engine_call import submit_crop
+from rtface.enhance.corrector import submit_crop
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.scheduler import MAX_KEYFRAME_INTERVAL, spacing
