@@ -23,14 +23,14 @@ class Mailbox(Generic[T]):
         self._changed = threading.Condition()
         self._items: deque[T] = deque()
         self._failure: BaseException | None = None
-        self._closed = False
+        self.closed = False
 
     def put(self, item: T) -> None:
         """Leaves an item; never waits. After `close` it is dropped."""
         with self._changed:
-            if not self._closed:
+            if not self.closed:
                 self._items.append(item)
-            older = item if self._closed else self._items.popleft() if len(self._items) > self._size else None
+            older = item if self.closed else self._items.popleft() if len(self._items) > self._size else None
             self._changed.notify_all()
         if older is not None and self._dropped is not None:
             self._dropped(older)
@@ -42,7 +42,7 @@ class Mailbox(Generic[T]):
             Whatever `close` was given, once the last item is taken.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed, timeout)
+            self._changed.wait_for(lambda: self._items or self.closed, timeout)
             if self._items:
                 self._changed.notify_all()
                 return self._items.popleft()
@@ -53,8 +53,8 @@ class Mailbox(Generic[T]):
     def hand_over(self, item: T, timeout: float | None = None) -> bool:
         """Leaves an item once there is room, so that none is dropped; False when closed or after `timeout` seconds."""
         with self._changed:
-            free = self._changed.wait_for(lambda: len(self._items) < self._size or self._closed, timeout)
-            if not free or self._closed:
+            free = self._changed.wait_for(lambda: len(self._items) < self._size or self.closed, timeout)
+            if not free or self.closed:
                 return False
             self._items.append(item)
             self._changed.notify_all()
@@ -63,14 +63,9 @@ class Mailbox(Generic[T]):
     def close(self, failure: BaseException | None = None) -> None:
         """No more items come; waiting calls return. `failure` is raised where items are taken. Safe to call twice."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._failure = self._failure or failure
             self._changed.notify_all()
-
-    @property
-    def closed(self) -> bool:
-        """True if `close` was called."""
-        return self._closed
 
     @property
     def waiting(self) -> int:

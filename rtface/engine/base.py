@@ -14,6 +14,12 @@ class EngineBase:
 
     Attributes:
         recipe: what it is.
+        size: S, the side in pixels of the square crop it takes.
+        whole: it answers for all of the crop, so that `--region head` has something to show.
+        vivid: it makes up detail.
+        heavy: films run it on keyframes only, unless another spacing is asked for. It follows from the size of its
+            weights and from where it runs, not from a measured time: two runs of a film give the same bits whatever
+            else the computer does.
         device, backend, precision: where and how it runs, as "cpu", "openvino 2026.4.1" and "int8".
         threads: how many threads compute a crop, in words, where the answers depend on that; else empty.
         psnr: dB against its golden crops.
@@ -27,41 +33,12 @@ class EngineBase:
         self, recipe: Recipe, identity: PlanIdentity, verdict: GoldenResult, device: str, where: str, why: str
     ) -> None:
         self.recipe, self.device = recipe, device
+        self.name, self.size, self.whole = recipe.name, recipe.input.size, recipe.input.region is None
+        self.recurrent, self.vivid = recipe.recurrent, recipe.vivid
+        self.heavy = recipe.weights.bytes >= (_HEAVY_ON_GPU if "cuda" in device else _HEAVY)
         self.backend = f"{identity.backend} {identity.library.split('-')[0]}"
         self.precision, self.psnr, self.ms = identity.precision, verdict.psnr, verdict.ms
         self.reason = f"{recipe.name}: {self.backend} in {self.precision}{where} ({why})"
 
-    @property
-    def name(self) -> str:
-        return self.recipe.name
-
-    @property
-    def size(self) -> int:
-        """S, the side in pixels of the square crop it takes."""
-        return self.recipe.input.size
-
     def stand_back(self) -> None:
         """Nothing: on a GPU, or where the system has no such thing."""
-
-    @property
-    def whole(self) -> bool:
-        """True if it answers for all of the crop, so that `--region head` has something to show."""
-        return self.recipe.input.region is None
-
-    @property
-    def recurrent(self) -> bool:
-        return self.recipe.recurrent
-
-    @property
-    def vivid(self) -> bool:
-        """True if it makes up detail."""
-        return self.recipe.vivid
-
-    @property
-    def heavy(self) -> bool:
-        """True if films run it on keyframes only, unless another spacing is asked for.
-
-        It follows from the size of its weights and from where it runs, not from a measured time: two runs of a film
-        give the same bits whatever else the computer does.
-        """
-        return self.recipe.weights.bytes >= (_HEAVY_ON_GPU if "cuda" in self.device else _HEAVY)

@@ -128,7 +128,7 @@ class FaceCorrector(ABC):
     ) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
-        self.strength, self.guard, self.invented = options.strength, guard, invented
+        self.strength, self.guard, self.invented, self.shots = options.strength, guard, invented, shots
         self.tracks = TrackStore(
             treatments or {},
             mode=self.mode,
@@ -151,11 +151,6 @@ class FaceCorrector(ABC):
     def runtime(self) -> Runtime:
         """The device and the engines of the next frame."""
         return self.switch.runtime
-
-    @property
-    def shots(self) -> ShotList:
-        """Settings by shot, which replace those of the run."""
-        return self.tracks.shots
 
     def chosen(self, frame: Frame, *, known: bool = True) -> tuple[Face, ...]:
         """The faces of a frame that the options, or the settings of its shot, leave.

@@ -226,14 +226,14 @@ class FilmJob:
         whole = published(self.folder, self.plan.target)  # a call was ended behind the join, or is there now
         target, held = _stamp(self.plan.target), ExitStack()
         if "join" not in Leases(self.folder, "").held():
-            remove_unfinished(self.folder, self._films)
+            remove_unfinished(self.folder, self.plan.films)
         run = plan_run(
             self.plan.source,
             self.plan.output,
             options,
             job=True,
             whole=whole,
-            made=named_films(self.folder, self._films),
+            made=named_films(self.folder, self.plan.films),
         )
 
         def make(report: Report) -> Made | None:
@@ -474,12 +474,8 @@ class FilmJob:
         )
 
     def _remove(self) -> None:
-        remove_unfinished(self.folder, self._films)
+        remove_unfinished(self.folder, self.plan.films)
         self.folder.remove()
-
-    @property
-    def _films(self) -> list[Path]:
-        return self.plan.films
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.concurrency import buffer, close_with
 from rtface.config.options import Options, Scope
+from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
@@ -18,7 +19,7 @@ from rtface.errors import Interrupted
 from rtface.frame import Bytes, Frame
 from rtface.media.files.image_names import list_images
 from rtface.media.stills.image_read import warn_left_out
-from rtface.pipeline.build import analysis_parts, open_coded, open_film
+from rtface.pipeline.build import open_coded, open_film, open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
@@ -82,7 +83,7 @@ def analyze_file(
         else:
             source = open_film(input, options, threads, stats, stop, stack)
             frames_in = iter(source)
-        tracker, device = analysis_parts(options, threads, stats, stack)
+        tracker, device = open_tracker(options, stack), CpuDevice(threads.engines.opencv, warn=stats.warn)
         if found is not None and source is not None:
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
             frames_in = found.scenes.noted(frames_in, device)

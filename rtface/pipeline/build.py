@@ -6,7 +6,7 @@
 | film in segments | `film_networks`, then `film_parts` for each segment | `rtface.pipeline.segments` |
 | single frames | `frame_parts` | `rtface.enhancer` |
 | live | `live_tracker_and_runtime`, then `LiveEnhancer` | `rtface.live.session` |
-| analysis | `analysis_parts` | `rtface.pipeline.analysis` |
+| analysis | `open_tracker`, `open_coded` | `rtface.pipeline.analysis` |
 
 The source of a film and of an analysis is that of `open_film`; stills, live runs and single frames have
 their own.
@@ -53,7 +53,7 @@ from rtface.pipeline.runtime import (
     open_runtime,
 )
 from rtface.pipeline.threads import EngineThreads, Threads
-from rtface.protocols import ALL_FACES, CodedNetwork, Device, Runtime, Tracker
+from rtface.protocols import ALL_FACES, CodedNetwork, Runtime, Tracker
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -385,11 +385,6 @@ def live_engine(options: QualityOptions) -> str:
     """The engine of a live run: without a GPU the default is the light one, which leaves a call's two
     cores something to spare."""
     return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
-
-
-def analysis_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: ExitStack) -> tuple[Tracker, Device]:
-    """The parts of an analysis, on the CPU."""
-    return open_tracker(options, stack), CpuDevice(threads.engines.opencv, warn=stats.warn)
 
 
 def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:

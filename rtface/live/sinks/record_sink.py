@@ -55,15 +55,11 @@ class RecordSink(ChildSink):
             )
         self._format = FORMATS[suffix]
         self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
-        self._work = work_name(self._target_file.path)
+        self.path = self._target_file.path
+        self._work = work_name(self.path)
         self._options, self._metadata = options, metadata
         self.recorded: RecordingEnded | None = None
         self._settled = threading.Event()  # the child has ended, and what it left has its name
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._target_file.path
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Opens as `rtface.live.protocols.LiveSink`."""

@@ -89,7 +89,7 @@ class ReconnectingSource:
         self._opened: SourceOpened | None = None
         self._form: VideoFormat | None = None
         self._clock, self._pts, self._sound_end = SourceClock(), -(1 << 62), 0.0
-        self._over = self._lost = False
+        self.ended = self._lost = False
         self._noted: list[str] = []
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
@@ -124,10 +124,6 @@ class ReconnectingSource:
     @property
     def sound_format(self) -> SoundFormat | None:
         return self._request.sound_format
-
-    @property
-    def ended(self) -> bool:
-        return self._over
 
     @property
     def health(self) -> EndpointHealth:
@@ -181,9 +177,9 @@ class ReconnectingSource:
             self._count()
             with self._counting:
                 self._connection, self._seen = None, (0, 0, 0, 0, 0)
-            self._over = connection.over
+            self.ended = connection.over
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
-            if self._over or self._closed.is_set():
+            if self.ended or self._closed.is_set():
                 break
             if not self._settled.is_set():
                 self._refusal = connection.refusal or InputError(
@@ -196,7 +192,7 @@ class ReconnectingSource:
                 tries, lost_at = 0, self._now()
             self._closed.wait(retry_delay(tries, self._now() - lost_at))
             tries += 1
-        if self._over:
+        if self.ended:
             self._report_state("closed", "it came to its end")
         self._settled.set()
 

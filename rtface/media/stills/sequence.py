@@ -94,7 +94,7 @@ class SequenceSource:
         self._paths, self._first, self._next = places[first:last], first, 0
         before = [path for path in reversed(places[: first + 1]) if path]
         self._resized: set[int] = set()
-        self._kind = ""
+        self.kind = ""
         self._check_numbers(shown(folder))
         files = [path for path in self._paths if path]
         self._unique = len({path.stem for path in files}) == len(files)
@@ -166,11 +166,6 @@ class SequenceSource:
     def close(self) -> None:
         """Nothing is held open."""
 
-    @property
-    def kind(self) -> str:
-        """Kind of the first image, as `rtface.media.stills.image_read.Still.kind`."""
-        return self._kind
-
     def path_of(self, frame: Frame) -> Path | None:
         """The file of a frame; None where its samples are not those of the file (scaled, or turned upright)."""
         return None if frame.pts - self._first in self._resized else self._file(frame.pts)
@@ -231,7 +226,7 @@ class SequenceSource:
         if still.damaged:
             self._stats.count("frames_corrupt")
             self._fault("frames_corrupt", f"{path}: {DAMAGED}", "scan or copy it again")
-        self._kind = self._kind or still.kind
+        self.kind = self.kind or still.kind
         frame = upright(still.frame)
         image = frame.image
         if frame is not still.frame:

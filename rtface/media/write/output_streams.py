@@ -142,7 +142,7 @@ class OutputStreams:
         """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
         for _, sound in self._sounds.values():
             if isinstance(sound, PcmTranscoder):
-                sound.begin(self._plan.info.origin + first)
+                sound.set_origin(self._plan.info.origin + first)
 
     def _pad_sounds(self, reached: float) -> None:
         """Silence where a sound is far behind the frames, which MXF's muxer holds in memory until it comes."""

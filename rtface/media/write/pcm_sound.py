@@ -104,10 +104,6 @@ class PcmTranscoder(AudioTranscoder):
         context.format = "s16" if context.name == "pcm_s16le" else "s32"
         context.time_base = Fraction(1, RATE)
 
-    def begin(self, origin: Fraction) -> None:
-        """Takes the time of the first frame, in seconds of the input's clock; call it before `push`."""
-        self.set_origin(origin)
-
     def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
         """As `AudioTranscoder.take`; notes where the sound ends."""
         if frame.pts is not None:

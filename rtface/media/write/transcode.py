@@ -72,16 +72,13 @@ class AudioTranscoder:
         target.codec_context.format = "flt" if opus else "fltp"
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
 
-    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
-        """Packets of the target for one packet of the source; a damaged one is left out and counted."""
-        yield from self._decoded(packet)
-
     def flush(self) -> Iterator[av.Packet[Any]]:
         """Packets of the target for what the decoder still holds; it takes no packet after that."""
         if self._graph is not None:
-            yield from self._decoded(None)
+            yield from self.push(None)
 
-    def _decoded(self, packet: av.Packet[Any] | None) -> Iterator[av.Packet[Any]]:
+    def push(self, packet: av.Packet[Any] | None) -> Iterator[av.Packet[Any]]:
+        """Packets of the target for one packet of the source; a damaged one is left out and counted."""
         try:
             frames = self._source.decode(packet)
         except av.EOFError:

@@ -31,6 +31,9 @@ class Canvas:
     Args:
         frame: its image is in memory of the host and is written to after `make_writable()`.
 
+    Attributes:
+        width, height: of the display in pixels; the width is not whole where samples are not square.
+
     Raises:
         UsageError: the frame lies on a GPU, or in a format that has to be converted first; in a stage neither is.
     """
@@ -48,22 +51,12 @@ class Canvas:
         self._drawn = False
         self._views: dict[Role, Samples] = {}
         size = (frame.image.width, frame.image.height)
-        self._size = display_size(*size, frame.display)
+        self.width, self.height = display_size(*size, frame.display)
         known = {
             sub: plane_matrix(size, frame.display, subsampling=sub, siting=frame.color.siting)
             for sub in {form.role_subsampling(role) for role in form.components}
         }
         self._to_planes: dict[Role, Float] = {role: known[form.role_subsampling(role)] for role in form.components}
-
-    @property
-    def width(self) -> float:
-        """Display width in pixels; not whole where samples are not square."""
-        return self._size[0]
-
-    @property
-    def height(self) -> float:
-        """Display height in pixels."""
-        return self._size[1]
 
     @property
     def frame(self) -> Frame:
@@ -95,7 +88,7 @@ class Canvas:
         """Fills a rectangle with a colour (0…255 each), its edges to fractions of a pixel."""
         if opacity <= 0.0:
             return
-        (x0, y0, x1, y1), (w, h) = box, self._size
+        (x0, y0, x1, y1), w, h = box, self.width, self.height
         # A chroma sample at the frame's edge reaches past it, and the colour continues there.
         box = (x0 - 8 * (x0 <= 0), y0 - 8 * (y0 <= 0), x1 + 8 * (x1 >= w), y1 + 8 * (y1 >= h))
         values = codes(np.array(rgb, np.float32) / np.float32(255.0), self._form, self._frame.color)

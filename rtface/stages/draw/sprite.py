@@ -33,6 +33,9 @@ class Sprite:
     Args:
         rgba: uint8 h×w×4, R'G'B' (sRGB) and straight alpha; not to be changed afterwards.
 
+    Attributes:
+        width, height: in pixels of the image.
+
     Raises:
         UsageError: another shape or type.
     """
@@ -53,19 +56,10 @@ class Sprite:
                 shape=np.shape(given),
             )
         self._rgba = rgba
+        self.height, self.width = rgba.shape[:2]
         self._coded: tuple[object, dict[Roles, Float32]] = (None, {})
         self._filtered: dict[Roles, tuple[object, Float32, Float]] = {}
         self._placed: tuple[object, list[_Placed]] = (None, [])
-
-    @property
-    def width(self) -> int:
-        """Pixels."""
-        return self._rgba.shape[1]
-
-    @property
-    def height(self) -> int:
-        """Pixels."""
-        return self._rgba.shape[0]
 
     def draw(
         self,
