@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, Literal, cast
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.plane import VideoPlane
 
 from rtface.errors import UsageError
@@ -126,3 +128,31 @@ def sample_bytes(image: av.VideoFrame, plane: VideoPlane) -> int:
 
 def _shape(image: Any) -> str:
     return "×".join(str(n) for n in image.shape)
+
+
+def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
+    """An image as the bytes of a file, without metadata.
+
+    Args:
+        encoder: FFmpeg's name of an encoder of stills.
+        image: in a pixel format of the encoder.
+        options: of the encoder.
+    """
+    context = VideoCodecContext.create(encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
+    context.time_base = Fraction(1, 25)
+    context.options = options or {}
+    # A copy, because encoders write profile and EXIF from the frame's side data too, some of it wrongly (FFmpeg 8
+    # aborts the process on some EXIF); ours are put in afterwards.
+    image = copy_image(image)
+    image.pts, image.time_base = 0, Fraction(1, 25)
+    return b"".join(bytes(p) for p in [*context.encode(image), *context.encode(None)])
+
+
+def decode_by(decoder: str, data: bytes, options: dict[str, str] | None = None) -> list[av.VideoFrame]:
+    """The images of a file that holds one; none where it is cut off before that."""
+    context = VideoCodecContext.create(decoder, "r")
+    assert isinstance(context, VideoCodecContext)
+    context.options = options or {}
+    return [*context.decode(av.Packet(data)), *context.decode(None)]

@@ -14,11 +14,10 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 
 from rtface.errors import OutputError
 from rtface.frame import Transfer
-from rtface.util.av_arrays import plane_rows, sample_bytes
+from rtface.util.av_arrays import decode_by, encode_by, plane_rows, sample_bytes
 from rtface.util.av_gpu import repacked
 from rtface.util.timecode import Timecode, has_drop_frame
 
@@ -121,13 +120,7 @@ class DpxHeader:
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
         """The image's timecode at a frame rate; None without one that this rate has."""
-        if self.timecode is None:
-            return None
-        text, drop = self.timecode
-        try:
-            return Timecode.parse(text, rate, drop=drop and has_drop_frame(rate))
-        except ValueError:
-            return None
+        return timecode_of(self.timecode, rate)
 
 
 def _rate(data: bytes, order: str, at: int) -> Fraction | None:
@@ -151,6 +144,16 @@ def bcd_timecode(word: int) -> tuple[str, bool] | None:
     return ":".join(f"{d >> 4}{d & 15}" for d in digits), drop
 
 
+def timecode_of(found: tuple[str, bool] | None, rate: Fraction) -> Timecode | None:
+    """What `bcd_timecode` found, at a frame rate; None where this rate has no such timecode."""
+    if found is None:
+        return None
+    try:
+        return Timecode.parse(found[0], rate, drop=found[1] and has_drop_frame(rate))
+    except ValueError:
+        return None
+
+
 def bcd_word(timecode: Timecode) -> int:
     """The inverse of `bcd_timecode`."""
     word = 0
@@ -171,11 +174,9 @@ def with_timecode(data: bytes, timecode: Timecode) -> bytes:
 
 def decode_dpx(data: bytes) -> av.VideoFrame:
     """The image; raises av.FFmpegError or ValueError where it cannot be decoded."""
-    context = VideoCodecContext.create("dpx", "r")
-    images = [*context.decode(av.Packet(data)), *context.decode(None)]  # pyright: ignore
-    if not images:
+    if not (images := decode_by("dpx", data)):
         raise ValueError("no image")
-    return images[0]  # pyright: ignore[reportReturnType]
+    return images[0]
 
 
 def _encode(image: av.VideoFrame, order: str) -> bytes:
@@ -183,12 +184,7 @@ def _encode(image: av.VideoFrame, order: str) -> bytes:
     name = image.format.name
     if name.endswith(("le", "be")):
         image = repacked(image, name[:-2] + ("be" if order == ">" else "le"))
-    context = VideoCodecContext.create("dpx", "w")
-    assert isinstance(context, VideoCodecContext)
-    context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
-    context.time_base = Fraction(1, 25)
-    image.pts, image.time_base = 0, Fraction(1, 25)
-    return b"".join(bytes(p) for p in [*context.encode(image), *context.encode(None)])
+    return encode_by("dpx", image)
 
 
 def _payload(data: bytes) -> bytes:

@@ -17,14 +17,13 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from rtface.errors import OutputError
 from rtface.frame import Float32
-from rtface.media.stills.dpx import bcd_timecode, bcd_word
-from rtface.util.av_arrays import plane_rows
-from rtface.util.timecode import Timecode, has_drop_frame
+from rtface.media.stills.dpx import bcd_timecode, bcd_word, timecode_of
+from rtface.util.av_arrays import decode_by, plane_rows
+from rtface.util.timecode import Timecode
 
 MAGIC = b"v/1\x01"
 _TILED, _DEEP, _PARTS = 0x200, 0x800, 0x1000
@@ -146,13 +145,7 @@ class ExrHeader:
     def timecode_at(self, rate: Fraction) -> Timecode | None:
         """The image's timecode at a frame rate (attribute timeCode); None without one that this rate has."""
         value = self.attributes.get("timeCode", ("", 0, b""))[2]
-        found = bcd_timecode(struct.unpack_from("<I", value)[0]) if len(value) == 8 else None
-        if found is None:
-            return None
-        try:
-            return Timecode.parse(found[0], rate, drop=found[1] and has_drop_frame(rate))
-        except ValueError:
-            return None
+        return timecode_of(bcd_timecode(struct.unpack_from("<I", value)[0]) if len(value) == 8 else None, rate)
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
@@ -182,8 +175,7 @@ def _light(data: bytes) -> dict[str, Samples]:
     Raises:
         av.FFmpegError, ValueError: it cannot be decoded.
     """
-    context = VideoCodecContext.create("exr", "r")
-    images: list[Any] = [*context.decode(av.Packet(data)), *context.decode(None)]  # pyright: ignore
+    images: list[Any] = [*decode_by("exr", data)]
     if not images:
         raise ValueError("no image")
     image, name = images[0], images[0].format.name

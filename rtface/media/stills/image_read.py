@@ -19,7 +19,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 
 from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Frame
@@ -43,6 +42,7 @@ from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
 from rtface.redaction import shown
 from rtface.stats import Stats
+from rtface.util.av_arrays import decode_by
 from rtface.util.foreign import open_regular
 
 # A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run of 144 in 8 bits takes 1.2 GB.
@@ -211,29 +211,21 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
 
 def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
     """The image, and whether all of it could be decoded; formats but JPEG are refused where it could not."""
-    size = size_of(data)
-    if size and size[0] * size[1] > MAX_PIXELS:
-        raise InputError(
-            "{name}: is {width}×{height}; the limit is {most} megapixels; make it smaller first",
-            code="image_large",
-            name=name,
-            width=size[0],
-            height=size[1],
-            most=MAX_PIXELS // 1_000_000,
-        )
+    if (size := size_of(data)) is not None:
+        _check_pixels(name, *size)
     if kind == "exr":
         return _decode_exr(data, name), True
     if kind == "avif":
         return _decode_avif(data, name), True
     codec = _PNM[data[1:2]] if kind == "pnm" else _CODECS[kind]
-    whole = True
+    whole, limit = True, {"max_pixels": str(MAX_PIXELS)}
     try:
         try:
-            images = _images(codec, data, {"err_detect": "explode"} if kind == "jpeg" else {})
+            images = decode_by(codec, decodable(data), limit | ({"err_detect": "explode"} if kind == "jpeg" else {}))
         except av.FFmpegError:
             if kind != "jpeg":
                 raise
-            images, whole = _images(codec, data, {}), False
+            images, whole = decode_by(codec, decodable(data), limit), False
     except av.FFmpegError as error:
         remedy = "scan or copy it" if kind == "dpx" else "save it"
         raise InputError(
@@ -250,11 +242,16 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
     return _usable(images[0], kind), whole and (kind != "jpeg" or has_end(data))
 
 
-def _images(codec: str, data: bytes, options: dict[str, str]) -> list[av.VideoFrame]:
-    context = VideoCodecContext.create(codec, "r")
-    assert isinstance(context, VideoCodecContext)
-    context.options = {"max_pixels": str(MAX_PIXELS), **options}
-    return [*context.decode(av.Packet(decodable(data))), *context.decode(None)]
+def _check_pixels(name: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            "{name}: is {width}×{height}; the limit is {most} megapixels; make it smaller first",
+            code="image_large",
+            name=name,
+            width=width,
+            height=height,
+            most=MAX_PIXELS // 1_000_000,
+        )
 
 
 def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
@@ -311,15 +308,7 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
     header = scan_header(data)
     if isinstance(header, ExrHeader):
         for x0, y0, x1, y1 in (header.data, header.display):
-            if (x1 - x0 + 1) * (y1 - y0 + 1) > MAX_PIXELS:
-                raise InputError(
-                    "{name}: is {width}×{height}; the limit is {most} megapixels; make it smaller first",
-                    code="image_large",
-                    name=name,
-                    width=x1 - x0 + 1,
-                    height=y1 - y0 + 1,
-                    most=MAX_PIXELS // 1_000_000,
-                )
+            _check_pixels(name, x1 - x0 + 1, y1 - y0 + 1)
     try:
         return decode_exr(data)
     except (av.FFmpegError, ValueError) as error:

@@ -18,7 +18,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 
 from rtface._version import __version__
 from rtface.errors import OutputError, UsageError
@@ -35,7 +34,7 @@ from rtface.media.stills.dpx import new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import rewrite_exr
 from rtface.media.stills.image_read import Origin, Still
 from rtface.media.stills.jpeg import encode_jpeg, finer, tables_of_quality
-from rtface.util.av_arrays import copy_image, plane_rows
+from rtface.util.av_arrays import copy_image, encode_by, plane_rows
 from rtface.util.timecode import Timecode
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
@@ -281,26 +280,6 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
         size=(image.width, image.height),
         alpha=pixel_format_info(image.format.name).alpha,
     )
-
-
-def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
-    """An image as the bytes of a file, without metadata.
-
-    Args:
-        encoder: FFmpeg's name of an encoder of stills.
-        image: in a pixel format of the encoder.
-        options: of the encoder.
-    """
-    context = VideoCodecContext.create(encoder, "w")
-    assert isinstance(context, VideoCodecContext)
-    context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
-    context.time_base = Fraction(1, 25)
-    context.options = options or {}
-    # A copy, because encoders write profile and EXIF from the frame's side data too, some of it wrongly (FFmpeg 8
-    # aborts the process on some EXIF); ours are put in afterwards.
-    image = copy_image(image)
-    image.pts, image.time_base = 0, Fraction(1, 25)
-    return b"".join(bytes(p) for p in [*context.encode(image), *context.encode(None)])
 
 
 def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
