@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtface.config.options import Options
-from rtface.errors import InputMissing
+from rtface.util.paths import check_there
 from rtface.util.urls import Address
 
 
@@ -29,11 +29,4 @@ def check_names(options: Options) -> None:
 def check_inputs(inputs: Sequence[Path | Address]) -> None:
     """InputMissing for a single input that does not exist; of several inputs the others are processed first."""
     if len(inputs) == 1 and isinstance(inputs[0], Path):
-        try:
-            inputs[0].stat()
-        except FileNotFoundError as error:
-            raise InputMissing(
-                "{path}: there is no such file; check the name", code="no_file", path=inputs[0]
-            ) from error
-        except OSError:
-            return  # reported when it is opened
+        check_there(inputs[0])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-from rtface.errors import Message, OptionFlag, UsageError, log
+from rtface.errors import InputMissing, Message, OptionFlag, UsageError, log
 from rtface.util.text import brief
 
 CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
@@ -78,6 +78,16 @@ def clean() -> None:
     if _temporary_cache.cache_info().currsize:
         shutil.rmtree(_temporary_cache(), ignore_errors=True)
         _temporary_cache.cache_clear()
+
+
+def check_there(path: Path) -> None:
+    """InputMissing for a path that does not exist; another failure is said when it is opened."""
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path) from error
+    except OSError:
+        return
 
 
 def expanded(text: str | os.PathLike[str], shown: str) -> Path:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from rtface.config.options import OPTIONS, Options, check_scope
-from rtface.errors import InputMissing, UsageError
+from rtface.errors import UsageError
 from rtface.jobs.queue.item import STATES, Item, State
 from rtface.jobs.queue.store import Store
 from rtface.media.read.pipe import refuse_pipe
-from rtface.util.paths import data_dir
+from rtface.util.paths import check_there, data_dir
 from rtface.util.spelling import hint
 from rtface.util.urls import Address, place
 
@@ -104,7 +104,8 @@ class Queue:
             {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope} | {"dry_run": True}
         )
         if isinstance(source, Path):
-            _check_there(source)
+            check_there(source)
+            refuse_pipe(source)
             plan, _ = plan_file(source, output, kept)
         else:  # is not opened until its item begins
             plan = plan_run(source, output, kept)
@@ -211,16 +212,6 @@ class Queue:
         from rtface.jobs.queue.runner import Runner
 
         return Runner(self.store, at_once=at_once, watch=watch, stop=cancel, progress=progress).run()
-
-
-def _check_there(path: Path) -> None:
-    try:
-        path.stat()
-    except FileNotFoundError as error:
-        raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path) from error
-    except OSError:
-        return  # said when it is opened
-    refuse_pipe(path)
 
 
 def _stored(named: str, source: Path | Address) -> str:

@@ -71,17 +71,25 @@ def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -
     Raises:
         MissingComponent, UsageError, OutputError: as `open_output`.
     """
-    output = open_output(name, width, height, "yuv420p", _HELD_RATE)
+    output = _open_black(name, width, height, "yuv420p", _HELD_RATE)
     try:
-        output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
         while not stop.is_set() and output.watch(_HELD_POLL, stop) is False:
             pass
+    finally:
+        output.close()
+
+
+def _open_black(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
+    """`open_output` with a black frame, so that readers find a camera where no other comes."""
+    output = open_output(name, width, height, pix_fmt, rate)
+    try:
+        output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
     except OSError as error:
+        output.close()
         raise OutputError(
             "{name} takes no frames: {why}", code="vcam_frames", name=output.name, why=error.strerror or error
         ) from None
-    finally:
-        output.close()
+    return output
 
 
 class VirtualCamera(LiveSink):
@@ -193,15 +201,7 @@ class VirtualCamera(LiveSink):
         form = self._form
         assert form is not None
         width, height = even(form.width * form.aspect), even(form.height)
-        output = open_output(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
-        try:  # from the first frame on readers find a camera; black, where no other comes
-            output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
-        except OSError as error:
-            output.close()
-            raise OutputError(
-                "{name} takes no frames: {why}", code="vcam_frames", name=output.name, why=error.strerror or error
-            ) from None
-        return output
+        return _open_black(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
 
     def _differences(self, form: VideoFormat) -> list[str]:
         width, height = even(form.width * form.aspect), even(form.height)

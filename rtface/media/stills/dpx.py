@@ -39,9 +39,9 @@ _TRANSFERS = {
     13: "ADX",
 }
 _LOG = (1, 3)
-# Offsets of fields: image offset, file size, name, creator, width, transfer, colorimetry, bits, packing, encoding, ends
+# Offsets of fields: image offset, file size, creator, width, transfer, colorimetry, bits, packing, encoding, ends
 # of line and image, pixel aspect, film's frame rate, timecode, video's frame rate.
-_IMAGE_AT, _SIZE_AT, _NAME_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 36, 160, 772, 801, 802
+_IMAGE_AT, _SIZE_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 160, 772, 801, 802
 _BITS_AT, _PACKING_AT, _ENCODING_AT, _EOL_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = (
     803,
     804,
