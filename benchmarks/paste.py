@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape_part
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.frame import Frame, SharedViews
 from rtface.geometry.transforms import compose, scaling, translation
@@ -89,7 +89,6 @@ def main() -> None:
         c = np.clip(rng.normal(0.5, 0.02, (3, size, size)), 0, 1).astype(np.float32)
         r = cv2.GaussianBlur(c.transpose(1, 2, 0), (0, 0), 1.5).transpose(2, 0, 1).copy()
         mask = face_mask(size)
-        out = np.zeros((size, size, 3), np.float32)
         for what, options in {
             "lock": ShapingOptions(grain="none", gate=False),
             "lock, gate": ShapingOptions(grain="none"),
@@ -99,9 +98,7 @@ def main() -> None:
             state, clock = CorrectionState(), iter(np.arange(10**5) / 25)
             results[f"shape {size}: {what}"] = measure(
                 args.rounds,
-                lambda r=r, c=c, m=mask, s=state, o=options, t=clock, out=out: shape(
-                    r, c, m, s, o, time=float(next(t)), out=out
-                ),
+                lambda r=r, c=c, m=mask, s=state, o=options, t=clock: shape_part(r, c, m, s, o, time=float(next(t))),
             )
         mesh = np.stack(
             [

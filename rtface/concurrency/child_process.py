@@ -100,17 +100,13 @@ class ChildProcess:
                 path=sys.executable,
             )
         self._process = process
+        self.pid = process.pid
         _running.add(self)
 
     @property
     def alive(self) -> bool:
         """True if it still runs."""
         return not self._ended.is_set()
-
-    @property
-    def pid(self) -> int:
-        """Number of its process."""
-        return self._process.pid
 
     def send(self, message: object) -> bool:
         """Hands a message to its `ParentProcess.receive`; never waits. False when it is gone or too far behind.

@@ -6,7 +6,7 @@ from rtface.correct.eyes import irises
 from rtface.correct.face_region import FaceRegion, face_region_of
 from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, support_box
 from rtface.correct.openings import openings_of
-from rtface.correct.shape import carried, shape, shape_part, whole
+from rtface.correct.shape import carried, shape_part, whole
 from rtface.correct.shape_cpu import CpuShaper
 from rtface.correct.temporal import TemporalAverage
 from rtface.protocols import ShapingOptions
@@ -31,7 +31,6 @@ __all__ = [
     "luma_of",
     "openings_of",
     "residual_gate",
-    "shape",
     "shape_part",
     "state_of",
     "support_box",

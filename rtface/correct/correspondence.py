@@ -17,7 +17,7 @@ import numpy as np
 
 from rtface.correct.colour import luma_of
 from rtface.correct.mask import median_of
-from rtface.correct.motion import reliable_flow, sampling_coordinates, shifted
+from rtface.correct.motion import reliable_flow, shifted, warped
 from rtface.frame import Box, Float32
 
 SIDE = 128
@@ -86,11 +86,7 @@ class Warp:
         k, (x0, y0, x1, y1) = image.shape[1] // SIDE, box
         if self.flow is None:
             return image[:, y0 * k : y1 * k, x0 * k : x1 * k]
-        x, y = sampling_coordinates(self.flow, (slice(y0, y1), slice(x0, x1)), k)
-        out: Any = np.stack(
-            [cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) for plane in image]
-        )
-        return out
+        return warped(image, self.flow, (slice(y0, y1), slice(x0, x1)), cv2.INTER_CUBIC)
 
 
 class WarpEstimator:

@@ -176,10 +176,8 @@ class Reprojection:
         )
         rows, columns = (slice(s.start * SHRINK, s.stop * SHRINK) for s in low)
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        if flow is None:
-            x, y = sampling_coordinates(np.zeros((n, n, 2), np.float32), low, SHRINK)
-        else:
-            x, y = sampling_coordinates(flow, low, SHRINK)
+        moves = np.zeros((n, n, 2), np.float32) if flow is None else flow
+        x, y = sampling_coordinates(moves, low, SHRINK)
         target: Any = cv2.remap(
             key.target,
             x - np.float32(x0),

@@ -63,52 +63,20 @@ def shape_part(
     return *state.key.key(c, whole(part, size), shaping.strength, time, scale, shaping.share), (0, 0, size, size)
 
 
-def whole(part: tuple[Float32, Float32, Box] | None, size: int, out: Float32 | None = None) -> tuple[Float32, Float32]:
-    """The correction S×S×3 and the mask S×S of a `shape_part`, written into `out` and a new array."""
-    pixels, mask = np.zeros((size, size, 3), np.float32) if out is None else out, np.zeros((size, size), np.float32)
-    pixels[...] = 0.0
+def whole(part: tuple[Float32, Float32, Box] | None, size: int) -> tuple[Float32, Float32]:
+    """The correction S×S×3 and the mask S×S of a `shape_part`: 0 where there is none."""
+    pixels, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
     if part is not None:
         x0, y0, x1, y1 = part[2]
         pixels[y0:y1, x0:x1], mask[y0:y1, x0:x1] = part[:2]
     return pixels, mask
 
 
-def shape(
-    r: Float32,
-    c: Float32,
-    mask: Float32,
-    state: CorrectionState,
-    shaping: ShapingOptions,
-    *,
-    time: float,
-    seed: int = 0,
-    scale: float = 1.0,
-    occlusion: Float32 | None = None,
-    eyes: Float | None = None,
-    openings: tuple[Opening, ...] = (),
-    out: Float32 | None = None,
-) -> tuple[Float32, Float32]:
-    """`shape_part` for the whole crop.
-
-    Args:
-        out: float32 S×S×3 to write the correction into; a new array without. The others: as there.
-
-    Returns:
-        The masked correction, float32 S×S×3 (0 where the mask is), and the mask that it was multiplied with, S×S.
-        With strength 0 both are 0.
-    """
-    part = shape_part(
-        r, c, mask, state, shaping, time=time, seed=seed, scale=scale, occlusion=occlusion, eyes=eyes, openings=openings
-    )
-    return whole(part, int(c.shape[1]), out)
-
-
 def carried(
     c: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float, scale: float = 1.0
 ) -> tuple[Float32, Float32]:
     """The correction of a crop that no engine has seen: that of the last keyframe (`ShapingOptions.keep`), moved to it
-    (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no keyframe."""
+    (`rtface.correct.reproject`). Arguments as for `shape_part`, answer as of `whole`; 0 where there is no keyframe."""
     if shaping.strength > 0.0 and state.key.ready(time):
         return state.key.carry(c, shaping.strength, time, scale)
-    size = int(c.shape[1])
-    return np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
+    return whole(None, int(c.shape[1]))

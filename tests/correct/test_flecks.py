@@ -10,8 +10,8 @@ from rtface.correct.colour import CELLS
 from rtface.correct.controls import CorrectionState
 from rtface.correct.flecks import FleckLimit
 from rtface.correct.openings import Opening
-from rtface.correct.shape import shape
 from rtface.protocols import ShapingOptions
+from tests.correct.whole_crop import shape
 
 
 def face(shift: int = 0, flecks: int = 0, seed: int = 0) -> np.ndarray:

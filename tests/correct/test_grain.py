@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask
 from rtface.correct.grain import highpass
+from tests.correct.whole_crop import shape
 
 SIZE = 256
 CHEEK = (slice(150, 185), slice(85, 110))

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Color, Frame
 from rtface.geometry.transforms import FFHQ_512
+from tests.correct.whole_crop import shape
 from tests.device.corrections import composite
 
 POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])

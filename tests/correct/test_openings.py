@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, openings_of, shape
+from rtface.correct import CorrectionState, ShapingOptions, openings_of
+from tests.correct.whole_crop import shape
 
 OPTIONS = ShapingOptions(grain="none", gate=False)
 EYES = np.array([[0.36, 0.48], [0.64, 0.48]])

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask
 from rtface.correct.colour import enlarged, enlarging
 from rtface.errors import EngineError
+from tests.correct.whole_crop import shape
 
 SIZE = 256
 PLAIN = ShapingOptions(grain="none", gate=False)

@@ -81,9 +81,6 @@ class CpuView(FrameView):
         """By FFmpeg's scaler, which is faster, but knows neither fields nor HDR curves."""
         if self._parity is not None or curve_of(self._color) is not None:
             return super()._whole(width, height)
-        return self._swscaled(width, height)
-
-    def _swscaled(self, width: int, height: int) -> Bytes:
         display, color = self._display, self._color
         turns = display.quarter_turns % 4
         w, h = (height, width) if turns % 2 else (width, height)
@@ -174,6 +171,9 @@ class CpuDevice:
             default logs.
     """
 
+    name = "cpu"
+    carries = True
+
     def __init__(self, threads: int | None = None, warn: Callable[[str, str], None] | None = None) -> None:
         if threads is not None:
             if threads < 1:
@@ -181,16 +181,6 @@ class CpuDevice:
             cv2.setNumThreads(threads)
         self._warn = warn or _log_warning
         self._swscale = Swscale()
-
-    @property
-    def name(self) -> str:
-        """ "cpu"."""
-        return "cpu"
-
-    @property
-    def carries(self) -> bool:
-        """True."""
-        return True
 
     def view(self, frame: Frame) -> CpuView:
         """The frame (or field) for tracker, analysis and crops; one view, until `Frame.make_writable`."""

@@ -47,6 +47,10 @@ class CudaDevice:
         warn: as for `CpuDevice`.
     """
 
+    name = "cuda"
+    carries = False
+    """A correction stays where it was made, and is not moved to the next frame."""
+
     def __init__(self, streams: StreamThread, warn: Callable[[str, str], None] | None = None) -> None:
         self._streams = streams
         self._cpu = CpuDevice(warn=warn)
@@ -54,16 +58,6 @@ class CudaDevice:
         self._shaper = GpuShaper(streams, self._steps.pools, self._steps.constants, self._steps.put)
         self._regions = RegionReader(streams, self._steps.tables_of)
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """ "cuda"."""
-        return "cuda"
-
-    @property
-    def carries(self) -> bool:
-        """False: a correction stays where it was made, and is not moved to the next frame."""
-        return False
 
     @property
     def slots(self) -> dict[str | int, int]:
