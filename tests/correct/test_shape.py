@@ -73,13 +73,6 @@ def test_occlusion_head_is_obeyed(pair):
     np.testing.assert_array_equal(d[:, SIZE // 2 :], free[:, SIZE // 2 :])
 
 
-def test_writes_into_the_callers_array(pair):
-    out = np.full((SIZE, SIZE, 3), 7.0, np.float32)
-    d, _ = once(*pair, PLAIN, out=out)
-    assert d is out
-    np.testing.assert_array_equal(d, once(*pair, PLAIN)[0])
-
-
 def test_the_gate_closes_at_once_and_opens_slowly(face):
     r = face(SIZE)
     covered = r.copy()
