@@ -63,7 +63,7 @@ _HVCC = r"\x01(?P<q>.).{10}(?P<l>.)[\xf0-\xff].{8}(.\0|.*B\x01.(?P=q).{10,15}(?P
 _AV1C = r"\x81..[\0-\x1f]"
 _FLAC = r"[\0\x80]\0\0\x22"
 _HEADERS = "".join(
-    rf"((?!.*\x86.{codec})|(?=.*c\xa2([\x80-\xff]|[\x40-\x7f].){begin}))"
+    rf"((?!.*{codec})|(?=.*c\xa2.{{1,8}}{begin}))"
     for codec, begin in (
         ("V_MPEG4/ISO/AVC", _AVCC),
         ("V_MPEGH/ISO/HEVC", _HVCC),

@@ -162,6 +162,14 @@ MP4 = {
     "its container has an index": put(b"stss", 8, b"\0\0\0\x59"),
     "tapt": behind(b"tapt", b"\0\0\0\x14clef" + struct.pack(">3I", 0, 999 << 16, 48 << 16), b"moov"),
 }
+
+
+def without_header(data: bytes) -> bytes:
+    """Empty space in place of FLAC's CodecPrivate."""
+    at = data.index(b"fLaC") - 3
+    return data[:at] + bytes([0xEC, data[at + 2] + 1]) + data[at + 2 :]
+
+
 MATROSKA = {
     "EditionFlagHidden": element(0x1043A770, 0x45B9, 0x45BD, body=b"\1"),
     "ChapterAtom/B6": element(0x1043A770, 0x45B9, 0xB6, 0xB6),
@@ -169,6 +177,7 @@ MATROSKA = {
     "Info": again(0x1549A966),
     "3EB923": element(0x3EB923, body=b"next"),
     "Tracks/TrackEntry": lambda data: data.replace(b"fLaC", b"fLaX", 1),  # FFmpeg does without it
+    "Segment/Tracks/TrackEntry": without_header,
     "TrackEntry": lambda data: data.replace(b"\x01\x64\0", b"\x01\x4d\0", 1),
     "Cluster/SimpleBlock": lambda data: data.replace(b"\x81\0\0\x80", b"\x81\0\0\x88", 1),  # is not shown
     "BlockAdditional": element(0x1F43B675, 0xA0, 0x75A1, 0xA6, 0xA5, body=b"\xb5\0\x3c\0\1\4"),
