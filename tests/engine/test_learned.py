@@ -75,7 +75,7 @@ def meta(**values: Any) -> Any:
         (lambda p: forged(p, meta=meta(format=1, name="Ben")), "Ben"),
         (lambda p: forged(p, meta=np.frombuffer(b"[" * 100_000, np.uint8)), "recursion"),
         (
-            lambda p: p.write_bytes(p.read_bytes().replace(b"\1\2-\3-\0\0", b"\1\2-\3-\0\1")),
+            lambda p: (forged(p), p.write_bytes(p.read_bytes().replace(b"\1\2-\3-\0\0", b"\1\2-\3-\0\1"))),
             "encrypted",
         ),
         (lambda p: (p.unlink(), os.mkfifo(p)), "regular"),
@@ -104,6 +104,25 @@ def test_a_file_that_is_none_is_refused(learn: Callable[..., Path], change: Any,
     change(path)
     with pytest.raises(InputError, match=why):
         learned.read(path)
+
+
+@pytest.mark.parametrize("at", [0.3, 0.6])
+def test_a_file_with_damaged_numbers_is_refused(learn: Callable[..., Path], at: float) -> None:
+    """What is compressed is spoilt, the folder of the archive whole."""
+    path = learn()
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data)) : int(at * len(data)) + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be used"):
+        learned.read(path)
+
+
+def test_steps_take_few_bytes(tmp_path: Path) -> None:
+    """As `rtface learn` leaves them: a number in four is one step up or down."""
+    r, path = np.random.default_rng(1), tmp_path / "anna.person"
+    delta = (r.choice([-1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 400_000) * 0.003).astype(np.float16)
+    learned.write("Anna", {}, ANNA[None], [(0, 2, 400, 1000, 0)], delta, path)
+    assert np.array_equal(learned.read(path).delta, delta) and path.stat().st_size < 70_000
 
 
 @pytest.mark.parametrize("engine", ["rtface-s", "rtface-m"])

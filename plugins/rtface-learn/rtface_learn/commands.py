@@ -109,7 +109,7 @@ def learn(
     if done.path is None:
         console.log(
             Message(
-                "nothing was kept: on pictures that it had not seen it gains {gained} over the shipped restoration, "
+                "nothing was kept: on pictures that it had not seen a run gains {gained} over the shipped restoration, "
                 "which is too little; give a longer film, or one in better light",
                 code="learn_nothing",
                 gained=gained,
@@ -117,8 +117,8 @@ def learn(
         )
         raise typer.Exit(1)
     console.log(
-        f"{name}: {gained} over the shipped restoration on pictures that it had not seen, learnt from {done.takes} "
-        f"takes in {done.seconds:.0f} s"
+        f"{name}: a run gains {gained} over the shipped restoration on pictures that it had not seen, learnt from "
+        f"{done.takes} takes in {done.seconds:.0f} s"
     )
     console.log(f"{done.path} written; use it with: rtface run INPUT OUTPUT --person {name}")
 
@@ -133,7 +133,7 @@ _ASKS = {
 }
 _ENOUGH = "that is all; look around and speak until the time is over"
 _BAR, _PICTURE, _PICTURE_S = 20, 320, 0.2
-_WHERE = {"call": "in calls", "coded": "in coded film"}
+_WHERE = {"call": "in calls", "heavy": "in bad calls", "coded": "in coded film"}
 
 
 def _source(text: str) -> Path | LiveAddress:

@@ -30,10 +30,9 @@ from rtface.media.files.workfile import write_whole
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
-from rtface.util.files import write_atomically
 from rtface.util.machine import cores
 from rtface_engines import child
-from rtface_learn import pairs, takes, work
+from rtface_learn import judge, pairs, takes, work
 from rtface_learn.camera import Watch, of_camera, unwatched
 from rtface_learn.takes import Take
 
@@ -50,13 +49,13 @@ PREFIXES = (
     "core.head",
     "core.place",
 )
-RANK, RATE, STEPS, BATCH, KEPT = 0, 1e-4, 240, 6, 2
+RATE, STEPS, BATCH, KEPT = 1e-4, 240, 6, 2
 HELD = 0.25
 """Share of the takes, the last ones, on which the result is judged."""
 GAP_S = 3.0
 """Seconds between the last take that is learnt and the first that judges."""
 WORTH_DB = 0.05
-"""A smaller gain over the shipped weights on held-out pairs is none."""
+"""A smaller gain over the shipped weights in a run on held-out takes is none."""
 _LINKED, _ALIKE = 1.2 * JOIN, 1.5 * JOIN
 """Distance up to which two photos are of one person, and from which on of two. Of pairs of two people 4 in 1,000 are
 nearer than the first, and 162 than the second."""
@@ -71,7 +70,7 @@ class TrainingOutcome:
 
     Attributes:
         path: of the person's file; None where nothing was kept.
-        gains: dB over the shipped weights on held-out pairs, by kind ("call", "coded").
+        gains: dB over the shipped weights that arrive in a run, by kind, as of `rtface_learn.judge`.
         takes, seconds: how many takes it learnt from, and how long the training took.
     """
 
@@ -250,33 +249,37 @@ def learn(
             _prepare(folder, recipe, *_split(every), embeddings[:32], notify)
         with np.load(folder / learned.PAIRS) as held:
             count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
+            pictures, matrices = held["pictures"], held["matrices"]
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
         last = _trained(found, _job(folder, recipe, minutes), notify)
-        gains = {kind: float(gain) for kind, gain in last["over"].items()}
-        if not last["better"] or np.mean([*gains.values()]) < WORTH_DB:
-            return TrainingOutcome(None, gains, count, last["seconds"])
-        with np.load(folder / "delta.npz") as held:
-            places, delta = held["places"], held["delta"]
+        gains = dict.fromkeys(judge.KINDS, 0.0)
         meta = {
             "base": recipe.weights.sha256,
             "made": time.strftime("%Y-%m-%d"),
             "sources": from_what,
             "takes": count,
-            "figures": gains,
             **({"consent": consent} if consent else {}),
         }
-        own = folder / f"{name.lower()}{learned.SUFFIX}"
-        learned.write(name, meta, embedded, places, delta, own)
-        _check(own)
-        write_atomically(path, own.read_bytes(), private=True)
-    return TrainingOutcome(path, gains, count, last["seconds"])
+        if last["better"]:
+            with np.load(folder / "delta.npz") as held:
+                places, delta = held["places"], held["delta"]
+            own = folder / "persons" / path.name
+            learned.write(name, meta, embedded, places, delta, own)
+            _check(own)
+            gains = judge.gains(pictures, matrices, name, folder, notify)
+            if np.mean([*gains.values()]) >= WORTH_DB:
+                learned.write(name, meta | {"figures": gains}, embedded, places, delta, path)
+                return TrainingOutcome(path, gains, count, last["seconds"])
+        return TrainingOutcome(None, gains, count, last["seconds"])
 
 
 def _key(recipe: Any, from_what: Sequence[dict[str, str]]) -> str:
     """The same only where what is prepared and trained is the same: sources, engine, and how it is done."""
-    own = [sha256_of(Path(__file__).with_name(f"{name}.py")) for name in ("learn", "takes", "pairs", "trainer")]
+    own = [
+        sha256_of(Path(__file__).with_name(f"{name}.py")) for name in ("learn", "takes", "pairs", "trainer", "judge")
+    ]
     return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, from_what, own]).encode()).hexdigest()
 
 
@@ -306,19 +309,18 @@ def _prepare(
     notify(coding, 0.0)
     learning, _ = pairs.of_takes(train, recipe, network, 1)
     notify(coding, 0.5)
-    judging, kinds = pairs.of_takes(valid, recipe, network, 2)
+    judging, _ = pairs.of_takes(valid, recipe, network, 2)
     order = np.random.default_rng(3).permutation(len(judging))[:48]
     np.savez(
         folder / "part.npz",
         train=learning,
         valid=judging[order],
-        kinds=np.array(kinds)[order],
         others=pairs.others([recipe, recipe_named(DEFAULT)], recipe, network, 4),
-        mask=face_mask(size)[y : y + h, x : x + w],
         weight=weight(size)[y : y + h, x : x + w],
         embeddings=np.stack(embeddings),
         takes=len(train),
         sheet=sheet(train),
+        **judge.of_takes(valid),
     )
     (folder / "part.npz").replace(folder / learned.PAIRS)
 
@@ -340,7 +342,6 @@ def _job(folder: Path, recipe: Any, minutes: float) -> Path:
         "state_shape": list(memory.shape),
         "prefixes": PREFIXES,
         "cell": size // 32,
-        "rank": RANK,
         "rate": RATE,
         "steps": STEPS,
         "batch": BATCH,
@@ -376,8 +377,7 @@ def _trained(python: Path, job: Path, notify: Tell) -> dict[str, Any]:
         if line.startswith("{"):
             last.update(json.loads(line))
             if "done" not in last:
-                so_far = Message("learning, {gain} dB so far", code="learn_step", gain=f"{last['gain']:+.2f}")
-                notify(so_far, last["step"] / last["steps"])
+                notify(Message("learning", code="learn_step"), last["step"] / last["steps"])
 
     # It stands where nothing else can be imported from, and needs nothing of rtface.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")

@@ -58,7 +58,7 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
             {"preset": preset, "crf": f"{r.uniform(28, 36) if heavy else r.uniform(25, 34):.1f}"},
         )
     small = max(64, round(side * k / 16) * 16)
-    given = [_noisy(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in lit]
+    given = [noisy(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in lit]
     order = list(range(len(given)))[:: int(r.choice([-1, 1]))]
     seen = list(_coded([given[n] for n in order], codec, options))
     if len(seen) < len(order):
@@ -115,7 +115,8 @@ def _lit(r: np.random.Generator, take: Take) -> Any:
     return act
 
 
-def _noisy(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
+def noisy(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
+    """The picture with noise of that many code values, part of it grey."""
     if not sigma:
         return np.asarray(picture, np.uint8)
     own, grey = r.normal(0, sigma, picture.shape), r.normal(0, sigma, (*picture.shape[:2], 1))
@@ -155,10 +156,10 @@ def _coded(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> It
             if found is not None:
                 at = cells // found.block
                 steps = np.log2(found.steps[at][:, at], dtype=np.float32)
-            yield _rgb(frame), steps
+            yield to_rgb(frame), steps
 
     for pts, picture in enumerate(pictures):
-        frame = av.VideoFrame.from_ndarray(_yuv(picture), "yuv420p")
+        frame = av.VideoFrame.from_ndarray(to_yuv(picture), "yuv420p")
         frame.pts, frame.time_base = pts, Fraction(1, 25)
         for packet in encoder.encode(frame):
             yield from decoded(packet)
@@ -171,7 +172,7 @@ _TO_YUV = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0
 """BT.601, limited range. OpenCV's own conversion moves colour by half a pixel, and swscale's darkens a little."""
 
 
-def _yuv(picture: Bytes) -> Bytes:
+def to_yuv(picture: Bytes) -> Bytes:
     """RGB → the planes of yuv420p as PyAV takes them, chroma averaged."""
     y, u, v = np.moveaxis(picture.astype(np.float32) @ _TO_YUV.T + (16, 128, 128), 2, 0)
     side = len(picture)
@@ -179,7 +180,8 @@ def _yuv(picture: Bytes) -> Bytes:
     return np.clip(np.rint(np.concatenate([y, *small])), 0, 255).astype(np.uint8)
 
 
-def _rgb(frame: av.VideoFrame) -> Bytes:
+def to_rgb(frame: av.VideoFrame) -> Bytes:
+    """What `to_yuv` made, back."""
     side = frame.width
     planes = frame.to_ndarray().astype(np.float32)
     u, v = (

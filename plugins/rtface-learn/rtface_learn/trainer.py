@@ -3,9 +3,9 @@
 """The trainer: run by a Python that has numpy, torch and onnx, and not by rtface's own. It needs nothing of rtface.
 
 ``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, what to train and for how long. It prints one
-JSON object a line: ``{"step": …, "steps": …, "gain": …}`` while it works, ``{"done": true, …}`` at the end, and writes
-the difference that was best on held-out pairs. At every look at these it writes a checkpoint, from which the same job
-goes on.
+JSON object a line: ``{"step": …, "steps": …}`` while it works, ``{"done": true, …}`` at the end, and writes the
+difference whose loss was least on held-out pairs. At every look at these it writes a checkpoint, from which the same
+job goes on.
 
 Pairs are uint8 M×2×h×w×3 RGB, the truth and what the engine sees, on the engine's region; `others` M×h×w×3, faces of
 other people, for whom the answer is to stay what it is. The loss is that of the shipped engines
@@ -29,13 +29,12 @@ import torch
 import torch.nn.functional as F
 from onnx import helper, numpy_helper
 
-GRID, LUMA_LIMIT, CHROMA_LIMIT, COLOURLESS = 32, 6 / 255, 1 / 255, 0.2
-EPSILON, RAW, BANDS = 0.02, 0.15, (0.5, 0.5, 0.5, 0.5)
-LUMA = (0.299, 0.587, 0.114)
+LUMA_LIMIT, CHROMA_LIMIT, COLOURLESS = 6 / 255, 1 / 255, 0.2
+EPSILON, RAW, BANDS, LUMA = 0.02, 0.15, (0.5, 0.5, 0.5, 0.5), (0.299, 0.587, 0.114)
 CLEAN, EVERY, WARM = 0.08, 30, 20
 """Share of pairs whose input is the truth; steps between looks at the held-out pairs, and until the full rate."""
-STRONGEST = 1.5
-"""Largest strength of a correction."""
+SPARSE = 1.2
+"""Size of the numbers of a change that are kept, in its root mean square, so that the file is small."""
 
 
 class Network:
@@ -50,20 +49,8 @@ class Network:
             attributes = {}
             for one in node.attribute:
                 value = helper.get_attribute_value(one)
-                attributes[one.name] = (
-                    value.decode()
-                    if isinstance(value, bytes)
-                    else torch.from_numpy(numpy_helper.to_array(value).copy())
-                    if hasattr(value, "data_type")
-                    else value
-                )
-            if node.op_type == "Constant":
-                self.tensors[node.output[0]] = next(iter(attributes.values()))
-            else:
-                self.nodes.append((node.op_type, list(node.input), list(node.output), attributes))
-        unknown = {kind for kind, *_ in self.nodes} - OPERATIONS.keys()
-        if unknown:
-            raise SystemExit(f"the trainer does not know how to compute {', '.join(sorted(unknown))}")
+                attributes[one.name] = value.decode() if isinstance(value, bytes) else value
+            self.nodes.append((node.op_type, list(node.input), list(node.output), attributes))
 
     def only(self, output, zero):
         """Leaves out what `output` does not need where the tensor `zero` is 0: on a face's first frame nothing is known
@@ -83,6 +70,9 @@ class Network:
             if wanted.intersection(node[2]):
                 wanted.update(node[1])
                 kept.append(node)
+        unknown = {kind for kind, *_ in kept} - OPERATIONS.keys()
+        if unknown:
+            raise SystemExit(f"the trainer does not know how to compute {', '.join(sorted(unknown))}")
         self.nodes, self.output = kept[::-1], same.get(output, output)
         return self
 
@@ -94,10 +84,6 @@ class Network:
         return held[self.output]
 
 
-def ints(values):
-    return [int(v) for v in values.reshape(-1).tolist()] if hasattr(values, "reshape") else [int(v) for v in values]
-
-
 def conv(a, x, weight, bias=None):
     top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
     assert (top, left) == (bottom, right), "a convolution with uneven padding"
@@ -106,144 +92,47 @@ def conv(a, x, weight, bias=None):
                     a.get("group", 1))  # fmt: skip
 
 
-def gemm(a, x, weight, bias=None):
-    out = (x.t() if a.get("transA") else x).float() @ (weight.t() if a.get("transB") else weight).float()
-    return a.get("alpha", 1.0) * out + (0 if bias is None else a.get("beta", 1.0) * bias.float())
+def gemm(a, x, weight, bias):
+    return x.float() @ (weight.t() if a.get("transB") else weight).float() + bias.float()
 
 
-def resize(a, x, roi=None, scales=None, sizes=None):
-    if sizes is not None and sizes.numel():
-        size = ints(sizes)
-    else:
-        assert scales is not None
-        size = [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
-    kind = a["mode"], a.get("coordinate_transformation_mode", "half_pixel")
-    assert kind in (("linear", "half_pixel"), ("nearest", "asymmetric")), kind
-    if kind[0] == "nearest":
-        return F.interpolate(x, size[2:], mode="nearest")
+def resize(a, x, roi, scales):
+    assert (a["mode"], a["coordinate_transformation_mode"]) == ("linear", "half_pixel"), a
+    size = [round(n * s) for n, s in zip(x.shape, scales.tolist(), strict=True)]
     return F.interpolate(x, size[2:], mode="bilinear", align_corners=False)
 
 
-def cut(a, x, starts, ends, axes=None, steps=None):
-    starts, ends = ints(starts), ints(ends)
-    axes = range(len(starts)) if axes is None else ints(axes)
-    for axis, first, last, step in zip(
-        axes, starts, ends, [1] * len(starts) if steps is None else ints(steps), strict=False
-    ):
-        if step < 0:  # of the numbers that shapes are made of
-            at = list(range(x.shape[axis]))[slice(first, last if last >= -x.shape[axis] else None, step)]
-            x = x[(slice(None),) * (axis % x.dim()) + (at,)]
-        else:
-            x = x[(slice(None),) * (axis % x.dim()) + (slice(first, min(last, 1 << 60), step),)]
-    return x
-
-
-def pad(a, x, pads, value=None, axes=None):
-    half = len(pads) // 2
-    pads = ints(pads)
-    wanted = [v for pair in zip(pads[:half][::-1], pads[half:][::-1], strict=False) for v in pair]
-    if a.get("mode", "constant") == "constant":
-        return F.pad(x, wanted, value=0.0 if value is None else float(value))
-    assert a["mode"] == "edge" and not any(wanted[4:])
-    return F.pad(x, wanted[:4], mode="replicate")
-
-
-def unsqueeze(a, x, axes=None):
-    axes = ints(a["axes"] if axes is None else axes)
-    for axis in sorted(n % (x.dim() + len(axes)) for n in axes):
-        x = x.unsqueeze(axis)
-    return x
-
-
-def squeeze(a, x, axes=None):
-    axes = a.get("axes") if axes is None else axes
-    return x.squeeze() if axes is None else x.squeeze(tuple(ints(axes)))
-
-
-def reduced(how):
-    def reduce(a, x, axes=None):
-        axes = a.get("axes") if axes is None else axes
-        over = list(range(x.dim())) if axes is None or not len(axes) else ints(axes)
-        return getattr(x, how)(over, keepdim=bool(a.get("keepdims", 1)))
-
-    return reduce
-
-
 def depth_to_space(a, x):
-    n, k = x.shape[0], a["blocksize"]
-    if a.get("mode", "DCR") == "CRD":
-        return F.pixel_shuffle(x, k)
-    c, h, w = x.shape[1] // k**2, *x.shape[2:]
-    return x.reshape(n, k, k, c, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c, h * k, w * k)
+    assert a["mode"] == "CRD", a
+    return F.pixel_shuffle(x, a["blocksize"])
 
 
 def cast(a, x):
-    # What is stored in 16 bits is computed in float32, or in bf16 where autocast chooses that.
-    whole = a["to"] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-    return x.long() if whole else x.bool() if a["to"] == onnx.TensorProto.BOOL else x.float()
+    assert a["to"] == onnx.TensorProto.FLOAT, a  # what is stored in 16 bits; bf16 where autocast chooses that
+    return x.float()
 
 
 def both(operation):
-    def compute(a, x, y):
-        if x.is_floating_point() and y.is_floating_point() and x.dtype != y.dtype:
-            x, y = x.float(), y.float()
-        return operation(x, y)
-
-    return compute
-
-
-def divide(x, y):
-    return x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
+    return lambda a, x, y: operation(x.float(), y.float()) if x.dtype != y.dtype else operation(x, y)
 
 
 OPERATIONS = {
-    "Abs": lambda a, x: x.abs(),
     "Add": both(torch.add),
     "Cast": cast,
-    "Clip": lambda a, x, low=None, high=None: x.clamp(
-        None if low is None else float(low), None if high is None else float(high)
-    ),
-    "Concat": lambda a, *given: torch.cat(
-        [g.float() for g in given] if given[0].is_floating_point() else given, a["axis"]
-    ),
-    "ConstantOfShape": lambda a, shape: torch.full(
-        ints(shape),
-        (a["value"] if "value" in a else torch.zeros(1)).item(),
-        dtype=(a["value"] if "value" in a else torch.zeros(1)).dtype,
-    ),
+    "Clip": lambda a, x, low, high: x.clamp(float(low), float(high)),
     "Conv": conv,
     "DepthToSpace": depth_to_space,
-    "Div": both(divide),
-    "Gather": lambda a, x, at: x.index_select(a.get("axis", 0), at.reshape(-1)).reshape(
-        x.shape[: a.get("axis", 0)] + tuple(at.shape) + x.shape[a.get("axis", 0) + 1 :]
-    ),
     "Gemm": gemm,
-    "GridSample": lambda a, x, grid: F.grid_sample(
-        x.float(),
-        grid.float(),
-        {"linear": "bilinear", "cubic": "bicubic"}.get(a["mode"], a["mode"]),
-        a["padding_mode"],
-        bool(a.get("align_corners")),
-    ),
-    "MaxPool": lambda a, x: F.max_pool2d(
-        x, a["kernel_shape"], a.get("strides", (1, 1)), tuple(a.get("pads", (0, 0)))[:2]
-    ),
     "Mul": both(torch.mul),
-    "Neg": lambda a, x: -x,
-    "Pad": pad,
-    "ReduceMean": reduced("mean"),
-    "ReduceSum": reduced("sum"),
+    "ReduceMean": lambda a, x: x.mean(a["axes"], keepdim=bool(a["keepdims"])),
+    "ReduceSum": lambda a, x, axes: x.sum(axes.tolist(), keepdim=bool(a["keepdims"])),
     "Relu": lambda a, x: x.relu(),
-    "Reshape": lambda a, x, shape: x.reshape([x.shape[n] if s == 0 else s for n, s in enumerate(ints(shape))]),
+    "Reshape": lambda a, x, shape: x.reshape([x.shape[n] if s == 0 else s for n, s in enumerate(shape.tolist())]),
     "Resize": resize,
-    "Shape": lambda a, x: torch.tensor(x.shape),
     "Sigmoid": lambda a, x: x.sigmoid(),
-    "Slice": cut,
-    "Squeeze": squeeze,
     "Sub": both(torch.sub),
-    "Tanh": lambda a, x: x.tanh(),
     "Transpose": lambda a, x: x.permute(a["perm"]),
-    "Unsqueeze": unsqueeze,
+    "Unsqueeze": lambda a, x, axes: x.unsqueeze(int(axes)),
 }
 
 
@@ -280,8 +169,8 @@ def highpass(x):
 
 
 class Loss:
-    def __init__(self, mask, weight, cell):
-        self.mask, self.weight, self.cell = (mask / mask.mean())[None, None], (weight / weight.mean())[None, None], cell
+    def __init__(self, weight, cell):
+        self.weight, self.cell = (weight / weight.mean())[None, None], cell
 
     def charbonnier(self, e):
         m = self.weight
@@ -299,22 +188,12 @@ class Loss:
             e = F.avg_pool2d(e, 2)
         return total
 
-    def gain(self, crop, residual, truth):
-        """dB that each row gains at the strength that helps most, which a run comes near to."""
-        d, wanted = locked(crop, residual, self.cell), truth - crop
-        both, change, before = (
-            ((a * b) * self.mask).mean((1, 2, 3)) for a, b in ((d, wanted), (d, d), (wanted, wanted))
-        )
-        s = (both / change.clamp_min(1e-10)).clamp(0, STRONGEST)
-        after = before - 2 * s * both + s * s * change
-        return 10 * torch.log10(before.clamp_min(1e-10) / after.clamp_min(1e-10))
-
 
 # --- what is trained ---
 
 
-def trainable(model, data, prefixes, rank):
-    """By name: the shipped values, where they lie in the file, rows and columns, and the parameters."""
+def trainable(model, data, prefixes):
+    """By name: the shipped values, where they lie in the file, bytes a number, rows and columns, and the change."""
     found = {}
     for t in model.graph.initializer:
         if not any(p in t.name for p in prefixes) or not t.raw_data or "onnx::" in t.name:
@@ -322,33 +201,24 @@ def trainable(model, data, prefixes, rank):
         values = numpy_helper.to_array(t)
         if data.count(t.raw_data) != 1 or values.dtype not in (np.float16, np.float32):
             continue
-        base = torch.from_numpy(values.astype(np.float32))
         rows = values.shape[0] if values.ndim > 1 and values.shape[0] > 1 else 1
-        columns = values.size // rows
-        low = rank if rank and rows > 1 and rank * (rows + columns) < rows * columns else 0
-        if rank and not low and values.ndim > 1 and rows > 1:
-            continue
-        if low:
-            parts = [torch.zeros(rows, low), torch.randn(low, columns) / columns**0.5]
-        else:
-            parts = [torch.zeros(rows, columns)]
-        found[t.name] = (
-            base,
-            data.find(t.raw_data),
-            values.dtype.itemsize,
-            rows,
-            columns,
-            low,
-            [p.requires_grad_() for p in parts],
-        )
+        place = data.find(t.raw_data), values.dtype.itemsize, rows, values.size // rows, 0
+        base = torch.from_numpy(values.astype(np.float32))
+        found[t.name] = base, place, torch.zeros_like(base).requires_grad_()
     return found
 
 
 def weights_of(found):
-    return {
-        name: base + (parts[0] @ parts[1] if low else parts[0]).reshape(base.shape)
-        for name, (base, _, _, _, _, low, parts) in found.items()
-    }
+    return {name: base + change for name, (base, _, change) in found.items()}
+
+
+def sparse(change):
+    """The largest numbers of a matrix's change alone, as one step up or down, which together act as much as all did."""
+    if change.dim() < 2:
+        return change
+    kept = change.abs() > SPARSE * change.square().mean().sqrt()
+    step = change.square().sum() / change[kept].abs().sum().clamp_min(1e-12)
+    return torch.where(kept, step * change.sign(), 0.0)
 
 
 def say(**row):
@@ -359,18 +229,16 @@ def say(**row):
 def main(path):
     parent = os.getppid()
     job = json.loads(Path(path).read_text())
-    torch.manual_seed(job["seed"])
     torch.set_num_threads(1)
     data = Path(job["network"]).read_bytes()
     model = onnx.load_from_string(data)
     with np.load(job["pairs"]) as held:
         train, valid, others = held["train"], held["valid"], held["others"]
-        mask, weight = torch.from_numpy(held["mask"]), torch.from_numpy(held["weight"])
-        kinds = held["kinds"]  # of the held-out pairs
+        weight = torch.from_numpy(held["weight"])
     network = Network(model, {}).only(job["output"], job["known"])
-    loss = Loss(mask, weight, job["cell"])
-    found = trainable(model, data, job["prefixes"], job["rank"])
-    parameters = [p for *_, parts in found.values() for p in parts]
+    loss = Loss(weight, job["cell"])
+    found = trainable(model, data, job["prefixes"])
+    parameters = [change for *_, change in found.values()]
     steps, batch, kept = job["steps"], job["batch"], job["kept"] if len(others) else 0
     optimiser = torch.optim.AdamW(parameters, lr=job["rate"], weight_decay=0.0, betas=(0.9, 0.99))
     r = np.random.default_rng(job["seed"])
@@ -388,19 +256,17 @@ def main(path):
             return network(given, weights).float()
 
     def held_out(weights):
-        """Gain in dB of each held-out pair, and its loss."""
+        """The loss on the held-out pairs."""
 
         def one(k):
             with torch.no_grad():
                 t, x = tensor(valid[k : k + 4, 0]), tensor(valid[k : k + 4, 1])
-                answer = residual(x, weights)
-                return loss.gain(x, answer, t), loss(x, answer, t)
+                return loss(x, residual(x, weights), t)
 
-        gains, totals = zip(*pool.map(one, range(0, len(valid), 4)), strict=False)
-        return torch.cat(gains).numpy(), float(torch.cat(totals).mean())
+        return float(torch.cat([*pool.map(one, range(0, len(valid), 4))]).mean())
 
-    shipped, at_first = held_out({})
-    best, best_parts, best_gain, before, since = at_first, None, shipped, 0.0, time.monotonic()
+    best = at_first = held_out({})
+    best_parts, before, since = None, 0.0, time.monotonic()
     done, checkpoint = 0, Path(job["checkpoint"])
     if checkpoint.is_file():
         kept_of = torch.load(checkpoint, weights_only=True)
@@ -409,7 +275,6 @@ def main(path):
                 p.copy_(value)
         optimiser.load_state_dict(kept_of["optimiser"])
         done, before, best, best_parts = (kept_of[name] for name in ("step", "seconds", "best", "best_parts"))
-        best_gain = kept_of["best_gain"].numpy()
         r.bit_generator.state = json.loads(kept_of["random"])
 
     def piece(x, t, weights):
@@ -452,10 +317,10 @@ def main(path):
         optimiser.step()
         if step % EVERY == 0 or step == steps:
             with torch.no_grad():
-                gains, now = held_out(weights_of(found))
+                now = held_out(weights_of(found))
             if now < best:
-                best, best_gain = now, gains
-                best_parts = [[p.detach().clone() for p in parts] for *_, parts in found.values()]
+                best = now
+                best_parts = [p.detach().clone() for p in parameters]
             state = {
                 "parameters": [p.detach() for p in parameters],
                 "optimiser": optimiser.state_dict(),
@@ -463,19 +328,16 @@ def main(path):
                 "seconds": before + time.monotonic() - since,
                 "best": best,
                 "best_parts": best_parts,
-                "best_gain": torch.from_numpy(best_gain),
                 "random": json.dumps(r.bit_generator.state),
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
-            say(step=step, steps=steps, gain=round(float((gains - shipped).mean()), 3), seconds=round(spent, 1))
-    over = {str(k): round(float((best_gain - shipped)[kinds == k].mean()), 3) for k in sorted(set(kinds.tolist()))}
+            say(step=step, steps=steps, loss=round(now, 6), seconds=round(spent, 1))
     if best_parts is not None:
-        places = [(offset, item, rows, columns, low) for _, offset, item, rows, columns, low, _ in found.values()]
-        delta = np.concatenate([p.numpy().astype(np.float16).ravel() for parts in best_parts for p in parts])
-        np.savez(job["out"], places=np.array(places, np.int64), delta=delta)
+        delta = np.concatenate([sparse(p).numpy().astype(np.float16).ravel() for p in best_parts])
+        np.savez(job["out"], places=np.array([place for _, place, _ in found.values()], np.int64), delta=delta)
     spent = round(before + time.monotonic() - since, 1)
-    say(done=True, better=best_parts is not None, over=over, step=step, seconds=spent,
+    say(done=True, better=best_parts is not None, step=step, seconds=spent,
         loss=[round(at_first, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
 
 

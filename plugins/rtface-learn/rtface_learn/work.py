@@ -77,7 +77,7 @@ def work(name: str, key: str) -> Generator[Path]:
         if not (folder / _KEY).is_file() or (folder / _KEY).read_text() != key:
             for path in folder.iterdir():
                 if path.name != _LOCK:
-                    path.unlink()
+                    (shutil.rmtree if path.is_dir() else Path.unlink)(path)
             (folder / _KEY).write_text(key)
         try:
             yield folder

@@ -1,0 +1,111 @@
+"""What a run gains by what was learnt: films of the takes that judge, restored by a default run with it and without."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from rtface.correct.mask import face_mask
+from rtface.errors import EngineError, Message
+from rtface.frame import Bytes, Float
+from rtface.util.paths import CONFIG
+from rtface_engines import child
+from rtface_learn.pairs import noisy, to_rgb, to_yuv
+from rtface_learn.takes import CROP, Take
+
+KINDS = {"call": (200, 3.0, 31), "heavy": (100, 6.0, 33), "coded": (0, 1.0, 27)}
+"""Side of the crop in the coded film, σ of its noise and crf, as of the protocols of training/evaluation. A call is
+made as large as it was after coding; with 0 a film is coded at half its size, and restored at that."""
+ARRIVES, MOST, WARM = 0.67, 4, 12
+"""What arrives on later frames of what is measured here (benchmarks/README.md); takes that judge, at the most; frames
+of each before those that are measured."""
+
+
+def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
+    """Pictures of one size, uint8 takes×frames×side×side×3, and their matrices."""
+    takes = takes[:: -(-len(takes) // MOST)]
+    side = max(len(take.pictures[0]) for take in takes)
+    whole = [[np.pad(p, ((0, side - len(p)), (0, side - len(p)), (0, 0)), "edge") for p in t.pictures] for t in takes]
+    return {"pictures": np.array(whole), "matrices": np.array([take.matrices for take in takes])}
+
+
+def gains(
+    pictures: Bytes, matrices: Float, person: str, folder: Path, notify: Callable[[str, float], None]
+) -> dict[str, float]:
+    """dB over the shipped weights that arrive in a run, by kind.
+
+    Args:
+        pictures, matrices: as of `of_takes`.
+        person: whose file lies in the folder's `persons`.
+        notify: called with what is being done and the share that is done.
+
+    Raises:
+        EngineError: a run failed.
+    """
+    found = dict[str, float]()
+    for kind, how in KINDS.items():
+        notify(Message("measuring what a run gains", code="learn_judging"), len(found) / len(KINDS))
+        truth, places = _film(folder / "film.mkv", pictures, matrices, *how)
+        shipped, own = (_error(_restored(folder, words), truth, places) for words in ([], ["--person", person]))
+        found[kind] = round(ARRIVES * 10 * float(np.log10(shipped / own)), 3)
+    return found
+
+
+def _film(path: Path, pictures: Bytes, matrices: Float, crop: int, sigma: float, crf: int) -> tuple[Bytes, Float]:
+    """Writes the film that is restored; what is true of it, and where the face lies there."""
+    r, side, every = np.random.default_rng(5), pictures.shape[2], pictures.reshape(-1, *pictures.shape[2:])
+    share = crop / CROP / float(np.median(np.hypot(matrices[..., 0, 0], matrices[..., 1, 0]))) or 0.5
+    small = int(side * min(1.0, share) / 4) * 4
+    halved = [cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA) for p in every]
+    _write(path, [noisy(p, sigma, r) for p in halved], "libx264",
+           {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"})  # fmt: skip
+    if crop:
+        _write(path, [cv2.resize(p, (side, side), interpolation=cv2.INTER_CUBIC) for p in [*_read(path)]], "ffv1", {})
+        return pictures, matrices
+    return np.array(halved, np.uint8).reshape(*pictures.shape[:2], small, small, 3), matrices * (small / side)
+
+
+def _write(path: Path, pictures: Sequence[Any], codec: str, options: dict[str, str]) -> None:
+    with av.open(str(path), "w") as file:
+        stream: Any = file.add_stream(
+            codec, 25, options, width=len(pictures[0]), height=len(pictures[0]), pix_fmt="yuv420p"
+        )
+        for frame in (*(av.VideoFrame.from_ndarray(to_yuv(p), "yuv420p") for p in pictures), None):
+            file.mux(stream.encode(frame))
+
+
+def _read(path: Path) -> Iterator[Bytes]:
+    with av.open(str(path)) as file:
+        for frame in file.decode(video=0):
+            yield to_rgb(frame.reformat(format="yuv420p"))
+
+
+def _restored(folder: Path, words: Sequence[str]) -> Iterator[Bytes]:
+    """The frames that a default run makes of the film."""
+    ended = child.run(
+        [sys.executable, "-P", "-m", "rtface", "run", folder / "film.mkv", folder / "restored.mkv", "--codec", "ffv1",
+         "--overwrite", *words],
+        lambda line: None,
+        {**os.environ, CONFIG: str(folder)},
+    )  # fmt: skip
+    if ended.code:
+        raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)
+    return _read(folder / "restored.mkv")
+
+
+def _error(shown: Iterator[Bytes], truth: Bytes, places: Float) -> float:
+    """Sum of the squared errors in the ovals of the frames that are measured."""
+    mask, size, total = face_mask(CROP), truth.shape[2:4], 1e-9
+    for n, picture in enumerate(shown):
+        take, frame = divmod(n, truth.shape[1])
+        if frame >= min(WARM, truth.shape[1] - 1):
+            errors = (picture.astype(np.float32) - truth[take, frame]) ** 2
+            total += float((cv2.warpAffine(mask, places[take, frame], size)[..., None] * errors).sum())
+    return total
