@@ -42,7 +42,8 @@ def run(
 ) -> Report:
     """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and changes nothing else.
 
-    Outside the faces every sample is that of the input until it is encoded; a lossy encoder changes the whole frame a
+    Outside the faces every sample is that of the input until it is encoded (`colour="restore"` puts all of them through
+    one curve); a lossy encoder changes the whole frame a
     little.
 
     Args:
