@@ -179,12 +179,14 @@ class ReconnectingSource:
                 self._connection, self._seen = None, (0, 0, 0, 0, 0)
             self.ended = connection.over
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
-            if self.ended or self._closed.is_set():
+            if self._closed.is_set():
                 break
             if not self._settled.is_set():
                 self._refusal = connection.refusal or InputError(
                     "{name}: {why}", code="source_lost", name=self._title, why=why
                 )
+                break
+            if self.ended:
                 break
             self._report_state("away", why)
             self._lost = True

@@ -134,6 +134,15 @@ def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
     assert isinstance(error, InputError) and "no frame came within 10 s" in str(error)
 
 
+def test_a_film_that_ends_before_its_first_frame_is_an_error():
+    rig = Rig()
+    process = rig.process()
+    process.over = True
+    process.ended.put("the source ended it")
+    error = rig.result.get(timeout=5)
+    assert isinstance(error, InputError) and "the source ended it" in str(error)
+
+
 def test_late_sound_opens_the_source_once_more():
     rig = Rig()
     first = rig.process()
