@@ -185,6 +185,14 @@ def test_a_file_that_is_changed_while_it_is_read(media, tmp_path: Path) -> None:
     assert list(opened) and "was changed while it was read" in stats.warnings["growing"]
 
 
+def test_a_file_that_shrinks_behind_what_was_read(media, tmp_path: Path) -> None:
+    source = media.make_film(tmp_path / "in.ts", frames=8)  # so short that all of it is read at once
+    opened = media.open(source, stats=Stats())
+    os.truncate(source, source.stat().st_size - 188)
+    with pytest.raises(InputError, match="became shorter"):
+        list(opened)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a file that is open cannot be replaced there")
 def test_a_file_that_is_replaced_while_it_is_read(media, tmp_path: Path) -> None:
     source, stats = media.make_film(tmp_path / "in.mkv", frames=40), Stats()

@@ -48,14 +48,7 @@ class FileReader:
             raise disk_error(self._shown, error) from error
         if not data and at < self._size:
             self._failed = True
-            raise InputError(
-                "{path}: became shorter while it was read ({size} bytes before, {at} now); run it again when it "
-                "is whole",
-                code="film_shorter",
-                path=self._shown,
-                size=self._size,
-                at=at,
-            )
+            raise shorter_error(self._shown, self._size, at)
         return data
 
     def seek(self, offset: int, whence: int) -> int:
@@ -73,6 +66,17 @@ class FileReader:
             self._file = -1
 
     __del__ = close
+
+
+def shorter_error(path: str, size: int, now: int) -> InputError:
+    """That a file, which is shown as `path`, had `size` bytes and has only `now` any more."""
+    return InputError(
+        "{path}: became shorter while it was read ({size} bytes before, {at} now); run it again when it is whole",
+        code="film_shorter",
+        path=path,
+        size=size,
+        at=now,
+    )
 
 
 def disk_error(path: str, error: OSError) -> InputError:

@@ -28,7 +28,7 @@ from rtface.media.read.container import (
 )
 from rtface.media.read.decoder import Decoder, SeekMissed
 from rtface.media.read.faults import Faults
-from rtface.media.read.file_reader import FileReader, file_reader
+from rtface.media.read.file_reader import FileReader, file_reader, shorter_error
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import Decoding, open_on_gpu
 from rtface.media.read.pipe import PipeReader, is_pipe
@@ -185,10 +185,13 @@ class FileSource:
         return status.st_size, status.st_mtime_ns, status.st_ino
 
     def _check_growth(self) -> None:
-        """Warns where a file is still being written, so that its end is missing, or was changed or replaced."""
+        """Warns where a file is still being written, so that its end is missing, or was changed or replaced; an
+        InputError where it became shorter."""
         now, before = self._change_of(), self._changed
         if self._cut.end is not None or not now[0] or now[:2] == before[:2] or self._now is None:
             return
+        if now[0] < before[0] and now[2] == before[2]:
+            raise shorter_error(self._name, before[0], now[0])
         reached = self._cut.shown(self._now.reached)
         self._stats.warn(
             "growing",
