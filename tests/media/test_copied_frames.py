@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.codec.context import Flags
 
 import rtface
 from rtface.errors import Message, UsageError
@@ -94,6 +95,16 @@ def test_what_was_not_changed_is_copied(tmp_path, codec, options, kind, suffix):
     assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=0.001)
     same = [one[1] == other[1] for one, other in zip(before, after, strict=True)]
     assert sum(same) >= count and all(same[:10]) and all(same[20:]) and not same[14]
+
+
+def test_the_header_of_h265_has_the_higher_level(tmp_path):
+    low = make(tmp_path / "in.mp4", "libx265", **{"x265-params": f"{HEVC['x265-params']}:ref=1:bframes=0"})
+    own = av.CodecContext.create("libx265", "w")
+    own.width, own.height, own.pix_fmt, own.framerate = 3840, 2160, "yuv420p", 50
+    own.options, own.flags = HEVC, own.flags | Flags.global_header
+    own.open()
+    copy = find_copy(FileSource(low).info, low, "mp4")
+    assert isinstance(copy, PacketCopy) and copy.shared_header(bytes(own.extradata))[12] > copy.header[12]
 
 
 def test_a_film_without_a_change_stays_the_same_bytes(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets, prefixed
+from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets, prefixed, unescaped
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 
@@ -56,7 +56,7 @@ class Units:
         """A record with further parameter sets."""
         out, at = bytearray(record), 5
         if self.record == "hvc":
-            out[12] = max([out[12], *(unit[14] for unit in own if self.kind(unit) == 33)])  # the level
+            out[12] = max([out[12], *(unescaped(unit)[14] for unit in own if self.kind(unit) == 33)])  # the level
             for unit in own:
                 out += bytes((0x80 | self.kind(unit), 0, 1)) + len(unit).to_bytes(2, "big") + unit
             out[22] += len(own)
