@@ -43,7 +43,7 @@ class HevcSlices:
         missing, begins, order, orders: of the last slice, see `steps.Number`; none is found missing.
         sequences, pictures: the parameter sets by number.
         kind: "P", "B" or "I", of the last slice.
-        parity: as of `H264Slices`; each field is a frame here.
+        parity: None, as each field is a frame here.
     """
 
     parity: int | None = None
