@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -569,7 +568,7 @@ def test_what_an_encoder_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest
     def refuse(*args: object) -> None:
         raise av.ArgumentError(22, "Invalid argument", "x")
 
-    monkeypatch.setattr(image_write, "VideoCodecContext", SimpleNamespace(create=refuse))
+    monkeypatch.setattr(image_write, "encode_by", refuse)
     with pytest.raises(OutputError, match="8×8 could not be encoded as PNG"):
         write_image(still.frame, plan_image(tmp_path / "out.png"), still=still)
 
