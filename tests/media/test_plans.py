@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -373,3 +376,34 @@ def test_threads_do_not_change_what_is_encoded(media, tmp_path: Path):
         rows = [np.frombuffer(plane, "u2").reshape(270, -1)[:, :360] for plane in fit(image, video).planes]
         made.add(np.stack(rows).tobytes())
     assert len(made) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is filled by glibc")
+def test_what_lay_in_memory_does_not_change_what_is_encoded(tmp_path: Path):
+    """25 macroblocks a row; x264's look-ahead needs B-frames, and what moves."""
+    code = """if True:
+        import sys
+        from fractions import Fraction
+        import av, cv2, numpy as np
+        from av.video.codeccontext import VideoCodecContext
+        from rtface.media.write.encoders import VideoPlan, configure
+        from rtface.media.formats.color import ColorTags
+        context, rate = VideoCodecContext.create("libx264", "w"), Fraction(25)
+        tags, options = ColorTags(2, 2, 2, 1), {"preset": "veryfast"}
+        configure(context, VideoPlan("libx264", "yuv420p", 400, 202, rate, 1 / rate, tags, None, options=options))
+        random = np.random.default_rng(0)
+        scene = cv2.resize(random.integers(9, 246, (60, 90), dtype=np.uint8), (460, 303))
+        for n in range(30):
+            picture = scene[:, n : n + 400] + random.integers(-8, 9, (303, 400))
+            image = av.VideoFrame.from_ndarray(picture.astype(np.uint8), "yuv420p")
+            image.pts, image.time_base = n, 1 / rate
+            sys.stdout.buffer.write(b"".join(map(bytes, context.encode(image))))
+        sys.stdout.buffer.write(b"".join(map(bytes, context.encode(None))))
+    """
+    made = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"MALLOC_PERTURB_": fill}, stdout=subprocess.PIPE, check=True
+        ).stdout
+        for fill in ("0", "85")
+    ]
+    assert made[0] and made[0] == made[1]
