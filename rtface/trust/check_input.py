@@ -8,6 +8,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from av.sidedata.sidedata import SideDataContainer
+
 from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
@@ -217,7 +219,10 @@ def _compare_films(
 
 def _in_frame(frame: Frame) -> set[tuple[str, bytes]]:
     """What a coded frame says apart from its samples, and players show."""
-    said: Any = frame.image.side_data
+    try:
+        said = SideDataContainer(frame.image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
+    except ValueError:  # PyAV has no name for one of them
+        return {("unnamed", b"")}
     return {(kind, bytes(one)) for one in said if (kind := one.type.name) in _SHOWN_OVER and any(bytes(one))}
 
 

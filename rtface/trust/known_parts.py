@@ -39,6 +39,8 @@ _FILLED = (b"G\x1f\xff\x10" + b"\xff" * 184) * 8
 _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
 )
+_SEGMENT, _CLUSTER = "18538067", "1F43B675"
+_SOUGHT, _CUED = ("114D9B74", "4DBB"), ("1C53BB6B", "BB", "B7", "F1")
 _VINT = rb"[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f].{3}"
 # How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts
 # with the content, bytes behind that, and to what it is filled up.
@@ -157,6 +159,28 @@ def _unknown(data: _Data, of: str, at: int, end: int, place: str = "", inside: _
         seen.add(kind)
 
 
+def _inside(data: _Data, at: int, end: int, *kinds: str) -> Iterator[tuple[int, int]]:
+    """Where the contents of Matroska's elements of a kind lie, by the kinds around them from the outermost on."""
+    for kind, start, stop in _split(data, "matroska", at, end):
+        if kind == kinds[0]:
+            yield from _inside(data, start, stop, *kinds[1:]) if kinds[1:] else ((start, stop),)
+
+
+def _misleading(data: _Data, end: int) -> Iterator[Part]:
+    """An index of Matroska that leads to where no such part lies: who seeks would be shown what is hidden there."""
+    for begin, stop in _inside(data, 0, end, _SEGMENT):
+        at, there = begin, dict[int, str]()
+        for kind, start, close in _split(data, "matroska", begin, stop):
+            there[at - begin] = kind
+            at = max(start, close)
+        led = [(place, _CLUSTER) for place in _inside(data, begin, stop, *_CUED)]
+        for seek in _inside(data, begin, stop, *_SOUGHT):
+            kinds, places = (_inside(data, *seek, kind) for kind in ("53AB", "53AC"))
+            led += [(place, data[slice(*kind)].hex().upper()) for kind, place in zip(kinds, places, strict=False)]
+        if any(there.get(int.from_bytes(data[slice(*place)], "big")) != kind for place, kind in led):
+            yield "Segment/SeekHead, Cues", b""
+
+
 def film_parts(path: Path, info: MediaInfo) -> Counter[Part]:
     """The parts of a film that are not known; none of a container that rtface does not write."""
     of = next((each for each in ("mov", "matroska", "mpegts", "mxf") if info.format.startswith(each)), "")
@@ -165,6 +189,7 @@ def film_parts(path: Path, info: MediaInfo) -> Counter[Part]:
         end = len(data) - (_ID3V1 if data[-_ID3V1:].startswith(b"TAG") else 0)
         if of in _HEADS:
             found = (part for part in _unknown(data, of, 0, end) if not _is_said(*part, info))
+            found = chain(found, _misleading(data, end)) if of == "matroska" else found
         else:
             found = _of_transport(data, end) if of == "mpegts" else _of_mxf(data, info) if of else ()
         return Counter((place, said[-_PLACED:] if place.endswith("/tkhd") else said) for place, said in found)

@@ -182,6 +182,8 @@ MATROSKA = {
     "Cluster/SimpleBlock": lambda data: data.replace(b"\x81\0\0\x80", b"\x81\0\0\x88", 1),  # is not shown
     "BlockAdditional": element(0x1F43B675, 0xA0, 0x75A1, 0xA6, 0xA5, body=b"\xb5\0\x3c\0\1\4"),
     "DocType": lambda data: data.replace(b"matroska", b"matrosko", 1),
+    "SeekHead, Cues": put(b"\xf1\x82", 2, b"\2\x90"),
+    "Segment/SeekHead, Cues": put(b"\x1c\x53\xbb\x6b\x53\xac\x82", 7, b"\6\xca"),
     "Cluster/5854": element(0x1F43B675, 0x5854, body=b"\1"),
 }
 TRANSPORT = {
@@ -335,10 +337,10 @@ def test_what_packets_cut_away_is_read(films: dict[str, Path], tmp_path: Path) -
     assert "960 samples of packet" in answer(tmp_path / "cut.mkv", tmp_path / "in.mkv")
 
 
-def test_captions_that_the_input_lacks_are_found(films: dict[str, Path], tmp_path: Path) -> None:
-    """In front of each picture: registered user data with text of CEA-608."""
-    body = b"\xb5\0\x31GA94\3\x41\xff\xfc\x94\x20\xff"
-    message = b"\x06\x04" + bytes([len(body)]) + body + b"\x80"
+@pytest.mark.parametrize("body", [b"\xb5\0\x31GA94\3\x41\xff\xfc\x94\x20\xff", b"\xb4\0\x50\0\0\1\x79\1\2\3"])
+def test_captions_that_the_input_lacks_are_found(films: dict[str, Path], tmp_path: Path, body: bytes) -> None:
+    """In front of each picture: registered user data with text of CEA-608; with LCEVC, which PyAV has no name for."""
+    message = b"\x06\x04" + bytes([len(body)]) + body.replace(b"\0\0\1", b"\0\0\3\1") + b"\x80"
     with av.open(str(films[".mp4"])) as source, av.open(str(tmp_path / "said.mp4"), "w") as made:
         streams = [made.add_stream_from_template(stream) for stream in source.streams]
         for packet in source.demux():
@@ -351,6 +353,7 @@ def test_captions_that_the_input_lacks_are_found(films: dict[str, Path], tmp_pat
                 said.stream = streams[packet.stream_index]
                 made.mux(said)
     assert "frame 0: captions" in answer(tmp_path / "said.mp4", films[".mp4"])
+    assert "frame 0" not in answer(films[".mp4"], tmp_path / "said.mp4")
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
