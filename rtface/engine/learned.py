@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import lzma
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -25,6 +24,11 @@ from rtface.util.foreign import open_regular
 from rtface.util.parse import is_person_name
 from rtface.util.paths import config_dir
 from rtface.util.text import brief
+
+try:
+    from lzma import LZMAError
+except ImportError:  # some builds of Python have no LZMA
+    LZMAError = zipfile.BadZipFile
 
 if TYPE_CHECKING:  # names of engines are looked up before anything large is imported
     import numpy as np
@@ -52,7 +56,7 @@ _FAULTS = (
     RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
+    LZMAError,
 )
 
 
@@ -174,7 +178,9 @@ def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, del
         "places": np.asarray(places, np.int64).reshape(-1, 5),
         "delta": np.asarray(delta, np.float16),
     }
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_LZMA) as archive:  # of deltas a third smaller than numpy's own
+    # Of deltas a third smaller than numpy's own.
+    packing = zipfile.ZIP_DEFLATED if LZMAError is zipfile.BadZipFile else zipfile.ZIP_LZMA
+    with zipfile.ZipFile(held, "w", packing) as archive:
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w") as file:
                 np.lib.format.write_array(file, array)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,8 @@ def _in_frame(frame: Frame) -> set[tuple[str, bytes]]:
 def _looks(frame: Frame) -> set[object]:
     """How players show a coded frame, as it says itself."""
     image = frame.image
-    return {tags_of(image), hdr_of(image), *views_of(image).items(), image.interlaced_frame}
+    tags = tags_of(image)  # without a range, of what was copied, say, it is the limited one
+    return {replace(tags, range=tags.range or 1), hdr_of(image), *views_of(image).items(), image.interlaced_frame}
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

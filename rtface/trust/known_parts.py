@@ -203,7 +203,8 @@ def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
         said = zip(_TAPT.unpack(content), (*shown, *shown, info.width, info.height), strict=True)
         return all(abs(size / (1 << 16) - number) <= 1 for size, number in said)
     if name in ("fiel", "FlagInterlaced"):  # one says 2 of fields, the other of frames; 0 is nothing
-        return info.codec == "hevc" or content[:1] in (  # whose fields FFmpeg takes for frames
+        own = content.lstrip(b"\0") or b"\0" if name == "FlagInterlaced" else content
+        return info.codec == "hevc" or own[:1] in (  # whose fields FFmpeg takes for frames
             b"\0",
             b"\1" if (name == "fiel") == (info.display.fields == "progressive") else b"\2",
         )

@@ -316,7 +316,7 @@ def _setup_of(stream: Stream) -> str:
         head = re.sub(rb"\0\0\0\x14btrt.{12}", b"", head, flags=re.DOTALL)
     elif stream.type not in ("audio", "subtitle"):
         head = b""
-    return _md5(head.strip(b"\0\r\n")) if head else ""
+    return _md5(head if codec == "aac" else head.strip(b"\0\r\n")) if head else ""
 
 
 def _md5(data: bytes) -> str:

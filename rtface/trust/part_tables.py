@@ -59,7 +59,7 @@ _ABOUT = r"""
    minf"""
 # How the headers of codecs begin. Those of H.264 and HEVC say the profile and the level of their parameter sets, too.
 _AVCC = r"\x01(?P<p>...)[\xfc-\xff]([\xe1-\xff]..[\x07\x27\x47\x67](?P=p)|\xe0)"
-_HVCC = r"\x01(?P<q>.).{10}(?P<l>.)[\xf0-\xff].{8}(.\0|.*B\x01.(?P=q).{10,15}(?P=l))"
+_HVCC = r"\x01(?P<q>.).{10}(?P<l>.)[\xf0-\xff].{8}(\0|(?=.*B\x01.(?P=q)).*B\x01.{12,17}(?P=l))"
 _AV1C = r"\x81..[\0-\x1f]"
 _FLAC = r"[\0\x80]\0\0\x22"
 _HEADERS = "".join(

@@ -260,16 +260,18 @@ def test_samples_cut_out_of_packets_are_found(films: dict[str, Path], number: in
         (b"\x55\xbb\x81\1", b"\1\x55\xbb\x81\1", "Primaries"),
         (b"\x55\xb9\x81\1", b"\0", ""),  # as GStreamer writes it
         (b"\x55\xb9\x81\1", b"\2", "other colours than its frames (range 2"),
+        (b"\x55\xb9\x81\2", b"\1", "other colours than its frames (range 1"),
         (b"\x55\xb9\x81\1", b"\1\x55\xbc\x82\x12\x34", "HDR metadata than its frames (light"),
         (b"\x55\xb9\x81\1", b"\1\x55\xd0\x87\x55\xd9\x84\x44\x7a\0\0", "MasteringMetadata"),
         *((b"\x54\xb2\x81\4", b"\4\x9a\x81" + one, "") for one in (b"\0", b"\2")),
         (b"\x54\xb2\x81\4", b"\4\x9a\x81\1", "FlagInterlaced"),
+        (b"\x54\xb2\x81\4", b"\4\x9a\x82\0\1", "FlagInterlaced"),
     ],
 )
 def test_colours_in_the_header_alone_are_found(tmp_path: Path, there: bytes, then: bytes, said: str) -> None:
     film, false = tmp_path / "film.mkv", tmp_path / "false.mkv"
     with av.open(str(film), "w") as made:
-        made.mux([*coded(made.add_stream("libx264", rate=25), 1)])
+        made.mux([*coded(made.add_stream("libx264", rate=25), 1, limits=2 if there[-1] == 2 else 1)])
     assert said or not answer(film, film)
     data, grown = film.read_bytes().replace(there, there[:-1] + then, 1), len(then) - 1
     room = b"\x55\xee\x81\0\xec\1" + bytes(6) + b"\2\0\0"  # a number and empty space, behind the colours
@@ -281,10 +283,10 @@ def test_colours_in_the_header_alone_are_found(tmp_path: Path, there: bytes, the
     assert said in answer(false, film) if said else not answer(false, film)
 
 
-def coded(video: av.VideoStream, colours: int, first: int = 0) -> Iterator[av.Packet[av.VideoStream]]:
+def coded(video: av.VideoStream, colours: int, first: int = 0, limits: int = 1) -> Iterator[av.Packet[av.VideoStream]]:
     """Three frames."""
     video.width, video.height, video.pix_fmt, context = 64, 48, "yuv420p", video.codec_context
-    context.color_range, context.color_primaries, context.color_trc, context.colorspace = 1, *[colours] * 3
+    context.color_range, context.color_primaries, context.color_trc, context.colorspace = limits, *[colours] * 3
     for number in range(first, first + 3):
         image = av.VideoFrame.from_ndarray(np.full((72, 64), 90, np.uint8), "yuv420p")
         image.pts, image.time_base = number, Fraction(1, 25)

@@ -20,7 +20,6 @@ from rtface.media.read.file_reader import disk_error
 from rtface.redaction import is_url, shown
 
 _ALIKE = 0.01  # headers give whole samples
-_FULL = 2  # range
 
 
 def read_header(
@@ -95,8 +94,8 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
         strict=False,
     ):
         made_up = what in NOT_READ.get(video.codec_context.codec.canonical_name, ())
-        # Of ours 0 is a value, but for the range, where it is only none if the frames say the usual one.
-        unsaid = {0} if what == "range" and not (ours and b == _FULL) else {UNSPECIFIED} if ours else {0, UNSPECIFIED}
+        # Of ours 0 is a value, but for the range, which not every muxer writes.
+        unsaid = {0} if what == "range" else {UNSPECIFIED} if ours else {0, UNSPECIFIED}
         if not (made_up or same_tag(what, a, b) or {a, b} & unsaid):
             lines.append(
                 f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "

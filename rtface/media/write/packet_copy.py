@@ -173,17 +173,19 @@ def _hevc_options(sets: Iterable[bytes], video: VideoPlan, depth: int) -> str | 
 def _numbers(units: Units, header: bytes) -> set[int]:
     """The numbers that parameter sets of a header have, as those of an encoder would have to be; all where it cannot be
     read."""
-    slices = units.reader()
+    slices, video = units.reader(), list[int]()
     try:
         for unit in units.sets_of(header):
             slices.read(unit)
+        if header[:1] == b"\1":
+            units.extended(header, [])
+        video = [unit[2] >> 4 for unit in units.sets_of(header) if units.kind(unit) == units.sets[0]]
     except (IndexError, KeyError, ValueError):
         slices.sequences.clear()
     if not slices.sequences:
         return set(range(max(_NUMBERS.values())))
     if units.record == "avc":
         return {*slices.sequences, *slices.pictures}
-    video = (unit[2] >> 4 for unit in units.sets_of(header) if units.kind(unit) == units.sets[0])
     return {*video, *slices.sequences, *(number - PICTURE for number in slices.pictures)}
 
 
