@@ -561,6 +561,23 @@ def test_a_picture_too_wide_for_its_format(tmp_path: Path, suffix: str, width: i
     assert [p.name for p in tmp_path.iterdir()] == ["in.png"]
 
 
+def test_what_is_not_kept_of_a_still_is_named(tmp_path: Path):
+    plain = png(random((8, 8, 3)))
+    _, photo = cv2.imencode(".jpg", random((16, 16, 3)))
+    private = struct.pack(">I", 2) + b"prVthi" + struct.pack(">I", zlib.crc32(b"prVthi"))
+    for data, said in (
+        (plain, ""),
+        (plain[:33] + private + plain[33:], "prVt: not kept"),
+        (plain + b"more", "4 bytes behind its end: not kept"),
+        (photo.tobytes(), ""),
+        (b"\xff\xd8\xff\xe1\0\x0aFLIR\0\0\0\0" + photo.tobytes()[2:], "APP1 FLIR: not kept"),
+        (photo.tobytes() + b"more", "4 bytes behind its end: not kept"),
+    ):
+        (tmp_path / "in").write_bytes(data)
+        still = read_image(tmp_path / "in")
+        assert losses(still, still.kind) == ([said] if said else [])
+
+
 def test_what_an_encoder_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "in.png").write_bytes(png(random((8, 8, 3))))
     still = read_image(tmp_path / "in.png")
@@ -743,7 +760,8 @@ def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
     report = rtface.run(scans, tmp_path / "a.mkv", sequence=True, **options)
     assert report.frames_damaged == told
     for output in ("a.png", "a.mkv"):
-        with pytest.raises(RtfaceError, match="missing or damaged") if told else nullcontext():
+        said = "missing or damaged" if told else "behind its end" if (damage, output) == ("more", "a.png") else ""
+        with pytest.raises(RtfaceError, match=said) if said else nullcontext():
             name = scans if output == "a.mkv" else scans / "a_2.jpg"
             rtface.run(name, tmp_path / output, strict=True, sequence=output == "a.mkv", **options)
 

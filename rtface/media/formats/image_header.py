@@ -191,12 +191,12 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += 2 + size
 
 
-def has_end(data: bytes) -> bool:
-    """Whether the marker that ends a JPEG is in it."""
+def jpeg_end(data: bytes) -> int | None:
+    """Where a JPEG ends, by its marker; None where that is missing."""
     at = 2
     while (found := _MARKER.search(data, at)) and found[1] != b"\xd9":
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-    return found is not None
+    return found and found.end()
 
 
 def frame_header(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -20,7 +20,9 @@ from rtface.media.formats.image_header import (
     PNG,
     Tables,
     frame_header,
+    jpeg_end,
     kind_of,
+    more_of,
     png_chunks,
     quantisation_tables,
     segments,
@@ -28,11 +30,18 @@ from rtface.media.formats.image_header import (
 from rtface.media.formats.image_view import View, bmp_view, exif_view, jfif_view, png_view
 from rtface.media.formats.mp4 import boxes
 from rtface.media.formats.tiff_tags import Directory, exif_with, order_of, read_directory
+from rtface.util.text import printable
 
 # Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
 _PNG_COLORS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
 PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _PNG_KEPT = {*_PNG_COLORS, *PNG_TEXTS, b"pHYs", b"tIME", b"oFFs", b"sCAL", b"pCAL", b"sTER"}
+# What has to do with the coded image, and hints for programs that show it.
+_PNG_OWN = {*b"IHDR PLTE IDAT IEND tRNS iCCP eXIf acTL fcTL fdAT bKGD hIST sPLT".split()}
+_JPEG_KEPT = re.compile(
+    rb"\xe0|\xe1(Exif\0|http://ns\.adobe\.com/xap/1\.0/|http://ns\.adobe\.com/xmp/extension/)|"
+    rb"\xe2(ICC_PROFILE|MPF)\0|\xebJP|\xed|\xeeAdobe"
+)  # JUMBF has credentials
 _BELOW_PROFILE = {"gAMA", "cHRM", "sRGB"}
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -64,6 +73,7 @@ _DESCRIBES = (
     34853,
     *range(40091, 40096),
 )
+_TIFF_PRIVATE, _TIFF_KEPT = 32768, {*_DESCRIBES, 33723, 34377, 34675, 37724, 50706}
 SAYS_NOTHING = {_ORIENTATION, 282, 283, 296}
 """Tags of EXIF that say how to show an image: orientation and resolution."""
 
@@ -88,6 +98,7 @@ class ImageMetadata:
         view: what the header says of how the samples are shown, but for profile and orientation.
         tables: quantisation tables that a JPEG was encoded with.
         rgb: whether a JPEG's header says, as most viewers read it, that its components are red, green and blue.
+        unkept: names of what else is in the file (`not_kept`).
     """
 
     icc: bytes | None = None
@@ -105,6 +116,7 @@ class ImageMetadata:
     view: View = field(default_factory=View)
     tables: Tables | None = None
     rgb: bool = False
+    unkept: Sequence[str] = ()
 
     @property
     def orientation(self) -> int:
@@ -124,6 +136,29 @@ def read_meta(data: bytes) -> ImageMetadata:
         meta.resolution = density(*struct.unpack_from("<ii", data.ljust(46, b"\0"), 38), _METRE)
     settle(meta)
     return meta
+
+
+def not_kept(data: bytes, kind: str) -> list[str]:
+    """Names of what a PNG, JPEG or TIFF holds apart from its image, `more_of` it and what is kept of it."""
+    names, end = list[str](), None
+    if kind == "png":
+        end = len(PNG)
+        for name, body in png_chunks(data):
+            end += 12 + len(body)
+            if name not in _PNG_KEPT | _PNG_OWN:
+                names.append(name.decode("latin-1"))
+            if name == b"IEND":
+                break
+    elif kind == "jpeg":
+        end = None if more_of(data) else jpeg_end(data)
+        for marker, body in segments(data):
+            if 0xE0 <= marker <= 0xEF and not _JPEG_KEPT.match(bytes([marker]) + body[:40]):
+                names.append(f"APP{marker & 15} {body[:16].partition(bytes(1))[0].decode('latin-1')}".strip())
+    elif kind == "tiff":
+        names = [f"tag {tag}" for tag in read_directory(data) if tag >= _TIFF_PRIVATE and tag not in _TIFF_KEPT]
+    if end is not None and (behind := len(data[end:].rstrip(b"\0"))):
+        names.append(f"{behind} bytes behind its end")
+    return [printable(name) for name in dict.fromkeys(names)]
 
 
 def settle(meta: ImageMetadata) -> None:

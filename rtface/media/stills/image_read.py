@@ -24,12 +24,13 @@ from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Frame
 from rtface.media.files.image_names import has_still_name, is_image
 from rtface.media.formats.color import color_of, display_of, is_transparent
-from rtface.media.formats.image_header import avif_shape, decodable, frame_header, has_end, kind_of, more_of, size_of
+from rtface.media.formats.image_header import avif_shape, decodable, frame_header, jpeg_end, kind_of, more_of, size_of
 from rtface.media.formats.image_meta import (
     CENTIMETRE,
     ImageMetadata,
     density,
     exif_of_tiff,
+    not_kept,
     photoshop_of_tiff,
     read_meta,
     settle,
@@ -160,6 +161,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     data = classic(data)
     image, whole = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
+    meta.unkept = not_kept(data, kind)
     turns, mirror = _UPRIGHT[meta.orientation]
     header = scan_header(data)
     display = display_of(turns, mirror, header.aspect if isinstance(header, DpxHeader) else None, "progressive")
@@ -239,7 +241,7 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
         ) from error
     if not images:
         raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
-    return _usable(images[0], kind), whole and (kind != "jpeg" or has_end(data))
+    return _usable(images[0], kind), whole and (kind != "jpeg" or jpeg_end(data) is not None)
 
 
 def _check_pixels(name: str, width: int, height: int) -> None:

@@ -21,6 +21,7 @@ _HOLDS = {
 }
 DAMAGED = "a part of its image is missing or damaged"
 _USUAL = (72, 96)  # of an inch: what programs write that know none
+_NAMED = 5  # parts that are not kept
 _SEGMENT = 65_000  # bytes of a JPEG's EXIF or XMP
 
 
@@ -38,6 +39,8 @@ def losses(still: Still, kind: str) -> list[str]:
         found.append("its transparency is left out")
     if without := [what for what in _carried(still, kind) if what not in _HOLDS.get(kind, ())]:
         found.append(f"the {kind.upper()} gets none of its {', '.join(without)}")
+    if unkept := still.meta.unkept:
+        found.append(f"{', '.join(unkept[:_NAMED])}{' …' if unkept[_NAMED:] else ''}: not kept")
     return found
 
 
