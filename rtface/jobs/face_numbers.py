@@ -24,6 +24,7 @@ import numpy as np
 from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.concurrency import buffer, close_with
 from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.fading import all_unfaded
 from rtface.errors import Interrupted
 from rtface.frame import Face, Float, Frame
 from rtface.jobs.film_source import LEAD_IN_S, open_from
@@ -264,7 +265,10 @@ def _search(
         def examined(frame: Frame) -> Sequence[Undecided]:
             return persons(frame, device.view) if persons is not None else ()
 
-        decoded = close_with(stack, buffer(iter(source), WAITING, name="decode", weigh=bytes_of, stop=stop.is_set))
+        decoded = close_with(
+            stack,
+            buffer(all_unfaded(source, plan.curve), WAITING, name="decode", weigh=bytes_of, stop=stop.is_set),
+        )
         tracked = track(split_fields(decoded), tracker, device, stats, watchful=stages.hides)
         items = look_ahead(end_at_faults(tracked, stats, hold=False), examined)
         firsts = plan.first_pts(source.info.time_base)

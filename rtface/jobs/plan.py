@@ -63,7 +63,7 @@ _SHAPE: Shape = {
     "container": none_or(text),
     "folder": none_or(lambda kind: kind in SUFFIXES),
     "video": none_or({"encoder": text}),
-    "curve": none_or(is_curve),
+    "curve?": none_or(is_curve),
     "further": lambda films: (
         isinstance(films, dict)
         and all(fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values())
@@ -167,7 +167,7 @@ class JobPlan:
     @property
     def curve(self) -> FadingCurve | None:
         """What takes the fading out of its frames."""
-        return self.run["curve"]
+        return self.run.get("curve")  # plans of older versions have none
 
     @property
     def options(self) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from math import inf
 
-from rtface.device.cpu.fading import unfaded
+from rtface.device.cpu.fading import all_unfaded
 from rtface.enhance.track_store import Known
-from rtface.frame import Frame
 from rtface.pipeline.build import FilmNetworks, film_parts
 from rtface.pipeline.chain import chain, end_at_faults, enhance
 from rtface.pipeline.compare import Comparison
@@ -106,9 +105,7 @@ class FilmChain:
         Raises:
             EngineError: frame after frame fails.
         """
-        if (curve := self._curve) is not None:
-            items = (unfaded(item, curve) if isinstance(item, Frame) else item for item in items)
-        items, left = self._stages.remember(items), threading.Event()
+        items, left = self._stages.remember(all_unfaded(items, self._curve)), threading.Event()
 
         def over() -> bool:
             return left.is_set() or (stop is not None and stop())

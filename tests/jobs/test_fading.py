@@ -10,28 +10,67 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import InputError
+from rtface.frame import Face
 from rtface.jobs import FilmJob
 from rtface.pipeline.film import run_file
+from rtface.protocols import View
+from rtface.tracking import NoTracker
 from rtface.trust.verify import verify
 from tests.jobs import films
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import decoded, write_film
 
 POWERS = np.array([0.4, 0.9, 0.9])
+RESTORE = {"codec": "ffv1", "colour": "restore", "correct": "never"}
+
+
+def old_film(path: Path) -> Path:
+    pictures = (portrait(shift=(0.5 * t, 0.0), blur=1.0)[0] for t in range(60))
+    return write_film(path, (np.rint(255 * (0.07 + 0.93 * one / 255) ** POWERS).astype(np.uint8) for one in pictures))
 
 
 def test_a_job_makes_the_frames_of_a_plain_run(tmp_path: Path) -> None:
-    pictures = (portrait(shift=(0.5 * t, 0.0), blur=1.0)[0] for t in range(60))
-    source = write_film(
-        tmp_path / "in.mkv", (np.rint(255 * (0.07 + 0.93 * one / 255) ** POWERS).astype(np.uint8) for one in pictures)
-    )
-    options = Options.of({"codec": "ffv1", "colour": "restore", "correct": "never"})
+    source, options = old_film(tmp_path / "in.mkv"), Options.of(RESTORE)
     run_file(source, tmp_path / "plain.mkv", options)
     job = FilmJob.open(source, tmp_path / "job.mkv", options, length=films.LENGTH)
     assert isinstance(job, FilmJob) and len(job.plan) > 1 and job.plan.curve is not None
     job.run()
     assert np.array_equal(decoded(tmp_path / "plain.mkv"), decoded(tmp_path / "job.mkv"))
     assert not verify(tmp_path / "job.mkv", input=source).problems
+
+
+class Watching(NoTracker):
+    """Notes red less blue of the frames in which faces are looked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.casts: list[float] = []
+
+    def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        red, _, blue = view.thumbnail(64)[0].mean((0, 1))
+        self.casts.append(red - blue)
+        return ()
+
+
+def test_named_faces_are_looked_for_without_fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, tracker = old_film(tmp_path / "in.mkv"), Watching()
+    run_file(source, tmp_path / "plain.mkv", Options.of(RESTORE))
+    monkeypatch.setattr("rtface.jobs.face_numbers.open_tracker", lambda *_: tracker)
+    job = FilmJob.open(source, tmp_path / "job.mkv", Options.of(RESTORE | {"faces": "1"}), length=films.LENGTH)
+    assert isinstance(job, FilmJob)
+    job.find_numbers()
+    red, _, blue = np.mean(decoded(tmp_path / "plain.mkv", "rgb24"), axis=(0, 1, 2))
+    assert len(tracker.casts) == 60 and abs(np.mean(tracker.casts) - (red - blue)) < 3
+
+
+def test_a_plan_of_before_there_were_curves_goes_on(tmp_path: Path) -> None:
+    source = write_film(tmp_path / "in.mkv", (portrait()[0] for _ in range(30)))
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options.of({"codec": "ffv1"}), length=films.LENGTH)
+    assert isinstance(job, FilmJob)
+    values = json.loads(job.folder.plan.read_text())
+    del values["curve"]
+    job.folder.plan.write_text(json.dumps(values))
+    assert FilmJob(job.folder.path).plan.curve is None
 
 
 @pytest.mark.parametrize("forged", [[[9, 0]] * 3, [[1, 0]] * 2, "curve"])

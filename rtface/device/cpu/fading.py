@@ -5,6 +5,7 @@ Computed in steps that give the same bits on every machine, so that `rtface veri
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from rtface.device.cpu.device import native_image
 from rtface.frame import Color, FadingCurve, Float32, Frame
 from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
+from rtface.protocols import Item
 
 _FLOOR = 0.02
 _CHROMA: tuple[Role, ...] = ("u", "v")
@@ -24,22 +26,31 @@ _STEPS, _ROWS = (1 << 16) - 1, 64  # of a curve's table; luma rows that are work
 
 
 def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
-    """A frame without its fading, in its own format; its samples are written to, as it has no other owner.
+    """A frame without its fading, in its own format; its samples are written to, as it has no other owner. One that is
+    gray shows no dyes, and stays as it is.
 
     Raises:
         InputError: a pixel format that cannot be converted.
     """
     image = native_image(frame.image)
-    frame = replace(frame, image=image, filtered=True)
-    frame.make_writable()
     form = layout(image.format.name)
     assert form is not None
+    if form.kind == "gray":
+        return frame
+    frame = replace(frame, image=image, filtered=True)
+    frame.make_writable()
     tables = [_table(*channel) for channel in curve]
     for parity in (None,) if frame.display.fields == "progressive" else (0, 1):
         views = planes(frame.image, form, parity)
         for row in range(0, next(iter(views.values())).shape[0], _ROWS):
             _rows(views, row, form, frame.color, tables)
     return frame
+
+
+def all_unfaded(items: Iterable[Item], curve: FadingCurve | None) -> Iterator[Item]:
+    """The items of a film, its frames without their fading; raises as `unfaded`."""
+    for item in items:
+        yield unfaded(item, curve) if curve is not None and isinstance(item, Frame) else item
 
 
 @lru_cache(maxsize=16)

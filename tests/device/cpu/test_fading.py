@@ -65,6 +65,16 @@ def test_rgb_goes_through_the_curve_sample_by_sample(name: str) -> None:
     assert np.abs(new - values_through(old, CURVE)).max() < 0.51 / top + 2e-5
 
 
+@pytest.mark.parametrize("name", ["gray", "gray10le", "gray16le", "ya8", "monob"])
+def test_gray_stays_as_it_is(name: str) -> None:
+    given = Frame(
+        av.VideoFrame.from_ndarray(np.full((16, 16), 90, np.uint8), "gray").reformat(format=name), 0, Fraction(1)
+    )
+    before = bytes(given.image.planes[0])
+    made = unfaded(given, CURVE)
+    assert made.image.format.name == name and bytes(made.image.planes[0]) == before and not made.filtered
+
+
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "gbrp10le"])
 def test_neutral_stays_neutral_by_three_alike_curves(name: str) -> None:
     given = frame(name, np.linspace(0, 1, 96)[None, :, None] * np.ones((32, 1, 3)))
