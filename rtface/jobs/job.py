@@ -92,6 +92,7 @@ class FilmJob:
         folder: Path | None = None,
         restart: bool = False,
         length: Fraction = SEGMENT_S,
+        stop: threading.Event | None = None,
     ) -> FilmJob | str:
         """The job that makes an output: the one that is there, or a new one.
 
@@ -102,6 +103,7 @@ class FilmJob:
             folder: of the job; next to the output without.
             restart: remove a job that is there, and begin again.
             length: of a segment, about, in seconds.
+            stop: ends the search for the curve against fading when set.
 
         Returns:
             The job, or one line that says why the film cannot be one.
@@ -135,7 +137,7 @@ class FilmJob:
             run = plan_run(source, named, options, job=True)
             place.make()
             try:
-                plan = make_plan(with_curve(plan_source(run)), length)
+                plan = make_plan(with_curve(plan_source(run), stop=stop), length)
             except BaseException:
                 place.remove()
                 raise

@@ -121,7 +121,7 @@ def run_film(
     flags.check()
     if not options.dry_run:
         remove_old_jobs([Path(output).resolve().parent, *([flags.folder] if flags.folder else [])])
-    job = _job(input, output, options, flags, notify)
+    job = _job(input, output, options, flags, notify, stop)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=building)
     count = len(job.plan)
@@ -203,7 +203,12 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
 
 
 def _job(
-    input: Path | Address, output: Path | str, options: Options, flags: Resumable, notify: Callable[[str], object]
+    input: Path | Address,
+    output: Path | str,
+    options: Options,
+    flags: Resumable,
+    notify: Callable[[str], object],
+    stop: threading.Event | None,
 ) -> FilmJob | None:
     """The job of a film; None where it is processed without one."""
     why = why_no_job(input, output, options)
@@ -215,7 +220,7 @@ def _job(
         where = flags.folder or folder_of(Path(output).resolve())
         if not (flags.given or os.path.isdir(where) or _seconds(input, options) >= LONG_S):  # noqa: PTH112 - of too long names, too
             return None
-        job = FilmJob.open(input, output, options, folder=flags.folder, restart=flags.restart)
+        job = FilmJob.open(input, output, options, folder=flags.folder, restart=flags.restart, stop=stop)
         if not isinstance(job, str):
             return job
         why = job

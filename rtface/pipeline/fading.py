@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
@@ -12,8 +13,8 @@ import numpy as np
 from rtface.analysis.fading import curve_of, line_of
 from rtface.config.options import FaceOptions
 from rtface.device.cpu.device import CpuDevice
-from rtface.errors import InputError, Message
-from rtface.frame import FadingCurve, Float, Frame
+from rtface.errors import InputError, Interrupted, Message
+from rtface.frame import Color, FadingCurve, Float, Frame, Transfer
 from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.pipeline.build import open_tracker
@@ -21,7 +22,7 @@ from rtface.pipeline.chain import find_faces
 from rtface.pipeline.plan import FilmPlan
 from rtface.stats import Stats
 
-_SAMPLES, _SIDE = 60, 128
+_SAMPLES, _SIDE, _LONGEST_S = 60, 128, 1e6
 
 
 class FadingSearch:
@@ -56,14 +57,16 @@ class FadingSearch:
         return curve_of(lines, skins)
 
 
-def with_curve(film: FilmPlan, stats: Stats | None = None) -> FilmPlan:
-    """The plan of a film with its curve, where it is asked for, as `noted`; raises as `FrameSampler`."""
+def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event | None = None) -> FilmPlan:
+    """The plan of a film with its curve, where it is asked for, as `noted`; raises as `FrameSampler`, and Interrupted
+    once `stop` is set. The curve is that of the whole film, whatever part of it is processed."""
     options, path = film.frames.options, film.frames.input
     if options.colour != "restore" or not isinstance(path, Path):
         return film
     with ExitStack() as stack:
-        frames = _scans(path) if film.info.is_sequence else _sampled(path, film)
-        curve = FadingSearch(options, stack).curve(frames)
+        color = film.info.color
+        frames = _scans(path, color.transfer) if film.info.is_sequence else _sampled(path, color)
+        curve = FadingSearch(options, stack).curve(_until(stop, frames))
     return noted(film, curve, stats)
 
 
@@ -91,18 +94,27 @@ def said(curve: FadingCurve | None) -> Message:
     )
 
 
-def _sampled(path: Path, film: FilmPlan) -> Iterator[Frame]:
-    options = film.frames.options
-    start = options.start or 0.0
+def _until(stop: threading.Event | None, frames: Iterator[Frame]) -> Iterator[Frame]:
+    for frame in frames:
+        if stop is not None and stop.is_set():
+            raise Interrupted
+        yield frame
+
+
+def _sampled(path: Path, color: Color) -> Iterator[Frame]:
     with closing(FrameSampler(path)) as sampler:
-        length = (sampler.duration_s or 0.0) if options.end is None else options.end
-        for place in spread(min(_SAMPLES, int(2 * (length - start)) + 1)):
-            if (frame := sampler.at(start + place * (length - start), start)) is not None:
-                yield replace(frame, color=film.info.color)
+        length = sampler.duration_s
+        if length is None:  # the container does not say it, but where the last keyframe is
+            last = sampler.keyframe_before(_LONGEST_S)
+            length = 0.0 if last is None else float(last - sampler.clock_start)
+        for place in spread(min(_SAMPLES, int(2 * length) + 1)):
+            if (frame := sampler.at(place * length)) is not None:
+                yield replace(frame, color=color)
 
 
-def _scans(folder: Path) -> Iterator[Frame]:
+def _scans(folder: Path, transfer: Transfer) -> Iterator[Frame]:
     paths = list_images(folder)
     for place in sorted({int(k * len(paths)) for k in spread(min(_SAMPLES, len(paths)))}):
         with suppress(InputError):  # the run itself says so
-            yield read_image(paths[place]).frame
+            frame = read_image(paths[place]).frame
+            yield replace(frame, color=replace(frame.color, transfer=transfer))

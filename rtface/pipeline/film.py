@@ -66,7 +66,7 @@ def run_file(
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.dry_run:
         planned, film = plan_file(input, output, options, stats=stats, stop=stop)
-        return _dry_run(planned, film, stats)
+        return _dry_run(planned, with_curve(film, stop=stop) if isinstance(film, FilmPlan) else film, stats)
     plan = plan_run(input, output, options)
 
     def make(report: Report) -> Made:
@@ -85,13 +85,13 @@ def plan_file(
     stats: Stats | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[RunPlan, FilmPlan | StillsPlan]:
-    """The plan of a run, and that of its film or stills; arguments as of `run_file`, which makes the same checks and
-    raises the same."""
+    """The plan of a run, and that of its film or stills, without the curve against fading, which takes a search;
+    arguments as of `run_file`, which makes the same checks and raises the same."""
     plan, stats = plan_run(input, output, options), stats or Stats()
     if plan.stills:
         return plan, plan_stills(plan, stats)
     with ExitStack() as stack:
-        return plan, with_curve(plan_film(plan, _open(plan, stats, stop or threading.Event(), stack)))
+        return plan, plan_film(plan, _open(plan, stats, stop or threading.Event(), stack))
 
 
 def _open(plan: RunPlan, stats: Stats, stop: threading.Event, stack: ExitStack) -> FileSource | SequenceSource:
@@ -149,7 +149,7 @@ def _run_film(
         opened = stack.enter_context(ExitStack())
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_networks, plan, stats, opened, building)
         source = _open(plan, stats, stop, stack)
-        film = with_curve(plan_film(plan, source), stats)
+        film = with_curve(plan_film(plan, source), stats, stop)
         film.describe(report)
         steps = FilmChain(plan, film, loading.result(), stats, stack)
         report.engine, report.device = steps.runtime.engines.described

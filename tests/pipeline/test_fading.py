@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 import rtface
-from rtface.errors import InputError, UsageError
+from rtface.config.options import Options
+from rtface.errors import InputError, Interrupted, UsageError
+from rtface.pipeline.film import plan_file, run_file
+from rtface.pipeline.plan import FilmPlan
 from rtface.trust.verify import verify
+from tests.media.encoded import encoded
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import decoded, film, still, write_film
 
@@ -52,6 +58,57 @@ def test_a_sound_film_is_not_touched_by_it(tmp_path: Path) -> None:
         report = rtface.run(given, tmp_path / name, colour=colour, codec="ffv1", sidecar=True)
     assert np.array_equal(decoded(tmp_path / "a.mkv"), decoded(tmp_path / "b.mkv"))
     assert "fading" not in said(tmp_path / "a.mkv") and report.notes is not None
+
+
+def curve(given: Path, **options: object) -> object:
+    """That of the plan of a run."""
+    report = rtface.run(given, given.with_name("out.mkv"), colour="restore", dry_run=True, **options)
+    return report.plan["curve"]
+
+
+def test_a_part_of_a_film_has_the_curve_of_the_whole(tmp_path: Path) -> None:
+    given = old_film(tmp_path / "in.mkv", 50)
+    whole = curve(given)
+    assert whole is not None and whole == curve(given, end=0.4) == curve(given, start=1.2)
+
+
+def test_a_film_without_a_length_is_seen_up_to_its_end(tmp_path: Path) -> None:
+    pictures = (
+        faded(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) if t else np.zeros((180, 320, 3), np.uint8)
+        for t in range(50)
+    )
+    given, live = write_film(tmp_path / "in.mkv", pictures), tmp_path / "live.mkv"
+    with av.open(str(given)) as old, av.open(str(live), "w", options={"live": "1"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in (packet for packet in old.demux() if packet.pts is not None):
+            packet.stream = stream
+            new.mux(packet)
+    assert curve(live) is not None
+
+
+def test_transfer_says_what_scans_are_judged_as(tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for k in range(3):
+        picture = av.VideoFrame.from_ndarray(faded(portrait(shift=(0.5 * k, 0.0), blur=1.0)[0]), "rgb24")
+        data = bytearray(encoded(picture.reformat(format="gbrp10be"), "dpx"))
+        data[801] = data[802] = 1  # printing density, says the header
+        (folder / f"a{k}.dpx").write_bytes(data)
+    assert curve(folder, sequence=True, fps=24, transfer="video") is not None
+
+
+def test_a_plan_that_shows_no_curve_searches_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = old_film(tmp_path / "in.mkv", 2)
+    monkeypatch.setattr("rtface.pipeline.fading.open_tracker", lambda *_: pytest.fail("a tracker was opened"))
+    _, planned = plan_file(given, tmp_path / "out.mkv", Options(colour="restore", dry_run=True))
+    assert isinstance(planned, FilmPlan) and planned.curve is None
+
+
+def test_the_search_for_a_curve_ends_when_stopped(tmp_path: Path) -> None:
+    given, stop = old_film(tmp_path / "in.mkv", 2), threading.Event()
+    stop.set()
+    with pytest.raises(Interrupted):
+        run_file(given, tmp_path / "out.mkv", Options(colour="restore", dry_run=True), stop=stop)
 
 
 def test_a_forged_curve_and_a_forged_sample_are_named(tmp_path: Path) -> None:
