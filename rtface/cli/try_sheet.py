@@ -30,7 +30,6 @@ TRIED = (
     "fidelity",
     "commercial_use",
     "keyframe",
-    "colour",
     "damage",
     "grain",
     "region",

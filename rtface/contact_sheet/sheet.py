@@ -126,6 +126,10 @@ def make_sheet(
         heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values() for face in faces[:1])
         restorer = FaceRestorer(replace(plan, options=options), parts.tracker, stop, found.clock_start, ahead=heavy)
         sheet, longest = Sheet([], _notes(found)), 0.0
+        if options.colour == "restore":
+            sheet.notes.append(
+                "--colour restore: the sheet shows the input as it is; a run takes its fading out, where there is any"
+            )
         mapped = {variant.engine for variant in wanted.variants if variant.invented}
         # More than are wanted: of some the tracker may lose sight at once.
         choices = choose(faces, 2 * wanted.faces)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -60,7 +61,7 @@ def test_a_sound_film_is_not_touched_by_it(tmp_path: Path) -> None:
     assert "fading" not in said(tmp_path / "a.mkv") and report.notes is not None
 
 
-def curve(given: Path, **options: object) -> object:
+def curve(given: Path, **options: Any) -> object:
     """That of the plan of a run."""
     report = rtface.run(given, given.with_name("out.mkv"), colour="restore", dry_run=True, **options)
     return report.plan["curve"]

@@ -20,6 +20,7 @@ from rtface.errors import UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.pipeline.film import run_file
 from rtface_studio.film_settings import FilmSettings, SettingsFolder
+from rtface_studio.queue import estimate
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
@@ -177,3 +178,12 @@ def test_a_still_is_opened_and_enhanced(studio: RunningStudio) -> None:
     assert picture(studio, "after", {}, 0) != picture(studio, "before", {}, 0)
     output = ask(studio, "GET", f"{newest(studio)}/output")[1]["output"]
     assert output.endswith("photo.enhanced.png")
+
+
+def test_previews_are_said_to_show_no_curve(tmp_path: Path) -> None:
+    given = make_film(tmp_path / "in.mkv")
+    said = {
+        colour: {one["code"] for one in estimate(given, tmp_path / "out.mkv", Options(colour=colour))["messages"]}
+        for colour in ("lock", "restore")
+    }
+    assert said["restore"] - said["lock"] == {"fading_preview"}

@@ -158,6 +158,12 @@ def ensure_runner(studio: Studio) -> bool:
     return True
 
 
+_FADING = Message(
+    "{--colour:restore}: previews show the film as it is; the run takes its fading out, where there is any",
+    code="fading_preview",
+)
+
+
 def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
     """About how many "seconds" a run takes on this machine, how many "bytes" its output has, and the "crf" of
     its encoder; None for what is not known, or where the run would be refused. And the "messages" that the
@@ -166,6 +172,8 @@ def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
     with suppress(RtfaceError):
         run, film = plan_file(source, output, replace(options, dry_run=True))
         found["messages"] = [Message(line).to_dict() for line in run.warnings.values()]
+        if options.colour == "restore":
+            found["messages"].append(_FADING.to_dict())
         if isinstance(film, FilmPlan):
             cost = cost_of(film.info, film.streams, options)
             seconds = None if cost.seconds is None else max(1, round(cost.seconds))
