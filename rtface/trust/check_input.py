@@ -163,6 +163,7 @@ def _compare_films(
         closing(FileSource(input, start=said.get("start_s"), end=said.get("end_s"))) as source,
     ):
         length, cut = made.info.duration_s, (source.info.start, source.info.end)
+        compared.coded_lossless = made.info.coding.kind == "lossless"
         if cut != (None, None):
             compared.found.notes.append(
                 f"it is compared with a part of {input.name} only, {_part(said)}, which is "

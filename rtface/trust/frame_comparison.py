@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from rtface.device.cpu.fading import unfaded
@@ -30,6 +31,12 @@ _FLOOR = 255**2 / 10 ** (_FLOOR_DB / 10)
 # face in it. (At most 23.3 levels were seen; 2 times where the error is as large.)
 _BLOCK, _LEVELS, _TIMES_USUAL = 16, 12.0, 8.0
 _MOST_LEVELS, _TIMES_COARSE = 28.0, 3.0
+# An encoder's error is bounded by its quantiser, whatever other blocks and frames have. A block's error (root mean
+# square) is at most so many times the step of the frame, or of one since the last intra frame, which it may repeat
+# (0.9 times were seen), and that of its mean so much of it (0.29 times were seen); that of chroma so many times as
+# much (1.4 and 0.48 times the step). The frame's own step is not that many times finer (3.5 times an error was seen).
+# Steps of JPEG are those of low frequencies, and finer (2.2 times were seen). Rounding adds up to a level.
+_STEPS, _OF_MEAN, _OF_CHROMA, _FINER, _JPEG, _ROUNDING = 1.5, 0.4, 1.5, 6.0, 2.2, 1.0
 # Encoders err more where there is more texture: the middle is that of frames with at least a quarter of it (mean
 # squares). What the texture of its blocks does not explain is no encoder's where it is this far below the middle of the
 # whole film, too, and below this. (31.2 dB were seen at the coarsest, in films that are mostly black.)
@@ -62,12 +69,15 @@ class FrameComparison:
         self._unlike: list[Any] = []  # frames with a box in which the picture is another
         self._shares: list[float] = []  # of the frame that boxes cover
         self._order = FrameOrder()
+        self.coded_lossless = False  # whether the output's codec adds no error, whatever its sidecar says
+        self._coarsest = 0.0  # error by the quantisers since the last intra frame
 
     def frame(self, name: Any, new: Frame, old: Frame) -> None:
         """Takes the next frame of the output, and that of the input."""
         if (curve := self._curves.get(str(name), self._curves.get(""))) is not None:
             old = unfaded(old, curve)
         boxes: list[Box] | None = self._changed.get(name, [])
+        step = self._step(new)
         # Of four bytes a sample one says nothing, and is not kept.
         padded = "0rgb", "rgb0", "0bgr", "bgr0"
         a, b = (
@@ -100,7 +110,7 @@ class FrameComparison:
         if self._lossless:
             self._exactly(name, a, b, boxes)
         else:
-            self._roughly(name, a, b, boxes)
+            self._roughly(name, a, b, boxes, step)
 
     def _exactly(self, name: Any, a: av.VideoFrame, b: av.VideoFrame, boxes: list[Box]) -> None:
         count = 0
@@ -115,7 +125,17 @@ class FrameComparison:
         else:
             self._whole += 1
 
-    def _roughly(self, name: Any, a: av.VideoFrame, b: av.VideoFrame, boxes: list[Box]) -> None:
+    def _step(self, frame: Frame) -> float:
+        """By how many of 255 levels a block may be off by what the frame's quantiser leaves; infinite if unknown."""
+        if self.coded_lossless:
+            return 0.0
+        own, of = math.inf, frame.quantisers
+        if of is not None:
+            own = float(np.sqrt(np.square(of.steps).mean())) * _STEPS * (_JPEG if of.codec in ("jpeg", "mjpeg") else 1)
+        self._coarsest = own if frame.image.pict_type == PictureType.I else max(own, self._coarsest)
+        return min(self._coarsest, _FINER * own)
+
+    def _roughly(self, name: Any, a: av.VideoFrame, b: av.VideoFrame, boxes: list[Box], coded: float) -> None:
         scale, limit = np.float32(255 / ((1 << a.format.components[0].bits) - 1)), _LEVELS
         for plane, (mine, theirs) in enumerate(zip(_planes(a), _planes(b), strict=True)):
             outside = _outside(mine.shape, (a.width, a.height), boxes)
@@ -124,12 +144,11 @@ class FrameComparison:
             step = _BLOCK * mine.shape[0] // a.height or 1, _BLOCK * mine.shape[1] // a.width or 1
             samples = _sums(outside.astype(np.float32), step)
             enough = samples >= step[0] * step[1] / 4
-            samples, sums = np.maximum(samples, 1), _sums(apart, step)
+            samples, sums, squares = np.maximum(samples, 1), _sums(apart, step), _sums(np.square(apart), step)
             if not plane:
                 source *= scale
                 if isinstance(name, int):
                     self._order.frame(name, own * scale, source, outside)
-                squares = _sums(np.square(apart), step)
                 area, means = int(outside.sum()), np.square(sums) / samples
                 texture = _texture(source, outside, samples, step)
                 rest = means + np.maximum(squares - means - np.minimum(texture, _FLOOR * samples), 0)
@@ -137,13 +156,15 @@ class FrameComparison:
                 self._errors.append((name, _psnr(squares, area), _psnr(rest, area), like))
                 usual = float(np.quantile(np.sqrt(squares / samples)[enough], 0.75)) if enough.any() else 0.0
                 limit = max(_LEVELS, min(_TIMES_USUAL * usual, max(_MOST_LEVELS, _TIMES_COARSE * usual)))
-            worst = np.where(enough, np.abs(sums) / samples, 0)
-            if worst.max() > limit:
-                row, column = np.unravel_index(int(worst.argmax()), worst.shape)
-                self._places.append(
-                    (name, f"{worst.max():.0f} of 255 levels round x {int(column) * _BLOCK}, y {int(row) * _BLOCK}")
-                )
-                return
+            mean, error = np.abs(sums) / samples, np.sqrt(squares / samples)
+            room = coded * _OF_CHROMA if plane else coded
+            for values, top in (mean, min(limit, room * _OF_MEAN + _ROUNDING)), (error, room + _ROUNDING):
+                worst = np.where(enough, values, 0)
+                if worst.max() > top:
+                    row, column = np.unravel_index(int(worst.argmax()), worst.shape)
+                    where = f"round x {int(column) * _BLOCK}, y {int(row) * _BLOCK}"
+                    self._places.append((name, f"{worst.max():.0f} of 255 levels {where} (at most {top:.0f} there)"))
+                    return
 
     def end(self) -> None:
         """Says what came out."""
@@ -211,14 +232,12 @@ class FrameComparison:
         values = [error for _, error, *_ in self._errors]
         middle = median(values)
         usual = {k: median(e for _, e, _, like in self._errors if like >= k - 1) for k in {k for *_, k in self._errors}}
-        bad: list[tuple[Any, str]] = []
+        bad = dict[Any, str]()
         alone = list[Any]()
         for name, error, rest, like in self._errors:
             for worst, expected, surely in ((error, usual[like], _SURELY_DB), (rest, middle, _UNEXPLAINED_DB)):
                 if error < _FLOOR_DB or worst < min(expected - _OUTLIER_DB, surely):
-                    bad.append(
-                        (name, f"{error:.1f} dB outside the faces, where {expected:.1f} dB are usual in this film")
-                    )
+                    bad[name] = f"{error:.1f} dB outside the faces, where {expected:.1f} dB are usual in this film"
                     break
             else:
                 if error < min(middle - _OUTLIER_DB, _SURELY_DB):
@@ -229,12 +248,14 @@ class FrameComparison:
                 f"frame {alone[0]}{more}: finer than most of the film, with an error that can be the encoder's or "
                 "another picture's"
             )
-        bad += [(name, f"outside the faces it differs by {where}") for name, where in self._places]
-        bad += [(name, f"it is more like the frame {which} it there") for name, which in self._order.moved]
-        for name, what in bad[:3]:
+        for name, which in self._order.moved:
+            bad.setdefault(name, f"it is more like the frame {which} it there")
+        for name, where in self._places:
+            bad.setdefault(name, f"outside the faces it differs by {where}")
+        for name, what in list(bad.items())[:3]:
             self.found.problems.append(f"frame {name} is not the input's: {what}")
         if len(bad) > 3:
-            self.found.problems.append(f"{counted(len({name for name, _ in bad}))} are not the input's")
+            self.found.problems.append(f"{counted(len(bad))} are not the input's")
         if not bad:
             worst = min(values)
             shown = "equal" if math.isinf(worst) else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"

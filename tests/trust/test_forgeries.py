@@ -116,6 +116,40 @@ def test_one_frame_is_found_at_each_position(films: dict[str, Path], tmp_path: P
         assert any(line.startswith(f"frame {place}") for line in checked(films, kind, false).problems)
 
 
+def darker(array: np.ndarray) -> np.ndarray:
+    array[: SIZE[1]] = np.maximum(array[: SIZE[1]], 26) - 10
+    return array
+
+
+def tinted(array: np.ndarray) -> np.ndarray:
+    array[SIZE[1] : SIZE[1] * 5 // 4] += 11
+    return array
+
+
+def hatched(array: np.ndarray) -> np.ndarray:
+    """A sign whose blocks keep their means."""
+    sign = array[64:96, 64:96].astype(int) + np.where(np.arange(32) // 4 % 2, 30, -30)
+    array[64:96, 64:96] = sign.clip(0, 255)
+    return array
+
+
+@pytest.mark.parametrize("change", [darker, tinted, hatched])
+def test_what_all_frames_share_is_no_error_of_an_encoder(
+    films: dict[str, Path], tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Nothing stands out in the film, but its quantiser leaves no such error."""
+    false = forged(films["lossy"], tmp_path / "false.mp4", lambda _, array: change(array))
+    assert "outside the faces it differs by" in str(checked(films, "lossy", false).problems)
+
+
+def test_a_codec_without_loss_makes_no_error(films: dict[str, Path], tmp_path: Path) -> None:
+    """Its sidecar says that the film is lossy."""
+    for added, said in ((0, False), (4, True)):
+        false = forged(films["lossless"], tmp_path / "false.mkv", lambda _, array, added=added: array + np.uint8(added))
+        found = checked(films, "lossy", false)
+        assert ("outside the faces it differs by" in str(found.problems)) == said
+
+
 @pytest.mark.parametrize("places", [(0, 1), (1, 0)])
 def test_two_frames_that_differ_little_stand_in_their_order(
     films: dict[str, Path], tmp_path: Path, places: tuple[int, int]
