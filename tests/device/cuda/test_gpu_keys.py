@@ -140,7 +140,7 @@ def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, 
 
 @pytest.mark.parametrize(("heavy", "keyframe", "asked"), [(False, "auto", 4), (True, "auto", 1)])
 def test_auto_goes_by_the_engines_weights(device, engines, monkeypatch, heavy, keyframe, asked):
-    monkeypatch.setattr(type(engines.named("plain")), "heavy", heavy)
+    monkeypatch.setattr(engines.named("plain"), "heavy", heavy)
     engines.named("plain").ms, stats = 500.0, Stats()  # a measured time changes no film
     assert all(f.touched for f in enhance(device, engines, stats, keyframe=keyframe)(film(frames=4, faces=1)))
     assert stats.counters["crops:plain"] == asked and not stats.counters["faults"]
