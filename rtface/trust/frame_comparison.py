@@ -130,7 +130,8 @@ class FrameComparison:
         if self.coded_lossless:
             return 0.0
         own, of = math.inf, frame.quantisers
-        if of is not None:
+        # Of large frames there is one step, which with these is that of the first block only.
+        if of is not None and not (of.steps.size == 1 and of.codec in ("h264", "mpeg4")):
             own = float(np.sqrt(np.square(of.steps).mean())) * _STEPS * (_JPEG if of.codec in ("jpeg", "mjpeg") else 1)
         self._coarsest = own if frame.image.pict_type == PictureType.I else max(own, self._coarsest)
         return min(self._coarsest, _FINER * own)

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
-from rtface.frame import Display
+from rtface.frame import Display, Frame, Quantisers
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import ColorTags, HdrMetadata
 from rtface.media.formats.filled import container_end
@@ -33,6 +33,7 @@ from rtface.trust.check_input import check_input
 from rtface.trust.check_layout import check_layout, check_streams
 from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked, check_sidecar
+from rtface.trust.frame_comparison import FrameComparison
 from rtface.trust.packet_hashes import PacketHashes, cut_short, hash_packets
 from rtface.trust.sidecar import layout_of, read_sidecar, sidecar_path
 from tests.media.conftest import passthrough
@@ -131,6 +132,22 @@ def hatched(array: np.ndarray) -> np.ndarray:
     sign = array[64:96, 64:96].astype(int) + np.where(np.arange(32) // 4 % 2, 30, -30)
     array[64:96, 64:96] = sign.clip(0, 255)
     return array
+
+
+@pytest.mark.parametrize(("blocks", "named"), [(1, False), (4, True)])
+def test_one_step_for_a_large_frame_bounds_nothing(blocks: int, named: bool) -> None:
+    """x264 says that of the first block."""
+    picture = np.random.default_rng(2).integers(60, 180, (96, 64), dtype=np.uint8)
+    steps = Quantisers(np.full((blocks, blocks), 2, np.float32), 64 // blocks, "h264")
+    compared = FrameComparison(Checked(), {}, lossless=False, known=True)
+    for number in range(3):
+        old, new = (
+            Frame(av.VideoFrame.from_ndarray(picture + more, "yuv420p"), number, Fraction(1), quantisers=steps)
+            for more in (np.uint8(0), np.uint8(9))
+        )
+        compared.frame(number, new, old)
+    compared.end()
+    assert bool(compared.found.problems) == named
 
 
 @pytest.mark.parametrize("change", [darker, tinted, hatched])
