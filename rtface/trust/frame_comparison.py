@@ -70,6 +70,7 @@ class FrameComparison:
         self._shares: list[float] = []  # of the frame that boxes cover
         self._order = FrameOrder()
         self.coded_lossless = False  # whether the output's codec adds no error, whatever its sidecar says
+        self._large = False  # a frame whose coarsest blocks are not known, and may be coarser than elsewhere
         self._coarsest = 0.0  # error by the quantisers since the last intra frame
 
     def frame(self, name: Any, new: Frame, old: Frame) -> None:
@@ -131,7 +132,8 @@ class FrameComparison:
             return 0.0
         own, of = math.inf, frame.quantisers
         # Of large frames there is one step, which with these is that of the first block only.
-        if of is not None and not (of.steps.size == 1 and of.codec in ("h264", "mpeg4")):
+        self._large = of is not None and of.steps.size == 1 and of.codec in ("h264", "mpeg4")
+        if of is not None and not self._large:
             own = float(np.sqrt(np.square(of.steps).mean())) * _STEPS * (_JPEG if of.codec in ("jpeg", "mjpeg") else 1)
         self._coarsest = own if frame.image.pict_type == PictureType.I else max(own, self._coarsest)
         return min(self._coarsest, _FINER * own)
@@ -156,7 +158,10 @@ class FrameComparison:
                 like = int(math.log(1 + max(0.0, float(texture.sum()) / area), _LIKE))
                 self._errors.append((name, _psnr(squares, area), _psnr(rest, area), like))
                 usual = float(np.quantile(np.sqrt(squares / samples)[enough], 0.75)) if enough.any() else 0.0
-                limit = max(_LEVELS, min(_TIMES_USUAL * usual, max(_MOST_LEVELS, _TIMES_COARSE * usual)))
+                limit = max(
+                    _MOST_LEVELS if self._large else _LEVELS,
+                    min(_TIMES_USUAL * usual, max(_MOST_LEVELS, _TIMES_COARSE * usual)),
+                )
             mean, error = np.abs(sums) / samples, np.sqrt(squares / samples)
             room = coded * _OF_CHROMA if plane else coded
             for values, top in (mean, min(limit, room * _OF_MEAN + _ROUNDING)), (error, room + _ROUNDING):
