@@ -23,7 +23,9 @@ SWITCHES = {
     "WHEEL": "the wheel, built and installed",
     "XVFB": "the screen as a source",
 }
-WHOLE = Path(__file__).parent / "live" / "whole"
+SLOW = tuple(
+    Path(__file__).parent / name for name in ("live/whole", "device/cuda", "engine/cuda", "engine/tensorrt", "training")
+)
 
 
 def pytest_configure() -> None:
@@ -56,9 +58,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole live programs go by the clock and by real servers: they are slow tests."""
+    """Whole live programs go by the clock and by real servers, and a simulated GPU takes its time, as training does:
+    they are slow tests."""
     for item in items:
-        if item.path.is_relative_to(WHOLE):
+        if any(item.path.is_relative_to(folder) for folder in SLOW):
             item.add_marker(pytest.mark.slow)
 
 

@@ -167,6 +167,7 @@ def test_faces_judge_in_every_precision(learn: Callable[..., Path]) -> None:
     engines.close()
 
 
+@pytest.mark.slow
 def test_weights_that_ruin_faces_are_refused(learn: Callable[..., Path]) -> None:
     with pytest.raises(RtfaceError, match=r"rtface-s@anna .* learn anna again, or leave out --person"):
         EngineSet(EngineRequest("rtface-s", persons=(learn(amount=4.0),)), threads=1)

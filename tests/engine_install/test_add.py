@@ -130,6 +130,7 @@ def test_commercial_use_refuses(published: Publisher, weights: Path, monkeypatch
     assert "tiny-1" in call("--no-measure", "--no-commercial-use").stdout
 
 
+@pytest.mark.slow
 def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publisher, weights: Path) -> None:
     words = ("tiny-1", "--from", weights, "--accept-license")
     assert call("add", *words).exit_code == 0

@@ -40,6 +40,7 @@ def _python() -> Path:
     pytest.skip("no Python with torch, onnx, onnxruntime and safetensors: make test-engines sets one up in .venv-train")
 
 
+@pytest.mark.slow
 def test_a_published_file_becomes_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = _python()
     folder = tmp_path / "engines" / "tiny"

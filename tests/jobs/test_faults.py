@@ -221,6 +221,7 @@ def test_a_damaged_segment_is_made_again(source: Path):
     assert "1 segment has to be made again" in said[0]
 
 
+@pytest.mark.slow
 def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch: pytest.MonkeyPatch):
     """Killed before the first, second, … file of a finished job was removed."""
     output, unlink, calls = source.with_name("out.mkv"), JobFolder.unlink, 0

@@ -70,6 +70,7 @@ def test_one_damaged_time_changes_neither_job_nor_film(tmp_path: Path, by_s: int
     same_film(tmp_path / "cut-one.mkv", tmp_path / "cut-job.mkv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", films.FILMS)
 def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
     source, options = films.FILMS[kind](tmp_path), Options(tracker="none", codec="ffv1")
@@ -90,6 +91,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path):
     read_sidecar(sidecar_path(output))
 
 
+@pytest.mark.slow
 def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
     source = films.scans(tmp_path)
     options = Options.of({"tracker": "none", "codec": "ffv1", "sequence": True, "fps": 10})
@@ -109,6 +111,7 @@ def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
         job.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
@@ -155,6 +158,7 @@ def test_a_label_follows_the_time_of_the_film(tmp_path: Path):
     assert labelled == [True] * 35 + [False] * (len(labelled) - 35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "suffix", "more"),
     [
@@ -187,6 +191,7 @@ def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_pa
             ]
 
 
+@pytest.mark.slow
 def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(faces_ahead, "SHORTEST_S", 0.0)  # frames that are sampled before change nothing
     source = film(tmp_path / "in.mkv", frames=60, sound=True)
@@ -204,6 +209,7 @@ def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, mon
         assert a.metadata == b.metadata and "digital_source_type" in {key.lower() for key in b.metadata}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_copied_packets_are_those_of_one_process(suffix: str, tmp_path: Path):
     pictures = films.scenes(100, size=(320, 180), cut=200)
@@ -237,6 +243,7 @@ def test_a_job_without_a_corrected_face_keeps_the_own_mark(tmp_path: Path):
         assert own_tags(made.metadata) == own
 
 
+@pytest.mark.slow
 def test_tracks_go_on_where_another_worker_continues(tmp_path: Path):
     source = film(tmp_path / "in.mkv", frames=75)
     report = in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), stop_at=40)
@@ -276,6 +283,7 @@ def test_faces_behind_a_border_are_those_of_one_process(tmp_path: Path, monkeypa
     assert max(errors) < 255**2 / 10**6  # 60 dB
 
 
+@pytest.mark.slow
 def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     decided = []
     take_over = Analyzer.take_over

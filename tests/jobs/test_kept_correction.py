@@ -51,6 +51,7 @@ def content(path: Path) -> tuple:
         return described, [(p.stream_index, p.pts, p.duration, bytes(p)) for p in box.demux() if p.size]
 
 
+@pytest.mark.slow
 def test_a_stopped_job_keeps_the_correction_of_one_process(made: Path, tmp_path: Path) -> None:
     one, several = tmp_path / "one", tmp_path / "several"
     one.mkdir()
@@ -69,6 +70,7 @@ def test_a_stopped_job_keeps_the_correction_of_one_process(made: Path, tmp_path:
     assert [entry[:3] for entry in first[1]] == [entry[:3] for entry in other[1]]
 
 
+@pytest.mark.slow
 def test_workers_of_a_farm_keep_a_lossy_films_correction(made: Path, tmp_path: Path) -> None:
     job = planned(made, tmp_path, codec="libx264", start=0.2)
     assert [do_segment(job.folder.path, k) for k in reversed(range(len(job.plan)))] == [Outcome.DONE] * len(job.plan)
@@ -134,6 +136,7 @@ def test_another_file_in_place_of_a_correction_stays(
     assert kept.read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_a_film_that_came_meanwhile_leaves_no_correction(made: Path, tmp_path: Path) -> None:
     job = planned(made, tmp_path)
     for number in range(len(job.plan)):

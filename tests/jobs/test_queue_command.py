@@ -57,6 +57,7 @@ def frames(path: Path) -> int:
         return sum(1 for _ in opened.decode(video=0))
 
 
+@pytest.mark.slow
 def test_films_are_added_and_run_and_one_fails(film: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mkv"
     broken.write_bytes(film.read_bytes())

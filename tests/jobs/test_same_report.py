@@ -90,6 +90,7 @@ CASES: dict[str, Case] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_report_of_a_job_is_that_of_one_piece(case: str, source: Path, tmp_path: Path) -> None:
     assert differences(source, tmp_path, CASES[case]) == {}

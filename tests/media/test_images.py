@@ -736,6 +736,7 @@ def test_hidden_images_of_a_folder_are_named(tmp_path: Path):
     assert stats.counted()["files_left_out"] == 1 and ".b.png" in stats.warned()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["none", "more", "end", "cut", "overwritten"])
 def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
     noise = np.random.default_rng(5).integers(0, 256, (96, 128, 3), dtype=np.uint8)

@@ -62,6 +62,7 @@ def check_same(one: Path, other: Path, *, most: float) -> None:
         assert np.abs(a - b).mean() <= most
 
 
+@pytest.mark.slow
 def test_a_jobs_map_and_shares_are_those_of_one_process(made: Path, whole: tuple[Path, Report], tmp_path: Path) -> None:
     place, report = whole
     found = planned(made, tmp_path).run()

@@ -109,6 +109,7 @@ def test_a_gpu_that_was_asked_for_is_not_replaced(machine):
         open_runtime("rtface-s", "cud", stack)
 
 
+@pytest.mark.slow
 def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
     machine.gate.clear()
     with rtface.Enhancer("default", wait=False, analysis=False, grain="none") as e:

@@ -306,6 +306,7 @@ def parts_without_faces() -> RunParts[FilmEnhancer]:
 PACKET: Any = SimpleNamespace(size=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("display", [Display(), Display(fields="tff")])
 def test_memory_is_bounded_whatever_the_length(display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, how = Alive(), SegmentPlan(3, 20, 6, 60)
@@ -348,6 +349,7 @@ def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.Mon
 # -- ends -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path, engines: Engines) -> None:
     source, target = film(tmp_path / "in.mp4", codec="libx264", sound=True), tmp_path / "out.mp4"
     stop, seen = threading.Event(), list[Progress]()

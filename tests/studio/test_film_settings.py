@@ -56,6 +56,7 @@ def test_a_shot_that_is_off_is_the_input_on_the_page(studio: RunningStudio, film
     assert picture(studio, "invented", {"engine": "rtface-s"}) not in (before, picture(studio, "after", {}))
 
 
+@pytest.mark.slow
 def test_a_run_does_what_the_page_shows(studio: RunningStudio, film: Path) -> None:
     output = studio.folder / "out.mkv"
     status, value = call(studio, "POST", f"{newest(studio)}/command", output=str(output), settings=OFF)

@@ -183,6 +183,7 @@ def test_refused_outputs_are_said_in_both_languages(studio: RunningStudio) -> No
         assert status in (400, 507) and f"messages.{found['code']}" in catalogue(), found
 
 
+@pytest.mark.slow
 def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudio, start_studio: Any) -> None:
     film = make_film(studio.folder / "film.mp4", seconds=0.5)
     post(studio, "/api/films", path=str(film))

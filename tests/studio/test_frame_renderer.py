@@ -146,6 +146,7 @@ def test_persons_on_one_frame_are_treated_apart(tmp_path: Path, monkeypatch: pyt
         renderer.close()
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_person_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setattr("rtface.persons.network.PersonNetwork", lambda: lambda chip: at(ANNA, 0.05))

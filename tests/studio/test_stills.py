@@ -45,6 +45,7 @@ def enhance(studio: RunningStudio, name: str = "photo.png") -> Path:
     return Path(output)
 
 
+@pytest.mark.slow
 def test_photo_is_enhanced_through_the_queue(studio: RunningStudio) -> None:
     enhance(studio)
     before, after = (ask(studio, "GET", f"{newest(studio)}/frame?layer={layer}")[1] for layer in ("before", "after"))
