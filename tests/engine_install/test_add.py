@@ -146,6 +146,7 @@ def test_an_engine_is_replaced_only_on_request_and_if_it_passes(published: Publi
     assert [path.name for path in folder().iterdir()] == ["tiny-1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "message"),
     [

@@ -55,6 +55,7 @@ def check_same(one: Path, other: Path, *, least_db: float) -> None:
             assert error <= 255**2 / 10 ** (least_db / 10)
 
 
+@pytest.mark.slow
 def test_a_jobs_comparison_is_that_of_one_process(made: Path, tmp_path: Path) -> None:
     one, place = one_process(made, tmp_path), tmp_path / "job"
     place.mkdir()
@@ -101,6 +102,7 @@ def test_segments_in_any_order_with_correction_and_stage(made: Path, tmp_path: P
         assert changed > 50
 
 
+@pytest.mark.slow
 def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
     job = planned(made, tmp_path)
     do_segment(job.folder.path, 1)

@@ -128,6 +128,7 @@ def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
     same_film(one, other)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path: Path):
     options = Options(codec="ffv1", faces="P2")
     whole, halves = (

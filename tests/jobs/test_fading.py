@@ -29,6 +29,7 @@ def old_film(path: Path) -> Path:
     return write_film(path, (np.rint(255 * (0.07 + 0.93 * one / 255) ** POWERS).astype(np.uint8) for one in pictures))
 
 
+@pytest.mark.slow
 def test_a_job_makes_the_frames_of_a_plain_run(tmp_path: Path) -> None:
     source, options = old_film(tmp_path / "in.mkv"), Options.of(RESTORE)
     run_file(source, tmp_path / "plain.mkv", options)
@@ -52,6 +53,7 @@ class Watching(NoTracker):
         return ()
 
 
+@pytest.mark.slow
 def test_named_faces_are_looked_for_without_fading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, tracker = old_film(tmp_path / "in.mkv"), Watching()
     run_file(source, tmp_path / "plain.mkv", Options.of(RESTORE))

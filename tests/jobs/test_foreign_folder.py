@@ -88,6 +88,7 @@ FILES: dict[str, tuple[Callable[[JobFolder], Path], object, Callable[[JobFolder]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_of_a_job_is_used_or_refused(folder: JobFolder, kind: str):
     place, value, read = FILES[kind]

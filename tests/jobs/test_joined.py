@@ -54,6 +54,7 @@ def same_film(one: Path, other: Path, *, lossless: bool = True) -> None:
         assert films.frame_hashes(one) == films.frame_hashes(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_s", [-1, 93])
 def test_one_damaged_time_changes_neither_job_nor_film(tmp_path: Path, by_s: int):
     source = write_film(tmp_path / "in.ts", films.scenes(80), codec="libx264", sound=True)
@@ -136,6 +137,7 @@ def test_scans_into_a_folder_are_those_of_one_process(kind: str, more: dict, tmp
     assert lines[0] == lines[1] and not list(tmp_path.glob("*.rtface"))
 
 
+@pytest.mark.slow
 def test_a_film_into_a_folder_is_that_of_one_process(tmp_path: Path):
     source = films.FILMS["variable rate"](tmp_path)
     options = Options(tracker="none", codec="dpx", start=0.4, timecode="01:00:00:00")

@@ -124,6 +124,7 @@ def test_a_join_killed_elsewhere_is_finished(made: Path, tmp_path: Path, monkeyp
     check_undone(made, tmp_path)
 
 
+@pytest.mark.slow
 def test_another_file_in_place_of_a_correction_stays(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_the_report_of_a_job_is_that_of_one_piece(case: str, source: Path, tmp_p
     assert differences(source, tmp_path, CASES[case]) == {}
 
 
+@pytest.mark.slow
 def test_the_report_of_scans_is_that_of_one_piece(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "scans"
     folder.mkdir()

@@ -90,6 +90,7 @@ def test_a_person_is_known_by_a_photo(film: Path, photo: Path, tmp_path: Path, e
     assert len([track for track in report.tracks if track.person == "anna"]) == 4
 
 
+@pytest.mark.slow
 def test_a_person_who_was_learnt_gets_own_weights(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of that person alone come out another way than with the shipped weights."""
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
@@ -139,6 +140,7 @@ def test_a_treatment_by_person_that_is_wrong(
         run_file(film, tmp_path / "out.mkv", Options(treatment=path))
 
 
+@pytest.mark.slow
 def test_the_sheet_has_a_row_for_each_person(film: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     done = CliRunner().invoke(app, ["analyze", str(film), "--sheet", str(sheet)])
@@ -151,6 +153,7 @@ def test_the_sheet_has_a_row_for_each_person(film: Path, tmp_path: Path) -> None
     assert "--overwrite" in again.output
 
 
+@pytest.mark.slow
 def test_shots_choose_persons(film: Path, tmp_path: Path, engines: object) -> None:
     shots = tmp_path / "shots.csv"
     shots.write_text("start,end,faces\n0,5,P1\n5,9.6,P3\n")
@@ -163,6 +166,7 @@ def test_shots_choose_persons(film: Path, tmp_path: Path, engines: object) -> No
     assert not list(tmp_path.glob("*other*"))
 
 
+@pytest.mark.slow
 def test_photos_of_one_film_name_a_person_in_the_next(film: Path, tmp_path: Path, engines: object) -> None:
     folder = tmp_path / "people"
     done = CliRunner().invoke(app, ["analyze", str(film), "--photos", str(folder)])

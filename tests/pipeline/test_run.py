@@ -317,6 +317,7 @@ def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path, suffix: str) -> Non
     assert said["enhanced_by"].startswith("rtface ") and "stages=label" in said["rtface_options"]
 
 
+@pytest.mark.slow
 def test_a_slow_measurement_changes_no_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A face that is wide enough for the large engine.
     source = write_film(

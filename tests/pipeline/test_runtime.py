@@ -69,6 +69,7 @@ def pictures(count):
     return [portrait(480, 300, blur=1.2, scale=0.9, shift=(1.5 * t, 0.0))[0] for t in range(count)]
 
 
+@pytest.mark.slow
 def test_auto_takes_the_gpu_where_there_is_one(machine):
     told = []
     with ExitStack() as stack:
@@ -130,6 +131,7 @@ def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
         assert e.stats.counters["frames_corrected"] == 6
 
 
+@pytest.mark.slow
 def test_a_live_run_stays_on_the_cpu_when_the_gpu_is_too_small(machine, caplog):
     machine.lacks = "rtface-s"
     with rtface.Enhancer("default", wait=False, analysis=False) as e:

@@ -219,6 +219,7 @@ def test_an_engine_is_asked_from_all_places_at_once(tmp_path: Path, monkeypatch:
     assert most[1] <= 2 and most[4] >= 4
 
 
+@pytest.mark.slow
 def test_segments_cut_at_scene_changes_equal_one_chain(tmp_path: Path, engines: Engines) -> None:
     source = film(tmp_path / "in.mkv", 60, cuts=(20, 40))
     one, two = (rtface.run(source, tmp_path / f"{n}.mkv", codec="ffv1", grain="none", segments=n) for n in (1, 2))
@@ -369,6 +370,7 @@ def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path, 
     assert not of_segments()
 
 
+@pytest.mark.slow
 def test_a_lost_device_is_said_once_behind_all_that_came_before(
     tmp_path: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:

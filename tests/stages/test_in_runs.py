@@ -90,6 +90,7 @@ def test_a_film_with_stages_says_so(tmp_path: Path) -> None:
         assert (a[0][:10, :320] != b[0][:10, :320]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_stages_come_after_the_pieces_are_in_order_again(tmp_path: Path) -> None:
     source = film(tmp_path / "in.mkv", frames=60)
     one, many = tmp_path / "one.mkv", tmp_path / "many.mkv"
