@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from rtface.frame import Bytes, FadingCurve, Float, Float32
+from rtface.geometry.color_curves import FADED_FLOOR as FLOOR
+from rtface.geometry.color_curves import without_fading
 from rtface.util.foreign import number, row
 
-FLOOR = 0.02
-"""Added to samples (0…1) before the logarithm is taken: below it they hold noise only."""
 LEVELS = (0.002, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.998)
 _POWERS, _GAINS = (0.6, 1.9), (-0.3, 0.6)
 # From how much more than 1 of the largest power on a picture counts as faded: so do 0.4 % of sound portraits.
@@ -78,7 +78,7 @@ def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | No
 def values_through(values: Float, curve: FadingCurve) -> Float:
     """RGB values 0…1 through a curve."""
     power, gain = np.array(curve).T
-    return np.clip(np.exp(power * np.log(values + FLOOR) + gain) - FLOOR, 0, 1)
+    return without_fading(values, power, gain)
 
 
 def _is_skin(skins: Float) -> bool:

@@ -63,6 +63,15 @@ def code_range(bits: int, full: bool, *, chroma: bool) -> Range:
     return Range(16.0 * unit, 219.0 * unit, 16 * unit, 235 * unit)
 
 
+FADED_FLOOR = 0.02
+"""Added to samples (0…1) before the logarithm is taken: below it they hold noise only."""
+
+
+def without_fading(values: Float, power: Float | float, gain: Float | float) -> Float:
+    """Values 0…1 of a channel, or of channels with a power and a gain each, without their fading."""
+    return np.clip(np.exp(power * np.log(values + FADED_FLOOR) + gain) - FADED_FLOOR, 0, 1)
+
+
 def pq_to_nits(e: Float) -> Float:
     """SMPTE ST 2084 EOTF; e 0…1 to cd/m²."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128

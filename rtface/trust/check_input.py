@@ -9,13 +9,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from av.sidedata.sidedata import SideDataContainer
-
 from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import is_image, list_images
-from rtface.media.formats.color import hdr_of, tags_of, views_of
+from rtface.media.formats.color import all_side_data, hdr_of, tags_of, views_of
 from rtface.media.formats.filled import container_end
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
@@ -221,9 +219,7 @@ def _compare_films(
 
 def _in_frame(frame: Frame) -> set[tuple[str, bytes]]:
     """What a coded frame says apart from its samples, and players show."""
-    try:
-        said = SideDataContainer(frame.image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
-    except ValueError:  # PyAV has no name for one of them
+    if (said := all_side_data(frame.image)) is None:
         return {("unnamed", b"")}
     return {(kind, bytes(one)) for one in said if (kind := one.type.name) in _SHOWN_OVER and any(bytes(one))}
 

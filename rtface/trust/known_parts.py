@@ -39,8 +39,7 @@ _FILLED = (b"G\x1f\xff\x10" + b"\xff" * 184) * 8
 _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
 )
-_SEGMENT, _CLUSTER = "18538067", "1F43B675"
-_SOUGHT, _CUED = ("114D9B74", "4DBB"), ("1C53BB6B", "BB", "B7", "F1")
+_SEGMENT, _CLUSTER, _SEEK_HEAD, _CUES = "18538067", "1F43B675", "114D9B74", "1C53BB6B"
 _VINT = rb"[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f].{3}"
 # How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts
 # with the content, bytes behind that, and to what it is filled up.
@@ -169,14 +168,15 @@ def _inside(data: _Data, at: int, end: int, *kinds: str) -> Iterator[tuple[int, 
 def _misleading(data: _Data, end: int) -> Iterator[Part]:
     """An index of Matroska that leads to where no such part lies: who seeks would be shown what is hidden there."""
     for begin, stop in _inside(data, 0, end, _SEGMENT):
-        at, there = begin, dict[int, str]()
+        at, there, led = begin, dict[int, str](), list[tuple[tuple[int, int], str]]()
         for kind, start, close in _split(data, "matroska", begin, stop):
             there[at - begin] = kind
             at = max(start, close)
-        led = [(place, _CLUSTER) for place in _inside(data, begin, stop, *_CUED)]
-        for seek in _inside(data, begin, stop, *_SOUGHT):
-            kinds, places = (_inside(data, *seek, kind) for kind in ("53AB", "53AC"))
-            led += [(place, data[slice(*kind)].hex().upper()) for kind, place in zip(kinds, places, strict=False)]
+            if kind == _CUES:
+                led += [(place, _CLUSTER) for place in _inside(data, start, close, "BB", "B7", "F1")]
+            for seek in _inside(data, start, close, "4DBB") if kind == _SEEK_HEAD else ():
+                kinds, places = (_inside(data, *seek, each) for each in ("53AB", "53AC"))
+                led += [(place, data[slice(*each)].hex().upper()) for each, place in zip(kinds, places, strict=False)]
         if any(there.get(int.from_bytes(data[slice(*place)], "big")) != kind for place, kind in led):
             yield "Segment/SeekHead, Cues", b""
 

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import native_image
 from rtface.frame import Color, FadingCurve, Float32, Frame
-from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
+from rtface.geometry.color_curves import code_range, without_fading, ycbcr_from_rgb
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.protocols import Item
 
-_FLOOR = 0.02
 _CHROMA: tuple[Role, ...] = ("u", "v")
 _STEPS, _ROWS = (1 << 16) - 1, 64  # of a curve's table; luma rows that are worked on together
 
@@ -56,8 +55,7 @@ def all_unfaded(items: Iterable[Item], curve: FadingCurve | None) -> Iterator[It
 @lru_cache(maxsize=16)
 def _table(power: float, gain: float) -> Float32:
     """A curve at `_STEPS` + 1 values."""
-    values = np.linspace(0.0, 1.0, _STEPS + 1)
-    made = np.clip(np.exp(power * np.log(values + _FLOOR) + gain) - _FLOOR, 0.0, 1.0)
+    made = without_fading(np.linspace(0.0, 1.0, _STEPS + 1), power, gain)
     return (np.rint(made * (1 << 22)) / (1 << 22)).astype(np.float32)
 
 

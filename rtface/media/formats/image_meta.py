@@ -22,7 +22,6 @@ from rtface.media.formats.image_header import (
     frame_header,
     jpeg_end,
     kind_of,
-    more_of,
     png_chunks,
     quantisation_tables,
     segments,
@@ -138,8 +137,9 @@ def read_meta(data: bytes) -> ImageMetadata:
     return meta
 
 
-def not_kept(data: bytes, kind: str) -> list[str]:
-    """Names of what a PNG, JPEG or TIFF holds apart from its image, `more_of` it and what is kept of it."""
+def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
+    """Names of what a PNG, JPEG or TIFF holds apart from its image and what is kept of it; `more`: whether there is
+    `more_of` it, which lies behind the end."""
     names, end = list[str](), None
     if kind == "png":
         end = len(PNG)
@@ -150,7 +150,7 @@ def not_kept(data: bytes, kind: str) -> list[str]:
             if name == b"IEND":
                 break
     elif kind == "jpeg":
-        end = None if more_of(data) else jpeg_end(data)
+        end = None if more else jpeg_end(data)
         for marker, body in segments(data):
             if 0xE0 <= marker <= 0xEF and not _JPEG_KEPT.match(bytes([marker]) + body[:40]):
                 names.append(f"APP{marker & 15} {body[:16].partition(bytes(1))[0].decode('latin-1')}".strip())

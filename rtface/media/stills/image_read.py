@@ -161,7 +161,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     data = classic(data)
     image, whole = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
-    meta.unkept = not_kept(data, kind)
+    meta.unkept = not_kept(data, kind, more=bool(more))
     turns, mirror = _UPRIGHT[meta.orientation]
     header = scan_header(data)
     display = display_of(turns, mirror, header.aspect if isinstance(header, DpxHeader) else None, "progressive")

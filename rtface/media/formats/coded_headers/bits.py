@@ -55,12 +55,6 @@ def unescaped(unit: bytes) -> bytes:
     return unit.replace(b"\0\0\3", b"\0\0")
 
 
-def length_size(extradata: bytes, codec: str = "h264") -> int:
-    """Bytes of the length before each unit of a stream with this extradata; 0 where start codes are between them."""
-    at = 21 if codec == "hevc" else 4
-    return 1 + (extradata[at] & 3) if extradata[:1] == b"\1" and len(extradata) > at + 1 else 0
-
-
 def annex_b(data: bytes) -> Iterator[bytes]:
     """Units of H.264 or HEVC between start codes."""
     at = data.find(b"\0\0\1")

@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from rtface.media.formats.coded_headers.bits import annex_b, crc32, length_size, prefixed
+from rtface.media.formats.coded_headers.bits import crc32
+from rtface.media.formats.coded_headers.units import UNITS, Units
 
 # Emulation prevention (H.264, 7.4.1; H.265, 7.4.2) leaves none of these in a unit.
 _FORBIDDEN = re.compile(rb"\x00\x00(?:[\x00\x02]|\x03[^\x00-\x03])")
@@ -22,16 +23,15 @@ _FOOTER = 8
 def damage_check(codec: str, extradata: bytes) -> Callable[[bytes], bool] | None:
     """What tells whether a packet is damaged, where packets come in the order of the stream; None where no check is
     known. It never calls a whole packet damaged."""
-    if codec in ("h264", "hevc"):
-        return partial(_forbidden, codec == "hevc", length_size(extradata, codec))
+    if (units := UNITS.get(codec)) is not None:
+        return partial(_forbidden, units, units.length_size(extradata))
     check = {"dvvideo": DvBlocks, "ffv1": SliceChecksums}.get(codec)
     return check().damaged if check else None
 
 
-def _forbidden(hevc: bool, size: int, packet: bytes) -> bool:
+def _forbidden(units: Units, size: int, packet: bytes) -> bool:
     """Whether a slice has a sequence of bytes that no slice has, such as those of a block that was zeroed."""
-    units = prefixed(packet, size) if size else annex_b(packet)
-    slices = (unit for unit in units if unit and (not unit[0] & 0x40 if hevc else 1 <= unit[0] & 31 <= 5))
+    slices = (unit for unit in units.split(packet, size) if units.kind(unit) in units.slices)
     # FFmpeg takes a length of 1 at the beginning for a start code.
     return not (size and packet[:4] == b"\0\0\0\1") and any(_FORBIDDEN.search(unit.rstrip(b"\0")) for unit in slices)
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from rtface.media.formats.coded_headers.av1 import Av1Frames
-from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets, prefixed
+from rtface.media.formats.coded_headers.bits import parameter_sets
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 from rtface.media.formats.coded_headers.mpeg2 import Mpeg2Pictures
+from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.formats.coded_headers.vp8 import Vp8Frames
 from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step, qp_steps, vp8_table, vpx_steps
@@ -87,15 +88,15 @@ class _Slices:
     """Slices of H.264 or HEVC, with their parameter sets from the stream's extradata or from packets."""
 
     def __init__(self, codec: str, extradata: bytes) -> None:
-        self.units = H264Slices() if codec == "h264" else HevcSlices()
-        self._size = length_size(extradata, codec)
+        self._form = UNITS[codec]
+        self.units, self._size = self._form.reader(), self._form.length_size(extradata)
         with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
-            for unit in parameter_sets(extradata, "avc" if codec == "h264" else "hvc"):
+            for unit in parameter_sets(extradata, self._form.record):
                 self.units.read(unit)
 
     def read(self, data: memoryview) -> float | None:
         head = bytes(data[:_HEAD])
-        for unit in prefixed(head, self._size) if self._size else annex_b(head):
+        for unit in self._form.split(head, self._size):
             qp = self.units.read(unit[:_UNIT]) if len(unit) > 1 else None
             if qp is not None:
                 return float(qp_steps(np.array(qp))) if _LOWEST <= qp <= _HIGHEST else None

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from rtface.media.formats.coded_headers.bits import annex_b, length_size, parameter_sets, prefixed, unescaped
+from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, prefixed, unescaped
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 
@@ -40,7 +40,8 @@ class Units:
     def length_size(self, extradata: bytes) -> int:
         """Bytes of the length before each unit of a stream with this extradata; 0 where start codes are between
         them."""
-        return length_size(extradata, "h264" if self.record == "avc" else "hevc")
+        at = 4 if self.record == "avc" else 21
+        return 1 + (extradata[at] & 3) if extradata[:1] == b"\1" and len(extradata) > at + 1 else 0
 
     def split(self, data: bytes, size: int) -> Iterator[bytes]:
         """The units of a coded frame, with `length_size` of its stream."""
