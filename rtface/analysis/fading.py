@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 
 from rtface.frame import Bytes, FadingCurve, Float, Float32
-from rtface.geometry.color_curves import FADED_FLOOR as FLOOR
-from rtface.geometry.color_curves import without_fading
+from rtface.geometry.color_curves import FADED_FLOOR, without_fading
 from rtface.util.foreign import number, row
 
 LEVELS = (0.002, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.998)
@@ -59,7 +58,7 @@ def measures_of(rgb: Float32, skin: Float) -> Float:
     luma, few = samples @ np.array([0.299, 0.587, 0.114], np.float32), len(samples) // 400 + 1
     order = np.argsort(luma)
     ends = [samples[part].mean(0) for part in (order[:few], order[-few:])]
-    return np.log(np.array([*np.quantile(samples, LEVELS, axis=0), skin, *ends], np.float64) + FLOOR).ravel()
+    return np.log(np.array([*np.quantile(samples, LEVELS, axis=0), skin, *ends], np.float64) + FADED_FLOOR).ravel()
 
 
 def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | None:
@@ -83,7 +82,7 @@ def values_through(values: Float, curve: FadingCurve) -> Float:
 
 def _is_skin(skins: Float) -> bool:
     mean, scale, most = (np.array(value) for value in _SKIN)
-    ratios = np.median(np.log((skins[:, [0, 2]] + FLOOR) / (skins[:, 1:2] + FLOOR)), axis=0)
+    ratios = np.median(np.log((skins[:, [0, 2]] + FADED_FLOOR) / (skins[:, 1:2] + FADED_FLOOR)), axis=0)
     return bool(np.linalg.norm((ratios - mean) / scale) < most)
 
 

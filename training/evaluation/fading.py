@@ -84,7 +84,7 @@ def best_line(before: Array, after: Array) -> Array:
     """The powers less 1, and gains, that turn one picture into another: 3×2."""
     found = np.zeros((3, 2))
     for channel in range(3):
-        x, y = (np.log(v[..., channel].ravel() + fading.FLOOR) for v in (before, after))
+        x, y = (np.log(v[..., channel].ravel() + fading.FADED_FLOOR) for v in (before, after))
         power = np.clip((np.cov(x, y)[0, 1] + 1e-3) / (x.var() + 1e-3), 0.8, 2.5)
         found[channel] = power - 1, y.mean() - power * x.mean()
     return found
