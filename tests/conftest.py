@@ -56,6 +56,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         terminal.write_line("left out: what needs an NVIDIA GPU (tests/gpu)")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores, as tests wait for a fifth of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole live programs go by the clock and by real servers, and a simulated GPU takes its time, as training does:

@@ -43,6 +43,7 @@ def test_a_part_gives_its_figures(part: str, tmp_path: Path) -> None:
     assert set(WANTED[part]) <= set(told)
 
 
+@pytest.mark.slow
 def test_each_part_of_the_first_contact_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks.gpu import first_contact
 

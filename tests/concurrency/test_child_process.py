@@ -129,6 +129,7 @@ def test_why_it_failed_arrives_in_one_line(start: Start, error: Exception, reaso
     assert start("raises", error).reason() == reason
 
 
+@pytest.mark.slow
 def test_a_function_that_asks_for_more_time_to_end_has_it(start: Start):
     run = start("lingers", 60.0)
     assert run.next() == "ready"

@@ -319,11 +319,13 @@ def test_no_face_says_how_much_was_searched(tmp_path: Path, memory: Engines) -> 
         sheet_of(path)
 
 
+@pytest.mark.slow
 def test_a_sheet_says_that_it_leaves_fading_in(tmp_path: Path, memory: Engines) -> None:
     sheet = sheet_of(write_film(tmp_path / "in.mkv", [portrait()[0]] * 40), colour="restore")
     assert any(note.startswith("--colour restore: the sheet shows the input as it is") for note in sheet.notes)
 
 
+@pytest.mark.slow
 def test_little_time_shows_fewer_faces_and_says_so(scenes: Path, memory: Engines) -> None:
     times = iter(range(0, 100_000, 20))
     sheet = make_sheet(

@@ -464,6 +464,7 @@ def test_a_set_that_cannot_be_whole_leaves_nothing_open(
     assert closed == ["rtface-m"]
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_answer_of_ours() -> None:
     answers: list[np.ndarray] = []
     for threads in (1, 4):
@@ -492,6 +493,7 @@ def test_an_object_before_a_face_is_told_from_it(colour: tuple[float, float, flo
     assert free[0][face].mean() < 0.1
 
 
+@pytest.mark.slow
 def test_vivid_draws_no_dots_in_a_blurred_face() -> None:
     """What its answer holds of the finest structure, by that of ``rtface-m``: dots would add to it."""
     fine: dict[str, float] = {}

@@ -160,6 +160,7 @@ def test_an_engine_of_a_shot_has_the_weights_too(learn: Callable[..., Path]) -> 
         assert engines.of_person(engines.named(name), "anna").name == f"{name}@anna"
 
 
+@pytest.mark.slow
 def test_faces_judge_in_every_precision(learn: Callable[..., Path]) -> None:
     request = EngineRequest("rtface-s", persons=(learn(amount=0.01),))  # 37 dB on faces, 29 dB on what is none
     engines = EngineSet(request, device="onnx", threads=1)

@@ -104,6 +104,7 @@ def shown(enhance: FilmEnhancer, frames: list[Frame]) -> list[np.ndarray]:
     return [luma(f) for f in enhance(frames) if isinstance(f, Frame)]
 
 
+@pytest.mark.slow
 def test_film_slow_engine_every_nth_frame_small_one_on_all() -> None:
     heavy, light = Heavy(), Small()
     frames = still(13)
@@ -120,6 +121,7 @@ def test_film_slow_engine_every_nth_frame_small_one_on_all() -> None:
         assert np.abs(luma(c)[part] - b[part]).mean() < 0.2 * change
 
 
+@pytest.mark.slow
 def test_one_key_frame_goes_over_into_the_next_in_a_film() -> None:
     """Every other answer is twice as strong: on every frame that jumps, over keyframes it is a slope."""
     frames = still(17)
@@ -389,6 +391,7 @@ def test_an_engine_for_heads_enhances_them_on_request() -> None:
     assert changed[2] == changed[0], "not by an engine for faces"
 
 
+@pytest.mark.slow
 def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
     class Watched(Heavy):
         def __init__(self) -> None:

@@ -66,7 +66,7 @@ def test_a_jobs_comparison_is_that_of_one_process(made: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("pairs.mkv", {}),
+        pytest.param("pairs.mkv", {}, marks=pytest.mark.slow),
         ("pairs.mp4", {"codec": "libx264", "crf": 12, "start": 0.2}),
         pytest.param("pairs.webm", {"codec": "libx264", "crf": 12}, marks=pytest.mark.slow),
     ],

@@ -74,7 +74,7 @@ def named(kind: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["P2", "treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("2,5", "shots", "photo"))]
+    "kind", ["treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("P2", "2,5", "shots", "photo"))]
 )
 def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path):
     options = Options(codec="ffv1", correct="always", **named(kind, tmp_path))

@@ -296,6 +296,7 @@ def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, m
     assert state["decided"] and all(time < 1 for time, *_ in state["recent"])
 
 
+@pytest.mark.slow
 def test_a_face_keeps_its_engine_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[str | None] = []
     pick = FakeEngines.pick

@@ -43,6 +43,7 @@ def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
     assert {line["finished"] for line in lines} >= {0, 4} if stride < 10 else True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [67, pytest.param(7, marks=pytest.mark.slow)])
 def test_killed_while_a_folder_is_filled(stride: int, tmp_path: Path):
     source = write_film(tmp_path / "in.mkv", films.scenes(40, size=(64, 48)), codec="ffv1")

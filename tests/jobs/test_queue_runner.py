@@ -234,6 +234,7 @@ def start_process(queue: Queue, at_once: int = 1) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_two_runners_never_take_one_item_twice(queue: Queue) -> None:
     numbers = add(queue, *["ok"] * 12)
     for process in [start_process(queue, at_once=2) for _ in range(2)]:

@@ -186,7 +186,7 @@ def test_secrets_are_outside_of_the_database(queue: Queue, ending: str) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [pytest.param("text", marks=pytest.mark.slow), pytest.param("zeros", marks=pytest.mark.slow), "half", "schema"],
+    [*(pytest.param(damage, marks=pytest.mark.slow) for damage in ("text", "zeros", "half")), "schema"],
 )
 def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
     for _ in range(200):

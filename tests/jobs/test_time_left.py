@@ -79,6 +79,7 @@ def test_pace_keeps_few_rows_and_leaves_out_the_start():
     assert seconds == pytest.approx(frames * 0.5)
 
 
+@pytest.mark.slow
 def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     source = write_film(tmp_path / "in.mkv", films.scenes(122), rate=2)
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(20))

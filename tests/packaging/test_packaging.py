@@ -61,6 +61,7 @@ def imported(path):
             yield node.module.split(".")[0]
 
 
+@pytest.mark.slow
 def test_the_library_imports_only_what_the_wheel_requires():
     allowed = REQUIRED | OPTIONAL | {"rtface"} | set(sys.stdlib_module_names)
     for path in (ROOT / "rtface").rglob("*.py"):

@@ -69,6 +69,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_analysis_joins_twelve_shots_to_three_persons(film: Path) -> None:
     found = persons_of(analyze_file(film, Options()))
     assert [person.person for person in found] == ["P1", "P2", "P3"]
@@ -107,6 +108,7 @@ def test_a_person_who_was_learnt_gets_own_weights(film: Path, tmp_path: Path, mo
     assert same == [True] * 2 * FRAMES + [False] * FRAMES
 
 
+@pytest.mark.slow
 def test_a_treatment_by_person(film: Path, tmp_path: Path, engines: object) -> None:
     path = tmp_path / "treatment.json"
     path.write_text(

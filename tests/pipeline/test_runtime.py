@@ -188,6 +188,7 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
 
 
+@pytest.mark.slow
 def test_a_default_run_corrects_on_a_gpu_as_on_the_cpu(machine, tmp_path, monkeypatch):
     """The decoder of the GPU, which could be used, would say less of the coding, by which strengths are chosen."""
     monkeypatch.setattr("rtface.media.cuda.driver.absent", lambda device=0: None)

@@ -112,6 +112,7 @@ def test_copies_are_deleted_where_that_is_asked_for(studio: RunningStudio) -> No
     assert film.is_file() and not copy.exists()
 
 
+@pytest.mark.slow
 def test_frames_of_two_films_by_turns(studio: RunningStudio) -> None:
     films = [make_film(studio.folder / name, seconds=0.5) for name in ("a.mp4", "b.mp4")]
     numbers = [post(studio, "/api/films", path=str(film))[1]["id"] for film in films]

@@ -107,6 +107,7 @@ class ByColour:
         return at(ANNA if red > blue else BEN, 0.05)
 
 
+@pytest.mark.slow
 def test_persons_on_one_frame_are_treated_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.persons.network.PersonNetwork", ByColour)
     face = cv2.resize(np.asarray(astronaut()[:256, 100:356]), (128, 128), interpolation=cv2.INTER_AREA)

@@ -48,6 +48,7 @@ def collected(*sources: Path) -> tuple[list[Take], list[Any]]:
     return learn.collect(sources, lambda what, share: None)
 
 
+@pytest.mark.slow
 def test_a_film_gives_takes_one_after_the_other(film: Path) -> None:
     found, embeddings = collected(film)
     assert len(found) == 9 and {len(take.pictures) for take in found} == {takes.FRAMES}
@@ -90,6 +91,7 @@ def test_takes_of_the_person_who_is_shown_most() -> None:
         takes.of_person(shown[3:])
 
 
+@pytest.mark.slow
 def test_pairs_show_one_place_twice(film: Path) -> None:
     """What the engine sees lies over what is true: not shifted on average."""
     recipe = recipe_named(learned.BASE)
@@ -283,6 +285,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_is_continued(
     tmp_path: Path, quick: list[str], film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
