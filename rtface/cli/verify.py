@@ -94,7 +94,7 @@ def _stands_alone(output: str, other: str) -> bool:
     from rtface.trust.verify import has_manifest
 
     sidecar = sidecar_path(Path(output).resolve())
-    made_of_it = sidecar.is_file() and read_sidecar(sidecar)["input"].get("name") == Path(other).name
+    made_of_it = sidecar.is_file() and read_sidecar(sidecar, Path(output))["input"].get("name") == Path(other).name
     return not made_of_it and has_manifest(Path(other).resolve())
 
 

@@ -200,6 +200,10 @@ def _compare_films(
     mine, theirs = (
         hash_packets(film, stop=stop, pieces=cut == (None, None), slices=bool(copied)) for film in (output, input)
     )
+    if len(values.get("frames", {}).get("rows", ())) > len(mine[0].rows):
+        compared.found.problems.append(
+            f"its sidecar names more frames than the {len(mine[0].rows)} packets of its picture"
+        )
     if 0 < container_end(output) <= max(stream.last for stream in mine):
         compared.found.problems.append("its container ends before its last packets, where some players stop")
     doubts = {

@@ -37,6 +37,7 @@ from rtface.trust.framemd5 import frame_hashes
 from rtface.trust.packet_hashes import PacketHashes, hash_packets
 from rtface.trust.signing_key import SigningKey
 from rtface.util.foreign import (
+    LARGEST,
     Shape,
     check_shape,
     count,
@@ -60,6 +61,7 @@ SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 1
 _MOST_BOXES = 1024  # of a frame
+_LEAST, _FOR_A_BYTE = 4 << 20, 16  # bytes of a sidecar, however small the film is; and for each byte of it
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
@@ -274,15 +276,16 @@ def to_bytes(values: dict[str, Any]) -> bytes:
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """The values of a sidecar.
+def read_sidecar(path: Path, output: Path | None = None) -> dict[str, Any]:
+    """The values of a sidecar; that of an `output` is no larger than a film of that size needs.
 
     Raises:
         InputMissing: it cannot be read.
         InputError: it is no sidecar, is damaged, or is of a later version.
     """
+    size = output.stat().st_size if output is not None and output.is_file() else LARGEST
     try:
-        data = read_regular(path)
+        data = read_regular(path, min(LARGEST, _LEAST + _FOR_A_BYTE * size))
     except OSError as error:
         raise InputMissing(
             "{path}: cannot be read ({why}); check the name", code="unreadable", path=path, why=error.strerror
@@ -296,6 +299,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
                 raise ValueError("changed names a frame twice")
             if "streams" in values:
                 check_shape(values, _FILM)
+                if len(values["frames"]["rows"]) > sum(one["packets"] for one in values["streams"][:1]):
+                    raise ValueError("frames.rows are more than the packets of its picture")
                 values["frames"]["rows"] = [tuple(row) for row in values["frames"]["rows"]]
             return values
     except ValueError as error:

@@ -169,7 +169,7 @@ def verify(
         found.notes.append(f"{hashes.name}: the frames are not checked (--files-only)")
     elif hashes is not None:
         _check_frames(found, output, hashes, doing, stop)
-    values = read_sidecar(sidecar) if sidecar is not None else None
+    values = read_sidecar(sidecar, output) if sidecar is not None else None
     if values is not None:
         checked = check_sidecar(output, values, doing=doing, stop=stop)
         check_signature(checked, values, anchors, signed_inside=signed_inside)

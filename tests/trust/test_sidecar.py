@@ -19,7 +19,7 @@ from rtface.analysis.analyzer import Analyzer, Treatment
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.enhance.track_store import TrackState
-from rtface.errors import InputError, OutputError, RtfaceError
+from rtface.errors import InputError, InputMissing, OutputError, RtfaceError
 from rtface.jobs import FilmJob
 from rtface.report import Report
 from rtface.trust.check_sidecar import check_sidecar
@@ -417,6 +417,22 @@ def test_sidecars_that_cannot_be_used(out: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         rtface.run(out.with_name("in.mkv"), _taken(out.with_name("new.mkv")), sidecar=True)
     assert not out.with_name("new.mkv").exists()
+
+
+def test_rows_of_frames_that_are_not_there_are_refused(out: Path) -> None:
+    side = out.with_name(out.name + SUFFIX)
+    values = json.loads(side.read_text())
+    values["frames"]["rows"] += [[10**6 + number, "0" * 32] for number in range(50)]
+    side.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="more than the packets"):
+        verify(out)
+    values["streams"][0]["packets"] += 50
+    side.write_text(json.dumps(values))
+    found = verify(out, input=out.with_name("in.mkv"))
+    assert found.sidecar == "same" and any("names more frames" in line for line in found.problems)
+    side.write_text(json.dumps({**values, "more": " " * (20 * out.stat().st_size + (4 << 20))}))
+    with pytest.raises(InputMissing, match="larger than"):  # before it is parsed
+        verify(out)
 
 
 def _taken(path: Path) -> Path:
