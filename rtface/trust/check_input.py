@@ -9,12 +9,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from av.stream import Disposition
+
 from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import is_image, list_images
 from rtface.media.formats.color import all_side_data, hdr_of, tags_of, views_of
 from rtface.media.formats.filled import container_end
+from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
 from rtface.stats import Stats
@@ -219,6 +222,25 @@ def _compare_films(
     fitted = made.info.format.startswith("mxf")
     pairs = check_packets(compared.found, mine, theirs, first or (0.0, 0.0), cut, dropped, fitted=fitted)
     check_streams(compared.found, made.info, source.info, pairs, dropped)
+    _compare_tracks(compared.found, (output, input), made.info, pairs[1:])
+
+
+def _compare_tracks(found: Checked, films: tuple[Path, Path], made: MediaInfo, pairs: list[tuple[int, int]]) -> None:
+    """Compares what the headers say of further video tracks, by a frame of each."""
+    for stream in made.streams:
+        others, own = [pair for pair in pairs if pair[0] == stream.index], Checked()
+        if stream.kind != "video" or stream.disposition & Disposition.attached_pic or not others:
+            continue
+        try:
+            with (
+                closing(FileSource(films[0], ours=True, track=others[0][0])) as one,
+                closing(FileSource(films[1], track=others[0][1])) as other,
+            ):
+                check_layout(own, one.info, other.info, None)
+        except InputError as error:
+            own.gaps.append(f"what its header says is not compared ({error})")
+        for lines, said in ((found.problems, own.problems), (found.gaps, own.gaps)):
+            lines += [f"stream {stream.index} (video): {line}" for line in said]
 
 
 def _in_frame(frame: Frame) -> set[tuple[str, bytes]]:

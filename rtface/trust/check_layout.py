@@ -20,14 +20,18 @@ _LIMITED = 1  # range, what a film that does not say has
 
 
 def check_layout(
-    found: Checked, made: MediaInfo, source: MediaInfo, begins: tuple[float, float], dropped: Collection[str] = ()
+    found: Checked,
+    made: MediaInfo,
+    source: MediaInfo,
+    begins: tuple[float, float] | None,
+    dropped: Collection[str] = (),
 ) -> None:
     """Whether shape, rotation, borders, colours and chapters are those of the input.
 
     Args:
         found: takes what comes out.
         made, source: output and input; of the input the part that was read.
-        begins: time of the first frame, in the output and in the input.
+        begins: time of the first frame, in the output and in the input; None leaves the chapters out.
         dropped: what ``--drop`` of the run named.
     """
     shapes = [float(info.aspect or 1) for info in (made, source)]
@@ -72,7 +76,8 @@ def check_layout(
     sitings = made.tags.siting, source.tags.siting
     if all(sitings) and sitings[0] != sitings[1]:  # not every encoder can say it
         found.gaps.append(f"where its chroma samples lie differs: {sitings[0]}, and {sitings[1]} in the input")
-    _check_chapters(found, made, source, begins, "chapters" in dropped)
+    if begins is not None:
+        _check_chapters(found, made, source, begins, "chapters" in dropped)
 
 
 def check_streams(

@@ -25,7 +25,7 @@ _SAMPLES = r"""
      sdtp
      sgpd* .{4}(roll|rap |sync|prol).*
      sbgp* .{4}(roll|rap |sync|prol).*
-     stsd .{4}\0{3}\x01"""
+     stsd [\0\x01]\0{6}\x01"""
 _DATA = r"""
     hdlr
     dinf
@@ -180,7 +180,7 @@ moov
     gmhd \0{3}\x18gmin\0{4}\0@(\x80\0){3}\0{4}.*"""
         + _DATA
         + _SAMPLES
-        + "\n      ?*\n"
+        + "\n      ?* \\0{7}\\x01.*\n"
     ),
     "matroska": r"""
 anywhere

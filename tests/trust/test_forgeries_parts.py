@@ -26,6 +26,8 @@ from rtface.trust.packet_hashes import hash_packets
 from rtface.trust.sidecar import read_sidecar
 
 SAID = {"input": {}, "output": {"lossless": False}, "changed": [], "streams": [], "options": {}}
+TURNED = (-65536, 0, 0, 0, -65536, 0, 64 << 16, 48 << 16, 1 << 30)
+MADE = b"\x9a\x81\2\x54\xb2\x81\4"  # FlagInterlaced and DisplayUnit
 SUFFIXES = (".mp4", ".mov", ".mkv", ".ts", ".mxf")
 
 
@@ -206,6 +208,9 @@ TRANSPORT = {
         (".mp4", "stsd/mp4b", put(b"mp4a", 0, b"mp4b")),
         (".mp4", "stsd/mp4a", put(b"esds", 0, b"esdz")),  # FFmpeg may do without it
         (".mp4", "mp4a/esds", put(b"esds", 21, b"\x15")),
+        (".mp4", "another rate of its sound", put(b"mp4a", 28, b"\x5d\xc0")),
+        (".mov", "another rate of its sound", put(b"\xff\xfe\0\0\xbb\x80", 4, b"\x5d\xc0")),
+        (".mp4", "stbl/stsd", put(b"stsd", 7, b"\1")),
         (".mxf", "IndexDuration", put(b"\x3f\x0d\0\x08", 11, b"\5")),
     ],
 )
@@ -356,6 +361,41 @@ def test_captions_that_the_input_lacks_are_found(films: dict[str, Path], tmp_pat
                 made.mux(said)
     assert "frame 0: captions" in answer(tmp_path / "said.mp4", films[".mp4"])
     assert "frame 0" not in answer(films[".mp4"], tmp_path / "said.mp4")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Films with two pictures: an input, and what rtface makes of it in each container."""
+    folder = tmp_path_factory.mktemp("second")
+    with av.open(str(folder / "in.mkv"), "w") as made:
+        videos = [made.add_stream("libx264", rate=25, options={"bf": "0"}) for _ in range(2)]
+        made.mux([packet for video in videos for packet in coded(video, 1)])
+    for suffix in (".mp4", ".mov", ".mkv"):
+        rtface.run(folder / "in.mkv", folder / f"out{suffix}", tracker="none", codec="libx264")
+    return {suffix: folder / f"out{suffix}" for suffix in (".mp4", ".mov", ".mkv")} | {"in": folder / "in.mkv"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "said", "change"),
+    [
+        (".mp4", "other colours than its frames", put(b"nclx", 4, struct.pack(">3H", 9, 16, 9))),
+        (".mov", "other colours than its frames", put(b"nclc", 4, struct.pack(">3H", 9, 16, 9))),
+        (".mp4", "another size of its frames", put(b"avc1", 29, b"\x99")),
+        (".mp4", "rotated", put(b"tkhd", 44, struct.pack(">9i", *TURNED))),
+        (".mp4", "the shape of its samples is", put(b"tkhd", 80, b"\0\x90")),
+        (".mkv", "the shape of its samples is", put(MADE, 0, b"\x54\xb0\x81\x60\xec\x81\0")),
+        (".mkv", "hides another part", put(MADE, 0, b"\x54\xcc\x81\x08\xec\x81\0")),
+    ],
+)
+def test_a_second_picture_is_shown_as_the_inputs(
+    second: dict[str, Path], tmp_path: Path, suffix: str, said: str, change: Callable[[bytes], bytes]
+) -> None:
+    data, false = second[suffix].read_bytes(), tmp_path / f"false{suffix}"
+    assert "stream 1 (video)" not in answer(second[suffix], second["in"])
+    false.write_bytes(change(data))
+    assert false.read_bytes() != data
+    found = answer(false, second["in"])
+    assert "stream 1 (video)" in found and said in found
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

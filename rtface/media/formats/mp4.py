@@ -109,6 +109,7 @@ Crop = tuple[int, int, int, int]
 ROUNDED_S = Fraction(1, 20)
 """By which lengths that a header names may be too short."""
 _ENTRY = 78  # bytes of a visual sample entry in front of its boxes
+_SOUND_VERSION, _SOUND_RATE = 25, 40  # bytes of the description of sound in front of these
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
@@ -147,6 +148,7 @@ class Header:
         shown_size: width and height at which it is shown, in 1/65536 of a sample.
         paced: whether the film, or by an edit list a part of any track, is played at another speed.
         muted: whether sound is played without volume.
+        misrated: whether sound is said to have another rate than its track's clock, which is that of its samples.
         shortened: whether the film or a track of it is said to end before its edits or samples do.
         ordered: whether chapters say what is played, and in which order.
         disabled: tracks that players leave out, from 0 on.
@@ -164,6 +166,7 @@ class Header:
     shown_size: tuple[int, int] | None = None
     paced: bool = False
     muted: bool = False
+    misrated: bool = False
     shortened: bool = False
     ordered: bool = False
     disabled: Sequence[int] = ()
@@ -243,24 +246,29 @@ def _playback(moov: bytearray) -> Header:
     scale, whole, _ = _clock(moov, film) if film else (1, 0, None)
     paced = film is not None and struct.unpack_from(">I", moov, film[1] - 80)[0] not in (0, 1 << 16)
     volumes = [film[1] - 76] if film else []
-    shortened = False
+    shortened = misrated = False
     for track in inner_boxes(moov, 8, len(moov), b"trak"):
         said, media = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"mdia", b"mdhd")
         handler, edits = find_box(moov, *track, b"mdia", b"hdlr"), _edits(moov, track)
         paced |= any(speed != 1 << 16 for _, _, speed in edits)
+        timed = media is not None and media[1] - media[0] >= (36 if moov[media[0]] == 1 else 24)
         if said is None or said[1] - said[0] < 84:
             continue
         if handler and moov.startswith(b"soun", handler[0] + 8):
             volumes.append(said[1] - 48)
+            entry = find_box(moov, *track, *_TO_ENTRIES)
+            if media and timed and entry and entry[1] - entry[0] >= _SOUND_RATE + 2:
+                rate = struct.unpack_from(">H", moov, entry[0] + _SOUND_RATE)[0]
+                misrated |= moov[entry[0] + _SOUND_VERSION] < 2 and rate not in (0, _clock(moov, media)[0])
         runs = find_box(moov, *track, *_TO_ENTRIES[:-1], b"stts")
         named = runs and any(moov[runs[0] + 4 : runs[0] + 8])  # of fragments no player believes these lengths
-        if named and media and media[1] - media[0] >= (36 if moov[media[0]] == 1 else 24):
+        if named and media and timed:
             rate, samples, _ = _clock(moov, media)
             lasts = sum(length for length, _, _ in edits) or samples * scale / max(1, rate)
             at, form = _shown_for(moov, said)
             shortened |= min(whole, struct.unpack_from(form, moov, at)[0]) < lasts - scale * ROUNDED_S
     muted = not all(struct.unpack_from(">H", moov, at)[0] for at in volumes)
-    return Header(paced=paced, muted=muted, shortened=shortened)
+    return Header(paced=paced, muted=muted, misrated=misrated, shortened=shortened)
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:

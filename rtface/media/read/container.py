@@ -173,13 +173,16 @@ def error_text(error: av.FFmpegError) -> str:
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
-def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str | None]:
-    """The video stream to work on, and a line that says which was taken where there are several.
+def choose_video(container: InputContainer, name: str, track: int | None = None) -> tuple[VideoStream, str | None]:
+    """The video stream to work on, by its number where that is given, and a line that says which was taken where there
+    are several.
 
     Raises:
         InputError: there is none.
     """
-    usable = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    usable = [
+        s for s in container.streams.video if not s.disposition & Disposition.attached_pic and track in (None, s.index)
+    ]
     if not usable:
         what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
         raise InputError(

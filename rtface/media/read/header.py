@@ -127,6 +127,8 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
         )
     if ours and header.muted:  # FFmpeg writes the full volume
         lines.append("its header says that sound is played without volume, which some players do")
+    if ours and header.misrated:
+        lines.append("its header says another rate of its sound than the sound has")
     if ours and header.shortened:
         lines.append("its header says that it, or a track of it, ends before its last frames, where some players stop")
     return lines

@@ -74,6 +74,7 @@ class FileSource:
         size: of all frames; those of another are scaled. None takes that of the first.
         fields: of the film, where it was opened before: another order is reported. None finds out.
         ours: whether it is held to the header that rtface writes.
+        track: number of the video stream; None chooses one.
 
     Attributes:
         info: what the input is.
@@ -99,10 +100,11 @@ class FileSource:
         size: Size | None = None,
         fields: Fields | None = None,
         ours: bool = False,
+        track: int | None = None,
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted, self._size, self._ours = decode, size, ours
+        self._wanted, self._size, self._ours, self._track = decode, size, ours, track
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
@@ -237,7 +239,7 @@ class FileSource:
         container = open_container(self._path, reader)
         self._readers.append(reader)
         try:
-            video, self._note = choose_video(container, self._name)
+            video, self._note = choose_video(container, self._name, self._track)
         except BaseException:
             container.close()
             raise
