@@ -197,12 +197,13 @@ def _compare_films(
                 break
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - first[0]) / length))
-        check_parts(compared.found, "", film_parts(output, made.info), film_parts(input, source.info))
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     copied = values.get("copied")
     mine, theirs = (
-        hash_packets(film, stop=stop, pieces=cut == (None, None), slices=bool(copied)) for film in (output, input)
+        hash_packets(film, stop=stop, pieces=cut == (None, None), slices=bool(copied), parts=True)
+        for film in (output, input)
     )
+    check_parts(compared.found, "", film_parts(output, made.info, mine), film_parts(input, source.info, theirs))
     if len(values.get("frames", {}).get("rows", ())) > len(mine[0].rows):
         compared.found.problems.append(
             f"its sidecar names more frames than the {len(mine[0].rows)} packets of its picture"

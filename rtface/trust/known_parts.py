@@ -7,7 +7,7 @@ import mmap
 import re
 import struct
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import chain
@@ -23,6 +23,7 @@ from rtface.media.formats.tiff_tags import Directory, order_of, read_directory
 from rtface.media.read.probe import MediaInfo
 from rtface.media.stills.image_read import Still
 from rtface.trust.check_sidecar import Checked
+from rtface.trust.packet_hashes import PacketHashes
 from rtface.trust.part_tables import TABLES, XMP
 
 Part: TypeAlias = "tuple[str, bytes]"
@@ -181,8 +182,8 @@ def _misleading(data: _Data, end: int) -> Iterator[Part]:
             yield "Segment/SeekHead, Cues", b""
 
 
-def film_parts(path: Path, info: MediaInfo) -> Counter[Part]:
-    """The parts of a film that are not known; none of a container that rtface does not write."""
+def film_parts(path: Path, info: MediaInfo, streams: Sequence[PacketHashes] = ()) -> Counter[Part]:
+    """The parts of a film and of its streams that are not known; none of a container that rtface does not write."""
     of = next((each for each in ("mov", "matroska", "mpegts", "mxf") if info.format.startswith(each)), "")
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -192,7 +193,10 @@ def film_parts(path: Path, info: MediaInfo) -> Counter[Part]:
             found = chain(found, _misleading(data, end)) if of == "matroska" else found
         else:
             found = _of_transport(data, end) if of == "mpegts" else _of_mxf(data, info) if of else ()
-        return Counter((place, said[-_PLACED:] if place.endswith("/tkhd") else said) for place, said in found)
+        coded = set[Part]().union(*(stream.parts for stream in streams))
+        return Counter(coded) + Counter(
+            (place, said[-_PLACED:] if place.endswith("/tkhd") else said) for place, said in found
+        )
 
 
 def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:

@@ -28,6 +28,7 @@ from rtface.media.read.container import (
     time_base_of,
 )
 from rtface.redaction import shown
+from rtface.trust.coded_parts import CodedParts
 
 # Samples of PCM that are compared as one.
 _PIECE = 1024
@@ -55,6 +56,7 @@ class PacketHashes:
         end: where the header says that the stream ends, in seconds; None for nothing.
         last: where in the file the last of its packets begins.
         partly: whether the index of an MP4 file names its first packets only, and fragments have the others.
+        parts: of a picture, where asked for (`rtface.trust.coded_parts`).
     """
 
     kind: str
@@ -69,6 +71,7 @@ class PacketHashes:
     end: Fraction | None = None
     last: int = 0
     partly: bool = False
+    parts: set[tuple[str, bytes]] = field(default_factory=set[tuple[str, bytes]])
 
     @property
     def md5(self) -> str:
@@ -82,6 +85,7 @@ def hash_packets(
     stop: Callable[[], bool] | None = None,
     pieces: bool = False,
     slices: bool = False,
+    parts: bool = False,
 ) -> list[PacketHashes]:
     """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
     the empty texts of MP4, of which each muxer writes others. AAC is without the headers (ADTS) that it has in MPEG-TS
@@ -92,6 +96,7 @@ def hash_packets(
         stop: ends the work with `Interrupted` once it is true.
         pieces: PCM in pieces of equal length in place of its packets.
         slices: of the enhanced one, H.264 or HEVC, SHA-256 of the slices.
+        parts: whether what pictures say apart from samples is named.
 
     Raises:
         InputError: the film cannot be read.
@@ -104,6 +109,11 @@ def hash_packets(
         readers = {s.index: _reader(s, pieces=pieces) for s in streams if s.type != "attachment"}
         if slices:
             readers[video.index] = _Slices(video)
+        coded = {
+            index: CodedParts(reader.found.codec, reader.header)
+            for index, reader in readers.items()
+            if parts and reader.found.kind == "video"
+        }
         try:
             for packet in source.demux():
                 if stop is not None and stop():
@@ -112,6 +122,8 @@ def hash_packets(
                     reader = readers[packet.stream_index]
                     reader.found.last = max(reader.found.last, packet.pos or 0)
                     reader.push(packet)
+                    if packet.stream_index in coded:
+                        coded[packet.stream_index].push(bytes(packet))
         except av.FFmpegError as error:
             raise InputError(
                 "{name}: could not be read to its end ({why}); the file is damaged",
@@ -121,6 +133,8 @@ def hash_packets(
             ) from error
     for reader in readers.values():
         reader.flush()
+    for index, one in coded.items():
+        readers[index].found.parts = one.found
     return [reader.found for reader in readers.values()]
 
 

@@ -9,6 +9,8 @@ part, behind the others.
 
 from __future__ import annotations
 
+import re
+
 _UPRIGHT = r"\0\x01\0{14}\0\x01\0{14}@\0{3}"
 _SAMPLES = r"""
     stbl
@@ -393,6 +395,25 @@ anywhere
 0425
 """,
 }
+
+_TEXTS = {"T.35 b500314741393403", "T.35 b5003144544731"}  # captions, AFD
+CODED = {
+    "h264": {f"unit {kind}" for kind in (1, 5, 7, 8, 9, 12)}
+    | {f"SEI {kind}" for kind in (0, 1, 6, 45, 137, 144)}
+    | _TEXTS,
+    "hevc": {f"unit {kind}" for kind in (*range(10), *range(16, 22), 32, 33, 34, 35, 38)}
+    | {"SEI 137", "SEI 144"}
+    | _TEXTS,
+    "av1": {f"unit {kind}" for kind in (1, 2, 3, 4, 6, 15)}
+    | {"metadata 01", "metadata 02", "T.35 b5003c00010400", "T.35 b5003c00010401"}  # HDR10+
+    | _TEXTS,
+}
+"""Units, messages and registered data of frames that our encoders write, or that are compared as FFmpeg reads them."""
+ENCODERS = re.compile(
+    rb"\xdc\x45\xe9\xbd\xe6\xd9\x48\xb7\x96\x2c\xd8\x20\xd9\x23\xee\xefx264 - core \d[ -~]*\0?"
+    rb"|\x2c\xa2\xde\x09\xb5\x17\x47\xdb\xbb\x55\xa4\xfe\x7f\xc2\xfc\x4ex265 \(build \d[ -~]*\0?"
+)
+"""What x264 and x265 say of themselves in their first frame."""
 
 XMP = """
 adobe:ns:meta/

@@ -344,23 +344,79 @@ def test_what_packets_cut_away_is_read(films: dict[str, Path], tmp_path: Path) -
     assert "960 samples of packet" in answer(tmp_path / "cut.mkv", tmp_path / "in.mkv")
 
 
-@pytest.mark.parametrize("body", [b"\xb5\0\x31GA94\3\x41\xff\xfc\x94\x20\xff", b"\xb4\0\x50\0\0\1\x79\1\2\3"])
-def test_captions_that_the_input_lacks_are_found(films: dict[str, Path], tmp_path: Path, body: bytes) -> None:
-    """In front of each picture: registered user data with text of CEA-608; with LCEVC, which PyAV has no name for."""
-    message = b"\x06\x04" + bytes([len(body)]) + body.replace(b"\0\0\1", b"\0\0\3\1") + b"\x80"
-    with av.open(str(films[".mp4"])) as source, av.open(str(tmp_path / "said.mp4"), "w") as made:
+def with_units(film: Path, target: Path, unit: bytes) -> None:
+    """A film with a unit in front of each picture."""
+    with av.open(str(film)) as source, av.open(str(target), "w") as made:
         streams = [made.add_stream_from_template(stream) for stream in source.streams]
         for packet in source.demux():
             if packet.size:
                 said = packet
                 if not packet.stream_index:
-                    said = av.Packet(struct.pack(">I", len(message)) + message + bytes(packet))
+                    said = av.Packet(struct.pack(">I", len(unit)) + unit + bytes(packet))
                     said.pts, said.dts, said.time_base = packet.pts, packet.dts, packet.time_base
                     said.duration, said.is_keyframe = packet.duration, packet.is_keyframe
                 said.stream = streams[packet.stream_index]
                 made.mux(said)
+
+
+@pytest.mark.parametrize("body", [b"\xb5\0\x31GA94\3\x41\xff\xfc\x94\x20\xff", b"\xb4\0\x50\0\0\1\x79\1\2\3"])
+def test_captions_that_the_input_lacks_are_found(films: dict[str, Path], tmp_path: Path, body: bytes) -> None:
+    """In front of each picture: registered user data with text of CEA-608; with LCEVC, which PyAV has no name for."""
+    message = b"\x06\x04" + bytes([len(body)]) + body.replace(b"\0\0\1", b"\0\0\3\1") + b"\x80"
+    with_units(films[".mp4"], tmp_path / "said.mp4", message)
     assert "frame 0: captions" in answer(tmp_path / "said.mp4", films[".mp4"])
     assert "frame 0" not in answer(films[".mp4"], tmp_path / "said.mp4")
+
+
+X264 = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef") + b"x264 - core 164"
+
+
+@pytest.mark.parametrize(
+    ("codec", "said", "unit"),
+    [
+        ("libx264", "SEI 13", b"\x06\x0d\1\x40\x80"),  # the picture freezes
+        ("libx264", "SEI 150", b"\x06\x96\1\x40\x80"),
+        ("libx264", "T.35 b5003c00010401", b"\x06\4\x08\xb5\0\x3c\0\1\4\1\x40\x80"),
+        ("libx264", "SEI 5", b"\x06\5\x1f" + X264[:16] + b"x264 - a true story" + b"\x80"),
+        ("libx264", "", b"\x06\5\x1f" + X264 + b"\x80"),
+        ("libx264", "SEI -1", b"\x06\1\xff\1\x80"),
+        ("libx264", "unit 20", b"\x74\x80\0\x07\x88\x84"),
+        ("libx264", "", b"\x09\xf0"),
+        ("libx264", "parameter sets", b"sequence"),
+        ("libx265", "SEI 142", b"\x4e\1\x8e\1\x40\x80"),
+        ("libx265", "unit 62", b"\x7c\1\x19\x08"),
+        ("libx265", "layer 1", b"\2\x09\xd0"),
+    ],
+)
+def test_units_that_our_encoders_do_not_write_are_named(tmp_path: Path, codec: str, said: str, unit: bytes) -> None:
+    film, false = tmp_path / "film.mp4", tmp_path / "false.mp4"
+    with av.open(str(film), "w") as made:
+        made.mux(
+            [*coded(made.add_stream(codec, rate=25, options={"preset": "ultrafast", "x265-params": "log-level=0"}), 1)]
+        )
+    if unit == b"sequence":  # of another level
+        data = film.read_bytes()
+        at = data.index(b"avcC") + 12
+        unit = data[at : at + int.from_bytes(data[at - 2 : at], "big")]
+        with_units(film, false, unit)
+        assert not answer(false, film)
+        unit = unit[:3] + bytes([unit[3] + 1]) + unit[4:]
+    with_units(film, false, unit)
+    assert said in answer(false, film) if said else not answer(false, film)
+    assert "some programs" not in answer(film, false)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("place", [1, 2, 11])  # profile and level, samples, and the size in its own sequence header
+def test_the_record_of_av1_is_its_sequence_header(tmp_path: Path, suffix: str, place: int) -> None:
+    film, false = tmp_path / f"film{suffix}", tmp_path / f"false{suffix}"
+    with av.open(str(film), "w") as made:
+        made.mux([*coded(made.add_stream("libsvtav1", rate=25, options={"preset": "12"}), 1)])
+    data = bytearray(film.read_bytes())
+    data[data.index(b"\x81\0\x0c\0\x0a\x0d\0\0") + place] ^= 4
+    false.write_bytes(data)
+    assert "sequence header" in answer(false, film)
+    assert not answer(film, false)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, prefixed, unescaped
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
+
+_MESSAGE = re.compile(rb"(\xff*)([^\xff])(\xff*)([^\xff])", re.DOTALL)  # kind and size; not its end (80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Units:
         sets: kinds of parameter sets.
         idr: kinds of slices that begin a group on which nothing before has a bearing.
         slices: kinds of units with samples.
+        messages: kinds that hold messages about frames (SEI).
         unknown: kinds that say of frames what an encoder here does not (Dolby Vision).
         reader: of slices.
     """
@@ -28,6 +32,7 @@ class Units:
     sets: tuple[int, ...]
     idr: tuple[int, ...]
     slices: Container[int]
+    messages: Container[int]
     unknown: Container[int]
     reader: type[H264Slices] | type[HevcSlices]
 
@@ -36,6 +41,23 @@ class Units:
         if not unit:
             return -1
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
+
+    def layer(self, unit: bytes) -> int:
+        """Of a unit of HEVC: 0 is what all decoders show."""
+        return (unit[0] & 1) << 5 | unit[1] >> 3 if self.record == "hvc" and len(unit) > 1 else 0
+
+    def messages_in(self, unit: bytes) -> Iterator[tuple[int, bytes]]:
+        """Kind and content of each message of a unit (SEI, D.1 of both); -1 and the rest where that is no message."""
+        data = unescaped(unit).rstrip(b"\0")
+        at = 1 if self.record == "avc" else 2
+        while found := _MESSAGE.match(data, at):
+            kind, size = (255 * len(more) + last[0] for more, last in (found.group(1, 2), found.group(3, 4)))
+            if (end := found.end() + size) >= len(data):
+                break
+            yield kind, data[found.end() : end]
+            at = end
+        if data[at:] != b"\x80":
+            yield -1, data[at:]
 
     def length_size(self, extradata: bytes) -> int:
         """Bytes of the length before each unit of a stream with this extradata; 0 where start codes are between
@@ -74,7 +96,7 @@ class Units:
 
 
 UNITS = {
-    "h264": Units("avc", (7, 8), (5,), range(1, 6), (), H264Slices),
-    "hevc": Units("hvc", (32, 33, 34), (19, 20), range(32), (62, 63), HevcSlices),
+    "h264": Units("avc", (7, 8), (5,), range(1, 6), (6,), (), H264Slices),
+    "hevc": Units("hvc", (32, 33, 34), (19, 20), range(32), (39, 40), (62, 63), HevcSlices),
 }
 """By FFmpeg's name of the codec."""
