@@ -185,13 +185,15 @@ class _Packets:
 
     def push(self, packet: av.Packet[Stream]) -> None:
         """Takes the next packet."""
+        self._note_cuts(packet)
         self._note(packet.pts or 0, bytes(packet))
         if packet.is_discard:
             self.found.hidden.add(len(self.found.rows) - 1)
+
+    def _note_cuts(self, packet: av.Packet[Stream]) -> None:
         if packet.has_sidedata("skip_samples"):
-            self.found.trimmed[len(self.found.rows) - 1] = struct.unpack_from(
-                "<2I", bytes(packet.get_sidedata("skip_samples"))
-            )
+            cuts = struct.unpack_from("<2I", bytes(packet.get_sidedata("skip_samples")))
+            self.found.trimmed[len(self.found.rows)] = cuts
 
     def flush(self) -> None:
         """Takes what is left."""
@@ -253,6 +255,7 @@ class _Pieces(_Packets):
         self._silence = re.compile(b"(?:%b){%d,}" % (re.escape(clock.silent), self._least))
 
     def push(self, packet: av.Packet[Stream]) -> None:
+        self._note_cuts(packet)
         if packet.is_discard:  # an edit list cuts it away, and no later packet needs it
             return
         pts, data = packet.pts or 0, bytes(packet)

@@ -258,8 +258,8 @@ def _playback(moov: bytearray) -> Header:
             volumes.append(said[1] - 48)
             entry = find_box(moov, *track, *_TO_ENTRIES)
             if media and timed and entry and entry[1] - entry[0] >= _SOUND_RATE + 2:
-                rate = struct.unpack_from(">H", moov, entry[0] + _SOUND_RATE)[0]
-                misrated |= moov[entry[0] + _SOUND_VERSION] < 2 and rate not in (0, _clock(moov, media)[0])
+                rate, clock = struct.unpack_from(">H", moov, entry[0] + _SOUND_RATE)[0], _clock(moov, media)[0]
+                misrated |= moov[entry[0] + _SOUND_VERSION] < 2 and rate != clock < 1 << 16  # it has 16 bits
         runs = find_box(moov, *track, *_TO_ENTRIES[:-1], b"stts")
         named = runs and any(moov[runs[0] + 4 : runs[0] + 8])  # of fragments no player believes these lengths
         if named and media and timed:
