@@ -36,6 +36,7 @@ _LONGEST, _NAMED, _ID3V1 = 1 << 16, 5, 128  # bytes of a content that are compar
 _PLACED = 44  # bytes at the end of a track's header: matrix and size
 _TAPT = struct.Struct(">12x2I12x2I12x2I")  # clean, production and encoded size
 _PACKET, _SYNC, _NULL, _SERVICES, _TICKS = 188, 0x47, 0x1FFF, 17, 90_000  # of MPEG-TS
+_NAMES = "/SDT/names"  # of programme and broadcaster
 _FILLED = (b"G\x1f\xff\x10" + b"\xff" * 184) * 8
 _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
@@ -192,11 +193,16 @@ def film_parts(path: Path, info: MediaInfo, streams: Sequence[PacketHashes] = ()
             found = (part for part in _unknown(data, of, 0, end) if not _is_said(*part, info))
             found = chain(found, _misleading(data, end)) if of == "matroska" else found
         else:
-            found = _of_transport(data, end) if of == "mpegts" else _of_mxf(data, info) if of else ()
+            found = _of_transport(data, end, info) if of == "mpegts" else _of_mxf(data, info) if of else ()
         coded = set[Part]().union(*(stream.parts for stream in streams))
         return Counter(coded) + Counter(
             (place, said[-_PLACED:] if place.endswith("/tkhd") else said) for place, said in found
         )
+
+
+def name_parts(info: MediaInfo) -> Counter[Part]:
+    """By what an output's programme may be called: the tags of an input."""
+    return Counter({(_NAMES, text.encode()): 1 for text in info.metadata.values()})
 
 
 def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
@@ -224,8 +230,9 @@ def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
     return False
 
 
-def _of_transport(data: _Data, end: int) -> Iterator[Part]:
-    """What MPEG-TS says but for one programme, all of whose streams are played as they come and by its clock."""
+def _of_transport(data: _Data, end: int, info: MediaInfo) -> Iterator[Part]:
+    """What MPEG-TS says but for one programme, all of whose streams are played as they come and by its clock; and how
+    it is called."""
     packets = np.frombuffer(data, np.uint8, end // _PACKET * _PACKET).reshape(-1, _PACKET)
     pids = (packets[:, 1].astype(np.int16) & 31) << 8 | packets[:, 2]
     wrong = (packets[:, 0] != _SYNC) & (packets[:, 0] > 0)
@@ -239,6 +246,10 @@ def _of_transport(data: _Data, end: int) -> Iterator[Part]:
     if len(places) != 1 or kinds != [(0, 1), (2, 1)] or mpegts.word(tables[0], 8) != mpegts.word(tables[1], 3):
         yield "/PAT, PMT", b"".join(tables)
         return
+    yield from ((_NAMES, text.encode()) for key, text in info.metadata.items() if key.startswith("service_"))
+    for services in {*mpegts.sections(packets[pids == _SERVICES].tobytes() + _FILLED, {_SERVICES})}:
+        if not mpegts.is_plain(services, mpegts.word(tables[0], 8)):
+            yield "/SDT", services
     at, table, own = 10, tables[1], {*mpegts.streams(tables[1])}
     played = np.isin(pids, [*own])
     if any(np.argmax(pids == pid) > np.argmax(played) for pid in (0, *places)):

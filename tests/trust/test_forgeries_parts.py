@@ -195,6 +195,8 @@ TRANSPORT = {
     "PAT, PMT behind": lambda data: data[188 * 3 :] + data[: 188 * 3],
     "continuity_counter": marked(257, 3, 15),
     "PID 300": lambda data: data + b"G\x01\x2c\x10" + bytes(184),
+    "SDT/names": lambda data: data.replace(b"Service01", b"BBC News1"),
+    "SDT": lambda data: data.replace(b"\x48\x12\1\6", b"\x48\x12\2\6"),  # radio
     "PAT, PMT": lambda data: data + data[188 * 2 : 188 * 3].replace(b"\x1b", b"\x02"),
 }
 
@@ -239,6 +241,23 @@ def test_copied_sound_has_the_header_of_the_input(
     assert was in data and "its header, by which the packets are decoded" in answer(false, films[suffix])
 
 
+@pytest.mark.parametrize(
+    ("tags", "said"), [({"title": "A film"}, False), ({"service_name": "A film"}, False), ({}, True)]
+)
+def test_a_programme_is_called_as_the_input(
+    films: dict[str, Path], tmp_path: Path, tags: dict[str, str], said: bool
+) -> None:
+    for name, own in (("in.mkv", tags), ("out.ts", {"service_name": "A film", "service_provider": "FFmpeg"})):
+        with av.open(str(films[".ts"])) as source, av.open(str(tmp_path / name), "w") as made:
+            made.metadata.update(own)
+            streams = [made.add_stream_from_template(stream) for stream in source.streams]
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = streams[packet.stream_index]
+                    made.mux(packet)
+    assert ("SDT/names" in answer(tmp_path / "out.ts", tmp_path / "in.mkv")) == said
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_honest_copy_has_known_parts(films: dict[str, Path], tmp_path: Path, suffix: str) -> None:
     copy = shutil.copy(films[suffix], tmp_path / f"copy{suffix}")
@@ -253,6 +272,28 @@ def test_samples_cut_out_of_packets_are_found(films: dict[str, Path], number: in
     found = Checked()
     check_packets(found, made, source, (0.0, 0.0), (None, None))
     assert bool(found.problems) == said
+
+
+@pytest.mark.parametrize(("samples", "said"), [(1024, False), (1924, True)])
+def test_sound_behind_priming_is_not_cut_away(films: dict[str, Path], tmp_path: Path, samples: int, said: bool) -> None:
+    """By less than packets may come early."""
+    (tmp_path / "false.mp4").write_bytes(put(b"elst", 16, struct.pack(">i", samples))(films[".mp4"].read_bytes()))
+    assert ("900 samples of packet 0 are cut away" in answer(tmp_path / "false.mp4", films[".mp4"])) == said
+
+
+def test_pcm_that_an_edit_list_cuts_is_found(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mov"), "w") as made:
+        sound = made.add_stream("pcm_s16le", rate=48000, layout="mono")
+        made.mux([*coded(made.add_stream("libx264", rate=25, options={"bf": "0"}), 1)])
+        for number in range(5):
+            block = av.AudioFrame.from_ndarray(np.full((1, 1200), 9 + number, np.int16), "s16", "mono")
+            block.sample_rate, block.pts = 48000, 1200 * number
+            made.mux(sound.encode(block))
+    data = (tmp_path / "in.mov").read_bytes()
+    at = data.index(b"elst") + 16
+    (tmp_path / "false.mov").write_bytes(data[:at] + struct.pack(">i", 700) + data[at + 4 :])
+    assert not answer(tmp_path / "in.mov", tmp_path / "in.mov")
+    assert "cut away" in answer(tmp_path / "false.mov", tmp_path / "in.mov")
 
 
 @pytest.mark.parametrize(

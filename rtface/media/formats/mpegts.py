@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
@@ -18,7 +19,11 @@ _CHARSETS = {
     **{bytes([number - 4]): name for number, name in _LATIN.items() if number > 4},
     **{bytes([16, 0, number]): name for number, name in _LATIN.items()},
 }
-_OF_FFMPEG = ("Service01", "FFmpeg")  # what FFmpeg's muxer says by itself
+# What FFmpeg's and GStreamer's muxers say by themselves.
+_USUAL = {"service_name": ("", "Service01", "some-service"), "service_provider": ("", "FFmpeg", "some-provider")}
+_SERVICE_TABLE = re.compile(  # of one service, that is running, not scrambled, and television
+    rb"B..(?:...\0\0...)(?P<programme>..).[\0-\x0f\x80-\x8f].H.[\x01\x11\x16\x19\x1f].*", re.DOTALL
+)
 
 
 def read_header(file: BinaryIO, pid: int, pids: Collection[int]) -> Header:
@@ -37,9 +42,7 @@ def read_header(file: BinaryIO, pid: int, pids: Collection[int]) -> Header:
     count = sum(map(bool, programmes.values()))
     return Header(
         tags={
-            key: text
-            for key, text, usual in zip(("service_name", "service_provider"), (name, provider), _OF_FFMPEG, strict=True)
-            if text not in ("", usual)
+            key: text for (key, usual), text in zip(_USUAL.items(), (name, provider), strict=True) if text not in usual
         },
         losses=[Message("its {count} programmes become one", code="programmes_joined", count=count)]
         if count > 1
@@ -65,6 +68,17 @@ def sections(data: bytes, pids: Collection[int]) -> Iterator[bytes]:
             while len(whole := begun[pid]) > 3 and whole[0] != 0xFF and len(whole) >= (end := 3 + _length(whole, 1)):
                 yield whole[:end]
                 begun[pid] = whole[end:]
+
+
+def is_plain(section: bytes, programme: int) -> bool:
+    """Whether a table of services (PID 17) holds that of a film's only programme, and nothing but names."""
+    found = _SERVICE_TABLE.fullmatch(section)
+    return (
+        found is not None
+        and word(found["programme"], 0) == programme
+        and _length(section, 14) + 20 == len(section) == section[17] + 22
+        and section[5] & 1 > 0
+    )
 
 
 def _services(section: bytes) -> dict[int, tuple[str, str]]:
