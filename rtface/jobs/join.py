@@ -231,7 +231,9 @@ class Join:
                 record = self._folder.read(self._folder.record(number))
                 if record is not None:
                     figures.add(record)
-                    for kind in kinds if record["file"] is not None else ():
+                    if record["frames"] != record["counters"]["frames_out"]:
+                        raise ValueError(f"it has {record['frames']} frames, and counts others")
+                    for kind in kinds if record["frames"] else ():
                         kind.file(record).check()
             except InputError as error:
                 if isinstance(error.__cause__, OSError) and not isinstance(error, InputMissing):
@@ -246,7 +248,7 @@ class Join:
             if record is None:
                 damaged.append(number)
                 continue
-            for kind in kinds if record["file"] is not None else ():
+            for kind in kinds if record["frames"] else ():
                 kind.add(number, record)
         if damaged:
             raise DamagedSegments(damaged, why)
@@ -329,7 +331,7 @@ class Join:
         """The records of all segments that have frames."""
         for number in range(len(self._plan)):
             record = self._folder.read(self._folder.record(number))
-            if record["file"] is not None:
+            if record["frames"]:
                 yield record
 
     def _check_stop(self) -> None:

@@ -191,10 +191,19 @@ def test_a_damaged_record_is_made_again(source: Path, text: str):
     assert any("has to be made again" in line for line in said)
 
 
-def test_a_segment_whose_record_misses_a_frame_is_made_again(source: Path):
+@pytest.mark.parametrize(
+    "less",
+    [
+        lambda record: record["packets"].pop(),
+        lambda record: record.update(file=None),
+        lambda record: record.update(file=None, frames=0, packets=[]),
+        lambda record: record.update(frames=0),
+    ],
+)
+def test_a_record_with_fewer_frames_is_made_again(less: Callable[[dict], object], source: Path):
     job = stopped(source)
     record = json.loads(job.folder.record(0).read_bytes())
-    record["packets"].pop()
+    less(record)
     job.folder.record(0).write_text(json.dumps(record))
     job.run()
     assert len(films.video_times(job.plan.target)) == 80
