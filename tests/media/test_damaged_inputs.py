@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import sys
@@ -474,6 +475,17 @@ def test_a_playlist_under_a_films_name_is_refused(media, tmp_path: Path):
         (tmp_path / "film.mp4").rename(tmp_path / f"list{own}")
         opened = media.open(tmp_path / f"list{own}")
         assert opened.info.width == 128
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+@pytest.mark.parametrize("line", ["ffconcat version 1.0\nfile {}\n", "#EXTM3U\n#EXTINF:1,\n{}\n"])
+def test_a_playlist_under_a_films_name_opens_nothing(line: str, media, tmp_path: Path):
+    """Else a file that names a pipe would hold the reader for ever, and one that names itself all file descriptors."""
+    os.mkfifo(tmp_path / "pipe.ts")
+    for named in ("pipe.ts", "film.mp4"):
+        (tmp_path / "film.mp4").write_text(line.format(named))
+        with pytest.raises(InputError, match=r"is no film but a playlist|neither a film"):
+            media.open(tmp_path / "film.mp4")
 
 
 def test_a_png_whose_profile_unpacks_to_gigabytes(media, tmp_path: Path):

@@ -28,6 +28,7 @@ MAX_PIXELS = 100_000_000
 # Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
 # bring films into the output that the user did not name.
 _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash": (".mpd",), "imf": (".xml",)}
+_FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
@@ -63,11 +64,14 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
+        reader = reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
-        options = {"protocol_whitelist": "file,crypto,data"}  # no playlist or session description opens the network
+        # No playlist or session description opens the network; under a film's name, no other file either.
+        files = "" if reader is not None and not is_playlist(path) else "file,"
+        options = {"protocol_whitelist": f"{files}crypto,data"}
     try:
         container = open_input(
-            reader or file_reader(path) or url,
+            reader or url,
             container_options=options | {"export_xmp": "1"},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
@@ -86,14 +90,18 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         and (Path(path).suffix.lower() not in _PLAYLISTS[container.format.name])
     ):
         container.close()
-        raise InputError(
-            "{name}: is no film but a playlist that names other files; if you trust it, give it its own "
-            "extension, {extension}",
-            code="playlist_kind",
-            name=name,
-            extension=_PLAYLISTS[container.format.name][0],
-        )
+        raise _playlist(name, container.format.name)
     return container
+
+
+def _playlist(name: str, kind: str) -> InputError:
+    return InputError(
+        "{name}: is no film but a playlist that names other files; if you trust it, give it its own "
+        "extension, {extension}",
+        code="playlist_kind",
+        name=name,
+        extension=_PLAYLISTS[kind][0],
+    )
 
 
 def is_playlist(path: str | os.PathLike[str]) -> bool:
@@ -155,7 +163,10 @@ def _no_film(name: str) -> InputError:
 def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
     if not is_url(path) and Path(path).is_file():  # a pipe cannot be read twice
         with Path(path).open("rb") as file:
-            kinds = [kind for kind, _ in boxes(file)]
+            head, kinds = file.read(64), [kind for kind, _ in boxes(file)]
+        for line, kind in _FIRST_LINES.items():
+            if head.startswith(line) and not is_playlist(path):
+                return _playlist(name, kind)
         if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:
             return InputError(
                 "{name}: is incomplete (no index): the recording or copy was cut off before its end; "
