@@ -52,6 +52,22 @@ def test_a_setting_is_changed_in_the_file_and_taken_back(studio: RunningStudio, 
     assert file.read_text() == "# for calls\nstrength = 0.7\n" and len(list(file.parent.iterdir())) == 1
 
 
+def test_settings_that_cannot_go_together_are_not_kept(studio: RunningStudio, tmp_path: Path) -> None:
+    """Nor is one taken back that another needs; the page shows all of them afterwards, as before."""
+    photo = tmp_path / "anna.jpg"
+    photo.write_bytes(b"")
+    for name, value, status in (
+        ("faces", "anna", 400),
+        ("person", f"anna={photo}", 200),
+        ("faces", "anna", 200),
+        ("person", None, 400),
+        ("faces", None, 200),
+        ("person", None, 200),
+    ):
+        assert call(studio, "PUT", f"/api/settings/{name}", value=value)[0] == status, (name, value)
+        assert ask(studio, "GET", "/api/settings")[0] == 200
+
+
 def test_settings_changed_at_once_are_all_kept(studio: RunningStudio, tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (real := tmp_path / "dotfiles.toml").write_text("")

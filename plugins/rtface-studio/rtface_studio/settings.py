@@ -102,7 +102,7 @@ def change_setting(name: str, value: object) -> None:
     """Writes one value into the settings file, or takes it out (None); all other lines stay.
 
     Raises:
-        UsageError: an unknown option, a value that cannot be used, a secret that would be lost, or a file that cannot
+        UsageError: an unknown option, a value that cannot be used, alone or with the others, a secret that would be lost, or a file that cannot
             be changed line by line.
         OutputError: the file cannot be written.
     """
@@ -129,6 +129,7 @@ def change_setting(name: str, value: object) -> None:
     line = None if value is None else f"{key} = {toml_value(check(key, value, name), str(value))}"
     with _writing:
         before = dict(read_file(path)) if path.is_file() else {}
+        usable = _usable(before)
         text = path.read_text("utf-8") if path.is_file() else ""
         if isinstance(old := before.pop(key, None), str) and shown(old) != old:
             raise UsageError(
@@ -145,12 +146,22 @@ def change_setting(name: str, value: object) -> None:
                 path=path,
                 line=line or Message("no line with {key}", code="no_line", key=key),
             )
+        if usable:  # all values together, too; else the page could neither show nor take back what it wrote
+            Options.of(file_values(changed, path))
         try:
             write_atomically(path.resolve(), changed.encode())  # it may be a link into another folder
         except OSError as error:
             raise OutputError(
                 "{path}: cannot be written ({why})", code="cannot_write", path=path, why=error.strerror
             ) from error
+
+
+def _usable(values: Mapping[str, object]) -> bool:
+    try:
+        Options.of(values)
+    except UsageError:
+        return False
+    return True
 
 
 def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
