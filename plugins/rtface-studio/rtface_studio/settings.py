@@ -102,8 +102,8 @@ def change_setting(name: str, value: object) -> None:
     """Writes one value into the settings file, or takes it out (None); all other lines stay.
 
     Raises:
-        UsageError: an unknown option, a value that cannot be used, alone or with the others, a secret that would be lost, or a file that cannot
-            be changed line by line.
+        UsageError: an unknown option, a value that cannot be used, alone or with the others, a secret that would be
+            lost, or a file that cannot be changed line by line.
         OutputError: the file cannot be written.
     """
     key, path = check_key(name, name), settings_file()
