@@ -36,7 +36,7 @@ _LONGEST, _NAMED, _ID3V1 = 1 << 16, 5, 128  # bytes of a content that are compar
 _PLACED = 44  # bytes at the end of a track's header: matrix and size
 _TAPT = struct.Struct(">12x2I12x2I12x2I")  # clean, production and encoded size
 _PACKET, _SYNC, _NULL, _SERVICES, _TICKS = 188, 0x47, 0x1FFF, 17, 90_000  # of MPEG-TS
-_NAMES = "/SDT/names"  # of programme and broadcaster
+NAMES = "/SDT/names"  # of programme and broadcaster in MPEG-TS
 _FILLED = (b"G\x1f\xff\x10" + b"\xff" * 184) * 8
 _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
@@ -200,11 +200,6 @@ def film_parts(path: Path, info: MediaInfo, streams: Sequence[PacketHashes] = ()
         )
 
 
-def name_parts(info: MediaInfo) -> Counter[Part]:
-    """By what an output's programme may be called: the tags of an input."""
-    return Counter({(_NAMES, text.encode()): 1 for text in info.metadata.values()})
-
-
 def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
     """Whether a part says what FFmpeg gives of the film, too."""
     name = place.rpartition("/")[2]
@@ -246,7 +241,7 @@ def _of_transport(data: _Data, end: int, info: MediaInfo) -> Iterator[Part]:
     if len(places) != 1 or kinds != [(0, 1), (2, 1)] or mpegts.word(tables[0], 8) != mpegts.word(tables[1], 3):
         yield "/PAT, PMT", b"".join(tables)
         return
-    yield from ((_NAMES, text.encode()) for key, text in info.metadata.items() if key.startswith("service_"))
+    yield from ((NAMES, text.encode()) for key, text in info.metadata.items() if key.startswith("service_"))
     for services in {*mpegts.sections(packets[pids == _SERVICES].tobytes() + _FILLED, {_SERVICES})}:
         if not mpegts.is_plain(services, mpegts.word(tables[0], 8)):
             yield "/SDT", services

@@ -110,7 +110,7 @@ def hash_packets(
         if slices:
             readers[video.index] = _Slices(video)
         coded = {
-            index: CodedParts(reader.found.codec, reader.header)
+            index: CodedParts(reader.found.codec, reader.header, reader.found.parts)
             for index, reader in readers.items()
             if parts and reader.found.kind == "video"
         }
@@ -133,8 +133,6 @@ def hash_packets(
             ) from error
     for reader in readers.values():
         reader.flush()
-    for index, one in coded.items():
-        readers[index].found.parts = one.found
     return [reader.found for reader in readers.values()]
 
 
@@ -192,8 +190,9 @@ class _Packets:
 
     def _note_cuts(self, packet: av.Packet[Stream]) -> None:
         if packet.has_sidedata("skip_samples"):
-            cuts = struct.unpack_from("<2I", bytes(packet.get_sidedata("skip_samples")))
-            self.found.trimmed[len(self.found.rows)] = cuts
+            self.found.trimmed[len(self.found.rows)] = struct.unpack_from(
+                "<2I", bytes(packet.get_sidedata("skip_samples"))
+            )
 
     def flush(self) -> None:
         """Takes what is left."""

@@ -10,7 +10,7 @@ from rtface.media.formats.coded_headers.bits import Bits
 _KEY, _INTER, _INTRA_ONLY, _SWITCH = range(4)
 _HEAD = 512  # bytes of a unit in which its header ends
 _CHOSEN = 2  # by each frame
-_RGB, _UNSAID = 0x010D00, 0x020202  # primaries, transfer and matrix
+_UNSAID = 0x020202  # primaries, transfer and matrix
 
 
 @dataclass(slots=True)
@@ -31,10 +31,9 @@ class _Sequence:
     order_bits: int = 0
     scaled: bool = False
     bits: int = 8
-    level: int = 0  # and tier, of the first point
-    tier: int = 0
-    record: bytes = b""  # what av1C says of it (profile and level, tier and samples)
-    colors: tuple[int, int] = (_UNSAID, 0)  # primaries, transfer and matrix; whether the range is full
+    level: tuple[int, int] = 0, 0  # and tier, of the first point
+    record: tuple[int, int] = 0, 0  # what av1C says of it: profile and level; tier, bits and whether it is gray
+    colors: int = 0  # and range
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +203,7 @@ def _sequence(bits: Bits) -> _Sequence:
     s = _Sequence()
     profile, _, s.reduced = bits.take(3), bits.take(1), bool(bits.take(1))
     if s.reduced:
-        s.level = bits.take(5)
+        s.level = bits.take(5), 0
     else:
         _operation(bits, s)
     lengths = bits.take(4) + 1, bits.take(4) + 1
@@ -231,22 +230,14 @@ def _sequence(bits: Bits) -> _Sequence:
     twelve = bits.take(high and profile == 2)
     s.bits = 8 + 2 * high + 2 * twelve
     gray = bits.take(profile != 1)
-    said = bits.take(24) if bits.take(1) else _UNSAID
-    rgb = said == _RGB and not gray
-    s.colors = said, 1 if rgb else bits.take(1)
-    across, down = (0, 0) if rgb or profile == 1 else (1, profile == 0 or gray)
-    if s.bits == 12 and not gray and not rgb:
-        across = bits.take(1)
-        down = bits.take(across)
-    place = bits.take(2 if across and down and not gray else 0)
-    samples = high << 6 | twelve << 5 | gray << 4 | across << 3 | down << 2 | place
-    s.record = bytes((profile << 5 | s.level, s.tier << 7 | samples))
+    s.colors = (bits.take(24) if bits.take(1) else _UNSAID) << 1 | bits.take(1)
+    s.record = profile << 5 | s.level[0], s.level[1] << 7 | high << 6 | twelve << 5 | gray << 4
     return s
 
 
-def said_by(sequence: bytes) -> tuple[bytes, tuple[int, int], tuple[int, int]]:
-    """Of a sequence header the bytes 1 and 2 of the record (av1C) that goes with it, the size of frames, and their
-    colours; some encoders give another header of the same film for the record.
+def said_by(sequence: bytes) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Of a sequence header the bytes 1 and 2 (the upper half) of the record (av1C) that goes with it, the size of
+    frames, and colours. Some encoders give another header of the same film for the record.
 
     Raises:
         IndexError: it is damaged.
@@ -271,7 +262,7 @@ def _operation(bits: Bits, s: _Sequence) -> None:
         point = bits.take(12)
         level = bits.take(5)
         tier = bits.take(level > 7)
-        s.level, s.tier = (s.level, s.tier) if s.points else (level, tier)
+        s.level = s.level if s.points else (level, tier)
         timed = bool(delay and bits.take(1))
         bits.take(2 * delay + 1 if timed else 0)
         s.points.append((point, timed))

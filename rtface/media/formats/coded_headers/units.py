@@ -42,10 +42,6 @@ class Units:
             return -1
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
 
-    def layer(self, unit: bytes) -> int:
-        """Of a unit of HEVC: 0 is what all decoders show."""
-        return (unit[0] & 1) << 5 | unit[1] >> 3 if self.record == "hvc" and len(unit) > 1 else 0
-
     def messages_in(self, unit: bytes) -> Iterator[tuple[int, bytes]]:
         """Kind and content of each message of a unit (SEI, D.1 of both); -1 and the rest where that is no message."""
         data = unescaped(unit).rstrip(b"\0")
