@@ -164,7 +164,7 @@ def _compare_films(
         closing(FileSource(input, start=said.get("start_s"), end=said.get("end_s"))) as source,
     ):
         length, cut = made.info.duration_s, (source.info.start, source.info.end)
-        compared.coded_lossless = made.info.coding.kind == "lossless"
+        exact = made.info.coding.kind == "lossless"  # whatever its sidecar says
         if cut != (None, None):
             compared.found.notes.append(
                 f"it is compared with a part of {input.name} only, {_part(said)}, which is "
@@ -188,7 +188,7 @@ def _compare_films(
             if abs((new.time - first[0]) - (old.time - first[1])) > _SAME_S:
                 compared.found.problems.append(f"frame {number} has another time than in {input.name}")
                 break
-            compared.frame(number, new, old)
+            compared.frame(number, new, old, exact=exact)
             strange = "captions, grain or HDR metadata" if _in_frame(new) - _in_frame(old) else ""
             if strange or _looks(new) - _looks(old) - usual:  # the first one's are compared below
                 compared.found.problems.append(

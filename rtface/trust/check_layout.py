@@ -45,7 +45,7 @@ def check_layout(
             "its picture is rotated by another angle than the input's"
         )
     if _moves(made) - _moves(source) - _moves(made, natural=True):
-        found.problems.append("its picture is moved to another place than the input's")
+        found.problems.append("its picture is moved or slanted in another way than the input's")
     if made.display.fields != source.display.fields:
         (found.gaps if made.display.fields == "progressive" else found.problems).append(
             f"its fields differ: {made.display.fields}, and {source.display.fields} in the input"
@@ -130,13 +130,15 @@ def check_streams(
 
 
 def _moves(info: MediaInfo, *, natural: bool = False) -> set[tuple[int, ...]]:
-    """By how much a matrix moves the picture, where it does; `natural`: so that it begins at the corner again."""
-    a, b, _, c, d, _, x, y, _ = info.matrix or (0,) * 9
+    """By how much a matrix moves and slants the picture, where it does; `natural`: so that it begins at the corner
+    again."""
+    a, b, u, c, d, v, x, y, _ = info.matrix or (0,) * 9
     if natural:
+        u = v = 0
         x, y = (
             -sum(min(0, one * size) for one, size in ((p, info.width), (q, info.height))) for p, q in ((a, c), (b, d))
         )
-    return {(x, y)} - {(0, 0)}
+    return {(x, y), (u, v)} - {(0, 0)}
 
 
 def _turn(matrix: tuple[int, ...] | None) -> list[float]:

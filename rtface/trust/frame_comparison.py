@@ -69,16 +69,15 @@ class FrameComparison:
         self._unlike: list[Any] = []  # frames with a box in which the picture is another
         self._shares: list[float] = []  # of the frame that boxes cover
         self._order = FrameOrder()
-        self.coded_lossless = False  # whether the output's codec adds no error, whatever its sidecar says
         self._large = False  # a frame whose coarsest blocks are not known, and may be coarser than elsewhere
         self._coarsest = 0.0  # error by the quantisers since the last intra frame
 
-    def frame(self, name: Any, new: Frame, old: Frame) -> None:
-        """Takes the next frame of the output, and that of the input."""
+    def frame(self, name: Any, new: Frame, old: Frame, *, exact: bool = False) -> None:
+        """Takes the next frame of the output, and that of the input; `exact` where its codec adds no error."""
         if (curve := self._curves.get(str(name), self._curves.get(""))) is not None:
             old = unfaded(old, curve)
         boxes: list[Box] | None = self._changed.get(name, [])
-        step = self._step(new)
+        step = 0.0 if exact else self._step(new)
         # Of four bytes a sample one says nothing, and is not kept.
         padded = "0rgb", "rgb0", "0bgr", "bgr0"
         a, b = (
@@ -128,8 +127,6 @@ class FrameComparison:
 
     def _step(self, frame: Frame) -> float:
         """By how many of 255 levels a block may be off by what the frame's quantiser leaves; infinite if unknown."""
-        if self.coded_lossless:
-            return 0.0
         own, of = math.inf, frame.quantisers
         # Of large frames there is one step, which with these is that of the first block only.
         self._large = of is not None and of.steps.size == 1 and of.codec in ("h264", "mpeg4")

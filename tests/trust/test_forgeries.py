@@ -279,6 +279,7 @@ def test_what_is_said_of_the_picture_is_the_inputs(films: dict[str, Path]) -> No
         ({"display": Display(quarter_turns=2)}, {}),
         ({"matrix": (64540, 11380, 0, -11380, 64540, *TURNED[5:])}, {}),
         ({"matrix": (*TURNED[:6], 85 << 16, 0, 1 << 30)}, {"matrix": TURNED}),
+        ({"matrix": (*TURNED[:2], 1 << 20, *TURNED[3:])}, {"matrix": TURNED}),
         ({"hdr": HdrMetadata(light=(4000, 400))}, {"hdr": HdrMetadata(light=(1000, 400))}),
         ({"views": {"STEREO3D": "01"}}, {}),
         ({"unseen": ["it is Dolby Vision"]}, {}),
@@ -328,16 +329,20 @@ def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path
     struct.pack_into(">HH", data, data.rindex(b"elst") + 20, 0, 1 << 15)
     (tmp_path / "slow.mp4").write_bytes(data)
     assert "at another speed" in str(checked(films, "lossy", tmp_path / "slow.mp4").problems)
-    for box, place, value, said in (("mvhd", 24, 2 << 16, "at another speed"), ("mvhd", 28, 0, "without volume")):
+    for box, place, form, value, said in (
+        ("mvhd", 24, ">I", 2 << 16, "at another speed"),
+        ("mvhd", 28, ">H", 0, "at another volume"),
+        ("mvhd", 28, ">H", 0x7F00, "at another volume"),
+    ):
         data = bytearray(films["lossy"].read_bytes())
-        struct.pack_into(">I" if value else ">H", data, data.rindex(box.encode()) + place, value)
+        struct.pack_into(form, data, data.rindex(box.encode()) + place, value)
         (tmp_path / "other.mp4").write_bytes(data)
         assert said in str(checked(films, "lossy", tmp_path / "other.mp4").problems)
         assert said in str(layout_of(tmp_path / "other.mp4")["unseen"])
     data = bytearray(films["lossy"].read_bytes())
-    struct.pack_into(">H", data, data.rindex(b"tkhd") + 40, 0)  # the sound's, which comes last
+    struct.pack_into(">H", data, data.rindex(b"tkhd") + 40, 0x10)  # the sound's, which comes last
     (tmp_path / "mute.mp4").write_bytes(data)
-    assert "without volume" in str(checked(films, "lossy", tmp_path / "mute.mp4").problems)
+    assert "at another volume" in str(checked(films, "lossy", tmp_path / "mute.mp4").problems)
     for said in (True, False):
         edition = matroska.element(0x45B9, matroska.element(0x45DD, bytes([said])))
         assert (

@@ -106,6 +106,7 @@ def reach_last_frame(file: BinaryIO) -> None:
 Crop = tuple[int, int, int, int]
 """Columns and rows at the left, top, right and bottom that a container hides."""
 
+_FULL = 0xFF, 0x100  # volume as QuickTime writes it, and all others
 ROUNDED_S = Fraction(1, 20)
 """By which lengths that a header names may be too short."""
 _ENTRY = 78  # bytes of a visual sample entry in front of its boxes
@@ -147,7 +148,7 @@ class Header:
         size: width and height of a frame, in samples.
         shown_size: width and height at which it is shown, in 1/65536 of a sample.
         paced: whether the film, or by an edit list a part of any track, is played at another speed.
-        muted: whether sound is played without volume.
+        loud: whether sound is played at another volume than its own.
         misrated: whether sound is said to have another rate than its track's clock, which is that of its samples.
         shortened: whether the film or a track of it is said to end before its edits or samples do.
         ordered: whether chapters say what is played, and in which order.
@@ -165,7 +166,7 @@ class Header:
     size: tuple[int, ...] | None = None
     shown_size: tuple[int, int] | None = None
     paced: bool = False
-    muted: bool = False
+    loud: bool = False
     misrated: bool = False
     shortened: bool = False
     ordered: bool = False
@@ -267,8 +268,8 @@ def _playback(moov: bytearray) -> Header:
             lasts = sum(length for length, _, _ in edits) or samples * scale / max(1, rate)
             at, form = _shown_for(moov, said)
             shortened |= min(whole, struct.unpack_from(form, moov, at)[0]) < lasts - scale * ROUNDED_S
-    muted = not all(struct.unpack_from(">H", moov, at)[0] for at in volumes)
-    return Header(paced=paced, muted=muted, misrated=misrated, shortened=shortened)
+    loud = any(struct.unpack_from(">H", moov, at)[0] not in _FULL for at in volumes)
+    return Header(paced=paced, loud=loud, misrated=misrated, shortened=shortened)
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:

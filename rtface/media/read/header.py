@@ -125,8 +125,8 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
             f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
             "do: its shape is left out"
         )
-    if ours and header.muted:  # FFmpeg writes the full volume
-        lines.append("its header says that sound is played without volume, which some players do")
+    if ours and header.loud:  # FFmpeg writes the full volume
+        lines.append("its header says that sound is played at another volume, which some players do")
     if ours and header.misrated:
         lines.append("its header says another rate of its sound than the sound has")
     if ours and header.shortened:
