@@ -419,8 +419,7 @@ class EncodeOptions(_Group):
         v.choice("auto", "off", "require"),
         Scope.FILM,
         "Copy the coded frames of INPUT where nothing was changed, instead of encoding all.",
-        "H.264 and H.265; `auto` encodes all where it cannot, and says why, `require` does not start then "
-        "([formats](formats.md))",
+        "`auto` encodes all where it cannot, and says why, `require` does not start then ([formats](formats.md))",
     )
     bitrate: int | None = _option(
         None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"

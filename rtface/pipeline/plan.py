@@ -35,6 +35,7 @@ from rtface.media.stills.image_write import ONLY_FROM_EXR, SUFFIXES
 from rtface.media.stills.images import IMAGE_KINDS, SequenceSource
 from rtface.media.write.correction import plan_correction
 from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.intra_copy import IntraCopy
 from rtface.media.write.invented import plan_map
 from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
@@ -525,15 +526,19 @@ def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy
 
 def _codec(frames: FramePlan, info: MediaInfo, found: PacketCopy | Message | None) -> str | None:
     """The encoder that was asked for, or that of the input where its packets can be copied."""
-    asked = frames.options.codec
-    return found.codec if isinstance(found, PacketCopy) and asked is None and info.coding.kind == "lossy" else asked
+    options = frames.options
+    if options.codec is not None or info.coding.kind != "lossy" or isinstance(found, Message | None):
+        return options.codec
+    # It has neither crf nor preset, and no GPU encodes it.
+    asked = (options.crf, options.preset) != (None, None) or options.encode == "cuda"
+    return None if asked and isinstance(found, IntraCopy) else found.codec
 
 
 def _plan_copy(
     found: PacketCopy | Message | None, frames: FramePlan, info: MediaInfo, video: VideoPlan, notes: list[str]
 ) -> PacketCopy | None:
     """How packets of a film are copied; notes why they are not. UsageError where they have to be."""
-    copy, why = (found, None) if isinstance(found, PacketCopy) else (None, found)
+    copy, why = (None, found) if isinstance(found, Message | None) else (found, None)
     if copy is not None and (why := fit_copy(copy, info, video)) is not None:
         copy = None
     if (what := why if copy is None else copy.partly) is None:

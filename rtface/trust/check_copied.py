@@ -23,7 +23,7 @@ def check_copied(
 
     Args:
         found: takes what comes out.
-        made, source: the picture of output and input, as slices of H.264 or HEVC.
+        made, source: the picture of output and input, with `slices`.
         begins: time of the first frame that was compared, in the output and in the input.
         said: first and last number of the frames that were copied together, in the order of presentation.
     """
@@ -41,4 +41,4 @@ def check_copied(
             found.problems.append(f"frame {number} was copied as it is coded, and is not that of the input any more")
             return
     frames = counted(sum(last + 1 - first for first, last in said))
-    found.proofs.append(f"{frames} of {len(own_rows)} are coded as in the input (SHA-256 of their slices)")
+    found.proofs.append(f"{frames} of {len(own_rows)} are coded as in the input (SHA-256)")

@@ -95,7 +95,7 @@ def hash_packets(
         film: a file that PyAV opens.
         stop: ends the work with `Interrupted` once it is true.
         pieces: PCM in pieces of equal length in place of its packets.
-        slices: of the enhanced one, H.264 or HEVC, SHA-256 of the slices.
+        slices: of the enhanced one SHA-256, in H.264 and HEVC of the slices.
         parts: whether what pictures say apart from samples is named.
 
     Raises:
@@ -202,17 +202,14 @@ class _Packets:
 
 
 class _Slices(_Packets):
-    """Units of H.264 or HEVC that have samples; the others name and describe, and differ between containers."""
+    """Units of H.264 or HEVC that have samples, as the others name and describe, and differ between containers; whole
+    packets of other codecs."""
 
     def _note(self, pts: int, data: bytes) -> None:
-        if (units := UNITS.get(self.found.codec)) is None:
-            super()._note(pts, data)
-            return
-        digest = hashlib.sha256()
-        for unit in units.split(data, units.length_size(self.header)):
-            if units.kind(unit) in units.slices:
-                digest.update(unit.rstrip(b"\0"))
-        self.found.rows.append((pts, digest.hexdigest()))
+        if (units := UNITS.get(self.found.codec)) is not None:
+            parts = units.split(data, units.length_size(self.header))
+            data = b"".join(unit.rstrip(b"\0") for unit in parts if units.kind(unit) in units.slices)
+        self.found.rows.append((pts, hashlib.sha256(data).hexdigest()))
 
 
 class _BareAac(_Packets):

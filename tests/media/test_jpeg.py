@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.media.formats import jpeg
 from rtface.media.formats.image_meta import read_meta, segment
-from rtface.media.stills import jpeg
+from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.stills.images import plan_image, read_image, write_image
-from rtface.media.stills.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.util.av_arrays import plane_rows
 from tests.pairs import pairs
 

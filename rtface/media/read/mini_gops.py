@@ -7,9 +7,9 @@ them. So a group can be copied up to the end of any mini-GOP; what follows has t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 import av
+from av.video.stream import VideoStream
 
 from rtface.media.formats.coded_headers.units import UNITS, Units
 from rtface.media.read.container import choose_video, open_container, time_base_of
@@ -55,8 +56,8 @@ class MiniGop:
 
 
 def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
-    """The mini-GOPs of a film in H.264 or HEVC, read as it is iterated; from some seconds before `start` on, in seconds
-    of its clock."""
+    """The mini-GOPs of a film, read as it is iterated; from some seconds before `start` on, in seconds of its clock. Of
+    codecs other than H.264 and HEVC each is one frame."""
     reader = file_reader(path)
     with closing(open_container(path, reader)) as container:
         video, _ = choose_video(container, str(path))
@@ -64,13 +65,13 @@ def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
         at = 0 if start is None else int((start - _EARLIER_S) / time_base_of(video))
         if at > (video.start_time or 0):
             container.seek(at, stream=video)
-        marks = _Marks(UNITS[video.codec_context.codec.canonical_name], bytes(video.codec_context.extradata or b""))
+        mark_of = _reader(video)
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None
         for packet in _readable(container.demux(video)):
             if not packet.size:
                 continue
-            mark = marks.of(packet)
+            mark = mark_of(packet)
             if mark.idr and group:
                 yield from (one := list(_split(group, begins=begins and _follows(group, ended))))
                 begins, group, size, ended = True, [], 0, one[-1].shown[-1:]
@@ -100,6 +101,17 @@ class _Mark:
     slice: tuple[str, int] | None
 
 
+def _reader(video: VideoStream) -> Callable[[CodedFrame], _Mark]:
+    units = UNITS.get(video.codec_context.codec.canonical_name)
+    return _whole if units is None else _Marks(units, bytes(video.codec_context.extradata or b"")).of
+
+
+def _whole(packet: CodedFrame, *, sound: bool = True) -> _Mark:
+    """A frame that is decoded with nothing but what came since the keyframe before."""
+    sound = sound and packet.pts is not None and not packet.is_corrupt and not packet.has_sidedata("new_extradata")
+    return _Mark(packet.is_keyframe, sound, None)
+
+
 class _Marks:
     """What the headers of coded frames say."""
 
@@ -124,8 +136,7 @@ class _Marks:
         except (IndexError, KeyError, ValueError):
             found = None
         whole = fields in ({None}, {0, 1})  # not one field, as MPEG-TS has those that are coded apart
-        sound = self._sound and found is not None and whole and packet.pts is not None and not packet.is_corrupt
-        return _Mark(idr, sound and not packet.has_sidedata("new_extradata"), found)
+        return replace(_whole(packet, sound=self._sound and found is not None and whole), idr=idr, slice=found)
 
 
 def _follows(group: Iterable[tuple[CodedFrame, _Mark]], ended: list[int] | None) -> bool:

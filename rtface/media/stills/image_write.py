@@ -1,6 +1,6 @@
 """Writing still images: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
 
-FFmpeg's encoders write the pixels (TIFF: tifffile, JPEG: `rtface.media.stills.jpeg`); profile, EXIF and XMP are put in
+FFmpeg's encoders write the pixels (TIFF: tifffile, JPEG: `rtface.media.formats.jpeg`); profile, EXIF and XMP are put in
 as blocks.
 """
 
@@ -27,13 +27,13 @@ from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
 from rtface.media.formats.image_view import TIFF_FORM, TIFF_OF_VALUES
+from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.formats.tiff_tags import order_of, read_directory, with_directory
 from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
 from rtface.media.stills.dpx import new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import rewrite_exr
 from rtface.media.stills.image_read import Origin, Still
-from rtface.media.stills.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.util.av_arrays import copy_image, encode_by, plane_rows
 from rtface.util.timecode import Timecode
 

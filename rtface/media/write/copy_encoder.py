@@ -18,6 +18,7 @@ from rtface.media.read.mini_gops import MiniGop, mini_gops
 from rtface.media.write.decoding_times import DecodingTimes
 from rtface.media.write.encoders import VideoPlan, configure, open_encoder
 from rtface.media.write.frame_encoder import FrameEncoder, OutputTimes
+from rtface.media.write.intra_copy import IntraCopy, JpegEncoder
 from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.packet_copy import PacketCopy
 from rtface.stats import Stats
@@ -28,6 +29,8 @@ _FINER, _LEAST = 1.0, 1.0
 
 def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
     """The header of a film with copied and encoded frames."""
+    if isinstance(copy, IntraCopy):
+        return bytes(copy.opened(video).extradata or b"")
     return copy.shared_header(bytes(_opened(video, float(video.options["crf"]), header=True).extradata or b""))
 
 
@@ -156,7 +159,7 @@ class CopyEncoder:
 
     def _put_encoded(self, packets: list[AnyPacket]) -> None:
         for packet in packets:
-            own: AnyPacket = av.Packet(self._copy.framed(bytes(packet)))
+            own: AnyPacket = av.Packet(self._copy.framed(bytes(packet), self._source()))
             own.pts, own.duration, own.is_keyframe = packet.pts, packet.duration, packet.is_keyframe
             self._put(own)
 
@@ -165,8 +168,14 @@ class CopyEncoder:
         packet.time_base, packet.dts = self.base, self._times.next(packet.pts)
         self._ready.append(packet)
 
-    def _open(self, gop: MiniGop | None) -> VideoCodecContext:
+    def _source(self) -> bytes:
+        """The coded frame of the input that is shown first of those at hand."""
+        return bytes(self._gop.packets[0]) if self._gop is not None else b""
+
+    def _open(self, gop: MiniGop | None) -> VideoCodecContext | JpegEncoder:
         """An encoder of what follows from a mini-GOP on; None leaves the quality to what was asked for."""
+        if isinstance(self._copy, IntraCopy):
+            return self._copy.opened(self._video, self._source())
         crf = float(self._video.options["crf"])
         qp, ratios = self._quality.options(gop, crf) if gop is not None and gop.ahead else (crf, "")
         return _opened(self._video, qp, ratios, header=self._copy.prefix > 0)

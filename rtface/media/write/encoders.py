@@ -319,8 +319,10 @@ def accel(plan: VideoPlan) -> HWAccel | None:
 
 def counted_rate(plan: VideoPlan) -> Fraction | None:
     """The frame rate of an encoder that counts frames instead of taking times: MPEG-2, whose standard has a table of
-    rates with factors (ISO/IEC 13818-2, frame_rate_code and its extension). The film's, or the nearest in the table;
-    None for all other encoders."""
+    rates with factors (ISO/IEC 13818-2, frame_rate_code and its extension), and DV. The film's, or the nearest in the
+    table; None for all other encoders."""
+    if plan.encoder == "dvvideo":
+        return plan.rate
     if plan.encoder != "mpeg2video":
         return None
     rates = sorted(

@@ -16,6 +16,7 @@ from rtface.media.cuda.driver import told
 from rtface.media.formats.color import has_captions, is_transparent
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder, writes_captions
+from rtface.media.write.intra_copy import JpegEncoder
 from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
 
@@ -99,7 +100,7 @@ class FrameEncoder:
     """
 
     def __init__(
-        self, stream: VideoStream | VideoCodecContext, video: VideoPlan, origin: Fraction, stats: Stats
+        self, stream: VideoStream | VideoCodecContext | JpegEncoder, video: VideoPlan, origin: Fraction, stats: Stats
     ) -> None:
         self._stream, self._video, self._stats = stream, video, stats
         self._times = OutputTimes(video.time_base, origin, stats)

@@ -1,8 +1,9 @@
 """Whether coded frames of the input can stand between encoded ones in the output, and what the encoder needs for that.
 
-Frames that are encoded get parameter sets with another number (H.264: x264's `sps-id`; HEVC: x265's units are changed),
-which are in the header of the output (avcC, hvcC, CodecPrivate) with those of the input, or in the stream where the
-input has start codes. So no coded frame of the input is changed, and a decoder knows both whatever it begins with.
+Frames of H.264 and HEVC that are encoded get parameter sets with another number (H.264: x264's `sps-id`; HEVC: x265's
+units are changed), which are in the header of the output (avcC, hvcC, CodecPrivate) with those of the input, or in the
+stream where the input has start codes. So no coded frame of the input is changed, and a decoder knows both whatever it
+begins with. Codecs of frames by themselves: `rtface.media.write.intra_copy`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 from av.video.stream import VideoStream
 
@@ -23,7 +25,9 @@ from rtface.media.formats.coded_headers.units import UNITS, Units
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.probe import MediaInfo
+from rtface.media.write.codec import ALIASES
 from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.intra_copy import IntraCopy, find_intra
 
 _FROM, _INTO = ("mov,", "matroska,", "mpegts"), ("mp4", "mov", "matroska", "mpegts")
 _PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422"}
@@ -35,12 +39,11 @@ _HEVC_SPS = 33
 _NUMBERS = {"avc": 32, "hvc": 16}
 # Read before the work, at most: groups, and frames.
 _GROUPS, _FRAMES = 4, 1000
-_ENCODERS = {"avc": "libx264", "hvc": "libx265"}
 
 
 @dataclass(frozen=True, slots=True)
-class PacketCopy:
-    """How coded frames of the input are copied.
+class GroupCopy:
+    """How groups of pictures in H.264 or HEVC are copied.
 
     Attributes:
         path: of the input.
@@ -78,8 +81,8 @@ class PacketCopy:
         sets = [unit for unit in self._numbered(own) if self.units.kind(unit) in self.units.sets]
         return self.units.extended(self.header, sets) if self.prefix else self.header + _with_codes(sets)
 
-    def framed(self, data: bytes) -> bytes:
-        """A coded frame of an encoder (Annex B), as the input has them."""
+    def framed(self, data: bytes, source: bytes) -> bytes:
+        """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
         size = self.prefix
         if not size:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
@@ -96,21 +99,28 @@ def _with_codes(units: Iterable[bytes]) -> bytes:
     return b"".join(b"\0\0\0\1" + unit for unit in units)
 
 
+PacketCopy: TypeAlias = GroupCopy | IntraCopy
+"""How coded frames of the input are copied."""
+
+
 def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Message:
     """How packets of an input can be copied into a container; else why every frame has to be encoded."""
     stream = next(stream.template for stream in info.streams if stream.enhanced)
     if not isinstance(path, Path) or not path.is_file():
         return Message("the input is no file, and cannot be read twice", code="copy_no_file")
-    units = UNITS.get(info.codec)
+    assert isinstance(stream, VideoStream)
+    units, header = UNITS.get(info.codec), bytes(stream.codec_context.extradata or b"")
+    if units is None and (found := find_intra(info, path, format, header)) is not None:
+        return found
     if units is None or not info.format.startswith(_FROM) or format not in _INTO:
         return Message(
-            "only H.264 and H.265 of MP4, MOV, Matroska and MPEG-TS are copied into these, not {codec} of {container}",
+            "H.264, H.265, ProRes, DNxHD, FFV1, MJPEG and DV are copied between containers that hold them, and not "
+            "{codec} of {container} into {format}",
             code="copy_codec",
             codec=info.codec,
             container=info.format.split(",")[0],
+            format=format,
         )
-    assert isinstance(stream, VideoStream)
-    header = bytes(stream.codec_context.extradata or b"")
     number = next((n for n in range(_NUMBERS[units.record]) if n not in _numbers(units, header)), None)
     if number is None:
         return Message("its header cannot be read, or has no number left for another", code="copy_header")
@@ -124,16 +134,21 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     depth = max(stream.codec_context.reorder_depth, seen.depth)  # of which some headers say nothing
     partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
     open_groups = seen.copied == 1 and seen.open > 0
-    return PacketCopy(path, units, header, number, depth, partly if open_groups else None)
+    return GroupCopy(path, units, header, number, depth, partly if open_groups else None)
 
 
 def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | None:
     """Changes the plan of an encoder so that its frames can stand between copied ones; else why that cannot be."""
-    if video.encoder != _ENCODERS[copy.units.record]:
+    if video.encoder != ALIASES.get(copy.codec, copy.codec):
         return Message("the output is encoded by {encoder}", code="copy_encoder", encoder=video.encoder)
-    same = (video.width, video.height, video.pix_fmt) == (info.width, info.height, info.pix_fmt)
-    if video.lossless or not same or info.crop is not None:
+    intra = isinstance(copy, IntraCopy)
+    pix_fmt = copy.pix_fmt if intra else info.pix_fmt
+    same = (video.width, video.height, video.pix_fmt) == (info.width, info.height, pix_fmt)
+    if (video.lossless and not intra) or not same or info.crop is not None:
         return Message("the output has another size, format or class than the input", code="copy_form")
+    if intra:
+        video.options |= copy.options
+        return None
     slices = copy.units.reader()
     sets = list(copy.units.sets_of(copy.header))
     for unit in sets:
@@ -149,7 +164,7 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
     return None
 
 
-def _h264_options(slices: H264Slices, copy: PacketCopy, video: VideoPlan) -> str | None:
+def _h264_options(slices: H264Slices, copy: GroupCopy, video: VideoPlan) -> str | None:
     kinds = {(one.profile, one.constraints & _INTRA, one.level) for one in slices.sequences.values()}
     profile, intra, level = next(iter(kinds), (0, 0, 0))
     if len(kinds) != 1 or profile not in _PROFILES or (profile > 100 and intra):

@@ -1,0 +1,190 @@
+"""Codecs that code every frame by itself, or lossless ones: how an encoder is set so that its frames can stand among
+copied ones, under one header and one FourCC."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+
+from rtface.errors import Message
+from rtface.media.formats.image_header import Tables, quantisation_tables, segments, size_of
+from rtface.media.formats.jpeg import encode_jpeg, tables_of_quality
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.read.mini_gops import mini_gops
+from rtface.media.read.probe import MediaInfo
+from rtface.media.write.encoders import VideoPlan, configure, open_encoder
+from rtface.util.av_arrays import plane_rows
+
+_FROM = ("mov,", "matroska,", "avi", "mxf", "dv")
+# By FFmpeg's name of the codec: its encoder, and the containers that hold it.
+_CODECS = {
+    "prores": ("prores_ks", ("mov", "matroska", "mxf")),
+    "dnxhd": ("dnxhd", ("mov", "mxf")),
+    "ffv1": ("ffv1", ("matroska", "mxf")),
+    "mjpeg": ("mjpeg", ("mov", "matroska")),
+    "dvvideo": ("dvvideo", ("mov",)),
+}
+# Megabits a second by which FFmpeg tells DNxHD's kinds from each other.
+_DNX_RATES = (36, 45, 60, 75, 80, 84, 85, 90, 100, 110, 115, 120, 145, 175, 180, 185, 220, 240, 290, 350, 365, 390, 440)
+# What FFV1's header has of its encoder, in its order; the last three are found together.
+_FFV1 = {
+    "coder": ("rice", "range_def", "range_tab"),
+    "slices": tuple(map(str, sorted({v * h for v in range(1, 9) for h in range(v, 2 * v + 1)}))),
+}
+_FFV1_LAST = [{"context": c, "slicecrc": crc, "g": g} for c in "01" for crc in "10" for g in "12"]
+_FFV1_FIRST = {"level": "1", "slices": "1", "slicecrc": "0", "g": "1"}  # which has no header apart
+# ProRes 4:4:4 is decoded with more bits than FFmpeg's encoder takes.
+_TAKEN = {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}
+_QUALITY = 95  # of a JPEG where that of the input is not known
+_JFIF = 20  # bytes of a JPEG's first marker and header
+_DV_BLOCK, _DV_PICTURE = 80, 4
+
+
+@dataclass(frozen=True, slots=True)
+class IntraCopy:
+    """How frames of the input that are decoded without others are copied.
+
+    Attributes:
+        path: of the input.
+        codec: the encoder, as ``--codec`` takes it.
+        pix_fmt: that it takes.
+        options: of it.
+        delay: frames by which decoding runs ahead of presentation in the output.
+        partly: as of `rtface.media.write.packet_copy.GroupCopy`.
+    """
+
+    path: Path
+    codec: str
+    pix_fmt: str
+    options: Mapping[str, str]
+    delay = 0
+    partly: Message | None = None
+
+    def opened(self, video: VideoPlan, source: bytes | None = None) -> VideoCodecContext | JpegEncoder:
+        """An encoder that gives each frame at once, for a frame of this packet."""
+        if self.codec == "mjpeg" and source is not None:
+            return JpegEncoder(quantisation_tables(source) or tables_of_quality(_QUALITY))
+        return _opened(video)
+
+    def framed(self, data: bytes, source: bytes) -> bytes:
+        """A coded frame of an encoder, with what the packet of the input says beside the picture."""
+        if self.codec == "mjpeg":
+            kept = [(kind, body) for kind, body in segments(source) if 0xE0 <= kind <= 0xEF or kind == 0xFE]
+            head = b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in kept)
+            return data[:2] + head + data[_JFIF:]
+        if self.codec == "dvvideo" and len(source) == len(data):  # its sound, timecode and date
+            own, out = (np.frombuffer(one, np.uint8).reshape(-1, _DV_BLOCK) for one in (data, bytearray(source)))
+            picture = out[:, 0] >> 5 == _DV_PICTURE
+            out[picture, 3:] = own[picture, 3:]
+            return out.tobytes()
+        return data
+
+
+class JpegEncoder:
+    """Encodes JPEGs with given tables, as an encoder of FFmpeg's is used."""
+
+    extradata = None
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def encode(self, image: av.VideoFrame | None) -> list[av.Packet[Any]]:
+        """The packet of a frame."""
+        if image is None:
+            return []
+        planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
+        packet = av.Packet(encode_jpeg(planes, pixel_format_info(image.format.name).sampling, self._tables))
+        packet.pts, packet.duration, packet.is_keyframe = image.pts, image.duration, True
+        return [packet]
+
+
+def find_intra(info: MediaInfo, path: Path, format: str, header: bytes) -> IntraCopy | Message | None:
+    """How the packets of an input are copied, as `find_copy`; None where its codec is another."""
+    encoder, into = _CODECS.get(info.codec, ("", ()))
+    if not info.format.startswith(_FROM) or format not in into:
+        return None
+    first = next((bytes(gop.packets[0]) for gop in mini_gops(path, info.start)), b"")
+    fields = info.display.fields if info.interlaced else "progressive"
+    pix_fmt = _TAKEN.get(info.pix_fmt, info.pix_fmt) if encoder == "prores_ks" else info.pix_fmt
+    video = VideoPlan(
+        encoder, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, fields=fields
+    )
+    for options in _candidates(video, info, header):
+        held = format != "mxf" or options.get("g") != "2"  # MXF does not say which frames of a group are keyframes
+        if held and _is_like(replace(video, options=options), first, header):
+            return IntraCopy(path, encoder, pix_fmt, options)
+    return Message("FFmpeg has no encoder that writes frames like those of the input", code="copy_unlike")
+
+
+def _candidates(video: VideoPlan, info: MediaInfo, header: bytes) -> Iterator[dict[str, str]]:
+    if video.encoder == "ffv1":
+        yield from _ffv1_options(video, header)
+    elif info.coding.name == "DNxHD":
+        yield from ({"profile": "dnxhd", "b": f"{rate}M"} for rate in _DNX_RATES)
+    else:
+        yield {"profile": info.coding.profile} if info.coding.profile else {}
+
+
+def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
+    """Options, each the one whose header has most in common with that of the input."""
+    if not header:
+        yield _FFV1_FIRST
+        return
+    options = {"level": "3"}
+    for name, values in _FFV1.items():
+        found = {value: _header(replace(video, options={**options, name: value})) for value in values}
+        options[name] = max(found, key=lambda value: _common(found[value], header))
+    yield from ({**options, **last} for last in _FFV1_LAST)
+
+
+def _header(video: VideoPlan) -> bytes:
+    """The header of an encoder; b"" where it does not open."""
+    try:
+        return bytes(_opened(video).extradata or b"")
+    except (av.FFmpegError, ValueError, NotImplementedError):
+        return b""
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Bytes at the beginning that are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
+    """Whether an encoder's frames can stand among those of the input, by the first of these."""
+    if video.encoder == "mjpeg":
+        return video.pix_fmt.startswith("yuvj") and size_of(first) == (video.width, video.height)
+    image = av.VideoFrame(video.width, video.height, video.pix_fmt)
+    for plane in image.planes:
+        plane.update(bytes(plane.buffer_size))
+    image.pts, image.time_base = 0, video.time_base
+    try:
+        context = _opened(video)
+        own = b"".join(bytes(packet) for packet in [*context.encode(image), *context.encode(None)])
+    except (av.FFmpegError, ValueError, NotImplementedError):
+        return False
+    if video.encoder == "ffv1":
+        return bytes(context.extradata or b"") == header
+    if video.encoder == "dvvideo":
+        return len(own) == len(first)
+    if video.encoder == "dnxhd":
+        return own[40:44] == first[40:44]  # its kind
+    own_flags, flags = own[20], first[20]  # chroma, and whether it is fields
+    return own_flags >> 6 == flags >> 6 and bool(own_flags & 12) == bool(flags & 12)
+
+
+def _opened(video: VideoPlan) -> VideoCodecContext:
+    context = VideoCodecContext.create(video.encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    configure(context, video)
+    context.thread_type = "SLICE"
+    open_encoder(context)
+    return context
