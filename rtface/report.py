@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from rtface.analysis.doubt import Doubt
+from rtface.analysis.treatment import Decision
 from rtface.config.options import Options, Trait, having
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.media.files.workfile import Target, full, write_whole
@@ -76,6 +78,7 @@ class TrackReport:
         person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
         invented: the mean share of the face that was invented (`chance_of_worse`), 0…1; None where no map was made.
         invented_by_second: that share over time: seconds in the input, and the mean of the second that begins there.
+        doubts: of a film or still, the most doubtful frame of each half second on which the face was corrected.
     """
 
     id: int
@@ -94,6 +97,7 @@ class TrackReport:
     frames_guarded: int = 0
     invented: float | None = None
     invented_by_second: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    doubts: list[Doubt] = field(default_factory=list[Doubt])
 
 
 @dataclass(slots=True)
@@ -209,6 +213,7 @@ class FaceFigures:
     images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
     invented: float | None = None
+    decisions: list[Decision] = field(default_factory=list[Decision])
 
 
 @dataclass

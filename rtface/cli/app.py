@@ -29,6 +29,7 @@ _COMMANDS = {
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
     "verify": "verify:verify",
+    "review": "review:review",
     "inspect": "inspect_file:inspect",
     "undo": "undo:undo",
     "captions": "captions:captions",
@@ -40,7 +41,7 @@ _COMMANDS = {
 }
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
 _MEANT_RUN = "convert", "enhance", "improve", "process", "restore"
-_GROUPED_HELP = ("run", "analyze", "try", "verify", "undo")
+_GROUPED_HELP = ("run", "analyze", "try", "verify", "review", "undo")
 
 
 class _OwnCommands(UserDict[str, Any]):

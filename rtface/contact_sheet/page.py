@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -29,17 +29,50 @@ def page(
         generator: the program and its version.
         command: the command line that enhances the whole input as a variant does.
     """
-    shell = (files("rtface.contact_sheet") / "page.html").read_text(encoding="utf-8")
+    legend = _legend() if any(variant.invented for variant in variants) else ""
+    rows_of = "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1))
+    return shell("try", title, generator, {"COMMAND": escape(command(usual(variants))), "LEGEND": legend}, rows_of)
+
+
+def shell(kind: str, title: str, generator: str, parts: Mapping[str, str], rows: str) -> str:
+    """A page of pairs, each with its slider: header and script are those of its kind.
+
+    Args:
+        kind: "try" or "review".
+        title, generator: as for `page`.
+        parts: of the header, by name, as HTML.
+        rows: a section for each pair, as HTML.
+    """
+    folder = files("rtface.contact_sheet")
+    text, header, script = (
+        (folder / name).read_text(encoding="utf-8") for name in ("page.html", f"{kind}.html", f"{kind}.js")
+    )
     parts = {
+        "HEADER": header,
+        "SCRIPT": script,
         "TITLE": escape(title),
         "GENERATOR": escape(generator),
-        "COMMAND": escape(command(usual(variants))),
-        "LEGEND": _legend() if any(variant.invented for variant in variants) else "",
-        "ROWS": "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1)),
+        **parts,
+        "ROWS": rows,
     }
-    for name, text in parts.items():  # rows come last: their texts are not searched
-        shell = shell.replace(f"@{name}@", text)
-    return shell
+    for name, part in parts.items():  # rows come last: their texts are not searched
+        text = text.replace(f"@{name}@", part)
+    return text
+
+
+def pair(before: Bytes, afters: str, alt: str, name: str) -> str:
+    """A pair as HTML: the crop of the input (uint8 RGB), images of what a run gave, and the slider between them.
+
+    Args:
+        alt: whose face it is.
+        name: of what is shown at the right, escaped.
+    """
+    return f"""<div class="seen"><div class="pair">
+<img src="{data_address(before)}" alt="{alt}, input">
+{afters}
+<span class="left" aria-hidden="true">input</span><span class="right" aria-hidden="true">{name}</span>
+</div>
+<input type="range" min="0" max="100" value="50" aria-label="{alt}: share of the input that is shown"></div>"""
 
 
 def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Callable[[Variant], str]) -> str:
@@ -47,7 +80,7 @@ def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Calla
     first = usual(variants)
     names = {variant: escape(cell_label(row, variant), quote=True) for variant in variants}
     images = "\n".join(
-        f'<img class="after" src="{_data(crop_of(row, variant))}" alt="face {number}, {name}"'
+        f'<img class="after" src="{data_address(crop_of(row, variant))}" alt="face {number}, {name}"'
         f"{'' if variant is first else ' hidden'}>"
         for variant, name in names.items()
     )
@@ -58,12 +91,7 @@ def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Calla
         for variant, name in names.items()
     )
     return f"""<section aria-labelledby="face{number}">
-<div class="seen"><div class="pair">
-<img src="{_data(row.shown.before)}" alt="face {number}, input">
-{images}
-<span class="left" aria-hidden="true">input</span><span class="right" aria-hidden="true">{names[first]}</span>
-</div>
-<input type="range" min="0" max="100" value="50" aria-label="face {number}: share of the input that is shown"></div>
+{pair(row.shown.before, images, f"face {number}", names[first])}
 <div><h2 id="face{number}">Face {number}: {place}</h2>
 <fieldset><legend>Engine and strength</legend>
 {choices}
@@ -76,11 +104,11 @@ def _legend() -> str:
     what = "a scale of colours: from blue, off by 0 of 255, to yellow, by 40 or more; nine of ten samples are nearer"
     return (
         "<p>“Invented” shows how far a sample may be from the truth:<br>"
-        f'<img src="{_data(legend_image()[..., :3])}" alt="{what}"></p>'
+        f'<img src="{data_address(legend_image()[..., :3])}" alt="{what}"></p>'
     )
 
 
-def _data(crop: Bytes) -> str:
+def data_address(crop: Bytes) -> str:
     """A crop (uint8 RGB) as the address of an image that is part of the page: lossless WebP, half of a PNG's size."""
     image = image_from_array(np.ascontiguousarray(crop), "rgb").reformat(format="bgra")
     webp = encode_by("libwebp", image, {"lossless": "1", "compression_level": "1"})

@@ -17,9 +17,9 @@ from rtface.contact_sheet.draw import draw
 from rtface.contact_sheet.page import page
 from rtface.contact_sheet.restore import FaceRestorer, SheetRow, Variant
 from rtface.contact_sheet.search import Search, images_of, search
-from rtface.errors import InputError, Interrupted, Message, OutputError
+from rtface.errors import InputError, Interrupted, Message
 from rtface.frame import Color, Frame
-from rtface.media.files.workfile import Target, write_whole
+from rtface.media.files.workfile import Target, write_text
 from rtface.media.marks.provenance import describe
 from rtface.media.stills.images import ImagePlan, write_image
 from rtface.persons.network import PersonNetwork
@@ -192,15 +192,7 @@ def write_sheet(
         ImagePlan(image, "png"),
         tags=describe(engines, __version__, max(variant.strength for variant in variants), metadata_options(options)),
     )
-    try:
-        write_whole(html, page(sheet.rows, variants, title, generator, command).encode("utf-8", "replace"))
-    except OSError as error:
-        raise OutputError(
-            "{path}: could not be written ({why}); choose another place",
-            code="not_written",
-            path=html.shown,
-            why=error.strerror,
-        ) from error
+    write_text(html, page(sheet.rows, variants, title, generator, command))
 
 
 def _row(

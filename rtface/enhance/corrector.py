@@ -21,6 +21,7 @@ from rtface.config.options import EnhanceOptions
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
 from rtface.enhance.coded_stage import CodedStage, Strength
+from rtface.enhance.doubts import note_doubts
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.identity_guard import IdentityGuard
@@ -247,7 +248,7 @@ class FaceCorrector(ABC):
         inside, ring = track.first
         region = self._wanted_region(face, time)
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
-        strength *= self.tracks.strength_of(face)
+        strength *= self.tracks.strength_of(face, time)
         within = track.faded("first colour", of_colours(inside, INSIDE), time)
         beyond = track.faded("ring colour", of_colours(around, 1.0), time)
         around = track.faded("ring", around, time)
@@ -354,6 +355,8 @@ class FaceCorrector(ABC):
                 face.restored = self._restored(task, face)
         with stats.time("correct"):
             corrections = self.guard.shape(task) if self.guard is not None else task.device.shape(task.faces)
+        if self.mode is Mode.FILM:  # a live run has no end, and its figures none
+            note_doubts(task.faces, corrections, task.device)
         shown = [face for face in task.faces if face.strength > UNSEEN_STRENGTH]
         for face in shown:
             if not before.lead_in:

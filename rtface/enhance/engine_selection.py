@@ -80,7 +80,7 @@ class EngineSelector:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
             forced = self._tracks.forced(face, frame.time)
             decided = track.decide(frame.time, counted=not frame.lead_in, forced=forced)
-            wanted = strength * strength_by_pose(face) * self._tracks.strength_of(face)
+            wanted = strength * strength_by_pose(face) * self._tracks.strength_of(face, frame.time)
             if decided * wanted <= 0.0:
                 continue
             named = self._tracks.option("engine", face, frame.time)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from rtface.analysis.doubt import EVERY_S, Doubt
 from rtface.analysis.treatment import Treatment
 from rtface.frame import Face
 from rtface.report import Span, TrackReport, invented_shares
@@ -27,6 +28,7 @@ class FrameNote:
         strength: of its correction; None where it was not corrected.
         guarded: whether the identity guard weakened that.
         invented: share of the face that was invented; None where that is not measured.
+        doubt: what makes its correction doubtful; None where it was not corrected.
     """
 
     width: float | None = None
@@ -35,6 +37,7 @@ class FrameNote:
     strength: float | None = None
     guarded: bool = False
     invented: float | None = None
+    doubt: Doubt | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class TrackFigures:
         treatment: what was decided last.
         spans: the decisions over time.
         invented: by second, the number of frames and the sum of the shares that were invented on them.
+        doubts: the most doubtful frame by `EVERY_S`.
     """
 
     first_s: float = 0.0
@@ -67,6 +71,7 @@ class TrackFigures:
     treatment: Treatment | None = None
     spans: list[Span] = field(default_factory=list[Span])
     invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
+    doubts: dict[int, Doubt] = field(default_factory=dict[int, Doubt])
     notes: dict[float, FrameNote] = field(default_factory=dict[float, FrameNote])
 
     def note(self, time: float) -> FrameNote:
@@ -118,6 +123,8 @@ class TrackFigures:
         self.guarded += note.guarded
         if note.invented is not None:
             self._invent(int(time), 1, note.invented)
+        if note.doubt is not None:
+            self._doubt(int(time / EVERY_S), replace(note.doubt, invented=note.invented or 0.0))
 
     def _decide(self, treatment: Treatment, at: float) -> None:
         engine, first, ring = treatment.applied
@@ -134,6 +141,10 @@ class TrackFigures:
         known = self.invented.get(second, (0, 0.0))
         self.invented[second] = known[0] + frames, known[1] + share
 
+    def _doubt(self, part: int, doubt: Doubt) -> None:
+        known = self.doubts.get(part)
+        self.doubts[part] = doubt if known is None else known.joined(doubt)
+
     def merge(self, later: TrackFigures) -> None:
         """Adds the figures of the same face in the next piece of the film."""
         self.count()
@@ -147,6 +158,8 @@ class TrackFigures:
         self._extend_range(later.strength_range)
         for second, (frames, total) in later.invented.items():
             self._invent(second, frames, total)
+        for part, doubt in later.doubts.items():
+            self._doubt(part, doubt)
         self._add(later.spans)
         self.notes |= later.notes
 
@@ -219,4 +232,5 @@ class TrackFigures:
             ],
             invented=invented,
             invented_by_second=by_second,
+            doubts=[doubt.since(origin) for _, doubt in sorted(self.doubts.items())],
         )

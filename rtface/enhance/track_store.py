@@ -15,7 +15,7 @@ from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
 from rtface.enhance.track_figures import IN_WORK, TrackFigures
-from rtface.frame import Face
+from rtface.frame import Face, Float32
 from rtface.persons.guard import GuardedTrack
 from rtface.protocols import Restored, ShapeTask
 from rtface.report import TrackReport
@@ -44,6 +44,7 @@ class TrackState:
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame in the face and round it, 0…1.
         fades: strengths on the last frame that follow from the decided ones, by name, see `faded`.
+        change: of its correction on the last frame (`rtface.enhance.doubts`), and the time of that.
         shown, guarded: what `handed_over` needs of the last frames: of all, and of those that the guard has seen.
         seen_s: time of the last frame with it.
     """
@@ -61,6 +62,7 @@ class TrackState:
     guard: GuardedTrack = field(default_factory=GuardedTrack)
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     fades: dict[str, float] = field(default_factory=dict[str, float])
+    change: tuple[float, Float32] | None = None
     shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=IN_WORK))
     guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=IN_WORK))
     seen_s: float = -inf
@@ -138,7 +140,7 @@ class TrackState:
         self.keys.reset()
         self.guard.reset()
         self.note_guard(-inf)
-        self.output = self.late = None
+        self.output = self.late = self.change = None
 
     def change_engine(self) -> None:
         """Another engine continues from the correction that is shown now (live)."""
@@ -234,9 +236,10 @@ class TrackStore:
         named = next((value for one in treatments if one and (value := getattr(one, name))), None)
         return named or getattr(self.shots.at(time), name)
 
-    def strength_of(self, face: Face) -> float:
-        """What the strength of a face is multiplied with for its person, 0…1."""
-        return self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0
+    def strength_of(self, face: Face, time: float) -> float:
+        """What the strength of a face is multiplied with at this time, 0…1: for its person, and by decisions."""
+        of_person = self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0
+        return of_person * self.shots.share_of(face.track_id, time)
 
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
         """The state of a face's track, with this frame counted."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rtface.analysis.doubt import DOUBT, Doubt, joined
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.frame import Face, Frame
@@ -43,6 +44,7 @@ _TRACK: Shape = {
     "spans": [_SPAN],
     "person": text,
     "invented_sums": [row(number, count, number)],
+    "doubts?": [DOUBT],
 }
 _STATE: Shape = {
     "treatment": {**_DECISION, **dict.fromkeys(("engine", "region"), none_or(text)), "gain": none_or(number)},
@@ -291,7 +293,8 @@ class JobFigures:
         for second, frames, total in values["invented_sums"]:
             known = shares.get(second, (0, 0.0))
             shares[second] = known[0] + frames, known[1] + total
-        more: dict[str, Any] = {"id": number, "spans": spans}
+        doubts = [Doubt.of(doubt) for doubt in values.get("doubts", ())]
+        more: dict[str, Any] = {"id": number, "spans": spans, "doubts": doubts}
         later = TrackReport(**{key: value for key, value in {**values, **more}.items() if key != "invented_sums"})
         mine = self._tracks.get(number)
         self._tracks[number] = later if mine is None else merged(mine, later)
@@ -353,6 +356,7 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
         spans,
         person,
         frames_guarded=one.frames_guarded + later.frames_guarded,
+        doubts=joined(one.doubts, later.doubts),
     )
 
 

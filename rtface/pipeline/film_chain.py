@@ -55,7 +55,8 @@ class FilmChain:
         known: Known | None = None,
         begins: float = -inf,
     ) -> None:
-        options, shots = plan.options, NO_SHOTS if film is None else film.shots
+        options, origin = plan.options, None if film is None else float(film.info.clock_start)
+        shots = (NO_SHOTS if film is None else film.shots).reviewed(plan.treatments.decisions, origin or 0.0)
         self._plan, self._stats, self.runtime = plan, stats, networks.runtime
         self._segments = film.segments if film is not None else None
         self._curve = film.curve if film is not None else None
@@ -72,7 +73,7 @@ class FilmChain:
         self._stages = Stages.open(
             options.stages,
             stats,
-            origin=None if film is None else float(film.info.clock_start),
+            origin=origin,
             begins=None if film is None else float(film.begins),
             commercial_use=options.commercial_use,
         )

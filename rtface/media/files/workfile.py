@@ -277,3 +277,16 @@ def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:
     except BaseException:
         file.discard()
         raise
+
+
+def write_text(target: Target, text: str) -> None:
+    """Writes a small text that a user asked for, as `write_whole`. Raises OutputError where it cannot be written."""
+    try:
+        write_whole(target, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise OutputError(
+            "{path}: could not be written ({why}); choose another place",
+            code="not_written",
+            path=target.shown,
+            why=error.strerror,
+        ) from error

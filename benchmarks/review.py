@@ -1,0 +1,159 @@
+"""How early `rtface review` names the frames that are wrong: by a judge that sees the truth and none of its figures.
+
+usage: python -m benchmarks.review {tuning,measure} --clips DIR --weights DIR [--cache DIR] [--save]
+
+Real clips are degraded by `training.evaluation.clip_protocols` and by H.264 at their own size, a run restores each, and
+all frames of one setting are ranked together by `Doubt.score` of the place that they lie in; a frame without a
+correction comes last. The judge calls a frame wrong where the face of the output is farther from the truth than that of
+the input: by 0.2 dB or more (PSNR, "visible" in `rtface.analysis.treatment`), or by 0.02 or more in the distance of
+EdgeFace, which neither rtface nor any training uses. ``calibrate`` fits the weights of `rtface.analysis.doubt` on the
+tuning clips and prints them; ``measure`` counts on those set aside. A clip is a tuning clip where the first byte of the
+SHA-256 of its name is even.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import rtface
+from benchmarks.common import CACHE, save
+from benchmarks.guard import psnr
+from rtface.analysis.doubt import Doubt
+from training.crop_space import U8, cut
+from training.degradation.coded_film import decoded, level
+from training.evaluation.clip_protocols import Clip, shot_of, watch
+from training.evaluation.edgeface import EdgeFace
+from training.evaluation.native_protocols import Truth
+from training.evaluation.native_runs import film_file
+
+PROTOCOLS = ("real/call", "real/heavy", "h264/27", "h264/34")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "always": {"correct": "always"},
+    "vivid": {"correct": "always", "fidelity": 0.0},
+}
+MARGIN_DB, MARGIN_DISTANCE = 0.2, 0.02
+FIRST = 0.1
+"""The part of the list in which the wrong frames are looked for."""
+
+
+def is_tuning(name: str) -> bool:
+    """Whether figures of a clip may decide."""
+    return hashlib.sha256(name.encode()).digest()[0] % 2 == 0
+
+
+def degraded(clip: Clip, protocol: str, cache: Path) -> tuple[Path, list[U8], list[U8]]:
+    """The film that a run gets, the truth, and the film's frames."""
+    if protocol.startswith("real/"):
+        shot, how = shot_of(clip, protocol, cache / "shots")[0], level("clean/0")
+        clean, seen = shot.clean, shot.seen
+    else:
+        clean, how = clip.clean, level(protocol)
+        seen = clean
+    height, width = (side // 2 * 2 for side in clean[0].shape[:2])
+    film = film_file(Truth(clip.name, "clips", [f[:height, :width] for f in seen], clip.matrices), how, cache / "coded")
+    return film, [f[:height, :width] for f in clean], list(decoded(film, how.siting))
+
+
+def judged(
+    clip: Clip, protocol: str, settings: Sequence[str], judge: EdgeFace, cache: Path
+) -> Iterator[dict[str, Any]]:
+    """The frames of each setting: what a run noted of them, and by how much they are farther from the truth."""
+    film, clean, seen = degraded(clip, protocol, cache)
+    crops = [[cut(f, m, 512) for f, m in zip(of, clip.matrices, strict=False)] for of in (clean, seen)]
+    truth = [judge.embed(crop) for crop in crops[0]]
+    for setting in settings:
+        options = SETTINGS[setting]
+        kept = cache / "judged" / f"{clip.name}-{protocol.replace('/', '-')}-{setting}.json"
+        if not kept.is_file():
+            with tempfile.TemporaryDirectory() as folder:
+                made = rtface.run(film, Path(folder) / "out.mkv", codec="ffv1", **options)
+                shown = list(decoded(Path(folder) / "out.mkv", level("clean/0").siting))
+            doubts = [doubt for track in made.to_dict()["tracks"] for doubt in track["doubts"]]
+            frames: list[dict[str, Any]] = []
+            for number, (matrix, want, before) in enumerate(zip(clip.matrices, truth, crops[1], strict=False)):
+                after = cut(shown[number], matrix, 512)
+                near = [psnr(crop, crops[0][number]) for crop in (before, after)]
+                far = [float(1 - judge.embed(crop) @ want) for crop in (before, after)]
+                frames.append({"db": near[1] - near[0], "distance": far[1] - far[0]})
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps({"doubts": doubts, "frames": frames}))
+            print(kept.stem, flush=True)
+        yield {"clip": clip.name, "protocol": protocol, "setting": setting, **json.loads(kept.read_text())}
+
+
+def rows_of(run: dict[str, Any], rate: float) -> Iterator[tuple[Doubt | None, bool]]:
+    """Of each frame the doubt of its place, and whether it is wrong."""
+    doubts = [Doubt.of(doubt) for doubt in run["doubts"]]
+    for number, frame in enumerate(run["frames"]):
+        time = number / rate
+        here = [doubt for doubt in doubts if doubt.from_s - 0.001 <= time <= doubt.to_s + 0.001]
+        wrong = frame["db"] <= -MARGIN_DB or frame["distance"] >= MARGIN_DISTANCE
+        yield max(here, key=lambda one: one.score, default=None), wrong
+
+
+def figures(rows: Sequence[tuple[Doubt | None, bool]], rounds: int = 200) -> dict[str, Any]:
+    """How many frames of a list are wrong, and which share of these stands in its first part, with ties in the middle;
+    the same in a random order, at most in 95 % of them."""
+    scores, wrong = np.array([0.0 if d is None else d.score for d, _ in rows]), np.array([w for _, w in rows])
+    first, r = round(FIRST * len(rows)), np.random.default_rng(1)
+    orders = [np.lexsort((r.random(len(rows)), -scores)) for _ in range(rounds)]
+    found = [wrong[order[:first]].sum() / max(1, wrong.sum()) for order in orders]
+    chance = [wrong[r.permutation(len(rows))[:first]].sum() / max(1, wrong.sum()) for _ in range(rounds)]
+    return {
+        "frames": len(rows),
+        "wrong": int(wrong.sum()),
+        "in_first_tenth": round(float(np.mean(found)), 3),
+        "at_best": round(min(1.0, first / max(1, int(wrong.sum()))), 3),
+        "random": round(float(np.mean(chance)), 3),
+        "random_95": round(float(np.quantile(chance, 0.95)), 3),
+    }
+
+
+def of_setting(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of one setting, by what counts as wrong."""
+    return {name: figures([row for run in runs for row in rows_of(run, *limits)]) for name, limits in LIMITS.items()}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("what", choices=("tuning", "measure"), help="which half of the clips is looked at")
+    p.add_argument("--clips", type=Path, required=True)
+    p.add_argument("--weights", type=Path, help="folder of EdgeFace's weights (default: $RTFACE_METRIC_WEIGHTS)")
+    p.add_argument("--cache", type=Path, default=CACHE / "review")
+    p.add_argument("--frames", type=int, default=36, help="of a clip at most")
+    p.add_argument("--settings", default=",".join(SETTINGS))
+    p.add_argument("--protocols", default=",".join(PROTOCOLS))
+    p.add_argument("--save", action="store_true", help="write benchmarks/results/review.json")
+    a = p.parse_args()
+    cv2.setNumThreads(1)
+    judge, runs = EdgeFace(a.weights), list[dict[str, Any]]()
+    for path in sorted(a.clips.iterdir()):
+        if path.suffix == ".csv" or is_tuning(path.stem) != (a.what == "tuning"):
+            continue
+        try:
+            clip = watch(path, a.frames, a.cache / "tracks")
+        except ValueError as error:
+            print(f"left out: {error}", flush=True)
+            continue
+        for protocol in a.protocols.split(","):
+            runs += judged(clip, protocol, a.settings.split(","), judge, a.cache)
+    result = {setting: of_setting([run for run in runs if run["setting"] == setting]) for setting in SETTINGS}
+    shown = {"clips": sorted({run["clip"] for run in runs}), **{name: of for name, of in result.items() if of}}
+    if a.save:
+        save("review", shown)
+    else:
+        print(json.dumps(shown, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""How doubtful a correction is: figures of a face on one frame, and one score of them (`rtface review`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from rtface.analysis.measure import ramp
+from rtface.util.foreign import Shape, number, row
+
+EVERY_S = 0.5
+"""Seconds of a track of which the most doubtful frame is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The most doubtful frame of up to half a second of a track.
+
+    Attributes:
+        from_s, to_s: times of the first and the last frame of that part on which the face was corrected, seconds in the
+            input.
+        at_s: of the most doubtful one, whose figures these are.
+        box: of the face, display pixels x0, y0, x1, y1.
+        strength: of the correction, 0…1.5.
+        error: absolute error that the engine expects of its answer, of 255; 0 where it does not say that.
+        change: mean absolute change of the face's luma, of 255.
+        flicker: mean absolute difference of that change to the one on the frame before, of 255.
+        drift: distance to the person in the input that the identity guard saw last; 0 where it has not looked.
+        hidden: share of the face, 0…1, that the engine takes for something in front of it.
+        blurred: score of low resolution or motion blur, 0…1, the larger one.
+        turned: degrees by which the face is turned to a side.
+        unsteady: how far the tracker's points lie from where they were expected, in widths of the face.
+        unsure: what the tracker lacks to be sure of the face's points, 0…1.
+        invented: share of the face that was invented; 0 where no map is made.
+    """
+
+    from_s: float
+    to_s: float
+    at_s: float
+    box: tuple[float, float, float, float]
+    strength: float
+    error: float = 0.0
+    change: float = 0.0
+    flicker: float = 0.0
+    drift: float = 0.0
+    hidden: float = 0.0
+    blurred: float = 0.0
+    turned: float = 0.0
+    unsteady: float = 0.0
+    unsure: float = 0.0
+    invented: float = 0.0
+
+    def terms(self) -> dict[str, float]:
+        """The share of each reason, 0…1: the figure between the values of `TERMS`, weighed."""
+        return {name: most * ramp(value(self), low, high) for name, (value, low, high, most, _) in TERMS.items()}
+
+    @property
+    def score(self) -> float:
+        """How doubtful it is, 0…1: reasons add up as chances do."""
+        return 1.0 - math.prod(1.0 - share for share in self.terms().values())
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why, the weightiest first; at least one."""
+        found = sorted(((share, name) for name, share in self.terms().items()), reverse=True)
+        named = [name for share, name in found if share >= _NAMED] or [found[0][1]]
+        return [TERMS[name][4].format(TERMS[name][0](self)) for name in named]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Doubt:
+        """What JSON has of it, in the shape `DOUBT`."""
+        known: dict[str, Any] = {name: values[name] for name in DOUBT}
+        known["box"] = tuple(values["box"])
+        return cls(**known)
+
+    def joined(self, other: Doubt) -> Doubt:
+        """The more doubtful of two of the same part, with the times of both."""
+        worst = max(self, other, key=lambda one: one.score)
+        return replace(worst, from_s=min(self.from_s, other.from_s), to_s=max(self.to_s, other.to_s))
+
+    def since(self, origin: float) -> Doubt:
+        """The same with times that count from `origin`, rounded as a report has them."""
+        values: dict[str, Any] = {name: round(getattr(self, name) - origin, 3) + 0.0 for name in TIMES}
+        return replace(self, box=tuple(round(side, 1) for side in self.box), **values)
+
+
+TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
+    "hidden": (lambda d: d.hidden, 0.01, 0.2, 0.5, "{:.0%} of it lies behind something"),
+    "drift": (lambda d: d.drift, 0.03, 0.12, 0.5, "may be another person (distance {:.2f})"),
+    "blurred": (lambda d: d.blurred, 0.2, 0.8, 0.5, "the input lacks detail ({:.2f})"),
+    "error": (lambda d: d.error, 3.0, 12.0, 0.3, "the engine expects to be off by {:.1f} of 255"),
+    "invented": (lambda d: d.invented, 0.05, 0.2, 0.3, "{:.0%} was probably invented"),
+    "flicker": (lambda d: d.flicker, 0.3, 2.0, 0.3, "flickers by {:.1f} of 255"),
+    "unsteady": (lambda d: d.unsteady, 0.005, 0.05, 0.2, "its points move by {:.0%} of its width"),
+    "unsure": (lambda d: d.unsure, 0.05, 0.4, 0.2, "the tracker is not sure of it ({:.0%})"),
+    "turned": (lambda d: d.turned, 20.0, 60.0, 0.2, "turned by {:.0f}°"),
+    "strength": (lambda d: d.strength, 1.0, 1.5, 0.1, "strength {:.2f}"),
+}
+"""Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
+_NAMED = 0.05
+TIMES = ("from_s", "to_s", "at_s")
+
+
+def joined(one: Sequence[Doubt], later: Sequence[Doubt]) -> list[Doubt]:
+    """The doubts of a track in two parts of a film; a part of half a second that both saw is one."""
+    if one and later and later[0].to_s - one[-1].from_s < EVERY_S:
+        return [*one[:-1], one[-1].joined(later[0]), *later[1:]]
+    return [*one, *later]
+
+
+def _sane(value: Any) -> bool:
+    """A number that a time, place or figure can have."""
+    return number(value) and abs(value) < 1e9
+
+
+DOUBT: dict[str, Shape] = {field.name: _sane for field in fields(Doubt)} | {"box": row(*4 * [_sane])}
+"""A `Doubt` as JSON has it."""

@@ -1,0 +1,71 @@
+"""Measures what makes the corrections of a frame doubtful, at next to no cost (`rtface.analysis.doubt`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.analysis.doubt import Doubt
+from rtface.enhance.tasks import FaceTask
+from rtface.frame import Float32
+from rtface.protocols import Correction, Device
+from rtface.quality.governor import UNSEEN_STRENGTH
+
+_SIDE = 32
+"""Cells of the face's correction, in each direction, of which its change from frame to frame is seen."""
+_BEFORE_S = 0.2
+"""Seconds to the frame before at most, for that."""
+_NOW_S = 1e-3
+
+
+def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], device: Device) -> None:
+    """Notes the doubts of a frame's faces in the figures of their tracks."""
+    for face, correction in zip(faces, corrections, strict=True):
+        if face.strength > UNSEEN_STRENGTH and not face.frame.lead_in:
+            face.track.figures.note(face.time).doubt = _doubt(face, correction, device)
+
+
+def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
+    change, flicker = 0.0, 0.0
+    if device.name == "cpu":  # elsewhere reading it would be waited for
+        change, flicker = _change(face, device.read(correction)[0])
+    pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
+    scores = face.track.analyzer.analysis_before(face.time + _NOW_S).scores()
+    error = hidden = 0.0
+    if restored is not None and isinstance(restored.log_scale, np.ndarray):
+        rows, columns = restored.log_scale.shape[1:]
+        middle = np.s_[rows // 4 : -(rows // 4), columns // 4 : -(columns // 4)]
+        error = 255.0 * float(np.exp(restored.log_scale[0][middle]).mean())
+    if restored is not None and isinstance(restored.occlusion, np.ndarray):
+        side = restored.occlusion.shape[1]
+        hidden = float(restored.occlusion[0, side // 3 : -side // 4 : 4, side // 4 : -side // 4 : 4].mean())
+    x0, y0, x1, y1 = face.face.box.tolist()
+    return Doubt(
+        face.time,
+        face.time,
+        face.time,
+        (x0, y0, x1, y1),
+        strength=face.strength,
+        error=error,
+        change=change,
+        flicker=flicker,
+        drift=face.track.guard.drift or 0.0,
+        hidden=hidden,
+        blurred=max(scores["low_resolution"], scores["motion_blur"]),
+        turned=abs(pose[0]) if pose is not None else 0.0,
+        unsteady=0.0 if raw is None else float(np.abs(raw - face.face.points).mean()) / face.face.width,
+        unsure=1.0 - face.face.score,
+    )
+
+
+def _change(face: FaceTask, pixels: Float32) -> tuple[float, float]:
+    """The mean absolute change of luma, and that of its cells from the frame before, of 255."""
+    luma: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    cells: Any = cv2.resize(luma, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    before, face.track.change = face.track.change, (face.time, cells)
+    known = before is not None and 0.0 < face.time - before[0] <= _BEFORE_S
+    flicker = cv2.norm(cells, before[1], cv2.NORM_L1) / cells.size if known and before is not None else 0.0
+    return 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, 255.0 * flicker
