@@ -75,10 +75,10 @@ def review(
         print_json(found.to_dict(places), indent=2)
     elif places:
         print_table([["DOUBT", "AT", "TIMECODE", "TRACK", "WHY"], *(_cells(found.row(place)) for place in places)])
-        if len(places) < len(found.places):
-            console.log(f"{len(found.places) - len(places)} more places are less doubtful (--count)")
     else:
         console.log(f"{output}: nothing was corrected")
+    if len(places) < len(found.places):
+        console.log(f"{len(found.places) - len(places)} more places are less doubtful (--count)")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import rtface
+from rtface.analysis.treatment import read_treatments
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
@@ -122,6 +124,29 @@ def test_a_page_has_a_pair_of_each_place(made: Path, tmp_path: Path) -> None:
     assert text.count('src="data:image/webp') == 2 * text.count("<section")
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     assert "@" not in re.sub(r"data:[^\"]*", "", text[text.index("<body") : text.index("<script>\n")])
+
+
+@pytest.mark.skipif(not os.environ.get("RTFACE_TEST_CHROMIUM"), reason="RTFACE_TEST_CHROMIUM names no Chromium")
+def test_the_page_saves_what_was_decided(made: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    page_of(made, tmp_path / "page.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ["RTFACE_TEST_CHROMIUM"], args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page()
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.locator("#save").is_disabled()
+        page.get_by_label("leave out").nth(0).check()
+        page.get_by_label("accept").nth(1).check()
+        with page.expect_download() as saved:
+            page.click("#save")
+        saved.value.save_as(tmp_path / saved.value.suggested_filename)
+        browser.close()
+    found = read_treatments(tmp_path / "out.mkv.treatment.json")
+    assert [one.strength for one in found.decisions] == [0.0, 1.0]
+    assert found.other_than("in.mkv") is None
 
 
 def test_decisions_change_the_next_run_and_are_recorded(made: Path, tmp_path: Path) -> None:
