@@ -82,8 +82,10 @@ class Doubt:
 
     def since(self, origin: float) -> Doubt:
         """The same with times that count from `origin`, rounded as a report has them."""
-        values: dict[str, Any] = {name: round(getattr(self, name) - origin, 3) + 0.0 for name in TIMES}
-        return replace(self, box=tuple(round(side, 1) for side in self.box), **values)
+        values: dict[str, Any] = {name: round(getattr(self, name), 4) for name in DOUBT if name != "box"}
+        values |= {name: round(getattr(self, name) - origin, 3) + 0.0 for name in _TIMES}  # no -0.0
+        x0, y0, x1, y1 = (round(side, 1) for side in self.box)
+        return replace(self, box=(x0, y0, x1, y1), **values)
 
 
 TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
@@ -93,14 +95,14 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "error": (lambda d: d.error, 3.0, 12.0, 0.3, "the engine expects to be off by {:.1f} of 255"),
     "invented": (lambda d: d.invented, 0.05, 0.2, 0.3, "{:.0%} was probably invented"),
     "flicker": (lambda d: d.flicker, 0.3, 2.0, 0.3, "flickers by {:.1f} of 255"),
-    "unsteady": (lambda d: d.unsteady, 0.005, 0.05, 0.2, "its points move by {:.0%} of its width"),
+    "unsteady": (lambda d: d.unsteady, 0.005, 0.05, 0.2, "its points jump by {:.1%} of its width"),
     "unsure": (lambda d: d.unsure, 0.05, 0.4, 0.2, "the tracker is not sure of it ({:.0%})"),
     "turned": (lambda d: d.turned, 20.0, 60.0, 0.2, "turned by {:.0f}°"),
     "strength": (lambda d: d.strength, 1.0, 1.5, 0.1, "strength {:.2f}"),
 }
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
 _NAMED = 0.05
-TIMES = ("from_s", "to_s", "at_s")
+_TIMES = ("from_s", "to_s", "at_s")
 
 
 def joined(one: Sequence[Doubt], later: Sequence[Doubt]) -> list[Doubt]:

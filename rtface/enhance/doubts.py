@@ -36,12 +36,9 @@ def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
     scores = face.track.analyzer.analysis_before(face.time + _NOW_S).scores()
     error = hidden = 0.0
     if restored is not None and isinstance(restored.log_scale, np.ndarray):
-        rows, columns = restored.log_scale.shape[1:]
-        middle = np.s_[rows // 4 : -(rows // 4), columns // 4 : -(columns // 4)]
-        error = 255.0 * float(np.exp(restored.log_scale[0][middle]).mean())
+        error = 255.0 * float(np.exp(_middle(restored.log_scale[0])).mean())
     if restored is not None and isinstance(restored.occlusion, np.ndarray):
-        side = restored.occlusion.shape[1]
-        hidden = float(restored.occlusion[0, side // 3 : -side // 4 : 4, side // 4 : -side // 4 : 4].mean())
+        hidden = float(_middle(restored.occlusion[0])[::4, ::4].mean())
     x0, y0, x1, y1 = face.face.box.tolist()
     return Doubt(
         face.time,
@@ -59,6 +56,12 @@ def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
         unsteady=0.0 if raw is None else float(np.abs(raw - face.face.points).mean()) / face.face.width,
         unsure=1.0 - face.face.score,
     )
+
+
+def _middle(values: Float32) -> Float32:
+    """The half of a map, in each direction, in which the face lies."""
+    rows, columns = (side // 4 for side in values.shape)
+    return values[rows : len(values) - rows, columns : values.shape[1] - columns]
 
 
 def _change(face: FaceTask, pixels: Float32) -> tuple[float, float]:
