@@ -205,7 +205,9 @@ def read(path: Path) -> Learned:
                 raise ValueError("it is too large")
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
             meta = json.loads(bytes(held["meta"]).decode())
-            embeddings, places, delta = held["embeddings"], held["places"], held["delta"]
+            embeddings, places, delta = found = [held[name] for name in ("embeddings", "places", "delta")]
+        if not all(isinstance(array, np.ndarray) for array in found):  # numpy gives other members as bytes
+            raise ValueError("it is damaged")
         if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
             raise ValueError("it was made by another version of rtface")
         if embeddings.dtype != np.float32 or embeddings.ndim != 2 or embeddings.shape[1] != 128 or not len(embeddings):

@@ -231,8 +231,8 @@ class Join:
                 record = self._folder.read(self._folder.record(number))
                 if record is not None:
                     figures.add(record)
-                    if record["frames"] != record["counters"]["frames_out"]:
-                        raise ValueError(f"it has {record['frames']} frames, and counts others")
+                    if (number, record["counters"]["frames_out"]) != (record["segment"], record["frames"]):
+                        raise ValueError("it is of another segment, or counts other frames than it has")
                     for kind in kinds if record["frames"] else ():
                         kind.file(record).check()
             except InputError as error:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -53,6 +54,14 @@ def forged(path: Path, **arrays: Any) -> None:
         path.write_bytes(made.getvalue())
 
 
+def _without_numpy(path: Path, member: str) -> bytes:
+    """The file with a member that is not in NumPy's format."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(made := io.BytesIO(), "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"hello" if name == member else old.read(name))
+    return made.getvalue()
+
+
 def meta(**values: Any) -> Any:
     return np.frombuffer(json.dumps(values).encode(), np.uint8)
 
@@ -79,6 +88,7 @@ def meta(**values: Any) -> Any:
             "encrypted",
         ),
         (lambda p: (p.unlink(), os.mkfifo(p)), "regular"),
+        (lambda p: p.write_bytes(_without_numpy(p, "places.npy")), "damaged"),
     ],
     ids=[
         "absent",
@@ -97,6 +107,7 @@ def meta(**values: Any) -> Any:
         "nested",
         "encrypted",
         "fifo",
+        "bytes",
     ],
 )
 def test_a_file_that_is_none_is_refused(learn: Callable[..., Path], change: Any, why: str) -> None:

@@ -198,6 +198,7 @@ def test_a_damaged_record_is_made_again(source: Path, text: str):
         lambda record: record.update(file=None),
         lambda record: record.update(file=None, frames=0, packets=[]),
         lambda record: record.update(frames=0),
+        lambda record: record.update(segment=1),
     ],
 )
 def test_a_record_with_fewer_frames_is_made_again(less: Callable[[dict], object], source: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from rtface.errors import OutputError, UsageError
 from rtface.media.files.leftovers import clear_leftovers
 from rtface.media.files.outputs import check_target
+from rtface.media.files.workfile import WorkFile
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
@@ -214,6 +216,23 @@ def test_a_killed_run_leaves_a_part_that_plays(media, tmp_path: Path, suffix: st
     assert str(partial) in line
     start = re.search(r"--start 0:00:0(\d\.\d+)", line)
     assert start and float(start[1]) == pytest.approx(len(shown) / 25, abs=0.05)
+
+
+def test_a_limit_that_the_index_reaches_too(media, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What makes the part playable cannot be written either; what there is stays."""
+
+    def large(*_: object) -> int:
+        raise OSError(errno.EFBIG, "File too large")
+
+    opened = media.open(film)
+    sink = FileSink(plan_output(opened.info, tmp_path / "o.mp4"), threads=1)
+    with monkeypatch.context() as disk, pytest.raises(OutputError, match="size limit is reached"):
+        for item in opened:
+            sink.write(item)
+        disk.setattr(WorkFile, "write", large)
+        disk.setattr("rtface.media.write.film_file.make_playable", large)
+        sink.finish()
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["o.partial.mp4"]
 
 
 def test_memory_does_not_follow_the_length(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -301,11 +301,15 @@ class FilmFile:
         if not self._keeps:
             self._file.discard()
             return None
-        with self._file.edited() as file:
-            times = make_playable(file)
-            with contextlib.suppress(OSError):  # the film itself is what matters here
-                if not self._complete:
-                    self._mark(file)
+        try:
+            with self._file.edited() as file:
+                times = make_playable(file)
+                with contextlib.suppress(OSError):  # the film itself is what matters here
+                    if not self._complete:
+                        self._mark(file)
+        except OSError as error:  # nothing can be written any more; what is there is kept as it is
+            self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error.strerror})")
+            return str(self._file.keep())
         if not times:
             self._file.discard()
             return None
