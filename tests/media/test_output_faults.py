@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -221,16 +223,24 @@ def test_a_killed_run_leaves_a_part_that_plays(media, tmp_path: Path, suffix: st
 def test_a_limit_that_the_index_reaches_too(media, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What makes the part playable cannot be written either; what there is stays."""
 
-    def large(*_: object) -> int:
+    write, full = WorkFile.write, threading.Event()
+
+    def limited(file: WorkFile, data: bytes) -> int:
+        if full.is_set():
+            file.fault = OSError(errno.EFBIG, "File too large")
+        return write(file, data)
+
+    def large(*_: object) -> list[Fraction]:
         raise OSError(errno.EFBIG, "File too large")
 
+    monkeypatch.setattr(WorkFile, "write", limited)
     opened = media.open(film)
     sink = FileSink(plan_output(opened.info, tmp_path / "o.mp4"), threads=1)
-    with monkeypatch.context() as disk, pytest.raises(OutputError, match="size limit is reached"):
-        for item in opened:
-            sink.write(item)
-        disk.setattr(WorkFile, "write", large)
-        disk.setattr("rtface.media.write.film_file.make_playable", large)
+    for item in opened:
+        sink.write(item)
+    full.set()
+    monkeypatch.setattr("rtface.media.write.film_file.make_playable", large)
+    with pytest.raises(OutputError, match="size limit is reached"):
         sink.finish()
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["o.partial.mp4"]
 
