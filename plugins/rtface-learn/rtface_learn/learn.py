@@ -118,20 +118,21 @@ def collect(
     finally:
         tracker.close()
     if films or live:
-        names, anybody = ", ".join([*(path.name for path in films), *map(str, live)]), bool(found)
+        names = dict(enumerate([*(path.name for path in films), *map(str, live)], len(photos)))
+        clear = {take.source for take in found if take.embeddings}
         found = takes.of_person(found, known)
-        if known and anybody and not found:
+        for other in sorted(clear - {take.source for take in found}):
             raise InputError(
-                "{name} does not show the person of the photos; give a film that does, or leave the photos out",
+                "{name} does not show the person of the other sources; give a film that does, or leave it out",
                 code="learn_other",
-                name=names,
+                name=names[other],
             )
         if len(found) < LEAST:
             raise InputError(
                 "{name}: one face is shown large, clear and from the front for {seconds} s, and {least} are needed; "
                 "give a longer film, or one in better light",
                 code="learn_short",
-                name=names,
+                name=", ".join(names.values()),
                 seconds=len(found),
                 least=LEAST,
             )

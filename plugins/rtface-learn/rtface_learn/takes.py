@@ -229,7 +229,7 @@ def _add(take: Take, view: View, face: Face, place: Float, embed: Embedder | Non
 
 
 def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take]:
-    """The takes that show one person.
+    """The takes that show one person. Two of the same time in the same source are of two persons, however alike.
 
     Args:
         known: embeddings of the person, where there are photos.
@@ -240,6 +240,8 @@ def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take
     means = {id(take): mean(take.embeddings) for take in takes if take.embeddings}
     takes = [take for take in takes if id(take) in means]
     centre = mean(list(known)) if known else None
+    # Of two at a time who look alike, the one who is more like the photos is the person.
+    takes.sort(key=lambda t: (t.source, t.time, 0.0 if centre is None else distance(means[id(t)], centre)))
     groups: list[list[Take]] = [] if centre is None else [[]]
     for take in takes:
         near = [
@@ -250,6 +252,7 @@ def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take
                 k,
             )
             for k, group in enumerate(groups)
+            if all((take.source, take.time) != (other.source, other.time) for other in group)
         ]
         if near and min(near)[0] <= JOIN:
             groups[min(near)[1]].append(take)

@@ -79,8 +79,8 @@ def test_a_short_film_is_refused(tmp_path: Path) -> None:
         collected(write_film(tmp_path / "short.mkv", frames, rate=25))
 
 
-def take(person: Any, time: float) -> Take:
-    return Take(time, 0, embeddings=[at(person, 0.05)])
+def take(person: Any, time: float, source: int = 0) -> Take:
+    return Take(time, source, embeddings=[at(person, 0.05)])
 
 
 def test_takes_of_the_person_who_is_shown_most() -> None:
@@ -89,6 +89,16 @@ def test_takes_of_the_person_who_is_shown_most() -> None:
     assert [one.time for one in takes.of_person(shown, [at(BEN, 0.03)])] == [7, 8]
     with pytest.raises(InputError, match="add a photo"):
         takes.of_person(shown[3:])
+
+
+def test_two_on_one_frame_are_two_however_alike() -> None:
+    """As a child and its mother may be: near enough to be taken for one."""
+    mother, child = ANNA, at(ANNA, 0.2)
+    shown = [take(person, n) for n in range(7) for person in (mother, child)]
+    with pytest.raises(InputError, match="2 persons"):
+        takes.of_person(shown)
+    for person, of in ((mother, shown[::2]), (child, shown[1::2])):
+        assert takes.of_person(shown, [person]) == takes.of_person(shown[::-1], [person]) == of
 
 
 @pytest.mark.slow
@@ -195,10 +205,25 @@ def test_what_a_policy_asks_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_film_of_somebody_else(monkeypatch: pytest.MonkeyPatch, film: Path, tmp_path: Path) -> None:
-    monkeypatch.setattr(takes, "of_film", lambda *_: iter([take(BEN, n) for n in range(9)]))
+    monkeypatch.setattr(takes, "of_film", lambda path, number, *_: (take(BEN, n, number) for n in range(9)))
     monkeypatch.setattr(takes, "of_photo", lambda *_: take(ANNA, 0))
     with pytest.raises(InputError, match="does not show the person"):
         collected(film, *saved(tmp_path / "photos", 0.0).iterdir())
+
+
+def test_one_of_two_films_is_of_somebody_else(monkeypatch: pytest.MonkeyPatch, film: Path, tmp_path: Path) -> None:
+    (other := tmp_path / "other.mkv").write_bytes(film.read_bytes())
+    shown = {film: (ANNA, 9), other: (BEN, 2)}
+
+    def of_film(path: Path, number: int, *_: Any) -> Any:
+        person, count = shown[path]
+        return (take(person, n, number) for n in range(count))
+
+    monkeypatch.setattr(takes, "of_film", of_film)
+    with pytest.raises(InputError, match=r"other\.mkv does not show the person"):
+        collected(film, other)
+    shown[other] = CLEO, 0
+    assert len(collected(film, other)[0]) == 9
 
 
 def test_photos_of_two_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
