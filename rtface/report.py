@@ -387,6 +387,7 @@ def metadata_options(options: Options) -> dict[str, str]:
     values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
     more = {"damage": options.damage} if options.damage != "none" else {}
+    more |= {"scale": options.scale} if options.scale is not None else {}
     if options.shots is not None:
         more["shots"] = "yes"
     return values | more | ({"stages": stages} if stages else {})

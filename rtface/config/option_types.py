@@ -25,6 +25,7 @@ class AnalyzeOptions(TypedDict, total=False):
     sequence: bool
     fps: Fraction | float | str | None
     transfer: Literal["auto", "log", "linear", "video"]
+    scale: int | str | None
 
 
 class EnhancerOptions(TypedDict, total=False):

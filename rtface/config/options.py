@@ -365,6 +365,15 @@ class InputOptions(_Group):
         "the GPU, and corrects less: [what is missing then](gpu.md#hardware-codecs). Software takes over in the middle "
         "of a film, too",
     )
+    scale: str | None = _option(
+        None,
+        v.scale,
+        _FILES | _ANALYSIS,
+        "Enlarge the frames first, so that faces are found and restored at the size of the output.",
+        "`2`, `3` and `4` are factors, `1080p` lines; `1080p` and `1440x1080` get square samples. "
+        "[How](films.md#enlarging)",
+        unset="the INPUT's size",
+    )
     strict: bool = _option(
         False,
         v.boolean,

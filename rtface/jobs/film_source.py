@@ -34,7 +34,15 @@ def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = Tr
     path, options, stats = frames.input, frames.options, stats or Stats(logs=False)
     if options.sequence and isinstance(path, Path):
         return open_scans(path, options, stats, hold=hold)
-    return FileSource(path, start=options.start, end=options.end, threads=1, stats=stats, strict=options.strict)
+    return FileSource(
+        path,
+        start=options.start,
+        end=options.end,
+        threads=1,
+        stats=stats,
+        strict=options.strict,
+        scale=options.scale,
+    )
 
 
 def open_from(

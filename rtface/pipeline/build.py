@@ -144,6 +144,7 @@ def open_film(
             stop=stop.is_set,
             size=size,
             fields=fields,
+            scale=options.scale,
             decode=decoding(options.decode, codec_device(options.device), keep=on_gpu),
         )
 

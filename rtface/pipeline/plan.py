@@ -107,6 +107,7 @@ class FramePlan:
             bool(options.stages)
             or options.damage != "none"
             or options.colour == "restore"
+            or options.scale is not None
             or wants_map(options)
             or (options.compare is not None or options.keep_correction is not None)
         )
@@ -448,6 +449,7 @@ def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool 
         stats=stats,
         strict=options.strict,
         hold=hold,
+        scale=options.scale,
     )
 
 
@@ -522,6 +524,8 @@ def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy
         return None
     if frames.options.colour == "restore":
         return Message("{--colour:restore} may change every frame", code="copy_colour")
+    if info.decoded is not None:
+        return Message("{--scale} changes every frame", code="copy_scale")
     return find_copy(info, frames.input, container)
 
 

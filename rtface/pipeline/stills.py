@@ -17,6 +17,7 @@ from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputEr
 from rtface.frame import Frame
 from rtface.media.files.workfile import full
 from rtface.media.marks.provenance import own_tags
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.stills.image_read import warn_left_out
 from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
@@ -207,6 +208,7 @@ class _Stills:
     ) -> None:
         self.jobs, self.options, self.steps, self.stats = jobs, options, steps, stats
         self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
+        self.enlarger = Enlarger(options.scale) if options.scale is not None else None
         self.done = self.skipped = 0
         self.made, self.fading = made, fading
         made.lossless = all(target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs)
@@ -285,6 +287,8 @@ class _Stills:
                 continue
             try:
                 still = read_image(source)
+                if self.enlarger is not None:
+                    still.frame = self.enlarger(still.frame)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
                 if lost := losses(still, plan.kind):
                     faults = Faults(str(source), self.stats, strict=self.options.strict)

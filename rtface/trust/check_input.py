@@ -17,6 +17,7 @@ from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import is_image, list_images
 from rtface.media.formats.color import all_side_data, hdr_of, tags_of, views_of
 from rtface.media.formats.filled import container_end
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import Still, read_image
@@ -70,22 +71,30 @@ def check_input(
         for number, boxes in (values["changed"] if values else ())
     }
     lossless = bool(values["output"]["lossless"]) if values else True
-    curves = (values or {}).get("fading", {})
+    curves, scale = (values or {}).get("fading", {}), _scale_of(values)
     compared = FrameComparison(found, changed, lossless=lossless, known=values is not None, curves=curves)
     if curves:
         found.notes.append(
             "every sample of the frame was changed by a curve against fading, which its sidecar names; the input is "
             "compared as that curve makes it"
         )
+    if scale is not None:
+        found.notes.append(f"the input is compared as it is enlarged by the resampler (--scale {scale})")
     if output.is_dir() or ("streams" not in values if values is not None else is_image(output) and is_image(input)):
-        _compare_stills(compared, output, input, stop)
+        _compare_stills(compared, output, input, scale, stop)
     else:
         _compare_films(compared, output, input, values or {}, doing, stop)
     compared.end()
     return found
 
 
-def _compare_stills(compared: FrameComparison, output: Path, input: Path, stop: Stop | None) -> None:
+def _scale_of(values: dict[str, Any] | None) -> str | None:
+    """What the run enlarged the input to, as its sidecar says."""
+    return (values or {}).get("options", {}).get("scale")
+
+
+def _compare_stills(compared: FrameComparison, output: Path, input: Path, scale: str | None, stop: Stop | None) -> None:
+    enlarger = Enlarger(scale) if scale is not None else None
     if not output.is_dir():
         names = [(output, input)]
     elif not input.is_dir():
@@ -110,7 +119,7 @@ def _compare_stills(compared: FrameComparison, output: Path, input: Path, stop: 
         made, read = read_image(still), read_image(source)
         _compare_said(compared.found, made, read)
         if _turned(made) == _turned(read):
-            compared.frame(still.name, made.frame, read.frame)
+            compared.frame(still.name, made.frame, enlarger(read.frame) if enlarger else read.frame)
 
 
 def _turned(still: Still) -> tuple[int, bool]:
@@ -161,7 +170,7 @@ def _compare_films(
     said, dropped, stats = values.get("input", {}), values.get("options", {}).get("drop", ()), Stats()
     with (
         closing(FileSource(output, ours=True, stats=stats)) as made,
-        closing(FileSource(input, start=said.get("start_s"), end=said.get("end_s"))) as source,
+        closing(FileSource(input, start=said.get("start_s"), end=said.get("end_s"), scale=_scale_of(values))) as source,
     ):
         length, cut = made.info.duration_s, (source.info.start, source.info.end)
         exact = made.info.coding.kind == "lossless"  # whatever its sidecar says

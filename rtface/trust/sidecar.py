@@ -54,6 +54,7 @@ from rtface.util.foreign import (
     text,
     whole,
 )
+from rtface.util.parse import is_scale
 from rtface.util.toml_dataclass import parse_json
 from rtface.util.urls import Address
 
@@ -95,7 +96,7 @@ _SHAPE: Shape = {
     "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
     "fading?": table(is_curve),
     "copied?": [row(count, count)],
-    "options?": {"drop?": [text]},
+    "options?": {"drop?": [text], "scale?": is_scale},
     "changes?": [text],
     "treatments?": [{}],
     "finished?": text,

@@ -471,6 +471,25 @@ def size(value: object, shown: str) -> object:
     return (pair[0], pair[1])
 
 
+@_check("N|LINESp|WIDTHxHEIGHT", "int | str", "2", "3", "4", "1080p", "2160p")
+def scale(value: object, shown: str) -> str:
+    """A factor, a number of lines, or a size: "2", "1080p", "1920x1080"."""
+    text = "" if isinstance(value, bool) else re.sub(r"\s*[x×:]\s*", "x", str(value).strip().lower())
+    if is_scale(text):
+        return text
+    raise UsageError(
+        "{option} must be a factor (2, 3, 4), lines as 1080p, or a size as 1920x1080, not {value}",
+        code="value_scale",
+        option=shown,
+        value=_show(value),
+    )
+
+
+def is_scale(value: object) -> bool:
+    """Whether a value is one that `scale` gives."""
+    return isinstance(value, str) and re.fullmatch(r"[2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4})", value) is not None
+
+
 @_check("BITS", "int | str")
 def bitrate(value: object, shown: str) -> object:
     """Bits a second: 4500k, 6M, or a number."""

@@ -110,11 +110,12 @@ def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
         1,
         1 if tags.primaries == UNSPECIFIED else tags.primaries,
         13 if tags.transfer == UNSPECIFIED else tags.transfer,
-        1 if _is_hd(width, height) else 6,
+        1 if is_hd(width, height) else 6,
     )
 
 
-def _is_hd(width: int, height: int) -> bool:
+def is_hd(width: int, height: int) -> bool:
+    """Whether players take frames that do not say it for BT.709."""
     return height > 576 or width >= 1280
 
 
@@ -135,7 +136,7 @@ def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = ""
     if image.format.is_rgb or gray or name == "pal8":
         matrix: Matrix = "rgb"
     else:
-        matrix = _MATRIX.get(int(image.colorspace)) or ("bt709" if _is_hd(image.width, image.height) else "bt601")
+        matrix = _MATRIX.get(int(image.colorspace)) or ("bt709" if is_hd(image.width, image.height) else "bt601")
     tagged = int(image.color_range)
     full = tagged == 2 or (tagged != 1 and (matrix == "rgb" or name.startswith("yuvj")))
     if image.format.is_rgb:

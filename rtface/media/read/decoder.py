@@ -14,6 +14,7 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
@@ -46,6 +47,7 @@ class Decoder:
         stopped: whether what came is all that is wanted of the input.
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
+        enlarger: gives frames the size of the output; None where that is their own.
 
     Attributes:
         form: what the frames have in common.
@@ -68,9 +70,10 @@ class Decoder:
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
         received: Received | None = None,
+        enlarger: Enlarger | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
-        self._received = received
+        self._received, self._enlarger = received, enlarger
         self._remote, self._sought, self._stopped = remote, sought, stopped
         self._rate, self._base = rate_of(video)[0], time_base_of(video)
         step = 1 / (self._rate * self._base)
@@ -243,7 +246,8 @@ class Decoder:
             image, quantisers = sized, None
         image.pts, image.time_base, image.duration = pts, self._base, duration
         display = form.display_of(image, self.reached - self._step * self._base)
-        return Frame(image, pts, self._base, duration, form.color_of(image), display, quantisers=quantisers)
+        frame = Frame(image, pts, self._base, duration, form.color_of(image), display, quantisers=quantisers)
+        return frame if self._enlarger is None else self._enlarger(frame)
 
     def _count_missing(self, missing: int) -> None:
         if missing:

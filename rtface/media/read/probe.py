@@ -31,7 +31,7 @@ from rtface.media.read.container import (
     time_base_of,
 )
 from rtface.media.read.decoder import Decoder
-from rtface.media.read.frame_form import Fields
+from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.header import contradictions, not_given, not_shown, read_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
@@ -144,6 +144,7 @@ class MediaInfo:
         notes: what a user should know about choices made here, one line each.
         decoder: what decodes the frames, and why it is not the GPU where the GPU was wanted.
         on_gpu: whether they stay in the memory of a GPU (`rtface.util.av_gpu`).
+        decoded: width, height and format before frames are enlarged (``--scale``); None where they are not.
     """
 
     path: str
@@ -188,6 +189,7 @@ class MediaInfo:
     crop: Crop | None = None
     unkept: list[Message] = field(default_factory=list[Message])
     unseen: list[str] = field(default_factory=list[str])
+    decoded: Size | None = None
 
     @property
     def reel(self) -> str | None:
@@ -299,7 +301,7 @@ def describe(
     } | header.tags
     chapters = _chapters(container, header.languages)
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
-    return MediaInfo(
+    info = MediaInfo(
         path=shown(path),
         format=container.format.name,
         duration_s=None if length is None else float(length),
@@ -342,6 +344,44 @@ def describe(
         crop=header.crop,
         unkept=not_given(header, [metadata, *(one.metadata for one in (*streams, *chapters))]),
         unseen=[*not_shown(header, video, alpha=alpha), *contradictions(header, video, image, ours=ours)],
+    )
+    return enlarged(info, first, native_format(image))
+
+
+def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
+    """What an input is whose frames are enlarged to the size of this one, from samples of another format maybe."""
+    decoded, image = (info.width, info.height, format), frame.image
+    if (image.width, image.height) == decoded[:2]:
+        return info
+    width, height = image.width * float(frame.display.aspect), float(image.height)
+    if frame.display.quarter_turns % 2:
+        width, height = height, width
+    scales = (Fraction(image.width, info.width), Fraction(image.height, info.height)) * 2
+    left, top, right, bottom = (
+        round(side * scale) for side, scale in zip(info.crop or (0, 0, 0, 0), scales, strict=True)
+    )
+    return replace(
+        info,
+        width=image.width,
+        height=image.height,
+        display_width=round(width),
+        display_height=round(height),
+        aspect=info.aspect and frame.display.aspect,
+        crop=info.crop and (left, top, right, bottom),
+        tags=replace(info.tags, matrix=int(image.colorspace)),
+        decoded=decoded,
+        notes=[
+            *info.notes,
+            Message(
+                "{path}: frames of {width}×{height} are enlarged to {to_width}×{to_height} ({--scale})",
+                code="enlarged",
+                path=info.path,
+                width=decoded[0],
+                height=decoded[1],
+                to_width=image.width,
+                to_height=image.height,
+            ),
+        ],
     )
 
 

@@ -11,6 +11,7 @@ from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.read.container import choose_video, clock_start_of, open_container, read_captions, time_base_of
 from rtface.media.read.decoder import Decoder
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.pipe import is_pipe
 from rtface.media.read.timeline import Cut
@@ -22,6 +23,7 @@ class FrameSampler:
 
     Args:
         path: a film: a file, or a URL that PyAV opens.
+        scale: the size that frames are enlarged to (``--scale``); None for their own.
 
     Attributes:
         clock_start: start of the input's own clock in seconds, from which times count.
@@ -32,8 +34,9 @@ class FrameSampler:
         UsageError: the input is a pipe, in which nothing can be sought.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], scale: str | None = None) -> None:
         self._path, self._name = path, shown(path)
+        self._enlarger = Enlarger(scale) if scale is not None else None
         if is_pipe(path):
             raise UsageError(
                 "{name}: is a pipe, and frames of it cannot be sought; write it to a file first",
@@ -64,7 +67,14 @@ class FrameSampler:
         base, target = self._base, self._seek(seconds)
         first, skipping = self.clock_start + Fraction(start).limit_denominator(1_000_000), False
         cut = Cut(self.clock_start)
-        decoder = Decoder(self._container, self._video, Faults(self._name), cut, remote=is_url(self._path))
+        decoder = Decoder(
+            self._container,
+            self._video,
+            Faults(self._name),
+            cut,
+            remote=is_url(self._path),
+            enlarger=self._enlarger,
+        )
         for item in decoder.items():
             if not isinstance(item, Frame):
                 continue

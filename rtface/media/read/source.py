@@ -27,6 +27,7 @@ from rtface.media.read.container import (
     time_base_of,
 )
 from rtface.media.read.decoder import Decoder, SeekMissed
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.file_reader import FileReader, file_reader, shorter_error
 from rtface.media.read.frame_form import Fields, Size
@@ -75,6 +76,7 @@ class FileSource:
         fields: of the film, where it was opened before: another order is reported. None finds out.
         ours: whether it is held to the header that rtface writes.
         track: number of the video stream; None chooses one.
+        scale: the size that frames are enlarged to (``--scale``); None for their own.
 
     Attributes:
         info: what the input is.
@@ -83,7 +85,7 @@ class FileSource:
     Raises:
         InputMissing: it is not there or may not be read.
         InputError: it is empty, cut off before its index, not a film, holds no video, or is larger than the limit.
-        UsageError: the cut lies outside the film.
+        UsageError: the cut lies outside the film; frames cannot have that size.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class FileSource:
         fields: Fields | None = None,
         ours: bool = False,
         track: int | None = None,
+        scale: str | None = None,
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size, self._ours, self._track = decode, size, ours, track
+        self._enlarger = Enlarger(scale) if scale is not None else None
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
@@ -148,6 +152,13 @@ class FileSource:
             if fields is None:
                 self._look_for_fields(first)
             self.info = self._describe(self._now, first)
+            if self.info.decoded is not None and self.info.interlaced and fields is None:
+                raise UsageError(
+                    "{--scale}: {name} is interlaced, and a line of one field is no line of the other; deinterlace it "
+                    "first (FFmpeg: -vf bwdif), or leave it out",
+                    code="scale_fields",
+                    name=self._name,
+                )
             if self._overflow:
                 self._now, self._items = self._begin_again()
             self._now.form.expect_fields(fields or self.info.display.fields)
@@ -264,6 +275,7 @@ class FileSource:
             stopped=lambda: self.pipe is not None and self.pipe.stopped,
             size=self._size,
             received=None if part else Received(self._path, self._container),
+            enlarger=self._enlarger,
         )
 
     def _without_gpu(self, why: str) -> None:

@@ -25,6 +25,7 @@ from rtface.frame import Color, Display, Frame
 from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target, full, write_whole
+from rtface.media.formats.image_header import size_of
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
 from rtface.media.formats.image_view import TIFF_FORM, TIFF_OF_VALUES
 from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
@@ -313,8 +314,9 @@ def _encode_dpx(
     frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *, creator: str
 ) -> bytes:
     """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
-    if still is not None and still.kind == "dpx":
-        data = rewrite_dpx(_bytes_of(still), frame.image)
+    size = frame.image.width, frame.image.height
+    if still is not None and still.kind == "dpx" and size_of(old := _bytes_of(still)) == size:
+        data = rewrite_dpx(old, frame.image)
         return data if timecode is None else with_timecode(data, timecode)
     shape = pixel_format_info(frame.image.format.name)
     gray = shape.model == "gray"

@@ -21,7 +21,8 @@ from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.formats.color import tags_of
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import Marks, marks_of
-from rtface.media.read.probe import MediaInfo, StreamInfo
+from rtface.media.read.enlarge import Enlarger
+from rtface.media.read.probe import MediaInfo, StreamInfo, enlarged
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
 from rtface.media.stills.image_read import read_image, read_origin, scan_header, warn_left_out
@@ -51,10 +52,11 @@ class SequenceSource:
         stats: receives counters and warnings.
         strict: raise InputError where an image is missing, unreadable or of another size, instead of warning.
         hold: repeat a frame where an image is missing; False for a folder of stills, whose names keep its place.
+        scale: the size that frames are enlarged to (``--scale``); None for their own.
 
     Raises:
         InputMissing, InputError: no folder, no image in it, or none that can be read.
-        UsageError: the cut leaves nothing, or fps is not positive.
+        UsageError: the cut leaves nothing, fps is not positive, or frames cannot have that size.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class SequenceSource:
         stats: Stats | None = None,
         strict: bool = False,
         hold: bool = True,
+        scale: str | None = None,
     ) -> None:
+        self._enlarger = Enlarger(scale) if scale is not None else None
         self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
         paths = list_images(folder)
         warn_left_out(Path(folder), self._stats)
@@ -252,22 +256,25 @@ class SequenceSource:
             quantisers = None
         pts, base = self._first + place, 1 / self._rate
         image.pts, image.time_base, image.duration = pts, base, 1
-        return replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
+        frame = replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
+        return frame if self._enlarger is None else self._enlarger(frame)
 
     def _describe(self, folder: str, start: float | None, end: float | None, timecode: Timecode | None) -> MediaInfo:
         image, count = self._begin.image, len(self._paths)
+        assert self._shape is not None
+        width, height, decoded = self._shape
         files = [path for path in self._paths if path]
         shape = pixel_format_info(image.format.name)
         # There is no container, hence no stream that could be a template; sinks ask the enhanced one only for its tags.
         stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
-        return MediaInfo(
+        info = MediaInfo(
             path=folder,
             format="stills",
             duration_s=count / float(self._rate),
-            width=image.width,
-            height=image.height,
-            display_width=image.width,
-            display_height=image.height,
+            width=width,
+            height=height,
+            display_width=width,
+            display_height=height,
             rate=self._rate,
             time_base=1 / self._rate,
             pix_fmt=image.format.name,
@@ -295,6 +302,7 @@ class SequenceSource:
                 )
             ],
         )
+        return enlarged(info, self._begin, decoded)
 
     def _said(self) -> str:
         if self._transfer is not None and not isinstance(self._header, ExrHeader):

@@ -48,6 +48,7 @@ class StillEncoder:
         self.marks_of = source.marks_of if source is not None else None
         self._timecode, self._tags, self._own = timecode, tags, own
         self._rate, self._origin = info.rate, info.start or info.video_start
+        self._enlarged = info.decoded is not None
 
     def encode(self, frame: Frame, shown: str) -> bytes | None:
         """The bytes of a frame's still; None for those of the input's file, where nothing was changed on the frame.
@@ -65,7 +66,7 @@ class StillEncoder:
             timecode = self._timecode.plus(frames)
         if self.source is not None and (path := self.source.path_of(frame)):
             if (
-                not (frame.touched or frame.filtered)
+                not (frame.touched or frame.filtered or self._enlarged)
                 and IMAGE_KINDS.get(path.suffix.lower()) == self.kind
                 and timecode is None
             ):

@@ -1,0 +1,176 @@
+"""``--scale``: frames in a larger size, before anything else is done with them.
+
+FFmpeg's swscale makes the samples, exactly rounded, by Lanczos' kernel of three lobes, in the frame's own planes, depth
+and chroma siting. The same version makes the same bits everywhere, so that `rtface verify` can do it to the input.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+from av.filter import Graph
+
+from rtface.errors import InputError, UsageError
+from rtface.frame import Display, Frame, Siting
+from rtface.geometry.planes import fallback, layout
+from rtface.media.formats.color import UNSPECIFIED, is_hd
+from rtface.media.read.container import MAX_PIXELS
+from rtface.util.av_arrays import plane_rows
+from rtface.util.av_gpu import repacked, software
+
+_FLAGS = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+_SHAPE = Fraction(1, 100)  # by which a size may differ from the picture's shape
+_BT601 = 6
+
+
+class Enlarger:
+    """Enlarges the frames of a film, or stills. Not for use from several threads.
+
+    Args:
+        scale: a value of ``--scale``.
+    """
+
+    def __init__(self, scale: str) -> None:
+        self._scale = scale
+        self._graph, self._like = Graph(), tuple[object, ...]()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame in its larger size; itself where it has that already.
+
+        Raises:
+            UsageError: the size is smaller, of another shape, odd where its samples allow none, or too large.
+            InputError: samples that cannot be enlarged.
+        """
+        image = _workable(frame.image)
+        width, height, display = self.size(image, frame.display)
+        if (width, height) == (image.width, image.height):
+            return frame
+        form = layout(image.format.name)
+        assert form is not None
+        if form.kind == "rgb":
+            alpha = "a" if any(part.is_alpha for part in image.format.components) else ""
+            depth = "" if form.bits == 8 else f"{form.bits}le"
+            planar, carrier = f"gbr{alpha}p{depth}", f"yuv{alpha}444p{depth}"
+            carried = self._through(_renamed(repacked(image, planar), carrier), width, height, "center")
+            large = repacked(_renamed(carried, planar), image.format.name)
+        else:
+            large = self._through(image, width, height, frame.color.siting)
+        large.pts, large.duration = image.pts, image.duration
+        if image.time_base:
+            large.time_base = image.time_base
+        large.colorspace, large.color_range = image.colorspace, image.color_range
+        large.color_primaries, large.color_trc = image.color_primaries, image.color_trc
+        if frame.color.matrix == "bt601" and int(image.colorspace) == UNSPECIFIED and is_hd(width, height):
+            large.colorspace = _BT601  # players would take that of HD
+        return replace(frame, image=large, display=display, quantisers=None, filtered=True)
+
+    def size(self, image: av.VideoFrame, display: Display) -> tuple[int, int, Display]:
+        """Stored width and height of an enlarged image, and how it is shown; raises as a call."""
+        form = layout(image.format.name)
+        assert form is not None
+        steps, turned = form.subsampling, display.quarter_turns % 2 == 1
+        named = [int(number) for number in re.findall(r"\d+", self._scale)][:: -1 if turned else 1]
+        shown, lines = (image.width * display.aspect, Fraction(image.height)), self._scale.endswith("p")
+        if len(named) == 1 and not lines:
+            wanted, held = [named[0] * image.width, named[0] * image.height], []
+        else:
+            factor = named[0] / shown[0 if turned else 1]
+            wanted = [factor * length for length in shown] if lines else [*map(Fraction, named)]
+            held, display = [wanted[0 if turned else 1]] if lines else wanted, replace(display, aspect=Fraction(1))
+        width, height = (step * round(Fraction(length, step)) for length, step in zip(wanted, steps, strict=True))
+        if width < image.width or height < image.height:
+            raise UsageError(
+                "{--scale:{scale}}: the picture is {width}×{height} already, and frames are only enlarged; name a "
+                "larger size, or leave it out",
+                code="scale_smaller",
+                scale=self._scale,
+                **_sides((image.width, image.height), turned),
+            )
+        if abs(width * shown[1] / (height * shown[0]) * display.aspect - 1) > _SHAPE:
+            raise UsageError(
+                "{--scale:{scale}}: the picture has another shape, {width}×{height} in square samples; name a size of "
+                "that shape, or lines alone, such as 1080p",
+                code="scale_shape",
+                scale=self._scale,
+                **_sides(shown, turned),
+            )
+        if any(length not in (width, height) for length in held):
+            raise UsageError(
+                "{--scale:{scale}}: samples of {format} have no such size; the nearest is {width}×{height}",
+                code="scale_odd",
+                scale=self._scale,
+                format=image.format.name,
+                **_sides((width, height), turned),
+            )
+        if width * height > MAX_PIXELS:
+            raise UsageError(
+                "{--scale:{scale}}: {width}×{height} are {megapixels} megapixels, and the limit is {most}; name a "
+                "smaller size",
+                code="scale_large",
+                scale=self._scale,
+                megapixels=width * height // 1_000_000,
+                most=MAX_PIXELS // 1_000_000,
+                **_sides((width, height), turned),
+            )
+        return width, height, display
+
+    def _through(self, image: av.VideoFrame, width: int, height: int, siting: Siting) -> av.VideoFrame:
+        """An image in another size, of YCbCr or gray, by a filter that is kept for the next one."""
+        like = image.width, image.height, image.format.name, width, height, siting
+        if like != self._like:
+            self._graph, self._like = Graph(), like
+            source = self._graph.add_buffer(
+                width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)
+            )
+            # "full" on both sides leaves the values as they are, whatever the range; one thread: see `repacked`.
+            scale = self._graph.add(
+                "scale",
+                w=str(width),
+                h=str(height),
+                flags=_FLAGS,
+                in_range="full",
+                out_range="full",
+                in_chroma_loc=siting,
+                out_chroma_loc=siting,
+                threads="1",
+            )
+            kept = self._graph.add("format", image.format.name)
+            self._graph.link_nodes(source, scale, kept, self._graph.add("buffersink")).configure()
+        self._graph.push(image)
+        large = self._graph.pull()
+        assert isinstance(large, av.VideoFrame)
+        return large
+
+
+def _sides(sides: tuple[Fraction | int, Fraction | int], turned: bool) -> dict[str, int]:
+    """Stored width and height as they are seen."""
+    width, height = map(round, sides[:: -1 if turned else 1])
+    return {"width": width, "height": height}
+
+
+def _workable(image: av.VideoFrame) -> av.VideoFrame:
+    """The image in the host's memory, in its own format; palettes and the like as `planes.fallback`."""
+    image = software(image)
+    name = image.format.name
+    if layout(name) is not None:
+        return image
+    if re.search(r"f(16|32)|^xyz|^bayer", name):
+        raise InputError(
+            "{--scale}: samples of {format} cannot be enlarged; convert the input to 16 bits first",
+            code="scale_format",
+            format=name,
+        )
+    return repacked(image, fallback(name))
+
+
+def _renamed(image: av.VideoFrame, name: str) -> av.VideoFrame:
+    """The planes of an image under the name of another format."""
+    out = av.VideoFrame(image.width, image.height, name)
+    for mine, theirs in zip(image.planes, out.planes, strict=True):
+        rows = plane_rows(mine), plane_rows(theirs)
+        used = min(rows[0].shape[1], rows[1].shape[1])
+        rows[1][:, :used] = rows[0][:, :used]
+    return out

@@ -1,0 +1,105 @@
+"""``--scale`` in whole runs, and what ``rtface verify`` says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import rtface
+from rtface.errors import UsageError
+from rtface.media.read.source import FileSource
+from rtface.trust.verify import verify
+from tests.pipeline.run_media import decoded, film, still
+
+pytestmark = pytest.mark.usefixtures("engines")
+
+
+def enlarged(path: Path, scale: str) -> list[np.ndarray]:
+    source = FileSource(path, scale=scale)
+    frames = [item.image.to_ndarray().astype(int) for item in source]
+    source.close()
+    return frames
+
+
+def test_a_film_without_faces_is_the_resamplers_samples(tmp_path: Path) -> None:
+    given, out = film(tmp_path / "in.mkv", frames=4, face=False), tmp_path / "out.mkv"
+    report = rtface.run(given, out, scale="2", codec="ffv1", sidecar=True, report=tmp_path / "report.json")
+    assert any("enlarged to 640×360" in note for note in report.notes)
+    assert np.array_equal(decoded(out, "yuv420p"), enlarged(given, "2"))
+    found = verify(out, input=given)
+    assert not found.problems and any("every sample is the input's" in proof for proof in found.proofs)
+
+
+def test_a_face_is_restored_at_the_size_of_the_output(tmp_path: Path) -> None:
+    given, out, kept, back = (tmp_path / name for name in ("in.mkv", "out.mkv", "kept.mkv", "back.mkv"))
+    report = rtface.run(
+        film(given, frames=4), out, scale="360p", codec="ffv1", sidecar=True, keep_correction=kept, correct="always"
+    )
+    assert report.frames_corrected == 4 and report.tracks[0].mean_width_px > 100
+    assert not verify(out, input=given).problems
+    rtface.undo(out, kept, back)
+    assert np.array_equal(decoded(back, "yuv420p"), enlarged(given, "360p"))
+    with av.open(str(out)) as container:
+        assert container.metadata["RTFACE_OPTIONS"].endswith("scale=360p")
+
+
+def test_a_sample_that_is_forged_is_named(tmp_path: Path) -> None:
+    given, out = film(tmp_path / "in.mkv", frames=4, face=False), tmp_path / "out.mkv"
+    rtface.run(given, out, scale="2", codec="ffv1", sidecar=True)
+    path = out.with_name("out.mkv.rtface.json")
+    values: dict[str, Any] = json.loads(path.read_text())
+    values["options"]["scale"] = "361x203"
+    path.write_text(json.dumps(values))
+    assert verify(out, input=given).problems
+    other = film(tmp_path / "other.mkv", frames=4)
+    rtface.run(other, tmp_path / "b.mkv", scale="2", codec="ffv1", sidecar=True, correct="never")
+    assert any("samples outside the faces" in one for one in verify(tmp_path / "b.mkv", input=given).problems)
+
+
+def test_stills_and_folders_are_enlarged(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    still(folder / "a.png"), still(folder / "b.png", depth=16), still(folder / "c.jpg", face=False)
+    rtface.run(folder, out, scale="2", sidecar=True)
+    for path in sorted(folder.iterdir()):
+        with av.open(str(path)) as before, av.open(str(out / path.name)) as after:
+            sizes = [(one.streams.video[0].width, one.streams.video[0].height) for one in (before, after)]
+        assert sizes[1] == (2 * sizes[0][0], 2 * sizes[0][1])
+    assert not verify(out, input=folder).problems
+
+
+def test_a_folder_of_scans_is_enlarged_as_a_film(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    still(folder / "a1.png"), still(folder / "a2.png", face=False), still(folder / "a3.png")
+    rtface.run(folder, f"{out}/", sequence=True, fps=24, scale="2", correct="never", sidecar=True)
+    with av.open(str(out / "a1.png")) as after:
+        assert (after.streams.video[0].width, after.streams.video[0].height) == (960, 720)
+    rtface.run(folder, tmp_path / "out.mkv", sequence=True, fps=24, scale="2", correct="never", crf=0)
+    assert decoded(tmp_path / "out.mkv")[0].shape == (720, 960)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scale": "100p"}, "only enlarged"),
+        ({"scale": "2", "copy": "require"}, "scale changes every frame"),
+        ({"scale": 1}, "must be a factor"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_work(tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    given = film(tmp_path / "in.mkv", frames=2, codec="libx264")
+    with pytest.raises(UsageError, match=says):
+        rtface.run(given, tmp_path / "out.mkv", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_plan_names_the_size_of_the_output(tmp_path: Path) -> None:
+    given = film(tmp_path / "in.mkv", frames=2)
+    report = rtface.run(given, tmp_path / "out.mkv", scale="3", dry_run=True)
+    assert (report.plan["video"]["width"], report.plan["video"]["height"]) == (960, 540)
