@@ -40,6 +40,7 @@ TRIED = (
     "correct",
     "start",
     "end",
+    "scale",
     "timecode",
     "overwrite",
 )

@@ -23,6 +23,7 @@ from rtface.contact_sheet.dissolve import AROUND_S, SIDE, in_dissolve
 from rtface.contact_sheet.search import Sighting
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.stills.images import read_image
 from rtface.pipeline.build import FilmNetworks, open_film
 from rtface.pipeline.chain import bytes_of, find_faces, split_fields
@@ -246,7 +247,8 @@ class FaceRestorer:
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
         """The frames of a face's lead-in and around it, as a run reads them, and the times of the film."""
         if face.image is not None:
-            return iter([read_image(face.image).frame]), None
+            frame, scale = read_image(face.image).frame, self._options.scale
+            return iter([frame if scale is None else Enlarger(scale)(frame)]), None
         # Whole microseconds, rounded down: the sampled frame is the first one.
         start = math.floor((face.time - self._clock_start) * 1_000_000) / 1_000_000
         end = start + LEAD_IN_S + (_AHEAD_S if self._ahead else AROUND_S)

@@ -18,6 +18,7 @@ from rtface.config.options import InputOptions
 from rtface.errors import RtfaceError, UsageError
 from rtface.frame import Bytes, Face, Float, Float32, Frame
 from rtface.media.files.image_names import is_image
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.persons.chip import cut_chip, fitness
@@ -150,8 +151,9 @@ def _frames(
             else range(len(images))
         )
         result.wanted = len(chosen)
-        return _stills([images[k] for k in chosen], result.unreadable)
-    sampler = FrameSampler(input)
+        enlarger = None if options.scale is None else Enlarger(options.scale)
+        return _stills([images[k] for k in chosen], result.unreadable, enlarger)
+    sampler = FrameSampler(input, options.scale)
     stack.callback(sampler.close)
     result.clock_start = sampler.clock_start
     start = options.start or 0.0
@@ -176,10 +178,13 @@ def images_of(input: Path) -> list[Path]:
     return [input] if is_image(input) else []
 
 
-def _stills(images: list[Path], unreadable: list[str]) -> Iterator[tuple[Frame, Path | None]]:
+def _stills(
+    images: list[Path], unreadable: list[str], enlarger: Enlarger | None
+) -> Iterator[tuple[Frame, Path | None]]:
     for image in images:
         try:
             frame = read_image(image).frame
+            frame = frame if enlarger is None else enlarger(frame)
         except RtfaceError as error:
             if len(images) == 1:
                 raise

@@ -78,7 +78,7 @@ def analyze_file(
     with ExitStack() as stack:
         source = None
         if isinstance(input, Path) and input.is_dir() and not options.sequence:
-            frames_in = frames_of_stills(list_images(input), stats)
+            frames_in = frames_of_stills(list_images(input), stats, options.scale)
             warn_left_out(input, stats)
         else:
             source = open_film(input, options, threads, stats, stop, stack)

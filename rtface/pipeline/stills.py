@@ -345,16 +345,17 @@ class _Stills:
         self.stats.warn(f"image:{len(self.failed)}", str(error))
 
 
-def frames_of_stills(paths: Sequence[Path], stats: Stats) -> Iterator[Frame]:
-    """The images as frames, for `rtface analyze`.
+def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[Frame]:
+    """The images as frames, for `rtface analyze`, in the size that `scale` names.
 
     One that cannot be read is warned of, counted as "unreadable" and left out; InputError where that
     is all of them.
     """
-    errors: list[RtfaceError] = []
+    errors, enlarger = list[RtfaceError](), None if scale is None else Enlarger(scale)
     for path in paths:
         try:
             frame = read_image(path).frame
+            frame = frame if enlarger is None else enlarger(frame)
         except RtfaceError as error:
             errors.append(error)
             stats.warn(f"image:{len(errors)}", str(error))

@@ -11,7 +11,7 @@ from typing import Any
 
 from av.stream import Disposition
 
-from rtface.errors import InputError, InputMissing, Interrupted
+from rtface.errors import InputError, InputMissing, Interrupted, UsageError
 from rtface.frame import Frame
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import is_image, list_images
@@ -80,10 +80,16 @@ def check_input(
         )
     if scale is not None:
         found.notes.append(f"the input is compared as it is enlarged by the resampler (--scale {scale})")
-    if output.is_dir() or ("streams" not in values if values is not None else is_image(output) and is_image(input)):
-        _compare_stills(compared, output, input, scale, stop)
-    else:
-        _compare_films(compared, output, input, values or {}, doing, stop)
+    stills = "streams" not in values if values is not None else is_image(output) and is_image(input)
+    try:
+        if output.is_dir() or stills:
+            _compare_stills(compared, output, input, scale, stop)
+        else:
+            _compare_films(compared, output, input, values or {}, doing, stop)
+    except UsageError as error:
+        if not error.code.startswith("scale_"):
+            raise
+        found.problems.append(f"its sidecar names a size that {input.name} cannot have ({error})")
     compared.end()
     return found
 
