@@ -16,7 +16,7 @@ from av.stream import Stream
 
 from rtface.errors import InputError, Interrupted
 from rtface.media.formats.adts_headers import adts_config, plain_config
-from rtface.media.formats.coded_headers.units import UNITS
+from rtface.media.formats.coded_headers.units import BLA, UNITS
 from rtface.media.formats.mp4 import ROUNDED_S
 from rtface.media.formats.pcm import GAP_S, PcmClock
 from rtface.media.read.container import (
@@ -208,7 +208,10 @@ class _Slices(_Packets):
     def _note(self, pts: int, data: bytes) -> None:
         if (units := UNITS.get(self.found.codec)) is not None:
             parts = units.split(data, units.length_size(self.header))
-            data = b"".join(unit.rstrip(b"\0") for unit in parts if units.kind(unit) in units.slices)
+            slices = [unit.rstrip(b"\0") for unit in parts if units.kind(unit) in units.slices]
+            # Where copying began within a group, the kind alone is another (`packet_copy.GroupCopy.entry`).
+            entry = slices and units.kind(slices[0]) in (BLA, *units.open)
+            data = b"".join(unit[1:] for unit in slices) if entry else b"".join(slices)
         self.found.rows.append((pts, hashlib.sha256(data).hexdigest()))
 
 

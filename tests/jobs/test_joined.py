@@ -212,12 +212,16 @@ def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_copied_packets_are_those_of_one_process(suffix: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("suffix", "codec", "coding"),
+    [(suffix, "libx264", {"g": "10", "sc_threshold": "0", "crf": "24"}) for suffix in (".mp4", ".mkv", ".ts")]
+    + [(".mkv", "mjpeg", {"color_range": "pc"}), (".mkv", "ffv1", {"level": "3", "g": "1", "slices": "4"})],
+)
+def test_copied_packets_are_those_of_one_process(suffix: str, codec: str, coding: dict[str, str], tmp_path: Path):
     pictures = films.scenes(100, size=(320, 180), cut=200)
     pictures[32:45] = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(13)]
-    coding = {"g": "10", "sc_threshold": "0", "crf": "24"}
-    source = write_film(tmp_path / f"in{suffix}", pictures, codec="libx264", options=coding, sound=True)
+    form = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    source = write_film(tmp_path / f"in{suffix}", pictures, codec=codec, pix_fmt=form, options=coding, sound=True)
     options = Options(correct="always", copy="require", sidecar=True)
     one, other, third = (tmp_path / f"{name}{suffix}" for name in ("one", "other", "third"))
     reports = [run_file(source, one, options), in_segments(source, other, options)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -153,6 +154,14 @@ def test_frames_coded_by_themselves_are_copied(tmp_path, kind, codec, pix_fmt, s
         assert (made.name, made.profile, made.pix_fmt) == (source.name, source.profile, source.pix_fmt)
 
 
+@pytest.mark.parametrize("options", [{"level": "1", "g": "1"}, {"level": "3", "g": "10"}])
+def test_ffv1_with_groups_or_without_a_header_stays_out_of_mxf(tmp_path, options):
+    film = make(tmp_path / "in.mkv", "ffv1", times=range(3), **options)
+    for format, copies in (("mxf", False), ("matroska", True)):
+        with closing(FileSource(film)) as source:
+            assert isinstance(find_copy(source.info, film, format), PacketCopy) == copies
+
+
 def test_a_jpeg_keeps_the_quantisation_of_the_input(tmp_path):
     film, output = tmp_path / "in.avi", tmp_path / "out.mkv"
     make(film, "mjpeg", times=range(4), pix_fmt="yuvj420p", qmin="13", qmax="13")
@@ -250,6 +259,19 @@ def test_a_run_that_must_copy_stops_before_the_work(tmp_path):
     assert caught.value.code == "copy_required"
     said = rtface.run(film, tmp_path / "out.mkv", copy="auto", dry_run=True).notes
     assert any("no packet is copied" in line for line in said)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_h265_is_copied_on_from_an_open_group(tmp_path, suffix):
+    film = make(tmp_path / "in.mkv", "libx265", **{"x265-params": HEVC["x265-params"].replace("gop=0", "gop=1")})
+    output = tmp_path / f"out.{suffix}"
+    sink = copied(film, output, {4, 25})
+    before, after = decoded(film), decoded(output)
+    same = [one[1] == other[1] for one, other in zip(before, after, strict=True)]
+    assert count_of(sink) >= 16 and sum(same) >= count_of(sink) and all(same[12:18]) and all(same[32:])
+    assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=0.001)
+    kept = [n for first, last in sink.copied for n in range(first, last + 1)]
+    assert all(same[n] for n in kept) and not {4, 25} & {*kept}
 
 
 def test_open_groups_are_said_before_the_work(tmp_path):

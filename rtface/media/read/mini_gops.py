@@ -2,7 +2,8 @@
 
 A mini-GOP is as few frames in the order of decoding as are also together in the order of presentation. Its frames may
 refer to all that come before it, back to the IDR frame with which their group begins, and none before it refers to
-them. So a group can be copied up to the end of any mini-GOP; what follows has to begin with an IDR frame.
+them. So a group can be copied up to the end of any mini-GOP; what follows has to begin with an IDR frame, or in HEVC
+with a CRA frame without its leading ones (RASL), which are shown before it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import av
 from av.video.stream import VideoStream
@@ -40,6 +41,7 @@ class MiniGop:
         packets: in the order of decoding.
         shown: their times in the order of presentation, in the stream's unit.
         begins: whether nothing before is needed to decode them: an IDR frame is the first.
+        opens: whether nothing before is needed to decode the first, which is shown last.
         sound: whether they can be copied at all.
         depth: frames by which decoding has to run ahead of presentation.
         slices: kind ("I", "P", "B") and QP of the frames' slices, by time; of those that could be read.
@@ -49,6 +51,7 @@ class MiniGop:
     packets: list[CodedFrame]
     shown: list[int]
     begins: bool
+    opens: bool
     sound: bool
     depth: int
     slices: dict[int, tuple[str, int]]
@@ -98,6 +101,7 @@ def _readable(packets: Iterator[CodedFrame]) -> Iterator[CodedFrame]:
 class _Mark:
     idr: bool
     sound: bool
+    role: Literal["", "open", "leading"]
     slice: tuple[str, int] | None
 
 
@@ -109,7 +113,7 @@ def _reader(video: VideoStream) -> Callable[[CodedFrame], _Mark]:
 def _whole(packet: CodedFrame, *, sound: bool = True) -> _Mark:
     """A frame that is decoded with nothing but what came since the keyframe before."""
     sound = sound and packet.pts is not None and not packet.is_corrupt and not packet.has_sidedata("new_extradata")
-    return _Mark(packet.is_keyframe, sound, None)
+    return _Mark(packet.is_keyframe, sound, "", None)
 
 
 class _Marks:
@@ -122,7 +126,7 @@ class _Marks:
             self._slices.read(unit)
 
     def of(self, packet: CodedFrame) -> _Mark:
-        units, idr, found, fields = self._units, False, None, set[int | None]()
+        units, first, found, fields = self._units, -1, None, set[int | None]()
         try:
             for unit in units.split(bytes(packet), self._size):
                 kind = units.kind(unit)
@@ -132,11 +136,13 @@ class _Marks:
                     qp = self._slices.read(unit[:_UNIT])
                     fields.add(self._slices.parity)
                     if found is None and qp is not None:
-                        idr, found = kind in units.idr, (self._slices.kind, qp)
+                        first, found = kind, (self._slices.kind, qp)
         except (IndexError, KeyError, ValueError):
             found = None
         whole = fields in ({None}, {0, 1})  # not one field, as MPEG-TS has those that are coded apart
-        return replace(_whole(packet, sound=self._sound and found is not None and whole), idr=idr, slice=found)
+        sound = self._sound and found is not None and whole
+        role = "open" if first in units.open else "leading" if first in units.leading else ""
+        return replace(_whole(packet, sound=sound), idr=first in units.idr, role=role, slice=found)
 
 
 def _follows(group: Iterable[tuple[CodedFrame, _Mark]], ended: list[int] | None) -> bool:
@@ -162,6 +168,7 @@ def _split(group: list[tuple[CodedFrame, _Mark]], *, begins: bool) -> Iterator[M
             [packet for packet, _ in part],
             shown,
             begins and first == 0 and part[0][1].idr,
+            [mark.role for _, mark in part] == ["open", *["leading"] * (len(part) - 1)] and stamps[first] == shown[-1],
             all(mark.sound for _, mark in part) and len(place) == len(part) <= MOST_HELD,
             max(k - place[stamp] for k, stamp in enumerate(stamps[first:end])),
             {stamp: mark.slice for stamp, (_, mark) in zip(stamps[first:end], part, strict=True) if mark.slice},

@@ -20,7 +20,7 @@ from rtface.media.write.encoders import VideoPlan, configure, open_encoder
 from rtface.media.write.frame_encoder import FrameEncoder, OutputTimes
 from rtface.media.write.intra_copy import IntraCopy, JpegEncoder
 from rtface.media.write.muxer import AnyPacket
-from rtface.media.write.packet_copy import PacketCopy
+from rtface.media.write.packet_copy import GroupCopy, PacketCopy
 from rtface.stats import Stats
 
 # By how much QP lies below the mean of the input's, and the least that is asked for: 0 is another profile.
@@ -38,8 +38,9 @@ class CopyEncoder:
     """Gives the coded frames of the input where it can, and encodes the others; used as a `FrameEncoder`.
 
     A group is copied up to the mini-GOP with its first changed frame; the rest of it is encoded, by an encoder that
-    begins with an IDR frame and ends with the group. Only the frames of one mini-GOP are held. What becomes of a group
-    depends on nothing outside of it, so that a film can be made in parts that begin with one.
+    begins with an IDR frame and ends with the group, in HEVC before its next CRA frame. Only the frames of one mini-GOP
+    are held. What becomes of a group depends on nothing outside of it, so that a film can be made in parts that begin
+    with one.
 
     Args:
         copy: how packets are copied.
@@ -83,10 +84,14 @@ class CopyEncoder:
         if self._gop is not None:
             self._quality.note(frame, self._gop)
         gop, count = self._gop, len(self._held)
-        if gop is None or not self._copies or frame.touched or frame.pts != gop.shown[count - 1]:
+        if isinstance(self._copy, GroupCopy) and gop is not None and self._enters(frame, gop):
+            self._end_encoder()
+            self._copies, self._quality = True, _SourceQuality()
+            self._copy_held([self._copy.entry(gop.packets[0])])
+        elif gop is None or not self._copies or frame.touched or frame.pts != gop.shown[count - 1]:
             self._encode_held()
         elif count == len(gop.shown):
-            self._copy_held(gop)
+            self._copy_held(gop.packets)
         return self._given()
 
     def flush(self) -> list[AnyPacket]:
@@ -130,18 +135,22 @@ class CopyEncoder:
             self._copies = self._copies and self._gop.sound and self._gop.depth <= self._copy.delay
             passed += 1
 
-    def _copy_held(self, gop: MiniGop) -> None:
+    def _enters(self, frame: Frame, gop: MiniGop) -> bool:
+        """Whether copying can begin with a frame, behind encoded ones; those shown before it are among them."""
+        return gop.opens and gop.sound and not (self._copies or frame.touched) and frame.pts == gop.shown[-1]
+
+    def _copy_held(self, packets: list[AnyPacket]) -> None:
         stamps = {frame.pts: stamp for frame, stamp in self._held}
         self._held.clear()
-        for packet in gop.packets:
+        for packet in packets:
             assert packet.pts is not None
             packet.pts, packet.duration = stamps[packet.pts]
             self._put(packet)
-        first = self.frames - len(gop.packets)
+        first = self.frames - len(stamps)
         if self.copied and self.copied[-1][1] == first - 1:
             first = self.copied.pop()[0]
         self.copied.append((first, self.frames - 1))
-        self._stats.count("packets_copied", len(gop.packets))
+        self._stats.count("packets_copied", len(stamps))
 
     def _encode_held(self) -> None:
         self._copies = False

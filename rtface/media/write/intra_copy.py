@@ -57,8 +57,7 @@ class IntraCopy:
         codec: the encoder, as ``--codec`` takes it.
         pix_fmt: that it takes.
         options: of it.
-        delay: frames by which decoding runs ahead of presentation in the output.
-        partly: as of `rtface.media.write.packet_copy.GroupCopy`.
+        delay, partly: as of `rtface.media.write.packet_copy.GroupCopy`.
     """
 
     path: Path
@@ -118,7 +117,8 @@ def find_intra(info: MediaInfo, path: Path, format: str, header: bytes) -> Intra
         encoder, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, fields=fields
     )
     for options in _candidates(video, info, header):
-        held = format != "mxf" or options.get("g") != "2"  # MXF does not say which frames of a group are keyframes
+        # MXF does not say which frames of a group are keyframes, and its muxer needs FFV1's header.
+        held = format != "mxf" or encoder != "ffv1" or (options["level"], options["g"]) == ("3", "1")
         if held and _is_like(replace(video, options=options), first, header):
             return IntraCopy(path, encoder, pix_fmt, options)
     return Message("FFmpeg has no encoder that writes frames like those of the input", code="copy_unlike")

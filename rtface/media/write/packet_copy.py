@@ -15,15 +15,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
+import av
 from av.video.stream import VideoStream
 
 from rtface.errors import Message
 from rtface.media.formats.coded_headers.bits import annex_b, unescaped
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import PICTURE, renumbered
-from rtface.media.formats.coded_headers.units import UNITS, Units
+from rtface.media.formats.coded_headers.units import BLA, UNITS, Units
 from rtface.media.formats.pixel_format import pixel_format_info
-from rtface.media.read.mini_gops import mini_gops
+from rtface.media.read.mini_gops import CodedFrame, mini_gops
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.codec import ALIASES
 from rtface.media.write.encoders import VideoPlan
@@ -81,13 +82,27 @@ class GroupCopy:
         sets = [unit for unit in self._numbered(own) if self.units.kind(unit) in self.units.sets]
         return self.units.extended(self.header, sets) if self.prefix else self.header + _with_codes(sets)
 
+    def entry(self, packet: CodedFrame) -> CodedFrame:
+        """A frame of a kind in `Units.open` as one whose leading frames are missing (BLA_N_LP), which else is the same:
+        so decoders show all before it, and begin to count anew."""
+        own: CodedFrame = av.Packet(
+            self._joined(
+                bytes((unit[0] & 129 | BLA << 1,)) + unit[1:] if self.units.kind(unit) in self.units.open else unit
+                for unit in self.units.split(bytes(packet), self.prefix)
+            )
+        )
+        own.pts, own.is_keyframe = packet.pts, True
+        return own
+
     def framed(self, data: bytes, source: bytes) -> bytes:
         """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
-        size = self.prefix
-        if not size:
+        if not self.prefix:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        units = (unit for unit in self._numbered(data) if self.units.kind(unit) not in self.units.sets)
-        return b"".join(len(unit).to_bytes(size, "big") + unit for unit in units)
+        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in self.units.sets)
+
+    def _joined(self, units: Iterable[bytes]) -> bytes:
+        size = self.prefix
+        return b"".join(len(unit).to_bytes(size, "big") + unit for unit in units) if size else _with_codes(units)
 
     def _numbered(self, data: bytes) -> Iterator[bytes]:
         for unit in annex_b(data):
@@ -219,8 +234,8 @@ def _look(path: Path, start: Fraction | None) -> _Seen:
         for gop in gops:
             frames += len(gop.packets)
             seen.depth = max(seen.depth, gop.depth)
-            seen.copied += gop.begins and gop.sound
-            seen.open += not gop.begins and gop.packets[0].is_keyframe
+            seen.copied += (gop.begins or gop.opens) and gop.sound
+            seen.open += not (gop.begins or gop.opens) and gop.packets[0].is_keyframe
             if seen.copied > _GROUPS or frames > _FRAMES:
                 break
     return seen

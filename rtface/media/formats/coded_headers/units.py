@@ -12,6 +12,8 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 
 _MESSAGE = re.compile(rb"(\xff*)([^\xff])(\xff*)([^\xff])", re.DOTALL)  # kind and size; not its end (80)
+BLA = 18
+"""HEVC's kind of slices of frames that begin a group without leading frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Units:
         record: its header in containers with lengths before the units (ISO 14496-15).
         sets: kinds of parameter sets.
         idr: kinds of slices that begin a group on which nothing before has a bearing.
+        open: kinds of slices that begin a group without its frames of the kinds `leading`, which refer to what came
+            before.
         slices: kinds of units with samples.
         messages: kinds that hold messages about frames (SEI).
         unknown: kinds that say of frames what an encoder here does not (Dolby Vision).
@@ -31,6 +35,8 @@ class Units:
     record: Literal["avc", "hvc"]
     sets: tuple[int, ...]
     idr: tuple[int, ...]
+    open: tuple[int, ...]
+    leading: tuple[int, ...]
     slices: Container[int]
     messages: Container[int]
     unknown: Container[int]
@@ -92,7 +98,7 @@ class Units:
 
 
 UNITS = {
-    "h264": Units("avc", (7, 8), (5,), range(1, 6), (6,), (), H264Slices),
-    "hevc": Units("hvc", (32, 33, 34), (19, 20), range(32), (39, 40), (62, 63), HevcSlices),
+    "h264": Units("avc", (7, 8), (5,), (), (), range(1, 6), (6,), (), H264Slices),
+    "hevc": Units("hvc", (32, 33, 34), (19, 20), (21,), (8, 9), range(32), (39, 40), (62, 63), HevcSlices),
 }
 """By FFmpeg's name of the codec."""
