@@ -74,7 +74,7 @@ class IntraCopy:
         return _opened(video)
 
     def framed(self, data: bytes, source: bytes) -> bytes:
-        """A coded frame of an encoder, with what the packet of the input says beside the picture."""
+        """A coded frame of an encoder, with what else the packet of the input says."""
         if self.codec == "mjpeg":
             kept = [(kind, body) for kind, body in segments(source) if 0xE0 <= kind <= 0xEF or kind == 0xFE]
             head = b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in kept)
