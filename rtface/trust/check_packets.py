@@ -189,8 +189,10 @@ def _check_times(
         if number in stream.hidden and place not in other.hidden and other.rows[place][0] >= 0:
             found.problems.append(f"{named}: packet {number} is cut away by an edit list, and is shown in the input")
             return
-        allowed = _ROUNDED if number or place in other.trimmed or stream.codec.startswith("pcm_") else _PADDED
-        cut_away = sum(stream.trimmed.get(number, ())) - sum(other.trimmed.get(place, ()))
+        known = number or {place} & (other.trimmed.keys() | other.hidden) or stream.codec.startswith("pcm_")
+        ticks = other.rows[place][0] - other.rows[0][0]  # what is cut away at the beginning reaches over packets
+        theirs_cut = max(sum(other.trimmed.get(place, ())), 0 if number else other.trimmed.get(0, (0, 0))[0] - ticks)
+        cut_away, allowed = sum(stream.trimmed.get(number, ())) - theirs_cut, _ROUNDED if known else _PADDED
         if cut_away > allowed:
             found.problems.append(f"{named}: {cut_away} samples of packet {number} are cut away, and not in the input")
             return
