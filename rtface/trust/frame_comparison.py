@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ _MOST_LEVELS, _TIMES_COARSE = 28.0, 3.0
 # much (1.4 and 0.48 times the step). The frame's own step is not that many times finer (3.5 times an error was seen).
 # Steps of JPEG are those of low frequencies, and finer (2.2 times were seen). Rounding adds up to a level.
 _STEPS, _OF_MEAN, _OF_CHROMA, _FINER, _JPEG, _ROUNDING = 1.5, 0.4, 1.5, 6.0, 2.2, 1.0
+# Where each block has its own step, the mean of a part, of so many luma samples in each direction, is off by no more
+# than so many times the frame's, or the largest of the blocks around it since the last intra frame (0.75 times were
+# seen): what a quantiser leaves of small shapes is less than of noise.
+_PART, _OF_PART = 4, 1.2
 # Encoders err more where there is more texture: the middle is that of frames with at least a quarter of it (mean
 # squares). What the texture of its blocks does not explain is no encoder's where it is this far below the middle of the
 # whole film, too, and below this. (31.2 dB were seen at the coarsest, in films that are mostly black.)
@@ -71,6 +76,8 @@ class FrameComparison:
         self._order = FrameOrder()
         self._large = False  # a frame whose coarsest blocks are not known, and may be coarser than elsewhere
         self._coarsest = 0.0  # error by the quantisers since the last intra frame
+        self._steps: NDArray[np.float32] | None = None  # of blocks, the largest since then
+        self._side = 0  # of these blocks
 
     def frame(self, name: Any, new: Frame, old: Frame, *, exact: bool = False) -> None:
         """Takes the next frame of the output, and that of the input; `exact` where its codec adds no error."""
@@ -132,7 +139,11 @@ class FrameComparison:
         self._large = of is not None and of.steps.size == 1 and of.codec in ("h264", "mpeg4")
         if of is not None and not self._large:
             own = float(np.sqrt(np.square(of.steps).mean())) * _STEPS * (_JPEG if of.codec in ("jpeg", "mjpeg") else 1)
-        self._coarsest = own if frame.image.pict_type == PictureType.I else max(own, self._coarsest)
+        first = frame.image.pict_type == PictureType.I
+        self._coarsest = own if first else max(own, self._coarsest)
+        if of is not None and of.steps.size > 1 and of.codec not in ("jpeg", "mjpeg"):
+            last = of.steps if first or self._steps is None else self._steps
+            self._steps, self._side = np.maximum(of.steps, last) if last.shape == of.steps.shape else of.steps, of.block
         return min(self._coarsest, _FINER * own)
 
     def _roughly(self, name: Any, a: av.VideoFrame, b: av.VideoFrame, boxes: list[Box], coded: float) -> None:
@@ -161,13 +172,29 @@ class FrameComparison:
                 )
             mean, error = np.abs(sums) / samples, np.sqrt(squares / samples)
             room = coded * _OF_CHROMA if plane else coded
-            for values, top in (mean, min(limit, room * _OF_MEAN + _ROUNDING)), (error, room + _ROUNDING):
-                worst = np.where(enough, values, 0)
-                if worst.max() > top:
-                    row, column = np.unravel_index(int(worst.argmax()), worst.shape)
-                    where = f"round x {int(column) * _BLOCK}, y {int(row) * _BLOCK}"
-                    self._places.append((name, f"{worst.max():.0f} of 255 levels {where} (at most {top:.0f} there)"))
+            allowed: list[tuple[Any, Any, int]] = [
+                (np.where(enough, mean, 0), min(limit, room * _OF_MEAN + _ROUNDING), _BLOCK),
+                (np.where(enough, error, 0), room + _ROUNDING, _BLOCK),
+            ]
+            if not plane and self._steps is not None and math.isfinite(coded):
+                parts = np.abs(_sums(apart, (_PART, _PART))) / _PART**2
+                tops = _OF_PART * self._around(self._steps, parts.shape, coded / _STEPS) + _ROUNDING
+                allowed.append((parts, tops, _PART))
+            for values, top, size in allowed:
+                if (over := values - top).max() > 0:
+                    row, column = place = np.unravel_index(int(over.argmax()), over.shape)
+                    said = f"{values[place]:.0f} of 255 levels round x {column * size}, y {row * size}"
+                    self._places.append((name, f"{said} (at most {values[place] - over[place]:.0f} there)"))
                     return
+
+    def _around(self, steps: NDArray[np.float32], shape: Sequence[int], least: float) -> NDArray[Any]:
+        """The largest step of the blocks around each part, or that of the frame."""
+        wide = 2 * max(1, _BLOCK // self._side) + 1
+        most = cv2.dilate(np.maximum(steps, np.float32(least)), np.ones((wide, wide)))
+        rows, columns = (
+            np.minimum(np.arange(n) * _PART // self._side, m - 1) for n, m in zip(shape, most.shape, strict=True)
+        )
+        return most[np.ix_(rows, columns)]
 
     def end(self) -> None:
         """Says what came out."""

@@ -150,6 +150,29 @@ def test_one_step_for_a_large_frame_bounds_nothing(blocks: int, named: bool) -> 
     assert bool(compared.found.problems) == named
 
 
+@pytest.mark.parametrize(("stroke", "named"), [(1, False), (4, True)])
+def test_a_quantiser_leaves_noise_and_no_strokes(stroke: int, named: bool) -> None:
+    """Of the same error."""
+    picture = np.random.default_rng(2).integers(60, 180, (96, 64), dtype=np.uint8)
+    sign = np.where((np.arange(64)[:, None] // stroke + np.arange(64) // stroke) % 2, 17, -17)
+    compared = FrameComparison(Checked(), {}, lossless=False, known=True)
+    for number in range(3):
+        false = picture.copy()
+        false[:64] = picture[:64] + sign
+        new, old = (
+            Frame(
+                av.VideoFrame.from_ndarray(array, "yuv420p"),
+                number,
+                Fraction(1),
+                quantisers=Quantisers(np.full((4, 4), 12, np.float32), 16, "h264"),
+            )
+            for array in (false, picture)
+        )
+        compared.frame(number, new, old)
+    compared.end()
+    assert bool(compared.found.problems) == named
+
+
 @pytest.mark.parametrize("change", [darker, tinted, hatched])
 def test_what_all_frames_share_is_no_error_of_an_encoder(
     films: dict[str, Path], tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]
