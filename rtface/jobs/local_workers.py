@@ -152,7 +152,7 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
         if not 0 <= count <= 256:
             raise UsageError("--workers {value}: give a number from 0 to 256", code="workers_most", value=wanted)
         return count
-    width, height, _ = plan.size
+    width, height = plan.written
     copies = 2 if "keep_correction" in plan.options else 1
     each = _WORKER_BYTES + copies * _FRAMES_HELD * width * height * 3
     free = free_memory()

@@ -62,7 +62,7 @@ _SHAPE: Shape = {
     "options": {},
     "container": none_or(text),
     "folder": none_or(lambda kind: kind in SUFFIXES),
-    "video": none_or({"encoder": text}),
+    "video": none_or({"encoder": text, "width?": count, "height?": count}),
     "curve?": none_or(is_curve),
     "further": lambda films: (
         isinstance(films, dict)
@@ -163,6 +163,12 @@ class JobPlan:
     def video(self) -> dict[str, Any] | None:
         """How the frames are encoded; None where stills hold other samples."""
         return self.run["video"]
+
+    @property
+    def written(self) -> tuple[int, int]:
+        """Width and height of the output's frames."""
+        video = self.video or {}
+        return video.get("width", self.size[0]), video.get("height", self.size[1])
 
     @property
     def curve(self) -> FadingCurve | None:

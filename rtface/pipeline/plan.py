@@ -327,6 +327,12 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
         MissingComponent: a stage that a policy asks about cannot be loaded.
     """
     check_invented(options, input=input)
+    if options.scale is not None and options.damage != "none":
+        raise UsageError(
+            "{--scale}: {--damage:halftone} looks for dots in the size of the scan; take them out in a run before, or "
+            "leave one of them out",
+            code="scale_damage",
+        )
     enforce(options, scope)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
