@@ -92,6 +92,8 @@ class Tracker(Protocol):
     watchful: bool
     """Set before each `update`, True where a stage hides faces: `unfollowed` is filled, and the detector runs on every
     frame unless `sparing`."""
+    thorough: bool
+    """Set before each `update`, True for a still: the tracker may then take longer to find small and doubtful faces."""
     unfollowed: tuple[Face, ...]
     """After `update`: faces on this frame that no returned one covers (`Frame.unfollowed`)."""
     beyond: int

@@ -200,6 +200,7 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
     sample = Sample(at, view.thumbnail(64)[0], image=image)
     tracker.reset()
     tracker.watchful = True  # so that it reports faces that are not sure
+    tracker.thorough = image is not None
     faces: tuple[Face, ...] = ()
     sure: set[int] = set()
     for step in range(3):  # in a film, a face of which the networks are not sure is shown on its third frame

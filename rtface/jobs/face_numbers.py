@@ -148,7 +148,7 @@ class NumberedTracker:
         self._number: dict[int, int] = {}  # by the tracker's own
         self._person: dict[int, str] = {}  # by number
         self._above = 0 if fresh else None  # of numbers that are new, less the tracker's own
-        self.sparing = self.watchful = False
+        self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
 

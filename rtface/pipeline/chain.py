@@ -82,7 +82,7 @@ def find_faces(
     """
     started = perf_counter()
     try:
-        tracker.watchful, tracker.sparing = watchful, sparing
+        tracker.watchful, tracker.sparing, tracker.thorough = watchful, sparing, frame.new
         faces = tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new)
         unfollowed = tracker.unfollowed
         if tracker.beyond:

@@ -32,6 +32,7 @@ class NoTracker:
 
     sparing = False
     watchful = False
+    thorough = False
     unfollowed: tuple[Face, ...] = ()
     beyond = 0
 

@@ -21,6 +21,9 @@ from rtface.tracking.facemesh import Region
 TILE = 720.0
 OVERLAP = 120.0
 WHOLE_ENOUGH = 800.0
+_FINE = 0.5  # side of the tiles of a still, by that of the others
+_FINEST_FRAME = 4100.0  # longer side of the largest still that is searched in these
+_SMALL = 14.0, 64.0  # widths of the faces that they look for
 ROUND = 0.35
 MAX_DETECTIONS = 3
 _UPRIGHT = 0.91  # score from which a candidate is upright; of 95 faces that were turned by 75° and more none had it
@@ -30,18 +33,20 @@ _BORDER_SHARE = 0.05  # of a candidate's side: nearer to the border of a region 
 
 
 @lru_cache(maxsize=16)
-def tiles(width: float, height: float) -> tuple[Region, ...]:
-    """The squares that small faces are looked for in, for a frame of that size in display pixels; often none."""
-    if max(width, height) <= WHOLE_ENOUGH:
+def tiles(width: float, height: float, scale: float = 1.0) -> tuple[Region, ...]:
+    """The squares that small faces are looked for in, for a frame of that size in display pixels; often none. `scale`
+    is that of their sides and of the sizes that need some."""
+    if max(width, height) <= WHOLE_ENOUGH * scale:
         return ()
-    return tuple(Region(x, y, TILE, 0.0) for y in _centres(height) for x in _centres(width))
+    across, down = (_centres(length, TILE * scale, OVERLAP * scale) for length in (width, height))
+    return tuple(Region(x, y, TILE * scale, 0.0) for y in down for x in across)
 
 
-def _centres(length: float) -> list[float]:
-    n = max(1, ceil((length - OVERLAP) / (TILE - OVERLAP)))
+def _centres(length: float, side: float, overlap: float) -> list[float]:
+    n = max(1, ceil((length - overlap) / (side - overlap)))
     if n == 1:
         return [length / 2]
-    return [TILE / 2 + i * (length - TILE) / (n - 1) for i in range(n)]
+    return [side / 2 + i * (length - side) / (n - 1) for i in range(n)]
 
 
 def _cut(box: Float, region: Region, view: View) -> bool:
@@ -90,8 +95,9 @@ class DetectorSearch:
         square[: small.shape[0], : small.shape[1]] = small
         return [d.moved(scale, 0.0, 0.0) for d in self._detector.detect(square, self._threshold)]
 
-    def everywhere(self, view: View) -> list[Detection]:
-        """Candidates in the whole round at once (first frame, cut, still), strongest first."""
+    def everywhere(self, view: View, *, thorough: bool = False) -> list[Detection]:
+        """Candidates in the whole round at once (first frame, cut, still), strongest first; `thorough` looks for
+        smaller ones, too, which takes several times as long."""
         self.reset()
         found = self.whole(view)
         for region in tiles(view.width, view.height):
@@ -100,7 +106,21 @@ class DetectorSearch:
             x, y = view.width / 2, view.height / 2
             for quarter in (1, 2, 3):
                 found += self._turned(view, Region(x, y, 2 * max(x, y), quarter * pi / 2))
-        return suppress(found)
+        found = suppress(found)
+        return found + self._small(view, found) if thorough else found
+
+    def _small(self, view: View, known: list[Detection]) -> list[Detection]:
+        """Small candidates apart from those that are known: what lies on a larger one is a part of that face."""
+        if max(view.width, view.height) > _FINEST_FRAME:
+            return []
+        found = [d for region in tiles(view.width, view.height, _FINE) for d in self.detect_in(view, region)]
+        boxes = np.array([k.box for k in known]).reshape(-1, 4)
+        return [
+            d
+            for d in suppress(found)
+            if _SMALL[0] < d.width < _SMALL[1]
+            and not ((d.box[:2] < boxes[:, 2:]) & (d.box[2:] > boxes[:, :2])).all(1).any()
+        ]
 
     def upright(self, view: View, found: Detection) -> Detection:
         """The candidate as it looks at that of four rolls at which the detector is surest of a face.

@@ -41,6 +41,11 @@ MIN_LIKENESS = 0.3
 and fast turns were seen to go down to 0.35."""
 MAX_MESH_SHIFT = 0.04
 """Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
+SECOND_LOOKS = 0.85, 1.15
+"""Sides of the regions that a candidate of a still is read from again, by that of the first: of a small face the
+network is sure in one and not in another."""
+LEAST_INSIDE, LEAST_OF_STILL = 0.5, 0.3
+"""Shares of a mesh that lie in the frame, above which a face that the edge cuts is followed, and found in a still."""
 TRIAL_FRAMES = 3
 COAST_S, MAX_COAST_S = 0.12, 0.7
 """Seconds for which a face that is not seen is still followed and shown where it should be; where frames are further
@@ -80,7 +85,7 @@ class MediaPipeTracker:
 
     Attributes:
         sparing: set where there is little time: of the faces that may be carried one a frame is read, in turn.
-        watchful, unfollowed, beyond: see `rtface.protocols.Tracker`.
+        watchful, thorough, unfollowed, beyond: see `rtface.protocols.Tracker`.
     """
 
     def __init__(
@@ -105,7 +110,7 @@ class MediaPipeTracker:
         self._last_id = 0
         self._turn = False
         self._carries = carries
-        self.sparing = self.watchful = False
+        self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
         self._failed = False  # the update before this one raised
@@ -193,7 +198,7 @@ class MediaPipeTracker:
                 mesh.score >= MIN_MESH_SCORE
                 and like > MIN_LIKENESS
                 and _plausible(expected, mesh.points)
-                and _inside(mesh.points, view)
+                and _inside(mesh.points, view, LEAST_INSIDE)
             ):
                 sights.append((like, track, mesh))
         taken: list[Float] = []
@@ -232,7 +237,7 @@ class MediaPipeTracker:
     def _find(self, view: View, time: float, dt: float, first: bool) -> list[Detection]:
         """Looks for new faces and for lost ones, and gives those found their id; all detections."""
         if first:
-            found = self._search.everywhere(view)
+            found = self._search.everywhere(view, thorough=self.thorough)
         else:
             # Where only some frames are tracked, a round of the detector may take longer: it must not hold them up.
             found = self._search.step(
@@ -282,17 +287,21 @@ class MediaPipeTracker:
         False where the network saw no face.
         """
         detection = self._search.upright(view, detection)
-        mesh = self._reader.read(view, region_of_detection(detection))
-        drift, tries = 1.0, 0
-        while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
-            before, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
-            drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
-            tries += 1
+        region = region_of_detection(detection)
+        mesh, drift = self._settled(view, region)
+        for scale in SECOND_LOOKS if self.thorough else ():
+            if mesh.score > SURE_MESH and drift < MAX_MESH_SHIFT:
+                break
+            mesh, drift = max(
+                (mesh, drift),
+                self._settled(view, replace(region, side=scale * region.side)),
+                key=lambda one: one[0].score - one[1],
+            )
         box = box_of(mesh.points)
         if (
             mesh.score < MIN_MESH_SCORE
             or drift > 3 * MAX_MESH_SHIFT
-            or not _inside(mesh.points, view)
+            or not _inside(mesh.points, view, LEAST_OF_STILL if self.thorough else LEAST_INSIDE)
             or not _same_roll(mesh.points, detection.points)
         ):
             return False
@@ -309,10 +318,20 @@ class MediaPipeTracker:
         if (
             mesh.score > SURE_MESH
             and drift < MAX_MESH_SHIFT
-            and detection.score > (FAIR_DETECTION if first else SURE_DETECTION)
+            and (self.thorough or detection.score > (FAIR_DETECTION if first else SURE_DETECTION))
         ):
             self._believe(track)
         return True
+
+    def _settled(self, view: View, region: Region) -> tuple[Mesh, float]:
+        """The mesh read from where it was seen until it stays put, and how far it moved last, in widths."""
+        mesh = self._reader.read(view, region)
+        drift, tries = 1.0, 0
+        while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
+            before, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
+            drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
+            tries += 1
+        return mesh, drift
 
     @property
     def _followed(self) -> int:
@@ -362,7 +381,7 @@ def _same_roll(mesh: Float, points: Float) -> bool:
     return float(a @ b) > 0.34 * float(np.linalg.norm(a) * np.linalg.norm(b))
 
 
-def _inside(mesh: Float, view: View) -> bool:
-    """True if at least half of the mesh lies on the frame."""
+def _inside(mesh: Float, view: View, least: float) -> bool:
+    """True if more than this share of the mesh lies on the frame."""
     x, y = mesh[:468, 0], mesh[:468, 1]
-    return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > 0.5
+    return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > least

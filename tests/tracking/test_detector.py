@@ -62,6 +62,27 @@ def test_a_face_cut_by_a_region_does_not_stand_for_the_whole_one():
     np.testing.assert_allclose(found.cover, OneFace.box)
 
 
+class SharpEnough:
+    """Finds what lies in a region and has at least 14 of its pixels: a large face, a pattern on it, a small face."""
+
+    boxes = np.array([[100.0, 100, 300, 340], [180, 160, 196, 180], [600, 300, 616, 320]])
+
+    def detect(self, rgb, threshold):
+        return []
+
+    def detect_in(self, view, matrix, threshold):
+        corners = self.boxes.reshape(-1, 2, 2) @ matrix[:, :2].T + matrix[:, 2]
+        seen = ((corners > 0) & (corners < SIZE)).all((1, 2)) & (np.diff(corners[..., 0])[:, 0] >= 14)
+        return [Detection(box.reshape(4), np.zeros((5, 2)), 0.8) for box in corners[seen]]
+
+
+def test_a_still_is_searched_for_smaller_faces_too():
+    search, view = DetectorSearch(SharpEnough()), ArrayView(np.zeros((720, 1280, 3), np.uint8))
+    large, _, small = SharpEnough.boxes
+    np.testing.assert_allclose([d.box for d in search.everywhere(view)], [large])
+    np.testing.assert_allclose([d.box for d in search.everywhere(view, thorough=True)], [large, small])
+
+
 def test_a_detection_covers_what_it_suppressed():
     boxes = np.array([[0.0, 0, 10, 10], [3, 0, 13, 11]])
     (found,) = suppress([Detection(box, np.zeros((5, 2)), 0.5 + k) for k, box in enumerate(boxes)])

@@ -350,6 +350,34 @@ def test_short_of_time_one_face_a_frame_is_read_all_followed(networks, tracker, 
     assert max(reads[6:]) <= 2
 
 
+class BlindReader:
+    """Sees no face anywhere, as the mesh network on a profile."""
+
+    def read(self, view, region):
+        return Mesh(np.zeros((478, 3)), 0.0, np.zeros(96))
+
+    def close(self):
+        """Nothing to release."""
+
+
+class FarReader(BlindReader):
+    """Sees a face only in a wide region around it."""
+
+    def __init__(self, reader: FaceMesh) -> None:
+        self.reader = reader
+
+    def read(self, view, region):
+        return self.reader.read(view, region) if region.side > 210 else super().read(view, region)
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+def test_a_doubtful_face_of_a_still_gets_a_second_look(networks, thorough):
+    tracker = MediaPipeTracker(FarReader(networks.reader), DetectorSearch(networks.detector))
+    tracker.thorough = thorough
+    faces = tracker.update(ArrayView(paste(background(640, 360), 120, 200, 150)), 0.0)
+    assert len(faces) == thorough
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_turned_face_is_found_as_it_lies(tracker, quarters):
     upright = paste(background(400, 400), 120, 200, 150)
@@ -359,16 +387,6 @@ def test_a_turned_face_is_found_as_it_lies(tracker, quarters):
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     want = (was.points - 200) @ turn.T + 200
     assert np.linalg.norm(face.points - want, axis=1).max() < 0.1 * np.linalg.norm(want[0] - want[1])
-
-
-class BlindReader:
-    """Sees no face anywhere, as the mesh network on a profile."""
-
-    def read(self, view, region):
-        return Mesh(np.zeros((478, 3)), 0.0, np.zeros(96))
-
-    def close(self):
-        """Nothing to release."""
 
 
 def test_a_detector_only_face_is_reported_where_a_stage_hides(networks):
