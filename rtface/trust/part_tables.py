@@ -36,6 +36,20 @@ _SOUNDS = (
     "mp4a|alac|Opus|fLaC|ac-3|ec-3|ac-4|dtsc|dtse|dtsh|dtsl|mlpa|samr|sawb|twos|sowt|raw~|NONE|in24|in32|fl32|fl64|lpcm"
     "|ipcm|fpcm|ulaw|alaw|ima4|.mp3|QDM2"
 )
+# As FFmpeg and other muxers write them. It reads many more, also in other letters, which others do not.
+_PICTURES = (
+    "avc[13]|h(?:vc|ev)1|av01|vp0[89]|mp4v|ap(?:c[hnso]|4[hx])|AVd[nh1]|jpeg|mjp[ab2]|mx[345][np]|png |rle |tiff|gif "
+    "|tga |dv(?:c |cp|pp|5[np]|h[2356pq])|m[12]v1|m1v |xd(?:v[1-9a-f]|5[0-9a-f]|h[d2])|hdv[1-9a-f]|[sh]263|FFV1|HFYU"
+    "|FFVH|UL[RY][AG0248]|UQ[YR][02AG]|M8[RY0G][AG0248]|CFHD|2vuy|yuv[24s]|v[234][01]8|v[24]10|[rR]210|R10k|raw |cvid"
+    "|SVQ[13]|Y41P|3IVD|rpza"
+)
+_CODECS = (
+    r"(V_(MPEG4/(ISO/(SP|ASP|AP|AVC)|MS/V3)|MPEGH/ISO/HEVC|MPEG[12]|AV1|VP[89]|FFV1|PRORES|MJPEG|UNCOMPRESSED|THEORA|DIRAC"
+    r"|REAL/RV[1-4]0|MS/VFW/FOURCC|QUICKTIME)|A_(AAC(/MPEG[24]/(MAIN|LC|SSR|LTP)(/SBR)?)?|E?AC3(/BSID(9|10))?|DTS(/LOSSLESS)?"
+    r"|OPUS|VORBIS|FLAC|ALAC|TTA1|WAVPACK4|TRUEHD|MLP|MPEG/L[123]|PCM/(INT/(LIT|BIG)|FLOAT/IEEE)|MS/ACM|QUICKTIME(/QDM[C2])?"
+    r"|REAL/(14_4|28_8|COOK|SIPR|RALF|ATRC))|S_(TEXT/(UTF8|SSA|ASS|WEBVTT|ASCII)|SSA|ASS|UTF8|VOBSUB|HDMV/(PGS|TEXTST)|DVBSUB"
+    r"|ARIBSUB)|D_WEBVTT/(SUBTITLES|CAPTIONS|DESCRIPTIONS|METADATA))\0*"
+)
 # Names of the format that programs know.
 _BRANDS = (
     r"(isom|iso[2-9a-c]|mp4[12]|avc1|qt\x20\x20|M4[ABPV]\x20|M4V[HP]|3g[2egprs].|dash|msdh|cmf[2cfs]|mmp4|[Ff]4v\x20"
@@ -125,7 +139,7 @@ moov
   hdlr
   keys (?!.*player\.movie).*
   ilst (?!.*mean\0{4}).*
- trak/vide*
+ trak/vide* (?=.*\0{3}\x14vmhd)
   tkhd (\0.{23}|\x01.{35})\0{12}.{4}(?!\0\x01\0{14}\0\x01\0{6}(?!\0{8})).{44}
   tapt (?!)"""
         + _ABOUT
@@ -133,8 +147,9 @@ moov
     vmhd .{4}(\0{8}|\0@(\x80\0){3})"""
         + _DATA
         + _SAMPLES
-        + r"""
-      ?* \0{7}\x01.{28}\0{5}\x01.{36}
+        + rf"""
+      ?* (?<={_PICTURES})"""
+        + r"""\0{7}\x01.{28}\0{5}\x01.{36}
        avcC """
         + _AVCC
         + r""".*
@@ -148,7 +163,8 @@ moov
         + _ESDS
         + r"""
        fiel (?!)
-       vpcC|glbl|colr|pasp|clap|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
+       colr (nclx|nclc|prof).*
+       vpcC|glbl|pasp|clap|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
        rest \0*
  trak/soun*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\1].{4}"""
@@ -253,7 +269,9 @@ Segment=18538067
    Name=536E
    Language=22B59C
    LanguageBCP47=22B59D
-   CodecID=86
+   CodecID=86 """
+    + _CODECS
+    + r"""
    CodecPrivate=63A2
    CodecName=258688
    CodecDelay=56AA

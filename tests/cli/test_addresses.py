@@ -34,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder / "a film.mkv", f"http://me:secret@127.0.0.1:{server.server_port}/a%20film.mkv?token=hidden"
+        yield folder / "a film.mkv", f"http://me:secret@127.0.0.1:{server.server_port}/a%20film.mkv?token=confidential"
         server.shutdown()
 
 
@@ -42,7 +42,7 @@ def _rtface(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rtface", *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
-    assert "secret" not in done.stdout + done.stderr and "hidden" not in done.stdout + done.stderr
+    assert "secret" not in done.stdout + done.stderr and "confidential" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
 
@@ -63,7 +63,7 @@ def test_an_address_is_read_like_a_file(served: tuple[Path, str], tmp_path: Path
     )
     assert np.array_equal(decoded(tmp_path / "address.mkv", "yuv420p"), decoded(tmp_path / "file.mkv", "yuv420p"))
     text = (tmp_path / "address.json").read_text()
-    assert "secret" not in text and "hidden" not in text
+    assert "secret" not in text and "confidential" not in text
     assert json.loads(text)["frames_out"] == 8
     several = ["run", url, url.replace("film", "other"), "--output-dir", tmp_path / "out", "--engine", "rtface-s"]
     assert CliRunner().invoke(app, list(map(str, several))).exit_code == 1

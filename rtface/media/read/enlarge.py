@@ -81,13 +81,15 @@ class Enlarger:
             wanted = [factor * length for length in shown] if lines else [*map(Fraction, named)]
             held, display = [wanted[0 if turned else 1]] if lines else wanted, replace(display, aspect=Fraction(1))
         width, height = (step * round(Fraction(length, step)) for length, step in zip(wanted, steps, strict=True))
+        own, shape, found = (_seen(sides, turned) for sides in ((image.width, image.height), shown, (width, height)))
         if width < image.width or height < image.height:
             raise UsageError(
                 "{--scale:{scale}}: the picture is {width}×{height} already, and frames are only enlarged; name a "
                 "larger size, or leave it out",
                 code="scale_smaller",
                 scale=self._scale,
-                **_sides((image.width, image.height), turned),
+                width=own[0],
+                height=own[1],
             )
         if abs(width * shown[1] / (height * shown[0]) * display.aspect - 1) > _SHAPE:
             raise UsageError(
@@ -95,7 +97,8 @@ class Enlarger:
                 "that shape, or lines alone, such as 1080p",
                 code="scale_shape",
                 scale=self._scale,
-                **_sides(shown, turned),
+                width=shape[0],
+                height=shape[1],
             )
         if any(length not in (width, height) for length in held):
             raise UsageError(
@@ -103,7 +106,8 @@ class Enlarger:
                 code="scale_odd",
                 scale=self._scale,
                 format=image.format.name,
-                **_sides((width, height), turned),
+                width=found[0],
+                height=found[1],
             )
         if width * height > MAX_PIXELS:
             raise UsageError(
@@ -113,7 +117,8 @@ class Enlarger:
                 scale=self._scale,
                 megapixels=width * height // 1_000_000,
                 most=MAX_PIXELS // 1_000_000,
-                **_sides((width, height), turned),
+                width=found[0],
+                height=found[1],
             )
         return width, height, display
 
@@ -145,10 +150,10 @@ class Enlarger:
         return large
 
 
-def _sides(sides: tuple[Fraction | int, Fraction | int], turned: bool) -> dict[str, int]:
+def _seen(sides: tuple[Fraction | int, Fraction | int], turned: bool) -> tuple[int, int]:
     """Stored width and height as they are seen."""
     width, height = map(round, sides[:: -1 if turned else 1])
-    return {"width": width, "height": height}
+    return width, height
 
 
 def _workable(image: av.VideoFrame) -> av.VideoFrame:
