@@ -61,10 +61,9 @@ class CodedParts:
         for kind, layer, unit in obus(packet):
             if kind == _METADATA and unit[:1] == b"\4":
                 yield from _of_message(_T35, unit[1:])
-            elif kind == _METADATA:
-                yield f"metadata {unit[:1].hex()}", b""
             else:
-                yield f"layer {layer}" if any(layer) else f"unit {kind}", b""
+                own_kind = f"metadata {unit[:1].hex()}" if kind == _METADATA else f"unit {kind}"
+                yield f"layer {layer}" if any(layer) else own_kind, b""
             if kind == _SEQUENCE and record:
                 headers = {said_by(one) for of, _, one in obus(own) if of == _SEQUENCE}
                 if (said := said_by(unit))[0] != (self._header[1], self._header[2] & 0xF0) or headers - {said}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -178,7 +178,11 @@ class FrameComparison:
             ]
             if not plane and self._steps is not None and math.isfinite(coded):
                 parts = np.abs(_sums(apart, (_PART, _PART))) / _PART**2
-                tops = _OF_PART * self._around(self._steps, parts.shape, coded / _STEPS) + _ROUNDING
+                wide, side = 2 * max(1, _BLOCK // self._side) + 1, self._side
+                most = cv2.dilate(np.maximum(self._steps, np.float32(coded / _STEPS)), np.ones((wide, wide)))
+                places = (np.arange(n) * _PART // side for n in parts.shape)
+                rows, columns = (np.minimum(at, n - 1) for at, n in zip(places, most.shape, strict=True))
+                tops = most[np.ix_(rows, columns)] * _OF_PART + _ROUNDING
                 allowed.append((parts, tops, _PART))
             for values, top, size in allowed:
                 if (over := values - top).max() > 0:
@@ -186,15 +190,6 @@ class FrameComparison:
                     said = f"{values[place]:.0f} of 255 levels round x {column * size}, y {row * size}"
                     self._places.append((name, f"{said} (at most {values[place] - over[place]:.0f} there)"))
                     return
-
-    def _around(self, steps: NDArray[np.float32], shape: Sequence[int], least: float) -> NDArray[Any]:
-        """The largest step of the blocks around each part, or that of the frame."""
-        wide = 2 * max(1, _BLOCK // self._side) + 1
-        most = cv2.dilate(np.maximum(steps, np.float32(least)), np.ones((wide, wide)))
-        rows, columns = (
-            np.minimum(np.arange(n) * _PART // self._side, m - 1) for n, m in zip(shape, most.shape, strict=True)
-        )
-        return most[np.ix_(rows, columns)]
 
     def end(self) -> None:
         """Says what came out."""

@@ -260,9 +260,8 @@ def _operation(bits: Bits, s: _Sequence) -> None:
     initial = bits.take(1)
     for _ in range(bits.take(5) + 1):
         point = bits.take(12)
-        level = bits.take(5)
-        tier = bits.take(level > 7)
-        s.level = s.level if s.points else (level, tier)
+        level = (number := bits.take(5)), bits.take(number > 7)
+        s.level = s.level if s.points else level
         timed = bool(delay and bits.take(1))
         bits.take(2 * delay + 1 if timed else 0)
         s.points.append((point, timed))
