@@ -466,6 +466,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("second")
     with av.open(str(folder / "in.mkv"), "w") as made:
         videos = [made.add_stream("libx264", rate=25, options={"bf": "0"}) for _ in range(2)]
+        videos[1].codec_context.sample_aspect_ratio = Fraction(4, 3)
         made.mux([packet for video in videos for packet in coded(video, 1)])
     for suffix in (".mp4", ".mov", ".mkv"):
         rtface.run(folder / "in.mkv", folder / f"out{suffix}", tracker="none", codec="libx264")
@@ -479,7 +480,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         (".mov", "other colours than its frames", put(b"nclc", 4, struct.pack(">3H", 9, 16, 9))),
         (".mp4", "another size of its frames", put(b"avc1", 29, b"\x99")),
         (".mp4", "rotated", put(b"tkhd", 44, struct.pack(">9i", *TURNED))),
-        (".mp4", "the shape of its samples is", put(b"tkhd", 80, b"\0\x90")),
+        (".mp4", "shows the picture at 144", put(b"tkhd", 80, b"\0\x90")),
         (".mkv", "the shape of its samples is", put(MADE, 0, b"\x54\xb0\x81\x60\xec\x81\0")),
         (".mkv", "hides another part", put(MADE, 0, b"\x54\xcc\x81\x08\xec\x81\0")),
     ],

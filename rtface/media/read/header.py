@@ -113,8 +113,9 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
     if ours and header.size and header.size != (image.width, image.height):
         lines.append("its header says another size of its frames than they have")
     size, (left, top, right, bottom) = header.shown_size, header.crop or (0, 0, 0, 0)
-    # Many writers take the width of the samples; of ours FFmpeg does, for MOV.
-    wide = ours and video.container.metadata.get("major_brand") != "qt  "
+    # Many writers take the width of the samples; of ours FFmpeg does, for MOV and further tracks.
+    first = video.container.streams.video[0].index == video.index
+    wide = ours and first and video.container.metadata.get("major_brand") != "qt  "
     shapes = [
         Fraction(width * each) / height
         for each in ((shape or 1,) if wide else (1, shape or 1))
