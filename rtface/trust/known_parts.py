@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtface.media.formats import mpegts
 from rtface.media.formats.image_view import TIFF_READ
@@ -24,7 +26,7 @@ from rtface.media.read.probe import MediaInfo
 from rtface.media.stills.image_read import Still
 from rtface.trust.check_sidecar import Checked
 from rtface.trust.packet_hashes import PacketHashes
-from rtface.trust.part_tables import TABLES, XMP
+from rtface.trust.part_tables import STREAM_TYPES, TABLES, XMP
 
 Part: TypeAlias = "tuple[str, bytes]"
 """Where a part lies, by the names around it, and its content (of a long one the beginning)."""
@@ -36,6 +38,11 @@ _LONGEST, _NAMED, _ID3V1 = 1 << 16, 5, 128  # bytes of a content that are compar
 _PLACED = 44  # bytes at the end of a track's header: matrix and size
 _TAPT = struct.Struct(">12x2I12x2I12x2I")  # clean, production and encoded size
 _PACKET, _SYNC, _NULL, _SERVICES, _TICKS = 188, 0x47, 0x1FFF, 17, 90_000  # of MPEG-TS
+_EARLY, _UNEVEN, _AHEAD = _TICKS // 10, _TICKS // 5, 10 * _TICKS  # of its clock, against the times of decoding
+_CODECS = ("05", "28", "2A", "38", "6A", "7A", "7F", "81")  # descriptors that name a codec
+_TIMED = ("video", "audio")
+_FLIPPED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # zlib begins with the last bit
+_WHOLE = 0xFFFFFFFF  # CRC-32 of a table with its own behind it
 NAMES = "/SDT/names"  # of programme and broadcaster in MPEG-TS
 _FILLED = (b"G\x1f\xff\x10" + b"\xff" * 184) * 8
 _INDEX = re.compile(
@@ -193,7 +200,7 @@ def film_parts(path: Path, info: MediaInfo, streams: Sequence[PacketHashes] = ()
             found = (part for part in _unknown(data, of, 0, end) if not _is_said(*part, info))
             found = chain(found, _misleading(data, end)) if of == "matroska" else found
         else:
-            found = _of_transport(data, end, info) if of == "mpegts" else _of_mxf(data, info) if of else ()
+            found = _of_transport(data, end, info, streams) if of == "mpegts" else _of_mxf(data, info) if of else ()
         coded = set[Part]().union(*(stream.parts for stream in streams))
         return Counter(coded) + Counter(
             (place, said[-_PLACED:] if place.endswith("/tkhd") else said) for place, said in found
@@ -225,7 +232,7 @@ def _is_said(place: str, content: bytes, info: MediaInfo) -> bool:
     return False
 
 
-def _of_transport(data: _Data, end: int, info: MediaInfo) -> Iterator[Part]:
+def _of_transport(data: _Data, end: int, info: MediaInfo, coded: Sequence[PacketHashes]) -> Iterator[Part]:
     """What MPEG-TS says but for one programme, all of whose streams are played as they come and by its clock; and how
     it is called."""
     packets = np.frombuffer(data, np.uint8, end // _PACKET * _PACKET).reshape(-1, _PACKET)
@@ -237,6 +244,8 @@ def _of_transport(data: _Data, end: int, info: MediaInfo) -> Iterator[Part]:
     tables = sorted({*mpegts.sections(packets[pids == 0].tobytes() + _FILLED, {0})})
     places = {mpegts.word(one, at + 2) & _NULL for one in tables for at in range(8, len(one) - 7, 4)}
     tables += sorted({*mpegts.sections(packets[np.isin(pids, [*places])].tobytes() + _FILLED, places)})
+    if any(zlib.crc32(one.translate(_FLIPPED)) != _WHOLE for one in tables):
+        yield "/PAT, PMT with wrong checksums", b""
     kinds = [(one[0], one[5] & 1) for one in tables]  # of the table, and whether it is in force
     if len(places) != 1 or kinds != [(0, 1), (2, 1)] or mpegts.word(tables[0], 8) != mpegts.word(tables[1], 3):
         yield "/PAT, PMT", b"".join(tables)
@@ -245,7 +254,8 @@ def _of_transport(data: _Data, end: int, info: MediaInfo) -> Iterator[Part]:
     for services in {*mpegts.sections(packets[pids == _SERVICES].tobytes() + _FILLED, {_SERVICES})}:
         if not mpegts.is_plain(services, mpegts.word(tables[0], 8)):
             yield "/SDT", services
-    at, table, own = 10, tables[1], {*mpegts.streams(tables[1])}
+    table, streams = tables[1], [*mpegts.streams(tables[1])]
+    own, known = {pid for pid, *_ in streams}, {one.id: one for one in coded}
     played = np.isin(pids, [*own])
     if any(np.argmax(pids == pid) > np.argmax(played) for pid in (0, *places)):
         yield "/PAT, PMT behind what they name", b""
@@ -253,26 +263,64 @@ def _of_transport(data: _Data, end: int, info: MediaInfo) -> Iterator[Part]:
         steps = np.diff(packets[(pids == pid) & (packets[:, 3] & 16 > 0), 3] & 15) & 15
         if (steps > 1).any() or 2 * (steps == 0).sum() > steps.size:  # a packet may come twice
             yield f"/PID {pid}/continuity_counter", b""
-    while at + 2 <= len(table) - 4:
-        stop = at + 2 + (mpegts.word(table, at) & 0xFFF)
-        yield from _unknown(table, "descriptors", at + 2, stop, "/PMT")
-        at = stop + 3
-    for pid in {mpegts.word(table, 8) & _NULL} - own | {*np.unique(pids).tolist()} - {
-        0,
-        _SERVICES,
-        _NULL,
-        *places,
-        *own,
-    }:
+    whole = table[12 : 12 + (mpegts.word(table, 10) & 0xFFF)]
+    yield from chain(_of_stream("", b"", whole), _unknown(whole, "descriptors", 0, len(whole), "/PMT"))
+    for pid, kind, said in streams:
+        yield from _unknown(said, "descriptors", 0, len(said), "/PMT")
+        if pid in known and known[pid].kind in (*_TIMED, "subtitle"):
+            yield from _of_stream(known[pid].codec, bytes([kind]), said)
+    clock = mpegts.word(table, 8) & _NULL
+    for pid in {clock} - own | {*np.unique(pids).tolist()} - {0, _SERVICES, _NULL, *places, *own}:
         yield f"/PID {pid}", b""
-    clocked = packets[np.isin(pids, [*own]) & (packets[:, 1] & 64 > 0) & (packets[:, 3] & 32 > 0)]
-    for packet in clocked[(clocked[:, 4] > 6) & (clocked[:, 5] & 16 > 0)]:
-        times = packet[5 + packet[4] :][:14].tobytes()
-        begin = (times[9] & 14) << 29 | times[10] << 22 | times[11] >> 1 << 15 | times[12] << 7 | times[13] >> 1
-        late = (begin - (int.from_bytes(packet[6:11].tobytes(), "big") >> 7) + _TICKS) % (1 << 33)
-        if times[6] & 48 or times[7] & 8 or late > 11 * _TICKS:
-            yield "/PCR, PES_scrambling_control, DSM_trick_mode_flag", b""
-            return
+    yield from _of_clock(packets, pids, clock, own, [pid for pid in own & {*known} if known[pid].kind in _TIMED])
+
+
+def _of_stream(codec: str, kind: bytes, descriptors: bytes) -> Iterator[Part]:
+    """What a table of MPEG-TS names as the codec of a stream, where it is not what muxers write for it."""
+    for name, start, stop in _split(descriptors, "descriptors", 0, len(descriptors)):
+        if name in _CODECS and descriptors[start - 2 : stop][::2][:2] != b"\x7f\6":  # for whom a sound is
+            kind += descriptors[start - 2 : stop]
+    if not re.fullmatch(STREAM_TYPES.get(codec, b"(?!)"), kind, re.DOTALL):
+        yield f"/PMT/stream_type of {codec or 'the programme'}", kind
+
+
+def _of_clock(
+    packets: NDArray[np.uint8], pids: NDArray[np.int16], clock: int, own: set[int], timed: list[int]
+) -> Iterator[Part]:
+    """Packets that are scrambled or played as a trick, and a clock (PCR) that is not there, goes at another speed than
+    the frames, or is past the time when something is decoded."""
+    starts = np.flatnonzero(np.isin(pids, [*own]) & (packets[:, 1] & 64 > 0))
+    begin = 4 + np.where(packets[starts, 3] & 32, packets[starts, 4].astype(np.int64) + 1, 0)
+    heads = packets[starts[:, None], np.minimum(begin[:, None] + np.arange(19), _PACKET - 1)]
+    coded = (heads[:, :3] == (0, 0, 1)).all(1) & ~np.isin(heads[:, 3], (0xBE, 0xBF))  # no section, filling or other
+    if (coded & ((heads[:, 6] & 0xF0 != 0x80) | (heads[:, 7] & 8 > 0))).any():
+        yield "/PES_scrambling_control, DSM_trick_mode_flag", b""
+    coded &= (heads[:, 7] & 128 > 0) & np.isin(pids[starts], timed)
+    starts, heads = starts[coded], heads[coded].astype(np.int64)
+    a, b, c, d, e = np.where(heads[:, 7, None] & 64, heads[:, 14:], heads[:, 9:14]).T
+    times = (a & 14) << 29 | b << 22 | c >> 1 << 15 | d << 7 | e >> 1
+    ticks = np.flatnonzero((pids == clock) & (packets[:, 3] & 32 > 0) & (packets[:, 4] > 6) & (packets[:, 5] & 16 > 0))
+    a, b, c, d, e = packets[ticks, 6:11].astype(np.int64).T
+    clocks, mine = a << 25 | b << 17 | c << 9 | d << 1 | e >> 7, pids[starts] == clock
+    last, following = np.searchsorted(ticks, starts, "right") - 1, np.searchsorted(starts[mine], ticks)
+    reached = following < mine.sum()
+    if not reached.any():
+        yield "/PCR", b""
+        return
+    late, steps = _signed(times - clocks[last]), _signed(np.diff(times[mine], prepend=times[mine][:1]))
+    ahead, step = _signed(times[mine][following[reached]] - clocks[reached]), steps[following[reached]]
+    if (
+        late[last >= 0].min() < -_EARLY
+        or late[last >= 0].max() > _AHEAD
+        or (ahead - step).max() - ahead.min() > _UNEVEN
+        or late[mine & (last >= 0)].max() - ahead.min() > _UNEVEN + 3 * steps.max()  # hardly any
+    ):
+        yield "/PCR", b""
+
+
+def _signed(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Differences between times of 33 bits."""
+    return (times + (1 << 32)) % (1 << 33) - (1 << 32)
 
 
 def _of_mxf(data: _Data, info: MediaInfo) -> Iterator[Part]:

@@ -48,6 +48,7 @@ class PacketHashes:
         base: seconds of one unit of the times.
         rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
         index: number of the stream in the file.
+        id: of the stream in its container, in MPEG-TS its packets' number.
         durations: of each packet of text, which says how long it is shown.
         setup: codec parameters outside the packets: rate and channels of PCM, else the header of sound and of
             subtitles; "" for nothing, or where the packets say all of it.
@@ -64,6 +65,7 @@ class PacketHashes:
     base: Fraction
     rows: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     index: int = 0
+    id: int = 0
     durations: list[int] = field(default_factory=list[int])
     setup: str = ""
     hidden: set[int] = field(default_factory=set[int])
@@ -176,6 +178,7 @@ class _Packets:
             codec_of(stream),
             base,
             index=stream.index,
+            id=stream.id,
             setup=_setup_of(stream),
             end=_named_end(stream),
             partly=0 < stream.frames < len(stream.index_entries),

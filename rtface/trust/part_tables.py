@@ -414,6 +414,28 @@ anywhere
 """,
 }
 
+STREAM_TYPES = {
+    "": rb"",
+    "mpeg1video": rb"[\x01\x02]",
+    "mpeg2video": rb"\x02",
+    "mpeg4": rb"\x10",
+    "h264": rb"\x1b(\x05\x08HDMV\xff\x1b..)?",
+    "hevc": rb"\x24(\x05\x04HEVC)?",
+    "vvc": rb"\x33",
+    **dict.fromkeys(("mp1", "mp2", "mp3"), rb"[\x03\x04]"),
+    "aac": rb"\x0f",
+    "aac_latm": rb"\x11",
+    "ac3": rb"\x81(\x05\x04AC-3|\x05\x0aAC-3.{6}\x81\x06.{6})?|\x06(\x05\x04AC-3)?\x6a[\x01-\x08].{1,8}",
+    "eac3": rb"\x87(\x05\x04EAC3)?|\x06(\x05\x04EAC3)?\x7a[\x01-\x08].{1,8}",
+    "dts": rb"\x82",
+    "truehd": rb"\x83",
+    "opus": rb"\x06\x05\x04Opus\x7f\x02\x80.",
+    "s302m": rb"\x06\x05\x04BSSD",
+    **dict.fromkeys(("dvb_subtitle", "dvb_teletext"), rb"\x06"),
+}
+"""Type of each codec's streams in MPEG-TS, and the descriptors by which players take a codec ("": of the programme), as
+FFmpeg and GStreamer write them."""
+
 _TEXTS = {"T.35 b500314741393403", "T.35 b5003144544731"}  # captions, AFD
 CODED = {
     "h264": {f"unit {kind}" for kind in (1, 5, 7, 8, 9, 12)}

@@ -133,10 +133,40 @@ def marked(pid: int, place: int, bit: int) -> Callable[[bytes], bytes]:
     return packets(change)
 
 
-def later(packet: bytearray) -> None:
-    if packet[3] & 32 and packet[4] > 6 and packet[5] & 16:
-        clock = int.from_bytes(packet[6:11], "big") + (20 * 90_000 << 7)
-        packet[6:11] = clock.to_bytes(5, "big")
+def clocked(change: Callable[[int], int]) -> Callable[[bytes], bytes]:
+    """Changes the clock of a transport stream, in ticks of 90 kHz."""
+
+    def changed(packet: bytearray) -> None:
+        if packet[3] & 32 and packet[4] > 6 and packet[5] & 16:
+            clock = int.from_bytes(packet[6:11], "big")
+            packet[6:11] = (change(clock >> 7) % (1 << 33) << 7 | clock & 127).to_bytes(5, "big")
+
+    return packets(changed)
+
+
+def unclocked(packet: bytearray) -> None:
+    if packet[3] & 32 and packet[4] > 6:
+        packet[5] &= 0xEF
+
+
+def table(was: bytes, now: bytes, *, summed: bool = True) -> Callable[[bytes], bytes]:
+    """Changes the table of the streams (PMT) of a transport stream."""
+
+    def change(packet: bytearray) -> None:
+        if packet[1] & 31 == 16 and packet[2] == 0:
+            section = bytearray(packet[5 : 4 + packet[7]].replace(was, now, 1))
+            section[2] += len(now) - len(was)
+            flipped = bytes(int(f"{byte:08b}"[::-1], 2) for byte in section)
+            crc = int(f"{zlib.crc32(flipped) ^ 0xFFFFFFFF:032b}"[::-1], 2) ^ (not summed)
+            packet[5:] = (section + struct.pack(">I", crc)).ljust(183, b"\xff")
+
+    return packets(change)
+
+
+def scrambled(packet: bytearray) -> None:
+    at = 4 + (1 + packet[4] if packet[3] & 32 else 0)
+    if packet[2] == 1 and packet[1] == 65:
+        packet[at + 6] |= 32
 
 
 MP4 = {
@@ -191,7 +221,12 @@ MATROSKA = {
 TRANSPORT = {
     "transport_error_indicator": marked(257, 1, 128),
     "transport_scrambling_control": marked(257, 3, 128),
-    "PCR": packets(later),
+    "PES_scrambling_control": packets(scrambled),
+    "PMT/stream_type of h264": table(b"\x1b\xe1\0", b"\6\xe1\0"),
+    "PMT/stream_type of aac": table(b"\x0f\xe1\1", b"\x82\xe1\1"),
+    "/stream_type of aac": table(b"\x0f\xe1\1\xf0\0", b"\x0f\xe1\1\xf0\3\x6a\1\0"),
+    "PMT/stream_type of the programme": table(b"\xe1\0\xf0\0", b"\xe1\0\xf0\6\5\4HDMV"),
+    "PAT, PMT with wrong checksums": table(b"", b"", summed=False),
     "PAT, PMT behind": lambda data: data[188 * 3 :] + data[: 188 * 3],
     "continuity_counter": marked(257, 3, 15),
     "PID 300": lambda data: data + b"G\x01\x2c\x10" + bytes(184),
@@ -207,6 +242,10 @@ TRANSPORT = {
         *((suffix, said, change) for suffix in (".mp4", ".mov") for said, change in MP4.items()),
         *((".mkv", said, change) for said, change in MATROSKA.items()),
         *((".ts", said, change) for said, change in TRANSPORT.items()),
+        (".ts", "PCR", clocked(lambda ticks: ticks - 20 * 90_000)),
+        (".ts", "PCR", clocked(lambda ticks: ticks + 20_000)),  # past the times of decoding
+        (".ts", "PCR", clocked(lambda ticks: ticks // 9)),
+        (".ts", "PCR", packets(unclocked)),
         (".mp4", "stsd/mp4b", put(b"mp4a", 0, b"mp4b")),
         (".mp4", "stsd/mp4a", put(b"esds", 0, b"esdz")),  # FFmpeg may do without it
         (".mp4", "mp4a/esds", put(b"esds", 21, b"\x15")),

@@ -37,7 +37,7 @@ def read_header(file: BinaryIO, pid: int, pids: Collection[int]) -> Header:
             names |= _services(section)
     for section in sections(data, places):
         if section[0] == _STREAMS:
-            programmes[word(section, 3)] = set(streams(section)) & set(pids)
+            programmes[word(section, 3)] = {pid for pid, *_ in streams(section)} & set(pids)
     provider, name = next((names[one] for one, own in programmes.items() if pid in own and one in names), ("", ""))
     count = sum(map(bool, programmes.values()))
     return Header(
@@ -97,11 +97,13 @@ def _services(section: bytes) -> dict[int, tuple[str, str]]:
     return names
 
 
-def streams(section: bytes) -> Iterator[int]:
+def streams(section: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Packet number, type and descriptors of each stream of a programme (PMT)."""
     at = 12 + _length(section, 10)
     while at + 5 <= len(section) - 4:
-        yield word(section, at + 1) & 0x1FFF
-        at += 5 + _length(section, at + 3)
+        stop = at + 5 + _length(section, at + 3)
+        yield word(section, at + 1) & 0x1FFF, section[at], section[at + 5 : min(stop, len(section) - 4)]
+        at = stop
 
 
 def _text(data: bytes) -> str:
