@@ -49,6 +49,7 @@ _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
 )
 _SEGMENT, _CLUSTER, _SEEK_HEAD, _CUES = "18538067", "1F43B675", "114D9B74", "1C53BB6B"
+_NEAR = 1  # units of its clock, between an index of Matroska and what that leads to
 _VINT = rb"[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f].{3}"
 # How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts
 # with the content, bytes behind that, and to what it is filled up.
@@ -177,17 +178,41 @@ def _inside(data: _Data, at: int, end: int, *kinds: str) -> Iterator[tuple[int, 
 def _misleading(data: _Data, end: int) -> Iterator[Part]:
     """An index of Matroska that leads to where no such part lies: who seeks would be shown what is hidden there."""
     for begin, stop in _inside(data, 0, end, _SEGMENT):
-        at, there, led = begin, dict[int, str](), list[tuple[tuple[int, int], str]]()
+        at, there, led, cues = begin, dict[int, tuple[str, int, int]](), list[tuple[int, str]](), list[dict[str, int]]()
         for kind, start, close in _split(data, "matroska", begin, stop):
-            there[at - begin] = kind
+            there[at - begin] = kind, start, close if close > start else stop
             at = max(start, close)
-            if kind == _CUES:
-                led += [(place, _CLUSTER) for place in _inside(data, start, close, "BB", "B7", "F1")]
+            for point in _inside(data, start, close, "BB") if kind == _CUES else ():
+                time = _numbers(data, *point)
+                cues += (time | _numbers(data, *place) for place in _inside(data, *point, "B7"))
             for seek in _inside(data, start, close, "4DBB") if kind == _SEEK_HEAD else ():
-                kinds, places = (_inside(data, *seek, each) for each in ("53AB", "53AC"))
-                led += [(place, data[slice(*each)].hex().upper()) for each, place in zip(kinds, places, strict=False)]
-        if any(there.get(int.from_bytes(data[slice(*place)], "big")) != kind for place, kind in led):
+                said = _numbers(data, *seek)
+                led += [(said["53AC"], f"{said['53AB']:X}")] if {"53AB", "53AC"} <= said.keys() else []
+        led += [(cue.get("F1", -1), _CLUSTER) for cue in cues]
+        if any(there.get(place, ("",))[0] != kind for place, kind in led) or not all(
+            _leads(data, *there[cue["F1"]][1:], cue) for cue in cues
+        ):
             yield "Segment/SeekHead, Cues", b""
+
+
+def _numbers(data: _Data, at: int, end: int) -> dict[str, int]:
+    """Elements of Matroska as numbers, by kind."""
+    return {kind: int.from_bytes(data[start:stop], "big") for kind, start, stop in _split(data, "matroska", at, end)}
+
+
+def _leads(data: _Data, at: int, end: int, cue: dict[str, int]) -> bool:
+    """Whether a block of the track and the time that a cue names lies in its cluster, and where it says."""
+    begin = next((int.from_bytes(data[slice(*place)], "big") for place in _inside(data, at, end, "E7")), 0)
+    for kind, start, stop in _split(data, "matroska", at + cue.get("F0", 0), end):
+        start = next(_inside(data, start, stop, "A1"), (start, stop))[0] if kind == "A0" else start
+        wide = 1 + (data[start : start + 1] < b"\x80")
+        track = int.from_bytes(data[start : start + wide], "big") & (1 << 7 * wide) - 1
+        time = begin + int.from_bytes(data[start + wide : start + wide + 2], "big", signed=True)
+        if kind in ("A0", "A3") and track == cue.get("F7") and abs(time - cue.get("B3", 0)) <= _NEAR:
+            return True
+        if "F0" in cue or kind == _CLUSTER:
+            break
+    return False
 
 
 def film_parts(path: Path, info: MediaInfo, streams: Sequence[PacketHashes] = ()) -> Counter[Part]:

@@ -246,6 +246,13 @@ TRANSPORT = {
         (".ts", "PCR", clocked(lambda ticks: ticks + 20_000)),  # past the times of decoding
         (".ts", "PCR", clocked(lambda ticks: ticks // 9)),
         (".ts", "PCR", packets(unclocked)),
+        (".mkv", "SeekHead, Cues", put(b"\xbb\x8f\xb3\x81", 4, b"\x50")),  # the time, and the place in a cluster
+        (".mkv", "SeekHead, Cues", put(b"\xf0\x81", 2, b"\x33")),
+        (
+            ".mkv",
+            "Cluster/SimpleBlock",
+            lambda data: data.replace(b"\x81\0\0\x80", b"\x81\0\0\x81", 1),
+        ),  # may be left out
         (".mp4", "stsd/mp4b", put(b"mp4a", 0, b"mp4b")),
         (".mp4", "stsd/mp4a", put(b"esds", 0, b"esdz")),  # FFmpeg may do without it
         (".mp4", "mp4a/esds", put(b"esds", 21, b"\x15")),
