@@ -12,6 +12,7 @@ from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.errors import Message
 from rtface.frame import Face, Frame
+from rtface.geometry.transforms import display_size
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of, shipped_name
@@ -24,10 +25,25 @@ _JOIN_S = 0.008
 # those turned by 50 to 58 lose 0.019, and with this rule 0.012; of the gain 0.22 of 0.23 dB stay.
 _TURNED, _PROFILE = 45.0, 75.0
 
+# Shares of a face's mesh in the frame at which a film's correction has gone, and up to which it is whole: the tracker
+# loses a face at half.
+_LEAVING = 0.5, 0.62
+
 
 def strength_by_pose(face: Face) -> float:
     """The share of the strength, 0…1, for a face that is turned away; 1 where the pose is unknown."""
     return 1.0 if face.pose is None else 1.0 - smooth_ramp(abs(face.pose[0]), _TURNED, _PROFILE)
+
+
+def strength_by_edge(face: Face, frame: Frame) -> float:
+    """The share of the strength, 0…1, for a face that the frame's edge cuts: by the part of it that is still there."""
+    if face.mesh is None or frame.new:
+        return 1.0
+    size = display_size(frame.image.width, frame.image.height, frame.display)
+    if (face.box[:2] > 0.0).all() and (face.box[2:] < size).all():
+        return 1.0
+    there = (face.mesh[:, :2] > 0.0) & (face.mesh[:, :2] < size)
+    return smooth_ramp(float(there.all(1).mean()), *_LEAVING)
 
 
 def of_vivid(strength: float) -> float:
@@ -80,7 +96,12 @@ class EngineSelector:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
             forced = self._tracks.forced(face, frame.time)
             decided = track.decide(frame.time, counted=not frame.lead_in, forced=forced)
-            wanted = strength * strength_by_pose(face) * self._tracks.strength_of(face, frame.time)
+            wanted = (
+                strength
+                * strength_by_pose(face)
+                * strength_by_edge(face, frame)
+                * self._tracks.strength_of(face, frame.time)
+            )
             if decided * wanted <= 0.0:
                 continue
             named = self._tracks.option("engine", face, frame.time)

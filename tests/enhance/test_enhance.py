@@ -16,6 +16,7 @@ from rtface.analysis.analyzer import Treatment
 from rtface.analysis.treatment import gain_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.engine_selection import strength_by_edge
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
@@ -107,6 +108,16 @@ def test_a_face_turned_away_is_corrected_less(yaw: float, low: float, high: floa
     turned = replace(other, faces=(replace(other.faces[0], pose=(yaw, 0.0, 0.0)),))
     full, less = (np.abs(planes(step.collect(step.submit(f)))[0] - was).mean() for f in (film(1)[0], turned))
     assert low <= less / full <= high
+
+
+@pytest.mark.parametrize(("cut", "low", "high"), [(0.0, 1.0, 1.0), (0.3, 1.0, 1.0), (0.44, 0.2, 0.8), (0.5, 0.0, 0.0)])
+def test_a_face_fades_as_it_leaves_the_frame(cut: float, low: float, high: float) -> None:
+    (frame,) = film(1)
+    x, y = (v.ravel() for v in np.meshgrid(np.linspace(-cut, 1 - cut, 201) * 50, np.linspace(20, 70, 9)))
+    mesh = np.stack([x, y, 0 * x], 1)
+    face = replace(frame.faces[0], box=np.array([x.min(), 20.0, x.max(), 70.0]), mesh=mesh)
+    assert low <= strength_by_edge(face, frame) <= high
+    assert strength_by_edge(face, replace(frame, new=True)) == 1.0  # nothing pops in a still
 
 
 @pytest.mark.parametrize("fields", ["progressive", "tff"])
