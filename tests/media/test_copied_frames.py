@@ -217,6 +217,11 @@ def test_frames_decode_from_every_keyframe(tmp_path):
     assert len(begins) >= FRAMES / GROUP
 
 
+def test_a_picture_parameter_set_of_four_bytes_is_read(tmp_path):
+    film = make(tmp_path / "in.ts", preset="ultrafast")  # in start codes
+    assert count_of(copied(film, tmp_path / "out.ts", {14})) == FRAMES - GROUP + 4
+
+
 def test_open_groups_are_encoded(tmp_path):
     film = make(tmp_path / "in.mkv", **{"x264-params": "open-gop=1:keyint=10:min-keyint=1"})
     assert count_of(copied(film, tmp_path / "out.mkv", {2})) < 4

@@ -76,7 +76,7 @@ def prefixed(data: bytes, size: int) -> Iterator[bytes]:
 def parameter_sets(extradata: bytes, kind: Literal["avc", "hvc"]) -> Iterator[bytes]:
     """The parameter sets of a stream's extradata: Annex B with start codes, or a record (ISO 14496-15)."""
     if extradata[:1] != b"\1":
-        yield from (unit for unit in annex_b(extradata) if len(unit) > 4)
+        yield from (unit for unit in annex_b(extradata) if len(unit) > 3)
         return
     at = 5 if kind == "avc" else 22
     arrays = 2 if kind == "avc" else extradata[at]
