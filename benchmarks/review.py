@@ -17,6 +17,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "vivid": {"correct": "always", "fidelity": 0.0, "guard": "on"},
 }
-LIMITS = {"strict": (0.2, 0.05), "clear": (0.3, 0.1), "gross": (0.5, 0.15)}
+LIMITS = {"psnr": (0.2, inf), "identity": (inf, 0.1), "either": (0.2, 0.1)}
 """By how many dB, or by what distance, a face is farther from the truth than it was."""
 EVERY = 3
 """Frames from one that is judged to the next."""
@@ -149,12 +150,17 @@ def main() -> None:
             continue
         for protocol in a.protocols.split(","):
             runs += judged(clip, protocol, a.settings.split(","), judge, a.cache)
-    result = {setting: of_setting([run for run in runs if run["setting"] == setting]) for setting in SETTINGS}
-    shown = {"clips": sorted({run["clip"] for run in runs}), **{name: of for name, of in result.items() if of}}
+    result: dict[str, Any] = {"clips": sorted({run["clip"] for run in runs}), "frames_of_a_clip": a.frames}
+    for setting in a.settings.split(","):
+        mine = [run for run in runs if run["setting"] == setting]
+        result[setting] = {
+            name: of_setting([run for run in mine if run["protocol"] in protocols])
+            for name, protocols in {"all": PROTOCOLS, **{one: (one,) for one in PROTOCOLS}}.items()
+        }
     if a.save:
-        save("review", shown)
+        save("review", result)
     else:
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

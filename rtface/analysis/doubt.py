@@ -89,15 +89,15 @@ class Doubt:
 
 
 TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
-    "hidden": (lambda d: d.hidden, 0.01, 0.2, 0.5, "{:.0%} of it lies behind something"),
-    "drift": (lambda d: d.drift, 0.03, 0.12, 0.5, "may be another person (distance {:.2f})"),
-    "blurred": (lambda d: d.blurred, 0.2, 0.8, 0.5, "the input lacks detail ({:.2f})"),
-    "error": (lambda d: d.error, 3.0, 12.0, 0.3, "the engine expects to be off by {:.1f} of 255"),
+    "hidden": (lambda d: d.hidden, 0.02, 0.3, 0.4, "{:.0%} of it lies behind something"),
+    "drift": (lambda d: d.drift, 0.05, 0.15, 0.5, "may be another person (distance {:.2f})"),
+    "blurred": (lambda d: d.blurred, 0.2, 1.0, 0.3, "the input lacks detail ({:.2f})"),
+    "error": (lambda d: d.error, 4.0, 10.0, 0.1, "the engine expects to be off by {:.1f} of 255"),
     "invented": (lambda d: d.invented, 0.05, 0.2, 0.3, "{:.0%} was probably invented"),
     "flicker": (lambda d: d.flicker, 0.3, 2.0, 0.3, "flickers by {:.1f} of 255"),
-    "unsteady": (lambda d: d.unsteady, 0.005, 0.05, 0.2, "its points jump by {:.1%} of its width"),
-    "unsure": (lambda d: d.unsure, 0.05, 0.4, 0.2, "the tracker is not sure of it ({:.0%})"),
-    "turned": (lambda d: d.turned, 20.0, 60.0, 0.2, "turned by {:.0f}°"),
+    "unsteady": (lambda d: d.unsteady, 0.002, 0.015, 0.3, "its points jump by {:.1%} of its width"),
+    "unsure": (lambda d: d.unsure, 0.1, 0.6, 0.2, "the tracker is not sure of it ({:.0%})"),
+    "turned": (lambda d: d.turned, 5.0, 45.0, 0.3, "turned by {:.0f}°"),
     "strength": (lambda d: d.strength, 1.0, 1.5, 0.1, "strength {:.2f}"),
 }
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
