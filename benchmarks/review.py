@@ -70,28 +70,29 @@ def judged(
     clip: Clip, protocol: str, settings: Sequence[str], judge: EdgeFace, cache: Path
 ) -> Iterator[dict[str, Any]]:
     """The frames of each setting: what a run noted of them, and by how much they are farther from the truth."""
-    film, clean, seen = degraded(clip, protocol, cache)
-    numbers = range(0, len(clip.matrices), EVERY)
-    crops = [{n: cut(of[n], clip.matrices[n], 512) for n in numbers} for of in (clean, seen)]
-    truth = {n: judge.embed(crop) for n, crop in crops[0].items()}
-    before = {n: float(1 - judge.embed(crop) @ truth[n]) for n, crop in crops[1].items()}
-    for setting in settings:
-        options = SETTINGS[setting]
-        kept = cache / "judged" / f"{clip.name}-{protocol.replace('/', '-')}-{setting}.json"
-        if not kept.is_file():
-            with tempfile.TemporaryDirectory() as folder:
-                made = rtface.run(film, Path(folder) / "out.mkv", codec="ffv1", **options)
-                shown = list(decoded(Path(folder) / "out.mkv", level("clean/0").siting))
-            doubts = [doubt for track in made.to_dict()["tracks"] for doubt in track["doubts"]]
-            frames: list[dict[str, Any]] = []
-            for n in numbers:
-                after, (want, input) = cut(shown[n], clip.matrices[n], 512), (of[n] for of in crops)
-                distance = float(1 - judge.embed(after) @ truth[n]) - before[n]
-                frames.append({"number": n, "db": psnr(after, want) - psnr(input, want), "distance": distance})
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps({"doubts": doubts, "frames": frames}))
-            print(kept.stem, flush=True)
-        yield {"clip": clip.name, "protocol": protocol, "setting": setting, **json.loads(kept.read_text())}
+    kept = {s: cache / "judged" / f"{clip.name}-{protocol.replace('/', '-')}-{s}.json" for s in settings}
+    for setting, path in kept.items():
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(measured(clip, degraded(clip, protocol, cache), SETTINGS[setting], judge)))
+            print(path.stem, flush=True)
+        yield {"clip": clip.name, "protocol": protocol, "setting": setting, **json.loads(path.read_text())}
+
+
+def measured(
+    clip: Clip, films: tuple[Path, list[U8], list[U8]], options: dict[str, Any], judge: EdgeFace
+) -> dict[str, Any]:
+    """The doubts of one run, and the distances of some of its frames; `films` as `degraded` gives them."""
+    film, clean, seen = films
+    with tempfile.TemporaryDirectory() as folder:
+        made = rtface.run(film, Path(folder) / "out.mkv", codec="ffv1", **options)
+        shown = list(decoded(Path(folder) / "out.mkv", level("clean/0").siting))
+    frames: list[dict[str, Any]] = []
+    for n in range(0, len(clip.matrices), EVERY):
+        want, before, after = (cut(of[n], clip.matrices[n], 512) for of in (clean, seen, shown))
+        distance = judge.distance(after, want) - judge.distance(before, want)
+        frames.append({"number": n, "db": psnr(after, want) - psnr(before, want), "distance": distance})
+    return {"doubts": [doubt for track in made.to_dict()["tracks"] for doubt in track["doubts"]], "frames": frames}
 
 
 def rows_of(run: dict[str, Any], decibels: float, distance: float) -> Iterator[tuple[Doubt | None, bool]]:
