@@ -1,4 +1,4 @@
-"""How many packets `--copy` copies, beside the frames that are not changed: films are read, nothing is decoded.
+"""How many packets `--copy` copies, of those that are not changed: films are read, nothing is decoded.
 
 usage: copied_packets.py FILM... > TABLE.md
 
