@@ -23,10 +23,11 @@ from rtface.media.formats import mpegts
 from rtface.media.formats.image_view import TIFF_READ
 from rtface.media.formats.tiff_tags import Directory, order_of, read_directory
 from rtface.media.read.probe import MediaInfo
+from rtface.media.stills.dpx import DpxHeader, picture_end
 from rtface.media.stills.image_read import Still
 from rtface.trust.check_sidecar import Checked
 from rtface.trust.packet_hashes import PacketHashes
-from rtface.trust.part_tables import STREAM_TYPES, TABLES, XMP
+from rtface.trust.part_tables import DPX, EXR, STREAM_TYPES, TABLES, XMP
 
 Part: TypeAlias = "tuple[str, bytes]"
 """Where a part lies, by the names around it, and its content (of a long one the beginning)."""
@@ -373,8 +374,28 @@ def still_parts(still: Still) -> Counter[Part]:
             _of_xmp(meta.xmp or b""),
             _unknown(iptc, "photoshop", 14, len(iptc), "/Photoshop"),
             [("/EXIF/thumbnail", second)] if (second := _second_image(exif)) else (),
+            _of_scan(data, still),
         )
     )
+
+
+def _of_scan(data: bytes, still: Still) -> Iterator[Part]:
+    """Fields of DPX and attributes of EXR that nothing else compares, and what lies behind a DPX."""
+    if isinstance(still.scan, DpxHeader):
+        begin, end = (
+            struct.unpack_from(f"{still.scan.order}I", data, 4)[0],
+            picture_end(data, len(still.frame.image.format.components)),
+        )
+        for name, (start, stop, form) in DPX.items():
+            if stop <= begin and not re.fullmatch(form, data[start:stop], re.DOTALL):
+                yield f"/DPX/{name}", data[start:stop]
+        if end < len(data):
+            yield "/DPX/rest", data[end : end + _LONGEST]
+    elif still.scan:
+        for name, (kind, _, value) in still.scan.attributes.items():
+            form = EXR.get(name, rb".*" if kind == "string" or name in still.scan.view else rb"(?!)")
+            if not re.fullmatch(form, value, re.DOTALL):
+                yield f"/EXR/{name}", value
 
 
 def _second_image(exif: bytes) -> bytes:

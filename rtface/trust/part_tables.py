@@ -379,7 +379,7 @@ DD
 C0|C1|C2
 C4*
 FE*
-E0/JFIF
+E0/JFIF JFIF\0.{7}\0\0
 E1/Exif
 E1/http://ns.adobe.com/xap/1.0/
 E2/ICC_PROFILE*
@@ -414,6 +414,23 @@ anywhere
 """,
 }
 
+DPX = {
+    "number of pictures": (770, 772, rb"\0\x01|\x01\0"),
+    "encryption key": (660, 664, rb"\xff{4}"),
+    "sign": (780, 784, rb"\0{4}|\xff{4}"),
+    "padding": (812, 820, rb"(\0{4}|\xff{4}){2}"),
+    "image offset": (1408, 1432, rb"(\0{4}|\xff{4}){6}"),
+    "border": (1620, 1628, rb"(\0\0|\xff\xff){4}"),
+    "levels": (1928, 1940, rb"(\0{4}|\xff{4}){3}"),
+    "gamma, black, white": (1944, 1972, rb"(\0{4}|\xff{4}){7}"),
+}
+"""Fields of DPX, where they lie, and what says nothing."""
+EXR = {
+    **dict.fromkeys(("compression", "timeCode", "framesPerSecond"), rb".*"),
+    "colorInteropID": rb"(?!)",
+    "view": rb"(?!)",
+}
+"""Attributes of EXR that say nothing, or everything, to programs; other texts say nothing, and all else is compared."""
 STREAM_TYPES = {
     "": rb"",
     "mpeg1video": rb"[\x01\x02]",

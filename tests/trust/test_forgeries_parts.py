@@ -19,11 +19,13 @@ import pytest
 import rtface
 from rtface.errors import InputError
 from rtface.media.formats import matroska
+from rtface.media.stills.exr import ExrHeader
 from rtface.trust.check_input import check_input
 from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked
 from rtface.trust.packet_hashes import hash_packets
 from rtface.trust.sidecar import read_sidecar
+from rtface.util.av_arrays import encode_by
 
 SAID = {"input": {}, "output": {"lossless": False}, "changed": [], "streams": [], "options": {}}
 TURNED = (-65536, 0, 0, 0, -65536, 0, 64 << 16, 48 << 16, 1 << 30)
@@ -585,6 +587,7 @@ PHOTOSHOP = b"Photoshop 3.0\x008BIM\x04\x0c\0\0\0\0\0\4abcd"
         ("a.jpg", "rest", lambda data: data + data),
         ("a.jpg", "GainMapMax", in_front(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + GAIN))),
         ("a.jpg", "thumbnail", in_front(segment(0xE1, b"Exif\0\0" + THUMBNAIL))),
+        ("a.jpg", "E0/JFIF", lambda data: data[:4] + b"\0\x13" + data[6:18] + b"\1\1red" + data[20:]),  # a thumbnail
         ("a.jpg", "Photoshop/040C", in_front(segment(0xED, PHOTOSHOP))),
         ("a.jpg", "E0/JFXX", in_front(segment(0xE0, b"JFXX\0\x10"))),
         ("a.jpg", "", in_front(segment(0xFE, b"hello\xff\xd9"))),
@@ -601,6 +604,51 @@ def test_a_part_of_a_still_that_is_not_known_is_named(
 ) -> None:
     source, false = tmp_path / name, tmp_path / f"false-{name}"
     cv2.imwrite(str(source), np.full((48, 64, 3), 90, np.uint8))
+    false.write_bytes(change(source.read_bytes()))
+    assert said in answer(false, source) if said else not answer(false, source)
+    assert not answer(false, false)
+
+
+def at(place: int, value: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: data[:place] + value + data[place + len(value) :]
+
+
+def attribute(name: bytes, kind: bytes, value: bytes) -> Callable[[bytes], bytes]:
+    """A further attribute of an EXR, whose blocks come later then."""
+    added = name + b"\0" + kind + b"\0" + struct.pack("<I", len(value)) + value
+
+    def change(data: bytes) -> bytes:
+        end = ExrHeader.read(data).end - 1
+        (first,) = struct.unpack_from("<Q", data, end + 1)
+        places = struct.unpack_from(f"<{(first - end - 1) // 8}Q", data, end + 1)
+        moved = struct.pack(f"<{len(places)}Q", *(each + len(added) for each in places))
+        return data[:end] + added + b"\0" + moved + data[first:]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "change"),
+    [
+        ("dpx", "DPX/encryption key", at(660, b"\0\0\0\5")),
+        ("dpx", "DPX/sign", at(780, b"\0\0\0\1")),
+        ("dpx", "DPX/padding", at(812, b"\0\0\0\4")),
+        ("dpx", "DPX/image offset", at(1408, b"\0\0\0\x32")),
+        ("dpx", "DPX/border", at(1620, b"\0\x0a")),
+        ("dpx", "DPX/rest", lambda data: data + b"more"),
+        ("dpx", "", at(160, b"another program")),
+        ("exr", "EXR/colorInteropID", attribute(b"colorInteropID", b"string", b"lin_ap0_scene")),
+        ("exr", "EXR/preview", attribute(b"preview", b"preview", struct.pack("<II", 1, 1) + b"red\xff")),
+        ("exr", "EXR/multiView", attribute(b"multiView", b"stringvector", struct.pack("<I", 4) + b"left")),
+        ("exr", "", attribute(b"comments", b"string", b"of a day at sea")),
+    ],
+)
+def test_fields_of_scans_and_renderings_are_the_inputs(
+    tmp_path: Path, kind: str, said: str, change: Callable[[bytes], bytes]
+) -> None:
+    source, false = tmp_path / f"in.{kind}", tmp_path / f"false.{kind}"
+    image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), "rgb24")
+    source.write_bytes(encode_by(kind, image.reformat(format="gbrpf32le" if kind == "exr" else "rgb48be")))
     false.write_bytes(change(source.read_bytes()))
     assert said in answer(false, source) if said else not answer(false, source)
     assert not answer(false, false)
