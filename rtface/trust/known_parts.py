@@ -35,22 +35,21 @@ _Data: TypeAlias = "bytes | mmap.mmap"
 _Rules: TypeAlias = "dict[str, tuple[str, bool, re.Pattern[bytes], _Rules]]"
 """By kind: name, whether it repeats, form, and what may lie in it."""
 
-_LONGEST, _NAMED, _ID3V1 = 1 << 16, 5, 128  # bytes of a content that are compared; parts that are named; a tag's bytes
+# Bytes of a content that are compared; parts that are named; a tag's bytes; ticks from an index of Matroska to a block.
+_LONGEST, _NAMED, _ID3V1, _NEAR = 1 << 16, 5, 128, 1
 _PLACED = 44  # bytes at the end of a track's header: matrix and size
 _TAPT = struct.Struct(">12x2I12x2I12x2I")  # clean, production and encoded size
 _PACKET, _SYNC, _NULL, _SERVICES, _TICKS = 188, 0x47, 0x1FFF, 17, 90_000  # of MPEG-TS
 _EARLY, _UNEVEN, _AHEAD = _TICKS // 10, _TICKS // 5, 10 * _TICKS  # of its clock, against the times of decoding
-_CODECS = ("05", "28", "2A", "38", "6A", "7A", "7F", "81")  # descriptors that name a codec
-_TIMED = ("video", "audio")
-_FLIPPED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # zlib begins with the last bit
-_WHOLE = 0xFFFFFFFF  # CRC-32 of a table with its own behind it
+_TIMED, _CODECS = ("video", "audio"), ("05", "28", "2A", "38", "6A", "7A", "7F", "81")  # descriptors that name a codec
+# CRC-32 of zlib, which begins with the last bit of a byte, of a table with its own behind it.
+_FLIPPED, _WHOLE = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256)), 0xFFFFFFFF
 NAMES = "/SDT/names"  # of programme and broadcaster in MPEG-TS
 _FILLED = (b"G\x1f\xff\x10" + b"\xff" * 184) * 8
 _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
 )
 _SEGMENT, _CLUSTER, _SEEK_HEAD, _CUES = "18538067", "1F43B675", "114D9B74", "1C53BB6B"
-_NEAR = 1  # units of its clock, between an index of Matroska and what that leads to
 _VINT = rb"[\x80-\xff]|[\x40-\x7f].|[\x20-\x3f]..|[\x10-\x1f].{3}"
 # How parts begin: kind, length, and what they call themselves; the order of bytes in a length, what it counts
 # with the content, bytes behind that, and to what it is filled up.
