@@ -49,7 +49,7 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
     path = learned.path_of("anna")
 
     def learning(**how: Any) -> learn.TrainingOutcome:
-        more = {"minutes": 2.0, "notify": lambda what, share: None, "shown": tmp_path / "s.png"}
+        more = {"minutes": 60.0, "notify": lambda what, share: None, "shown": tmp_path / "s.png"}
         return learn.learn("Anna", [film], lambda: Path(sys.executable), **(more | how))
 
     steps = list[float]()
