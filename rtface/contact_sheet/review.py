@@ -17,6 +17,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, InputMissing, Interrupted
 from rtface.frame import Bytes, Frame
 from rtface.geometry.transforms import compose, scaling, translation
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
 from rtface.trust.review import Place, Review
@@ -101,23 +102,33 @@ def _row(number: int, review: Review, place: Place, input: Path) -> str:
 
 
 def _frames(review: Review, place: Place, input: Path) -> Iterator[Frame]:
-    """The frame of a place in the input and in the output."""
+    """The frame of a place in the input, as large as the output's, and in the output."""
+    films = (input, review.scale, review.start_s), (review.output, None, 0.0)
     if review.clock is None:
-        for path in (input, review.output):
-            yield read_image(_still(path, place.image) if path.is_dir() else path).frame
+        for path, scale, _ in films:
+            frame = read_image(_still(path, place.image) if path.is_dir() else path).frame
+            yield frame if scale is None else Enlarger(scale)(frame)
         return
-    early = float(review.clock.early)
-    for path, begin in ((input, 0.0), (review.output, review.start_s)):
-        with closing(FileSource(path, start=max(0.0, place.doubt.at_s - begin - early), threads=1)) as film:
+    early, first = float(review.clock.early), [_begin_s(path, start) for path, _, start in films]
+    for (path, scale, _), own in zip(films, first, strict=True):
+        start = max(0.0, place.doubt.at_s - first[0] + own - early)
+        with closing(FileSource(path, start=start, threads=1, scale=scale)) as film:
             frame = next((item for item in film if isinstance(item, Frame)), None)
         if frame is None:
             raise InputError(
                 "{path}: has no frame at {time_s:.3f} s, which the run corrected; name the films of that run",
                 code="review_frame",
                 path=path,
-                time_s=place.doubt.at_s - begin,
+                time_s=start,
             )
         yield frame
+
+
+def _begin_s(path: Path, start_s: float) -> float:
+    """The time of the first frame of a film from `start_s` on, on its own clock: a run begins with it."""
+    with closing(FileSource(path, start=start_s or None, threads=1)) as film:
+        begin = film.info.clock_start
+        return next((float(item.time - begin) for item in film if isinstance(item, Frame)), start_s)
 
 
 def _still(folder: Path, name: str) -> Path:

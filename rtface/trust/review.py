@@ -21,6 +21,7 @@ from rtface.shots.otio import write_markers
 from rtface.shots.scenes import Scene
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.util.foreign import Shape, check_shape, count, file_name, none_or, number, read_regular, table, text
+from rtface.util.parse import is_scale
 from rtface.util.toml_dataclass import parse_json
 
 _TRACK: Shape = {"id": count, "person": text, "frames_corrected": count, "doubts?": [DOUBT]}
@@ -28,7 +29,7 @@ _REPORT: Shape = {
     "rtface_version": text,
     "input": text,
     "output": text,
-    "options": {"start": none_or(number)},
+    "options": {"start": none_or(number), "scale?": none_or(is_scale)},
     "tracks": [_TRACK],
     "images": [{"name": file_name, "tracks": [count]}],
     "decisions?": [DECISION],
@@ -64,6 +65,7 @@ class Review:
         places: the most doubtful first.
         clock: of the output; None of stills.
         input_bytes: size of the input's file, where it is known.
+        scale: what frames were enlarged to, None for nothing.
         decisions: that the run followed, as JSON has them.
     """
 
@@ -73,6 +75,7 @@ class Review:
     places: list[Place]
     clock: FilmClock | None
     input_bytes: int | None
+    scale: str | None
     decisions: list[dict[str, Any]]
 
     def time_of(self, seconds: float) -> Fraction:
@@ -198,7 +201,9 @@ def read_review(output: Path, report: Path | None = None) -> Review:
     if output.is_file() and not is_image(output):
         with closing(FileSource(output, threads=1)) as film:
             clock = FilmClock.of(film.info)
-    return Review(output, source.input, source.start_s, places, clock, source.input_bytes, source.decisions)
+    return Review(
+        output, source.input, source.start_s, places, clock, source.input_bytes, source.scale, source.decisions
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,7 @@ class _Source:
     bytes: int | None
     images: Mapping[int, str]
     decisions: list[dict[str, Any]]
+    scale: str | None
     input_bytes: int | None = None
 
 
@@ -230,8 +236,9 @@ def _of_report(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
             why=error,
         ) from error
     images = {track: one["name"] for one in values["images"] for track in one["tracks"]}
-    name, start_s = Path(values["output"]).name, values["options"]["start"]
-    return _Source(values["input"], name, start_s or 0.0, None, images, values.get("decisions", [])), values["tracks"]
+    name, options = Path(values["output"]).name, values["options"]
+    decisions, scale = values.get("decisions", []), options.get("scale")
+    return _Source(values["input"], name, options["start"] or 0.0, None, images, decisions, scale), values["tracks"]
 
 
 def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
@@ -248,8 +255,9 @@ def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
     images = {track: name for name, tracks in values.get("images", {}).items() for track in tracks}
     output, input = values["output"], values["input"]
     sizes, start_s = (output.get("bytes"), input.get("bytes")), input.get("start_s") or 0.0
-    decisions = values.get("decisions", [])
-    return _Source(input["name"], output["name"], start_s, sizes[0], images, decisions, sizes[1]), values["treatments"]
+    decisions, scale = values.get("decisions", []), values.get("options", {}).get("scale")
+    found = _Source(input["name"], output["name"], start_s, sizes[0], images, decisions, scale, sizes[1])
+    return found, values["treatments"]
 
 
 def _size(output: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -12,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -124,6 +126,21 @@ def test_a_page_has_a_pair_of_each_place(made: Path, tmp_path: Path) -> None:
     assert text.count('src="data:image/webp') == 2 * text.count("<section")
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     assert "@" not in re.sub(r"data:[^\"]*", "", text[text.index("<body") : text.index("<script>\n")])
+
+
+@pytest.mark.parametrize("more", [{"start": 0.61}, {"scale": "2"}])
+def test_a_pair_shows_one_frame_twice(made: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    """Also where the output begins between two frames, or is larger: round the face both are the same."""
+    out = tmp_path / "part.mkv"
+    rtface.run(made / "in.mkv", out, sidecar=True, correct="always", codec="ffv1", **more)
+    code, _, err = said(out, "--page", tmp_path / "page.html", "--input", made / "in.mkv")
+    assert not code, err
+    coded = re.findall(r'src="data:image/webp;base64,([^"]*)', (tmp_path / "page.html").read_text())
+    edges = [cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), cv2.IMREAD_COLOR)[:6] for one in coded]
+    assert edges and len(edges) % 2 == 0
+    for before, after in zip(edges[::2], edges[1::2], strict=True):
+        assert before.std() > 1.0
+        assert np.array_equal(before, after)
 
 
 @pytest.mark.skipif(not os.environ.get("RTFACE_TEST_CHROMIUM"), reason="RTFACE_TEST_CHROMIUM names no Chromium")

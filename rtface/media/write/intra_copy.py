@@ -175,6 +175,8 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
         return bytes(context.extradata or b"") == header
     if video.encoder == "dvvideo":
         return len(own) == len(first)
+    if len(first) < 44:  # no frame
+        return False
     if video.encoder == "dnxhd":
         return own[40:44] == first[40:44]  # its kind
     own_flags, flags = own[20], first[20]  # chroma, and whether it is fields
