@@ -12,7 +12,7 @@ Wang, Sheikh and Bovik's blockiness estimators; the constants come from some 1,9
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -73,6 +73,14 @@ class Analysis:
     ring_remaining: float = 0.0
     step: float = 0.0
     unreached: float = 0.0
+
+    def of_source(self, enlarged: float) -> Analysis:
+        """The analysis of a face that was made so many times as large as it was read: no fault of the source's."""
+        there = 1.0 - self.motion_blur
+        if enlarged <= 1.0 or there <= 0.0:
+            return self
+        left = 1.0 - self.low_resolution / there  # 1 / the factor by which it seems enlarged
+        return replace(self, low_resolution=max(0.0, 1.0 - enlarged * left) * there)
 
     def scores(self) -> dict[str, float]:
         """The nine scores by name."""

@@ -16,7 +16,7 @@ document.querySelectorAll("section").forEach(function (row) {
   var after = row.querySelector(".after"), name = row.querySelector(".right");
   row.querySelectorAll("input[type=radio]").forEach(function (radio) {
     function choose() {
-      after.style.opacity = radio.value;
+      after.style.opacity = radio.dataset.shown;
       name.textContent = radio.dataset.name;
     }
     if (radio.checked) { choose(); }  // a browser that reloads the page may remember a choice

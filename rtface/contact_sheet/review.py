@@ -85,8 +85,17 @@ def _row(number: int, review: Review, place: Place, input: Path) -> str:
     person = f" ({escape(place.person)})" if place.person else ""
     alt = f"place {number}, track {place.track}"
     said = json.dumps({"track": place.track, "from_s": doubt.from_s, "to_s": doubt.to_s})
+    kept = min(  # of what the run left of it
+        (
+            one["strength"]
+            for one in review.decisions
+            if one["track"] == place.track and one["from_s"] <= doubt.at_s <= one["to_s"]
+        ),
+        default=1.0,
+    )
     choices = "\n".join(
-        f'<label><input type="radio" name="place{number}" value="{share:g}" data-name="{word}"> {word}</label>'
+        f'<label><input type="radio" name="place{number}" value="{kept * share:g}" data-shown="{share:g}" '
+        f'data-name="{word}"> {word}</label>'
         for share, word in DECISIONS
     )
     facts = "".join(f"<li>{escape(reason)}</li>" for reason in row["reasons"])

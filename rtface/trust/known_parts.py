@@ -335,7 +335,7 @@ def _of_clock(
     late, steps = _signed(times - clocks[last]), _signed(np.diff(times[mine], prepend=times[mine][:1]))
     ahead, step = _signed(times[mine][following[reached]] - clocks[reached]), steps[following[reached]]
     if (
-        late[last >= 0].min() < -_EARLY
+        late[mine & (last >= 0)].min() < -_EARLY  # of sound FFmpeg writes what is left at the end, whenever it is
         or late[last >= 0].max() > _AHEAD
         or (ahead - step).max() - ahead.min() > _UNEVEN
         or late[mine & (last >= 0)].max() - ahead.min() > _UNEVEN + 3 * steps.max()  # hardly any

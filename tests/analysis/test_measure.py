@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import av
@@ -169,3 +170,12 @@ def test_two_degradations_are_both_seen(portrait: Bytes, look: Look) -> None:
     assert found.low_resolution > 0.2
     found = look(jpeg(mosaic(portrait, 6), 10))
     assert found.pixelation > 0.5
+
+
+def test_what_an_enlargement_took_is_no_fault_of_the_source() -> None:
+    """A face that was made twice as large is judged as the one that was read; what that lacked itself still counts."""
+    soft = replace(Analysis(), low_resolution=0.75, motion_blur=0.0)  # as if enlarged by four
+    assert soft.of_source(2.0).low_resolution == pytest.approx(0.5)
+    assert soft.of_source(4.0).low_resolution == pytest.approx(0.0)
+    assert soft.of_source(8.0).low_resolution == 0.0
+    assert soft.of_source(1.0) == soft
