@@ -23,7 +23,9 @@ OVERLAP = 120.0
 WHOLE_ENOUGH = 800.0
 _FINE = 0.5  # side of the tiles of a still, by that of the others
 _FINEST_FRAME = 4100.0  # longer side of the largest still that is searched in these
-_SMALL = 14.0, 64.0  # widths of the faces that they look for
+_LEAST = 14.0  # width of the smallest face that they look for
+SMALL = 64.0
+"""Width of the largest face of a still that is looked for longer: large ones of animals would be taken for ours."""
 ROUND = 0.35
 MAX_DETECTIONS = 3
 _UPRIGHT = 0.91  # score from which a candidate is upright; of 95 faces that were turned by 75° and more none had it
@@ -118,8 +120,7 @@ class DetectorSearch:
         return [
             d
             for d in suppress(found)
-            if _SMALL[0] < d.width < _SMALL[1]
-            and not ((d.box[:2] < boxes[:, 2:]) & (d.box[2:] > boxes[:, :2])).all(1).any()
+            if _LEAST < d.width < SMALL and not ((d.box[:2] < boxes[:, 2:]) & (d.box[2:] > boxes[:, :2])).all(1).any()
         ]
 
     def upright(self, view: View, found: Detection) -> Detection:

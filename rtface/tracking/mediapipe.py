@@ -19,7 +19,7 @@ from rtface.geometry.alignment import Aligner
 from rtface.protocols import ALL_FACES, View
 from rtface.tracking.appearance import likeness
 from rtface.tracking.detector import Detection, union_of
-from rtface.tracking.detector_search import MAX_DETECTIONS, DetectorSearch
+from rtface.tracking.detector_search import MAX_DETECTIONS, SMALL, DetectorSearch
 from rtface.tracking.facemesh import (
     Mesh,
     Region,
@@ -42,7 +42,7 @@ and fast turns were seen to go down to 0.35."""
 MAX_MESH_SHIFT = 0.04
 """Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
 SECOND_LOOKS = 0.85, 1.15
-"""Sides of the regions that a candidate of a still is read from again, by that of the first: of a small face the
+"""Sides of the regions that a small candidate of a still is read from again, by that of the first: of a small face the
 network is sure in one and not in another."""
 LEAST_INSIDE, LEAST_OF_STILL = 0.5, 0.3
 """Shares of a mesh that lie in the frame, above which a face that the edge cuts is followed, and found in a still."""
@@ -294,9 +294,9 @@ class MediaPipeTracker:
         False where the network saw no face.
         """
         detection = self._search.upright(view, detection)
-        region = region_of_detection(detection)
+        region, longer = region_of_detection(detection), self.thorough and detection.width < SMALL
         mesh, drift = self._settled(view, region)
-        for scale in SECOND_LOOKS if self.thorough else ():
+        for scale in SECOND_LOOKS if longer else ():
             if mesh.score > SURE_MESH and drift < MAX_MESH_SHIFT:
                 break
             mesh, drift = max(
@@ -325,7 +325,7 @@ class MediaPipeTracker:
         if (
             mesh.score > SURE_MESH
             and drift < MAX_MESH_SHIFT
-            and (self.thorough or detection.score > (FAIR_DETECTION if first else SURE_DETECTION))
+            and (longer or detection.score > (FAIR_DETECTION if first else SURE_DETECTION))
         ):
             self._believe(track)
         return True

@@ -367,14 +367,14 @@ class FarReader(BlindReader):
         self.reader = reader
 
     def read(self, view, region):
-        return self.reader.read(view, region) if region.side > 210 else super().read(view, region)
+        return self.reader.read(view, region) if region.side > 78 else super().read(view, region)
 
 
 @pytest.mark.parametrize("thorough", [True, False])
 def test_a_doubtful_face_of_a_still_gets_a_second_look(networks, thorough):
     tracker = MediaPipeTracker(FarReader(networks.reader), DetectorSearch(networks.detector))
     tracker.thorough = thorough
-    faces = tracker.update(ArrayView(paste(background(640, 360), 120, 200, 150)), 0.0)
+    faces = tracker.update(ArrayView(paste(background(640, 360), 48, 200, 150)), 0.0)
     assert len(faces) == thorough
 
 
