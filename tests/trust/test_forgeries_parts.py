@@ -691,3 +691,21 @@ def test_what_a_camera_says_of_a_photo_stays_known(tmp_path: Path, suffix: str) 
     (tmp_path / "in.jpg").write_bytes(photo((tmp_path / "plain.jpg").read_bytes()))
     rtface.run(tmp_path / "in.jpg", tmp_path / f"out{suffix}", tracker="none")
     assert "some programs" not in answer(tmp_path / f"out{suffix}", tmp_path / "in.jpg")
+
+
+def test_sound_that_ends_early_is_no_other_clock(tmp_path: Path) -> None:
+    """FFmpeg writes the last packet of sound to MPEG-TS at the end of the film, whenever it is to be heard."""
+    film = tmp_path / "film.ts"
+    with av.open(str(film), "w") as made:
+        video, sound = made.add_stream("libx264", rate=25, options={"bf": "0"}), made.add_stream("aac", rate=48000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number in range(60):
+            made.mux(video.encode(av.VideoFrame.from_ndarray(np.full((72, 64), 90 + number, np.uint8), "yuv420p")))
+            if number < 12:
+                block = av.AudioFrame("fltp", sound.codec_context.layout.name, 1920)
+                for plane in block.planes:
+                    plane.update(bytes(plane.buffer_size))
+                block.sample_rate, block.pts = 48000, 1920 * number
+                made.mux(sound.encode(block))
+        made.mux([*video.encode(None), *sound.encode(None)])
+    assert not check_input(film, film, SAID).gaps

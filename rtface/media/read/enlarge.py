@@ -162,9 +162,9 @@ def _workable(image: av.VideoFrame) -> av.VideoFrame:
     """The image in the host's memory, in its own format; palettes and the like as `planes.fallback`."""
     image = software(image)
     name = image.format.name
-    if layout(name) is not None:
+    if layout(name) is not None and not name.startswith("gbrap14"):  # which swscale has no carrier for
         return image
-    if re.search(r"f(16|32)|^xyz|^bayer", name):
+    if re.search(r"f(16|32)|^xyz|^bayer|^gbrap14", name):
         raise InputError(
             "{--scale}: samples of {format} cannot be enlarged; convert the input to 16 bits first",
             code="scale_format",
