@@ -6,22 +6,18 @@ A face is expected where its speed carries it, at the size it had, looking as it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import copysign, log
+from math import log
 
 import numpy as np
 
 from rtface.frame import Float
-from rtface.geometry.alignment import move, pose
 from rtface.tracking.appearance import likeness
-from rtface.tracking.detector import Detection
 from rtface.tracking.facemesh import Mesh, box_of, centre_of
 from rtface.tracking.flow_carry import FlowPatch
 
 MEMORY_S = 1.2
 """Seconds after which a face that was lost is forgotten."""
 _PREDICT = 0.25
-_TURNED = 45.0  # degrees of yaw from which on a face that the mesh network loses may have turned into profile
-_TURN_S = 0.4  # seconds in which a pose moves from the mesh's to a profile, so that a correction that follows it fades
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +33,6 @@ class Track:
         speed: of the mesh's centre, display pixels a second.
         hits: frames on which it was seen.
         patch: what it looked like on the last frame, when its mesh was read there; else None.
-        away: where the detector saw it last, while it is turned away further than the mesh network sees; else None.
-        profile: how far its pose has been moved from that of the mesh to a profile, 0…1.
     """
 
     id: int
@@ -49,8 +43,6 @@ class Track:
     speed: Float
     hits: int = 1
     patch: FlowPatch | None = None
-    away: Detection | None = None
-    profile: float = 0.0
     _boxed: Float | None = None  # the mesh that `_box` is of
     _box: Float = field(default_factory=lambda: np.zeros(4))
 
@@ -83,32 +75,8 @@ class Track:
             self.speed = self.speed + (0.5 if dt < _PREDICT else 0.0) * (speed - self.speed)
         if learn:
             self.appearance += 0.08 * (mesh.appearance - self.appearance)
-        self.mesh, self.score, self.seen, self.away = mesh.points, mesh.score, time, None
+        self.mesh, self.score, self.seen = mesh.points, mesh.score, time
         self.hits += 1
-
-    def turn(self, mesh: Float, passed: float) -> tuple[float, float, float]:
-        """Yaw, pitch and roll in degrees, `passed` seconds after the pose before: of the mesh, or on the way from there
-        to a profile and back."""
-        yaw, pitch, roll = pose(mesh)
-        self.profile = min(max(self.profile + passed / (_TURN_S if self.away else -_TURN_S), 0.0), 1.0)
-        return (yaw + self.profile * (copysign(90.0, yaw) - yaw) if self.profile else yaw), pitch, roll
-
-    def turns_away(self, found: Detection, time: float) -> bool:
-        """Takes in a candidate where only the detector sees the face, as it is turned too far; False where it is none
-        of this face."""
-        old, mesh = self.away, self.mesh
-        turned = old is not None or abs(pose(mesh)[0]) > _TURNED
-        if not turned or not same_place(box_of(self.expected(time)), found.box):
-            return False
-        if old is not None:
-            scale = float(found.box[3] - found.box[1]) / max(float(old.box[3] - old.box[1]), 1.0)
-            moved = found.centre - scale * old.centre
-            mesh = move(np.array([[scale, 0.0, moved[0]], [0.0, scale, moved[1]]]), mesh)
-        if time - self.seen > _PREDICT:  # it was not shown for a while, and comes back without a correction
-            self.profile = 1.0
-        self.meet(Mesh(mesh, found.score, self.appearance), time, learn=False)
-        self.away = found
-        return True
 
 
 def nearness(track: Track, mesh: Mesh, time: float) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Float
-from rtface.geometry.alignment import Aligner
+from rtface.geometry.alignment import Aligner, pose
 from rtface.protocols import ALL_FACES, View
 from rtface.tracking.appearance import likeness
 from rtface.tracking.detector import Detection, union_of
@@ -142,10 +142,7 @@ class MediaPipeTracker:
         chosen = self._held.widest(faces, self._most, time, new=first)
         left = [face for face in faces if not any(face is one for one in chosen)]
         if self.watchful:
-            # The mesh of one in profile does not hold all of it: what the detector sees of it is hidden, too.
-            away = {t.id for t in self._tracks if t.away is not None}
-            whole = tuple(face for face in faces if face.track_id not in away)
-            self.unfollowed = (*left, *self._unfollowed(whole, found, time))
+            self.unfollowed = (*left, *self._unfollowed(faces, found, time))
         self.beyond += len(left)
         self._failed = False
         return chosen
@@ -255,17 +252,13 @@ class MediaPipeTracker:
         reads = 2 * self._followed if first else 3
         self._refused = [(box, until) for box, until in self._refused if time < until]
         for detection in found:
-            if (
-                self._known(detection.box, time)
-                or self._turned_away(detection, time, before=True)
-                or any(same_place(detection.box, box) for box, _ in self._refused)
-            ):
+            if self._known(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._refused):
                 continue
             if self._seen(time) >= self._followed:
                 self.beyond += detection.score >= MIN_COVER_SCORE
             elif reads:
                 reads -= 1
-                if not (self._meet(view, detection, time, first) or self._turned_away(detection, time)):
+                if not self._meet(view, detection, time, first):
                     self._refused.append((detection.box, time + REFUSED_S))
         return found
 
@@ -340,12 +333,6 @@ class MediaPipeTracker:
             tries += 1
         return mesh, drift
 
-    def _turned_away(self, detection: Detection, time: float, *, before: bool = False) -> bool:
-        """True if a candidate is a followed face in profile, where the mesh network sees none; `before`: as it was when
-        it was seen last, so that no mesh need be tried there."""
-        lost = [t for t in self._tracks if t.id and t.seen < time and (t.away is not None or not before)]
-        return detection.score >= MIN_COVER_SCORE and any(t.turns_away(detection, time) for t in lost)
-
     @property
     def _followed(self) -> int:
         """The largest number of faces that are followed at once."""
@@ -364,8 +351,14 @@ class MediaPipeTracker:
     def _face(self, track: Track, time: float) -> Face:
         mesh = track.expected(time)
         absent = time - track.seen
-        score = track.score * 0.5 ** (absent / (self._coast / 2))
-        face = Face(track.id, box_of(mesh), five_points(mesh), mesh, score, track.turn(mesh, self._dt))
+        face = Face(
+            track.id,
+            box_of(mesh),
+            five_points(mesh),
+            mesh,
+            track.score * 0.5 ** (absent / (self._coast / 2)),
+            pose(mesh),
+        )
         return self._aligner.steady(face, time)
 
 

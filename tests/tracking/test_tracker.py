@@ -403,43 +403,6 @@ def test_a_detector_only_face_is_reported_where_a_stage_hides(networks):
         assert np.linalg.norm(middle(face.box) - (200, 150)) < 20
 
 
-class TurningReader:
-    """The mesh network on a head that turns: `yaw` degrees to the frame's right; `blind` as on a full profile."""
-
-    def __init__(self, reader: FaceMesh) -> None:
-        self.reader, self.yaw, self.blind = reader, 0.0, False
-
-    def read(self, view, region):
-        mesh = self.reader.read(view, region)
-        middle, turn = mesh.points.mean(0), np.radians(self.yaw)
-        turned = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
-        return Mesh((mesh.points - middle) @ turned.T + middle, 0.0 if self.blind else mesh.score, mesh.appearance)
-
-    def close(self):
-        """Nothing to release."""
-
-
-@pytest.mark.parametrize(("yaw", "followed"), [(55.0, True), (25.0, False)])
-def test_a_face_in_profile_is_followed_until_it_returns(networks, yaw, followed):
-    reader = TurningReader(networks.reader)
-    tracker = MediaPipeTracker(reader, DetectorSearch(networks.detector), carries=False)
-    reader.yaw, yaws = yaw, []
-    for i in range(100):
-        reader.blind = 10 <= i < 70  # for longer than a lost face is remembered
-        faces = tracker.update(ArrayView(paste(background(640, 360), 120, 200 + i, 150)), i / FPS)
-        if followed:
-            (face,) = faces
-            assert face.track_id == 1
-            assert np.linalg.norm(middle(face.box) - (200 + i, 150)) < 50
-            yaws.append(abs(face.pose[0]))
-        elif 30 < i < 70:
-            assert not faces
-    if followed:
-        assert set(yaws[30:70]) == {90.0}
-        assert max(yaws[9], yaws[-1]) < 70
-        assert np.abs(np.diff(yaws)).max() < 10  # a correction fades
-
-
 def test_only_faces_beyond_the_limit_are_reported_as_such(networks):
     picture = paste(paste(background(640, 360), 130, 160, 170), 90, 450, 170)
     tracker = MediaPipeTracker(networks.reader, DetectorSearch(networks.detector), max_faces=1)
