@@ -105,7 +105,13 @@ _SHAPE: Shape = {
 _FILM: Shape = {
     "tags": _named,
     "marks": _named,
-    "layout?": {"aspect?": fraction, "format?": text, "played?": [row(text, whole)], "unseen?": [text]},
+    "layout?": {
+        "aspect?": fraction,
+        "format?": text,
+        "played?": [row(text, whole)],
+        "unseen?": [text],
+        "chapters?": [row(number, number, text)],
+    },
     "streams": [
         {
             "kind": text,

@@ -195,6 +195,16 @@ def test_sound_is_the_same_in_mpeg_ts(mp4: Path, tmp_path: Path) -> None:
     assert [line for line in found.problems if not line.startswith("its bytes")] == []
 
 
+@pytest.mark.parametrize("chapters", [[""], [[0.0, 1.0]], ["abc"], {"0": 1}])
+def test_chapters_of_another_form_are_no_sidecar(mp4: Path, tmp_path: Path, chapters: object) -> None:
+    values = json.loads(mp4.with_name(mp4.name + SUFFIX).read_text())
+    values["layout"]["chapters"] = chapters
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="is no sidecar"):
+        read_sidecar(other)
+
+
 @pytest.mark.parametrize(("aspect", "same"), [("1001/1000", True), ("2", False)])
 def test_a_container_may_round_the_shape_of_samples(mp4: Path, tmp_path: Path, aspect: str, same: bool) -> None:
     remuxed(mp4, again := tmp_path / "again.mkv", {})
