@@ -14,7 +14,7 @@ from rtface.cli.console import Console, print_json, print_table, step_status
 from rtface.cli.signals import StopRequest
 from rtface.config.option_sources import LoadedOptions
 from rtface.util.parse import format_time
-from rtface.util.text import counted
+from rtface.util.text import counted, printable
 
 
 def _file(what: str) -> Any:
@@ -52,6 +52,7 @@ def review(
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.media.files.workfile import write_text
     from rtface.trust.review import read_review
+    from rtface.trust.sidecar import sidecar_path
 
     found = read_review(output, report)
     options, places = load().options, found.places[:count]
@@ -59,7 +60,14 @@ def review(
     named = {name: path for name, path in wanted.items() if path is not None}
     source = input or found.input_path
     written = [OutputPath(path, f"--{name}") for name, path in named.items()]
-    targets = check_outputs(written, inputs=[output, source], overwrite=options.overwrite)
+    read = [output, source, report or sidecar_path(output), *filter(None, [options.treatment])]
+    targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
+    if page and options.treatment is None and (name := found.options.get("treatment")):
+        console.log(
+            f"its run followed the treatment file {printable(str(name))}; name it by --treatment, so that the page's "
+            "file keeps its settings by track: of the run only its decisions are known",
+            "warning",
+        )
     for name, target in zip(named, targets, strict=True):
         if name == "page":
             from rtface.contact_sheet.review import review_page

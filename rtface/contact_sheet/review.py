@@ -64,6 +64,13 @@ def review_page(
             path=input,
             name=review.input,
         )
+    if (input.is_dir() or review.output.is_dir()) and not all(place.image for place in places):
+        raise InputError(
+            "{path}: a page shows films and separate stills, and this is a sequence of scans; leave --page out: the "
+            "list, --csv, --edl and --otio have its places",
+            code="review_scans",
+            path=input,
+        )
     rows: list[str] = []
     for number, place in enumerate(places, 1):
         if stop():
@@ -112,15 +119,15 @@ def _row(number: int, review: Review, place: Place, input: Path) -> str:
 
 def _frames(review: Review, place: Place, input: Path) -> Iterator[Frame]:
     """The frame of a place in the input, as large as the output's, and in the output."""
-    films = (input, review.scale, review.start_s), (review.output, None, 0.0)
+    films = (input, review.options.get("scale"), review.start_s), (review.output, None, 0.0)
     if review.clock is None:
         for path, scale, _ in films:
             frame = read_image(_still(path, place.image) if path.is_dir() else path).frame
             yield frame if scale is None else Enlarger(scale)(frame)
         return
-    early, first = float(review.clock.early), [_begin_s(path, start) for path, _, start in films]
-    for (path, scale, _), own in zip(films, first, strict=True):
-        start = max(0.0, place.doubt.at_s - first[0] + own - early)
+    first = [_begin(path, start) for path, _, start in films]
+    for (path, scale, _), (own, early) in zip(films, first, strict=True):
+        start = max(0.0, place.doubt.at_s - first[0][0] + own - early / float(review.clock.rate))
         with closing(FileSource(path, start=start, threads=1, scale=scale)) as film:
             frame = next((item for item in film if isinstance(item, Frame)), None)
         if frame is None:
@@ -133,11 +140,12 @@ def _frames(review: Review, place: Place, input: Path) -> Iterator[Frame]:
         yield frame
 
 
-def _begin_s(path: Path, start_s: float) -> float:
-    """The time of the first frame of a film from `start_s` on, on its own clock: a run begins with it."""
+def _begin(path: Path, start_s: float) -> tuple[float, float]:
+    """The time of the first frame of a film from `start_s` on, on its own clock: a run begins with it. And by how much
+    of a frame to look for one earlier: the second of two fields is half a frame later."""
     with closing(FileSource(path, start=start_s or None, threads=1)) as film:
-        begin = film.info.clock_start
-        return next((float(item.time - begin) for item in film if isinstance(item, Frame)), start_s)
+        begin, fields = film.info.clock_start, film.info.display.fields != "progressive"
+        return next((float(item.time - begin) for item in film if isinstance(item, Frame)), start_s), 0.25 + fields / 2
 
 
 def _still(folder: Path, name: str) -> Path:

@@ -65,7 +65,7 @@ class Review:
         places: the most doubtful first.
         clock: of the output; None of stills.
         input_bytes: size of the input's file, where it is known.
-        scale: what frames were enlarged to, None for nothing.
+        options: of the run, as JSON has them; those of the default may be missing.
         decisions: that the run followed, as JSON has them.
     """
 
@@ -75,7 +75,7 @@ class Review:
     places: list[Place]
     clock: FilmClock | None
     input_bytes: int | None
-    scale: str | None
+    options: Mapping[str, Any]
     decisions: list[dict[str, Any]]
 
     def time_of(self, seconds: float) -> Fraction:
@@ -202,7 +202,7 @@ def read_review(output: Path, report: Path | None = None) -> Review:
         with closing(FileSource(output, threads=1)) as film:
             clock = FilmClock.of(film.info)
     return Review(
-        output, source.input, source.start_s, places, clock, source.input_bytes, source.scale, source.decisions
+        output, source.input, source.start_s, places, clock, source.input_bytes, source.options, source.decisions
     )
 
 
@@ -216,7 +216,7 @@ class _Source:
     bytes: int | None
     images: Mapping[int, str]
     decisions: list[dict[str, Any]]
-    scale: str | None
+    options: Mapping[str, Any]
     input_bytes: int | None = None
 
 
@@ -237,8 +237,8 @@ def _of_report(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
         ) from error
     images = {track: one["name"] for one in values["images"] for track in one["tracks"]}
     name, options = Path(values["output"]).name, values["options"]
-    decisions, scale = values.get("decisions", []), options.get("scale")
-    return _Source(values["input"], name, options["start"] or 0.0, None, images, decisions, scale), values["tracks"]
+    decisions, start_s = values.get("decisions", []), options["start"] or 0.0
+    return _Source(values["input"], name, start_s, None, images, decisions, options), values["tracks"]
 
 
 def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
@@ -255,8 +255,8 @@ def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
     images = {track: name for name, tracks in values.get("images", {}).items() for track in tracks}
     output, input = values["output"], values["input"]
     sizes, start_s = (output.get("bytes"), input.get("bytes")), input.get("start_s") or 0.0
-    decisions, scale = values.get("decisions", []), values.get("options", {}).get("scale")
-    found = _Source(input["name"], output["name"], start_s, sizes[0], images, decisions, scale, sizes[1])
+    decisions, options = values.get("decisions", []), values.get("options", {})
+    found = _Source(input["name"], output["name"], start_s, sizes[0], images, decisions, options, sizes[1])
     return found, values["treatments"]
 
 

@@ -143,6 +143,26 @@ def test_a_pair_shows_one_frame_twice(made: Path, tmp_path: Path, more: dict[str
         assert np.array_equal(before, after)
 
 
+def test_what_a_review_reads_is_not_written_over(made: Path) -> None:
+    sidecar = made / f"out.mkv{SUFFIX}"
+    before = sidecar.read_bytes()
+    code, _, err = said(made / "out.mkv", "--csv", sidecar, "--overwrite")
+    assert code, err
+    assert "input" in err.lower()
+    assert sidecar.read_bytes() == before
+
+
+def test_a_page_asks_for_the_treatment_of_its_run(made: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "out.mkv", tmp_path / "page.html"
+    (treatment := tmp_path / "t.json").write_text(json.dumps({**read_review(made / "out.mkv").treatment}))
+    rtface.run(made / "in.mkv", out, sidecar=True, treatment=treatment)
+    words = out, "--page", page, "--input", made / "in.mkv"
+    assert "--treatment" in said(*words)[2]
+    code, _, err = said(*words, "--treatment", treatment, "--overwrite")
+    assert not code
+    assert "--treatment" not in err
+
+
 @pytest.mark.skipif(not os.environ.get("RTFACE_TEST_CHROMIUM"), reason="RTFACE_TEST_CHROMIUM names no Chromium")
 def test_the_page_saves_what_was_decided(made: Path, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
