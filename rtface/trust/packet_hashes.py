@@ -56,6 +56,7 @@ class PacketHashes:
         trimmed: by places in `rows`, the samples at the beginning and end of packets that players leave out.
         end: where the header says that the stream ends, in seconds; None for nothing.
         last: where in the file the last of its packets begins.
+        reached: when the last of them is decoded: FFmpeg counts by that where a header ends.
         partly: whether the index of an MP4 file names its first packets only, and fragments have the others.
         parts: of a picture, where asked for (`rtface.trust.coded_parts`).
     """
@@ -72,6 +73,7 @@ class PacketHashes:
     trimmed: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     end: Fraction | None = None
     last: int = 0
+    reached: int = 0
     partly: bool = False
     parts: set[tuple[str, bytes]] = field(default_factory=set[tuple[str, bytes]])
 
@@ -123,6 +125,7 @@ def hash_packets(
                 if packet.size and packet.stream_index in readers:
                     reader = readers[packet.stream_index]
                     reader.found.last = max(reader.found.last, packet.pos or 0)
+                    reader.found.reached = max(reader.found.reached, packet.dts or packet.pts or 0)
                     reader.push(packet)
                     if packet.stream_index in coded:
                         coded[packet.stream_index].push(bytes(packet))
@@ -143,7 +146,7 @@ def cut_short(streams: Sequence[PacketHashes]) -> list[str]:
     return [
         f"stream {number} ({one.kind}): its header says that it ends before its last packets, where some players stop"
         for number, one in enumerate(streams)
-        if one.end is not None and any(pts * one.base > one.end + ROUNDED_S for pts, _ in one.rows)
+        if one.end is not None and one.reached * one.base > one.end + ROUNDED_S
     ]
 
 

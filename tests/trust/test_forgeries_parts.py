@@ -23,7 +23,7 @@ from rtface.media.stills.exr import ExrHeader
 from rtface.trust.check_input import check_input
 from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked
-from rtface.trust.packet_hashes import hash_packets
+from rtface.trust.packet_hashes import cut_short, hash_packets
 from rtface.trust.sidecar import read_sidecar
 from rtface.util.av_arrays import encode_by
 
@@ -709,3 +709,17 @@ def test_sound_that_ends_early_is_no_other_clock(tmp_path: Path) -> None:
                 made.mux(sound.encode(block))
         made.mux([*video.encode(None), *sound.encode(None)])
     assert not check_input(film, film, SAID).gaps
+
+
+def test_a_film_whose_rate_falls_is_not_cut_short(tmp_path: Path) -> None:
+    """FFmpeg counts an MP4's length by decoding times, which B-frames have earlier than they are shown."""
+    film = tmp_path / "film.mp4"
+    with av.open(str(film), "w") as made:
+        video = made.add_stream("libx264", rate=25, options={"bf": "3", "b-adapt": "0"})
+        video.width, video.height, video.pix_fmt, video.codec_context.time_base = 64, 48, "yuv420p", Fraction(1, 25)
+        for number in range(18):
+            picture = av.VideoFrame.from_ndarray(np.full((72, 64), 90 + 5 * number, np.uint8), "yuv420p")
+            picture.pts, picture.time_base = number if number < 6 else 6 + 5 * (number - 6), Fraction(1, 25)
+            made.mux(video.encode(picture))
+        made.mux(video.encode(None))
+    assert not cut_short(hash_packets(film))
