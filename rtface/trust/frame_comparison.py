@@ -297,7 +297,8 @@ def _kind(image: av.VideoFrame) -> tuple[Any, ...]:
 
 
 def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
-    kind = np.dtype("<u2") if max(c.bits for c in image.format.components) > 8 else np.dtype(np.uint8)
+    wide = np.dtype(">u2" if image.format.is_big_endian else "<u2")
+    kind = wide if max(c.bits for c in image.format.components) > 8 else np.dtype(np.uint8)
     return [
         plane_rows(plane)[: plane.height, : plane.width * sample_bytes(image, plane)].view(kind)
         for plane in image.planes

@@ -164,7 +164,7 @@ moov
         + r"""
        fiel (?!)
        colr (nclx|nclc|prof).*
-       vpcC|glbl|pasp|clap|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
+       vpcC|glbl|pasp|clap|btrt|mdcv|clli|SmDm|CoLL|d263|jp2h|ACLR|ADHR|APRG|ARES|st3d|sv3d|vexu|hfov|chrm
        rest \0*
  trak/soun*
   tkhd (\0.{23}|\x01.{35})\0{11}[\0\1].{4}"""

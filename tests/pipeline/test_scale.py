@@ -69,12 +69,19 @@ def test_stills_and_folders_are_enlarged(tmp_path: Path) -> None:
     still(folder / "a.png")
     still(folder / "b.png", depth=16)
     still(folder / "c.jpg", face=False)
+    still(folder / "d.png", face=False)
+    rtface.run(folder / "d.png", folder / "d.dpx")
+    (folder / "d.png").unlink()
+    data = bytearray((folder / "d.dpx").read_bytes())
+    data[802] = 2  # another colour than a new file gets
+    (folder / "d.dpx").write_bytes(data)
     rtface.run(folder, out, scale="2", sidecar=True)
     for path in sorted(folder.iterdir()):
         with av.open(str(path)) as before, av.open(str(out / path.name)) as after:
             sizes = [(one.streams.video[0].width, one.streams.video[0].height) for one in (before, after)]
         assert sizes[1] == (2 * sizes[0][0], 2 * sizes[0][1])
-    assert not verify(out, input=folder).problems
+    found = verify(out, input=folder)
+    assert not found.problems + found.gaps
 
 
 def test_a_folder_of_scans_is_enlarged_as_a_film(tmp_path: Path) -> None:

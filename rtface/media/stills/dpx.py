@@ -52,6 +52,8 @@ _BITS_AT, _PACKING_AT, _ENCODING_AT, _EOL_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECO
     1920,
     1940,
 )
+COLOURS = slice(_TRANSFER_AT, _COLOUR_AT + 1)
+"""Where a header says how samples encode light, and of which colours: single bytes."""
 _VIEWS = (768, 770), (784, 800), (_TRANSFER_AT, _BITS_AT)
 
 

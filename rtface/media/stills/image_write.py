@@ -32,7 +32,7 @@ from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.formats.tiff_tags import order_of, read_directory, with_directory
 from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
-from rtface.media.stills.dpx import new_dpx, rewrite_dpx, with_timecode
+from rtface.media.stills.dpx import COLOURS, new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import rewrite_exr
 from rtface.media.stills.image_read import Origin, Still
 from rtface.util.av_arrays import copy_image, encode_by, plane_rows
@@ -314,8 +314,8 @@ def _encode_dpx(
     frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *, creator: str
 ) -> bytes:
     """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
-    size = frame.image.width, frame.image.height
-    if still is not None and still.kind == "dpx" and size_of(old := _bytes_of(still)) == size:
+    old = _bytes_of(still) if still is not None and still.kind == "dpx" else b""
+    if old and size_of(old) == (frame.image.width, frame.image.height):
         data = rewrite_dpx(old, frame.image)
         return data if timecode is None else with_timecode(data, timecode)
     shape = pixel_format_info(frame.image.format.name)
@@ -328,7 +328,8 @@ def _encode_dpx(
         else ("gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
     )
     image = copy_image(_as(frame.image, frame.color, pix_fmt))
-    return new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
+    made = new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
+    return made[: COLOURS.start] + old[COLOURS] + made[COLOURS.stop :] if old else made
 
 
 def _encode_exr(
