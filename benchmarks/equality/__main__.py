@@ -124,17 +124,18 @@ def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
     for case in cases:
         began = perf_counter()
         before, after = (side.parts(case, source) for side in sides.values())
+        failed = (after["exit code"] != "0") != case.refused
         print(
             ROW.format(
                 case.name,
                 hashing.together(before),
                 hashing.together(after),
-                "yes" if before == after else "DIFFERENT",
+                "FAILED" if failed else "yes" if before == after else "DIFFERENT",
                 f"{perf_counter() - began:.1f}",
             ),
             flush=True,
         )
-        if before != after:
+        if failed or before != after:
             different.append(case.name)
         for part in sorted(before.keys() | after.keys()):
             if before.get(part) != after.get(part):

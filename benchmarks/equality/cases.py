@@ -12,7 +12,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 
@@ -25,11 +25,13 @@ class Case:
         command: words of the `rtface` command, or "python" and a function of the `worker` module.
         timed: False for a live run, where times and the report depend on the clock: only the
             frames are compared.
+        refused: whether the command has to end with an error.
     """
 
     name: str
     command: tuple[str, ...]
     timed: bool = True
+    refused: bool = False
 
 
 def _run(name: str, words: str) -> Case:
@@ -186,7 +188,7 @@ CASES = [
     _other("analyze call", "analyze IN/call.mp4 --json --end 0.6"),
     _other("analyze stills", "analyze IN/album --json --max-faces 1"),
     _run("dry run", "call.mp4 out.mkv --dry-run"),
-    _run("strict refuses", "prores.mov out.mp4 --strict"),
+    replace(_run("strict refuses", "prores.mov out.mp4 --strict"), refused=True),
     _other("python run", "python whole_file"),
     _other("python analyze", "python analysis"),
     _other("Enhancer rgb", "python enhancer_rgb"),

@@ -203,7 +203,8 @@ def live_correction(source: Path, out: Path) -> None:
             if Path("rtface/enhance/live.py").exists():
                 from rtface.enhance.live import LiveEnhancer
 
-                light = "light" if "light" in inspect.signature(LiveEnhancer).parameters else "small"
+                known = [*inspect.signature(LiveEnhancer).parameters, *inspect.signature(type(step)).parameters]
+                light = "light" if "light" in known else "small"
                 enhance._enhance = LiveEnhancer(
                     step.switch, step._options, step._stats, governor, **{light: "rtface-s"}
                 )
