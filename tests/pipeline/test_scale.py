@@ -63,6 +63,7 @@ def test_a_sample_that_is_forged_is_named(tmp_path: Path) -> None:
     assert any("samples outside the faces" in one for one in verify(tmp_path / "b.mkv", input=given).problems)
 
 
+@pytest.mark.slow
 def test_stills_and_folders_are_enlarged(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -84,6 +85,7 @@ def test_stills_and_folders_are_enlarged(tmp_path: Path) -> None:
     assert not found.problems + found.gaps
 
 
+@pytest.mark.slow
 def test_a_folder_of_scans_is_enlarged_as_a_film(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

@@ -97,6 +97,7 @@ def test_lists_name_the_places_in_order_of_time(made: Path, tmp_path: Path) -> N
     assert [round(mark.marked_range.start_time.to_seconds(), 3) for mark in clip.markers] == begins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "edl"])
 def test_a_list_can_be_filled_in_as_settings_by_shot(made: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"list.{kind}"
@@ -152,6 +153,7 @@ def test_what_a_review_reads_is_not_written_over(made: Path) -> None:
     assert sidecar.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_page_asks_for_the_treatment_of_its_run(made: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "out.mkv", tmp_path / "page.html"
     (treatment := tmp_path / "t.json").write_text(json.dumps({**read_review(made / "out.mkv").treatment}))
@@ -186,6 +188,7 @@ def test_the_page_saves_what_was_decided(made: Path, tmp_path: Path) -> None:
     assert found.other_than("in.mkv") is None
 
 
+@pytest.mark.slow
 def test_decisions_change_the_next_run_and_are_recorded(made: Path, tmp_path: Path) -> None:
     text = page_of(made, tmp_path / "page.html")
     base = json.loads(re.search(r'id="treatment">(.*?)</script>', text)[1])  # type: ignore[index]
@@ -218,6 +221,7 @@ def test_decisions_that_cannot_be_used_end_the_run(made: Path, tmp_path: Path, r
         rtface.run(made / "in.mkv", tmp_path / "again.mkv", treatment=tmp_path / "decided.json")
 
 
+@pytest.mark.slow
 def test_a_job_notes_the_same_places(made: Path, tmp_path: Path) -> None:
     options = Options(correct="always", codec="ffv1")
     job = FilmJob.open(made / "in.mkv", tmp_path / "out.mkv", options, length=Fraction(1, 2))
