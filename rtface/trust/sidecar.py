@@ -72,7 +72,12 @@ def _named(value: Any) -> bool:
     return isinstance(value, dict) and all(text(key) and text(entry) for key, entry in cast("Any", value).items())
 
 
-_CORNERS = row(whole, whole, whole, whole)
+_CORNERS, _RANGE = row(whole, whole, whole, whole), row(count, count)
+
+
+def _range(value: Any) -> bool:
+    """First and last of some frames."""
+    return _RANGE(value) and value[0] <= value[1]
 
 
 def _box(value: Any) -> bool:
@@ -95,7 +100,7 @@ _SHAPE: Shape = {
     "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
     "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
     "fading?": table(is_curve),
-    "copied?": [row(count, count)],
+    "copied?": [_range],
     "options?": {"drop?": [text], "scale?": is_scale},
     "changes?": [text],
     "treatments?": [{}],

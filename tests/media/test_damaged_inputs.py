@@ -486,6 +486,9 @@ def test_a_playlist_under_a_films_name_opens_nothing(line: str, media, tmp_path:
         (tmp_path / "film.mp4").write_text(line.format(named))
         with pytest.raises(InputError, match=r"is no film but a playlist|neither a film"):
             media.open(tmp_path / "film.mp4")
+    (tmp_path / "own.ffconcat").write_text("ffconcat version 1.0\nfile 'pipe.ts'\n")
+    with pytest.raises(InputError, match="which is no file"):
+        media.open(tmp_path / "own.ffconcat")
 
 
 def test_a_png_whose_profile_unpacks_to_gigabytes(media, tmp_path: Path):

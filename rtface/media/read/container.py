@@ -28,6 +28,7 @@ MAX_PIXELS = 100_000_000
 # Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
 # bring films into the output that the user did not name.
 _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash": (".mpd",), "imf": (".xml",)}
+_LISTED = 1 << 20  # bytes of a list that are looked at
 _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
@@ -64,6 +65,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
+        _check_named(Path(path))
         reader = reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
         # No playlist or session description opens the network; under a film's name, no other file either.
@@ -149,6 +151,19 @@ def _check_file(path: Path, name: str) -> None:
                 "PNG, or write an image instead of a film",
                 code="unpacks_large",
                 name=name,
+            )
+
+
+def _check_named(path: Path) -> None:
+    """Refuses a list of films that names a pipe or device, which FFmpeg would wait for."""
+    if path.suffix.lower() not in _PLAYLISTS["concat"] or not path.is_file():
+        return
+    with path.open("rb") as file:
+        words = [line.split(maxsplit=1) for line in file.read(_LISTED).splitlines()]
+    for named in (Path(os.fsdecode(word[1].strip(b" '\""))) for word in words if len(word) == 2 and word[0] == b"file"):
+        if (there := path.parent / named).exists() and not there.is_file():
+            raise InputError(
+                "{path}: names {named}, which is no file; name films only", code="listed_device", path=path, named=named
             )
 
 
