@@ -492,6 +492,7 @@ def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
     assert changed[0] < 0.2 * changed[1]
 
 
+@pytest.mark.slow
 def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shown of a face in a film is worked out while the frame before is shown, for what was seen of it then."""
     boxes = iter([(40, 40, 88, 88)] * 5 + [(20, 20, 108, 108)] * 20)

@@ -85,6 +85,7 @@ def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path, 
     assert report.frames_corrected > 50
 
 
+@pytest.mark.slow
 def test_segments_in_any_order_with_correction_and_stage(made: Path, tmp_path: Path) -> None:
     """The left half is the input to the bit, and what stages draw is on no half."""
     job = planned(made, tmp_path, keep_correction=tmp_path / "d.mkv", stages=("tests.stages.trial_stages.Bar",))

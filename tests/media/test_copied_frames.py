@@ -228,6 +228,7 @@ def test_open_groups_are_encoded(tmp_path):
     assert len(decoded(tmp_path / "out.mkv")) == FRAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "ts"])
 @pytest.mark.parametrize(("codec", "options"), [("libx264", {}), ("libx265", HEVC)])
 def test_copied_frames_are_proven_without_decoding(tmp_path, codec, options, suffix):
@@ -266,6 +267,7 @@ def test_a_run_that_must_copy_stops_before_the_work(tmp_path):
     assert any("no packet is copied" in line for line in said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 def test_h265_is_copied_on_from_an_open_group(tmp_path, suffix):
     film = make(tmp_path / "in.mkv", "libx265", **{"x265-params": HEVC["x265-params"].replace("gop=0", "gop=1")})

@@ -50,6 +50,7 @@ def test_a_face_is_restored_at_the_size_of_the_output(tmp_path: Path) -> None:
         assert container.metadata["RTFACE_OPTIONS"].endswith("scale=360p")
 
 
+@pytest.mark.slow
 def test_a_sample_that_is_forged_is_named(tmp_path: Path) -> None:
     given, out = film(tmp_path / "in.mkv", frames=4, face=False), tmp_path / "out.mkv"
     rtface.run(given, out, scale="2", codec="ffv1", sidecar=True)

@@ -682,6 +682,7 @@ def test_a_sidecar_names_no_more_boxes_than_faces_fit(tmp_path: Path, count: int
         read_sidecar(tmp_path / "a.mp4.rtface.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_what_a_camera_says_of_a_photo_stays_known(tmp_path: Path, suffix: str) -> None:
     cv2.imwrite(str(tmp_path / "plain.jpg"), np.full((48, 64, 3), 90, np.uint8))

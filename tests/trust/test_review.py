@@ -129,6 +129,7 @@ def test_a_page_has_a_pair_of_each_place(made: Path, tmp_path: Path) -> None:
     assert "@" not in re.sub(r"data:[^\"]*", "", text[text.index("<body") : text.index("<script>\n")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{"start": 0.61}, {"scale": "2"}])
 def test_a_pair_shows_one_frame_twice(made: Path, tmp_path: Path, more: dict[str, Any]) -> None:
     """Also where the output begins between two frames, or is larger: round the face both are the same."""
@@ -233,6 +234,7 @@ def test_a_job_notes_the_same_places(made: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_stills_are_named_by_their_image(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.png", "b.png"):
