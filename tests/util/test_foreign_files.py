@@ -1,0 +1,66 @@
+"""Lists, settings and stills as somebody else may have written them: each is used, or refused in words of ours."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.config.option_sources import load
+from rtface.config.policy import Policy
+from rtface.engine.recipe import SHIPPED, load_recipe
+from rtface.errors import RtfaceError
+from rtface.media.stills.image_read import read_image
+from rtface.shots.clock import FilmClock
+from rtface.shots.files import read_shots
+
+CLOCK = FilmClock(Fraction(25), length=Fraction(10))
+READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "shots.csv": (lambda path: read_shots(path, CLOCK), "start,end,off,strength\n0:00,0:02,,0.5\n0:02,0:04,yes,\n"),
+    "shots.edl": (
+        lambda path: read_shots(path, CLOCK),
+        "TITLE: x\nFCM: NON-DROP FRAME\n\n001  AX V C 00:00:00:00 00:00:02:00 00:00:00:00 00:00:02:00\n* RTFACE: off\n",
+    ),
+    "policy.toml": (Policy.read, 'forbid = ["person"]\n'),
+    "rtface.toml": (lambda path: load({}, config=path), 'strength = 0.5\nengine = "rtface-s"\n'),
+    "recipe.toml": (load_recipe, (SHIPPED / "rtface-s" / "recipe.toml").read_text()),
+    **{f"still.{kind}": (read_image, "") for kind in ("png", "tif", "jpg", "bmp", "webp")},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_changed_files_are_used_or_refused(name: str, tmp_path: Path) -> None:
+    read, text = READERS[name]
+    picture = np.random.default_rng(1).integers(0, 255, (24, 32, 3), np.uint8)
+    honest = text.encode() or cv2.imencode(Path(name).suffix, picture)[1].tobytes()
+    (path := tmp_path / name).write_bytes(honest)
+    if name != "recipe.toml":  # whose weights lie elsewhere
+        read(path)
+    draw = random.Random(1)
+    for _ in range(400):
+        data = bytearray(honest)
+        for _ in range(draw.choice((1, 2, 8))):
+            place = draw.randrange(len(data))
+            how = draw.randrange(4)
+            if how == 0:
+                data[place] = draw.randrange(256)
+            elif how == 1:
+                del data[place : place + draw.randrange(1, 20)]
+            elif how == 2:
+                data[place:place] = data[place : place + 30] * draw.choice((1, 50))
+            else:
+                data[place:place] = draw.choice((b"9" * 5000, b"\0", b"-1", b"nan", b"1/0", b"[" * 3000, b"\xff\xfe"))
+            if not data:
+                break
+        path.write_bytes(data)
+        try:
+            read(path)
+        except RtfaceError:
+            continue
