@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.analysis.treatment import read_treatments
 from rtface.config.option_sources import load
 from rtface.config.policy import Policy
 from rtface.engine.recipe import SHIPPED, load_recipe
 from rtface.errors import RtfaceError
+from rtface.media.files.file_hashes import read_manifest
 from rtface.media.stills.image_read import read_image
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
@@ -30,8 +32,23 @@ READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "policy.toml": (Policy.read, 'forbid = ["person"]\n'),
     "rtface.toml": (lambda path: load({}, config=path), 'strength = 0.5\nengine = "rtface-s"\n'),
     "recipe.toml": (load_recipe, (SHIPPED / "rtface-s" / "recipe.toml").read_text()),
+    "film.sha256": (read_manifest, f"{'0' * 64}  a.mkv\n{'1' * 64}  b.mkv\n"),
+    "t.json": (
+        read_treatments,
+        '{"version": 1, "tracks": {"1": {"on": true, "strength": 0.5}, "2": {"on": false}}, "input": "a.mkv"}',
+    ),
+    "shots.otio": (lambda path: read_shots(path, CLOCK), ""),
     **{f"still.{kind}": (read_image, "") for kind in ("png", "tif", "jpg", "bmp", "webp")},
 }
+
+
+def _timeline() -> str:
+    otio = pytest.importorskip("opentimelineio")
+    timeline, track = otio.schema.Timeline("x"), otio.schema.Track("V")
+    begin, length = otio.opentime.RationalTime(0, 25), otio.opentime.RationalTime(50, 25)
+    track.append(otio.schema.Clip("a", source_range=otio.opentime.TimeRange(begin, length)))
+    timeline.tracks.append(track)
+    return str(otio.adapters.write_to_string(timeline, "otio_json"))
 
 
 @pytest.mark.slow
@@ -39,6 +56,8 @@ READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_changed_files_are_used_or_refused(name: str, tmp_path: Path) -> None:
     read, text = READERS[name]
     picture = np.random.default_rng(1).integers(0, 255, (24, 32, 3), np.uint8)
+    if name.endswith(".otio"):
+        text = _timeline()
     honest = text.encode() or cv2.imencode(Path(name).suffix, picture)[1].tobytes()
     (path := tmp_path / name).write_bytes(honest)
     if name != "recipe.toml":  # whose weights lie elsewhere
