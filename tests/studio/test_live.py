@@ -27,6 +27,7 @@ from tests.studio.conftest import RunningStudio, wait_for
 from tests.studio.films import make_film
 from tests.studio.test_access import ask
 from tests.studio.test_stills import make_photo
+from tests.util.mutations import mutated
 
 pytest.importorskip("skimage")
 
@@ -305,6 +306,18 @@ def test_a_virtual_camera_by_its_path_stays_an_output(studio: RunningStudio) -> 
     plan = live_run.plan_live_run(studio.studio.folders, "/dev/video0", "vcam:/dev/video10", {})
     ends = [parse_address(end) for end in plan.command()[0][-2:]]
     assert ends == [plan.source, plan.output]
+
+
+@pytest.mark.slow
+def test_changed_presets_are_shown_or_left_out(start_studio: Callable[[], RunningStudio]) -> None:
+    """Whatever somebody else wrote, no request ends as a fault."""
+    studio = start_studio()
+    preset = {"source": "camera:0", "output": "null:", "settings": {"strength": "1"}}
+    assert call(studio, "PUT", "/api/live/presets/call", **preset)[0] == 200
+    (file,) = (studio.folder.parent / "data").glob("live-presets.json")
+    for data in mutated(json.loads(file.read_bytes()), 400):
+        file.write_bytes(data)
+        assert ask(studio, "GET", "/api/live/presets")[0] < 500, data[:200]
 
 
 def test_presets_outlast_the_server(start_studio: Callable[[], RunningStudio]) -> None:
