@@ -247,8 +247,7 @@ class FaceRestorer:
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
         """The frames of a face's lead-in and around it, as a run reads them, and the times of the film."""
         if face.image is not None:
-            frame, scale = read_image(face.image).frame, self._options.scale
-            return iter([frame if scale is None else Enlarger(scale)(frame)]), None
+            return iter([Enlarger(self._options.scale)(read_image(face.image).frame)]), None
         # Whole microseconds, rounded down: the sampled frame is the first one.
         start = math.floor((face.time - self._clock_start) * 1_000_000) / 1_000_000
         end = start + LEAD_IN_S + (_AHEAD_S if self._ahead else AROUND_S)

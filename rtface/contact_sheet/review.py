@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,11 @@ def review_page(
             path=input,
         )
     rows: list[str] = []
+    pairs = _Pairs(review, input)
     for number, place in enumerate(places, 1):
         if stop():
             raise Interrupted
-        rows.append(_row(number, review, place, input))
+        rows.append(_row(number, review, place, pairs))
         doing(number / len(places))
     file = f"{review.output.name.rstrip('/')}.treatment.json"
     command = shlex.join(["rtface", "run", str(input), "OUTPUT", "--treatment", file])
@@ -85,9 +87,9 @@ def review_page(
     return shell("review", title, f"rtface {__version__}", parts, "\n".join(rows))
 
 
-def _row(number: int, review: Review, place: Place, input: Path) -> str:
+def _row(number: int, review: Review, place: Place, pairs: _Pairs) -> str:
     row, doubt = review.row(place), place.doubt
-    before, after = (_crop(frame, place) for frame in _frames(review, place, input))
+    before, after = (_crop(frame, place) for frame in pairs.of(place))
     where = escape(printable(place.image) or row["timecode"])
     person = f" ({escape(place.person)})" if place.person else ""
     alt = f"place {number}, track {place.track}"
@@ -117,27 +119,38 @@ def _row(number: int, review: Review, place: Place, input: Path) -> str:
 </section>"""
 
 
-def _frames(review: Review, place: Place, input: Path) -> Iterator[Frame]:
-    """The frame of a place in the input, as large as the output's, and in the output."""
-    films = (input, review.options.get("scale"), review.start_s), (review.output, None, 0.0)
-    if review.clock is None:
-        for path, scale, _ in films:
-            frame = read_image(_still(path, place.image) if path.is_dir() else path).frame
-            yield frame if scale is None else Enlarger(scale)(frame)
-        return
-    first = [_begin(path, start) for path, _, start in films]
-    for (path, scale, _), (own, early) in zip(films, first, strict=True):
-        start = max(0.0, place.doubt.at_s - first[0][0] + own - early / float(review.clock.rate))
-        with closing(FileSource(path, start=start, threads=1, scale=scale)) as film:
-            frame = next((item for item in film if isinstance(item, Frame)), None)
-        if frame is None:
-            raise InputError(
-                "{path}: has no frame at {time_s:.3f} s, which the run corrected; name the films of that run",
-                code="review_frame",
-                path=path,
-                time_s=start,
-            )
-        yield frame
+class _Pairs:
+    """The frames of places in the input, as large as the output's, and in the output."""
+
+    def __init__(self, review: Review, input: Path) -> None:
+        self._clock, self._start_s = review.clock, review.start_s
+        self._films = (input, review.options.get("scale")), (review.output, None)
+
+    @cached_property
+    def _begins(self) -> list[tuple[float, float]]:
+        (input, _), (output, _) = self._films
+        return [_begin(input, self._start_s), _begin(output, 0.0)]
+
+    def of(self, place: Place) -> Iterator[Frame]:
+        """The frame of a place in both; InputError where one has none there."""
+        if self._clock is None:
+            for path, scale in self._films:
+                image = _still(path, place.image) if path.is_dir() else path
+                yield Enlarger(scale)(read_image(image).frame)
+            return
+        since = place.doubt.at_s - self._begins[0][0]
+        for (path, scale), (begin, early) in zip(self._films, self._begins, strict=True):
+            start = max(0.0, since + begin - early / float(self._clock.rate))
+            with closing(FileSource(path, start=start, threads=1, scale=scale)) as film:
+                frame = next((item for item in film if isinstance(item, Frame)), None)
+            if frame is None:
+                raise InputError(
+                    "{path}: has no frame at {time_s:.3f} s, which the run corrected; name the films of that run",
+                    code="review_frame",
+                    path=path,
+                    time_s=start,
+                )
+            yield frame
 
 
 def _begin(path: Path, start_s: float) -> tuple[float, float]:

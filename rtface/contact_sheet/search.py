@@ -151,8 +151,7 @@ def _frames(
             else range(len(images))
         )
         result.wanted = len(chosen)
-        enlarger = None if options.scale is None else Enlarger(options.scale)
-        return _stills([images[k] for k in chosen], result.unreadable, enlarger)
+        return _stills([images[k] for k in chosen], result.unreadable, Enlarger(options.scale))
     sampler = FrameSampler(input, options.scale)
     stack.callback(sampler.close)
     result.clock_start = sampler.clock_start
@@ -178,13 +177,10 @@ def images_of(input: Path) -> list[Path]:
     return [input] if is_image(input) else []
 
 
-def _stills(
-    images: list[Path], unreadable: list[str], enlarger: Enlarger | None
-) -> Iterator[tuple[Frame, Path | None]]:
+def _stills(images: list[Path], unreadable: list[str], enlarger: Enlarger) -> Iterator[tuple[Frame, Path | None]]:
     for image in images:
         try:
-            frame = read_image(image).frame
-            frame = frame if enlarger is None else enlarger(frame)
+            frame = enlarger(read_image(image).frame)
         except RtfaceError as error:
             if len(images) == 1:
                 raise

@@ -208,7 +208,7 @@ class _Stills:
     ) -> None:
         self.jobs, self.options, self.steps, self.stats = jobs, options, steps, stats
         self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
-        self.enlarger = Enlarger(options.scale) if options.scale is not None else None
+        self.enlarger = Enlarger(options.scale)
         self.done = self.skipped = 0
         self.made, self.fading = made, fading
         made.lossless = all(target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs)
@@ -287,8 +287,7 @@ class _Stills:
                 continue
             try:
                 still = read_image(source)
-                if self.enlarger is not None:
-                    still.frame = self.enlarger(still.frame)
+                still.frame = self.enlarger(still.frame)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
                 if lost := losses(still, plan.kind):
                     faults = Faults(str(source), self.stats, strict=self.options.strict)
@@ -351,11 +350,10 @@ def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = No
     One that cannot be read is warned of, counted as "unreadable" and left out; InputError where that
     is all of them.
     """
-    errors, enlarger = list[RtfaceError](), None if scale is None else Enlarger(scale)
+    errors, enlarger = list[RtfaceError](), Enlarger(scale)
     for path in paths:
         try:
-            frame = read_image(path).frame
-            frame = frame if enlarger is None else enlarger(frame)
+            frame = enlarger(read_image(path).frame)
         except RtfaceError as error:
             errors.append(error)
             stats.warn(f"image:{len(errors)}", str(error))

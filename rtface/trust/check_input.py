@@ -100,7 +100,7 @@ def _scale_of(values: dict[str, Any] | None) -> str | None:
 
 
 def _compare_stills(compared: FrameComparison, output: Path, input: Path, scale: str | None, stop: Stop | None) -> None:
-    enlarger = Enlarger(scale) if scale is not None else None
+    enlarger = Enlarger(scale)
     if not output.is_dir():
         names = [(output, input)]
     elif not input.is_dir():
@@ -125,7 +125,7 @@ def _compare_stills(compared: FrameComparison, output: Path, input: Path, scale:
         made, read = read_image(still), read_image(source)
         _compare_said(compared.found, made, read)
         if _turned(made) == _turned(read):
-            compared.frame(still.name, made.frame, enlarger(read.frame) if enlarger else read.frame)
+            compared.frame(still.name, made.frame, enlarger(read.frame))
 
 
 def _turned(still: Still) -> tuple[int, bool]:

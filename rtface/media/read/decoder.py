@@ -47,7 +47,7 @@ class Decoder:
         stopped: whether what came is all that is wanted of the input.
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
-        enlarger: gives frames the size of the output; None where that is their own.
+        enlarger: gives frames the size of the output.
 
     Attributes:
         form: what the frames have in common.
@@ -64,13 +64,13 @@ class Decoder:
         faults: Faults,
         cut: Cut,
         *,
+        enlarger: Enlarger,
         remote: bool = False,
         sought: bool = False,
         gpu: GpuDecoder | None = None,
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
         received: Received | None = None,
-        enlarger: Enlarger | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
         self._received, self._enlarger = received, enlarger
@@ -247,7 +247,7 @@ class Decoder:
         image.pts, image.time_base, image.duration = pts, self._base, duration
         display = form.display_of(image, self.reached - self._step * self._base)
         frame = Frame(image, pts, self._base, duration, form.color_of(image), display, quantisers=quantisers)
-        return frame if self._enlarger is None else self._enlarger(frame)
+        return self._enlarger(frame)
 
     def _count_missing(self, missing: int) -> None:
         if missing:

@@ -30,12 +30,13 @@ class Enlarger:
     """Enlarges the frames of a film, or stills. Not for use from several threads.
 
     Args:
-        scale: a value of ``--scale``.
+        scale: a value of ``--scale``; None gives frames as they are.
     """
 
-    def __init__(self, scale: str) -> None:
+    def __init__(self, scale: str | None) -> None:
         self._scale = scale
-        self._graph, self._like = Graph(), tuple[object, ...]()
+        self._graph: Graph | None = None
+        self._like = tuple[object, ...]()
 
     def __call__(self, frame: Frame) -> Frame:
         """The frame in its larger size; itself where it has that already.
@@ -44,6 +45,8 @@ class Enlarger:
             UsageError: the size is smaller, of another shape, odd where its samples allow none, or too large.
             InputError: samples that cannot be enlarged.
         """
+        if self._scale is None:
+            return frame
         image = _workable(frame.image)
         width, height, display = self.size(image, frame.display)
         if (width, height) == (image.width, image.height):
@@ -72,7 +75,7 @@ class Enlarger:
     def size(self, image: av.VideoFrame, display: Display) -> tuple[int, int, Display]:
         """Stored width and height of an enlarged image, and how it is shown; raises as a call."""
         form = layout(image.format.name)
-        assert form is not None
+        assert form is not None and self._scale is not None
         steps, turned = form.subsampling, display.quarter_turns % 2 == 1
         named = [int(number) for number in re.findall(r"\d+", self._scale)][:: -1 if turned else 1]
         shown, lines = (image.width * display.aspect, Fraction(image.height)), self._scale.endswith("p")
@@ -127,7 +130,7 @@ class Enlarger:
     def _through(self, image: av.VideoFrame, width: int, height: int, siting: Siting) -> av.VideoFrame:
         """An image in another size, of YCbCr or gray, by a filter that is kept for the next one."""
         like = image.width, image.height, image.format.name, width, height, siting
-        if like != self._like:
+        if self._graph is None or like != self._like:
             self._graph, self._like = Graph(), like
             source = self._graph.add_buffer(
                 width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)

@@ -36,7 +36,7 @@ class FrameSampler:
 
     def __init__(self, path: str | os.PathLike[str], scale: str | None = None) -> None:
         self._path, self._name = path, shown(path)
-        self._enlarger = Enlarger(scale) if scale is not None else None
+        self._enlarger = Enlarger(scale)
         if is_pipe(path):
             raise UsageError(
                 "{name}: is a pipe, and frames of it cannot be sought; write it to a file first",

@@ -108,7 +108,7 @@ class FileSource:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size, self._ours, self._track = decode, size, ours, track
-        self._enlarger = Enlarger(scale) if scale is not None else None
+        self._enlarger = Enlarger(scale)
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None

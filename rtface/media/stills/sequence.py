@@ -72,7 +72,7 @@ class SequenceSource:
         hold: bool = True,
         scale: str | None = None,
     ) -> None:
-        self._enlarger = Enlarger(scale) if scale is not None else None
+        self._enlarger = Enlarger(scale)
         self._stats, self._transfer, self._strict, self._hold = stats or Stats(), transfer, strict, hold
         paths = list_images(folder)
         warn_left_out(Path(folder), self._stats)
@@ -256,8 +256,9 @@ class SequenceSource:
             quantisers = None
         pts, base = self._first + place, 1 / self._rate
         image.pts, image.time_base, image.duration = pts, base, 1
-        frame = replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
-        return frame if self._enlarger is None else self._enlarger(frame)
+        return self._enlarger(
+            replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
+        )
 
     def _describe(self, folder: str, start: float | None, end: float | None, timecode: Timecode | None) -> MediaInfo:
         image, count = self._begin.image, len(self._paths)
