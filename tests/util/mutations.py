@@ -1,4 +1,4 @@
-"""JSON files as somebody else may have written them."""
+"""JSON and other files as somebody else may have written them."""
 
 from __future__ import annotations
 
@@ -62,3 +62,24 @@ def _changed(value: Any, chance: random.Random) -> Any:
     else:
         value[key] = _changed(value[key], chance)
     return value
+
+
+def spoilt(whole: bytes, count: int, seed: int = 1) -> Iterator[bytes]:
+    """So many files, each with one to eight changes: bytes that are others, are gone, come again, or do not belong."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        data = bytearray(whole)
+        for _ in range(draw.choice((1, 2, 8))):
+            place = draw.randrange(len(data))
+            how = draw.randrange(4)
+            if how == 0:
+                data[place] = draw.randrange(256)
+            elif how == 1:
+                del data[place : place + draw.randrange(1, 20)]
+            elif how == 2:
+                data[place:place] = data[place : place + 30] * draw.choice((1, 50))
+            else:
+                data[place:place] = draw.choice((b"9" * 5000, b"\0", b"-1", b"nan", b"1/0", b"[" * 3000, b"\xff\xfe"))
+            if not data:
+                break
+        yield bytes(data)
