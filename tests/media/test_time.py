@@ -56,6 +56,28 @@ def test_rates_stay_exact_fractions(media, tmp_path: Path, rate: Fraction | int,
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_second_track_keeps_times_and_order(media, tmp_path: Path, suffix: str):
+    """Matroska's first frames with B-frames come without a dts, so that only the order says what is decoded first."""
+    both = tmp_path / "both.mkv"
+    media.make_film(tmp_path / "in.mp4", frames=25, options={"preset": "medium", "bf": "3", "b-adapt": "0"})
+    with av.open(str(tmp_path / "in.mp4")) as source, av.open(str(both), "w") as target:
+        tracks = [target.add_stream_from_template(source.streams.video[0]) for _ in range(2)]
+        for packet in source.demux(video=0):
+            again = av.Packet(bytes(packet))
+            again.time_base, again.pts, again.dts = packet.time_base, packet.pts, packet.dts
+            again.is_keyframe = packet.is_keyframe
+            for track, each in zip(tracks, (packet, again), strict=True):
+                if each.size:
+                    each.stream = track
+                    target.mux(each)
+    with av.open(str(both)) as box:
+        assert next(packet for packet in box.demux(video=1) if packet.pts).dts is None
+    media.passthrough(both, tmp_path / f"out{suffix}")
+    before, after = media.decoded(both, 1), media.decoded(tmp_path / f"out{suffix}", 1)
+    assert len(after) == 25 and after == before
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_pictures_that_depend_on_later_ones_are_all_there(media, tmp_path: Path, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", frames=25, options={"preset": "medium", "bf": "3", "b-adapt": "0"})
     media.passthrough(source, tmp_path / f"out{suffix}", crf=0, preset="medium")

@@ -182,7 +182,9 @@ class OtherStreams:
                 step = Fraction(max(1, duration))
                 clock = self._clocks[packet.stream_index] = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base))
             before, moved = self._last.get(packet.stream_index, (None, 0))
-            if stamp != before or packet.stream.type != "subtitle":  # several texts may begin together
+            if packet.dts is None and packet.stream.type == "video":
+                moved = 0  # Matroska's first frames have a pts alone, and theirs need not rise
+            elif stamp != before or packet.stream.type != "subtitle":  # several texts may begin together
                 moved = clock.next(stamp)[0] - stamp
             self._last[packet.stream_index] = stamp, moved
             if moved:

@@ -100,6 +100,7 @@ class Muxer:
         self._covers, self._unheard = covers, set(unheard)
         self._texts = {stream.index: TextTrack(stream) for stream in texts}
         self._last: dict[int, int] = {}
+        self._queued: dict[int, float] = {}
         self.waiting_bytes = 0
         self.reached = 0.0  # seconds of the output that the frames have come to
 
@@ -122,6 +123,8 @@ class Muxer:
             packet.stream = target
             stamp = packet.dts if packet.dts is not None else packet.pts
             time = self.reached if stamp is None else float(stamp * packet.time_base)
+            if target.type == "video":  # Matroska tells no dts of the first frames, whose pts need not rise
+                time = self._queued[target.index] = max(time, self._queued.get(target.index, time))
             heapq.heappush(self._waiting, (time, next(self._order), packet))
             self.waiting_bytes += packet.size
         while self.waiting_bytes > WAITING_BYTES:
