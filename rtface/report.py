@@ -160,6 +160,7 @@ class RunSubject:
     input_coding: str = ""
     output_coding: str = ""
     timecode: str | None = None
+    first_s: float | None = None
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -103,13 +103,6 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
 _NAMED = 0.05
 _TIMES = ("from_s", "to_s", "at_s")
-
-
-def joined(one: Sequence[Doubt], later: Sequence[Doubt]) -> list[Doubt]:
-    """The doubts of a track in two parts of a film; a part of half a second that both saw is one."""
-    if one and later and later[0].to_s - one[-1].from_s < EVERY_S:
-        return [*one[:-1], one[-1].joined(later[0]), *later[1:]]
-    return [*one, *later]
 
 
 def _sane(value: Any) -> bool:

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from rtface.geometry.transforms import compose, scaling, translation
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
-from rtface.trust.review import Place, Review
+from rtface.trust.review import NEAR_S, Place, Review
 from rtface.util.text import counted, printable
 
 _AROUND = 1.5
@@ -123,24 +122,21 @@ class _Pairs:
     """The frames of places in the input, as large as the output's, and in the output."""
 
     def __init__(self, review: Review, input: Path) -> None:
-        self._clock, self._start_s = review.clock, review.start_s
+        self._review = review
         self._films = (input, review.options.get("scale")), (review.output, None)
-
-    @cached_property
-    def _begins(self) -> list[tuple[float, float]]:
-        (input, _), (output, _) = self._films
-        return [_begin(input, self._start_s), _begin(output, 0.0)]
 
     def of(self, place: Place) -> Iterator[Frame]:
         """The frame of a place in both; InputError where one has none there."""
-        if self._clock is None:
+        review, at_s = self._review, place.doubt.at_s
+        if review.clock is None:
             for path, scale in self._films:
                 image = _still(path, place.image) if path.is_dir() else path
                 yield Enlarger(scale)(read_image(image).frame)
             return
-        since = place.doubt.at_s - self._begins[0][0]
-        for (path, scale), (begin, early) in zip(self._films, self._begins, strict=True):
-            start = max(0.0, since + begin - early / float(self._clock.rate))
+        shown = review.times[review.frame_of(at_s)]
+        since = min(0.0, float(shown - review.time_of(at_s)))  # the second of two fields is half a frame later
+        for (path, scale), time in zip(self._films, (at_s + since, float(shown - review.clock.begin)), strict=True):
+            start = max(0.0, time - float(NEAR_S))
             with closing(FileSource(path, start=start, threads=1, scale=scale)) as film:
                 frame = next((item for item in film if isinstance(item, Frame)), None)
             if frame is None:
@@ -151,14 +147,6 @@ class _Pairs:
                     time_s=start,
                 )
             yield frame
-
-
-def _begin(path: Path, start_s: float) -> tuple[float, float]:
-    """The time of the first frame of a film from `start_s` on, on its own clock: a run begins with it. And by how much
-    of a frame to look for one earlier: the second of two fields is half a frame later."""
-    with closing(FileSource(path, start=start_s or None, threads=1)) as film:
-        begin, fields = film.info.clock_start, film.info.display.fields != "progressive"
-        return next((float(item.time - begin) for item in film if isinstance(item, Frame)), start_s), 0.25 + fields / 2
 
 
 def _still(folder: Path, name: str) -> Path:

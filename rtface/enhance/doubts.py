@@ -24,8 +24,10 @@ _NOW_S = 1e-3
 def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], device: Device) -> None:
     """Notes the doubts of a frame's faces in the figures of their tracks."""
     for face, correction in zip(faces, corrections, strict=True):
-        if face.strength > UNSEEN_STRENGTH and not face.frame.lead_in:
-            face.track.figures.note(face.time).doubt = _doubt(face, correction, device)
+        if face.strength > UNSEEN_STRENGTH:
+            doubt = _doubt(face, correction, device)  # also of a lead-in, whose last change the next frame's is seen by
+            if not face.frame.lead_in:
+                face.track.figures.note(face.time).doubt = doubt
 
 
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:

@@ -124,7 +124,7 @@ class TrackFigures:
         if note.invented is not None:
             self._invent(int(time), 1, note.invented)
         if note.doubt is not None:
-            self._doubt(int(time / EVERY_S), replace(note.doubt, invented=note.invented or 0.0))
+            self._doubt(int(time // EVERY_S), replace(note.doubt, invented=note.invented or 0.0))
 
     def _decide(self, treatment: Treatment, at: float) -> None:
         engine, first, ring = treatment.applied

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.analysis.doubt import DOUBT, Doubt, joined
+from rtface.analysis.doubt import DOUBT, Doubt
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.frame import Face, Frame
@@ -22,7 +22,7 @@ from rtface.pipeline.segment_plan import Sight, same_tracks
 from rtface.report import Report, Span, TrackReport, invented_shares
 from rtface.stats import Histogram, Stats
 from rtface.tracking.identity import same_place
-from rtface.util.foreign import Shape, check_shape, count, flag, none_or, number, row, table, text, whole
+from rtface.util.foreign import Shape, check_shape, count, fits, flag, none_or, number, row, table, text, whole
 from rtface.util.parse import UNKNOWN_PERSON
 
 UNUSABLE = LookupError, TypeError, ValueError, AttributeError, ArithmeticError
@@ -44,7 +44,7 @@ _TRACK: Shape = {
     "spans": [_SPAN],
     "person": text,
     "invented_sums": [row(number, count, number)],
-    "doubts?": [DOUBT],
+    "doubts?": [row(number, lambda value: fits(value, DOUBT))],
 }
 _STATE: Shape = {
     "treatment": {**_DECISION, **dict.fromkeys(("engine", "region"), none_or(text)), "gain": none_or(number)},
@@ -176,6 +176,9 @@ class SegmentFigures:
                     [max(0.0, round(second - self._origin, 3)), frames, total]
                     for second, (frames, total) in figures.invented.items()
                 ],
+                "doubts": [
+                    (part, asdict(doubt)) for part, doubt in zip(sorted(figures.doubts), report.doubts, strict=True)
+                ],
             }
 
 
@@ -247,6 +250,7 @@ class JobFigures:
         self.seconds = 0.0
         self._tracks: dict[int, TrackReport] = {}
         self._invented: dict[int, dict[float, tuple[int, float]]] = {}  # by track and second
+        self._doubts: dict[int, dict[int, Doubt]] = {}  # by track and half second
         self._run: str | None = None
         self._names: dict[int, int] = {}
         self._last: list[Sight] = []
@@ -293,8 +297,11 @@ class JobFigures:
         for second, frames, total in values["invented_sums"]:
             known = shares.get(second, (0, 0.0))
             shares[second] = known[0] + frames, known[1] + total
-        doubts = [Doubt.of(doubt) for doubt in values.get("doubts", ())]
-        more: dict[str, Any] = {"id": number, "spans": spans, "doubts": doubts}
+        doubts = self._doubts.setdefault(number, {})
+        for part, found in values.get("doubts", ()):
+            doubt = Doubt.of(found)
+            doubts[part] = doubts[part].joined(doubt) if part in doubts else doubt
+        more: dict[str, Any] = {"id": number, "spans": spans, "doubts": []}
         later = TrackReport(**{key: value for key, value in {**values, **more}.items() if key != "invented_sums"})
         mine = self._tracks.get(number)
         self._tracks[number] = later if mine is None else merged(mine, later)
@@ -314,6 +321,7 @@ class JobFigures:
         report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
         for track in report.tracks:
             track.invented, track.invented_by_second = invented_shares(self._invented[track.id])
+            track.doubts = [doubt for _, doubt in sorted(self._doubts[track.id].items())]
         report.frames_out = self.stats.counted()["frames_out"]
 
 
@@ -356,7 +364,6 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
         spans,
         person,
         frames_guarded=one.frames_guarded + later.frames_guarded,
-        doubts=joined(one.doubts, later.doubts),
     )
 
 

@@ -297,6 +297,7 @@ class FilmPlan:
     def describe(self, report: Report) -> None:
         """Tells the report what was decided."""
         report.notes += self.notes
+        report.first_s = round(float(self.info.first - self.info.clock_start), 6)
         if (plan := self.streams) is not None:
             report.timecode = str(plan.timecode) if plan.timecode else None
             report.encoder = plan.video.described

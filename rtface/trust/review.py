@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from rtface.analysis.doubt import DOUBT, Doubt
 from rtface.analysis.treatment import DECISION, VERSION
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.media.files.image_names import is_image
+from rtface.media.read.container import choose_video, open_container, time_base_of
 from rtface.media.read.source import FileSource
 from rtface.shots.clock import FilmClock
 from rtface.shots.csv_list import write_csv
@@ -29,11 +31,14 @@ _REPORT: Shape = {
     "rtface_version": text,
     "input": text,
     "output": text,
+    "first_s?": none_or(number),
     "options": {"start": none_or(number), "scale?": none_or(is_scale)},
     "tracks": [_TRACK],
     "images": [{"name": file_name, "tracks": [count]}],
     "decisions?": [DECISION],
 }
+NEAR_S = Fraction(2, 1000)
+"""Seconds by which times differ that were rounded to thousandths in a report and in a container."""
 _SIDECAR: Shape = {"treatments": [_TRACK], "images?": table([count]), "decisions?": [DECISION]}
 
 
@@ -61,7 +66,8 @@ class Review:
     Attributes:
         output: the film, still or folder.
         input: that it was made of: as the run named it, or only its name.
-        start_s: where in the input the output begins.
+        first_s: time of the output's first frame in the input.
+        times: of the output's frames on its own clock, rising; none of stills.
         places: the most doubtful first.
         clock: of the output; None of stills.
         input_bytes: size of the input's file, where it is known.
@@ -71,7 +77,8 @@ class Review:
 
     output: Path
     input: str
-    start_s: float
+    first_s: float
+    times: Sequence[Fraction]
     places: list[Place]
     clock: FilmClock | None
     input_bytes: int | None
@@ -80,8 +87,11 @@ class Review:
 
     def time_of(self, seconds: float) -> Fraction:
         """A time of the input on the output's own clock."""
-        assert self.clock is not None
-        return self.clock.begin + Fraction(seconds - self.start_s).limit_denominator(1_000_000)
+        return self.times[0] + Fraction(seconds - self.first_s).limit_denominator(1_000_000)
+
+    def frame_of(self, seconds: float) -> int:
+        """Number of the output's frame that shows a time of the input."""
+        return max(0, bisect_right(self.times, self.time_of(seconds) + NEAR_S) - 1)
 
     @property
     def input_path(self) -> Path:
@@ -104,7 +114,7 @@ class Review:
             "person": place.person,
             "image": place.image,
             "timecode": "" if clock is None or at is None else str(clock.timecode_at(at)),
-            "frame": None if clock is None or at is None else clock.frame_at(at),
+            "frame": None if clock is None else self.frame_of(doubt.at_s),
             "reasons": doubt.reasons,
             **asdict(doubt),
         }
@@ -197,27 +207,39 @@ def read_review(output: Path, report: Path | None = None) -> Review:
         for doubt in track["doubts"]
     ]
     places.sort(key=lambda place: (-place.doubt.score, place.track, place.doubt.at_s))
-    clock = None
+    clock, times = None, source.times
     if output.is_file() and not is_image(output):
         with closing(FileSource(output, threads=1)) as film:
             clock = FilmClock.of(film.info)
+        times = times or _times(output) or [clock.first]
+        times = [clock.first + time - times[0] for time in times]  # those of a sidecar begin elsewhere
     return Review(
-        output, source.input, source.start_s, places, clock, source.input_bytes, source.options, source.decisions
+        output,
+        source.input,
+        source.first_s,
+        times,
+        places,
+        clock,
+        source.input_bytes,
+        source.options,
+        source.decisions,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a run read and wrote; `bytes` of its output, where that is known, and the image of each track of stills."""
+    """What a run read and wrote; `bytes` of its output and `times` of its frames, where these are known, and the image
+    of each track of stills."""
 
     input: str
     output: str
-    start_s: float
+    first_s: float
     bytes: int | None
     images: Mapping[int, str]
     decisions: list[dict[str, Any]]
     options: Mapping[str, Any]
     input_bytes: int | None = None
+    times: Sequence[Fraction] = ()
 
 
 def _of_report(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
@@ -237,8 +259,8 @@ def _of_report(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
         ) from error
     images = {track: one["name"] for one in values["images"] for track in one["tracks"]}
     name, options = Path(values["output"]).name, values["options"]
-    decisions, start_s = values.get("decisions", []), options["start"] or 0.0
-    return _Source(values["input"], name, start_s, None, images, decisions, options), values["tracks"]
+    decisions, first_s = values.get("decisions", []), values.get("first_s") or options["start"] or 0.0
+    return _Source(values["input"], name, first_s, None, images, decisions, options), values["tracks"]
 
 
 def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
@@ -254,10 +276,19 @@ def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
         ) from error
     images = {track: name for name, tracks in values.get("images", {}).items() for track in tracks}
     output, input = values["output"], values["input"]
-    sizes, start_s = (output.get("bytes"), input.get("bytes")), input.get("start_s") or 0.0
+    sizes, first_s = (output.get("bytes"), input.get("bytes")), input.get("first_s") or input.get("start_s") or 0.0
     decisions, options = values.get("decisions", []), values.get("options", {})
-    found = _Source(input["name"], output["name"], start_s, sizes[0], images, decisions, options, sizes[1])
+    frames = values.get("frames", {"time_base": "1", "rows": []})
+    times = sorted(pts * Fraction(frames["time_base"]) for pts, _ in frames["rows"])
+    found = _Source(input["name"], output["name"], first_s, sizes[0], images, decisions, options, sizes[1], times)
     return found, values["treatments"]
+
+
+def _times(film: Path) -> list[Fraction]:
+    with open_container(film) as container:
+        video, _ = choose_video(container, str(film))
+        base = time_base_of(video)
+        return sorted(p.pts * base for p in container.demux(video) if p.pts is not None and not p.is_discard)
 
 
 def _size(output: Path) -> int | None:

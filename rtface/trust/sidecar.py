@@ -97,7 +97,7 @@ def _name(value: Any) -> bool:
 _FILES: Shape = {"name": _name, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
 _SHAPE: Shape = {
     "output": {**_FILES, "lossless": flag},
-    "input": {**_FILES, "start_s?": none_or(number), "end_s?": none_or(number)},
+    "input": {**_FILES, **dict.fromkeys(("start_s?", "end_s?", "first_s?"), none_or(number))},
     "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
     "fading?": table(is_curve),
     "copied?": [_range],
@@ -242,7 +242,12 @@ def describe_output(
         "rtface": __version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "output": {**_files(output, made.names if output.is_dir() else (), doing, stop), "lossless": made.lossless},
-        "input": {**_files(input, None, doing, stop), "start_s": options.start, "end_s": options.end},
+        "input": {
+            **_files(input, None, doing, stop),
+            "start_s": options.start,
+            "end_s": options.end,
+            "first_s": report.first_s,
+        },
         "engines": engines_said(report),
         "first_stage": first_stage_said(report),
         "versions": versions(),

@@ -84,6 +84,35 @@ def test_places_of_a_part_have_the_timecodes_of_the_output(made: Path, tmp_path:
     assert first["timecode"] == f"10:00:00:{15 + first['frame']:02d}"
 
 
+@pytest.mark.parametrize(
+    ("pts", "more", "suffix"),
+    [
+        ([t + t // 3 + t // 7 * 5 for t in range(FRAMES)], {}, ".mkv"),  # frames of different lengths
+        ([t + 20 for t in range(FRAMES)], {}, ".mp4"),  # begins at 0.8 s
+        (list(range(FRAMES)), {"start": 0.59}, ".mkv"),
+        ([t + t // 3 + 20 for t in range(FRAMES)], {"start": 0.55}, ".ts"),  # whose clock begins at 1.4 s
+    ],
+    ids=["variable", "late", "part", "other-clock"],
+)
+@pytest.mark.parametrize("by_report", [False, True], ids=["sidecar", "report"])
+def test_frames_are_those_of_the_output(
+    tmp_path: Path, pts: list[int], more: dict[str, Any], suffix: str, by_report: bool
+) -> None:
+    film = write_film(tmp_path / "in.mkv", [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FRAMES)], pts=pts)
+    out, report = tmp_path / f"out{suffix}", tmp_path / "report.json"
+    rtface.run(film, out, sidecar=True, report=report, correct="always", **more)
+    found = places(out, *(["--report", report] if by_report else []))
+    seconds = [(one - pts[0]) / 25 for one in pts]
+    first = sum(one < more.get("start", 0.0) - 0.02 for one in seconds)
+    assert len(found) > 1
+    for one in found:
+        assert seconds[first + one["frame"]] == pytest.approx(one["at_s"], abs=0.001)
+    assert not said(out, "--csv", tmp_path / "list.csv")[0]
+    rows = list(csv.DictReader((tmp_path / "list.csv").open()))
+    begins = sorted(one["from_s"] - seconds[first] for one in found)
+    assert [float(row["start"].rpartition(":")[2]) for row in rows] == pytest.approx(begins, abs=0.001)
+
+
 def test_lists_name_the_places_in_order_of_time(made: Path, tmp_path: Path) -> None:
     otio = pytest.importorskip("opentimelineio")
     code, _, err = said(made / "out.mkv", *(f"--{kind}={tmp_path / kind}" for kind in ("csv", "edl", "otio")))
@@ -223,15 +252,20 @@ def test_decisions_that_cannot_be_used_end_the_run(made: Path, tmp_path: Path, r
 
 
 @pytest.mark.slow
-def test_a_job_notes_the_same_places(made: Path, tmp_path: Path) -> None:
-    options = Options(correct="always", codec="ffv1")
-    job = FilmJob.open(made / "in.mkv", tmp_path / "out.mkv", options, length=Fraction(1, 2))
+@pytest.mark.parametrize("shots", ["start,end,off\n", "start,end,off\n0,0.4,yes\n0.8,1.2,yes\n"], ids=["all", "short"])
+def test_a_job_notes_the_same_places(tmp_path: Path, shots: str) -> None:
+    """Also where the parts of two half seconds round a border are short."""
+    film = write_film(
+        tmp_path / "in.mkv", [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FRAMES)], options={"g": "13"}
+    )
+    (tmp_path / "shots.csv").write_text(shots)
+    options = Options(correct="always", codec="ffv1", sidecar=True, shots=tmp_path / "shots.csv")
+    job = FilmJob.open(film, tmp_path / "out.mkv", options, length=Fraction(1, 2))
     assert isinstance(job, FilmJob)
+    assert [float(one) for one in job.plan.starts[1:]] == [0.52]
     job.run()
-    ours, theirs = places(tmp_path / "out.mkv"), places(made / "out.mkv")
-    assert [(one["track"], one["from_s"], one["to_s"]) for one in ours] == [
-        (one["track"], one["from_s"], one["to_s"]) for one in theirs
-    ]
+    rtface.run(film, tmp_path / "whole.mkv", **options.to_dict())
+    assert places(tmp_path / "out.mkv") == places(tmp_path / "whole.mkv")
 
 
 @pytest.mark.slow

@@ -138,6 +138,7 @@ class MediaInfo:
         clock_start: start of the input's own clock in seconds; --start and --end count from here.
         video_start: time of the whole film's first video frame, seconds of the input's own clock.
         timecode: of the whole film's first video frame; None where it does not say.
+        first: time of the first frame that is read, seconds of the input's own clock.
         start, end: the cut in seconds of the input's own clock, None where there is none.
         origin: the time of the input's clock that becomes 0 in an output.
         size: bytes of the file, None when it is not a file.
@@ -177,6 +178,7 @@ class MediaInfo:
     captions: bool = False
     clock_start: Fraction = Fraction(0)
     video_start: Fraction = Fraction(0)
+    first: Fraction = Fraction(0)
     timecode: Timecode | None = None
     start: Fraction | None = None
     end: Fraction | None = None
@@ -334,6 +336,7 @@ def describe(
         end=cut.end,
         clock_start=cut.clock_start,
         video_start=cut.clock_start if video.start_time is None else video.start_time * time_base_of(video),
+        first=first.pts * first.time_base,
         origin=_origin(cut),
         timecode=find_timecode([video.metadata, container.metadata, *(s.metadata for s in streams)], rate),
         size=None if is_url(path) else Path(path).stat().st_size,

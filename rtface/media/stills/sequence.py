@@ -288,6 +288,7 @@ class SequenceSource:
             expected_frames=count,
             start=None if start is None else self._first / self._rate,
             end=None,
+            first=self._first / self._rate,
             origin=self._first / self._rate,
             size=sum(path.stat().st_size for path in files),
             aspect=self._begin.display.aspect if self._begin.display.aspect != 1 else None,
