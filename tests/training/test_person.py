@@ -101,5 +101,32 @@ def test_what_is_learnt_may_be_a_run_over_a_protocol(tmp_path: Path, monkeypatch
     monkeypatch.setattr(person, "film_of", film_of)
     monkeypatch.setattr(person, "enhanced", enhanced)
     path = write_film(tmp_path / "one.mkv", frames[:4], rate=25)
-    made = person.subject_of(path, tmp_path, source_of="call")
+    made = person.subject_of(path, tmp_path, 0, "call", None)
     assert made.film.name == "pone-call.mkv" and made.film.is_file() and seen == [person.parts(183, 25.0)[0]]
+
+
+def test_a_clip_is_relit_alike_on_all_its_frames() -> None:
+    frames = [np.full((48, 64, 3), value, np.uint8) for value in (90, 140, 90)]
+    clip = Clip("one", "digest", frames, [np.eye(2, 3) / 16] * 3)
+    first, second = (person.relit(clip, draw) for draw in (1, 2))
+    assert np.array_equal(first.clean[0], first.clean[2]) and first.clean[1].mean() > first.clean[0].mean()
+    assert first.clean[0].shape == frames[0].shape and (first.clean[0] != frames[0]).any()
+    assert (first.clean[0] != second.clean[0]).any() and len({clip.digest, first.digest, second.digest}) == 3
+    assert person.relit(clip, 0) is clip
+
+
+def test_another_day_is_learnt_by_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = Clip("one", "", [np.zeros((64, 64, 3), np.uint8)] * 183, [np.eye(2, 3)] * 183)
+
+    def watch(path: Path, frames: int, cache: Path) -> Clip:
+        return clip
+
+    monkeypatch.setattr(person, "watch", watch)
+    path = write_film(tmp_path / "one.mkv", clip.clean[:4], rate=25)
+    days = tmp_path / "days"
+    days.mkdir()
+    for found in ("one", "one.mkv"):
+        made = person.subject_of(path, tmp_path / "work", 0, "", days)
+        assert made.film == days / found and len(made.clip.clean) < 183
+        (days / "one.mkv").touch()
+    assert not (tmp_path / "work").exists()

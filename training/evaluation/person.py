@@ -16,9 +16,11 @@ nothing is learnt or kept, counts as 0 dB and ×1.
 - **identity**: distance to the truth by that of *shipped*, mean of every `EVERY`-th frame: rtface's own recogniser, and
   with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*.
 
-``--photos 1,3,10`` learns from so many single frames instead, and one more in three to judge by; ``--steps`` trains for
+``--photos 10`` learns from so many single frames instead, and one more in three to judge by; ``--steps`` trains for
 so many steps; ``--from call`` learns from the first part after that protocol and a default run, as a film does that is
-its people's only source. Each row is kept in ``--work`` and not measured again.
+its people's only source; ``--sources DIR`` learns from ``DIR/CLIP``, a folder of photos or a film of another day.
+``--relit N`` tests in the light and by the lens of draw N of those that `rtface_learn` trains with, drawn by clip, before
+the coding. Each row is kept in ``--work`` and not measured again.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,9 +90,22 @@ def parts(frames: int, fps: float) -> tuple[int, int]:
     return first - int(np.ceil(GAP_S * fps)), first
 
 
-def subject_of(path: Path, work: Path, photos: int = 0, source_of: str = "") -> Subject:
+def relit(clip: Clip, draw: int) -> Clip:
+    """The clip in another light and by another lens, the same for all its frames; as it is with draw 0."""
+    from rtface_learn.pairs import lit
+    from rtface_learn.takes import Take
+
+    if not draw:
+        return clip
+    r = np.random.default_rng([draw, zlib.crc32(clip.name.encode())])
+    act = lit(r, Take(0.0, 0, [*clip.clean], [*clip.matrices]))
+    return replace(clip, digest=f"{clip.digest} relit {draw}", clean=[act(frame) for frame in clip.clean])
+
+
+def subject_of(path: Path, work: Path, photos: int, source_of: str, sources: Path | None) -> Subject:
     """The clip's first part as a film without loss (or ``photos`` frames of it, and a third more), and its last; with
-    a protocol ``source_of`` the first part is what a default run makes of that."""
+    a protocol ``source_of`` the first part is what a default run makes of that; with ``sources`` it is the film or the
+    photos that this folder has by the clip's name."""
     clip = watch(path, LONGEST, work / "tracks")
     with av.open(str(path)) as file:
         fps = float(file.streams.video[0].average_rate or 25)
@@ -98,6 +114,11 @@ def subject_of(path: Path, work: Path, photos: int = 0, source_of: str = "") -> 
         count, first = parts(len(clip.clean), fps)
     except ValueError as error:
         return Subject(name, path, clip, refused=str(error))
+    rest = slice(first - WARM, None)
+    tested = replace(clip, clean=clip.clean[rest], matrices=clip.matrices[rest])
+    if sources:
+        film = sources / path.name
+        return Subject(name, film if film.is_file() else film.with_suffix(""), tested)
     of = f"{name}-{source_of.replace('/', '-')}" if source_of else name
     source = work / "sources" / (f"{of}-{photos}" if photos else f"{of}.mkv")
     if not source.exists():
@@ -112,8 +133,7 @@ def subject_of(path: Path, work: Path, photos: int = 0, source_of: str = "") -> 
                 cv2.imwrite(str(source / f"{n:04}.png"), shown[n][:, :, ::-1])
         else:
             coded_film(shown, level("clean/0"), source)
-    rest = slice(first - WARM, None)
-    return Subject(name, source, replace(clip, clean=clip.clean[rest], matrices=clip.matrices[rest]))
+    return Subject(name, source, tested)
 
 
 def learnt(subject: Subject, python: Path, minutes: float) -> None:
@@ -303,6 +323,8 @@ def main() -> None:
     p.add_argument("--steps", type=int, default=learn.STEPS, help="of training")
     p.add_argument("--photos", type=int, default=0, help="learn from so many single frames")
     p.add_argument("--from", dest="source", default="", help="protocol of the frames that are learnt from")
+    p.add_argument("--sources", type=Path, help="folder with what is learnt from, by clip")
+    p.add_argument("--relit", type=int, default=0, help="test in the light of this draw; 0: as it is")
     p.add_argument("--engine", help="of rtface.run, in place of its default")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
@@ -311,12 +333,13 @@ def main() -> None:
         learn.LEAST_PHOTOS = 1
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
-    of = f"-{a.source.replace('/', '-')}" if a.source else ""
+    of = "".join(f"-{name.replace('/', '-')}" for name in (a.source, a.sources.name if a.sources else "") if name)
     os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.photos}-{a.minutes:g}{of}")
     try:
         for protocol in {*a.protocols, *([a.source] if a.source else ())} - set(ENLARGED):
             level(protocol)
-        subjects = [subject_of(path, a.work, a.photos, a.source) for path in chosen(a.clips, a.people)]
+        subjects = [subject_of(path, a.work, a.photos, a.source, a.sources) for path in chosen(a.clips, a.people)]
+        subjects = [replace(s, clip=relit(s.clip, a.relit)) for s in subjects]
         rows, told, judged = list[dict[str, Any]](), set[str](), judges()
 
         def is_known(s: Subject) -> bool:

@@ -43,8 +43,8 @@ def of_takes(
 
 
 def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.random.Generator) -> Iterator[Bytes]:
-    lit = [*map(_lit(r, take), take.pictures)] if r.random() < 0.8 else take.pictures
-    side, template = len(lit[0]), 512 * float(np.hypot(*take.matrices[0][:, 0]))
+    shown = [*map(lit(r, take), take.pictures)] if r.random() < 0.8 else take.pictures
+    side, template = len(shown[0]), 512 * float(np.hypot(*take.matrices[0][:, 0]))
     heavy = kind == "call" and r.random() < 0.5
     if kind == "coded":
         k, sigma = min(1.0, float(np.exp(r.uniform(np.log(0.4), 0.0)))), 0.0 if r.random() < 0.2 else r.uniform(0, 3.5)
@@ -58,7 +58,7 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
             {"preset": preset, "crf": f"{r.uniform(28, 36) if heavy else r.uniform(25, 34):.1f}"},
         )
     small = max(64, round(side * k / 16) * 16)
-    given = [noisy(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in lit]
+    given = [noisy(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in shown]
     order = list(range(len(given)))[:: int(r.choice([-1, 1]))]
     seen = list(_coded([given[n] for n in order], codec, options))
     if len(seen) < len(order):
@@ -73,7 +73,7 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
         scale = np.array([[small / side], [small / side]])
         yield np.stack(
             [
-                cut(lit[order[n]], matrix, recipe.input.size, (x, y, w, h)),
+                cut(shown[order[n]], matrix, recipe.input.size, (x, y, w, h)),
                 cut(picture, matrix * scale, recipe.input.size, (x, y, w, h)),
             ]
         )
@@ -89,15 +89,14 @@ def _coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
     return "libx264", options | ({"tune": "zerolatency"} if r.random() < 0.4 else {})
 
 
-def _lit(r: np.random.Generator, take: Take) -> Any:
+def lit(r: np.random.Generator, take: Take) -> Any:
     """Another light (gamma, colour, ramps over the face) and another lens, softer or sharpened."""
-    side, size = 512 * float(np.hypot(*take.matrices[0][:, 0])), len(take.pictures[0])
+    side, (height, width, _) = 512 * float(np.hypot(*take.matrices[0][:, 0])), take.pictures[0].shape
     centre = take.matrices[0] @ np.array([256.0, 256.0, 1.0])
     gamma, gains = float(np.exp(r.normal(0, 0.22))), np.exp(r.normal(0, 0.09, 3)) * float(np.exp(r.normal(0, 0.12)))
-    at = np.arange(size)
     across, down = (
-        1 + r.normal(0, amount) * np.clip((at - c) / side, -0.5, 0.5)
-        for amount, c in ((0.45, centre[0]), (0.25, centre[1]))
+        1 + r.normal(0, amount) * np.clip((np.arange(size) - c) / side, -0.5, 0.5)
+        for amount, c, size in ((0.45, centre[0], width), (0.25, centre[1], height))
     )
     light = (np.clip(down[:, None] * across[None], 0.4, 1.8)[..., None] * gains).astype(np.float32)
     u, k = r.random(), side / 256
