@@ -373,6 +373,7 @@ class InputOptions(_Group):
         "`2`, `3` and `4` are factors, `1080p` lines; `1080p` and `1440x1080` get square samples. "
         "[How](films.md#enlarging)",
         unset="the INPUT's size",
+        traits=Trait.FILM_PAGE,
     )
     strict: bool = _option(
         False,

@@ -267,6 +267,20 @@ def test_analysis_has_faces_and_can_be_stopped(studio: RunningStudio) -> None:
     assert until(studio, f"{newest(studio)}/analysis")["state"] == "stopped"
 
 
+@pytest.mark.slow
+def test_another_size_is_analysed_anew(studio: RunningStudio) -> None:
+    post(studio, "/api/films", path=str(make_film(studio.folder / "film.mp4", seconds=0.5)))
+    route, widths = f"{newest(studio)}/analysis", list[float]()
+    for scale in ("", "2", "2", ""):
+        assert post(studio, route, scale=scale)[1]["state"] in (
+            ("done",) if len(widths) == 2 else ("waiting", "running")
+        )
+        widths.append(until(studio, route)["result"]["tracks"]["1"]["mean_width_px"])
+    assert widths[1] == widths[2] == pytest.approx(2 * widths[0], rel=0.05) and widths[3] == widths[0]
+    post(studio, route, scale="100p")
+    assert until(studio, route)["error"]["code"] == "scale_smaller"
+
+
 def test_pictures_that_a_killed_studio_left_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (left := tmp_path / "rtface-studio-left").mkdir()

@@ -205,7 +205,7 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     assert wipe.get_attribute("aria-valuenow") == "2"
     from playwright.sync_api import expect
 
-    page.get_by_text("Colour, region, grain, damage").click()
+    page.get_by_text("Size, region, grain, damage").click()
     region = page.get_by_label("Region", exact=True)
     region.select_option("head")
     expect(region).to_have_value("head")
@@ -214,6 +214,22 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     expect(region).to_have_value("auto")
     page.keyboard.press(".")
     page.wait_for_function("() => Number(document.querySelector('.wipe').dataset.time) > 0.55")
+
+
+def test_a_film_is_enlarged(page: Any, studio: RunningStudio) -> None:
+    open_film(page, studio)
+    page.get_by_text("Persons: 1.").wait_for(timeout=60_000)
+    page.get_by_label("P1", exact=True).select_option("off")
+    page.get_by_text("Size, region, grain, damage").click()
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "running"}))
+    with page.expect_request("**/analysis") as analysed, page.expect_response("**/settings?*") as kept:
+        page.get_by_label("Size", exact=True).select_option("Twice")
+    assert analysed.value.post_data_json == {"scale": "2"}
+    assert kept.value.json() == {"scale": "2", "shots": [], "persons": {}}
+    page.get_by_role("img", name="Timeline: shots: 1, persons: 0").wait_for()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator("dialog summary", has_text="command line").click()
+    page.locator("dialog code", has_text="--scale 2").wait_for()
 
 
 def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: RunningStudio) -> None:

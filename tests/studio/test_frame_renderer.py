@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,9 +14,11 @@ import pytest
 import rtface
 from rtface.analysis.treatment import Treatment
 from rtface.config.options import Options
+from rtface.device.cpu.device import CpuDevice
 from rtface.engine import learned
 from rtface.errors import Closed, InputError, RtfaceError, UsageError
-from rtface.frame import Bytes, Float32
+from rtface.frame import Bytes, Float32, Frame
+from rtface.media.read.source import FileSource
 from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, untouched_frame
 from tests.persons.made import ANNA, BEN, at, learnt
 from tests.studio.films import make_film
@@ -60,6 +63,25 @@ def test_the_frame_before_needs_no_engine(tmp_path: Path, monkeypatch: pytest.Mo
         shown = renderer.render(0.8, 320, Options(engine="rtface-s"), corrected=False)
         assert shown.time == pytest.approx(0.8)
         assert np.array_equal(shown.before, untouched_frame(film, 0.8, 320)[0])
+    finally:
+        renderer.close()
+
+
+def test_frames_are_enlarged_as_a_run_enlarges_them(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "film.mp4", seconds=0.5)
+    renderer = FrameRenderer(film)
+    try:
+        options = Options(engine="rtface-s", correct="always")
+        sizes = [renderer.render(0.2, 2160, replace(options, scale=scale)).after.shape for scale in (None, "2", None)]
+        assert sizes == [(288, 320, 3), (576, 640, 3), (288, 320, 3)]
+        before = renderer.render(0.2, 2160, replace(options, scale="2"), corrected=False).before
+        source = FileSource(film, scale="2")
+        frames = [item for item in source if isinstance(item, Frame)]
+        source.close()
+        assert np.array_equal(before, CpuDevice().view(frames[2]).thumbnail(2160)[0])
+        with pytest.raises(UsageError) as caught:
+            renderer.render(0.2, 320, replace(options, scale="100p"))
+        assert caught.value.code == "scale_smaller"
     finally:
         renderer.close()
 

@@ -53,6 +53,7 @@ class FilmTask:
     def start(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
         """Starts the work, which gets a function that takes its progress, where none is under way."""
         if self._task is None or self._task.done():
+            self._set({"state": "waiting"})
             self._task = asyncio.create_task(self._run(work))
 
     async def restart(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
@@ -74,7 +75,6 @@ class FilmTask:
             with suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(self._progress, found)
 
-        self._set({"state": "waiting"})
         try:
             async with self._turn:
                 self._set({"state": "running"})
@@ -119,6 +119,7 @@ class FilmTasks:
         self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
         self._folder = studio.closing.enter_context(_pictures())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
+        self._scales: dict[int, str] = {}  # of the frames that were analysed
 
     def of(self, number: int, kind: str) -> FilmTask:
         """The task of a film; kind is "analysis", "sheet" or "clip"."""
@@ -144,9 +145,14 @@ class FilmTasks:
         """Photos of a person that the analysis has written so far, at most two."""
         return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
 
-    def analyse(self, number: int, path: Path) -> None:
-        """Starts the analysis of a film."""
-        photos = self.folder(number) / "faces"
+    async def analyse(self, number: int, path: Path, scale: str) -> None:
+        """Starts the analysis of a film, in place of one of other sizes: persons are numbered as a run numbers them.
+
+        Args:
+            number, path: of the film.
+            scale: the size that frames are enlarged to; empty for their own.
+        """
+        photos, task = self.folder(number) / "faces", self.of(number, "analysis")
 
         def with_faces(found: dict[str, Any]) -> dict[str, Any]:
             for label, person in found.get("persons", {}).items():
@@ -158,15 +164,20 @@ class FilmTasks:
                 if event["event"] == "progress":
                     progress(with_faces(event))
 
-            return with_faces(
-                await json_of("analyze", "--photos", str(photos), "--overwrite", "--", str(path), receive=receive)
-            )
+            shutil.rmtree(photos, ignore_errors=True)  # those of other sizes
+            words = "--photos", str(photos), "--overwrite", *(("--scale", scale) if scale else ()), "--", str(path)
+            return with_faces(await json_of("analyze", *words, receive=receive))
 
-        self.of(number, "analysis").start(work)
+        if self._scales.get(number, "") != scale:
+            self._scales[number] = scale
+            await task.restart(work)
+        elif task.state["state"] != "done":
+            task.start(work)
 
     def draw_sheet(self, number: int, path: Path, settings: FilmSettings) -> None:
         """Starts the contact sheet of a film, with the options of the whole film that ``rtface try`` knows."""
-        known = {key: value for key, value in settings.run.items() if key in ("fidelity", "grain", "region", "damage")}
+        names = ("fidelity", "grain", "region", "damage", "scale")
+        known = {key: value for key, value in settings.run.items() if key in names}
         image = self.folder(number) / "sheet.png"
 
         async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
@@ -229,10 +240,11 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         number, path = film(request)
         task = tasks.of(number, "analysis")
         if request.method == "POST":
-            if (await json_body(request)).get("action") == "stop":
+            body = await json_body(request)
+            if body.get("action") == "stop":
                 task.stop()
-            elif task.state["state"] != "done":
-                tasks.analyse(number, path)
+            else:
+                await tasks.analyse(number, path, str(body.get("scale") or ""))
         return JSONResponse(task.state)
 
     async def sheet(request: Request) -> Response:

@@ -14,6 +14,7 @@ from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.files.image_names import is_image
+from rtface.media.read.enlarge import Enlarger
 from rtface.media.stills.image_read import read_image
 from rtface.pipeline.build import open_film
 from rtface.pipeline.chain import bytes_of
@@ -49,20 +50,26 @@ class FrameReader:
         self._from = math.inf  # seconds of the film from which on `_frames` has all that memory allows
         self._begin = 0.0  # seconds of the film's beginning on its own clock
         self._items: Iterator[Item] = iter(())
+        self._scale: str | None = None
 
-    def read(self, time: float, lead_in: float = 0.3) -> list[Frame]:
+    def read(self, time: float, lead_in: float = 0.3, scale: str | None = None) -> list[Frame]:
         """The frame that is shown at a time, and before it those of a lead-in. Their images must not be changed.
 
         Args:
             time: seconds from the beginning of the film.
             lead_in: seconds.
+            scale: the size that frames are enlarged to; None for their own.
 
         Raises:
             InputError: the film cannot be read there.
+            UsageError: its frames cannot have that size.
         """
+        if scale != self._scale:
+            self.close()
+            self._scale = scale
         if is_image(self._path):
             if not self._frames:
-                self._frames.append(read_image(self._path).frame)
+                self._frames.append(Enlarger(scale)(read_image(self._path).frame))
             return list(self._frames)
         start = max(0.0, time - lead_in)
         try:
@@ -97,11 +104,12 @@ class FrameReader:
         # Whole microseconds, rounded down: the frame that begins there is among them.
         start = math.floor(start * 1_000_000) / 1_000_000
         try:
-            source = open_film(
-                self._path, Options(start=start or None), self._threads, Stats(), threading.Event(), self._stack
-            )
-        except UsageError:  # it names an option
-            raise self._beyond(time) from None
+            options = Options(start=start or None, scale=self._scale)
+            source = open_film(self._path, options, self._threads, Stats(), threading.Event(), self._stack)
+        except UsageError as error:
+            if error.code.startswith("scale"):
+                raise
+            raise self._beyond(time) from None  # it names an option
         self._begin, self._items, self._from = float(source.info.clock_start), iter(source), start
 
     def _read_until(self, time: float, start: float) -> None:

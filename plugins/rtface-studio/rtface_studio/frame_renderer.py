@@ -123,7 +123,7 @@ class FrameRenderer:
                 cost.
 
         Raises:
-            UsageError: a policy forbids it, or options do not go together.
+            UsageError: a policy forbids it, options do not go together, or frames cannot have that size.
             InputError: the film cannot be read there.
             MissingComponent, EngineError: the engine cannot be used.
             Closed: after `close`.
@@ -144,12 +144,12 @@ class FrameRenderer:
                 self._path, options, Scope.ANALYSIS | (Scope.STILLS if is_image(self._path) else Scope.FILM)
             )
             if not corrected:
-                shown = self._reader.read(time, LEAD_IN_S)[-1]
+                shown = self._reader.read(time, LEAD_IN_S, options.scale)[-1]
                 before = CpuDevice().view(shown).thumbnail(side)[0]
                 return RenderedFrame(shown.time, before, before, perf_counter() - began, 0)
             runtime = self._runtime(options, made)
             assert self._tracker is not None
-            frames = self._reader.read(time, LEAD_IN_S)
+            frames = self._reader.read(time, LEAD_IN_S, options.scale)
             shown = frames[-1]
             before = runtime.device.view(shown).thumbnail(side)[0]
             stats, after = Stats(), before

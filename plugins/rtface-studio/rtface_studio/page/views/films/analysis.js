@@ -6,9 +6,10 @@ import { clock, number, percent, t, translated } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
 /** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
- * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this. */
-export function mountAnalysis(root, id, seek, told, { still = false } = {}) {
-  const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, body));
+ * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this, and one that looks again
+ * where `scale()`, the size that frames are enlarged to, has changed. */
+export function mountAnalysis(root, id, seek, told, { still = false, scale = () => "" } = {}) {
+  const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, { scale: scale(), ...body }));
   const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
   const line = h("p", { class: "quiet-text number", role: "status" });
   const stop = button(t("films.analysis_stop"), () => act({ action: "stop" }), { kind: "small" });
@@ -44,8 +45,18 @@ export function mountAnalysis(root, id, seek, told, { still = false } = {}) {
   }
 
   draw({ state: "none" });
+  let looked = scale();
   act().catch(showError);
-  return on(`film/${id}/analysis`, draw);
+  function again() {
+    if (looked === scale()) return;
+    looked = scale();
+    result = {};
+    pictures.clear();
+    replace(sofar);
+    tell({}, false);
+    act().catch(showError);
+  }
+  return { end: on(`film/${id}/analysis`, draw), again };
 }
 
 const TELLING_S = 2; // tracks that may still grow are not judged before they are so long

@@ -11,7 +11,7 @@ const FIRST = ["engine", "strength", "fidelity", "correct"]; // the others are s
 /** Takes the options that are set here, with the values that the settings file and variables of this machine have. */
 export function useChoices({ film, defaults }) {
   Object.assign(WORDS, film);
-  Object.assign(DEFAULTS, Object.fromEntries(Object.keys(film).map((name) => [name, defaults[name] ?? 1])));
+  Object.assign(DEFAULTS, Object.fromEntries(Object.entries(film).map(([name, words]) => [name, defaults[name] ?? (words.length ? "" : 1)])));
 }
 
 /** What differs from the defaults, as the server takes it. */
@@ -23,7 +23,7 @@ export function changed(settings) {
 }
 
 /** The words of an option, to choose from; an option without texts of its own on this page is called by its help. */
-export const wordsOf = (name) => WORDS[name].map((word) => [word, textOr(`films.${name}_${word}`, word)]);
+export const wordsOf = (name) => [...(DEFAULTS[name] === "" ? [""] : []), ...WORDS[name]].map((word) => [word, textOr(`films.${name}_${word}`, word)]);
 const labelOf = (name) => textOr(`films.${name}`, t(`options.${name}`));
 
 /** The values that are set: null stands for none. */
@@ -39,8 +39,8 @@ const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? 
  */
 export function filmControls(kept, engines, done, { still = false } = {}) {
   const choicesOf = (name) => (name === "engine" ? engineChoices(engines) : wordsOf(name));
-  const control = (name) => (choicesOf(name).length ? select(labelOf(name), choicesOf(name), kept.settings[name], (value) => set(name, value)) :
-    slider(labelOf(name), kept.settings[name], (value) => set(name, value), { help: textOr(`films.${name}_help`, null) }));
+  const control = (name, help = { help: textOr(`films.${name}_help`, null) }) => (choicesOf(name).length ? select(labelOf(name), choicesOf(name), kept.settings[name], (value) => set(name, value), help) :
+    slider(labelOf(name), kept.settings[name], (value) => set(name, value), help));
   const whole = Object.fromEntries(Object.keys(WORDS).map((name) => [name, control(name)]));
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
@@ -63,7 +63,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     const old = kept.settings;
     change(() => put(settings), () => put(old), { group });
   }
-  const set = (name, value) => to({ ...kept.settings, [name]: value }, name);
+  const set = (name, value) => to({ ...kept.settings, [name]: value, ...(name === "scale" ? { persons: {} } : {}) }, name); // persons are numbered anew in other sizes
 
   const shotNow = () => (analysis.scenes ?? []).find((shot) => time >= shot.start_s - 1e-3 && time < shot.end_s - 1e-3);
   const personsNow = () => Object.entries(analysis.persons ?? {}).filter(([, person]) => person.tracks.some((number) => {

@@ -60,7 +60,7 @@ export async function mountFilm(root, id) {
     if (asking) { wanted = true; return; }
     asking = new AbortController();
     const share = player.share;
-    const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, player.factor ? Math.max(film.width, film.height) : 640)));
+    const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, !player.factor ? 640 : kept.settings.scale ? 2160 : Math.max(film.width, film.height))));
     const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // an address has no room for all
     const query = new URLSearchParams({ time: kept.time, side: String(side), settings: JSON.stringify(changed({ ...kept.settings, shots })) });
     info.textContent = t("films.rendering");
@@ -80,7 +80,7 @@ export async function mountFilm(root, id) {
         player.set(nose[0]);
         kept.wiped = player.share;
       }
-      unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none";
+      unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none" && !kept.settings.scale;
       replace(info, ...done(faces, left));
       legend.hidden = kept.layer !== "invented";
       player.element.dataset.time = after.headers.get("x-frame-time");
@@ -117,6 +117,7 @@ export async function mountFilm(root, id) {
     kept.moved = true;
     clip.stop();
     render();
+    analysed.again();
     clearTimeout(keeping);
     keeping = setTimeout(keep, 400);
   }, { still: film.kind === "still" });
@@ -135,7 +136,7 @@ export async function mountFilm(root, id) {
   const zoom = zoomControls(player, () => render(), film.width);
 
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
-  const endAnalysis = mountAnalysis(analysis, id, go, (result, state) => {
+  const analysed = mountAnalysis(analysis, id, go, (result, state) => {
     if (film.duration_s === null) lasts(result.scenes?.at(-1)?.end_s ?? 0);
     strip.show(result, kept.settings.persons);
     controls.found(result, state);
@@ -145,7 +146,7 @@ export async function mountFilm(root, id) {
       if (kept.wiped === player.share) kept.wiped = 0; // else it was moved by hand
       show(moment);
     }
-  }, { still: film.kind === "still" });
+  }, { still: film.kind === "still", scale: () => kept.settings.scale });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings), (values) => controls.choose(values));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
@@ -174,7 +175,7 @@ export async function mountFilm(root, id) {
   return () => {
     ended = true;
     if (keeping) { clearTimeout(keeping); keep(); }
-    ending.abort(); endKeys(); endSettings(); endAnalysis(); endSheet(); clip.end(); asking?.abort();
+    ending.abort(); endKeys(); endSettings(); analysed.end(); endSheet(); clip.end(); asking?.abort();
     urls.forEach((url) => URL.revokeObjectURL(url));
   };
 }
