@@ -340,8 +340,13 @@ class _Stills:
         self.images.append({"name": source.name, "tracks": [], "corrected": False, "more": "", "error": str(error)})
         if len(self.jobs) == 1:
             raise error
-        self.failed.append(str(error))
-        self.stats.warn(f"image:{len(self.failed)}", str(error))
+        self.failed.append(_of_image(source, error))
+        self.stats.warn(f"image:{len(self.failed)}", self.failed[-1])
+
+
+def _of_image(path: Path, error: RtfaceError) -> str:
+    """What an error says, with the name of the image that it is about."""
+    return str(error) if path.name in str(error) else f"{path.name}: {error}"
 
 
 def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[Frame]:
@@ -356,7 +361,7 @@ def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = No
             frame = enlarger(read_image(path).frame)
         except RtfaceError as error:
             errors.append(error)
-            stats.warn(f"image:{len(errors)}", str(error))
+            stats.warn(f"image:{len(errors)}", _of_image(path, error))
             stats.count("unreadable")
             continue
         yield frame

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 import rtface
-from rtface.errors import UsageError
+from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
 from rtface.trust.undo import undo
@@ -113,6 +114,17 @@ def test_what_cannot_be_is_said_before_the_work(tmp_path: Path, options: dict[st
     with pytest.raises(UsageError, match=says):
         rtface.run(given, tmp_path / "out.mkv", **options)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_an_image_that_cannot_have_the_size_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder := tmp_path / "in").mkdir()
+    for name, height in (("a.png", 100), ("b.png", 60)):
+        cv2.imwrite(str(folder / name), np.zeros((height, 80, 3), np.uint8))
+    with pytest.raises(InputError, match=r"1 of 2 images failed: a\.png: --scale 90p: the picture is 80×100 already"):
+        rtface.run(folder, tmp_path / "out", scale="90p", tracker="none")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    rtface.analyze(folder, scale="90p", tracker="none")
+    assert "a.png: --scale 90p" in caplog.text
 
 
 def test_a_plan_names_the_size_of_the_output(tmp_path: Path) -> None:
