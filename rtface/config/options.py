@@ -368,7 +368,7 @@ class InputOptions(_Group):
     scale: str | None = _option(
         None,
         v.scale,
-        _FILES | _ANALYSIS,
+        _RUNS | _ANALYSIS,
         "Enlarge the frames first, so that faces are found and restored at the size of the output.",
         "`2`, `3` and `4` are factors, `1080p` lines; `1080p` and `1440x1080` get square samples. "
         "[How](films.md#enlarging)",

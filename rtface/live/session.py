@@ -6,11 +6,14 @@ import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
+from fractions import Fraction
 from functools import partial
 from time import perf_counter
 from typing import Any
+
+import av
 
 from rtface._version import __version__
 from rtface.concurrency.child_process import processor_seconds
@@ -20,21 +23,22 @@ from rtface.engine.engine_set import LIGHT
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.errors import Interrupted, OutputError
-from rtface.frame import Frame
+from rtface.errors import Interrupted, OutputError, RtfaceError
+from rtface.frame import Display, Frame
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.persons_in_view import PersonsInView
-from rtface.live.protocols import SoundPacket
+from rtface.live.protocols import SoundPacket, VideoFormat
 from rtface.live.run_state import CLOSE_S, FILE_S, Endpoints, RunState
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.live.stage_changer import StageChanger
 from rtface.media.files.outputs import OutputPath, check_outputs
+from rtface.media.read.enlarge import Enlarger
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import live_tracker_and_runtime, open_coded
 from rtface.pipeline.persons import open_guard, open_persons
@@ -76,7 +80,7 @@ class LiveSession:
         self.options = replace(options, max_faces=options.max_faces or LIVE_FACES)
         self._begun = self._resting = False
         self._filler: SoundGapFiller | None = None
-        self._closing = ExitStack()
+        self._closing, self._enlarger = ExitStack(), Enlarger(options.scale)
         try:
             self._begin()
         except BaseException:
@@ -92,7 +96,7 @@ class LiveSession:
             ends.source.start(self._take_frame, self._take_own_sound)
             if ends.sound is not None:
                 ends.sound.start(self._take_sound)
-            form, sound = ends.source.video_format, ends.sound_format
+            form, sound = self._enlarged(ends.source.video_format), ends.sound_format
             for sink in ends.sinks:
                 sink.open(form, sound=sound)
             tracker, switch, persons, guard = loading.result()
@@ -152,7 +156,16 @@ class LiveSession:
         if self._begun:
             if self._filler is not None:
                 self._filler.begin(frame.time)
+            with suppress(RtfaceError):  # it came back with another size: the outputs' is kept
+                frame = self._enlarger(frame)
             self.loop.put(frame)
+
+    def _enlarged(self, form: VideoFormat) -> VideoFormat:
+        """The format of the source's frames once they are enlarged."""
+        image = av.VideoFrame(form.width, form.height, form.pix_fmt)
+        large = self._enlarger(Frame(image, 0, Fraction(1), color=form.color, display=Display(aspect=form.aspect)))
+        size, aspect = (large.image.width, large.image.height), large.display.aspect
+        return replace(form, width=size[0], height=size[1], pix_fmt=large.image.format.name, aspect=aspect)
 
     def _take_own_sound(self, packet: SoundPacket) -> None:
         """From the source of the frames."""

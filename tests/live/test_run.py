@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import aclosing
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -25,7 +26,7 @@ from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sources.sound_sources import SilentSource
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.stats import Stats
-from tests.live.live_fakes import FakeSink, FakeSource, frame, luma_of
+from tests.live.live_fakes import FORM, FakeSink, FakeSource, frame, luma_of
 
 PASSING = Options(tracker="none", device="cpu")
 PORTRAIT = VideoFormat(320, 240, "yuv420p", Fraction(2), Color("bt601"))  # time enough on any machine
@@ -114,6 +115,24 @@ def test_a_recording_is_completed_before_the_run_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("rtface.live.run_state.CLOSE_S", 0.05)
     Endpoints(FakeSource(), [late]).close()
     assert late.complete
+
+
+def test_frames_are_enlarged_for_every_output_and_size():
+    small = VideoFormat(32, 24, "yuv420p", Fraction(30), FORM.color)
+    with Run(Options(tracker="none", device="cpu", scale="96p"), sinks=[FakeSink(), FakeSink()]) as run:
+        for number, form in enumerate((FORM, small, replace(FORM, width=144, height=108)), 1):
+            run.source.give(frame(number * 1_000_000, form=form))
+            run.sinks[1].wait_for(number)
+    for sink in run.sinks:
+        assert (sink.form.width, sink.form.height) == (128, 96)
+        assert {(f.image.width, f.image.height) for f in sink.frames} == {(128, 96)}
+
+
+def test_a_size_that_cannot_be_ends_a_run_before_it_begins():
+    run = Run(Options(tracker="none", device="cpu", scale="40p"))
+    with pytest.raises(UsageError, match="only enlarged"):
+        run_live(run.ends, run.options)
+    assert run.source.closed and run.sinks[0].form is None
 
 
 def test_what_an_end_says_as_it_closes_is_in_the_report():
