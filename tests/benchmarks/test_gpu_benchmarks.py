@@ -14,7 +14,7 @@ from tests.device.cuda.host_kernels import compiler
 ROOT = Path(__file__).parents[2]
 HANG = "import time; print('begun', flush=True); time.sleep(60)"
 WANTED = {
-    "tensorrt": ("ways",),
+    "tensorrt": ("ways", "persons"),
     "in_place": ("1 faces",),
     "host": ("4 faces", "aim_ms"),
     "kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),

@@ -11,15 +11,18 @@ import pytest
 
 import rtface
 from rtface.device.cuda.nvidia import NvidiaGpu
-from rtface.engine.crop_runner import shrunk
-from rtface.engine.plan import load_golden
-from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine import learned
+from rtface.engine.crop_runner import CropRunner, shrunk
+from rtface.engine.host_engine import HostEngine
+from rtface.engine.plan import load_golden, psnr
+from rtface.engine.recipe import Recipe, load_recipe, of_person
 from rtface.engine.tensorrt import open_tensorrt, store
 from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
 from tests.gpu.real_gpu import REHEARSAL
 from tests.gpu.required import lacking
+from tests.persons.made import ANNA, learnt
 
 pytestmark = pytest.mark.skipif(REHEARSAL, reason="TensorRT does not run on a driver that is not there")
 
@@ -92,6 +95,24 @@ def test_an_engine_gives_its_references_answers(gpu: Any, name: str, precision: 
     assert verdict.passed
     assert plan.identity.precision == (precision or "fp16")
     plan.close()
+
+
+@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
+def test_the_weights_of_a_person_arrive(gpu: Any, name: str, tmp_path: Path) -> None:
+    recipe = shipped(name)
+    own = of_person(recipe, learned.read(learnt(tmp_path / "anna.person", ANNA, amount=0.01)))
+    crop = load_golden(recipe)[0][:1]
+    wanted: list[np.ndarray] = []
+    for each in (own, recipe):
+        engine = HostEngine(each, device="onnx")
+        wanted.append(engine.submit(crop).result().pixels)
+        engine.close()
+    for _ in range(2):  # the first start may build a plan for it, which the second finds
+        plan, _ = open_tensorrt(own, gpu)
+        answer = CropRunner(own, plan).restore(crop).pixels
+        print(f"{own.name}: {plan.identity.profile}, {[round(psnr(answer, w), 1) for w in wanted]} dB")
+        assert psnr(answer, wanted[0]) > psnr(answer, wanted[1]) + 6
+        plan.close()
 
 
 @pytest.mark.parametrize("name", SHIPPED)

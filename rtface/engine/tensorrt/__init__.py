@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rtface.device.cuda.gpu import Gpu
 from rtface.engine.learned import MARK, shipped_name
-from rtface.engine.plan import GoldenResult, PlanIdentity, candidates, open_plan
-from rtface.engine.recipe import Recipe
+from rtface.engine.plan import GoldenResult, PlanIdentity, candidates, gate, open_plan
+from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt import store
-from rtface.engine.tensorrt.builder import BuildProgress, build, profile
+from rtface.engine.tensorrt.builder import BuildProgress, build, prepare, profile
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Capability, LibraryChoice, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
@@ -79,18 +79,31 @@ def stored(identity: PlanIdentity, choice: LibraryChoice) -> PlanIdentity:
 def open_as(
     recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, precision: Precision, progress: BuildProgress | None = None
 ) -> TensorRtPlan:
-    """A plan by that choice, not judged yet; of a person's weights nothing is kept. Raises EngineError where library or
-    GPU refuse it, OutOfDeviceMemory, DeviceLost."""
+    """A plan by that choice, not judged yet. Raises EngineError where library or GPU refuse it, OutOfDeviceMemory,
+    DeviceLost."""
     identity = identify(recipe, gpu, choice, precision)
-    under = stored(identity, choice)
+    if isinstance(recipe, Recipe) and recipe.learned is not None:
+        return _open_person(recipe, gpu, choice, identity, progress)
+    return TensorRtPlan(recipe, identity, _load(recipe, choice, identity, progress), gpu)
+
+
+def _load(
+    recipe: NetworkSpec,
+    choice: LibraryChoice,
+    identity: PlanIdentity,
+    progress: BuildProgress | None,
+    refits: bool = False,
+) -> Execution:
+    """The plan that is kept under that identity, built where there is none or the library refuses it. With the weights
+    of a person it is built, and nothing of it is kept; it starts from the kernels that are kept under the identity."""
 
     def made() -> bytes:
-        return build(recipe, precision, choice, progress)
+        return build(recipe, identity.precision, choice, progress, refits=refits)
 
-    personal = MARK in recipe.name
+    under, kernels, personal = stored(identity, choice), store.kernels_path(identity), MARK in recipe.name
     blob, kept = (made(), False) if personal else store.fetch(under, made)
     try:
-        execution = Execution(choice.library, blob, None if personal else store.kernels_path(identity))
+        return Execution(choice.library, blob, kernels, keeps=not personal)
     except (OutOfDeviceMemory, DeviceLost):
         raise
     except EngineError as error:
@@ -98,9 +111,42 @@ def open_as(
             raise EngineError("engine {name}: {why}", code="engine_wrong", name=recipe.name, why=error) from error
         log.info("the kept plan %s cannot be used and is built again: %s", store.plan_path(under), error)
         store.plan_path(under).unlink(missing_ok=True)
-        blob, _ = store.fetch(under, made)
-        execution = Execution(choice.library, blob, store.kernels_path(identity))
-    return TensorRtPlan(recipe, identity, execution, gpu)
+        return Execution(choice.library, store.fetch(under, made)[0], kernels)
+
+
+def _open_person(
+    recipe: Recipe, gpu: Gpu, choice: LibraryChoice, identity: PlanIdentity, progress: BuildProgress | None
+) -> TensorRtPlan:
+    """A plan with the weights of a person.
+
+    The full TensorRT builds for tens of seconds, as it times kernels. So it puts the weights into a plan that was built
+    with everybody's and is kept for that; in theirs, which stays as it is, they may be folded and cannot be changed.
+    Where that fails or gives other answers, a plan is built whole. TensorRT for RTX does so always: it takes a second,
+    while a plan whose weights can be changed needs a GPU to be built (seen with 1.7.1: Myelin's JIT refuses).
+    """
+    precision, changing = identity.precision, f"{identity.profile}, refittable"
+    everybody = replace(load_recipe(recipe.folder / "recipe.toml"), batch=recipe.batch)
+    theirs = identify(everybody, gpu, choice, precision)
+    if choice.library.kind == "full" and precision != "int8":  # whose scales are made of the weights
+        try:
+            execution = _load(everybody, choice, replace(theirs, profile=changing), progress, refits=True)
+            plan = TensorRtPlan(recipe, replace(identity, profile=changing), execution, gpu)
+            try:
+                execution.refit(prepare(recipe, precision))
+                verdict = gate(recipe, plan)
+            except BaseException:
+                plan.close()
+                raise
+            if verdict.passed:
+                return plan
+            plan.close()
+            why = f"{verdict.psnr:.1f} dB against its golden crops"
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except EngineError as error:
+            why = str(error)
+        log.info("engine %s: its plan is built whole: %s", recipe.name, why)
+    return TensorRtPlan(recipe, identity, _load(recipe, choice, theirs, progress), gpu)
 
 
 @dataclass(frozen=True, slots=True)

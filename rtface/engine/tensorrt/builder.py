@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from rtface.engine.backends.int8 import load_calibration
-from rtface.engine.recipe_tables import Batch, Precision
+from rtface.engine.recipe_tables import Precision
 from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.library import Library, LibraryChoice, fault, logger, sm
 from rtface.errors import EngineError, MissingComponent
@@ -30,14 +30,10 @@ _WORKSPACE = 8 << 30
 pixels at batch 16 wants 1.2 GB (GFPGAN) to 4.4 (RestoreFormer), and with less the build fails."""
 
 
-def _tuned(batch: Batch) -> int:
-    return min(batch.opt, batch.max)
-
-
 def profile(recipe: NetworkSpec) -> str:
     """What a plan is prepared for beside its precision, for its identity."""
     batch = recipe.batch
-    return f"batch {batch.min}-{_tuned(batch)}-{batch.max}, preparation {REVISION}"
+    return f"batch {batch.min}-{min(batch.opt, batch.max)}-{batch.max}, preparation {REVISION}"
 
 
 MESSAGE_BYTES = 1 << 30
@@ -92,9 +88,15 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
 
 
 def build(
-    recipe: NetworkSpec, precision: Precision, choice: LibraryChoice, progress: BuildProgress | None = None
+    recipe: NetworkSpec,
+    precision: Precision,
+    choice: LibraryChoice,
+    progress: BuildProgress | None = None,
+    *,
+    refits: bool = False,
 ) -> bytes:
-    """The serialised plan. Raises EngineError when the library refuses the network."""
+    """The serialised plan, with `refits` one whose weights `Execution.refit` may change. Raises EngineError when the
+    library refuses the network."""
     library, trt = choice.library, choice.library.module
     if progress is not None:
         progress("preparing the network", 0.0)
@@ -115,6 +117,8 @@ def build(
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
     config.clear_flag(trt.BuilderFlag.TF32)  # what is to be fp32 is
+    if refits:
+        config.set_flag(trt.BuilderFlag.REFIT)
     config.max_aux_streams = 0  # all of it on the stream that it is given, and in the graph that this is recorded to
     config.add_optimization_profile(_shaped(recipe, builder, network))
     if library.kind == "rtx":
@@ -217,7 +221,7 @@ def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
         network.unmark_output(outputs[name])
     shapes = builder.create_optimization_profile()
     for name, shape in recipe.inputs.items():
-        shapes.set_shape(name, (batch.min, *shape), (_tuned(batch), *shape), (batch.max, *shape))
+        shapes.set_shape(name, (batch.min, *shape), (min(batch.opt, batch.max), *shape), (batch.max, *shape))
     return shapes
 
 

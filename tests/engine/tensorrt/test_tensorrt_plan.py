@@ -234,16 +234,19 @@ class Stage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: Callable[[Given], Given] | Exception) -> None:
         self.built: list[str] = []
         self.executions: list[FakeExecution] = []
+        self.kernels: list[tuple[Path, bool]] = []
         self.recipe: Recipe | None = None
 
-        def build(recipe: Recipe, precision: str, choice: Any, progress: Any) -> bytes:
+        def build(recipe: Recipe, precision: str, choice: Any, progress: Any, refits: bool = False) -> bytes:
+            assert not refits
             self.built.append(precision)
             self.recipe = recipe
             if isinstance(answer := answers[precision], Exception):
                 raise answer
             return precision.encode()
 
-        def load(library: Library, blob: bytes, kernels: Path) -> FakeExecution:
+        def load(library: Library, blob: bytes, kernels: Path, *, keeps: bool) -> FakeExecution:
+            self.kernels.append((kernels, keeps))
             assert self.recipe is not None
             answer = answers[blob.decode()]
             assert not isinstance(answer, Exception)
@@ -359,6 +362,9 @@ def test_of_a_persons_weights_no_plan_is_kept(recipe: Recipe, tmp_path: Path, mo
     choice = tensorrt.choose((8, 9), tensorrt.installed())
     tensorrt.open_as(own, gpu_here(), choice, "fp16").close()
     assert stage.built == ["fp16"] and not list((tmp_path / "cache").rglob("*"))
+    tensorrt.open_as(recipe, gpu_here(), choice, "fp16").close()
+    (kernels, keeps), everybodys = stage.kernels
+    assert not keeps and everybodys == (kernels, True)  # are compiled once, and hers only read
     for refused in (lambda: tensorrt.build_ahead(own, (8, 9)), lambda: tensorrt.build_on(own, gpu_here())):
         with pytest.raises(UsageError, match=recipe.name):
             refused()
@@ -369,11 +375,11 @@ def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monk
     tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
     load, tried = tensorrt.Execution, list[bytes]()
 
-    def picky(library: Library, blob: bytes, kernels: Path) -> Any:
+    def picky(library: Library, blob: bytes, kernels: Path, *, keeps: bool = True) -> Any:
         tried.append(blob)
         if len(tried) == 1:
             raise EngineError("made by another")
-        return load(library, blob, kernels)
+        return load(library, blob, kernels, keeps=keeps)
 
     monkeypatch.setattr(tensorrt, "Execution", picky)
     tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
@@ -511,7 +517,10 @@ def test_tensorrt_rtx_settings_and_its_kernel_cache(tmp_path: Path) -> None:
     execution.close()
     execution.keep_kernels()
     store.keep(kernels, b"kernels of yesterday")
-    assert Execution(rtx, b"plan", kernels).engine.settings.cache.known == b"kernels of yesterday"
+    reading = Execution(rtx, b"plan", kernels, keeps=False)
+    assert reading.engine.settings.cache.known == b"kernels of yesterday"
+    reading.keep_kernels()
+    assert store.recall(kernels) == b"kernels of yesterday"
     kernels.write_bytes(b"damaged")
     assert Execution(rtx, b"plan", kernels).engine.settings.cache.known == b""
 
