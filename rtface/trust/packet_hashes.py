@@ -215,7 +215,7 @@ class _Slices(_Packets):
         if (units := UNITS.get(self.found.codec)) is not None:
             parts = units.split(data, units.length_size(self.header))
             slices = [unit.rstrip(b"\0") for unit in parts if units.kind(unit) in units.slices]
-            # Where copying began within a group, the kind alone is another (`packet_copy.GroupCopy.entry`).
+            # Where copying began within a group, the kind alone is another (`packet_copy.GroupCopy.kept`).
             entry = slices and units.kind(slices[0]) in (BLA, *units.open)
             data = b"".join(unit[1:] for unit in slices) if entry else b"".join(slices)
         self.found.rows.append((pts, hashlib.sha256(data).hexdigest()))

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
 
 import rtface
 from rtface.errors import Message, UsageError
@@ -22,7 +23,7 @@ from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.source import FileSource
 from rtface.media.write.file_sink import FileSink
-from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
+from rtface.media.write.packet_copy import GroupCopy, PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, plan_output
 from rtface.stats import Stats
 from rtface.trust.check_copied import check_copied
@@ -215,6 +216,29 @@ def test_frames_decode_from_every_keyframe(tmp_path):
             frame = next(container.decode(stream))
             assert frame.pts == pts and luma(frame) == whole[pts * stream.time_base]
     assert len(begins) >= FRAMES / GROUP
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("gop", ["0", "1"])
+def test_h265_decodes_with_the_first_sets_of_its_header(tmp_path, gop, suffix):
+    """As Firefox does, which forgets the others, and takes those of the stream."""
+    options = {"x265-params": HEVC["x265-params"].replace("gop=0", f"gop={gop}")}
+    film, output = make(tmp_path / "in.mp4", "libx265", **options), tmp_path / f"out.{suffix}"
+    copied(film, output, {14, 15})
+    with closing(FileSource(film)) as source:
+        found = find_copy(source.info, film, FORMATS[output.suffix])
+    assert isinstance(found, GroupCopy)
+    whole = [picture for _, picture in decoded(output)]
+    with av.open(str(output)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    shown = {packet.pts: number for number, packet in enumerate(sorted(packets, key=lambda packet: packet.pts or 0))}
+    for begin in [number for number, packet in enumerate(packets) if packet.is_keyframe]:
+        decoder = av.CodecContext.create("hevc", "r")
+        assert isinstance(decoder, VideoCodecContext)
+        decoder.extradata = found.header
+        frames = [frame for packet in [*packets[begin:], None] for frame in decoder.decode(packet)]
+        assert len(frames) >= FRAMES - shown[packets[begin].pts]
+        assert all(luma(frame) == whole[shown[frame.pts]] for frame in frames)
 
 
 def test_a_picture_parameter_set_of_four_bytes_is_read(tmp_path):

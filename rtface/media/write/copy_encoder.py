@@ -72,6 +72,9 @@ class CopyEncoder:
         self._encoder: FrameEncoder | None = None
         self._quality = _SourceQuality()
         self._ready: list[AnyPacket] = []
+        # A CRA frame with what leads to it, the last that was copied. FFmpeg 8 begins to decode there only where no IDR
+        # frame is next ("Duplicate POC"): then it is no keyframe of the container.
+        self._entry: AnyPacket | None = None
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
         """Takes the next frame; returns the packets that are ready."""
@@ -87,11 +90,13 @@ class CopyEncoder:
         if isinstance(self._copy, GroupCopy) and gop is not None and self._enters(frame, gop):
             self._end_encoder()
             self._copies, self._quality = True, _SourceQuality()
-            self._copy_held([self._copy.entry(gop.packets[0])])
+            self._copy_held([self._copy.kept(gop.packets[0], enters=True)])
         elif gop is None or not self._copies or frame.touched or frame.pts != gop.shown[count - 1]:
             self._encode_held()
         elif count == len(gop.shown):
-            self._copy_held(gop.packets)
+            kept = [*map(self._copy.kept, gop.packets)] if isinstance(self._copy, GroupCopy) else gop.packets
+            self._copy_held(kept)
+            self._entry = kept[0] if gop.opens else None
         return self._given()
 
     def flush(self) -> list[AnyPacket]:
@@ -99,6 +104,7 @@ class CopyEncoder:
         self._encode_held()
         self._end_encoder()
         self.close()
+        self._entry = None
         return self._given()
 
     def close(self) -> None:
@@ -106,7 +112,8 @@ class CopyEncoder:
         self._reader.close()
 
     def _given(self) -> list[AnyPacket]:
-        ready, self._ready = self._ready, []
+        end = len(self._ready) if self._entry is None else self._ready.index(self._entry)
+        ready, self._ready = self._ready[:end], self._ready[end:]
         return ready
 
     def _lead(self, unit: Fraction) -> list[int]:
@@ -167,6 +174,8 @@ class CopyEncoder:
             self._encoder = None
 
     def _put_encoded(self, packets: list[AnyPacket]) -> None:
+        if packets and self._entry is not None:
+            self._entry.is_keyframe, self._entry = False, None
         for packet in packets:
             own: AnyPacket = av.Packet(self._copy.framed(bytes(packet), self._source()))
             own.pts, own.duration, own.is_keyframe = packet.pts, packet.duration, packet.is_keyframe
@@ -187,7 +196,7 @@ class CopyEncoder:
             return self._copy.opened(self._video, self._source())
         crf = float(self._video.options["crf"])
         qp, ratios = self._quality.options(gop, crf) if gop is not None and gop.ahead else (crf, "")
-        return _opened(self._video, qp, ratios, header=self._copy.prefix > 0)
+        return _opened(self._video, qp, ratios, header=self._copy.apart)
 
 
 def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> VideoCodecContext:

@@ -2,8 +2,8 @@
 
 Frames of H.264 and HEVC that are encoded get parameter sets with another number (H.264: x264's `sps-id`; HEVC: x265's
 units are changed), which are in the header of the output (avcC, hvcC, CodecPrivate) with those of the input, or in the
-stream where the input has start codes. So no coded frame of the input is changed, and a decoder knows both whatever it
-begins with. Codecs of frames by themselves: `rtface.media.write.intra_copy`.
+stream where the input has start codes; in HEVC also before each keyframe. So no coded slice of the input is changed,
+and a decoder knows both whatever it begins with. Codecs of frames by themselves: `rtface.media.write.intra_copy`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high4
 _INTRA = 0x10  # constraint_set3_flag, of High 10 and High 4:2:2
 # Profiles of HEVC by bits and chroma, as libx265 chooses them.
 _HEVC_PROFILES = {(8, (2, 2)): 1, (10, (2, 2)): 2, (10, (2, 1)): 4}
-_HEVC_SPS = 33
+_HEVC_SPS, _DELIMITER = 33, 35
 # Of sequence parameter sets.
 _NUMBERS = {"avc": 32, "hvc": 16}
 # Read before the work, at most: groups, and frames.
@@ -68,6 +68,11 @@ class GroupCopy:
         return self.units.length_size(self.header)
 
     @property
+    def apart(self) -> bool:
+        """Whether the header alone has the parameter sets."""
+        return self.prefix > 0 and self.units.record == "avc"
+
+    @property
     def delay(self) -> int:
         """Frames by which decoding runs ahead of presentation in the output, at most."""
         return max(self.depth, 2 if self.depth else 0)
@@ -82,15 +87,25 @@ class GroupCopy:
         sets = [unit for unit in self._numbered(own) if self.units.kind(unit) in self.units.sets]
         return self.units.extended(self.header, sets) if self.prefix else self.header + _with_codes(sets)
 
-    def entry(self, packet: CodedFrame) -> CodedFrame:
-        """A frame of a kind in `Units.open` as one whose leading frames are missing (BLA_N_LP), which else is the same:
-        so decoders show all before it, and begin to count anew."""
-        own: CodedFrame = av.Packet(
-            self._joined(
-                bytes((unit[0] & 129 | BLA << 1,)) + unit[1:] if self.units.kind(unit) in self.units.open else unit
-                for unit in self.units.split(bytes(packet), self.prefix)
-            )
-        )
+    def kept(self, packet: CodedFrame, *, enters: bool = False) -> CodedFrame:
+        """A coded frame of the input. In HEVC keyframes get the parameter sets, too: Firefox takes the first ones of a
+        header alone, and then those that came last.
+
+        Args:
+            packet: of the input.
+            enters: of a kind in `Units.open`, and becomes one whose leading frames are missing (BLA_N_LP), which else
+                is the same: so decoders show all before it, and begin to count anew.
+        """
+        if not packet.is_keyframe or self.units.record == "avc" or not (self.prefix or enters):
+            return packet
+        units = list(self.units.split(bytes(packet), self.prefix))
+        if self.prefix and not any(self.units.kind(unit) in self.units.sets for unit in units):
+            at = int(self.units.kind(units[0]) == _DELIMITER)
+            units[at:at] = sorted(self.units.sets_of(self.header), key=self.units.kind)
+        if enters:
+            opens = self.units.open
+            units = [bytes((u[0] & 129 | BLA << 1,)) + u[1:] if self.units.kind(u) in opens else u for u in units]
+        own: CodedFrame = av.Packet(self._joined(units))
         own.pts, own.is_keyframe = packet.pts, True
         return own
 
@@ -98,7 +113,8 @@ class GroupCopy:
         """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
         if not self.prefix:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in self.units.sets)
+        apart = self.units.sets if self.apart else ()
+        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in apart)
 
     def _joined(self, units: Iterable[bytes]) -> bytes:
         size = self.prefix
