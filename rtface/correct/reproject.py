@@ -64,7 +64,8 @@ class Reprojection:
     def __init__(self) -> None:
         self._key: tuple[Float32, Float32, Float32, float] | None = None
         self._carried: _Carried | None = None
-        self._before: _Carried | None = None  # the last key of another engine, while one fades into the other
+        self._before: _Carried | None = None  # what was shown when a fade from one engine into another began
+        self._share = 1.0  # of the engine, in the last key
         self._gate: Float32 | None = None
         self._made = self._time = 0.0
         self._motion = Motion()
@@ -72,11 +73,7 @@ class Reprojection:
     def reset(self) -> None:
         """Forgets the track."""
         self._key = self._carried = self._before = self._gate = None
-
-    def switch(self) -> None:
-        """Starts a change of engine: `key` may then fade from the last keyframe of the engine before."""
-        if self._key is not None:
-            self._before = self._prepared()
+        self._share = 1.0
 
     @property
     def side(self) -> int | None:
@@ -91,11 +88,15 @@ class Reprojection:
         """Takes in a keyframe: its crop, its shaped correction (neither may change any more) and the strength in it.
 
         Returns what is to be shown of it: the same, but where the gate has just been closed; and where `share` is
-        below 1, so much of it only, and the rest of what the engine before made of the face.
+        below 1, so much of it only, and the rest of what was shown before `share` fell: of another engine, or of the
+        same one with other weights.
         """
         if strength <= 0.0:
             self._key = self._carried = None
             return shaped
+        if share < self._share and self._key is not None:
+            self._before = self._prepared()
+        self._share = share
         self._key, self._carried, self._made = (c, *shaped, strength), None, time
         gate = self._released(time)
         if gate is not None:
@@ -107,6 +108,7 @@ class Reprojection:
             d, m = self._moved(self._before, c, strength, scale, None)
             mixed: Any = cv2.addWeighted(shaped[0], share, d, 1.0 - share, 0.0)
             shaped = mixed, np.maximum(shaped[1], m)
+            self._key = c, *shaped, strength  # which is carried to frames between
         return shaped
 
     def carry(self, c: Float32, strength: float, time: float, scale: float) -> Shaped:

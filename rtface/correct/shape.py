@@ -60,7 +60,9 @@ def shape_part(
     part = pixels.apply(controls, mask, occlusion)
     if not shaping.keep:
         return part
-    return *state.key.key(c, whole(part, size), shaping.strength, time, scale, shaping.share), (0, 0, size, size)
+    own = whole(part, size)
+    shown = state.key.key(c, own, shaping.strength, time, scale, shaping.share)
+    return part if shown is own else (*shown, (0, 0, size, size))
 
 
 def whole(part: tuple[Float32, Float32, Box] | None, size: int) -> tuple[Float32, Float32]:

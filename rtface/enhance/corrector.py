@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import ClassVar, Protocol
 
 from rtface.analysis.treatment import INSIDE, Treatment, of_colours
-from rtface.config.options import EnhanceOptions
+from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
 from rtface.enhance.coded_stage import CodedStage, Strength
@@ -309,7 +309,7 @@ class FaceCorrector(ABC):
             self.shots.at(face.time).grain or self._options.grain,
             # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
             average=not (face.light or face.engine.recurrent or task.frame.new),
-            keep=self.mode is Mode.LIVE and task.device.carries,
+            keep=task.device.carries and (self.mode is Mode.LIVE or bool(learnt_persons(self._options.person))),
             region=self._region(face),
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,

@@ -83,11 +83,18 @@ class EngineSelector:
             if person := self._tracks.person_of(task.track.id):
                 task.engine = runtime.engines.of_person(task.engine, person)
                 task.light = task.light and runtime.engines.of_person(task.light, person)
-            if task.track.engine not in (None, task.engine.name):
-                self._engine_changes(task.track)
-            task.track.engine = task.engine.name
+            track, before, now = task.track, task.track.engine, task.engine.name
+            track.engine = now
+            if before not in (None, now):
+                if before and shipped_name(before) == shipped_name(now) and not frame.new:
+                    track.change_engine()
+                    track.fades["weights"] = 0.0  # what is shown fades into what it is with the other weights
+                else:
+                    self._engine_changes(track)
+            if "weights" in track.fades and task.light is None:  # keyframes fade into each other
+                task.share = min(task.share, track.faded("weights", 1.0, frame.time))
             if not frame.lead_in:
-                task.track.figures.note(frame.time).engine = task.engine.name
+                track.figures.note(frame.time).engine = now
         return tasks
 
     def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:

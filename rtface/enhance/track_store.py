@@ -143,11 +143,10 @@ class TrackState:
         self.output = self.late = self.change = None
 
     def change_engine(self) -> None:
-        """Another engine continues from the correction that is shown now (live)."""
+        """Another engine continues from the correction that is shown now."""
         self.output = self.late = None
         self.guard.due = float("-inf")
         self.correction.average.reset()
-        self.correction.key.switch()
 
     def report(self, origin: float = 0.0) -> TrackReport:
         """The track in figures; times are seconds from `origin` on."""

@@ -1,24 +1,29 @@
-"""A live run and single frames for one person: who is corrected, from when on, and after two people changed places."""
+"""A live run and single frames for one person: who is corrected, from when on, and after two people changed places;
+and how weights that were learnt of somebody come and go."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
+from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.protocols import Runtime, ShapeTask
+from rtface.protocols import Restored, Runtime, ShapeTask
+from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every
-from tests.persons.made import ANNA, BEN, at
+from tests.persons.made import ANNA, BEN, CLEO, at
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 WIDTH = 320
@@ -101,3 +106,90 @@ def test_a_strength_for_a_person_changes_no_other() -> None:
     assert changed_halves(step, two(17)) == (True, False)
     step.tracks.strengths = {"anna": 0.0}
     assert changed_halves(step, two(18)) == (False, False)
+
+
+class Remembering(FakeEngine):
+    """Recurrent: notes which engine gave the answer that it is to continue from."""
+
+    recurrent = True
+
+    def __init__(self, name: str, amount: float) -> None:
+        super().__init__(name, amount=amount)
+        self.continued: list[str] = []
+
+    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+        if after is not None:
+            self.continued.append(after.result().state[0])
+        answer = super().submit(crops, after)
+        answer.result().state = [self.name]
+        return answer
+
+
+class OfPersons(FakeEngines):
+    """Anna has weights of her own, which change more."""
+
+    def __init__(self) -> None:
+        super().__init__(Remembering("fake", 0.05), Remembering("fake@anna", 0.2))
+
+    def of_person(self, engine: Any, person: str) -> Any:
+        return self.all.get(f"{engine.name}@{person.lower()}", engine)
+
+
+def with_weights(kind: str) -> tuple[FrameEnhancer, OfPersons]:
+    """A step for somebody who looks like Anna from the fifth look on, until the eleventh."""
+    looks = 0
+
+    def embed(chip: Bytes) -> Float32:
+        nonlocal looks
+        red, _, blue = chip.reshape(-1, 3).mean(0)
+        looks += red > blue
+        return at((CLEO if not 4 < looks < 11 else ANNA) if red > blue else BEN, 0.05)
+
+    persons = PersonRecogniser(embed, Gallery({"anna": [ANNA]}), Stats())
+    runtime, options = Runtime(CpuDevice(), OfPersons()), Options(grain="none", correct="always", person=("anna",))
+    if kind == "film":
+        step: FrameEnhancer = FilmEnhancer(runtime, options, Stats(), analysis=False, persons=persons)  # type: ignore[assignment]
+    elif kind == "single":
+        step = FrameEnhancer(runtime, options, Stats(), analysis=False, persons=persons)
+    else:
+        governor = {
+            "live": lambda: Every(1),
+            "carried": lambda: Every(2),
+            "governed": lambda: QualityGovernor(0.04, 10.0),
+        }
+        step = LiveEnhancer(runtime, options, Stats(), governor[kind](), analysis=False, persons=persons)
+    return step, runtime.engines  # type: ignore[return-value]
+
+
+def changes_of(kind: str, frames: Sequence[Frame]) -> tuple[np.ndarray, OfPersons]:
+    """The mean change of luma in the left half and in the right one, frame by frame."""
+
+    def luma(frame: Frame) -> np.ndarray:
+        plane = frame.image.planes[0]
+        return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : 2 * WIDTH].astype(int)
+
+    step, engines = with_weights(kind)
+    before = [luma(frame) for frame in frames]
+    shown = step(frames) if isinstance(step, FilmEnhancer) else map(step.process, frames)
+    after = [luma(frame) for frame in shown if isinstance(frame, Frame)]
+    apart = [np.abs(a - b) for a, b in zip(before, after, strict=True)]
+    return np.array([(d[:, :WIDTH].mean(), d[:, WIDTH:].mean()) for d in apart]), engines
+
+
+@pytest.mark.parametrize("kind", ["film", "live", pytest.param("carried", marks=pytest.mark.slow), "governed"])
+def test_weights_of_a_person_fade_in_and_out(kind: str) -> None:
+    changed, engines = changes_of(kind, [two(count) for count in range(0, 560, 2)])
+    left, right = changed.T
+    few, many = left[0], left.max()
+    assert many > 2 * few
+    assert abs(left[-1] - few) < 0.06 * (many - few)
+    assert np.abs(np.diff(left)).max() < 0.12 * (many - few)  # where one frame in two is carried, it is two steps
+    assert np.ptp(right) < 0.02 * few
+    for engine in engines.all.values():  # each continues from its own answers alone
+        assert isinstance(engine, Remembering) and set(engine.continued) == {engine.name}
+
+
+def test_another_still_of_another_person_is_shown_at_once() -> None:
+    changed, _ = changes_of("single", [replace(two(count), new=True) for count in range(0, 400, 20)])
+    few, many = changed[0, 0], changed[:, 0].max()
+    assert many > 2 * few and set(np.round(changed[:, 0], 2)) == {round(few, 2), round(many, 2)}

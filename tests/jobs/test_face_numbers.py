@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rtface.config.options import Options
+from rtface.engine import learned
 from rtface.errors import Interrupted, UsageError
 from rtface.frame import Face
 from rtface.jobs import FilmJob
@@ -26,6 +27,8 @@ from rtface.shots.settings import NO_SHOTS
 from rtface.tracking import NoTracker
 from tests.jobs import films
 from tests.jobs.test_joined import in_segments, same_film
+from tests.persons.made import BEN, at, learnt
+from tests.pipeline.fakes import FakeEngine, FakeEngines
 from tests.pipeline.run_media import write_film
 from tests.pipeline.test_persons import by_colour, tinted
 
@@ -70,13 +73,20 @@ def named(kind: str, folder: Path) -> dict[str, Any]:
         path = path.with_suffix(".png")
         cv2.imwrite(str(path), tinted(1)[:, :, ::-1])
         return {"person": (f"anna={path}",), "faces": "anna"}
+    if kind == "learnt":
+        learnt(learned.path_of("anna"), at(BEN, 0.05))
+        return {"person": ("anna",)}
     return {"faces": kind}
 
 
 @pytest.mark.parametrize(
-    "kind", ["treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("P2", "2,5", "shots", "photo"))]
+    "kind",
+    ["treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("P2", "2,5", "shots", "photo", "learnt"))],
 )
-def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path):
+def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    own = FakeEngine("fake@anna", amount=0.3)
+    monkeypatch.setattr(FakeEngines, "of_person", lambda self, engine, person: own if person == "anna" else engine)
     options = Options(codec="ffv1", correct="always", **named(kind, tmp_path))
     one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
     job = FilmJob.open(film, other, options, length=films.LENGTH)
@@ -84,7 +94,9 @@ def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path):
     job.find_numbers()
     first, second = run_file(film, one, options), in_segments(film, other, options, stop_at=24)
     same_film(one, other)
-    assert 0 < first.frames_corrected < 48 or kind == "treatment"
+    assert 0 < first.frames_corrected < 48 or kind in ("treatment", "learnt")
+    restored = {t.person for t in second.tracks if t.treatment["engine"] == own.name}
+    assert restored == ({"anna"} if kind in ("learnt", "photo") else set())
     assert [(t.id, t.person, t.frames_corrected) for t in first.tracks] == [
         (t.id, t.person, t.frames_corrected) for t in second.tracks
     ]
