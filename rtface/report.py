@@ -12,7 +12,7 @@ from typing import Any
 
 from rtface.analysis.doubt import Doubt
 from rtface.analysis.treatment import Decision
-from rtface.config.options import Options, Trait, having
+from rtface.config.options import Options, Trait, having, learnt_persons
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.redaction import redacted, redacted_values
@@ -389,6 +389,7 @@ def metadata_options(options: Options) -> dict[str, str]:
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
     more = {"damage": options.damage} if options.damage != "none" else {}
     more |= {"scale": options.scale} if options.scale is not None else {}
+    more |= {"person": "learnt"} if learnt_persons(options.person) else {}
     if options.shots is not None:
         more["shots"] = "yes"
     return values | more | ({"stages": stages} if stages else {})

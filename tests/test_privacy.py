@@ -117,4 +117,6 @@ def test_signed_outputs_do_not_name_who_was_learnt(tmp_path, monkeypatch):
     assert said["treatments"][0]["treatment"]["engine"] == "rtface-s@named" in said["engines"]
     # Nor are there hashes by which films of one person could be told.
     assert said["engines"]["rtface-s@named"].keys() == {"version", "weights_sha256"}
-    assert "anna" not in json.dumps(signed).lower()
+    tags = metadata_options(Options(person=("anna",)))
+    assert tags["person"] == "learnt" and "person" not in metadata_options(Options(person=("anna=a.jpg",)))
+    assert "anna" not in json.dumps([signed, tags]).lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -88,6 +89,8 @@ def meta(**values: Any) -> Any:
             "encrypted",
         ),
         (lambda p: (p.unlink(), os.mkfifo(p)), "regular"),
+        (lambda p: (p.unlink(), p.mkdir()), "regular"),
+        (lambda p: np.savez_compressed(p.open("wb"), delta=np.zeros(9 << 20, np.float16)), "too large"),
         (lambda p: p.write_bytes(_without_numpy(p, "places.npy")), "damaged"),
     ],
     ids=[
@@ -107,6 +110,8 @@ def meta(**values: Any) -> Any:
         "nested",
         "encrypted",
         "fifo",
+        "folder",
+        "packed",
         "bytes",
     ],
 )
@@ -114,6 +119,22 @@ def test_a_file_that_is_none_is_refused(learn: Callable[..., Path], change: Any,
     path = learn()
     change(path)
     with pytest.raises(InputError, match=why):
+        learned.read(path)
+
+
+def test_a_file_is_for_whoever_may_read_it(learn: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = learn()
+    path.chmod(0o644)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+    assert learned.read(path).name == "anna"
+    assert stat.S_IMODE(learn().stat().st_mode) == 0o600  # learnt again it is private again
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(learned, "open_regular", refuse)
+    with pytest.raises(InputError, match=r"anna\.person cannot be used .* Permission denied"):
         learned.read(path)
 
 
@@ -162,13 +183,18 @@ def test_the_weights_of_a_person_are_those_of_that_person_alone(
 
 
 def test_an_engine_of_a_shot_has_the_weights_too(learn: Callable[..., Path]) -> None:
+    loaded = list[str]()
+
     def opened(recipe: Any) -> Any:
+        loaded.append(recipe.name)
         return SimpleNamespace(name=recipe.name, reason="", close=lambda: None)
 
     engines = EngineSet(EngineRequest("rtface-m", persons=(learn(),)), opener=opened)
+    engines.prepare("rtface-s")
+    assert loaded == ["rtface-m", "rtface-m@anna", "rtface-s", "rtface-s@anna"]
     for name in ("rtface-s", "rtface-m"):
-        engines.prepare(name)
         assert engines.of_person(engines.named(name), "anna").name == f"{name}@anna"
+    assert len(loaded) == 4  # before the first frame; none while frames wait
 
 
 @pytest.mark.slow

@@ -16,12 +16,14 @@ import rtface
 from rtface.config.options import Options
 from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
 from rtface.engine.engine_set import recipe_named
+from rtface.engine.learned import path_of
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
 from rtface.pipeline.plan import check_invented
 from rtface.pipeline.show_invented import with_map
 from rtface.report import CONSIDER_LABEL
 from tests.media.encoded import interlaced_film
+from tests.persons.made import ANNA, learnt
 from tests.pipeline.fakes import frame_of, portrait
 from tests.pipeline.run_media import decoded, film, still, write_film
 
@@ -203,6 +205,14 @@ def test_network_that_a_person_gets_is_calibrated(tmp_path: Path, monkeypatch: p
     treatment.write_text('{"version": 1, "tracks": {}, "persons": {"P1": {"engine": "rtface-m"}}}')
     with pytest.raises(UsageError, match="network of the engine rtface-m is not the one"):
         mapped(film(tmp_path / "in.mkv", frames=2), treatment=treatment)
+
+
+def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    learnt(path_of("anna"), ANNA)
+    with pytest.raises(UsageError, match="leave out person=anna, or the map"):
+        mapped(film(tmp_path / "in.mkv", frames=2), person=("anna",))
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from rtface.cli.app import app
 from rtface.config.addresses import LiveAddress
 from rtface.config.options import Options
 from rtface.engine import learned
+from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhancer import Enhancer
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Float32
@@ -26,6 +27,7 @@ from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
 from rtface.report import persons_of
 from rtface.stats import Stats
+from rtface.trust.verify import verify
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
@@ -106,6 +108,38 @@ def test_a_person_who_was_learnt_gets_own_weights(film: Path, tmp_path: Path, mo
             made[name] = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
     same = [np.array_equal(a, b) for a, b in zip(made["shipped"], made["own"], strict=True)]
     assert same == [True] * 2 * FRAMES + [False] * FRAMES
+
+
+@pytest.mark.slow
+def test_all_that_tells_of_a_film_knows_who_was_learnt(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Report, sidecar, marks, guard and `rtface verify`, also when her file is gone."""
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    path, out = learnt(learned.path_of("anna"), at(CLEO, 0.05)), tmp_path / "out.mkv"
+    watched, real = set[str](), IdentityGuard.shape
+    monkeypatch.setattr(
+        IdentityGuard,
+        "shape",
+        lambda self, task: (watched.update(f.engine.name for f in task.faces), real(self, task))[1],
+    )
+    options = Options(
+        person=("anna",), engine="rtface-s", codec="ffv1", correct="always", end=2.4, sidecar=True, guard="on"
+    )
+    report = run_file(film, out, options)
+    assert report.engine == "rtface-s+rtface-s@anna" and watched == set(report.engine.split("+"))
+    done = {(track.person, track.treatment["engine"]) for track in report.tracks}
+    assert done == {("P1", "rtface-s"), ("P2", "rtface-s"), ("anna", "rtface-s@anna")}
+    said = json.loads(out.with_name("out.mkv.rtface.json").read_text())
+    own, digest = said["engines"]["rtface-s@anna"], learned.read(path).digest
+    assert (own["learnt_of"], own["learnt_sha256"]) == ("anna", digest)
+    assert {one["treatment"]["engine"] for one in said["treatments"] if one["person"] == "anna"} == {"rtface-s@anna"}
+    with av.open(str(out)) as container:
+        tags = container.metadata
+    assert "person=learnt" in tags["RTFACE_OPTIONS"] and "anna" not in str(tags).lower()
+    for _ in range(2):
+        assert verify(out, input=film).same
+        path.unlink(missing_ok=True)
 
 
 @pytest.mark.slow
