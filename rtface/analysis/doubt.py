@@ -26,10 +26,11 @@ class Doubt:
         strength: of the correction, 0…1.5.
         error: absolute error that the engine expects of its answer, of 255; 0 where it does not say that.
         change: mean absolute change of the face's luma, of 255.
+        fine: by which share the correction amplifies the input's fine detail; negative where it takes it away.
         flicker: mean absolute difference of that change to the one on the frame before, of 255.
         drift: distance to the person in the input that the identity guard saw last; 0 where it has not looked.
         hidden: share of the face, 0…1, that the engine takes for something in front of it.
-        blurred: score of low resolution or motion blur, 0…1, the larger one.
+        step: of the codec's quantiser in the face (`Analysis.step`); 0 where unknown.
         turned: degrees by which the face is turned to a side.
         unsteady: how far the tracker's points lie from where they were expected, in widths of the face.
         unsure: what the tracker lacks to be sure of the face's points, 0…1.
@@ -43,10 +44,11 @@ class Doubt:
     strength: float
     error: float = 0.0
     change: float = 0.0
+    fine: float = 0.0
     flicker: float = 0.0
     drift: float = 0.0
     hidden: float = 0.0
-    blurred: float = 0.0
+    step: float = 0.0
     turned: float = 0.0
     unsteady: float = 0.0
     unsure: float = 0.0
@@ -91,14 +93,20 @@ class Doubt:
 TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "hidden": (lambda d: d.hidden, 0.02, 0.3, 0.4, "{:.0%} of it lies behind something"),
     "drift": (lambda d: d.drift, 0.05, 0.15, 0.5, "may be another person (distance {:.2f})"),
-    "blurred": (lambda d: d.blurred, 0.2, 1.0, 0.3, "the input lacks detail ({:.2f})"),
+    # Coding takes away detail of up to its step (40: unknown). A change that is large beside it, and amplifies what is
+    # there, sharpens what was soft before it was coded.
+    "sharpening": (
+        lambda d: max(0.0, d.fine + 0.1) * d.change / (d.step or 40.0),
+        *(0.002, 0.025, 0.9),
+        "may be sharper than the source was",
+    ),
+    "replacing": (lambda d: -d.fine, 0.05, 0.2, 0.5, "replaces fine detail of the input ({:.0%})"),
     "error": (lambda d: d.error, 4.0, 10.0, 0.1, "the engine expects to be off by {:.1f} of 255"),
     "invented": (lambda d: d.invented, 0.05, 0.2, 0.3, "{:.0%} was probably invented"),
     "flicker": (lambda d: d.flicker, 0.3, 2.0, 0.3, "flickers by {:.1f} of 255"),
     "unsteady": (lambda d: d.unsteady, 0.002, 0.015, 0.3, "its points jump by {:.1%} of its width"),
     "unsure": (lambda d: d.unsure, 0.1, 0.6, 0.2, "the tracker is not sure of it ({:.0%})"),
     "turned": (lambda d: d.turned, 5.0, 45.0, 0.3, "turned by {:.0f}°"),
-    "strength": (lambda d: d.strength, 1.0, 1.5, 0.1, "strength {:.2f}"),
 }
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
 _NAMED = 0.05

@@ -107,13 +107,12 @@ class Review:
     def row(self, place: Place) -> dict[str, Any]:
         """A place as JSON has it; times are seconds in the input."""
         doubt, clock = place.doubt, self.clock
-        at = None if clock is None else self.time_of(doubt.at_s)
         return {
             "doubt": round(doubt.score, 3),
             "track": place.track,
             "person": place.person,
             "image": place.image,
-            "timecode": "" if clock is None or at is None else str(clock.timecode_at(at)),
+            "timecode": "" if clock is None else str(clock.timecode_at(self.time_of(doubt.at_s))),
             "frame": None if clock is None else self.frame_of(doubt.at_s),
             "reasons": doubt.reasons,
             **asdict(doubt),
@@ -187,7 +186,8 @@ def read_review(output: Path, report: Path | None = None) -> Review:
             path=output,
         )
     source, tracks = _of_report(where) if report is not None else _of_sidecar(where)
-    if source.output != output.resolve().name or source.bytes not in (None, _size(output)):
+    size = output.stat().st_size if output.is_file() else None
+    if source.output != output.resolve().name or source.bytes not in (None, size):
         raise InputError(
             "{path}: was written for another output than {output} ({named}); name the one of that run",
             code="review_other",
@@ -289,7 +289,3 @@ def _times(film: Path) -> list[Fraction]:
         video, _ = choose_video(container, str(film))
         base = time_base_of(video)
         return sorted(p.pts * base for p in container.demux(video) if p.pts is not None and not p.is_discard)
-
-
-def _size(output: Path) -> int | None:
-    return output.stat().st_size if output.is_file() else None

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ import pytest
 from typer.testing import CliRunner
 
 import rtface
+from rtface.analysis.doubt import Doubt
 from rtface.analysis.treatment import read_treatments
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
 from rtface.jobs import FilmJob
+from rtface.pipeline import runtime
+from rtface.protocols import Restored
 from rtface.trust.review import read_review
 from rtface.trust.sidecar import SUFFIX, read_sidecar
-from tests.pipeline.fakes import portrait
-from tests.pipeline.run_media import decoded, still, write_film
+from tests.pipeline.fakes import FakeEngine, portrait
+from tests.pipeline.run_media import Engines, decoded, still, write_film
 from tests.util.mutations import mutated
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -38,10 +42,6 @@ FRAMES = 30
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A film of 1.2 s, its output with a sidecar, and the report."""
-    from rtface.pipeline import runtime
-    from tests.pipeline.fakes import FakeEngine
-    from tests.pipeline.run_media import Engines
-
     folder = tmp_path_factory.mktemp("review")
     film = write_film(folder / "in.mkv", [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FRAMES)])
     with pytest.MonkeyPatch.context() as patch:
@@ -111,6 +111,43 @@ def test_frames_are_those_of_the_output(
     rows = list(csv.DictReader((tmp_path / "list.csv").open()))
     begins = sorted(one["from_s"] - seconds[first] for one in found)
     assert [float(row["start"].rpartition(":")[2]) for row in rows] == pytest.approx(begins, abs=0.001)
+
+
+class Sharper(FakeEngine):
+    """Amplifies detail of about two samples by a share; a negative one takes it away."""
+
+    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+        answer: Future[Restored] = Future()
+        fine = crops[0] - np.stack([cv2.blur(plane, (5, 5)) for plane in crops[0]])
+        answer.set_result(Restored(np.clip(crops + self.amount * fine, 0, 1)))
+        return answer
+
+    def __init__(self, amount: float) -> None:
+        super().__init__()
+        self.amount = amount
+
+
+@pytest.mark.parametrize("amount", [0.6, -0.6])
+def test_a_run_notes_what_becomes_of_fine_detail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amount: float
+) -> None:
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(Sharper(amount)))
+    film = write_film(tmp_path / "in.mkv", [portrait(blur=0.0, scale=1.0)[0]] * 5)
+    rtface.run(film, tmp_path / "out.mkv", sidecar=True, correct="always", strength=1.0)
+    (found,) = places(tmp_path / "out.mkv")
+    assert 0.1 < found["fine"] * np.sign(amount) < 0.8
+    assert ("replaces fine detail" in str(found["reasons"])) == (amount < 0.0)
+
+
+def test_sharpening_is_doubtful_behind_a_fine_quantiser() -> None:
+    doubts = [
+        Doubt(0.0, 0.0, 0.0, (0.0, 0.0, 9.0, 9.0), 1.0, change=change, fine=fine, step=step)
+        for change, fine, step in ((1.0, 0.3, 10.0), (1.0, 0.3, 0.0), (1.0, -0.04, 40.0), (0.1, 0.3, 40.0))
+    ]
+    assert [one.score for one in doubts] == sorted((one.score for one in doubts), reverse=True)
+    assert "sharper than the source" in doubts[0].reasons[0]
+    assert doubts[0].score > 0.8
+    assert doubts[-1].score < 0.1
 
 
 def test_lists_name_the_places_in_order_of_time(made: Path, tmp_path: Path) -> None:
