@@ -93,8 +93,8 @@ class Doubt:
 TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "hidden": (lambda d: d.hidden, 0.02, 0.3, 0.4, "{:.0%} of it lies behind something"),
     "drift": (lambda d: d.drift, 0.05, 0.15, 0.5, "may be another person (distance {:.2f})"),
-    # Coding takes away detail of up to its step (40: unknown). A change that is large beside it, and amplifies what is
-    # there, sharpens what was soft before it was coded.
+    # Coding takes away detail of up to its step (40: unknown). A change that is large compared to it, and amplifies
+    # what is there, sharpens what was soft before it was coded.
     "sharpening": (
         lambda d: max(0.0, d.fine + 0.1) * d.change / (d.step or 40.0),
         *(0.002, 0.025, 0.9),
