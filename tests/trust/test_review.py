@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from rtface.pipeline import runtime
 from rtface.protocols import Restored
 from rtface.trust.review import read_review
 from rtface.trust.sidecar import SUFFIX, read_sidecar
+from tests.media.encoded import interlaced_film
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, decoded, still, write_film
 from tests.util.mutations import mutated
@@ -196,12 +198,21 @@ def test_a_page_has_a_pair_of_each_place(made: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{"start": 0.61}, {"scale": "2"}])
-def test_a_pair_shows_one_frame_twice(made: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("plain", {"start": 0.61}), ("plain", {"scale": "2"}), ("fields", {"start": 0.61}), ("variable", {})],
+)
+def test_a_pair_shows_one_frame_twice(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
     """Also where the output begins between two frames, or is larger: round the face both are the same."""
-    out = tmp_path / "part.mkv"
-    rtface.run(made / "in.mkv", out, sidecar=True, correct="always", codec="ffv1", **more)
-    code, _, err = said(out, "--page", tmp_path / "page.html", "--input", made / "in.mkv")
+    film, out = tmp_path / "in.mkv", tmp_path / "part.mkv"
+    pictures = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FRAMES)]
+    if kind == "fields":
+        interlaced_film(film, [av.VideoFrame.from_ndarray(one, "rgb24").reformat(format="yuv420p") for one in pictures])
+    else:
+        times = [20 * t + 15 * (t % 2) if kind == "variable" else 20 * t for t in range(FRAMES)]
+        write_film(film, pictures, pts=times, base=Fraction(1, 500))
+    rtface.run(film, out, sidecar=True, correct="always", codec="ffv1", **more)
+    code, _, err = said(out, "--page", tmp_path / "page.html")
     assert not code, err
     coded = re.findall(r'src="data:image/webp;base64,([^"]*)', (tmp_path / "page.html").read_text())
     edges = [cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), cv2.IMREAD_COLOR)[:6] for one in coded]
