@@ -57,7 +57,7 @@ class TrackMeasurement:
             if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _AGAIN_S:
                 k = min(later, key=lambda k: found[k].last_s)
                 measurement = self._coded.measurement(
-                    view, frame, faces[k], analyze_face(view, faces[k]).of_source(frame.enlarged)
+                    view, frame, faces[k], analyze_face(view, faces[k], frame.enlarged)
                 )
                 self._prepared = measurement, found[k], faces[k].width, frame.time
         return found
@@ -73,7 +73,7 @@ class TrackMeasurement:
         coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
         if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
             return False
-        found = analyze_face(view, face).of_source(frame.enlarged)
+        found = analyze_face(view, face, frame.enlarged)
         found = found if coded is None else coded.measure(view, frame, face, found)
         analyzer.learn(found, face.width, frame.time)
         return True
