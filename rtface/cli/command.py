@@ -221,6 +221,8 @@ def _boundary(console: Console, stop: StopRequest | None) -> Generator[None]:
             yield
         except typer.Exit:
             raise
+        except typer.Abort:  # Ctrl-C at a question, or the end of what can be typed
+            raise typer.Exit(explain(KeyboardInterrupt(), console)) from None
         except BrokenPipeError:
             discard_output(sys.stdout)
             raise typer.Exit(FAILED) from None

@@ -117,6 +117,15 @@ def of_camera(
         source.close()
 
 
+def check(address: LiveAddress) -> None:
+    """Raises InputError where a live source cannot be opened, or gives no frames."""
+    source = _opened(address)
+    try:
+        next(_frames(source, address), None)
+    finally:
+        source.close()
+
+
 def _opened(address: LiveAddress) -> LiveSource:
     return plugins.load("source", address.kind)(
         address, size=None, fps=None, sound=False, buffer=0.0 if address.kind != "stream" else None, stats=Stats()

@@ -55,7 +55,8 @@ def learn(
 
     if not is_person_name(name):
         raise UsageError(
-            "{name} cannot name a person: it begins with a letter, and is no word of {--faces}",
+            "{name} cannot name a person: give a letter, then up to 31 letters, digits, - and _; no number of a person "
+            "(P1), and no word of {--faces}",
             code="learn_name",
             name=repr(name),
         )

@@ -21,7 +21,7 @@ from rtface.correct.mask import face_mask
 from rtface.engine import learned
 from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
-from rtface.errors import EngineError, InputError, Message, UsageError
+from rtface.errors import EngineError, InputError, Message, RtfaceError, UsageError
 from rtface.frame import Bytes, Float32
 from rtface.media.files.file_hashes import sha256_of
 from rtface.media.files.image_names import has_still_name, list_images
@@ -33,7 +33,7 @@ from rtface.tracking import create_tracker
 from rtface.util.machine import cores
 from rtface_engines import child
 from rtface_learn import judge, pairs, takes, work
-from rtface_learn.camera import Watch, of_camera, unwatched
+from rtface_learn.camera import Watch, check, of_camera, unwatched
 from rtface_learn.takes import Take
 
 LEAST, LEAST_PHOTOS = 6, 3
@@ -100,9 +100,23 @@ def collect(
     photos, films = [p for p in files if has_still_name(p)], [p for p in files if not has_still_name(p)]
     shown = list[Take]()
     try:
+        refused = list[RtfaceError]()
         for number, path in enumerate(photos):
-            shown.append(takes.of_photo(path, number, tracker, embed))
+            try:
+                shown.append(takes.of_photo(path, number, tracker, embed))
+            except RtfaceError as error:
+                refused.append(error)
             notify(Message("reading photos", code="learn_reading"), (number + 1) / len(photos))
+        if len(refused) == 1:
+            raise refused[0]
+        if refused:
+            raise InputError(
+                "{count} of {all} photos cannot be used: {why}",
+                code="learn_photos",
+                count=len(refused),
+                all=len(photos),
+                why="; ".join(map(str, refused)),
+            )
         known = [embedding for take in shown for embedding in take.embeddings]
         _check_one(photos, shown)
         found = list[Take]()
@@ -138,7 +152,7 @@ def collect(
             )
     elif (count := len(_different(shown))) < LEAST_PHOTOS:
         raise InputError(
-            "{count} photos that differ: give at least {least} different ones, or a film",
+            "photos that differ: {count}; give at least {least} different ones, or a film",
             code="learn_few",
             count=count,
             least=LEAST_PHOTOS,
@@ -206,7 +220,7 @@ def learn(
     next one of the same person, sources and engine.
 
     Args:
-        python: finds one that has numpy, torch and onnx; called after the checks.
+        python: finds one that has numpy, torch and onnx; called once the sources are known to serve.
         minutes: of training, at the most.
         overwrite: replace the person's file and the sheet.
         shown: where the sheet of takes is written, an image.
@@ -240,12 +254,16 @@ def learn(
             )
         sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
-    found, recipe = python(), recipe_named(learned.BASE)
+    ready, recipe = None, recipe_named(learned.BASE)
     from_what = [{"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)]
     live = [source for source in sources if isinstance(source, LiveAddress)]
     from_what += [{"kind": source.kind} for source in live]
     with work.work(name, _key(recipe, [*from_what, *({"address": str(source)} for source in live)])) as folder:
         if not (folder / learned.PAIRS).is_file():
+            for address in live:
+                check(address)
+            if live:
+                ready = python()  # while nobody sits before the camera for it
             every, embeddings = collect(sources, notify, watch)
             _prepare(folder, recipe, *_split(every), embeddings[:32], notify)
         with np.load(folder / learned.PAIRS) as held:
@@ -254,7 +272,7 @@ def learn(
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
-        last = _trained(found, _job(folder, recipe, minutes), notify)
+        last = _trained(ready or python(), _job(folder, recipe, minutes), notify)
         gains = dict.fromkeys(judge.KINDS, 0.0)
         meta = {
             "base": recipe.weights.sha256,

@@ -28,6 +28,7 @@ from rtface.frame import Face, Frame
 from rtface.media.read.source import FileSource
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
+from rtface.trust import enforce
 from rtface_engines import child
 from rtface_learn import camera, commands, learn, pairs, takes, work
 from rtface_learn.takes import Take
@@ -250,6 +251,33 @@ def test_photos_of_two_who_look_alike(monkeypatch: pytest.MonkeyPatch, tmp_path:
             collected(saved(tmp_path / str(off), 0.0, 9.0, 18.0))
 
 
+def test_all_poor_photos_are_named_at_once(tmp_path: Path) -> None:
+    photos = saved(tmp_path / "photos", 0.0, 12.0, 30.0)
+    for path in sorted(photos.iterdir())[1:]:
+        cv2.imwrite(str(path), cv2.GaussianBlur(cv2.imread(str(path)), (0, 0), 4.0))
+    with pytest.raises(InputError, match=r"2 of 3 photos cannot be used: .*1\.png is blurred.*2\.png is blurred"):
+        collected(photos)
+
+
+def test_a_camera_is_looked_for_before_torch() -> None:
+    def never() -> Path:
+        raise AssertionError("torch is set up for a camera that is not there")
+
+    with pytest.raises(InputError, match="not there"):
+        source = LiveAddress("camera", "/dev/no-camera")
+        learn.learn("Anna", [source], never, minutes=1.0, notify=lambda what, share: None)
+    assert not [*learned.unfinished().iterdir()]
+
+
+def test_no_answer_to_a_question_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(*_: Any) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr(enforce, "enforce_learning", ended)  # asks nothing; typer raises that where it asks
+    found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)))
+    assert found.exit_code == 130 and found.stderr == "rtface: error: interrupted\n"
+
+
 @pytest.mark.parametrize("spoilt", ["saved again", "blurred", "empty", "masked", "blindfold", "noisy", "coarse"])
 def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
     photos = saved(tmp_path / "photos", 0.0, 12.0, 30.0)
@@ -272,7 +300,7 @@ def test_poor_photos_are_refused(tmp_path: Path, spoilt: str) -> None:
         cv2.imwrite(str(second), cv2.resize(small, (480, 360), interpolation=cv2.INTER_NEAREST))
     for path in (first, second, third) if spoilt == "empty" else ():
         path.unlink()
-    why = {"saved again": "2 photos that differ", "blurred": r"1\.png is blurred", "empty": "holds no image"}
+    why = {"saved again": "photos that differ: 2", "blurred": r"1\.png is blurred", "empty": "holds no image"}
     with pytest.raises(InputError, match=why.get(spoilt, r"1\.png is drawn, masked, coarse, noisy")):
         collected(photos)
 
@@ -307,6 +335,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for one in shown:
         one.pictures, one.matrices = [np.zeros((64, 64, 3), np.uint8)], [np.eye(2, 3)]
     monkeypatch.setattr(learn, "collect", lambda *_: (calls.append("collect"), (shown, [at(ANNA, 0.0)]))[1])
+    monkeypatch.setattr(learn, "check", lambda address: None)
     return calls
 
 
