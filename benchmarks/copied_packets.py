@@ -35,9 +35,14 @@ from rtface.media.write.packet_copy import find_copy
 from rtface.media.write.stream_plan import FORMATS
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.trust.verify import verify
+from rtface.util.av_arrays import plane_rows, sample_bytes
 
-_OTHER = {"avi": "matroska", "dv": "mov"}
 _SUFFIXES = {"matroska": ".mkv", "mov": ".mov"}
+
+
+def _other(codec: str) -> str:
+    """The container for a film out of one that is only read."""
+    return "mov" if codec == "dvvideo" else "matroska"
 
 
 def copied(gops: Sequence[MiniGop], changed: range | set[int]) -> tuple[int, int]:
@@ -69,7 +74,7 @@ def row(film: Path) -> str:
     with closing(FileSource(film)) as source:
         info = source.info
         kind = info.format.split(",")[0]
-        found = find_copy(info, film, FORMATS.get(film.suffix.lower()) or _OTHER.get(kind, "matroska"))
+        found = find_copy(info, film, FORMATS.get(film.suffix.lower()) or _other(info.codec))
     if isinstance(found, Message):
         return f"| {film.name} | {info.codec} in {kind} | | | | | not copied: {found} |"
     gops = list(mini_gops(film))
@@ -95,7 +100,11 @@ class Decoded:
 
 
 def _digest(frame: av.VideoFrame) -> str:
-    return md5(frame.to_ndarray().tobytes()).hexdigest()
+    planes = [
+        plane_rows(plane)[: plane.height, : plane.width * sample_bytes(frame, plane)].tobytes()
+        for plane in frame.planes
+    ]
+    return md5(b"".join(planes)).hexdigest()
 
 
 def decoded(film: Path) -> Decoded:
@@ -120,9 +129,10 @@ def sought(film: Path, known: Decoded, numbers: Sequence[int]) -> int:
     right = 0
     with av.open(str(film)) as container:
         stream = container.streams.video[0]
+        earlier = round(1 / stream.time_base) if container.format.name == "mpegts" else 0  # it has no index
         for number in numbers:
             at = round((known.begins + known.times[number]) / stream.time_base)
-            container.seek(at, stream=stream)
+            container.seek(at - earlier, stream=stream)
             shown = next((frame for frame in _readable(container) if frame.pts >= at), None)
             right += shown is not None and _digest(shown) == known.digests[number]
     return right
@@ -138,10 +148,10 @@ def _readable(container: InputContainer) -> Iterator[av.VideoFrame]:
 def run_row(film: Path, folder: Path) -> str:
     """The line of a film that is enhanced."""
     with closing(FileSource(film)) as source:
-        kind = source.info.format.split(",")[0]
-        said = f"{source.info.codec} in {kind}"
+        codec = source.info.codec
+        said = f"{codec} in {source.info.format.split(',')[0]}"
     suffix = film.suffix.lower()
-    output = folder / (film.stem + (suffix if suffix in FORMATS else _SUFFIXES[_OTHER.get(kind, "matroska")]))
+    output = folder / (film.stem + (suffix if suffix in FORMATS else _SUFFIXES[_other(codec)]))
     report = rtface.run(film, output, copy="auto", sidecar=True, overwrite=True)
     proof = verify(output, input=film)
     answer = "same" if proof.same else "; ".join(["not all", *proof.problems, *proof.gaps])

@@ -196,7 +196,8 @@ class CopyEncoder:
             return self._copy.opened(self._video, self._source())
         crf = float(self._video.options["crf"])
         qp, ratios = self._quality.options(gop, crf) if gop is not None and gop.ahead else (crf, "")
-        return _opened(self._video, qp, ratios, header=self._copy.apart)
+        apart = self._copy.prefix > 0 and self._copy.units.record == "avc"
+        return _opened(self._video, qp, ratios, header=apart)
 
 
 def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> VideoCodecContext:

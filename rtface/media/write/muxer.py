@@ -54,6 +54,10 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         }
     elif plan.format in ("matroska", "webm"):
         options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES), "default_mode": "passthrough"}
+    elif plan.format == "mpegts":
+        # The clock is ahead of a frame's time of decoding by as many microseconds as FFmpeg's own program sets, and the
+        # film begins twice as late: else data came late, and GStreamer could not seek where sound begins first.
+        options["max_delay"] = "700000"
     elif plan.format == "mxf":
         options |= mxf.muxer_options(plan.video.rate)
     return options

@@ -68,11 +68,6 @@ class GroupCopy:
         return self.units.length_size(self.header)
 
     @property
-    def apart(self) -> bool:
-        """Whether the header alone has the parameter sets."""
-        return self.prefix > 0 and self.units.record == "avc"
-
-    @property
     def delay(self) -> int:
         """Frames by which decoding runs ahead of presentation in the output, at most."""
         return max(self.depth, 2 if self.depth else 0)
@@ -103,8 +98,10 @@ class GroupCopy:
             at = int(self.units.kind(units[0]) == _DELIMITER)
             units[at:at] = sorted(self.units.sets_of(self.header), key=self.units.kind)
         if enters:
-            opens = self.units.open
-            units = [bytes((u[0] & 129 | BLA << 1,)) + u[1:] if self.units.kind(u) in opens else u for u in units]
+            units = [
+                bytes((unit[0] & 129 | BLA << 1,)) + unit[1:] if self.units.kind(unit) in self.units.open else unit
+                for unit in units
+            ]
         own: CodedFrame = av.Packet(self._joined(units))
         own.pts, own.is_keyframe = packet.pts, True
         return own
@@ -113,7 +110,7 @@ class GroupCopy:
         """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
         if not self.prefix:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        apart = self.units.sets if self.apart else ()
+        apart = self.units.sets if self.units.record == "avc" else ()
         return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in apart)
 
     def _joined(self, units: Iterable[bytes]) -> bytes:
