@@ -20,7 +20,6 @@ from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Restored, Runtime, ShapeTask
-from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every
 from tests.persons.made import ANNA, BEN, CLEO, at
@@ -152,12 +151,9 @@ def with_weights(kind: str) -> tuple[FrameEnhancer, OfPersons]:
     elif kind == "single":
         step = FrameEnhancer(runtime, options, Stats(), analysis=False, persons=persons)
     else:
-        governor = {
-            "live": lambda: Every(1),
-            "carried": lambda: Every(2),
-            "governed": lambda: QualityGovernor(0.04, 10.0),
-        }
-        step = LiveEnhancer(runtime, options, Stats(), governor[kind](), analysis=False, persons=persons)
+        step = LiveEnhancer(
+            runtime, options, Stats(), Every(2 if kind == "carried" else 1), analysis=False, persons=persons
+        )
     return step, runtime.engines  # type: ignore[return-value]
 
 
@@ -176,7 +172,7 @@ def changes_of(kind: str, frames: Sequence[Frame]) -> tuple[np.ndarray, OfPerson
     return np.array([(d[:, :WIDTH].mean(), d[:, WIDTH:].mean()) for d in apart]), engines
 
 
-@pytest.mark.parametrize("kind", ["film", "live", pytest.param("carried", marks=pytest.mark.slow), "governed"])
+@pytest.mark.parametrize("kind", ["film", "live", pytest.param("carried", marks=pytest.mark.slow)])
 def test_weights_of_a_person_fade_in_and_out(kind: str) -> None:
     changed, engines = changes_of(kind, [two(count) for count in range(0, 560, 2)])
     left, right = changed.T
