@@ -25,6 +25,8 @@ from rtface.stats import Stats
 
 # By how much QP lies below the mean of the input's, and the least that is asked for: 0 is another profile.
 _FINER, _LEAST = 1.0, 1.0
+# Frames of a group that are looked at before it is encoded: how finely they are coded shows on decoded ones alone.
+_SEEN = 10
 
 
 def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
@@ -67,6 +69,7 @@ class CopyEncoder:
         self._gop: MiniGop | None = None
         self._copies = False  # whether all of the group was copied so far
         self._held: list[tuple[Frame, tuple[int, int]]] = []
+        self._waiting: list[tuple[Frame, tuple[int, int], MiniGop | None]] = []  # of one group, for its encoder
         self._stamps = OutputTimes(self.base, origin, stats)
         self._times = DecodingTimes(copy.delay)
         self._encoder: FrameEncoder | None = None
@@ -161,14 +164,20 @@ class CopyEncoder:
 
     def _encode_held(self) -> None:
         self._copies = False
-        for frame, stamp in self._held:
-            if self._encoder is None:
-                context = self._open(self._gop)
-                self._encoder = FrameEncoder(context, self._video, self._origin, self._stats)
-            self._put_encoded(self._encoder.encode(frame, stamp))
+        self._waiting += [(frame, stamp, self._gop) for frame, stamp in self._held]
         self._held.clear()
+        if self._encoder is not None or isinstance(self._copy, IntraCopy) or len(self._waiting) >= _SEEN:
+            self._encode_waiting()
+
+    def _encode_waiting(self) -> None:
+        for frame, stamp, gop in self._waiting:
+            if self._encoder is None:
+                self._encoder = FrameEncoder(self._open(gop), self._video, self._origin, self._stats)
+            self._put_encoded(self._encoder.encode(frame, stamp))
+        self._waiting.clear()
 
     def _end_encoder(self) -> None:
+        self._encode_waiting()
         if self._encoder is not None:
             self._put_encoded(self._encoder.flush())
             self._encoder = None
@@ -196,8 +205,8 @@ class CopyEncoder:
             return self._copy.opened(self._video, self._source())
         crf = float(self._video.options["crf"])
         qp, ratios = self._quality.options(gop, crf) if gop is not None and gop.ahead else (crf, "")
-        apart = self._copy.prefix > 0 and self._copy.units.record == "avc"
-        return _opened(self._video, qp, ratios, header=apart)
+        header = self._copy.prefix > 0 and self._copy.units.record == "avc"  # in H.265 also in the stream
+        return _opened(self._video, qp, ratios, header=header)
 
 
 def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> VideoCodecContext:

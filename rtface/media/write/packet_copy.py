@@ -110,8 +110,8 @@ class GroupCopy:
         """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
         if not self.prefix:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        apart = self.units.sets if self.units.record == "avc" else ()
-        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in apart)
+        left = self.units.sets * (self.units.record == "avc")
+        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in left)
 
     def _joined(self, units: Iterable[bytes]) -> bytes:
         size = self.prefix
