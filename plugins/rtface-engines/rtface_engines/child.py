@@ -42,7 +42,8 @@ def run(
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
             [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
+            # A command of rtface that is told so ends when its parent does.
+            stdin=subprocess.PIPE if "RTFACE_STUDIO_PARENT" in (environment or ()) else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

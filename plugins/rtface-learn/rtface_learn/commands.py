@@ -42,7 +42,7 @@ def learn(
         str, typer.Option(metavar="TEXT", help="Who agreed, and when; kept in the file, and as good as --yes.")
     ] = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what was learnt before, and a --sheet that exists.")
+        bool, typer.Option("--overwrite", help="Replace what was learnt or begun before, and a --sheet that exists.")
     ] = False,
     *,
     json: Json = False,
@@ -106,12 +106,23 @@ def learn(
     gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items()))
     if json:
         print_json({"name": name, "kept": done.path is not None, "gains": done.gains, "takes": done.takes,
-                    "seconds": done.seconds, "path": str(done.path or "")}, indent=2)  # fmt: skip
+                    "seconds": done.seconds, "share": done.share, "path": str(done.path or "")}, indent=2)  # fmt: skip
+    if done.path is None and done.share < 1:
+        console.log(
+            Message(
+                "nothing was kept: {share:.0%} of the training was done when its time was over, and a run gains "
+                "{gained} over the shipped restoration; give more {--minutes}",
+                code="learn_too_short",
+                share=done.share,
+                gained=gained,
+            )
+        )
+        raise typer.Exit(1)
     if done.path is None:
         console.log(
             Message(
                 "nothing was kept: on pictures that it had not seen a run gains {gained} over the shipped restoration, "
-                "which is too little; give a longer film, or one in better light",
+                "which is too little; give more and better pictures: a longer film, better light",
                 code="learn_nothing",
                 gained=gained,
             )
@@ -120,6 +131,7 @@ def learn(
     console.log(
         f"{name}: a run gains {gained} over the shipped restoration on pictures that it had not seen, learnt from "
         f"{done.takes} takes in {done.seconds:.0f} s"
+        + (f" ({done.share:.0%} of the training: --minutes ended it)" if done.share < 1 else "")
     )
     console.log(f"{done.path} written; use it with: rtface run INPUT OUTPUT --person {name}")
 

@@ -93,7 +93,7 @@ def _restored(folder: Path, words: Sequence[str]) -> Iterator[Bytes]:
         [sys.executable, "-P", "-m", "rtface", "run", folder / "film.mkv", folder / "restored.mkv", "--codec", "ffv1",
          "--overwrite", *words],
         lambda line: None,
-        {**os.environ, CONFIG: str(folder)},
+        {**os.environ, CONFIG: str(folder), "RTFACE_STUDIO_PARENT": "stdin"},
     )  # fmt: skip
     if ended.code:
         raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)

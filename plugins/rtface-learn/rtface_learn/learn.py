@@ -72,12 +72,14 @@ class TrainingOutcome:
         path: of the person's file; None where nothing was kept.
         gains: dB over the shipped weights that arrive in a run, by kind, as of `rtface_learn.judge`.
         takes, seconds: how many takes it learnt from, and how long the training took.
+        share: of the training that was done when its time was over, 0…1.
     """
 
     path: Path | None
     gains: dict[str, float]
     takes: int
     seconds: float
+    share: float
 
 
 Tell = Callable[[str, float], None]
@@ -222,7 +224,7 @@ def learn(
     Args:
         python: finds one that has numpy, torch and onnx; called once the sources are known to serve.
         minutes: of training, at the most.
-        overwrite: replace the person's file and the sheet.
+        overwrite: replace the person's file, the sheet, and what an interrupted call with other sources left.
         shown: where the sheet of takes is written, an image.
         watch: as of `collect`.
         consent: who agreed to it and when, in words; kept in the file.
@@ -258,7 +260,9 @@ def learn(
     from_what = [{"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)]
     live = [source for source in sources if isinstance(source, LiveAddress)]
     from_what += [{"kind": source.kind} for source in live]
-    with work.work(name, _key(recipe, [*from_what, *({"address": str(source)} for source in live)])) as folder:
+    with work.work(
+        name, _key(recipe, [*from_what, *({"address": str(source)} for source in live)]), overwrite=overwrite
+    ) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
                 check(address)
@@ -273,7 +277,7 @@ def learn(
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
         last = _trained(ready or python(), _job(folder, recipe, minutes), notify)
-        gains = dict.fromkeys(judge.KINDS, 0.0)
+        gains, share = dict.fromkeys(judge.KINDS, 0.0), min(1.0, last["step"] / STEPS)
         meta = {
             "base": recipe.weights.sha256,
             "made": time.strftime("%Y-%m-%d"),
@@ -290,8 +294,8 @@ def learn(
             gains = judge.gains(pictures, matrices, name, folder, notify)
             if np.mean([*gains.values()]) >= WORTH_DB:
                 learned.write(name, meta | {"figures": gains}, embedded, places, delta, path)
-                return TrainingOutcome(path, gains, count, last["seconds"])
-        return TrainingOutcome(None, gains, count, last["seconds"])
+                return TrainingOutcome(path, gains, count, last["seconds"], share)
+        return TrainingOutcome(None, gains, count, last["seconds"], share)
 
 
 def _key(recipe: Any, from_what: Sequence[dict[str, str]]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rtface.config.policy import retention_s
 from rtface.engine import learned
-from rtface.errors import Interrupted, OutputError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.util.file_lock import try_lock
 
 _KEY, _LOCK, _SHEET = "key", "lock", "sheet"
@@ -51,16 +51,17 @@ def wrote(name: str, sheet: Path) -> bool:
 
 
 @contextmanager
-def work(name: str, key: str) -> Generator[Path]:
+def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
     """The folder, readable by this user alone; empty but for what a call with the same key left.
 
     Args:
         name: of the person.
         key: the same only where what is prepared and trained is the same.
+        overwrite: discard what a call with another key left.
 
     Raises:
-        UsageError: another process learns this person now.
-        OutputError: the folder cannot be made.
+        UsageError: another process learns this person now; a call with another key left something.
+        OutputError: the folder cannot be made, or written to.
     """
     sweep()
     folder = learned.unfinished() / name.lower()
@@ -69,12 +70,18 @@ def work(name: str, key: str) -> Generator[Path]:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = (folder / _LOCK).open("a+b")
     except OSError as error:
-        raise OutputError("{path}: cannot be written ({why})", code="cannot_write", path=folder, why=error.strerror) \
-            from error  # fmt: skip
+        raise _cannot_write(folder, error) from error
     kept = False
     with held as lock:
         _take(lock, name)
         if not (folder / _KEY).is_file() or (folder / _KEY).read_text() != key:
+            if (folder / learned.PAIRS).is_file() and not overwrite:
+                raise UsageError(
+                    "an interrupted call for {name} is kept, with other sources or of another version of rtface: the "
+                    "same command as then continues it, {--overwrite=True} begins again",
+                    code="learn_unfinished",
+                    name=name,
+                )
             for path in folder.iterdir():
                 if path.name != _LOCK:
                     (shutil.rmtree if path.is_dir() else Path.unlink)(path)
@@ -93,11 +100,19 @@ def work(name: str, key: str) -> Generator[Path]:
                     signum=getattr(error, "signum", 2),
                 ) from None
             raise
+        except OSError as error:
+            if isinstance(error, RtfaceError) or (error.filename and folder not in Path(error.filename).parents):
+                raise
+            raise _cannot_write(folder, error) from error
         finally:
             if not kept:
                 shutil.rmtree(folder, ignore_errors=True)
     if not kept:
         shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a file that is open
+
+
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    return OutputError("{path}: cannot be written ({why})", code="cannot_write", path=folder, why=error.strerror)
 
 
 def _stays_s() -> float:

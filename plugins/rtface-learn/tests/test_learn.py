@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -269,6 +270,16 @@ def test_a_camera_is_looked_for_before_torch() -> None:
     assert not [*learned.unfinished().iterdir()]
 
 
+def test_a_full_disk_is_said(quick: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", full)
+    found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes")
+    assert found.exit_code == 1 and "cannot be written (No space left" in found.stderr.replace("\n", " ")
+    assert not [*learned.unfinished().iterdir()]
+
+
 def test_no_answer_to_a_question_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ended(*_: Any) -> None:
         raise typer.Abort
@@ -347,15 +358,21 @@ def test_an_interrupted_call_is_continued(
     monkeypatch.setattr(child, "run", training)
 
     def learning(source: Path) -> learn.TrainingOutcome:
-        return learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
+        return learn.learn(
+            "Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None, overwrite=again
+        )
 
+    again = False
     with pytest.raises(Interrupted, match="kept for 7 days"):
         learning(photos)
     (folder,) = learned.unfinished().iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and learned.unfinished_names() == ["anna"]
     assert '"unfinished": true' in run("persons", "list", "--json").output
+    with pytest.raises(UsageError, match="other sources"):
+        learning(film)
+    again = True
     with pytest.raises(Interrupted):
-        learning(film)  # another source begins again
+        learning(film)
     assert learning(film).path is None and quick == ["collect"] * 2
     assert not learned.unfinished_names() and not [*learned.unfinished().iterdir()]
     learning(photos)
@@ -367,7 +384,9 @@ def test_another_camera_begins_again(quick: list[str], monkeypatch: pytest.Monke
     for number, ends in (("0", True), ("1", True), ("1", False)):
         with pytest.raises(Interrupted) if ends else nullcontext():
             source = LiveAddress("camera", number)
-            learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
+            learn.learn(
+                "Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None, overwrite=True
+            )
     assert quick == ["collect"] * 2
 
 
