@@ -49,7 +49,7 @@ PREFIXES = (
     "core.head",
     "core.place",
 )
-RATE, STEPS, BATCH, KEPT = 1e-4, 240, 6, 2
+RATE, STEPS, BATCH, KEPT = 1e-4, 240, 6, 4
 HELD = 0.25
 """Share of the takes, the last ones, on which the result is judged."""
 GAP_S = 3.0
@@ -338,7 +338,7 @@ def _prepare(
         folder / "part.npz",
         train=learning,
         valid=judging[order],
-        others=pairs.others([recipe, recipe_named(DEFAULT)], recipe, network, 4),
+        others=pairs.others(train, recipe_named(DEFAULT), recipe, network, 4),
         weight=weight(size)[y : y + h, x : x + w],
         embeddings=np.stack(embeddings),
         takes=len(train),

@@ -22,8 +22,10 @@ FILMS = 2
 """How often each take is coded in each of the two ways."""
 FROM_EACH = 7
 """Pictures of a coded take that become pairs."""
-COPIES, _OTHERS = 4, 288
-"""Takes that are made of each golden crop, for the faces of other people, and the side of their pictures."""
+_HELD, _OTHERS = 36, 288
+"""Takes that are made for the faces of other people, and the side of their pictures."""
+# Where eyes, nose, mouth, cheeks and brows lie in a crop, in its sides.
+_PARTS = ((0.38, 0.47), (0.62, 0.47), (0.5, 0.58), (0.5, 0.725), (0.32, 0.68), (0.68, 0.68), (0.38, 0.36), (0.62, 0.36))
 _KINDS = {"libx264": "h264", "mpeg2video": "mpeg2video"}
 
 
@@ -198,28 +200,34 @@ def _cleaned(picture: Bytes, steps: Float32 | None, share: float, network: Coded
     return np.clip(np.rint(picture + 255 * share * change.transpose(1, 2, 0)), 0, 255).astype(np.uint8)
 
 
-def others(recipes: Sequence[Recipe], region: Recipe, network: CodedNetwork, seed: int) -> Bytes:
-    """Faces of other people as the engine sees them, uint8 M×h×w×3: golden crops of the engines, bent so that few
-    people look like many, and coded like the person's own."""
-    r, made = np.random.default_rng(seed), list[Take]()
-    for recipe in recipes:
-        for crop in load_golden(recipe)[0]:
-            picture = cv2.resize(255 * crop.transpose(1, 2, 0), (_OTHERS, _OTHERS), interpolation=cv2.INTER_AREA)
-            made += [_moved(_bent(picture, r), r) for _ in range(COPIES)]
+def others(takes: Sequence[Take], golden: Recipe, region: Recipe, network: CodedNetwork, seed: int) -> Bytes:
+    """Faces of other people as the engine sees them, uint8 M×h×w×3: by turns the portrait of an engine's golden crops
+    and the person's own face, bent into somebody else and coded."""
+    r, portrait = np.random.default_rng(seed), 255 * load_golden(golden)[0][0].transpose(1, 2, 0)
+    faces = [cv2.resize(portrait, (_OTHERS, _OTHERS)), *(cut(t.pictures[0], t.matrices[0], _OTHERS) for t in takes)]
+    made = [_moved(_bent(faces[n % 2 * (1 + n // 2 % len(takes))], r), r) for n in range(_HELD)]
     return of_takes(made, region, network, seed, films=1)[0][:, 1]
 
 
 def _bent(picture: Any, r: np.random.Generator) -> Bytes:
-    turn = np.array([[1 + r.normal(0, 0.06), r.normal(0, 0.05)], [r.normal(0, 0.03), 1 + r.normal(0, 0.06)]])
-    shift = np.full(2, _OTHERS / 2) - turn @ np.full(2, _OTHERS / 2) + r.normal(0, 4, 2)
-    z = cv2.warpAffine(
-        picture[:, ::-1] if r.random() < 0.5 else picture,
-        np.column_stack([turn, shift]),
-        (_OTHERS, _OTHERS),
-        flags=cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REFLECT,
+    """Another face: its parts moved and resized, its proportions and its skin changed, half of them mirrored."""
+    across = [r.choice([-1, 1]) + r.normal(0, 0.06), r.normal(0, 0.05)]
+    at = np.stack(np.meshgrid(*[np.arange(_OTHERS) / _OTHERS] * 2), 2)
+    place = (at - 0.5) @ np.array([across, [r.normal(0, 0.03), 1 + r.normal(0, 0.06)]]).T + 0.5 + r.normal(0, 0.014, 2)
+    for part in _PARTS:
+        moved = np.expm1(r.normal(0, 0.2, 2)) * (at - part) + r.normal(0, 0.018, 2)
+        place += moved * np.exp(-70 * ((at - part) ** 2).sum(2, keepdims=True))
+    z = (
+        cv2.remap(
+            picture,
+            np.asarray(_OTHERS * place, np.float32),
+            np.empty(0),
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        / 255
     )
-    return np.clip(np.rint(z), 0, 255).astype(np.uint8)
+    return np.rint(255 * np.clip(z, 0, 1) ** np.exp(r.normal(0.2, 0.35) + r.normal(0, 0.08, 3))).astype(np.uint8)
 
 
 def _moved(picture: Bytes, r: np.random.Generator) -> Take:

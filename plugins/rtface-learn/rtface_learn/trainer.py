@@ -249,7 +249,6 @@ def main(path):
         return t.contiguous(memory_format=torch.channels_last)
 
     def residual(x, weights):
-        _h, _w = x.shape[2:]
         given = {job["input"]: x, job["past"]: torch.zeros_like(x), job["known"]: torch.zeros(1, 1, 1, 1)}
         given[job["state"]] = torch.zeros(len(x), *job["state_shape"])
         with torch.autocast("cpu", torch.bfloat16, enabled=job["bf16"]):
@@ -305,8 +304,7 @@ def main(path):
             if r.random() < 0.5:
                 t[k], x[k] = t[k].flip(2), x[k].flip(2)
         work = list(zip(x.split(2), t.split(2), strict=False))
-        if kept:
-            work.append((tensor(others[r.integers(0, len(others), kept)]), None))
+        work += [(tensor(others[r.integers(0, len(others), 2)]), None) for _ in range(kept // 2)]
         weights = weights_of(found)
         sums = []
         for gradients in pool.map(piece, *zip(*work, strict=True), [weights] * len(work)):
@@ -319,8 +317,7 @@ def main(path):
             with torch.no_grad():
                 now = held_out(weights_of(found))
             if now < best:
-                best = now
-                best_parts = [p.detach().clone() for p in parameters]
+                best, best_parts = now, [p.detach().clone() for p in parameters]
             state = {
                 "parameters": [p.detach() for p in parameters],
                 "optimiser": optimiser.state_dict(),
@@ -336,8 +333,7 @@ def main(path):
     if best_parts is not None:
         delta = np.concatenate([sparse(p).numpy().astype(np.float16).ravel() for p in best_parts])
         np.savez(job["out"], places=np.array([place for _, place, _ in found.values()], np.int64), delta=delta)
-    spent = round(before + time.monotonic() - since, 1)
-    say(done=True, better=best_parts is not None, step=step, seconds=spent,
+    say(done=True, better=best_parts is not None, step=step, seconds=round(before + time.monotonic() - since, 1),
         loss=[round(at_first, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import closing, nullcontext
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,21 @@ from typer.testing import CliRunner
 
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
+from rtface.device.cpu.device import CpuDevice
 from rtface.engine import learned
-from rtface.engine.engine_set import recipe_named
+from rtface.engine.engine_set import DEFAULT, recipe_named
+from rtface.engine.plan import load_golden
+from rtface.enhancer import own_face
 from rtface.errors import InputError, Interrupted, UsageError
-from rtface.frame import Face, Frame
+from rtface.frame import Color, Face, Frame
+from rtface.geometry.alignment import TEMPLATE, TEMPLATE_SIZE
 from rtface.media.read.source import FileSource
+from rtface.persons.chip import cut_chip
+from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
 from rtface.trust import enforce
+from rtface.util.av_arrays import image_from_array
 from rtface_engines import child
 from rtface_learn import camera, commands, learn, pairs, takes, work
 from rtface_learn.takes import Take
@@ -348,6 +356,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(learn, "collect", lambda *_: (calls.append("collect"), (shown, [at(ANNA, 0.0)]))[1])
     monkeypatch.setattr(learn, "check", lambda address: None)
     return calls
+
+
+def test_held_faces_are_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, held = recipe_named(DEFAULT), list[Take]()
+    nothing: Any = None
+    monkeypatch.setattr(pairs, "of_takes", lambda given, *_, **__: (held.extend(given), made())[1])
+    face = np.rint(255 * load_golden(recipe)[0][0].transpose(1, 2, 0)).astype(np.uint8)
+    pairs.others([Take(0.0, 0, [face], [np.eye(2, 3)])], recipe, recipe, nothing, 1)
+    device, network = CpuDevice(), PersonNetwork()
+
+    def embedding(picture: np.ndarray) -> Any:
+        frame = Frame(image_from_array(picture, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True))
+        chip = cut_chip(device.view(frame), own_face(TEMPLATE * len(picture) / TEMPLATE_SIZE, 0))
+        assert chip is not None
+        return network(chip)
+
+    own = embedding(face)
+    far = [distance(own, embedding(take.pictures[0])) for take in held]
+    assert np.median(far) > 0.9 * JOIN and max(far) < 0.6  # a face still
 
 
 @pytest.mark.slow
