@@ -25,7 +25,7 @@ from rtface.media.files.fingerprint import fingerprint
 from rtface.media.files.image_names import is_image
 from rtface.media.files.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.files.workfile import Target
-from rtface.media.marks.provenance import describe
+from rtface.media.marks.provenance import describe, own_tags
 from rtface.media.read.container import open_container
 from rtface.media.read.pipe import is_pipe
 from rtface.media.read.probe import MediaInfo
@@ -479,6 +479,14 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     options, info = frames.options, source.info
     check_invented(options, info.color.transfer, frames.input)
     notes = Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)
+    if "rtface_engine" in own_tags(info.metadata):
+        notes.append(
+            Message(
+                "{path} was enhanced by rtface before: another correction gains nothing as a rule; run the original again",
+                code="enhanced_before",
+                path=info.path,
+            )
+        )
     streams = folder = video = copy = None
     further: Mapping[str, OutputPlan] = {}
     if makes_folder(frames, output):

@@ -44,6 +44,15 @@ def test_a_report_adds_up_dropped_frames_of_all_causes() -> None:
     assert (report.frames_dropped, report.dropped) == (5, {"late": 3, "output": 2})
 
 
+@pytest.mark.parametrize("correct", ["always", "never"])
+def test_a_second_run_over_its_own_output_is_said(tmp_path: Path, correct: str) -> None:
+    once, twice = tmp_path / "once.mkv", tmp_path / "twice.mkv"
+    first = rtface.run(film(tmp_path / "in.mkv", frames=4), once, correct=correct)
+    second = rtface.run(once, twice)
+    assert not any("enhanced by rtface before" in note for note in first.notes)
+    assert any("enhanced by rtface before" in note for note in second.notes) is (correct == "always")
+
+
 def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:
     source, target, pair = film(tmp_path / "in.mkv", sound=True), tmp_path / "out.mkv", tmp_path / "pair.mkv"
     report = rtface.run(source, target, codec="ffv1", compare=pair, report=tmp_path / "r.json")
