@@ -108,7 +108,7 @@ def of_camera(
     def seen(view: View, faces: dict[int, Face], since: float) -> bool:
         if faces:
             guide.see(max(faces.values(), key=lambda face: face.width))
-        watch(guide, max(0.0, length - since), view)
+        watch(guide, max(0.0, (length if since < length else 2 * length) - since), view)
         return since < length or (bool(guide.missing) and since < 2 * length)
 
     try:

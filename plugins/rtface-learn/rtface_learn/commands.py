@@ -77,7 +77,7 @@ def learn(
         if not console.live or time.monotonic() - pictured < _PICTURE_S:
             return
         pictured = time.monotonic()
-        missing, facts = guide.missing, dict[str, object]()
+        missing, facts = asked(guide.missing, left), dict[str, object]()
         if console.events:
             facts["picture"] = _picture(view)
         done = round(_BAR * guide.share)
@@ -145,8 +145,19 @@ _ASKS = {
     "blink": "blink",
 }
 _ENOUGH = "that is all; look around and speak until the time is over"
-_BAR, _PICTURE, _PICTURE_S = 20, 320, 0.2
+_BAR, _PICTURE, _PICTURE_S, _ASKED_S = 20, 320, 0.2, 5.0
 _WHERE = {"call": "in calls", "heavy": "in bad calls", "coded": "in coded film"}
+
+
+def asked(missing: list[str], left: float) -> list[str]:
+    """What is still to be seen, another of it first every few seconds: what cannot be seen must not keep the others back.
+
+    Args:
+        missing: as of the guide.
+        left: seconds.
+    """
+    turn = int(left / _ASKED_S) % max(1, len(missing))
+    return missing[turn:] + missing[:turn]
 
 
 def _source(text: str) -> Path | LiveAddress:

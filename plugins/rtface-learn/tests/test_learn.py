@@ -470,6 +470,12 @@ def test_the_guide_asks_for_what_is_missing() -> None:
     assert guide.share == 1.0
 
 
+def test_another_pose_is_asked_for_after_a_while() -> None:
+    poses = [*camera.POSES]
+    assert {commands.asked(poses, left)[0] for left in range(31)} == {*poses}
+    assert sorted(commands.asked(poses, 12.0)) == sorted(poses) and commands.asked([], 3.0) == []
+
+
 class Filmed:
     """A live source that plays a film."""
 
@@ -507,4 +513,5 @@ def test_a_camera_gives_takes(film: Path) -> None:
     )
     tracker.close()
     assert source.closed and 2 <= len(found) <= 4 and {one.source for one in found} == {3}
-    assert lefts[0] == 1.5 and lefts[-1] == 0.0 and len(lefts) == pytest.approx(76, abs=3)  # it never turns
+    assert lefts.count(0.0) <= 1  # when the time is over and something missing, the clock counts what is added
+    assert lefts[0] == 1.5 and lefts[-1] < 0.05 and len(lefts) == pytest.approx(76, abs=3)  # it never turns
