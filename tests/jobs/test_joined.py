@@ -23,6 +23,7 @@ from rtface.media.read.source import FileSource
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
+from rtface.trust.verify import verify
 from tests.jobs import films
 from tests.pipeline.fakes import FakeEngine, FakeEngines, portrait
 from tests.pipeline.run_media import decoded, film, write_film
@@ -232,6 +233,24 @@ def test_copied_packets_are_those_of_one_process(suffix: str, codec: str, coding
         for kind in ("video", "audio"):
             assert films.packets(one, kind) == films.packets(made, kind)
         assert read_sidecar(sidecar_path(made))["copied"] == read_sidecar(sidecar_path(one))["copied"]
+
+
+@pytest.mark.slow
+def test_open_groups_are_copied_at_borders_too(tmp_path: Path):
+    """Other frames are copied than in one piece, because the frames that lead to a border's CRA frame are not."""
+    pictures = films.scenes(80, size=(320, 180), cut=200)
+    for first in (30, 60):
+        pictures[first : first + 3] = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(3)]
+    coding = {"x265-params": "open-gop=1:keyint=10:min-keyint=10:scenecut=0:log-level=error", "preset": "fast"}
+    source = write_film(tmp_path / "in.mp4", pictures, codec="libx265", options=coding)
+    options, times = Options(correct="always", copy="require", sidecar=True), list[list[float]]()
+    for name, work in (("one", run_file), ("other", in_segments)):
+        made = tmp_path / f"{name}.mp4"
+        report = work(source, made, options)
+        assert report.packets_copied > 30 and verify(made, input=source).same
+        with av.open(str(made)) as film:
+            times.append([frame.time for frame in film.decode(video=0)])
+    assert len(times[0]) == 80 and times[0] == times[1]
 
 
 def test_a_job_without_a_corrected_face_keeps_the_own_mark(tmp_path: Path):

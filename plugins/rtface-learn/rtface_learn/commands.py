@@ -150,7 +150,7 @@ _WHERE = {"call": "in calls", "heavy": "in bad calls", "coded": "in coded film"}
 
 
 def asked(missing: list[str], left: float) -> list[str]:
-    """What is still to be seen, another of it first every few seconds: what cannot be seen must not keep the others back.
+    """What is still to be seen, another of it first every few seconds: what cannot be seen must not keep others back.
 
     Args:
         missing: as of the guide.

@@ -59,6 +59,8 @@ WORTH_DB = 0.05
 _LINKED, _ALIKE = 1.1 * JOIN, 1.5 * JOIN
 """Distance up to which two photos are of one person, and from which on of two. Of 34,060 pairs of two people 1 in 2,000
 is nearer than the first, 1 in 8 than the second; of 131 pairs of one person, 80 from two sources, none is farther."""
+_NAMED = 6
+"""Photos that are named with what is wrong with them."""
 _SAME = 3.0
 """Up to this mean difference, code values, two photos are the same one."""
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -117,7 +119,7 @@ def collect(
                 code="learn_photos",
                 count=len(refused),
                 all=len(photos),
-                why="; ".join(map(str, refused)),
+                why="; ".join(map(str, refused[:_NAMED])) + (" …" if len(refused) > _NAMED else ""),
             )
         known = [embedding for take in shown for embedding in take.embeddings]
         _check_one(photos, shown)
@@ -269,6 +271,7 @@ def learn(
             if live:
                 ready = python()  # while nobody sits before the camera for it
             every, embeddings = collect(sources, notify, watch)
+            ready = ready or python()
             _prepare(folder, recipe, *_split(every), embeddings[:32], notify)
         with np.load(folder / learned.PAIRS) as held:
             count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]

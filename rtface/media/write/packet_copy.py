@@ -110,7 +110,7 @@ class GroupCopy:
         """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
         if not self.prefix:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        left = self.units.sets * (self.units.record == "avc")
+        left = self.units.sets if self.units.record == "avc" else ()
         return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in left)
 
     def _joined(self, units: Iterable[bytes]) -> bytes:
