@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from time import perf_counter
 
 from rtface.concurrency import buffer, close_with
@@ -17,11 +18,13 @@ from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
+from rtface.util.machine import give_memory_back
 
 # Memory for failed frames that are held back. With large frames fewer failures in a row end a run, but
 # at least HELD_LEAST.
 _HELD_BYTES = 512 << 20
 HELD_LEAST = 10
+_GIVEN_BACK = 100
 
 
 def chain(
@@ -122,14 +125,16 @@ def bytes_of(item: Item) -> int:
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
-    """Times how long each item takes to come."""
+    """Times how long each item takes to come; after every so many of them the system gets freed memory back."""
     iterator = iter(items)
-    while True:
+    for number in count(1):
         with stats.time("decode"):
             item = next(iterator, None)
         if item is None:
             return
         yield item
+        if number % _GIVEN_BACK == 0:
+            give_memory_back()
 
 
 def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
@@ -53,6 +54,13 @@ def free_memory(system: Path = Path("/")) -> int | None:
             stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
             free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))  # of files, given back on demand
     return free
+
+
+def give_memory_back() -> None:
+    """Gives the system what was freed. The C library of Linux keeps it: buffers of frames leave gaps between each other
+    that are reused badly, so that a process of a long film of 1440×1080 grew by 26 kB a frame."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 # Share of all cores that other processes may use while something is timed.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from pathlib import Path
 
 import pytest
 
-from rtface.util.machine import free_memory, machine_name
+from rtface.util.machine import free_memory, give_memory_back, machine_name
 
 GIB = 1 << 30
 
@@ -57,3 +59,15 @@ def test_machines_of_one_host_name_differ(tmp_path: Path):
         (place / "etc/machine-id").write_text(f"{place.name * 32}\n")
     names = {machine_name(place) for place in (*places, tmp_path)}
     assert len(names) == 3 and machine_name(places[0]) in names
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps less")
+def test_the_system_gets_freed_memory_back() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    blocks = [bytearray(100_000) for _ in range(2000)]  # below the size that has pages of its own
+    kept, blocks = blocks[::40], []
+    before = resident()
+    give_memory_back()
+    assert before - resident() > 100_000_000 and len(kept) == 50
