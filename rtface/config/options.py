@@ -370,8 +370,7 @@ class InputOptions(_Group):
         v.scale,
         _RUNS | _ANALYSIS,
         "Enlarge the frames first, so that faces are found and restored at the size of the output.",
-        "`2`, `3` and `4` are factors, `1080p` lines; `1080p` and `1440x1080` get square samples. "
-        "[How](films.md#enlarging)",
+        "`1` to `4` are factors, `1080p` lines; `1080p` and `1440x1080` get square samples. [How](films.md#enlarging)",
         unset="the INPUT's size",
         traits=Trait.FILM_PAGE,
     )

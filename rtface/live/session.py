@@ -6,7 +6,7 @@ import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
@@ -23,7 +23,7 @@ from rtface.engine.engine_set import LIGHT
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.errors import Interrupted, OutputError, RtfaceError
+from rtface.errors import Interrupted, Message, OutputError
 from rtface.frame import Display, Frame
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
@@ -156,9 +156,23 @@ class LiveSession:
         if self._begun:
             if self._filler is not None:
                 self._filler.begin(frame.time)
-            with suppress(RtfaceError):  # it came back with another size: the outputs' is kept
+            try:
                 frame = self._enlarger(frame)
+            except Exception as error:  # noqa: BLE001 - it came back with another size: the outputs' is kept
+                self._not_enlarged(error)
             self.loop.put(frame)
+
+    def _not_enlarged(self, error: Exception) -> None:
+        self.stats.warn(
+            "scale",
+            Message(
+                "{--scale:{scale}} has no effect on the frames that come now ({why}); outputs keep their size, and faces "
+                "are found in the frames as they come",
+                code="scale_live",
+                scale=self.options.scale,
+                why=error,
+            ),
+        )
 
     def _enlarged(self, form: VideoFormat) -> VideoFormat:
         """The format of the source's frames once they are enlarged."""

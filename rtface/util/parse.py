@@ -471,14 +471,14 @@ def size(value: object, shown: str) -> object:
     return (pair[0], pair[1])
 
 
-@_check("N|LINESp|WIDTHxHEIGHT", "int | str", "2", "3", "4", "1080p", "2160p")
-def scale(value: object, shown: str) -> str:
-    """A factor, a number of lines, or a size: "2", "1080p", "1920x1080"."""
+@_check("N|LINESp|WIDTHxHEIGHT", "int | str", "1", "2", "3", "4", "1080p", "2160p")
+def scale(value: object, shown: str) -> str | None:
+    """A factor, a number of lines, or a size: "2", "1080p", "1920x1080"; None for 1."""
     text = "" if isinstance(value, bool) else re.sub(r"\s*[x×:]\s*", "x", str(value).strip().lower())
-    if is_scale(text):
-        return text
+    if text == "1" or is_scale(text):
+        return None if text == "1" else text
     raise UsageError(
-        "{option} must be a factor (2, 3, 4), lines as 1080p, or a size as 1920x1080, not {value}",
+        "{option} must be a factor (1 to 4), lines as 1080p, or a size as 1920x1080, not {value}",
         code="value_scale",
         option=shown,
         value=_show(value),

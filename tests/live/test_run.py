@@ -25,6 +25,7 @@ from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sources.sound_sources import SilentSource
 from rtface.live.sources.sound_to_aac import silent_frame
+from rtface.media.read.enlarge import Enlarger
 from rtface.stats import Stats
 from tests.live.live_fakes import FORM, FakeSink, FakeSource, frame, luma_of
 
@@ -126,6 +127,25 @@ def test_frames_are_enlarged_for_every_output_and_size():
     for sink in run.sinks:
         assert (sink.form.width, sink.form.height) == (128, 96)
         assert {(f.image.width, f.image.height) for f in sink.frames} == {(128, 96)}
+
+
+@pytest.mark.parametrize("why", ["size", "fault"])
+def test_a_source_that_cannot_be_enlarged_is_said_once(why, monkeypatch):
+    class Enlarging(Enlarger):
+        def __call__(self, frame):
+            if why == "fault" and frame.image.width == 144:
+                raise av.FFmpegError(12, "no memory")
+            return super().__call__(frame)
+
+    monkeypatch.setattr("rtface.live.session.Enlarger", Enlarging)
+    with Run(Options(tracker="none", device="cpu", scale="96p")) as run:
+        for number, form in enumerate((FORM, replace(FORM, width=144, height=108), replace(FORM, width=144), FORM), 1):
+            run.source.give(frame(number * 1_000_000, form=form))
+            run.sinks[0].wait_for(number)
+        (told,) = run.live.status.snapshot()["messages"]
+    assert told["code"] == "scale_live" and told["values"]["scale"] == "96p"
+    assert told["message"] in run.report.warnings
+    assert ("only enlarged" if why == "size" else "no memory") in told["message"]
 
 
 def test_a_size_that_cannot_be_ends_a_run_before_it_begins():

@@ -232,6 +232,33 @@ def test_a_film_is_enlarged(page: Any, studio: RunningStudio) -> None:
     page.locator("dialog code", has_text="--scale 2").wait_for()
 
 
+@pytest.mark.parametrize(("scale", "name"), [("2", "Twice"), ("640x576", "640x576")])
+def test_a_size_of_the_settings_file_is_left_and_taken_again(
+    page: Any, studio: RunningStudio, monkeypatch: pytest.MonkeyPatch, scale: str, name: str
+) -> None:
+    from playwright.sync_api import expect
+
+    def choose(size: str, asked: str, kept: Any) -> None:
+        page.get_by_text("Size, region, grain, damage").click()
+        with page.expect_request("**/analysis") as analysed, page.expect_response("**/settings?*") as put:
+            page.get_by_label("Size", exact=True).select_option(size)
+        assert analysed.value.post_data_json == {"scale": asked}
+        assert put.value.json() == kept | {"shots": [], "persons": {}}
+
+    monkeypatch.setenv("RTFACE_SCALE", scale)
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "running"}))
+    open_film(page, studio)
+    expect(page.get_by_label("Size", exact=True)).to_have_value(scale)
+    choose("As it is", "1", {"scale": "1"})
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.locator("dialog summary", has_text="command line").click()
+    page.locator("dialog code", has_text="--scale 1").wait_for()
+    page.reload()
+    page.locator(".wipe[data-time]").wait_for(timeout=60_000)
+    expect(page.get_by_label("Size", exact=True)).to_have_value("1")
+    choose(name, scale, {})
+
+
 def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: RunningStudio) -> None:
     tracks = {
         "1": {

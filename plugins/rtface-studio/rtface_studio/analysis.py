@@ -32,6 +32,8 @@ _CLIP = ("--overwrite", "--codec", "libx264", "--preset", "superfast")
 """Options of a clip's run: made to be played at once, by browsers."""
 _FACE = 128
 """Side of a face on the page, pixels."""
+_Work = Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]
+"""What a task does; it gets a function that takes its progress."""
 
 
 class FilmTask:
@@ -48,32 +50,34 @@ class FilmTask:
     def __init__(self, publish: Callable[[dict[str, Any]], None], turn: asyncio.Semaphore) -> None:
         self._publish, self._turn = publish, turn
         self._task: asyncio.Task[None] | None = None
+        self._next: _Work | None = None
         self.state: dict[str, Any] = _NONE
 
-    def start(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
-        """Starts the work, which gets a function that takes its progress, where none is under way."""
+    def start(self, work: _Work) -> None:
+        """Starts the work where none is under way."""
         if self._task is None or self._task.done():
             self._set({"state": "waiting"})
             self._task = asyncio.create_task(self._run(work))
 
-    async def restart(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
-        """Ends the work that is under way, if any, and starts this."""
+    async def restart(self, work: _Work) -> None:
+        """Ends the work that is under way, if any, and starts this, or what was asked for after it meanwhile."""
+        self._next = work
         self.stop()
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             await asyncio.wait({self._task})
-        self.start(work)
+        self.start(self._next)
 
     def stop(self) -> None:
         """Ends the work, if any."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
-    async def _run(self, work: Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _run(self, work: _Work) -> None:
+        loop, own = asyncio.get_running_loop(), self._task
 
         def progress(found: dict[str, Any]) -> None:  # called on another thread
             with suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(self._progress, found)
+                loop.call_soon_threadsafe(self._progress, own, found)
 
         try:
             async with self._turn:
@@ -87,8 +91,8 @@ class FilmTask:
             log.exception("studio: a task about a film failed")
             self._set({"state": "failed", "error": FAILED.to_dict()})
 
-    def _progress(self, found: dict[str, Any]) -> None:
-        if self.state["state"] == "running":  # it may have been stopped meanwhile
+    def _progress(self, task: asyncio.Task[None] | None, found: dict[str, Any]) -> None:
+        if self._task is task and self.state["state"] == "running":  # it may have been stopped meanwhile, or replaced
             self.state = {**self.state, **found}
             self._publish({"state": "running", **found})
 
@@ -119,7 +123,7 @@ class FilmTasks:
         self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
         self._folder = studio.closing.enter_context(_pictures())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
-        self._scales: dict[int, str] = {}  # of the frames that were analysed
+        self._scales: dict[int, str] = {}  # of the analysis that was asked for last: no other one starts
 
     def of(self, number: int, kind: str) -> FilmTask:
         """The task of a film; kind is "analysis", "sheet" or "clip"."""
@@ -150,7 +154,7 @@ class FilmTasks:
 
         Args:
             number, path: of the film.
-            scale: the size that frames are enlarged to; empty for their own.
+            scale: the size that frames are enlarged to; empty for that of the settings file.
         """
         photos, task = self.folder(number) / "faces", self.of(number, "analysis")
 

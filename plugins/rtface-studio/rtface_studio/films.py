@@ -426,10 +426,11 @@ def command_line(source: Path, output: Path, options: Options, given: Iterable[s
 
 
 def option_words(options: Options, given: Iterable[str]) -> list[str]:
-    """Some options by name, as words of the command line."""
+    """Some options by name, as words of the command line; the first word of an option stands for None."""
     words = list[str]()
     for name in given:
         value = getattr(options, name)
+        value = OPTIONS[name].check.words[0] if value is None else value
         words += [OPTIONS[name].flag] if value is True else [OPTIONS[name].flag, str(value)]
     return words
 

@@ -131,12 +131,12 @@ class Enlarger:
         """An image in another size, of YCbCr or gray, by a filter that is kept for the next one."""
         like = image.width, image.height, image.format.name, width, height, siting
         if self._graph is None or like != self._like:
-            self._graph, self._like = Graph(), like
-            source = self._graph.add_buffer(
+            graph = Graph()
+            source = graph.add_buffer(
                 width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)
             )
             # "full" on both sides leaves the values as they are, whatever the range; one thread: see `repacked`.
-            scale = self._graph.add(
+            scale = graph.add(
                 "scale",
                 w=str(width),
                 h=str(height),
@@ -147,8 +147,9 @@ class Enlarger:
                 out_chroma_loc=siting,
                 threads="1",
             )
-            kept = self._graph.add("format", image.format.name)
-            self._graph.link_nodes(source, scale, kept, self._graph.add("buffersink")).configure()
+            kept = graph.add("format", image.format.name)
+            graph.link_nodes(source, scale, kept, graph.add("buffersink")).configure()
+            self._graph, self._like = graph, like
         self._graph.push(image)
         large = self._graph.pull()
         assert isinstance(large, av.VideoFrame)

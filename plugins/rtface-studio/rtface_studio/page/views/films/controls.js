@@ -8,10 +8,10 @@ export const DEFAULTS = {};
 const WORDS = {}; // of each option that is set here; a share has none
 const FIRST = ["engine", "strength", "fidelity", "correct"]; // the others are shown on request
 
-/** Takes the options that are set here, with the values that the settings file and variables of this machine have. */
+/** Takes the options that are set here, with the values that the settings file and variables of this machine have; where these have none, the first word says so. */
 export function useChoices({ film, defaults }) {
   Object.assign(WORDS, film);
-  Object.assign(DEFAULTS, Object.fromEntries(Object.entries(film).map(([name, words]) => [name, defaults[name] ?? (words.length ? "" : 1)])));
+  Object.assign(DEFAULTS, Object.fromEntries(Object.entries(film).map(([name, words]) => [name, defaults[name] ?? words[0] ?? 1])));
 }
 
 /** What differs from the defaults, as the server takes it. */
@@ -23,7 +23,7 @@ export function changed(settings) {
 }
 
 /** The words of an option, to choose from; an option without texts of its own on this page is called by its help. */
-export const wordsOf = (name) => [...(DEFAULTS[name] === "" ? [""] : []), ...WORDS[name]].map((word) => [word, textOr(`films.${name}_${word}`, word)]);
+export const wordsOf = (name) => [...new Set(WORDS[name].length ? [...WORDS[name], DEFAULTS[name]] : [])].map((word) => [word, textOr(`films.${name}_${word}`, word)]);
 const labelOf = (name) => textOr(`films.${name}`, t(`options.${name}`));
 
 /** The values that are set: null stands for none. */

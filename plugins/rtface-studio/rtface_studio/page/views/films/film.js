@@ -60,7 +60,7 @@ export async function mountFilm(root, id) {
     if (asking) { wanted = true; return; }
     asking = new AbortController();
     const share = player.share;
-    const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, !player.factor ? 640 : kept.settings.scale ? 2160 : Math.max(film.width, film.height))));
+    const side = Math.min(2160, Math.ceil(Math.max(player.element.clientWidth * devicePixelRatio, !player.factor ? 640 : kept.settings.scale !== "1" ? 2160 : Math.max(film.width, film.height))));
     const shots = kept.settings.shots.filter((one) => one.start_s <= kept.time + NEAR_S && one.end_s >= kept.time - NEAR_S); // an address has no room for all
     const query = new URLSearchParams({ time: kept.time, side: String(side), settings: JSON.stringify(changed({ ...kept.settings, shots })) });
     info.textContent = t("films.rendering");
@@ -80,7 +80,7 @@ export async function mountFilm(root, id) {
         player.set(nose[0]);
         kept.wiped = player.share;
       }
-      unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none" && !kept.settings.scale;
+      unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none" && kept.settings.scale === "1";
       replace(info, ...done(faces, left));
       legend.hidden = kept.layer !== "invented";
       player.element.dataset.time = after.headers.get("x-frame-time");
