@@ -166,8 +166,8 @@ class LiveSession:
         self.stats.warn(
             "scale",
             Message(
-                "{--scale:{scale}} has no effect on the frames that come now ({why}); outputs keep their size, and faces "
-                "are found in the frames as they come",
+                "{--scale:{scale}} has no effect on the frames that come now ({why}); outputs keep their size, and "
+                "faces are found in the frames as they come",
                 code="scale_live",
                 scale=self.options.scale,
                 why=error,

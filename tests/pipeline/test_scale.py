@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.option_sources import load
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
@@ -98,6 +99,11 @@ def test_a_folder_of_scans_is_enlarged_as_a_film(tmp_path: Path) -> None:
         assert (after.streams.video[0].width, after.streams.video[0].height) == (960, 720)
     rtface.run(folder, tmp_path / "out.mkv", sequence=True, fps=24, scale="2", correct="never", crf=0)
     assert decoded(tmp_path / "out.mkv")[0].shape == (720, 960)
+
+
+def test_a_factor_of_one_leaves_the_size_of_the_settings() -> None:
+    assert load({}, environ={"RTFACE_SCALE": "2"}).options.scale == "2"
+    assert load({"scale": "1"}, environ={"RTFACE_SCALE": "2"}).options.scale is None
 
 
 @pytest.mark.parametrize(
