@@ -97,18 +97,18 @@ class Reprojection:
         if share < self._share and self._key is not None:
             self._before = self._prepared()
         self._share = share
-        self._key, self._carried, self._made = (c, *shaped, strength), None, time
-        gate = self._released(time)
-        if gate is not None:
-            full: Any = cv2.resize(gate, shaped[1].shape[::-1], interpolation=cv2.INTER_LINEAR)
-            shaped = shaped[0] * full[..., None], shaped[1] * full
         if share >= 1.0:
             self._before = None
         elif self._before is not None and self._before.small.shape[1] * SHRINK == c.shape[1]:
             d, m = self._moved(self._before, c, strength, scale, None)
             mixed: Any = cv2.addWeighted(shaped[0], share, d, 1.0 - share, 0.0)
             shaped = mixed, np.maximum(shaped[1], m)
-            self._key = c, *shaped, strength  # which is carried to frames between
+        # As it is carried to frames between, where the gate comes on top.
+        self._key, self._carried, self._made = (c, *shaped, strength), None, time
+        gate = self._released(time)
+        if gate is not None:
+            full: Any = cv2.resize(gate, shaped[1].shape[::-1], interpolation=cv2.INTER_LINEAR)
+            shaped = shaped[0] * full[..., None], shaped[1] * full
         return shaped
 
     def carry(self, c: Float32, strength: float, time: float, scale: float) -> Shaped:

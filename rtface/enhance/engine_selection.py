@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 
 from rtface.config.options import QualityOptions
@@ -17,6 +18,7 @@ from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of, shipped_name
 from rtface.stats import Stats
+from rtface.util.fade import faded
 
 # Seconds to blend a heavy engine's keyframe with the light engine's answer, before that was measured.
 _JOIN_S = 0.008
@@ -80,7 +82,7 @@ class EngineSelector:
         """
         tasks = self._selected(frame, faces, runtime, strength)
         for task in tasks:
-            if person := self._tracks.person_of(task.track.id):
+            if person := task.face.person:
                 task.engine = runtime.engines.of_person(task.engine, person)
                 task.light = task.light and runtime.engines.of_person(task.light, person)
             track, before, now = task.track, task.track.engine, task.engine.name
@@ -88,11 +90,12 @@ class EngineSelector:
             if before not in (None, now):
                 if before and shipped_name(before) == shipped_name(now) and not frame.new:
                     track.change_engine()
-                    track.fades["weights"] = 0.0  # what is shown fades into what it is with the other weights
+                    track.weights = 0.0  # what is shown fades into what it is with the other weights
                 else:
                     self._engine_changes(track)
-            if "weights" in track.fades and task.light is None:  # keyframes fade into each other
-                task.share = min(task.share, track.faded("weights", 1.0, frame.time))
+            if task.light is None:  # keyframes fade into each other
+                track.weights = faded(track.weights, 1.0, inf, 1.0)
+                task.share = min(task.share, track.weights)
             if not frame.lead_in:
                 track.figures.note(frame.time).engine = now
         return tasks

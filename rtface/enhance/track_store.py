@@ -44,6 +44,8 @@ class TrackState:
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
         first: strength of the first stage on the last frame in the face and round it, 0…1.
         fades: strengths on the last frame that follow from the decided ones, by name, see `faded`.
+        weights: share of the engine's weights on the last frame, 0…1; the rest is of those before. Whoever decides
+            about the face, they fade; it is not handed over: the lead-in of another process sees them change again.
         change: of its correction on the last frame (`rtface.enhance.doubts`), and the time of that.
         shown, guarded: what `handed_over` needs of the last frames: of all, and of those that the guard has seen.
         seen_s: time of the last frame with it.
@@ -62,6 +64,7 @@ class TrackState:
     guard: GuardedTrack = field(default_factory=GuardedTrack)
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     fades: dict[str, float] = field(default_factory=dict[str, float])
+    weights: float = 1.0
     change: tuple[float, Float32] | None = None
     shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=IN_WORK))
     guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=IN_WORK))

@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rtface.analysis.treatment import FORCED
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.film import FilmEnhancer
@@ -20,6 +22,7 @@ from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import Restored, Runtime, ShapeTask
+from rtface.shots.settings import Shot, ShotList, ShotSettings
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every
 from tests.persons.made import ANNA, BEN, CLEO, at
@@ -134,8 +137,9 @@ class OfPersons(FakeEngines):
         return self.all.get(f"{engine.name}@{person.lower()}", engine)
 
 
-def with_weights(kind: str) -> tuple[FrameEnhancer, OfPersons]:
-    """A step for somebody who looks like Anna from the fifth look on, until the eleventh."""
+def with_weights(kind: str, **decided: Any) -> tuple[FrameEnhancer, OfPersons]:
+    """A step for somebody who looks like Anna from the fifth look on, until the eleventh; `decided` of a film: by
+    shots, or by her entry."""
     looks = 0
 
     def embed(chip: Bytes) -> Float32:
@@ -147,7 +151,9 @@ def with_weights(kind: str) -> tuple[FrameEnhancer, OfPersons]:
     persons = PersonRecogniser(embed, Gallery({"anna": [ANNA]}), Stats())
     runtime, options = Runtime(CpuDevice(), OfPersons()), Options(grain="none", correct="always", person=("anna",))
     if kind == "film":
-        step: FrameEnhancer = FilmEnhancer(runtime, options, Stats(), analysis=False, persons=persons)  # type: ignore[assignment]
+        step: FrameEnhancer = FilmEnhancer(  # type: ignore[assignment]
+            runtime, options, Stats(), analysis=False, persons=persons, **decided
+        )
     elif kind == "single":
         step = FrameEnhancer(runtime, options, Stats(), analysis=False, persons=persons)
     else:
@@ -157,14 +163,14 @@ def with_weights(kind: str) -> tuple[FrameEnhancer, OfPersons]:
     return step, runtime.engines  # type: ignore[return-value]
 
 
-def changes_of(kind: str, frames: Sequence[Frame]) -> tuple[np.ndarray, OfPersons]:
+def changes_of(kind: str, frames: Sequence[Frame], **decided: Any) -> tuple[np.ndarray, OfPersons]:
     """The mean change of luma in the left half and in the right one, frame by frame."""
 
     def luma(frame: Frame) -> np.ndarray:
         plane = frame.image.planes[0]
         return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : 2 * WIDTH].astype(int)
 
-    step, engines = with_weights(kind)
+    step, engines = with_weights(kind, **decided)
     before = [luma(frame) for frame in frames]
     shown = step(frames) if isinstance(step, FilmEnhancer) else map(step.process, frames)
     after = [luma(frame) for frame in shown if isinstance(frame, Frame)]
@@ -172,9 +178,22 @@ def changes_of(kind: str, frames: Sequence[Frame]) -> tuple[np.ndarray, OfPerson
     return np.array([(d[:, :WIDTH].mean(), d[:, WIDTH:].mean()) for d in apart]), engines
 
 
-@pytest.mark.parametrize("kind", ["film", "live", pytest.param("carried", marks=pytest.mark.slow)])
-def test_weights_of_a_person_fade_in_and_out(kind: str) -> None:
-    changed, engines = changes_of(kind, [two(count) for count in range(0, 560, 2)])
+ALWAYS = ShotList([Shot(Fraction(0), None, ShotSettings(correct="always"))])
+
+
+@pytest.mark.parametrize(
+    ("kind", "decided"),
+    [
+        ("film", {}),
+        ("film", {"shots": ALWAYS}),
+        ("film", {"by_person": {"anna": FORCED["always"]}}),
+        ("live", {}),
+        pytest.param("carried", {}, marks=pytest.mark.slow),
+    ],
+    ids=["film", "film of shots", "film with an entry", "live", "carried"],
+)
+def test_weights_of_a_person_fade_in_and_out(kind: str, decided: dict[str, Any]) -> None:
+    changed, engines = changes_of(kind, [two(count) for count in range(0, 560, 2)], **decided)
     left, right = changed.T
     few, many = left[0], left.max()
     assert many > 2 * few

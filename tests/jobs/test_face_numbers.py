@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.jobs import films
 from tests.jobs.test_joined import in_segments, same_film
 from tests.persons.made import BEN, at, learnt
 from tests.pipeline.fakes import FakeEngine, FakeEngines
-from tests.pipeline.run_media import write_film
+from tests.pipeline.run_media import decoded, write_film
 from tests.pipeline.test_persons import by_colour, tinted
 
 
@@ -100,6 +101,29 @@ def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path, mo
     assert [(t.id, t.person, t.frames_corrected) for t in first.tracks] == [
         (t.id, t.person, t.frames_corrected) for t in second.tracks
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correct", ["auto", "always"])
+def test_a_border_does_not_end_a_fade_of_weights(correct: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Anna is recognised in the midst of a shot, ten frames before a border at which the job is continued."""
+    monkeypatch.setattr(films, "LENGTH", Fraction(12, 5))
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    learnt(learned.path_of("anna"), at(BEN, 0.05))
+    own = FakeEngine("fake@anna", amount=0.1)
+    monkeypatch.setattr(FakeEngines, "of_person", lambda self, engine, person: own if person == "anna" else engine)
+    film = write_film(tmp_path / "in.mkv", (tinted(int(k > 24), 0.2 * k) for k in range(100)))
+    options = Options(codec="ffv1", correct=correct, person=("anna",))
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    job = FilmJob.open(film, other, options, length=films.LENGTH)
+    assert isinstance(job, FilmJob)
+    job.find_numbers()
+    run_file(film, one, options)
+    in_segments(film, other, options, stop_at=75)
+    before, *shown = (np.array(decoded(path)) for path in (film, one, other))
+    fade, joined = (np.abs(frames - before)[40:80, 40:140, 110:210].mean((1, 2)) for frames in shown)
+    assert fade.max() - fade[-1] > 3.0 > 10 * np.abs(np.diff(fade)).max()
+    assert np.abs(joined - fade).max() < 0.02
 
 
 _KILLED = """
