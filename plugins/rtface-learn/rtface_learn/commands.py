@@ -15,6 +15,7 @@ from rtface.cli.console import Console, print_json, print_text
 from rtface.cli.signals import interrupted_by_signals
 from rtface.config.addresses import LiveAddress, parse_address, resolve_address
 from rtface.errors import InputError, Message, UsageError
+from rtface.media.files.image_names import has_still_name
 from rtface.util.parse import is_person_name
 
 if TYPE_CHECKING:
@@ -133,6 +134,15 @@ def learn(
         f"{done.takes} takes in {done.seconds:.0f} s"
         + (f" ({done.share:.0%} of the training: --minutes ended it)" if done.share < 1 else "")
     )
+    if all(isinstance(one, Path) and (one.is_dir() or has_still_name(one)) for one in given):
+        console.log(
+            Message(
+                "this was learnt and measured on photos alone: in a film of another camera less of it arrives, or nothing; "
+                "learn from a film of the camera that it is for",
+                code="learn_only_photos",
+            ),
+            "warning",
+        )
     console.log(f"{done.path} written; use it with: rtface run INPUT OUTPUT --person {name}")
 
 

@@ -278,6 +278,16 @@ def test_a_camera_is_looked_for_before_torch() -> None:
     assert not [*learned.unfinished().iterdir()]
 
 
+@pytest.mark.parametrize("name", ["photos", "film.mkv"])
+def test_what_photos_alone_are_worth_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    source = saved(tmp_path / name, 0.0) if name == "photos" else tmp_path / name
+    source.touch()
+    made = learn.TrainingOutcome(tmp_path / "anna.person", {"call": 0.3}, 3, 1.0, 1.0)
+    monkeypatch.setattr(learn, "learn", lambda *_, **__: made)
+    found = run("learn", "anna", str(source), "--yes")
+    assert found.exit_code == 0 and ("photos alone" in found.stderr) is (name == "photos")
+
+
 def test_a_full_disk_is_said(quick: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
