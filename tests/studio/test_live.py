@@ -569,7 +569,6 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
 def test_a_person_is_learnt_in_the_studio(
     studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RTFACE_TORCH_PYTHON", str(tmp_path / "none"))
     photo = make_photo(studio.folder / "anna.png")
     asked = {"name": "Anna", "source": str(photo), "agreed": True}
     (studio.folder / "list.m3u8").write_text("#EXTM3U\n")
@@ -583,7 +582,7 @@ def test_a_person_is_learnt_in_the_studio(
     assert call(studio, "POST", "/api/persons/learn", **asked)[0] == 200
     learning = lambda: ask(studio, "GET", "/api/persons")[1]["learning"]  # noqa: E731
     wait_for(lambda: learning()["state"] not in ("waiting", "running"), 60)
-    assert learning()["state"] == "failed" and "--python" in learning()["error"]["message"]
+    assert learning()["state"] == "failed" and "photos that differ" in learning()["error"]["message"]
     assert ask(studio, "DELETE", "/api/persons/anna")[1]["persons"] == []
     (policy := tmp_path / "policy.toml").write_text('forbid = ["learning"]')
     monkeypatch.setenv("RTFACE_POLICY", str(policy))
