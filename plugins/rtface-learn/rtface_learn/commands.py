@@ -137,8 +137,8 @@ def learn(
     if all(isinstance(one, Path) and (one.is_dir() or has_still_name(one)) for one in given):
         console.log(
             Message(
-                "this was learnt and measured on photos alone: in a film of another camera less of it arrives, or nothing; "
-                "learn from a film of the camera that it is for",
+                "this was learnt and measured on photos alone: in a film of another camera less of it arrives, or "
+                "nothing; learn from a film of the camera that it is for",
                 code="learn_only_photos",
             ),
             "warning",
