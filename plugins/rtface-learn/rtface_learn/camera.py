@@ -117,7 +117,7 @@ def of_camera(
         source.close()
 
 
-def check(address: LiveAddress) -> None:
+def check_live(address: LiveAddress) -> None:
     """Raises InputError where a live source cannot be opened, or gives no frames."""
     source = _opened(address)
     try:

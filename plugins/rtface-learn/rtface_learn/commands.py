@@ -108,26 +108,21 @@ def learn(
     if json:
         print_json({"name": name, "kept": done.path is not None, "gains": done.gains, "takes": done.takes,
                     "seconds": done.seconds, "share": done.share, "path": str(done.path or "")}, indent=2)  # fmt: skip
-    if done.path is None and done.share < 1:
-        console.log(
-            Message(
-                "nothing was kept: {share:.0%} of the training was done when its time was over, and a run gains "
-                "{gained} over the shipped restoration; give more {--minutes}",
-                code="learn_too_short",
-                share=done.share,
-                gained=gained,
-            )
-        )
-        raise typer.Exit(1)
     if done.path is None:
-        console.log(
-            Message(
-                "nothing was kept: on pictures that it had not seen a run gains {gained} over the shipped restoration, "
-                "which is too little; give more and better pictures: a longer film, better light",
-                code="learn_nothing",
-                gained=gained,
-            )
+        short = Message(
+            "nothing was kept: {share:.0%} of the training was done when its time was over, and a run gains {gained} "
+            "over the shipped restoration; give more {--minutes}",
+            code="learn_too_short",
+            share=done.share,
+            gained=gained,
         )
+        poor = Message(
+            "nothing was kept: on pictures that it had not seen a run gains {gained} over the shipped restoration, "
+            "which is too little; give more and better pictures: a longer film, better light",
+            code="learn_nothing",
+            gained=gained,
+        )
+        console.log(short if done.share < 1 else poor)
         raise typer.Exit(1)
     console.log(
         f"{name}: a run gains {gained} over the shipped restoration on pictures that it had not seen, learnt from "

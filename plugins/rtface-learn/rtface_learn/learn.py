@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -33,7 +34,7 @@ from rtface.tracking import create_tracker
 from rtface.util.machine import cores
 from rtface_engines import child
 from rtface_learn import judge, pairs, takes, work
-from rtface_learn.camera import Watch, check, of_camera, unwatched
+from rtface_learn.camera import Watch, check_live, of_camera, unwatched
 from rtface_learn.takes import Take
 
 LEAST, LEAST_PHOTOS = 6, 3
@@ -258,7 +259,7 @@ def learn(
             )
         sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
-    ready, recipe = None, recipe_named(learned.BASE)
+    found, recipe = functools.cache(python), recipe_named(learned.BASE)
     from_what = [{"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)]
     live = [source for source in sources if isinstance(source, LiveAddress)]
     from_what += [{"kind": source.kind} for source in live]
@@ -267,11 +268,11 @@ def learn(
     ) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
-                check(address)
+                check_live(address)
             if live:
-                ready = python()  # while nobody sits before the camera for it
+                found()  # while nobody sits before the camera for it
             every, embeddings = collect(sources, notify, watch)
-            ready = ready or python()
+            found()
             _prepare(folder, recipe, *_split(every), embeddings[:32], notify)
         with np.load(folder / learned.PAIRS) as held:
             count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
@@ -279,7 +280,7 @@ def learn(
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
-        last = _trained(ready or python(), _job(folder, recipe, minutes), notify)
+        last = _trained(found(), _job(folder, recipe, minutes), notify)
         gains, share = dict.fromkeys(judge.KINDS, 0.0), min(1.0, last["step"] / STEPS)
         meta = {
             "base": recipe.weights.sha256,

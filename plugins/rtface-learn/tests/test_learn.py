@@ -364,7 +364,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for one in shown:
         one.pictures, one.matrices = [np.zeros((64, 64, 3), np.uint8)], [np.eye(2, 3)]
     monkeypatch.setattr(learn, "collect", lambda *_: (calls.append("collect"), (shown, [at(ANNA, 0.0)]))[1])
-    monkeypatch.setattr(learn, "check", lambda address: None)
+    monkeypatch.setattr(learn, "check_live", lambda address: None)
     return calls
 
 

@@ -205,8 +205,7 @@ class CopyEncoder:
             return self._copy.opened(self._video, self._source())
         crf = float(self._video.options["crf"])
         qp, ratios = self._quality.options(gop, crf) if gop is not None and gop.ahead else (crf, "")
-        header = self._copy.prefix > 0 and self._copy.units.record == "avc"  # in H.265 also in the stream
-        return _opened(self._video, qp, ratios, header=header)
+        return _opened(self._video, qp, ratios, header=self._copy.apart)
 
 
 def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> VideoCodecContext:

@@ -68,6 +68,11 @@ class GroupCopy:
         return self.units.length_size(self.header)
 
     @property
+    def apart(self) -> bool:
+        """Whether the header alone has the parameter sets."""
+        return self.prefix > 0 and self.units.record == "avc"
+
+    @property
     def delay(self) -> int:
         """Frames by which decoding runs ahead of presentation in the output, at most."""
         return max(self.depth, 2 if self.depth else 0)
@@ -110,7 +115,7 @@ class GroupCopy:
         """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
         if not self.prefix:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        left = self.units.sets if self.units.record == "avc" else ()
+        left = self.units.sets if self.apart else ()
         return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in left)
 
     def _joined(self, units: Iterable[bytes]) -> bytes:
