@@ -1,10 +1,10 @@
 """What was learnt of a person: a difference to an engine's weights, with the person's embeddings, in one file.
 
-The file is an npz without pickled objects: ``meta`` (JSON as bytes), ``embeddings`` (float32 N×128), ``places`` (int64
-K×5: where a tensor lies in the network file, its bytes a number, rows, columns, rank) and ``delta`` (fp16, one after
-the other: rows × columns numbers of a tensor with rank 0, else the factors rows × rank and rank × columns). Of what was
-trained most numbers are 0 and the others one step up or down, so that LZMA makes the file small. A tensor of `rtface-s`
-lies in `rtface-m` too, byte for byte, so one file serves both.
+The file is an npz without pickled objects, compressed by LZMA: ``meta`` (JSON as bytes), ``embeddings`` (float32
+N×128), ``places`` (int64 K×4: where a tensor lies in the network file, its bytes a number, rows, columns), ``steps``
+(fp16 K), ``signs`` (uint8) and ``delta`` (fp16). Of what was trained most numbers are 0 and the others one step up or
+down: those tensors have their step, and each number's sign in `signs`, five in a byte; the others have the step 0, and
+their numbers in `delta`. A tensor of `rtface-s` lies in `rtface-m` too, byte for byte, so one file serves both.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ PAIRS = "pairs.npz"
 """The file of `unfinished` that is learnt from."""
 _MOST_BYTES = 16 << 20
 _MOST_PLACES = 512
-_FORMAT = 1
+_FORMAT = 2
+_POWERS = (1, 3, 9, 27, 81)
+"""Of the five signs in a byte, each 0, 1 or 2."""
 # What reading a damaged or made up file raises; NotImplementedError and RecursionError are RuntimeErrors.
 _FAULTS = (
     OSError,
@@ -70,7 +72,8 @@ class Learned:
         meta: `base` (SHA-256 of the weights that the difference belongs to), `made` (date), `sources` (SHA-256 and kind
             of each), `figures` (what it measured on crops that it had not learnt from), and `format`.
         embeddings: float32 N×128, each of length 1.
-        places, delta: see the module.
+        places: see the module.
+        delta: the change of each number of the places, one after the other.
     """
 
     name: str
@@ -93,32 +96,22 @@ class Learned:
         import numpy as np
 
         out, begin = bytearray(model), 0
-        for offset, item, rows, columns, rank in self.places.tolist():
+        for offset, item, rows, columns in self.places.tolist():
             old = base[offset : offset + item * rows * columns]
             at = model.find(old)
             if len(old) != item * rows * columns or at < 0 or model.find(old, at + 1) >= 0:
                 raise EngineError(
-                    "what was learnt of {person} does not fit this engine; learn again",
+                    "what was learnt of {person} does not fit this engine; learn again with: rtface learn {person} "
+                    "SOURCE {--overwrite=True}",
                     code="learnt_unfit",
                     person=self.name,
                 )
-            count = _count(rows, columns, rank)
-            values = self.delta[begin : begin + count].astype(np.float32)
-            begin += count
-            change = (
-                values[: rows * rank].reshape(rows, rank) @ values[rows * rank :].reshape(rank, columns)
-                if rank
-                else values.reshape(rows, columns)
-            )
+            change = self.delta[begin : begin + rows * columns].astype(np.float32)
+            begin += rows * columns
             kind = "<f2" if item == 2 else "<f4"
-            new = np.frombuffer(old, kind).astype(np.float32).reshape(rows, columns) + change
+            new = np.frombuffer(old, kind).astype(np.float32) + change
             out[at : at + len(old)] = new.astype(kind).tobytes()
         return bytes(out)
-
-
-def _count(rows: int, columns: int, rank: int) -> int:
-    """How many numbers of `delta` belong to a place."""
-    return rank * (rows + columns) if rank else rows * columns
 
 
 def folder() -> Path:
@@ -172,19 +165,48 @@ def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, del
     import numpy as np
 
     held, text = io.BytesIO(), json.dumps({**meta, "format": _FORMAT, "name": name}, sort_keys=True).encode()
+    places, delta = np.asarray(places, np.int64).reshape(-1, 4), np.asarray(delta, np.float16)
+    counts, size = places[:, 2] * places[:, 3], np.abs(delta)
+    begins = np.cumsum(counts) - counts
+    steps = np.maximum.reduceat(size, begins)
+    steps[~np.logical_and.reduceat((size == 0) | (size == np.repeat(steps, counts)), begins)] = 0
+    stepped = np.repeat(steps, counts) > 0
+    signs = np.sign(delta[stepped]) + 1
     arrays = {
         "meta": np.frombuffer(text, np.uint8),
         "embeddings": np.asarray(embeddings, np.float32),
-        "places": np.asarray(places, np.int64).reshape(-1, 5),
-        "delta": np.asarray(delta, np.float16),
+        "places": places,
+        "steps": steps,
+        "signs": (np.pad(signs, (0, -len(signs) % 5)).reshape(-1, 5) @ np.array(_POWERS)).astype(np.uint8),
+        "delta": delta[~stepped],
     }
-    # Of deltas a third smaller than numpy's own.
-    packing = zipfile.ZIP_DEFLATED if LZMAError is zipfile.BadZipFile else zipfile.ZIP_LZMA
-    with zipfile.ZipFile(held, "w", packing) as archive:
+    with zipfile.ZipFile(
+        held, "w", zipfile.ZIP_DEFLATED if LZMAError is zipfile.BadZipFile else zipfile.ZIP_LZMA
+    ) as archive:
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w") as file:
                 np.lib.format.write_array(file, array)
     write_atomically(path, held.getvalue(), private=True)
+
+
+def _unpacked(places: Any, steps: Any, signs: Any, delta: Any) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """Every number that `write` was given. ValueError where the arrays do not fit each other."""
+    import numpy as np
+
+    kinds = [(array.dtype, array.ndim) for array in (places, steps, signs, delta)]
+    if (
+        kinds != [(np.int64, 2), (np.float16, 1), (np.uint8, 1), (np.float16, 1)]
+        or not len(places) == len(steps) <= _MOST_PLACES
+        or any(len(p) != 4 or min(p) < 0 or p[1] not in (2, 4) or not min(p[2:]) for p in places.tolist())
+        or sum(counts := [p[2] * p[3] for p in places.tolist()]) > _MOST_BYTES
+        or np.count_nonzero(stepped := (each := np.repeat(steps, counts)) > 0) != len(each) - len(delta)
+        or -(-(len(each) - len(delta)) // 5) != len(signs)
+    ):
+        raise ValueError("its weights have another form")
+    found, flat = np.empty(len(each), np.float16), (signs[:, None] // np.array(_POWERS, np.uint8) % 3).ravel()
+    found[~stepped] = delta
+    found[stepped] = (flat[: len(each) - len(delta)].astype(np.float16) - 1) * each[stepped]
+    return found
 
 
 def read(path: Path) -> Learned:
@@ -205,23 +227,18 @@ def read(path: Path) -> Learned:
                 raise ValueError("it is too large")
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
             meta = json.loads(bytes(held["meta"]).decode())
-            embeddings, places, delta = found = [held[name] for name in ("embeddings", "places", "delta")]
+            if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
+                raise ValueError("it was made by another version of rtface")
+            embeddings, places, *packed = found = [
+                held[name] for name in ("embeddings", "places", "steps", "signs", "delta")
+            ]
         if not all(isinstance(array, np.ndarray) for array in found):  # numpy gives other members as bytes
             raise ValueError("it is damaged")
-        if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
-            raise ValueError("it was made by another version of rtface")
         if embeddings.dtype != np.float32 or embeddings.ndim != 2 or embeddings.shape[1] != 128 or not len(embeddings):
             raise ValueError("its embeddings are not 128 numbers each")
-        if places.dtype != np.int64 or places.shape[1:] != (5,) or delta.dtype != np.float16 or delta.ndim != 1:
-            raise ValueError("its weights have another form")
-        if not (np.isfinite(delta).all() and np.isfinite(embeddings).all()):
+        if not all(np.isfinite(array).all() for array in (embeddings, *packed)):
             raise ValueError("its weights are no numbers")
-        if (
-            len(places) > _MOST_PLACES
-            or any(min(p) < 0 or p[1] not in (2, 4) or not p[4] <= min(p[2:4]) > 0 for p in places.tolist())
-            or sum(_count(*place[2:]) for place in places.tolist()) != len(delta)
-        ):
-            raise ValueError("its weights have another form")
+        delta = _unpacked(places, *packed)
         if str(meta.get("name")).casefold() != path.stem.casefold():
             raise ValueError(f"it is of {brief(meta.get('name'))}; give it that name again")
     except FileNotFoundError:
@@ -233,9 +250,11 @@ def read(path: Path) -> Learned:
         ) from None
     except _FAULTS as error:
         raise InputError(
-            "{path} cannot be used as what was learnt of a person: {why}",
+            "{path} cannot be used as what was learnt of a person: {why}; copy it anew, or learn again with: rtface "
+            "learn {person} SOURCE {--overwrite=True}",
             code="learnt_unusable",
             path=path,
+            person=path.stem,
             why=(isinstance(error, OSError) and error.strerror) or str(error),
         ) from error
     return Learned(path.stem, hashlib.sha256(data).hexdigest(), meta, embeddings, places, delta)

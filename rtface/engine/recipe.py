@@ -192,7 +192,7 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     if learned.meta.get("base") != base.weights.sha256:
         raise UsageError(
             "what was learnt of {person} belongs to another version of {base}; learn again with: "
-            "rtface learn {person} SOURCE",
+            "rtface learn {person} SOURCE {--overwrite=True}",
             code="learnt_old",
             person=learned.name,
             base=BASE,

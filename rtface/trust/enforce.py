@@ -213,8 +213,8 @@ def _check_learnt(policy: Policy, persons: Sequence[str]) -> None:
         if not read(path_of(name)).meta.get("consent"):
             raise UsageError(
                 "the policy {path} asks for consent (require-consent), and none was noted when {person} was "
-                "learnt; learn again with: rtface learn {person} SOURCE --consent TEXT, or leave out "
-                "{--person:{person}}",
+                "learnt; learn again with: rtface learn {person} SOURCE --consent TEXT "
+                "{--overwrite=True}, or leave out {--person:{person}}",
                 code="policy_no_consent",
                 path=policy.path,
                 person=name,

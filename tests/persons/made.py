@@ -58,16 +58,15 @@ class NumberedView:
         return out
 
 
-def learnt(path: Path, person: Float32, *, amount: float = 0.002, rank: int = 0, **meta: Any) -> Path:
-    """Writes a person's file, by which the last convolution of `rtface-s` is changed by `amount` everywhere (with a
-    rank, by rank · amount²); `meta` over what is usual."""
+def learnt(path: Path, person: Float32, *, amount: float = 0.002, **meta: Any) -> Path:
+    """Writes a person's file, by which the last convolution of `rtface-s` is changed by `amount` everywhere;
+    `meta` over what is usual."""
     import onnx
 
     data = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
     (head,) = (t for t in onnx.load_from_string(data).graph.initializer if "core.head.weight" in t.name)
     rows, columns = head.dims[0], int(np.prod(head.dims[1:]))
-    place = data.find(head.raw_data), len(head.raw_data) // (rows * columns), rows, columns, rank
-    count = rank * (rows + columns) if rank else rows * columns
+    place = data.find(head.raw_data), len(head.raw_data) // (rows * columns), rows, columns
     meta = {"base": hashlib.sha256(data).hexdigest()} | meta
-    learned.write(path.stem.title(), meta, person[None], [place], np.full(count, amount), path)
+    learned.write(path.stem.title(), meta, person[None], [place], np.full(rows * columns, amount), path)
     return path

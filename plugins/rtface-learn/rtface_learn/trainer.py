@@ -202,7 +202,7 @@ def trainable(model, data, prefixes):
         if data.count(t.raw_data) != 1 or values.dtype not in (np.float16, np.float32):
             continue
         rows = values.shape[0] if values.ndim > 1 and values.shape[0] > 1 else 1
-        place = data.find(t.raw_data), values.dtype.itemsize, rows, values.size // rows, 0
+        place = data.find(t.raw_data), values.dtype.itemsize, rows, values.size // rows
         base = torch.from_numpy(values.astype(np.float32))
         found[t.name] = base, place, torch.zeros_like(base).requires_grad_()
     return found
