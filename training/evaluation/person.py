@@ -20,7 +20,7 @@ nothing is learnt or kept, counts as 0 dB and ×1.
 so many steps; ``--from call`` learns from the first part after that protocol and a default run, as a film does that is
 its people's only source; ``--sources DIR`` learns from ``DIR/CLIP``, a folder of photos or a film of another day.
 ``--relit N`` tests in the light and by the lens of draw N of those that `rtface_learn` trains with, drawn by clip, before
-the coding. Each row is kept in ``--work`` and not measured again.
+the coding, and ``--look glasses`` (make-up, hair) with that drawn on the face. Each row is kept in ``--work`` and not measured again.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ import numpy as np
 from training.crop_space import TEMPLATE_512, U8, cut
 from training.degradation.coded_film import Level, coded_film, decoded, level
 from training.evaluation.clip_protocols import SETS, Clip, chosen, shot_of, watch
+from training.evaluation.looks import LOOKS, worn
 from training.evaluation.native_figures import Ruler
 from training.evaluation.native_protocols import Truth, halved
 from training.evaluation.native_runs import enhanced, film_file
@@ -102,6 +103,45 @@ def relit(clip: Clip, draw: int) -> Clip:
     return replace(clip, digest=f"{clip.digest} relit {draw}", clean=[act(frame) for frame in clip.clean])
 
 
+def wearing(clip: Clip, look: str) -> Clip:
+    """The clip with a look of `looks.LOOKS` drawn on the face; as it is with ""."""
+    if not look:
+        return clip
+    drawing = LOOKS[look]()
+    shown = [worn(frame, matrix, drawing) for frame, matrix in zip(clip.clean, clip.matrices, strict=True)]
+    return replace(clip, digest=f"{clip.digest} {look}", clean=shown)
+
+
+def photos_of(shown: Sequence[U8], count: int, folder: Path) -> None:
+    """Writes `count` frames, spread evenly over those that `rtface learn` takes for photos.
+
+    Raises:
+        ValueError: they are fewer.
+    """
+    from rtface.errors import InputError
+    from rtface.persons.network import PersonNetwork
+    from rtface.tracking import create_tracker
+    from rtface_learn.takes import of_photo
+
+    tracker, network = create_tracker(), PersonNetwork()
+    folder.mkdir()
+    good = list[Path]()
+    for n, frame in enumerate(shown):
+        path = folder / f"{n:04}.png"
+        cv2.imwrite(str(path), frame[:, :, ::-1])
+        try:
+            of_photo(path, n, tracker, network)
+            good.append(path)
+        except InputError:
+            path.unlink()
+    tracker.close()
+    if len(good) < count:
+        raise ValueError(f"{folder}: {len(good)} frames can be photos, and {count} are asked for")
+    kept = {good[k] for k in np.linspace(0, len(good) - 1, count).astype(int)}
+    for path in set(good) - kept:
+        path.unlink()
+
+
 def subject_of(path: Path, work: Path, photos: int, source_of: str, sources: Path | None) -> Subject:
     """The clip's first part as a film without loss (or ``photos`` frames of it, and a third more), and its last; with
     a protocol ``source_of`` the first part is what a default run makes of that; with ``sources`` it is the film or the
@@ -128,9 +168,7 @@ def subject_of(path: Path, work: Path, photos: int, source_of: str, sources: Pat
             _, film = film_of(replace(clip, clean=shown, matrices=clip.matrices[:count]), source_of, work)
             shown = enhanced(film, work, coding(source_of), {})[0]
         if photos:
-            source.mkdir()
-            for n in np.linspace(0, count - 1, photos + max(1, photos // 3)).astype(int):
-                cv2.imwrite(str(source / f"{n:04}.png"), shown[n][:, :, ::-1])
+            photos_of(shown, photos + max(1, photos // 3), source)
         else:
             coded_film(shown, level("clean/0"), source)
     return Subject(name, source, tested)
@@ -325,6 +363,7 @@ def main() -> None:
     p.add_argument("--from", dest="source", default="", help="protocol of the frames that are learnt from")
     p.add_argument("--sources", type=Path, help="folder with what is learnt from, by clip")
     p.add_argument("--relit", type=int, default=0, help="test in the light of this draw; 0: as it is")
+    p.add_argument("--look", choices=("", *LOOKS), default="", help="test with this on the face")
     p.add_argument("--engine", help="of rtface.run, in place of its default")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
@@ -339,7 +378,7 @@ def main() -> None:
         for protocol in {*a.protocols, *([a.source] if a.source else ())} - set(ENLARGED):
             level(protocol)
         subjects = [subject_of(path, a.work, a.photos, a.source, a.sources) for path in chosen(a.clips, a.people)]
-        subjects = [replace(s, clip=relit(s.clip, a.relit)) for s in subjects]
+        subjects = [replace(s, clip=wearing(relit(s.clip, a.relit), a.look)) for s in subjects]
         rows, told, judged = list[dict[str, Any]](), set[str](), judges()
 
         def is_known(s: Subject) -> bool:
