@@ -248,11 +248,20 @@ def main(path):
         t = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 255
         return t.contiguous(memory_format=torch.channels_last)
 
-    def residual(x, weights):
+    def residual(x, weights, low=None):
         given = {job["input"]: x, job["past"]: torch.zeros_like(x), job["known"]: torch.zeros(1, 1, 1, 1)}
         given[job["state"]] = torch.zeros(len(x), *job["state_shape"])
-        with torch.autocast("cpu", torch.bfloat16, enabled=job["bf16"]):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16 if low is None else low):
             return network(given, weights).float()
+
+    def seconds(low):
+        for _ in range(2):  # the first time something is prepared
+            began = time.perf_counter()
+            residual(tensor(valid[:1, 1]), {}, low)
+        return time.perf_counter() - began
+
+    # Where the processor has no instructions for it, bfloat16 takes ten times as long as fp32.
+    bf16 = job["bf16"] and seconds(True) < seconds(False)
 
     def held_out(weights):
         """The loss on the held-out pairs."""
@@ -303,8 +312,10 @@ def main(path):
                 x[k] = t[k]
             if r.random() < 0.5:
                 t[k], x[k] = t[k].flip(2), x[k].flip(2)
-        work = list(zip(x.split(2), t.split(2), strict=False))
-        work += [(tensor(others[r.integers(0, len(others), 2)]), None) for _ in range(kept // 2)]
+        own, held = (-(-rows // job["threads"]) for rows in (batch, kept))
+        work = list(zip(x.split(own), t.split(own), strict=True))
+        if kept:
+            work += [(part, None) for part in tensor(others[r.integers(0, len(others), kept)]).split(held)]
         weights = weights_of(found)
         sums = []
         for gradients in pool.map(piece, *zip(*work, strict=True), [weights] * len(work)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import stat
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,9 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
         learning()
 
 
-def test_training_that_was_cut_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.ndarray]:
+    """The change that four steps of the trainer make, by the name of its files."""
     sys.path.insert(0, str(Path(learn.__file__).parent))
     import trainer
 
@@ -86,24 +90,38 @@ def test_training_that_was_cut_ends_the_same(tmp_path: Path, monkeypatch: pytest
     job = {
         **{"network": str(recipe.model_path), "pairs": str(tmp_path / "pairs.npz"), "output": recipe.output.name},
         **{"input": recipe.input.name, "past": memory.past, "known": memory.known, "state": memory.state},
-        **{"state_shape": list(memory.shape), "prefixes": ["core.head"], "cell": 8, "rank": 0, "rate": 1e-3},
+        **{"state_shape": list(memory.shape), "prefixes": ["core.head"], "cell": 8, "rate": 1e-3},
         **{"steps": 4, "batch": 2, "kept": 0, "seconds": 3600, "threads": 1, "bf16": False, "seed": 1},
     }
     monkeypatch.setattr(trainer, "EVERY", 2)
 
-    def trained(name: str, *, until: int = 9) -> np.ndarray:
+    def run(name: str, *, until: int = 9, **how: Any) -> np.ndarray:
         def said(**row: Any) -> None:
             if row["step"] == until and "done" not in row:
                 raise Interrupted
 
         monkeypatch.setattr(trainer, "say", said)
         paths = {key: str(tmp_path / f"{name}.{key}") for key in ("checkpoint", "out")}
-        (path := tmp_path / f"{name}.json").write_text(json.dumps(job | paths))
+        (path := tmp_path / f"{name}.json").write_text(json.dumps(job | paths | how))
         trainer.main(str(path))
         with np.load(f"{paths['out']}.npz") as held:
             return held["delta"]
 
+    return run
+
+
+def test_training_that_was_cut_ends_the_same(trained: Callable[..., np.ndarray]) -> None:
     whole = trained("whole")
     with pytest.raises(Interrupted):
         trained("cut", until=2)
     assert np.array_equal(trained("cut"), whole) and np.abs(whole).max() > 0
+
+
+@pytest.mark.parametrize("faster", [False, True])
+def test_it_trains_in_the_faster_numbers(
+    trained: Callable[..., np.ndarray], faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without instructions for bfloat16, that takes ten times as long as fp32."""
+    clock = iter(np.cumsum([0, 0, 1 if faster else 3, 0, 0, 2]).tolist())
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    assert np.array_equal(trained("measured", bf16=True), trained("fp32")) != faster
