@@ -367,7 +367,7 @@ def main() -> None:
     p.add_argument("--engine", help="of rtface.run, in place of its default")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
-    learn.STEPS, learn.LEAST = a.steps, LEAST_TAKES
+    learn.STEPS, learn.MORE, learn.LEAST = a.steps, a.steps * learn.MORE // learn.STEPS, LEAST_TAKES
     if a.photos:
         learn.LEAST_PHOTOS = 1
     cv2.setNumThreads(1)

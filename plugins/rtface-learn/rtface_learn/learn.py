@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -10,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from rtface.media.files.workfile import write_whole
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
+from rtface.util.files import write_atomically
 from rtface.util.machine import cores
 from rtface_engines import child
 from rtface_learn import judge, pairs, takes, work
@@ -50,7 +51,9 @@ PREFIXES = (
     "core.head",
     "core.place",
 )
-RATE, STEPS, BATCH, KEPT = 1e-4, 240, 6, 4
+RATE, STEPS, MORE, BATCH, KEPT = 2e-4, 240, 160, 6, 4
+"""Learning rate; steps of training, and those that follow with the takes that judged, too; pairs and faces of other
+people in a step."""
 HELD = 0.25
 """Share of the takes, the last ones, on which the result is judged."""
 GAP_S = 3.0
@@ -259,7 +262,7 @@ def learn(
             )
         sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
-    found, recipe = functools.cache(python), recipe_named(learned.BASE)
+    found, recipe = cache(python), recipe_named(learned.BASE)
     from_what = [{"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in _files(sources)]
     live = [source for source in sources if isinstance(source, LiveAddress)]
     from_what += [{"kind": source.kind} for source in live]
@@ -280,8 +283,11 @@ def learn(
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
-        last = _trained(found(), _job(folder, recipe, minutes), notify)
-        gains, share = dict.fromkeys(judge.KINDS, 0.0), min(1.0, last["step"] / STEPS)
+
+        now = partial(notify, Message("learning", code="learn_step"))
+        last = _trained(found(), _job(folder, recipe, minutes), now)
+        gains = dict.fromkeys(judge.KINDS, 0.0)
+        seconds, share = last["seconds"], min(1.0, last["step"] / STEPS)
         meta = {
             "base": recipe.weights.sha256,
             "made": time.strftime("%Y-%m-%d"),
@@ -289,17 +295,23 @@ def learn(
             "takes": count,
             **({"consent": consent} if consent else {}),
         }
-        if last["better"]:
-            with np.load(folder / "delta.npz") as held:
-                places, delta = held["places"], held["delta"]
-            own = folder / "persons" / path.name
-            learned.write(name, meta, embedded, places, delta, own)
+        own = folder / "persons" / path.name
+
+        def keep(delta: str, **more: Any) -> None:
+            with np.load(folder / delta) as held:
+                learned.write(name, meta | more, embedded, held["places"], held["delta"], own)
             _check(own)
+
+        if last["better"]:
+            keep("delta.npz")
             gains = judge.gains(pictures, matrices, name, folder, notify)
-            if np.mean([*gains.values()]) >= WORTH_DB:
-                learned.write(name, meta | {"figures": gains}, embedded, places, delta, path)
-                return TrainingOutcome(path, gains, count, last["seconds"], share)
-        return TrainingOutcome(None, gains, count, last["seconds"], share)
+        if np.mean([*gains.values()]) < WORTH_DB:
+            return TrainingOutcome(None, gains, count, seconds, share)
+        now = partial(notify, Message("learning from all pictures", code="learn_all"))
+        last = _trained(found(), _job(folder, recipe, minutes, whole=True), now)
+        keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
+        write_atomically(path, own.read_bytes(), private=True)
+        return TrainingOutcome(path, gains, count, seconds + last["seconds"], share)
 
 
 def _key(recipe: Any, from_what: Sequence[dict[str, str]]) -> str:
@@ -337,7 +349,7 @@ def _prepare(
     learning, _ = pairs.of_takes(train, recipe, network, 1)
     notify(coding, 0.5)
     judging, _ = pairs.of_takes(valid, recipe, network, 2)
-    order = np.random.default_rng(3).permutation(len(judging))[:48]
+    order = np.random.default_rng(3).permutation(len(judging))
     np.savez(
         folder / "part.npz",
         train=learning,
@@ -345,22 +357,23 @@ def _prepare(
         others=pairs.others(train, recipe_named(DEFAULT), recipe, network, 4),
         weight=weight(size)[y : y + h, x : x + w],
         embeddings=np.stack(embeddings),
-        takes=len(train),
+        takes=len(train) + len(valid),
         sheet=sheet(train),
         **judge.of_takes(valid),
     )
     (folder / "part.npz").replace(folder / learned.PAIRS)
 
 
-def _job(folder: Path, recipe: Any, minutes: float) -> Path:
-    """Writes the trainer's job."""
+def _job(folder: Path, recipe: Any, minutes: float, whole: bool = False) -> Path:
+    """Writes the trainer's job; with `whole` the one that goes on with the takes that judged."""
     size = recipe.input.size
     memory = recipe.memory
     job = {
         "network": str(recipe.model_path),
         "pairs": str(folder / learned.PAIRS),
-        "out": str(folder / "delta.npz"),
-        "checkpoint": str(folder / "checkpoint.pt"),
+        "out": str(folder / ("whole.npz" if whole else "delta.npz")),
+        "checkpoint": str(folder / ("whole.pt" if whole else "checkpoint.pt")),
+        "begin": str(folder / "checkpoint.pt") if whole else "",
         "output": recipe.output.name,
         "input": recipe.input.name,
         "past": memory.past,
@@ -370,10 +383,10 @@ def _job(folder: Path, recipe: Any, minutes: float) -> Path:
         "prefixes": PREFIXES,
         "cell": size // 32,
         "rate": RATE,
-        "steps": STEPS,
+        "steps": MORE if whole else STEPS,
         "batch": BATCH,
         "kept": KEPT,
-        "seconds": 60 * minutes,
+        "seconds": 60 * minutes * (MORE if whole else STEPS) / (MORE + STEPS),
         "threads": cores(),
         "bf16": True,
         "seed": 1,
@@ -396,7 +409,7 @@ def weight(size: int) -> Float32:
     return np.asarray((0.2 + 0.8 * face_mask(size)) * (1 + 2 * found), np.float32)
 
 
-def _trained(python: Path, job: Path, notify: Tell) -> dict[str, Any]:
+def _trained(python: Path, job: Path, notify_share: Callable[[float], None]) -> dict[str, Any]:
     """Runs the trainer; its last line."""
     last: dict[str, Any] = {}
 
@@ -404,7 +417,7 @@ def _trained(python: Path, job: Path, notify: Tell) -> dict[str, Any]:
         if line.startswith("{"):
             last.update(json.loads(line))
             if "done" not in last:
-                notify(Message("learning", code="learn_step"), last["step"] / last["steps"])
+                notify_share(last["step"] / last["steps"])
 
     # It stands where nothing else can be imported from, and needs nothing of rtface.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")

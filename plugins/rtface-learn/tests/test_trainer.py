@@ -44,6 +44,7 @@ def test_the_trainer_computes_what_the_engine_does() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learn, "STEPS", 30)
+    monkeypatch.setattr(learn, "MORE", 30)
     monkeypatch.setattr(pairs, "FROM_EACH", 2)
 
 
@@ -54,7 +55,7 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
         more = {"minutes": 60.0, "notify": lambda what, share: None, "shown": tmp_path / "s.png"}
         return learn.learn("Anna", [film], lambda: Path(sys.executable), **(more | how))
 
-    steps = list[float]()
+    steps = list[tuple[str, float]]()
 
     def stops(what: Message, share: float) -> None:
         if what.code == "learn_step":
@@ -65,8 +66,9 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
     assert not path.exists()
     monkeypatch.setattr(learn, "STEPS", 60)
     monkeypatch.setattr(learn, "collect", None)  # its pictures are kept
-    done = learning(notify=lambda what, share: steps.append(share) if what.code == "learn_step" else None)
-    assert steps == [1.0]  # from 30 steps of 60 on
+    done = learning(notify=lambda what, share: steps.append((what.code, share)))
+    # From 30 steps of 60 on, and after it is known what is gained with what judged it, too.
+    assert [step for step in steps if step[0] != "learn_judging"] == [("learn_step", 1.0), ("learn_all", 1.0)]
     assert done.path == path and done.gains["call"] > learn.WORTH_DB and cv2.imread(str(tmp_path / "s.png")) is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and learned.read(path).meta["figures"] == done.gains
     with pytest.raises(UsageError, match="--overwrite"):
@@ -90,7 +92,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np
     job = {
         **{"network": str(recipe.model_path), "pairs": str(tmp_path / "pairs.npz"), "output": recipe.output.name},
         **{"input": recipe.input.name, "past": memory.past, "known": memory.known, "state": memory.state},
-        **{"state_shape": list(memory.shape), "prefixes": ["core.head"], "cell": 8, "rate": 1e-3},
+        **{"state_shape": list(memory.shape), "prefixes": ["core.head"], "cell": 8, "rate": 1e-3, "begin": ""},
         **{"steps": 4, "batch": 2, "kept": 0, "seconds": 3600, "threads": 1, "bf16": False, "seed": 1},
     }
     monkeypatch.setattr(trainer, "EVERY", 2)
