@@ -23,9 +23,8 @@ from rtface_learn.takes import CROP, Take
 KINDS = {"call": (200, 3.0, 31), "heavy": (100, 6.0, 33), "coded": (0, 1.0, 27)}
 """Side of the crop in the coded film, σ of its noise and crf, as of the protocols of training/evaluation. A call is
 made as large as it was after coding; with 0 a film is coded at half its size, and restored at that."""
-ARRIVES, MOST, WARM = 0.67, 4, 12
-"""What arrives on later frames of what is measured here (benchmarks/README.md); takes that judge, at the most; frames
-of each before those that are measured."""
+MOST, WARM = 4, 12
+"""Takes that judge, at the most; frames of each before those that are measured."""
 
 
 def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
 def gains(
     pictures: Bytes, matrices: Float, person: str, folder: Path, notify: Callable[[str, float], None]
 ) -> dict[str, float]:
-    """dB over the shipped weights that arrive in a run, by kind.
+    """dB over the shipped weights in a run, by kind.
 
     Args:
         pictures, matrices: as of `of_takes`.
@@ -54,7 +53,7 @@ def gains(
         notify(Message("measuring what a run gains", code="learn_judging"), len(found) / len(KINDS))
         truth, places = _film(folder / "film.mkv", pictures, matrices, *how)
         shipped, own = (_error(_restored(folder, words), truth, places) for words in ([], ["--person", person]))
-        found[kind] = round(ARRIVES * 10 * float(np.log10(shipped / own)), 3)
+        found[kind] = round(10 * float(np.log10(shipped / own)), 3)
     return found
 
 

@@ -5,7 +5,7 @@
 ``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, what to train and for how long. It prints one
 JSON object a line: ``{"step": …, "steps": …}`` while it works, ``{"done": true, …}`` at the end, and writes the
 difference whose loss was least on held-out pairs. At every look at these it writes a checkpoint, from which the same
-job goes on. A job that names another's checkpoint as `begin` goes on from its result, with the held-out pairs, too.
+job goes on. A job that names another's checkpoint as `begin` continues from its result, with the held-out pairs, too.
 
 Pairs are uint8 M×2×h×w×3 RGB, the truth and what the engine sees, on the engine's region; `others` M×h×w×3, faces of
 other people, for whom the answer is to stay what it is. The loss is that of the shipped engines
