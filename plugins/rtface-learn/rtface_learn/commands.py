@@ -298,7 +298,10 @@ def remove(name: str) -> None:
             "nothing was learnt of {name} here; there is: {names}",
             code="learn_nobody",
             name=name,
-            names=", ".join(learned.names()) or "none",
+            names=", ".join(sorted({*learned.names(), *learned.unfinished_names()})) or "none",
         )
+    what = (
+        f"what was learnt of {name} was deleted ({path})" if path.exists() else f"what was begun of {name} was deleted"
+    )
     path.unlink(missing_ok=True)
-    print_text(f"what was learnt of {name} was deleted ({path})")
+    print_text(what)

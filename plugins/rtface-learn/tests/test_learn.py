@@ -432,7 +432,12 @@ def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -
         (folder := learned.unfinished() / name).mkdir(parents=True)
         (folder / learned.PAIRS).touch()
         os.utime(folder, (then := time.time() - days * 86_400, then))
-    assert run("persons", "remove", "Ben").exit_code == 0 and learned.unfinished_names() == ["anna", "cleo"]
+    removed = run("persons", "remove", "Ben")
+    assert removed.exit_code == 0 and "begun of Ben" in removed.output and ".person" not in removed.output
+    assert (
+        learned.unfinished_names() == ["anna", "cleo"]
+        and "there is: anna, cleo" in run("persons", "remove", "x").output
+    )
     with pytest.raises(UsageError, match="another rtface learns Dora"), work.work("Dora", "key"), work.work("Dora", ""):
         assert learned.unfinished_names() == ["cleo"]
     (folder := learned.unfinished() / "eve").mkdir()
