@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -42,12 +43,12 @@ MARK = "@"
 """Between an engine's name and the person's, as in "rtface-m@anna"."""
 PAIRS = "pairs.npz"
 """The file of `unfinished` that is learnt from."""
-_MOST_BYTES = 16 << 20
-_MOST_PLACES = 512
+_MOST_BYTES, _MOST_PLACES = 16 << 20, 512
 _FORMAT = 2
 _POWERS = (1, 3, 9, 27, 81)
 """Of the five signs in a byte, each 0, 1 or 2."""
-# What reading a damaged or made up file raises; NotImplementedError and RecursionError are RuntimeErrors.
+# What reading a damaged or made up file raises; NotImplementedError and RecursionError are RuntimeErrors. NumPy reads an
+# array's header as Python text: OverflowError, SyntaxError, TokenError.
 _FAULTS = (
     OSError,
     EOFError,
@@ -55,7 +56,10 @@ _FAULTS = (
     LookupError,
     TypeError,
     MemoryError,
+    OverflowError,
     RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
     LZMAError,
@@ -70,7 +74,7 @@ class Learned:
         name: of the person, as the file is called.
         digest: SHA-256 (hex) of the file.
         meta: `base` (SHA-256 of the weights that the difference belongs to), `made` (date), `sources` (SHA-256 and kind
-            of each), `figures` (what it measured on crops that it had not learnt from), and `format`.
+            of each), `figures` (what a run gained on pictures that it had not learnt from), and `format`.
         embeddings: float32 N×128, each of length 1.
         places: see the module.
         delta: the change of each number of the places, one after the other.

@@ -55,11 +55,11 @@ def forged(path: Path, **arrays: Any) -> None:
         path.write_bytes(made.getvalue())
 
 
-def _without_numpy(path: Path, member: str) -> bytes:
-    """The file with a member that is not in NumPy's format."""
+def _with(path: Path, member: str, data: bytes) -> bytes:
+    """The file with other bytes for a member."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(made := io.BytesIO(), "w") as new:
         for name in old.namelist():
-            new.writestr(name, b"hello" if name == member else old.read(name))
+            new.writestr(name, data if name == member else old.read(name))
     return made.getvalue()
 
 
@@ -96,7 +96,7 @@ def meta(**values: Any) -> Any:
         (lambda p: (p.unlink(), os.mkfifo(p)), "regular"),
         (lambda p: (p.unlink(), p.mkdir()), "regular"),
         (lambda p: np.savez_compressed(p.open("wb"), delta=np.zeros(9 << 20, np.float16)), "too large"),
-        (lambda p: p.write_bytes(_without_numpy(p, "places.npy")), "damaged"),
+        (lambda p: p.write_bytes(_with(p, "places.npy", b"hello")), "damaged"),
     ],
     ids=[
         "absent",
@@ -145,6 +145,25 @@ def test_a_file_is_for_whoever_may_read_it(learn: Callable[..., Path], monkeypat
         learned.read(path)
 
 
+@pytest.mark.parametrize("member", ["meta", "steps"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({1 << 70},)}}",
+        f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({1 << 62}, 4)}}",
+        "((((",
+        "\n  a\n b",
+    ],
+    ids=["overflow", "wraps", "open", "indented"],
+)
+def test_a_header_that_is_none_is_refused(learn: Callable[..., Path], member: str, header: str) -> None:
+    path = learn()
+    data = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode()
+    path.write_bytes(_with(path, f"{member}.npy", data))
+    with pytest.raises(InputError, match=r"anna\.person cannot be used"):
+        learned.read(path)
+
+
 @pytest.mark.parametrize("at", [0.3, 0.6])
 def test_a_file_with_damaged_numbers_is_refused(learn: Callable[..., Path], at: float) -> None:
     """What is compressed is spoilt, the folder of the archive whole."""
@@ -163,6 +182,19 @@ def test_steps_take_few_bytes(tmp_path: Path) -> None:
     delta[-1] = 0.5
     learned.write("Anna", {}, ANNA[None], [(0, 2, 400, 1000), (9, 2, 1, 3)], delta, path)
     assert np.array_equal(learned.read(path).delta, delta) and path.stat().st_size < 58_000
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[0.25], [0.0], [-0.0, 0.5, -0.5], [6e-8, 0.0, -6e-8], [65504.0, -65504.0], [0.1, 0.2], [0.0] * 7],
+    ids=["one", "nothing", "minus", "least", "largest", "two", "zeros"],
+)
+def test_any_numbers_are_read_as_written(tmp_path: Path, numbers: list[float]) -> None:
+    """Each between a tensor of one step and one of several."""
+    delta = np.array([0.5, 0.0, *numbers, 0.1, 0.2], np.float16)
+    places, path = [(0, 2, 1, 2), (9, 2, 1, len(numbers)), (99, 4, 2, 1)], tmp_path / "anna.person"
+    learned.write("Anna", {}, ANNA[None], places, delta, path)
+    assert np.array_equal(learned.read(path).delta, delta)
 
 
 @pytest.mark.parametrize("engine", ["rtface-s", "rtface-m"])
