@@ -47,8 +47,8 @@ _MOST_BYTES, _MOST_PLACES = 16 << 20, 512
 _FORMAT = 2
 _POWERS = (1, 3, 9, 27, 81)
 """Of the five signs in a byte, each 0, 1 or 2."""
-# What reading a damaged or made up file raises; NotImplementedError and RecursionError are RuntimeErrors. NumPy reads an
-# array's header as Python text: OverflowError, SyntaxError, TokenError.
+# What reading a damaged or made up file raises; NotImplementedError and RecursionError are RuntimeErrors. NumPy reads
+# an array's header as Python text: OverflowError, SyntaxError, TokenError.
 _FAULTS = (
     OSError,
     EOFError,

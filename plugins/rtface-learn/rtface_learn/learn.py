@@ -76,7 +76,7 @@ class TrainingOutcome:
 
     Attributes:
         path: of the person's file; None where nothing was kept.
-        gains: dB over the shipped weights that arrive in a run, by kind, as of `rtface_learn.judge`.
+        gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`.
         takes, seconds: how many takes it learnt from, and how long the training took.
         share: of the training that was done when its time was over, 0…1.
     """
@@ -283,9 +283,8 @@ def learn(
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
-
-        now = partial(notify, Message("learning", code="learn_step"))
-        last = _trained(found(), _job(folder, recipe, minutes), now)
+        notify_share = partial(notify, Message("learning", code="learn_step"))
+        last = _trained(found(), _job(folder, recipe, minutes), notify_share)
         gains = dict.fromkeys(judge.KINDS, 0.0)
         seconds, share = last["seconds"], min(1.0, last["step"] / STEPS)
         meta = {
@@ -307,8 +306,9 @@ def learn(
             gains = judge.gains(pictures, matrices, name, folder, notify)
         if np.mean([*gains.values()]) < WORTH_DB:
             return TrainingOutcome(None, gains, count, seconds, share)
-        now = partial(notify, Message("learning from all pictures", code="learn_all"))
-        last = _trained(found(), _job(folder, recipe, minutes, whole=True), now)
+        notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
+        last = _trained(found(), _job(folder, recipe, minutes, whole=True), notify_share)
+        share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
         keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
         write_atomically(path, own.read_bytes(), private=True)
         return TrainingOutcome(path, gains, count, seconds + last["seconds"], share)

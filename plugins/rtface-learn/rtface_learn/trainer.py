@@ -5,7 +5,8 @@
 ``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, what to train and for how long. It prints one
 JSON object a line: ``{"step": …, "steps": …}`` while it works, ``{"done": true, …}`` at the end, and writes the
 difference whose loss was least on held-out pairs. At every look at these it writes a checkpoint, from which the same
-job goes on. A job that names another's checkpoint as `begin` continues from its result, with the held-out pairs, too.
+job goes on. A job that names another's checkpoint as `begin` continues from its result, with the held-out pairs, too:
+its loss on these then says nothing of what is gained.
 
 Pairs are uint8 M×2×h×w×3 RGB, the truth and what the engine sees, on the engine's region; `others` M×h×w×3, faces of
 other people, for whom the answer is to stay what it is. The loss is that of the shipped engines
@@ -42,10 +43,8 @@ is small. The deep layers hold two thirds of all numbers, and what is left out t
 class Network:
     """An ONNX network of one crop a row, of which some tensors are trained."""
 
-    def __init__(self, model, inputs):
-        """`inputs`: those that are the same for every crop, by name."""
+    def __init__(self, model):
         self.tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
-        self.tensors |= {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in inputs.items()}
         self.nodes = []
         for node in model.graph.node:
             attributes = {}
@@ -239,7 +238,7 @@ def main(path):
         train, valid, others = held["train"], held["valid"], held["others"]
         weight = torch.from_numpy(held["weight"])
     train, valid = np.concatenate([train, valid]) if job["begin"] else train, valid[:LOOK]
-    network = Network(model, {}).only(job["output"], job["known"])
+    network = Network(model).only(job["output"], job["known"])
     loss = Loss(weight, job["cell"])
     found = trainable(model, data, job["prefixes"])
     parameters = [change for *_, change in found.values()]
@@ -286,8 +285,9 @@ def main(path):
         restore(torch.load(job["begin"], weights_only=True)["best_parts"])
     best = at_first = held_out({name: w.detach() for name, w in weights_of(found).items()})
     best_parts, before, since = None, 0.0, time.monotonic()
-    done, checkpoint = 0, Path(job["checkpoint"])
-    if checkpoint.is_file():
+    done, checkpoint, begin = 0, Path(job["checkpoint"]), Path(job["begin"])
+    # One from before the other job went on is of other weights.
+    if checkpoint.is_file() and (not job["begin"] or checkpoint.stat().st_mtime > begin.stat().st_mtime):
         kept_of = torch.load(checkpoint, weights_only=True)
         restore(kept_of["parameters"])
         optimiser.load_state_dict(kept_of["optimiser"])

@@ -39,7 +39,7 @@ from rtface.tracking import create_tracker
 from rtface.trust import enforce
 from rtface.util.av_arrays import image_from_array
 from rtface_engines import child
-from rtface_learn import camera, commands, learn, pairs, takes, work
+from rtface_learn import camera, commands, judge, learn, pairs, takes, work
 from rtface_learn.takes import Take
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt
 from tests.pipeline.fakes import portrait
@@ -414,6 +414,28 @@ def test_an_interrupted_call_is_continued(
     assert not learned.unfinished_names() and not [*learned.unfinished().iterdir()]
     learning(photos)
     assert len(training.jobs) == 4 and quick == ["collect"] * 3
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_the_share_is_of_both_trainings(better: bool, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second was cut by its time; where it led to nothing better, the first one's weights are kept."""
+
+    def train(command: Any, received: Any, environment: Any = None) -> child.ExitStatus:
+        job = json.loads(Path(command[-1]).read_text())
+        step, delta, good = (40, [0.25, 0.5], better) if job["begin"] else (job["steps"], [0.5, 0.5], True)
+        np.savez(job["out"], places=[(0, 2, 1, 2)], delta=np.array(delta, np.float16))
+        received(json.dumps({"done": True, "better": good, "seconds": 2.0, "step": step}))
+        return child.ExitStatus(0, [])
+
+    gains = {"call": 0.4, "heavy": -0.1, "coded": 0.0}
+    monkeypatch.setattr(child, "run", train)
+    monkeypatch.setattr(judge, "gains", lambda *_: gains)
+    monkeypatch.setattr(learn, "_check", lambda path: None)
+    source = LiveAddress("camera", "0")
+    done = learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
+    assert (done.share, done.seconds, done.path) == (280 / 400, 4.0, learned.path_of("anna"))
+    kept = learned.read(learned.path_of("anna"))
+    assert kept.meta["figures"] == gains and kept.delta.tolist() == ([0.25, 0.5] if better else [0.5, 0.5])
 
 
 def test_another_camera_begins_again(quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

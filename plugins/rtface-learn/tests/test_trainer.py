@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 import time
@@ -35,7 +36,7 @@ def test_the_trainer_computes_what_the_engine_does() -> None:
     given[recipe.input.name] = np.random.default_rng(1).random((1, *recipe.inputs[recipe.input.name]), np.float32)
     session = onnxruntime.InferenceSession(str(recipe.model_path), providers=["CPUExecutionProvider"])
     (wanted,) = session.run([recipe.output.name], given)
-    network = trainer.Network(onnx.load(recipe.model_path), {}).only(recipe.output.name, memory.known)
+    network = trainer.Network(onnx.load(recipe.model_path)).only(recipe.output.name, memory.known)
     with torch.no_grad():
         found = network({name: torch.from_numpy(value) for name, value in given.items()}, {}).numpy()
     assert np.abs(found - wanted).max() < 1e-5
@@ -117,6 +118,23 @@ def test_training_that_was_cut_ends_the_same(trained: Callable[..., np.ndarray])
     with pytest.raises(Interrupted):
         trained("cut", until=2)
     assert np.array_equal(trained("cut"), whole) and np.abs(whole).max() > 0
+
+
+def test_training_from_another_begins_again_with_it(trained: Callable[..., np.ndarray], tmp_path: Path) -> None:
+    """It goes on where it was cut, but where the first one went on meanwhile."""
+    first = trained("first", steps=2)
+    begin = tmp_path / "first.checkpoint"
+    whole = trained("whole", begin=str(begin))
+    for late in (False, True):
+        with pytest.raises(Interrupted):
+            trained("cut", until=2, begin=str(begin))
+        if late:
+            assert not np.array_equal(trained("first"), first)
+            os.utime(begin, (then := begin.stat().st_mtime + 9, then))
+        ended = trained("cut", begin=str(begin))
+        assert np.array_equal(ended, trained(f"late {late}", begin=str(begin)))
+        assert np.array_equal(ended, whole) != late
+        (tmp_path / "cut.checkpoint").unlink()
 
 
 @pytest.mark.parametrize("faster", [False, True])
