@@ -140,6 +140,8 @@ def test_photos_are_frames_that_can_be_learnt_from(tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["0000.png", "0004.png", "0008.png"]
     with pytest.raises(ValueError, match="5 frames can be photos, and 6"):
         person.photos_of(frames, 6, tmp_path / "others")
+    assert not (tmp_path / "others").exists()  # what is there is learnt from
+    person.photos_of(frames, 5, tmp_path / "others")
 
 
 def test_another_day_is_learnt_by_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -124,10 +125,12 @@ def photos_of(shown: Sequence[U8], count: int, folder: Path) -> None:
     from rtface_learn.takes import of_photo
 
     tracker, network = create_tracker(), PersonNetwork()
-    folder.mkdir()
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
     good = list[Path]()
     for n, frame in enumerate(shown):
-        path = folder / f"{n:04}.png"
+        path = part / f"{n:04}.png"
         cv2.imwrite(str(path), frame[:, :, ::-1])
         try:
             of_photo(path, n, tracker, network)
@@ -140,6 +143,7 @@ def photos_of(shown: Sequence[U8], count: int, folder: Path) -> None:
     kept = {good[k] for k in np.linspace(0, len(good) - 1, count).astype(int)}
     for path in set(good) - kept:
         path.unlink()
+    part.rename(folder)
 
 
 def subject_of(path: Path, work: Path, photos: int, source_of: str, sources: Path | None) -> Subject:
