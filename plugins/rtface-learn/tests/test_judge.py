@@ -53,7 +53,7 @@ def test_a_run_like_the_other_gains_nothing(
 
 
 def test_a_run_nearer_to_the_truth_gains(held: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shipped run loses half of the face; what arrives is less than what is measured."""
+    """The shipped run loses half of the face."""
     runs = Runs()
 
     def run(command: Any, receive: Any, environment: Any) -> child.ExitStatus:
