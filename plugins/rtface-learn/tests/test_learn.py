@@ -13,6 +13,7 @@ import time
 from contextlib import closing, nullcontext
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -430,7 +431,7 @@ def test_the_share_is_of_both_trainings(better: bool, quick: list[str], monkeypa
     gains = {"call": 0.4, "heavy": -0.1, "coded": 0.0}
     monkeypatch.setattr(child, "run", train)
     monkeypatch.setattr(judge, "gains", lambda *_: gains)
-    monkeypatch.setattr(learn, "_check", lambda path: None)
+    monkeypatch.setattr(learn, "EngineSet", lambda *_, **__: SimpleNamespace(close=lambda: None))
     source = LiveAddress("camera", "0")
     done = learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
     assert (done.share, done.seconds, done.path) == (280 / 400, 4.0, learned.path_of("anna"))
