@@ -178,7 +178,7 @@ def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, del
     signs = np.sign(delta[stepped]) + 1
     arrays = {
         "meta": np.frombuffer(text, np.uint8),
-        "embeddings": np.asarray(embeddings, np.float32),
+        "embeddings": np.asarray(embeddings, np.float16).astype(np.float32),  # small in LZMA
         "places": places,
         "steps": steps,
         "signs": (np.pad(signs, (0, -len(signs) % 5)).reshape(-1, 5) @ np.array(_POWERS)).astype(np.uint8),

@@ -243,7 +243,7 @@ def list_persons(json: Json = False, *, console: Console) -> None:
     if json:
         print_json([*(one.meta for one in found), *({"name": name, "unfinished": True} for name in unfinished)])
         return
-    if not found and not unfinished:
+    if not learned.names() and not unfinished:
         print_text("no person was learnt here; begin with: rtface learn NAME SOURCE")
     for name in unfinished:
         print_text(
