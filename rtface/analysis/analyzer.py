@@ -109,12 +109,6 @@ class Analyzer:
         mean = Analysis(*(sums / max(1, measured)).tolist())
         return replace(mean, motion_angle=math.degrees(cmath.phase(self._axis)) / 2 % 180.0)
 
-    def lately(self, time: float) -> Analysis:
-        """Mean of what was measured in the `SETTLED_S` up to this time, or the last before; axes are not."""
-        recent = [(at, values) for at, _, values in tuple(self._recent) if at <= time]
-        found = [values for at, values in recent if at >= recent[-1][0] - SETTLED_S]
-        return Analysis(*np.mean(found, 0).tolist()) if found else Analysis()
-
     @property
     def last_s(self) -> float:
         """Time of the last measurement; -inf before the first."""

@@ -20,7 +20,6 @@ from rtface.analysis.treatment import INSIDE, Treatment, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
-from rtface.enhance import soft_sources
 from rtface.enhance.coded_stage import CodedStage, Strength
 from rtface.enhance.doubts import note_doubts
 from rtface.enhance.engine_selection import EngineSelector
@@ -355,7 +354,7 @@ class FaceCorrector(ABC):
             with stats.time("engine wait"):
                 face.restored = self._restored(task, face)
         with stats.time("correct"):
-            corrections = soft_sources.shape(task, self.guard, self._by_analysis)
+            corrections = self.guard.shape(task) if self.guard is not None else task.device.shape(task.faces)
         if self.mode is Mode.FILM:  # a live run has no end, and its figures none
             note_doubts(task.faces, corrections, task.device)
         shown = [face for face in task.faces if face.strength > UNSEEN_STRENGTH]
@@ -382,10 +381,6 @@ class FaceCorrector(ABC):
             changed = None if before.changed is None else before.changed + tuple(face.changed for face in task.faces)
             frame = replace(frame, changed=changed)
         return self._counted(frame) if frame is not before or task.cleaned else frame
-
-    def _by_analysis(self, face: FaceTask) -> bool:
-        """True if the analysis decides about a face, not the user."""
-        return not face.track.analyzer.forced and self.tracks.forced(face.face, face.time) is None
 
     def _counted(self, frame: Frame) -> Frame:
         """A corrected frame, with the correction noted and counted."""

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 
 from rtface.analysis.doubt import Doubt
-from rtface.enhance.soft_sources import fine_of
 from rtface.enhance.tasks import FaceTask
-from rtface.frame import Float32
+from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
 from rtface.quality.governor import UNSEEN_STRENGTH
 
@@ -34,8 +33,7 @@ def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], de
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
     change, flicker, fine = 0.0, 0.0, 0.0
     if device.name == "cpu":  # elsewhere reading it would be waited for
-        change, flicker = _change(face, device.read(correction)[0])
-        fine = fine_of(face, correction, device) if face.fine is None else face.fine
+        change, flicker, fine = _change(face, *device.read(correction))
     pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
     error = hidden = 0.0
     if restored is not None and isinstance(restored.log_scale, np.ndarray):
@@ -68,11 +66,20 @@ def _middle(values: Float32) -> Float32:
     return values[rows : len(values) - rows, columns : values.shape[1] - columns]
 
 
-def _change(face: FaceTask, pixels: Float32) -> tuple[float, float]:
-    """The mean absolute change of luma, and that of its cells from the frame before, of 255."""
+def _change(face: FaceTask, pixels: Float32, matrix: Float) -> tuple[float, float, float]:
+    """The mean absolute change of luma, and that of its cells from the frame before, of 255; and `Doubt.fine`."""
     luma: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     cells: Any = cv2.resize(luma, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     before, face.track.change = face.track.change or (-1e9, cells), (face.time, cells)
     known = 0.0 < face.time - before[0] <= _BEFORE_S
     flicker = 255.0 * cv2.norm(cells, before[1], cv2.NORM_L1) / cells.size if known else 0.0
-    return 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, flicker
+    left, top = (face.crops.matrices[0] - matrix)[:, 2].round().astype(int)
+    crop: Any = face.crops.pixels
+    green, share = crop[0, 1, top : top + luma.shape[0], left : left + luma.shape[1]], 256 / face.crops.size
+    fine = 0.0
+    if min(luma.shape) * share >= 8:
+        # Of a crop of 256 samples a side, detail of about two samples: as fine as networks add it.
+        seen, added = (cv2.resize(x, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for x in (green, luma))
+        detail = np.where(added == 0, 0.0, cv2.subtract(seen, cv2.blur(seen, (5, 5))))
+        fine = float(np.vdot(added, detail) / max(1e-6, np.vdot(detail, detail)))
+    return 255.0 * cv2.norm(luma, cv2.NORM_L1) / luma.size, flicker, fine

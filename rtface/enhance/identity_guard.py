@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -61,7 +62,7 @@ class IdentityGuard:
             if face.frame.new:  # another picture, perhaps with the same number for another person
                 face.track.guard.reset()
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
-            face.set_strength(strength * face.track.guard.kept)
+            self._weaken(face, strength)
         corrections = list(task.device.shape(task.faces))
         for face in [one for one in task.faces if one.strength > UNSEEN_STRENGTH and one.track.guard.is_due(one.time)]:
             limits = self._limits_of(face.engine.name)
@@ -69,7 +70,7 @@ class IdentityGuard:
                 for number, other in enumerate(task.faces):
                     if other.track.id == face.track.id and face.track.guard.kept < 1.0:
                         other.state.reset()  # as if this frame had not been shaped yet
-                        other.set_strength(strengths[number] * other.track.guard.kept)
+                        self._weaken(other, strengths[number])
                         (corrections[number],) = task.device.shape([other])
         self.weakened = 0
         for face in task.faces:
@@ -79,6 +80,11 @@ class IdentityGuard:
                 if not face.frame.lead_in:
                     face.track.figures.note(face.time).guarded = True
         return corrections
+
+    @staticmethod
+    def _weaken(face: FaceTask, strength: float) -> None:
+        face.strength = strength * face.track.guard.kept
+        face.shaping = replace(face.shaping, strength=face.strength)
 
     def _look(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
         """Compares input and output of one face, where it shows enough; whether this was the track's first look."""

@@ -52,8 +52,7 @@ class RepeatedFrames:
             for task in tasks
         ]
         settings += [face.track_id for face, *_ in cleaned]
-        kept = (track.guard.kept * track.soft.kept for track in (task.track for task in tasks))
-        strengths = [v for task, k in zip(tasks, kept, strict=True) for v in (task.strength, task.shaping.share, k)]
+        strengths = [v for task in tasks for v in (task.strength, task.shaping.share, task.track.guard.kept)]
         strengths += [v for _, inside, around in cleaned for v in (*inside, *around)]
         last, size = self._last.get(frame.field), (frame.image.width, frame.image.height)
         if (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from rtface.correct import CorrectionState
@@ -39,7 +39,6 @@ class FaceTask:
         output: what `engine` was asked on this frame; with `light` what that was asked.
         sample: what keyframes need of this face; None without them.
         restored: the answer that is shown; None between keyframes and while it is late.
-        fine: of its correction, where that was looked at (`soft_sources.fine_of`).
     """
 
     track: TrackState
@@ -57,12 +56,7 @@ class FaceTask:
     output: Future[Restored[Any]] | None = field(default=None, init=False)
     sample: FaceSample | None = field(default=None, init=False)
     restored: Restored[Pixels] | None = field(default=None, init=False)
-    fine: float | None = field(default=None, init=False)
     _mesh: Float | None = field(default=None, init=False)
-
-    def set_strength(self, strength: float) -> None:
-        """Another strength, before its answer is shaped."""
-        self.strength, self.shaping = strength, replace(self.shaping, strength=strength)
 
     @property
     def half(self) -> bool:

@@ -42,8 +42,6 @@ class TrackState:
         keys: what its keyframes need.
         late: an answer that was not waited for, and the task that it belongs to (live).
         guard: how much of its correction is kept, so that the person stays the same (`--guard`).
-        soft: the same, so that what was soft stays soft (`rtface.enhance.soft_sources`); not handed over: it settles
-            within a lead-in.
         first: strength of the first stage on the last frame in the face and round it, 0…1.
         fades: strengths on the last frame that follow from the decided ones, by name, see `faded`.
         weights: share of the engine's weights on the last frame, 0…1; the rest is of those before. Whoever decides
@@ -64,7 +62,6 @@ class TrackState:
     chosen: str | None = None
     late: tuple[Future[Restored[Any]], ShapeTask] | None = None
     guard: GuardedTrack = field(default_factory=GuardedTrack)
-    soft: GuardedTrack = field(default_factory=GuardedTrack)
     first: list[float] = field(default_factory=lambda: [0.0, 0.0])
     fades: dict[str, float] = field(default_factory=dict[str, float])
     weights: float = 1.0
@@ -145,7 +142,6 @@ class TrackState:
         self.correction.reset()
         self.keys.reset()
         self.guard.reset()
-        self.soft.reset()
         self.note_guard(-inf)
         self.output = self.late = self.change = None
 

@@ -63,17 +63,16 @@ class GuardedTrack:
         self.time = time
         return self.kept
 
-    def learn(self, time: float, drift: float, limits: Limits, period: float, weight: float = _LOOK_WEIGHT) -> bool:
+    def learn(self, time: float, drift: float, limits: Limits, period: float) -> bool:
         """Takes in a look; after the first one the share is right at once. Whether it was the first.
 
         Args:
             drift: distance of output and input, at full strength.
             limits: of the engine.
             period: seconds to the next look.
-            weight: of this look in the mean.
         """
         first = self.drift is None
-        self.drift = drift if self.drift is None else self.drift + weight * (drift - self.drift)
+        self.drift = drift if self.drift is None else self.drift + _LOOK_WEIGHT * (drift - self.drift)
         self.due = time + period
         if first:
             self.kept = kept_at(drift, limits)

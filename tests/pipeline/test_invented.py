@@ -166,7 +166,7 @@ def test_map_is_drawn_with_a_legend(turns: int) -> None:
 
 def test_shown_map_replaces_the_frames_of_the_output(tmp_path: Path) -> None:
     source, out = film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv"
-    rtface.run(source, out, show="invented", codec="ffv1", engine="rtface-s", device="cpu", correct="always")
+    rtface.run(source, out, show="invented", codec="ffv1", engine="rtface-s", device="cpu")
     before, after = planes_of(source)[1], planes_of(out)[1]
     assert (before[0] != after[0])[150:, :100].any()  # the legend
     assert np.abs(after[0].astype(int) - before[0])[40:140, 120:200].mean() > 10

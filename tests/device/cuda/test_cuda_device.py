@@ -9,14 +9,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, Analyzer
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.shaping import measure_floats
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.enhance import soft_sources
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import DeviceLost, OutOfDeviceMemory
@@ -116,23 +114,6 @@ def test_the_gpu_sees_what_the_first_stage_made(streams, device, on_cpu, engine_
     assert np.mean(mine[0].image.to_ndarray() != film(faces=1)[0].image.to_ndarray()) > 0.05
     worst, share = compare(mine, theirs)
     assert worst <= 1 and share < share_limit
-    engine.close()
-
-
-def test_what_was_soft_is_weakened_as_on_the_cpu(streams, device, on_cpu, engine_on, share_limit, monkeypatch):
-    """By one look on the first frame; later frames hardly change what is known."""
-    monkeypatch.setattr(soft_sources, "LIMITS", (-1.0, 0.05))
-    monkeypatch.setattr(Analyzer, "lately", lambda self, time: Analysis(low_resolution=0.7, step=12.0))
-    looks, read = [], CudaDevice.read
-    monkeypatch.setattr(CudaDevice, "read", lambda self, one: (looks.append(one), read(self, one))[1])
-    engine, _ = engine_on(streams)
-    mine = run(device, Only(engine), film(faces=1, frames=3), coded=coded_stage())
-    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(faces=1, frames=3), coded=coded_stage())
-    worst, share = compare(mine, theirs)
-    assert worst <= 1 and share < 10 * share_limit and len(looks) == 1
-    monkeypatch.setattr(soft_sources, "ENGINES", ())
-    whole = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(faces=1, frames=3), coded=coded_stage())
-    assert compare(mine, whole)[0] > 1
     engine.close()
 
 
