@@ -170,6 +170,9 @@ def test_list_survives_files_that_cannot_be_used(settings: Path) -> None:
     assert found.exit_code == 0 and [line.split("  ")[0] for line in found.stdout.splitlines()] == ["anna", "odd"]
     assert all(len([line for line in found.stderr.splitlines() if name in line]) == 1 for name in ("bad.", "gone."))
     assert len(json.loads(run("persons", "list", "--json").stdout)) == 2
+    for name in ("anna", "odd"):
+        learned.path_of(name).unlink()
+    assert not run("persons", "list").stdout  # not that nobody was learnt
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as here are POSIX's")
