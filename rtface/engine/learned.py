@@ -203,13 +203,13 @@ def _unpacked(places: Any, steps: Any, signs: Any, delta: Any) -> np.ndarray[Any
         or not len(places) == len(steps) <= _MOST_PLACES
         or any(len(p) != 4 or min(p) < 0 or p[1] not in (2, 4) or not min(p[2:]) for p in places.tolist())
         or sum(counts := [p[2] * p[3] for p in places.tolist()]) > _MOST_BYTES
-        or np.count_nonzero(stepped := (each := np.repeat(steps, counts)) > 0) != len(each) - len(delta)
-        or -(-(len(each) - len(delta)) // 5) != len(signs)
+        or (signed := np.count_nonzero(stepped := (each := np.repeat(steps, counts)) > 0)) + len(delta) != len(each)
+        or -(-signed // 5) != len(signs)
     ):
         raise ValueError("its weights have another form")
     found, flat = np.empty(len(each), np.float16), (signs[:, None] // np.array(_POWERS, np.uint8) % 3).ravel()
     found[~stepped] = delta
-    found[stepped] = (flat[: len(each) - len(delta)].astype(np.float16) - 1) * each[stepped]
+    found[stepped] = (flat[:signed].astype(np.float16) - 1) * each[stepped]
     return found
 
 

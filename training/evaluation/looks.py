@@ -54,17 +54,15 @@ def glasses() -> Drawing:
 
 def make_up() -> Drawing:
     """Red lips, dark lids and some red on the cheeks."""
-    (x, y) = _MOUTH
-    lips = 0.5 * _blob(x, y, 62, 20, 5)
-    lids = [0.5 * _blob(x, y - 16, 42, 14, 6) for x, y in _EYES]
-    cheeks = [0.25 * _blob(x, y + 95, 40, 28, 16) for x, y in _EYES + np.array([[-28, 0], [28, 0]])]
-    cover = np.maximum.reduce([lips, *lids, *cheeks])
-    colour = sum(
-        m[..., None] * _flat(c)
-        for m, c in [(lips, (150, 18, 40)), *((m, (62, 36, 58)) for m in lids), *((m, (190, 70, 70)) for m in cheeks)]
-    )
-    total = sum([lips, *lids, *cheeks])
-    return colour / np.maximum(total, 1e-6)[..., None], cover
+    x, y = _MOUTH
+    parts = [
+        (0.5 * _blob(x, y, 62, 20, 5), (150, 18, 40)),
+        *((0.5 * _blob(x, y - 16, 42, 14, 6), (62, 36, 58)) for x, y in _EYES),
+        *((0.25 * _blob(x, y + 95, 40, 28, 16), (190, 70, 70)) for x, y in _EYES + np.array([[-28, 0], [28, 0]])),
+    ]
+    masks = [mask for mask, _ in parts]
+    colour = sum(mask[..., None] * _flat(c) for mask, c in parts)
+    return colour / np.maximum(sum(masks), 1e-6)[..., None], np.maximum.reduce(masks)
 
 
 def hair() -> Drawing:

@@ -20,7 +20,8 @@ nothing is learnt or kept, counts as 0 dB and ×1.
 so many steps; ``--from call`` learns from the first part after that protocol and a default run, as a film does that is
 its people's only source; ``--sources DIR`` learns from ``DIR/CLIP``, a folder of photos or a film of another day.
 ``--relit N`` tests in the light and by the lens of draw N of those that `rtface_learn` trains with, drawn by clip, before
-the coding, and ``--look glasses`` (make-up, hair) with that drawn on the face. Each row is kept in ``--work`` and not measured again.
+the coding, and ``--look glasses`` (make-up, hair) with that drawn on the face. Each row is kept in ``--work`` and not
+measured again.
 """  # noqa: E501
 
 from __future__ import annotations
