@@ -354,7 +354,7 @@ def names_of(text: str) -> list[str]:
 
 def main() -> None:
     import rtface
-    from rtface_learn import learn
+    from rtface_learn import learn, selection
 
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--clips", type=Path, nargs="+", required=True, help="clips, or a folder of those that have names")
@@ -372,9 +372,9 @@ def main() -> None:
     p.add_argument("--engine", help="of rtface.run, in place of its default")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
-    learn.STEPS, learn.MORE, learn.LEAST = a.steps, a.steps * learn.MORE // learn.STEPS, LEAST_TAKES
+    learn.STEPS, learn.MORE, selection.LEAST = a.steps, a.steps * learn.MORE // learn.STEPS, LEAST_TAKES
     if a.photos:
-        learn.LEAST_PHOTOS = 1
+        selection.LEAST_PHOTOS = 1
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
     of = "".join(f"-{name.replace('/', '-')}" for name in (a.source, a.sources.name if a.sources else "") if name)

@@ -40,7 +40,7 @@ from rtface.tracking import create_tracker
 from rtface.trust import enforce
 from rtface.util.av_arrays import image_from_array
 from rtface_engines import child
-from rtface_learn import camera, commands, judge, learn, pairs, takes, work
+from rtface_learn import camera, commands, judge, learn, pairs, selection, takes, work
 from rtface_learn.takes import Take
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt
 from tests.pipeline.fakes import portrait
@@ -56,7 +56,7 @@ def saved(path: Path, *shifts: float) -> Path:
 
 
 def collected(*sources: Path) -> tuple[list[Take], list[Any]]:
-    return learn.collect(sources, lambda what, share: None)
+    return selection.collect(sources, lambda what, share: None)
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_list_survives_files_that_cannot_be_used(settings: Path) -> None:
 @pytest.mark.parametrize("sign", ["TERM", "HUP"])
 def test_a_signal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
     number = getattr(signal, f"SIG{sign}")
-    monkeypatch.setattr(learn, "collect", lambda *_: ([take(ANNA, n) for n in range(8)], []))
+    monkeypatch.setattr(selection, "collect", lambda *_: ([take(ANNA, n) for n in range(8)], []))
     monkeypatch.setattr(pairs, "of_takes", lambda *_: signal.raise_signal(number))
     photos = saved(tmp_path / "photos", 0.0)
     found = run("learn", "anna", str(photos), "--yes", "--python", str(python(tmp_path)))
@@ -259,7 +259,7 @@ def test_photos_of_two_who_look_alike(monkeypatch: pytest.MonkeyPatch, tmp_path:
     ):
         shown = iter([seen(ANNA), seen(ANNA), seen(at(ANNA, off))])
         monkeypatch.setattr(takes, "of_photo", lambda *_, shown=shown: next(shown))
-        monkeypatch.setattr(learn, "LEAST_PHOTOS", 0)
+        monkeypatch.setattr(selection, "LEAST_PHOTOS", 0)
         with ends:
             collected(saved(tmp_path / str(off), 0.0, 9.0, 18.0))
 
@@ -367,7 +367,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     shown = [take(ANNA, n) for n in range(8)]
     for one in shown:
         one.pictures, one.matrices = [np.zeros((64, 64, 3), np.uint8)], [np.eye(2, 3)]
-    monkeypatch.setattr(learn, "collect", lambda *_: (calls.append("collect"), (shown, [at(ANNA, 0.0)]))[1])
+    monkeypatch.setattr(selection, "collect", lambda *_: (calls.append("collect"), (shown, [at(ANNA, 0.0)]))[1])
     monkeypatch.setattr(learn, "check_live", lambda address: None)
     return calls
 

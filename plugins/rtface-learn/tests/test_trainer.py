@@ -66,7 +66,7 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
         learning(notify=stops)
     assert not path.exists()
     monkeypatch.setattr(learn, "STEPS", 60)
-    monkeypatch.setattr(learn, "collect", None)  # its pictures are kept
+    monkeypatch.setattr(selection, "collect", None)  # its pictures are kept
     done = learning(notify=lambda what, share: steps.append((what.code, share)))
     # From 30 steps of 60 on, and after it is known what is gained with what judged it, too.
     assert [step for step in steps if step[0] != "learn_judging"] == [("learn_step", 1.0), ("learn_all", 1.0)]
