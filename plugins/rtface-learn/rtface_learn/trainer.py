@@ -303,13 +303,11 @@ def main(path):
         total = loss(x, residual(x, leaves), t).sum() * (100 / batch)
         return torch.autograd.grad(total, list(leaves.values()))
 
-    step = done
-    for step in range(done + 1, steps + 1):
+    step, spent = done, before
+    while step < steps and spent < job["seconds"]:
         if os.getppid() != parent:  # who started it was killed
             sys.exit("rtface has ended")
-        spent = before + time.monotonic() - since
-        if spent > job["seconds"]:
-            break
+        step += 1
         # The rate falls by steps or by time, whichever ends first.
         gone = max(step / steps, spent / job["seconds"])
         for group in optimiser.param_groups:
@@ -333,7 +331,8 @@ def main(path):
         torch.autograd.backward(list(weights.values()), sums)
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)
         optimiser.step()
-        if step % EVERY == 0 or step == steps:
+        spent = before + time.monotonic() - since
+        if step % EVERY == 0 or step == steps or spent >= job["seconds"]:
             with torch.no_grad():
                 now = held_out(weights_of(found))
             if now < best:
@@ -342,7 +341,7 @@ def main(path):
                 "parameters": [p.detach() for p in parameters],
                 "optimiser": optimiser.state_dict(),
                 "step": step,
-                "seconds": before + time.monotonic() - since,
+                "seconds": spent,
                 "best": best,
                 "best_parts": best_parts,
                 "random": json.dumps(r.bit_generator.state),

@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from rtface.engine import learned
 from rtface.engine.engine_set import recipe_named
 from rtface.errors import Interrupted, Message, UsageError
-from rtface_learn import learn, pairs
+from rtface_learn import learn, pairs, selection
 
 torch = pytest.importorskip("torch", reason="torch trains")
 
@@ -135,6 +136,16 @@ def test_training_from_another_begins_again_with_it(trained: Callable[..., np.nd
         assert np.array_equal(ended, trained(f"late {late}", begin=str(begin)))
         assert np.array_equal(ended, whole) != late
         (tmp_path / "cut.checkpoint").unlink()
+
+
+def test_steps_before_the_time_is_over_are_not_lost(
+    trained: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count()
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    assert np.abs(trained("short", seconds=1)).max() > 0
+    with pytest.raises(FileNotFoundError):  # nothing to write
+        trained("none", seconds=0)
 
 
 @pytest.mark.parametrize("faster", [False, True])
