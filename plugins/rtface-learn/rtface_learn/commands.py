@@ -35,7 +35,7 @@ def learn(
         list[str],
         typer.Argument(help="A film, photos, a folder of photos, or a camera (camera:0), that show the person."),
     ],
-    minutes: Annotated[float, typer.Option(help="Time for training, at the most.")] = 4.0,
+    minutes: Annotated[float, typer.Option(help="Time for training, at the most.")] = 3.0,
     sheet: Annotated[Path | None, typer.Option(help="Write the faces that were chosen to an image.")] = None,
     python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
