@@ -283,7 +283,7 @@ def main(path):
 
     if job["begin"]:
         restore(torch.load(job["begin"], weights_only=True)["best_parts"])
-    best = at_first = held_out({name: w.detach() for name, w in weights_of(found).items()})
+    best = at_first = held_out(weights_of(found))
     best_parts, before, since = None, 0.0, time.monotonic()
     done, checkpoint, begin = 0, Path(job["checkpoint"]), Path(job["begin"])
     # One from before the other job went on is of other weights.
@@ -333,8 +333,8 @@ def main(path):
         optimiser.step()
         spent = before + time.monotonic() - since
         if step % EVERY == 0 or step == steps or spent >= job["seconds"]:
-            with torch.no_grad():
-                now = held_out(weights_of(found))
+            now = held_out(weights_of(found))
+            spent = before + time.monotonic() - since  # a look takes as long as a step, or two
             if now < best:
                 best, best_parts = now, [p.detach().clone() for p in parameters]
             state = {

@@ -148,6 +148,27 @@ def test_steps_before_the_time_is_over_are_not_lost(
         trained("none", seconds=0)
 
 
+def test_what_a_look_takes_is_of_the_time(
+    trained: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import trainer
+
+    looked, loss = [0], trainer.Loss.__call__
+
+    def slow(*given: Any) -> Any:
+        looked[0] += not torch.is_grad_enabled()
+        return loss(*given)
+
+    monkeypatch.setattr(trainer.Loss, "__call__", slow)
+    monkeypatch.setattr(time, "monotonic", lambda: looked[0])
+    ended = trained("over", seconds=1)
+    for seconds, steps in ((1, 2), (9, 4)):  # continued: it is over still, and with more it is not
+        again = trained("over", seconds=seconds)
+        kept = torch.load(tmp_path / "over.checkpoint", weights_only=True)
+        assert kept["step"] == steps and kept["seconds"] == steps // 2
+        assert np.array_equal(again, ended) == (seconds == 1)
+
+
 @pytest.mark.parametrize("faster", [False, True])
 def test_it_trains_in_the_faster_numbers(
     trained: Callable[..., np.ndarray], faster: bool, monkeypatch: pytest.MonkeyPatch
