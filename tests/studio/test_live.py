@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from rtface.config.addresses import parse_address
 from rtface.engine import learned
-from rtface.errors import Message, UsageError
+from rtface.errors import Message, RtfaceError, UsageError
 from rtface_studio import live_run
 from rtface_studio.catalogue import catalogue
 from tests.persons.made import ANNA, BEN, learnt
@@ -587,6 +588,29 @@ def test_a_person_is_learnt_in_the_studio(
     (policy := tmp_path / "policy.toml").write_text('forbid = ["learning"]')
     monkeypatch.setenv("RTFACE_POLICY", str(policy))
     assert ask(studio, "GET", "/api/persons")[1]["words"] is None
+
+
+@pytest.mark.parametrize("code", ["learn_nothing", "learn_too_short"])
+def test_the_studio_says_why_nothing_was_kept(
+    code: str, studio: RunningStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def json_of(*words: str, receive: Any, **how: Any) -> None:
+        values = {"share": "12 %", "gained": "+0.01 dB in calls"}
+        receive({"event": "message", "code": code, "message": "nothing was kept", "values": values})
+        raise RtfaceError("rtface learn ended with code 1")
+
+    monkeypatch.setattr("rtface_studio.persons.json_of", json_of)
+    photo = make_photo(studio.folder / "anna.png")
+    assert call(studio, "POST", "/api/persons/learn", name="Anna", source=str(photo), agreed=True)[0] == 200
+    learning = lambda: ask(studio, "GET", "/api/persons")[1]["learning"]  # noqa: E731
+    wait_for(lambda: learning()["state"] not in ("waiting", "running"), 60)
+    assert learning()["error"]["code"] == code
+
+
+def test_the_page_can_fill_in_every_text() -> None:
+    """It knows values by their name alone: no format, and no option."""
+    texts = [text for languages in catalogue().values() for text in languages.values()]
+    assert [text for text in texts if re.search(r"\{(?!\w+\})", text)] == []
 
 
 def test_who_cancels_leaves_no_folder(studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

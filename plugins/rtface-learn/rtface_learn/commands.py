@@ -110,9 +110,11 @@ def learn(
                     "seconds": done.seconds, "share": done.share, "path": str(done.path or "")}, indent=2)  # fmt: skip
     if done.path is None:
         short = Message(
-            "nothing was kept: {share:.0%} of the training was done when its time was over; give more {--minutes}",
+            "nothing was kept: {share} of the training was done when its time was over, and a run gains {gained} over "
+            "the shipped restoration; give more {--minutes}",
             code="learn_too_short",
-            share=done.share,
+            share=f"{int(100 * done.share)} %",
+            gained=gained,
         )
         poor = Message(
             "nothing was kept: on pictures that it had not seen a run gains {gained} over the shipped restoration, "

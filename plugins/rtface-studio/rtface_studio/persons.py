@@ -51,7 +51,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             nothing: list[Message] = []
 
             def receive(event: Event) -> None:
-                if event.get("code") == "learn_nothing":
+                if event.get("code") in ("learn_nothing", "learn_too_short"):
                     nothing.append(Message.of(event))
                 elif event["event"] == "progress":
                     progress({"picture": None, "missing": [], **event})
