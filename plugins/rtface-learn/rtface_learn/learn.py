@@ -48,8 +48,9 @@ PREFIXES = (
 RATE, STEPS, MORE, BATCH, KEPT = 2e-4, 240, 160, 6, 4
 """Learning rate; steps of training, and those that follow with the takes that judged, too; pairs and faces of other
 people in a step."""
-WORTH_DB = 0.075
-"""A smaller gain over the shipped weights in a run on held-out takes is none."""
+WORTH_DB, OF_PHOTOS = 0.075, 0.5
+"""A smaller gain over the shipped weights in a run on held-out takes is none; share of the change that is kept of
+photos alone, as all of it makes faces in calls of another camera worse."""
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -155,11 +156,11 @@ def learn(
             "takes": count,
             **({"consent": consent} if consent else {}),
         }
-        own = folder / "persons" / path.name
+        own, part = folder / "persons" / path.name, OF_PHOTOS if all(x["kind"] == "photo" for x in from_what) else 1.0
 
         def keep(delta: str, **more: Any) -> None:
             with np.load(folder / delta) as held:
-                learned.write(name, meta | more, embedded, held["places"], held["delta"], own)
+                learned.write(name, meta | more, embedded, held["places"], held["delta"] * np.float16(part), own)
             _check(own)
 
         if last["better"]:

@@ -420,9 +420,12 @@ def test_an_interrupted_call_is_continued(
     assert len(training.jobs) == 4 and quick == ["collect"] * 3
 
 
-@pytest.mark.parametrize("better", [True, False])
-def test_the_share_is_of_both_trainings(better: bool, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second was cut by its time; where it led to nothing better, the first one's weights are kept."""
+@pytest.mark.parametrize(("better", "photos"), [(True, False), (False, False), (True, True)])
+def test_the_share_is_of_both_trainings(
+    better: bool, photos: bool, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second was cut by its time; where it led to nothing better, the first one's weights are kept. Of photos alone
+    half of the change is."""
 
     def train(command: Any, received: Any, environment: Any = None) -> child.ExitStatus:
         job = json.loads(Path(command[-1]).read_text())
@@ -435,11 +438,13 @@ def test_the_share_is_of_both_trainings(better: bool, quick: list[str], monkeypa
     monkeypatch.setattr(child, "run", train)
     monkeypatch.setattr(judge, "gains", lambda *_: gains)
     monkeypatch.setattr(learn, "EngineSet", lambda *_, **__: SimpleNamespace(close=lambda: None))
-    source = LiveAddress("camera", "0")
+    source = saved(tmp_path / "photos", 0.0) if photos else LiveAddress("camera", "0")
     done = learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
     assert (done.share, done.seconds, done.path) == (280 / 400, 4.0, learned.path_of("anna"))
     kept = learned.read(learned.path_of("anna"))
-    assert kept.meta["figures"] == gains and kept.delta.tolist() == ([0.25, 0.5] if better else [0.5, 0.5])
+    assert kept.meta["figures"] == gains and kept.delta.tolist() == (
+        [0.125, 0.25] if photos else [0.25 if better else 0.5, 0.5]
+    )
 
 
 def test_another_camera_begins_again(quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
