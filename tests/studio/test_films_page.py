@@ -480,13 +480,21 @@ def test_messages_are_in_german_by_their_codes(page: Any, code: str, values: Any
 def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio: RunningStudio) -> None:
     for name in ("a", "b", "c"):
         Queue().add(make_film(studio.folder / f"{name}.mp4", seconds=0.3), studio.folder / f"{name}.out.mp4")
+    received = list[str]()
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda text: received.append(str(text))))
     page.reload()
     link = page.get_by_role("navigation").get_by_role("link", name="Queue")
     link.get_by_text("3", exact=True).wait_for()
     link.click()
-    page.get_by_role("button", name="Pause all").click()
-    page.get_by_text("paused", exact=True).nth(2).wait_for()
+    page.get_by_role("button", name="Pause all").hover()
+    page.mouse.down()
     queue = Queue()
+    queue.move(3, "first")  # what the server tells while a button is pressed takes no click away
+    received.clear()
+    while not any('"queue"' in message for message in received):
+        page.wait_for_timeout(20)
+    page.mouse.up()
+    page.get_by_text("paused", exact=True).nth(2).wait_for()
     assert {item.state for item in queue.items()} == {"paused"}
     queue.resume(1)
     with queue.store.runner() as name:  # a runner that works on nothing

@@ -6,6 +6,15 @@ const listeners = new Map();
 const states = new Set();
 const last = new Map();
 let wait = 250;
+let held = null; // messages while something is pressed that can be clicked: a view that is drawn anew would lose the click
+
+const deliver = ({ topic, value }) => { for (const listener of listeners.get(topic) ?? []) listener(value); };
+addEventListener("pointerdown", ({ target }) => { if (/** @type {Element} */ (target).closest("button, a, label, summary")) held ??= []; }, true);
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(() => { // after the click
+  const messages = held ?? [];
+  held = null;
+  messages.forEach(deliver);
+}), true);
 
 /** Calls `listener(value)` for each message of a topic, and at once with its last one; returns a function that ends this. */
 export function on(topic, listener) {
@@ -30,7 +39,7 @@ export function connect() {
   socket.onmessage = (message) => {
     const { topic, value } = JSON.parse(message.data);
     if (value === null) last.delete(topic); else last.set(topic, value);
-    for (const listener of listeners.get(topic) ?? []) listener(value);
+    if (held) held.push({ topic, value }); else deliver({ topic, value });
   };
   socket.onclose = () => {
     last.clear(); // the server sends what still holds; another start of it has other films
