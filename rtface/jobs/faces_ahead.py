@@ -64,7 +64,13 @@ def budget_s(duration_s: float, faces: bool) -> float:
     return duration_s * (_FACES_SHARE if faces else _LESS_SHARE)
 
 
-def sample(folder: JobFolder, plan: JobPlan, options: FaceOptions, stop: Callable[[float], bool]) -> None:
+def sample(
+    folder: JobFolder,
+    plan: JobPlan,
+    options: FaceOptions,
+    stop: Callable[[float], bool],
+    clock: Callable[[], float] = thread_time,
+) -> None:
     """Counts the faces at times that are spread evenly, however early it ends; writes times and
     numbers of faces to faces.json, and continues what is there.
 
@@ -73,8 +79,9 @@ def sample(folder: JobFolder, plan: JobPlan, options: FaceOptions, stop: Callabl
     Args:
         folder, plan, options: of the job.
         stop: waits for some seconds; whether the sampling is to end.
+        clock: processor seconds, of which it takes no more than `budget_s`.
     """
-    began = thread_time()
+    began = clock()
     samples: list[tuple[float, int]] = [(time, faces) for time, faces in read_samples(folder).get("samples", ())]
     due, over = max(FIRST_SAMPLES, 2 * len(samples)), False
     try:
@@ -89,7 +96,7 @@ def sample(folder: JobFolder, plan: JobPlan, options: FaceOptions, stop: Callabl
                 if len(samples) >= due:
                     folder.write(folder.faces, {"whole": False, "samples": samples}, sync=False)
                     due *= 2
-                if thread_time() - began > budget_s(plan.duration_s, any(n for _, n in samples)):
+                if clock() - began > budget_s(plan.duration_s, any(n for _, n in samples)):
                     break
                 # Rests as long as it works: the film's own threads leave little time on two cores.
                 if over := stop(perf_counter() - started):

@@ -84,13 +84,14 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     source = write_film(tmp_path / "in.mkv", films.scenes(122), rate=2)
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(20))
     assert isinstance(job, FilmJob) and len(job.plan) == 3
-    waits = iter([False] * 3 + [True])
-    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: next(waits))
+    spent = faces_ahead.budget_s(job.plan.duration_s, faces=False) / 2
+    waits, seconds = iter([False] * 3 + [True]), iter([0.0] + [spent] * 4)
+    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: next(waits), lambda: next(seconds))
     assert len(job.folder.read(job.folder.faces)["samples"]) == 4
     with Worker(job.folder) as worker:
         worker.do(0)
         worker.do(1)
-    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: False)
+    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: False, lambda: 0.0)
     assert not faces_ahead.wanted(job.folder, job.plan, job.options)
     samples = dict(job.folder.read(job.folder.faces)["samples"])
     assert len(samples) > 4 and all(0 <= at < 61 and faces == 0 for at, faces in samples.items())
