@@ -15,7 +15,6 @@ from rtface.cli.console import Console, print_json, print_text
 from rtface.cli.signals import interrupted_by_signals
 from rtface.config.addresses import LiveAddress, parse_address, resolve_address
 from rtface.errors import InputError, Message, UsageError
-from rtface.media.files.image_names import has_still_name
 from rtface.util.parse import is_person_name
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def learn(
         f"{done.takes} takes in {done.seconds:.0f} s"
         + (f" ({done.share:.0%} of the training: --minutes ended it)" if done.share < 1 else "")
     )
-    if all(isinstance(one, Path) and (one.is_dir() or has_still_name(one)) for one in given):
+    if done.photos:
         console.log(
             Message(
                 "this was learnt and measured on photos alone: in a film of another camera less of it arrives, or "

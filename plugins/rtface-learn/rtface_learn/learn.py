@@ -63,6 +63,7 @@ class TrainingOutcome:
         gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`.
         takes, seconds: how many takes it learnt from, and how long the training took.
         share: of the training that was done when its time was over, 0…1.
+        photos: True if it learnt from photos alone, of which half of the change is kept.
     """
 
     path: Path | None
@@ -70,6 +71,7 @@ class TrainingOutcome:
     takes: int
     seconds: float
     share: float
+    photos: bool
 
 
 def learn(
@@ -156,32 +158,30 @@ def learn(
             "takes": count,
             **({"consent": consent} if consent else {}),
         }
-        own, part = folder / "persons" / path.name, OF_PHOTOS if all(x["kind"] == "photo" for x in from_what) else 1.0
+        own, photos = folder / "persons" / path.name, all(one["kind"] == "photo" for one in from_what)
 
-        def keep(delta: str, **more: Any) -> None:
-            with np.load(folder / delta) as held:
-                learned.write(name, meta | more, embedded, held["places"], held["delta"] * np.float16(part), own)
+        def keep(trained: str, **more: Any) -> None:
+            part = np.float16(OF_PHOTOS if photos else 1.0)
+            with np.load(folder / trained) as held:
+                learned.write(name, meta | more, embedded, held["places"], held["delta"] * part, own)
             _check(own)
 
         if last["better"]:
             keep("delta.npz")
             gains = judge.gains(pictures, matrices, name, folder, notify)
         if np.mean([*gains.values()]) < WORTH_DB:
-            return TrainingOutcome(None, gains, count, seconds, share)
+            return TrainingOutcome(None, gains, count, seconds, share, photos)
         notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
         last = _trained(found(), _job(folder, recipe, minutes, whole=True), notify_share)
         share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
         keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
         write_atomically(path, own.read_bytes(), private=True)
-        return TrainingOutcome(path, gains, count, seconds + last["seconds"], share)
+        return TrainingOutcome(path, gains, count, seconds + last["seconds"], share, photos)
 
 
 def _key(recipe: Any, from_what: Sequence[dict[str, str]]) -> str:
     """The same only where what is prepared and trained is the same: sources, engine, and how it is done."""
-    own = [
-        sha256_of(Path(__file__).with_name(f"{name}.py"))
-        for name in ("learn", "selection", "takes", "pairs", "trainer", "judge")
-    ]
+    own = [sha256_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, from_what, own]).encode()).hexdigest()
 
 
@@ -200,7 +200,7 @@ def _prepare(
     notify: selection.Tell,
 ) -> None:
     """Writes the pairs, and what else is needed of the takes."""
-    network, size = CodedNetwork(1), recipe.input.size
+    network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
     coding = Message("coding what is learnt", code="learn_coding")
     notify(coding, 0.0)
@@ -224,8 +224,7 @@ def _prepare(
 
 def _job(folder: Path, recipe: Any, minutes: float, whole: bool = False) -> Path:
     """Writes the trainer's job; with `whole` the one that continues with the takes that judged."""
-    size = recipe.input.size
-    memory = recipe.memory
+    size, memory = recipe.input.size, recipe.memory
     job = {
         "network": str(recipe.model_path),
         "pairs": str(folder / learned.PAIRS),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
 
@@ -11,11 +12,12 @@ import cv2
 import numpy as np
 
 from rtface.analysis.treatment import expected_share
-from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe
 from rtface.frame import Bytes, Float, Float32
 from rtface.media.read.quantiser import QuantiserReader
+from rtface.protocols import CodedNetwork
+from rtface.util.machine import cores
 from rtface_learn.takes import Take, cut
 
 FILMS = 2
@@ -30,18 +32,22 @@ _KINDS = {"libx264": "h264", "mpeg2video": "mpeg2video"}
 
 
 def of_takes(
-    takes: Sequence[Take], recipe: Recipe, network: CodedNetwork, seed: int, films: int = FILMS
+    takes: Sequence[Take], recipe: Recipe, network: Callable[[], CodedNetwork], seed: int, films: int = FILMS
 ) -> tuple[Bytes, list[str]]:
     """uint8 M×2×h×w×3, truth and what the engine sees, and the kind of each: "coded" at its own size, or a "call" whose
-    picture was made larger after coding."""
-    r = np.random.default_rng(seed)
-    pairs, kinds = list[Bytes](), list[str]()
-    for take in takes:
-        for kind in ("coded", "call") * films:
-            for pair in _film(take, kind, recipe, network, r):
-                pairs.append(pair)
-                kinds.append(kind)
-    return np.stack(pairs), kinds
+    picture was made larger after coding.
+
+    Args:
+        network: makes one for a thread.
+    """
+
+    def of_take(n: int) -> list[tuple[Bytes, str]]:
+        r, own = np.random.default_rng([seed, n]), network()
+        return [(pair, kind) for kind in ("coded", "call") * films for pair in _film(takes[n], kind, recipe, own, r)]
+
+    with ThreadPoolExecutor(cores()) as pool:
+        made = [one for some in pool.map(of_take, range(len(takes))) for one in some]
+    return np.stack([pair for pair, _ in made]), [kind for _, kind in made]
 
 
 def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.random.Generator) -> Iterator[Bytes]:
@@ -200,7 +206,9 @@ def _cleaned(picture: Bytes, steps: Float32 | None, share: float, network: Coded
     return np.clip(np.rint(picture + 255 * share * change.transpose(1, 2, 0)), 0, 255).astype(np.uint8)
 
 
-def others(takes: Sequence[Take], golden: Recipe, region: Recipe, network: CodedNetwork, seed: int) -> Bytes:
+def others(
+    takes: Sequence[Take], golden: Recipe, region: Recipe, network: Callable[[], CodedNetwork], seed: int
+) -> Bytes:
     """Faces of other people as the engine sees them, uint8 M×h×w×3: by turns the portrait of an engine's golden crops
     and the person's own face, bent into somebody else and coded."""
     r, portrait = np.random.default_rng(seed), 255 * load_golden(golden)[0][0].transpose(1, 2, 0)

@@ -33,12 +33,18 @@ class Runs:
     def __init__(self, code: int = 0) -> None:
         self.code, self.words = code, list[list[str]]()
 
+    @staticmethod
+    def out(words: list[str]) -> Path:
+        return Path(words[words.index("--output-dir") + 1])
+
     def __call__(self, command: Any, receive: Any, environment: Any) -> child.ExitStatus:
         words = [str(word) for word in command]
-        film, out = (Path(words[words.index("run") + n]) for n in (1, 2))
-        assert (Path(environment["RTFACE_CONFIG_DIR"]) == film.parent) and "ffv1" in words
+        films, out = words[words.index("run") + 1 : -words[::-1].index("--output-dir") - 1], self.out(words)
+        assert Path(environment["RTFACE_CONFIG_DIR"]) == out.parent and "ffv1" in words and len(films) == 3
         self.words.append(words[words.index("--overwrite") + 1 :])
-        shutil.copy(film, out)
+        out.mkdir(exist_ok=True)
+        for film in films:
+            shutil.copy(film, out)
         return child.ExitStatus(self.code, ["no memory"])
 
 
@@ -48,7 +54,7 @@ def test_a_run_like_the_other_gains_nothing(
     runs, told = Runs(), list[float]()
     monkeypatch.setattr(child, "run", runs)
     found = judge.gains(**held, person="anna", folder=tmp_path, notify=lambda what, share: told.append(share))
-    assert found == dict.fromkeys(("call", "heavy", "coded"), 0.0) and runs.words == [[], ["--person", "anna"]] * 3
+    assert found == dict.fromkeys(("call", "heavy", "coded"), 0.0) and runs.words == [[], ["--person", "anna"]]
     assert held["pictures"].shape[:3] == (3, FRAMES, 128) and told == sorted(told)
 
 
@@ -61,16 +67,16 @@ def test_a_run_nearer_to_the_truth_gains(held: dict[str, Any], tmp_path: Path, m
         if not runs.words[-1]:
             import av
 
-            out = tmp_path / "restored.mkv"
-            with av.open(str(out)) as file:
-                frames = [frame.to_ndarray(format="yuv420p") for frame in file.decode(video=0)]
-            with av.open(str(out), "w") as file:
-                stream: Any = file.add_stream("ffv1", 25)
-                stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[1], "yuv420p"
-                for planes in frames:
-                    planes[: len(planes) // 3] //= 2
-                    file.mux(stream.encode(av.VideoFrame.from_ndarray(planes, "yuv420p")))
-                file.mux(stream.encode(None))
+            for out in runs.out([str(word) for word in command]).iterdir():
+                with av.open(str(out)) as file:
+                    frames = [frame.to_ndarray(format="yuv420p") for frame in file.decode(video=0)]
+                with av.open(str(out), "w") as file:
+                    stream: Any = file.add_stream("ffv1", 25)
+                    stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[1], "yuv420p"
+                    for planes in frames:
+                        planes[: len(planes) // 3] //= 2
+                        file.mux(stream.encode(av.VideoFrame.from_ndarray(planes, "yuv420p")))
+                    file.mux(stream.encode(None))
         return ended
 
     monkeypatch.setattr(child, "run", run)

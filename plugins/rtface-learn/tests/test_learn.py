@@ -116,7 +116,7 @@ def test_two_on_one_frame_are_two_however_alike() -> None:
 def test_pairs_show_one_place_twice(film: Path) -> None:
     """What the engine sees lies over what is true: not shifted on average."""
     recipe = recipe_named(learned.BASE)
-    made, kinds = pairs.of_takes(collected(film)[0][:2], recipe, lambda picture, steps: _nothing(picture), 1)
+    made, kinds = pairs.of_takes(collected(film)[0][:2], recipe, lambda: lambda picture, steps: _nothing(picture), 1)
     *_, w, h = recipe.region
     assert made.shape[1:] == (2, h, w, 3) and set(kinds) == {"coded", "call"}
     window, shifts = cv2.createHanningWindow((w, h), cv2.CV_32F), list[tuple[float, float]]()
@@ -282,14 +282,12 @@ def test_a_camera_is_looked_for_before_torch() -> None:
     assert not [*learned.unfinished().iterdir()]
 
 
-@pytest.mark.parametrize("name", ["photos", "film.mkv"])
-def test_what_photos_alone_are_worth_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    source = saved(tmp_path / name, 0.0) if name == "photos" else tmp_path / name
-    source.touch()
-    made = learn.TrainingOutcome(tmp_path / "anna.person", {"call": 0.3}, 3, 1.0, 1.0)
+@pytest.mark.parametrize("photos", [True, False])
+def test_what_photos_alone_are_worth_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: bool) -> None:
+    made = learn.TrainingOutcome(tmp_path / "anna.person", {"call": 0.3}, 3, 1.0, 1.0, photos)
     monkeypatch.setattr(learn, "learn", lambda *_, **__: made)
-    found = run("learn", "anna", str(source), "--yes")
-    assert found.exit_code == 0 and ("photos alone" in found.stderr) is (name == "photos")
+    found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes")
+    assert found.exit_code == 0 and ("photos alone" in found.stderr) is photos
 
 
 def test_a_full_disk_is_said(quick: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -440,7 +438,7 @@ def test_the_share_is_of_both_trainings(
     monkeypatch.setattr(learn, "EngineSet", lambda *_, **__: SimpleNamespace(close=lambda: None))
     source = saved(tmp_path / "photos", 0.0) if photos else LiveAddress("camera", "0")
     done = learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
-    assert (done.share, done.seconds, done.path) == (280 / 400, 4.0, learned.path_of("anna"))
+    assert (done.share, done.seconds, done.photos) == (280 / 400, 4.0, photos)
     kept = learned.read(learned.path_of("anna"))
     assert kept.meta["figures"] == gains and kept.delta.tolist() == (
         [0.125, 0.25] if photos else [0.25 if better else 0.5, 0.5]
