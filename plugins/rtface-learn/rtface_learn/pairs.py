@@ -101,7 +101,10 @@ def lit(r: np.random.Generator, take: Take) -> Any:
     """Another light (gamma, colour, ramps over the face) and another lens, softer or sharpened."""
     side, (height, width, _) = 512 * float(np.hypot(*take.matrices[0][:, 0])), take.pictures[0].shape
     centre = take.matrices[0] @ np.array([256.0, 256.0, 1.0])
-    gamma, gains = float(np.exp(r.normal(0, 0.22))), np.exp(r.normal(0, 0.09, 3)) * float(np.exp(r.normal(0, 0.12)))
+    table, gains = (
+        (np.arange(256, dtype=np.float32) / 255) ** np.float32(np.exp(r.normal(0, 0.22))),
+        np.exp(r.normal(0, 0.09, 3)) * float(np.exp(r.normal(0, 0.12))),
+    )
     across, down = (
         1 + r.normal(0, amount) * np.clip((np.arange(size) - c) / side, -0.5, 0.5)
         for amount, c, size in ((0.45, centre[0], width), (0.25, centre[1], height))
@@ -112,7 +115,7 @@ def lit(r: np.random.Generator, take: Take) -> Any:
     sharp = float(r.uniform(0.3, 0.9)) if 0.2 < u < 0.35 or u > 0.85 else 0.0
 
     def act(picture: Bytes) -> Bytes:
-        z = (picture.astype(np.float32) / 255) ** np.float32(gamma) * light
+        z = table[picture] * light
         if blur > 0.25:
             z = cv2.GaussianBlur(z, (0, 0), blur)
         if sharp:
@@ -126,8 +129,8 @@ def noisy(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
     """The picture with noise of that many code values, part of it grey."""
     if not sigma:
         return np.asarray(picture, np.uint8)
-    own, grey = r.normal(0, sigma, picture.shape), r.normal(0, sigma, (*picture.shape[:2], 1))
-    return np.clip(np.rint(picture + np.sqrt(0.7) * own + np.sqrt(0.3) * grey), 0, 255).astype(np.uint8)
+    own, grey = (r.standard_normal((*picture.shape[:2], channels), np.float32) for channels in (3, 1))
+    return np.clip(np.rint(picture + sigma * (0.7**0.5 * own + 0.3**0.5 * grey)), 0, 255).astype(np.uint8)
 
 
 def _shaken(matrix: Float, r: np.random.Generator) -> Float:
