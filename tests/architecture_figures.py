@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
-from tests.docs.test_architecture import ROOT, TREES, imported, modules
+from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "training/", "benchmarks/"
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"
@@ -33,12 +33,12 @@ class Figure(NamedTuple):
 
 def figures() -> list[Figure]:
     """All figures of this tree."""
-    core = {path: tree for path, tree in TREES.items() if path.startswith("rtface/")}
+    core = {path: tree for path, tree in trees().items() if path.startswith("rtface/")}
     known = modules()
-    graph = {name: set(imported(TREES[path], known)) - {name} for name, path in known.items()}
+    graph = {name: set(imported(path, known)) - {name} for name, path in known.items()}
     rooms = rooms_of(graph)
     lines = [logical_lines(path) for path in core]
-    added = [logical_lines(path) for path in TREES.keys() - core.keys()]
+    added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
         Figure("lines of rtface/", sum(lines), 49_690, 39_500, "logical lines (NEWLINE tokens)"),

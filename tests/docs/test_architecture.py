@@ -6,12 +6,16 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+from tests.docs.syntax import parsed
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*(ROOT / "rtface").rglob("*.py"), *ROOT.glob("plugins/*/rtface_*/**/*.py")])
-TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 NAMED = re.compile(r"rtface\.(\w+)[\w.]*:\w+")
 STUDIO = "plugins/rtface-studio/rtface_studio/"
 STARTS = {"run", "call", "check_call", "check_output"}  # of subprocess
@@ -38,13 +42,31 @@ ALLOWED = {
 }
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    """File → its syntax tree."""
+    return {path.relative_to(ROOT).as_posix(): tree for path, tree in parsed(FILES).items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_trees_afterwards() -> Iterator[None]:
+    yield
+    for kept in (trees, nodes):
+        kept.cache_clear()
+
+
+@cache
+def nodes(path: str) -> list[ast.AST]:
+    return list(ast.walk(trees()[path]))
+
+
 def modules() -> dict[str, str]:
     """Module → file."""
-    return {re.sub(r"^plugins/[\w-]+/|(/__init__)?\.py$", "", path).replace("/", "."): path for path in TREES}
+    return {re.sub(r"^plugins/[\w-]+/|(/__init__)?\.py$", "", path).replace("/", "."): path for path in trees()}
 
 
-def imported(tree: ast.AST, known: dict[str, str]) -> Iterator[str]:
-    for node in ast.walk(tree):
+def imported(path: str, known: dict[str, str]) -> Iterator[str]:
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module in known:
@@ -53,8 +75,8 @@ def imported(tree: ast.AST, known: dict[str, str]) -> Iterator[str]:
                 yield inner if inner in known else node.module
 
 
-def calls(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def calls(path: str) -> Iterator[str]:
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             function = node.func
             name = getattr(function, "id", None) or getattr(function, "attr", "")
@@ -65,13 +87,13 @@ def calls(tree: ast.AST) -> Iterator[str]:
 
 def test_no_two_modules_import_each_other() -> None:
     known = modules()
-    graph = {name: set(imported(TREES[path], known)) - {name} for name, path in known.items() if name != "rtface"}
+    graph = {name: set(imported(path, known)) - {name} for name, path in known.items() if name != "rtface"}
     assert len(graph) > 200
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_threads_and_processes_have_one_home() -> None:
-    makers = {path for path, tree in TREES.items() if set(calls(tree))}
+    makers = {path for path in trees() if set(calls(path))}
     strays = {path for path in makers if not path.startswith(("rtface/concurrency/", *ALLOWED))}
     assert not strays, f"make threads in rtface/concurrency, or give a reason above: {strays}"
     assert all(any(path.startswith(allowed) for path in makers) for allowed in ALLOWED), "a line above is out of date"
@@ -80,10 +102,10 @@ def test_threads_and_processes_have_one_home() -> None:
 def test_modules_named_in_strings_obey_the_layers() -> None:
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     floor = {name: number for number, names in enumerate(layers) for name in names.split(" | ")}
-    for path, tree in TREES.items():
+    for path in trees():
         if path == "rtface/plugins.py" or path.startswith("plugins/"):  # the registry of what is above it
             continue
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if isinstance(node, ast.Constant) and (named := NAMED.fullmatch(str(node.value))):
                 assert floor[Path(path).parts[1].removesuffix(".py")] <= floor[named[1]], f"{path}: {named[0]}"
 
@@ -103,11 +125,21 @@ def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
     assert callers("measure_invented") == {"rtface/pipeline/film_chain.py"}
 
 
+def named(node: ast.AST) -> str:
+    """A name with dots between; "" for any other expression."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=owner, attr=name) if before := named(owner):
+            return f"{before}.{name}"
+    return ""
+
+
 def callers(function: str, *folders: str) -> set[str]:
     """The files that call a function of this name; "Stages.open" is a method of a class."""
     return {
         path
-        for path, tree in TREES.items()
+        for path in trees()
         if path.startswith(folders or ("rtface/",))
-        and any(isinstance(node, ast.Call) and ast.unparse(node.func) == function for node in ast.walk(tree))
+        and any(isinstance(node, ast.Call) and named(node.func) == function for node in nodes(path))
     }

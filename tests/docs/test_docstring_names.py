@@ -12,46 +12,49 @@ import re
 import sys
 import tokenize
 from collections import defaultdict
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
+
+from tests.docs.syntax import parsed
 
 ROOT = Path(__file__).parents[2] / "rtface"
 _NAME = re.compile(r"(?<!`)`((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?:\([^`]*\))?`(?!`)")
 
 
-@cache
-def nodes(path: Path) -> list[ast.AST]:
-    """The syntax tree of a file, in the order of `ast.walk`."""
-    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+Nodes = dict[Path, list[ast.AST]]
 
 
-def members(tree: list[ast.AST]) -> set[str]:
+def members(tree: Iterable[ast.AST]) -> set[str]:
     """All names that are bound anywhere below: functions, classes, variables, parameters, attributes, imports."""
     found: set[str] = set()
     for node in tree:
-        match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AsyncFunctionDef(name=name):
-                found.add(name)
-            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.Attribute(attr=name, ctx=ast.Store()):
-                found.add(name)
-            case ast.alias(name=name, asname=asname):
-                found.add(asname or name.split(".")[-1])
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            if isinstance(node.ctx, ast.Store):
+                found.add(node.attr)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name.split(".")[-1])
     return found
 
 
-def house() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+def house(nodes: Nodes, bound: dict[Path, set[str]]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     """Members of every class and of every module or package of rtface, by the last part of its name."""
     classes: dict[str, set[str]] = defaultdict(set)
     modules: dict[str, set[str]] = defaultdict(set)
     bases: list[tuple[str, str]] = []
-    for path in ROOT.rglob("*.py"):
-        tree = nodes(path)
+    for path, tree in nodes.items():
         name = path.parent.name if path.stem == "__init__" else path.stem
-        modules[name] |= members(tree)
+        modules[name] |= bound[path]
         modules[path.parent.name].add(name)
         for node in tree:
             if isinstance(node, ast.ClassDef):
-                classes[node.name] |= members(list(ast.walk(node)))
+                classes[node.name] |= members(ast.walk(node))
                 bases += [
                     (node.name, base.attr if isinstance(base, ast.Attribute) else base.id)
                     for part in node.bases
@@ -65,7 +68,7 @@ def house() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     return classes, modules
 
 
-def texts(path: Path) -> list[tuple[int, str]]:
+def texts(path: Path, tree: list[ast.AST]) -> list[tuple[int, str]]:
     """Line and text of each comment and of each string that stands alone."""
     found: list[tuple[int, str]] = []
     source = path.read_bytes()
@@ -77,17 +80,19 @@ def texts(path: Path) -> list[tuple[int, str]]:
         ]
     return found + [
         (node.lineno, node.value.value)
-        for node in nodes(path)
+        for node in tree
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]
 
 
 def test_names_in_docstrings_are_there() -> None:
-    classes, modules = house()
+    nodes: Nodes = {path: list(ast.walk(tree)) for path, tree in parsed(ROOT.rglob("*.py")).items()}
+    bound = {path: members(tree) for path, tree in nodes.items()}
+    classes, modules = house(nodes, bound)
     wrong: list[str] = []
-    for path in sorted(ROOT.rglob("*.py")):
-        imported = members(nodes(path))
-        for line, text in texts(path):
+    for path in sorted(nodes):
+        imported = bound[path]
+        for line, text in texts(path, nodes[path]):
             for name in _NAME.findall(text):
                 *before, last = name.split(".")
                 owner = before[-1] if before else ""  # class or module that `last` should be in

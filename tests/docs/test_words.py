@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.syntax import parsed
+
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_NAME = 60
 OF_OTHERS = {"_obj", "_exit", "_rebuild_tensor_v2", "_asdict"}
@@ -52,7 +54,7 @@ def test_a_word_to_avoid_becomes_rarer(prose: str, word: str) -> None:
 @pytest.fixture(scope="module")
 def trees() -> list[list[ast.AST]]:
     files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "plugins").glob("*/tests/*.py")]
-    return [list(ast.walk(ast.parse(file.read_text(encoding="utf-8")))) for file in files]
+    return [list(ast.walk(tree)) for tree in parsed(files).values()]
 
 
 def private(name: object) -> bool:

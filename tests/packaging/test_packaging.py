@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 from skimage import data
 
+from tests.docs.syntax import parsed
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user installs; others are in extras, skimage is the demo's.
@@ -56,8 +58,13 @@ OPTIONAL = {
 }
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@pytest.fixture(scope="module")
+def trees():
+    return parsed((ROOT / "rtface").rglob("*.py"))
+
+
+def imported(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -65,23 +72,19 @@ def imported(path):
 
 
 @pytest.mark.slow
-def test_the_library_imports_only_what_the_wheel_requires():
+def test_the_library_imports_only_what_the_wheel_requires(trees):
     allowed = REQUIRED | OPTIONAL | {"rtface"} | set(sys.stdlib_module_names)
-    for path in (ROOT / "rtface").rglob("*.py"):
-        assert set(imported(path)) <= allowed, path
+    for path, tree in trees.items():
+        assert set(imported(tree)) <= allowed, path
     names = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]}
     named = {"cv2": "opencv-python-headless", "prometheus_client": "prometheus-client"}
     assert names == {named.get(name, name) for name in REQUIRED} | {"websockets"}  # uvicorn's, for WebSockets
 
 
-def test_nothing_of_posix_alone_is_imported_on_import():
+def test_nothing_of_posix_alone_is_imported_on_import(trees):
     posix = {"resource", "fcntl", "termios", "pwd", "grp", "pty", "tty", "posix"}
-    for path in (ROOT / "rtface").rglob("*.py"):
-        top = [
-            node
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Import | ast.ImportFrom)
-        ]
+    for path, tree in trees.items():
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
         assert not names & posix, path
