@@ -22,7 +22,25 @@ from tests.studio.test_access import ask
 pytest.importorskip("skimage")
 
 
-def open_film(page: Any, studio: RunningStudio, height: int | None = None) -> None:
+ANALYSED = {
+    "tracks": {"1": {"first_s": 0, "last_s": 1.2, "on": True, "strength": 1}},
+    "persons": {"P1": {"tracks": [1], "first_s": 0, "seconds": 1.2, "face": None}},
+    "scenes": [{"start_s": 0.0, "end_s": 1.2}],
+}
+
+
+def is_analysed(page: Any) -> None:
+    """Every film is analysed already, and has one shot and one person: nothing is computed for that."""
+    page.context.route(
+        "**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "done", "result": ANALYSED})
+    )
+
+
+def open_film(page: Any, studio: RunningStudio, height: int | None = None, *, analyse: bool = False) -> None:
+    """Opens a film by two clicks. Its analysis is a made one, or that of a route of the page, unless it is asked for.
+    Only what is about the analysis itself waits for a true one."""
+    if not analyse:
+        is_analysed(page)
     if height:
         page.set_viewport_size({"width": 1280, "height": height})
     make_film(studio.folder / "film.mp4")
@@ -35,7 +53,7 @@ def open_film(page: Any, studio: RunningStudio, height: int | None = None) -> No
 def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    open_film(page, studio)  # two clicks
+    open_film(page, studio, analyse=True)  # two clicks
     page.get_by_text("Persons: 1.").wait_for(timeout=60_000)
     page.get_by_role("img", name="Timeline: shots: 1, persons: 1").wait_for()
     assert page.locator(".timeline-span.on").count() == 1
@@ -64,6 +82,7 @@ def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> No
 
 
 def test_film_is_copied_from_the_device(page: Any, studio: RunningStudio, tmp_path: Path) -> None:
+    is_analysed(page)
     page.locator("input[type=file]").set_input_files(make_film(tmp_path / "phone.mp4", seconds=0.5))
     page.locator(".wipe[data-time]").wait_for(timeout=60_000)
     assert [file.name for file in studio.studio.uploads.iterdir()] == ["phone.mp4"]
@@ -96,6 +115,7 @@ def test_a_folder_is_allowed_where_files_are_chosen(page: Any, studio: RunningSt
     (disk := tmp_path / "disk").mkdir()
     make_film(disk / "a.mp4", seconds=0.3)
     studio.studio.folders = AllowedFolders(studio.studio.folders.roots, tmp_path / "folders.json")
+    is_analysed(page)
     page.get_by_role("button", name="Choose a film").click()
     page.locator("dialog summary").click()
     where, allow = page.get_by_label("Allow another folder"), page.get_by_role("button", name="Allow", exact=True)
@@ -170,7 +190,7 @@ def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningSt
 
 
 def test_zoomed_pictures_are_moved_by_drag_and_keyboard(page: Any, studio: RunningStudio) -> None:
-    open_film(page, studio, height=1000)
+    open_film(page, studio, height=1000, analyse=True)
     page.get_by_text("Persons: 1.").wait_for(timeout=60_000)  # the first look may move time and line
     page.keyboard.press("z")
     page.wait_for_function("() => document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
@@ -430,6 +450,7 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
             if packet.dts is not None:
                 packet.stream = stream
                 cut.mux(packet)
+    is_analysed(page)
     page.get_by_role("button", name="Choose a film").click()
     page.locator("dialog .chooser-row", has_text="film.mkv").click()
     page.get_by_text("/ 0:01.2").wait_for(timeout=60_000)
