@@ -78,9 +78,10 @@ def test_analyze_reads_addresses_too(served: tuple[Path, str]) -> None:
 
 @pytest.mark.slow
 def test_what_is_not_there_is_said_in_one_line(served: tuple[Path, str], tmp_path: Path) -> None:
-    error = _rtface("run", served[1].replace("film", "other"), tmp_path / "out.mkv", code=1).stderr.strip()
+    absent = "run", served[1].replace("film", "other"), tmp_path / "out.mkv", "--engine", "rtface-s"
+    error = _rtface(*absent, code=1).stderr.strip()
     assert "404" in error and len(error.splitlines()) == 1
-    refused = ["run", "http://127.0.0.1:9/film.mp4", str(tmp_path / "out.mkv")]
+    refused = ["run", "http://127.0.0.1:9/film.mp4", str(tmp_path / "out.mkv"), "--engine", "rtface-s"]
     error = CliRunner().invoke(app, refused).stderr.strip()
     assert "refused" in error and len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -31,7 +31,7 @@ from rtface.protocols import Restored
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, film, still, write_film
 
-SCENE = 60
+SCENE = 40
 """Frames of a scene."""
 HALF, FULL = Variant("fake", 0.5), Variant("fake", 1.0)
 
@@ -63,7 +63,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Engines:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three scenes of 2.4 s, the portrait in another size."""
+    """Three scenes of 1.6 s, the portrait in another size."""
 
     def picture(t: int) -> np.ndarray:
         shown, _ = portrait(shift=(0.3 * t - 25, 0.0), scale=(0.9, 0.6, 1.1)[t // SCENE])
