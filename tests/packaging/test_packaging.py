@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,11 +60,11 @@ OPTIONAL = {
 
 
 @pytest.fixture(scope="module")
-def trees():
+def trees() -> dict[Path, ast.Module]:
     return parsed((ROOT / "rtface").rglob("*.py"))
 
 
-def imported(tree):
+def imported(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -72,7 +73,7 @@ def imported(tree):
 
 
 @pytest.mark.slow
-def test_the_library_imports_only_what_the_wheel_requires(trees):
+def test_the_library_imports_only_what_the_wheel_requires(trees: dict[Path, ast.Module]) -> None:
     allowed = REQUIRED | OPTIONAL | {"rtface"} | set(sys.stdlib_module_names)
     for path, tree in trees.items():
         assert set(imported(tree)) <= allowed, path
@@ -81,7 +82,7 @@ def test_the_library_imports_only_what_the_wheel_requires(trees):
     assert names == {named.get(name, name) for name in REQUIRED} | {"websockets"}  # uvicorn's, for WebSockets
 
 
-def test_nothing_of_posix_alone_is_imported_on_import(trees):
+def test_nothing_of_posix_alone_is_imported_on_import(trees: dict[Path, ast.Module]) -> None:
     posix = {"resource", "fcntl", "termios", "pwd", "grp", "pty", "tty", "posix"}
     for path, tree in trees.items():
         top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -145,20 +146,20 @@ def newest_python():
     return sys.executable
 
 
-def clean_environment():
+def clean_environment() -> dict[str, str]:
     """The variables of this process, but for those that lead to this clone or to its virtual environment."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RTFACE_", "PYTHON", "VIRTUAL_ENV"))}
     return kept | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
-def called(command, cwd, environment):
+def called(command: Sequence[object], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory):
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheels of rtface and of rtface-engines, in one folder."""
     folder = tmp_path_factory.mktemp("dist")
     environment = clean_environment() | {"PIP_CONSTRAINT": str(ROOT / "requirements.lock")}
@@ -169,7 +170,7 @@ def wheels(tmp_path_factory):
 
 
 @WHEEL
-def test_the_wheels_hold_all_files_and_no_others(wheels):
+def test_the_wheels_hold_all_files_and_no_others(wheels: tuple[Path, Path]) -> None:
     wheel, engines_wheel = wheels
     engines = ROOT / "plugins" / "rtface-engines"
     names = zipfile.ZipFile(wheel).namelist()
@@ -200,7 +201,9 @@ def test_the_wheels_hold_all_files_and_no_others(wheels):
 @WHEEL
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("versions", ["locked", "newest"])
-def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys, wheels, versions):
+def test_the_wheel_runs_in_an_empty_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wheels: tuple[Path, Path], versions: str
+) -> None:
     wheel, engines_wheel = wheels
     environment = clean_environment() | {
         "RTFACE_CACHE": str(tmp_path / "cache"),
@@ -209,7 +212,7 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys, wheels, versio
     if versions == "locked":  # without it: what a user gets who installs it today
         environment["PIP_CONSTRAINT"] = str(ROOT / "requirements.lock")
 
-    def call(*command):
+    def call(*command: object) -> subprocess.CompletedProcess[str]:
         return called(command, tmp_path, environment)
 
     # Without a pip there, and without bytecode of modules that nobody imports: both take longer than all else here.

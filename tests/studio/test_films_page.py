@@ -31,9 +31,11 @@ ANALYSED = {
 
 def is_analysed(page: Any) -> None:
     """Every film is analysed already, and has one shot and one person: nothing is computed for that."""
-    page.context.route(
-        "**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "done", "result": ANALYSED})
-    )
+
+    def answer(route: Any) -> None:
+        route.fulfill(json={"state": "done", "result": ANALYSED})
+
+    page.context.route("**/api/films/*/analysis", answer)
 
 
 def open_film(page: Any, studio: RunningStudio, height: int | None = None, *, analyse: bool = False) -> None:
