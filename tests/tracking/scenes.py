@@ -55,6 +55,7 @@ def warp(rgb: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarr
     return cv2.warpAffine(rgb, m, size, flags=cv2.INTER_LINEAR)
 
 
+@cache
 def background(width: int, height: int, seed: int = 0) -> np.ndarray:
     """Coloured clouds; uint8."""
     rng = np.random.default_rng(seed)
@@ -62,7 +63,9 @@ def background(width: int, height: int, seed: int = 0) -> np.ndarray:
     for cell in (8, 32, 128):
         grid = rng.random((max(2, height // cell), max(2, width // cell), 3)).astype(np.float32)
         out += 60 * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(out, 0, 255).astype(np.uint8)
+    picture = np.clip(out, 0, 255).astype(np.uint8)
+    picture.flags.writeable = False  # all get the same
+    return picture
 
 
 def paste(
@@ -86,8 +89,12 @@ def paste(
     oval = cv2.GaussianBlur(oval, (0, 0), 4)
     size = (under.shape[1], under.shape[0])
     mask = warp(oval, matrix, size)[..., None]
-    head = np.clip(warp(np.ascontiguousarray(picture), matrix, size) * np.array(tint, np.float32), 0, 255)
-    return (under * (1 - mask) + head * mask).astype(np.uint8)
+    head = warp(np.ascontiguousarray(picture), matrix, size)
+    left, top, w, h = cv2.boundingRect((mask > 0).astype(np.uint8))
+    part, out = np.s_[top : top + h, left : left + w], under.copy()
+    tinted = np.clip(head[part] * np.array(tint, np.float32), 0, 255)
+    out[part] = (under[part] * (1 - mask[part]) + tinted * mask[part]).astype(np.uint8)
+    return out
 
 
 def middle(box: np.ndarray) -> np.ndarray:
