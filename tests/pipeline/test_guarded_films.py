@@ -21,7 +21,7 @@ from tests.media.encoded import interlaced_film
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, decoded, write_film
 
-COUNT = 30
+COUNT, RATE = 24, 12  # two segments' worth
 
 
 def pictures() -> list[np.ndarray]:
@@ -29,7 +29,7 @@ def pictures() -> list[np.ndarray]:
 
 
 def plain(folder: Path) -> Path:
-    return write_film(folder / "in.mkv", pictures())
+    return write_film(folder / "in.mkv", pictures(), rate=RATE)
 
 
 def fields(folder: Path) -> Path:
@@ -83,6 +83,7 @@ def test_corrections_are_weakened(made: Callable[[Path], Path], options: dict, t
             grain="none",
             **options,
         )
+        assert not [note for note in report.notes if "segments" in note]
         found[guard] = change(source, tmp_path / f"{guard}.mkv")
         counted = [(track.frames_guarded, track.frames_corrected) for track in report.tracks]
         assert all((weakened > 0) == (guard == "on") for weakened, _ in counted) and counted

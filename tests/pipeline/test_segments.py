@@ -175,12 +175,12 @@ def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, engines: 
 
 @pytest.mark.slow
 def test_with_a_shipped_engine_differences_are_below_one_code(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv")
+    source = film(tmp_path / "in.mkv", 50)
     how = {"engine": "rtface-s", "device": "cpu", "codec": "ffv1", "grain": "none"}
-    for n in (1, 3):
+    for n in (1, 2):
         report = rtface.run(source, tmp_path / f"{n}.mkv", segments=n, **how)
-        assert report.frames_corrected == 75 and [t.id for t in report.tracks] == [1]
-    likeness = [psnr(a, b) for a, b in zip(decoded(tmp_path / "1.mkv"), decoded(tmp_path / "3.mkv"), strict=True)]
+        assert report.frames_corrected == 50 and [t.id for t in report.tracks] == [1]
+    likeness = [psnr(a, b) for a, b in zip(decoded(tmp_path / "1.mkv"), decoded(tmp_path / "2.mkv"), strict=True)]
     print(f"PSNR to one chain {np.mean(likeness):.1f}, least {min(likeness):.1f}")
     assert min(likeness) > 48.2  # an error of one code value everywhere
 
@@ -208,7 +208,7 @@ class SlowEngine(FakeEngine):
 
 @pytest.mark.slow
 def test_an_engine_is_asked_from_all_places_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, most = film(tmp_path / "in.mkv", 100), dict[int, int]()
+    source, most = film(tmp_path / "in.mkv", 40, pts=[*range(0, 400, 10)], rate=10), dict[int, int]()
     for count in (1, 4):
         engine = SlowEngine()
         made = Engines(engine)
