@@ -27,6 +27,7 @@ ALLOWED = {
     "rtface/engine/host_engine.py": "runs an engine beside the frame loop",
     "rtface/engine/cuda/hosted.py": "runs a CPU network beside the GPU",
     "plugins/rtface-engines/rtface_engines/child.py": "converts weights in another Python environment",
+    "plugins/rtface-learn/rtface_learn/pairs.py": "codes several takes at once",
     "plugins/rtface-learn/rtface_learn/trainer.py": "is run by another Python, which has torch",
     "rtface/jobs/queue/finish.py": "runs the user's command and the desktop's notifier",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
