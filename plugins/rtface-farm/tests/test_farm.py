@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ import pytest
 from rtface.config.options import Options
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.jobs import FilmJob
+from rtface.jobs.leases import Leases
+from rtface_farm import farm
 from rtface_farm.farm import open_to_others, scheduler_address
 from rtface_farm.task import make_segment, stop
 from tests.jobs import films
@@ -112,19 +115,31 @@ def until(true: Callable[[], object], seconds: float = 120.0) -> None:
 
 
 @pytest.fixture
-def cluster(
+def begin(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Cluster]:
+) -> Iterator[Callable[..., Cluster]]:
+    """Starts clusters, which end with the test."""
     pytest.importorskip("distributed")
     if os.name == "nt":
         pytest.skip("processes cannot be stopped and continued on Windows")
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    (tmp_path / "cluster").mkdir()
-    made = Cluster(tmp_path / "cluster")
-    yield made
-    made.close()
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with ExitStack() as stack:
+
+        def made(*flags: str) -> Cluster:
+            cluster = Cluster(folder, *flags)
+            stack.callback(cluster.close)
+            return cluster
+
+        yield made
+
+
+@pytest.fixture
+def cluster(begin: Callable[..., Cluster]) -> Cluster:
+    return begin()
 
 
 class Run:
@@ -174,7 +189,11 @@ class Run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_child", [False, True])
-def test_workers_killed_stalled_and_late(cluster: Cluster, tmp_path: Path, with_child: bool) -> None:
+def test_workers_killed_stalled_and_late(
+    cluster: Cluster, tmp_path: Path, with_child: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(farm, "Leases", partial(Leases, stale_s=10.0))
+    monkeypatch.setattr(farm, "_END_S", 1.0)  # workers that stand still never answer
     run, first = Run(tmp_path, cluster, 5), cluster.worker()
     run.start()
     until(run.leases)
@@ -182,7 +201,7 @@ def test_workers_killed_stalled_and_late(cluster: Cluster, tmp_path: Path, with_
     killed = run.leases()
     second = cluster.worker()
     until(lambda: run.leases() - killed)
-    if with_child:  # its lease ends after a minute without a heartbeat
+    if with_child:  # its lease ends after some seconds without a heartbeat
         signal_group(second, signal.SIGSTOP)
     else:  # it finishes its segment, and nobody hears of it
         second.send_signal(signal.SIGSTOP)
@@ -249,7 +268,7 @@ def test_ctrl_c_leaves_what_is_finished(cluster: Cluster, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster) -> None:
+def test_an_encrypted_cluster(tmp_path: Path, begin: Callable[..., Cluster]) -> None:
     openssl, dask = shutil.which("openssl"), pytest.importorskip("dask")
     if openssl is None:
         pytest.skip("there is no openssl to make a certificate")
@@ -273,10 +292,7 @@ def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster) -> None:
         check=True,
         capture_output=True,
     )
-    encrypted = Cluster(
-        tmp_path / "tls", "--protocol", "tls", "--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key
-    )
-    cluster.processes += encrypted.processes
+    encrypted = begin("--protocol", "tls", "--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key)
     run = Run(tmp_path, encrypted, 2)
     without = Run(tmp_path, encrypted, 2)
     without.start()
@@ -290,8 +306,10 @@ def test_an_encrypted_cluster(tmp_path: Path, cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_segments_share_a_process_until_it_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
+def test_segments_share_a_process_until_it_crashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     source = write_film(tmp_path / "in.mkv", films.scenes(150))
     job = FilmJob.open(
         source, tmp_path / "out.mkv", Options(tracker="none", engine="rtface-s", codec="ffv1"), length=films.LENGTH
@@ -322,10 +340,12 @@ def test_segments_share_a_process_until_it_crashes(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    source = films.FILMS["lossless RGB"](tmp_path)
+    monkeypatch.setattr(farm, "_CONNECT_S", 0.5)
+    source = write_film(tmp_path / "in.mkv", films.scenes(30))
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(tracker="none", codec="ffv1"), length=films.LENGTH)
+    assert isinstance(job, FilmJob)
     with pytest.raises(MissingComponent, match="cannot be reached"):
         job.run(farm="dask://127.0.0.1:1")
 
