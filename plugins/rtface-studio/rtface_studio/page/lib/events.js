@@ -8,13 +8,22 @@ const last = new Map();
 let wait = 250;
 let held = null; // messages while something is pressed that can be clicked: a view that is drawn anew would lose the click
 
-const deliver = ({ topic, value }) => { for (const listener of listeners.get(topic) ?? []) listener(value); };
-addEventListener("pointerdown", ({ target }) => { if (/** @type {Element} */ (target).closest("button, a, label, summary")) held ??= []; }, true);
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(() => { // after the click
-  const messages = held ?? [];
+const HELD_MS = 2000; // at the most, as a press may end where this page is not told
+
+const deliver = ({ topic, value }) => {
+  if (value === null) last.delete(topic); else last.set(topic, value);
+  for (const listener of listeners.get(topic) ?? []) listener(value);
+};
+const release = () => {
+  for (const message of held ?? []) queueMicrotask(() => deliver(message)); // each by itself, as a listener may throw
   held = null;
-  messages.forEach(deliver);
-}), true);
+};
+addEventListener("pointerdown", ({ button, target }) => {
+  if (button !== 0 || !(target instanceof Element && target.closest("button, a, label, summary"))) return;
+  held ??= [];
+  setTimeout(release, HELD_MS);
+}, true);
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(release), true); // after the click
 
 /** Calls `listener(value)` for each message of a topic, and at once with its last one; returns a function that ends this. */
 export function on(topic, listener) {
@@ -37,11 +46,11 @@ export function connect() {
     for (const listener of states) listener(true);
   };
   socket.onmessage = (message) => {
-    const { topic, value } = JSON.parse(message.data);
-    if (value === null) last.delete(topic); else last.set(topic, value);
-    if (held) held.push({ topic, value }); else deliver({ topic, value });
+    const told = JSON.parse(message.data);
+    if (held) held.push(told); else deliver(told);
   };
   socket.onclose = () => {
+    held = held && [];
     last.clear(); // the server sends what still holds; another start of it has other films
     for (const listener of states) listener(false);
     setTimeout(connect, wait);
