@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError, Message
 from rtface.frame import Bytes, Float
-from rtface.util.paths import CONFIG
+from rtface.util.paths import CACHE, CONFIG, DATA
 from rtface_engines import child
 from rtface_learn.pairs import noisy, to_rgb, to_yuv
 from rtface_learn.takes import CROP, Take
@@ -23,6 +24,7 @@ from rtface_learn.takes import CROP, Take
 KINDS = {"call": (200, 3.0, 31), "heavy": (100, 6.0, 33), "coded": (0, 1.0, 27)}
 """Side of the crop in the coded film, σ of its noise and crf, as of the protocols of training/evaluation. A call is
 made as large as it was after coding; with 0 a film is coded at half its size, and restored at that."""
+_KEPT = CACHE, DATA, "RTFACE_POLICY"
 MOST, WARM = 4, 12
 """Takes that judge, at the most; frames of each before those that are measured."""
 
@@ -89,15 +91,18 @@ def _read(path: Path) -> Iterator[Bytes]:
 
 
 def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
-    """Lets a default run restore the films, in one process, as starting takes it longer than a film."""
+    """Lets a run with no settings restore the films, in one process, as a start takes it seconds."""
+    shutil.rmtree(restored, ignore_errors=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT}
     ended = child.run(
         [sys.executable, "-P", "-m", "rtface", "run", *sorted(films.iterdir()), "--output-dir", restored,
          "--codec", "ffv1", "--overwrite", *words],
         lambda line: None,
-        {**os.environ, CONFIG: str(films.parent), "RTFACE_STUDIO_PARENT": "stdin"},
+        {**kept, CONFIG: str(films.parent), "RTFACE_STUDIO_PARENT": "stdin"},
     )  # fmt: skip
     if ended.code:
-        raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)
+        why = next((line for line in ended.errors if "error:" in line), ended.why)  # the last one counts films
+        raise EngineError("learning failed: {why}", code="learn_failed", why=why)
 
 
 def _error(shown: Iterator[Bytes], truth: Bytes, places: Float) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from fractions import Fraction
+from threading import Event
 from typing import Any
 
 import av
@@ -24,6 +26,7 @@ FILMS = 2
 """How often each take is coded in each of the two ways."""
 FROM_EACH = 7
 """Pictures of a coded take that become pairs."""
+_THREADS = 8  # at the most, as each holds its takes in memory
 _HELD, _OTHERS = 36, 288
 """Takes that are made for the faces of other people, and the side of their pictures."""
 # Where eyes, nose, mouth, cheeks and brows lie in a crop, in its sides.
@@ -38,14 +41,18 @@ def of_takes(
     picture was made larger after coding.
 
     Args:
-        network: makes one for a thread.
+        network: makes one for a take, each to be used by one thread.
     """
+    stop = Event()
+    network()  # compiled by one thread alone
 
     def of_take(n: int) -> list[tuple[Bytes, str]]:
-        r, own = np.random.default_rng([seed, n]), network()
-        return [(pair, kind) for kind in ("coded", "call") * films for pair in _film(takes[n], kind, recipe, own, r)]
+        r, own, every = np.random.default_rng([seed, n]), network(), ("coded", "call") * films
+        return [(p, kind) for kind in every if not stop.is_set() for p in _film(takes[n], kind, recipe, own, r)]
 
-    with ThreadPoolExecutor(cores()) as pool:
+    # When this is interrupted, what is not coded yet need not be waited for.
+    with ThreadPoolExecutor(min(cores(), _THREADS)) as pool, ExitStack() as stack:
+        stack.callback(stop.set)
         made = [one for some in pool.map(of_take, range(len(takes))) for one in some]
     return np.stack([pair for pair, _ in made]), [kind for _, kind in made]
 

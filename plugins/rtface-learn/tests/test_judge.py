@@ -17,6 +17,12 @@ from rtface_learn.takes import FRAMES, Take
 from tests.pipeline.fakes import portrait
 
 
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("REPORT", "one.json"), ("CONFIG", "mine.toml"), ("CACHE", "kept")):
+        monkeypatch.setenv(f"RTFACE_{name}", value)
+
+
 @pytest.fixture
 def held() -> dict[str, Any]:
     shown = list[Take]()
@@ -41,11 +47,12 @@ class Runs:
         words = [str(word) for word in command]
         films, out = words[words.index("run") + 1 : -words[::-1].index("--output-dir") - 1], self.out(words)
         assert Path(environment["RTFACE_CONFIG_DIR"]) == out.parent and "ffv1" in words and len(films) == 3
+        assert not {"RTFACE_REPORT", "RTFACE_CONFIG"} & environment.keys() and environment["RTFACE_CACHE"] == "kept"
         self.words.append(words[words.index("--overwrite") + 1 :])
         out.mkdir(exist_ok=True)
         for film in films:
             shutil.copy(film, out)
-        return child.ExitStatus(self.code, ["no memory"])
+        return child.ExitStatus(self.code, ["rtface: error: no memory", "rtface: error: 0 done, 0 skipped, 3 failed"])
 
 
 def test_a_run_like_the_other_gains_nothing(

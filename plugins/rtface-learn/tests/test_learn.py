@@ -129,6 +129,21 @@ def test_pairs_show_one_place_twice(film: Path) -> None:
     assert np.hypot(*np.mean(shifts, 0)) < 0.15
 
 
+@pytest.mark.slow
+def test_an_interrupt_ends_the_coding(film: Path) -> None:
+    seen = list[int]()
+
+    def nothing(picture: np.ndarray, steps: Any) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(len(picture))
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return _nothing(picture)
+
+    with pytest.raises(KeyboardInterrupt):
+        pairs.of_takes(8 * collected(film)[0][:2], recipe_named(learned.BASE), lambda: nothing, 1)
+    assert len(seen) <= 9 * pairs.FROM_EACH  # of 32: the films that were being coded, on each core one
+
+
 def _nothing(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     h, w = picture.shape[:2]
     return np.zeros((3, h, w), np.float32), np.ones((2, h // 8, w // 8), np.float32)
@@ -438,7 +453,7 @@ def test_the_share_is_of_both_trainings(
     monkeypatch.setattr(learn, "EngineSet", lambda *_, **__: SimpleNamespace(close=lambda: None))
     source = saved(tmp_path / "photos", 0.0) if photos else LiveAddress("camera", "0")
     done = learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
-    assert (done.share, done.seconds, done.photos) == (280 / 400, 4.0, photos)
+    assert (done.share, done.seconds, done.photos, done.path) == (280 / 400, 4.0, photos, learned.path_of("anna"))
     kept = learned.read(learned.path_of("anna"))
     assert kept.meta["figures"] == gains and kept.delta.tolist() == (
         [0.125, 0.25] if photos else [0.25 if better else 0.5, 0.5]
