@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import Interrupted, Message
+from rtface.frame import Frame
 from rtface.jobs.queue import item_process
 from rtface.jobs.queue.attempt import STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
@@ -80,3 +82,16 @@ def run_endless_film(parent: ParentProcess, start: Start) -> None:
 
     item_process.run_film = run_film  # type: ignore[assignment]
     item_process.run_item(parent, start)
+
+
+@dataclass
+class Slow:
+    """A stage that makes every frame slow as long as a file is there."""
+
+    api = 1
+    file: str = ""
+
+    def __call__(self, frame: Frame) -> Frame:
+        if Path(self.file).exists():
+            time.sleep(0.05)
+        return frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -19,10 +20,13 @@ from rtface.trust.undo import undo
 from tests.jobs import films
 from tests.pipeline.run_media import film
 
+LENGTH = Fraction(12, 25)
+"""Of a segment."""
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return film(tmp_path_factory.mktemp("film") / "in.mkv", frames=60, sound=True)
+    return film(tmp_path_factory.mktemp("film") / "in.mkv", frames=36, sound=True)
 
 
 def options(folder: Path, **more: object) -> Options:
@@ -30,7 +34,7 @@ def options(folder: Path, **more: object) -> Options:
 
 
 def planned(source: Path, folder: Path, **more: object) -> FilmJob:
-    job = FilmJob.open(source, folder / "out.mkv", options(folder, **more), length=films.LENGTH)
+    job = FilmJob.open(source, folder / "out.mkv", options(folder, **more), length=LENGTH)
     assert isinstance(job, FilmJob), job
     return job
 
@@ -59,7 +63,7 @@ def test_a_stopped_job_keeps_the_correction_of_one_process(made: Path, tmp_path:
     run_file(made, one / "out.mkv", options(one))
     stop = threading.Event()
     with pytest.raises(Interrupted):
-        planned(made, several).run(stop=stop, progress=lambda p: stop.set() if p.frames == 40 else None)
+        planned(made, several).run(stop=stop, progress=lambda p: stop.set() if p.frames == 20 else None)
     job = planned(made, several)
     assert 0 < job.resumed < len(job.plan)
     job.run()
@@ -76,7 +80,7 @@ def test_workers_of_a_farm_keep_a_lossy_films_correction(made: Path, tmp_path: P
     assert [do_segment(job.folder.path, k) for k in reversed(range(len(job.plan)))] == [Outcome.DONE] * len(job.plan)
     job.run()
     done = undo(tmp_path / "out.mkv", tmp_path / "d.mkv", tmp_path / "back.mkv")
-    assert (done.frames, done.taken_back, done.lossless) == (55, 55, False)
+    assert (done.frames, done.taken_back, done.lossless) == (31, 31, False)
     assert done.psnr_db is not None and done.psnr_db > 35
 
 

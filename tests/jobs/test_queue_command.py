@@ -196,8 +196,9 @@ def existing(folder: Path) -> Path:
 @pytest.mark.slow
 def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
     (tmp_path / "address").write_text("nosuch://user:hunter2secret@localhost:1/film.mkv\n")
-    command("add", "@address", "b.mkv")
-    shown = command("add", "nosuch://user:hunter2secret@localhost:1/c.mkv?key=0123456789", "c.mkv")
+    light = "--engine", "rtface-s", "--tracker", "none"
+    command("add", "@address", "b.mkv", *light)
+    shown = command("add", "nosuch://user:hunter2secret@localhost:1/c.mkv?key=0123456789", "c.mkv", *light)
     assert [item["input"] for item in listed()] == [f"@{tmp_path / 'address'}", "nosuch://localhost:1/c.mkv"]
     failed = command("run", "--no-notify", "--at-once", "2", code=1)
     text = shown.stderr + failed.stderr + command("list").stdout + json.dumps(listed())
@@ -211,9 +212,11 @@ def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: signal.Signals) -> None:
-    pictures = (np.full((720, 1280, 3), n, np.uint8) for n in range(120))
-    long = write_film(tmp_path / "long.mkv", pictures, codec="libx264", options={"preset": "ultrafast"})
-    command("add", long, "b.mkv", "--engine", "rtface-s", "--preset", "veryslow", "--job", "mine", "--restart")
+    pictures = (np.full((96, 160, 3), n, np.uint8) for n in range(120))
+    long, slow = write_film(tmp_path / "long.mkv", pictures), tmp_path / "slow"
+    slow.touch()
+    stage = f"tests.jobs.queue_children.Slow:file={slow}"
+    command("add", long, "b.mkv", "--engine", "rtface-s", "--stage", stage, "--job", "mine", "--restart")
     runner = subprocess.Popen(
         [sys.executable, "-m", "rtface", "queue", "run", "--no-notify"],
         stderr=subprocess.PIPE,
@@ -226,6 +229,7 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: 
         time.sleep(0.05)
     runner.send_signal(number)
     runner.communicate(timeout=60)
+    slow.unlink()
     stopped = number == signal.SIGINT
     assert runner.returncode == (130 if stopped else -9)
     assert listed()[0]["state"] == ("waiting" if stopped else "interrupted")
