@@ -32,7 +32,7 @@ from tests.jobs import films
 from tests.media.encoded import film_with_sound
 from tests.media.failing_disk import each_read
 from tests.pipeline.fakes import FakeEngine
-from tests.pipeline.run_media import Engines
+from tests.pipeline.run_media import Engines, write_film
 
 OPTIONS = Options(tracker="none", codec="ffv1")
 
@@ -232,8 +232,9 @@ def test_a_damaged_segment_is_made_again(source: Path):
 
 
 @pytest.mark.slow
-def test_the_next_call_removes_what_a_killed_one_left(source: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_next_call_removes_what_a_killed_one_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Killed before the first, second, … file of a finished job was removed."""
+    source = write_film(tmp_path / "in.mp4", films.scenes(60, size=(64, 48)), codec="libx264", sound=True)
     output, unlink, calls = source.with_name("out.mkv"), JobFolder.unlink, 0
 
     def die(folder: JobFolder, path: Path) -> None:

@@ -219,16 +219,17 @@ def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, mon
     + [(".mkv", "mjpeg", {"color_range": "pc"}), (".mkv", "ffv1", {"level": "3", "g": "1", "slices": "4"})],
 )
 def test_copied_packets_are_those_of_one_process(suffix: str, codec: str, coding: dict[str, str], tmp_path: Path):
-    pictures = films.scenes(100, size=(320, 180), cut=200)
+    pictures = films.scenes(60, size=(320, 180), cut=200)
     pictures[32:45] = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(13)]
     form = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     source = write_film(tmp_path / f"in{suffix}", pictures, codec=codec, pix_fmt=form, options=coding, sound=True)
     options = Options(correct="always", copy="require", sidecar=True)
-    one, other, third = (tmp_path / f"{name}{suffix}" for name in ("one", "other", "third"))
-    reports = [run_file(source, one, options), in_segments(source, other, options)]
-    reports.append(in_segments(source, third, options, stop_at=30))
-    assert 80 <= reports[0].packets_copied == reports[1].packets_copied == reports[2].packets_copied < 90
-    for made in (other, third):
+    one = tmp_path / f"one{suffix}"
+    copied = run_file(source, one, options).packets_copied
+    assert 40 <= copied < 50
+    for name, stop_at in (("stopped", 30), *([("other", None)] if suffix == ".mp4" else [])):
+        made = tmp_path / f"{name}{suffix}"
+        assert in_segments(source, made, options, stop_at=stop_at).packets_copied == copied
         assert films.frame_hashes(one) == films.frame_hashes(made)
         for kind in ("video", "audio"):
             assert films.packets(one, kind) == films.packets(made, kind)
