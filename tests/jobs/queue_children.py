@@ -11,15 +11,17 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import Interrupted, Message
-from rtface.frame import Frame
 from rtface.jobs.queue import item_process
 from rtface.jobs.queue.attempt import STOP, Ended, Start
 from rtface.jobs.queue.item import ItemProgress
 from rtface.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from rtface.frame import Frame
 
 TARGET = "tests.jobs.queue_children:run_item"
 ENDLESS = "tests.jobs.queue_children:run_endless_film"
