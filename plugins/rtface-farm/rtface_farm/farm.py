@@ -34,10 +34,10 @@ from rtface.jobs.worker import Step
 from rtface.util.text import printable
 from rtface_farm import task
 
-_CONNECT_S = 10.0
+CONNECT_S = 10.0
 # A worker that the scheduler has not heard for so long gets no segment.
 _SILENT_S = 15.0
-_END_S = 5.0
+END_S = 5.0
 _ASSIGN_S = 1.0  # between two looks at the workers of the scheduler
 # One segment for every four threads of a worker, as far as this much of its memory for each goes.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
@@ -152,7 +152,7 @@ class Farm:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
         self._folder, self._plan, self._address, self._show, self._clock = folder, plan, address, notify, clock
         try:
-            self._client = dask.Client(address, timeout=_CONNECT_S, set_as_default=False, name="rtface")
+            self._client = dask.Client(address, timeout=CONNECT_S, set_as_default=False, name="rtface")
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
             raise MissingComponent(
                 "the Dask scheduler {address} cannot be reached ({why}); start one with: dask scheduler",
@@ -204,7 +204,7 @@ class Farm:
         return True
 
     def end(self) -> None:
-        """Ends the work on all workers, and the connection; waits for both no longer than `_END_S`."""
+        """Ends the work on all workers, and the connection; waits for both no longer than `END_S`."""
         works = [*self._at_work.values(), *self._past.values()]
 
         def leave() -> None:  # a worker that stands still never answers
@@ -216,7 +216,7 @@ class Farm:
             with suppress(Exception):
                 self._client.close(timeout=1)
 
-        start_thread("farm-end", leave).join(_END_S if self._used else 2.0)
+        start_thread("farm-end", leave).join(END_S if self._used else 2.0)
 
     def _collect(self) -> None:
         """Takes in the results that came."""

@@ -193,7 +193,7 @@ def test_workers_killed_stalled_and_late(
     cluster: Cluster, tmp_path: Path, with_child: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(farm, "Leases", partial(Leases, stale_s=10.0))
-    monkeypatch.setattr(farm, "_END_S", 1.0)  # workers that stand still never answer
+    monkeypatch.setattr(farm, "END_S", 1.0)  # workers that stand still never answer
     run, first = Run(tmp_path, cluster, 5), cluster.worker()
     run.start()
     until(run.leases)
@@ -342,7 +342,7 @@ def test_segments_share_a_process_until_it_crashes(
 @pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(farm, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(farm, "CONNECT_S", 0.5)
     source = write_film(tmp_path / "in.mkv", films.scenes(30))
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(tracker="none", codec="ffv1"), length=films.LENGTH)
     assert isinstance(job, FilmJob)
