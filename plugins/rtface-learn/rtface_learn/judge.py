@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 
+from rtface.config import policy
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError, Message
 from rtface.frame import Bytes, Float
@@ -24,7 +25,7 @@ from rtface_learn.takes import CROP, Take
 KINDS = {"call": (200, 3.0, 31), "heavy": (100, 6.0, 33), "coded": (0, 1.0, 27)}
 """Side of the crop in the coded film, σ of its noise and crf, as of the protocols of training/evaluation. A call is
 made as large as it was after coding; with 0 a film is coded at half its size, and restored at that."""
-_KEPT = CACHE, DATA, "RTFACE_POLICY"
+_KEPT = CACHE, DATA, policy.VARIABLE
 MOST, WARM = 4, 12
 """Takes that judge, at the most; frames of each before those that are measured."""
 
@@ -101,8 +102,11 @@ def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
         {**kept, CONFIG: str(films.parent), "RTFACE_STUDIO_PARENT": "stdin"},
     )  # fmt: skip
     if ended.code:
-        why = next((line for line in ended.errors if "error:" in line), ended.why)  # the last one counts films
-        raise EngineError("learning failed: {why}", code="learn_failed", why=why)
+        raise EngineError(
+            "learning failed: {why}",
+            code="learn_failed",
+            why=next((line for line in ended.errors if "error:" in line), ended.why),  # the last one counts films
+        )
 
 
 def _error(shown: Iterator[Bytes], truth: Bytes, places: Float) -> float:

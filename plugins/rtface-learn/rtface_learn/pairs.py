@@ -108,10 +108,8 @@ def lit(r: np.random.Generator, take: Take) -> Any:
     """Another light (gamma, colour, ramps over the face) and another lens, softer or sharpened."""
     side, (height, width, _) = 512 * float(np.hypot(*take.matrices[0][:, 0])), take.pictures[0].shape
     centre = take.matrices[0] @ np.array([256.0, 256.0, 1.0])
-    table, gains = (
-        (np.arange(256, dtype=np.float32) / 255) ** np.float32(np.exp(r.normal(0, 0.22))),
-        np.exp(r.normal(0, 0.09, 3)) * float(np.exp(r.normal(0, 0.12))),
-    )
+    table = (np.arange(256, dtype=np.float32) / 255) ** np.float32(np.exp(r.normal(0, 0.22)))
+    gains = np.exp(r.normal(0, 0.09, 3)) * float(np.exp(r.normal(0, 0.12)))
     across, down = (
         1 + r.normal(0, amount) * np.clip((np.arange(size) - c) / side, -0.5, 0.5)
         for amount, c, size in ((0.45, centre[0], width), (0.25, centre[1], height))
