@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import av
+import numpy as np
 import pytest
 
 import rtface_studio
@@ -38,11 +40,26 @@ def is_analysed(page: Any) -> None:
     page.context.route("**/api/films/*/analysis", answer)
 
 
-def open_film(page: Any, studio: RunningStudio, height: int | None = None, *, analyse: bool = False) -> None:
-    """Opens a film by two clicks. Its analysis is a made one, or that of a route of the page, unless it is asked for.
-    Only what is about the analysis itself waits for a true one."""
-    if not analyse:
+def is_drawn(page: Any) -> None:
+    """Every picture of a film is the same one, as large as it, with a face: no engine is opened for that."""
+    import cv2
+
+    picture = cv2.imencode(".jpg", np.full((288, 320, 3), 90, np.uint8))[1].tobytes()
+
+    def answer(route: Any) -> None:
+        time = parse_qs(urlsplit(route.request.url).query)["time"][0]
+        told = {"x-faces": "1", "x-frame-time": time, "x-nose": "null"}
+        route.fulfill(body=picture, content_type="image/jpeg", headers=told)
+
+    page.context.route("**/api/films/*/frame?*", answer)
+
+
+def open_film(page: Any, studio: RunningStudio, height: int | None = None, *, work: bool = False) -> None:
+    """Opens a film by two clicks. With `work` the studio analyses it and makes its pictures; else both are made ones,
+    or those of a route of the page."""
+    if not work:
         is_analysed(page)
+        is_drawn(page)
     if height:
         page.set_viewport_size({"width": 1280, "height": height})
     make_film(studio.folder / "film.mp4")
@@ -55,7 +72,7 @@ def open_film(page: Any, studio: RunningStudio, height: int | None = None, *, an
 def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    open_film(page, studio, analyse=True)  # two clicks
+    open_film(page, studio, work=True)  # two clicks
     page.get_by_text("Persons: 1.").wait_for(timeout=60_000)
     page.get_by_role("img", name="Timeline: shots: 1, persons: 1").wait_for()
     assert page.locator(".timeline-span.on").count() == 1
@@ -192,7 +209,7 @@ def test_zoomed_pictures_are_seen_from_edge_to_edge(page: Any, studio: RunningSt
 
 
 def test_zoomed_pictures_are_moved_by_drag_and_keyboard(page: Any, studio: RunningStudio) -> None:
-    open_film(page, studio, height=1000, analyse=True)
+    open_film(page, studio, height=1000, work=True)
     page.get_by_text("Persons: 1.").wait_for(timeout=60_000)  # the first look may move time and line
     page.keyboard.press("z")
     page.wait_for_function("() => document.querySelector('.wipe.zoomed')?.scrollWidth > 1000")
@@ -395,7 +412,8 @@ def test_a_film_with_a_thousand_shots_is_shown(page: Any, studio: RunningStudio)
 
 
 def test_an_engine_shows_before_and_after_of_the_film(page: Any, studio: RunningStudio) -> None:
-    open_film(page, studio)
+    is_analysed(page)
+    open_film(page, studio, work=True)
     page.get_by_role("link", name="Engines").click()
     page.get_by_role("button", name="Compare on a face").click()
     page.locator(".engine-faces figure", has_text="rtface-s").wait_for(timeout=60_000)

@@ -103,7 +103,9 @@ def learn(
             consent=consent,
         )
     console.clear()
-    gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items()))
+    gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items())) or Message(
+        "nothing", code="learn_no_gain"
+    )
     if json:
         print_json({"name": name, "kept": done.path is not None, "gains": done.gains, "takes": done.takes,
                     "seconds": done.seconds, "share": done.share, "path": str(done.path or "")}, indent=2)  # fmt: skip

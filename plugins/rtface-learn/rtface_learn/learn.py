@@ -60,7 +60,8 @@ class TrainingOutcome:
 
     Attributes:
         path: of the person's file; None where nothing was kept.
-        gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`.
+        gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`; empty where the trained weights
+            were no better on held-out crops, so that no run was measured.
         takes, seconds: how many takes it learnt from, and how long the training took.
         share: of the training that was done when its time was over, 0…1.
         photos: True if it learnt from photos alone, of which half of the change is kept.
@@ -149,7 +150,7 @@ def learn(
             work.note(folder, shown)
         notify_share = partial(notify, Message("learning", code="learn_step"))
         last = _trained(found(), _job(folder, recipe, minutes), notify_share)
-        gains = dict.fromkeys(judge.KINDS, 0.0)
+        gains = dict[str, float]()
         seconds, share = last["seconds"], min(1.0, last["step"] / STEPS)
         meta = {
             "base": recipe.weights.sha256,
@@ -169,7 +170,7 @@ def learn(
         if last["better"]:
             keep("delta.npz")
             gains = judge.gains(pictures, matrices, name, folder, notify)
-        if np.mean([*gains.values()]) < WORTH_DB:
+        if not gains or np.mean([*gains.values()]) < WORTH_DB:
             return TrainingOutcome(None, gains, count, seconds, share, photos)
         notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
         last = _trained(found(), _job(folder, recipe, minutes, whole=True), notify_share)
