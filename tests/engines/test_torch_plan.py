@@ -31,7 +31,7 @@ def on_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def compared(spec: Any, batch: int) -> Any:
-    """A plan whose answers to noise are ONNX Runtime's, as far as the order of additions on this processor lets them be."""
+    """A plan whose answers to noise are ONNX Runtime's, but for the order of additions on this processor."""
     plan, rng = torch_plan.TorchPlan(spec, GPU, "f32"), np.random.default_rng(0)
     memory = {name: np.zeros((batch, *shape), np.float32) for name, (_, shape) in plan.ports.items()}
     for name, shape in spec.inputs.items():

@@ -60,8 +60,8 @@ class TrainingOutcome:
 
     Attributes:
         path: of the person's file; None where nothing was kept.
-        gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`; empty where the trained weights
-            were no better on held-out crops, so that no run was measured.
+        gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`; empty where no run was
+            measured, as the trained weights were no better on held-out crops.
         takes, seconds: how many takes it learnt from, and how long the training took.
         share: of the training that was done when its time was over, 0…1.
         photos: True if it learnt from photos alone, of which half of the change is kept.
