@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -150,6 +151,13 @@ def make_image(pair: Path, path: Path, time: float = 0.3 * SECONDS) -> None:
     path.write_bytes(data.tobytes())
 
 
+def ended(run: subprocess.Popen[bytes]) -> int:
+    """The exit code of a run, which a signal from the terminal reaches, too, and which tidies up then."""
+    while True:
+        with suppress(KeyboardInterrupt):
+            return run.wait()
+
+
 def main() -> int:
     """``python -m rtface.cli.demo FOLDER [options of rtface run]``; the exit code."""
     parser = argparse.ArgumentParser(
@@ -178,8 +186,7 @@ def main() -> int:
             *options,
         ]
         _print("rtface " + shlex.join(command))
-        code = subprocess.run([sys.executable, "-P", "-m", "rtface", *command], check=False).returncode
-        if code:
+        if code := ended(subprocess.Popen([sys.executable, "-P", "-m", "rtface", *command])):
             return code
         make_image(pair, still)
     except (RtfaceError, OSError) as error:

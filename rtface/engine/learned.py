@@ -12,16 +12,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rtface.errors import EngineError, InputError, UsageError
 from rtface.util.files import write_atomically
-from rtface.util.foreign import open_regular
+from rtface.util.foreign import Shape, check_shape, open_regular, text, too_deep
 from rtface.util.parse import is_person_name
 from rtface.util.paths import config_dir
 from rtface.util.text import brief
@@ -43,7 +44,7 @@ MARK = "@"
 """Between an engine's name and the person's, as in "rtface-m@anna"."""
 PAIRS = "pairs.npz"
 """The file of `unfinished` that is learnt from."""
-_MOST_BYTES, _MOST_PLACES = 16 << 20, 512
+_MOST_BYTES, _MOST_PLACES, _MOST_META = 16 << 20, 512, 1 << 20
 _FORMAT = 2
 _POWERS = (1, 3, 9, 27, 81)
 """Of the five signs in a byte, each 0, 1 or 2."""
@@ -118,6 +119,18 @@ class Learned:
         return bytes(out)
 
 
+def _is_date(value: Any) -> bool:
+    return text(value) and re.fullmatch(r"\d{4}-\d\d-\d\d", value) is not None
+
+
+def _are_gains(value: Any) -> bool:
+    table = cast("dict[Any, Any]", value)
+    return isinstance(value, dict) and all(isinstance(g, int | float) and abs(g) < 1000 for g in table.values())
+
+
+_META: Shape = {"name?": text, "base?": text, "made?": _is_date, "sources?": [{"kind": text}], "figures?": _are_gains}
+
+
 def folder() -> Path:
     """Where the persons' files lie. UsageError where there is no home folder."""
     settings = config_dir()
@@ -168,7 +181,7 @@ def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, del
     """Writes a person's file, readable by its owner alone, whole or not at all. Raises OSError."""
     import numpy as np
 
-    held, text = io.BytesIO(), json.dumps({**meta, "format": _FORMAT, "name": name}, sort_keys=True).encode()
+    held, told = io.BytesIO(), json.dumps({**meta, "format": _FORMAT, "name": name}, sort_keys=True).encode()
     places, delta = np.asarray(places, np.int64).reshape(-1, 4), np.asarray(delta, np.float16)
     counts, size = places[:, 2] * places[:, 3], np.abs(delta)
     begins = np.cumsum(counts) - counts
@@ -177,7 +190,7 @@ def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, del
     stepped = np.repeat(steps, counts) > 0
     signs = np.sign(delta[stepped]) + 1
     arrays = {
-        "meta": np.frombuffer(text, np.uint8),
+        "meta": np.frombuffer(told, np.uint8),
         "embeddings": np.asarray(embeddings, np.float16).astype(np.float32),  # small in LZMA
         "places": places,
         "steps": steps,
@@ -230,9 +243,13 @@ def read(path: Path) -> Learned:
             if sum(info.file_size for info in archive.infolist()) > _MOST_BYTES:
                 raise ValueError("it is too large")
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            meta = json.loads(bytes(held["meta"]).decode())
+            told = bytes(held["meta"]).decode()
+            if len(told) > _MOST_META or too_deep(told):
+                raise ValueError("it is damaged")
+            meta = json.loads(told)
             if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
                 raise ValueError("it was made by another version of rtface")
+            check_shape(meta, _META)
             embeddings, places, *packed = found = [
                 held[name] for name in ("embeddings", "places", "steps", "signs", "delta")
             ]
@@ -240,7 +257,9 @@ def read(path: Path) -> Learned:
             raise ValueError("it is damaged")
         if embeddings.dtype != np.float32 or embeddings.ndim != 2 or embeddings.shape[1] != 128 or not len(embeddings):
             raise ValueError("its embeddings are not 128 numbers each")
-        if not all(np.isfinite(array).all() for array in (embeddings, *packed)):
+        if not np.allclose(np.linalg.norm(embeddings.astype(np.float64), axis=1), 1, atol=0.01):
+            raise ValueError("its embeddings are not of length 1")
+        if not all(np.isfinite(array).all() for array in packed):
             raise ValueError("its weights are no numbers")
         delta = _unpacked(places, *packed)
         if str(meta.get("name")).casefold() != path.stem.casefold():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtface.config.options import QualityOptions
+from rtface.config.options import EnhanceOptions, learnt_persons
+from rtface.engine.engine_set import engine_names, names_of_persons
 from rtface.engine.listing import list_engines
 from rtface.media.formats.coding import CLASSES
 from rtface.media.read.probe import MediaInfo
@@ -21,7 +22,7 @@ _FACE_S, _MEGAPIXEL_S = 0.010, 0.035
 _X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
 
 
-def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
+def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> list[str]:
     """The lines; `plan` is None for a folder of stills."""
     lines = [_input(info)]
     if plan is not None:
@@ -88,11 +89,10 @@ class Cost:
     bytes: float | None
 
 
-def cost_of(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> Cost:
+def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> Cost:
     """What a run costs; arguments as of `describe_plan`."""
     rows = {row.name: row for row in list_engines(measure=False)}
-    default = next((row.name for row in rows.values() if row.default), options.engine)
-    name = default if options.engine in ("default", "auto") else options.engine
+    name = engine_names(options.engine, options.fidelity)[0]
     gpu, pixels, row = may_take_gpu(options.device), info.width * info.height, rows.get(name)
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
     return Cost(
@@ -107,11 +107,12 @@ def cost_of(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -
     )
 
 
-def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityOptions) -> list[str]:
+def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> list[str]:
     cost = cost_of(info, plan, options)
     lines = [
         f"engine: {cost.engine} on {'an NVIDIA GPU' if cost.gpu else 'the CPU'}"
         + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")
+        + "".join(f"; for {name} the weights that were learnt" for name in _learnt(cost.engine, options))
     ]
     if not cost.frames:
         return [*lines, "time and size are not known: the input does not say how long it is"]
@@ -124,6 +125,11 @@ def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: QualityO
     if cost.bytes is not None:
         estimate += f"; about {_size(cost.bytes)}, half or twice that by what the film shows"
     return [*lines, f"{cost.frames} frames: {estimate}"]
+
+
+def _learnt(engine: str, options: EnhanceOptions) -> list[str]:
+    """The persons of whom an engine takes what was learnt."""
+    return [name for name in learnt_persons(options.person) if names_of_persons((engine,), (name,))]
 
 
 def _bits(video: VideoPlan) -> float:

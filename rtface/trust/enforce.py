@@ -199,7 +199,8 @@ def _check_stages(policy: Policy, names: Sequence[str]) -> None:
 def _check_learning(policy: Policy) -> None:
     if policy.forbids("learning"):
         raise UsageError(
-            "the policy {path} forbids persons who were learnt (forbid: learning)",
+            "the policy {path} forbids to learn persons, and to use who was learnt (forbid: learning); ask the "
+            "administrator",
             code="policy_learning",
             path=policy.path,
         )

@@ -308,7 +308,7 @@ def is_person_name(word: str) -> bool:
     """True if a word can name a person: a letter, then up to 31 letters, digits, - and _; no number of a person, and no
     other word of ``--faces``."""
     return (
-        re.fullmatch(r"[^\W\d_][\w-]{0,31}", word) is not None
+        all(re.fullmatch(r"[^\W\d_][\w-]{0,31}", part) for part in (word, word.lower()))  # files have the latter
         and not is_person_number(word)
         and word.lower() not in _FACE_WORDS
     )

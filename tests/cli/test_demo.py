@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import av
 import cv2
 import numpy as np
@@ -15,6 +17,17 @@ def test_the_face_comes_nearer_and_stays_in_the_picture():
     assert max(p.scale for p in poses) > 1.5 * min(p.scale for p in poses)
     assert min(p.turn for p in poses) < -0.9 < 0.9 < max(p.turn for p in poses)
     assert all(0.3 * demo.WIDTH < p.x < 0.7 * demo.WIDTH and 0.3 * demo.HEIGHT < p.y < 0.6 * demo.HEIGHT for p in poses)
+
+
+def test_an_interrupted_run_is_waited_for():
+    ends = iter([KeyboardInterrupt(), KeyboardInterrupt(), 130])
+
+    def wait():
+        if isinstance(end := next(ends), KeyboardInterrupt):
+            raise end
+        return end
+
+    assert demo.ended(SimpleNamespace(wait=wait)) == 130
 
 
 def test_clip_has_picture_and_sound_of_the_same_length(tmp_path, monkeypatch):
@@ -68,10 +81,14 @@ def test_demo_without_scikit_image_says_how_to_get_it(monkeypatch, tmp_path, cap
 def test_demo_runs_the_command_and_says_where(monkeypatch, tmp_path, capsys, code):
     commands = []
 
-    class Done:
-        returncode = code
+    class Ended:
+        def __init__(self, command):
+            commands.append(command)
 
-    monkeypatch.setattr(demo.subprocess, "run", lambda command, check: commands.append(command) or Done)
+        def wait(self):
+            return code
+
+    monkeypatch.setattr(demo.subprocess, "Popen", Ended)
     monkeypatch.setattr(demo, "make_clip", lambda path: path.write_bytes(b""))
     monkeypatch.setattr(demo, "make_image", lambda pair, still: None)
     monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "out"), "--strength", "0.5"])

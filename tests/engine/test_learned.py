@@ -88,7 +88,11 @@ def meta(**values: Any) -> Any:
             r"another version .* learn again with: rtface learn anna SOURCE --overwrite",
         ),
         (lambda p: forged(p, meta=meta(format=2, name="Ben")), "Ben"),
-        (lambda p: forged(p, meta=np.frombuffer(b"[" * 100_000, np.uint8)), "recursion"),
+        (lambda p: forged(p, meta=np.frombuffer(b"[" * 100_000, np.uint8)), "damaged"),
+        (lambda p: forged(p, meta=meta(format=2, name="anna", made="A" * 2_000_000)), "damaged"),
+        (lambda p: forged(p, meta=meta(format=2, name="anna", made="A" * 20_000)), "made is 'AAA"),
+        (lambda p: forged(p, meta=meta(format=2, name="anna", figures={"call": 10**400})), "figures"),
+        (lambda p: forged(p, embeddings=np.full((2, 128), 3e38, np.float32)), "length 1"),
         (
             lambda p: (forged(p), p.write_bytes(p.read_bytes().replace(b"\1\2-\3-\0\0", b"\1\2-\3-\0\1"))),
             "encrypted",
@@ -115,6 +119,10 @@ def meta(**values: Any) -> Any:
         "version",
         "name",
         "nested",
+        "long",
+        "made",
+        "figures",
+        "lengths",
         "encrypted",
         "fifo",
         "folder",
@@ -256,7 +264,7 @@ def test_what_belongs_to_other_weights_is_to_be_learnt_again(learn: Callable[...
         EngineSet(EngineRequest("rtface-s", persons=(learn(base="0" * 64),)), threads=1)
 
 
-@pytest.mark.parametrize("name", ["../anna", "P1", "", "a" * 40])
+@pytest.mark.parametrize("name", ["../anna", "P1", "", "a" * 40, "\u0130x"])
 def test_a_name_that_is_none_has_no_file(name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a person"):
         learned.path_of(name)

@@ -85,6 +85,7 @@ def test_no_secret_is_shown():
             assert "pw" not in text
     assert shown("rtmp://host/app/SECRET") == "rtmp://host/app/…"
     assert redacted("a 'rtsp://u:p@h/a' and b") == "a 'rtsp://h/a' and b"
+    assert redacted(f"{'A' * 300_000} {'b' * 50}rtsp://u:p@h/a").endswith("bbrtsp://h/a")  # time is linear
     assert redacted("rtmp://h/a/k, 30 fps (https://h/x?k): no") == "rtmp://h/a/…, 30 fps (https://h/x): no"
 
 

@@ -553,6 +553,39 @@ def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio:
     assert [item.id for item in queue.items()] == [3]
 
 
+@pytest.mark.parametrize(
+    ("press", "release", "what"),
+    [("pointerdown", "pointerup", {"button": 0}), ("keydown", "keyup", {"key": " "})],
+)
+def test_a_press_is_not_cut_short_by_the_one_before(
+    page: Any, studio: RunningStudio, press: str, release: str, what: Any
+) -> None:
+    """What the server tells while a button is pressed waits, until two seconds after this press and no other's."""
+    received = list[str]()
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda text: received.append(str(text))))
+    page.clock.install(time=0)
+    page.reload()
+    (button := page.get_by_role("button", name="Choose a film")).wait_for()
+    page.clock.pause_at(3_600_000)
+    page.evaluate(
+        """async () => {
+        window.told = [];
+        (await import("/page/lib/events.js")).on("made", (value) => window.told.push(value));
+    }"""
+    )
+    for event in (press, release, press):
+        button.dispatch_event(event, what)
+        page.clock.run_for(800)
+    studio.studio.events.publish("made", 1)
+    while not any('"made"' in message for message in received):
+        page.wait_for_timeout(20)
+    page.clock.run_for(1100)
+    assert page.evaluate("window.told") == []
+    button.dispatch_event(release, what)
+    page.clock.run_for(100)
+    assert page.evaluate("window.told") == [1]
+
+
 def test_queue_without_items_says_what_to_do(page: Any) -> None:
     page.get_by_role("link", name="Queue").click()
     page.get_by_text("Nothing is in the queue").wait_for()

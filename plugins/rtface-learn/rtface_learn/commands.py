@@ -6,7 +6,7 @@ import base64
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -51,6 +51,7 @@ def learn(
     """Learn a person's face, so that --person NAME restores it better."""
     from rtface.trust.enforce import enforce_learning
     from rtface_engines.environment import SetupOutput, find_python
+    from rtface_learn import judge
     from rtface_learn.learn import learn as run
 
     if not is_person_name(name):
@@ -63,6 +64,7 @@ def learn(
     if not 0 < minutes <= 60:
         raise UsageError("--minutes {value:g}: give more than 0 and at most 60", code="minutes_range", value=minutes)
     wanted = enforce_learning()
+    judge.check_policies()
     given = [_source(text) for text in sources]
     consent = _agree(yes, consent.strip(), wanted)
 
@@ -104,7 +106,7 @@ def learn(
         )
     console.clear()
     gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items())) or Message(
-        "nothing", code="learn_no_gain"
+        "nothing (its weights were no better on crops, so no run was measured)", code="learn_no_gain"
     )
     if json:
         print_json({"name": name, "kept": done.path is not None, "gains": done.gains, "takes": done.takes,
@@ -256,12 +258,9 @@ def list_persons(json: Json = False, *, console: Console) -> None:
 
 
 def _gains(meta: dict[str, Any]) -> str:
-    """The figures of a person's file, which others may have written."""
-    figures = meta.get("figures")
-    if not isinstance(figures, dict):
-        return ""
-    known = {kind: gain for kind, gain in cast("dict[str, Any]", figures).items() if isinstance(gain, int | float)}
-    return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, kind)}" for kind, gain in sorted(known.items()))
+    """The figures of a person's file."""
+    figures: dict[str, float] = meta.get("figures", {})
+    return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, kind)}" for kind, gain in sorted(figures.items()))
 
 
 @persons.command()
@@ -284,6 +283,7 @@ def export(name: str, path: Path) -> None:
         raise UsageError("{path} is there; choose another name", code="person_file_exists", path=path)
     learned.read(learned.path_of(name))
     write_atomically(path, learned.path_of(name).read_bytes(), private=True)
+    print_text(f"what was learnt of {name} was written to {path}; it is used under this person's name alone")
 
 
 @persons.command()

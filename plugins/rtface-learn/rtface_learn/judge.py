@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 
 from rtface.config import policy
+from rtface.config.options import Options, Scope
 from rtface.correct.mask import face_mask
-from rtface.errors import EngineError, Message
+from rtface.errors import EngineError, Message, UsageError
 from rtface.frame import Bytes, Float
+from rtface.trust.enforce import enforce, required_flags
 from rtface.util.paths import CACHE, CONFIG, DATA
 from rtface_engines import child
 from rtface_learn.pairs import noisy, to_rgb, to_yuv
@@ -28,6 +30,22 @@ made as large as it was after coding; with 0 a film is coded at half its size, a
 _KEPT = CACHE, DATA, policy.VARIABLE
 MOST, WARM = 4, 12
 """Takes that judge, at the most; frames of each before those that are measured."""
+
+
+def check_policies() -> None:
+    """Raises UsageError where a policy does not allow the runs that judge; a label that it asks for they have."""
+    try:
+        enforce(Options.of({"codec": "ffv1", "overwrite": True, "stages": _labels()[1::2]}), Scope.FILM | Scope.ENCODED)
+    except UsageError as error:
+        raise UsageError(
+            "{why}; rtface learn measures itself by runs, and has no options for them: ask the administrator",
+            code="learn_policy",
+            why=error,
+        ) from error
+
+
+def _labels() -> list[str]:
+    return [word for word in required_flags() if word != "--credentials"]
 
 
 def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
@@ -97,7 +115,7 @@ def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT}
     ended = child.run(
         [sys.executable, "-P", "-m", "rtface", "run", *sorted(films.iterdir()), "--output-dir", restored,
-         "--codec", "ffv1", "--overwrite", *words],
+         "--codec", "ffv1", "--overwrite", *_labels(), *words],
         lambda line: None,
         {**kept, CONFIG: str(films.parent), "RTFACE_STUDIO_PARENT": "stdin"},
     )  # fmt: skip

@@ -270,6 +270,7 @@ def weight(size: int) -> Float32:
 def _trained(python: Path, job: Path, notify_share: Callable[[float], None]) -> dict[str, Any]:
     """Runs the trainer; its last line."""
     last: dict[str, Any] = {}
+    notify_share(0.0)
 
     def received(line: str) -> None:
         if line.startswith("{"):
@@ -280,7 +281,7 @@ def _trained(python: Path, job: Path, notify_share: Callable[[float], None]) -> 
     # It stands where nothing else can be imported from, and needs nothing of rtface.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    ended = child.run([python, "-P", script, job], received, environment)
+    ended = child.run([python, "-P", script, job], received, environment | {"RTFACE_STUDIO_PARENT": "stdin"})
     if ended.code or "done" not in last:
         raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)
     return last

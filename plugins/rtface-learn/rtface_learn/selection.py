@@ -103,11 +103,13 @@ def collect(
                 seconds=len(found),
                 least=LEAST,
             )
-    elif (count := len(_different(shown))) < LEAST_PHOTOS:
+    elif len(kept := _different(shown)) < LEAST_PHOTOS:
         raise InputError(
-            "photos that differ: {count}; give at least {least} different ones, or a film",
+            "photos that differ: {count} ({names}), the others show the same again; give at least {least} different "
+            "ones, or a film",
             code="learn_few",
-            count=count,
+            count=len(kept),
+            names=", ".join(photos[take.source].name for take in kept),
             least=LEAST_PHOTOS,
         )
     every = [*shown, *found]

@@ -3,6 +3,7 @@ continues there; at every other end it is removed."""
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Generator
@@ -22,6 +23,9 @@ _STAYS_S = 7 * 86_400.0
 def remove(name: str) -> bool:
     """Removes what an interrupted call left; whether there was something. Raises UsageError as `work`."""
     folder = learned.unfinished() / name.lower()
+    if folder.is_symlink():  # not made by rtface: what it leads to stays
+        folder.unlink()
+        return True
     if not folder.is_dir():
         return False
     with (folder / _LOCK).open("a+b") as lock:
@@ -68,6 +72,8 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
     try:
         for path in (learned.folder(), learned.unfinished(), folder):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link, and what lies in it would be deleted; remove it")
         held = (folder / _LOCK).open("a+b")
     except OSError as error:
         raise _cannot_write(folder, error) from error
@@ -123,7 +129,7 @@ def sweep() -> None:
     """Removes what calls left that were interrupted long ago."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _stays_s():
+            if not folder.is_symlink() and time.time() - folder.stat().st_mtime > _stays_s():
                 with (folder / _LOCK).open("a+b") as lock:
                     unused = try_lock(lock)
                 if unused:

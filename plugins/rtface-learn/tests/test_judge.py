@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.errors import EngineError
+from rtface.errors import EngineError, UsageError
 from rtface_engines import child
 from rtface_learn import judge
 from rtface_learn.takes import FRAMES, Take
@@ -89,6 +90,27 @@ def test_a_run_nearer_to_the_truth_gains(held: dict[str, Any], tmp_path: Path, m
     monkeypatch.setattr(child, "run", run)
     found = judge.gains(**held, person="anna", folder=tmp_path, notify=lambda what, share: None)
     assert min(found.values()) > 1.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        ("require-label = true", ""),
+        ("require-credentials = true", "no options for them"),
+        ('forbid = ["codec"]', "forbids --codec"),
+    ],
+)
+def test_a_policy_is_kept_or_refuses_before_anything_is_learnt(
+    policy: str, why: str, held: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "policy.toml").write_text(policy)
+    monkeypatch.setenv("RTFACE_POLICY", str(path))
+    with pytest.raises(UsageError, match=why) if why else nullcontext():
+        judge.check_policies()
+    if not why:
+        monkeypatch.setattr(child, "run", runs := Runs())
+        judge.gains(**held, person="anna", folder=tmp_path, notify=lambda what, share: None)
+        assert all(words[0] == "--stage" and words[1].startswith("label") for words in runs.words)
 
 
 def test_a_run_that_fails_is_said(held: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -60,7 +61,7 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
     steps = list[tuple[str, float]]()
 
     def stops(what: Message, share: float) -> None:
-        if what.code == "learn_step":
+        if what.code == "learn_step" and share:
             raise Interrupted
 
     with pytest.raises(Interrupted, match="kept"):
@@ -70,7 +71,7 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
     monkeypatch.setattr(selection, "collect", None)  # its pictures are kept
     done = learning(notify=lambda what, share: steps.append((what.code, share)))
     # From 30 steps of 60 on, and after it is known what is gained with what judged it, too.
-    assert [step for step in steps if step[0] != "learn_judging"] == [("learn_step", 1.0), ("learn_all", 1.0)]
+    assert [step for step in steps if step[0] != "learn_judging" and step[1]] == [("learn_step", 1.0), ("learn_all", 1.0)]
     assert done.path == path and done.gains["call"] > learn.WORTH_DB and cv2.imread(str(tmp_path / "s.png")) is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and learned.read(path).meta["figures"] == done.gains
     with pytest.raises(UsageError, match="--overwrite"):
@@ -167,6 +168,15 @@ def test_what_a_look_takes_is_of_the_time(
         kept = torch.load(tmp_path / "over.checkpoint", weights_only=True)
         assert kept["step"] == steps and kept["seconds"] == steps // 2
         assert np.array_equal(again, ended) == (seconds == 1)
+
+
+def test_it_ends_with_the_rtface_that_started_it(tmp_path: Path) -> None:
+    os.mkfifo(job := tmp_path / "job.json")  # so that it would wait forever
+    trainer = Path(learn.__file__).with_name("trainer.py")
+    with subprocess.Popen([sys.executable, "-P", trainer, job], stdin=subprocess.PIPE) as run:
+        assert run.stdin is not None
+        run.stdin.close()
+        assert run.wait(120) == 1
 
 
 @pytest.mark.parametrize("faster", [False, True])

@@ -6,6 +6,7 @@ const listeners = new Map();
 const states = new Set();
 const last = new Map();
 let wait = 250;
+let ends;
 let held = null; // messages while something is pressed that can be clicked: a view that is drawn anew would lose the click
 
 const HELD_MS = 2000; // at the most, as a press may end where this page is not told
@@ -17,13 +18,18 @@ const deliver = ({ topic, value }) => {
 const release = () => {
   for (const message of held ?? []) queueMicrotask(() => deliver(message)); // each by itself, as a listener may throw
   held = null;
+  clearTimeout(ends);
 };
-addEventListener("pointerdown", ({ button, target }) => {
-  if (button !== 0 || !(target instanceof Element && target.closest("button, a, label, summary"))) return;
+/** @param {EventTarget | null} target */
+const hold = (target) => {
+  if (!(target instanceof Element && target.closest("button, a, label, summary"))) return;
   held ??= [];
-  setTimeout(release, HELD_MS);
-}, true);
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(release), true); // after the click
+  clearTimeout(ends);
+  ends = setTimeout(release, HELD_MS);
+};
+addEventListener("pointerdown", ({ button, target }) => button === 0 && hold(target), true);
+addEventListener("keydown", ({ key, repeat, target }) => key === " " && !repeat && hold(target), true);
+for (const end of ["pointerup", "pointercancel", "keyup"]) addEventListener(end, () => setTimeout(release), true); // after the click
 
 /** Calls `listener(value)` for each message of a topic, and at once with its last one; returns a function that ends this. */
 export function on(topic, listener) {
