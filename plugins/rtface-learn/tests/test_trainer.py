@@ -71,7 +71,7 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
     monkeypatch.setattr(selection, "collect", None)  # its pictures are kept
     done = learning(notify=lambda what, share: steps.append((what.code, share)))
     # From 30 steps of 60 on, and after it is known what is gained with what judged it, too.
-    assert [step for step in steps if step[0] != "learn_judging" and step[1]] == [("learn_step", 1.0), ("learn_all", 1.0)]
+    assert [s for s in steps if s[0] != "learn_judging" and s[1]] == [("learn_step", 1.0), ("learn_all", 1.0)]
     assert done.path == path and done.gains["call"] > learn.WORTH_DB and cv2.imread(str(tmp_path / "s.png")) is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and learned.read(path).meta["figures"] == done.gains
     with pytest.raises(UsageError, match="--overwrite"):
