@@ -255,10 +255,14 @@ def read(path: Path) -> Learned:
             ]
         if not all(isinstance(array, np.ndarray) for array in found):  # numpy gives other members as bytes
             raise ValueError("it is damaged")
-        if embeddings.dtype != np.float32 or embeddings.ndim != 2 or embeddings.shape[1] != 128 or not len(embeddings):
-            raise ValueError("its embeddings are not 128 numbers each")
-        if not np.allclose(np.linalg.norm(embeddings.astype(np.float64), axis=1), 1, atol=0.01):
-            raise ValueError("its embeddings are not of length 1")
+        if (
+            embeddings.dtype != np.float32
+            or embeddings.ndim != 2
+            or embeddings.shape[1] != 128
+            or not len(embeddings)
+            or not np.allclose(np.linalg.norm(embeddings.astype(np.float64), axis=1), 1, atol=0.01)
+        ):
+            raise ValueError("its embeddings are not 128 numbers each, of length 1")
         if not all(np.isfinite(array).all() for array in packed):
             raise ValueError("its weights are no numbers")
         delta = _unpacked(places, *packed)

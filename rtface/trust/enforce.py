@@ -79,12 +79,15 @@ def enforce(options: Options, run: Scope) -> None:
             check_allowed(recipe_named(name))
 
 
+def required_stages() -> list[str]:
+    """What the policies ask for as ``--stage``: a label, which has to be the last, or nothing."""
+    return [_example(policy) for policy in policies() if policy.require_label][:1]
+
+
 def required_flags() -> list[str]:
     """What the policies ask for on the command line of ``rtface run``: a label as the last stage, credentials."""
-    found = policies()
-    labels = [_example(policy) for policy in found if policy.require_label]
-    signed = any(policy.require_credentials for policy in found)
-    return [*(["--stage", labels[0]] if labels else []), *(["--credentials"] if signed else [])]
+    signed = any(policy.require_credentials for policy in policies())
+    return [*(word for stage in required_stages() for word in ("--stage", stage)), *["--credentials"] * signed]
 
 
 def enforce_undo() -> None:

@@ -41,7 +41,7 @@ def compared(spec: Any, batch: int) -> Any:
     session = ort.InferenceSession(str(spec.model_path), providers=["CPUExecutionProvider"])
     wanted = session.run(list(spec.outputs), {name: memory[name] for name in spec.inputs})
     for name, want in zip(spec.outputs, wanted, strict=True):
-        np.testing.assert_allclose(memory[name], want, rtol=ONNX, atol=ONNX, err_msg=name)
+        np.testing.assert_allclose(memory[name], want, rtol=1e-4, atol=ONNX, err_msg=name)
     return plan
 
 

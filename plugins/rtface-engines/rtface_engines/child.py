@@ -42,7 +42,7 @@ def run(
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
             [str(part) for part in command],
-            # A command of rtface that is told so ends when its parent does.
+            # A command that is told so ends when its parent does; others are to find nothing to read.
             stdin=subprocess.PIPE if "RTFACE_STUDIO_PARENT" in (environment or ()) else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -6,7 +6,7 @@ import base64
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -105,7 +105,7 @@ def learn(
             consent=consent,
         )
     console.clear()
-    gained = ", ".join(f"{gain:+.2f} dB {_WHERE[kind]}" for kind, gain in sorted(done.gains.items())) or Message(
+    gained = _said(done.gains) or Message(
         "nothing (its weights were no better on crops, so no run was measured)", code="learn_no_gain"
     )
     if json:
@@ -254,13 +254,12 @@ def list_persons(json: Json = False, *, console: Console) -> None:
             f"rtface persons remove {name} deletes it"
         )
     for one in found:
-        print_text(f"{one.name}  {one.meta.get('made', '')}  {_gains(one.meta)}")
+        print_text(f"{one.name}  {one.meta.get('made', '')}  {_said(one.meta.get('figures', {}))}")
 
 
-def _gains(meta: dict[str, Any]) -> str:
-    """The figures of a person's file."""
-    figures: dict[str, float] = meta.get("figures", {})
-    return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, kind)}" for kind, gain in sorted(figures.items()))
+def _said(gains: dict[str, float]) -> str:
+    """What a run gains, by kind."""
+    return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, kind)}" for kind, gain in sorted(gains.items()))
 
 
 @persons.command()

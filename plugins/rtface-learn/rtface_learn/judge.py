@@ -18,7 +18,7 @@ from rtface.config.options import Options, Scope
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError, Message, UsageError
 from rtface.frame import Bytes, Float
-from rtface.trust.enforce import enforce, required_flags
+from rtface.trust.enforce import enforce, required_stages
 from rtface.util.paths import CACHE, CONFIG, DATA
 from rtface_engines import child
 from rtface_learn.pairs import noisy, to_rgb, to_yuv
@@ -35,17 +35,15 @@ MOST, WARM = 4, 12
 def check_policies() -> None:
     """Raises UsageError where a policy does not allow the runs that judge; a label that it asks for they have."""
     try:
-        enforce(Options.of({"codec": "ffv1", "overwrite": True, "stages": _labels()[1::2]}), Scope.FILM | Scope.ENCODED)
+        enforce(
+            Options.of({"codec": "ffv1", "overwrite": True, "stages": required_stages()}), Scope.FILM | Scope.ENCODED
+        )
     except UsageError as error:
         raise UsageError(
             "{why}; rtface learn measures itself by runs, and has no options for them: ask the administrator",
             code="learn_policy",
             why=error,
         ) from error
-
-
-def _labels() -> list[str]:
-    return [word for word in required_flags() if word != "--credentials"]
 
 
 def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
@@ -115,7 +113,8 @@ def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT}
     ended = child.run(
         [sys.executable, "-P", "-m", "rtface", "run", *sorted(films.iterdir()), "--output-dir", restored,
-         "--codec", "ffv1", "--overwrite", *_labels(), *words],
+         "--codec", "ffv1", "--overwrite",
+         *(word for stage in required_stages() for word in ("--stage", stage)), *words],
         lambda line: None,
         {**kept, CONFIG: str(films.parent), "RTFACE_STUDIO_PARENT": "stdin"},
     )  # fmt: skip

@@ -356,8 +356,14 @@ def main(path):
         loss=[round(at_first, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
 
 
+def end_with_parent():
+    """As commands of rtface do: the standard input ends with the rtface that holds it, also one that is killed."""
+    while os.read(0, 1):  # no lock of a file object, for which the end of the interpreter would wait
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Its standard input ends with the rtface that holds it, also one that is killed.
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     main(sys.argv[1])
