@@ -14,7 +14,9 @@ nothing is learnt or kept, counts as 0 dB and ×1.
 
 - **own**, **other**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
 - **identity**: distance to the truth by that of *shipped*, mean of every `EVERY`-th frame: rtface's own recogniser, and
-  with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*.
+  with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*;
+- **found**, **energy**: of the truth's fine detail in the oval (`native_protocols.fine`, pixels of the film that is
+  restored) the projection on it, 1 for the truth, and what is shown of its strength, noise and blocks with it.
 
 ``--photos 10`` learns from so many single frames instead, and one more in three to judge by; ``--steps`` trains for
 so many steps; ``--from call`` learns from the first part after that protocol and a default run, as a film does that is
@@ -61,6 +63,7 @@ WARM, EVERY, LONGEST = 12, 8, 1000
 NATIVE = ("h264/22", "h264/31", "mpeg2/18")
 ENLARGED = ("call", "heavy")
 KINDS = ("own", "other")
+DETAIL = ("found", "energy")
 
 Distance = Callable[[U8, U8, Any], float]
 """Of two frames' faces, with the face's matrix (512-px canonical → frame)."""
@@ -287,6 +290,10 @@ def measured(
     far = {kind: {name: float(np.nanmean([judge(frames[n], truth.frames[n], truth.matrices[n]) for n in at]))
                   for name, judge in judged.items()} for kind, frames in (made | {"input": coded}).items()}  # fmt: skip
     row["shipped"] = rows["shipped"]["default"]
+    fine = {kind: (r["default_corr"], r["default_amp"]) for kind, r in rows.items()}
+    fine["input"] = rows["shipped"]["input_corr"], rows["shipped"]["input_amp"]
+    for kind, (correlation, amplitude) in fine.items():
+        row[f"{kind}_found"], row[f"{kind}_energy"] = correlation * amplitude, amplitude**2
     row["used"] = float(
         "own" in made and any((a != b).any() for a, b in zip(made["own"], made["shipped"], strict=True))
     )
@@ -311,7 +318,8 @@ def kept_row(
     from rtface.engine import learned
 
     held = [learned.read(learned.path_of(s.name)).digest for s in (subject, other) if s]
-    key = hashlib.sha256(repr((subject.clip.digest, protocol, held, sorted(judged), options)).encode()).hexdigest()[:16]
+    of = subject.clip.digest, protocol, held, sorted(judged), DETAIL, options
+    key = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
     path = work / "rows" / f"{subject.name}-{protocol.replace('/', '-')}-{key}.json"
     if not path.is_file():
         row = measured(subject, protocol, other, judged, work, options)
@@ -325,10 +333,10 @@ def kept_row(
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown, one line a protocol: mean, median and worst of all people, those refused among them."""
-    keys = [k for k in rows[0] if k.startswith("own_")]
+    keys = [k for k in rows[0] if k.startswith("own_") and k[4:] not in DETAIL]
     heads = ["protocol", "people (refused)", "shipped", "own: mean, median, worst",
              *(f"{k[4:]}: mean, worst" for k in keys), "other: mean, worst",
-             *(f"other {k[4:]}" for k in keys)]  # fmt: skip
+             *(f"other {k[4:]}" for k in keys), *(f"{d}: input, shipped, own" for d in DETAIL)]  # fmt: skip
     lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
     for protocol in dict.fromkeys(r["protocol"] for r in rows):
         part = [r for r in rows if r["protocol"] == protocol]
@@ -342,7 +350,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                  f"{np.mean(own):+.2f}, {np.median(own):+.2f}, {min(own):+.2f}",
                  *(f"×{np.mean(of(k)):.2f}, ×{max(of(k)):.2f}" for k in keys),
                  f"{np.mean(of('other', held)):+.2f}, {min(of('other', held)):+.2f}",
-                 *(f"×{np.mean(of(k.replace('own', 'other'), held)):.2f}" for k in keys)]  # fmt: skip
+                 *(f"×{np.mean(of(k.replace('own', 'other'), held)):.2f}" for k in keys),
+                 *(", ".join(f"{np.mean(of(f'{kind}_{d}', held)):.2f}" for kind in ("input", "shipped", "own"))
+                   for d in DETAIL)]  # fmt: skip
         lines.append(" | ".join(cells))
     return "\n".join(f"| {line} |" for line in lines)
 

@@ -36,6 +36,9 @@ def learn(
     ],
     minutes: Annotated[float, typer.Option(help="Time for training, at the most.")] = 3.0,
     sheet: Annotated[Path | None, typer.Option(help="Write the faces that were chosen to an image.")] = None,
+    without: Annotated[
+        str, typer.Option(metavar="N,N", help="Leave out faces by their numbers on the sheet.", show_default=False)
+    ] = "",
     python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
     consent: Annotated[
@@ -63,6 +66,9 @@ def learn(
         )
     if not 0 < minutes <= 60:
         raise UsageError("--minutes {value:g}: give more than 0 and at most 60", code="minutes_range", value=minutes)
+    numbers = [word.strip() for word in without.split(",") if word.strip()]
+    if not all(word.isascii() and word.isdigit() for word in numbers):
+        raise UsageError("--without {words}: give numbers, as 3,5", code="learn_numbers", words=repr(without))
     wanted = enforce_learning()
     judge.check_policies()
     given = [_source(text) for text in sources]
@@ -101,6 +107,7 @@ def learn(
             notify=notify_share,
             overwrite=overwrite,
             shown=sheet,
+            without=frozenset(int(word[:9]) for word in numbers),
             watch=watch,
             consent=consent,
         )

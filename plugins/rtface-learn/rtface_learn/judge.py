@@ -35,9 +35,8 @@ MOST, WARM = 4, 12
 def check_policies() -> None:
     """Raises UsageError where a policy does not allow the runs that judge; a label that it asks for they have."""
     try:
-        enforce(
-            Options.of({"codec": "ffv1", "overwrite": True, "stages": required_stages()}), Scope.FILM | Scope.ENCODED
-        )
+        runs = {"codec": "ffv1", "overwrite": True, "person": ["me=me.png"], "stages": required_stages()}
+        enforce(Options.of(runs), Scope.FILM | Scope.ENCODED)
     except UsageError as error:
         raise UsageError(
             "{why}; rtface learn measures itself by runs, and has no options for them: ask the administrator",

@@ -84,6 +84,7 @@ def learn(
     notify: selection.Tell,
     overwrite: bool = False,
     shown: Path | None = None,
+    without: frozenset[int] = frozenset(),
     watch: Watch = unwatched,
     consent: str = "",
 ) -> TrainingOutcome:
@@ -94,12 +95,14 @@ def learn(
         python: finds one that has numpy, torch and onnx; called once the sources are known to serve.
         minutes: of training, at the most.
         overwrite: replace the person's file, the sheet, and what an interrupted call with other sources left.
-        shown: where the sheet of takes is written, an image.
+        shown: where the sheet of takes is written, an image, before the training begins.
+        without: numbers on that sheet of takes to leave out; none with a live source.
         watch: as of `selection.collect`.
         consent: who agreed to it and when, in words; kept in the file.
 
     Raises:
-        UsageError: the person was learnt before, without `overwrite`; or the sheet is named like no image.
+        UsageError: the person was learnt before, without `overwrite`; the sheet is named like no image; or `without`
+            has numbers that are not on it, or leaves too few.
         OutputError: the sheet cannot be written.
         InputError: as `selection.collect`.
         EngineError: the training failed.
@@ -131,17 +134,21 @@ def learn(
     ]
     live = [source for source in sources if isinstance(source, LiveAddress)]
     from_what += [{"kind": source.kind} for source in live]
-    with work.work(
-        name, _key(recipe, [*from_what, *({"address": str(source)} for source in live)]), overwrite=overwrite
-    ) as folder:
+    if live and without:
+        raise UsageError(
+            "--without is for films and photos: a camera's faces have other numbers at each call",
+            code="learn_without_live",
+        )
+    key = _key(recipe, sorted(without), [*from_what, *({"address": str(source)} for source in live)])
+    with work.work(name, key, overwrite=overwrite) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
                 check_live(address)
             if live:
                 found()  # while nobody sits before the camera for it
-            every, embeddings = selection.collect(sources, notify, watch)
+            every = selection.collect(sources, notify, watch)
             found()
-            _prepare(folder, recipe, *selection.split(every), embeddings[:32], notify)
+            _prepare(folder, recipe, every, without, notify)
         with np.load(folder / learned.PAIRS) as held:
             count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
             pictures, matrices = held["pictures"], held["matrices"]
@@ -180,7 +187,7 @@ def learn(
         return TrainingOutcome(path, gains, count, seconds + last["seconds"], share, photos)
 
 
-def _key(recipe: Any, from_what: Sequence[dict[str, str]]) -> str:
+def _key(recipe: Any, *from_what: Sequence[Any]) -> str:
     """The same only where what is prepared and trained is the same: sources, engine, and how it is done."""
     own = [sha256_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, from_what, own]).encode()).hexdigest()
@@ -192,15 +199,12 @@ def _check(path: Path) -> None:
         EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
 
 
-def _prepare(
-    folder: Path,
-    recipe: Any,
-    train: Sequence[Take],
-    valid: Sequence[Take],
-    embeddings: Sequence[Float32],
-    notify: selection.Tell,
-) -> None:
+def _prepare(folder: Path, recipe: Any, every: Sequence[Take], without: frozenset[int], notify: selection.Tell) -> None:
     """Writes the pairs, and what else is needed of the takes."""
+    learnt, judged = selection.split(every)
+    chosen = [*learnt, *judged]
+    train, valid = selection.left_after(learnt, judged, without)
+    gone = {*chosen} - {*train, *valid}
     network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
     coding = Message("coding what is learnt", code="learn_coding")
@@ -215,9 +219,9 @@ def _prepare(
         valid=judging[order],
         others=pairs.others(train, recipe_named(DEFAULT), recipe, network, 4),
         weight=weight(size)[y : y + h, x : x + w],
-        embeddings=np.stack(embeddings),
+        embeddings=np.stack([one for take in every if take not in gone for one in take.embeddings][:32]),
         takes=len(train) + len(valid),
-        sheet=selection.sheet(train),
+        sheet=selection.sheet(chosen, without),
         **judge.of_takes(valid),
     )
     (folder / "part.npz").replace(folder / learned.PAIRS)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from rtface.config.addresses import LiveAddress
-from rtface.errors import InputError, Message, RtfaceError
-from rtface.frame import Bytes, Float32
+from rtface.errors import InputError, Message, RtfaceError, UsageError
+from rtface.frame import Bytes
 from rtface.media.files.image_names import has_still_name, list_images
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
@@ -37,10 +38,8 @@ Tell = Callable[[str, float], None]
 """Called with what is being done and the share that is done, 0…1."""
 
 
-def collect(
-    sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = unwatched
-) -> tuple[list[Take], list[Float32]]:
-    """The takes of one person from live sources, films and photos, varied, and the person's embeddings.
+def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = unwatched) -> list[Take]:
+    """The takes of one person from live sources, films and photos.
 
     Args:
         watch: as of `rtface_learn.camera.of_camera`.
@@ -112,8 +111,7 @@ def collect(
             names=", ".join(photos[take.source].name for take in kept),
             least=LEAST_PHOTOS,
         )
-    every = [*shown, *found]
-    return every, [embedding for take in every for embedding in take.embeddings]
+    return [*shown, *found]
 
 
 def _different(shown: Sequence[Take]) -> list[Take]:
@@ -162,9 +160,45 @@ def split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
     return takes.varied(apart if 2 * len(apart) > len(learning) else learning), takes.varied(judging, 8)
 
 
-def sheet(shown: Sequence[Take]) -> Bytes:
-    """One crop of each take, to look at: uint8 rows of eight."""
-    crops = [takes.crop_of(take, len(take.pictures) // 2, 128) for take in shown]
+def left_after(
+    learnt: Sequence[Take], judged: Sequence[Take], without: frozenset[int]
+) -> tuple[list[Take], list[Take]]:
+    """Those of `split` less some, by their numbers on the `sheet`.
+
+    Raises:
+        UsageError: there is no such number; too few are left.
+    """
+    every = [*learnt, *judged]
+    if none := sorted(without - {*range(1, len(every) + 1)}):
+        raise UsageError(
+            "--without {number}: the sheet has the faces 1 to {count}",
+            code="learn_no_number",
+            number=none[0],
+            count=len(every),
+        )
+    gone = {every[number - 1] for number in without}
+    left = [take for take in learnt if take not in gone], [take for take in judged if take not in gone]
+    if not all(left) or sum(map(len, left)) < LEAST_PHOTOS:
+        raise UsageError(
+            "--without leaves {learnt} faces to learn from and {judged} to judge by; {least} are needed, and one of "
+            "each: give more sources",
+            code="learn_without",
+            learnt=len(left[0]),
+            judged=len(left[1]),
+            least=LEAST_PHOTOS,
+        )
+    return left
+
+
+def sheet(shown: Sequence[Take], without: frozenset[int]) -> Bytes:
+    """One crop of each take with its number, to look at: uint8 rows of eight; those left out are dark."""
+    crops = list[Bytes]()
+    for number, take in enumerate(shown, 1):
+        crop = takes.crop_of(take, len(take.pictures) // 2, 128)
+        crop = np.ascontiguousarray(crop // 4 if number in without else crop)
+        for ink, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(crop, str(number), (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thick, cv2.LINE_AA)
+        crops.append(crop)
     crops += [np.zeros_like(crops[0])] * (-len(crops) % 8)
     return np.concatenate([np.concatenate(crops[k : k + 8], 1) for k in range(0, len(crops), 8)])
 

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import closing, nullcontext
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,22 +56,23 @@ def saved(path: Path, *shifts: float) -> Path:
     return path
 
 
-def collected(*sources: Path) -> tuple[list[Take], list[Any]]:
+def collected(*sources: Path) -> list[Take]:
     return selection.collect(sources, lambda what, share: None)
 
 
 @pytest.mark.slow
 def test_a_film_gives_takes_one_after_the_other(film: Path) -> None:
-    found, embeddings = collected(film)
+    found = collected(film)
     assert len(found) == 9 and {len(take.pictures) for take in found} == {takes.FRAMES}
-    assert np.diff([take.time for take in found]).min() >= takes.FRAMES / 25 and len(embeddings) >= 2 * len(found)
+    assert np.diff([take.time for take in found]).min() >= takes.FRAMES / 25
+    assert sum(len(take.embeddings) for take in found) >= 2 * len(found)
     crops = [takes.crop_of(take, k, 64).astype(float) for take in found for k in (0, 23)]
     # All crops show the face at the same place, wherever it was in the film.
     assert max(np.abs(crop - crops[0])[20:44, 20:44].mean() for crop in crops) < 12.0
 
 
 def test_photos_give_takes_of_one_face(tmp_path: Path) -> None:
-    found, _ = collected(saved(tmp_path / "photos", 0.0, 12.0, 30.0))
+    found = collected(saved(tmp_path / "photos", 0.0, 12.0, 30.0))
     assert [len(take.pictures) for take in found] == [takes.FRAMES] * 3
 
 
@@ -116,7 +118,7 @@ def test_two_on_one_frame_are_two_however_alike() -> None:
 def test_pairs_show_one_place_twice(film: Path) -> None:
     """What the engine sees lies over what is true: not shifted on average."""
     recipe = recipe_named(learned.BASE)
-    made, kinds = pairs.of_takes(collected(film)[0][:2], recipe, lambda: lambda picture, steps: _nothing(picture), 1)
+    made, kinds = pairs.of_takes(collected(film)[:2], recipe, lambda: lambda picture, steps: _nothing(picture), 1)
     *_, w, h = recipe.region
     assert made.shape[1:] == (2, h, w, 3) and set(kinds) == {"coded", "call"}
     window, shifts = cv2.createHanningWindow((w, h), cv2.CV_32F), list[tuple[float, float]]()
@@ -140,7 +142,7 @@ def test_an_interrupt_ends_the_coding(film: Path) -> None:
         return _nothing(picture)
 
     with pytest.raises(KeyboardInterrupt):
-        pairs.of_takes(8 * collected(film)[0][:2], recipe_named(learned.BASE), lambda: nothing, 1)
+        pairs.of_takes(8 * collected(film)[:2], recipe_named(learned.BASE), lambda: nothing, 1)
     assert len(seen) <= 9 * pairs.FROM_EACH  # of 32: the films that were being coded, on each core one
 
 
@@ -194,7 +196,7 @@ def test_list_survives_files_that_cannot_be_used(settings: Path) -> None:
 @pytest.mark.parametrize("sign", ["TERM", "HUP"])
 def test_a_signal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
     number = getattr(signal, f"SIG{sign}")
-    monkeypatch.setattr(selection, "collect", lambda *_: ([take(ANNA, n) for n in range(8)], []))
+    monkeypatch.setattr(selection, "collect", lambda *_: [take(ANNA, n) for n in range(8)])
     monkeypatch.setattr(pairs, "of_takes", lambda *_: signal.raise_signal(number))
     photos = saved(tmp_path / "photos", 0.0)
     found = run("learn", "anna", str(photos), "--yes", "--python", str(python(tmp_path)))
@@ -252,7 +254,7 @@ def test_one_of_two_films_is_of_somebody_else(monkeypatch: pytest.MonkeyPatch, f
     with pytest.raises(InputError, match=r"other\.mkv does not show the person"):
         collected(film, other)
     shown[other] = CLEO, 0
-    assert len(collected(film, other)[0]) == 9
+    assert len(collected(film, other)) == 9
 
 
 def test_photos_of_two_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -384,7 +386,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     shown = [take(ANNA, n) for n in range(8)]
     for one in shown:
         one.pictures, one.matrices = [np.zeros((64, 64, 3), np.uint8)], [np.eye(2, 3)]
-    monkeypatch.setattr(selection, "collect", lambda *_: (calls.append("collect"), (shown, [at(ANNA, 0.0)]))[1])
+    monkeypatch.setattr(selection, "collect", lambda *_: (calls.append("collect"), shown)[1])
     monkeypatch.setattr(learn, "check_live", lambda address: None)
     return calls
 
@@ -463,6 +465,56 @@ def test_the_share_is_of_both_trainings(
     assert kept.meta["figures"] == gains and kept.delta.tolist() == (
         [0.125, 0.25] if photos else [0.25 if better else 0.5, 0.5]
     )
+
+
+def test_faces_are_left_out_by_their_numbers(quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight takes the sheet has the first five, which are learnt from, and the last two, which judge."""
+    given, training = list[list[float]](), Training(KeyboardInterrupt())
+    monkeypatch.setattr(pairs, "of_takes", lambda found, *_: (given.append([one.time for one in found]), made())[1])
+    monkeypatch.setattr(child, "run", training)
+    source = saved(tmp_path / "photos", 0.0)
+    taken = selection.collect([], lambda what, share: None)
+    for number, one in enumerate(taken):
+        one.embeddings = [at(ANNA, 0.01 * number)]
+    chosen = [int(one.time) for part in selection.split(taken) for one in part]
+
+    def learning(*without: int, source: Any = source) -> None:
+        learn.learn(
+            "Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None, overwrite=True,
+            shown=tmp_path / "sheet.png", without=frozenset(without),
+        )  # fmt: skip
+
+    with pytest.raises(UsageError, match=f"--without 99: the sheet has the faces 1 to {len(chosen)}"):
+        learning(1, 99)
+    with pytest.raises(UsageError, match="0 to judge by; 3 are needed"):
+        learning(len(chosen) - 1, len(chosen))
+    with pytest.raises(UsageError, match="other numbers at each call"):
+        learning(1, source=LiveAddress("camera", "0"))
+    assert not given
+    with pytest.raises(Interrupted):
+        learning(2, len(chosen))
+    assert given == [[n for n in chosen[:-2] if n != chosen[1]], chosen[-2:-1]]
+    with np.load(learned.unfinished() / "anna" / learned.PAIRS) as held:
+        assert np.array_equal(
+            held["embeddings"], [e for n in range(8) if n not in (chosen[1], chosen[-1]) for e in taken[n].embeddings]
+        )
+
+
+def test_a_sheet_numbers_its_faces() -> None:
+    shown = [take(ANNA, n) for n in range(9)]
+    for one in shown:
+        one.pictures, one.matrices = [np.full((64, 64, 3), 120, np.uint8)], [np.eye(2, 3) / 8]
+    drawn = selection.sheet(shown, frozenset({2, 9}))
+    assert drawn.shape == (2 * 128, 8 * 128, 3)
+    tiles = [drawn[128 * (n // 8) :, 128 * (n % 8) :][:128, :128] for n in range(10)]
+    assert [int(tile[100, 100, 0]) for tile in tiles] == [120, 30, 120, 120, 120, 120, 120, 120, 30, 0]
+    assert all((a[:24] != b[:24]).any() for a, b in pairwise(tiles))
+
+
+@pytest.mark.parametrize("words", ["0.5", "a", "3;5", "-1"])
+def test_numbers_of_faces_are_checked(words: str, tmp_path: Path) -> None:
+    found = run("learn", "anna", str(tmp_path), "--yes", f"--without={words}")
+    assert found.exit_code == 2 and "give numbers, as 3,5" in found.stderr
 
 
 def test_another_camera_begins_again(quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
