@@ -33,6 +33,8 @@ except ImportError:  # some builds of Python have no LZMA
     LZMAError = zipfile.BadZipFile
 
 if TYPE_CHECKING:  # names of engines are looked up before anything large is imported
+    from collections.abc import Iterator, Sequence
+
     import numpy as np
 
     from rtface.frame import Float32
@@ -100,11 +102,13 @@ class Learned:
         """
         import numpy as np
 
-        out, begin = bytearray(model), 0
+        out, begin, tensors, own = bytearray(model), 0, _tensors(base), _tensors(model)
         for offset, item, rows, columns in self.places.tolist():
             old = base[offset : offset + item * rows * columns]
             at = model.find(old)
-            if len(old) != item * rows * columns or at < 0 or model.find(old, at + 1) >= 0:
+            # A file of somebody else is to change weights, and nothing else of the network.
+            weights = _within(tensors, offset, len(old)) and _within(own, at, len(old))
+            if len(old) != item * rows * columns or not weights or model.find(old, at + 1) >= 0:
                 raise EngineError(
                     "what was learnt of {person} does not fit this engine; learn again with: rtface learn {person} "
                     "SOURCE {--overwrite=True}",
@@ -117,6 +121,46 @@ class Learned:
             new = np.frombuffer(old, kind).astype(np.float32) + change
             out[at : at + len(old)] = new.astype(kind).tobytes()
         return bytes(out)
+
+
+def _tensors(model: bytes) -> list[range]:
+    """Where the numbers of its tensors lie in an ONNX file: `raw_data` (9) of `initializer` (5) of `graph` (7)."""
+    found = [range(len(model))]
+    try:
+        for wanted in (7, 5, 9):
+            found = [part for whole in found for field, part in _fields(model, whole) if field == wanted]
+    except IndexError:  # no such file
+        return []
+    return found
+
+
+def _fields(data: bytes, within: range) -> Iterator[tuple[int, range]]:
+    """The fields of a Protocol Buffers message that have a length: their numbers, and where they lie."""
+    at = within.start
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (data[at] & 127) << shift
+            shift, at = shift + 7, at + 1
+            if data[at - 1] < 128:
+                return value
+
+    while at < within.stop:
+        key = number()
+        if key & 7 == 2:
+            size = number()
+            yield key >> 3, range(at, at + size)
+            at += size
+        elif key & 7:
+            at += 8 if key & 7 == 1 else 4
+        else:
+            number()
+
+
+def _within(tensors: Sequence[range], begin: int, size: int) -> bool:
+    return any(begin in tensor and begin + size <= tensor.stop for tensor in tensors)
 
 
 def _is_date(value: Any) -> bool:

@@ -229,13 +229,13 @@ def film_parts(
     options, tracker, runtime, persons = plan.options, networks.tracker, networks.runtime, networks.persons
     for name, where in shots.engines.items():
         try:
-            runtime.engines.prepare(name)
+            runtime.engines.named(name)
         except UsageError as error:
             raise UsageError(
                 "{name}, {where}: {why}", code="shot_unusable", name=shots.name, where=where, why=error
             ) from error
     for name in plan.treatments.engines:
-        runtime.engines.prepare(name)  # a wrong name ends the run before any work
+        runtime.engines.named(name)  # a wrong name ends the run before any work
     photos = {name.lower() for name in person_photos(options.person)}
     for name, where in shots.persons.items():
         if not is_person_number(name) and name not in photos:

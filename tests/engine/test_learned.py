@@ -238,7 +238,7 @@ def test_an_engine_of_a_shot_has_the_weights_too(learn: Callable[..., Path]) -> 
         return SimpleNamespace(name=recipe.name, reason="", close=lambda: None)
 
     engines = EngineSet(EngineRequest("rtface-m", persons=(learn(),)), opener=opened)
-    engines.prepare("rtface-s")
+    engines.named("rtface-s")
     assert loaded == ["rtface-m", "rtface-m@anna", "rtface-s", "rtface-s@anna"]
     for name in ("rtface-s", "rtface-m"):
         assert engines.of_person(engines.named(name), "anna").name == f"{name}@anna"
@@ -282,6 +282,17 @@ def test_a_tensor_that_is_not_there(learn: Callable[..., Path]) -> None:
     base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
     with pytest.raises(RtfaceError, match="learn again"):
         found.adapted(b"another network", base)
+
+
+@pytest.mark.parametrize("text", [b"Sigmoid", b"Resize", b"core.stem"])
+def test_nothing_but_weights_is_changed(text: bytes, learn: Callable[..., Path]) -> None:
+    """What a file of somebody else may change: no operator, no name, no shape."""
+    base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
+    at = base.find(text) - 30
+    assert at > 0 and base.count(base[at : at + 64]) == 1
+    made = replace(learned.read(learn()), places=np.array([[at, 2, 1, 32]]), delta=np.ones(32, np.float16))
+    with pytest.raises(RtfaceError, match="learn again"):
+        made.adapted(base, base)
 
 
 def test_a_place_past_the_end_of_the_network(learn: Callable[..., Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import sys
 import time
 from pathlib import Path
@@ -37,8 +38,8 @@ def learn(
     minutes: Annotated[float, typer.Option(help="Time for training, at the most.")] = 3.0,
     sheet: Annotated[Path | None, typer.Option(help="Write the faces that were chosen to an image.")] = None,
     without: Annotated[
-        str, typer.Option(metavar="N,N", help="Leave out faces by their numbers on the sheet.", show_default=False)
-    ] = "",
+        str | None, typer.Option(metavar="N,N", help="Leave out faces by their numbers on the sheet.")
+    ] = None,
     python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
     consent: Annotated[
@@ -52,6 +53,7 @@ def learn(
     console: Console,
 ) -> None:
     """Learn a person's face, so that --person NAME restores it better."""
+    from rtface.engine.learned import path_of
     from rtface.trust.enforce import enforce_learning
     from rtface_engines.environment import SetupOutput, find_python
     from rtface_learn import judge
@@ -66,8 +68,8 @@ def learn(
         )
     if not 0 < minutes <= 60:
         raise UsageError("--minutes {value:g}: give more than 0 and at most 60", code="minutes_range", value=minutes)
-    numbers = [word.strip() for word in without.split(",") if word.strip()]
-    if not all(word.isascii() and word.isdigit() for word in numbers):
+    numbers = [] if without is None else without.split(",")
+    if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", word) for word in numbers):
         raise UsageError("--without {words}: give numbers, as 3,5", code="learn_numbers", words=repr(without))
     wanted = enforce_learning()
     judge.check_policies()
@@ -107,7 +109,7 @@ def learn(
             notify=notify_share,
             overwrite=overwrite,
             shown=sheet,
-            without=frozenset(int(word[:9]) for word in numbers),
+            without=frozenset(map(int, numbers)),
             watch=watch,
             consent=consent,
         )
@@ -133,6 +135,9 @@ def learn(
             gained=gained,
         )
         console.log(short if done.share < 1 else poor)
+        if path_of(name).exists():
+            stays = Message("what was learnt of {name} before stays in use", code="learn_before_stays", name=name)
+            console.log(stays, "warning")
         raise typer.Exit(1)
     console.log(
         f"{name}: a run gains {gained} over the shipped restoration on pictures that it had not seen, learnt from "
@@ -257,7 +262,7 @@ def list_persons(json: Json = False, *, console: Console) -> None:
         print_text("no person was learnt here; begin with: rtface learn NAME SOURCE")
     for name in unfinished:
         print_text(
-            f"{name}  unfinished; rtface learn {name} with the same sources continues, "
+            f"{name}  unfinished; the same rtface learn {name} as then continues it, "
             f"rtface persons remove {name} deletes it"
         )
     for one in found:

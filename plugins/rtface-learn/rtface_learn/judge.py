@@ -16,6 +16,7 @@ import numpy as np
 from rtface.config import policy
 from rtface.config.options import Options, Scope
 from rtface.correct.mask import face_mask
+from rtface.engine.engine_set import LIGHT, check_allowed, recipe_named
 from rtface.errors import EngineError, Message, UsageError
 from rtface.frame import Bytes, Float
 from rtface.trust.enforce import enforce, required_stages
@@ -37,6 +38,7 @@ def check_policies() -> None:
     try:
         runs = {"codec": "ffv1", "overwrite": True, "person": ["me=me.png"], "stages": required_stages()}
         enforce(Options.of(runs), Scope.FILM | Scope.ENCODED)
+        check_allowed(recipe_named(LIGHT))  # has the weights, too
     except UsageError as error:
         raise UsageError(
             "{why}; rtface learn measures itself by runs, and has no options for them: ask the administrator",

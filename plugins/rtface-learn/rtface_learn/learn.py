@@ -22,11 +22,12 @@ from rtface.engine import learned
 from rtface.engine.coded_network import CodedNetwork
 from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
 from rtface.errors import EngineError, Message, UsageError
-from rtface.frame import Float32
+from rtface.frame import Bytes, Float32
 from rtface.media.files.file_hashes import sha256_of
 from rtface.media.files.image_names import has_still_name
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.files.workfile import write_whole
+from rtface.persons.gallery import mean
 from rtface.util.files import write_atomically
 from rtface.util.machine import cores
 from rtface_engines import child
@@ -104,7 +105,7 @@ def learn(
         UsageError: the person was learnt before, without `overwrite`; the sheet is named like no image; or `without`
             has numbers that are not on it, or leaves too few.
         OutputError: the sheet cannot be written.
-        InputError: as `selection.collect`.
+        InputError: as `selection.collect`; copies of one file are one.
         EngineError: the training failed.
         Interrupted: by a signal; what was prepared is kept where its message says so.
     """
@@ -116,7 +117,10 @@ def learn(
             name=name,
             path=path,
         )
-    paths = [source for source in sources if isinstance(source, Path)]
+    files = dict[str, Path]()
+    for source in selection.files_of(sources):
+        files.setdefault(sha256_of(source), source)
+    paths, live = [*files.values()], [source for source in sources if isinstance(source, LiveAddress)]
     target = None
     if shown is not None:
         if shown.suffix.lower() not in _SHEETS:
@@ -126,29 +130,37 @@ def learn(
                 path=shown,
                 sheets=", ".join(_SHEETS),
             )
+        if any(source in shown.absolute().parents for source in sources if isinstance(source, Path)):
+            raise UsageError(
+                "--sheet {path}: it would be one of the next call's photos; write it elsewhere",
+                code="person_sheet_inside",
+                path=shown,
+            )
         sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
     found, recipe = cache(python), recipe_named(learned.BASE)
     from_what = [
-        {"sha256": sha256_of(p), "kind": "photo" if has_still_name(p) else "film"} for p in selection.files_of(sources)
+        {"sha256": digest, "kind": "photo" if has_still_name(path) else "film"} for digest, path in files.items()
     ]
-    live = [source for source in sources if isinstance(source, LiveAddress)]
     from_what += [{"kind": source.kind} for source in live]
     if live and without:
         raise UsageError(
             "--without is for films and photos: a camera's faces have other numbers at each call",
             code="learn_without_live",
         )
-    key = _key(recipe, sorted(without), [*from_what, *({"address": str(source)} for source in live)])
+    # What a live source shows is never the same again.
+    key = "" if live else _key(recipe, sorted(without), consent, from_what)
     with work.work(name, key, overwrite=overwrite) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
                 check_live(address)
             if live:
                 found()  # while nobody sits before the camera for it
-            every = selection.collect(sources, notify, watch)
+            chosen = selection.split(selection.collect([*paths, *live], notify, watch))
+            sheet = selection.sheet([take for part in chosen for take in part], without)
+            left = selection.left_after(*chosen, without)
             found()
-            _prepare(folder, recipe, every, without, notify)
+            _prepare(folder, recipe, *left, sheet, notify)
         with np.load(folder / learned.PAIRS) as held:
             count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
             pictures, matrices = held["pictures"], held["matrices"]
@@ -199,12 +211,10 @@ def _check(path: Path) -> None:
         EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
 
 
-def _prepare(folder: Path, recipe: Any, every: Sequence[Take], without: frozenset[int], notify: selection.Tell) -> None:
+def _prepare(
+    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Tell
+) -> None:
     """Writes the pairs, and what else is needed of the takes."""
-    learnt, judged = selection.split(every)
-    chosen = [*learnt, *judged]
-    train, valid = selection.left_after(learnt, judged, without)
-    gone = {*chosen} - {*train, *valid}
     network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
     coding = Message("coding what is learnt", code="learn_coding")
@@ -219,9 +229,9 @@ def _prepare(folder: Path, recipe: Any, every: Sequence[Take], without: frozense
         valid=judging[order],
         others=pairs.others(train, recipe_named(DEFAULT), recipe, network, 4),
         weight=weight(size)[y : y + h, x : x + w],
-        embeddings=np.stack([one for take in every if take not in gone for one in take.embeddings][:32]),
+        embeddings=np.stack([mean(take.embeddings) for take in (*train, *valid)]),
         takes=len(train) + len(valid),
-        sheet=selection.sheet(chosen, without),
+        sheet=sheet,
         **judge.of_takes(valid),
     )
     (folder / "part.npz").replace(folder / learned.PAIRS)

@@ -69,8 +69,9 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = 
                 all=len(photos),
                 why="; ".join(map(str, refused[:_NAMED])) + (" …" if len(refused) > _NAMED else ""),
             )
-        known = [embedding for take in shown for embedding in take.embeddings]
         _check_one(photos, shown)
+        shown = _different(shown)  # else what judges may be what was learnt
+        known = [embedding for take in shown for embedding in take.embeddings]
         found = list[Take]()
         for number, address in enumerate(live):
             found += of_camera(address, len(files) + number, tracker, embed, watch)
@@ -85,30 +86,29 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = 
         tracker.close()
     if films or live:
         names = dict(enumerate([*(path.name for path in films), *map(str, live)], len(photos)))
-        clear = {take.source for take in found if take.embeddings}
-        found = takes.of_person(found, known)
-        for other in sorted(clear - {take.source for take in found}):
+        seen, found = any(take.embeddings for take in found), takes.of_person(found, known)
+        if seen and (others := sorted({*names} - {take.source for take in found})):
             raise InputError(
-                "{name} does not show the person of the other sources; give a film that does, or leave it out",
+                "{name} does not clearly show the person of the other sources; give a film that does, or leave it out",
                 code="learn_other",
-                name=names[other],
+                name=names[others[0]],
             )
         if len(found) < LEAST:
             raise InputError(
-                "{name}: one face is shown large, clear and from the front for {seconds} s, and {least} are needed; "
-                "give a longer film, or one in better light",
+                "{name}: one face is shown large, clear and from the front for a second {count} times, and {least} are "
+                "needed; give a longer film, or one in better light",
                 code="learn_short",
                 name=", ".join(names.values()),
-                seconds=len(found),
+                count=len(found),
                 least=LEAST,
             )
-    elif len(kept := _different(shown)) < LEAST_PHOTOS:
+    elif len(shown) < LEAST_PHOTOS:
         raise InputError(
             "photos that differ: {count} ({names}), the others show the same again; give at least {least} different "
             "ones, or a film",
             code="learn_few",
-            count=len(kept),
-            names=", ".join(photos[take.source].name for take in kept),
+            count=len(shown),
+            names=", ".join(photos[take.source].name for take in shown),
             least=LEAST_PHOTOS,
         )
     return [*shown, *found]
@@ -181,7 +181,7 @@ def left_after(
     if not all(left) or sum(map(len, left)) < LEAST_PHOTOS:
         raise UsageError(
             "--without leaves {learnt} faces to learn from and {judged} to judge by; {least} are needed, and one of "
-            "each: give more sources",
+            "each: leave out fewer, or begin with better sources (their faces have other numbers)",
             code="learn_without",
             learnt=len(left[0]),
             judged=len(left[1]),

@@ -35,8 +35,8 @@ _POOR = {"compression": 0.4, "pixelation": 0.4, "missing": 0.4, "noise": 0.6, "o
 """Scores of the analysis above which a photo is refused. Drawn and masked faces have them, as a flat patch with a hard
 edge reads as missing or coded. Of 100 portraits none reached one of the first four."""
 _EVERY_S, _SPREAD = 0.5, 96
-"""Seconds from the beginning of a take to that of the next, at the least; in long films so many takes are spread over
-all of it."""
+"""Seconds from the beginning of a take to that of the next, at the least; long films have so many places at the most,
+spread over them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -125,13 +125,14 @@ def of_frames(
             if not running and item.time >= due:
                 running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
                 places = {key: _place(faces[key]) for key in running}
-                due = item.time + max(_EVERY_S, length / _SPREAD)
+                due = item.time + _EVERY_S  # where no face stays that long it tries again
             for key in [*running]:
                 if key not in faces or not _clear(faces[key], view):
                     del running[key]  # it left, or turned away
                     continue
                 _add(running[key], view, faces[key], places[key], embed)
                 if len(running[key].pictures) == FRAMES:
+                    due = begin + running[key].time + max(_EVERY_S, length / _SPREAD)
                     yield running.pop(key)
             if seen is not None and not seen(view, faces, item.time - begin):
                 return

@@ -4,6 +4,7 @@ continues there; at every other end it is removed."""
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
 from collections.abc import Generator
@@ -30,8 +31,16 @@ def remove(name: str) -> bool:
         return False
     with (folder / _LOCK).open("a+b") as lock:
         _take(lock, name)
-    shutil.rmtree(folder)
+        _delete(folder, lock)
     return True
+
+
+def _delete(folder: Path, lock: BufferedRandom) -> None:
+    """Deletes the folder while its lock is held, so that no call begins there in between; but Windows keeps a file that
+    is open."""
+    if os.name == "nt":
+        lock.close()
+    shutil.rmtree(folder)
 
 
 def _take(lock: BufferedRandom, name: str) -> None:
@@ -60,7 +69,8 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
 
     Args:
         name: of the person.
-        key: the same only where what is prepared and trained is the same.
+        key: the same only where what is prepared and trained is the same; "" where that is never so, and nothing is
+            kept to continue with.
         overwrite: discard what a call with another key left.
 
     Raises:
@@ -80,11 +90,12 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
     kept = False
     with held as lock:
         _take(lock, name)
-        if not (folder / _KEY).is_file() or (folder / _KEY).read_text() != key:
-            if (folder / learned.PAIRS).is_file() and not overwrite:
+        before = (folder / _KEY).read_text() if (folder / _KEY).is_file() else ""
+        if not key or before != key:
+            if before and (folder / learned.PAIRS).is_file() and not overwrite:
                 raise UsageError(
-                    "an interrupted call for {name} is kept, with other sources or of another version of rtface: the "
-                    "same command as then continues it, {--overwrite=True} begins again",
+                    "an interrupted call for {name} is kept, with other sources, faces left out or consent, or of "
+                    "another version of rtface: the same command as then continues it, {--overwrite=True} begins again",
                     code="learn_unfinished",
                     name=name,
                 )
@@ -95,7 +106,7 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
         try:
             yield folder
         except KeyboardInterrupt as error:
-            kept = (folder / learned.PAIRS).is_file()
+            kept = bool(key) and (folder / learned.PAIRS).is_file()
             if kept:
                 raise Interrupted(
                     "interrupted; pictures of the face and what was trained so far are kept for {days} days: the same "
@@ -112,9 +123,8 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
             raise _cannot_write(folder, error) from error
         finally:
             if not kept:
-                shutil.rmtree(folder, ignore_errors=True)
-    if not kept:
-        shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a file that is open
+                with suppress(OSError):
+                    _delete(folder, lock)
 
 
 def _cannot_write(folder: Path, error: OSError) -> OutputError:
@@ -131,6 +141,5 @@ def sweep() -> None:
         with suppress(OSError):
             if not folder.is_symlink() and time.time() - folder.stat().st_mtime > _stays_s():
                 with (folder / _LOCK).open("a+b") as lock:
-                    unused = try_lock(lock)
-                if unused:
-                    shutil.rmtree(folder)
+                    if try_lock(lock):
+                        _delete(folder, lock)

@@ -99,6 +99,7 @@ def test_a_run_nearer_to_the_truth_gains(held: dict[str, Any], tmp_path: Path, m
         ("require-credentials = true", "no options for them"),
         ('forbid = ["codec"]', "forbids --codec"),
         ('forbid = ["person"]', "forbids --person"),
+        ('forbid = ["rtface-s"]', "forbids engine rtface-s"),
     ],
 )
 def test_a_policy_is_kept_or_refuses_before_anything_is_learnt(

@@ -115,5 +115,5 @@ def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
         raise UsageError("{address}: there is no such device", code="no_device", address=address)
     else:
         source = str(address)
-    words = ["--yes", *(["--consent", consent.strip()] if consent.strip() else []), "--overwrite"]
+    words = ["--yes", *([f"--consent={consent.strip()}"] if consent.strip() else []), "--overwrite"]
     return [*words, "--", name.strip(), source]

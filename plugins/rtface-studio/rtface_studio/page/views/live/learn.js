@@ -52,14 +52,14 @@ function learnDialog(found, devices, learnt, closed) {
   const asked = { name: "", source: kinds[0][0], path: "", consent: "", agreed: false };
   const form = h("div", { class: "stack" }), work = h("div", { class: "stack", role: "status" });
   let mine = WORKS.includes(found.learning.state), last = null, heard = null;
-  const text = (key, label, help) => {
+  const text = (key, label) => {
     const input = h("input", { type: "text", value: asked[key], spellcheck: "false", oninput: () => { asked[key] = input.value; } });
-    return field(label, input, { help });
+    return field(label, input);
   };
 
   function drawForm() {
     const own = cameras.some(([address]) => address === asked.source);
-    replace(form, text("name", t("live.person_name"), found.persons.includes(asked.name.toLowerCase()) ? t("live.learn_again") : null),
+    replace(form, text("name", t("live.person_name")),
       select(t("live.source_from"), kinds, asked.source, (value) => { asked.source = value; drawForm(); }),
       own ? h("p", { class: "quiet-text" }, t("live.learn_camera")) : [text("path", t("live.path")),
         button(t("app.choose_file"), () => (asked.source === "film" ? chooseFilm : chooseFolder)((path) => { asked.path = path; drawForm(); }), { kind: "small" })],
@@ -72,6 +72,8 @@ function learnDialog(found, devices, learnt, closed) {
   async function begin() {
     const own = cameras.some(([address]) => address === asked.source);
     heard = null;
+    const name = asked.name.trim().toLowerCase();
+    if ([...found.persons, ...found.unfinished].includes(name) && !await confirm(t("live.learn"), t("live.learn_again", { name }), t("live.learn_start"))) return;
     const { learning } = await api.post("/api/persons/learn", { name: asked.name, source: own ? asked.source : asked.path, consent: asked.consent, agreed: asked.agreed });
     mine = true;
     replace(form);
