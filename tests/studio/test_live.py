@@ -647,8 +647,12 @@ def test_the_page_guides_who_is_learnt(page: Any, studio: RunningStudio) -> None
     page.get_by_text("Whose faces").click()
     page.get_by_label("Enhance", exact=True).select_option("ben")
     page.get_by_role("button", name="Learn a person").click()
-    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Anna")
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Ben")
     page.get_by_role("checkbox", name="I agree, or the person shown does").check()
+    page.get_by_role("button", name="Start to learn").click()
+    page.get_by_text("This replaces what was learnt of ben before").wait_for()
+    page.get_by_role("button", name="Back", exact=True).last.click()
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Anna")
     page.get_by_role("button", name="Start to learn").click()
 
     def tell(**state: Any) -> None:

@@ -184,7 +184,6 @@ def learn(
             part = np.float16(OF_PHOTOS if photos else 1.0)
             with np.load(folder / trained) as held:
                 learned.write(name, meta | more, embedded, held["places"], held["delta"] * part, own)
-            _check(own)
 
         if last["better"]:
             keep("delta.npz")
@@ -195,6 +194,7 @@ def learn(
         last = _trained(found(), _job(folder, recipe, minutes, whole=True), notify_share)
         share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
         keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
+        _check(own)  # the runs that judged checked those of before
         write_atomically(path, own.read_bytes(), private=True)
         return TrainingOutcome(path, gains, count, seconds + last["seconds"], share, photos)
 

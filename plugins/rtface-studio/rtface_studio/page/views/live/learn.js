@@ -73,7 +73,7 @@ function learnDialog(found, devices, learnt, closed) {
     const own = cameras.some(([address]) => address === asked.source);
     heard = null;
     const name = asked.name.trim().toLowerCase();
-    if ([...found.persons, ...found.unfinished].includes(name) && !await confirm(t("live.learn"), t("live.learn_again", { name }), t("live.learn_start"))) return;
+    if (found.persons.includes(name) && !await confirm(t("live.learn"), t("live.learn_again", { name }), t("live.learn_start"))) return;
     const { learning } = await api.post("/api/persons/learn", { name: asked.name, source: own ? asked.source : asked.path, consent: asked.consent, agreed: asked.agreed });
     mine = true;
     replace(form);
