@@ -385,8 +385,10 @@ class Engines(Protocol):
         """The engine for a face; `faces` share a live frame's time, 0 where time does not count (films)."""
         ...
 
-    def named(self, name: str) -> Engine:
-        """The engine of that name, loaded with its weights of persons when it is not yet."""
+    def named(self, name: str) -> Engine: ...
+
+    def prepare(self, name: str) -> None:
+        """Loads the engine of that name, and its weights of persons, for faces that get it later."""
         ...
 
     def of_person(self, engine: Engine, person: str) -> Engine:

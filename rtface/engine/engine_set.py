@@ -14,7 +14,7 @@ from rtface.engine.learned import MARK, path_of, read, shipped_name
 from rtface.engine.learned import names as learned_names
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
 from rtface.errors import EngineError, Message, MissingComponent, UsageError, log
-from rtface.protocols import Engine
+from rtface.protocols import Engine, Engines
 from rtface.util.install import reinstall_line
 
 if TYPE_CHECKING:
@@ -263,13 +263,13 @@ class EngineSet:
             _check_fidelity(recipe_named(name))
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
+            self._open_persons(*self._chosen)
         except BaseException:
             self.close()
             raise
 
     def named(self, name: str) -> RunningEngine:
-        """The engine of that name, loaded with its weights of persons when it is not yet; raises as `load_engine` and
-        `check_allowed`."""
+        """The engine of that name, loaded when it is not yet; raises as `load_engine` and `check_allowed`."""
         name = DEFAULT if name == "default" else name
         if MARK in name:  # persons are those of the request
             raise unknown_engine(name)
@@ -280,15 +280,23 @@ class EngineSet:
                 recipe = replace(recipe, fidelity=self._request.fidelity)
             self.engines[name] = self._opener(recipe)
             log.info("%s", self.engines[name].reason)
-            if name in _OF_PERSONS:
-                for path in self._request.persons:
-                    self._open_person(of_person(recipe_named(name), read(path)))
         return self.engines[name]
 
-    def _open_person(self, recipe: Recipe) -> None:
-        check_allowed(recipe, commercial_use=self._request.commercial_use)
-        self.engines[recipe.name] = self._opener(recipe)
-        log.info("%s", self.engines[recipe.name].reason)
+    def prepare(self, name: str) -> None:
+        """Loads the engine of that name, and its weights of persons, for faces that get it later; raises as `named`."""
+        self._open_persons(self.named(name))
+
+    def _open_persons(self, *engines: RunningEngine) -> None:
+        """Loads the engines of persons before the first frame, which is not to wait for them."""
+        for path in self._request.persons:
+            learned = read(path)
+            for engine in (e for e in engines if e.name in _OF_PERSONS):
+                recipe = of_person(recipe_named(engine.name), learned)
+                if recipe.name in self.engines:
+                    continue
+                check_allowed(recipe, commercial_use=self._request.commercial_use)
+                self.engines[recipe.name] = self._opener(recipe)
+                log.info("%s", self.engines[recipe.name].reason)
 
     def of_person(self, engine: Engine, person: str) -> Engine:
         """The engine with the weights of a person, where these were loaded; else as it is."""
@@ -314,3 +322,9 @@ class EngineSet:
         """Closes all; safe to call twice."""
         for engine in self.engines.values():
             engine.close()
+
+
+def open_light(engines: Engines) -> None:
+    """Loads the light engine, which stands in where time is short; with weights of persons where the chosen one has
+    such."""
+    (engines.prepare if engines.pick(0.0).name in _OF_PERSONS else engines.named)(LIGHT)

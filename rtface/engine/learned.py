@@ -16,6 +16,7 @@ import re
 import tokenize
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -44,8 +45,8 @@ BASE = "rtface-s"
 SUFFIX = ".person"
 MARK = "@"
 """Between an engine's name and the person's, as in "rtface-m@anna"."""
-PAIRS = "pairs.npz"
-"""The file of `unfinished` that is learnt from."""
+PAIRS, KEY = "pairs.npz", "key"
+"""The files of `unfinished` that is learnt from, and that says of what; empty where it is not to be continued."""
 _MOST_BYTES, _MOST_PLACES, _MOST_META = 16 << 20, 512, 1 << 20
 _FORMAT = 2
 _POWERS = (1, 3, 9, 27, 81)
@@ -102,13 +103,13 @@ class Learned:
         """
         import numpy as np
 
-        out, begin, tensors, own = bytearray(model), 0, _tensors(base), _tensors(model)
+        out, begin, known, own = bytearray(model), 0, _weights(base), _weights(model)
         for offset, item, rows, columns in self.places.tolist():
             old = base[offset : offset + item * rows * columns]
             at = model.find(old)
             # A file of somebody else is to change weights, and nothing else of the network.
-            weights = _within(tensors, offset, len(old)) and _within(own, at, len(old))
-            if len(old) != item * rows * columns or not weights or model.find(old, at + 1) >= 0:
+            fits = _within(known, offset, len(old)) and _within(own, at, len(old))
+            if len(old) != item * rows * columns or not fits or model.find(old, at + 1) >= 0:
                 raise EngineError(
                     "what was learnt of {person} does not fit this engine; learn again with: rtface learn {person} "
                     "SOURCE {--overwrite=True}",
@@ -123,14 +124,16 @@ class Learned:
         return bytes(out)
 
 
-def _tensors(model: bytes) -> list[range]:
-    """Where the numbers of its tensors lie in an ONNX file: `raw_data` (9) of `initializer` (5) of `graph` (7)."""
-    found = [range(len(model))]
-    try:
-        for wanted in (7, 5, 9):
-            found = [part for whole in found for field, part in _fields(model, whole) if field == wanted]
-    except IndexError:  # no such file
-        return []
+def _weights(model: bytes) -> list[range]:
+    """Where the numbers of its weights lie in an ONNX file: `raw_data` (9) of each `initializer` (5) of its `graph` (7)
+    that has the `name` (8) of a module. Others are shapes, scales and limits."""
+    found = list[range]()
+    with suppress(IndexError):  # no such file
+        for field, graph in _fields(model, range(len(model))):
+            for within, part in _fields(model, graph) if field == 7 else ():
+                tensor = dict(_fields(model, part)) if within == 5 else {}
+                if 9 in tensor and model.startswith(b"net.", tensor[8].start):
+                    found.append(tensor[9])
     return found
 
 
@@ -159,8 +162,8 @@ def _fields(data: bytes, within: range) -> Iterator[tuple[int, range]]:
             number()
 
 
-def _within(tensors: Sequence[range], begin: int, size: int) -> bool:
-    return any(begin in tensor and begin + size <= tensor.stop for tensor in tensors)
+def _within(weights: Sequence[range], begin: int, size: int) -> bool:
+    return any(begin in one and begin + size <= one.stop for one in weights)
 
 
 def _is_date(value: Any) -> bool:
@@ -218,7 +221,13 @@ def unfinished() -> Path:
 
 def unfinished_names() -> list[str]:
     """The persons of whom something is kept there."""
-    return [] if config_dir() is None else sorted(path.parent.name for path in unfinished().glob(f"*/{PAIRS}"))
+    return [] if config_dir() is None else sorted(path.name for path in unfinished().glob("*/") if continues(path))
+
+
+def continues(folder: Path) -> bool:
+    """True if the next `rtface learn` can continue what lies in a folder of `unfinished`."""
+    key = folder / KEY
+    return (folder / PAIRS).is_file() and key.is_file() and key.stat().st_size > 0
 
 
 def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, delta: Any, path: Path) -> None:

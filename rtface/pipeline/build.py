@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 from rtface.concurrency import call_until_stopped
 from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.engine.engine_set import LIGHT, EngineRequest
+from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import FaceCorrector, InventedMeter
 from rtface.enhance.descreen import Descreening
@@ -229,13 +229,13 @@ def film_parts(
     options, tracker, runtime, persons = plan.options, networks.tracker, networks.runtime, networks.persons
     for name, where in shots.engines.items():
         try:
-            runtime.engines.named(name)
+            runtime.engines.prepare(name)
         except UsageError as error:
             raise UsageError(
                 "{name}, {where}: {why}", code="shot_unusable", name=shots.name, where=where, why=error
             ) from error
     for name in plan.treatments.engines:
-        runtime.engines.named(name)  # a wrong name ends the run before any work
+        runtime.engines.prepare(name)  # a wrong name ends the run before any work
     photos = {name.lower() for name in person_photos(options.person)}
     for name, where in shots.persons.items():
         if not is_person_number(name) and name not in photos:
@@ -378,7 +378,7 @@ def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitS
     fallback = replace(request, name=LIGHT) if request.name == "default" else request
     switch = _switch(request, fallback, options.device, threads, stats, stack, wait=False)
     tracker = open_tracker(options, stack)
-    switch.runtime.engines.named(LIGHT)  # the governor must not load it in the middle of a call
+    open_light(switch.runtime.engines)  # the governor must not load it in the middle of a call
     return tracker, switch
 
 

@@ -13,7 +13,7 @@ from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
-from rtface.engine.engine_set import LIGHT, EngineRequest, EngineSet
+from rtface.engine.engine_set import LIGHT, EngineRequest, EngineSet, open_light
 from rtface.engine.learned import path_of
 from rtface.errors import EngineError, MissingComponent, log
 from rtface.pipeline.threads import EngineThreads
@@ -127,7 +127,7 @@ def open_cpu_then_gpu(
         own = ExitStack()
         try:
             made = _on_gpu(engine, "cuda" if device == "auto" else device, own, warn, None)
-            made.engines.named(LIGHT)  # for keyframes and the governor, which must not load it in the middle of a call
+            open_light(made.engines)  # for keyframes and the governor, which must not load it in the middle of a call
         except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
             own.close()
             coming.set_exception(error)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,14 @@ import numpy as np
 import pytest
 
 from rtface.engine import learned
-from rtface.engine.engine_set import EngineRequest, EngineSet, check_allowed, names_of_persons, recipe_named
+from rtface.engine.engine_set import (
+    EngineRequest,
+    EngineSet,
+    check_allowed,
+    names_of_persons,
+    open_light,
+    recipe_named,
+)
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import Learned
 from rtface.engine.recipe import SHIPPED, of_person
@@ -238,11 +246,23 @@ def test_an_engine_of_a_shot_has_the_weights_too(learn: Callable[..., Path]) -> 
         return SimpleNamespace(name=recipe.name, reason="", close=lambda: None)
 
     engines = EngineSet(EngineRequest("rtface-m", persons=(learn(),)), opener=opened)
-    engines.named("rtface-s")
+    engines.prepare("rtface-s")
     assert loaded == ["rtface-m", "rtface-m@anna", "rtface-s", "rtface-s@anna"]
     for name in ("rtface-s", "rtface-m"):
         assert engines.of_person(engines.named(name), "anna").name == f"{name}@anna"
     assert len(loaded) == 4  # before the first frame; none while frames wait
+
+
+@pytest.mark.parametrize(("chosen", "persons"), [("rtface-m", True), ("rtface-m-vivid", False)])
+def test_the_light_engine_has_weights_where_the_chosen_one_has(
+    chosen: str, persons: bool, learn: Callable[..., Path]
+) -> None:
+    def opened(recipe: Any) -> Any:
+        return SimpleNamespace(name=recipe.name, reason="", close=lambda: None)
+
+    engines = EngineSet(EngineRequest(chosen, persons=(learn(),)), opener=opened)
+    open_light(engines)
+    assert ("rtface-s@anna" in engines.engines) == persons and "rtface-s" in engines.engines
 
 
 @pytest.mark.slow
@@ -284,13 +304,18 @@ def test_a_tensor_that_is_not_there(learn: Callable[..., Path]) -> None:
         found.adapted(b"another network", base)
 
 
-@pytest.mark.parametrize("text", [b"Sigmoid", b"Resize", b"core.stem"])
-def test_nothing_but_weights_is_changed(text: bytes, learn: Callable[..., Path]) -> None:
-    """What a file of somebody else may change: no operator, no name, no shape."""
+@pytest.mark.parametrize(
+    "held", [b"Sigmoid", b"Resize", b"core.stem", struct.pack("<4q", -1, 48, 48, 44), struct.pack("<4f", 1, 1, 4, 4)]
+)
+def test_nothing_but_weights_is_changed(held: bytes, learn: Callable[..., Path]) -> None:
+    """What a file of somebody else may change: no operator, no name, no shape, no scale."""
     base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
-    at = base.find(text) - 30
-    assert at > 0 and base.count(base[at : at + 64]) == 1
-    made = replace(learned.read(learn()), places=np.array([[at, 2, 1, 32]]), delta=np.ones(32, np.float16))
+    at = base.find(held)
+    at, size = (at, len(held)) if base.count(held) == 1 else (at - 30, 64)
+    assert at > 0 and base.count(base[at : at + size]) == 1
+    made = replace(
+        learned.read(learn()), places=np.array([[at, 2, 1, size // 2]]), delta=np.ones(size // 2, np.float16)
+    )
     with pytest.raises(RtfaceError, match="learn again"):
         made.adapted(base, base)
 

@@ -67,6 +67,9 @@ class FakeEngines:
     def named(self, name: str) -> FakeEngine:
         return self.all[name]
 
+    def prepare(self, name: str) -> None:
+        self.named(name)
+
     described = ("fake", "nowhere")
 
     def close(self) -> None:

@@ -130,7 +130,8 @@ def learn(
                 path=shown,
                 sheets=", ".join(_SHEETS),
             )
-        if any(source in shown.absolute().parents for source in sources if isinstance(source, Path)):
+        beside = shown.resolve().parent
+        if any(isinstance(source, Path) and source.is_dir() and source.resolve() == beside for source in sources):
             raise UsageError(
                 "--sheet {path}: it would be one of the next call's photos; write it elsewhere",
                 code="person_sheet_inside",
@@ -149,7 +150,7 @@ def learn(
             code="learn_without_live",
         )
     # What a live source shows is never the same again.
-    key = "" if live else _key(recipe, sorted(without), consent, from_what)
+    key = "" if live else _key(recipe, sorted(without), from_what)
     with work.work(name, key, overwrite=overwrite) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
@@ -187,6 +188,7 @@ def learn(
 
         if last["better"]:
             keep("delta.npz")
+            _check(own, LIGHT)  # the runs that judge check the other
             gains = judge.gains(pictures, matrices, name, folder, notify)
         if not gains or np.mean([*gains.values()]) < WORTH_DB:
             return TrainingOutcome(None, gains, count, seconds, share, photos)
@@ -194,7 +196,7 @@ def learn(
         last = _trained(found(), _job(folder, recipe, minutes, whole=True), notify_share)
         share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
         keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
-        _check(own)  # the runs that judged checked those of before
+        _check(own, DEFAULT, LIGHT)
         write_atomically(path, own.read_bytes(), private=True)
         return TrainingOutcome(path, gains, count, seconds + last["seconds"], share, photos)
 
@@ -205,9 +207,9 @@ def _key(recipe: Any, *from_what: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, from_what, own]).encode()).hexdigest()
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, *engines: str) -> None:
     """Raises EngineError where an engine with these weights does not pass its gate."""
-    for engine in (DEFAULT, LIGHT):
+    for engine in engines:
         EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
 
 

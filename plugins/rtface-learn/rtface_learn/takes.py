@@ -37,6 +37,9 @@ edge reads as missing or coded. Of 100 portraits none reached one of the first f
 _EVERY_S, _SPREAD = 0.5, 96
 """Seconds from the beginning of a take to that of the next, at the least; long films have so many places at the most,
 spread over them."""
+_RETRIES, _UNKNOWN = 16, 4
+"""Tries between two of these places, where no face stays clear; how many times as long as it was shown so far a film is
+taken to be that does not say it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -110,7 +113,7 @@ def of_frames(
             takes are looked at.
     """
     device, due = CpuDevice(), float("-inf")
-    begin: float | None = None
+    begin, step = None, _EVERY_S
     running: dict[int, Take] = {}
     places: dict[int, Float] = {}
     try:
@@ -125,14 +128,15 @@ def of_frames(
             if not running and item.time >= due:
                 running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
                 places = {key: _place(faces[key]) for key in running}
-                due = item.time + _EVERY_S  # where no face stays that long it tries again
+                step = max(_EVERY_S, (length or _UNKNOWN * (item.time - begin)) / _SPREAD)
+                due = item.time + max(_EVERY_S, step / _RETRIES)  # where no face stays that long it tries again
             for key in [*running]:
                 if key not in faces or not _clear(faces[key], view):
                     del running[key]  # it left, or turned away
                     continue
                 _add(running[key], view, faces[key], places[key], embed)
                 if len(running[key].pictures) == FRAMES:
-                    due = begin + running[key].time + max(_EVERY_S, length / _SPREAD)
+                    due = begin + running[key].time + step
                     yield running.pop(key)
             if seen is not None and not seen(view, faces, item.time - begin):
                 return

@@ -17,8 +17,9 @@ from rtface.engine import learned
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.util.file_lock import try_lock
 
-_KEY, _LOCK, _SHEET = "key", "lock", "sheet"
-_STAYS_S = 7 * 86_400.0
+_KEY, _LOCK, _SHEET = learned.KEY, "lock", "sheet"
+_STAYS_S, _BEGINS_S = 7 * 86_400.0, 10.0
+"""Seconds for which an interrupted call is kept; in which a call takes the lock of the folder that it made."""
 
 
 def remove(name: str) -> bool:
@@ -53,13 +54,13 @@ def _take(lock: BufferedRandom, name: str) -> None:
 
 def note(folder: Path, sheet: Path) -> None:
     """Notes in the folder that the sheet was written, so that the call which continues may replace it."""
-    (folder / _SHEET).write_text(str(sheet.resolve()))
+    (folder / _SHEET).write_bytes(os.fsencode(sheet.resolve()))
 
 
 def wrote(name: str, sheet: Path) -> bool:
     """True if an interrupted call for this person wrote the sheet."""
     with suppress(OSError):
-        return (learned.unfinished() / name.lower() / _SHEET).read_text() == str(sheet.resolve())
+        return (learned.unfinished() / name.lower() / _SHEET).read_bytes() == os.fsencode(sheet.resolve())
     return False
 
 
@@ -90,12 +91,12 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
     kept = False
     with held as lock:
         _take(lock, name)
-        before = (folder / _KEY).read_text() if (folder / _KEY).is_file() else ""
+        before = (folder / _KEY).read_text() if learned.continues(folder) else ""
         if not key or before != key:
-            if before and (folder / learned.PAIRS).is_file() and not overwrite:
+            if before and not overwrite:
                 raise UsageError(
-                    "an interrupted call for {name} is kept, with other sources, faces left out or consent, or of "
-                    "another version of rtface: the same command as then continues it, {--overwrite=True} begins again",
+                    "an interrupted call for {name} is kept, with other sources or faces left out, or of another "
+                    "version of rtface: the same command as then continues it, {--overwrite=True} begins again",
                     code="learn_unfinished",
                     name=name,
                 )
@@ -106,7 +107,7 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
         try:
             yield folder
         except KeyboardInterrupt as error:
-            kept = bool(key) and (folder / learned.PAIRS).is_file()
+            kept = learned.continues(folder)
             if kept:
                 raise Interrupted(
                     "interrupted; pictures of the face and what was trained so far are kept for {days} days: the same "
@@ -136,10 +137,11 @@ def _stays_s() -> float:
 
 
 def sweep() -> None:
-    """Removes what calls left that were interrupted long ago."""
+    """Removes what calls left that were interrupted long ago, or killed where nothing can be continued."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):
-            if not folder.is_symlink() and time.time() - folder.stat().st_mtime > _stays_s():
+            stays = _stays_s() if learned.continues(folder) else _BEGINS_S
+            if not folder.is_symlink() and time.time() - folder.stat().st_mtime > stays:
                 with (folder / _LOCK).open("a+b") as lock:
                     if try_lock(lock):
                         _delete(folder, lock)

@@ -45,7 +45,7 @@ from rtface_engines import child
 from rtface_learn import camera, commands, judge, learn, pairs, selection, takes, work
 from rtface_learn.takes import Take
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt
-from tests.pipeline.fakes import portrait
+from tests.pipeline.fakes import frame_of, portrait
 from tests.pipeline.run_media import write_film
 
 
@@ -70,6 +70,17 @@ def test_a_film_gives_takes_one_after_the_other(film: Path) -> None:
     crops = [takes.crop_of(take, k, 64).astype(float) for take in found for k in (0, 23)]
     # All crops show the face at the same place, wherever it was in the film.
     assert max(np.abs(crop - crops[0])[20:44, 20:44].mean() for crop in crops) < 12.0
+
+
+@pytest.mark.parametrize(("length", "count"), [(960.0, 1), (0.0, 3)], ids=["long", "unknown"])
+def test_a_face_between_two_places_is_found(length: float, count: int) -> None:
+    """It is shown from 3 to 6 s, and a film of 960 s has a place every 10 s; one that does not say its length has them
+    where it is shown."""
+    face, nobody = portrait(480, 360, blur=0.4)[0], np.full((360, 480, 3), 90, np.uint8)
+    frames = (frame_of(face if 75 <= n < 150 else nobody, n) for n in range(250))
+    with closing(create_tracker()) as tracker:
+        found = [*takes.of_frames(frames, length, 0, tracker, PersonNetwork())]
+    assert len(found) == count and 3.0 <= found[0].time < 4.0
 
 
 def test_photos_give_takes_of_one_face(tmp_path: Path) -> None:
@@ -204,14 +215,18 @@ def test_a_signal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found.exit_code == 128 + number and not [*learned.unfinished().iterdir()]
 
 
-def test_what_cannot_be_used_is_refused_at_once(tmp_path: Path, settings: Path) -> None:
+def test_what_cannot_be_used_is_refused_at_once(
+    tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos = str(saved(tmp_path / "photos", 0.0))
     (tmp_path / "there.png").touch()
     for sheet in ("there.png", "none/sheet.png", "sheet.txt"):
         found = run("learn", "anna", photos, "--yes", "--python", "/none", "--sheet", str(tmp_path / sheet))
         assert found.exit_code in (1, 2) and sheet in found.stderr.replace("\n", "")
-    inside = run("learn", "anna", photos, "--yes", "--python", "/none", "--sheet", f"{photos}/faces.png")
-    assert "one of the next call's photos" in inside.stderr.replace("\n", " ")
+    monkeypatch.chdir(tmp_path)
+    for folder, sheet in (("photos", "photos/faces.png"), (f"{photos}/", "photos/../photos/faces.png")):
+        inside = run("learn", "anna", folder, "--yes", "--python", "/none", "--sheet", sheet)
+        assert "one of the next call's photos" in inside.stderr.replace("\n", " ")
     learnt(learned.path_of("anna"), ANNA)
     assert "--overwrite" in run("learn", "anna", photos, "--yes", "--python", "/none").stderr
     if sys.platform != "win32":
@@ -267,7 +282,8 @@ def test_photos_of_two_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def seen(embedding: Any) -> Take:
-    return Take(0.0, 0, embeddings=[embedding], whole=np.zeros((8, 8, 3), np.uint8))
+    picture = np.zeros((64, 64, 3), np.uint8)
+    return Take(0.0, 0, [picture], [np.eye(2, 3)], [embedding], picture[:8, :8])
 
 
 def test_photos_of_two_who_look_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -523,8 +539,14 @@ def test_what_a_camera_showed_is_not_kept(quick: list[str], monkeypatch: pytest.
             source = LiveAddress("camera", "0")
             learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
         assert not [*learned.unfinished().iterdir()]
-        (folder := learned.unfinished() / "anna").mkdir()
-        (folder / learned.PAIRS).touch()
+        for name in ("anna", "ben"):
+            (folder := learned.unfinished() / name).mkdir()
+            (folder / learned.PAIRS).touch()
+            (folder / learned.KEY).touch()
+            os.utime(folder, (then := time.time() - 60.0, then))
+        assert not learned.unfinished_names()
+        run("persons", "list")
+        assert not [*learned.unfinished().iterdir()]
     assert quick == ["collect"] * 2
 
 
@@ -550,6 +572,7 @@ def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -
     for days, name in ((8, "anna"), (1, "ben"), (1, "cleo")):
         (folder := learned.unfinished() / name).mkdir(parents=True)
         (folder / learned.PAIRS).touch()
+        (folder / learned.KEY).write_text("key")
         os.utime(folder, (then := time.time() - days * 86_400, then))
     removed = run("persons", "remove", "Ben")
     assert removed.exit_code == 0 and "begun of Ben" in removed.output and ".person" not in removed.output
@@ -561,6 +584,7 @@ def test_what_an_interruption_left_is_removed(monkeypatch: pytest.MonkeyPatch) -
         assert learned.unfinished_names() == ["cleo"]
     (folder := learned.unfinished() / "eve").mkdir()
     (folder / learned.PAIRS).touch()
+    (folder / learned.KEY).write_text("key")
     os.utime(folder, (0.0, 0.0))
     assert "eve" not in run("persons", "list").output
     assert learned.unfinished_names() == ["cleo"]
