@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import resolve_address
 from rtface.config.options import Options
 from rtface.errors import Message, OutputError, UsageError
@@ -219,6 +220,23 @@ def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
         database.execute("CREATE TABLE bookmarks (url)")
     with pytest.raises(OutputError, match="another program"):
         Queue(other)
+
+
+def test_who_opens_a_new_database_waits_for_others(tmp_path: Path) -> None:
+    """Of several at once while one reads SQLite itself refuses some, where its log is to begin."""
+    path, opened = tmp_path / "queue.sqlite", list[Queue]()
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("CREATE TABLE one (a)")
+        reader.execute("DROP TABLE one")
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM sqlite_schema").fetchall()
+        opening = [start_thread("opening", lambda: opened.append(Queue(path))) for _ in range(6)]
+        for thread in opening:
+            thread.join(0.3)
+        reader.execute("COMMIT")
+        for thread in opening:
+            thread.join(20.0)
+    assert len(opened) == 6 and opened[0].items() == []
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ class QueueDatabase:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Makes the tables of a new database; checks one that exists."""
-        database.execute("PRAGMA journal_mode = WAL")
+        _use_log(database)
         with _whole(database):
             version = database.execute("PRAGMA user_version").fetchone()[0]
             tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -151,6 +152,19 @@ class QueueDatabase:
                 path=error.filename or self.path,
                 why=error.strerror,
             ) from error
+
+
+def _use_log(database: sqlite3.Connection) -> None:
+    """Has changes written ahead to a log. Of two that begin with that SQLite refuses one: it is asked again."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager
