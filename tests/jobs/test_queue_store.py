@@ -8,11 +8,12 @@ import shutil
 import sqlite3
 import stat
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import resolve_address
 from rtface.config.options import Options
 from rtface.errors import Message, OutputError, UsageError
@@ -222,21 +223,21 @@ def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
         Queue(other)
 
 
-def test_who_opens_a_new_database_waits_for_others(tmp_path: Path) -> None:
-    """Of several at once while one reads SQLite itself refuses some, where its log is to begin."""
-    path, opened = tmp_path / "queue.sqlite", list[Queue]()
-    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-        reader.execute("CREATE TABLE one (a)")
-        reader.execute("DROP TABLE one")
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM sqlite_schema").fetchall()
-        opening = [start_thread("opening", lambda: opened.append(Queue(path))) for _ in range(6)]
-        for thread in opening:
-            thread.join(0.3)
-        reader.execute("COMMIT")
-        for thread in opening:
-            thread.join(20.0)
-    assert len(opened) == 6 and opened[0].items() == []
+def test_who_begins_the_log_at_once_with_another_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite refuses it without waiting then."""
+    refused = list[str]()
+
+    class Busy(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if "journal_mode" in sql and len(refused) < 2:
+                refused.append(sql)
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            return super().execute(sql, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Busy))
+    assert Queue(tmp_path / "queue.sqlite").items() == [] and len(refused) == 2
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
