@@ -531,13 +531,16 @@ def test_numbers_of_faces_are_checked(words: str, tmp_path: Path) -> None:
     assert found.exit_code == 2 and "give numbers, as 3,5" in found.stderr
 
 
-def test_what_a_camera_showed_is_not_kept(quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_camera_showed_is_not_kept(overwrite: bool, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is watched anew, also after a call that was killed."""
     monkeypatch.setattr(child, "run", Training(KeyboardInterrupt(), None))
     for ends in (pytest.raises(KeyboardInterrupt), nullcontext()):
         with ends:
             source = LiveAddress("camera", "0")
-            learn.learn("Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
+            learn.learn(
+                "Anna", [source], lambda: Path("/none"), minutes=1.0, notify=lambda *_: None, overwrite=overwrite
+            )
         assert not [*learned.unfinished().iterdir()]
         for name in ("anna", "ben"):
             (folder := learned.unfinished() / name).mkdir()
@@ -599,6 +602,33 @@ def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="it is a link"), work.work("Anna", "key"):
         pass
     assert work.remove("Anna") and not link.is_symlink() and [path.name for path in theirs.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a file that is open")
+def test_a_folder_is_deleted_before_another_call_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, delete = list[Path](), shutil.rmtree
+
+    def tries(folder: Path) -> None:
+        with pytest.raises(UsageError, match="another rtface learns Anna"), work.work("Anna", "other"):
+            pass
+        tried.append(folder)
+        delete(folder)
+
+    with work.work("Anna", "key"):
+        monkeypatch.setattr(shutil, "rmtree", tries)
+    assert len(tried) == 1 and not [*learned.unfinished().iterdir()]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_was_learnt_before_is_said_to_stay(before: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if before:
+        learnt(learned.path_of("anna"), ANNA)
+    monkeypatch.setattr(
+        learn, "learn", lambda *_, **__: learn.TrainingOutcome(None, {"call": 0.01}, 9, 60.0, 1.0, False)
+    )
+    found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes", "--overwrite")
+    assert found.exit_code == 1 and "nothing was kept" in found.stderr
+    assert ("what was learnt of anna before stays in use" in found.stderr.replace("\n", " ")) == before
 
 
 def test_who_is_being_learnt_is_not_removed() -> None:
