@@ -72,7 +72,7 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = 
                 why="; ".join(map(str, refused[:_NAMED])) + (" …" if len(refused) > _NAMED else ""),
             )
         _check_one(photos, shown)
-        shown = _different(shown, _change_with_face)  # else what judges may be what was learnt
+        shown = _different(shown, _change, _change_of_face)  # else what judges may be what was learnt
         known = [embedding for take in shown for embedding in take.embeddings]
         found = list[Take]()
         for number, address in enumerate(live):
@@ -116,11 +116,11 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = 
     return [*shown, *found]
 
 
-def _different(shown: Sequence[Take], change: Callable[[Take, Take], float]) -> list[Take]:
-    """The photos without those that show the same again."""
+def _different(shown: Sequence[Take], *changes: Callable[[Take, Take], float]) -> list[Take]:
+    """The photos without those that show the same again, by all of these measures."""
     kept = list[Take]()
     for take in shown:
-        if all(change(take, other) > _SAME for other in kept):
+        if all(any(change(take, other) > _SAME for change in changes) for other in kept):
             kept.append(take)
     return kept
 
@@ -132,10 +132,10 @@ def _change(take: Take, other: Take) -> float:
     return float(np.abs(a.astype(np.float32) - b).mean()) if a.shape == b.shape else 255.0
 
 
-def _change_with_face(take: Take, other: Take) -> float:
-    """As `_change`, or of the faces where these differ by more."""
+def _change_of_face(take: Take, other: Take) -> float:
+    """`_FACE` times the mean difference of their faces, code values."""
     a, b = (takes.crop_of(one, 0, 32).astype(np.float32) for one in (take, other))
-    return max(_change(take, other), _FACE * float(np.abs(a - b).mean()))
+    return _FACE * float(np.abs(a - b).mean())
 
 
 def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:

@@ -484,7 +484,7 @@ def test_the_share_is_of_both_trainings(
 
 
 def test_faces_are_left_out_by_their_numbers(quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of eight takes the sheet has the first five, which are learnt from, and the last two, which judge."""
+    """The sheet has the takes that are learnt from, then the last two of the eight, which judge."""
     given, training = list[list[float]](), Training(KeyboardInterrupt())
     monkeypatch.setattr(pairs, "of_takes", lambda found, *_: (given.append([one.time for one in found]), made())[1])
     monkeypatch.setattr(child, "run", training)
