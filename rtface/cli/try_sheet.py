@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rtface.contact_sheet.sheet import Sheet
 
 TRIED = (
+    "look",
     "fidelity",
     "commercial_use",
     "keyframe",

@@ -31,6 +31,7 @@ class AnalyzeOptions(TypedDict, total=False):
 class EnhancerOptions(TypedDict, total=False):
     """Options of `rtface.Enhancer`, besides its own arguments."""
 
+    look: Literal["faithful", "clear", "vivid"]
     fidelity: float | None
     commercial_use: bool
     keyframe: int | Literal["auto"]

@@ -241,7 +241,7 @@ class FaceRestorer:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     crop = drawn = _cut(item, shown, runtime.device)
                     if invented:
-                        drawn = _cut(with_map(item, labelled=False), shown, runtime.device)
+                        drawn = _cut(with_map(item, None), shown, runtime.device)
         return RestoredCrop(crop, drawn if invented else None, steps.tracks.treatment_of(followed.track))
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
