@@ -106,13 +106,9 @@ class EngineSelector:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
             forced = self._tracks.forced(face, frame.time)
             decided = track.decide(frame.time, counted=not frame.lead_in, forced=forced)
-            wanted = (
-                strength
-                * strength_by_pose(face)
-                * strength_by_edge(face, frame)
-                * self._tracks.strength_of(face, frame.time)
-            )
-            if decided * wanted <= 0.0:
+            factors = self._tracks.strength_of(face, frame.time, strength)
+            factors = factors.with_(decided=decided, pose=strength_by_pose(face), edge=strength_by_edge(face, frame))
+            if factors.applied <= 0.0:
                 continue
             named = self._tracks.option("engine", face, frame.time)
             engine = (
@@ -122,9 +118,9 @@ class EngineSelector:
             )
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
-            applied = track.faded("engine", target, frame.time)
+            factors = factors.with_(decided=track.faded("engine", target, frame.time))
             light, every = self._key_frames(engine, frame, runtime)
-            tasks.append(FaceTask(track, face, frame, applied * wanted, engine, light=light, every=every))
+            tasks.append(FaceTask(track, face, frame, factors, engine, light=light, every=every))
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
@@ -253,7 +249,7 @@ class GovernedSelector(EngineSelector):
     def _apply(task: FaceTask, decision: FaceDecision, runtime: Runtime) -> None:
         track, heavy, light = task.track, task.engine.name, task.light
         shown = shipped_name(track.engine or "")
-        task.strength *= decision.strength
+        task.strength = task.strength.with_(level=decision.strength)
         task.key, task.share = decision.key, decision.share
         if light is None:
             task.engine = runtime.engines.named(decision.engine)
