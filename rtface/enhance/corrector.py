@@ -239,7 +239,7 @@ class FaceCorrector(ABC):
             corrected = {face.face.track_id for face in task.faces}
             for face, *_ in chosen:
                 if face.track_id not in corrected:
-                    self.tracks.states[face.track_id].figures.apply(0.0, frame.time)
+                    self.tracks.states[face.track_id].figures.apply(None, frame.time)
 
     def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[StageStrength, StageStrength]:
         """Strengths of the first stage inside the oval of a face and round it."""
@@ -360,7 +360,7 @@ class FaceCorrector(ABC):
         shown = [face for face in task.faces if face.strength.seen]
         for face in shown:
             if not before.lead_in:
-                face.track.figures.apply(face.strength.applied, face.time)
+                face.track.figures.apply(face.strength, face.time)
         original = task.original
         if self.invented and original is None:
             original = self.invented.original(before)

@@ -19,10 +19,5 @@ def test_every_factor_counts(name: str) -> None:
     assert half.applied == pytest.approx(0.5 * whole.applied)
 
 
-def test_the_weakest_factor_is_named_but_what_was_asked() -> None:
-    assert (Strength().weakest, Strength(asked=0.1, decided=1.4).weakest) == ("", "")
-    assert Strength(0.1, pose=0.7, level=0.4, guard=0.9).weakest == "level"
-
-
 def test_an_invisible_trial_of_a_level_is_not_seen() -> None:
     assert Strength(decided=0.01).seen and not Strength(level=0.001).seen
