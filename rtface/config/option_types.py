@@ -14,6 +14,7 @@ from typing import Literal, TypedDict
 class AnalyzeOptions(TypedDict, total=False):
     """Options of `rtface.analyze`; `rtface.Options` says what each is."""
 
+    fidelity: float | None
     threads: int | None
     tracker: str
     faces: str

@@ -165,7 +165,7 @@ class QualityOptions(_Group):
     fidelity: float | None = _option(
         None,
         v.share,
-        _ALL,
+        _ALL | _ANALYSIS,
         "From vivid (0: sharp, more of it invented) to faithful (1).",
         "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`, which adds fine detail and "
         "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)",
