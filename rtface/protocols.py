@@ -199,6 +199,8 @@ class ShapingOptions:
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
         still: no frame before it tells flecks from the face: no small spot becomes stronger.
         known: the engine has learnt the person, and with it the colour of the eyes, which is else kept from turning.
+        detail: how much of its fine detail is added once more (`rtface.correct.detail`): 0 none, 1 as much as makes a
+            face clear, 1.5 at most.
     """
 
     strength: float = 1.0
@@ -210,6 +212,7 @@ class ShapingOptions:
     share: float = 1.0
     still: bool = False
     known: bool = False
+    detail: float = 0.0
 
 
 class TrackMemory(Protocol):

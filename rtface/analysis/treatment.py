@@ -17,6 +17,7 @@ from typing import Any, cast, get_args
 
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
+from rtface.analysis.verdict import UNCHANGED, faults_of
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import WantedRegion
 from rtface.util.foreign import Shape, check_shape, count, number, read_regular
@@ -40,6 +41,10 @@ _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.27
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
 _DOUBT, _FINE = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
+_DETAIL_STEP, _DETAIL_ERROR = (3.75, 4.25), (32.0, 45.0)
+# log2 of the codec's step, and expected squared error in code values, up to which a face has its detail, and from which
+# on it lacks all that a look may add. H.264: at crf 22 steps of 7 to 13 and errors of 16 to 34, at crf 27 15 to 25 and
+# 29 to 53.
 _NOISY, _NOISY_GAIN_SHARE = (0.1, 0.42), 0.12
 # Grain is kept, and so is most of a noisy face's error: 1 less the score of noise up to which next to nothing of the
 # expected gain is reached (`_NOISY_GAIN_SHARE`), and from which on all.
@@ -52,8 +57,6 @@ _COLOURS = 1.6
 _LUMA, _COARSE = (0.55, 1.25), (2.4, 4.9)
 # Of the first stage: what its strength is multiplied with up to the first log2 of steps, and from the second one on.
 # Where a fine step leaves detail, the network takes some of it for an error.
-
-_NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "missing": "missing regions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Treatment:
         first, ring: strength of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1; both
             multiply the run's own.
         gain: what is expected of both in the face, dB of PSNR; None where that was not predicted.
+        detail: share of the look's detail, 0…1 (`rtface.correct.detail`): none on a face that has its own.
     """
 
     on: bool
@@ -79,6 +83,7 @@ class Treatment:
     first: float = 0.0
     ring: float = 0.0
     gain: float | None = None
+    detail: float = 1.0
 
     @property
     def applied(self) -> tuple[float, float, float]:
@@ -105,14 +110,26 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
     strength, gain = predicted(analysis, face_width)
     first, ring = first_strengths(analysis, face_width)
-    _, scores = severity_of(analysis)
     if gain < (_OFF if on else _ON):
         return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
-    found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
-    reasons = tuple(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found)
+    reasons = tuple(f"{name} {score:.2f}" for name, score in faults_of(analysis.scores()) if name not in UNCHANGED)
     return Treatment(
-        True, round(strength, 3), None, reasons, first=round(first, 3), ring=round(ring, 3), gain=round(gain, 2)
+        True,
+        round(strength, 3),
+        None,
+        reasons,
+        first=round(first, 3),
+        ring=round(ring, 3),
+        gain=round(gain, 2),
+        detail=round(detail_share(analysis), 3),
     )
+
+
+def detail_share(analysis: Analysis) -> float:
+    """Share of the look's detail that a face lacks, 0…1: where it was enlarged or is out of focus, by the codec's step
+    where that is known, and by the expected error. A fine step's picture has its detail, and would lose by more."""
+    coarse = ramp(math.log2(analysis.step), *_DETAIL_STEP) if analysis.step > 0.0 else 0.0
+    return max(_enlarged(analysis), coarse, ramp(analysis.error, *_DETAIL_ERROR))
 
 
 def features(analysis: Analysis, face_width: float) -> tuple[float, ...]:
@@ -202,14 +219,6 @@ def _certainty(analysis: Analysis) -> float:
     return ramp(math.log2(analysis.step), *_FINE) if analysis.step > 0.0 else ramp(analysis.error, *_DOUBT)
 
 
-def severity_of(analysis: Analysis) -> tuple[float, dict[str, float]]:
-    """The scores that count, together and each: several small faults add up to one that is seen. Exposure and fading do
-    not count, because no correction changes them."""
-    scores = analysis.scores()
-    del scores["under_exposure"], scores["over_exposure"], scores["fading"]
-    return 1 - math.prod(1 - score for score in scores.values()), scores
-
-
 def treatments_table(
     tracks: Mapping[int, Treatment], notes: Mapping[int, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
@@ -222,6 +231,7 @@ def treatments_table(
                 "strength": t.strength if t.on else 1.0,
                 "first": t.first,
                 "ring": t.ring,
+                "detail": t.detail,
                 "engine": t.engine,
                 "gain_db": t.gain,
                 "reasons": list(t.reasons),
@@ -386,7 +396,7 @@ def _track(key: str, where: str) -> int:
 
 
 _REGIONS = get_args(WantedRegion)
-_EDITABLE = ("on", "strength", "first", "ring", "engine", "region")
+_EDITABLE = ("on", "strength", "first", "ring", "detail", "engine", "region")
 
 
 def _treatment(value: Any, where: str) -> Treatment:
@@ -411,7 +421,12 @@ def _treatment(value: Any, where: str) -> Treatment:
         )
     strengths = [
         _number(table, key, usual, most, where)
-        for key, usual, most in (("strength", 1.0, MAX_STRENGTH), ("first", 0.0, 1.0), ("ring", 0.0, 1.0))
+        for key, usual, most in (
+            ("strength", 1.0, MAX_STRENGTH),
+            ("first", 0.0, 1.0),
+            ("ring", 0.0, 1.0),
+            ("detail", 1.0, 1.0),
+        )
     ]
     if engine is not None and (not isinstance(engine, str) or not engine):
         raise UsageError(
@@ -430,7 +445,9 @@ def _treatment(value: Any, where: str) -> Treatment:
             regions=" or ".join(_REGIONS),
             value=brief(table["region"]),
         )
-    return Treatment(on, strengths[0], engine, ("as the treatment file says",), table.get("region"), *strengths[1:])
+    strength, first, ring, detail = strengths
+    says, region = ("as the treatment file says",), table.get("region")
+    return Treatment(on, strength, engine, says, region, first, ring, detail=detail)
 
 
 def _number(table: dict[str, Any], key: str, usual: float, most: float, where: str) -> float:

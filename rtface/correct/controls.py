@@ -20,6 +20,7 @@ from rtface.correct.colour import (
     low_frequencies,
     luma_of,
 )
+from rtface.correct.detail import DetailWeights
 from rtface.correct.eyes import Iris, lost_colour, means_of_cells
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.flecks import FleckLimit
@@ -42,6 +43,7 @@ class CorrectionState:
     key: Reprojection = field(default_factory=Reprojection)
     openings: OpeningLimit = field(default_factory=OpeningLimit)
     flecks: FleckLimit = field(default_factory=FleckLimit)
+    detail: DetailWeights = field(default_factory=DetailWeights)
     gate: Float32 | None = None
     time: float = 0.0
 
@@ -52,6 +54,7 @@ class CorrectionState:
         self.key.reset()
         self.openings.reset()
         self.flecks.reset()
+        self.detail.reset()
         self.gate = None
 
 
@@ -71,6 +74,7 @@ class Measures:
         samples: float32 3×n×n, c at every `step`-th sample in both directions.
         irises, changes: float32 2×3, the mean colour in c of both irises, and that in d.
         texture: the fine structure; None where `grain` is "none".
+        detail: float32 2×64×64, `detail.products(…)`; None where no detail is scaled.
     """
 
     cells: Float32
@@ -79,13 +83,14 @@ class Measures:
     irises: Float32
     changes: Float32
     texture: Texture | None
+    detail: Float32 | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
     """Parameters of the full-resolution step: with m the mask, g the gate (bilinear) and o what lies in front,
 
-        d ← (r − c) − up(excess) + the irises' colours + grain
+        d ← (r − c) − up(excess) + the irises' colours + grain + scaled detail
         final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 outside it
 
     Attributes:
@@ -97,6 +102,7 @@ class Controls:
         colours: float32 2×3, what to add to them, see `eyes.lost_colour`.
         grain: None for none.
         gate: float32 64×64; None where it is open everywhere.
+        detail: float32 64×64, weights of `detail.add_scaled`; None where no detail is scaled.
     """
 
     size: int
@@ -108,6 +114,7 @@ class Controls:
     colours: Float32
     grain: Grain | None
     gate: Float32 | None
+    detail: Float32 | None = None
 
 
 def decide(
@@ -145,6 +152,9 @@ def decide(
         assert measures.texture is not None
         texture = _left(measures.texture, area, removed)
         grain = state.grain.decide(texture, measures.samples, area, time=time, seed=seed)
+    detail = None
+    if measures.detail is not None:
+        detail = state.detail.update(measures.detail, options.strength, options.detail, time)
     state.time = time
     return Controls(
         area.size,
@@ -156,6 +166,7 @@ def decide(
         np.zeros_like(changes) if options.known else lost_colour(measures.irises, changes),
         grain,
         gate,
+        detail,
     )
 
 

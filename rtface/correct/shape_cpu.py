@@ -9,6 +9,7 @@ import numpy as np
 
 from rtface.correct.colour import cells_of, enlarged, luma_of, subtract_low_frequencies
 from rtface.correct.controls import Controls, Measures
+from rtface.correct.detail import add_scaled, cell_box, fine, products
 from rtface.correct.eyes import iris_means, restore_iris_colour
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.flecks import hold_spots
@@ -31,19 +32,28 @@ class CpuShaper:
         if still:
             hold_spots(self._d, c, area)
         self._own: OwnGrain | None = None
+        self._fine: tuple[Float32, Box] | None = None
 
     def measure(self, options: ShapingOptions) -> Measures:
         """The figures that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
         every = slice(None, None, area.step)
+        cells, crop_cells = cells_of(d), cells_of(c)
         return Measures(
-            cells_of(d),
-            cells_of(c),
+            cells,
+            crop_cells,
             np.ascontiguousarray(c[:, every, every]),
             iris_means(c, area.irises),
             iris_means(d, area.irises),
             self._texture() if options.grain == "match" else None,
+            self._detail(cells, crop_cells) if options.detail else None,
         )
+
+    def _detail(self, cells: Float32, crop_cells: Float32) -> Float32:
+        box = cell_box(self._area.box, self._area.size)
+        b = fine(self._d, cells, box)
+        self._fine = b, box
+        return products(b, self._c, crop_cells, box)
 
     def _texture(self) -> Texture:
         # Only every `step`-th row is looked at, filtered along itself.
@@ -79,6 +89,8 @@ class CpuShaper:
         subtract_low_frequencies(d, controls.excess, box)
         restore_iris_colour(d, controls.irises, controls.colours)
         self._add_grain(controls)
+        if controls.detail is not None and self._fine is not None:
+            add_scaled(d, self._fine[0], controls.detail, self._fine[1])
         final: Any = mask[y0:y1, x0:x1]
         if controls.gate is not None:
             final = cv2.multiply(final, enlarged(controls.gate, size, box))

@@ -314,6 +314,7 @@ class FaceCorrector(ABC):
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,
             known=face.engine.name != shipped_name(face.engine.name),
+            detail=face.strength.detail,
         )
 
     def _wanted_region(self, face: Face, time: float) -> WantedRegion:

@@ -88,7 +88,10 @@ class EngineSelector:
             )
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
-            factors = factors.with_(vivid=track.faded("engine", target, frame.time) / decided)
+            lacking = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)
+            # Published engines draw as much detail as they were trained to.
+            detail = self._options.detail * lacking if engine.recurrent else 0.0
+            factors = factors.with_(vivid=track.faded("engine", target, frame.time) / decided, detail=detail)
             light, every = self._key_frames(engine, frame, runtime)
             tasks.append(FaceTask(track, face, frame, factors, engine, light=light, every=every))
         return tasks

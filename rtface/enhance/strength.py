@@ -32,6 +32,8 @@ class Strength:
         reviewed: what a person decided of this correction.
         level: fades where time is short (`rtface.quality.governor`).
         guard: less where the person would change.
+        detail: not a factor, but how much fine detail is added once more, 0…1.5 (`rtface.correct.detail`): by the look,
+            the engine, and how damaged the face is.
     """
 
     asked: float = 1.0
@@ -43,6 +45,7 @@ class Strength:
     reviewed: float = 1.0
     level: float = 1.0
     guard: float = 1.0
+    detail: float = 0.0
 
     @property
     def wanted(self) -> float:

@@ -1,0 +1,129 @@
+"""Scales the fine detail of a correction beyond the mean of what may be true (``--look``).
+
+An engine's answer is the mean of what may be true, so its detail is weaker than a face's. With b the fine part of the
+luma of the correction d, and h that of the crop (both less their averages over 64×64 cells, enlarged), and s the
+strength, h + s·b is the fine part of what is shown, and
+
+    w = amount·min(SLOPE·⟨b, h + s·b⟩ / ⟨b, b⟩, MOST)        d ← d + w·b / (1 + w·√⟨b, b⟩ / LIMIT)
+
+⟨,⟩ are averages over a cell and its neighbours. Where the correction sharpens what is there (lids, irises, lips), b
+agrees with what is shown and w is large; where it removes blocks or noise, b opposes what it removes and w is 0. So the
+detail that is added lies along what the crop and the engine agree on: its energy grows by a third and more, while the
+error hardly does; scaling all of b alike costs three times as much, and trembles (benchmarks/README.md, "Looks").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import CELLS, enlarged, enlarging, luma_of
+from rtface.frame import Box, Float32
+
+SLOPE, MOST = 1.5, 3.0
+LIMIT = 16.0 / 255.0
+"""The root mean square, luma of 0…1, that the added detail of a cell approaches: rims are not overdrawn."""
+_SAME = 1e-7  # mean square of detail that cannot be seen, luma of 0…1
+_SECONDS = 0.12  # time constant of the weights
+
+
+def cell_box(box: Box, size: int) -> Box:
+    """The box, in whole cells; all of S×S where cells are no whole samples."""
+    k = size // CELLS
+    if size != k * CELLS:
+        return 0, 0, size, size
+    x0, y0, x1, y1 = box
+    return x0 // k * k, y0 // k * k, -(-x1 // k) * k, -(-y1 // k) * k
+
+
+def fine(image: Float32, cells: Float32, box: Box) -> Float32:
+    """The fine part of the luma of a box: float32 h×w.
+
+    Args:
+        image: float32 3×S×S.
+        cells: float32 3×64×64, its averages.
+        box: x0, y0, x1, y1, a `cell_box`.
+    """
+    x0, y0, x1, y1 = box
+    out: Any = luma_of(image[:, y0:y1, x0:x1])
+    cv2.GaussianBlur(out, (3, 3), 0.85, dst=out, borderType=cv2.BORDER_REPLICATE)
+    cv2.subtract(out, enlarged(luma_of(cells), image.shape[1], box), dst=out)
+    return out
+
+
+def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
+    """float32 2×64×64: averages over cells of h·b and b·b, by every `step_of`-th sample; 0 outside the box.
+
+    Args:
+        b: float32 h×w, the fine part of the correction in the box.
+        crop: float32 3×S×S.
+        cells: float32 3×64×64, its averages.
+        box: x0, y0, x1, y1, a `cell_box`.
+    """
+    (x0, y0, x1, y1), size = box, crop.shape[1]
+    step, out = step_of(size), np.zeros((2, CELLS, CELLS), np.float32)
+    larger = enlarging(CELLS, size)
+    h = luma_of(np.ascontiguousarray(crop[:, y0:y1:step, x0:x1:step]))
+    h -= larger[y0:y1:step] @ luma_of(cells) @ larger[x0:x1:step].T
+    b = np.ascontiguousarray(b[::step, ::step])
+    left, top, right, bottom = (v * CELLS // size for v in box)
+    for part, other in zip(out, (h, b), strict=True):
+        part[top:bottom, left:right] = cv2.resize(
+            cv2.multiply(b, other), (right - left, bottom - top), interpolation=cv2.INTER_AREA
+        )
+    return out
+
+
+def step_of(size: int) -> int:
+    """From one sample that `products` counts to the next, in both directions: 16 and more a cell."""
+    return max(1, size // (4 * CELLS))
+
+
+class DetailWeights:
+    """Weights of one track's detail from frame to frame."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the track."""
+        self._before: Float32 | None = None
+        self._time = 0.0
+
+    def update(self, averages: Float32, strength: float, amount: float, time: float) -> Float32:
+        """The weights of one frame, float32 64×64.
+
+        Args:
+            averages: `products(…)` of the correction and its crop.
+            strength: of the correction.
+            amount: how much detail is asked for, 0…1.5.
+            time: seconds, rising within a track.
+        """
+        both, own = (cv2.GaussianBlur(cells, (5, 5), 1.0) for cells in averages)
+        ratio = both / (own + np.float32(_SAME)) + np.float32(strength)
+        now: Any = np.clip(ratio * np.float32(SLOPE), 0.0, MOST) * np.float32(amount)
+        now /= 1.0 + now * np.sqrt(np.maximum(own, 0.0)) * np.float32(1.0 / LIMIT)
+        elapsed, self._time = time - self._time, time
+        if self._before is not None and 0.0 <= elapsed <= 1.0:
+            keep = float(np.exp(-elapsed / _SECONDS))
+            now = cv2.addWeighted(self._before, keep, now, 1.0 - keep, 0.0)
+        self._before = now
+        return now
+
+
+def add_scaled(d: Float32, b: Float32, weights: Float32, box: Box) -> None:
+    """Adds detail to a correction, in place.
+
+    Args:
+        d: float32 3×S×S.
+        b: float32 h×w, its fine part in the box; changed.
+        weights: float32 64×64, of `DetailWeights.update`.
+        box: x0, y0, x1, y1, a `cell_box`.
+    """
+    x0, y0, x1, y1 = box
+    cv2.multiply(b, enlarged(weights, d.shape[1], box), dst=b)
+    for plane in d:
+        part: Any = plane[y0:y1, x0:x1]
+        cv2.add(part, b, dst=part)
