@@ -48,6 +48,7 @@ class Level:
         bit_rate: bits a second, or 0.
         quality: of stills.
         first: a coding that comes before this one.
+        reduced: by how much frames are made smaller (by area) for that, and larger again (cubic) after it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Level:
     bit_rate: int = 0
     quality: int = 0
     first: Level | None = None
+    reduced: int = 1
 
     @property
     def still(self) -> bool:
@@ -152,6 +154,14 @@ def _twice(name: str, quality: str) -> Level:
     return replace(level(f"h264/{second}+n0"), name=name, first=level(f"h264/{first}"))
 
 
+def _call(crf: str, sigma: float) -> Callable[[str, str], Level]:
+    def make(name: str, quality: str) -> Level:
+        small = replace(level(f"h264-call/{crf}"), sigma=sigma)
+        return replace(_clean(name, "0"), pixels="yuv444p", first=small, reduced=int(quality))
+
+    return make
+
+
 def _still(encoder: str) -> Callable[[str, str], Level]:
     def make(name: str, quality: str) -> Level:
         return Level(name, encoder, suffix=".jpg" if encoder == "jpeg" else ".webp", quality=int(quality))
@@ -179,6 +189,8 @@ LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
     "dv": (_dv, "pal: DV of 25 Mbit/s, 720×576"),
     "prores": (_prores, f"{', '.join(PRORES)}"),
     "twice": (_twice, "27-23: h264/27, decoded and coded again as h264/23"),
+    "call": (_call("31", 3.0), "reduction, as in call/2: a call at a half of the size, enlarged"),
+    "heavy": (_call("33", 6.0), "reduction, as in heavy/4: the same with more noise and fewer bits"),
     "jpeg": (_still("jpeg"), "quality 1 to 100, a still"),
     "webp": (_still("webp"), "quality 1 to 100, a still"),
     "clean": (_clean, "σ of noise in code values: FFV1, not damaged by coding"),
@@ -223,7 +235,10 @@ def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed:
     """
     rng = np.random.default_rng(seed)
     if how.first:
-        frames = coded_frames(frames, how.first, seed)
+        frames = list(frames)
+        height, width = frames[0].shape[:2]
+        frames = coded_frames(_resized(frames, (width // how.reduced, height // how.reduced)), how.first, seed)
+        frames = _resized(frames, (width, height))
     noisy = (single_image.noise(f, how.sigma, rng, 0, 0.3) for f in frames)
     if how.still:
         data = _encoded(next(noisy), how)
@@ -232,6 +247,17 @@ def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed:
         _write(noisy, how, target)
     if not isinstance(target, Path):
         target.seek(0)
+
+
+def _resized(frames: Iterable[U8], size: tuple[int, int]) -> list[U8]:
+    """Frames at a smaller size by area, or at a larger one by a cubic."""
+    out: list[U8] = []
+    for frame in frames:
+        how = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_CUBIC
+        out.append(
+            np.asarray(frame if size == frame.shape[1::-1] else cv2.resize(frame, size, interpolation=how), np.uint8)
+        )
+    return out
 
 
 def coded_frames(frames: Iterable[U8], how: Level, seed: int | Sequence[int] = 0) -> list[U8]:

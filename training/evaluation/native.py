@@ -15,7 +15,9 @@ Nothing is enlarged after coding. Truths are those of `training.evaluation.nativ
 - **expected**: the gain in the oval that the run's report says, and in brackets by how much it was off on average;
 - **detail**: luma less a Gaussian of one pixel, in the oval: correlation with the truth and amplitude by the truth's;
 - **flicker**: change of the error from frame to frame by that of the coded film; **changed**: share of the frames;
-- **identity** (``--identity``): EdgeFace's cosine to the truth on the middle frame.
+- **energy**, **found**: of the luma's Laplacian in the oval, relative to the truth, and its correlation with that;
+  **sharper**: energy by the coded film's;
+- **identity** (``--identity``): EdgeFace's cosine to the truth, mean of three frames, and by how much it changes.
 
 A default run draws the grain that it matches, as users have it; ``--option grain=none`` leaves that out.
 """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from training.crop_space import F32, U8
@@ -17,6 +18,11 @@ HARMED = -0.05
 """dB below which a clip counts as harmed."""
 FLOOR = 1e-2
 """Least mean squared error that is told apart, code values²: 68 dB."""
+
+
+def finest(image: F32) -> F32:
+    """The Laplacian of the luma of an RGB picture."""
+    return np.asarray(cv2.Laplacian(np.asarray(image @ LUMA.astype(np.float32), np.float32), cv2.CV_32F), np.float32)
 
 
 def decibel(error: float) -> float:
@@ -74,8 +80,10 @@ class Ruler:
         """All figures of one coded film, and what was made of it: uint8 H×W×3 RGB, as many as the truth has.
 
         dB, except for ``s`` (best strength), ``*_corr`` and ``*_amp`` (fine detail in the oval: correlation with the
-        truth, and standard deviation by the truth's), ``flicker`` (change of the error from frame to frame, by the
-        coded film's) and ``change`` (root mean square of default − coded in the oval, code values).
+        truth, and standard deviation by the truth's), ``*_found`` and ``*_energy`` (the same of the luma's Laplacian,
+        the energy squared), ``sharper`` (energy of default by the coded film's), ``flicker`` (change of the error from
+        frame to frame, by the coded film's) and ``change`` (root mean square of default − coded in the oval, code
+        values).
         """
         c, d = self.seen(coded), self.seen(default)
         a = self.seen(always) if always is not None else None
@@ -104,7 +112,10 @@ class Ruler:
         changed = [bool((x != y).any()) for x, y in zip(d, c, strict=True)]
         row["changed"] = float(np.mean(changed))
         for name, film in (("input", c), ("default", d)):
-            row[f"{name}_corr"], row[f"{name}_amp"] = self._detail(film)
+            row[f"{name}_corr"], row[f"{name}_amp"] = self._detail(film, fine)
+            row[f"{name}_found"], amplitude = self._detail(film, finest)
+            row[f"{name}_energy"] = amplitude**2
+        row["sharper"] = row["default_energy"] / max(row["input_energy"], 1e-9)
         if len(c) > 1:
             row["flicker"] = self._flicker(d) / max(self._flicker(c), 1e-9)
         return row
@@ -114,10 +125,10 @@ class Ruler:
         onto = LUMA[:, None].astype(np.float32) if luma else np.eye(3, dtype=np.float32)
         return sum(float((w * ((x - t) @ onto) ** 2).sum()) for w, x, t in zip(weights, film, self._truth, strict=True))
 
-    def _detail(self, film: list[F32]) -> tuple[float, float]:
+    def _detail(self, film: list[F32], part: Callable[[F32], F32]) -> tuple[float, float]:
         sums = np.zeros(3)
         for w, x, t in zip(self._ovals, film, self._truth, strict=True):
-            p, q, weight = fine(x), fine(t), w[..., 0]
+            p, q, weight = part(x), part(t), w[..., 0]
             sums += [float((weight * u * v).sum()) for u, v in ((p, q), (p, p), (q, q))]
         both, shown, true = sums
         return both / max(float(np.sqrt(shown * true)), 1e-9), float(np.sqrt(shown / max(true, 1e-9)))
@@ -148,8 +159,12 @@ COLUMNS = (
     ("always", 6, ("ring_always", "{:+.2f}")),
     ("detail corr", 12, ("input_corr", "{:.2f}"), ("default_corr", " > {:.2f}")),
     ("amplitude", 12, ("input_amp", "{:.2f}"), ("default_amp", " > {:.2f}")),
-    ("flicker", 7, ("flicker", "{:.2f}")),
+    ("energy", 12, ("input_energy", "{:.2f}"), ("default_energy", " > {:.2f}")),
+    ("found", 12, ("input_found", "{:.2f}"), ("default_found", " > {:.2f}")),
+    ("sharper (least)", 15, ("sharper", "{:.2f}"), ("worst sharper", " ({:.2f})")),
+    ("flicker (worst)", 15, ("flicker", "{:.2f}"), ("worst flicker", " ({:.2f})")),
     ("identity", 14, ("input_identity", "{:.3f}"), ("default_identity", " > {:.3f}")),
+    ("change (worst)", 17, ("same", "{:+.4f}"), ("worst same", " ({:+.4f})")),
 )
 _HIGHER_IS_WORSE = ("regret", "missed", "flicker", "change", "changed")
 
