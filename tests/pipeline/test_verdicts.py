@@ -43,7 +43,7 @@ def said(tracks: list[TrackReport]) -> list[str]:
 
 
 @pytest.mark.usefixtures("engines")
-def test_analysis_report_and_sidecar_have_one_strength_and_one_word(tmp_path: Path) -> None:
+def test_analysis_report_and_sidecar_say_the_same(tmp_path: Path) -> None:
     source = coded(tmp_path / "a.mp4")
     found, report = rtface.analyze(source), rtface.run(source, tmp_path / "o.mkv", sidecar=True)
     assert said(found) == said(report.tracks)
