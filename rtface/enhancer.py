@@ -110,7 +110,7 @@ class Enhancer:
     def _open(self, *, analysis: bool, wait: bool) -> None:
         self._pts = -self._step
         self.stats = Stats()
-        engines = engine_names(self._options.engine, self._options.fidelity)
+        engines = engine_names(self._options.engine, self._options.engine_control)
         if (unused := without_persons(engines, learnt_persons(self._options.person))) is not None:
             self.stats.warn("person", unused)
         self._stages = Stages.open(self._options.stages, self.stats, commercial_use=self._options.commercial_use)

@@ -124,7 +124,7 @@ def analyze(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
-    proposed = proposals(tracks, engine=options.engine, fidelity=options.fidelity, scale=options.scale)
+    proposed = proposals(tracks, engine=options.engine, look=options.look, scale=options.scale)
     if json:
         table = treatment_file(source, tracks) | {"proposals": [one.to_dict() for one in proposed]}
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rtface.contact_sheet.sheet import Sheet
 
 TRIED = (
+    "look",
     "fidelity",
     "commercial_use",
     "keyframe",
@@ -167,7 +168,7 @@ def _finish(
     options, tracks = line.options, [next(iter(row.tracks.values())) for row in sheet.rows]
     seen = [track for track in tracks if track is not None]
     hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
-    proposed = proposals(seen, engine=options.engine, fidelity=options.fidelity, scale=options.scale)
+    proposed = proposals(seen, engine=options.engine, look=options.look, scale=options.scale)
     if json:
         print_json(
             {

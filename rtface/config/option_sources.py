@@ -28,6 +28,7 @@ _OTHER_VARIABLES = (
     "RTFACE_POLICY",
     "RTFACE_TORCH_PYTHON",
 )
+_LOOK = frozenset({"look", "fidelity"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +107,21 @@ def load(
     """
     values: dict[str, object] = {}
     sources = dict.fromkeys(OPTIONS, "default")
+
+    def take(found: Mapping[str, tuple[object, str]]) -> None:
+        if not _LOOK.isdisjoint(found):  # both say the same: what comes later replaces both
+            for key in _LOOK & values.keys():
+                del values[key]
+                sources[key] = "default"
+        for key, (value, source) in found.items():
+            values[key], sources[key] = value, source
+
     if config is None and environ.get("RTFACE_CONFIG"):
         config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")
     folder = config_dir()
     path = config or (folder / "rtface.toml" if folder else None)
     if path is not None and (config is not None or path.is_file()):
-        for key, value in read_file(path).items():
-            values[key], sources[key] = value, str(path)
-    for key, value in _environment(environ).items():
-        values[key], sources[key] = value, PREFIX + key.upper()
-    for key, value in flags.items():
-        values[key], sources[key] = check(key, value, OPTIONS[key].flag), OPTIONS[key].flag
+        take({key: (value, str(path)) for key, value in read_file(path).items()})
+    take({key: (value, PREFIX + key.upper()) for key, value in _environment(environ).items()})
+    take({key: (check(key, value, flag), flag) for key, value in flags.items() if (flag := OPTIONS[key].flag)})
     return LoadedOptions(Options.of(values), sources)

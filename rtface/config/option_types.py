@@ -14,6 +14,7 @@ from typing import Literal, TypedDict
 class AnalyzeOptions(TypedDict, total=False):
     """Options of `rtface.analyze`; `rtface.Options` says what each is."""
 
+    look: Literal["faithful", "clear", "vivid"]
     fidelity: float | None
     threads: int | None
     tracker: str
@@ -32,6 +33,7 @@ class AnalyzeOptions(TypedDict, total=False):
 class EnhancerOptions(TypedDict, total=False):
     """Options of `rtface.Enhancer`, besides its own arguments."""
 
+    look: Literal["faithful", "clear", "vivid"]
     fidelity: float | None
     commercial_use: bool
     keyframe: int | Literal["auto"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from rtface import plugins
+from rtface.config.look import LOOKS, USUAL, Look, check_look, control_of, detail_of, fidelity_of, look_of
 from rtface.errors import Message, UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time
@@ -162,15 +163,22 @@ class QualityOptions(_Group):
         "0 is the identity; `50%` is 0.5",
         traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
     )
+    look: Look = _option(
+        USUAL,
+        v.choice(*LOOKS),
+        _ALL | _ANALYSIS,
+        "How much fine detail: none (faithful), as a face of this size has (clear), or more, invented (vivid).",
+        "With the default engine and `auto`, vivid chooses `rtface-m-vivid`; [looks](engines.md#looks)",
+        traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+    )
     fidelity: float | None = _option(
         None,
         v.share,
         _ALL | _ANALYSIS,
-        "From vivid (0: sharp, more of it invented) to faithful (1).",
-        "With the default engine and `auto` a value below 1 chooses `rtface-m-vivid`, which adds fine detail and "
-        "leaves the rest; [the scale](engines.md#from-faithful-to-vivid)",
-        unset="the engine's",
-        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
+        "The look as a number: 1 is faithful, 0.5 clear, 0 vivid.",
+        "An engine with a control, such as CodeFormer, takes this number for it",
+        unset="by look",
+        traits=Trait.LIVE_PAGE,
     )
     commercial_use: bool = _option(False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
@@ -230,6 +238,23 @@ class QualityOptions(_Group):
         unset="all cores",
         traits=Trait.FREE,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fidelity is not None:
+            if self.look != USUAL:
+                check_look(self.look, self.fidelity)
+            object.__setattr__(self, "look", look_of(self.fidelity))
+
+    @property
+    def detail(self) -> float:
+        """How much detail is to be added, by the look: 0 (faithful), 1 (clear) to `VIVID_DETAIL`."""
+        return detail_of(fidelity_of(self.look, self.fidelity))
+
+    @property
+    def engine_control(self) -> float | None:
+        """What an engine's own control is turned to, 0…1, by the look; None leaves it as it is."""
+        return control_of(self.look, self.fidelity)
 
 
 @dataclass(frozen=True)
@@ -707,7 +732,10 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         """Options from keywords; UsageError that names the nearest key for one that does not exist."""
         for key in values:
             check_key(key, key)
-        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
+        made = cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
+        if "look" in values and made.fidelity is not None:
+            check_look(str(check("look", values["look"], "look")), made.fidelity)
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`

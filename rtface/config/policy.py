@@ -114,7 +114,7 @@ class Policy:
         if word is not None:
             raise UsageError(
                 "the policy {path} forbids engine {name} (forbid: {word}); choose another by {--engine}, without "
-                "{--fidelity} where that chose it",
+                "{--look:vivid} where that chose it",
                 code="policy_engine",
                 path=self.path,
                 name=name,

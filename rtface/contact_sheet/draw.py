@@ -18,13 +18,13 @@ _TEXT, _SMALL = 17, 15
 _PAPER, _INK, _FAINT = (24, 24, 26), (235, 235, 235), (165, 165, 170)
 
 
-def draw(rows: Sequence[SheetRow], variants: Sequence[Variant], title: str) -> Bytes:
+def draw(rows: Sequence[SheetRow], variants: Sequence[Variant], title: str, look: str) -> Bytes:
     """The sheet, uint8 RGB h×w×3: a row for each face, the input and then each variant in the columns.
 
     Crops are enlarged by whole factors (bicubic); the label says by how much.
     """
     variants = variants if rows[0].corrected else ()  # else all pictures of a row are the same
-    columns, legend = 1 + len(variants), legend_image() if any(variant.invented for variant in variants) else None
+    columns, legend = 1 + len(variants), legend_image(look) if any(variant.invented for variant in variants) else None
     top = _TITLE if legend is None else len(legend) + _GAP
     width = _LABEL + columns * (CELL + _GAP) + _GAP
     height = top + len(rows) * (CELL + _CAPTION + _GAP) + _GAP

@@ -19,7 +19,12 @@ from rtface.util.av_arrays import image_from_array
 
 
 def page(
-    rows: Sequence[SheetRow], variants: Sequence[Variant], title: str, generator: str, command: Callable[[Variant], str]
+    rows: Sequence[SheetRow],
+    variants: Sequence[Variant],
+    title: str,
+    generator: str,
+    command: Callable[[Variant], str],
+    look: str,
 ) -> str:
     """The page as text.
 
@@ -28,8 +33,9 @@ def page(
         title: its heading.
         generator: the program and its version.
         command: the command line that enhances the whole input as a variant does.
+        look: of the run.
     """
-    legend = _legend() if any(variant.invented for variant in variants) and rows[0].corrected else ""
+    legend = _legend(look) if any(variant.invented for variant in variants) and rows[0].corrected else ""
     rows_of = "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1))
     return shell("try", title, generator, {"COMMAND": escape(command(usual(variants))), "LEGEND": legend}, rows_of)
 
@@ -105,11 +111,12 @@ def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Calla
 </section>"""
 
 
-def _legend() -> str:
-    what = "a scale of colours: from blue, off by 0 of 255, to yellow, by 40 or more; nine of ten samples are nearer"
+def _legend(look: str) -> str:
+    what = "a scale of colours: from blue, off by 0 of 255, to yellow, by 40 or more"
+    what += "; nine of ten samples are nearer" if look == "faithful" else "; an estimate"
     return (
         "<p>“Invented” shows how far a sample may be from the truth:<br>"
-        f'<img src="{data_address(legend_image()[..., :3])}" alt="{what}"></p>'
+        f'<img src="{data_address(legend_image(look)[..., :3])}" alt="{what}"></p>'
     )
 
 

@@ -246,7 +246,7 @@ class FaceRestorer:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     crop = drawn = _cut(item, shown, runtime.device)
                     if invented:
-                        drawn = _cut(with_map(item, labelled=False), shown, runtime.device)
+                        drawn = _cut(with_map(item, None), shown, runtime.device)
         state = steps.tracks.states.get(followed.track)
         return RestoredCrop(crop, drawn if invented else None, state and state.report())
 

@@ -193,7 +193,7 @@ def write_sheet(
     generator = f"rtface {__version__}"
     title = f"{printable(_name(input))}: {counted(len(sheet.rows), 'face')}"
     drawn = Frame(
-        image_from_array(draw(sheet.rows, variants, f"{title} ({generator})"), "rgb"),
+        image_from_array(draw(sheet.rows, variants, f"{title} ({generator})", options.look), "rgb"),
         0,
         Fraction(1, 25),
         color=Color("rgb", True),
@@ -205,7 +205,7 @@ def write_sheet(
         ImagePlan(image, "png"),
         tags=describe(engines, __version__, max(variant.strength for variant in variants), metadata_options(options)),
     )
-    write_text(html, page(sheet.rows, variants, title, generator, command))
+    write_text(html, page(sheet.rows, variants, title, generator, command, options.look))
 
 
 def _row(

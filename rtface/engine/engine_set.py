@@ -26,7 +26,8 @@ RunningEngine: TypeAlias = "HostEngine | GpuEngine"
 DEFAULT = "rtface-m"
 LIGHT = "rtface-s"
 VIVID = "rtface-m-vivid"
-"""What takes the place of `DEFAULT` where a run asks for a fidelity below 1."""
+"""What takes the place of `DEFAULT` where a run asks for a fidelity below `_VIVID_BELOW`."""
+_VIVID_BELOW = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class EngineRequest:
 
     Attributes:
         name: an engine's name, "default" or "auto".
-        fidelity: what that control is turned to, 0…1; None leaves it at the engine's own. With "default" and "auto"
-            a value below 1 also chooses `VIVID`.
+        fidelity: of the look, 0…1, which the control of an engine that has one is turned to; None leaves it at the
+            engine's own. With "default" and "auto" a value below a half chooses `VIVID`.
         commercial_use: whether engines that may not be used commercially are refused.
         persons: files of persons whose faces get own weights.
     """
@@ -90,8 +91,8 @@ def recipe_named(name: str) -> Recipe:
 
 
 def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
-    """The engines that a run with ``--engine`` `name` and ``--fidelity`` chooses from."""
-    large = VIVID if fidelity is not None and fidelity < 1 else DEFAULT
+    """The engines that a run with ``--engine`` `name` chooses from, by the fidelity of its look."""
+    large = VIVID if fidelity is not None and fidelity < _VIVID_BELOW else DEFAULT
     return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
 
 
@@ -131,7 +132,7 @@ def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message |
         return None
     return Message(
         "what was learnt of {person} changes nothing on faces that {engine} restores: it fits {fits}; choose one "
-        "of these by {--engine}, without {--fidelity}",
+        "of these by {--engine}, without {--look:vivid}",
         code="person_unused",
         person=", ".join(persons),
         engine=", ".join(others),
@@ -169,16 +170,12 @@ def _check_commercial(recipe: Recipe, why: str) -> None:
     )
 
 
-def _check_fidelity(recipe: Recipe) -> None:
-    if recipe.controls.fidelity:
-        return
-    having = [r.name for r in _readable() if r.controls.fidelity]
-    raise UsageError(
-        "engine {name} has no {--fidelity}; leave it out{advice}",
-        code="engine_fidelity",
-        name=recipe.name,
-        advice=Message(", or choose {--engine:{names}}", code="or_engine", names=" or ".join(having)) if having else "",
-    )
+def _turned(recipe: Recipe, fidelity: float | None) -> Recipe:
+    """A recipe with its control, where it has one, turned by the fidelity of a look: `VIVID` has only the lower half of
+    that scale."""
+    if recipe.controls.fidelity is None or fidelity is None:
+        return recipe
+    return replace(recipe, fidelity=min(1.0, fidelity / _VIVID_BELOW) if recipe.name == VIVID else fidelity)
 
 
 def inventive_engines() -> frozenset[str]:
@@ -243,8 +240,7 @@ class EngineSet:
         On `threads` cores for each of `at_once` crops; engines that are not recurrent one crop at a time on
         `background_threads`, where given: live, a heavy one works in the background.
 
-        Raises as `load_engine` and `check_allowed`; UsageError also for `fidelity` where the engine asked for by name
-        has no such control.
+        Raises as `load_engine` and `check_allowed`.
         """
         self._request = EngineRequest(request) if isinstance(request, str) else request
         name = self._request.name
@@ -259,8 +255,6 @@ class EngineSet:
         names = engine_names(name, self._request.fidelity)
         if MARK in name:
             raise unknown_engine(name)
-        if self._request.fidelity is not None and name not in ("default", "auto"):
-            _check_fidelity(recipe_named(name))
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
             self._open_persons(*self._chosen)
@@ -276,9 +270,7 @@ class EngineSet:
         if name not in self.engines:
             recipe = recipe_named(name)
             check_allowed(recipe, commercial_use=self._request.commercial_use)
-            if recipe.controls.fidelity is not None:
-                recipe = replace(recipe, fidelity=self._request.fidelity)
-            self.engines[name] = self._opener(recipe)
+            self.engines[name] = self._opener(_turned(recipe, self._request.fidelity))
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
 

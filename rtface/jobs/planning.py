@@ -64,7 +64,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
             return (
                 f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
             )
-    named = *engine_names(options.engine, options.fidelity), *shots.engines
+    named = *engine_names(options.engine, options.engine_control), *shots.engines
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(

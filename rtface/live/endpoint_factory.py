@@ -47,7 +47,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
                 address=end,
             )
     _check_files(source, sink, also, options, stats)
-    learnt, engines = learnt_persons(options.person), engine_names(live_engine(options), options.fidelity)
+    learnt, engines = learnt_persons(options.person), engine_names(live_engine(options), options.engine_control)
     if options.dry_run:
         check_persons(engines, learnt)
     if (unused := without_persons(engines, learnt)) is not None:

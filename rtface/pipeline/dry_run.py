@@ -92,7 +92,7 @@ class Cost:
 def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> Cost:
     """What a run costs; arguments as of `describe_plan`."""
     rows = {row.name: row for row in list_engines(measure=False)}
-    name = engine_names(options.engine, options.fidelity)[0]
+    name = engine_names(options.engine, options.engine_control)[0]
     gpu, pixels, row = may_take_gpu(options.device), info.width * info.height, rows.get(name)
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
     return Cost(

@@ -118,4 +118,6 @@ class FilmChain:
         with closing(done), ExitStack() as stack:
             stack.callback(left.set)  # first: else the steps wait for a read that blocks
             items = end_at_faults(done, self._stats, hold=hold)
-            yield from self._stages(show_invented(items) if self._plan.options.show == "invented" else items)
+            yield from self._stages(
+                show_invented(items, self._plan.options.look) if self._plan.options.show == "invented" else items
+            )

@@ -58,7 +58,7 @@ def carry_out(
         _settle(plan, report, stats, began)
         if made is not None:
             report.note_uncorrected()
-            found = proposals(report.tracks, engine=options.engine, fidelity=options.fidelity, scale=options.scale)
+            found = proposals(report.tracks, engine=options.engine, look=options.look, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
             report.note_no_dots()
             report.note_label()

@@ -126,7 +126,7 @@ def open_guard(options: EnhanceOptions, stats: Stats, *, period: float = FILM_S)
     inventive, others = inventive_engines(), FILTERING if options.guard == "on" else None
     if not (inventive or others):
         return None
-    if others or not inventive.isdisjoint(engine_names(options.engine, options.fidelity)):
+    if others or not inventive.isdisjoint(engine_names(options.engine, options.engine_control)):
         with _turn:
             _network()
     return IdentityGuard(_embedding, lambda name: INVENTIVE if name in inventive else others, stats, period=period)

@@ -517,12 +517,14 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = _encoder(options, info, container, _codec(frames, info, found))
         copy = _plan_copy(found, frames, info, video, notes)
     if isinstance(frames, RunPlan):
-        further = _plan_further(options, info, frames.outputs.further, frames.outputs.film.path, video, folder)
+        further = _plan_further(
+            options, info, frames.outputs.further, frames.outputs.film.path, video, folder, options.look
+        )
         for film in further.values():
             check_space(film)
     elif output is not None:
         paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
-        further = _plan_further(options, info, paths, Path(output), video, folder)
+        further = _plan_further(options, info, paths, Path(output), video, folder, options.look)
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
@@ -633,7 +635,8 @@ def _plan_further(
     targets: Mapping[str, Target],
     output: Path,
     video: VideoPlan | None,
-    folder: FolderPlan | None = None,
+    folder: FolderPlan | None,
+    look: str,
 ) -> dict[str, OutputPlan]:
     """The further films of an output, by name.
 
@@ -644,7 +647,7 @@ def _plan_further(
     plans: dict[str, OutputPlan] = {}
     for name, target in targets.items():
         if name == "map":
-            plans[name] = plan_map(target, info)
+            plans[name] = plan_map(target, info, look)
         elif name == "correction" and video is not None:
             plans[name] = plan_correction(target, video, info, output.name)
         elif name == "correction" and folder is not None and folder.kind == "exr":

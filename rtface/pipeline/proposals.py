@@ -20,13 +20,13 @@ def enlarging_shows_more(face: TrackReport) -> bool:
 
 
 def proposals(
-    faces: Sequence[TrackReport], *, engine: str, fidelity: float | None, scale: str | None, light: float | None = None
+    faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None, light: float | None = None
 ) -> list[Message]:
     """What would show more; none where something is to be seen already, or users decided otherwise.
 
     Args:
         faces: of the whole input.
-        engine, fidelity, scale: options of the run.
+        engine, look, scale: options of the run.
         light: likewise; None where there is no such option.
 
     Returns:
@@ -38,7 +38,7 @@ def proposals(
         return []
     found = {
         "scale": any(map(enlarging_shows_more, (*hardly, *clean))) and scale is None,
-        "fidelity": bool(hardly) and engine in ("default", "auto") and fidelity in (None, 1),
+        "look": bool(hardly) and engine in ("default", "auto") and look != "vivid",
         "light": light == 0.0 and any(face.analysis["under_exposure"] >= DARK for face in faces),
         "correct": bool(clean),
         "engine": bool(hardly),
@@ -48,8 +48,8 @@ def proposals(
 
 _PROPOSALS = {
     "scale": Message("{--scale:2} makes small faces larger", code="propose_twice", option="scale", value="2"),
-    "fidelity": Message(
-        "{--fidelity:0} draws more detail, some of it invented", code="propose_vivid", option="fidelity", value=0
+    "look": Message(
+        "{--look:vivid} draws more detail, some of it invented", code="propose_vivid", option="look", value="vivid"
     ),
     "light": Message("{--light:0.5} brightens the picture", code="propose_light", option="light", value=0.5),
     "correct": Message(

@@ -68,7 +68,7 @@ def open_runtime(
 def engine_request(options: EnhanceOptions) -> EngineRequest:
     """Which engine a run with these options asks for."""
     learned = tuple(map(path_of, learnt_persons(options.person)))
-    return EngineRequest(options.engine, options.fidelity, options.commercial_use, learned)
+    return EngineRequest(options.engine, options.engine_control, options.commercial_use, learned)
 
 
 def may_take_gpu(device: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.config.look import LOOKS
 from rtface.device.cpu.device import native_image
 from rtface.frame import Bytes, Frame
 from rtface.geometry.transforms import compose, sample_to_display, translation
@@ -20,6 +21,7 @@ FULL_COLOUR_VALUE = 40
 """The value, of 255, from which on the colour stays the same."""
 _OPACITY = 0.8
 _TITLE = "invented: may be off by (of 255, 90 %)"
+_ESTIMATE = "invented, an estimate (of 255; look: {look})"
 
 
 @lru_cache(maxsize=1)
@@ -30,14 +32,14 @@ def colours() -> Bytes:
     return np.ascontiguousarray(table[0, :, ::-1])
 
 
-def show_invented(items: Iterable[Item]) -> Iterator[Item]:
+def show_invented(items: Iterable[Item], look: str) -> Iterator[Item]:
     """The items, with the map of each frame drawn over it; samples without a value stay visible."""
     for item in items:
-        yield with_map(item) if isinstance(item, Frame) else item
+        yield with_map(item, look) if isinstance(item, Frame) else item
 
 
-def with_map(frame: Frame, *, labelled: bool = True) -> Frame:
-    """The frame with its map and, where it is labelled, the legend."""
+def with_map(frame: Frame, look: str | None) -> Frame:
+    """The frame with its map and the legend of a look; without a legend where `look` is None."""
     frame = replace(frame, image=native_image(frame.image))
     canvas = Canvas(frame)
     values = frame.invented
@@ -47,24 +49,27 @@ def with_map(frame: Frame, *, labelled: bool = True) -> Frame:
         rgba = np.dstack([colours()[part], np.where(part > 0, np.uint8(255), np.uint8(0))])
         place = compose(sample_to_display(frame.image.width, frame.image.height, frame.display), translation(x, y))
         canvas.draw(Sprite(rgba), place, _OPACITY)
-    if not labelled:
+    if look is None:
         return replace(canvas.frame, changed=None)
-    legend = Sprite(legend_image())
+    legend = Sprite(legend_image(look))
     width = min(0.5 * canvas.width, float(legend.width))
     height = width * legend.height / legend.width
     canvas.draw(legend, (8.0, canvas.height - height - 8.0, 8.0 + width, canvas.height - 8.0))
     return replace(canvas.frame, changed=None)
 
 
-@lru_cache(maxsize=1)
-def legend_image() -> Bytes:
-    """The scale: a bar of the colours, its figures below it and what they mean above; uint8 RGBA 64×384×4."""
+@lru_cache(maxsize=len(LOOKS))
+def legend_image(look: str) -> Bytes:
+    """The scale: a bar of the colours, its figures below it and what they mean above; uint8 RGBA 64×384×4.
+
+    The bound was measured under the look "faithful", and is an estimate under the others."""
     image = np.zeros((64, 384, 4), np.uint8)
     image[..., 3] = 190
     bar = colours()[np.linspace(0, FULL_COLOUR_VALUE, 360).round().astype(int)]
     image[24:40, 12:372] = np.dstack([np.tile(bar[None], (16, 1, 1)), np.full((16, 360), 255, np.uint8)])
     white = (255, 255, 255, 255)
-    cv2.putText(image, _TITLE, (12, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
+    title = _TITLE if look == "faithful" else _ESTIMATE.format(look=look)
+    cv2.putText(image, title, (12, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
     for value in range(0, FULL_COLOUR_VALUE + 1, 10):
         text = f"{value}+" if value == FULL_COLOUR_VALUE else str(value)
         (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.46, 1)

@@ -43,7 +43,7 @@ class Uses:
     @classmethod
     def of(cls, options: Options) -> Uses:
         """What a run with these options uses."""
-        return cls(engine_names(options.engine, options.fidelity), learnt_persons(options.person))
+        return cls(engine_names(options.engine, options.engine_control), learnt_persons(options.person))
 
 
 def enforce(options: Options, run: Scope) -> None:

@@ -174,7 +174,7 @@ def test_files_hold_everything_and_name_the_command(
 
 def test_the_pages_images_are_the_crops_exactly(memory: Engines, tmp_path: Path) -> None:
     (row,) = sheet_of(still(tmp_path / "a.png"), correct="always").rows
-    page = Page(page_of([row], [FULL], "A face", "rtface", lambda variant: "rtface run"))
+    page = Page(page_of([row], [FULL], "A face", "rtface", lambda variant: "rtface run", "clear"))
     data = [np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8) for address in page.addresses]
     before, after = (cv2.imdecode(image, cv2.IMREAD_COLOR)[..., ::-1] for image in data)
     assert np.array_equal(before, row.shown.before)

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.engine.engine_set import EngineRequest, EngineSet
+from rtface.config.look import LOOKS
+from rtface.config.options import Options
+from rtface.engine.engine_set import EngineRequest, EngineSet, engine_names
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import load_recipe
 from rtface.errors import EngineError, UsageError
+from rtface.pipeline.runtime import engine_request
 from tests.engine.conftest import Maker
 
 
@@ -34,13 +37,40 @@ def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., P
     assert isinstance(engine, HostEngine) and engine.psnr > 35
 
 
-def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("given", "gain"),
+    [({}, 0.5), ({"look": "faithful"}, 1.0), ({"look": "vivid"}, 0.0), ({"fidelity": 0.25}, 0.25)],
+)
+def test_a_look_turns_an_engines_own_control(
+    make_faithful: Callable[..., Path], given: dict[str, object], gain: float
+) -> None:
     make_faithful()
-    with pytest.raises(
-        UsageError,
-        match="engine rtface-s has no --fidelity; leave it out, or choose --engine rtface-m-vivid or faithful",
-    ):
-        EngineSet(EngineRequest("rtface-s", 0.5), device="cpu", threads=1)
+    request = engine_request(Options.of({"engine": "faithful"} | given))
+    crops = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    with closing(EngineSet(request, device="cpu", threads=1)) as engines:
+        np.testing.assert_allclose(engines.pick(200).submit(crops).result().pixels, gain * crops, atol=6e-3)
+
+
+def test_every_look_applies_to_an_engine_without_a_control(make_engine: Maker) -> None:
+    make_engine("plain")
+    for look in LOOKS:
+        with closing(EngineSet(engine_request(Options(engine="plain", look=look)), device="cpu", threads=1)) as engines:
+            assert engines.described[0] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("given", "large"),
+    [
+        ({}, "rtface-m"),
+        ({"look": "faithful"}, "rtface-m"),
+        ({"fidelity": 0.5}, "rtface-m"),
+        ({"fidelity": 0.49}, "rtface-m-vivid"),
+        ({"look": "vivid"}, "rtface-m-vivid"),
+    ],
+)
+def test_a_look_chooses_the_engine(given: dict[str, object], large: str) -> None:
+    for asked, names in (("default", (large,)), ("auto", (large, "rtface-s")), ("rtface-s", ("rtface-s",))):
+        assert engine_names(asked, Options.of(given).engine_control) == names
 
 
 @pytest.mark.slow
@@ -50,6 +80,7 @@ def test_fidelity_chooses_the_vivid_engine(asked: str, names: str) -> None:
         assert engines.described[0] == names
         large = engines.pick(400)
         assert large.name == "rtface-m-vivid" and engines.pick(400, current=large.name) is large
+        assert isinstance(large, HostEngine) and large.recipe.fidelity == pytest.approx(0.6)  # it has the lower half
         if asked == "auto":
             assert engines.pick(60).name == "rtface-s"
     with closing(EngineSet(EngineRequest(asked, 1.0), device="cpu", threads=1)) as engines:

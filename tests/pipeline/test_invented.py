@@ -156,12 +156,14 @@ def test_map_is_drawn_with_a_legend(turns: int) -> None:
     values = np.zeros((240, 320), np.uint8)
     values[100:120, 200:210], values[100:120, 210:220] = 5, 60
     before = frame().image.to_ndarray()
-    shown = with_map(replace(frame(), invented=values)).image.to_ndarray()
-    legend = with_map(frame()).image.to_ndarray()
+    shown = with_map(replace(frame(), invented=values), "faithful").image.to_ndarray()
+    legend = with_map(frame(), "faithful").image.to_ndarray()
     drawn = (legend != before).any(axis=0)
     assert drawn.any() and not drawn[90:130, 190:230].any()
     assert np.array_equal((shown != legend).any(axis=0), values > 0)
     assert shown[0, 110, 215] > shown[0, 110, 205] + 60  # a larger value is lighter
+    others = {look: with_map(frame(), look).image.to_ndarray().tobytes() for look in ("faithful", "clear", "vivid")}
+    assert len(set(others.values())) == 3  # the bound of 90 % is claimed by one of them
 
 
 def test_shown_map_replaces_the_frames_of_the_output(tmp_path: Path) -> None:

@@ -418,7 +418,7 @@ def test_a_call_is_looked_at_first(page: Any) -> None:
         lambda route: (asked.append(route.request.post_data_json), route.fulfill(status=400, json={"error": "no"})),
     )
     page.get_by_role("link", name="Live").click()
-    page.locator(".field", has_text="Fidelity").get_by_text("100 %", exact=True).wait_for()
+    page.get_by_role("radio", name="Clear", checked=True).wait_for()
     page.get_by_text("choose this virtual camera as your camera").wait_for()
     for name in ("Look first", "Start"):
         with page.expect_response("**/api/live/start"):

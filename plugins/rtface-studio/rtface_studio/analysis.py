@@ -30,7 +30,7 @@ _NONE = {"state": "none"}
 _FOLDER, _LOCK = "rtface-studio-", "lock"
 _CLIP = ("--overwrite", "--codec", "libx264", "--preset", "superfast")
 """Options of a clip's run: made to be played at once, by browsers."""
-_ANALYSED = ("scale", "fidelity")
+_ANALYSED = ("scale", "look")
 """Options of a run that the analysis needs, too."""
 _FACE = 128
 """Side of a face on the page, pixels."""
@@ -156,7 +156,7 @@ class FilmTasks:
 
         Args:
             number, path: of the film.
-            settings: of the film; without "scale" or "fidelity" those of the settings file hold.
+            settings: of the film; without "scale" or "look" those of the settings file hold.
         """
         photos, task = self.folder(number) / "faces", self.of(number, "analysis")
         options = [f"--{key}={settings[key]}" for key in _ANALYSED if settings.get(key) not in (None, "")]
@@ -183,7 +183,7 @@ class FilmTasks:
 
     def draw_sheet(self, number: int, path: Path, settings: FilmSettings) -> None:
         """Starts the contact sheet of a film, with the options of the whole film that ``rtface try`` knows."""
-        names = ("fidelity", "grain", "region", "damage", "scale")
+        names = ("look", "grain", "region", "damage", "scale")
         known = {key: value for key, value in settings.run.items() if key in names}
         image = self.folder(number) / "sheet.png"
 

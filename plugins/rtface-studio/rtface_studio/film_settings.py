@@ -7,13 +7,14 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 from rtface.analysis.treatment import VERSION, Treatment
+from rtface.config.look import look_of
 from rtface.config.option_sources import load
 from rtface.config.options import Options, Trait, check, having
 from rtface.errors import OutputError, UsageError
@@ -88,6 +89,8 @@ class FilmSettings:
         """
         usual = load({}).options
         values = dict(self.run)
+        if "look" in values:
+            values["fidelity"] = None
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
                 values |= {key: shot[key] for key in _SHOT_OPTIONS if key in shot}
@@ -164,15 +167,24 @@ class SettingsFolder:
             return FilmSettings.of(
                 json.loads(
                     (self.path / "settings.json").read_bytes(),
-                    object_pairs_hook=lambda pairs: {key: value for key, value in pairs if key != "colour"},
+                    object_pairs_hook=lambda pairs: dict(_renewed(pairs)),
                 )
-            )  # is gone
+            )
         except (OSError, ValueError, UsageError):
             return FilmSettings()
 
     def keep(self, settings: FilmSettings) -> None:
         """Writes them; OutputError where that fails."""
         _written(self.path / "settings.json", json.dumps(settings.to_json(), indent=1))
+
+
+def _renewed(pairs: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Settings of earlier versions, as this one has them."""
+    for key, value in pairs:
+        if key == "fidelity":
+            yield "look", look_of(float(value))
+        elif key != "colour":
+            yield key, value
 
 
 def _table(value: object, what: str) -> dict[str, Any]:

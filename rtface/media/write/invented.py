@@ -47,13 +47,15 @@ def map_frame(frame: Frame) -> Frame:
     )
 
 
-def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
+def plan_map(target: Target, info: MediaInfo, look: str) -> OutputPlan:
     """The film of a map.
 
     Args:
         target: its place, checked.
         info: the input.
+        look: of the run; the bound was measured under "faithful" alone.
     """
+    sure = "at 90 %" if look == "faithful" else f"an estimate under the look {look}"
     video = VideoPlan(
         "ffv1",
         "gray",
@@ -73,7 +75,7 @@ def plan_map(target: Target, info: MediaInfo) -> OutputPlan:
         info,
         streams=[replace(enhanced, metadata={}, disposition=Disposition.default)],
         chapters=[],
-        metadata={"title": "What was invented: possible error of the output, of 255, at 90 %"},
+        metadata={"title": f"What was invented: possible error of the output, of 255, {sure}"},
         xmp=None,
         notes=[],
         hdr=None,

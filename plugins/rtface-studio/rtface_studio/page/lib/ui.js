@@ -65,6 +65,16 @@ export function select(label, pairs, value, changed, { help = null } = {}) {
   return Object.assign(field(label, control, { help }), { show, control });
 }
 
+/** A choice of few [value, label] pairs, all of them shown. */
+export function radios(label, pairs, value, changed, { help = null } = {}) {
+  const name = newId("choice"), described = help && newId("help");
+  const inputs = pairs.map(([key]) => h("input", { type: "radio", name, value: key, onchange: () => changed(key) }));
+  const show = (now) => { for (const input of inputs) input.checked = input.value === now; };
+  show(value);
+  return Object.assign(h("fieldset", { class: "field radios", "aria-describedby": described }, h("legend", {}, label),
+    h("div", {}, pairs.map(([, text], k) => h("label", {}, inputs[k], text))), help && h("span", { class: "help", id: described }, help)), { show });
+}
+
 /** A button that puts a text, which `text()` gives, into the clipboard. */
 export const copyButton = (text) => button(t("app.copy"), async () => {
   await navigator.clipboard.writeText(text());

@@ -6,7 +6,7 @@ import { t, textOr } from "../lib/text.js";
 import { badge, button, dialog, field, note, slider, toast } from "../lib/ui.js";
 import { change } from "../lib/undo.js";
 
-const OFTEN = ["strength", "engine", "fidelity", "region", "grain", "codec", "crf"]; // what most people look for
+const OFTEN = ["look", "strength", "engine", "region", "grain", "codec", "crf"]; // what most people look for
 const GROUPS = ["quality", "face", "encode", "output", "input", "live"];
 
 export async function mount(root) {

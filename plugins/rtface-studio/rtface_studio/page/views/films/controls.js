@@ -1,12 +1,12 @@
 // The controls of a film: settings for the whole film, for the shot and for the persons that are shown now.
 import { h, replace } from "../../lib/dom.js";
 import { clock, t, textOr } from "../../lib/text.js";
-import { button, engineChoices, select, slider } from "../../lib/ui.js";
+import { button, engineChoices, radios, select, slider } from "../../lib/ui.js";
 import { change } from "../../lib/undo.js";
 
 export const DEFAULTS = {};
 const WORDS = {}; // of each option that is set here; a share has none
-const FIRST = ["engine", "strength", "fidelity", "correct"]; // the others are shown on request
+const FIRST = ["look", "engine", "strength", "correct"]; // the others are shown on request
 
 /** Takes the options that are set here, with the values that the settings file and variables of this machine have; where these have none, the first word says so. */
 export function useChoices({ film, defaults }) {
@@ -39,7 +39,7 @@ const nameOf = (value) => Object.keys(ON).find((name) => ON[name] === (value ?? 
  */
 export function filmControls(kept, engines, done, { still = false } = {}) {
   const choicesOf = (name) => (name === "engine" ? engineChoices(engines) : wordsOf(name));
-  const control = (name, help = { help: textOr(`films.${name}_help`, null) }) => (choicesOf(name).length ? select(labelOf(name), choicesOf(name), kept.settings[name], (value) => set(name, value), help) :
+  const control = (name, help = { help: textOr(`films.${name}_help`, null) }) => (choicesOf(name).length ? (name === "look" ? radios : select)(labelOf(name), choicesOf(name), kept.settings[name], (value) => set(name, value), help) :
     slider(labelOf(name), kept.settings[name], (value) => set(name, value), help));
   const whole = Object.fromEntries(Object.keys(WORDS).map((name) => [name, control(name)]));
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });

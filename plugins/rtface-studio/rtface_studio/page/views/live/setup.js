@@ -3,7 +3,7 @@ import { api } from "../../lib/api.js";
 import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, translated } from "../../lib/text.js";
-import { button, confirm, engineChoices, field, note, select, slider, toast } from "../../lib/ui.js";
+import { button, confirm, engineChoices, field, note, radios, select, slider, toast } from "../../lib/ui.js";
 import { useChoices, wordsOf } from "../films/controls.js";
 import { overlayList, stages } from "./overlays.js";
 import { learntPersons } from "./learn.js";
@@ -118,9 +118,11 @@ function look(values, choices) {
   const settings = values.settings, { engines, defaults } = choices;
   useChoices(choices);
   const set = (name) => (value) => { settings[name] = value; };
-  return [select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),
+  if (settings.fidelity != null) settings.look = settings.fidelity >= 1 ? "faithful" : settings.fidelity >= 0.5 ? "clear" : "vivid"; // of an older preset
+  delete settings.fidelity;
+  return [radios(t("films.look"), wordsOf("look"), settings.look ?? defaults.look, set("look"), { help: t("films.look_help") }),
+    select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),
     slider(t("films.strength"), settings.strength ?? defaults.strength, set("strength")),
-    slider(t("films.fidelity"), settings.fidelity ?? defaults.fidelity ?? 1, set("fidelity"), { help: t("films.fidelity_help") }),
     select(t("films.region"), wordsOf("region"), settings.region ?? defaults.region, set("region")),
     slider(t("live.light"), settings.light ?? defaults.light, set("light"), { help: t("live.light_help") }),
     slider(t("live.cpu_budget"), settings.cpu_budget ?? defaults.cpu_budget, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
