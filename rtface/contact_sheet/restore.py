@@ -19,7 +19,7 @@ import numpy as np
 
 from rtface.contact_sheet.choose import ChosenFace
 from rtface.contact_sheet.dissolve import AROUND_S, SIDE, in_dissolve
-from rtface.contact_sheet.search import Sighting
+from rtface.contact_sheet.search import Sighting, is_whole
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Face, Float, Frame
 from rtface.media.read.enlarge import Enlarger
@@ -63,6 +63,7 @@ class ShownFace:
         scale: 1, 2 or 4, how much the sheet enlarges it.
         before: the crop from the untouched frame, uint8 RGB side×side×3.
         box: of the face, display pixels; float64 (4,).
+        whole: whether the picture's edge cuts nothing off the face.
         field: of an interlaced film, the field that is shown: the first one, 0; else None.
     """
 
@@ -74,6 +75,7 @@ class ShownFace:
     scale: int
     before: Bytes
     box: Float
+    whole: bool = True
     field: Literal[0, 1] | None = None
 
     @property
@@ -219,12 +221,11 @@ class FaceRestorer:
                 if mine is not None and frame.time - begin <= LEAD_IN_S and frame.field != 1:
                     seen.append((frame, mine))
                 over = held > _HELD_BYTES or (mine is None and bool(seen))
-            shown = next(
-                (one for one in reversed(seen) if not (thumbnails and in_dissolve(one[0].time, thumbnails))), None
-            )
-            if shown is None or track is None:
+            clear = [one for one in reversed(seen) if not (thumbnails and in_dissolve(one[0].time, thumbnails))]
+            if not clear or track is None:
                 return None
-            return Followed(_shown(*shown, clock, device), frames, track)
+            frame, mine = next((one for one in clear if is_whole(one[1], device.view(one[0]))), clear[0])
+            return Followed(_shown(frame, mine, clock, device), frames, track)
 
     def restore(self, followed: Followed, engine: str, runtime: Runtime, *, invented: bool = False) -> RestoredCrop:
         """The face after a run with full strength; `invented` asks for its map. Raises as a run, or Interrupted."""
@@ -302,5 +303,6 @@ def _shown(frame: Frame, face: Face, clock: FilmClock | None, device: Device) ->
         scale,
         device.view(frame).crop(matrix, (side, side)),
         face.box,
+        is_whole(face, device.view(frame)),
         frame.field,
     )

@@ -24,13 +24,15 @@ from rtface.media.stills.images import read_image
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import Gallery, mean
 from rtface.persons.recogniser import Embedder
-from rtface.protocols import Device, Tracker
+from rtface.protocols import Device, Tracker, View
 from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
 MOST_SAMPLES = 240
 _MAX_SCENE_CHANGE, _LAST_SCENES = 0.5, 40
 """Change between thumbnails of one scene at most, and how many scenes a sample is compared with."""
+_ROOM = 0.05
+"""Distance of a whole face from the picture's edge, in widths of the face, at least."""
 _SPACING_S = 0.5
 """Seconds between two samples of a film at least."""
 
@@ -206,7 +208,6 @@ def _sample(
             found = found if coded is None else coded.measure(view, frame, face, found)
             treatment = choose_treatment(found, face.width)
             chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
-            whole = bool((face.box >= 0).all() and face.box[2] <= view.width and face.box[3] <= view.height)
             sample.faces.append(
                 Sighting(
                     at,
@@ -214,11 +215,17 @@ def _sample(
                     (treatment.gain or 0.0) if treatment.on else 0.0,
                     image=image,
                     sure=face.track_id in sure,
-                    whole=whole,
+                    whole=is_whole(face, view),
                     embedding=None if chip is None else embed(chip),
                 )
             )
     return sample
+
+
+def is_whole(face: Face, view: View) -> bool:
+    """Whether the picture's edge cuts nothing off a face; one that touches it may be squeezed into the picture."""
+    room = _ROOM * face.width
+    return bool((face.box[:2] >= room).all() and (face.box[2:] <= (view.width - room, view.height - room)).all())
 
 
 def _number(samples: list[Sample]) -> None:

@@ -167,7 +167,7 @@ def make_sheet(
                 path=_name(input),
             )
         sheet.rows = [row for row in sheet.rows if row.corrected] or sheet.rows[:1]
-        sheet.rows.sort(key=lambda row: (not row.choice.face.whole, -row.choice.face.gain))
+        sheet.rows.sort(key=lambda row: (not row.shown.whole, -row.choice.face.gain))
         sheet.seconds = clock() - began
         return sheet
 

@@ -30,7 +30,8 @@ HALF, FULL = Variant("fake", 0.5), Variant("fake", 1.0)
 
 def coded(path: Path, crf: int = 38, **how: Any) -> Path:
     """A film of 1.6 s, coded as poorly as asked for."""
-    pictures = (portrait(shift=(0.5 * t, 0.0), **({"blur": 0.0} | how))[0] for t in range(40))
+    how = {"blur": 0.0} | how
+    pictures = (portrait(shift=(0.5 * t, 0.0), **how)[0] for t in range(40))
     return write_film(path, pictures, codec="libx264", options={"crf": str(crf), "g": "20"})
 
 
@@ -43,7 +44,7 @@ def said(tracks: list[TrackReport]) -> list[str]:
 
 
 @pytest.mark.usefixtures("engines")
-def test_analysis_report_and_sidecar_have_one_strength_and_one_word(tmp_path: Path) -> None:
+def test_analysis_report_and_sidecar_say_the_same(tmp_path: Path) -> None:
     source = coded(tmp_path / "a.mp4")
     found, report = rtface.analyze(source), rtface.run(source, tmp_path / "o.mkv", sidecar=True)
     assert said(found) == said(report.tracks)
@@ -59,13 +60,13 @@ def test_analysis_report_and_sidecar_have_one_strength_and_one_word(tmp_path: Pa
 def test_the_analysis_knows_that_vivid_gets_less(tmp_path: Path) -> None:
     """Once the analysis said 65 % and the report 42 %."""
     source = coded(tmp_path / "a.mp4", 27)
-    (found,) = rtface.analyze(source, fidelity=0)
-    (done,) = rtface.run(source, tmp_path / "o.mkv", fidelity=0).tracks
+    (found,) = rtface.analyze(source, look="vivid")
+    (done,) = rtface.run(source, tmp_path / "o.mkv", look="vivid").tracks
     assert found.verdict == done.verdict and found.factors["vivid"] < 0.95
     (listed,) = treatment_file(source, [found])["tracks"].values()
     again = {"tracks": {"1": {"on": True, "strength": listed["strength"]}}, "version": 1}
     (tmp_path / "t.json").write_text(json.dumps(again))
-    (same,) = rtface.run(source, tmp_path / "p.mkv", fidelity=0, treatment=tmp_path / "t.json").tracks
+    (same,) = rtface.run(source, tmp_path / "p.mkv", look="vivid", treatment=tmp_path / "t.json").tracks
     assert same.strength == pytest.approx(done.strength, abs=0.02), "the file has what was decided, before vivid"
 
 
@@ -91,7 +92,7 @@ def test_a_clean_face_is_clean_in_the_table_and_on_the_sheet(tmp_path: Path) -> 
     faults = [f"{name} {score:.2f}" for name, score in faults_of(track.analysis)]
     assert [name for name, _ in faults_of(found.analysis)] == [name for name, _ in faults_of(track.analysis)]
     assert row_label(row)[2:] == [*faults, track.verdict.sentence()]
-    shown = page(sheet.rows, (HALF, FULL), "A face", "rtface", lambda variant: "rtface run")
+    shown = page(sheet.rows, (HALF, FULL), "A face", "rtface", lambda variant: "rtface run", "clear")
     assert shown.count("<img") == 1 and 'type="radio"' not in shown, "no equal pictures to choose from"
     assert cell_label(row, FULL).endswith(LEFT_ALONE)
 
@@ -134,6 +135,7 @@ def test_the_factor_that_weakens_most_is_the_reason(name: str) -> None:
 def test_what_was_asked_for_is_no_reason() -> None:
     told = track(0.8, applied=0.5, factors=FACTORS | {"asked": 0.5}).verdict
     assert told.sentence() == "visible: asked 50 %, applied 50 %"
+    assert track(0.8, factors=FACTORS | {"detail": 0.0}).verdict.word == "clearly visible", "it weakens nothing"
     assert track(None).verdict.sentence() == "left alone: nothing to gain; compression is mild"
 
 
@@ -146,7 +148,8 @@ def test_a_decision_that_came_to_nothing_says_why() -> None:
 
 
 def codes(*faces: TrackReport, **options: Any) -> list[str]:
-    found = proposals(faces, **({"engine": "default", "fidelity": None, "scale": None} | options))
+    usual: dict[str, Any] = {"engine": "default", "look": "clear", "scale": None}
+    found = proposals(faces, **(usual | options))
     return [one.code.removeprefix("propose_") for one in found]
 
 
@@ -154,12 +157,12 @@ def test_where_little_is_seen_more_is_proposed() -> None:
     hardly, small, clean = track(0.1), track(0.1, width=70.0), track(None)
     assert codes(hardly) == ["vivid", "engine"] and codes(small) == ["twice", "vivid", "engine"]
     assert codes(clean) == ["always"] and codes(clean, hardly) == ["vivid", "always", "engine"]
-    assert codes(small, engine="gfpgan-1.4", scale="2") == ["engine"] and codes(hardly, fidelity=0.5) == ["engine"]
+    assert codes(small, engine="gfpgan-1.4", scale="2") == ["engine"] and codes(hardly, look="vivid") == ["engine"]
     dark = track(0.1, analysis={"under_exposure": 0.7})
     assert codes(dark, light=0.0) == ["vivid", "light", "engine"] and "light" not in codes(dark)
     assert codes(clean, track(0.6)) == [] == codes() == little_seen([])
-    (line,) = little_seen(proposals([small], engine="default", fidelity=None, scale=None))
-    assert "--scale 2 makes small faces larger; --fidelity 0 draws" in line
+    (line,) = little_seen(proposals([small], engine="default", look="clear", scale=None))
+    assert "--scale 2 makes small faces larger; --look vivid draws" in line
 
 
 @pytest.mark.usefixtures("engines")
