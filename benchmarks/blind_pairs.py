@@ -1,0 +1,175 @@
+"""Pairs of pictures for readers who do not know which is which, and the count of their answers.
+
+    python -m benchmarks.blind_pairs make --data DIR --out DIR [--look clear] [--against input|faithful|clear] [--seed N]
+    python -m benchmarks.blind_pairs count --out DIR ANSWERS.json… [--json FILE]
+
+``make`` runs rtface with its defaults, and ``--look``, on 1.2 seconds of every clip of `CLIPS` and on the photographs
+`PHOTOS`, writes pair-NN.png for each, A on the left and B on the right in an order drawn by the seed, and key.json. A
+picture shows what a viewer has before them: a frame that fills 780×900 pixels, or where its largest face would have
+less than 240 of these, the part round that face that shows it so. Nothing in a picture says what it is.
+
+A reader sees nothing but the pictures, and answers for each pair, as JSON: ``{"01": {"clearer": "A" | "B" | "none",
+"same_person": true, "wrong": ""}, …}``. Each pair is read twice. ``count`` says in how many of the pairs in which a
+face was corrected the output was clearer in all readings, in how many the input, and in how many of the others a
+reader saw a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+import rtface
+from rtface.frame import Bytes
+
+CLIPS = "clips"
+"""The folder of `--data` whose clips are all shown."""
+PHOTOS = (
+    "bopbtl_a.jpg", "bopbtl_b.jpg", "bopbtl_c.jpg", "bopbtl_e.jpg", "bopbtl_g.jpg", "codeformer_crop_0143.jpg",
+    "codeformer_crop_0240.jpg", "codeformer_crop_0342.jpg", "codeformer_crop_0444.jpg", "codeformer_crop_0717.jpg",
+    "codeformer_crop_0885.jpg", "codeformer_whole_00.jpg", "codeformer_whole_03.jpg", "dfdnet_test1.jpg",
+    "dfdnet_test4.jpg", "diffbir_1.jpg", "diffbir_29.jpg", "gfpgan_00.jpg", "gfpgan_10045.jpg",
+    "psfrgan_Solvay-conference-1927.jpg",
+)  # fmt: skip
+START_S, LENGTH_S, SHOWN_S = 1.0, 1.2, 0.8
+"""Which part of a clip is run (the beginning of one that is shorter), and which frame of it is shown."""
+WIDTH, HEIGHT, LEAST_FACE = 780, 900, 240
+"""Pixels of one picture, and of the width of its largest face."""
+
+
+def frames_of(path: Path) -> list[Bytes]:
+    """The frames of a film or a still, RGB."""
+    with av.open(str(path)) as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+
+
+def made(source: Path, folder: Path, look: str | None) -> tuple[list[Bytes], int]:
+    """What a run makes of a part of a clip, or of a photograph, and how many frames it corrected; None: the input."""
+    still = source.suffix.lower() in (".jpg", ".png")
+    options: dict[str, Any] = {"correct": "never"} if look is None else {"look": look}
+    out = folder / ("out.png" if still else "out.mkv")
+    if not still:
+        start = START_S if duration_of(source) > START_S + LENGTH_S else 0.0
+        options |= {"codec": "ffv1", "start": start, "end": start + LENGTH_S}
+    report = rtface.run(source, out, overwrite=True, **options)
+    return frames_of(out), report.frames_corrected
+
+
+def duration_of(path: Path) -> float:
+    """Seconds of a clip."""
+    with av.open(str(path)) as container:
+        return (container.duration or 0) / 1e6
+
+
+def window(frame: Bytes) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of what is shown of a frame."""
+    height, width = frame.shape[:2]
+    with rtface.Enhancer(correct="never") as enhance:
+        enhance(frame)
+        faces = enhance.faces
+    scale = min(WIDTH / width, HEIGHT / height)
+    largest = max(faces, key=lambda face: face.width, default=None)
+    if largest is None or largest.width * scale >= LEAST_FACE:
+        return 0, 0, width, height
+    w, h = (min(side * largest.width / LEAST_FACE, most) for side, most in ((WIDTH, width), (HEIGHT, height)))
+    (x, y) = largest.points.mean(axis=0)
+    x0, y0 = min(max(x - w / 2, 0), width - w), min(max(y - h / 2, 0), height - h)
+    return round(x0), round(y0), round(x0 + w), round(y0 + h)
+
+
+def picture(frame: Bytes, box: tuple[int, int, int, int]) -> Bytes:
+    """The part of a frame, at the size at which it is shown."""
+    x0, y0, x1, y1 = box
+    part = frame[y0:y1, x0:x1]
+    scale = min(WIDTH / part.shape[1], HEIGHT / part.shape[0])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=how), np.uint8)
+
+
+def make(data: Path, out: Path, look: str, against: str, seed: int) -> None:
+    """Writes the pairs and their key."""
+    out.mkdir(parents=True, exist_ok=True)
+    clips = sorted(path for path in (data / CLIPS).iterdir() if path.suffix in (".mp4", ".avi", ".mkv"))
+    sources = [*clips, *(data / "photos" / name for name in PHOTOS)]
+    rng = np.random.default_rng(seed)
+    order, sides = rng.permutation(len(sources)), rng.integers(0, 2, len(sources))
+    key: dict[str, Any] = {"look": look, "against": against, "seed": seed, "pairs": {}}
+    for number, k in enumerate(order, 1):
+        source = sources[k]
+        with tempfile.TemporaryDirectory() as folder:
+            before, _ = made(source, Path(folder), None if against == "input" else against)
+            after, corrected = made(source, Path(folder), look)
+        n = min(len(after) - 1, round(SHOWN_S / LENGTH_S * len(after)))
+        box = window(before[n])
+        pair = [picture(before[n], box), picture(after[n], box)]
+        if sides[k]:
+            pair.reverse()
+        gap = np.full((pair[0].shape[0], 8, 3), 128, np.uint8)
+        cv2.imwrite(str(out / f"pair-{number:02d}.png"), np.concatenate([pair[0], gap, pair[1]], 1)[:, :, ::-1])
+        same = bool(np.array_equal(before[n], after[n]))
+        entry = {"source": source.name, "output": "A" if sides[k] else "B", "corrected": corrected > 0 and not same}
+        key["pairs"][f"{number:02d}"] = entry
+        print(f"{number:02d} {source.name}: corrected on {corrected} frames", flush=True)
+    (out / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
+
+
+def count(out: Path, readings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of some readings."""
+    key = json.loads((out / "key.json").read_text(encoding="utf-8"))
+    rows: dict[str, Any] = {}
+    for number, pair in key["pairs"].items():
+        answers = [reading[number] for reading in readings]
+        seen = [
+            "none" if one["clearer"] == "none" else "output" if one["clearer"] == pair["output"] else "other"
+            for one in answers
+        ]
+        rows[number] = pair | {
+            "readings": seen,
+            "same_person": all(one.get("same_person", True) for one in answers),
+            "wrong": [one.get("wrong", "") for one in answers],
+        }
+    corrected, left = ([row for row in rows.values() if row["corrected"] is wanted] for wanted in (True, False))
+    return {
+        "look": key["look"],
+        "against": key["against"],
+        "corrected": len(corrected),
+        "clearer_in_all": sum(set(row["readings"]) == {"output"} for row in corrected),
+        "clearer_in_one": sum("output" in row["readings"] for row in corrected),
+        "worse_in_any": sum("other" in row["readings"] for row in corrected),
+        "another_person": sum(not row["same_person"] for row in corrected),
+        "left": len(left),
+        "left_with_a_difference": sum(set(row["readings"]) != {"none"} for row in left),
+        "pairs": rows,
+    }
+
+
+def main() -> None:
+    """Makes pairs, or counts answers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("make", "count"))
+    parser.add_argument("answers", nargs="*", type=Path)
+    parser.add_argument("--data", type=Path, help="folder with clips/ and photos/")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--look", default="clear")
+    parser.add_argument("--against", default="input")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    if asked.what == "make":
+        make(asked.data, asked.out, asked.look, asked.against, asked.seed)
+        return
+    figures = count(asked.out, [json.loads(path.read_text(encoding="utf-8")) for path in asked.answers])
+    print(json.dumps({name: value for name, value in figures.items() if name != "pairs"}, indent=1))
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
