@@ -209,10 +209,10 @@ def _certainty(analysis: Analysis) -> float:
 
 
 def severity_of(analysis: Analysis) -> tuple[float, dict[str, float]]:
-    """The scores that count, together and each: several small faults add up to one that is seen. Exposure and fading do
-    not count, because no correction changes them."""
+    """The scores that count, together and each: several small faults add up to one that is seen. Exposure and contrast
+    do not count, because no correction changes them."""
     scores = analysis.scores()
-    del scores["under_exposure"], scores["over_exposure"], scores["fading"]
+    del scores["under_exposure"], scores["over_exposure"], scores["low_contrast"]
     return 1 - math.prod(1 - score for score in scores.values()), scores
 
 

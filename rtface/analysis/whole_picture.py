@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from rtface.analysis.measure import ramp
-from rtface.frame import Bytes, Float32, Frame
+from rtface.frame import Bytes, Frame
 from rtface.geometry.transforms import compose, plane_matrix, scaling, translation
 from rtface.protocols import Device, Item
 
@@ -65,18 +65,15 @@ class PictureMeter:
             yield item
 
     def _note(self, frame: Frame, device: Device) -> None:
-        if frame.new:
-            self._ends.append(_ends(_middle(frame, device)))
-            return
-        if self._wait <= 0:
+        if self._wait <= 0 or frame.new:
             self._row, self._wait, self._gap = [], self._gap, self._gap + 1
         self._wait -= 1
         if len(self._row) < _FRAMES:
-            self._row.append(_middle(frame, device))
-            if len(self._row) == _FRAMES:
-                self._ends.append(_ends(self._row[1]))
-                if (seen := _compared(*self._row)) is not None:
-                    self._seen.append(seen)
+            self._row.append(luma := _middle(frame, device))
+            if len(self._row) == 1:
+                self._ends.append(np.percentile(luma[::2, ::2], (1, 99)))
+            elif len(self._row) == _FRAMES and (seen := _compared(*self._row)) is not None:
+                self._seen.append(seen)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -112,10 +109,6 @@ def _middle(frame: Frame, device: Device) -> Bytes:
     return cast(Bytes, cv2.cvtColor(device.view(frame).crop(matrix, (w, h)), cv2.COLOR_RGB2GRAY))
 
 
-def _ends(luma: Bytes) -> Any:
-    return np.percentile(luma[::2, ::2], (1, 99))
-
-
 def _compared(a: Bytes, b: Bytes, c: Bytes) -> _Seen | None:
     """The figures of b between a and c; None where it is too dark or too bright to say."""
     coarse = [
@@ -128,7 +121,7 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> _Seen | None:
     usable = (means > _DARK) & (means < _BRIGHT)
     if np.count_nonzero(usable) < 32:
         return None
-    steady: Any = cv2.multiply(b, math.exp(-light), dtype=cv2.CV_32F)
+    steady: Any = b * np.float32(math.exp(-light))
     rest: Any = cv2.subtract(steady, cv2.addWeighted(a, 0.5, c, 0.5, 0.0, dtype=cv2.CV_32F))
     rest = cv2.subtract(rest, cv2.blur(rest, (9, 9)))
     power = cv2.resize(cv2.multiply(rest, rest), shape, interpolation=cv2.INTER_AREA)[usable]
@@ -136,53 +129,35 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> _Seen | None:
     if min(b.shape) < _LEAST:
         return _Seen(grain, abs(light), 0.0, 0.0, 0.0)
     steady = cv2.convertScaleAbs(steady)
-    light_side = cv2.subtract(steady, cv2.dilate(cv2.max(a, c), _NEAR))
-    dark_side = cv2.subtract(cv2.erode(cv2.min(a, c), _NEAR), steady)
-    fleck: Any = cv2.compare(cv2.max(light_side, dark_side), max(_CONTRAST, 5 * grain), cv2.CMP_GT)
+    sides = (
+        cv2.subtract(steady, cv2.dilate(cv2.max(a, c), _NEAR)),
+        cv2.subtract(cv2.erode(cv2.min(a, c), _NEAR), steady),
+    )
+    flecks: Any = np.maximum(*sides) > max(_CONTRAST, 5 * grain)
     moved: Any = cv2.absdiff(steady, cv2.addWeighted(a, 0.5, c, 0.5, 0.0))
-    moved[cv2.dilate(fleck, np.ones((5, 5), np.uint8)) > 0] = 0
-    moved = cv2.max(cv2.blur(moved, _AROUND), cv2.blur(cv2.absdiff(a, c), _AROUND))
-    still = cv2.compare(moved, 2 + 1.5 * grain, cv2.CMP_LT)
-    fleck = cv2.bitwise_and(fleck, still)
-    spots = sum(3 <= area <= 400 and max(w, h) <= 3 * min(w, h) + 1 for _, _, w, h, area in _parts(fleck))
-    lines = sum(
-        h >= 8 and w <= 6
-        for side, sign in ((light_side, 1.0), (dark_side, -1.0))
-        for _, _, w, h, _ in _parts(
-            cv2.bitwise_and(
-                cv2.bitwise_and(_thin(steady, _LINE, 3, sign, max(4.0, 0.6 * grain)), still),
-                cv2.compare(cv2.blur(cv2.compare(side, 0, cv2.CMP_GT), (1, _LINE)), 153, cv2.CMP_GT),
-            )
-        )
-    )
-    rim = b.shape[0] // 16, max(8, b.shape[1] // 32)
-    longest = max(
-        float(
-            cv2.reduce(
-                cv2.dilate(_thin(steady, 9, 4, sign, 4.0), np.ones((1, 3), np.uint8))[
-                    rim[0] : -rim[0], rim[1] : -rim[1]
-                ],
-                0,
-                cv2.REDUCE_AVG,
-                dtype=cv2.CV_32F,
-            ).max()
-        )
-        / 255
-        for sign in (1.0, -1.0)
-    )
+    moved[cv2.dilate(flecks.view(np.uint8), np.ones((5, 5), np.uint8)) > 0] = 0
+    still: Any = cv2.max(cv2.blur(moved, _AROUND), cv2.blur(cv2.absdiff(a, c), _AROUND)) < 2 + 1.5 * grain
+    spots = sum(3 <= area <= 400 and max(w, h) <= 3 * min(w, h) + 1 for *_, w, h, area in _parts(flecks & still))
+    lines, longest = 0, 0.0
+    for side, sign in zip(sides, (1, -1), strict=True):
+        alone: Any = cv2.blur((side > 0).astype(np.float32), (1, _LINE)) > 0.6
+        thin = _thin(steady, _LINE, 3, sign, max(4.0, 0.6 * grain)) & alone & still
+        lines += sum(h >= 8 and w <= 6 for *_, w, h, _ in _parts(thin))
+        thin = cv2.dilate(_thin(steady, 9, 4, sign, 4.0).view(np.uint8), np.ones((1, 3), np.uint8))
+        x, y = max(8, b.shape[1] // 32), b.shape[0] // 16
+        longest = max(longest, float(thin[y:-y, x:-x].mean(0).max()))
     return _Seen(grain, abs(light), spots * _AREA / b.size, lines * _AREA / b.size, longest)
 
 
 def _parts(mask: Any) -> list[list[int]]:
-    """x, y, width, height and area of each connected part."""
-    return np.asarray(cv2.connectedComponentsWithStats(mask, connectivity=8)[2])[1:].tolist()
+    """x, y, width, height and area of each connected part of a mask."""
+    return np.asarray(cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)[2])[1:].tolist()
 
 
-def _thin(luma: Bytes, rows: int, columns: int, sign: float, least: float) -> Any:
-    """255 where the mean over so many rows is by `least` lighter (sign 1) or darker (−1) than so many columns to the
-    left and to the right of it, whose own difference is less than twice that; 0 elsewhere."""
+def _thin(luma: Bytes, rows: int, columns: int, sign: int, least: float) -> Any:
+    """Where the mean over so many rows is by `least` lighter (sign 1) or darker (−1) than so many columns to its left
+    and right, whose own difference is less than twice that."""
     mean: Any = cv2.blur(luma, (1, rows)).astype(np.float32)
     left, right = np.roll(mean, columns, 1), np.roll(mean, -columns, 1)
-    out: Any = cv2.min(sign * (mean - left), sign * (mean - right))
-    apart: Any = cv2.absdiff(left, right)
-    return ((out > least) & (apart < 2 * out)).astype(np.uint8) * np.uint8(255)
+    out = np.minimum(sign * (mean - left), sign * (mean - right))
+    return (out > least) & (np.abs(left - right) < 2 * out)

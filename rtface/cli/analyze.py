@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rtface.pipeline.analysis import Findings
     from rtface.report import TrackReport
     from rtface.shots.scenes import SceneRecorder
+_LEAST = 0.1  # lower scores are not worth a word
 _PROGRESS_S, _TRACKS_S = 0.25, 2.0
 """Seconds between lines of progress, and between those that have the tracks."""
 
@@ -123,7 +124,7 @@ def analyze(
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
     if json:
-        table = treatment_file(source, tracks)
+        table = {**treatment_file(source, tracks), "picture": found.faults}
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
         print_table(
@@ -146,9 +147,21 @@ def analyze(
             print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
     else:
         console.log(f"{source}: no face found")
+    _say_faults(found, console)
     if unreadable := stats.counters["unreadable"]:
         console.log(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
         raise typer.Exit(FAILED)
+
+
+def _say_faults(found: Findings, console: Console) -> None:
+    """Names what is wrong with the whole picture, and says what takes it out."""
+    from rtface.pipeline.fading import advice
+
+    faults = found.faults
+    if named := _named(faults):
+        console.log(f"the whole picture: {named} (docs/films.md, Old film, says what takes it out)")
+    if max(faults["low_contrast"], faults["fading"]) >= _LEAST and found.curves:
+        console.log(advice(next(filter(None, found.curves), None)))
 
 
 def print_facts(**facts: object) -> None:
@@ -276,9 +289,14 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
     }
 
 
+def _named(scores: dict[str, float]) -> str:
+    """The scores that are worth a word, the worst first."""
+    worst = sorted(scores.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= _LEAST)
+
+
 def _cells(track: TrackReport) -> list[str]:
-    worst = sorted(track.analysis.items(), key=lambda pair: -pair[1])
-    wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
+    wrong = _named(track.analysis)
     treatment = track.treatment
     chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
     if treatment["gain_db"] is not None or not treatment["on"]:
