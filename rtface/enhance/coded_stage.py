@@ -20,7 +20,8 @@ import numpy as np
 from rtface.analysis.measure import Analysis, compression_of
 from rtface.concurrency.threads import call_in_thread
 from rtface.correct.colour import luma_of
-from rtface.correct.mask import face_mask, head_shape
+from rtface.correct.degrain import grain_of
+from rtface.correct.mask import HEAD_EDGE, face_mask, head_shape
 from rtface.errors import Message
 from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
 from rtface.geometry.alignment import crop_matrix
@@ -45,6 +46,8 @@ LARGEST = 512
 """Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
 MEASURED = 256
 """Longest side of the part of a face that is measured."""
+_LARGEST_GRAIN, _GRAIN_EDGE = 2048, (0.55, 1.1)
+"""Longest side of a head whose grain is taken out; and from where to where it fades out, as of `head_shape`."""
 _MASK = 128
 _CALM = (9.0, 14.0)
 """Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
@@ -286,6 +289,18 @@ class CodedStage:
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 
+    def take_grain(self, frame: Frame, faces: Sequence[Cleaned]) -> Frame:
+        """The frame with grain taken out over the heads of faces, by their strengths, fading out towards its rim."""
+        if self._passes(frame):
+            return frame
+        for face, (share, _), _ in faces:  # one after the other: heads overlap
+            place = place_of(frame, face, _HEAD, _LARGEST_GRAIN)
+            if (grain := grain_of(_picture(self._device.view(frame), place))) is None:
+                continue
+            shape = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
+            frame = self._device.paste(frame, [self._make(grain * -shape[..., None], shape, place.matrix)])
+        return frame
+
     def _passes(self, frame: Frame) -> bool:
         """True if the frame is left as it is, on a GPU; warns of that."""
         if there := on_gpu(frame.image):
@@ -339,7 +354,7 @@ def _rows(frame: Frame) -> int:
     return 1 if field_parity(frame.display, frame.field) is None else 2
 
 
-def _masks(face: Face, place: Place) -> tuple[Float32, Float32]:
+def _masks(face: Face, place: Place, edge: tuple[float, float] = HEAD_EDGE) -> tuple[Float32, Float32]:
     """The oval of a face and the shape of its head on a place's pixels, float32 height×width, 0…1."""
     aligned = crop_matrix(face, _MASK)
     mesh = None if face.mesh is None else apply(aligned, face.mesh[:, :2])
@@ -348,7 +363,7 @@ def _masks(face: Face, place: Place) -> tuple[Float32, Float32]:
     x0, y0, x1, y1 = (float(v) for v in face.box)
     corners = apply(place.matrix, np.array([(x0, y0), (x1, y1)]))
     (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
-    head = head_shape((place.width, place.height), (left, top, right, bottom))
+    head = head_shape((place.width, place.height), (left, top, right, bottom), edge)
     x0, y0, x1, y1 = place.seen
     for mask in oval, head:
         mask[:y0], mask[y1:], mask[:, :x0], mask[:, x1:] = 0.0, 0.0, 0.0, 0.0
