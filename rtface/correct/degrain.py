@@ -40,7 +40,8 @@ def _plane_grain(plane: Float32) -> Float32:
         band, side = plane - soft, 6 * 2**octave + 1
         power: Any = cv2.blur(band * band, (side, side))
         cells: Any = cv2.resize(power, (plane.shape[1] // _CELL, plane.shape[0] // _CELL), interpolation=cv2.INTER_AREA)
-        most = min(most, float(np.percentile(cells, 25)))
+        h, w = (length // 4 for length in cells.shape)
+        most = min(most, float(np.percentile(cells[h : 3 * h + 1, w : 3 * w + 1], 25)))  # the face itself
         if octave == 0 and (share := smooth_ramp(most**0.5, *_VISIBLE)) == 0.0:
             break
         grain += band * np.minimum(_MARGIN * most / np.maximum(power, 1e-6), 1.0)

@@ -46,8 +46,9 @@ LARGEST = 512
 """Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
 MEASURED = 256
 """Longest side of the part of a face that is measured."""
-_LARGEST_GRAIN, _GRAIN_EDGE = 2048, (0.55, 1.1)
-"""Longest side of a head whose grain is taken out; and from where to where it fades out, as of `head_shape`."""
+_GRAIN, _LARGEST_GRAIN, _GRAIN_EDGE = 3.0, 2048, (0.85, 1.5)
+"""Sides of the picture whose grain is taken out, by those of the face's box, and the longest one in samples; and from
+where to where that fades out, as of `head_shape`: hair is clear, and no border crosses it."""
 _MASK = 128
 _CALM = (9.0, 14.0)
 """Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
@@ -294,7 +295,7 @@ class CodedStage:
         if self._passes(frame):
             return frame
         for face, (share, _), _ in faces:  # one after the other: heads overlap
-            place = place_of(frame, face, _HEAD, _LARGEST_GRAIN)
+            place = place_of(frame, face, _GRAIN, _LARGEST_GRAIN)
             if (grain := grain_of(_picture(self._device.view(frame), place))) is None:
                 continue
             shape = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
