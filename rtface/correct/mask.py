@@ -191,7 +191,7 @@ def head_shape(
     Args:
         size: width and height of the picture.
         box: x0, y0, x1, y1 of the face in its pixels.
-        edge: between which radii, in half sides of the shape, it falls from 1 to 0.
+        edge: between which radii, in half sides, it falls from 1 to 0.
 
     Returns:
         float32 height×width, 0…1; 0 at the picture's own edge, where more of the frame follows.

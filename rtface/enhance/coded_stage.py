@@ -46,9 +46,8 @@ LARGEST = 512
 """Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
 MEASURED = 256
 """Longest side of the part of a face that is measured."""
-_GRAIN, _LARGEST_GRAIN, _GRAIN_EDGE = 3.0, 2048, (0.85, 1.5)
-"""Sides of the picture whose grain is taken out, by those of the face's box, and the longest one in samples; and from
-where to where that fades out, as of `head_shape`: hair is clear, and no border crosses it."""
+_LARGEST_GRAIN, _GRAIN_EDGE = 2048, (0.8, 1.14)
+"""Longest side in samples of a head whose grain is taken out; from where to where it fades out, as of `head_shape`."""
 _MASK = 128
 _CALM = (9.0, 14.0)
 """Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
@@ -267,7 +266,7 @@ class CodedStage:
         if self._passes(frame):
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
-        boxes: list[tuple[int, int, int, int]] = []
+        places: list[Place] = []
         self._last, self._unused = {face.track_id: (any(inside), any(around)) for face, inside, around in faces}, 0
         for face, inside, around in faces:
             place, head_too = _place_within(frame, face, *self._last[face.track_id])
@@ -280,27 +279,29 @@ class CodedStage:
             shared = cv2.multiply(luma_of(change), luma - colour)  # what the luma gets beside the rest
             pixels: Any = cv2.merge([cv2.add(cv2.multiply(plane, colour), shared) for plane in change])
             corrections.append(self._make(pixels, np.maximum(luma, colour), place.matrix))
-            boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
+            places.append(place)
         if not corrections:
             return frame
         self._stats.count(f"crops:coded{'-light' * light}", len(corrections))
+        return self._pasted(frame, corrections, places)
+
+    def take_grain(self, frame: Frame, faces: Sequence[Cleaned]) -> Frame:
+        """The frame with grain taken out over the heads of faces by the strength round them, hair and all, so that its
+        border crosses no forehead."""
+        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one after the other: heads overlap
+            place = place_of(frame, face, _HEAD, _LARGEST_GRAIN)
+            if (grain := grain_of(_picture(self._device.view(frame), place))) is not None:
+                shape = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
+                frame = self._pasted(frame, [self._make(grain * -shape[..., None], shape, place.matrix)], [place])
+        return frame
+
+    def _pasted(self, frame: Frame, corrections: Sequence[Correction], places: Sequence[Place]) -> Frame:
         pasted = self._device.paste(frame, corrections)
         if pasted is frame:
             return frame
+        boxes = [bounds(invert(one.matrix), (0, 0, one.width, one.height), margin=1.0) for one in places]
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
-
-    def take_grain(self, frame: Frame, faces: Sequence[Cleaned]) -> Frame:
-        """The frame with grain taken out over the heads of faces, by their strengths, fading out towards its rim."""
-        if self._passes(frame):
-            return frame
-        for face, (share, _), _ in faces:  # one after the other: heads overlap
-            place = place_of(frame, face, _GRAIN, _LARGEST_GRAIN)
-            if (grain := grain_of(_picture(self._device.view(frame), place))) is None:
-                continue
-            shape = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
-            frame = self._device.paste(frame, [self._make(grain * -shape[..., None], shape, place.matrix)])
-        return frame
 
     def _passes(self, frame: Frame) -> bool:
         """True if the frame is left as it is, on a GPU; warns of that."""

@@ -227,7 +227,7 @@ class FaceCorrector(ABC):
             and self._coded is not None
         ]
         grainy = [
-            (face, Strength(share), Strength())
+            (face, Strength(), Strength(share))
             for face in faces
             if self._coded is not None and (share := self._grain_share(face, frame.time, strength)) > UNSEEN_STRENGTH
         ]

@@ -20,7 +20,7 @@ from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
 from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.util.av_gpu import on_gpu
 
-_AROUND = 1.0  # of a face's box that the first stage may change on each side of it, and samples more
+_AROUND = 0.8  # of a face's box that the first stage may change on each side of it, and samples more
 _GRID = 32
 _UNSEEN_STRENGTH_DIFFERENCE = 0.02  # one follows the pose, and that trembles
 
