@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -23,28 +23,13 @@ from rtface.geometry.transforms import compose, plane_matrix, scaling, translati
 from rtface.protocols import Device, Item
 
 FAULTS = ("grain", "dust", "scratches", "flicker", "low_contrast")
-_SIDE = 512  # of the part of the picture that is looked at, in samples
+_SIDE, _LEAST = 512, 200  # samples: side of the part that is looked at; of pictures in which flecks and lines are
 _FRAMES, _GAP = 3, 8  # in a row; and from the first such row to the next, which grows by one from row to row
-_LEAST = 200  # rows and columns of a picture in which flecks and lines are looked for
 _CELL, _COARSE = 8, 8  # side of the cells for grain; cells along each side for flicker
-_DARK, _BRIGHT = 20, 235  # code values beyond which a cell says nothing of grain
 _FLASHES = 0.15  # share of the light from which on it is lamps that go on and off
 _AREA = 1e5  # samples that flecks and lines are counted in
-_CONTRAST = 20.0  # code values of a fleck, at least
-_AROUND = 21, 21  # samples around a fleck that must be alike in all three frames
-_LINE = 25  # rows over which a line is averaged
+_AROUND, _LINE = (21, 21), 25  # samples around a fleck that must be alike in all three; rows of a line, at least
 _NEAR = np.ones((3, 3), np.uint8)
-
-
-class _Seen(NamedTuple):
-    """Figures of three frames: the grain's deviation in code values, by what share the light of the middle one differs,
-    flecks and short lines in each `_AREA`, and the share of the picture's height that its longest line has."""
-
-    grain: float
-    light: float
-    flecks: float
-    lines: float
-    longest: float
 
 
 class PictureMeter:
@@ -53,7 +38,7 @@ class PictureMeter:
     def __init__(self) -> None:
         self._row: list[Bytes] = []
         self._wait, self._gap = 0, _GAP
-        self._seen: list[_Seen] = []
+        self._seen: list[list[float]] = []  # as of `_compared`
         self._ends: list[Any] = []  # levels of the darkest and the lightest hundredth of each picture
 
     def noted(self, items: Iterable[Item], device: Device) -> Iterator[Item]:
@@ -83,23 +68,20 @@ class PictureMeter:
             dark, bright = np.median(self._ends, axis=0).tolist()
             scores["low_contrast"] = math.sqrt(ramp(dark, 36.0, 72.0) * ramp(dark - bright, -170.0, -100.0))
         if self._seen:
-            usual = _Seen(*np.median(self._seen, axis=0).tolist())
-            through = sum(seen.longest > 0.9 for seen in self._seen) / len(self._seen)
-            scores["grain"] = 1 - math.exp(-max(0.0, usual.grain - 1.0) / 6.0)
-            scores["dust"] = 1 - math.exp(-usual.flecks)
-            scores["scratches"] = max(ramp(usual.lines, 0.5, 5.0), through)
-            if np.percentile([seen.light for seen in self._seen], 75) < _FLASHES:
-                scores["flicker"] = ramp(usual.light, 0.0015, 0.025)
+            seen = np.array(self._seen)
+            grain, light, flecks, lines, _ = np.median(seen, axis=0).tolist()
+            scores["grain"] = 1 - math.exp(-max(0.0, grain - 1.0) / 6.0)
+            scores["dust"] = 1 - math.exp(-flecks)
+            scores["scratches"] = max(ramp(lines, 0.5, 5.0), float(np.mean(seen[:, 4] > 0.9)))
+            scores["flicker"] = ramp(light, 0.0015, 0.025) * bool(np.percentile(seen[:, 1], 75) < _FLASHES)
         return {name: round(score, 3) for name, score in scores.items()}
 
 
 def _middle(frame: Frame, device: Device) -> Bytes:
     """Brightness of the middle of a picture, uint8 h×w, on its own grid; of one field of an interlaced one."""
-    if frame.display.fields != "progressive" and frame.field is None:
-        frame = replace(frame, field=0)
+    frame = replace(frame, field=None if frame.display.fields == "progressive" else 0)
     size = frame.image.width, frame.image.height
-    rows = size[1] if frame.field is None else size[1] // 2
-    width, height = (round(length / frame.enlarged) for length in (size[0], rows))
+    width, height = (round(n / frame.enlarged) for n in (size[0], size[1] if frame.field is None else size[1] // 2))
     w, h = min(width, _SIDE), min(height, _SIDE)
     matrix = compose(
         translation(-((width - w) // 2), -((height - h) // 2)),
@@ -109,16 +91,16 @@ def _middle(frame: Frame, device: Device) -> Bytes:
     return cast(Bytes, cv2.cvtColor(device.view(frame).crop(matrix, (w, h)), cv2.COLOR_RGB2GRAY))
 
 
-def _compared(a: Bytes, b: Bytes, c: Bytes) -> _Seen | None:
-    """The figures of b between a and c; None where it is too dark or too bright to say."""
+def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
+    """The figures of b between a and c: the grain's deviation in code values, by what share the light differs, flecks
+    and short lines in each `_AREA`, the share of the height that the longest line has. None of a black or white one."""
     coarse = [
         np.log(cv2.resize(p, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA) + np.float32(16)) for p in (a, b, c)
     ]
-    change = coarse[1] - (coarse[0] + coarse[2]) / 2
-    light = float(np.median(change))
+    light = float(np.median(coarse[1] - (coarse[0] + coarse[2]) / 2))
     shape = b.shape[1] // _CELL, b.shape[0] // _CELL
     means = cv2.resize(b, shape, interpolation=cv2.INTER_AREA)
-    usable = (means > _DARK) & (means < _BRIGHT)
+    usable = (means > 20) & (means < 235)
     if np.count_nonzero(usable) < 32:
         return None
     steady: Any = b * np.float32(math.exp(-light))
@@ -127,13 +109,13 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> _Seen | None:
     power = cv2.resize(cv2.multiply(rest, rest), shape, interpolation=cv2.INTER_AREA)[usable]
     grain = math.sqrt(2 / 3 * float(np.percentile(power, 25)))
     if min(b.shape) < _LEAST:
-        return _Seen(grain, abs(light), 0.0, 0.0, 0.0)
+        return [grain, abs(light), 0.0, 0.0, 0.0]
     steady = cv2.convertScaleAbs(steady)
     sides = (
         cv2.subtract(steady, cv2.dilate(cv2.max(a, c), _NEAR)),
         cv2.subtract(cv2.erode(cv2.min(a, c), _NEAR), steady),
     )
-    flecks: Any = np.maximum(*sides) > max(_CONTRAST, 5 * grain)
+    flecks: Any = np.maximum(*sides) > max(20.0, 5 * grain)
     moved: Any = cv2.absdiff(steady, cv2.addWeighted(a, 0.5, c, 0.5, 0.0))
     moved[cv2.dilate(flecks.view(np.uint8), np.ones((5, 5), np.uint8)) > 0] = 0
     still: Any = cv2.max(cv2.blur(moved, _AROUND), cv2.blur(cv2.absdiff(a, c), _AROUND)) < 2 + 1.5 * grain
@@ -146,7 +128,7 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> _Seen | None:
         thin = cv2.dilate(_thin(steady, 9, 4, sign, 4.0).view(np.uint8), np.ones((1, 3), np.uint8))
         x, y = max(8, b.shape[1] // 32), b.shape[0] // 16
         longest = max(longest, float(thin[y:-y, x:-x].mean(0).max()))
-    return _Seen(grain, abs(light), spots * _AREA / b.size, lines * _AREA / b.size, longest)
+    return [grain, abs(light), spots * _AREA / b.size, lines * _AREA / b.size, longest]
 
 
 def _parts(mask: Any) -> list[list[int]]:

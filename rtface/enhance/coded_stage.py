@@ -291,7 +291,7 @@ class CodedStage:
         for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one after the other: heads overlap
             place = place_of(frame, face, _HEAD, _LARGEST_GRAIN)
             if (grain := grain_of(_picture(self._device.view(frame), place))) is not None:
-                shape = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
+                shape: Any = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
                 frame = self._pasted(frame, [self._make(grain * -shape[..., None], shape, place.matrix)], [place])
         return frame
 
