@@ -2,8 +2,8 @@
 
 Three frames in a row are looked at now and then, in the middle of the picture, on the grid on which they are stored.
 Grain is what the mean of its neighbours lacks of the middle one, in the calmer quarter of the picture. Dust is a spot,
-and a scratch a thin upright line, that neither neighbour shows near it, where these are alike; a scratch that stays is
-a thin line from top to bottom. Flicker is light that comes and goes alike in all parts of the picture.
+and a scratch a thin upright line, that neither neighbour shows near it, where these are alike; a longer scratch is
+a thin line from top to bottom that trembles. Flicker is light that comes and goes alike in all parts of the picture.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
     )
     flecks: Any = np.maximum(*sides) > max(20.0, 5 * grain)
     moved: Any = cv2.absdiff(steady, cv2.addWeighted(a, 0.5, c, 0.5, 0.0))
+    restless: Any = cv2.blur(moved, (1, 9)) > 5 + 1.5 * grain  # a pole stands still, a scratch does not
     moved[cv2.dilate(flecks.view(np.uint8), np.ones((5, 5), np.uint8)) > 0] = 0
     still: Any = cv2.max(cv2.blur(moved, _AROUND), cv2.blur(cv2.absdiff(a, c), _AROUND)) < 2 + 1.5 * grain
     spots = sum(3 <= area <= 400 and max(w, h) <= 3 * min(w, h) + 1 for *_, w, h, area in _parts(flecks & still))
@@ -125,7 +126,7 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
         alone: Any = cv2.blur((side > 0).astype(np.float32), (1, _LINE)) > 0.6
         thin = _thin(steady, _LINE, 3, sign, max(4.0, 0.6 * grain)) & alone & still
         lines += sum(h >= 8 and w <= 6 for *_, w, h, _ in _parts(thin))
-        thin = cv2.dilate(_thin(steady, 9, 4, sign, 4.0).view(np.uint8), np.ones((1, 3), np.uint8))
+        thin = cv2.dilate((_thin(steady, 9, 4, sign, 4.0) & restless).view(np.uint8), np.ones((1, 3), np.uint8))
         x, y = max(8, b.shape[1] // 32), b.shape[0] // 16
         longest = max(longest, float(thin[y:-y, x:-x].mean(0).max()))
     return [grain, abs(light), spots * _AREA / b.size, lines * _AREA / b.size, longest]

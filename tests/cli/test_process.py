@@ -219,7 +219,7 @@ def test_python_m_and_usage_errors_without_rich_boxes():
 
 def test_completion_of_options_and_values():
     done = rtface(_RTFACE_COMPLETE="complete_bash", COMP_WORDS="rtface run --grain ", COMP_CWORD="3")
-    assert done.stdout.split() == ["match", "none"]
+    assert done.stdout.split() == ["match", "less", "none"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGPIPE-like closing of a pipe there")

@@ -9,6 +9,7 @@ from itertools import pairwise
 from threading import Event
 from typing import Any, cast
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.errors import MissingComponent
-from rtface.frame import Bytes, Display, Face, Frame, Quantisers
+from rtface.frame import Box, Bytes, Display, Face, Frame, Quantisers
 from rtface.geometry.transforms import (
     Field,
     apply,
@@ -903,3 +904,55 @@ def test_beyond_the_frame_its_edge_is_repeated(box: tuple[float, float, float, f
     stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
     stage.process(frame_with(face), [(face, both(1.0), both(1.0))])
     assert seen[0].min() >= 40  # as the darkest of the noise
+
+
+# -- grain -------------------------------------------------------------------------------------------------------
+
+
+def grainy(*faces: Face, size: tuple[int, int] = (320, 240)) -> Frame:
+    noise = np.random.default_rng(4).normal(110, 8, (size[1] * 3 // 2, size[0])).clip(0, 255).astype(np.uint8)
+    noise[size[1] :] = 128
+    return replace(frame_with(*faces, size=size), image=av.VideoFrame.from_ndarray(noise, format="yuv420p"))
+
+
+def luma_in(frame: Frame, box: Box) -> np.ndarray:
+    x0, y0, x1, y1 = box
+    return frame.image.to_ndarray()[y0:y1, x0:x1].astype(np.float64)
+
+
+def test_grain_is_taken_out_over_the_head_and_nowhere_else() -> None:
+    face, network = face_in((130.0, 90.0, 190.0, 150.0), size=(320, 240)), FakeCodedNetwork()
+    stage, given, kept = CodedStage(network, CpuDevice(), HostCorrection, Stats()), grainy(face), grainy(face)
+    for share, least, most in ((1.0, 0.0, 0.35), (0.5, 0.4, 0.7)):
+        given = grainy(face)
+        made = stage.take_grain(given, [(face, Strength(), Strength(share))])
+        face_left, forehead, far = (
+            luma_in(made, box).std() / luma_in(kept, box).std()
+            for box in ((140, 100, 180, 140), (140, 74, 180, 90), (0, 0, 320, 40))
+        )
+        assert least < face_left < most and least < forehead < most
+        assert (
+            far == 1.0
+            and made.changed
+            and np.array_equal(luma_in(made, (0, 0, 50, 240)), luma_in(kept, (0, 0, 50, 240)))
+        )
+    assert not network.seen
+
+
+def test_no_border_of_the_grain_is_seen() -> None:
+    """From row to row above a face the grain comes back slowly."""
+    face = face_in((190.0, 190.0, 290.0, 290.0), size=(480, 480))
+    stage, kept = CodedStage(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()), grainy(face, size=(480, 480))
+    made = stage.take_grain(grainy(face, size=(480, 480)), [(face, Strength(), Strength(1.0))])
+    left = [
+        luma_in(made, (190, y, 290, y + 8)).std() / luma_in(kept, (190, y, 290, y + 8)).std()
+        for y in range(112, 240, 8)
+    ]
+    assert left[0] > 0.9 and left[-1] < 0.35 and max(abs(a - b) for a, b in pairwise(left)) < 0.35
+
+
+def test_a_clean_frame_keeps_its_samples() -> None:
+    face = face_in((130.0, 90.0, 190.0, 150.0), size=(320, 240))
+    frame = frame_with(face, size=(320, 240))
+    stage = CodedStage(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats())
+    assert stage.take_grain(frame, [(face, Strength(), Strength(1.0))]) is frame
