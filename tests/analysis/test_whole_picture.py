@@ -91,7 +91,7 @@ def test_an_old_film_has_all_of_it() -> None:
     assert min(found.values()) > 0.2, found
 
 
-def test_lamps_that_go_on_and_off_are_no_flicker() -> None:
+def test_lamps_that_are_switched_are_no_flicker() -> None:
     assert scores(frames(lambda picture, t, _: picture * (1.0 if t % 2 else 0.6)))["flicker"] == 0.0
 
 

@@ -214,7 +214,7 @@ def test_python_m_and_usage_errors_without_rich_boxes():
     assert rtface("--version").stdout.startswith("rtface ")
     done = rtface("run", "a.mp4", "b.mp4", "--grain", "blue", code=2)
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("rtface: error: --grain must be match or none")
+    assert done.stderr.startswith("rtface: error: --grain must be match, less or none")
 
 
 def test_completion_of_options_and_values():

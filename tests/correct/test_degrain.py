@@ -34,7 +34,7 @@ def test_what_is_left_is_nearer_to_the_picture(portrait: np.ndarray, sigma: floa
     assert left < 0.8 * error
 
 
-def test_a_sharp_face_that_is_the_same_on_the_frame_before_is_left_alone(face) -> None:
+def test_a_sharp_face_that_stays_the_same_is_left_alone(face) -> None:
     """Its lashes and hair are no grain."""
     small = np.ascontiguousarray((255 * face(64)).transpose(1, 2, 0).clip(0, 255).astype(np.uint8))
     assert grain_of(small, power_between(small, small)) is None
@@ -48,7 +48,7 @@ def test_a_still_without_grain_is_left_alone(portrait: np.ndarray) -> None:
 
 
 def test_lines_stay(portrait: np.ndarray) -> None:
-    """An edge beside which the grain is goes on being as sharp."""
+    """An edge in the grain stays as sharp."""
     edge = np.where(np.arange(256)[None, :, None] < 128, 60.0, 190.0) * np.ones((256, 1, 3))
     grain = grain_of(noisy(edge, 8.0, 2, grey=True))
     assert grain is not None
