@@ -98,8 +98,7 @@ function found(result, seek, pictures, still) {
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
         still ? null : h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
-        h("td", {}, track.on ? badge(percent(track.strength), "accent") : badge(t("films.left_alone")), why(track))))))),
-    ...whole,
+        h("td", {}, track.on ? badge(percent(track.strength), "accent") : badge(t("films.left_alone")), why(track))))))), ...whole,
   ];
 }
 
