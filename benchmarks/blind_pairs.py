@@ -1,6 +1,6 @@
 """Pairs of pictures for readers who do not know which is which, and the count of their answers.
 
-    python -m benchmarks.blind_pairs make --data DIR --out DIR [--look clear] [--against input|faithful|clear] [--seed N]
+    python -m benchmarks.blind_pairs make --data DIR --out DIR [--look LOOK] [--against input|LOOK] [--seed N]
     python -m benchmarks.blind_pairs count --out DIR ANSWERS.json… [--json FILE]
 
 ``make`` runs rtface with its defaults, and ``--look``, on 1.2 seconds of every clip of `CLIPS` and on the photographs

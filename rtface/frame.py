@@ -28,7 +28,7 @@ Matrix = Literal["bt601", "bt709", "bt2020", "smpte240m", "fcc", "ycgco", "rgb"]
 Transfer = Literal["sdr", "pq", "hlg", "linear", "log"]
 Siting = Literal["left", "center", "topleft"]
 
-GrainMode = Literal["match", "none"]
+GrainMode = Literal["match", "less", "none"]
 WantedRegion = Literal["auto", "face", "head"]
 """The values of the options `grain` and `region`."""
 CorrectedRegion = Literal["face", "head"]

@@ -191,7 +191,7 @@ class ShapingOptions:
 
     Attributes:
         strength: 0…1.5 scales the correction; 0 is the identity.
-        grain: "match" restores the texture of the skin around the face; "none" leaves the engine's.
+        grain: "match" and "less" restore the texture of the skin around the face; "none" leaves the engine's.
         average: take the gated average over time (for engines without recurrent state).
         gate: fade out where engine and image disagree about what is there.
         keep: remember this frame as a keyframe, for those that follow without an engine.

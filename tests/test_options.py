@@ -85,7 +85,7 @@ def test_values_of_every_kind_come_from_text():
         ("strength", True, "between 0 and 1"),
         ("region", "haed", "the nearest is head"),
         ("colour", "fade", "must be lock or restore, not 'fade'"),
-        ("grain", "nothing", "must be match or none, not 'nothing'"),
+        ("grain", "nothing", "must be match, less or none, not 'nothing'"),
         ("faces", "larges", "the nearest is largest"),
         ("faces", "1,-2", "must be all, largest, or track numbers and persons as 1,P2,anna, not '1,-2'"),
         ("device", "gpu", "torch or torch:cuda, not 'gpu'"),

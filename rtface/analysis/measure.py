@@ -46,7 +46,7 @@ class Analysis:
             small face, whose texture hides it.
         under_exposure: even the brightest parts are dark.
         over_exposure: highlights are clipped.
-        fading: even the darkest parts are light.
+        low_contrast: even the darkest parts are light.
         motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; only of use with motion_blur.
         detail: width in pixels that the face would need to hold the detail it has.
         error, remaining: mean squared errors that are expected in the face's oval, in squared code values of 8 bits,
@@ -64,7 +64,7 @@ class Analysis:
     noise: float = 0.0
     under_exposure: float = 0.0
     over_exposure: float = 0.0
-    fading: float = 0.0
+    low_contrast: float = 0.0
     motion_angle: float = 0.0
     detail: float = 0.0
     error: float = 0.0
@@ -156,7 +156,7 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
         under_exposure=ramp(-bright, -130.0, -45.0),
         over_exposure=over,
         # Blur and too much light lighten pupils too.
-        fading=ramp(dark, 25.0, 95.0) * (1 - motion) * (1 - low_resolution) * (1 - over),
+        low_contrast=ramp(dark, 25.0, 95.0) * (1 - motion) * (1 - low_resolution) * (1 - over),
         motion_angle=angle,
         detail=width / factor,
     )

@@ -18,7 +18,7 @@ LEFT_ALONE, CORRECTED = "left alone", "corrected"
 SOUGHT = 0.1
 """Score from which on a fault is worth a word."""
 _MILD, _NAMES = 0.35, {"missing": "missing regions"}
-UNCHANGED = ("under exposure", "over exposure", "fading")
+UNCHANGED = ("under exposure", "over exposure", "low contrast")
 """Faults that no correction of a face changes, so that they are no reason for one."""
 _WEAKER = {
     "decided": Message("more would harm it", code="because_decided"),

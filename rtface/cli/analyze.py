@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rtface.pipeline.analysis import Findings
     from rtface.report import TrackReport
     from rtface.shots.scenes import SceneRecorder
+_LEAST = 0.1  # lower scores are not worth a word
 _PROGRESS_S, _TRACKS_S = 0.25, 2.0
 """Seconds between lines of progress, and between those that have the tracks."""
 
@@ -126,7 +127,10 @@ def analyze(
         )
     proposed = proposals(tracks, engine=options.engine, look=options.look, scale=options.scale)
     if json:
-        table = treatment_file(source, tracks) | {"proposals": [one.to_dict() for one in proposed]}
+        table = treatment_file(source, tracks) | {
+            "proposals": [one.to_dict() for one in proposed],
+            "picture": found.faults,
+        }
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
         print_tracks(tracks, verbose=console.verbosity > 0)
@@ -134,9 +138,21 @@ def analyze(
             console.log(line)
     else:
         console.log(f"{source}: no face found")
+    _say_faults(found, console)
     if unreadable := stats.counters["unreadable"]:
         console.log(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
         raise typer.Exit(FAILED)
+
+
+def _say_faults(found: Findings, console: Console) -> None:
+    """Names what is wrong with the whole picture, and says what takes it out."""
+    from rtface.pipeline.fading import advice
+
+    faults = found.faults
+    if named := _named(faults):
+        console.log(f"the whole picture: {named} (docs/films.md, Old film, says what takes it out)")
+    if max(faults["low_contrast"], faults["fading"]) >= _LEAST and found.curves:
+        console.log(advice(next(filter(None, found.curves), None)))
 
 
 def print_tracks(tracks: list[TrackReport], *, verbose: bool) -> None:
@@ -281,6 +297,12 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
         **treatments_table(treatments, notes),
         "persons": persons,
     }
+
+
+def _named(scores: dict[str, float]) -> str:
+    """The scores that are worth a word, the worst first."""
+    worst = sorted(scores.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= _LEAST)
 
 
 def _cells(track: TrackReport, *, verbose: bool) -> list[str]:

@@ -38,7 +38,7 @@ class EnhancerOptions(TypedDict, total=False):
     commercial_use: bool
     keyframe: int | Literal["auto"]
     damage: Literal["none", "halftone"]
-    grain: Literal["match", "none"]
+    grain: Literal["match", "less", "none"]
     region: Literal["auto", "face", "head"]
     threads: int | None
     tracker: str

@@ -206,11 +206,11 @@ class QualityOptions(_Group):
         "[How](analysis.md#damage)",
         traits=Trait.FILM_PAGE,
     )
-    grain: Literal["match", "none"] = _option(
+    grain: Literal["match", "less", "none"] = _option(
         "match",
-        v.choice("match", "none"),
+        v.choice("match", "less", "none"),
         _ALL,
-        "Keep the grain of the film and the texture of the skin in the correction, or not.",
+        "Keep the grain of the film and the texture of the skin, or take half or all of the grain out of the head.",
         traits=Trait.NAMED | Trait.FILM_PAGE,
     )
     region: Literal["auto", "face", "head"] = _option(

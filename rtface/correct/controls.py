@@ -148,7 +148,7 @@ def decide(
     removed = excess(low_frequencies(measures.cells), chroma_limit(measures.samples))
     changes = measures.changes - means_of_cells(removed, area.size, area.irises)
     grain: Grain | None = None
-    if options.grain == "match":
+    if options.grain != "none":
         assert measures.texture is not None
         texture = _left(measures.texture, area, removed)
         grain = state.grain.decide(texture, measures.samples, area, time=time, seed=seed)

@@ -22,6 +22,8 @@ _VISIBLE = 0.4 / 255.0, 0.8 / 255.0
 # the codec leave (clips in calls at crf 31 and 37 have 0.23 to 0.36), from the second on it is
 # texture of the film or the skin (0.40 and more in television and old films).
 _ROUNDING, _TEXTURE = 0.34 / 255.0, 0.42 / 255.0
+_GRAINY = 1.0 / 255.0, 1.6 / 255.0  # likewise of a film whose grain all comes back: skin and codecs have less
+_COARSER = 0.15  # more of such grain makes up for what is coarser in it than what can be given back
 _FINE = 0.8 / 255.0  # texture of this standard deviation is kept, though the skin around has less
 # Largest difference from the face's median colour, of a sample and in the mean of 5×5, that still counts as the skin
 # around it: in leaves, stripes or text single samples have any colour.
@@ -117,9 +119,11 @@ class GrainMatcher:
         """
         levels, calm = _levels_of(texture, samples, area)
         sigma, reference, kept = self._smoothed(levels, time)
-        # A face that is noisier than its surroundings keeps no more than those have.
-        level = max(reference, _FINE)
+        # A face that is noisier than its surroundings keeps no more than those have, but in a film of strong grain.
+        grainy = smooth_ramp(sigma, *_GRAINY)
+        level = max(reference, _FINE, sigma * grainy)
         missing = (min(1.0, level / max(sigma, 1e-6)) - kept) * smooth_ramp(sigma, _ROUNDING, _TEXTURE)
+        missing *= 1.0 + _COARSER * grainy
         own = deviation = 0.0
         if abs(missing) > 0.02 and calm.any():
             own, deviation = _own_share(texture.own(), calm, area, sigma, missing)

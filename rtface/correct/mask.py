@@ -179,16 +179,19 @@ def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
     return _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))
 
 
-_HEAD_BOX, _HEAD_EDGE = 2.0, (0.94, 1.14)
+_HEAD_BOX, HEAD_EDGE = 2.0, (0.94, 1.14)
 """Sides of a head, by those of its face's box; between which radii, in half sides, its shape falls from 1 to 0."""
 
 
-def head_shape(size: tuple[int, int], box: tuple[float, float, float, float]) -> Float32:
+def head_shape(
+    size: tuple[int, int], box: tuple[float, float, float, float], edge: tuple[float, float] = HEAD_EDGE
+) -> Float32:
     """A soft shape of twice a face's box around that box, for `--region head`: hair, ears, neck and what is near them.
 
     Args:
         size: width and height of the picture.
         box: x0, y0, x1, y1 of the face in its pixels.
+        edge: between which radii, in half sides, it falls from 1 to 0.
 
     Returns:
         float32 height×width, 0…1; 0 at the picture's own edge, where more of the frame follows.
@@ -197,7 +200,7 @@ def head_shape(size: tuple[int, int], box: tuple[float, float, float, float]) ->
     columns, rows = np.arange(size[0], dtype=np.float32) + 0.5, np.arange(size[1], dtype=np.float32) + 0.5
     u = (columns - (x0 + x1) / 2) / max(_HEAD_BOX * (x1 - x0) / 2, 1.0)
     v = (rows - (y0 + y1) / 2) / max(_HEAD_BOX * (y1 - y0) / 2, 1.0)
-    full, none = _HEAD_EDGE
+    full, none = edge
     radius = np.sqrt(np.sqrt((u**4)[None] + (v**4)[:, None]))  # of a superellipse with the power 4
     return _smoothstep((none - radius) / (none - full))
 

@@ -45,7 +45,7 @@ class CpuShaper:
             np.ascontiguousarray(c[:, every, every]),
             iris_means(c, area.irises),
             iris_means(d, area.irises),
-            self._texture() if options.grain == "match" else None,
+            self._texture() if options.grain != "none" else None,
             self._detail(cells, crop_cells) if options.detail else None,
         )
 

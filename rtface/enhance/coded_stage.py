@@ -20,7 +20,8 @@ import numpy as np
 from rtface.analysis.measure import Analysis, compression_of
 from rtface.concurrency.threads import call_in_thread
 from rtface.correct.colour import luma_of
-from rtface.correct.mask import face_mask, head_shape
+from rtface.correct.degrain import grain_of, power_between
+from rtface.correct.mask import HEAD_EDGE, face_mask, head_shape
 from rtface.errors import Message
 from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
 from rtface.geometry.alignment import crop_matrix
@@ -45,6 +46,9 @@ LARGEST = 512
 """Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
 MEASURED = 256
 """Longest side of the part of a face that is measured."""
+_LARGEST_GRAIN, _GRAIN_EDGE, _KEPT_GRAIN = 2048, (0.8, 1.14), 0.9
+"""Longest side in samples of a head whose grain is taken out; from where to where it fades out, as of `head_shape`;
+share of its power that it keeps from frame to frame."""
 _MASK = 128
 _CALM = (9.0, 14.0)
 """Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
@@ -162,6 +166,8 @@ Begun = tuple[float, int, int | None, Box]
 """Time, image (`id`) and field of a frame, and a place on it: x, y, width, height."""
 Output = Future[tuple[Bytes, tuple[Float32, Float32]]]
 """The picture of a place, and the network's output for it."""
+Grainy = tuple[Place, Bytes, float | None]
+"""Where a head was on the frame before, its picture, and the power that its grain had at most."""
 
 
 class CodedStage:
@@ -189,6 +195,7 @@ class CodedStage:
         self._device, self._make, self._stats = device, make_correction, stats
         self._one_at_a_time, self._unused = Lock(), 0
         self._last: dict[int, tuple[bool, bool]] = {}  # of the last frame's tracks, whether face and head were wanted
+        self._grain = dict[int, Grainy]()  # of the last frame's tracks
         self._begun, self._next = dict[Begun, Output](), dict[Begun, Output]()  # of the two frames begun last
 
     def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
@@ -263,7 +270,7 @@ class CodedStage:
         if self._passes(frame):
             return frame
         view, corrections = self._device.view(frame), list[Correction]()
-        boxes: list[tuple[int, int, int, int]] = []
+        places: list[Place] = []
         self._last, self._unused = {face.track_id: (any(inside), any(around)) for face, inside, around in faces}, 0
         for face, inside, around in faces:
             place, head_too = _place_within(frame, face, *self._last[face.track_id])
@@ -276,13 +283,31 @@ class CodedStage:
             shared = cv2.multiply(luma_of(change), luma - colour)  # what the luma gets beside the rest
             pixels: Any = cv2.merge([cv2.add(cv2.multiply(plane, colour), shared) for plane in change])
             corrections.append(self._make(pixels, np.maximum(luma, colour), place.matrix))
-            boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
+            places.append(place)
         if not corrections:
             return frame
         self._stats.count(f"crops:coded{'-light' * light}", len(corrections))
+        return self._pasted(frame, corrections, places)
+
+    def take_grain(self, frame: Frame, faces: Sequence[Cleaned]) -> Frame:
+        """The frame with grain taken out over the heads of faces by the strength round them, hair and all, so that its
+        border crosses no forehead."""
+        before, self._grain = self._grain, {}
+        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one after the other: heads overlap
+            place = place_of(frame, face, _HEAD, _LARGEST_GRAIN)
+            picture = _picture(self._device.view(frame), place)
+            most = None if frame.new else _most_grain(place, picture, before.get(face.track_id))
+            self._grain[face.track_id] = place, picture, most
+            if (grain := grain_of(picture, most)) is not None:
+                shape: Any = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
+                frame = self._pasted(frame, [self._make(grain * -shape[..., None], shape, place.matrix)], [place])
+        return frame
+
+    def _pasted(self, frame: Frame, corrections: Sequence[Correction], places: Sequence[Place]) -> Frame:
         pasted = self._device.paste(frame, corrections)
         if pasted is frame:
             return frame
+        boxes = [bounds(invert(one.matrix), (0, 0, one.width, one.height), margin=1.0) for one in places]
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 
@@ -314,6 +339,22 @@ def _begun(frame: Frame, place: Place) -> Begun:
     return frame.time, id(frame.image), frame.field, (place.x, place.y, place.width, place.height)
 
 
+def _most_grain(place: Place, picture: Bytes, before: Grainy | None) -> float | None:
+    """The power that a head's grain has at most, by the frame before; a frame that repeats it keeps most of that."""
+    if before is None:
+        return None
+    there, then, most = before
+    low, high = (
+        np.maximum((place.x, place.y), (there.x, there.y)),
+        np.minimum((place.x + place.width, place.y + place.height), (there.x + there.width, there.y + there.height)),
+    )
+    if np.any(high - low < 2 * MULTIPLE):
+        return None
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    parts = (image[y0 - at.y : y1 - at.y, x0 - at.x : x1 - at.x] for at, image in ((place, picture), (there, then)))
+    return max(power_between(*parts), _KEPT_GRAIN * (most or 0.0))
+
+
 def _place_within(frame: Frame, face: Face, inside: bool, around: bool) -> tuple[Place | None, bool]:
     """Where the network looks at a face, or its head; and whether it is the head: not where that is too large. None
     where nothing is wanted, or what is wanted is too large."""
@@ -339,7 +380,7 @@ def _rows(frame: Frame) -> int:
     return 1 if field_parity(frame.display, frame.field) is None else 2
 
 
-def _masks(face: Face, place: Place) -> tuple[Float32, Float32]:
+def _masks(face: Face, place: Place, edge: tuple[float, float] = HEAD_EDGE) -> tuple[Float32, Float32]:
     """The oval of a face and the shape of its head on a place's pixels, float32 height×width, 0…1."""
     aligned = crop_matrix(face, _MASK)
     mesh = None if face.mesh is None else apply(aligned, face.mesh[:, :2])
@@ -348,7 +389,7 @@ def _masks(face: Face, place: Place) -> tuple[Float32, Float32]:
     x0, y0, x1, y1 = (float(v) for v in face.box)
     corners = apply(place.matrix, np.array([(x0, y0), (x1, y1)]))
     (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
-    head = head_shape((place.width, place.height), (left, top, right, bottom))
+    head = head_shape((place.width, place.height), (left, top, right, bottom), edge)
     x0, y0, x1, y1 = place.seen
     for mask in oval, head:
         mask[:y0], mask[y1:], mask[:, :x0], mask[:, x1:] = 0.0, 0.0, 0.0, 0.0

@@ -33,7 +33,7 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import Known, TrackStore
 from rtface.errors import DeviceLost
-from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, Pixels, PixelsT, WantedRegion
+from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT, WantedRegion
 from rtface.geometry.alignment import crop_matrix
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
@@ -43,6 +43,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
+_GRAIN_SHARES: dict[GrainMode, float] = {"match": 0.0, "less": 0.5, "none": 1.0}
 _SEEN_AROUND = 0.3
 """Strength of the first stage round a face from which on `--region auto` includes that."""
 
@@ -225,19 +226,25 @@ class FaceCorrector(ABC):
             if max(map(max, (one := (face, *self._first_strengths(face, frame.time, strength)))[1:])) > UNSEEN_STRENGTH
             and self._coded is not None
         ]
+        grainy = [
+            (face, StageStrength(), StageStrength(share))
+            for face in faces
+            if self._coded is not None and (share := self._grain_share(face, frame.time, strength)) > UNSEEN_STRENGTH
+        ]
         # With keyframes of a live run better answers follow, also to the same image.
         if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
-            task.shown = self._repeats.of(frame, task.faces, chosen)
-        if self._coded is None or not chosen:
+            task.shown = self._repeats.of(frame, task.faces, [*chosen, *grainy])
+        if self._coded is None or not (chosen or grainy):
             return
         if self.invented:
             task.original = self.invented.original(frame)
         with self._stats.time("first stage"):
-            task.frame = self._coded.process(frame, chosen, light=light)
+            task.frame = self._coded.process(frame, chosen, light=light) if chosen else frame
+            task.frame = self._coded.take_grain(task.frame, grainy)
         task.cleaned = task.frame is not frame
         if task.cleaned and not frame.lead_in:
             corrected = {face.face.track_id for face in task.faces}
-            for face, *_ in chosen:
+            for face in {id(face): face for face, *_ in (*chosen, *grainy)}.values():
                 if face.track_id not in corrected:
                     self.tracks.states[face.track_id].figures.apply(None, frame.time)
 
@@ -253,6 +260,21 @@ class FaceCorrector(ABC):
         beyond = track.faded("ring colour", of_colours(around, 1.0), time)
         around = track.faded("ring", around, time)
         return StageStrength(inside * strength, within * strength), StageStrength(around * strength, beyond * strength)
+
+    def _grain_share(self, face: Face, time: float, strength: float) -> float:
+        """Share of the grain that is taken out over a head: also of one that is otherwise left alone, but not where the
+        user wants that."""
+        track = self.tracks.states.get(face.track_id)
+        wanted = self.tracks.forced(face, time) or (
+            track.analyzer.treatment if track and track.analyzer.forced else None
+        )
+        if track is None or (wanted is not None and not wanted.on):
+            return 0.0
+        share = _GRAIN_SHARES[self._grain(time)] * self.tracks.strength_of(face, time, 1.0).wanted
+        return track.faded("grain", share, time) * min(strength, 1.0)
+
+    def _grain(self, time: float) -> GrainMode:
+        return self.shots.at(time).grain or self._options.grain
 
     def _submit_faces(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and submits them to their engines."""
@@ -306,7 +328,7 @@ class FaceCorrector(ABC):
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         return ShapingOptions(
             face.strength.applied,
-            self.shots.at(face.time).grain or self._options.grain,
+            self._grain(face.time),
             # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
             average=not (face.light or face.engine.recurrent or task.frame.new),
             keep=task.device.carries and (self.mode is Mode.LIVE or bool(learnt_persons(self._options.person))),

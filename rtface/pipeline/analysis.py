@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
+from rtface.analysis.whole_picture import PictureMeter
 from rtface.concurrency import buffer, close_with
 from rtface.config.options import Options, Scope
 from rtface.device.cpu.device import CpuDevice
@@ -17,12 +18,13 @@ from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.strength import of_vivid, strength_on
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
-from rtface.errors import Interrupted
-from rtface.frame import Bytes, Frame
+from rtface.errors import InputError, Interrupted, UsageError
+from rtface.frame import Bytes, FadingCurve, Frame
 from rtface.media.files.image_names import images_of, is_image
 from rtface.media.stills.image_read import warn_left_out
 from rtface.pipeline.build import open_coded, open_film, open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
+from rtface.pipeline.fading import curve_on, film_curve
 from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
@@ -46,14 +48,24 @@ class Findings:
     Attributes:
         keep_faces: whether to keep images of faces.
         scenes: of a film.
+        picture: measures the whole picture.
+        curves: against fading; of a film one, or none, of stills one each; None for one that has not faded.
         tracks: gives the tracks.
         faces: gives images of the fittest face of each track, by id, uint8 RGB 256×256×3.
     """
 
     keep_faces: bool = False
     scenes: SceneRecorder = field(default_factory=SceneRecorder)
+    picture: PictureMeter = field(default_factory=PictureMeter)
+    curves: list[FadingCurve | None] = field(default_factory=list[FadingCurve | None])
     tracks: Callable[[], list[TrackReport]] = list
     faces: Callable[[], dict[int, Bytes]] = dict
+
+    @property
+    def faults(self) -> dict[str, float]:
+        """What is wrong with the whole picture, 0…1: the scores of `picture`, and fading, of stills on average."""
+        faded = [max(power for power, _ in curve) - 1 if curve else 0.0 for curve in self.curves]
+        return {**self.picture.scores, "fading": round(sum(faded) / max(len(faded), 1) / 0.9, 3)}
 
 
 def analyze_file(
@@ -91,6 +103,8 @@ def analyze_file(
         if found is not None and source is not None:
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
             frames_in = found.scenes.noted(frames_in, device)
+        if found is not None:
+            frames_in = found.picture.noted(frames_in, device)
         coded = open_coded(stats, threads.engines.engine)
         choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         held_before = HeldFaces()  # of the faces whose persons are not known yet
@@ -128,11 +142,16 @@ def analyze_file(
                 track_state.figures.note(item.time).strength = strength if decided > 0.0 else None
                 if max(strength.applied, *(share * strength.wanted for share in track_state.first)) > 0.0:
                     track_state.figures.apply(strength if strength.applied > 0.0 else None, item.time)
+            if item.new and found is not None:
+                found.curves.append(curve_on([item], device))
             frames += item.field != 1
             if progress:
                 info = source.info if source else None
                 done = item.time - float(info.start or info.clock_start) if info else 0.0
                 progress(Progress(frames, done, info.duration_s if info else None, meter.tick(), len(item.faces)))
+        if found is not None and source is not None and isinstance(input, Path):
+            with suppress(InputError, UsageError):  # one that can be read once only
+                found.curves.append(film_curve(input, source.info, options, stop))
         if stop.is_set():
             raise Interrupted
         return tracks.reports(origin)

@@ -15,11 +15,14 @@ from rtface.config.options import FaceOptions
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, Interrupted, Message
 from rtface.frame import Color, FadingCurve, Float, Frame, Transfer
+from rtface.media.files.image_names import has_still_name
+from rtface.media.read.probe import MediaInfo
 from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import find_faces
 from rtface.pipeline.plan import FilmPlan
+from rtface.protocols import Device
 from rtface.stats import Stats
 
 _SAMPLES, _SIDE, _LONGEST_S = 60, 128, 1e6
@@ -38,36 +41,55 @@ class FadingSearch:
 
     def curve(self, frames: Iterable[Frame]) -> FadingCurve | None:
         """The curve of pictures of one film, or of a still; those without a face say nothing."""
-        lines: list[Float] = []
-        skins: list[Float] = []
-        for frame in frames:
-            frame = find_faces(replace(frame, new=True), self._tracker, self._device, Stats(logs=False))
-            if not frame.faces or frame.color.transfer != "sdr":
-                continue
-            picture, across, down = self._device.view(frame).thumbnail(_SIDE)
-            x0, y0, x1, y1 = max(frame.faces, key=lambda face: face.width).box / [across, down, across, down]
-            rows, columns = (
-                slice(max(0, int(a + 0.35 * (b - a))), max(1, int(a + 0.7 * (b - a)) + 1))
-                for a, b in ((y0, y1), (x0, x1))
-            )
-            skin = np.median(picture[rows, columns].reshape(-1, 3), axis=0) / 255
-            if (line := line_of(picture, skin)) is not None:
-                lines.append(line)
-                skins.append(skin)
-        return curve_of(lines, skins)
+        device, stats = self._device, Stats(logs=False)
+        return curve_on(
+            (find_faces(replace(frame, new=True), self._tracker, device, stats) for frame in frames), device
+        )
+
+
+def curve_on(frames: Iterable[Frame], device: Device) -> FadingCurve | None:
+    """The curve of pictures of one film, or of a still, whose faces are known."""
+    lines: list[Float] = []
+    skins: list[Float] = []
+    for frame in frames:
+        if not frame.faces or frame.color.transfer != "sdr":
+            continue
+        picture, across, down = device.view(frame).thumbnail(_SIDE)
+        x0, y0, x1, y1 = max(frame.faces, key=lambda face: face.width).box / [across, down, across, down]
+        rows, columns = (
+            slice(max(0, int(a + 0.35 * (b - a))), max(1, int(a + 0.7 * (b - a)) + 1)) for a, b in ((y0, y1), (x0, x1))
+        )
+        skin = np.median(picture[rows, columns].reshape(-1, 3), axis=0) / 255
+        if (line := line_of(picture, skin)) is not None:
+            lines.append(line)
+            skins.append(skin)
+    return curve_of(lines, skins)
+
+
+def film_curve(
+    path: Path, info: MediaInfo, options: FaceOptions, stop: threading.Event | None = None
+) -> FadingCurve | None:
+    """The curve of a whole film, or of a still by itself; None where it has not faded.
+
+    Raises:
+        InputError, UsageError: as `FrameSampler`.
+        Interrupted: `stop` was set.
+    """
+    with ExitStack() as stack:
+        if has_still_name(path) and not info.is_sequence:
+            frames = iter([read_image(path).frame])
+        else:
+            frames = _scans(path, info.color.transfer) if info.is_sequence else _sampled(path, info.color)
+        return FadingSearch(options, stack).curve(_until(stop, frames))
 
 
 def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event | None = None) -> FilmPlan:
-    """The plan of a film with its curve, where it is asked for, as `noted`; raises as `FrameSampler`, and Interrupted
-    once `stop` is set. The curve is that of the whole film, whatever part of it is processed."""
+    """The plan of a film with its curve, where it is asked for, as `noted`; raises as `film_curve`. It is that of the
+    whole film, whatever part of it is processed."""
     options, path = film.frames.options, film.frames.input
     if options.colour != "restore" or not isinstance(path, Path):
         return film
-    with ExitStack() as stack:
-        color = film.info.color
-        frames = _scans(path, color.transfer) if film.info.is_sequence else _sampled(path, color)
-        curve = FadingSearch(options, stack).curve(_until(stop, frames))
-    return noted(film, curve, stats)
+    return noted(film, film_curve(path, film.info, options, stop), stats)
 
 
 def noted(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:
@@ -91,6 +113,15 @@ def said(curve: FadingCurve | None) -> Message:
             code="fading_curve",
             powers=", ".join(f"{power:.2f}" for power, _ in curve),
         )
+    )
+
+
+def advice(curve: FadingCurve | None) -> str:
+    """One line on what `said` would say of a film of low contrast, or one whose dyes have faded."""
+    return (
+        "low contrast is no loss of dyes: no fading was found, and --colour restore would change no colour"
+        if curve is None
+        else "its dyes have faded: --colour restore takes that out of every frame, by one curve"
     )
 
 

@@ -30,7 +30,7 @@ class ShotSettings:
         engine: name of the engine, or "default".
         strength: 0…1.
         faces: "all", "largest", or tracks and persons, as ``--faces``.
-        grain: "match" or "none".
+        grain: "match", "less" or "none".
         region: "face" or "head".
     """
 

@@ -76,5 +76,5 @@ DEGRADATIONS: dict[str, Levels] = {
     "missing": (hole, (0.03, 0.08, 0.2)),
     "under_exposure": (gain, (0.55, 0.4, 0.3, 0.2)),
     "over_exposure": (gain, (1.2, 1.5, 2.0)),
-    "fading": (fade, (0.2, 0.3, 0.4)),
+    "low_contrast": (fade, (0.2, 0.3, 0.4)),
 }

@@ -81,10 +81,10 @@ def _gain(gain: float, **scores: float) -> Analysis:
         (_gain(0.06), {}, True, None),
         (_gain(0.03), {"on": True}, True, None),
         (_gain(0.029), {"on": True}, False, ("nothing to gain",)),
-        # Exposure and fading are no reason: no correction changes them.
+        # Exposure and contrast are no reason: no correction changes them.
         (_gain(0.0, under_exposure=0.9), {}, False, ("nothing to gain",)),
         (_gain(0.5, under_exposure=0.9), {}, True, ()),
-        (_gain(0.0, fading=0.9), {}, False, ("nothing to gain",)),
+        (_gain(0.0, low_contrast=0.9), {}, False, ("nothing to gain",)),
     ],
 )
 def test_what_is_decided_and_why(

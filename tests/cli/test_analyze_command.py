@@ -19,7 +19,7 @@ SCORES = {
     "noise": 0.11,
     "under_exposure": 0.0,
     "over_exposure": 0.0,
-    "fading": 0.0,
+    "low_contrast": 0.0,
 }
 TRACKS = [
     TrackReport(

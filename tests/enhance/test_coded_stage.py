@@ -903,3 +903,81 @@ def test_beyond_the_frame_its_edge_is_repeated(box: tuple[float, float, float, f
     stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
     stage.process(frame_with(face), [(face, both(1.0), both(1.0))])
     assert seen[0].min() >= 40  # as the darkest of the noise
+
+
+# -- grain -------------------------------------------------------------------------------------------------------
+
+
+def grainy(*faces: Face, size: tuple[int, int] = (320, 240), seed: int = 4) -> Frame:
+    noise = np.random.default_rng(seed).normal(110, 8, (size[1], size[0])).clip(0, 255).astype(np.uint8)
+    return frame_of(np.repeat(noise[..., None], 3, 2), 0, "rgb24", faces=faces)
+
+
+def cleared(face: Face, share: float, make: Callable[[int], Frame]) -> tuple[Frame, np.ndarray]:
+    """The second of two frames without the share of its grain; how much of that is left at each place, by rows of 8."""
+    network = FakeCodedNetwork()
+    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
+    faces = [(face, StageStrength(), StageStrength(share))]
+    stage.take_grain(make(1), faces)
+    made = stage.take_grain(make(2), faces)
+    assert not network.seen
+    now, then = (stored(frame).astype(float)[..., 1] - 110 for frame in (made, make(2)))
+    power, whole = (cv2.blur(image * image, (24, 9)) for image in (now, then))
+    return made, np.sqrt(power / whole)
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(1.0, 0.0, 0.35), (0.5, 0.4, 0.7)])
+def test_grain_is_taken_out_over_the_head_and_nowhere_else(share: float, least: float, most: float) -> None:
+    face = face_in((130.0, 90.0, 190.0, 150.0), size=(320, 240))
+    made, left = cleared(face, share, lambda n: grainy(face, seed=n))
+    assert least < left[90:150, 130:190].mean() < most, "the face"
+    assert least < left[74:90, 140:180].mean() < most, "forehead and hair"
+    x0, y0, x1, y1 = made.changed[0] if made.changed else (0, 0, 0, 0)
+    outside = np.ones((240, 320), bool)
+    outside[y0:y1, x0:x1] = False
+    assert np.array_equal(stored(made)[outside], stored(grainy(seed=2))[outside]) and outside.mean() > 0.6
+
+
+def test_no_border_of_the_grain_is_seen() -> None:
+    """From row to row above a face the grain comes back slowly."""
+    face, size = face_in((190.0, 190.0, 290.0, 290.0), size=(480, 480)), (480, 480)
+    _, left = cleared(face, 1.0, lambda n: grainy(face, size=size, seed=n))
+    rows = left[:240, 190:290].mean(1)
+    assert rows[110] > 0.95 and rows[200] < 0.35 and np.abs(rows[8:] - rows[:-8]).max() < 0.35
+
+
+def test_detail_that_stays_from_frame_to_frame_is_no_grain() -> None:
+    face = face_in((130.0, 90.0, 190.0, 150.0), size=(320, 240))
+    made, _ = cleared(face, 1.0, lambda _: grainy(face))
+    assert not made.touched and np.array_equal(stored(made), stored(grainy()))
+
+
+def test_a_frame_that_repeats_the_one_before_loses_its_grain_too() -> None:
+    face = face_in((130.0, 90.0, 190.0, 150.0), size=(320, 240))
+    stage = CodedStage(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats())
+    made = [
+        stored(stage.take_grain(grainy(face, seed=n), [(face, StageStrength(), StageStrength(1.0))])) for n in (1, 2, 2)
+    ]
+    deviations = [image[90:150, 130:190].std() for image in made]
+    assert deviations[2] < 1.2 * deviations[1] < 3.0
+
+
+@pytest.mark.parametrize(
+    ("wish", "kept"),
+    [
+        ({}, False),
+        ({"grain": "less"}, False),
+        ({"grain": "match"}, True),
+        ({"correct": "never"}, True),
+        ({"treatments": {1: Treatment(False)}}, True),
+        ({"strength": 0.0}, True),
+    ],
+)
+def test_grain_goes_where_the_user_wants_it(predict: Callable[[float], None], wish: dict[str, Any], kept: bool) -> None:
+    """Also out of a face that is otherwise left alone, but not where that is the user's wish."""
+    predict(0.0)
+    face, step = face_in((130.0, 60.0, 190.0, 120.0)), enhancer(network=FakeCodedNetwork(amount=0.0), **wish)
+    for n in range(3):
+        out = step.process(replace(grainy(face, size=SIZE, seed=n), pts=n))
+    left = stored(out)[70:110, 140:180].std() / stored(grainy(size=SIZE, seed=2))[70:110, 140:180].std()
+    assert (left == 1.0) == kept

@@ -15,6 +15,8 @@ import pytest
 import rtface
 from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, UsageError
+from rtface.pipeline.analysis import Findings, analyze_file
+from rtface.pipeline.fading import advice
 from rtface.pipeline.film import plan_file, run_file
 from rtface.pipeline.plan import FilmPlan
 from rtface.trust.verify import verify
@@ -150,3 +152,34 @@ def test_what_cannot_go_with_it_is_said_before_the_work(tmp_path: Path, options:
     given = old_film(tmp_path / "in.mkv", 2)
     with pytest.raises(UsageError, match=says):
         rtface.run(given, tmp_path / "out.mkv", colour="restore", **options)
+
+
+def pale(picture: np.ndarray) -> np.ndarray:
+    """Grey, of low contrast."""
+    return np.rint(75 + 0.4 * cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("name", "make"), [("fading", faded), ("low_contrast", pale), ("", np.asarray)])
+def test_analyze_says_what_restore_says(tmp_path: Path, name: str, make: Any) -> None:
+    """A grey film of low contrast has lost no dye; one whose dyes have faded is named so by both."""
+    given, found = tmp_path / "in.mkv", Findings()
+    write_film(given, (make(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) for t in range(8)), pix_fmt="yuv444p")
+    analyze_file(given, Options(), found=found)
+    (told,) = found.curves
+    report = rtface.run(given, tmp_path / "out.mkv", colour="restore", dry_run=True)
+    assert report.plan["curve"] == told
+    assert {key for key in ("fading", "low_contrast") if found.faults[key] > 0.3} >= {name} - {""}
+    assert (found.faults["fading"] > 0) == (name == "fading") == ("no fading was found" not in advice(told))
+    restored = any("one curve against fading" in str(note) for note in (*report.plan["notes"], *report.warnings))
+    assert restored is (name == "fading")
+
+
+def test_the_analysis_of_stills_knows_which_have_faded(tmp_path: Path) -> None:
+    folder = tmp_path / "prints"
+    folder.mkdir()
+    for n, make in enumerate((faded, np.asarray)):
+        cv2.imwrite(str(folder / f"{n}.png"), make(portrait(blur=1.0)[0])[..., ::-1])
+    found = Findings()
+    analyze_file(folder, Options(), found=found)
+    assert [curve is not None for curve in found.curves] == [True, False]
+    assert 0.3 < found.faults["fading"] < 0.6

@@ -74,7 +74,7 @@ class GpuShaper:
     def _shape(self, slots: FrameSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
         slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in seen}.values())
         largest, count = max(place.size for _, place, _ in seen), len(seen)
-        match = any(face.shaping.grain == "match" for face, *_ in seen)
+        match = any(face.shaping.grain != "none" for face, *_ in seen)
         measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
         self._pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()

@@ -228,7 +228,7 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         *_lines_of(part[3] - part[1]),
         *taps,
         *own_taps,
-        options.grain == "match",
+        options.grain != "none",
     )
 
 
@@ -273,7 +273,7 @@ def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures
         found["samples"],
         means[:, :3],
         means[:, 3:],
-        Texture(found["texture"], found["change"][part], own) if options.grain == "match" else None,
+        Texture(found["texture"], found["change"][part], own) if options.grain != "none" else None,
     )
 
 
