@@ -43,11 +43,13 @@ def remarks_of(seen: Sequence[Seen], *, always: bool, light: float) -> list[Mess
     """
     found: list[Message] = []
     if not always and seen and all(not treatment.on and treatment.reasons for treatment, _ in seen):
-        why = {treatment.reasons[0] for treatment, _ in seen}
-        if why == {"nothing to gain"}:
-            found.append(Message("your picture is clear: nothing to gain", code="live_clear"))
-        else:
-            found.append(Message("faces are left as they are: {why}", code="live_left", why=", ".join(sorted(why))))
+        reasons = [treatment.reasons[0] for treatment, _ in seen]
+        why = next((reason for reason in reasons if reason != "nothing to gain"), "")
+        found.append(
+            Message("faces are left as they are: {why}", code="live_left", why=why)
+            if why
+            else Message("your picture is clear: nothing to gain", code="live_clear")
+        )
     if not light and any(analysis.under_exposure >= _DIM for _, analysis in seen):
         found.append(Message("the picture is dim: Light brightens it", code="live_dim"))
     return found
