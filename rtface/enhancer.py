@@ -266,7 +266,7 @@ def _result(face: Face, task: FaceTask | None, treatment: Treatment | None, fail
         return (
             FaceResult(face.track_id, 0.0, None, ("the correction of this frame failed",))
             if failed
-            else FaceResult(face.track_id, task.strength, task.engine.name, reasons)
+            else FaceResult(face.track_id, task.strength.applied, task.engine.name, reasons)
         )
     return FaceResult(face.track_id, 0.0, None, treatment.reasons if treatment else ("not among the chosen faces",))
 

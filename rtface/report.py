@@ -12,6 +12,7 @@ from typing import Any
 
 from rtface.analysis.doubt import Doubt
 from rtface.analysis.treatment import Decision
+from rtface.analysis.verdict import Verdict, verdict_on
 from rtface.config.options import Options, Trait, having, learnt_persons
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.media.files.workfile import Target, full, write_whole
@@ -79,6 +80,7 @@ class TrackReport:
         invented: the mean share of the face that was invented (`chance_of_worse`), 0…1; None where no map was made.
         invented_by_second: that share over time: seconds in the input, and the mean of the second that begins there.
         doubts: of a film or still, the most doubtful frame of each half second on which the face was corrected.
+        factors: the mean of each factor of its strength (`rtface.enhance.strength`), where it was to be corrected.
     """
 
     id: int
@@ -98,6 +100,23 @@ class TrackReport:
     invented: float | None = None
     invented_by_second: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     doubts: list[Doubt] = field(default_factory=list[Doubt])
+    factors: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is said of it, wherever it is said."""
+        return verdict_on(
+            self.treatment,
+            applied=self.strength,
+            factors=self.factors,
+            scores=self.analysis,
+            width=self.mean_width_px,
+            share_of_time=self.share_of_time,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The track as plain values, with its verdict."""
+        return asdict(self) | {"verdict": self.verdict.to_dict()}
 
 
 @dataclass(slots=True)
@@ -273,7 +292,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         left = [track for track in self.tracks if not track.treatment["on"]]
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
         always = Message("; {--correct:always} corrects them", code="always_corrects") if decided and left else ""
-        reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.treatment["reasons"]))
+        reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.verdict.because[:1]))
         if not self.frames_out or self.frames_corrected or self.damage:
             if always and self.frames_out:
                 self.notes.append(
@@ -326,7 +345,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
-        values = redacted_values(asdict(self))
+        values = redacted_values(asdict(self) | {"tracks": [track.to_dict() for track in self.tracks]})
         return values if self.plan else {key: value for key, value in values.items() if key != "plan"}
 
     def to_json(self) -> str:

@@ -31,7 +31,6 @@ VERSION = 1
 _ON, _OFF = 0.06, 0.03
 # Of the first stage: gain in dB below which there is none of it, and from which on there is all.
 _WORTH = (0.04, 0.15)
-_VISIBLE = ((0.5, "clearly visible"), (0.2, "visible"))
 _FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
 _STRENGTH = (0.1175, 0.4528, 0.3815, 0.0537, -0.1697, 0.2318, 0.5333, -0.2733, 0.4230, -0.3502, -0.0090)
 _GAIN = (0.3405, -0.0315, 0.5406, -0.0390, -0.0961, -0.3687, 0.2841, 0.0041, -0.0721, 0.2516, -0.2093, 0.2126)
@@ -110,7 +109,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
     if gain < (_OFF if on else _ON):
         return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
     found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
-    reasons = (f"{gain:+.1f} dB expected, {visible(gain)}", *(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
+    reasons = tuple(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found)
     return Treatment(
         True, round(strength, 3), None, reasons, first=round(first, 3), ring=round(ring, 3), gain=round(gain, 2)
     )
@@ -160,11 +159,6 @@ def _dot(a: Sequence[float], b: Sequence[float]) -> float:
 def of_colours(strength: float, most: float) -> float:
     """The strength of the first stage for what is not luma, by that for the luma; `most` unless that is larger."""
     return max(strength, min(_COLOURS * strength, most))
-
-
-def visible(gain: float) -> str:
-    """How well a gain in dB can be seen."""
-    return next((word for least, word in _VISIBLE if gain >= least), "hardly visible")
 
 
 def gain_of(before: float, after: float) -> float:

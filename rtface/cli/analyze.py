@@ -75,6 +75,7 @@ def analyze(
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
+    from rtface.media.files.image_names import images_of
     from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.plan import scope_of
     from rtface.report import persons_of
@@ -93,8 +94,8 @@ def analyze(
             path=photos,
         )
     if scenes is not None:
-        if isinstance(source, Path) and source.is_dir() and not options.sequence:
-            line = "--scenes: {path} is a folder of stills, which has no scenes; leave it out"
+        if isinstance(source, Path) and images_of(source) and not options.sequence:
+            line = "--scenes: {path} holds stills, which have no scenes; leave it out"
             raise UsageError(line, code="scenes_stills", path=source)
         check_scenes_file(scenes)
     image, target = _written(source, sheet, scenes, overwrite=overwrite)
@@ -129,7 +130,7 @@ def analyze(
         print_table(
             [
                 ["TRACK", "PERSON", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
-                *map(_cells, tracks),
+                *(_cells(track, verbose=console.verbosity > 0) for track in tracks),
             ]
         )
         if listed:
@@ -241,7 +242,7 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
     treatments = {
         track.id: Treatment(
             track.treatment["on"],
-            track.treatment["strength"],
+            float(track.factors.get("decided", track.strength)),
             track.treatment["engine"],
             tuple(track.treatment["reasons"]),
             first=track.treatment["first"],
@@ -256,6 +257,7 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
             "last_s": track.last_s,
             "mean_width_px": track.mean_width_px,
             "analysis": track.analysis,
+            "verdict": track.verdict.to_dict(),
         }
         for track in tracks
     }
@@ -276,22 +278,19 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
     }
 
 
-def _cells(track: TrackReport) -> list[str]:
-    worst = sorted(track.analysis.items(), key=lambda pair: -pair[1])
-    wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
-    treatment = track.treatment
-    chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
-    if treatment["gain_db"] is not None or not treatment["on"]:
-        chosen = ", ".join([chosen, *treatment["reasons"][:1]])
-    if 0.0 < track.share_of_time < 1.0:
-        chosen += f", {track.share_of_time:.0%} of the time"
+def _cells(track: TrackReport, *, verbose: bool) -> list[str]:
+    from rtface.analysis.verdict import faults_of
+
+    wrong = ", ".join(f"{name} {score:.2f}" for name, score in faults_of(track.analysis))
+    gain = track.treatment["gain_db"]
+    said = track.verdict.sentence() + (f" ({gain:+.1f} dB expected)" if verbose and gain is not None else "")
     return [
         str(track.id),
         track.person,
         f"{track.first_s:.2f} s",
         f"{track.last_s:.2f} s",
         f"{track.mean_width_px:.0f} px",
-        chosen,
+        said,
         wrong or "nothing",
     ]
 

@@ -160,10 +160,14 @@ def _finish(
     *,
     json: bool,
 ) -> None:
-    from rtface.contact_sheet.labels import left_alone, row_label
+    from rtface.contact_sheet.labels import row_label
     from rtface.contact_sheet.restore import usual
 
-    run = line(usual(variants))
+    run, first = line(usual(variants)), sheet.rows[0]
+    corrected = first.corrected
+    (track, *_) = first.tracks.values()
+    why = track.verdict.sentence() if track is not None else "not followed by a run"
+    hint = "" if corrected else f"a run changes none of these faces ({why}); --correct always shows what it could do"
     if json:
         print_json(
             {
@@ -171,12 +175,17 @@ def _finish(
                 "page": str(html),
                 "seconds": round(sheet.seconds, 2),
                 "command": run,
-                "variants": [{"engine": one.engine, "strength": one.strength} for one in variants if not one.invented],
+                "variants": [
+                    {"engine": one.engine, "strength": one.strength}
+                    for one in variants
+                    if corrected and not one.invented
+                ],
+                "hint": hint,
                 "faces": [
                     {
                         "time_s": round(row.shown.time, 3),
                         "label": row_label(row),
-                        "score": round(row.choice.face.severity, 3),
+                        "verdict": (one := next(iter(row.tracks.values()))) and one.verdict.to_dict(),
                     }
                     for row in sheet.rows
                 ],
@@ -185,9 +194,8 @@ def _finish(
         )
         return
     console.log(f"{image} and {html} written: {counted(len(sheet.rows), 'face')}, {sheet.seconds:.0f} s")
-    if all(treatment is None or not treatment.on for row in sheet.rows for treatment in row.treatments.values()):
-        first = next(iter(sheet.rows[0].treatments.values()))
-        console.log(f"a run changes none of these faces ({left_alone(first)}); --correct always shows what it could do")
+    if hint:
+        console.log(hint)
     print_text(run)
 
 

@@ -23,6 +23,7 @@ def draw(rows: Sequence[SheetRow], variants: Sequence[Variant], title: str, look
 
     Crops are enlarged by whole factors (bicubic); the label says by how much.
     """
+    variants = variants if rows[0].corrected else ()  # else all pictures of a row are the same
     columns, legend = 1 + len(variants), legend_image(look) if any(variant.invented for variant in variants) else None
     top = _TITLE if legend is None else len(legend) + _GAP
     width = _LABEL + columns * (CELL + _GAP) + _GAP

@@ -35,7 +35,7 @@ def page(
         command: the command line that enhances the whole input as a variant does.
         look: of the run.
     """
-    legend = _legend(look) if any(variant.invented for variant in variants) else ""
+    legend = _legend(look) if any(variant.invented for variant in variants) and rows[0].corrected else ""
     rows_of = "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1))
     return shell("try", title, generator, {"COMMAND": escape(command(usual(variants))), "LEGEND": legend}, rows_of)
 
@@ -83,6 +83,11 @@ def pair(before: Bytes, afters: str, alt: str, name: str) -> str:
 
 def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Callable[[Variant], str]) -> str:
     place, *facts = (escape(line) for line in row_label(row, scale=False))
+    heading = f'<h2 id="face{number}">Face {number}: {place}</h2>'
+    listed = f"<ul>{''.join(f'<li>{fact}</li>' for fact in facts)}</ul>"
+    if not row.corrected:  # all pictures are the same
+        image = f'<img src="{data_address(row.shown.before)}" alt="face {number}, input">'
+        return f'<section aria-labelledby="face{number}">\n{image}\n<div>{heading}\n{listed}</div>\n</section>'
     first = usual(variants)
     names = {variant: escape(cell_label(row, variant), quote=True) for variant in variants}
     images = "\n".join(
@@ -98,11 +103,11 @@ def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Calla
     )
     return f"""<section aria-labelledby="face{number}">
 {pair(row.shown.before, images, f"face {number}", names[first])}
-<div><h2 id="face{number}">Face {number}: {place}</h2>
+<div>{heading}
 <fieldset><legend>Engine and strength</legend>
 {choices}
 </fieldset>
-<ul>{"".join(f"<li>{fact}</li>" for fact in facts)}</ul></div>
+{listed}</div>
 </section>"""
 
 

@@ -17,7 +17,6 @@ from typing import Literal, TypeVar
 import av
 import numpy as np
 
-from rtface.analysis.treatment import Treatment
 from rtface.contact_sheet.choose import ChosenFace
 from rtface.contact_sheet.dissolve import AROUND_S, SIDE, in_dissolve
 from rtface.contact_sheet.search import Sighting
@@ -31,6 +30,7 @@ from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FramePlan, check_invented
 from rtface.pipeline.show_invented import with_map
 from rtface.protocols import Device, Item, Runtime, Tracker
+from rtface.report import TrackReport
 from rtface.shots.clock import FilmClock
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
@@ -115,16 +115,21 @@ class SheetRow:
     Attributes:
         choice: the face as it was found.
         shown: the frame on which it is shown.
-        treatments: what a run with that engine decides for it; None where it was not followed.
+        tracks: what a run with that engine says of it; None where it was not followed.
         crops: the face at full strength by engine, uint8 RGB as `shown.before`.
         maps: the same with the map of what was invented over it, where that is shown.
     """
 
     choice: ChosenFace
     shown: ShownFace
-    treatments: dict[str, Treatment | None]
+    tracks: dict[str, TrackReport | None]
     crops: dict[str, Bytes]
     maps: dict[str, Bytes] = field(default_factory=dict[str, Bytes])
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a run corrects it, by any of the engines."""
+        return any(track is not None and track.treatment["on"] for track in self.tracks.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +139,12 @@ class RestoredCrop:
     Attributes:
         crop: of the face, uint8 RGB as `ShownFace.before`.
         map: the same with the map of what was invented over it; None where no map was asked for.
-        treatment: what the run decided for the face; None where it was not followed.
+        track: what the run says of the face; None where it was not followed.
     """
 
     crop: Bytes
     map: Bytes | None
-    treatment: Treatment | None
+    track: TrackReport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +247,8 @@ class FaceRestorer:
                     crop = drawn = _cut(item, shown, runtime.device)
                     if invented:
                         drawn = _cut(with_map(item, None), shown, runtime.device)
-        return RestoredCrop(crop, drawn if invented else None, steps.tracks.treatment_of(followed.track))
+        state = steps.tracks.states.get(followed.track)
+        return RestoredCrop(crop, drawn if invented else None, state and state.report())
 
     def _items(self, face: Sighting, stats: Stats, stack: ExitStack) -> tuple[Iterator[Item], FilmClock | None]:
         """The frames of a face's lead-in and around it, as a run reads them, and the times of the film."""

@@ -10,17 +10,17 @@ from fractions import Fraction
 from pathlib import Path
 
 from rtface.analysis.analyzer import analyze_face
-from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.scene_cuts import change_between
-from rtface.analysis.treatment import severity_of
+from rtface.analysis.treatment import choose_treatment
 from rtface.config.options import InputOptions
+from rtface.enhance.coded_stage import CodedStage
 from rtface.errors import RtfaceError, UsageError
 from rtface.frame import Bytes, Face, Float, Float32, Frame
-from rtface.media.files.image_names import is_image
+from rtface.media.files.image_names import images_of
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.sampler import FrameSampler, spread
-from rtface.media.stills.images import list_images, read_image
+from rtface.media.stills.images import read_image
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import Gallery, mean
 from rtface.persons.recogniser import Embedder
@@ -42,8 +42,7 @@ class Sighting:
     Attributes:
         time: of the frame, seconds of the input's own clock.
         box: display pixels x0, y0, x1, y1; float64 (4,).
-        analysis: its degradations on this frame.
-        severity: of all degradations, 0…1.
+        gain: what a run expects of a correction, dB; 0 where it leaves the face alone.
         track: number of the track, from 1: faces at the same place of the same scene.
         scene: number of the scene, from 1.
         person: number of the person, from 1; 0 where that is not known.
@@ -55,8 +54,7 @@ class Sighting:
 
     time: Fraction
     box: Float
-    analysis: Analysis
-    severity: float
+    gain: float
     track: int = 0
     scene: int = 0
     image: Path | None = None
@@ -104,6 +102,7 @@ def search(
     tracker: Tracker,
     device: Device,
     embed: Embedder,
+    coded: CodedStage | None = None,
     *,
     limit_s: float,
     found: Callable[[int, int, int], None],
@@ -117,6 +116,7 @@ def search(
         options: start, end.
         tracker, device: find and read the faces.
         embed: distinguishes persons.
+        coded: says what error is expected on a face; without it nothing is gained.
         limit_s: seconds for the search; at least one frame is looked at.
         found: called after each frame with the number of frames, of those wanted, and of faces.
         stop: True ends the search.
@@ -128,7 +128,7 @@ def search(
     samples = result.samples
     with ExitStack() as stack:
         for frame, image in _frames(input, options, stack, result):
-            samples.append(_sample(frame, image, tracker, device, embed))
+            samples.append(_sample(frame, image, tracker, device, embed, coded))
             faces += len(samples[-1].faces)
             found(len(samples), result.wanted, faces)
             if stop() or clock() - began > limit_s:
@@ -170,13 +170,6 @@ def _frames(
     return ((frame, None) for frame in frames if frame is not None)
 
 
-def images_of(input: Path) -> list[Path]:
-    """The images that a still or a folder of stills is; none for a film."""
-    if input.is_dir():
-        return list_images(input)
-    return [input] if is_image(input) else []
-
-
 def _stills(images: list[Path], unreadable: list[str], enlarger: Enlarger) -> Iterator[tuple[Frame, Path | None]]:
     for image in images:
         try:
@@ -189,7 +182,9 @@ def _stills(images: list[Path], unreadable: list[str], enlarger: Enlarger) -> It
         yield frame, image
 
 
-def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, embed: Embedder) -> Sample:
+def _sample(
+    frame: Frame, image: Path | None, tracker: Tracker, device: Device, embed: Embedder, coded: CodedStage | None
+) -> Sample:
     if frame.display.fields != "progressive":  # as a run does, by field
         frame = replace(frame, field=0)
     view, at = device.view(frame), frame.pts * frame.time_base
@@ -207,15 +202,16 @@ def _sample(frame: Frame, image: Path | None, tracker: Tracker, device: Device, 
             break
     for face in faces:
         if face.width >= SMALLEST_FACE:
-            analysis = analyze_face(view, face)
+            found = analyze_face(view, face, frame.enlarged)
+            found = found if coded is None else coded.measure(view, frame, face, found)
+            treatment = choose_treatment(found, face.width)
             chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
             whole = bool((face.box >= 0).all() and face.box[2] <= view.width and face.box[3] <= view.height)
             sample.faces.append(
                 Sighting(
                     at,
                     face.box,
-                    analysis,
-                    severity_of(analysis)[0],
+                    (treatment.gain or 0.0) if treatment.on else 0.0,
                     image=image,
                     sure=face.track_id in sure,
                     whole=whole,

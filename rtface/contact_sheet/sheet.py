@@ -16,14 +16,15 @@ from rtface.contact_sheet.choose import ChosenFace, choose
 from rtface.contact_sheet.draw import draw
 from rtface.contact_sheet.page import page
 from rtface.contact_sheet.restore import FaceRestorer, SheetRow, Variant
-from rtface.contact_sheet.search import Search, images_of, search
+from rtface.contact_sheet.search import Search, search
 from rtface.errors import InputError, Interrupted, Message
 from rtface.frame import Color, Frame
+from rtface.media.files.image_names import images_of
 from rtface.media.files.workfile import Target, write_text
 from rtface.media.marks.provenance import describe
 from rtface.media.stills.images import ImagePlan, write_image
 from rtface.persons.network import PersonNetwork
-from rtface.pipeline.build import film_networks
+from rtface.pipeline.build import film_networks, open_coded
 from rtface.pipeline.plan import plan_frames
 from rtface.pipeline.runtime import engine_request, open_runtime
 from rtface.protocols import Runtime
@@ -58,7 +59,7 @@ class Sheet:
     """A finished sheet.
 
     Attributes:
-        rows: the faces, in order of time.
+        rows: the faces, those that gain most first; one alone where a run corrects none.
         notes: what the user should know, one line each.
         seconds: how long it took.
     """
@@ -114,6 +115,7 @@ def make_sheet(
             parts.tracker,
             device,
             PersonNetwork(),
+            open_coded(stats, plan.threads.engines.engine),
             limit_s=_SEARCH_SHARE * wanted.budget_s,
             stop=stop.is_set,
             found=lambda done, of, faces: status(f"searching: {done} of {of} frames, {counted(faces, 'face')}"),
@@ -134,6 +136,16 @@ def make_sheet(
         # More than are wanted: of some the tracker may lose sight at once.
         choices = choose(faces, 2 * wanted.faces)
         left = min(wanted.faces, len(choices))
+        if options.correct == "auto":
+            gaining = [choice for choice in choices if choice.face.gain]
+            if 0 < len(gaining) < len(choices):
+                sheet.notes.append(
+                    Message(
+                        "faces that a run leaves alone are not shown; {--correct:always} shows what it could do",
+                        code="sheet_left_alone",
+                    )
+                )
+            choices, left = gaining or choices, min(wanted.faces, len(gaining)) or 1
         for choice in choices:
             if len(sheet.rows) == left:
                 break
@@ -154,7 +166,8 @@ def make_sheet(
                 code="sheet_faces_lost",
                 path=_name(input),
             )
-        sheet.rows.sort(key=lambda row: (str(row.choice.face.image or ""), row.shown.time))
+        sheet.rows = [row for row in sheet.rows if row.corrected] or sheet.rows[:1]
+        sheet.rows.sort(key=lambda row: (not row.choice.face.whole, -row.choice.face.gain))
         sheet.seconds = clock() - began
         return sheet
 
@@ -216,7 +229,7 @@ def _row(
     for engine, runtime in runtimes.items():
         status(f"face {number} of {count}: {engine}")
         restored = restorer.restore(followed, engine, runtime, invented=engine in mapped)
-        row.crops[engine], row.treatments[engine] = restored.crop, restored.treatment
+        row.crops[engine], row.tracks[engine] = restored.crop, restored.track
         if restored.map is not None:
             row.maps[engine] = restored.map
     return row

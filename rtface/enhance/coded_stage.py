@@ -63,14 +63,14 @@ _ON_GPU = Message(
 )
 
 
-class Strength(NamedTuple):
+class StageStrength(NamedTuple):
     """How strongly the luma, and what is not luma, are corrected, each 0…1."""
 
     luma: float = 0.0
     colour: float = 0.0
 
 
-Cleaned = tuple[Face, Strength, Strength]
+Cleaned = tuple[Face, StageStrength, StageStrength]
 """A face with the strengths of its correction inside its oval and round it."""
 
 

@@ -20,7 +20,7 @@ from rtface.analysis.treatment import INSIDE, Treatment, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
-from rtface.enhance.coded_stage import CodedStage, Strength
+from rtface.enhance.coded_stage import CodedStage, StageStrength
 from rtface.enhance.doubts import note_doubts
 from rtface.enhance.engine_selection import EngineSelector
 from rtface.enhance.face_filter import FaceFilter
@@ -239,20 +239,20 @@ class FaceCorrector(ABC):
             corrected = {face.face.track_id for face in task.faces}
             for face, *_ in chosen:
                 if face.track_id not in corrected:
-                    self.tracks.states[face.track_id].figures.apply(0.0, frame.time)
+                    self.tracks.states[face.track_id].figures.apply(None, frame.time)
 
-    def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[Strength, Strength]:
+    def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[StageStrength, StageStrength]:
         """Strengths of the first stage inside the oval of a face and round it."""
         if (track := self.tracks.states.get(face.track_id)) is None:
-            return Strength(), Strength()
+            return StageStrength(), StageStrength()
         inside, ring = track.first
         region = self._wanted_region(face, time)
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
-        strength *= self.tracks.strength_of(face, time)
+        strength = self.tracks.strength_of(face, time, strength).wanted
         within = track.faded("first colour", of_colours(inside, INSIDE), time)
         beyond = track.faded("ring colour", of_colours(around, 1.0), time)
         around = track.faded("ring", around, time)
-        return Strength(inside * strength, within * strength), Strength(around * strength, beyond * strength)
+        return StageStrength(inside * strength, within * strength), StageStrength(around * strength, beyond * strength)
 
     def _submit_faces(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and submits them to their engines."""
@@ -305,7 +305,7 @@ class FaceCorrector(ABC):
 
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         return ShapingOptions(
-            face.strength,
+            face.strength.applied,
             self.shots.at(face.time).grain or self._options.grain,
             # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
             average=not (face.light or face.engine.recurrent or task.frame.new),
@@ -357,7 +357,7 @@ class FaceCorrector(ABC):
             corrections = self.guard.shape(task) if self.guard is not None else task.device.shape(task.faces)
         if self.mode is Mode.FILM:  # a live run has no end, and its figures none
             note_doubts(task.faces, corrections, task.device)
-        shown = [face for face in task.faces if face.strength > UNSEEN_STRENGTH]
+        shown = [face for face in task.faces if face.strength.seen]
         for face in shown:
             if not before.lead_in:
                 face.track.figures.apply(face.strength, face.time)

@@ -12,7 +12,6 @@ from rtface.analysis.doubt import Doubt
 from rtface.enhance.tasks import FaceTask
 from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
-from rtface.quality.governor import UNSEEN_STRENGTH
 
 _SIDE = 32
 """Cells of the face's correction, in each direction, of which its change from frame to frame is seen."""
@@ -24,7 +23,7 @@ _NOW_S = 1e-3
 def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], device: Device) -> None:
     """Notes the doubts of a frame's faces in the figures of their tracks."""
     for face, correction in zip(faces, corrections, strict=True):
-        if face.strength > UNSEEN_STRENGTH:
+        if face.strength.seen:
             doubt = _doubt(face, correction, device)  # also of a lead-in, whose last change the next frame's is seen by
             if not face.frame.lead_in:
                 face.track.figures.note(face.time).doubt = doubt
@@ -46,7 +45,7 @@ def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
         face.time,
         face.time,
         (x0, y0, x1, y1),
-        strength=face.strength,
+        strength=face.strength.applied,
         error=error,
         change=change,
         fine=fine,

@@ -7,13 +7,12 @@ from math import inf
 from time import monotonic
 
 from rtface.config.options import QualityOptions
-from rtface.correct.mask import smooth_ramp
 from rtface.enhance.keyframes.scheduler import spacing
+from rtface.enhance.strength import of_vivid, strength_on
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.errors import Message
 from rtface.frame import Face, Frame
-from rtface.geometry.transforms import display_size
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of, shipped_name
@@ -22,36 +21,6 @@ from rtface.util.fade import faded
 
 # Seconds to blend a heavy engine's keyframe with the light engine's answer, before that was measured.
 _JOIN_S = 0.008
-# Degrees of yaw from which on a correction is weaker, and at which there is none: engines are trained on faces that
-# hardly turn. Of ten portraits in a call the five turned by 39 to 45 degrees lose 0.004 of their identity to rtface-m,
-# those turned by 50 to 58 lose 0.019, and with this rule 0.012; of the gain 0.22 of 0.23 dB stay.
-_TURNED, _PROFILE = 45.0, 75.0
-
-# Shares of a face's mesh in the frame at which a film's correction has gone, and up to which it is whole: the tracker
-# loses a face at half.
-_LEAVING = 0.5, 0.62
-
-
-def strength_by_pose(face: Face) -> float:
-    """The share of the strength, 0…1, for a face that is turned away; 1 where the pose is unknown."""
-    return 1.0 if face.pose is None else 1.0 - smooth_ramp(abs(face.pose[0]), _TURNED, _PROFILE)
-
-
-def strength_by_edge(face: Face, frame: Frame) -> float:
-    """The share of the strength, 0…1, for a face that the frame's edge cuts: by the part of it that is still there."""
-    if face.mesh is None or frame.new:
-        return 1.0
-    size = display_size(frame.image.width, frame.image.height, frame.display)
-    if (face.box[:2] > 0.0).all() and (face.box[2:] < size).all():
-        return 1.0
-    there = (face.mesh[:, :2] > 0.0) & (face.mesh[:, :2] < size)
-    return smooth_ramp(float(there.all(1).mean()), *_LEAVING)
-
-
-def of_vivid(strength: float) -> float:
-    """The strength, 0…1, of an engine that makes up detail, by the predicted one, 0…1.5: made-up detail is an error of
-    its own, which counts where coding left little."""
-    return min(strength * strength, 1.0)
 
 
 class EngineSelector:
@@ -106,13 +75,10 @@ class EngineSelector:
             track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
             forced = self._tracks.forced(face, frame.time)
             decided = track.decide(frame.time, counted=not frame.lead_in, forced=forced)
-            wanted = (
-                strength
-                * strength_by_pose(face)
-                * strength_by_edge(face, frame)
-                * self._tracks.strength_of(face, frame.time)
-            )
-            if decided * wanted <= 0.0:
+            factors = strength_on(frame, face, self._tracks.strength_of(face, frame.time, strength), decided)
+            if decided > 0.0 and not frame.lead_in:
+                track.figures.note(frame.time).strength = factors
+            if factors.applied <= 0.0:
                 continue
             named = self._tracks.option("engine", face, frame.time)
             engine = (
@@ -122,9 +88,9 @@ class EngineSelector:
             )
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
-            applied = track.faded("engine", target, frame.time)
+            factors = factors.with_(vivid=track.faded("engine", target, frame.time) / decided)
             light, every = self._key_frames(engine, frame, runtime)
-            tasks.append(FaceTask(track, face, frame, applied * wanted, engine, light=light, every=every))
+            tasks.append(FaceTask(track, face, frame, factors, engine, light=light, every=every))
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
@@ -247,13 +213,15 @@ class GovernedSelector(EngineSelector):
         for task, decision in zip(tasks, decisions, strict=True):
             if decision.engine:
                 self._apply(task, decision, runtime)
+            elif not frame.lead_in:
+                task.track.figures.note(frame.time).strength = task.strength.with_(level=0.0)
         return [task for task, decision in zip(tasks, decisions, strict=True) if decision.engine]
 
     @staticmethod
     def _apply(task: FaceTask, decision: FaceDecision, runtime: Runtime) -> None:
         track, heavy, light = task.track, task.engine.name, task.light
         shown = shipped_name(track.engine or "")
-        task.strength *= decision.strength
+        task.strength = task.strength.with_(level=decision.strength)
         task.key, task.share = decision.key, decision.share
         if light is None:
             task.engine = runtime.engines.named(decision.engine)

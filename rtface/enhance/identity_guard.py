@@ -16,7 +16,6 @@ from rtface.persons.chip import SIDE, chip_matrix, clear, fitness
 from rtface.persons.gallery import distance
 from rtface.persons.guard import BLUR, Limits
 from rtface.protocols import Correction
-from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.stats import Stats
 
 FILM_S, LIVE_S = 1.0, 2.5
@@ -57,34 +56,33 @@ class IdentityGuard:
 
     def shape(self, task: FrameTask) -> list[Correction]:
         """The corrections of a frame's faces (`Device.shape`), weakened; the tasks' strength says how far."""
-        strengths = [face.strength for face in task.faces]
-        for face, strength in zip(task.faces, strengths, strict=True):
+        for face in task.faces:
             if face.frame.new:  # another picture, perhaps with the same number for another person
                 face.track.guard.reset()
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
-            self._weaken(face, strength)
+            self._weaken(face)
         corrections = list(task.device.shape(task.faces))
-        for face in [one for one in task.faces if one.strength > UNSEEN_STRENGTH and one.track.guard.is_due(one.time)]:
+        for face in [one for one in task.faces if one.strength.seen and one.track.guard.is_due(one.time)]:
             limits = self._limits_of(face.engine.name)
             if limits and self._look(task, face, corrections[task.faces.index(face)], limits):
                 for number, other in enumerate(task.faces):
                     if other.track.id == face.track.id and face.track.guard.kept < 1.0:
                         other.state.reset()  # as if this frame had not been shaped yet
-                        self._weaken(other, strengths[number])
+                        self._weaken(other)
                         (corrections[number],) = task.device.shape([other])
         self.weakened = 0
         for face in task.faces:
             face.track.note_guard(face.time)
-            if face.track.guard.kept < 0.99 and face.strength > UNSEEN_STRENGTH:
+            if face.track.guard.kept < 0.99 and face.strength.seen:
                 self.weakened += 1
                 if not face.frame.lead_in:
                     face.track.figures.note(face.time).guarded = True
         return corrections
 
     @staticmethod
-    def _weaken(face: FaceTask, strength: float) -> None:
-        face.strength = strength * face.track.guard.kept
-        face.shaping = replace(face.shaping, strength=face.strength)
+    def _weaken(face: FaceTask) -> None:
+        face.strength = face.strength.with_(guard=face.track.guard.kept)
+        face.shaping = replace(face.shaping, strength=face.strength.applied)
 
     def _look(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
         """Compares input and output of one face, where it shows enough; whether this was the track's first look."""

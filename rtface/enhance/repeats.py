@@ -17,7 +17,6 @@ from rtface.enhance.tasks import FaceTask
 from rtface.frame import Box, Frame
 from rtface.geometry.planes import layout
 from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
-from rtface.quality.governor import UNSEEN_STRENGTH
 from rtface.util.av_gpu import on_gpu
 
 _AROUND = 0.8  # of a face's box that the first stage may change on each side of it, and samples more
@@ -39,7 +38,7 @@ class RepeatedFrames:
             tasks: its faces, with their shaping.
             cleaned: those of the first stage, with their strengths inside and round them.
         """
-        tasks = [task for task in tasks if task.strength > UNSEEN_STRENGTH]
+        tasks = [task for task in tasks if task.strength.seen]
         if frame.new or not (tasks or cleaned) or on_gpu(frame.image) or layout(frame.image.format.name) is None:
             return None
         settings: list[object] = [
@@ -52,7 +51,7 @@ class RepeatedFrames:
             for task in tasks
         ]
         settings += [face.track_id for face, *_ in cleaned]
-        strengths = [v for task in tasks for v in (task.strength, task.shaping.share, task.track.guard.kept)]
+        strengths = [v for task in tasks for v in (task.strength.applied, task.shaping.share, task.track.guard.kept)]
         strengths += [v for _, inside, around in cleaned for v in (*inside, *around)]
         last, size = self._last.get(frame.field), (frame.image.width, frame.image.height)
         if (

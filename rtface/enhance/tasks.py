@@ -12,6 +12,7 @@ from rtface.correct import CorrectionState
 from rtface.correct.mask import shown_box
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.shown import ShownSamples
+from rtface.enhance.strength import Strength
 from rtface.enhance.track_store import TrackState, seed_of
 from rtface.frame import Box, Crops, Face, Float, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix
@@ -26,7 +27,7 @@ class FaceTask:
     Attributes:
         track, face: whose correction.
         frame: the frame as it came.
-        strength: 0…1.5, above 0.
+        strength: of the correction, by factor; what is applied is above 0.
         engine: restores the crop; with `light`, on keyframes only.
         key: whether `engine` runs on this frame.
         share: 0…1 of `engine` in the correction; the rest is that of the engine before it.
@@ -44,7 +45,7 @@ class FaceTask:
     track: TrackState
     face: Face
     frame: Frame
-    strength: float
+    strength: Strength
     engine: Engine
     key: bool = True
     share: float = 1.0

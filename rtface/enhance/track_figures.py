@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 
 from rtface.analysis.doubt import EVERY_S, Doubt
 from rtface.analysis.treatment import Treatment
+from rtface.enhance.strength import Strength
 from rtface.frame import Face
 from rtface.report import Span, TrackReport, invented_shares
 
@@ -25,7 +26,8 @@ class FrameNote:
         width: of the face; None where it is known already that it was seen.
         treatment: what was decided.
         engine: name of the one that was asked; None where none was.
-        strength: of its correction; None where it was not corrected.
+        strength: of its correction, by factor; None where it was to be left alone.
+        applied: the strength that was applied; None where the face was not corrected.
         guarded: whether the identity guard weakened that.
         invented: share of the face that was invented; None where that is not measured.
         doubt: what makes its correction doubtful; None where it was not corrected.
@@ -34,7 +36,8 @@ class FrameNote:
     width: float | None = None
     treatment: Treatment | None = None
     engine: str | None = None
-    strength: float | None = None
+    strength: Strength | None = None
+    applied: float | None = None
     guarded: bool = False
     invented: float | None = None
     doubt: Doubt | None = None
@@ -52,6 +55,7 @@ class TrackFigures:
         corrected: frames on which its face was corrected.
         guarded: of these, those on which the identity guard weakened the correction.
         strength_sum, strength_range: of the strengths on the corrected ones; None before the first.
+        factors: of these strengths, the sum of each factor by name, also of those that came to 0; "" counts them.
         engine: name of the engine last used.
         treatment: what was decided last.
         spans: the decisions over time.
@@ -67,6 +71,7 @@ class TrackFigures:
     guarded: int = 0
     strength_sum: float = 0.0
     strength_range: tuple[float, float] | None = None
+    factors: dict[str, float] = field(default_factory=dict[str, float])
     engine: str | None = None
     treatment: Treatment | None = None
     spans: list[Span] = field(default_factory=list[Span])
@@ -86,11 +91,12 @@ class TrackFigures:
             self._count(time)
         self.note(time).width = face.width
 
-    def apply(self, strength: float, time: float) -> None:
-        """Notes a frame on which the face was corrected, with this strength."""
-        if self.note(time).strength is not None:
+    def apply(self, strength: Strength | None, time: float) -> None:
+        """Notes a frame on which the face was corrected, with this strength; None by the first stage alone."""
+        if self.note(time).applied is not None:
             self._count(time)
-        self.note(time).strength = strength
+        note = self.note(time)
+        note.strength, note.applied = strength or note.strength, strength.applied if strength else 0.0
 
     def count(self, before: float = inf) -> None:
         """Counts the frames before this time."""
@@ -117,9 +123,11 @@ class TrackFigures:
             self._decide(note.treatment, round(time, 3))
         self.engine = note.engine or self.engine
         if note.strength is not None:
+            self._weigh({**asdict(note.strength), "": 1.0})
+        if note.applied is not None:
             self.corrected += 1
-            self.strength_sum += note.strength
-            self._extend_range((note.strength, note.strength))
+            self.strength_sum += note.applied
+            self._extend_range((note.applied, note.applied))
         self.guarded += note.guarded
         if note.invented is not None:
             self._invent(int(time), 1, note.invented)
@@ -136,6 +144,10 @@ class TrackFigures:
             self.spans[-1] = span
         else:
             self._add([span])
+
+    def _weigh(self, factors: Mapping[str, float]) -> None:
+        for name, value in factors.items():
+            self.factors[name] = self.factors.get(name, 0.0) + value
 
     def _invent(self, second: int, frames: int, share: float) -> None:
         known = self.invented.get(second, (0, 0.0))
@@ -156,6 +168,7 @@ class TrackFigures:
         self.guarded += later.guarded
         self.strength_sum += later.strength_sum
         self._extend_range(later.strength_range)
+        self._weigh(later.factors)
         for second, (frames, total) in later.invented.items():
             self._invent(second, frames, total)
         for part, doubt in later.doubts.items():
@@ -222,6 +235,7 @@ class TrackFigures:
                 "reasons": held.reasons,
             },
             strength=strength,
+            factors={name: round(total / self.factors[""], 3) for name, total in self.factors.items() if name},
             strength_range=[round(bound, 3) for bound in self.strength_range or (0.0, 0.0)],
             frames_corrected=self.corrected,
             frames_guarded=self.guarded,

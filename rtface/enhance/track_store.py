@@ -14,6 +14,7 @@ from rtface.analysis.treatment import FORCED
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
+from rtface.enhance.strength import Strength
 from rtface.enhance.track_figures import IN_WORK, TrackFigures
 from rtface.frame import Face, Float32
 from rtface.persons.guard import GuardedTrack
@@ -242,10 +243,10 @@ class TrackStore:
         named = next((value for one in treatments if one and (value := getattr(one, name))), None)
         return named or getattr(self.shots.at(time), name)
 
-    def strength_of(self, face: Face, time: float) -> float:
-        """What the strength of a face is multiplied with at this time, 0…1: for its person, and by decisions."""
+    def strength_of(self, face: Face, time: float, asked: float) -> Strength:
+        """The factors of a face's strength at this time that are known of it, with what the run asks, 0…1."""
         of_person = self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0
-        return of_person * self.shots.share_of(face.track_id, time)
+        return Strength(asked, person=of_person, reviewed=self.shots.share_of(face.track_id, time))
 
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
         """The state of a face's track, with this frame counted."""

@@ -41,6 +41,7 @@ _TRACK: Shape = {
     "analysis": table(number),
     "treatment": {"on": flag, "reasons": [text]},
     "strength_range": row(number, number),
+    "factors?": table(number),
     "spans": [_SPAN],
     "person": text,
     "invented_sums": [row(number, count, number)],
@@ -364,6 +365,10 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
         spans,
         person,
         frames_guarded=one.frames_guarded + later.frames_guarded,
+        factors={
+            name: round(one.factors.get(name, value) * (1 - share) + value * share, 3)
+            for name, value in {**one.factors, **later.factors}.items()
+        },
     )
 
 

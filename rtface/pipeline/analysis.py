@@ -12,12 +12,14 @@ from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.concurrency import buffer, close_with
 from rtface.config.options import Options, Scope
 from rtface.device.cpu.device import CpuDevice
+from rtface.engine.engine_set import DEFAULT, engine_names, is_here, recipe_named
 from rtface.enhance.face_filter import FaceFilter
+from rtface.enhance.strength import of_vivid, strength_on
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Interrupted
 from rtface.frame import Bytes, Frame
-from rtface.media.files.image_names import list_images
+from rtface.media.files.image_names import images_of, is_image
 from rtface.media.stills.image_read import warn_left_out
 from rtface.pipeline.build import open_coded, open_film, open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
@@ -77,9 +79,11 @@ def analyze_file(
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         source = None
-        if isinstance(input, Path) and input.is_dir() and not options.sequence:
-            frames_in = frames_of_stills(list_images(input), stats, options.scale)
-            warn_left_out(input, stats)
+        # As a run reads them: a still that a film's decoder reads does not say how it was coded.
+        if isinstance(input, Path) and (input.is_dir() or is_image(input)) and not options.sequence:
+            frames_in = frames_of_stills(images_of(input), stats, options.scale)
+            if input.is_dir():
+                warn_left_out(input, stats)
         else:
             source = open_film(input, options, threads, stats, stop, stack)
             frames_in = iter(source)
@@ -93,6 +97,8 @@ def analyze_file(
         recognise = open_persons(
             options, tracker, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
         )
+        engine = engine_names(options.engine, options.fidelity)[0]
+        vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid
         tracks = TrackStore({}, correct=options.correct, person_of=recognise.label_of if recognise else None)
         measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
@@ -115,9 +121,13 @@ def analyze_file(
                 continue
             for face in choose((recognise.label(item) if recognise else item).faces, held.on(item)):
                 track_state = tracks.see(face, item.time)
-                strength = track_state.decide(item.time, counted=True)
-                if max(strength, *track_state.first) > 0.0:
-                    track_state.figures.apply(strength, item.time)
+                decided = track_state.decide(item.time, counted=True)
+                strength = strength_on(item, face, tracks.strength_of(face, item.time, options.strength), decided)
+                if vivid and decided > 0.0:
+                    strength = strength.with_(vivid=of_vivid(decided) / decided)
+                track_state.figures.note(item.time).strength = strength if decided > 0.0 else None
+                if max(strength.applied, *(share * strength.wanted for share in track_state.first)) > 0.0:
+                    track_state.figures.apply(strength if strength.applied > 0.0 else None, item.time)
             frames += item.field != 1
             if progress:
                 info = source.info if source else None

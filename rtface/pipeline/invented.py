@@ -156,7 +156,7 @@ class InventedMaps:
     ) -> ChangedFace | None:
         """What became of one face (`forward`: crop → samples); None where it lies outside the frame or unchanged."""
         restored, engine = task.restored, task.engine.name
-        if task.strength <= 0.0 or restored is None:
+        if task.strength.applied <= 0.0 or restored is None:
             return None
         assert isinstance(restored.log_scale, np.ndarray)  # `check_invented` refused other engines and devices
         log_scale = restored.log_scale[0]
@@ -174,7 +174,7 @@ class InventedMaps:
             before,
             after,
             _differs(views, box, form),
-            task.strength,
+            task.strength.applied,
             task.scale,
         )
 

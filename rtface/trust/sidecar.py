@@ -256,7 +256,7 @@ def describe_output(
         **({"fading": made.curves} if made.curves else {}),
         **({"copied": made.copied} if made.copied else {}),
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
-        "treatments": [asdict(track) for track in report.tracks],
+        "treatments": [track.to_dict() for track in report.tracks],
         **({"images": {one["name"]: one["tracks"] for one in report.images}} if report.images else {}),
         **({"decisions": [asdict(one) for one in report.decisions]} if report.decisions else {}),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def manifest(
         "options": _without_names(options),
         "changes": [k.name.lower() for k in Change if k and k in change and k.name],
         "treatments": [
-            {k: v for k, v in asdict(track).items() if k != "analysis"}
+            {k: v for k, v in track.to_dict().items() if k != "analysis"}
             | {"person": unnamed(track.person), "treatment": _unnamed_treatment(track.treatment)}
             for track in report.tracks
         ]
@@ -173,7 +173,7 @@ def _ranges(report: Report, begin: float) -> list[dict[str, Any]]:
     """The times in the output at which each face was corrected."""
     return [
         {
-            "description": f"face {track.id}, strength {span.strength:g}",
+            "description": f"face {track.id}: {track.verdict.sentence()}",
             "region": [
                 {
                     "type": "temporal",

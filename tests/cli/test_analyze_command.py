@@ -36,9 +36,11 @@ TRACKS = [
             "ring": 0.2,
             "engine": None,
             "gain_db": 0.44,
-            "reasons": ["+0.4 dB expected, visible", "low resolution 0.61"],
+            "reasons": ["low resolution 0.61"],
         },
-        0.0,
+        0.9,
+        factors={"asked": 1.0, "decided": 0.9, "pose": 1.0},
+        share_of_time=1.0,
     ),
     TrackReport(
         4,
@@ -69,10 +71,11 @@ def test_table_has_a_line_per_track_and_the_worst_first(analysis):
     assert calls[0][1].faces == "1,4"
     heading, first, second = result.stdout.splitlines()
     assert heading.startswith("TRACK")
-    assert "strength 0.90, +0.4 dB expected, visible " in first
+    assert " visible: asked 100 %, applied 90 %, because more would harm it " in first and "dB" not in result.stdout
+    assert "+0.4 dB expected" in CliRunner().invoke(app, ["analyze", "a.mp4", "-v"]).stdout
     assert "low resolution 0.61, compression 0.33, noise 0.11" in first
     assert "motion blur" not in first
-    assert "left alone, nothing to gain " in second
+    assert "left alone: nothing to gain " in second
     assert second.endswith("nothing")
 
 

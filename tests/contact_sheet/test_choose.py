@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from rtface.analysis.measure import Analysis
 from rtface.config.options import Options
 from rtface.contact_sheet.choose import choose
 from rtface.contact_sheet.search import Sighting, search
@@ -20,29 +19,29 @@ from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import film, write_film
 
 
-def face(track: int, severity: float, width: float, scene: int | None = None, time: int = 0) -> Sighting:
-    return Sighting(Fraction(time), np.array([0.0, 0.0, width, width]), Analysis(), severity, track, scene or track)
+def face(track: int, gain: float, width: float, scene: int | None = None, time: int = 0) -> Sighting:
+    return Sighting(Fraction(time), np.array([0.0, 0.0, width, width]), gain, track, scene or track)
 
 
-def chosen(faces: list[Sighting], count: int) -> list[tuple[int, str]]:
-    return [(choice.face.track, choice.why) for choice in choose(faces, count)]
+def chosen(faces: list[Sighting], count: int) -> list[int]:
+    return [choice.face.track for choice in choose(faces, count)]
 
 
-def test_worst_and_largest_take_turns() -> None:
+def test_the_faces_that_gain_most_come_first() -> None:
     faces = [face(1, 0.3, 100), face(2, 0.9, 60), face(3, 0.2, 300), face(4, 0.6, 80)]
-    assert chosen(faces, 4) == [(2, "worst"), (3, "largest"), (4, "worst"), (1, "largest")]
-    assert chosen(faces, 2) == [(2, "worst"), (3, "largest")]
+    assert chosen(faces, 4) == [2, 4, 1, 3]
+    assert chosen(faces, 2) == [2, 4]
 
 
 def test_a_track_is_shown_once_by_its_most_telling_frame() -> None:
     faces = [face(1, 0.5, 100, time=1), face(1, 0.8, 90, time=2), face(2, 0.4, 200, time=3), face(2, 0.2, 250, time=4)]
-    assert [choice.face.time for choice in choose(faces, 5)] == [2, 4]
+    assert [choice.face.time for choice in choose(faces, 5)] == [2, 3]
 
 
 def test_other_scenes_come_first() -> None:
     """Another scene is the best sign of another person."""
     faces = [face(1, 0.9, 100, scene=1), face(2, 0.8, 200, scene=1), face(3, 0.5, 90, scene=2)]
-    assert chosen(faces, 3) == [(1, "worst"), (3, "largest"), (2, "worst")]
+    assert chosen(faces, 3) == [1, 3, 2]
 
 
 def test_each_person_is_shown_before_one_is_shown_again() -> None:
@@ -50,30 +49,25 @@ def test_each_person_is_shown_before_one_is_shown_again() -> None:
         replace(face(track, 0.9 - track / 10, 100), person=person)
         for track, person in ((1, 1), (2, 1), (3, 2), (4, 0), (5, 1))
     ]
-    assert [track for track, _ in chosen(faces, 5)] == [1, 3, 4, 2, 5]
+    assert chosen(faces, 5) == [1, 3, 4, 2, 5]
 
 
 def test_small_and_clean_faces_come_last() -> None:
-    faces = [face(1, 0.95, 30), face(2, 0.4, 60), face(3, 0.05, 400), face(4, 0.3, 50)]
-    assert [track for track, _ in chosen(faces, 4)] == [2, 4, 3, 1]
+    faces = [face(1, 0.95, 30), face(2, 0.4, 60), face(3, 0.0, 400), face(4, 0.3, 50)]
+    assert chosen(faces, 4) == [2, 4, 3, 1]
 
 
 def test_a_doubtful_face_comes_last() -> None:
     """One that the tracker was not sure of, unless another sample shows it again."""
     ear = replace(face(1, 0.9, 300), sure=False)
     again = [replace(face(2, 0.7, 90, time=k), sure=False) for k in range(2)]
-    assert chosen([ear, *again, face(3, 0.5, 80), face(4, 0.1, 40)], 4) == [
-        (2, "worst"),
-        (3, "largest"),
-        (4, "worst"),
-        (1, "largest"),
-    ]
-    assert chosen([ear], 2) == [(1, "worst")]
+    assert chosen([ear, *again, face(3, 0.5, 80), face(4, 0.1, 40)], 4) == [2, 3, 4, 1]
+    assert chosen([ear], 2) == [1]
 
 
 def test_a_face_that_the_edge_cuts_comes_last() -> None:
     cut = [replace(face(track, 0.9, 300, time=1), whole=False) for track in (1, 2)]
-    assert chosen([*cut, face(2, 0.4, 90, time=2), face(3, 0.3, 80)], 3) == [(2, "worst"), (3, "largest"), (1, "worst")]
+    assert chosen([*cut, face(2, 0.4, 90, time=2), face(3, 0.3, 80)], 3) == [2, 3, 1]
     assert choose([*cut, face(2, 0.4, 90, time=2)], 1)[0].face.time == 2
 
 

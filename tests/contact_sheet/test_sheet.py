@@ -299,9 +299,9 @@ def test_a_clean_face_is_shown_as_a_run_leaves_it(tmp_path: Path, memory: Engine
     sheet = sheet_of(path, correct="never")
     (row,) = sheet.rows
     assert np.array_equal(row.crops["fake"], row.shown.before)
-    treatment = row.treatments["fake"]
-    assert treatment is not None
-    assert not treatment.on
+    track = row.tracks["fake"]
+    assert track is not None
+    assert not track.treatment["on"]
 
 
 def test_a_policy_is_asked_about_the_users_options_only(

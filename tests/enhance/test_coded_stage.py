@@ -17,7 +17,7 @@ from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.analysis.treatment import INSIDE, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, Strength, place_of
+from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
@@ -77,9 +77,9 @@ def stored(frame: Frame) -> Bytes:
     return np.asarray(frame.image.to_ndarray(format="rgb24"))
 
 
-def both(strength: float) -> Strength:
+def both(strength: float) -> StageStrength:
     """The same for the luma and the rest."""
-    return Strength(strength, strength)
+    return StageStrength(strength, strength)
 
 
 def planes(frame: Frame) -> list[np.ndarray]:
@@ -389,7 +389,7 @@ def test_luma_and_colours_have_strengths_of_their_own() -> None:
             return change * np.array([1.0, 0.0, 0.0], np.float32)[:, None, None], errors
 
     face = face_in((120.0, 50.0, 200.0, 130.0))
-    for inside, around in ((Strength(0.3, 0.9), both(0.0)), (both(0.0), Strength(0.3, 0.9))):
+    for inside, around in ((StageStrength(0.3, 0.9), both(0.0)), (both(0.0), StageStrength(0.3, 0.9))):
         frame = frame_with(face)
         was = stored(frame).astype(int)
         change = (stored(coded_stage(Red(amount=0.4)).process(frame, [(face, inside, around)])) - was).reshape(-1, 3)
@@ -564,7 +564,7 @@ def test_colours_get_more_of_a_low_strength_and_fade_as_slowly(
 ) -> None:
     predict(0.5)
     gain = (40.0, 39.3)  # a low strength round the face
-    seen = list[tuple[Strength, Strength]]()
+    seen = list[tuple[StageStrength, StageStrength]]()
     monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: seen.append(faces[0][1:]) or frame)
     monkeypatch.setattr(
         CodedStage, "measure", lambda self, *found: Analysis(error=gain[0], remaining=gain[1], ring_error=gain[0],

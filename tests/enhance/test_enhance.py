@@ -16,10 +16,10 @@ from rtface.analysis.analyzer import Treatment
 from rtface.analysis.treatment import gain_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.engine_selection import strength_by_edge
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.strength import strength_by_edge
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import CorrectedRegion, Display, Face, Frame, Packet
 from rtface.geometry.alignment import crop_matrix

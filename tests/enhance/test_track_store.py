@@ -11,6 +11,7 @@ import pytest
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.config.options import Options
 from rtface.correct.keyframe_blend import AHEAD_FRAMES
+from rtface.enhance.strength import Strength
 from rtface.enhance.track_figures import IN_WORK
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.errors import UsageError
@@ -33,7 +34,7 @@ def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> T
     for k in range(first, first + frames):
         track.figures.see(FACE, k / 25)
         if (strength := track.decide(k / 25, counted=True)) > 0.0:
-            track.figures.apply(strength, k / 25)
+            track.figures.apply(Strength(decided=strength), k / 25)
     return track
 
 
@@ -52,12 +53,12 @@ def test_the_report_has_what_was_done_not_the_last_decision() -> None:
 
 
 def test_the_gain_is_that_of_the_decision_that_is_reported() -> None:
-    on = Treatment(True, 0.9, None, ("+0.4 dB expected, visible",), first=0.5, ring=0.3, gain=0.4)
+    on = Treatment(True, 0.9, None, ("noise 0.60",), first=0.5, ring=0.3, gain=0.4)
     told = shown(shown(record(), on, 0, 30), Treatment(False, 0.0, None, ("nothing to gain",), gain=0.01), 30, 10)
     track = told.report()
     assert (
         track.treatment.items()
-        >= {"on": True, "reasons": ["+0.4 dB expected, visible"], "gain_db": 0.4, "first": 0.5, "ring": 0.3}.items()
+        >= {"on": True, "reasons": ["noise 0.60"], "gain_db": 0.4, "first": 0.5, "ring": 0.3}.items()
     )
     assert [span.gain_db for span in track.spans] == [0.4, 0.01]
 
@@ -86,7 +87,7 @@ def test_a_face_that_was_left_alone_says_so() -> None:
 def test_the_range_of_strength() -> None:
     track = record()
     for k, strength in enumerate((0.5, 0.25, 1.0)):
-        track.figures.apply(strength, k / 25)
+        track.figures.apply(Strength(decided=strength), k / 25)
     assert track.report().strength_range == [0.25, 1.0]
     assert track.report().strength == pytest.approx(0.583, abs=1e-3)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
+from rtface.enhance.strength import Strength
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
 from rtface.jobs.figures import JobFigures, KnownFaces, SegmentFigures, merged
@@ -35,10 +36,10 @@ def test_a_face_of_two_segments_has_the_reasons_of_what_was_done(order: int) -> 
             1, 0.0, 1.0, frames, 90.0, {}, {"on": on, **treatment}, float(on), frames_corrected=on * frames
         )
 
-    some = part(20, True, gain_db=0.4, reasons=["+0.4 dB expected, visible"])
+    some = part(20, True, gain_db=0.4, reasons=["noise 0.60"])
     most = part(40, False, gain_db=0.01, reasons=["nothing to gain"])
     told = merged(*(some, most)[::order]).treatment
-    assert (told["on"], told["gain_db"], told["reasons"]) == (True, 0.4, ["+0.4 dB expected, visible"])
+    assert (told["on"], told["gain_db"], told["reasons"]) == (True, 0.4, ["noise 0.60"])
 
 
 @pytest.mark.parametrize("ahead", [4, 5, 12])
@@ -75,7 +76,7 @@ def records_of(ahead: int, *, corrected: bool = True) -> list[dict[str, Any]]:
             track.decide(k / 25, counted=True)
             track.figures.note(k / 25).engine = f"of {k}"
             if corrected:
-                track.figures.apply(k / 12, k / 25)
+                track.figures.apply(Strength(decided=k / 12), k / 25)
         for k in range(4 if records else 0, border):
             figures.add(Frame(av.VideoFrame(32, 32, "yuv420p"), k, Fraction(1, 25), 1, faces=(face,)))
         records.append(figures.take(border / 25))

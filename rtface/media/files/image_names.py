@@ -66,3 +66,10 @@ def is_image(path: Path) -> bool:
             return kind_of(file.read(64)) is not None
     except OSError:
         return False  # the source says what is wrong with it
+
+
+def images_of(input: Path) -> list[Path]:
+    """The images that a still or a folder of stills is; none for a film."""
+    if input.is_dir():
+        return list_images(input)
+    return [input] if is_image(input) else []

@@ -1,0 +1,146 @@
+"""What is said of a face: how well its correction is seen, how much was asked for and applied, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rtface.analysis.measure import SCORES
+from rtface.errors import Message
+
+VISIBLE_DB, CLEARLY_VISIBLE_DB = 0.2, 0.5
+"""Predicted changes, in dB, from which on one is called visible, and clearly so."""
+SEEN_WHOLE_PX = 48.0
+"""Width of a face below which less is seen of a change."""
+LEFT_ALONE, CORRECTED = "left alone", "corrected"
+"""The words for a face that is left alone, and for one whose gain was not predicted."""
+SOUGHT = 0.1
+"""Score from which on a fault is worth a word."""
+_MILD = 0.35
+_OTHER = ("under_exposure", "over_exposure", "fading")  # no correction of a face changes them
+_WEAKER = {
+    "decided": Message("more would harm it", code="because_decided"),
+    "vivid": Message("more made-up detail would harm it", code="because_vivid"),
+    "pose": Message("it is turned away", code="because_pose"),
+    "edge": Message("the edge of the frame cuts it", code="because_edge"),
+    "person": Message("less is asked for this person", code="because_person"),
+    "reviewed": Message("a review decided so", code="because_reviewed"),
+    "level": Message("the computer was too busy", code="because_level"),
+    "guard": Message("the person would change", code="because_guard"),
+}
+"""Why a correction is weaker, by the factor of `rtface.enhance.strength.Strength` that says it most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The verdict on one face.
+
+    Attributes:
+        word: *hardly visible*, *visible*, *clearly visible*, `CORRECTED` or `LEFT_ALONE`.
+        asked, applied: strengths, 0…1 and 0…1.5.
+        because: why less was applied than asked for, or why the face is left alone.
+        share_of_time: of the face's frames on which it is corrected, 0…1.
+    """
+
+    word: str
+    asked: float
+    applied: float
+    because: tuple[str, ...] = ()
+    share_of_time: float = 1.0
+
+    def sentence(self) -> str:
+        """The verdict as a person reads it."""
+        why = "; ".join(self.because)
+        if self.word == LEFT_ALONE:
+            return f"{self.word}: {why}" if why else self.word
+        often = f" on {_percent(self.share_of_time)} of its frames" if round(self.share_of_time, 2) < 1.0 else ""
+        said = f"{self.word}{often}: asked {_percent(self.asked)}, applied {_percent(self.applied)}"
+        return f"{said}, because {why}" if why else said
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as JSON has it; a reason that has a code is as `Message.to_dict` says."""
+        because = [one.to_dict() if isinstance(one, Message) else {"code": "", "message": one} for one in self.because]
+        return {
+            "word": self.word,
+            "asked": round(self.asked, 3),
+            "applied": round(self.applied, 3),
+            "because": because,
+            "sentence": self.sentence(),
+        }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def visibility(gain: float, share: float, width: float) -> str:
+    """How well a correction is seen.
+
+    Args:
+        gain: expected of it as decided, dB.
+        share: of the decided strength that is applied.
+        width: of the face, display pixels.
+    """
+    change = gain * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
+    return (
+        "clearly visible" if change >= CLEARLY_VISIBLE_DB else "visible" if change >= VISIBLE_DB else "hardly visible"
+    )
+
+
+def verdict_on(
+    treatment: Mapping[str, Any],
+    *,
+    applied: float,
+    factors: Mapping[str, float],
+    scores: Mapping[str, float],
+    width: float,
+    share_of_time: float = 1.0,
+) -> Verdict:
+    """The verdict by what is known of a face.
+
+    Args:
+        treatment: "on" (it is corrected), "gain_db" and "reasons".
+        applied: the strength that is applied where it is corrected.
+        factors: of that strength, by name (`rtface.enhance.strength.Strength`).
+        scores: of what is wrong with it, by name.
+        width: display pixels.
+    """
+    asked = factors.get("asked", 1.0)
+    weaker = min((name for name in factors if name != "asked"), key=lambda name: factors[name], default="")
+    why = (_WEAKER[weaker],) if factors.get(weaker, 1.0) < 1.0 and weaker in _WEAKER else ()
+    if not treatment["on"]:
+        if factors:  # something was decided, and came to nothing
+            because = why if asked else (Message("the strength asked for is 0", code="because_asked"),)
+        else:
+            because = (*treatment["reasons"], *_stay(treatment["reasons"], scores))
+        return Verdict(LEFT_ALONE, asked, 0.0, because)
+    gain = treatment.get("gain_db")
+    share = math.prod(value for name, value in factors.items() if name != "decided")
+    word = CORRECTED if gain is None else visibility(gain, share, width)
+    if not applied:
+        why = (Message("only traces of coding are taken out", code="because_first"),)
+    return Verdict(word, asked, applied, why if applied < 0.98 * asked else (), share_of_time)
+
+
+def faults_of(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The faults that are worth a word, the worst first: the name as a person reads it, and the score."""
+    worst = sorted(((value, name) for name, value in scores.items() if value >= SOUGHT), reverse=True)
+    return [(name.replace("_", " "), value) for value, name in worst]
+
+
+def _stay(reasons: Sequence[str], scores: Mapping[str, float]) -> list[str]:
+    """What becomes of the faults of a face of which nothing is gained."""
+    if "nothing to gain" not in reasons:
+        return []
+    known = {name: score for name, score in scores.items() if name in SCORES and name not in _OTHER}
+    said: list[str] = []
+    for fault, score in faults_of(known):
+        if fault == "noise":
+            said.append(Message("noise is kept as grain", code="because_noise"))
+        elif score < _MILD:
+            said.append(Message("{fault} is mild", code="because_mild", fault=fault))
+        else:
+            said.append(Message("no correction here lessens {fault}", code="because_stays", fault=fault))
+    return said
