@@ -17,6 +17,7 @@ from typing import Any, cast, get_args
 
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
+from rtface.analysis.verdict import UNCHANGED, faults_of
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import WantedRegion
 from rtface.util.foreign import Shape, check_shape, count, number, read_regular
@@ -52,8 +53,6 @@ _COLOURS = 1.6
 _LUMA, _COARSE = (0.55, 1.25), (2.4, 4.9)
 # Of the first stage: what its strength is multiplied with up to the first log2 of steps, and from the second one on.
 # Where a fine step leaves detail, the network takes some of it for an error.
-
-_NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "missing": "missing regions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +104,9 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
     strength, gain = predicted(analysis, face_width)
     first, ring = first_strengths(analysis, face_width)
-    _, scores = severity_of(analysis)
     if gain < (_OFF if on else _ON):
         return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
-    found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
-    reasons = tuple(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found)
+    reasons = tuple(f"{name} {score:.2f}" for name, score in faults_of(analysis.scores()) if name not in UNCHANGED)
     return Treatment(
         True, round(strength, 3), None, reasons, first=round(first, 3), ring=round(ring, 3), gain=round(gain, 2)
     )
@@ -200,14 +197,6 @@ def _certainty(analysis: Analysis) -> float:
     """Share of a strength that a picture with little error gets, which may be one without any: by the codec's step, or
     where that is unknown by the expected error."""
     return ramp(math.log2(analysis.step), *_FINE) if analysis.step > 0.0 else ramp(analysis.error, *_DOUBT)
-
-
-def severity_of(analysis: Analysis) -> tuple[float, dict[str, float]]:
-    """The scores that count, together and each: several small faults add up to one that is seen. Exposure and fading do
-    not count, because no correction changes them."""
-    scores = analysis.scores()
-    del scores["under_exposure"], scores["over_exposure"], scores["fading"]
-    return 1 - math.prod(1 - score for score in scores.values()), scores
 
 
 def treatments_table(

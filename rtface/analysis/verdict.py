@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rtface.analysis.measure import SCORES
 from rtface.errors import Message
 
 VISIBLE_DB, CLEARLY_VISIBLE_DB = 0.2, 0.5
@@ -18,8 +17,9 @@ LEFT_ALONE, CORRECTED = "left alone", "corrected"
 """The words for a face that is left alone, and for one whose gain was not predicted."""
 SOUGHT = 0.1
 """Score from which on a fault is worth a word."""
-_MILD = 0.35
-_OTHER = ("under_exposure", "over_exposure", "fading")  # no correction of a face changes them
+_MILD, _NAMES = 0.35, {"missing": "missing regions"}
+UNCHANGED = ("under exposure", "over exposure", "fading")
+"""Faults that no correction of a face changes, so that they are no reason for one."""
 _WEAKER = {
     "decided": Message("more would harm it", code="because_decided"),
     "vivid": Message("more made-up detail would harm it", code="because_vivid"),
@@ -127,20 +127,14 @@ def verdict_on(
 def faults_of(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     """The faults that are worth a word, the worst first: the name as a person reads it, and the score."""
     worst = sorted(((value, name) for name, value in scores.items() if value >= SOUGHT), reverse=True)
-    return [(name.replace("_", " "), value) for value, name in worst]
+    return [(_NAMES.get(name, name.replace("_", " ")), value) for value, name in worst]
 
 
 def _stay(reasons: Sequence[str], scores: Mapping[str, float]) -> list[str]:
     """What becomes of the faults of a face of which nothing is gained."""
     if "nothing to gain" not in reasons:
         return []
-    known = {name: score for name, score in scores.items() if name in SCORES and name not in _OTHER}
-    said: list[str] = []
-    for fault, score in faults_of(known):
-        if fault == "noise":
-            said.append(Message("noise is kept as grain", code="because_noise"))
-        elif score < _MILD:
-            said.append(Message("{fault} is mild", code="because_mild", fault=fault))
-        else:
-            said.append(Message("no correction here lessens {fault}", code="because_stays", fault=fault))
-    return said
+    found = [(fault, score) for fault, score in faults_of(scores) if fault not in UNCHANGED]
+    mild = [Message("{fault} is mild", code="because_mild", fault=fault) for fault, score in found if score < _MILD]
+    stay = [fault for fault, score in found if score >= _MILD]
+    return [*(Message("no correction here lessens {fault}", code="because_stays", fault=one) for one in stay), *mild]

@@ -78,6 +78,7 @@ def analyze(
     from rtface.media.files.image_names import images_of
     from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.plan import scope_of
+    from rtface.pipeline.proposals import little_seen, proposals
     from rtface.report import persons_of
     from rtface.shots.files import check_scenes_file
     from rtface.stats import Stats
@@ -123,33 +124,37 @@ def analyze(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
+    proposed = proposals(tracks, engine=options.engine, look=options.look, scale=options.scale)
     if json:
-        table = treatment_file(source, tracks)
+        table = treatment_file(source, tracks) | {"proposals": [one.to_dict() for one in proposed]}
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
-        print_table(
-            [
-                ["TRACK", "PERSON", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
-                *(_cells(track, verbose=console.verbosity > 0) for track in tracks),
-            ]
-        )
-        if listed:
-            rows = [
-                [
-                    p.person,
-                    f"{p.seconds:.2f} s",
-                    f"{p.first_s:.2f} s",
-                    f"{p.last_s:.2f} s",
-                    ", ".join(map(str, p.tracks)),
-                ]
-                for p in listed
-            ]
-            print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
+        print_tracks(tracks, verbose=console.verbosity > 0)
+        for line in little_seen(proposed):
+            console.log(line)
     else:
         console.log(f"{source}: no face found")
     if unreadable := stats.counters["unreadable"]:
         console.log(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
         raise typer.Exit(FAILED)
+
+
+def print_tracks(tracks: list[TrackReport], *, verbose: bool) -> None:
+    """Prints tables of the tracks and of the persons; `verbose` has the gain in decibels, too."""
+    from rtface.report import persons_of
+
+    print_table(
+        [
+            ["TRACK", "PERSON", "FROM", "TO", "WIDTH", "VERDICT", "WHAT IS WRONG (0 nothing ... 1 all)"],
+            *(_cells(track, verbose=verbose) for track in tracks),
+        ]
+    )
+    rows = [
+        [p.person, f"{p.seconds:.2f} s", f"{p.first_s:.2f} s", f"{p.last_s:.2f} s", ", ".join(map(str, p.tracks))]
+        for p in persons_of(tracks)
+    ]
+    if rows:
+        print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
 
 
 def print_facts(**facts: object) -> None:

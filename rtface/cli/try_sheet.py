@@ -162,12 +162,13 @@ def _finish(
 ) -> None:
     from rtface.contact_sheet.labels import row_label
     from rtface.contact_sheet.restore import usual
+    from rtface.pipeline.proposals import little_seen, proposals
 
-    run, first = line(usual(variants)), sheet.rows[0]
-    corrected = first.corrected
-    (track, *_) = first.tracks.values()
-    why = track.verdict.sentence() if track is not None else "not followed by a run"
-    hint = "" if corrected else f"a run changes none of these faces ({why}); --correct always shows what it could do"
+    run, corrected = line(usual(variants)), sheet.rows[0].corrected
+    options, tracks = line.options, [next(iter(row.tracks.values())) for row in sheet.rows]
+    seen = [track for track in tracks if track is not None]
+    hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
+    proposed = proposals(seen, engine=options.engine, look=options.look, scale=options.scale)
     if json:
         print_json(
             {
@@ -181,21 +182,23 @@ def _finish(
                     if corrected and not one.invented
                 ],
                 "hint": hint,
+                "proposals": [one.to_dict() for one in proposed],
                 "faces": [
                     {
                         "time_s": round(row.shown.time, 3),
                         "label": row_label(row),
-                        "verdict": (one := next(iter(row.tracks.values()))) and one.verdict.to_dict(),
+                        "verdict": track and track.verdict.to_dict(),
                     }
-                    for row in sheet.rows
+                    for row, track in zip(sheet.rows, tracks, strict=True)
                 ],
             },
             indent=2,
         )
         return
     console.log(f"{image} and {html} written: {counted(len(sheet.rows), 'face')}, {sheet.seconds:.0f} s")
-    if hint:
-        console.log(hint)
+    for said in (hint, *little_seen(proposed)):
+        if said:
+            console.log(said)
     print_text(run)
 
 
@@ -270,6 +273,7 @@ class CommandLine:
     the administrator's policy asks for."""
 
     def __init__(self, named: str, source: Path | Address, loaded: LoadedOptions) -> None:
+        self.options = loaded.options
         self._given: Mapping[str, object] = {
             key: getattr(loaded.options, key) for key in loaded.given if key != "overwrite"
         }

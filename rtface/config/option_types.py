@@ -14,6 +14,8 @@ from typing import Literal, TypedDict
 class AnalyzeOptions(TypedDict, total=False):
     """Options of `rtface.analyze`; `rtface.Options` says what each is."""
 
+    look: Literal["faithful", "clear", "vivid"]
+    fidelity: float | None
     threads: int | None
     tracker: str
     faces: str

@@ -166,7 +166,7 @@ class QualityOptions(_Group):
     look: Look = _option(
         USUAL,
         v.choice(*LOOKS),
-        _ALL,
+        _ALL | _ANALYSIS,
         "How much fine detail: none (faithful), as a face of this size has (clear), or more, invented (vivid).",
         "With the default engine and `auto`, vivid chooses `rtface-m-vivid`; [looks](engines.md#looks)",
         traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
@@ -174,7 +174,7 @@ class QualityOptions(_Group):
     fidelity: float | None = _option(
         None,
         v.share,
-        _ALL,
+        _ALL | _ANALYSIS,
         "The look as a number: 1 is faithful, 0.5 clear, 0 vivid.",
         "An engine with a control, such as CodeFormer, takes this number for it",
         unset="by look",

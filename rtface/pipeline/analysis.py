@@ -97,7 +97,7 @@ def analyze_file(
         recognise = open_persons(
             options, tracker, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
         )
-        engine = engine_names(options.engine, options.fidelity)[0]
+        engine = engine_names(options.engine, options.engine_control)[0]
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid
         tracks = TrackStore({}, correct=options.correct, person_of=recognise.label_of if recognise else None)
         measure = TrackMeasurement(tracks.analyzer_of, coded, stats)

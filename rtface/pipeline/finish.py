@@ -12,6 +12,7 @@ from rtface.errors import Interrupted, Message, OutputError
 from rtface.media.files.image_names import has_still_name
 from rtface.media.files.leftovers import clear_leftovers, remove_unfinished_files
 from rtface.pipeline.plan import RunPlan
+from rtface.pipeline.proposals import little_seen, proposals
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
@@ -42,6 +43,7 @@ def carry_out(
         what `make` raises; Interrupted for Ctrl-C.
         OutputError, InputError: the output is whole, and cannot be signed or described.
     """
+    options = plan.options
     for key, line in plan.warnings.items():
         stats.warn(key, line)
     for line in (line for target in plan.outputs.all() for line in clear_leftovers(target)):
@@ -56,6 +58,8 @@ def carry_out(
         _settle(plan, report, stats, began)
         if made is not None:
             report.note_uncorrected()
+            found = proposals(report.tracks, engine=options.engine, look=options.look, scale=options.scale)
+            report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
             report.note_no_dots()
             report.note_label()
             report.notes += missing_tracks(

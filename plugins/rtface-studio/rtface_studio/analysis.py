@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ _NONE = {"state": "none"}
 _FOLDER, _LOCK = "rtface-studio-", "lock"
 _CLIP = ("--overwrite", "--codec", "libx264", "--preset", "superfast")
 """Options of a clip's run: made to be played at once, by browsers."""
+_ANALYSED = ("scale", "look")
+"""Options of a run that the analysis needs, too."""
 _FACE = 128
 """Side of a face on the page, pixels."""
 _Work = Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]
@@ -123,7 +125,7 @@ class FilmTasks:
         self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
         self._folder = studio.closing.enter_context(_pictures())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
-        self._scales: dict[int, str] = {}  # of the analysis that was asked for last: no other one starts
+        self._options: dict[int, list[str]] = {}  # of the analysis that was asked for last: no other one starts
 
     def of(self, number: int, kind: str) -> FilmTask:
         """The task of a film; kind is "analysis", "sheet" or "clip"."""
@@ -149,14 +151,15 @@ class FilmTasks:
         """Photos of a person that the analysis has written so far, at most two."""
         return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
 
-    async def analyse(self, number: int, path: Path, scale: str) -> None:
-        """Starts the analysis of a film, in place of one of other sizes: persons are numbered as a run numbers them.
+    async def analyse(self, number: int, path: Path, settings: Mapping[str, Any]) -> None:
+        """Starts the analysis of a film, in place of one with other options, so that it says what a run will say.
 
         Args:
             number, path: of the film.
-            scale: the size that frames are enlarged to; empty for that of the settings file.
+            settings: of the film; without "scale" or "look" those of the settings file hold.
         """
         photos, task = self.folder(number) / "faces", self.of(number, "analysis")
+        options = [f"--{key}={settings[key]}" for key in _ANALYSED if settings.get(key) not in (None, "")]
 
         def with_faces(found: dict[str, Any]) -> dict[str, Any]:
             for label, person in found.get("persons", {}).items():
@@ -168,12 +171,12 @@ class FilmTasks:
                 if event["event"] == "progress":
                     progress(with_faces(event))
 
-            shutil.rmtree(photos, ignore_errors=True)  # those of other sizes
-            words = "--photos", str(photos), "--overwrite", *(("--scale", scale) if scale else ()), "--", str(path)
+            shutil.rmtree(photos, ignore_errors=True)  # those of other options
+            words = "--photos", str(photos), "--overwrite", *options, "--", str(path)
             return with_faces(await json_of("analyze", *words, receive=receive))
 
-        if self._scales.get(number, "") != scale:
-            self._scales[number] = scale
+        if self._options.get(number, []) != options:
+            self._options[number] = options
             await task.restart(work)
         elif task.state["state"] != "done":
             task.start(work)
@@ -202,6 +205,8 @@ class FilmTasks:
                 "image": f"{at}.png",
                 "page": f"{at}.html",
                 "variants": found["variants"],
+                "hint": found["hint"],
+                "proposals": found["proposals"],
             }
 
         self.of(number, "sheet").start(work)
@@ -248,7 +253,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
             if body.get("action") == "stop":
                 task.stop()
             else:
-                await tasks.analyse(number, path, str(body.get("scale") or ""))
+                await tasks.analyse(number, path, body)
         return JSONResponse(task.state)
 
     async def sheet(request: Request) -> Response:
