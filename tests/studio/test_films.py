@@ -310,9 +310,9 @@ def test_of_sizes_in_quick_succession_the_last_is_analysed(
 
         monkeypatch.setattr("rtface_studio.analysis.json_of", child)
         monkeypatch.setattr(studio.events, "publish", lambda _, state, keep: states.put_nowait(state["state"]))
-        await tasks.analyse(1, tmp_path, "")
+        await tasks.analyse(1, tmp_path, {})
         await until("running")
-        asked = [asyncio.ensure_future(tasks.analyse(1, tmp_path, scale)) for scale in ("2", then)]
+        asked = [asyncio.ensure_future(tasks.analyse(1, tmp_path, {"scale": scale})) for scale in ("2", then)]
         await killed.wait()
         dead.set()
         await asyncio.gather(*asked)
@@ -323,7 +323,7 @@ def test_of_sizes_in_quick_succession_the_last_is_analysed(
         assert "tracks" not in tasks.of(1, "analysis").state
         may_end.set()
         await until("done")
-        await tasks.analyse(1, tmp_path, then)
+        await tasks.analyse(1, tmp_path, {"scale": then})
         assert tasks.of(1, "analysis").state == {"state": "done", "result": {"scale": then}}
 
     with studio.closing:
