@@ -108,8 +108,9 @@ def verdict_on(
         width: display pixels.
     """
     asked = factors.get("asked", 1.0)
-    weaker = min((name for name in factors if name != "asked"), key=lambda name: factors[name], default="")
-    why = (_WEAKER[weaker],) if factors.get(weaker, 1.0) < 1.0 and weaker in _WEAKER else ()
+    known = {name: factors.get(name, 1.0) for name in _WEAKER}
+    weakest = min(known, key=lambda name: known[name])
+    why = (_WEAKER[weakest],) if known[weakest] < 1.0 else ()
     if not treatment["on"]:
         if factors:  # something was decided, and came to nothing
             because = why if asked else (Message("the strength asked for is 0", code="because_asked"),)
@@ -117,7 +118,7 @@ def verdict_on(
             because = (*treatment["reasons"], *_stay(treatment["reasons"], scores))
         return Verdict(LEFT_ALONE, asked, 0.0, because)
     gain = treatment.get("gain_db")
-    share = math.prod(value for name, value in factors.items() if name != "decided")
+    share = asked * math.prod(value for name, value in known.items() if name != "decided")
     word = CORRECTED if gain is None else visibility(gain, share, width)
     if not applied:
         why = (Message("only traces of coding are taken out", code="because_first"),)

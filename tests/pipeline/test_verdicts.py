@@ -30,7 +30,8 @@ HALF, FULL = Variant("fake", 0.5), Variant("fake", 1.0)
 
 def coded(path: Path, crf: int = 38, **how: Any) -> Path:
     """A film of 1.6 s, coded as poorly as asked for."""
-    pictures = (portrait(shift=(0.5 * t, 0.0), **({"blur": 0.0} | how))[0] for t in range(40))
+    how = {"blur": 0.0} | how
+    pictures = (portrait(shift=(0.5 * t, 0.0), **how)[0] for t in range(40))
     return write_film(path, pictures, codec="libx264", options={"crf": str(crf), "g": "20"})
 
 
@@ -59,13 +60,13 @@ def test_analysis_report_and_sidecar_say_the_same(tmp_path: Path) -> None:
 def test_the_analysis_knows_that_vivid_gets_less(tmp_path: Path) -> None:
     """Once the analysis said 65 % and the report 42 %."""
     source = coded(tmp_path / "a.mp4", 27)
-    (found,) = rtface.analyze(source, fidelity=0)
-    (done,) = rtface.run(source, tmp_path / "o.mkv", fidelity=0).tracks
+    (found,) = rtface.analyze(source, look="vivid")
+    (done,) = rtface.run(source, tmp_path / "o.mkv", look="vivid").tracks
     assert found.verdict == done.verdict and found.factors["vivid"] < 0.95
     (listed,) = treatment_file(source, [found])["tracks"].values()
     again = {"tracks": {"1": {"on": True, "strength": listed["strength"]}}, "version": 1}
     (tmp_path / "t.json").write_text(json.dumps(again))
-    (same,) = rtface.run(source, tmp_path / "p.mkv", fidelity=0, treatment=tmp_path / "t.json").tracks
+    (same,) = rtface.run(source, tmp_path / "p.mkv", look="vivid", treatment=tmp_path / "t.json").tracks
     assert same.strength == pytest.approx(done.strength, abs=0.02), "the file has what was decided, before vivid"
 
 
@@ -134,6 +135,7 @@ def test_the_factor_that_weakens_most_is_the_reason(name: str) -> None:
 def test_what_was_asked_for_is_no_reason() -> None:
     told = track(0.8, applied=0.5, factors=FACTORS | {"asked": 0.5}).verdict
     assert told.sentence() == "visible: asked 50 %, applied 50 %"
+    assert track(0.8, factors=FACTORS | {"detail": 0.0}).verdict.word == "clearly visible", "it weakens nothing"
     assert track(None).verdict.sentence() == "left alone: nothing to gain; compression is mild"
 
 
@@ -146,7 +148,8 @@ def test_a_decision_that_came_to_nothing_says_why() -> None:
 
 
 def codes(*faces: TrackReport, **options: Any) -> list[str]:
-    found = proposals(faces, **({"engine": "default", "look": "clear", "scale": None} | options))
+    usual: dict[str, Any] = {"engine": "default", "look": "clear", "scale": None}
+    found = proposals(faces, **(usual | options))
     return [one.code.removeprefix("propose_") for one in found]
 
 

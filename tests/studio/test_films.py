@@ -293,7 +293,7 @@ def test_of_sizes_in_quick_succession_the_last_is_analysed(
         may_end, killed, dead, told = (asyncio.Event() for _ in range(4))
 
         async def child(*words: str, receive: Any) -> Any:
-            begun.append(words[words.index("--scale") + 1] if "--scale" in words else "")
+            begun.append("".join(word.partition("=")[2] for word in words if word.startswith("--scale")))
             tell.append(receive)
             try:
                 await may_end.wait()
