@@ -210,13 +210,19 @@ class Analyzer:
 
     def _evidence(self) -> list[tuple[float, float, tuple[float, ...]]]:
         """What decides, of what was measured."""
-        return [entry for entry in self._recent if entry[0] >= self._recent[-1][0] - MEMORY_S]
+        recent = tuple(self._recent)
+        return [entry for entry in recent if entry[0] >= recent[-1][0] - MEMORY_S]
+
+    @property
+    def lately(self) -> Analysis:
+        """Median of the last eight seconds."""
+        evidence = self._evidence()
+        return Analysis(*np.median(np.array([one[2] for one in evidence]), axis=0).tolist()) if evidence else Analysis()
 
     def _chosen(self, *, on: bool) -> Treatment:
         evidence = self._evidence()
-        now = Analysis(*np.median(np.array([values for *_, values in evidence]), axis=0).tolist())
         width = float(np.median([width for _, width, _ in evidence]))
-        return choose_treatment(now, width, on=on)
+        return choose_treatment(self.lately, width, on=on)
 
 
 def _begins(period: float, before: float, time: float) -> bool:

@@ -182,6 +182,7 @@ class TrackStore:
         states: of every track seen, by track id.
         shots: as above.
         person_of: as above; empty where persons are not recognised.
+        always: whether every face is corrected fully, whatever its analysis says; may be changed between frames.
         strengths: what the strength of a person's faces is multiplied with, 0…1, by label in lower case; may be
             replaced between frames.
     """
@@ -201,6 +202,7 @@ class TrackStore:
         self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}
         self.person_of = person_of or _nobody
+        self.always = False
         self.strengths: Mapping[str, float] = {}
         self._swept = 0.0
 
@@ -227,6 +229,8 @@ class TrackStore:
         decides."""
         if face.person and (treatment := self._by_person.get(face.person.lower())):
             return treatment
+        if self.always:
+            return FORCED["always"]
         if not self.shots:
             return None
         if (correct := self.shots.at(time).correct) is None:

@@ -17,7 +17,7 @@ class LiveControls:
     """Settings that the run reads before every frame; safe to use from several threads.
 
     Args:
-        enabled: at the start.
+        enabled, always: at the start.
         locked: settings that cannot be changed, with the reason.
         stop: set to end the run; None makes one.
         values: at the start, of the options that may be changed; the usual ones without.
@@ -30,6 +30,7 @@ class LiveControls:
         self,
         *,
         enabled: bool = True,
+        always: bool = False,
         locked: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
         **values: float,
@@ -37,6 +38,7 @@ class LiveControls:
         self._locked = locked or {}
         self._values: dict[str, float | bool] = {
             "enabled": enabled,
+            "always": always,
             **{name: OPTIONS[name].default for name in having(Trait.CONTROL)},
             **values,
         }
@@ -49,6 +51,11 @@ class LiveControls:
     def enabled(self) -> bool:
         """True if faces are enhanced; if not, frames pass unchanged."""
         return bool(self._values["enabled"])
+
+    @property
+    def always(self) -> bool:
+        """True if every face is corrected, whatever that gains."""
+        return bool(self._values["always"])
 
     @property
     def strength(self) -> float:
@@ -124,7 +131,7 @@ class LiveControls:
                     code="control_value",
                     name=name,
                     wanted=Message("true or false", code="true_or_false")
-                    if name == "enabled"
+                    if isinstance(self._values[name], bool)
                     else Message("a number from 0 to 1", code="share"),
                     value=value,
                 )
@@ -132,14 +139,14 @@ class LiveControls:
                 raise UsageError(
                     "{name} is a number from 0 to 1, not {value}", code="control_share", name=name, value=value
                 )
-            self.check_lock(name)
+            self.check_lock("correct" if name == "always" else name)
             self._values[name] = value
         for listener in self._listeners:
             listener(name, value)
 
-    def toggle(self) -> None:
-        """Turns enhancement off or on."""
-        self.set("enabled", not self.enabled)
+    def toggle(self, name: str = "enabled") -> None:
+        """Turns enhancement, or the correction of every face, off or on."""
+        self.set(name, not self._values[name])
 
     def nudge(self, steps: int, name: str = "strength") -> None:
         """Changes strength (or light) by so many tenths, within 0…1."""

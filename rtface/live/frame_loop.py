@@ -163,7 +163,8 @@ class FrameLoop:
             return frame
         if age > self._governor.ceiling:  # it waits for no engine: the last correction is carried along
             self._stats.count("frames_late")
-        self._enhance.strength, self._enhance.tracks.strengths = self._controls.strength, self._controls.persons
+        tracks, controls = self._enhance.tracks, self._controls
+        self._enhance.strength, tracks.strengths, tracks.always = controls.strength, controls.persons, controls.always
         try:
             return self._enhance.process(frame)
         except Exception as error:  # noqa: BLE001 - as above; a film ends after many faults in a row, a live run does not

@@ -158,7 +158,7 @@ class OutputScheduler:
             self._real_pts = frame.pts
             if ahead and frame.pts < soonest:
                 frame = replace(frame, pts=soonest)
-        faces = len(frame.faces)  # a frame that is scaled to the outputs' format has none
+        faces = tuple(face.track_id for face in frame.faces)  # a frame that is scaled to the outputs' format has none
         try:
             frame = self._fit(frame)
         except Exception as error:  # noqa: BLE001 - a frame that cannot be shown never ends a live run

@@ -77,7 +77,9 @@ class LiveSession:
 
     def __init__(self, ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> None:
         self.ends, self.stats, self.controls = ends, stats, controls
-        self.options = replace(options, max_faces=options.max_faces or LIVE_FACES)
+        # The controls have the word "always", so that it can be taken back.
+        correct = "auto" if controls.always else options.correct
+        self.options = replace(options, max_faces=options.max_faces or LIVE_FACES, correct=correct)
         self._begun = self._resting = False
         self._filler: SoundGapFiller | None = None
         self._closing, self._enlarger = ExitStack(), Enlarger(options.scale)
@@ -126,7 +128,7 @@ class LiveSession:
         recorded = any(isinstance(sink, RecordSink) for sink in ends.sinks)
         self.stages = StageChanger(self.filters, options, recorded=recorded)
         self._state = RunState(ends, controls, stats, self.filters.preview, form, delay)
-        self.status = LiveStatus(self._state, self.governor, self.persons, guard=guard)
+        self.status = LiveStatus(self._state, self.governor, self.persons, tracks=self.enhance.tracks, guard=guard)
         self.scheduler = OutputScheduler(self._state, self.filters, self.status)
         closing.callback(self.scheduler.close)
         self.scheduler.start()
@@ -275,7 +277,8 @@ def run_live(
     )
     signer = RecordingSigner.asked(options, ends.sinks)
     stats, values = stats or Stats(), {name: getattr(options, name) for name in having(Trait.CONTROL)}
-    controls = LiveControls(locked=locked_controls(), stop=stop, **values)
+    always = options.correct == "always"
+    controls = LiveControls(always=always, locked=locked_controls(), stop=stop, **values)
     began = perf_counter()
     with closing(_started(ends, options, stats, controls)) as live:
         pumping = perf_counter()

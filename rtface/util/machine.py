@@ -67,7 +67,7 @@ def give_memory_back() -> None:
 _MAX_BUSY_SHARE = 0.15
 
 
-def _busy_seconds() -> float | None:
+def busy_seconds() -> float | None:
     """Seconds that all cores of the machine have worked, for whatever process; None where the system does not say."""
     if sys.platform != "linux":
         return None
@@ -92,7 +92,7 @@ class OtherWork:
 
     def __init__(
         self,
-        machine: Callable[[], float | None] = _busy_seconds,
+        machine: Callable[[], float | None] = busy_seconds,
         own: Callable[[], float] = process_time,
         clock: Callable[[], float] = perf_counter,
     ) -> None:

@@ -199,10 +199,22 @@ def run_state(sinks=(), *, source=None, controls=None, stats=None, form=FORM, de
 
 
 def live_status(
-    source, sinks, *, sound=(None, None), levels=(), guard=None, processor=None, clock=time.monotonic, **more
+    source,
+    sinks,
+    *,
+    sound=(None, None),
+    levels=(),
+    guard=None,
+    processor=None,
+    machine=None,
+    tracks=None,
+    clock=time.monotonic,
+    **more,
 ):
     """The status of a run whose ends are given with their names, and whose faces are on these quality levels."""
     names, sinks = (source[0], *(name for name, _ in sinks)), [sink for _, sink in sinks]
     state = run_state(sinks, source=source[1], names=names, sound=sound[1], sound_name=sound[0], **more)
     faces, persons = SimpleNamespace(levels=levels), SimpleNamespace(listed=lambda: None)
-    return LiveStatus(state, faces, persons, guard=guard, processor=processor, clock=clock)
+    return LiveStatus(
+        state, faces, persons, tracks=tracks, machine=machine, guard=guard, processor=processor, clock=clock
+    )

@@ -17,7 +17,7 @@ def test_values_change_and_listeners_are_told():
     controls.nudge(1)
     controls.nudge(-2)
     controls.set("light", 0.5)
-    assert controls.values() == {"enabled": False, "strength": 0.8, "light": 0.5, "cpu_budget": 1.0}
+    assert controls.values() == {"enabled": False, "always": False, "strength": 0.8, "light": 0.5, "cpu_budget": 1.0}
     assert told == [("enabled", False), ("strength", 1.0), ("strength", 0.8), ("light", 0.5)]
 
 

@@ -146,7 +146,7 @@ def test_a_failing_sink_does_not_stop_the_next():
 def test_faces_are_counted_on_scaled_frames():
     rig = Rig()
     other = VideoFormat(64, 64, "yuv420p", Fraction(30), Color("bt709"))
-    rig.scheduler.put(replace(frame(1, form=other), faces=("a face", "another")))
+    rig.scheduler.put(replace(frame(1, form=other), faces=(SimpleNamespace(track_id=1), SimpleNamespace(track_id=2))))
     rig.scheduler.write_due()
     assert rig.status.faces == 2
 

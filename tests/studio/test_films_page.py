@@ -263,7 +263,7 @@ def test_a_film_is_enlarged(page: Any, studio: RunningStudio) -> None:
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "running"}))
     with page.expect_request("**/analysis") as analysed, page.expect_response("**/settings?*") as kept:
         page.get_by_label("Size", exact=True).select_option("Twice")
-    assert analysed.value.post_data_json == {"scale": "2"}
+    assert analysed.value.post_data_json == {"scale": "2", "look": "clear"}
     assert kept.value.json() == {"scale": "2", "shots": [], "persons": {}}
     page.get_by_role("img", name="Timeline: shots: 1, persons: 0").wait_for()
     page.get_by_role("button", name="Start", exact=True).click()
@@ -281,7 +281,7 @@ def test_a_size_of_the_settings_file_is_left_and_taken_again(
         page.get_by_text("Size, region, grain, damage").click()
         with page.expect_request("**/analysis") as analysed, page.expect_response("**/settings?*") as put:
             page.get_by_label("Size", exact=True).select_option(size)
-        assert analysed.value.post_data_json == {"scale": asked}
+        assert analysed.value.post_data_json == {"scale": asked, "look": "clear"}
         assert put.value.json() == kept | {"shots": [], "persons": {}}
 
     monkeypatch.setenv("RTFACE_SCALE", scale)
@@ -299,6 +299,7 @@ def test_a_size_of_the_settings_file_is_left_and_taken_again(
 
 
 def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: RunningStudio) -> None:
+    turned = Message("it is turned away", code="because_pose").to_dict()
     tracks = {
         "1": {
             "first_s": 0,
@@ -307,7 +308,7 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
             "strength": 0,
             "gain_db": 0.01,
             "mean_width_px": 90,
-            "reasons": ["nothing to gain"],
+            "verdict": {"word": "left alone", "because": [{"code": "", "message": "nothing to gain"}]},
         },
         "2": {
             "first_s": 0.8,
@@ -316,7 +317,7 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
             "strength": 0.5,
             "gain_db": 0.94,
             "mean_width_px": 50,
-            "reasons": ["+0.9 dB expected, clearly visible", "noise 0.50"],
+            "verdict": {"word": "clearly visible", "asked": 1, "applied": 1, "because": []},
         },
         "3": {
             "first_s": 0,
@@ -325,7 +326,7 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
             "strength": 1,
             "gain_db": 0.12,
             "mean_width_px": 60,
-            "reasons": ["+0.1 dB expected, hardly visible"],
+            "verdict": {"word": "hardly visible", "asked": 1, "applied": 0.42, "because": [turned]},
         },
     }
     found = {"state": "done", "result": {"tracks": tracks, "persons": {}, "scenes": []}}
@@ -334,20 +335,42 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
     page.wait_for_function("() => Math.abs(document.querySelector('.wipe').dataset.time - 0.9) < 0.06")
     for said in (
         "it is clean, nothing to gain",
-        "+0.9 dB expected, clearly visible",
-        "+0.1 dB expected, hardly visible",
+        "asked 100%, applied 100%",
+        "asked 100%, applied 42%, because it is turned away",
     ):
         page.get_by_text(said, exact=True).wait_for()
     boxes = [page.locator(name).bounding_box() for name in (".timeline-area", ".timeline > input")]
     (left, width), (other, wider) = ((box["x"], box["width"]) for box in boxes)
     assert other + 8 == pytest.approx(left, abs=1) and wider - 16 == pytest.approx(width, abs=1), "one ruler"
-    assert (
-        page.evaluate("""async () => {
+    german = page.evaluate(
+        """async (track) => {
         (await import("/page/lib/text.js")).setLanguage("de");
-        return (await import("/page/views/films/analysis.js")).reasonOf("+0.9 dB expected, clearly visible");
-    }""")
-        == "+0,9 dB erwartet, deutlich sichtbar"
+        const { verdict } = await import("/page/views/films/analysis.js");
+        return verdict(track).map((part) => part.textContent).join(": ");
+    }""",
+        tracks["3"],
     )
+    assert german == "kaum sichtbar: verlangt 100\xa0%, angewandt 42\xa0%, Grund: es ist weggedreht"
+
+
+def test_what_shows_more_is_one_press_away(page: Any, studio: RunningStudio) -> None:
+    from playwright.sync_api import expect
+
+    proposals = [
+        Message("{--scale:2} makes small faces larger", code="propose_twice", option="scale", value="2").to_dict(),
+        Message("{--look:vivid} draws more", code="propose_vivid", option="look", value="vivid").to_dict(),
+        Message("others draw more", code="propose_engine", option="engine").to_dict(),
+    ]
+    found = {"state": "done", "result": {"tracks": {}, "persons": {}, "scenes": [], "proposals": proposals}}
+    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=found))
+    open_film(page, studio)
+    page.get_by_text("Little of it will be seen").wait_for()
+    page.get_by_role("button", name="Look: vivid").click()
+    page.get_by_role("radio", name="Vivid", checked=True).wait_for()
+    page.get_by_role("button", name="Size: twice").click()
+    expect(page.get_by_label("Size", exact=True)).to_have_value("2")
+    page.get_by_role("link", name="Another engine").click()
+    page.get_by_role("heading", name="Engines", exact=True).wait_for()
 
 
 def test_the_first_look_has_the_line_at_its_own_nose(page: Any, studio: RunningStudio) -> None:

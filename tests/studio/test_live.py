@@ -398,6 +398,27 @@ def test_what_a_live_run_refuses_is_said(page: Any) -> None:
     page.wait_for_function("() => document.querySelector('.live-side output').textContent === '50 %'")  # not 45
 
 
+def test_a_run_that_does_nothing_says_why_and_offers_more(page: Any) -> None:
+    status = {**STATUS, "always": False, "faces": 1, "remarks": []}
+    asked: list[Any] = []
+
+    def set_value(route: Any) -> None:
+        asked.append(body := route.request.post_data_json)
+        status[body["name"]] = body["value"]
+        route.fulfill(json={key: status[key] for key in ("enabled", "always", "strength", "light", "cpu_budget")})
+
+    clear = Message("your picture is clear: nothing to gain", code="live_clear").to_dict()
+    status["remarks"] = [clear, Message("the picture is dim: Light brightens it", code="live_dim").to_dict()]
+    page.route("**/api/live", lambda route: route.fulfill(json={**RUN, "status": status}))
+    page.route("**/api/live/set", set_value)
+    page.get_by_role("link", name="Live").click()
+    page.get_by_text("your picture is clear: nothing to gain").wait_for()
+    page.get_by_role("button", name="Light", exact=True).click()
+    page.get_by_role("button", name="Enhance anyway").click()
+    page.get_by_role("button", name="Only where it helps").wait_for()
+    assert asked == [{"name": "light", "value": 0.5}, {"name": "always", "value": True}]
+
+
 def test_a_run_that_starts_shows_its_own_settings(page: Any) -> None:
     run = {**RUN, "state": "starting", "status": None, "settings": {"strength": 0.3}}
     page.route("**/api/live", lambda route: route.fulfill(json=run))

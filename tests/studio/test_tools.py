@@ -274,7 +274,7 @@ def test_settings_are_grouped_and_in_german(page: Any) -> None:
     page.get_by_label("Language").select_option("de")
     page.get_by_role("link", name="Einstellungen").click()
     often = page.get_by_role("region", name="Oft gebraucht")
-    often.get_by_text("die der Engine").first.wait_for()
+    often.get_by_text("Wie viel feine Einzelheiten").first.wait_for()
     assert often.get_by_role("row").count() < 12 and page.get_by_text("cpu_budget").is_hidden()
     page.get_by_role("searchbox").fill("cpu_budget")
     page.get_by_text("cpu_budget", exact=True).wait_for()

@@ -22,6 +22,7 @@ from rtface.util.events import TO_STDERR, Event, read_events
 from rtface.web.http import refused
 from rtface_studio.folders import AllowedFolders, check_no_playlist
 
+_SWITCHES = {"enabled": ("/off", "/on"), "always": ("/auto", "/always")}
 SETTINGS = having(Trait.LIVE_PAGE)
 """The options of a live run that the page sets."""
 _ANSWER_S, _QUIT_S = 2.0, 10.0
@@ -217,18 +218,18 @@ class LiveRun:
         return state | {"state": "failed", "error": error.to_dict()}
 
     def set(self, name: object, value: object) -> dict[str, Any]:
-        """Changes enabled or one of the controls; gives them all.
+        """Changes enabled, always or one of the controls; gives them all.
 
         Raises:
             UsageError: another name, a value out of range, or no run.
         """
-        if name == "enabled" and isinstance(value, bool):
-            path = "/on" if value else "/off"
+        if isinstance(name, str) and isinstance(value, bool) and (paths := _SWITCHES.get(name)):
+            path = paths[value]
         elif name in having(Trait.CONTROL) and _is_share(value):
             path = f"/{name}?value={float(value)}"
         else:
             raise UsageError(
-                "a live run sets enabled to true or false, and {names} to a number from 0 to 1",
+                "a live run sets enabled and always to true or false, and {names} to a number from 0 to 1",
                 code="live_set",
                 names=", ".join(having(Trait.CONTROL)),
             )

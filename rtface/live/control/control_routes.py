@@ -100,6 +100,8 @@ def control_routes(
         ("POST", "/toggle"): partial(command, controls.toggle),
         ("POST", "/on"): partial(command, partial(controls.set, "enabled", True)),
         ("POST", "/off"): partial(command, partial(controls.set, "enabled", False)),
+        ("POST", "/always"): partial(command, partial(controls.set, "always", True)),
+        ("POST", "/auto"): partial(command, partial(controls.set, "always", False)),
         **{("POST", f"/{name}"): partial(change, name) for name in having(Trait.CONTROL)},
         ("POST", "/quit"): partial(command, controls.stop.set),
     }

@@ -18,7 +18,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.errors import UsageError
 from rtface.live.controls import LiveControls
 
-HELP = "keys: space on/off, + - strength, l L light down/up, q end, ? this"
+HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end, ? this"
 
 _UP, _DOWN = "\x1b[A", "\x1b[B"
 _KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
@@ -44,6 +44,7 @@ class KeyBindings:
         nudge = controls.nudge
         self._actions: dict[str, Callable[[], None]] = {
             " ": controls.toggle,
+            "a": partial(controls.toggle, "always"),
             "?": partial(log, HELP),
             "q": controls.stop.set,
             "l": partial(nudge, -1, "light"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from os import cpu_count
 from typing import Any
 
 from rtface.concurrency.child_process import processor_seconds
 from rtface.enhance.identity_guard import IdentityGuard
+from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.live.control.meters import DropShares, LatencyWindow, ProcessorMeter
+from rtface.live.control.remarks import NO_FACE, pause_of, remarks_of
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import Endpoint
 from rtface.live.run_state import RunState
@@ -18,12 +21,14 @@ from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FULL, PASS_THROUGH
 from rtface.redaction import redacted
 from rtface.stats import Histogram
-from rtface.util.machine import cores
+from rtface.util.machine import busy_seconds, cores
 
 # Share of dropped frames from which an output is reported.
 _LOSS_SHARE = 0.02
 # Share of frames that come too late to be enhanced from which enhancement counts as paused.
 _PAUSE_SHARE = 0.9
+# Seconds without a face after which that is said.
+_NO_FACE_S = 3.0
 
 
 class LiveStatus:
@@ -34,8 +39,9 @@ class LiveStatus:
             the stage `latency`.
         governor: knows how faces are done now.
         persons: those in view.
+        tracks: know what is decided for each face; None where faces are not enhanced.
         guard: knows how many corrections it weakens now; None where there is no guard.
-        processor: the processor time of the run; None measures it from now on.
+        processor, machine: the processor time of the run, and of all programs; None measures it from now on.
         clock: seconds, of the kind that `EndpointHealth.since` counts.
 
     Attributes:
@@ -51,12 +57,17 @@ class LiveStatus:
         governor: QualityGovernor,
         persons: PersonsInView,
         *,
+        tracks: TrackStore | None = None,
         guard: IdentityGuard | None = None,
         processor: ProcessorMeter | None = None,
+        machine: ProcessorMeter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state, self.stats, self.controls = state, state.stats, state.controls
         self._governor, self._persons, self._guard, self._clock = governor, persons, guard, clock
+        self._tracks, self._seen_at = tracks, clock()
+        self._seen: Sequence[int] = ()
+        self._machine = machine or ProcessorMeter(lambda: busy_seconds() or 0.0, cpu_count() or 1, clock)
         ends = state.ends
         source, *sinks = (redacted(name) for name in ends.titles)
         self.source = source, ends.source
@@ -72,10 +83,12 @@ class LiveStatus:
         self.window = LatencyWindow(clock)
         self.faces = 0
 
-    def wrote(self, latency: float, faces: int) -> None:
-        """Counts a frame handed to the sinks `latency` seconds after its capture."""
+    def wrote(self, latency: float, tracks: Sequence[int]) -> None:
+        """Counts a frame handed to the sinks `latency` seconds after its capture, with the faces of these tracks."""
         self.window.add(latency)
-        self.faces = faces
+        self.faces, self._seen = len(tracks), tracks
+        if tracks:
+            self._seen_at = self._clock()
         self._lost_lately()
         self._missed()
 
@@ -118,6 +131,21 @@ class LiveStatus:
             return "frames come too late"
         idle = set(self._governor.levels) == {PASS_THROUGH} if self.faces else missed.get("unseen", 0.0) > _PAUSE_SHARE
         return "computer too busy" if idle else ""
+
+    @property
+    def remarks(self) -> list[Message]:
+        """What to say where nothing is done though enhancement is on, and what would show more."""
+        controls, tracks = self.controls, self._tracks
+        if not controls.enabled or tracks is None:
+            return []
+        if why := self.paused:
+            own = self.processor.share * cores() / (cpu_count() or 1)
+            return [pause_of(why, self._machine.share - own if self.state.watched else 0.0)]
+        if not self._seen:
+            return [NO_FACE] if self._clock() - self._seen_at >= _NO_FACE_S else []
+        analyzers = [track.analyzer for number in self._seen if (track := tracks.states.get(number))]
+        seen = [(analyzer.treatment, analyzer.lately) for analyzer in analyzers]
+        return remarks_of(seen, always=controls.always, light=controls.light)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -183,6 +211,7 @@ class LiveStatus:
             "cpu_share": round(self.processor.share, 3),
             "ladder": self.levels,
             "paused": self.paused,
+            "remarks": [remark.to_dict() for remark in self.remarks],
             "watched": self.state.watched,
             "alerts": self.alerts,
             "losses": self.losses,

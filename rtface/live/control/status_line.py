@@ -119,5 +119,16 @@ def _figures(status: LiveStatus) -> list[_Part]:
     if values["light"]:
         parts.append(_Part(f"light {values['light']:.3g}", 8))
     parts.append(_Part(f"strength {values['strength']:.1f}", 7))
-    state = f"paused: {paused}" if paused else "on" if values["enabled"] else "off"
+    remarks = status.remarks
+    if not paused:
+        parts += [_Part(str(remark), 1, "warn") for remark in remarks]
+    state = (
+        str(remarks[0])
+        if paused and remarks
+        else f"paused: {paused}"
+        if paused
+        else "on"
+        if values["enabled"]
+        else "off"
+    )
     return [*parts, _Part(state, 1, "ok" if state == "on" else "warn")]

@@ -62,7 +62,7 @@ def test_every_key_of_the_status_and_every_metric_is_explained(status):
     written = set(re.findall(r"`([a-z_0-9]+)`", table))
     snapshot = status.snapshot()
     assert set(snapshot) | set(snapshot["source"]) | set(snapshot["dropped"]) | set(snapshot["latency_ms"]) <= written
-    status.wrote(0.02, 1)
+    status.wrote(0.02, (1,))
     server = LocalHttpServer(metrics_routes(status), port=0, option="--metrics")
     with urllib.request.urlopen(f"{server.address}/metrics", timeout=10) as answer:
         text = answer.read().decode()
@@ -117,7 +117,13 @@ def test_the_script_for_obs_works(status, monkeypatch):
         pressed[name](False)
     assert sorted(changes.get(timeout=10) for _ in range(3)) == ["enabled", "strength", "strength"]
     assert offsets.get(timeout=10) == ("Mic/Aux", 60_000_000)
-    assert status.controls.values() == {"enabled": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
+    assert status.controls.values() == {
+        "enabled": False,
+        "always": False,
+        "strength": 0.5,
+        "light": 0.0,
+        "cpu_budget": 1.0,
+    }
     pressed["rtface_more"](True)
     assert changes.get(timeout=10) == "strength" and status.controls.strength == 0.6
     names["script_save"](kept)

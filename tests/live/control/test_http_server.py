@@ -23,7 +23,7 @@ from rtface.live.control.http_server import ControlConnection, LocalHttpServer
 from rtface.live.controls import LiveControls
 from rtface.web.http import FAILED
 
-START = {"enabled": True, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
+START = {"enabled": True, "always": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
 
 
 def control(controls, status=dict, port=0):

@@ -34,7 +34,10 @@ from rtface.live.controls import LiveControls
 def test_each_key_does_what_it_says(typed, values):
     controls = LiveControls(strength=0.5)
     assert KeyBindings(controls, str).press(typed) == ""
-    assert controls.values() == {"enabled": True, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0} | values
+    assert (
+        controls.values()
+        == {"enabled": True, "always": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0} | values
+    )
     assert not controls.stop.is_set()
 
 
@@ -76,4 +79,4 @@ def test_windows_reads_keys_and_arrows(monkeypatch):
     terminal = keyboard.WindowsTerminal(KeyBindings(controls, str))
     assert controls.stop.wait(10)
     terminal.close()
-    assert controls.values() == {"enabled": False, "strength": 0.6, "light": 0.0, "cpu_budget": 1.0}
+    assert controls.values() == {"enabled": False, "always": False, "strength": 0.6, "light": 0.0, "cpu_budget": 1.0}

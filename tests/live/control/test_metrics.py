@@ -64,7 +64,7 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
     stats.count("faults", 2)
     stats.count("passed:late", 5)
     for _ in range(60):
-        status.wrote(0.021, 2)
+        status.wrote(0.021, (1, 2))
     text, found = scraped(metrics)
     expected = {
         ("rtface_frames_received_total",): 310,

@@ -40,7 +40,7 @@ def made(clock, *, source=None, sink=None, stats=None, controls=None, **more):
 def run(status, clock, frames=300, latency=0.021, faces=1):
     for _ in range(frames):
         clock.now += 1 / 30
-        status.wrote(latency, faces)
+        status.wrote(latency, range(1, faces + 1))
 
 
 def test_the_window_forgets_what_is_older_than_ten_seconds():

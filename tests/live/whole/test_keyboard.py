@@ -45,7 +45,12 @@ def test_keys_come_without_enter_and_the_terminal_is_given_back(terminal):
     with read_keys(controls, str, stream):
         wait_for(lambda: not cooked(stream))
         os.write(ours, b" +\x1b[A")
-        wait_for(lambda: controls.values() == {"enabled": False, "strength": 0.7, "light": 0.0, "cpu_budget": 1.0})
+        wait_for(
+            lambda: (
+                controls.values()
+                == {"enabled": False, "always": False, "strength": 0.7, "light": 0.0, "cpu_budget": 1.0}
+            )
+        )
         os.write(ours, b"\x1b")  # a lone Esc does not swallow what is typed later
         time.sleep(0.2)
         os.write(ours, b"[q")

@@ -18,7 +18,7 @@ export async function mount(root) {
       engines.length > 1 ? button(t("engines.compare"), () => compare(engines)) : null,
       button(t("engines.measure"), async () => draw(await api.post("/api/engines/measure")), { title: t("engines.measure_hint") }),
       button(t("engines.add"), () => addDialog(offers, draw), { kind: "primary" }));
-    replace(list, engines.length ? engines.map((one) => card(one, engines, draw)) : emptyState(t("engines.none"), t("engines.none_hint")));
+    replace(list, engines.length ? engines.map((one) => card(one, engines, draw)) : emptyState(t("engines.none"), t("engines.none_hint")), offers.map((one) => offered(one, offers, draw)));
   }
   api.get("/api/engines").then(draw, (error) => replace(list, note(error.message, "bad")));
   return () => { gone = true; };
@@ -53,6 +53,14 @@ function card(engine, engines, draw) {
           draw(await api.delete(`/api/engines/${encodeURIComponent(engine.name)}`));
       }, { kind: "small danger" })));
 }
+
+/** An engine that others published, which is not here yet. */
+const offered = (offer, offers, draw) => h("li", { class: "card stack" },
+  h("div", { class: "head" }, h("h2", {}, offer.name), h("div", { class: "row" }, badge(t("engines.not_here")), badge(offer.family))),
+  h("p", {}, about(offer)),
+  h("p", { class: "quiet-text" }, [offer.bytes && bytes(offer.bytes), offer.licence_weights, t(offer.commercial_use ? "engines.commercial_yes" : "engines.commercial_no")].filter(Boolean).join(" · ")),
+  offer.refused ? note(offer.refused, "warn") : null,
+  button(t("engines.add"), () => addDialog(offers, draw, offer), { kind: "small", "aria-label": t("engines.add_name", { name: offer.name }) }));
 
 const MOMENTS = [0.5, 0.25, 0.75, 0.1, 0.9]; // shares of the film; the first with a face is shown
 
@@ -120,9 +128,9 @@ async function compare(engines) {
   said.textContent = film.kind === "still" ? film.name : `${film.name}, ${clock((film.duration_s ?? 0) * moment, true)}`;
 }
 
-function addDialog(offers, draw) {
+function addDialog(offers, draw, chosen = offers[0] ?? null) {
   const names = offers.map((offer) => [offer.name, `${offer.name} · ${offer.family} · ${offer.licence_weights}`]);
-  let chosen = offers[0] ?? null, accepted = false;
+  let accepted = false;
   const terms = h("div", { class: "stack" });
   const file = h("input", { type: "text", spellcheck: "false" });
   const said = h("p", { role: "status", class: "quiet-text" });

@@ -2,14 +2,14 @@
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
-import { clock, number, percent, t, translated } from "../../lib/text.js";
+import { clock, percent, t, translated } from "../../lib/text.js";
 import { badge, button, note, showError } from "../../lib/ui.js";
 
 /** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
  * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this, and one that looks again
- * where `scale()`, the size that frames are enlarged to, has changed. */
-export function mountAnalysis(root, id, seek, told, { still = false, scale = () => "" } = {}) {
-  const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, { scale: scale(), ...body }));
+ * where `options()`, those of the run that it needs, have changed. */
+export function mountAnalysis(root, id, seek, told, { still = false, options = () => ({}) } = {}) {
+  const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, { ...options(), ...body }));
   const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
   const line = h("p", { class: "quiet-text number", role: "status" });
   const stop = button(t("films.analysis_stop"), () => act({ action: "stop" }), { kind: "small" });
@@ -45,11 +45,12 @@ export function mountAnalysis(root, id, seek, told, { still = false, scale = () 
   }
 
   draw({ state: "none" });
-  let looked = scale();
+  const now = () => JSON.stringify(options());
+  let looked = now();
   act().catch(showError);
   function again() {
-    if (looked === scale()) return;
-    looked = scale();
+    if (looked === now()) return;
+    looked = now();
     result = {};
     pictures.clear();
     replace(sofar);
@@ -98,26 +99,32 @@ function found(result, seek, pictures, still) {
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
         still ? null : h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
-        h("td", {}, track.on ? badge(percent(track.strength), "accent") : badge(t("films.left_alone")), why(track))))))), ...whole,
+        h("td", {}, verdict(track))))))), ...whole,
   ];
+}
+
+/** What would show more where little is to be seen: a line with a button for each. */
+export function proposed({ proposals = [] }, take) {
+  if (!proposals.length) return null;
+  const act = ({ values: { option, value } }) => (option === "engine" ? h("a", { class: "button small", href: "#/engines" }, t("films.propose_engine")) :
+    button(t(`films.propose_${option}`), () => take({ [option]: value }), { kind: "small" }));
+  return note([h("p", {}, t("films.little_seen")), h("div", { class: "row" }, proposals.map((one) => h("span", { title: translated(one) }, act(one))))]);
+}
+
+/** The verdict on a face: how well its correction is seen, what was asked for and applied, and why. */
+export function verdict({ on, verdict: said }) {
+  if (!said) return badge(t(on ? "films.corrected" : "films.left_alone")); // the analysis goes on
+  const because = said.because.map((one) => (one.code ? translated(one) : reasonOf(one.message))).join("; ");
+  const told = said.word === "left alone" ? because : [t("films.asked_applied", { asked: percent(said.asked), applied: percent(said.applied) }), because && t("films.because", { why: because })].filter(Boolean).join(", ");
+  return [badge(t(WORDS[said.word] ?? said.word), said.word === "left alone" ? "" : "accent"), told ? h("div", { class: "quiet-text" }, told) : null];
 }
 
 const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never", "not among the chosen faces": "films.reason_chosen", "too small": "films.reason_small" };
 
-const VISIBLE = { "hardly visible": "films.hardly_visible", visible: "films.visible", "clearly visible": "films.clearly_visible" };
+const WORDS = { "left alone": "films.left_alone", corrected: "films.corrected", "hardly visible": "films.hardly_visible", visible: "films.visible", "clearly visible": "films.clearly_visible" };
 
-/** A reason of a treatment in words: what is expected of it, or why a face is left alone. */
-export function reasonOf(text) {
-  const [gain, visible] = text.split(" dB expected, ");
-  if (VISIBLE[visible]) return t("films.reason_gain", { gain: number(Number(gain), 1), visible: t(VISIBLE[visible]) });
-  return t(REASONS[text.split(" (")[0]] ?? text); // figures follow in brackets
-}
-
-/** What is expected of the correction of a track, or why it is left alone. */
-export function why({ on, gain_db: gain, reasons = [] }) {
-  const told = on ? reasons.slice(0, typeof gain === "number" ? 1 : 0) : reasons;
-  return told.length ? h("div", { class: "quiet-text" }, told.map(reasonOf).join(", ")) : null;
-}
+/** A reason of a treatment in words: why a face is left alone. */
+export const reasonOf = (text) => t(REASONS[text.split(" (")[0]] ?? text); // figures follow in brackets
 
 const LEAST = 0.1; // lower scores are not worth a line
 

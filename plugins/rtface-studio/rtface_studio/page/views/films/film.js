@@ -6,7 +6,7 @@ import { shortcuts } from "../../lib/keys.js";
 import { clock, t } from "../../lib/text.js";
 import { button, select, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
-import { clearest, mountAnalysis, reasonOf } from "./analysis.js";
+import { clearest, mountAnalysis, proposed, reasonOf } from "./analysis.js";
 import { clips } from "./clip.js";
 import { changed, DEFAULTS, filmControls, useChoices } from "./controls.js";
 import { mountSheet } from "./sheet.js";
@@ -135,18 +135,20 @@ export async function mountFilm(root, id) {
 
   const zoom = zoomControls(player, () => render(), film.width);
 
+  const more = h("div", { class: "stack", role: "status" }); // what would show more
   const analysis = h("section", { class: "card stack", "aria-label": t("films.analysis") });
   const analysed = mountAnalysis(analysis, id, go, (result, state) => {
     if (film.duration_s === null) lasts(result.scenes?.at(-1)?.end_s ?? 0);
     strip.show(result, kept.settings.persons);
     controls.found(result, state);
+    replace(more, state.whole ? proposed(result, controls.choose) : null);
     const moment = kept.moved ? null : clearest(result, state.whole); // the first look is at the face that gains most
     if (moment !== null) {
       kept.moved = true;
       if (kept.wiped === player.share) kept.wiped = 0; // else it was moved by hand
       show(moment);
     }
-  }, { still: film.kind === "still", scale: () => kept.settings.scale });
+  }, { still: film.kind === "still", options: () => ({ scale: kept.settings.scale, look: kept.settings.look }) });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings), (values) => controls.choose(values));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
@@ -155,7 +157,7 @@ export async function mountFilm(root, id) {
       h("p", { class: "quiet-text number" }, `${film.width} × ${film.height} · ${film.codec}${film.kind === "still" ? "" : ` · ${film.fps.toFixed(2)} fps${duration ? ` · ${clock(duration)}` : ""}`}`)),
     h("div", { class: "row" }, h("a", { class: "button", href: "#/films" }, t("films.another")), startButton)),
     h("div", { class: "film-columns" },
-      h("div", { class: "stack" }, player.element, info, film.kind === "still" ? h("div", { class: "row" }, zoom.button) : [strip.element,
+      h("div", { class: "stack" }, player.element, info, more, film.kind === "still" ? h("div", { class: "row" }, zoom.button) : [strip.element,
         h("div", { class: "row" }, play, button("−1", () => go(kept.time - 1 / film.fps), { kind: "small", "aria-label": t("films.key_back"), title: t("films.key_back") }),
           button("+1", () => go(kept.time + 1 / film.fps), { kind: "small", "aria-label": t("films.key_forward"), title: t("films.key_forward") }), at, zoom.button)],
         layer, legend),

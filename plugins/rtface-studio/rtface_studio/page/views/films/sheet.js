@@ -20,7 +20,7 @@ export function mountSheet(root, id, settings, take) {
     } else if (state === "done") {
       const image = keyed(`${result.image}?${Date.now()}`);
       replace(root, head, h("a", { href: image, target: "_blank", rel: "noopener" }, h("img", { src: image, alt: t("films.sheet_alt") })),
-        h("div", { class: "row" }, h("span", {}, t("films.sheet_take")), result.variants.map(({ engine, strength }) =>
+        result.hint ? note(result.hint) : h("div", { class: "row" }, h("span", {}, t("films.sheet_take")), result.variants.map(({ engine, strength }) =>
           button(`${engine}, ${percent(strength)}`, () => take({ engine: engine === "rtface-m" ? "default" : engine, strength }), { kind: "small" }))),
         h("div", { class: "row" }, h("code", {}, result.command),
           copyButton(() => result.command)),

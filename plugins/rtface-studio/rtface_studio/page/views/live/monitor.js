@@ -8,6 +8,7 @@ import { clock, number, percent, t, textOr, translated } from "../../lib/text.js
 import { badge, button, check, note, slider } from "../../lib/ui.js";
 import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
+import { reasonOf } from "../films/analysis.js";
 import { personsInView } from "./in_view.js";
 import { chosenOf, overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
@@ -17,6 +18,13 @@ const AROUND = 0.04, SETTLED_MS = 2000; // while the wipe rests, the pictures ar
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
 const PAUSED = { "nobody watches": "live.paused_watches", "frames come too late": "live.paused_late", "computer too busy": "live.paused_busy" };
+
+/** What helps where a run says that it does nothing: a text, and the control that it sets. */
+const HELPS = { live_clear: ["films.anyway", "always", true], live_left: ["films.anyway", "always", true], live_dim: ["live.brighten", "light", 0.5] };
+
+/** A remark in words; why a run pauses is known by its English. */
+const remarked = ({ code, values, message }) => (code === "live_paused" ? t("live.paused", { why: textOr(PAUSED[values.why], values.why) }) :
+  translated({ code, values: code === "live_left" ? { why: reasonOf(values.why) } : values, message }));
 
 const shortened = (address) => (address.startsWith("null:") ? t("live.nowhere") : /^([/\\]|[A-Za-z]:\\)/.test(address) && !address.startsWith("/dev/") ? address.split(/[\\/]/).pop() : address);
 
@@ -69,7 +77,7 @@ export async function mountMonitor(root, run, { changed }) {
   const sharper = check(t("live.sharp"), sharp, (value) => { sharp = value; watch(...range); });
 
   const { strength = 1, light = 0, cpu_budget = 1 } = run.settings;
-  const values = { enabled: true, strength, light, cpu_budget };
+  const values = { enabled: true, always: run.settings.correct === "always", strength, light, cpu_budget };
   async function send(name, value) {
     Object.assign(values, await api.post("/api/live/set", { name, value }));
     draw();
@@ -83,6 +91,8 @@ export async function mountMonitor(root, run, { changed }) {
   const films = check(t("live.films_wait"), true, (value) => api.post("/api/live/films_wait", { value }));
   const power = button(t("tray.enhance"), () => set("enabled", !values.enabled), { kind: "live-power", role: "switch" });
   const stop = button(t("live.stop"), async () => changed(await api.post("/api/live/stop")), { kind: "danger" });
+  const remarks = h("div", { class: "stack live-remarks", role: "status" });
+  let told = [], shownRemarks = ""; // what the run says, and what of it is shown
   const alerts = h("div", { class: "stack", role: "status" });
   const figures = h("dl", { class: "facts number" });
   const plot = graph(LATENCY, { label: t("live.latency_graph") });
@@ -92,7 +102,17 @@ export async function mountMonitor(root, run, { changed }) {
 
   function draw() {
     power.setAttribute("aria-checked", String(values.enabled));
+    drawRemarks();
     for (const [name, control] of Object.entries(sliders)) if (document.activeElement !== control.input) control.show(values[name]);
+  }
+
+  function drawRemarks() {
+    const key = JSON.stringify([told, values.always, Boolean(values.light)]);
+    if (key === shownRemarks) return; // a button keeps the focus while nothing changes
+    shownRemarks = key;
+    const line = (text, label, name, value, kind = "") => note(h("div", { class: "row" }, h("span", {}, text), label ? button(t(label), () => set(name, value), { kind: "small" }) : null), kind);
+    replace(remarks, told.filter(({ code }) => !values[HELPS[code]?.[1]]).map((remark) => line(remarked(remark), ...(HELPS[remark.code] ?? [null, "", 0, remark.code === "live_no_face" ? "" : "warn"]))),
+      values.always ? line(t("live.always"), "live.always_off", "always", false) : null);
   }
 
   function update(now) {
@@ -102,7 +122,9 @@ export async function mountMonitor(root, run, { changed }) {
     for (const name of Object.keys(values)) values[name] = status[name];
     draw();
     films.show(now.films_wait ?? true);
-    const troubles = [...(status.paused ? [t("live.paused", { why: textOr(PAUSED[status.paused], status.paused) })] : []), ...status.losses.map(dropping),
+    told = status.remarks ?? [];
+    drawRemarks();
+    const troubles = [...status.losses.map(dropping),
       ...[status.source, status.sound, ...status.sinks].filter((end) => end && end.state !== "live" && !end.name.startsWith("null:")).map(away)];
     seen.update(status.persons);
     replace(alerts, troubles.map((text) => note(text, "warn")), status.messages.map((message) => note(translated(message))));
@@ -170,7 +192,7 @@ export async function mountMonitor(root, run, { changed }) {
   const numbers = h("details", { class: "card" }, h("summary", {}, h("strong", {}, t("live.figures"))), h("div", { class: "stack" }, figures,
     h("div", { class: "row live-legend" }, LATENCY.map(([name]) => h("span", { class: `live-key ${name}` }, t(`live.latency_${name}`))), h("span", { class: "quiet-text" }, "ms")), plot.element));
   replace(root, h("div", { class: "head" }, title, ends), h("div", { class: "live-columns" },
-    player.element, h("div", { class: "stack live-side" }, controls, refusal, alerts, seen.element, drawn), numbers));
+    h("div", { class: "stack" }, player.element, remarks), h("div", { class: "stack live-side" }, controls, refusal, alerts, seen.element, drawn), numbers));
   const endKeys = shortcuts({
     " ": ["live.key_toggle", () => power.click()],
     "+": ["live.key_stronger", () => set("strength", Math.min(1, values.strength + 0.1))],

@@ -2,8 +2,8 @@
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { clock, number, percent, t } from "../../lib/text.js";
-import { badge, button, note } from "../../lib/ui.js";
-import { why } from "../films/analysis.js";
+import { button, note } from "../../lib/ui.js";
+import { verdict } from "../films/analysis.js";
 
 /** Each person's tracks together: time, corrected frames, and the mean share of them that was invented. */
 function personsOf(tracks) {
@@ -26,7 +26,7 @@ const COLUMNS = [
   ["films.column_from", "number", (one) => `${clock(one.first_s, true)} – ${clock(one.last_s, true)}`],
   ["films.column_width", "number wide-only", (one) => `${Math.round(one.mean_width_px)} px`],
   ["queue.report_corrected", "number", (one) => t("queue.report_frames", { some: number(one.frames_corrected), all: number(one.frames) })],
-  ["queue.report_strength", "", (one) => [one.frames_corrected ? badge(percent(one.strength), "accent") : badge(t("films.left_alone")), why(one.treatment)]],
+  ["queue.report_strength", "", (one) => verdict({ on: one.frames_corrected > 0, verdict: one.verdict })],
   ["queue.report_invented", "number", (one) => (one.invented === null ? null : percent(one.invented, 1))]];
 
 function tracksTable(tracks) {
