@@ -23,7 +23,7 @@ from rtface.correct.colour import luma_of
 from rtface.correct.mask import face_mask, head_shape
 from rtface.errors import Message
 from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
-from rtface.geometry.alignment import crop_matrix
+from rtface.geometry.alignment import as_read, crop_matrix
 from rtface.geometry.transforms import (
     apply,
     bounds,
@@ -241,12 +241,13 @@ class CodedStage:
         if not faces or self._unused > _UNUSED or on_gpu(frame.image):
             return False
         try:
-            view = self._device.view(frame)
             for face in faces:
-                place, _ = _place_within(frame, face, *self._last[face.track_id])
+                read, there, _ = as_read(frame, face)
+                place, _ = _place_within(read, there, *self._last[face.track_id])
                 if place is not None:
-                    picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
-                    self._next[_begun(frame, place)] = call_in_thread(
+                    picture = _picture(self._device.view(read), place)
+                    steps = place.steps(read.quantisers, _rows(read))
+                    self._next[_begun(read, place)] = call_in_thread(
                         "first-stage", self._inferred, self._network, picture, steps, awaited=True
                     )
         except Exception:  # noqa: BLE001 - `process` meets it, too, and fails the frame that it belongs to
@@ -262,21 +263,24 @@ class CodedStage:
         """
         if self._passes(frame):
             return frame
-        view, corrections = self._device.view(frame), list[Correction]()
+        corrections = list[Correction]()
         boxes: list[tuple[int, int, int, int]] = []
         self._last, self._unused = {face.track_id: (any(inside), any(around)) for face, inside, around in faces}, 0
         for face, inside, around in faces:
-            place, head_too = _place_within(frame, face, *self._last[face.track_id])
+            read, there, to_read = as_read(frame, face)
+            place, head_too = _place_within(read, there, *self._last[face.track_id])
             if place is None:
                 continue
-            picture, (change, _) = self._inference(self._light if light else self._network, view, frame, place)()
-            oval, head = _masks(face, place)
+            view, network = self._device.view(read), self._light if light else self._network
+            picture, (change, _) = self._inference(network, view, read, place)()
+            oval, head = _masks(there, place)
             ring: Any = head * (np.float32(1.0) - oval) * _calm(picture) if head_too else 0.0
             luma, colour = (oval * np.float32(a) + ring * np.float32(b) for a, b in zip(inside, around, strict=True))
             shared = cv2.multiply(luma_of(change), luma - colour)  # what the luma gets beside the rest
             pixels: Any = cv2.merge([cv2.add(cv2.multiply(plane, colour), shared) for plane in change])
-            corrections.append(self._make(pixels, np.maximum(luma, colour), place.matrix))
-            boxes.append(bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0))
+            matrix = compose(place.matrix, to_read)
+            corrections.append(self._make(pixels, np.maximum(luma, colour), matrix))
+            boxes.append(bounds(invert(matrix), (0, 0, place.width, place.height), margin=1.0))
         if not corrections:
             return frame
         self._stats.count(f"crops:coded{'-light' * light}", len(corrections))

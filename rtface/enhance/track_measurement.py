@@ -11,7 +11,8 @@ from rtface.analysis.patch import SMALLEST_FACE
 from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.coded_stage import CodedStage
 from rtface.frame import Face, Frame
-from rtface.protocols import Device, View
+from rtface.geometry.alignment import as_read
+from rtface.protocols import Device
 from rtface.stats import Stats
 
 _AGAIN_S = 1.0
@@ -50,16 +51,13 @@ class TrackMeasurement:
         if not due:
             return found
         with self._stats.time("analyze"):
-            view, later = device.view(frame), list[int]()
-            for k in due:
-                if not self._measure(view, frame, faces[k], found[k]):
-                    later.append(k)
+            later = [k for k in due if not self._measure(device, frame, faces[k], found[k])]
             if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _AGAIN_S:
                 k = min(later, key=lambda k: found[k].last_s)
-                measurement = self._coded.measurement(
-                    view, frame, faces[k], analyze_face(view, faces[k], frame.enlarged)
-                )
-                self._prepared = measurement, found[k], faces[k].width, frame.time
+                seen, face, factor = _as_judged(frame, faces[k])
+                view = device.view(seen)
+                measurement = self._coded.measurement(view, seen, face, analyze_face(view, face, factor))
+                self._prepared = measurement, found[k], face.width, frame.time
         return found
 
     def begin(self) -> None:
@@ -68,12 +66,13 @@ class TrackMeasurement:
             (measurement, analyzer, width, time), self._prepared = self._prepared, None
             self._pending = call_in_thread("measure", measurement, awaited=True), analyzer, width, time
 
-    def _measure(self, view: View, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
+    def _measure(self, device: Device, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
         """Measures a face at once; False where that may be done later."""
+        frame, face, factor = _as_judged(frame, face)
         coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
         if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
             return False
-        found = analyze_face(view, face, frame.enlarged)
+        found = analyze_face(view := device.view(frame), face, factor)
         found = found if coded is None else coded.measure(view, frame, face, found)
         analyzer.learn(found, face.width, frame.time)
         return True
@@ -87,3 +86,12 @@ class TrackMeasurement:
             except Exception:
                 self._failed = time
                 raise
+
+
+def _as_judged(frame: Frame, face: Face) -> tuple[Frame, Face, float]:
+    """The frame and face as they were read, which an enlarged face is judged by unless it was too small there; and how
+    many times as large the face is on the frame that is judged."""
+    read, smaller, _ = as_read(frame, face)
+    if smaller.width >= SMALLEST_FACE:
+        return read, smaller, 1.0
+    return frame, face, face.width / smaller.width
