@@ -41,6 +41,7 @@ _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.27
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
 _DOUBT, _FINE = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
+_ENGINE_FACE = 128.0  # width in pixels of a face in the engine's crop, which adds no detail beyond
 _NOISY, _NOISY_GAIN_SHARE = (0.1, 0.42), 0.12
 # Grain is kept, and so is most of a noisy face's error: 1 less the score of noise up to which next to nothing of the
 # expected gain is reached (`_NOISY_GAIN_SHARE`), and from which on all.
@@ -141,12 +142,13 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
         return 0.0, 0.0
     known = features(analysis, face_width)
     strength = _certainty(analysis) * min(MAX_STRENGTH, max(0.0, _dot(_STRENGTH, known)))
-    strength += _enlarged(analysis) * (1.0 - strength)
+    lacking = _lacking(analysis, min(analysis.shown, max(1.0, _ENGINE_FACE / face_width)))
+    strength += max(share * (1.0 - strength) for share in (lacking, _lacking(analysis)))
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
     reached = (
-        max(_certainty(analysis), _enlarged(analysis))
+        max(_certainty(analysis), lacking)
         * (1.0 - analysis.unreached)
         * max(_NOISY_GAIN_SHARE, ramp(1.0 - analysis.noise, *_NOISY))
     )
@@ -181,7 +183,7 @@ def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float
     """The strengths of the first stage that help most in the face and round it, 0…1."""
     around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
     inside, outside = (_first_stage(part, face_width) for part in (analysis, around))
-    return INSIDE * inside * (1.0 - _enlarged(analysis)), outside
+    return INSIDE * inside * (1.0 - _lacking(analysis)), outside
 
 
 def _first_stage(analysis: Analysis, face_width: float) -> float:
@@ -196,10 +198,11 @@ def _first_stage(analysis: Analysis, face_width: float) -> float:
     return min(1.0, strength)
 
 
-def _enlarged(analysis: Analysis) -> float:
-    """How far a face lacks detail, 0…1, whatever the last coding says: it may have been coded at a smaller size before.
-    The engine alone does better then than after the first stage."""
-    return ramp(analysis.low_resolution, *_ENLARGED)
+def _lacking(analysis: Analysis, larger: float = 1.0) -> float:
+    """How far a face lacks detail that is made so much larger, 0…1, whatever the last coding says: it may have been
+    coded at a smaller size before. The engine alone does better then than after the first stage."""
+    there = 1.0 - analysis.motion_blur
+    return ramp(there - (there - analysis.low_resolution) / larger, *_ENLARGED)
 
 
 def _certainty(analysis: Analysis) -> float:

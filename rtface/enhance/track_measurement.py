@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from math import inf, isfinite
 
 from rtface.analysis.analyzer import Analysis, Analyzer, analyze_face
@@ -54,9 +55,9 @@ class TrackMeasurement:
             later = [k for k in due if not self._measure(device, frame, faces[k], found[k])]
             if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _AGAIN_S:
                 k = min(later, key=lambda k: found[k].last_s)
-                seen, face, factor = _as_judged(frame, faces[k])
-                view = device.view(seen)
-                measurement = self._coded.measurement(view, seen, face, analyze_face(view, face, factor))
+                seen, face, shown = _as_judged(frame, faces[k])
+                analysis = replace(analyze_face(view := device.view(seen), face), shown=shown)
+                measurement = self._coded.measurement(view, seen, face, analysis)
                 self._prepared = measurement, found[k], face.width, frame.time
         return found
 
@@ -68,11 +69,11 @@ class TrackMeasurement:
 
     def _measure(self, device: Device, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
         """Measures a face at once; False where that may be done later."""
-        frame, face, factor = _as_judged(frame, face)
+        frame, face, shown = _as_judged(frame, face)
         coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
         if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
             return False
-        found = analyze_face(view := device.view(frame), face, factor)
+        found = replace(analyze_face(view := device.view(frame), face), shown=shown)
         found = found if coded is None else coded.measure(view, frame, face, found)
         analyzer.learn(found, face.width, frame.time)
         return True
@@ -90,8 +91,8 @@ class TrackMeasurement:
 
 def _as_judged(frame: Frame, face: Face) -> tuple[Frame, Face, float]:
     """The frame and face as they were read, which an enlarged face is judged by unless it was too small there; and how
-    many times as large the face is on the frame that is judged."""
+    many times as large as on that frame the face is made."""
     read, smaller, _ = as_read(frame, face)
     if smaller.width >= SMALLEST_FACE:
-        return read, smaller, 1.0
-    return frame, face, face.width / smaller.width
+        return read, smaller, face.width / smaller.width
+    return frame, face, 1.0
