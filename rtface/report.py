@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,11 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
                 )
             )
 
+    def note_small_faces(self) -> None:
+        """Notes that ``--scale 2`` restores small faces at twice the size."""
+        if width := small_faces_px(self.tracks, self.options):
+            self.notes.append(small_faces(width))
+
     def note_label(self) -> None:
         """Notes whether a visible label is advisable, where it is known how much was invented and none is there."""
         if any(spec.partition(":")[0].strip() == "label" for spec in self.options.get("stages", ())):
@@ -370,6 +376,26 @@ def is_unfinished(
     )
 
 
+def small_faces_px(tracks: Iterable[TrackReport], options: Mapping[str, Any]) -> float | None:
+    """Width in pixels of the face in the middle of all seen, by width, where ``--scale 2`` restores such a small one
+    better; None where it does not, or does not go with the options of the run."""
+    if options["scale"] or options["damage"] != "none" or options["copy"] == "require":
+        return None
+    if options["correct"] == "never" or not options["strength"]:
+        return None
+    seen = sorted((track.mean_width_px, track.frames) for track in tracks)
+    counted = accumulate(frames for _, frames in seen)
+    half = sum(frames for _, frames in seen) / 2
+    width = next((width for (width, _), count in zip(seen, counted, strict=True) if count >= half), 0.0)
+    return width if 0.0 < width < _SMALL_PX else None
+
+
+def small_faces(width: float) -> Message:
+    """What to say of faces of this width, of `small_faces_px`."""
+    line = "faces are small ({width:.0f} px): {--scale:2} restores them at twice the size"
+    return Message(line, code="small_faces", width=width)
+
+
 def invented_shares(sums: Mapping[float, tuple[int, float]]) -> tuple[float | None, list[tuple[float, float]]]:
     """`TrackReport.invented` and `invented_by_second`, from the number of frames and the sum of shares by second."""
     if not sums:
@@ -378,6 +404,8 @@ def invented_shares(sums: Mapping[float, tuple[int, float]]) -> tuple[float | No
     return round(mean, 4), [(second, round(total / frames, 4)) for second, (frames, total) in sorted(sums.items())]
 
 
+_SMALL_PX = 100.0
+"""Width in pixels below which an engine adds detail to a face that is made twice as large."""
 ADVISE_LABEL, CONSIDER_LABEL = 0.10, 0.05
 """Shares of a face that were invented from which on a visible label is advised, and mentioned. They are rtface's own
 choice: between calls (4 to 9 % with the default engines) and poor calls (9 to 14 %) of benchmarks/README.md."""

@@ -77,7 +77,7 @@ def analyze(
     early_checks.check_inputs([source])
     from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.plan import scope_of
-    from rtface.report import persons_of
+    from rtface.report import persons_of, report_options, small_faces, small_faces_px
     from rtface.shots.files import check_scenes_file
     from rtface.stats import Stats
 
@@ -122,8 +122,9 @@ def analyze(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
+    small = small_faces_px(tracks, report_options(options))
     if json:
-        table = treatment_file(source, tracks)
+        table = {**treatment_file(source, tracks), "small_faces_px": small}
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
         print_table(
@@ -144,6 +145,8 @@ def analyze(
                 for p in listed
             ]
             print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
+        if small:
+            console.log(small_faces(small))
     else:
         console.log(f"{source}: no face found")
     if unreadable := stats.counters["unreadable"]:

@@ -57,6 +57,7 @@ def carry_out(
         if made is not None:
             report.note_uncorrected()
             report.note_no_dots()
+            report.note_small_faces()
             report.note_label()
             report.notes += missing_tracks(
                 plan.options.faces,

@@ -418,7 +418,7 @@ def test_too_large_heads_are_faces_and_too_large_faces_are_left() -> None:
     "display", [Display(), Display(quarter_turns=3, mirror=True), Display(aspect=Fraction(16, 11))]
 )
 @pytest.mark.parametrize("scale", ["2", "480p"])
-def test_an_enlarged_frame_is_corrected_by_the_samples_that_were_read(display: Display, scale: str) -> None:
+def test_an_enlarged_frame_is_corrected_as_it_was_read(display: Display, scale: str) -> None:
     """The network sees blocks where the codec left them, and its correction lies where the face is now."""
     face, steps = face_in((120.0, 50.0, 184.0, 122.0), display=display), np.full((12, 20), 16.0, np.float32)
     enlarger, networks = Enlarger(scale), (FakeCodedNetwork(), FakeCodedNetwork())
@@ -444,7 +444,7 @@ def test_an_enlarged_frame_is_corrected_by_the_samples_that_were_read(display: D
 
 
 @pytest.mark.parametrize(("width", "shown"), [(40.0, 2.0), (24.0, 2.0), (14.0, 1.0)])
-def test_an_enlarged_face_is_judged_as_read_unless_it_was_too_small(width: float, shown: float) -> None:
+def test_an_enlarged_face_is_judged_as_it_was_read(width: float, shown: float) -> None:
     face = face_in((100.0, 40.0, 100.0 + width, 40.0 + width))
     large = Enlarger("2")(frame_with(quantisers=Quantisers(np.full((12, 20), 16.0, np.float32), 16, "h264")))
     learnt: list[tuple[Analysis, float]] = []

@@ -7,8 +7,8 @@ import { badge, button, note, showError } from "../../lib/ui.js";
 
 /** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
  * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this, and one that looks again
- * where `scale()`, the size that frames are enlarged to, has changed. */
-export function mountAnalysis(root, id, seek, told, { still = false, scale = () => "" } = {}) {
+ * where `scale()`, the size that frames are enlarged to, has changed; `enlarge()` makes that twice. */
+export function mountAnalysis(root, id, seek, told, { still = false, scale = () => "", enlarge = () => {} } = {}) {
   const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, { scale: scale(), ...body }));
   const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
   const line = h("p", { class: "quiet-text number", role: "status" });
@@ -30,7 +30,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, scale = () 
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, found(result, seek, pictures, still));
+      replace(root, head, small(result, enlarge), found(result, seek, pictures, still));
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
@@ -82,6 +82,9 @@ function faces(persons, seek, pictures, still) {
       person.face ? picture(label, person.face) : h("span", { class: "no-face" }),
       h("strong", {}, label), still ? null : h("span", { class: "quiet-text number" }, t("films.person_seconds", { time: clock(person.seconds, true) }))))));
 }
+
+/** Proposes twice the size for small faces. */
+const small = ({ small_faces_px: width }, enlarge) => (width ? h("p", {}, t("films.small_faces", { width: Math.round(width) }), " ", button(t("films.enlarge"), enlarge, { kind: "small" })) : null);
 
 function found(result, seek, pictures, still) {
   const tracks = Object.entries(result.tracks ?? {});
