@@ -308,8 +308,8 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
 
     def note_small_faces(self) -> None:
         """Notes that ``--scale 2`` restores small faces at twice the size."""
-        if width := small_faces_px(self.tracks, self.options):
-            self.notes.append(small_faces(width))
+        if line := small_faces(self.tracks, self.options):
+            self.notes.append(line)
 
     def note_label(self) -> None:
         """Notes whether a visible label is advisable, where it is known how much was invented and none is there."""
@@ -376,24 +376,19 @@ def is_unfinished(
     )
 
 
-def small_faces_px(tracks: Iterable[TrackReport], options: Mapping[str, Any]) -> float | None:
-    """Width in pixels of the face in the middle of all seen, by width, where ``--scale 2`` restores such a small one
-    better; None where it does not, or does not go with the options of the run."""
+def small_faces(tracks: Iterable[TrackReport], options: Mapping[str, Any]) -> Message | None:
+    """Proposes ``--scale 2`` where half of the faces seen, or more, are so small that it restores them better; None
+    where that is not so, or does not go with the options of the run."""
     if options["scale"] or options["damage"] != "none" or options["copy"] == "require":
         return None
     if options["correct"] == "never" or not options["strength"]:
         return None
     seen = sorted((track.mean_width_px, track.frames) for track in tracks)
-    counted = accumulate(frames for _, frames in seen)
     half = sum(frames for _, frames in seen) / 2
-    width = next((width for (width, _), count in zip(seen, counted, strict=True) if count >= half), 0.0)
-    return width if 0.0 < width < _SMALL_PX else None
-
-
-def small_faces(width: float) -> Message:
-    """What to say of faces of this width, of `small_faces_px`."""
-    line = "faces are small ({width:.0f} px): {--scale:2} restores them at twice the size"
-    return Message(line, code="small_faces", width=width)
+    counted = accumulate(frames for _, frames in seen)
+    width = next((width for (width, _), count in zip(seen, counted, strict=True) if count >= half), _SMALL_PX)
+    line = "faces are small ({width} px): {--scale:2} restores them at twice the size"
+    return Message(line, code="small_faces", width=round(width)) if width < _SMALL_PX else None
 
 
 def invented_shares(sums: Mapping[float, tuple[int, float]]) -> tuple[float | None, list[tuple[float, float]]]:

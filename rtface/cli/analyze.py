@@ -17,7 +17,7 @@ from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.signals import StopRequest
 from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import ANALYSIS, check_scope
-from rtface.errors import OutputError, UsageError
+from rtface.errors import Message, OutputError, UsageError
 from rtface.pipeline.progress import Progress, ProgressLine
 from rtface.util.urls import Address, place
 
@@ -77,7 +77,7 @@ def analyze(
     early_checks.check_inputs([source])
     from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.plan import scope_of
-    from rtface.report import persons_of, report_options, small_faces, small_faces_px
+    from rtface.report import persons_of, report_options, small_faces
     from rtface.shots.files import check_scenes_file
     from rtface.stats import Stats
 
@@ -98,12 +98,8 @@ def analyze(
             raise UsageError(line, code="scenes_stills", path=source)
         check_scenes_file(scenes)
     image, target = _written(source, sheet, scenes, overwrite=overwrite)
-    programs = progress or console.events
-    show = (
-        JsonProgress(source, found, photos, print_facts if progress else partial(console.status, ""))
-        if programs
-        else ProgressLine(console, source.name)
-    )
+    programs, write = progress or console.events, print_facts if progress else partial(console.status, "")
+    show = JsonProgress(source, found, photos, write) if programs else ProgressLine(console, source.name)
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
@@ -122,9 +118,9 @@ def analyze(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
-    small = small_faces_px(tracks, report_options(options))
+    proposal = small_faces(tracks, report_options(options))
     if json:
-        table = {**treatment_file(source, tracks), "small_faces_px": small}
+        table = treatment_file(source, tracks, proposal)
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
         print_table(
@@ -145,8 +141,8 @@ def analyze(
                 for p in listed
             ]
             print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
-        if small:
-            console.log(small_faces(small))
+        if proposal:
+            console.log(proposal)
     else:
         console.log(f"{source}: no face found")
     if unreadable := stats.counters["unreadable"]:
@@ -235,7 +231,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
         )
 
 
-def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
+def treatment_file(input: Path | Address, tracks: list[TrackReport], proposal: Message | None = None) -> dict[str, Any]:
     """The treatment file, for ``--treatment``: on, strength and engine of each track may be edited."""
     from rtface._version import __version__
     from rtface.analysis.analyzer import Treatment, treatments_table
@@ -276,6 +272,7 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
         "input": str(input),
         **treatments_table(treatments, notes),
         "persons": persons,
+        "proposal": proposal and proposal.to_dict(),
     }
 
 

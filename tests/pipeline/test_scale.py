@@ -17,7 +17,7 @@ from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
-from rtface.report import TrackReport, report_options, small_faces_px
+from rtface.report import TrackReport, report_options, small_faces
 from rtface.trust.undo import undo
 from rtface.trust.verify import verify
 from tests.pipeline.run_media import decoded, film, still
@@ -69,9 +69,9 @@ def test_of_few_small_faces_nothing_is_said() -> None:
         return TrackReport(1, 0.0, 1.0, frames, width, {}, {}, 0.0)
 
     options = report_options(Options())
-    assert small_faces_px([track(40.0, 10), track(150.0, 11)], options) is None
-    assert small_faces_px([track(40.0, 5), track(60.0, 6), track(150.0, 10)], options) == 60.0
-    assert small_faces_px([], options) is None
+    assert small_faces([], options) is None and small_faces([track(40.0, 10), track(150.0, 11)], options) is None
+    line = small_faces([track(40.0, 5), track(60.2, 6), track(150.0, 10)], options)
+    assert line is not None and line.values == {"width": 60}
 
 
 @pytest.mark.slow

@@ -272,11 +272,12 @@ def test_a_film_is_enlarged(page: Any, studio: RunningStudio) -> None:
 
 
 def test_small_faces_are_offered_twice_the_size(page: Any, studio: RunningStudio) -> None:
-    found = {"tracks": {"1": {"on": False, "mean_width_px": 74.2}}, "persons": {}, "small_faces_px": 74.2}
+    line = {"code": "small_faces", "values": {"width": 74}, "message": "faces are small"}
+    found = {"tracks": {"1": {"on": False, "mean_width_px": 74.2}}, "persons": {}, "proposal": line}
     page.route(
         "**/api/films/*/analysis",
         lambda route: route.fulfill(
-            json={"state": "done", "result": found | {"small_faces_px": None}}
+            json={"state": "done", "result": found | {"proposal": None}}
             if route.request.post_data_json["scale"] == "2"
             else {"state": "done", "result": found}
         ),

@@ -30,7 +30,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, scale = () 
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, small(result, enlarge), found(result, seek, pictures, still));
+      replace(root, head, proposed(result, enlarge), found(result, seek, pictures, still));
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
@@ -84,7 +84,7 @@ function faces(persons, seek, pictures, still) {
 }
 
 /** Proposes twice the size for small faces. */
-const small = ({ small_faces_px: width }, enlarge) => (width ? h("p", {}, t("films.small_faces", { width: Math.round(width) }), " ", button(t("films.enlarge"), enlarge, { kind: "small" })) : null);
+const proposed = ({ proposal }, enlarge) => (proposal ? h("p", {}, translated(proposal), " ", button(t("films.enlarge"), enlarge, { kind: "small" })) : null);
 
 function found(result, seek, pictures, still) {
   const tracks = Object.entries(result.tracks ?? {});
