@@ -41,7 +41,7 @@ _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.27
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
 _DOUBT, _FINE = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all
-_ENGINE_FACE = 144.0  # width in pixels up to which an engine adds detail to a face that is made larger
+_ENGINE_FACE = 128.0  # width in pixels up to which an engine adds detail to a face that is made larger
 _NOISY, _NOISY_GAIN_SHARE = (0.1, 0.42), 0.12
 # Grain is kept, and so is most of a noisy face's error: 1 less the score of noise up to which next to nothing of the
 # expected gain is reached (`_NOISY_GAIN_SHARE`), and from which on all.
