@@ -8,6 +8,12 @@ The first frames of a clip are the truth, reduced by area by `--smaller`; reduce
     python -m benchmarks.enlarged_frames --harm [PICTURE...]
 
 enlarges text, line art, foliage, a test chart, grain and pictures, and counts samples that are not the resampler's.
+
+    python -m benchmarks.enlarged_frames --portraits tuning|set-aside [--people 6] [--widths 37 68 100] [--levels ...]
+
+measures sharp portraits of /work/shared/data/faces (`--faces`): films of 16 frames, halved by area, coded, and run with
+`--scale 2`, against what the resampler makes of them, and against a run without `--scale` that is enlarged afterwards.
+RGB in the oval of the last 6 frames; `--output` keeps the rows as JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice, product
 from pathlib import Path
@@ -31,9 +38,17 @@ from rtface.frame import Bytes, Float32, Frame
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
+from training.crop_space import U8
+from training.data.portraits import Face as Portrait
+from training.data.portraits import load_faces
+from training.degradation.coded_film import Level, coded_film, level
 from training.evaluation.backgrounds import BACKGROUNDS
+from training.evaluation.native_figures import Ruler
+from training.evaluation.native_protocols import people, portrait
 
 FRAMES, MEASURED = 8, 5
+PORTRAIT_FRAMES, PORTRAIT_WARM = 16, 10
+LEVELS = ["clean/0", "h264/18", "h264/23", "h264/27", "h264/31", "h264/36"]
 
 
 def frames_of(path: Path, scale: str | None = None) -> Iterator[av.VideoFrame]:
@@ -126,6 +141,81 @@ def of_clip(clip: Path, smaller: int, factor: int, coded: str, folder: Path, fra
     }
 
 
+def portrait_pictures(path: Path, scale: str | None) -> list[U8]:
+    """A film or still as RGB, enlarged."""
+    enlarger = Enlarger(scale)
+    images = (
+        (enlarger(read_image(path).frame).image for _ in range(1))
+        if path.suffix in (".png", ".jpg")
+        else frames_of(path, scale)
+    )
+    return [np.asarray(image.to_ndarray(format="rgb24"), np.uint8) for image in images]
+
+
+def of_portrait(face: Portrait, width: float, how: Level, folder: Path) -> dict[str, Any]:
+    """The figures of one sharp portrait whose face has so many pixels before it is made twice as large."""
+    truth = portrait(face, 2 * width, frames=1 if how.still else PORTRAIT_FRAMES, reduction=1.0)
+    truth = replace(truth, first=min(PORTRAIT_WARM, len(truth.frames) - 1))
+    given, kind = folder / f"given{how.suffix}", ".png" if how.still else ".mkv"
+    halves = [
+        np.asarray(cv2.resize(one, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        for one in truth.frames
+    ]
+    coded_film(halves, how, given, 7)
+    options: dict[str, Any] = {"overwrite": True, "grain": "none", **({} if how.still else {"codec": "ffv1"})}
+    report = rtface.run(given, folder / f"made{kind}", scale="2", **options)
+    alone = rtface.run(given, folder / f"alone{kind}", **options)
+    ruler, plain = Ruler(truth), portrait_pictures(given, "2")
+    made, after = portrait_pictures(folder / f"made{kind}", None), portrait_pictures(folder / f"alone{kind}", "2")
+    rows = [ruler.row(plain, film) for film in (made, after)]
+    return {
+        "person": face.identity,
+        "face": width,
+        "level": how.name,
+        "frames": report.frames_out,
+        "corrected": report.frames_corrected,
+        "corrected_alone": alone.frames_corrected,
+        "lanczos_db": round(rows[0]["input"], 2),
+        "gain_db": round(rows[0]["default"], 3),
+        "luma_db": round(rows[0]["luma"], 3),
+        "alone_db": round(rows[1]["default"], 3),
+        "found": [round(rows[0][f"{name}_corr"], 3) for name in ("input", "default")],
+        "energy": [round(rows[0][f"{name}_amp"], 3) for name in ("input", "default")],
+        "ring_db": round(rows[0]["ring_default"], 3),
+    }
+
+
+def portraits(asked: argparse.Namespace, folder: Path) -> None:
+    """Prints the rows and the table of `--portraits`."""
+    faces, rows = people(load_faces(asked.faces), asked.portraits), list[dict[str, Any]]()
+    for width, name in product(asked.widths, asked.levels):
+        here: list[dict[str, Any]] = []
+        for face in faces:
+            try:
+                here.append(of_portrait(face, width, level(name), folder))
+            except ValueError:  # the photograph is too small
+                continue
+            print(json.dumps(here[-1]), flush=True)
+            if len(here) == asked.people:
+                break
+        rows += here
+        gains, alone = ([row[key] for row in here] for key in ("gain_db", "alone_db"))
+        found, energy = (np.mean([row[key] for row in here], axis=0) for key in ("found", "energy"))
+        shares = [
+            sum(row[key] for row in here) / sum(row["frames"] for row in here)
+            for key in ("corrected", "corrected_alone")
+        ]
+        print(
+            f"| {width:g} → {2 * width:g} px | {name} | {np.mean([row['lanczos_db'] for row in here]):.2f} | "
+            f"{np.mean(gains):+.2f} ({min(gains):+.2f}), {shares[0]:.0%} | "
+            f"{np.mean(alone):+.2f} ({min(alone):+.2f}), {shares[1]:.0%} | {found[0]:.2f}, {found[1]:.2f} | "
+            f"{energy[0]:.2f}, {energy[1]:.2f} |",
+            flush=True,
+        )
+        if asked.output:
+            asked.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
 def harm(path: Path, scale: str, folder: Path) -> tuple[int, int]:
     """Samples of an enlarged still that are not the resampler's, of how many."""
     out = folder / f"{path.stem}.png"
@@ -143,9 +233,18 @@ def main() -> None:
     parser.add_argument("--coded", nargs="+", default=["none", "23", "28"])
     parser.add_argument("--smaller", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--harm", action="store_true")
+    parser.add_argument("--portraits", choices=["tuning", "set-aside"])
+    parser.add_argument("--faces", type=Path, default=Path("/work/shared/data/faces"))
+    parser.add_argument("--people", type=int, default=6)
+    parser.add_argument("--widths", nargs="+", type=float, default=[37, 68, 100])
+    parser.add_argument("--levels", nargs="+", default=LEVELS)
+    parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if asked.portraits:
+            portraits(asked, folder)
+            return
         if asked.harm:
             for kind, draw in BACKGROUNDS.items():
                 page = draw(512, np.random.default_rng(1))

@@ -179,7 +179,7 @@ class Frame:
             width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
         quantisers: how coarsely the codec quantised the image, where the stream says it
             (`rtface.media.read.quantiser`); None otherwise, and where the image was scaled or turned since.
-        enlarged: how many times as wide the image was made when it was read (``--scale``).
+        source: the frame as it was read, before its image was enlarged (``--scale``); None where it was not.
         views: shared by all frames with this `image`; a frame with another image begins without.
     """
 
@@ -208,7 +208,7 @@ class Frame:
     failed: bool = False
     invented: Bytes | None = None
     quantisers: Quantisers | None = None
-    enlarged: float = 1.0
+    source: Frame | None = None
     views: SharedViews = dataclasses.field(default_factory=SharedViews, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -36,6 +36,7 @@ class Span:
         frames: with the face on them.
         first, ring: strength of the first stage in the face and round it, likewise, by the last decision that had one.
         gain_db: what that one expected in the face; None where none predicted it.
+        detail: share of the look's detail, likewise.
     """
 
     from_s: float
@@ -47,6 +48,7 @@ class Span:
     first: float = 0.0
     ring: float = 0.0
     gain_db: float | None = None
+    detail: float = 1.0
 
     def extend(self, later: Span) -> None:
         """Extends this span to the end of a later one; the decision stays."""
@@ -56,7 +58,7 @@ class Span:
     def keep_first(self, other: Span) -> None:
         """Takes over what a span that becomes a part of this one says of the first stage, where this says nothing."""
         if self.gain_db is None and not self.first and not self.ring:
-            self.first, self.ring, self.gain_db = other.first, other.ring, other.gain_db
+            self.first, self.ring, self.gain_db, self.detail = other.first, other.ring, other.gain_db, other.detail
 
 
 @dataclass(slots=True)

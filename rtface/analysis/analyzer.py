@@ -36,16 +36,10 @@ __all__ = [
 _FIELDS = tuple(f.name for f in fields(cast(Any, Analysis)))
 
 
-def analyze_face(view: View, face: Face, enlarged: float = 1.0) -> Analysis:
-    """Analyses a face in its frame, on the frame's own grid. Too small a face reads as clean.
-
-    Args:
-        view, face: of the frame.
-        enlarged: how many times as large the frame was made when it was read; what that took of the detail that is
-            measured, of a large face on a smaller grid, is no fault.
-    """
+def analyze_face(view: View, face: Face) -> Analysis:
+    """Analyses a face in its frame, on the frame's own grid. Too small a face reads as clean."""
     patch = patch_of_view(view, face)
-    return measure(*patch).of_source(enlarged * patch[1] / face.width) if patch else Analysis()
+    return measure(*patch) if patch else Analysis()
 
 
 _SAMPLE_S, _LATER_S = 0.2, 0.4

@@ -101,4 +101,5 @@ def _bytes(frame: Frame) -> int:
     image = frame.image
     if frame.field == 1:  # it shares the first field's frame
         return 0
-    return 2 * image.width * image.height if on_gpu(image) else sum(p.line_size * p.height for p in image.planes)
+    own = 2 * image.width * image.height if on_gpu(image) else sum(p.line_size * p.height for p in image.planes)
+    return own + (_bytes(frame.source) if frame.source is not None else 0)

@@ -12,7 +12,7 @@ Wang, Sheikh and Bovik's blockiness estimators; the constants come from some 1,9
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -54,6 +54,7 @@ class Analysis:
         ring_error, ring_remaining: the same round the oval: hair, ears, neck and ground.
         step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
         unreached: share of the gain that errors and step promise which is not reached with this codec, 0…1.
+        shown: how many times as large the face is made (``--scale``) as it was measured.
     """
 
     motion_blur: float = 0.0
@@ -73,21 +74,14 @@ class Analysis:
     ring_remaining: float = 0.0
     step: float = 0.0
     unreached: float = 0.0
-
-    def of_source(self, enlarged: float) -> Analysis:
-        """The analysis of a face that was made so many times as large as it was read: no fault of the source's."""
-        there = 1.0 - self.motion_blur
-        if enlarged <= 1.0 or there <= 0.0:
-            return self
-        left = 1.0 - self.low_resolution / there  # 1 / the factor by which it seems enlarged
-        return replace(self, low_resolution=max(0.0, 1.0 - enlarged * left) * there)
+    shown: float = 1.0
 
     def scores(self) -> dict[str, float]:
         """The nine scores by name."""
         return {name: value for name, value in asdict(self).items() if name in SCORES}
 
 
-_OTHERS = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step", "unreached")
+_OTHERS = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step", "unreached", "shown")
 SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in _OTHERS)
 
 

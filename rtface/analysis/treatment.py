@@ -45,6 +45,7 @@ _DETAIL_STEP, _DETAIL_ERROR = (3.75, 4.25), (32.0, 45.0)
 # log2 of the codec's step, and expected squared error in code values, up to which a face has its detail, and from which
 # on it lacks all that a look may add. H.264: at crf 22 steps of 7 to 13 and errors of 16 to 34, at crf 27 15 to 25 and
 # 29 to 53.
+_ENGINE_FACE = 128.0  # width in pixels up to which an engine adds detail to a face that is made larger
 _NOISY, _NOISY_GAIN_SHARE = (0.1, 0.42), 0.12
 # Grain is kept, and so is most of a noisy face's error: 1 less the score of noise up to which next to nothing of the
 # expected gain is reached (`_NOISY_GAIN_SHARE`), and from which on all.
@@ -157,12 +158,13 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
         return 0.0, 0.0
     known = features(analysis, face_width)
     strength = _certainty(analysis) * min(MAX_STRENGTH, max(0.0, _dot(_STRENGTH, known)))
-    strength += _enlarged(analysis) * (1.0 - strength)
+    lacking = _lacking(analysis, min(analysis.shown, max(1.0, _ENGINE_FACE / face_width)))
+    strength += max(share * (1.0 - strength) for share in (lacking, _lacking(analysis)))
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
     left = analysis.error + (first * first - 2 * first) * (analysis.error - analysis.remaining)
     reached = (
-        max(_certainty(analysis), _enlarged(analysis))
+        max(_certainty(analysis), lacking)
         * (1.0 - analysis.unreached)
         * max(_NOISY_GAIN_SHARE, ramp(1.0 - analysis.noise, *_NOISY))
     )
@@ -192,7 +194,7 @@ def first_strengths(analysis: Analysis, face_width: float) -> tuple[float, float
     """The strengths of the first stage that help most in the face and round it, 0…1."""
     around = replace(analysis, error=analysis.ring_error, remaining=analysis.ring_remaining)
     inside, outside = (_first_stage(part, face_width) for part in (analysis, around))
-    return INSIDE * inside * (1.0 - _enlarged(analysis)), outside
+    return INSIDE * inside * (1.0 - _lacking(analysis)), outside
 
 
 def _first_stage(analysis: Analysis, face_width: float) -> float:
@@ -207,10 +209,11 @@ def _first_stage(analysis: Analysis, face_width: float) -> float:
     return min(1.0, strength)
 
 
-def _enlarged(analysis: Analysis) -> float:
-    """How far a face lacks detail, 0…1, whatever the last coding says: it may have been coded at a smaller size before.
-    The engine alone does better then than after the first stage."""
-    return ramp(analysis.low_resolution, *_ENLARGED)
+def _lacking(analysis: Analysis, larger: float = 1.0) -> float:
+    """How far a face lacks detail that is made so much larger, 0…1, whatever the last coding says: it may have been
+    coded at a smaller size before. The engine alone does better then than after the first stage."""
+    there = 1.0 - analysis.motion_blur
+    return ramp(there - (there - analysis.low_resolution) / larger, *_ENLARGED)
 
 
 def _certainty(analysis: Analysis) -> float:

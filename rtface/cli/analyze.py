@@ -101,12 +101,8 @@ def analyze(
             raise UsageError(line, code="scenes_stills", path=source)
         check_scenes_file(scenes)
     image, target = _written(source, sheet, scenes, overwrite=overwrite)
-    programs = progress or console.events
-    show = (
-        JsonProgress(source, found, photos, print_facts if progress else partial(console.status, ""))
-        if programs
-        else ProgressLine(console, source.name)
-    )
+    programs, write = progress or console.events, print_facts if progress else partial(console.status, "")
+    show = JsonProgress(source, found, photos, write) if programs else ProgressLine(console, source.name)
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
@@ -269,6 +265,7 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
             first=track.treatment["first"],
             ring=track.treatment["ring"],
             gain=track.treatment["gain_db"],
+            detail=track.treatment["detail"],
         )
         for track in tracks
     }

@@ -24,7 +24,7 @@ from rtface.correct.degrain import grain_of, power_between
 from rtface.correct.mask import HEAD_EDGE, face_mask, head_shape
 from rtface.errors import Message
 from rtface.frame import Box, Bytes, Face, Float, Float32, Frame, Quantisers
-from rtface.geometry.alignment import crop_matrix
+from rtface.geometry.alignment import as_read, crop_matrix
 from rtface.geometry.transforms import (
     apply,
     bounds,
@@ -248,12 +248,13 @@ class CodedStage:
         if not faces or self._unused > _UNUSED or on_gpu(frame.image):
             return False
         try:
-            view = self._device.view(frame)
             for face in faces:
-                place, _ = _place_within(frame, face, *self._last[face.track_id])
+                read, there, _ = as_read(frame, face)
+                place, _ = _place_within(read, there, *self._last[face.track_id])
                 if place is not None:
-                    picture, steps = _picture(view, place), place.steps(frame.quantisers, _rows(frame))
-                    self._next[_begun(frame, place)] = call_in_thread(
+                    picture = _picture(self._device.view(read), place)
+                    steps = place.steps(read.quantisers, _rows(read))
+                    self._next[_begun(read, place)] = call_in_thread(
                         "first-stage", self._inferred, self._network, picture, steps, awaited=True
                     )
         except Exception:  # noqa: BLE001 - `process` meets it, too, and fails the frame that it belongs to
@@ -269,25 +270,28 @@ class CodedStage:
         """
         if self._passes(frame):
             return frame
-        view, corrections = self._device.view(frame), list[Correction]()
-        places: list[Place] = []
+        corrections = list[Correction]()
+        boxes: list[Any] = []
         self._last, self._unused = {face.track_id: (any(inside), any(around)) for face, inside, around in faces}, 0
         for face, inside, around in faces:
-            place, head_too = _place_within(frame, face, *self._last[face.track_id])
+            read, there, to_read = as_read(frame, face)
+            place, head_too = _place_within(read, there, *self._last[face.track_id])
             if place is None:
                 continue
-            picture, (change, _) = self._inference(self._light if light else self._network, view, frame, place)()
-            oval, head = _masks(face, place)
+            view, network = self._device.view(read), self._light if light else self._network
+            picture, (change, _) = self._inference(network, view, read, place)()
+            oval, head = _masks(there, place)
             ring: Any = head * (np.float32(1.0) - oval) * _calm(picture) if head_too else 0.0
             luma, colour = (oval * np.float32(a) + ring * np.float32(b) for a, b in zip(inside, around, strict=True))
             shared = cv2.multiply(luma_of(change), luma - colour)  # what the luma gets beside the rest
             pixels: Any = cv2.merge([cv2.add(cv2.multiply(plane, colour), shared) for plane in change])
-            corrections.append(self._make(pixels, np.maximum(luma, colour), place.matrix))
-            places.append(place)
+            matrix = compose(place.matrix, to_read)
+            corrections.append(self._make(pixels, np.maximum(luma, colour), matrix))
+            boxes.append(bounds(invert(matrix), (0, 0, place.width, place.height), margin=1.0))
         if not corrections:
             return frame
         self._stats.count(f"crops:coded{'-light' * light}", len(corrections))
-        return self._pasted(frame, corrections, places)
+        return self._pasted(frame, corrections, boxes)
 
     def take_grain(self, frame: Frame, faces: Sequence[Cleaned]) -> Frame:
         """The frame with grain taken out over the heads of faces by the strength round them, hair and all, so that its
@@ -300,14 +304,14 @@ class CodedStage:
             self._grain[face.track_id] = place, picture, most
             if (grain := grain_of(picture, most)) is not None:
                 shape: Any = _masks(face, place, _GRAIN_EDGE)[1] * np.float32(share)
-                frame = self._pasted(frame, [self._make(grain * -shape[..., None], shape, place.matrix)], [place])
+                box = bounds(invert(place.matrix), (0, 0, place.width, place.height), margin=1.0)
+                frame = self._pasted(frame, [self._make(grain * -shape[..., None], shape, place.matrix)], [box])
         return frame
 
-    def _pasted(self, frame: Frame, corrections: Sequence[Correction], places: Sequence[Place]) -> Frame:
+    def _pasted(self, frame: Frame, corrections: Sequence[Correction], boxes: Sequence[Any]) -> Frame:
         pasted = self._device.paste(frame, corrections)
         if pasted is frame:
             return frame
-        boxes = [bounds(invert(one.matrix), (0, 0, one.width, one.height), margin=1.0) for one in places]
         changed = None if frame.changed is None else (*frame.changed, *boxes)
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 

@@ -136,7 +136,9 @@ class TrackFigures:
 
     def _decide(self, treatment: Treatment, at: float) -> None:
         engine, first, ring = treatment.applied
-        span = Span(at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain)
+        span = Span(
+            at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain, treatment.detail
+        )
         last = self.spans[-1] if self.spans else None
         if last is not None and last.on == span.on:
             span.from_s, span.frames = last.from_s, last.frames + 1
@@ -211,7 +213,16 @@ class TrackFigures:
             (span for span in self.spans if span.on == on),
             key=lambda span: span.frames,
             default=Span(
-                0.0, 0.0, on, 0.0, list(treatment.reasons), 0, treatment.first, treatment.ring, treatment.gain
+                0.0,
+                0.0,
+                on,
+                0.0,
+                list(treatment.reasons),
+                0,
+                treatment.first,
+                treatment.ring,
+                treatment.gain,
+                treatment.detail,
             ),
         )
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
@@ -231,6 +242,7 @@ class TrackFigures:
                 "engine": self.engine,
                 "first": held.first,
                 "ring": held.ring,
+                "detail": held.detail,
                 "gain_db": held.gain_db,
                 "reasons": held.reasons,
             },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from math import inf, isfinite
 
 from rtface.analysis.analyzer import Analysis, Analyzer, analyze_face
@@ -11,7 +12,8 @@ from rtface.analysis.patch import SMALLEST_FACE
 from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.coded_stage import CodedStage
 from rtface.frame import Face, Frame
-from rtface.protocols import Device, View
+from rtface.geometry.alignment import as_read
+from rtface.protocols import Device
 from rtface.stats import Stats
 
 _AGAIN_S = 1.0
@@ -50,16 +52,13 @@ class TrackMeasurement:
         if not due:
             return found
         with self._stats.time("analyze"):
-            view, later = device.view(frame), list[int]()
-            for k in due:
-                if not self._measure(view, frame, faces[k], found[k]):
-                    later.append(k)
+            later = [k for k in due if not self._measure(device, frame, faces[k], found[k])]
             if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _AGAIN_S:
                 k = min(later, key=lambda k: found[k].last_s)
-                measurement = self._coded.measurement(
-                    view, frame, faces[k], analyze_face(view, faces[k], frame.enlarged)
-                )
-                self._prepared = measurement, found[k], faces[k].width, frame.time
+                seen, face, shown = _as_judged(frame, faces[k])
+                analysis = replace(analyze_face(view := device.view(seen), face), shown=shown)
+                measurement = self._coded.measurement(view, seen, face, analysis)
+                self._prepared = measurement, found[k], face.width, frame.time
         return found
 
     def begin(self) -> None:
@@ -68,12 +67,13 @@ class TrackMeasurement:
             (measurement, analyzer, width, time), self._prepared = self._prepared, None
             self._pending = call_in_thread("measure", measurement, awaited=True), analyzer, width, time
 
-    def _measure(self, view: View, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
+    def _measure(self, device: Device, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
         """Measures a face at once; False where that may be done later."""
+        frame, face, shown = _as_judged(frame, face)
         coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
         if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
             return False
-        found = analyze_face(view, face, frame.enlarged)
+        found = replace(analyze_face(view := device.view(frame), face), shown=shown)
         found = found if coded is None else coded.measure(view, frame, face, found)
         analyzer.learn(found, face.width, frame.time)
         return True
@@ -87,3 +87,12 @@ class TrackMeasurement:
             except Exception:
                 self._failed = time
                 raise
+
+
+def _as_judged(frame: Frame, face: Face) -> tuple[Frame, Face, float]:
+    """The frame and face as they were read, which an enlarged face is judged by unless it was too small there; and how
+    many times as large as on that frame the face is made."""
+    read, smaller, _ = as_read(frame, face)
+    if smaller.width >= SMALLEST_FACE:
+        return read, smaller, face.width / smaller.width
+    return frame, face, 1.0

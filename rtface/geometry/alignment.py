@@ -13,8 +13,8 @@ from math import atan2, cos, degrees, exp, hypot, log, pi, sin, sqrt
 
 import numpy as np
 
-from rtface.frame import Face, Float
-from rtface.geometry.transforms import FFHQ_512, apply, compose, invert
+from rtface.frame import Face, Float, Frame
+from rtface.geometry.transforms import FFHQ_512, apply, compose, display_size, invert, scaling
 
 TEMPLATE = FFHQ_512
 """FFHQ's five points in a crop of 512: eye centre left, right, nose tip, mouth corner left, right."""
@@ -214,3 +214,24 @@ def _difference(a: Float, b: Float) -> Float:
 def _gain(cutoff: float, dt: float) -> float:
     """Weight of the new value in a first-order low pass."""
     return 1 / (1 + 1 / (2 * pi * cutoff * dt))
+
+
+def as_read(frame: Frame, face: Face) -> tuple[Frame, Face, Float]:
+    """A frame before it was enlarged, a face on it, and the matrix from the frame's display space to that one's."""
+    source = frame.source
+    if source is None:
+        return frame, face, scaling(1.0, 1.0)
+    (w, h), (x, y) = (display_size(one.image.width, one.image.height, one.display) for one in (source, frame))
+    sx, sy = w / x, h / y
+
+    def smaller(points: Float | None) -> Float | None:
+        return None if points is None else points * np.array((sx, sy, sx)[: points.shape[-1]])
+
+    scaled = replace(
+        face,
+        box=face.box * np.array((sx, sy, sx, sy)),
+        points=face.points * np.array((sx, sy)),
+        mesh=smaller(face.mesh),
+        raw_points=smaller(face.raw_points),
+    )
+    return source, scaled, scaling(sx, sy)

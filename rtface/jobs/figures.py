@@ -33,7 +33,7 @@ _SIGHTS_S = float(LEAD_IN_S) + 0.1
 _NEAR_S = 0.2
 
 _SIGHTS: Shape = [row(whole, [row(count, number, number, number, number)])]
-_DECISION: Shape = {"on": flag, "reasons": [text], **dict.fromkeys(("strength", "first?", "ring?"), number)}
+_DECISION: Shape = {"on": flag, "reasons": [text], **dict.fromkeys(("strength", "first?", "ring?", "detail?"), number)}
 _SPAN: Shape = {**_DECISION, "from_s": number, "to_s": number, "frames": count, "gain_db?": none_or(number)}
 _TRACK: Shape = {
     **dict.fromkeys(("id", "frames", "frames_corrected", "frames_guarded"), count),

@@ -169,8 +169,10 @@ class Brightening:
         if lift <= 0.0:
             return frame
         frame = replace(frame, image=image, filtered=True, changed=None)
-        frame.make_writable()
-        _through(image, form, self.luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift))
+        tables = self.luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift)
+        for one in filter(None, (frame, frame.source)):
+            one.make_writable()
+            _through(one.image, form, *tables)
         return frame
 
     def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from rtface.analysis.verdict import LEFT_ALONE
 from rtface.errors import Message
@@ -14,15 +15,19 @@ DARK = 0.4
 """Score of under-exposure from which on light is proposed, where there is an option for it."""
 
 
-def enlarging_shows_more(face: TrackReport) -> bool:
-    """Whether a face gains by frames of twice the size."""
-    return face.mean_width_px < SMALL_PX
+def _median_width(faces: Sequence[TrackReport]) -> float:
+    """Width of the faces on half of the frames that show them, or more."""
+    seen = sorted((face.mean_width_px, face.frames) for face in faces)
+    half = sum(frames for _, frames in seen) / 2
+    counted = accumulate(frames for _, frames in seen)
+    return next((width for (width, _), count in zip(seen, counted, strict=True) if count >= half), SMALL_PX)
 
 
 def proposals(
     faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None, light: float | None = None
 ) -> list[Message]:
-    """What would show more; none where something is to be seen already, or users decided otherwise.
+    """What would show more: twice the size for small faces, and more where little is to be seen; none where users decided
+    otherwise.
 
     Args:
         faces: of the whole input.
@@ -34,20 +39,22 @@ def proposals(
     """
     hardly = [face for face in faces if face.verdict.word == "hardly visible"]
     clean = [face for face in faces if face.verdict.word == LEFT_ALONE and "nothing to gain" in face.verdict.because]
+    width = _median_width([face for face in faces if face not in clean] or clean)
+    line = "faces are small ({width} px): {--scale:2} restores them at twice the size"
+    twice = Message(line, code="propose_twice", option="scale", value="2", width=round(width))
+    small = [twice] if scale is None and width < SMALL_PX else []
     if not (hardly or clean) or not all(face in hardly or face.verdict.word == LEFT_ALONE for face in faces):
-        return []
+        return small
     found = {
-        "scale": any(map(enlarging_shows_more, (*hardly, *clean))) and scale is None,
         "look": bool(hardly) and engine in ("default", "auto") and look != "vivid",
         "light": light == 0.0 and any(face.analysis["under_exposure"] >= DARK for face in faces),
         "correct": bool(clean),
         "engine": bool(hardly),
     }
-    return [_PROPOSALS[option] for option, wanted in found.items() if wanted]
+    return small + [_PROPOSALS[option] for option, wanted in found.items() if wanted]
 
 
 _PROPOSALS = {
-    "scale": Message("{--scale:2} makes small faces larger", code="propose_twice", option="scale", value="2"),
     "look": Message(
         "{--look:vivid} draws more detail, some of it invented", code="propose_vivid", option="look", value="vivid"
     ),
@@ -64,6 +71,8 @@ _PROPOSALS = {
 
 
 def little_seen(found: Sequence[Message]) -> list[Message]:
-    """One line with all proposals; none without any."""
+    """One line with all proposals; none without any, and no more than what small faces gain where that is all."""
+    if [one.code for one in found] == ["propose_twice"]:
+        return list(found)
     line = "little of it can be seen; what shows more: {proposals}"
     return [Message(line, code="little_seen", proposals="; ".join(found))] if found else []

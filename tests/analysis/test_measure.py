@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import av
@@ -170,27 +169,3 @@ def test_two_degradations_are_both_seen(portrait: Bytes, look: Look) -> None:
     assert found.low_resolution > 0.2
     found = look(jpeg(mosaic(portrait, 6), 10))
     assert found.pixelation > 0.5
-
-
-def test_what_an_enlargement_took_is_no_fault_of_the_source() -> None:
-    """A face that was made twice as large is judged as the one that was read; what that lacked itself still counts."""
-    soft = replace(Analysis(), low_resolution=0.75, motion_blur=0.0)  # as if enlarged by four
-    assert soft.of_source(2.0).low_resolution == pytest.approx(0.5)
-    assert soft.of_source(4.0).low_resolution == pytest.approx(0.0)
-    assert soft.of_source(8.0).low_resolution == 0.0
-    assert soft.of_source(1.0) == soft
-
-
-@pytest.mark.parametrize("soft", [1.0, 2.0, 3.0])
-def test_a_large_enlarged_face_is_judged_as_it_was_read(portrait: Bytes, soft: float) -> None:
-    """A core that is shrunk to be measured lost less detail by its enlargement than the frame did."""
-
-    def resized(picture: Bytes, factor: float) -> Bytes:
-        return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-    read = resized(resized(portrait, 2 / soft), soft)
-    own = analyze_face(PictureView(read), Face(1, BOX * 2, POINTS * 2))
-    for factor in (2, 4):
-        face = Face(1, BOX * 2 * factor, POINTS * 2 * factor)
-        found = analyze_face(PictureView(resized(read, factor)), face, float(factor))
-        assert found.low_resolution == pytest.approx(own.low_resolution, abs=0.15)

@@ -111,6 +111,22 @@ def test_predictions_are_within_their_range(error: float, remaining: float, step
         assert gain >= 0.0, "what is expected to harm is not asked"
 
 
+@pytest.mark.parametrize("step", [0.0, 1.0, 20.0])
+@pytest.mark.parametrize(("error", "remaining"), [(3.0, 3.0), (40.0, 20.0), (900.0, 500.0)])
+def test_a_face_made_larger_gets_no_less(error: float, remaining: float, step: float) -> None:
+    """A small one lacks detail that an engine has, however well it was coded; of a large one nothing is lacking."""
+    for width, more in ((40.0, 1), (90.0, 1), (200.0, 0)):
+        for low_resolution in (0.0, 0.3, 0.8):
+            found = Analysis(error=error, remaining=remaining, step=step, detail=width, low_resolution=low_resolution)
+            as_read, larger = PREDICTED(found, width), PREDICTED(replace(found, shown=2.0), width)
+            assert all(a >= b for a, b in zip(larger, as_read, strict=True))
+            assert larger == as_read or more
+        clean = replace(found, low_resolution=0.0, shown=2.0)
+        strength, gain = PREDICTED(clean, 40.0)
+        assert strength >= 1.0 and gain > 0.1
+        assert first_strengths(clean, width) == first_strengths(replace(clean, shown=1.0), width)
+
+
 def test_what_a_codec_does_not_reach_is_not_promised() -> None:
     found = Analysis(detail=90.0, error=40.0, remaining=20.0, step=20.0)
     strength, gain = PREDICTED(found, 120.0)

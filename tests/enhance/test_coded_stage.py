@@ -29,12 +29,14 @@ from rtface.geometry.transforms import (
     apply,
     bounds,
     compose,
+    display_size,
     field_parity,
     invert,
     plane_matrix,
     sample_to_display,
 )
 from rtface.media.marks.provenance import Change
+from rtface.media.read.enlarge import Enlarger
 from rtface.protocols import Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.shots.settings import NO_SHOTS, Shot, ShotList, ShotSettings
@@ -410,6 +412,52 @@ def test_too_large_heads_are_faces_and_too_large_faces_are_left() -> None:
         assert (out is frame) is not pictures
         if side == 300.0:
             assert seen[0] < 1.5 * side
+
+
+@pytest.mark.parametrize(
+    "display", [Display(), Display(quarter_turns=3, mirror=True), Display(aspect=Fraction(16, 11))]
+)
+@pytest.mark.parametrize("scale", ["2", "480p"])
+def test_an_enlarged_frame_is_corrected_as_it_was_read(display: Display, scale: str) -> None:
+    """The network sees blocks where the codec left them, and its correction lies where the face is now."""
+    face, steps = face_in((120.0, 50.0, 184.0, 122.0), display=display), np.full((12, 20), 16.0, np.float32)
+    enlarger, networks = Enlarger(scale), (FakeCodedNetwork(), FakeCodedNetwork())
+
+    def read() -> Frame:
+        return frame_with(face, display=display, quantisers=Quantisers(steps, 16, "h264"))
+
+    expected = enlarger(coded_stage(networks[0]).process(read(), [(face, both(1.0), both(0.0))]))
+    large = enlarger(read())
+    was, size = stored(large).astype(int), (large.image.width, large.image.height)
+    sizes = display_size(*size, large.display), display_size(*SIZE, display)
+    factors = np.array(sizes[0]) / sizes[1]
+    there = replace(face, box=face.box * np.tile(factors, 2), points=face.points * factors)
+    out = coded_stage(networks[1]).process(large, [(there, both(1.0), both(0.0))])
+    for mine, theirs in zip(networks[0].seen[0], networks[1].seen[0], strict=True):
+        assert mine is not None and theirs is not None and np.array_equal(mine, theirs)
+    assert np.abs(stored(out).astype(int) - stored(expected)).max() <= 3
+    ys, xs = np.nonzero(np.abs(stored(out).astype(int) - was).max(2))
+    shown = apply(sample_to_display(*size, large.display), np.stack([xs + 0.5, ys + 0.5], 1).astype(float))
+    assert len(xs) and out.changed is not None
+    x0, y0, x1, y1 = out.changed[0]
+    assert ((shown > (x0 - 0.01, y0 - 0.01)) & (shown < (x1 + 0.01, y1 + 0.01))).all()
+
+
+@pytest.mark.parametrize(("width", "shown"), [(40.0, 2.0), (24.0, 2.0), (14.0, 1.0)])
+def test_an_enlarged_face_is_judged_as_it_was_read(width: float, shown: float) -> None:
+    face = face_in((100.0, 40.0, 100.0 + width, 40.0 + width))
+    large = Enlarger("2")(frame_with(quantisers=Quantisers(np.full((12, 20), 16.0, np.float32), 16, "h264")))
+    learnt: list[tuple[Analysis, float]] = []
+
+    class Noting(Analyzer):
+        def learn(self, found: Analysis, width: float, time: float) -> None:
+            learnt.append((found, width))
+
+    measure = TrackMeasurement(lambda face, time: Noting(), coded_stage(), Stats())
+    measure(large, [replace(face, box=face.box * 2, points=face.points * 2)], CpuDevice())
+    (found, at), *_ = learnt
+    assert at == width * 2 / shown and found.shown == pytest.approx(shown)
+    assert found.step == pytest.approx(16.0 if shown > 1 else 0.0)
 
 
 def test_faces_on_a_frame_in_gpu_memory_are_left(monkeypatch: pytest.MonkeyPatch) -> None:

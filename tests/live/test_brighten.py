@@ -14,6 +14,7 @@ from rtface.frame import Color, Display, Face, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.live import brighten as module
 from rtface.live.brighten import MAX_LIFT, Brightening, BrightnessAdaptation, curve, lift_for
+from rtface.media.read.enlarge import Enlarger
 from rtface.util.av_arrays import copy_image
 
 LIFTS = [0.0, 0.1, 0.5, 1.0, 1.5, MAX_LIFT]
@@ -176,6 +177,15 @@ def test_gray_stays_gray():
     after = values(Brightening().apply(frame, 1.0, ()))
     assert (after["u"] == 128).all()
     assert (after["v"] == 128).all()
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "rgb24"])
+def test_an_enlarged_frame_is_brightened_as_it_was_read_too(pix_fmt):
+    """The first stage, which looks at that, corrects what is shown."""
+    large = Brightening().apply(Enlarger("2")(dark_frame(pix_fmt)), 1.0, ())
+    means = [np.mean(frame.image.to_ndarray(format="gray")) for frame in (large, large.source)]
+    assert means[0] == pytest.approx(means[1], abs=1.5)
+    assert means[1] > np.mean(dark_frame(pix_fmt).image.to_ndarray(format="gray")) + 20
 
 
 def test_frames_a_decoder_predicts_from_stay_untouched(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ import pytest
 
 import rtface
 from rtface.config.options import Options
+from rtface.device.cpu.fading import unfaded
 from rtface.errors import InputError, Interrupted, UsageError
+from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.analysis import Findings, analyze_file
 from rtface.pipeline.fading import advice
 from rtface.pipeline.film import plan_file, run_file
 from rtface.pipeline.plan import FilmPlan
 from rtface.trust.verify import verify
+from rtface.util.av_arrays import copy_image
 from tests.media.encoded import encoded
-from tests.pipeline.fakes import portrait
+from tests.pipeline.fakes import frame_of, portrait
 from tests.pipeline.run_media import decoded, film, still, write_film
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -53,6 +57,15 @@ def test_a_faded_film_gets_one_curve_and_verifies(tmp_path: Path, pix_fmt: str) 
     assert not found.problems and any("curve against fading" in note for note in found.notes)
     before, after = (np.mean(decoded(path, "rgb24"), axis=(0, 1, 2)) for path in (given, out))
     assert before[0] - before[2] > after[0] - after[2] + 10
+
+
+def test_an_enlarged_frame_is_unfaded_as_it_was_read_too() -> None:
+    """The first stage looks at that."""
+    power, read = ((0.5, 1.0), (1.0, 1.0), (1.0, 1.0)), frame_of(faded(portrait()[0]), 0)
+    large = unfaded(Enlarger("2")(replace(read, image=copy_image(read.image))), power)
+    assert large.source is not None
+    alone = unfaded(read, power).image.to_ndarray()
+    assert np.array_equal(large.source.image.to_ndarray(), alone) and large.filtered
 
 
 def test_a_sound_film_is_not_touched_by_it(tmp_path: Path) -> None:

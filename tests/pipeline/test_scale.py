@@ -13,9 +13,11 @@ import pytest
 
 import rtface
 from rtface.config.option_sources import load
-from rtface.errors import InputError, UsageError
+from rtface.errors import InputError, Message, UsageError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
+from rtface.pipeline.proposals import proposals
+from rtface.report import TrackReport
 from rtface.trust.undo import undo
 from rtface.trust.verify import verify
 from tests.pipeline.run_media import decoded, film, still
@@ -50,6 +52,28 @@ def test_a_face_is_restored_at_the_size_of_the_output(tmp_path: Path) -> None:
     assert np.array_equal(decoded(back, "yuv420p"), enlarged(given, "360p"))
     with av.open(str(out)) as container:
         assert container.metadata["RTFACE_OPTIONS"].endswith("scale=360p")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({}, True), ({"scale": "2"}, False), ({"correct": "never"}, False), ({"strength": 0.0}, False)],
+)
+def test_twice_the_size_is_proposed_for_small_faces(tmp_path: Path, options: dict[str, Any], said: bool) -> None:
+    report = rtface.run(film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", **options)
+    line = f"faces are small ({report.tracks[0].mean_width_px:.0f} px): scale=2 restores them at twice the size"
+    assert (line in report.notes) == said
+
+
+def test_of_few_small_faces_nothing_is_said() -> None:
+    def track(width: float, frames: int) -> TrackReport:
+        return TrackReport(1, 0.0, 1.0, frames, width, {}, {"on": True, "reasons": [], "gain_db": 0.9}, 1.0)
+
+    def said(*tracks: TrackReport) -> list[Message]:
+        return proposals(tracks, engine="default", look="clear", scale=None)
+
+    assert not said(track(40.0, 10), track(150.0, 11))
+    (line,) = said(track(40.0, 5), track(60.2, 6), track(150.0, 10))
+    assert line.values["width"] == 60
 
 
 @pytest.mark.slow

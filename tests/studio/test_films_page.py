@@ -271,6 +271,26 @@ def test_a_film_is_enlarged(page: Any, studio: RunningStudio) -> None:
     page.locator("dialog code", has_text="--scale 2").wait_for()
 
 
+def test_small_faces_are_offered_twice_the_size(page: Any, studio: RunningStudio) -> None:
+    values = {"width": 74, "option": "scale", "value": "2"}
+    line = {"code": "propose_twice", "values": values, "message": "faces are small"}
+    found = {"tracks": {"1": {"on": False, "mean_width_px": 74.2}}, "persons": {}, "proposals": [line]}
+    page.route(
+        "**/api/films/*/analysis",
+        lambda route: route.fulfill(
+            json={"state": "done", "result": found | {"proposals": []}}
+            if route.request.post_data_json["scale"] == "2"
+            else {"state": "done", "result": found}
+        ),
+    )
+    open_film(page, studio)
+    page.get_by_text("Faces are small (74 px)").wait_for()
+    with page.expect_response("**/settings?*") as kept:
+        page.get_by_role("button", name="Size: twice").click()
+    assert kept.value.json()["scale"] == "2"
+    page.get_by_text("Faces are small").wait_for(state="detached")
+
+
 @pytest.mark.parametrize(("scale", "name"), [("2", "Twice"), ("640x576", "640x576")])
 def test_a_size_of_the_settings_file_is_left_and_taken_again(
     page: Any, studio: RunningStudio, monkeypatch: pytest.MonkeyPatch, scale: str, name: str

@@ -36,7 +36,8 @@ def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
     assert form is not None
     if form.kind == "gray":
         return frame
-    frame = replace(frame, image=image, filtered=True)
+    source = None if frame.source is None else unfaded(frame.source, curve)
+    frame = replace(frame, image=image, filtered=True, source=source)
     frame.make_writable()
     tables = [_table(*channel) for channel in curve]
     for parity in (None,) if frame.display.fields == "progressive" else (0, 1):

@@ -68,9 +68,8 @@ class Enlarger:
         large.color_primaries, large.color_trc = image.color_primaries, image.color_trc
         if frame.color.matrix == "bt601" and int(image.colorspace) == UNSPECIFIED and is_hd(width, height):
             large.colorspace = _BT601  # players would take that of HD
-        return replace(
-            frame, image=large, display=display, quantisers=None, filtered=True, enlarged=width / image.width
-        )
+        source = replace(frame, image=image)
+        return replace(frame, image=large, display=display, quantisers=None, filtered=True, source=source)
 
     def size(self, image: av.VideoFrame, display: Display) -> tuple[int, int, Display]:
         """Stored width and height of an enlarged image, and how it is shown; raises as a call."""

@@ -30,7 +30,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, found(result, seek, pictures, still));
+      replace(root, head, proposed(result, enlarge), found(result, seek, pictures, still));
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
@@ -108,7 +108,7 @@ export function proposed({ proposals = [] }, take) {
   if (!proposals.length) return null;
   const act = ({ values: { option, value } }) => (option === "engine" ? h("a", { class: "button small", href: "#/engines" }, t("films.propose_engine")) :
     button(t(`films.propose_${option}`), () => take({ [option]: value }), { kind: "small" }));
-  return note([h("p", {}, t("films.little_seen")), h("div", { class: "row" }, proposals.map((one) => h("span", { title: translated(one) }, act(one))))]);
+  return note([h("p", {}, proposals.length === 1 && proposals[0].code === "propose_twice" ? translated(proposals[0]) : t("films.little_seen")), h("div", { class: "row" }, proposals.map((one) => h("span", { title: translated(one) }, act(one))))]);
 }
 
 /** The verdict on a face: how well its correction is seen, what was asked for and applied, and why. */
