@@ -54,6 +54,7 @@ class Analysis:
         ring_error, ring_remaining: the same round the oval: hair, ears, neck and ground.
         step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
         unreached: share of the gain that errors and step promise which is not reached with this codec, 0…1.
+        hidden: how surely it was hidden on purpose (`rtface.analysis.hidden`), 0…1.
     """
 
     motion_blur: float = 0.0
@@ -73,6 +74,7 @@ class Analysis:
     ring_remaining: float = 0.0
     step: float = 0.0
     unreached: float = 0.0
+    hidden: float = 0.0
 
     def of_source(self, enlarged: float) -> Analysis:
         """The analysis of a face that was made so many times as large as it was read: no fault of the source's."""
@@ -87,7 +89,17 @@ class Analysis:
         return {name: value for name, value in asdict(self).items() if name in SCORES}
 
 
-_OTHERS = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step", "unreached")
+_OTHERS = (
+    "motion_angle",
+    "detail",
+    "error",
+    "remaining",
+    "ring_error",
+    "ring_remaining",
+    "step",
+    "unreached",
+    "hidden",
+)
 SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in _OTHERS)
 
 

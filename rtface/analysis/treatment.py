@@ -70,6 +70,7 @@ class Treatment:
         first, ring: strength of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1; both
             multiply the run's own.
         gain: what is expected of both in the face, dB of PSNR; None where that was not predicted.
+        hidden: whether it is off because somebody hid the face; it then is at once, without a fade.
     """
 
     on: bool
@@ -80,6 +81,7 @@ class Treatment:
     first: float = 0.0
     ring: float = 0.0
     gain: float | None = None
+    hidden: bool = False
 
     @property
     def applied(self) -> tuple[float, float, float]:
@@ -92,6 +94,8 @@ FORCED = {
     "never": Treatment(False, 0.0, None, ("never asked for",)),
 }
 """The treatments of ``--correct always`` and ``never``."""
+HIDDEN = Treatment(False, 0.0, None, ("hidden on purpose",), hidden=True)
+"""The treatment of a face that somebody has hidden by a blur or a mosaic."""
 
 
 def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False) -> Treatment:

@@ -12,6 +12,7 @@ from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.coded_stage import CodedStage
 from rtface.frame import Face, Frame
 from rtface.protocols import Device, View
+from rtface.report import hidden_line
 from rtface.stats import Stats
 
 _AGAIN_S = 1.0
@@ -46,6 +47,9 @@ class TrackMeasurement:
         """The analyzers of these faces, which have learnt from this frame where that was due."""
         self._learn(frame.time)
         found = [self._analyzer_of(face, frame.time) for face in faces]
+        for face, analyzer in zip(faces, found, strict=True):
+            if analyzer.treatment.hidden and not self._waits:  # a film's report says it at the end, with its numbers
+                self._stats.warn("hidden", hidden_line(1, face.track_id, frame.time - self._stats.started))
         due = [k for k, analyzer in enumerate(found) if frame.new or analyzer.due(frame.time)]
         if not due:
             return found
