@@ -6,6 +6,7 @@ import cmath
 import math
 from collections import deque
 from dataclasses import asdict, fields, replace
+from statistics import median
 from typing import Any, cast
 
 import numpy as np
@@ -49,7 +50,9 @@ def analyze_face(view: View, face: Face, enlarged: float = 1.0) -> Analysis:
     patch = patch_of_view(view, face)
     if patch is None:
         return Analysis()
-    return replace(measure(*patch).of_source(enlarged * patch[1] / face.width), hidden=hidden_by(view, face))
+    found = measure(*patch)
+    soft = found.low_resolution + found.motion_blur >= _SOFT
+    return replace(found.of_source(enlarged * patch[1] / face.width), hidden=hidden_by(view, face, soft=soft))
 
 
 _SAMPLE_S, _LATER_S = 0.2, 0.4
@@ -61,8 +64,10 @@ _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
 """A decided track is decided again by the median of at least 5 and at most 8 seconds, and at most once in ten."""
 _TOTALS = 64  # measurements of a track after which its mean is known: more than frames in work have
 _HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.36, 0.26, 0.15
-"""`Analysis.hidden` of one measurement from which a face counts as hidden at once, the median of three to five likewise,
-and that of three down to which it still does."""
+"""`Analysis.hidden` from which one measurement makes a face count as hidden at once, from which the median of three to
+five does, and down to which that of three keeps it so."""
+_SOFT = 0.05
+"""Low resolution and motion blur from which a blur may have been laid over a face."""
 _RAMP_S = 1.0
 """Seconds in which a strength changes by 1, where frames are not few."""
 
@@ -223,8 +228,9 @@ class Analyzer:
     def _hidden(self) -> bool:
         """True if somebody hid the face: one sure measurement says so at once, several that are less sure together."""
         lately = [values[_FIELDS.index("hidden")] for *_, values in tuple(self._recent)[-5:]]
-        held = self.treatment.hidden and np.median(lately[-3:]) >= _STILL_HIDDEN
-        return held or lately[-1] >= _HIDDEN or (len(lately) >= 3 and bool(np.median(lately) >= _LIKELY_HIDDEN))
+        if lately[-1] >= _HIDDEN or (self.treatment.hidden and median(lately[-3:]) >= _STILL_HIDDEN):
+            return True
+        return len(lately) >= 3 and median(lately) >= _LIKELY_HIDDEN
 
     def _chosen(self, *, on: bool) -> Treatment:
         if self._hidden():

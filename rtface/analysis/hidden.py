@@ -1,8 +1,8 @@
 """Tells faces that somebody has hidden, by a blur or a mosaic laid over them, from faces that are soft.
 
 A laid-over blur ends at an edge that no head has: the chin is soft and the collar below it sharp. So the sharpness of
-each cell round the face is compared with that of its middle, and the box or ellipse is searched that separates soft cells
-from sharp ones best, below, above and on both sides. A mosaic is a comb of steps in the face, and none round it.
+each cell round the face is compared with that of its middle, and the box or ellipse is searched that separates soft
+cells from sharp ones best, below, above and on both sides. A mosaic is a comb of steps in the face, and none round it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.frame import Bytes, Face, Float, Float32
+from rtface.frame import Bytes, Face, Float32
 from rtface.protocols import View
 
 _WIDTH, _REACH, _CELLS = 112.0, 1.42, 26
@@ -24,13 +24,14 @@ in a row."""
 _BLUR = 0.018  # of the second blur, by which sharpness is measured: what is soft already loses little; of the width
 _ROUNDING, _LEAST, _PLAIN = 0.6, 2.0, 25.0  # squared gradients: of rounding, of none to speak of, of an edge
 _SOFT = 1.56  # sharpness of the middle of a face that is not hidden
-_BELOW, _SIDE_EVIDENCE = 12.0, 3.0  # edges that are needed below and on another side to say anything
-_COMB, _AROUND, _POINTS = 0.15, 0.4, 1024
+_BELOW, _SIDE, _PRIOR = 7.0, 1.7, 1.2  # cells with edges that are asked for below and on a side, and that are assumed
+_COMB, _AROUND = 0.15, 0.4  # share of all steps that lie on a mosaic's comb; and at most round it, of that share
+_POINTS = 1024  # of a spectrum
 
 
-def hidden_by(view: View, face: Face) -> float:
-    """Measures how surely a face was hidden on purpose, 0…1."""
-    return 1.0 if _mosaic(view, face) else max(0.0, _laid_over(view, face))
+def hidden_by(view: View, face: Face, *, soft: bool) -> float:
+    """Measures how surely a face was hidden on purpose, 0…1; by a blur only where it is soft."""
+    return 1.0 if _mosaic(view, face) else max(0.0, _laid_over(view, face)) if soft else 0.0
 
 
 def _mosaic(view: View, face: Face) -> bool:
@@ -98,12 +99,12 @@ def _laid_over(view: View, face: Face) -> float:
     sharper = np.clip(2.0 * np.log(np.sqrt((fine + 0.01) / (coarse + _ROUNDING)) / sharp), -0.5, 1.0)
     both = np.stack([evidence, evidence * sharper], axis=1).astype(np.float32)
     (known, found), (around, beyond) = (inside @ both).T, np.moveaxis(rings @ both, -1, 0)
-    enough = around > _SIDE_EVIDENCE * 676 / 1156
-    sides = beyond / (around + 2.0 * 0.58)
+    enough = around > _SIDE
+    sides = beyond / (around + _PRIOR)
     least = np.where(enough, sides, np.inf)[1:].min(axis=0)
-    below = sides[0] * np.minimum(1.0, around[0] / (_BELOW * 0.58))
-    outside = beyond.sum(axis=0) / (around.sum(axis=0) + 0.58)
-    score = np.minimum(outside, np.minimum(below, least + 0.2)) - np.maximum(found / (known + 0.3), 0.0)
+    below = sides[0] * np.minimum(1.0, around[0] / _BELOW)
+    outside = beyond.sum(axis=0) / (around.sum(axis=0) + _PRIOR / 2)
+    score = np.minimum(outside, np.minimum(below, least + 0.2)) - np.maximum(found / (known + _PRIOR / 4), 0.0)
     score = np.where(enough.sum(axis=0) >= 3, score, 0.0)
     return min(float(score.max()), 3.0 * (_SOFT - sharp))
 
@@ -117,12 +118,12 @@ def _gradients(picture: Float32) -> Float32:
 
 
 @cache
-def _regions() -> tuple[Float32, Float32, Float, Float, NDArray[np.bool_]]:
+def _regions() -> tuple[Float32, Float32, Float32, Float32, NDArray[np.bool_]]:
     """Boxes and ellipses in which a face may be hidden, as shares of cells: (n, cells) inside, and (4, n, cells) of the
     ring round each, below, above, right and left; x and y of the cells in widths of the face; its middle."""
-    places = (np.arange(_CELLS) + 0.5) * (2 * _REACH / _CELLS) - _REACH
-    x, y = (one.ravel() for one in np.meshgrid(places, places))
-    inside, ring = list[Float](), list[Float]()
+    places = ((np.arange(_CELLS, dtype=np.float32) + 0.5) * (2 * _REACH / _CELLS) - _REACH).astype(np.float32)
+    x, y = np.tile(places, _CELLS), np.repeat(places, _CELLS)
+    inside, ring = list[NDArray[np.bool_]](), list[NDArray[np.bool_]]()
     tops, ends = (-0.6, -0.75, -0.95, -1.2), (0.52, 0.65, 0.85, 1.1)
     for round_, centre, top, end, a in product((0, 1), (-0.12, 0.0, 0.12), tops, ends, (0.46, 0.56, 0.7, 0.9)):
         across, down, b = abs(x - centre), abs(y - (top + end) / 2), (end - top) / 2

@@ -89,18 +89,8 @@ class Analysis:
         return {name: value for name, value in asdict(self).items() if name in SCORES}
 
 
-_OTHERS = (
-    "motion_angle",
-    "detail",
-    "error",
-    "remaining",
-    "ring_error",
-    "ring_remaining",
-    "step",
-    "unreached",
-    "hidden",
-)
-SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in _OTHERS)
+_NO_SCORES = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step", "unreached")
+SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in (*_NO_SCORES, "hidden"))
 
 
 def compression_of(step: float) -> float:
