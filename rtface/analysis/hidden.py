@@ -24,8 +24,15 @@ in a row."""
 _BLUR = 0.018  # of the second blur, by which sharpness is measured: what is soft already loses little; of the width
 _ROUNDING, _LEAST, _PLAIN = 0.6, 2.0, 25.0  # squared gradients: of rounding, of none to speak of, of an edge
 _SOFT = 1.56  # sharpness of the middle of a face that is not hidden
-_BELOW, _SIDE, _PRIOR = 7.0, 1.7, 1.2  # cells with edges that are asked for below and on a side, and that are assumed
+_BELOW, _SIDE, _PRIOR = 0.5, 1.7, 1.2
+"""Cells with sharp edges that are asked for below the chin, those with edges that are asked for on a side, and soft ones
+that are assumed."""
+_ROOM = 0.22  # widths of the face that the frame has to show below it
 _COMB, _AROUND = 0.15, 0.4  # share of all steps that lie on a mosaic's comb; and at most round it, of that share
+_PLAIN_AROUND, _SURE = (
+    0.2,
+    0.45,
+)  # share of the steps that makes the ground plain, and what is asked for before such a one
 _POINTS = 1024  # of a spectrum
 
 
@@ -37,7 +44,8 @@ def hidden_by(view: View, face: Face, *, soft: bool) -> float:
 def _mosaic(view: View, face: Face) -> bool:
     x, y = (float(v) for v in face.points.mean(axis=0))
     half = min(0.45 * face.width, 128.0)
-    comb = min(_comb(line, half / 2) for line in _lines(_cut(view, (x - half, y - half, x + half, y + half))))
+    lines = _lines(_cut(view, (x - half, y - half, x + half, y + half)))
+    comb = min(_comb(line, half / 2) for line in lines)
     if comb < _COMB:
         return False
     reach = min(0.9 * face.width, 256.0)
@@ -48,7 +56,8 @@ def _mosaic(view: View, face: Face) -> bool:
     around = _lines(whole)
     for line, inner, start in zip(around, _lines(whole[top:bottom, left:right]), (left, top), strict=True):
         line[start : start + inner.size] -= inner
-    return min(_comb(line, half / 2) for line in around) < _AROUND * comb
+    plain = sum(line.sum() for line in around) < _PLAIN_AROUND * sum(line.sum() for line in lines)
+    return comb > _SURE if plain else min(_comb(line, half / 2) for line in around) < _AROUND * comb
 
 
 def _cut(view: View, box: tuple[float, ...]) -> Bytes:
@@ -79,6 +88,8 @@ def _comb(line: Float32, longest: float) -> float:
 
 def _laid_over(view: View, face: Face) -> float:
     """Measures how well a box or an ellipse separates a soft face from what is sharp all round it."""
+    if view.height < face.box[3] + _ROOM * face.width:
+        return 0.0
     scale = min(1.0, _WIDTH / face.width)
     width = scale * face.width
     side = round(2 * _REACH * width)
@@ -101,11 +112,11 @@ def _laid_over(view: View, face: Face) -> float:
     (known, found), (around, beyond) = (inside @ both).T, np.moveaxis(rings @ both, -1, 0)
     enough = around > _SIDE
     sides = beyond / (around + _PRIOR)
-    least = np.where(enough, sides, np.inf)[1:].min(axis=0)
-    below = sides[0] * np.minimum(1.0, around[0] / _BELOW)
-    outside = beyond.sum(axis=0) / (around.sum(axis=0) + _PRIOR / 2)
+    least = np.where(enough, sides, np.inf)[1:4].min(axis=0)
+    below = sides[0] * np.clip(beyond[4] / _BELOW, 0.0, 1.0)
+    outside = beyond[:4].sum(axis=0) / (around[:4].sum(axis=0) + _PRIOR / 2)
     score = np.minimum(outside, np.minimum(below, least + 0.2)) - np.maximum(found / (known + _PRIOR / 4), 0.0)
-    score = np.where(enough.sum(axis=0) >= 3, score, 0.0)
+    score = np.where(enough[:4].sum(axis=0) >= 3, score, 0.0)
     return min(float(score.max()), 3.0 * (_SOFT - sharp))
 
 
@@ -130,6 +141,6 @@ def _regions() -> tuple[Float32, Float32, Float32, Float32, NDArray[np.bool_]]:
         to_edge = (np.hypot(across / a, down / b) - 1) * min(a, b) if round_ else np.maximum(across - a, down - b)
         inside.append(to_edge < -0.05)
         ring.append((to_edge > 0.06) & (to_edge < 0.42))
-    wedges = np.stack([y > abs(x), -y > abs(x), x > abs(y), -x > abs(y)])
+    wedges = np.stack([y > abs(x), -y > abs(x), x > abs(y), -x > abs(y), y > 1.7 * abs(x)])
     middle = np.hypot(x / 0.4, y / 0.5) < 1
     return np.array(inside, np.float32), (wedges[:, None] * np.array(ring)).astype(np.float32), x, y, middle
