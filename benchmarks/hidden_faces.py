@@ -3,18 +3,19 @@
 usage: python -m benchmarks.hidden_faces --data DIR [--set tuning|confirming]
 
 `DIR` has `clips`, `faces/train` and `photos`. Hidden: each face of a clip is blurred or made a mosaic in a box or an
-ellipse, standing still or moving with it; sigma and cells are those of a face of 170 pixels, and grow with a larger one.
-Each is coded as a film of `FRAMES` frames, and `rtface analyze` decides about it, as a run would. Honest: clips and
-photographs as they are; portraits and frames of clips that are blurred as a whole, enlarged, strongly compressed, or out
-of focus before a sharp background, without and with a sharp foreground (the person is cut out with GrabCut). The rule
-was tuned on the first of both lists of names, and the result is that of the second.
+ellipse, standing still or moving with it; sigma and cells are those of a face of 170 pixels, and grow with a larger
+one. Each is coded as a film of `FRAMES` frames, and `rtface analyze` decides about it as a run would. Honest: clips and
+photographs as they are; portraits and frames of clips that are blurred as a whole, enlarged, strongly compressed, or
+out of focus before a sharp background, without and with a sharp foreground (the person is cut out with GrabCut). The
+rule was tuned on the first of both lists of names, and the result is that of the second; photographs, and clips as they
+are, are the same in both.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,10 @@ from rtface.report import TrackReport
 
 CLIPS = {
     "tuning": ("obama_address_512x388", "phone_selfie_glasses_720x1280", "webcam_glasses_512x480", "dark_night_480"),
-    "confirming": ("hand_gestures_512", "actress_closeup_512", "webcam_streamer_mic", "extreme_expressions_480"),
+    "confirming": (
+        *("hand_gestures_512", "actress_closeup_512", "webcam_streamer_mic", "extreme_expressions_480"),
+        *("press_two_men_crowd_720p", "greenscreen_hq_512"),
+    ),
 }
 EVERY = {"tuning": slice(0, None, 48), "confirming": slice(7, None, 48)}
 """Of the portraits in order of their names."""
@@ -48,7 +52,8 @@ SHAPES = ("box", "ellipse", "feathered", "moving")
 def frames_of(path: Path, most: int = FRAMES) -> list[Bytes]:
     """The first frames of a film, RGB."""
     with av.open(str(path)) as film:
-        return [frame.to_ndarray(format="rgb24") for frame, _ in zip(film.decode(video=0), range(most), strict=False)]
+        shown = zip(film.decode(video=0), range(most), strict=False)
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame, _ in shown]
 
 
 def coded(path: Path, pictures: Iterable[Bytes], crf: int) -> Path:
@@ -99,15 +104,12 @@ def hidden_films(clip: Path, to: Path, faces: list[list[Face]], pictures: list[B
             whole[face.track_id] = np.concatenate([np.minimum(known[:2], box[:2]), np.maximum(known[2:], box[2:])])
     large = max(1.0, float(np.median([face.width for on in faces for face in on])) / 170)
     for k, (by, amount) in enumerate(HIDDEN_BY):
-        for shape in (SHAPES[k % 4], SHAPES[(k + 3) % 4]):
-            laid = (
-                hidden(picture, boxes if shape == "moving" else whole.values(), by, amount * large, shape)
-                for picture, boxes in zip(pictures, grown, strict=True)
-            )
-            yield (
-                f"{by} {amount} {shape}",
-                coded(to / f"{clip.stem}-{by}{amount}-{shape}.mp4", laid, (16, 20, 26)[k % 3]),
-            )
+        shape = SHAPES[(k + len(clip.stem)) % 4]
+        laid = (
+            hidden(picture, boxes if shape == "moving" else whole.values(), by, amount * large, shape)
+            for picture, boxes in zip(pictures, grown, strict=True)
+        )
+        yield f"{by} {amount} {shape}", coded(to / f"{by}{amount}.mp4", laid, (16, 20, 26)[k % 3])
 
 
 def _grown(box: Float, share: float) -> Float:
@@ -153,11 +155,11 @@ def honest_stills(pictures: list[tuple[Bytes, Face]], grounds: list[Bytes]) -> I
         size, person = picture.shape[1::-1], people[k]
         sigma, ground = face.width * rng.uniform(0.012, 0.05), cv2.resize(grounds[k % len(grounds)], size)
         if k % 2:
-            yield "whole picture blurred", cv2.GaussianBlur(picture, (0, 0), sigma)
+            yield "whole picture blurred", np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.uint8)
             times = rng.uniform(2, 8)
             few = (round(size[0] / times), round(size[1] / times))
             small = cv2.resize(picture, few, interpolation=cv2.INTER_AREA)
-            yield "enlarged", cv2.resize(small, size, interpolation=cv2.INTER_CUBIC)
+            yield "enlarged", np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
         else:
             bits = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(5, 20))])[1]
             yield "JPEG of quality 5 to 19", np.asarray(cv2.imdecode(bits, cv2.IMREAD_COLOR), np.uint8)
@@ -193,12 +195,16 @@ def measure(data: Path, which: str) -> dict[str, Any]:
     options = Options.of({})
     clips = sorted(path for path in (data / "clips").iterdir() if path.suffix in (".mp4", ".avi"))
     result: dict[str, Any] = {"set": which, "clips_hidden": CLIPS[which], "hidden": {}, "honest": {}}
-    with tempfile.TemporaryDirectory() as folder, rtface.Enhancer(correct="never") as enhancer:
-        to = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary, rtface.Enhancer(correct="never") as enhancer:
+        to = Path(temporary)
 
         def found(pictures: Iterable[Bytes], *, still: bool = False) -> list[list[Face]]:
             enhancer.reset()
-            return [[*(enhancer(picture, still=still) is not None and enhancer.faces)] for picture in pictures]
+            faces = list[list[Face]]()
+            for picture in pictures:
+                enhancer(picture, still=still)
+                faces.append([*enhancer.faces])
+            return faces
 
         for name in CLIPS[which]:
             clip = next(path for path in clips if path.stem == name)
@@ -206,7 +212,7 @@ def measure(data: Path, which: str) -> dict[str, Any]:
             for what, film in hidden_films(clip, to, found(pictures), pictures):
                 tracks = analyze_file(film, options, persons=False)
                 result["hidden"][f"{name}: {what}"] = {
-                    "frames_with_face": max((track.frames for track in tracks), default=0),
+                    "frames_with_face": sum(track.frames for track in tracks),
                     "frames_corrected": sum(track.frames_corrected for track in tracks),
                 }
                 print(name, what, result["hidden"][f"{name}: {what}"], flush=True)
@@ -216,28 +222,25 @@ def measure(data: Path, which: str) -> dict[str, Any]:
         pictures = [np.asarray(one, np.uint8) for one in (*portraits, *shots)]
         seen = [max(on, key=lambda face: face.width, default=None) for on in found(pictures, still=True)]
         chosen = [(picture, face) for picture, face in zip(pictures, seen, strict=True) if face and face.width > 50]
-        stills, kinds = to / "stills", dict[str, str]()
-        stills.mkdir()
         made = [("photographs", np.asarray(one, np.uint8)) for one in photos]
         grounds = [picture for _, picture in made[::5]]
+        folders: dict[str, Path] = {}
         for k, (kind, picture) in enumerate((*made, *honest_stills(chosen, grounds))):
-            kinds[f"{k:04}"] = kind
-            cv2.imwrite(str(stills / f"{k:04}.png"), picture)
+            folder = folders.setdefault(kind, to / kind.replace(" ", "-"))
+            folder.mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / f"{k:04}.png"), picture)
         count: Counter[str] = Counter()
-        taken: defaultdict[str, list[str]] = defaultdict(list)
-        for path in (*sorted(stills.iterdir()), *clips):
-            film = path if path.parent == stills else coded(to / "clip.mp4", frames_of(path), 12)
+        taken: Counter[str] = Counter()
+        for kind, path in (*folders.items(), *(("clips", clip) for clip in clips)):
+            film = coded(to / "clip.mp4", frames_of(path), 12) if kind == "clips" else path
             tracks = analyze_file(film, options, persons=False)
-            kind = kinds.get(path.stem, "clips")
             count[kind] += len(tracks)
-            taken[kind] += [f"{path.stem} ({track.id})" for track in tracks if refused(track)]
-    result["honest"] = {
-        kind: {"faces": count[kind], "refused": len(taken[kind]), "which": taken[kind]} for kind in count
-    }
-    films = result["hidden"].values()
-    result["frames_corrected"] = sum(one["frames_corrected"] for one in films)
-    result["frames_with_face"] = sum(one["frames_with_face"] for one in films)
-    result["faces_refused"], result["faces_honest"] = sum(map(len, taken.values())), count.total()
+            taken[kind] += sum(map(refused, tracks))
+            print(kind, count[kind], taken[kind], flush=True)
+    result["honest"] = {kind: {"faces": count[kind], "refused": taken[kind]} for kind in count}
+    totals = [list(one.values()) for one in result["hidden"].values()]
+    result["frames_with_face"], result["frames_corrected"] = (sum(column) for column in zip(*totals, strict=True))
+    result["faces_honest"], result["faces_refused"] = count.total(), taken.total()
     return result
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from itertools import product
+from typing import cast
 
 import cv2
 import numpy as np
@@ -25,14 +26,10 @@ _BLUR = 0.018  # of the second blur, by which sharpness is measured: what is sof
 _ROUNDING, _LEAST, _PLAIN = 0.6, 2.0, 25.0  # squared gradients: of rounding, of none to speak of, of an edge
 _SOFT = 1.56  # sharpness of the middle of a face that is not hidden
 _BELOW, _SIDE, _PRIOR = 0.5, 1.7, 1.2
-"""Cells with sharp edges that are asked for below the chin, those with edges that are asked for on a side, and soft ones
-that are assumed."""
+"""Cells with sharp edges that are asked for below the chin; with edges, on a side; and soft ones that are assumed."""
 _ROOM = 0.22  # widths of the face that the frame has to show below it
 _COMB, _AROUND = 0.15, 0.4  # share of all steps that lie on a mosaic's comb; and at most round it, of that share
-_PLAIN_AROUND, _SURE = (
-    0.2,
-    0.45,
-)  # share of the steps that makes the ground plain, and what is asked for before such a one
+_PLAIN_AROUND, _SURE = 0.2, 0.45  # of a face's steps round it, below which that is plain; the comb that suffices then
 _POINTS = 1024  # of a spectrum
 
 
@@ -74,7 +71,8 @@ def _lines(luma: Bytes) -> list[Float32]:
     if min(luma.shape) < 2:
         return [np.zeros(0, np.float32)] * 2
     steps = cv2.absdiff(luma[:, 1:], luma[:, :-1]), cv2.absdiff(luma[1:], luma[:-1])
-    return [cv2.reduce(s, k, cv2.REDUCE_SUM, dtype=cv2.CV_32F).ravel() for k, s in enumerate(steps)]
+    sums = (cv2.reduce(one, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32F) for axis, one in enumerate(steps))
+    return [cast(Float32, one).ravel() for one in sums]
 
 
 def _comb(line: Float32, longest: float) -> float:
@@ -95,7 +93,8 @@ def _laid_over(view: View, face: Face) -> float:
     side = round(2 * _REACH * width)
     shift = np.rint(side / 2 - scale * (face.box[:2] + face.box[2:]) / 2)
     picture = view.luma(np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]]), (side, side)).astype(np.float32)
-    fine, coarse = (_gradients(one) for one in (picture, cv2.GaussianBlur(picture, (0, 0), _BLUR * width)))
+    blurred = cast(Float32, cv2.GaussianBlur(picture, (0, 0), _BLUR * width))
+    fine, coarse = _gradients(picture), _gradients(blurred)
     inside, rings, x, y, middle = _regions()
     # What lies outside the frame is no evidence, and neither is its edge.
     to = (np.stack([x, y]) + _REACH) * (side / (2 * _REACH)) - shift[:, None]
