@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.analysis.doubt import Doubt
-from rtface.analysis.treatment import Decision
+from rtface.analysis.treatment import HIDDEN, Decision
 from rtface.analysis.verdict import Verdict, verdict_on
 from rtface.config.options import Options, Trait, having, learnt_persons
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError
@@ -50,6 +50,11 @@ class Span:
     gain_db: float | None = None
     detail: float = 1.0
 
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """Whether the face was to be corrected, and whether it was hidden on purpose."""
+        return self.on, [*HIDDEN.reasons] == self.reasons
+
     def extend(self, later: Span) -> None:
         """Extends this span to the end of a later one; the decision stays."""
         self.to_s, self.frames = later.to_s, self.frames + later.frames
@@ -59,6 +64,18 @@ class Span:
         """Takes over what a span that becomes a part of this one says of the first stage, where this says nothing."""
         if self.gain_db is None and not self.first and not self.ring:
             self.first, self.ring, self.gain_db, self.detail = other.first, other.ring, other.gain_db, other.detail
+
+
+def hidden_line(faces: int, track: int, from_s: float) -> str:
+    """The warning of faces that were hidden on purpose; track and time of the first."""
+    return Message(
+        "{count} left as hidden by a blur or a mosaic, the first from {time} s on (track {track}); {--correct:always} "
+        "corrects them all the same",
+        code="faces_hidden",
+        count=counted(faces, "face"),
+        time=f"{from_s:.2f}",
+        track=track,
+    )
 
 
 @dataclass(slots=True)
@@ -288,6 +305,12 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
         self.take_times(stats.stages_ms())
         self.warnings = stats.warned()
+
+    def warn_hidden(self, stats: Stats) -> None:
+        """Warns of faces that were left as they are because somebody hid them."""
+        hidden = [(track.id, span.from_s) for track in self.tracks for span in track.spans if span.kind[1]]
+        if hidden:
+            stats.warn("hidden", hidden_line(len({track for track, _ in hidden}), *hidden[0]))
 
     def note_uncorrected(self) -> None:
         """Notes which faces a finished run left as they are, and why."""

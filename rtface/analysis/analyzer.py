@@ -6,13 +6,16 @@ import cmath
 import math
 from collections import deque
 from dataclasses import asdict, fields, replace
+from statistics import median
 from typing import Any, cast
 
 import numpy as np
 
+from rtface.analysis.hidden import hidden_by
 from rtface.analysis.measure import SCORES, Analysis, measure
 from rtface.analysis.patch import patch_of_view
 from rtface.analysis.treatment import (
+    HIDDEN,
     Treatment,
     choose_treatment,
     read_treatments,
@@ -39,7 +42,11 @@ _FIELDS = tuple(f.name for f in fields(cast(Any, Analysis)))
 def analyze_face(view: View, face: Face) -> Analysis:
     """Analyses a face in its frame, on the frame's own grid. Too small a face reads as clean."""
     patch = patch_of_view(view, face)
-    return measure(*patch) if patch else Analysis()
+    if patch is None:
+        return Analysis()
+    found = measure(*patch)
+    soft = found.low_resolution + found.motion_blur >= _SOFT
+    return replace(found, hidden=hidden_by(view, face, soft=soft))
 
 
 _SAMPLE_S, _LATER_S = 0.2, 0.4
@@ -50,6 +57,11 @@ SETTLED_S = 1.2
 _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
 """A decided track is decided again by the median of at least 5 and at most 8 seconds, and at most once in ten."""
 _TOTALS = 64  # measurements of a track after which its mean is known: more than frames in work have
+_HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.35, 0.3, 0.15
+"""`Analysis.hidden` from which one measurement makes a face count as hidden at once, from which the median of three to
+five does, and down to which that of three keeps it so."""
+_SOFT = 0.05
+"""Low resolution and motion blur from which a blur may have been laid over a face."""
 _RAMP_S = 1.0
 """Seconds in which a strength changes by 1, where frames are not few."""
 
@@ -60,7 +72,8 @@ class Analyzer:
     A new track is measured every fifth of a second, and decided after 1.2 seconds by the median. A film holds its
     frames back for that (`rtface.analysis.look_ahead`). Where frames cannot wait, the first one decides until then.
     Later, another decision needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds;
-    what is applied (`strength`) moves to it by at most 1 a second and 0.05 a frame.
+    what is applied (`strength`) moves to it by at most 1 a second and 0.05 a frame. A face that somebody hid is off at
+    once.
 
     Attributes:
         treatment: what is decided now.
@@ -126,11 +139,11 @@ class Analyzer:
             self._recent.popleft()
         if self._forced is not None:
             return
-        if not self.decided:
-            self.decided = time - self._first >= SETTLED_S - 1e-6
-            if self.decided or not measured:
-                self.treatment = self._chosen(on=False)
-        elif time - self._evidence()[0][0] >= _EVIDENCE_S and not 0.0 <= time - self._changed < _FIRM_S:
+        before = self.decided
+        self.decided = before or time - self._first >= SETTLED_S - 1e-6
+        if self.decided != before or not measured or self._hidden() != self.treatment.hidden:
+            self.treatment = self._chosen(on=False)
+        elif before and time - self._evidence()[0][0] >= _EVIDENCE_S and not 0.0 <= time - self._changed < _FIRM_S:
             new = self._chosen(on=self.treatment.on)
             self._changed = time if new.on != self.treatment.on else self._changed
             self.treatment = new
@@ -151,7 +164,7 @@ class Analyzer:
         if time <= self.until:
             return self.strength
         targets = self.treatment.applied
-        if self.time is not None:
+        if self.time is not None and not self.treatment.hidden:
             targets = (
                 faded(now, target, time - self.time, _RAMP_S) for target, now in zip(targets, self.applied, strict=True)
             )
@@ -213,7 +226,16 @@ class Analyzer:
         evidence = self._evidence()
         return Analysis(*np.median(np.array([one[2] for one in evidence]), axis=0).tolist()) if evidence else Analysis()
 
+    def _hidden(self) -> bool:
+        """True if somebody hid the face: one sure measurement says so at once, several that are less sure together."""
+        lately = [values[_FIELDS.index("hidden")] for *_, values in tuple(self._recent)[-5:]]
+        if lately[-1] >= _HIDDEN or (self.treatment.hidden and median(lately[-3:]) >= _STILL_HIDDEN):
+            return True
+        return len(lately) >= 3 and median(lately) >= _LIKELY_HIDDEN
+
     def _chosen(self, *, on: bool) -> Treatment:
+        if self._hidden():
+            return HIDDEN
         evidence = self._evidence()
         width = float(np.median([width for _, width, _ in evidence]))
         return choose_treatment(self.lately, width, on=on)

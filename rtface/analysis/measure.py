@@ -55,6 +55,7 @@ class Analysis:
         step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
         unreached: share of the gain that errors and step promise which is not reached with this codec, 0…1.
         shown: how many times as large the face is made (``--scale``) as it was measured.
+        hidden: how surely it was hidden on purpose (`rtface.analysis.hidden`), 0…1.
     """
 
     motion_blur: float = 0.0
@@ -75,6 +76,7 @@ class Analysis:
     step: float = 0.0
     unreached: float = 0.0
     shown: float = 1.0
+    hidden: float = 0.0
 
     def scores(self) -> dict[str, float]:
         """The nine scores by name."""
@@ -82,7 +84,7 @@ class Analysis:
 
 
 _OTHERS = ("motion_angle", "detail", "error", "remaining", "ring_error", "ring_remaining", "step", "unreached", "shown")
-SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in _OTHERS)
+SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f.name not in (*_OTHERS, "hidden"))
 
 
 def compression_of(step: float) -> float:

@@ -74,6 +74,7 @@ class Treatment:
             multiply the run's own.
         gain: what is expected of both in the face, dB of PSNR; None where that was not predicted.
         detail: share of the look's detail, 0…1 (`rtface.correct.detail`): none on a face that has its own.
+        hidden: whether it is off because somebody hid the face; it then is at once, without a fade.
     """
 
     on: bool
@@ -85,6 +86,7 @@ class Treatment:
     ring: float = 0.0
     gain: float | None = None
     detail: float = 1.0
+    hidden: bool = False
 
     @property
     def applied(self) -> tuple[float, float, float]:
@@ -97,6 +99,8 @@ FORCED = {
     "never": Treatment(False, 0.0, None, ("never asked for",)),
 }
 """The treatments of ``--correct always`` and ``never``."""
+HIDDEN = Treatment(False, 0.0, None, ("hidden on purpose",), hidden=True)
+"""The treatment of a face that somebody has hidden by a blur or a mosaic."""
 
 
 def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False) -> Treatment:
@@ -122,15 +126,16 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         first=round(first, 3),
         ring=round(ring, 3),
         gain=round(gain, 2),
-        detail=round(detail_share(analysis), 3),
+        detail=round(detail_share(analysis, face_width), 3),
     )
 
 
-def detail_share(analysis: Analysis) -> float:
+def detail_share(analysis: Analysis, face_width: float) -> float:
     """Share of the look's detail that a face lacks, 0…1: where it was enlarged or is out of focus, by the codec's step
     where that is known, and by the expected error. A fine step's picture has its detail, and would lose by more."""
     coarse = ramp(math.log2(analysis.step), *_DETAIL_STEP) if analysis.step > 0.0 else 0.0
-    return max(_enlarged(analysis), coarse, ramp(analysis.error, *_DETAIL_ERROR))
+    larger = min(analysis.shown, max(1.0, _ENGINE_FACE / face_width))
+    return max(_lacking(analysis), _lacking(analysis, larger), coarse, ramp(analysis.error, *_DETAIL_ERROR))
 
 
 def features(analysis: Analysis, face_width: float) -> tuple[float, ...]:

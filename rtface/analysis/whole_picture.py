@@ -19,7 +19,7 @@ import numpy as np
 
 from rtface.analysis.measure import ramp
 from rtface.frame import Bytes, Frame
-from rtface.geometry.transforms import compose, plane_matrix, scaling, translation
+from rtface.geometry.transforms import compose, plane_matrix, translation
 from rtface.protocols import Device, Item
 
 FAULTS = ("grain", "dust", "scratches", "flicker", "low_contrast")
@@ -79,13 +79,13 @@ class PictureMeter:
 
 def _middle(frame: Frame, device: Device) -> Bytes:
     """Brightness of the middle of a picture, uint8 h×w, on its own grid; of one field of an interlaced one."""
+    frame = frame.source or frame
     frame = replace(frame, field=None if frame.display.fields == "progressive" else 0)
     size = frame.image.width, frame.image.height
-    width, height = (round(n / frame.enlarged) for n in (size[0], size[1] if frame.field is None else size[1] // 2))
+    width, height = size[0], size[1] if frame.field is None else size[1] // 2
     w, h = min(width, _SIDE), min(height, _SIDE)
     matrix = compose(
         translation(-((width - w) // 2), -((height - h) // 2)),
-        scaling(1 / frame.enlarged, 1 / frame.enlarged),
         plane_matrix(size, frame.display, field=frame.field),
     )
     return cast(Bytes, cv2.cvtColor(device.view(frame).crop(matrix, (w, h)), cv2.COLOR_RGB2GRAY))

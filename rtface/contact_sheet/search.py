@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from rtface.analysis.analyzer import analyze_face
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.scene_cuts import change_between
 from rtface.analysis.treatment import choose_treatment
 from rtface.config.options import InputOptions
 from rtface.enhance.coded_stage import CodedStage
+from rtface.enhance.track_measurement import measured_face
 from rtface.errors import RtfaceError, UsageError
 from rtface.frame import Bytes, Face, Float, Float32, Frame
 from rtface.media.files.image_names import images_of
@@ -204,9 +204,8 @@ def _sample(
             break
     for face in faces:
         if face.width >= SMALLEST_FACE:
-            found = analyze_face(view, face, frame.enlarged)
-            found = found if coded is None else coded.measure(view, frame, face, found)
-            treatment = choose_treatment(found, face.width)
+            found, width = measured_face(device, frame, face, coded)
+            treatment = choose_treatment(found, width)
             chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
             sample.faces.append(
                 Sighting(

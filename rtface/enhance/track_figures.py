@@ -140,7 +140,7 @@ class TrackFigures:
             at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain, treatment.detail
         )
         last = self.spans[-1] if self.spans else None
-        if last is not None and last.on == span.on:
+        if last is not None and last.kind == span.kind:
             span.from_s, span.frames = last.from_s, last.frames + 1
             span.keep_first(last)
             self.spans[-1] = span
@@ -186,7 +186,7 @@ class TrackFigures:
     def _add(self, spans: list[Span]) -> None:
         """Adds spans behind those that are there: their number is bounded, however long the run is."""
         for span in spans:
-            if self.spans and self.spans[-1].on == span.on:
+            if self.spans and self.spans[-1].kind == span.kind:
                 self.spans[-1].extend(span)
             else:
                 self.spans.append(span)

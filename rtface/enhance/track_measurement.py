@@ -14,6 +14,7 @@ from rtface.enhance.coded_stage import CodedStage
 from rtface.frame import Face, Frame
 from rtface.geometry.alignment import as_read
 from rtface.protocols import Device
+from rtface.report import hidden_line
 from rtface.stats import Stats
 
 _AGAIN_S = 1.0
@@ -48,6 +49,9 @@ class TrackMeasurement:
         """The analyzers of these faces, which have learnt from this frame where that was due."""
         self._learn(frame.time)
         found = [self._analyzer_of(face, frame.time) for face in faces]
+        for face, analyzer in zip(faces, found, strict=True):
+            if analyzer.treatment.hidden and not self._waits:  # a film's report says it at the end, with its numbers
+                self._stats.warn("hidden", hidden_line(1, face.track_id, frame.time - self._stats.started))
         due = [k for k, analyzer in enumerate(found) if frame.new or analyzer.due(frame.time)]
         if not due:
             return found
@@ -69,13 +73,10 @@ class TrackMeasurement:
 
     def _measure(self, device: Device, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
         """Measures a face at once; False where that may be done later."""
-        frame, face, shown = _as_judged(frame, face)
         coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
         if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
             return False
-        found = replace(analyze_face(view := device.view(frame), face), shown=shown)
-        found = found if coded is None else coded.measure(view, frame, face, found)
-        analyzer.learn(found, face.width, frame.time)
+        analyzer.learn(*measured_face(device, frame, face, coded), frame.time)
         return True
 
     def _learn(self, time: float) -> None:
@@ -87,6 +88,13 @@ class TrackMeasurement:
             except Exception:
                 self._failed = time
                 raise
+
+
+def measured_face(device: Device, frame: Frame, face: Face, coded: CodedStage | None) -> tuple[Analysis, float]:
+    """What is wrong with a face, as it is judged, and its width in display pixels there."""
+    frame, face, shown = _as_judged(frame, face)
+    analysis = replace(analyze_face(view := device.view(frame), face), shown=shown)
+    return analysis if coded is None else coded.measure(view, frame, face, analysis), face.width
 
 
 def _as_judged(frame: Frame, face: Face) -> tuple[Frame, Face, float]:

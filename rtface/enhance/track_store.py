@@ -111,7 +111,7 @@ class TrackState:
         self.shown.append(self.analyzer.state())
         treatment = forced or self.analyzer.treatment
         strength, *self.first = (treatment if forced else self.analyzer).applied
-        if forced:
+        if treatment.hidden or forced:
             self.fades.clear()
         if counted:
             self.figures.note(time).treatment = treatment

@@ -95,6 +95,7 @@ def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
     report.seconds = report.seconds or round(perf_counter() - began, 3)
     if not plan.job:
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
+    report.warn_hidden(stats)
     report.fill(stats)
 
 

@@ -26,7 +26,7 @@ def _median_width(faces: Sequence[TrackReport]) -> float:
 def proposals(
     faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None, light: float | None = None
 ) -> list[Message]:
-    """What would show more: twice the size for small faces, and more where little is to be seen; none where users decided
+    """What would show more: twice the size for small faces, more where little is to be seen; none where users decided
     otherwise.
 
     Args:

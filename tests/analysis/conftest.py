@@ -35,6 +35,9 @@ class PictureView:
         flags = cv2.INTER_LINEAR if matrix[0, 0] == 1 else cv2.INTER_AREA
         return np.asarray(cv2.warpAffine(self.picture, shift, size, flags=flags), np.uint8)
 
+    def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        return np.asarray(cv2.cvtColor(self.crop(matrix, size), cv2.COLOR_RGB2GRAY), np.uint8)
+
 
 @pytest.fixture(scope="session")
 def portrait() -> Bytes:

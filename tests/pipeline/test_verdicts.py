@@ -162,7 +162,7 @@ def test_where_little_is_seen_more_is_proposed() -> None:
     assert codes(dark, light=0.0) == ["vivid", "light", "engine"] and "light" not in codes(dark)
     assert codes(clean, track(0.6)) == [] == codes() == little_seen([])
     (line,) = little_seen(proposals([small], engine="default", look="clear", scale=None))
-    assert "--scale 2 makes small faces larger; --look vivid draws" in line
+    assert "--scale 2 restores them at twice the size; --look vivid draws" in line
 
 
 @pytest.mark.usefixtures("engines")
@@ -171,8 +171,9 @@ def test_proposals_are_said_before_a_run_and_after_it(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["analyze", str(source)])
     assert result.exit_code == 0 and "--correct always corrects clean faces, too" in result.stderr
     table = json.loads(CliRunner().invoke(app, ["analyze", str(source), "--json"]).stdout)
+    width = round(table["tracks"]["1"]["mean_width_px"])
     assert [(one["code"], one["values"]) for one in table["proposals"]] == [
-        ("propose_twice", {"option": "scale", "value": "2"}),
+        ("propose_twice", {"option": "scale", "value": "2", "width": width}),
         ("propose_always", {"option": "correct", "value": "always"}),
     ]
     notes = rtface.run(source, tmp_path / "o.mkv").notes
