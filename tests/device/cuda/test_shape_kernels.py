@@ -308,7 +308,7 @@ def test_faces_of_several_sides_in_one_launch(shaper):
 
 
 @pytest.mark.parametrize("size", [64, 576])
-def test_detail_is_added_where_the_correction_replaces_the_answer(size, shaper):
+def test_detail_is_added_in_place_of_the_answer(size, shaper):
     given = case(size, ShapingOptions(detail=1.0))
     wanted = on_the_cpu(given, CorrectionState())
     without = on_the_cpu(Case(**{**vars(given), "options": ShapingOptions()}), CorrectionState())
