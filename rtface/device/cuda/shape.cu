@@ -14,23 +14,25 @@ struct ShapeFace {
     u64 correction, final;   // the results: float32 3 x size x size, and size x size
     u64 mask, occlusion;     // float32 mask_side x mask_side; rows x columns over the region, or 0
     u64 across, own, power, soft;  // scratch: size x size twice, then size/4 x size/4 twice; own and soft are kept
-    u64 cells, crop_cells, samples, texture, change, irises, grain, middle, above, below;  // the measures
+    u64 fine;                // so is this, size x size, which lies where `across` did
+    u64 cells, crop_cells, samples, texture, change, irises, grain, middle, above, below, detail;  // the measures
     int size, step, side;    // side: samples a side
     int mask_side, rows, columns, region[4];
     int box[4], part[4];     // x0, y0, x1, y1
+    int detail_box[4];       // where detail is scaled, whole cells; empty where it is not
     int windows[2][4];       // of the irises; empty where there is none
     float eyes[2][3];        // x, y, 1/radius
     int wide, own_wide;      // taps to each side
     int first, lines;        // the middle rows of the part: the first, and how many
     int above_rows[MIDDLE], below_rows[MIDDLE];  // of the cells of power
     float taps[TAPS], own_taps[TAPS];  // of the Gaussians that the high-passes take away, from the middle one on
-    int match;
+    int match, detail_step;  // detail_step: from one sample that counts to the next
 };
 
 struct ShapeControl {
     u64 sheet;  // float32 512 x 512, or 0
     float excess[3][GRID * GRID];
-    float gate[CELLS * CELLS];
+    float gate[CELLS * CELLS], detail[CELLS * CELLS];
     float colours[2][3];
     float own, deviation, made, strength;
     int sheet_x, sheet_y, gated;
@@ -109,6 +111,14 @@ __device__ __forceinline__ float bilinear(const float* at, int pitch, const Betw
     const float *upper = at + y.a * pitch, *lower = at + y.b * pitch;
     float p = upper[x.a] + (upper[x.b] - upper[x.a]) * x.t, q = lower[x.a] + (lower[x.b] - lower[x.a]) * x.t;
     return p + (q - p) * y.t;
+}
+
+// The luma of 3 x 64 x 64 cells, enlarged.
+__device__ float luma_of_cells(u64 cells, int x, int y, int size) {
+    const float* at = (const float*)cells;
+    Between u(x, size, CELLS), v(y, size, CELLS);
+    return bilinear(at + 2 * CELLS * CELLS, CELLS, u, v) * 0.114f +
+           (bilinear(at, CELLS, u, v) * 0.299f + bilinear(at + CELLS * CELLS, CELLS, u, v) * 0.587f);
 }
 
 // What a Gaussian along one direction makes of at(0), whose neighbours are at(-1), at(1), ...
@@ -251,6 +261,42 @@ extern "C" __global__ void shape_pick(const ShapeFace* __restrict__ faces) {
     }
 }
 
+// A thread for each sample of the detail's box: the fine part of the luma of d. After shape_cells and shape_columns.
+extern "C" __global__ void shape_fine(const ShapeFace* __restrict__ faces) {
+    const ShapeFace& face = faces[blockIdx.z];
+    const int* box = face.detail_box;
+    int x = box[0] + column(), y = box[1] + line(), size = face.size;
+    if (!size || !within(box, x, y)) return;
+    Change d(face);
+    const float taps[2] = {0.49972359f, 0.25013821f};  // sigma 0.85
+    auto along = [&](int k) {
+        int row = limit(y + k, box[1], box[3] - 1);
+        return gaussian([&](int i) { return d.luma(limit(x + i, box[0], box[2] - 1), row); }, taps, 1);
+    };
+    ((float*)face.fine)[y * size + x] = gaussian(along, taps, 1) - luma_of_cells(face.cells, x, y, size);
+}
+
+// 64 x 128 threads: the averages over cells of h b, h the fine part of the luma of c, and of b b; 0 outside the box.
+extern "C" __global__ void shape_detail(const ShapeFace* __restrict__ faces) {
+    const ShapeFace& face = faces[blockIdx.z];
+    const int* box = face.detail_box;
+    int i = column(), j = line() % CELLS, other = line() / CELLS, size = face.size, step = face.detail_step;
+    if (!size || i >= CELLS || other >= 2 || box[0] >= box[2]) return;
+    int cells[4];
+    for (int k = 0; k < 4; ++k) cells[k] = box[k] * CELLS / size;
+    Picture c(face.c, size);
+    const float* fine = (const float*)face.fine;
+    float mean = 0.0f;
+    if (within(cells, i, j))
+        mean = average([&](int u, int v) {
+            int x = box[0] + u * step, y = box[1] + v * step;
+            float b = fine[y * size + x];
+            return b * (other ? b : c.luma(x, y) - luma_of_cells(face.crop_cells, x, y, size));
+        }, i - cells[0], j - cells[1], cells[2] - cells[0], cells[3] - cells[1],
+           (box[2] - box[0] + step - 1) / step, (box[3] - box[1] + step - 1) / step);
+    ((float*)face.detail)[(other * CELLS + j) * CELLS + i] = mean;
+}
+
 // ---- apply
 
 __device__ __forceinline__ float grainy(float power, float scale) {
@@ -301,17 +347,20 @@ extern "C" __global__ void shape_apply(const ShapeFace* __restrict__ faces,
             fall = fall * fall * (3.0f - 2.0f * fall);
             for (int plane = 0; plane < 3; ++plane) d[plane] += fall * how.colours[eye][plane];
         }
-        float grain = grain_at(face, how, x, y);
+        Between s(x, size, CELLS), t(y, size, CELLS);
+        float added = grain_at(face, how, x, y);
+        if (within(face.detail_box, x, y))
+            added += bilinear(how.detail, CELLS, s, t) * ((const float*)face.fine)[y * size + x];
         mask = bilinear((const float*)face.mask, face.mask_side, Between(x, size, face.mask_side),
                         Between(y, size, face.mask_side));
-        if (how.gated) mask *= bilinear(how.gate, CELLS, Between(x, size, CELLS), Between(y, size, CELLS));
+        if (how.gated) mask *= bilinear(how.gate, CELLS, s, t);
         int a = x - face.region[0], b = y - face.region[1];
         if (face.occlusion && a >= 0 && b >= 0 && a < face.region[2] && b < face.region[3]) {
             float hidden = bilinear((const float*)face.occlusion, face.columns, Between(a, face.region[2], face.columns),
                                     Between(b, face.region[3], face.rows));
             mask *= 1.0f - fminf(fmaxf(hidden, 0.0f), 1.0f);
         }
-        for (int plane = 0; plane < 3; ++plane) d[plane] = (d[plane] + grain) * mask * how.strength;
+        for (int plane = 0; plane < 3; ++plane) d[plane] = (d[plane] + added) * mask * how.strength;
     }
     ((float*)face.final)[y * size + x] = mask;
     for (int plane = 0; plane < 3; ++plane) out[plane * size * size] = d[plane];

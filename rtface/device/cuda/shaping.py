@@ -32,6 +32,7 @@ import numpy as np
 
 from rtface.correct import Controls, FaceRegion, Measures, ShapingOptions
 from rtface.correct.colour import CELLS, GRID
+from rtface.correct.detail import cell_box, step_of
 from rtface.correct.face_region import middle_rows
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.correct.motion import ROWS, SHRINK
@@ -41,18 +42,11 @@ from rtface.errors import UsageError
 from rtface.frame import Float32
 
 CODE = Path(__file__).with_name("shape.cu")
-_MEASURE = (
-    "shape_cells",
-    "shape_samples",
-    "shape_irises",
-    "shape_rows",
-    "shape_columns",
-    "shape_power",
-    "shape_soften",
-    "shape_pick",
-)
+_MEASURE = ("shape_cells", "shape_samples", "shape_irises")
+_GRAIN = ("shape_rows", "shape_columns", "shape_power", "shape_soften", "shape_pick")
+_DETAIL = ("shape_fine", "shape_detail")
 KERNELS: dict[str, tuple[type[np.generic], ...]] = {
-    **dict.fromkeys((*_MEASURE, "shape_small", "shape_average"), (np.uint64,)),
+    **dict.fromkeys((*_MEASURE, *_GRAIN, *_DETAIL, "shape_small", "shape_average"), (np.uint64,)),
     "shape_apply": (np.uint64, np.uint64),
 }
 """Argument types of every kernel: the addresses of the faces and of the controls."""
@@ -61,7 +55,19 @@ MIN_CROP_SIDE_PX = 64  # pixels: the least side of a crop
 
 _INT, _FLOAT, _ADDRESS = np.int32, np.float32, np.uint64
 _LINES, _TAPS, _MIDDLE = 64, 13, 16
-_RESULTS = ("cells", "crop_cells", "samples", "texture", "change", "irises", "grain", "middle", "above", "below")
+_RESULTS = (
+    "cells",
+    "crop_cells",
+    "samples",
+    "texture",
+    "change",
+    "irises",
+    "grain",
+    "middle",
+    "above",
+    "below",
+    "detail",
+)
 
 
 def _struct(addresses: tuple[str, ...], **fields: Any) -> np.dtype[np.void]:
@@ -75,7 +81,7 @@ def _struct(addresses: tuple[str, ...], **fields: Any) -> np.dtype[np.void]:
 
 
 FACE = _struct(
-    ("r", "c", "correction", "final", "mask", "occlusion", "across", "own", "power", "soft", *_RESULTS),
+    ("r", "c", "correction", "final", "mask", "occlusion", "across", "own", "power", "soft", "fine", *_RESULTS),
     size=_INT,
     step=_INT,
     side=_INT,
@@ -85,6 +91,7 @@ FACE = _struct(
     region=(_INT, 4),
     box=(_INT, 4),
     part=(_INT, 4),
+    detail_box=(_INT, 4),
     windows=(_INT, (2, 4)),
     eyes=(_FLOAT, (2, 3)),
     wide=_INT,
@@ -96,11 +103,13 @@ FACE = _struct(
     taps=(_FLOAT, _TAPS),
     own_taps=(_FLOAT, _TAPS),
     match=_INT,
+    detail_step=_INT,
 )
 CONTROL = _struct(
     ("sheet",),
     excess=(_FLOAT, (3, GRID, GRID)),
     gate=(_FLOAT, (CELLS, CELLS)),
+    detail=(_FLOAT, (CELLS, CELLS)),
     colours=(_FLOAT, (2, 3)),
     own=_FLOAT,
     deviation=_FLOAT,
@@ -158,6 +167,7 @@ def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
         "middle": (_MIDDLE, size),
         "above": (_MIDDLE, size // 4),
         "below": (_MIDDLE, size // 4),
+        "detail": (2, CELLS, CELLS),
     }
     ends = list(accumulate(math.prod(shape) for shape in shapes.values()))
     return {name: (end - math.prod(shape), end, shape) for (name, shape), end in zip(shapes.items(), ends, strict=True)}
@@ -212,6 +222,7 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         own,
         power,
         power + 4 * (size // 4) ** 2,
+        places.scratch,
         *(places.measures + 4 * start for start, _, _ in _measured(size).values()),
         size,
         area.step,
@@ -221,6 +232,7 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         *places.region,
         *area.box,
         *part,
+        *(cell_box(area.box, size) if options.detail else (0, 0, 0, 0)),
         *windows,
         *eyes,
         wide,
@@ -229,6 +241,7 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         *taps,
         *own_taps,
         options.grain != "none",
+        step_of(size),
     )
 
 
@@ -274,6 +287,7 @@ def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures
         means[:, :3],
         means[:, 3:],
         Texture(found["texture"], found["change"][part], own) if options.grain != "none" else None,
+        found["detail"] if options.detail else None,
     )
 
 
@@ -286,12 +300,16 @@ def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
     """
     grain = controls.grain
     own, deviation, made, x, y = (grain.own, grain.deviation, grain.made, *grain.at) if grain else (0.0, 0.0, 0.0, 0, 0)
-    gate = bytes(4 * CELLS * CELLS) if controls.gate is None else np.asarray(controls.gate, np.float32).tobytes()
+    gate, detail = (
+        bytes(4 * CELLS * CELLS) if cells is None else np.asarray(cells, np.float32).tobytes()
+        for cells in (controls.gate, controls.detail)
+    )
     return b"".join(
         (
             struct.pack("<Q", sheets[grain.coarseness] if grain and made else 0),
             np.asarray(controls.excess, np.float32).tobytes(),
             gate,
+            detail,
             struct.pack(
                 "<10f3i4x",
                 *controls.colours.ravel().tolist(),
@@ -307,9 +325,9 @@ def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
     )
 
 
-def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[KernelCall]:
+def measure_launches(size: int, count: int, faces: int, *, match: bool = True, detail: bool = True) -> list[KernelCall]:
     """What measures up to `count` faces of sides up to `size`; `faces` is the address of their descriptors, `match`
-    whether any of them gets grain."""
+    whether any of them gets grain, `detail` whether any gets scaled detail."""
     side, cells = max(samples_of(size), 2 * CELLS), size // 4
     extents = {
         "shape_cells": (CELLS, 3 * CELLS),
@@ -320,8 +338,11 @@ def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -
         "shape_power": (cells, cells),
         "shape_soften": (cells, cells),
         "shape_pick": (max(size, side), side + 3 * _MIDDLE),
+        "shape_fine": (size, size),
+        "shape_detail": (CELLS, 2 * CELLS),
     }
-    return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in (extents if match else _MEASURE[:3])]
+    names = (*_MEASURE, *(_GRAIN if match else ()), *(_DETAIL if detail else ()))
+    return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in names]
 
 
 def apply_launches(size: int, count: int, faces: int, controls: int) -> list[KernelCall]:
