@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 import rtface
-from rtface.frame import Bytes
+from rtface.frame import Bytes, Face
 
 CLIPS = "clips"
 """The folder of `--data` whose clips are all shown."""
@@ -68,20 +68,27 @@ def duration_of(path: Path) -> float:
         return (container.duration or 0) / 1e6
 
 
-def window(frame: Bytes) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of what is shown of a frame."""
-    height, width = frame.shape[:2]
+def window(before: Bytes, after: Bytes) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of what is shown of a frame: round the largest face that differs, or else the largest one."""
+    height, width = before.shape[:2]
     with rtface.Enhancer(correct="never") as enhance:
-        enhance(frame)
+        enhance(before)
         faces = enhance.faces
+    differs = np.any(before != after, axis=2)
     scale = min(WIDTH / width, HEIGHT / height)
-    largest = max(faces, key=lambda face: face.width, default=None)
+    largest = max(faces, key=lambda face: (bool(part_of(differs, face).any()), face.width), default=None)
     if largest is None or largest.width * scale >= LEAST_FACE:
         return 0, 0, width, height
     w, h = (min(side * largest.width / LEAST_FACE, most) for side, most in ((WIDTH, width), (HEIGHT, height)))
     (x, y) = largest.points.mean(axis=0)
     x0, y0 = min(max(x - w / 2, 0), width - w), min(max(y - h / 2, 0), height - h)
     return round(x0), round(y0), round(x0 + w), round(y0 + h)
+
+
+def part_of(picture: Any, face: Face) -> Any:
+    """The part of an array in the box of a face."""
+    x0, y0, x1, y1 = (max(0, round(float(v))) for v in face.box)
+    return picture[y0:y1, x0:x1]
 
 
 def picture(frame: Bytes, box: tuple[int, int, int, int]) -> Bytes:
@@ -107,7 +114,7 @@ def make(data: Path, out: Path, look: str, against: str, seed: int) -> None:
             before, _ = made(source, Path(folder), None if against == "input" else against)
             after, corrected = made(source, Path(folder), look)
         n = min(len(after) - 1, round(SHOWN_S / LENGTH_S * len(after)))
-        box = window(before[n])
+        box = window(before[n], after[n])
         pair = [picture(before[n], box), picture(after[n], box)]
         if sides[k]:
             pair.reverse()

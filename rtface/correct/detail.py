@@ -1,8 +1,8 @@
 """Scales the fine detail of a correction beyond the mean of what may be true (``--look``).
 
 An engine's answer is the mean of what may be true, so its detail is weaker than a face's. With b the fine part of the
-luma of the correction d, and h that of the crop (both less their averages over 64×64 cells, enlarged), and s the
-strength, h + s·b is the fine part of what is shown, and
+luma of the correction d, and h that of the crop (both less their averages over 64×64 cells, enlarged, and b without the
+finest structure), and s the strength, h + s·b is the fine part of what is shown, and
 
     w = amount·min(SLOPE·⟨b, h + s·b⟩ / ⟨b, b⟩, MOST)        d ← d + w·b / (1 + w·√⟨b, b⟩ / LIMIT)
 
@@ -22,8 +22,8 @@ import numpy as np
 from rtface.correct.colour import CELLS, enlarged, enlarging, luma_of
 from rtface.frame import Box, Float32
 
-SLOPE, MOST = 1.5, 3.0
-LIMIT = 16.0 / 255.0
+SLOPE, MOST = 1.75, 3.5
+LIMIT = 18.0 / 255.0
 """The root mean square, luma of 0…1, that the added detail of a cell approaches: rims are not overdrawn."""
 _SAME = 1e-7  # mean square of detail that cannot be seen, luma of 0…1
 _SECONDS = 0.12  # time constant of the weights
@@ -48,9 +48,18 @@ def fine(image: Float32, cells: Float32, box: Box) -> Float32:
     """
     x0, y0, x1, y1 = box
     out: Any = luma_of(image[:, y0:y1, x0:x1])
-    cv2.GaussianBlur(out, (3, 3), 0.85, dst=out, borderType=cv2.BORDER_REPLICATE)
+    taps, sigma = smoothing(image.shape[1])
+    cv2.GaussianBlur(out, (taps, taps), sigma, dst=out, borderType=cv2.BORDER_REPLICATE)
     cv2.subtract(out, enlarged(luma_of(cells), image.shape[1], box), dst=out)
     return out
+
+
+def smoothing(size: int) -> tuple[int, float]:
+    """Taps and sigma of the Gaussian that takes the finest structure out of b, in crops of S×S.
+
+    Engines answer there with a weave of 4×4 samples rather than a face's structure.
+    """
+    return (5, 1.3) if size >= 384 else (3, 0.65)
 
 
 def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
