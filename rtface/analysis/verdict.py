@@ -9,10 +9,13 @@ from typing import Any
 
 from rtface.errors import Message
 
-VISIBLE_DB, CLEARLY_VISIBLE_DB = 0.2, 0.5
-"""Predicted changes, in dB, from which on one is called visible, and clearly so."""
-SEEN_WHOLE_PX = 48.0
+VISIBLE, CLEARLY_VISIBLE = 0.25, 0.6
+"""Predicted changes from which on one is called visible, and clearly so: by readers of blind pairs (benchmarks, "Looks"),
+who do not see a gain in dB without detail that is added."""
+SEEN_WHOLE_PX = 80.0
 """Width of a face below which less is seen of a change."""
+MEAN_SHARE = 0.3
+"""Share of the change that is seen of the mean of what may be true, without added detail."""
 LEFT_ALONE, CORRECTED = "left alone", "corrected"
 """The words for a face that is left alone, and for one whose gain was not predicted."""
 SOUGHT = 0.1
@@ -75,18 +78,17 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def visibility(gain: float, share: float, width: float) -> str:
+def visibility(gain: float, share: float, width: float, detail: float) -> str:
     """How well a correction is seen.
 
     Args:
         gain: expected of it as decided, dB.
         share: of the decided strength that is applied.
         width: of the face, display pixels.
+        detail: how much fine detail is added, 0…1.5.
     """
-    change = gain * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
-    return (
-        "clearly visible" if change >= CLEARLY_VISIBLE_DB else "visible" if change >= VISIBLE_DB else "hardly visible"
-    )
+    change = gain * (MEAN_SHARE + detail) * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
+    return "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else "hardly visible"
 
 
 def verdict_on(
@@ -101,13 +103,15 @@ def verdict_on(
     """The verdict by what is known of a face.
 
     Args:
-        treatment: "on" (it is corrected), "gain_db" and "reasons".
+        treatment: "on" (it is corrected), "gain_db", "reasons" and "engine".
         applied: the strength that is applied where it is corrected.
         factors: of that strength, by name (`rtface.enhance.strength.Strength`).
         scores: of what is wrong with it, by name.
         width: display pixels.
     """
-    asked = factors.get("asked", 1.0)
+    asked, detail = factors.get("asked", 1.0), factors.get("detail", 1.0)
+    factors = {name: value for name, value in factors.items() if name != "detail"}
+    detail = detail if str(treatment.get("engine") or "rtface").startswith("rtface") else 1.0  # others draw their own
     known = {name: factors.get(name, 1.0) for name in _WEAKER}
     weakest = min(known, key=lambda name: known[name])
     why = (_WEAKER[weakest],) if known[weakest] < 1.0 else ()
@@ -119,7 +123,7 @@ def verdict_on(
         return Verdict(LEFT_ALONE, asked, 0.0, because)
     gain = treatment.get("gain_db")
     share = asked * math.prod(value for name, value in known.items() if name != "decided")
-    word = CORRECTED if gain is None else visibility(gain, share, width)
+    word = CORRECTED if gain is None else visibility(gain, share, width, detail)
     if not applied:
         why = (Message("only traces of coding are taken out", code="because_first"),)
     return Verdict(word, asked, applied, why if applied < 0.98 * asked else (), share_of_time)

@@ -137,6 +137,7 @@ def analyze_file(
                 track_state = tracks.see(face, item.time)
                 decided = track_state.decide(item.time, counted=True)
                 strength = strength_on(item, face, tracks.strength_of(face, item.time, options.strength), decided)
+                strength = strength.with_(detail=options.detail * track_state.analyzer.treatment.detail)
                 if vivid and decided > 0.0:
                     strength = strength.with_(vivid=of_vivid(decided) / decided)
                 track_state.figures.note(item.time).strength = strength if decided > 0.0 else None
