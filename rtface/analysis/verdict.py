@@ -10,7 +10,7 @@ from typing import Any
 from rtface.errors import Message
 
 VISIBLE, CLEARLY_VISIBLE = 0.25, 0.6
-"""Predicted changes from which on one is called visible, and clearly so: by readers of blind pairs (benchmarks, "Looks"),
+"""Predicted changes from which on one is called visible, and clearly so: by readers of blind pairs (benchmarks/),
 who do not see a gain in dB without detail that is added."""
 SEEN_WHOLE_PX = 80.0
 """Width of a face below which less is seen of a change."""
