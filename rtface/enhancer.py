@@ -119,7 +119,7 @@ class Enhancer:
         except BaseException:
             self._closing.close()
             raise
-        self._tracker, self._enhance, self._descreening = parts.tracker, parts.enhance, parts.descreening
+        self._tracker, self._enhance = parts.tracker, parts.enhance
         self._closing.callback(self._stages.close)
 
     @property
@@ -208,9 +208,6 @@ class Enhancer:
         return item.image if given else array_from_image(item.image)
 
     def _corrected(self, frame: Frame) -> Frame:
-        if self._descreening is not None:
-            self._descreening.strength = self.strength
-            frame = self._descreening.process(frame)
         task = self._enhance.submit(frame)
         faces = {face.face.track_id: face for face in task.faces}
         frame = self._enhance.collect(task)

@@ -166,8 +166,8 @@ class Frame:
         corrected: True once a face's correction was added.
         changed: boxes in display pixels outside of which nothing was changed; None once that may be anywhere (a stage
             has drawn something, light or colour was changed).
-        filtered: True once a filter that is no network changed it: its light (`rtface.live.brighten`), or the dots of
-            a print (`rtface.correct.halftone`).
+        filtered: True once a filter that is no network changed it: its light (`rtface.live.brighten`), its
+            colours (`rtface.device.cpu.fading`) or its size (`rtface.media.read.enlarge`).
         generated: True once a stage has drawn a face, or a part of one, that a network made up.
         enhancing: False while the user has switched the enhancement off (live runs, `rtface.Enhancer`).
         new: True when this is an image unrelated to the one before (separate stills).

@@ -213,7 +213,6 @@ class FrameCounts:
     packets_copied: int = 0
     frames_with_faces: int = 0
     frames_corrected: int = 0
-    damage: dict[str, float] = field(default_factory=dict[str, float])
     faults: int = 0
     stage_faults: int = 0
 
@@ -223,8 +222,6 @@ class FrameCounts:
         self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
         self.packets_copied = counters["packets_copied"]
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
-        descreened = counters["faces_descreened"]
-        self.damage = {"descreened": descreened} if descreened else {}
         self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
 
 
@@ -318,7 +315,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
         always = Message("; {--correct:always} corrects them", code="always_corrects") if decided and left else ""
         reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.verdict.because[:1]))
-        if not self.frames_out or self.frames_corrected or self.damage:
+        if not self.frames_out or self.frames_corrected:
             if always and self.frames_out:
                 self.notes.append(
                     Message(
@@ -338,16 +335,6 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             why = f"faces on {counted(self.frames_with_faces)} were left as they are"
             why += (f" ({reasons})" if reasons else "") + always
         self.notes.append(f"no face was corrected: {why}")
-
-    def note_no_dots(self) -> None:
-        """Notes that ``--damage halftone`` found no halftone dots."""
-        if self.options.get("damage") == "halftone" and self.frames_with_faces and not self.damage:
-            self.notes.append(
-                Message(
-                    "{--damage:halftone} changed nothing: no face shows the dots of a halftone print",
-                    code="damage_none",
-                )
-            )
 
     def note_label(self) -> None:
         """Notes whether a visible label is advisable, where it is known how much was invented and none is there."""
@@ -431,8 +418,7 @@ def metadata_options(options: Options) -> dict[str, str]:
     """The options that the metadata of an output names; whoever gets the output reads them, so no person's name."""
     values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
-    more = {"damage": options.damage} if options.damage != "none" else {}
-    more |= {"scale": options.scale} if options.scale is not None else {}
+    more = {"scale": options.scale} if options.scale is not None else {}
     more |= {"person": "learnt"} if learnt_persons(options.person) else {}
     if options.shots is not None:
         more["shots"] = "yes"

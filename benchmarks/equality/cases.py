@@ -79,7 +79,7 @@ _OPTIONS = {
     "plain": "",
     "correction": "--keep-correction OUT/d.mkv --stage label",
     "sidecar": "--sidecar --region face --strength 0.7",
-    "cut": "--start 1 --correct always --damage halftone",
+    "cut": "--start 1 --correct always",
     "treatment": "--treatment IN/treatment.json --max-faces 1 --drop audio",
     "shots": "--shots IN/shots.csv --engine rtface-s --invented OUT/map.mkv",
 }

@@ -32,7 +32,6 @@ _COMMANDS = {
     "review": "review:review",
     "inspect": "inspect_file:inspect",
     "undo": "undo:undo",
-    "captions": "captions:captions",
     "queue": "queue:app",
     "engines": "engines:app",
     "devices": "devices:devices",
@@ -68,6 +67,8 @@ class _Group(CommandGroup):
         """The command that the arguments name; typer's own error names those that are spelled alike."""
         if args[0] in _MEANT_RUN:
             ctx.fail(f"No such command {args[0]!r}. Did you mean 'run'?")
+        if args[0] == "captions":
+            ctx.fail("captions is gone. Use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:

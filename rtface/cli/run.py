@@ -241,9 +241,6 @@ def _show_done(job: Job, report: Report, options: OutputOptions, console: Consol
         f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
         f"{report.frames_corrected} corrected, {copied}{speed}, {report.engine} on {report.device}"
     )
-    if report.damage.get("descreened"):
-        count = report.damage["descreened"]
-        console.log(f"halftone dots were filtered out of {count:.0f} {'crop' if count == 1 else 'crops'} of faces")
     for path in (options.compare, options.report, options.keep_correction, options.invented):
         if path is not None:
             console.log(f"{path} written")

@@ -37,7 +37,6 @@ class EnhancerOptions(TypedDict, total=False):
     fidelity: float | None
     commercial_use: bool
     keyframe: int | Literal["auto"]
-    damage: Literal["none", "halftone"]
     grain: Literal["match", "less", "none"]
     region: Literal["auto", "face", "head"]
     threads: int | None

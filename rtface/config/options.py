@@ -198,14 +198,7 @@ class QualityOptions(_Group):
         flags=("--colour", "--color"),
         traits=Trait.NAMED,
     )
-    damage: Literal["none", "halftone"] = _option(
-        "none",
-        v.choice("none", "halftone"),
-        _FILES | Scope.ENHANCER,
-        "Take halftone dots out of the faces of old prints and films.",
-        "[How](analysis.md#damage)",
-        traits=Trait.FILM_PAGE,
-    )
+    damage: Literal["none"] = _option("none", v.no_halftone, _ALL, "Gone.", hidden=True)
     grain: Literal["match", "less", "none"] = _option(
         "match",
         v.choice("match", "less", "none"),
@@ -718,14 +711,6 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
                     name=word,
                     hint=near,
                 )
-        if self.damage != "none" and any(
-            not word.isdigit() and word not in ("all", "largest") for word in self.faces.split(",")
-        ):
-            raise UsageError(
-                "{--damage:halftone} works before persons are recognised: name tracks by {--faces}, or leave one of "
-                "them out",
-                code="damage_persons",
-            )
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:

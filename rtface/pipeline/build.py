@@ -30,7 +30,6 @@ from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import FaceCorrector, InventedMeter
-from rtface.enhance.descreen import Descreening
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
@@ -70,13 +69,11 @@ class RunParts(Generic[E]):
     Attributes:
         tracker: finds the faces.
         enhance: corrects them, on its `runtime` (device and engines).
-        descreening: takes halftone dots out of them before that; None unless asked for.
         watchful: whether the tracker reports every face that is seen, as a stage hides faces.
     """
 
     tracker: Tracker
     enhance: E
-    descreening: Descreening | None = None
     watchful: bool = False
 
     @property
@@ -268,7 +265,6 @@ def film_parts(
             known=known,
             begins=begins,
         ),
-        open_descreening(options, stats, shots),
     )
 
 
@@ -333,14 +329,6 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
     )
 
 
-def open_descreening(options: EnhanceOptions, stats: Stats, shots: ShotList = NO_SHOTS) -> Descreening | None:
-    """The step that takes out halftone dots, on the CPU; None unless the options ask for it. `shots` as of
-    `film_parts`."""
-    if options.damage == "none":
-        return None
-    return Descreening(CpuDevice(warn=stats.warn), HostCorrection, options, stats, shots)
-
-
 def frame_parts(
     options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool, wait: bool
 ) -> RunParts[FrameEnhancer]:
@@ -363,7 +351,6 @@ def frame_parts(
             coded=open_coded(stats, threads.engine),
             guard=open_guard(options, stats),
         ),
-        open_descreening(options, stats),
     )
 
 

@@ -44,10 +44,7 @@ def chain(
         items: Iterator[Item] = close_with(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
-        remember = comparison.remember if comparison else None
-        if remember and parts.descreening is not None:
-            items, remember = remember(items), None
-        items = track_and_enhance(items, parts, stats, stack, remember)
+        items = track_and_enhance(items, parts, stats, stack, comparison.remember if comparison else None)
         if comparison:
             items = comparison.complete(items)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
@@ -69,9 +66,7 @@ def track_and_enhance(
 
 
 def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], before_writing: Step | None = None) -> Iterator[Item]:
-    """Take out halftone dots (where asked for) │ enhance │ join fields; `items` are tracked."""
-    if parts.descreening is not None:
-        items = parts.descreening(items)
+    """Enhance │ join fields; `items` are tracked."""
     return join_fields(parts.enhance(items, before_writing))
 
 

@@ -60,7 +60,6 @@ def carry_out(
             report.note_uncorrected()
             found = proposals(report.tracks, engine=options.engine, look=options.look, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
-            report.note_no_dots()
             report.note_label()
             report.notes += missing_tracks(
                 plan.options.faces,

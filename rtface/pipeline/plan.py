@@ -105,7 +105,6 @@ class FramePlan:
         options = self.options
         return (
             bool(options.stages)
-            or options.damage != "none"
             or options.colour == "restore"
             or options.scale is not None
             or wants_map(options)
@@ -328,12 +327,6 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
         MissingComponent: a stage that a policy asks about cannot be loaded.
     """
     check_invented(options, input=input)
-    if options.scale is not None and options.damage != "none":
-        raise UsageError(
-            "{--scale}: {--damage:halftone} looks for dots in the size of the scan; take them out in a run before, or "
-            "leave one of them out",
-            code="scale_damage",
-        )
     enforce(options, scope)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
@@ -695,12 +688,6 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
     if not wants_map(options):
         return
     asked = Message("{--invented}" if options.invented is not None else "{--show:invented}", code="map_option")
-    if options.damage != "none":
-        raise UsageError(
-            "{option}: what {--damage:halftone} takes out is not in the map; leave one of them out",
-            code="map_damage",
-            option=asked,
-        )
     if options.keyframe not in ("auto", 1):
         raise UsageError(
             "{option}: between keyframes no engine says how large its error may be; leave {--keyframe} out",

@@ -122,3 +122,9 @@ def test_a_broken_plugin_costs_its_command_only() -> None:
 def test_a_command_that_is_not_there_names_the_meant_one(given: str, meant: str):
     ended = CliRunner().invoke(app, [given, "film.mp4"])
     assert (ended.exit_code, f"Did you mean {meant}?" in ended.output) == (2, True)
+
+
+def test_the_command_that_is_gone_names_another_tool() -> None:
+    ended = CliRunner().invoke(app, ["captions", "film.mov", "film.scc"])
+    assert ended.exit_code == 2 and "captions is gone" in ended.stderr and "ffmpeg -f lavfi" in ended.stderr
+    assert "captions" not in CliRunner().invoke(app, ["--help"]).stdout

@@ -209,8 +209,8 @@ def test_the_map_is_drawn_where_the_run_changed_the_face(tmp_path: Path) -> None
     drawn, changed = ((one != after).any(2) for one in (mapped, before))
     assert 0.1 < changed.mean() < 0.9
     assert drawn[changed].mean() > 0.99 and not drawn[~changed].any()
-    refused = CliRunner().invoke(app, [*names, "--overwrite", "--damage", "halftone"])
-    assert refused.exit_code == 2 and "is not in the map" in refused.stderr
+    refused = CliRunner().invoke(app, [*names, "--overwrite", "--keyframe", "4"])
+    assert refused.exit_code == 2 and "leave --keyframe out" in refused.stderr
 
 
 class Page(HTMLParser):

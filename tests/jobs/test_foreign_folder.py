@@ -138,7 +138,7 @@ def test_a_plan_names_what_there_can_be(folder: JobFolder, key: str, value: obje
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("options", {"damage": "repair"}, r"another rtface \(\d.*\): .*'repair'.* finish it with .* --restart"),
+        ("options", {"damage": "halftone"}, r"another rtface \(\d.*\): .*damage is gone.* finish it with .* --restart"),
         ("format", 3, "has format 3.* use the rtface that began it, or begin again with --restart"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Closed captions (CEA-608): of a track they become text, and all of them a Scenarist file."""
+"""Closed captions (CEA-608): of a track they become text; those that are lost are said to be."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 import av
 import pytest
 
-from rtface.errors import InputError, UsageError
 from rtface.jobs.borders import read_times
-from rtface.media.read.captions import write_captions
 from rtface.media.read.sampler import FrameSampler
 from rtface.stats import Stats
 from tests.media.encoded import captioned_h264
@@ -61,11 +59,6 @@ def test_a_caption_track_becomes_text(media, captioned: Path, tmp_path: Path, su
     assert all(0.55 < length < 0.85 for _, length, _ in shown)  # the last one stays to the end
 
 
-def test_a_caption_track_becomes_the_same_file(captioned: Path, tmp_path: Path):
-    assert write_captions(captioned, tmp_path / "out.scc").lines == 2
-    assert (tmp_path / "out.scc").read_text() == SCC.replace("00:00:00:", "00:00:00;")
-
-
 def test_a_damaged_caption_takes_only_itself_out(media, captioned: Path, tmp_path: Path):
     source, stats = tmp_path / "in.mov", Stats()
     before, after = captioned.read_bytes().split(b"cdat", 1)
@@ -79,17 +72,6 @@ def test_a_damaged_caption_takes_only_itself_out(media, captioned: Path, tmp_pat
     sampler = FrameSampler(source)
     assert sampler.keyframe_before(1.5) is not None
     sampler.close()
-    with pytest.raises(InputError, match="could not be read to its end"):
-        write_captions(source, tmp_path / "out.scc")
-
-
-def test_captions_of_frames_become_a_file(media, tmp_path: Path):
-    captioned_h264(tmp_path / "in.h264", [b"\x94\x20", b"\x94\x20", *[b"\x80\x80"] * 8, b"\xc8\x45"])
-    media.passthrough(tmp_path / "in.h264", tmp_path / "in.mkv", codec="libx264")
-    write_captions(tmp_path / "in.mkv", tmp_path / "out.scc")
-    assert (tmp_path / "out.scc").read_text() == (
-        "Scenarist_SCC V1.0\n\n00:00:00;00\t9420 9420\n\n00:00:00;12\tc845\n\n"
-    )  # 25 frames a second
 
 
 @pytest.mark.parametrize(("codec", "said"), [("ffv1", True), ("libx264", False)])
@@ -99,10 +81,3 @@ def test_captions_that_begin_later_are_not_lost_in_silence(media, tmp_path: Path
     plan = media.passthrough(tmp_path / "in.h264", tmp_path / "out.mkv", codec=codec, stats=stats)
     assert not [line for line in plan.video.warnings if "captions" in line]
     assert any("begin later" in line for line in stats.warnings.values()) == said
-
-
-def test_captions_that_cannot_be_written(media, captioned: Path, tmp_path: Path):
-    with pytest.raises(UsageError, match=r"name a \.scc file"):
-        write_captions(captioned, tmp_path / "out.srt")
-    with pytest.raises(InputError, match="no closed captions"):
-        write_captions(media.make_film(tmp_path / "plain.mp4", frames=2), tmp_path / "out.scc")

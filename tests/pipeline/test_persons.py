@@ -277,7 +277,6 @@ def test_photos_of_two_people_are_refused(film: Path, photo: Path, tmp_path: Pat
         ({"person": ("all=a.jpg",)}, "a name and photos"),
         ({"person": ("a=x.jpg", "A=y.jpg")}, "twice"),
         ({"person": ("a=x.jpg,,",)}, "a name and photos"),
-        ({"faces": "P1", "damage": "halftone"}, "--damage halftone"),
     ],
 )
 def test_options_that_cannot_be_used(options: dict[str, object], said: str) -> None:

@@ -136,7 +136,6 @@ def test_a_factor_of_one_leaves_the_size_of_the_settings() -> None:
         ({"scale": "100p"}, "only enlarged"),
         ({"scale": "2", "copy": "require"}, "scale changes every frame"),
         ({"scale": 5}, "must be a factor"),
-        ({"scale": "2", "damage": "halftone"}, "in the size of the scan"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_work(tmp_path: Path, options: dict[str, Any], says: str) -> None:

@@ -244,7 +244,7 @@ def test_wipe_by_keyboard_and_undo(page: Any, studio: RunningStudio) -> None:
     assert wipe.get_attribute("aria-valuenow") == "2"
     from playwright.sync_api import expect
 
-    page.get_by_text("Size, region, grain, damage").click()
+    page.get_by_text("Size, region, grain").click()
     region = page.get_by_label("Region", exact=True)
     region.select_option("head")
     expect(region).to_have_value("head")
@@ -259,7 +259,7 @@ def test_a_film_is_enlarged(page: Any, studio: RunningStudio) -> None:
     open_film(page, studio)
     page.get_by_text("Persons: 1.").wait_for(timeout=60_000)
     page.get_by_label("P1", exact=True).select_option("off")
-    page.get_by_text("Size, region, grain, damage").click()
+    page.get_by_text("Size, region, grain").click()
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "running"}))
     with page.expect_request("**/analysis") as analysed, page.expect_response("**/settings?*") as kept:
         page.get_by_label("Size", exact=True).select_option("Twice")
@@ -298,7 +298,7 @@ def test_a_size_of_the_settings_file_is_left_and_taken_again(
     from playwright.sync_api import expect
 
     def choose(size: str, asked: str, kept: Any) -> None:
-        page.get_by_text("Size, region, grain, damage").click()
+        page.get_by_text("Size, region, grain").click()
         with page.expect_request("**/analysis") as analysed, page.expect_response("**/settings?*") as put:
             page.get_by_label("Size", exact=True).select_option(size)
         assert analysed.value.post_data_json == {"scale": asked, "look": "clear"}

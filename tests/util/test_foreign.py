@@ -153,7 +153,6 @@ def test_values_have_their_shape():
         "run in.mkv out.mp4 --sign {0},{0}",
         "verify in.mkv --trust {}",
         "queue add {} out.mkv",
-        "captions {} out.scc",
     ],
 )
 def test_a_pipe_on_the_command_line_is_not_waited_for(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -28,7 +29,6 @@ from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import read_image
 from rtface.pipeline.fading import FadingSearch
-from training.evaluation.sound_faces import part_of
 
 Array = NDArray[np.float64]
 SIDE, HIDDEN, STEPS, DRAWS = 128, 24, 4000, 3
@@ -115,6 +115,11 @@ def portraits(root: Path) -> dict[str, Array]:
                 small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
                 found[row["file"]] = small[..., ::-1] / 255
     return found
+
+
+def part_of(name: str) -> int:
+    """The part that a portrait belongs to."""
+    return hashlib.sha256(f"sound-1:{name}".encode()).digest()[0] % 2
 
 
 def fit(sound: Sequence[Array], rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:

@@ -183,7 +183,7 @@ class FilmTasks:
 
     def draw_sheet(self, number: int, path: Path, settings: FilmSettings) -> None:
         """Starts the contact sheet of a film, with the options of the whole film that ``rtface try`` knows."""
-        names = ("look", "grain", "region", "damage", "scale")
+        names = ("look", "grain", "region", "scale")
         known = {key: value for key, value in settings.run.items() if key in names}
         image = self.folder(number) / "sheet.png"
 

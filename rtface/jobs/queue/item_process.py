@@ -139,7 +139,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     for note in report.notes:
         logging.getLogger("rtface").info("%s", note)
     ended = partial(Message, frames=counted(report.frames_out), count=report.frames_out, faces=report.frames_with_faces)
-    if not (report.frames_corrected or options.stages or options.damage != "none"):
+    if not (report.frames_corrected or options.stages):
         return Ended(
             "done", ended("{frames}, {faces} with faces; no face was changed, the output is a copy", code="ended_copy")
         )

@@ -129,7 +129,7 @@ def true_tags(tags: Mapping[str, str], change: Change, own: Mapping[str, str] | 
         said = dict(tags)
     elif change:
         said["enhanced_by"] = tags["enhanced_by"]
-        if re.search(r"\b(stages|damage|scale)=|\bcolour=restore", tags.get(_OPTIONS, "")):
+        if re.search(r"\b(stages|scale)=|\bcolour=restore", tags.get(_OPTIONS, "")):
             said[_OPTIONS] = tags[_OPTIONS]
     new = (
         GENERATED

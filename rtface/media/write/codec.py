@@ -187,8 +187,7 @@ def plan_video(
     if info.captions and not writes_captions(name):
         plan.lost.add("captions")
         plan.warnings.append(
-            f"{name} cannot carry the closed captions; {_advice(('libx264', 'libx265'), supported)} can, and "
-            "'rtface captions' writes them into a file"
+            f"{name} cannot carry the closed captions; {_advice(('libx264', 'libx265'), supported)} can"
         )
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting

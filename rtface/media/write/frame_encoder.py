@@ -119,10 +119,7 @@ class FrameEncoder:
         where they are known."""
         if self._captions and has_captions(frame.image):
             self._captions = False
-            line = (
-                "{encoder} cannot carry the closed captions, which begin later in the film; 'rtface captions' writes "
-                "them into a file"
-            )
+            line = "{encoder} cannot carry the closed captions, which begin later in the film; libx264 and libx265 can"
             self._lose("captions", Message(line, code="captions_later", encoder=self._video.encoder))
         if self._opaque and is_transparent(frame.image):
             self._opaque = False

@@ -80,7 +80,7 @@ export async function mountFilm(root, id) {
         player.set(nose[0]);
         kept.wiped = player.share;
       }
-      unchanged = film.kind === "still" && left.length === faces && kept.settings.damage === "none" && kept.settings.scale === "1";
+      unchanged = film.kind === "still" && left.length === faces && kept.settings.scale === "1";
       replace(info, ...done(faces, left));
       legend.hidden = kept.layer !== "invented";
       player.element.dataset.time = after.headers.get("x-frame-time");
