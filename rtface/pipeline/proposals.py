@@ -37,6 +37,7 @@ def proposals(
     Returns:
         A line for each, whose values "option" and "value" a program can set; the first one promises most.
     """
+    faces = [face for face in faces if face.verdict.asked and "never asked for" not in face.verdict.because]
     hardly = [face for face in faces if face.verdict.word == "hardly visible"]
     clean = [face for face in faces if face.verdict.word == LEFT_ALONE and "nothing to gain" in face.verdict.because]
     width = _median_width([face for face in faces if face not in clean] or clean)
