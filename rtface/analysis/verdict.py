@@ -115,11 +115,11 @@ def verdict_on(
     known = {name: factors.get(name, 1.0) for name in _WEAKER}
     weakest = min(known, key=lambda name: known[name])
     why = (_WEAKER[weakest],) if known[weakest] < 1.0 else ()
-    if not treatment["on"]:
+    if not treatment.get("on"):
         if factors:  # something was decided, and came to nothing
             because = why if asked else (Message("the strength asked for is 0", code="because_asked"),)
         else:
-            because = (*treatment["reasons"], *_stay(treatment["reasons"], scores))
+            because = (*(reasons := treatment.get("reasons", ())), *_stay(reasons, scores))
         return Verdict(LEFT_ALONE, asked, 0.0, because)
     gain = treatment.get("gain_db")
     share = asked * math.prod(value for name, value in known.items() if name != "decided")

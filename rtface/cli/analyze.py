@@ -265,7 +265,7 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
             first=track.treatment["first"],
             ring=track.treatment["ring"],
             gain=track.treatment["gain_db"],
-            detail=track.treatment["detail"],
+            detail=track.treatment.get("detail", 1.0),
         )
         for track in tracks
     }

@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 LEAD_IN_S = 1.3
 _AHEAD_S = 0.6
+_NEAR_S = 0.2  # seconds before the last frame within which another one is shown, whose edge cuts less
 """Seconds behind the shown frame that keyframes of a heavy engine need."""
 CELL = 320
 """Side of a crop on the sheet, pixels."""
@@ -224,7 +225,8 @@ class FaceRestorer:
             clear = [one for one in reversed(seen) if not (thumbnails and in_dissolve(one[0].time, thumbnails))]
             if not clear or track is None:
                 return None
-            frame, mine = next((one for one in clear if is_whole(one[1], device.view(one[0]))), clear[0])
+            late = [one for one in clear if clear[0][0].time - one[0].time <= _NEAR_S]  # the engine remembers there
+            frame, mine = next((one for one in late if is_whole(one[1], device.view(one[0]))), clear[0])
             return Followed(_shown(frame, mine, clock, device), frames, track)
 
     def restore(self, followed: Followed, engine: str, runtime: Runtime, *, invented: bool = False) -> RestoredCrop:

@@ -154,7 +154,7 @@ def decide(
         grain = state.grain.decide(texture, measures.samples, area, time=time, seed=seed)
     detail = None
     if measures.detail is not None:
-        detail = state.detail.update(measures.detail, options.strength, options.detail, time)
+        detail = state.detail.update(measures.detail, options.detail, time)
     state.time = time
     return Controls(
         area.size,

@@ -2,12 +2,12 @@
 
 An engine's answer is the mean of what may be true, so its detail is weaker than a face's. With b the fine part of the
 luma of the correction d, and h that of the crop (both less their averages over 64×64 cells, enlarged, and b without the
-finest structure), and s the strength, h + s·b is the fine part of what is shown, and
+finest structure), h + b is the fine part of the answer, and
 
-    w = amount·min(SLOPE·⟨b, h + s·b⟩ / ⟨b, b⟩, MOST)        d ← d + w·b / (1 + w·√⟨b, b⟩ / LIMIT)
+    w = amount·min(SLOPE·⟨b, h + b⟩ / ⟨b, b⟩, MOST)        d ← d + w·b / (1 + w·√⟨b, b⟩ / LIMIT)
 
 ⟨,⟩ are averages over a cell and its neighbours. Where the correction sharpens what is there (lids, irises, lips), b
-agrees with what is shown and w is large; where it removes blocks or noise, b opposes what it removes and w is 0. So the
+agrees with the answer and w is large; where it removes blocks or noise, b opposes what it removes and w is 0. So the
 detail that is added lies along what the crop and the engine agree on: its energy grows by a third and more, while the
 error hardly does; scaling all of b alike costs three times as much, and trembles (benchmarks/README.md, "Looks").
 """
@@ -101,17 +101,16 @@ class DetailWeights:
         self._before: Float32 | None = None
         self._time = 0.0
 
-    def update(self, averages: Float32, strength: float, amount: float, time: float) -> Float32:
+    def update(self, averages: Float32, amount: float, time: float) -> Float32:
         """The weights of one frame, float32 64×64.
 
         Args:
             averages: `products(…)` of the correction and its crop.
-            strength: of the correction.
             amount: how much detail is asked for, 0…1.5.
             time: seconds, rising within a track.
         """
         both, own = (cv2.GaussianBlur(cells, (5, 5), 1.0) for cells in averages)
-        ratio = both / (own + np.float32(_SAME)) + np.float32(strength)
+        ratio = both / (own + np.float32(_SAME)) + np.float32(1.0)
         now: Any = np.clip(ratio * np.float32(SLOPE), 0.0, MOST) * np.float32(amount)
         now /= 1.0 + now * np.sqrt(np.maximum(own, 0.0)) * np.float32(1.0 / LIMIT)
         elapsed, self._time = time - self._time, time

@@ -40,7 +40,7 @@ def proposals(
     faces = [face for face in faces if face.verdict.asked and "never asked for" not in face.verdict.because]
     hardly = [face for face in faces if face.verdict.word == "hardly visible"]
     clean = [face for face in faces if face.verdict.word == LEFT_ALONE and "nothing to gain" in face.verdict.because]
-    width = _median_width([face for face in faces if face not in clean] or clean)
+    width = _median_width([face for face in faces if face.verdict.word != LEFT_ALONE] or clean)
     line = "faces are small ({width} px): {--scale:2} restores them at twice the size"
     twice = Message(line, code="propose_twice", option="scale", value="2", width=round(width))
     small = [twice] if scale is None and width < SMALL_PX else []
