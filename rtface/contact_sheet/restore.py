@@ -40,8 +40,9 @@ T = TypeVar("T")
 
 LEAD_IN_S = 1.3
 _AHEAD_S = 0.6
-_NEAR_S = 0.2  # seconds before the last frame within which another one is shown, whose edge cuts less
 """Seconds behind the shown frame that keyframes of a heavy engine need."""
+_NEAR_S = 0.2
+"""Seconds before the last frame within which another one is shown, whose edge cuts less."""
 CELL = 320
 """Side of a crop on the sheet, pixels."""
 _FOUND_WITHIN = 5  # frames
