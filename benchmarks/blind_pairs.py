@@ -124,7 +124,7 @@ def make(data: Path, out: Path, look: str, against: str, seed: int) -> None:
         entry = {"source": source.name, "output": "A" if sides[k] else "B", "corrected": corrected > 0 and not same}
         key["pairs"][f"{number:02d}"] = entry
         print(f"{number:02d} {source.name}: corrected on {corrected} frames", flush=True)
-    (out / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
+        (out / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
 
 
 def count(out: Path, readings: list[dict[str, Any]]) -> dict[str, Any]:
