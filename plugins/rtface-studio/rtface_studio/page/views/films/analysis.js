@@ -30,7 +30,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, proposed(result, enlarge), found(result, seek, pictures, still));
+      replace(root, head, found(result, seek, pictures, still));
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {

@@ -118,7 +118,7 @@ function look(values, choices) {
   const settings = values.settings, { engines, defaults } = choices;
   useChoices(choices);
   const set = (name) => (value) => { settings[name] = value; };
-  if (settings.fidelity != null) settings.look = settings.fidelity >= 1 ? "faithful" : settings.fidelity >= 0.5 ? "clear" : "vivid"; // of an older preset
+  if (typeof settings.fidelity === "number") settings.look = settings.fidelity >= 1 ? "faithful" : settings.fidelity >= 0.5 ? "clear" : "vivid"; // of an older preset
   delete settings.fidelity;
   return [radios(t("films.look"), wordsOf("look"), settings.look ?? defaults.look, set("look"), { help: t("films.look_help") }),
     select(t("films.engine"), [["auto", t("live.engine_auto")], ...engineChoices(engines)], settings.engine ?? defaults.engine, set("engine")),
