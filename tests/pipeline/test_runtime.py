@@ -113,7 +113,7 @@ def test_a_gpu_that_was_asked_for_is_not_replaced(machine):
 @pytest.mark.slow
 def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
     machine.gate.clear()
-    with rtface.Enhancer("default", wait=False, analysis=False, grain="none") as e:
+    with rtface.Enhancer("default", wait=False, analysis=False) as e:
         enhance, devices = machine.enhancers[-1], []
         for k, picture in enumerate(pictures(4)):
             if k == 2:
