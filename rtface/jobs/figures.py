@@ -335,9 +335,11 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
         if corrected
         else 0.0
     )
+    counted, more = (sum(span.frames for span in part.spans if span.on) for part in (one, later))
+    decided = more / (counted + more) if more else 0.0  # share of the later one in the frames that factors count
     spans = list(one.spans)
     for span in later.spans:
-        if spans and spans[-1].on == span.on:
+        if spans and spans[-1].kind == span.kind:
             before = spans[-1]
             spans[-1] = replace(span, from_s=before.from_s, frames=before.frames + span.frames)
             spans[-1].keep_first(before)
@@ -366,7 +368,7 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
         person,
         frames_guarded=one.frames_guarded + later.frames_guarded,
         factors={
-            name: round(one.factors.get(name, value) * (1 - share) + value * share, 3)
+            name: one.factors.get(name, value) * (1 - decided) + later.factors.get(name, value) * decided
             for name, value in {**one.factors, **later.factors}.items()
         },
     )
@@ -375,6 +377,7 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
 def _rounded(track: TrackReport) -> TrackReport:
     track.mean_width_px, track.strength = round(track.mean_width_px, 1), round(track.strength, 3)
     track.analysis = {name: round(value, 3) for name, value in track.analysis.items()}
+    track.factors = {name: round(value, 3) for name, value in track.factors.items()}
     track.share_of_time = round(track.frames_corrected / max(1, track.frames), 3)
     track.treatment = {**track.treatment, "on": track.frames_corrected > 0, "strength": track.strength}
     return track

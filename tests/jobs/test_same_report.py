@@ -134,6 +134,8 @@ def plain(report: dict[str, Any], *, sidecar: bool) -> dict[str, Any]:
     report["notes"] = [note for note in report["notes"] if sidecar or not note.endswith(UNASKED)]
     del report["frames_in"]  # one piece reads the frame behind its cut
     for track in report["tracks"]:
+        for values in (track["factors"], track["verdict"]):  # means of segments were rounded
+            values |= {name: round(value, 2) for name, value in values.items() if isinstance(value, float)}
         for values in (track, track["treatment"]):
             for key in BORDERS & values.keys():
                 del values[key]
