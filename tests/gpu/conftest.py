@@ -29,7 +29,7 @@ if os.environ.get("RTFACE_REQUIRE_GPU") == "1":
 def share_limit() -> float:
     """The share of samples that may round to another code value than on the CPU: another library's fp32 sums in another
     order, about 1e-5 of full scale apart. The rehearsal's network is the CPU's own."""
-    return 2e-4 if os.environ.get("RTFACE_GPU_REHEARSAL") == "1" else 5e-3
+    return 4e-4 if os.environ.get("RTFACE_GPU_REHEARSAL") == "1" else 5e-3
 
 
 @pytest.fixture(scope="session", autouse=True)
