@@ -1,4 +1,4 @@
-"""Pairs of pictures for readers who do not know which is which, and the count of their answers.
+"""Makes blind pairs of pictures and counts what readers answer.
 
     python -m benchmarks.blind_pairs make --data DIR --out DIR [--look LOOK] [--against input|LOOK] [--seed N]
     python -m benchmarks.blind_pairs count --out DIR ANSWERS.json… [--json FILE]
@@ -39,7 +39,7 @@ PHOTOS = (
     "psfrgan_Solvay-conference-1927.jpg",
 )  # fmt: skip
 START_S, LENGTH_S, SHOWN_S = 1.0, 1.2, 0.8
-"""Which part of a clip is run (the beginning of one that is shorter), and which frame of it is shown."""
+"""Seconds: where a clip's run begins (a shorter one at 0), its length, and the frame that is shown."""
 WIDTH, HEIGHT, LEAST_FACE = 780, 900, 240
 """Pixels of one picture, and of the width of its largest face."""
 
@@ -51,7 +51,16 @@ def frames_of(path: Path) -> list[Bytes]:
 
 
 def made(source: Path, folder: Path, look: str | None) -> tuple[list[Bytes], int]:
-    """What a run makes of a part of a clip, or of a photograph, and how many frames it corrected; None: the input."""
+    """Runs a part of a clip, or a photograph.
+
+    Args:
+        source: the clip or photograph.
+        folder: for the output.
+        look: of the run; None for the input as it is.
+
+    Returns:
+        The frames, and how many were corrected.
+    """
     still = source.suffix.lower() in (".jpg", ".png")
     options: dict[str, Any] = {"correct": "never"} if look is None else {"look": look}
     out = folder / ("out.png" if still else "out.mkv")
@@ -69,7 +78,7 @@ def duration_of(path: Path) -> float:
 
 
 def window(before: Bytes, after: Bytes) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of what is shown of a frame: round the largest face that differs, or else the largest one."""
+    """Chooses the part of a frame round the largest face that differs, or the largest: x0, y0, x1, y1."""
     height, width = before.shape[:2]
     with rtface.Enhancer(correct="never") as enhance:
         enhance(before)

@@ -9,9 +9,9 @@ The first frames of a clip are the truth, reduced by area by `--smaller`; reduce
 
 enlarges text, line art, foliage, a test chart, grain and pictures, and counts samples that are not the resampler's.
 
-    python -m benchmarks.enlarged_frames --portraits tuning|set-aside [--people 6] [--widths 37 68 100] [--levels ...]
+    python -m benchmarks.enlarged_frames --portraits tuning|set-aside --faces DIR [--people 6] [--widths ...]
 
-measures sharp portraits of /work/shared/data/faces (`--faces`): films of 16 frames, halved by area, coded, and run with
+measures sharp portraits (`--faces`): films of 16 frames, halved by area, coded, and run with
 `--scale 2`, against what the resampler makes of them, and against a run without `--scale` that is enlarged afterwards.
 RGB in the oval of the last 6 frames; `--output` keeps the rows as JSON.
 """
@@ -153,7 +153,7 @@ def portrait_pictures(path: Path, scale: str | None) -> list[U8]:
 
 
 def of_portrait(face: Portrait, width: float, how: Level, folder: Path) -> dict[str, Any]:
-    """The figures of one sharp portrait whose face has so many pixels before it is made twice as large."""
+    """Measures one sharp portrait, of so many pixels before it is enlarged."""
     truth = portrait(face, 2 * width, frames=1 if how.still else PORTRAIT_FRAMES, reduction=1.0)
     truth = replace(truth, first=min(PORTRAIT_WARM, len(truth.frames) - 1))
     given, kind = folder / f"given{how.suffix}", ".png" if how.still else ".mkv"
@@ -234,12 +234,14 @@ def main() -> None:
     parser.add_argument("--smaller", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--harm", action="store_true")
     parser.add_argument("--portraits", choices=["tuning", "set-aside"])
-    parser.add_argument("--faces", type=Path, default=Path("/work/shared/data/faces"))
+    parser.add_argument("--faces", type=Path, help="folder with train/MANIFEST.csv, for --portraits")
     parser.add_argument("--people", type=int, default=6)
     parser.add_argument("--widths", nargs="+", type=float, default=[37, 68, 100])
     parser.add_argument("--levels", nargs="+", default=LEVELS)
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
+    if asked.portraits and not asked.faces:
+        parser.error("--portraits needs --faces")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if asked.portraits:

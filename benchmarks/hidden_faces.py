@@ -1,4 +1,4 @@
-"""How often faces that were hidden on purpose are corrected, and honest soft ones are taken for hidden.
+"""Counts hidden faces that are corrected, and honest soft ones that are refused.
 
 usage: python -m benchmarks.hidden_faces --data DIR [--set tuning|confirming]
 
@@ -71,7 +71,7 @@ def coded(path: Path, pictures: Iterable[Bytes], crf: int) -> Path:
 
 
 def hidden(picture: Bytes, boxes: Iterable[Float], by: str, amount: float, shape: str) -> Bytes:
-    """The picture with these boxes, or the ellipses in them, blurred or made a mosaic of such cells."""
+    """Blurs these boxes or their ellipses, or makes them a mosaic."""
     out = picture.copy()
     for box in boxes:
         (x0, y0), (x1, y1) = np.maximum(0, np.rint(box[:2])).astype(int), np.rint(box[2:]).astype(int)
@@ -118,7 +118,7 @@ def _grown(box: Float, share: float) -> Float:
 
 
 def person_of(picture: Bytes, face: Face) -> Float32:
-    """Where the person is, 0 or 1: head, hair and shoulders."""
+    """Marks the person, 0 or 1: head, hair and shoulders."""
     h, w = (max(64, round(side / 4)) for side in picture.shape[:2])
     small = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
     scale = w / picture.shape[1]

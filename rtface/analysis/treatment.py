@@ -134,8 +134,8 @@ def detail_share(analysis: Analysis, face_width: float) -> float:
     """Share of the look's detail that a face lacks, 0…1: where it was enlarged or is out of focus, by the codec's step
     where that is known, and by the expected error. A fine step's picture has its detail, and would lose by more."""
     coarse = ramp(math.log2(analysis.step), *_DETAIL_STEP) if analysis.step > 0.0 else 0.0
-    larger = min(analysis.shown, max(1.0, _ENGINE_FACE / face_width))
-    return max(_lacking(analysis), _lacking(analysis, larger), coarse, ramp(analysis.error, *_DETAIL_ERROR))
+    lacking = _lacking(analysis, _made_larger(analysis, face_width))
+    return max(_lacking(analysis), lacking, coarse, ramp(analysis.error, *_DETAIL_ERROR))
 
 
 def features(analysis: Analysis, face_width: float) -> tuple[float, ...]:
@@ -163,7 +163,7 @@ def predicted(analysis: Analysis, face_width: float) -> tuple[float, float]:
         return 0.0, 0.0
     known = features(analysis, face_width)
     strength = _certainty(analysis) * min(MAX_STRENGTH, max(0.0, _dot(_STRENGTH, known)))
-    lacking = _lacking(analysis, min(analysis.shown, max(1.0, _ENGINE_FACE / face_width)))
+    lacking = _lacking(analysis, _made_larger(analysis, face_width))
     strength += max(share * (1.0 - strength) for share in (lacking, _lacking(analysis)))
     gain = strength * (_dot(_GAIN[:-1], known) + strength * _GAIN[-1])
     first, _ = first_strengths(analysis, face_width)
@@ -212,6 +212,11 @@ def _first_stage(analysis: Analysis, face_width: float) -> float:
         fine, coarse = _LUMA
         strength *= fine + (coarse - fine) * ramp(math.log2(analysis.step), *_COARSE)
     return min(1.0, strength)
+
+
+def _made_larger(analysis: Analysis, face_width: float) -> float:
+    """How many times larger a face is made, as far as an engine adds detail to it."""
+    return min(analysis.shown, max(1.0, _ENGINE_FACE / face_width))
 
 
 def _lacking(analysis: Analysis, larger: float = 1.0) -> float:

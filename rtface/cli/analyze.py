@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rtface.pipeline.analysis import Findings
     from rtface.report import TrackReport
     from rtface.shots.scenes import SceneRecorder
-_LEAST = 0.1  # lower scores are not worth a word
 _PROGRESS_S, _TRACKS_S = 0.25, 2.0
 """Seconds between lines of progress, and between those that have the tracks."""
 
@@ -142,12 +141,13 @@ def analyze(
 
 def _say_faults(found: Findings, console: Console) -> None:
     """Names what is wrong with the whole picture, and says what takes it out."""
+    from rtface.analysis.verdict import SOUGHT
     from rtface.pipeline.fading import advice
 
     faults = found.faults
     if named := _named(faults):
         console.log(f"the whole picture: {named} (docs/films.md, Old film, says what takes it out)")
-    if max(faults["low_contrast"], faults["fading"]) >= _LEAST and found.curves:
+    if max(faults["low_contrast"], faults["fading"]) >= SOUGHT and found.curves:
         console.log(advice(next(filter(None, found.curves), None)))
 
 
@@ -298,14 +298,12 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
 
 def _named(scores: dict[str, float]) -> str:
     """The scores that are worth a word, the worst first."""
-    worst = sorted(scores.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= _LEAST)
+    from rtface.analysis.verdict import faults_of
+
+    return ", ".join(f"{name} {score:.2f}" for name, score in faults_of(scores))
 
 
 def _cells(track: TrackReport, *, verbose: bool) -> list[str]:
-    from rtface.analysis.verdict import faults_of
-
-    wrong = ", ".join(f"{name} {score:.2f}" for name, score in faults_of(track.analysis))
     gain = track.treatment["gain_db"]
     said = track.verdict.sentence() + (f" ({gain:+.1f} dB expected)" if verbose and gain is not None else "")
     return [
@@ -315,7 +313,7 @@ def _cells(track: TrackReport, *, verbose: bool) -> list[str]:
         f"{track.last_s:.2f} s",
         f"{track.mean_width_px:.0f} px",
         said,
-        wrong or "nothing",
+        _named(track.analysis) or "nothing",
     ]
 
 
