@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -45,8 +44,7 @@ class PictureMeter:
         """The items as they come; some of the frames are looked at with `device`."""
         for item in items:
             if isinstance(item, Frame):
-                with suppress(Exception):  # of a frame that cannot be viewed the tracker, which meets it too, tells
-                    self._note(item, device)
+                self._note(item, device)
             yield item
 
     def _note(self, frame: Frame, device: Device) -> None:
@@ -54,7 +52,13 @@ class PictureMeter:
             self._row, self._wait, self._gap = [], self._gap, self._gap + 1
         self._wait -= 1
         if len(self._row) < _FRAMES:
-            self._row.append(luma := _middle(frame, device))
+            try:
+                luma = _middle(frame, device)
+            except Exception:  # noqa: BLE001 - it cannot be viewed, which the tracker meets too, counts and reports
+                return
+            if self._row and self._row[0].shape != luma.shape:
+                self._row.clear()
+            self._row.append(luma)
             if len(self._row) == 1:
                 self._ends.append(np.percentile(luma[::2, ::2], (1, 99)))
             elif len(self._row) == _FRAMES and (seen := _compared(*self._row)) is not None:
@@ -94,6 +98,8 @@ def _middle(frame: Frame, device: Device) -> Bytes:
 def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
     """The figures of b between a and c: the grain's deviation in code values, by what share the light differs, flecks
     and short lines in each `_AREA`, the share of the height that the longest line has. None of a black or white one."""
+    if min(b.shape) < _CELL:
+        return None
     coarse = [
         np.log(cv2.resize(p, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA) + np.float32(16)) for p in (a, b, c)
     ]

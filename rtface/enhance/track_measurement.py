@@ -13,7 +13,7 @@ from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.coded_stage import CodedStage
 from rtface.frame import Face, Frame
 from rtface.geometry.alignment import as_read
-from rtface.protocols import Device
+from rtface.protocols import Device, View
 from rtface.report import hidden_line
 from rtface.stats import Stats
 
@@ -59,9 +59,8 @@ class TrackMeasurement:
             later = [k for k in due if not self._measure(device, frame, faces[k], found[k])]
             if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _AGAIN_S:
                 k = min(later, key=lambda k: found[k].last_s)
-                seen, face, shown = _as_judged(frame, faces[k])
-                analysis = replace(analyze_face(view := device.view(seen), face), shown=shown)
-                measurement = self._coded.measurement(view, seen, face, analysis)
+                view, read, face, analysis = _analyzed(device, frame, faces[k])
+                measurement = self._coded.measurement(view, read, face, analysis)
                 self._prepared = measurement, found[k], face.width, frame.time
         return found
 
@@ -92,15 +91,18 @@ class TrackMeasurement:
 
 def measured_face(device: Device, frame: Frame, face: Face, coded: CodedStage | None) -> tuple[Analysis, float]:
     """What is wrong with a face, as it is judged, and its width in display pixels there."""
-    frame, face, shown = _as_judged(frame, face)
-    analysis = replace(analyze_face(view := device.view(frame), face), shown=shown)
+    view, frame, face, analysis = _analyzed(device, frame, face)
     return analysis if coded is None else coded.measure(view, frame, face, analysis), face.width
 
 
-def _as_judged(frame: Frame, face: Face) -> tuple[Frame, Face, float]:
-    """The frame and face as they were read, which an enlarged face is judged by unless it was too small there; and how
-    many times as large as on that frame the face is made."""
+def _analyzed(device: Device, frame: Frame, face: Face) -> tuple[View, Frame, Face, Analysis]:
+    """The face's frame, viewed and as it is, the face there, and what is wrong with it.
+
+    An enlarged face is judged as it was read, unless it was too small there.
+    """
     read, smaller, _ = as_read(frame, face)
+    shown = 1.0
     if smaller.width >= SMALLEST_FACE:
-        return read, smaller, face.width / smaller.width
-    return frame, face, 1.0
+        frame, face, shown = read, smaller, face.width / smaller.width
+    view = device.view(frame)
+    return view, frame, face, replace(analyze_face(view, face), shown=shown)
