@@ -1,12 +1,13 @@
 """Makes blind pairs of pictures and counts what readers answer.
 
-    python -m benchmarks.blind_pairs make --data DIR --out DIR [--look LOOK] [--against input|LOOK] [--seed N]
+    python -m benchmarks.blind_pairs make --data DIR --out DIR --runs DIR [--look LOOK] [--against input|LOOK]
     python -m benchmarks.blind_pairs count --out DIR ANSWERS.json… [--json FILE]
 
 ``make`` runs rtface with its defaults, and ``--look``, on 1.2 seconds of every clip of `CLIPS` and on the photographs
 `PHOTOS`, writes pair-NN.png for each, A on the left and B on the right in an order drawn by the seed, and key.json. A
 picture shows what a viewer has before them: a frame that fills 780×900 pixels, or where its largest face would have
-less than 240 of these, the part round that face that shows it so. Nothing in a picture says what it is.
+less than 240 of these, the part round that face that shows it so. Nothing in a picture says what it is. ``--runs``
+keeps the outputs, so that a look that stands in several pairs runs once.
 
 A reader sees nothing but the pictures, and answers for each pair, as JSON: ``{"01": {"clearer": "A" | "B" | "none",
 "same_person": true, "wrong": ""}, …}``. Each pair is read twice. ``count`` says in how many of the pairs in which a
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def frames_of(path: Path) -> list[Bytes]:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
-def made(source: Path, folder: Path, look: str | None) -> tuple[list[Bytes], int]:
-    """Runs a part of a clip, or a photograph.
+def output_of(source: Path, folder: Path, look: str | None) -> tuple[list[Bytes], int]:
+    """Runs a part of a clip, or a photograph, unless that was done before.
 
     Args:
         source: the clip or photograph.
@@ -63,12 +63,14 @@ def made(source: Path, folder: Path, look: str | None) -> tuple[list[Bytes], int
     """
     still = source.suffix.lower() in (".jpg", ".png")
     options: dict[str, Any] = {"correct": "never"} if look is None else {"look": look}
-    out = folder / ("out.png" if still else "out.mkv")
+    out = folder / f"{source.stem}-{look or 'input'}{'.png' if still else '.mkv'}"
+    corrected = out.with_suffix(".corrected")
     if not still:
         start = START_S if duration_of(source) > START_S + LENGTH_S else 0.0
         options |= {"codec": "ffv1", "start": start, "end": start + LENGTH_S}
-    report = rtface.run(source, out, overwrite=True, **options)
-    return frames_of(out), report.frames_corrected
+    if not corrected.exists():
+        corrected.write_text(str(rtface.run(source, out, overwrite=True, **options).frames_corrected), encoding="utf-8")
+    return frames_of(out), int(corrected.read_text(encoding="utf-8"))
 
 
 def duration_of(path: Path) -> float:
@@ -109,9 +111,10 @@ def picture(frame: Bytes, box: tuple[int, int, int, int]) -> Bytes:
     return np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=how), np.uint8)
 
 
-def make(data: Path, out: Path, look: str, against: str, seed: int) -> None:
+def make(data: Path, out: Path, runs: Path, look: str, against: str, seed: int) -> None:
     """Writes the pairs and their key."""
-    out.mkdir(parents=True, exist_ok=True)
+    for folder in (out, runs):
+        folder.mkdir(parents=True, exist_ok=True)
     clips = sorted(path for path in (data / CLIPS).iterdir() if path.suffix in (".mp4", ".avi", ".mkv"))
     sources = [*clips, *(data / "photos" / name for name in PHOTOS)]
     rng = np.random.default_rng(seed)
@@ -119,9 +122,8 @@ def make(data: Path, out: Path, look: str, against: str, seed: int) -> None:
     key: dict[str, Any] = {"look": look, "against": against, "seed": seed, "pairs": {}}
     for number, k in enumerate(order, 1):
         source = sources[k]
-        with tempfile.TemporaryDirectory() as folder:
-            before, _ = made(source, Path(folder), None if against == "input" else against)
-            after, corrected = made(source, Path(folder), look)
+        before, _ = output_of(source, runs, None if against == "input" else against)
+        after, corrected = output_of(source, runs, look)
         n = min(len(after) - 1, round(SHOWN_S / LENGTH_S * len(after)))
         box = window(before[n], after[n])
         pair = [picture(before[n], box), picture(after[n], box)]
@@ -173,13 +175,14 @@ def main() -> None:
     parser.add_argument("answers", nargs="*", type=Path)
     parser.add_argument("--data", type=Path, help="folder with clips/ and photos/")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, help="folder that keeps the outputs of runs")
     parser.add_argument("--look", default="clear")
     parser.add_argument("--against", default="input")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     if asked.what == "make":
-        make(asked.data, asked.out, asked.look, asked.against, asked.seed)
+        make(asked.data, asked.out, asked.runs, asked.look, asked.against, asked.seed)
         return
     figures = count(asked.out, [json.loads(path.read_text(encoding="utf-8")) for path in asked.answers])
     print(json.dumps({name: value for name, value in figures.items() if name != "pairs"}, indent=1))

@@ -301,7 +301,7 @@ class FaceOptions(_Group):
         _ALL,
         "Correct the faces that need it, all of them, or none.",
         "[What a face needs](analysis.md#the-treatment)",
-        traits=Trait.FILM_PAGE,
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     treatment: Path | None = _option(
         None,

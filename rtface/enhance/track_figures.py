@@ -137,7 +137,16 @@ class TrackFigures:
     def _decide(self, treatment: Treatment, at: float) -> None:
         engine, first, ring = treatment.applied
         span = Span(
-            at, at, treatment.on, engine, list(treatment.reasons), 1, first, ring, treatment.gain, treatment.detail
+            at,
+            at,
+            treatment.on,
+            engine,
+            list(treatment.reasons),
+            1,
+            first=first,
+            ring=ring,
+            gain_db=treatment.gain,
+            detail=treatment.detail,
         )
         last = self.spans[-1] if self.spans else None
         if last is not None and last.kind == span.kind:
@@ -219,10 +228,10 @@ class TrackFigures:
                 0.0,
                 list(treatment.reasons),
                 0,
-                treatment.first,
-                treatment.ring,
-                treatment.gain,
-                treatment.detail,
+                first=treatment.first,
+                ring=treatment.ring,
+                gain_db=treatment.gain,
+                detail=treatment.detail,
             ),
         )
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0

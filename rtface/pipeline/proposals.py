@@ -11,8 +11,6 @@ from rtface.report import TrackReport
 
 SMALL_PX = 100.0
 """Width of a face below which frames of twice the size show more of it."""
-DARK = 0.4
-"""Score of under-exposure from which on light is proposed, where there is an option for it."""
 
 
 def _median_width(faces: Sequence[TrackReport]) -> float:
@@ -23,16 +21,13 @@ def _median_width(faces: Sequence[TrackReport]) -> float:
     return next((width for (width, _), count in zip(seen, counted, strict=True) if count >= half), SMALL_PX)
 
 
-def proposals(
-    faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None, light: float | None = None
-) -> list[Message]:
+def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None) -> list[Message]:
     """What would show more: twice the size for small faces, more where little is to be seen; none where users decided
     otherwise.
 
     Args:
         faces: of the whole input.
         engine, look, scale: options of the run.
-        light: likewise; None where there is no such option.
 
     Returns:
         A line for each, whose values "option" and "value" a program can set; the first one promises most.
@@ -48,7 +43,6 @@ def proposals(
         return small
     found = {
         "look": bool(hardly) and engine in ("default", "auto") and look != "vivid",
-        "light": light == 0.0 and any(face.analysis["under_exposure"] >= DARK for face in faces),
         "correct": bool(clean),
         "engine": bool(hardly),
     }
@@ -59,7 +53,6 @@ _PROPOSALS = {
     "look": Message(
         "{--look:vivid} draws more detail, some of it invented", code="propose_vivid", option="look", value="vivid"
     ),
-    "light": Message("{--light:0.5} brightens the picture", code="propose_light", option="light", value=0.5),
     "correct": Message(
         "{--correct:always} corrects clean faces, too", code="propose_always", option="correct", value="always"
     ),

@@ -117,7 +117,7 @@ def track(gain: float | None, width: float = 200.0, applied: float = 1.0, **more
     """A face with this gain; without, one that is left alone."""
     on = gain is not None
     reasons = [] if on else ["nothing to gain"]
-    scores = {"compression": 0.2, "under_exposure": 0.0} | more.pop("analysis", {})
+    scores = {"compression": 0.2}
     factors = more.pop("factors", FACTORS if on else {})
     treatment = {"on": on, "gain_db": gain, "reasons": reasons}
     return TrackReport(1, 0, 1, 25, width, scores, treatment, applied, share_of_time=1.0, factors=factors, **more)
@@ -159,8 +159,6 @@ def test_where_little_is_seen_more_is_proposed() -> None:
     assert codes(hardly) == ["vivid", "engine"] and codes(small) == ["twice", "vivid", "engine"]
     assert codes(clean) == ["always"] and codes(clean, hardly) == ["vivid", "always", "engine"]
     assert codes(small, engine="gfpgan-1.4", scale="2") == ["engine"] and codes(hardly, look="vivid") == ["engine"]
-    dark = track(0.1, analysis={"under_exposure": 0.7})
-    assert codes(dark, light=0.0) == ["vivid", "light", "engine"] and "light" not in codes(dark)
     assert codes(clean, track(0.6)) == [] == codes() == little_seen([])
     (line,) = little_seen(proposals([small], engine="default", look="clear", scale=None))
     assert "--scale 2 restores them at twice the size; --look vivid draws" in line

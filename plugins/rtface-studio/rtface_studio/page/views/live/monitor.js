@@ -152,8 +152,8 @@ export async function mountMonitor(root, run, { changed }) {
   const list = h("div", {});
   const drawOverlays = () => replace(list, overlayList(overlays, chosen, (group, place) => { clearTimeout(redrawing); redrawing = setTimeout(applyOverlays, 400, group, [...list.firstChild.children].indexOf(place)); }, { live: true }));
   const restart = button(t("live.restart"), async () => {
-    const { enabled, ...now } = values;
-    await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, stages: refused ?? stages(chosen) } }));
+    const { enabled, always, ...now } = values;
+    await changed(await api.post("/api/live/restart", { settings: { ...run.settings, ...now, ...persons, correct: always ? "always" : "auto", stages: refused ?? stages(chosen) } }));
   }, { kind: "small" });
 
   /** Has the chosen overlays draw from the next frames on; what cannot be is said below the one that was changed. */
