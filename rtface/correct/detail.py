@@ -22,7 +22,7 @@ import numpy as np
 from rtface.correct.colour import CELLS, enlarged, luma_of
 from rtface.frame import Box, Float32
 
-SLOPE, MOST = 1.75, 3.5
+SLOPE, MOST = 2.3, 4.5
 LIMIT = 18.0 / 255.0
 """The root mean square, luma of 0…1, that the added detail of a cell approaches: rims are not overdrawn."""
 SIGMA = 0.65
