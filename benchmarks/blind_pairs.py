@@ -1,13 +1,14 @@
 """Makes blind pairs of pictures and counts what readers answer.
 
-    python -m benchmarks.blind_pairs make --data DIR --out DIR --runs DIR [--look LOOK] [--against input|LOOK]
+    python -m benchmarks.blind_pairs make --data DIR --out DIR [--runs DIR] [--look LOOK] [--against input|LOOK]
     python -m benchmarks.blind_pairs count --out DIR ANSWERS.json… [--json FILE]
 
 ``make`` runs rtface with its defaults, and ``--look``, on 1.2 seconds of every clip of `CLIPS` and on the photographs
 `PHOTOS`, writes pair-NN.png for each, A on the left and B on the right in an order drawn by the seed, and key.json. A
 picture shows what a viewer has before them: a frame that fills 780×900 pixels, or where its largest face would have
 less than 240 of these, the part round that face that shows it so. Nothing in a picture says what it is. ``--runs``
-keeps the outputs, so that a look that stands in several pairs runs once.
+keeps the outputs (by default a folder in ``--out``), so that a look in several pairs runs once; delete it after a
+change of rtface.
 
 A reader sees nothing but the pictures, and answers for each pair, as JSON: ``{"01": {"clearer": "A" | "B" | "none",
 "same_person": true, "wrong": ""}, …}``. Each pair is read twice. ``count`` says in how many of the pairs in which a
@@ -63,7 +64,7 @@ def output_of(source: Path, folder: Path, look: str | None) -> tuple[list[Bytes]
     """
     still = source.suffix.lower() in (".jpg", ".png")
     options: dict[str, Any] = {"correct": "never"} if look is None else {"look": look}
-    out = folder / f"{source.stem}-{look or 'input'}{'.png' if still else '.mkv'}"
+    out = folder / f"{source.name}-{look or 'input'}{'.png' if still else '.mkv'}"
     corrected = out.with_suffix(".corrected")
     if not still:
         start = START_S if duration_of(source) > START_S + LENGTH_S else 0.0
@@ -175,14 +176,14 @@ def main() -> None:
     parser.add_argument("answers", nargs="*", type=Path)
     parser.add_argument("--data", type=Path, help="folder with clips/ and photos/")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, help="folder that keeps the outputs of runs")
+    parser.add_argument("--runs", type=Path, help="folder that keeps the outputs of runs (default: runs in --out)")
     parser.add_argument("--look", default="clear")
     parser.add_argument("--against", default="input")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     if asked.what == "make":
-        make(asked.data, asked.out, asked.runs, asked.look, asked.against, asked.seed)
+        make(asked.data, asked.out, asked.runs or asked.out / "runs", asked.look, asked.against, asked.seed)
         return
     figures = count(asked.out, [json.loads(path.read_text(encoding="utf-8")) for path in asked.answers])
     print(json.dumps({name: value for name, value in figures.items() if name != "pairs"}, indent=1))

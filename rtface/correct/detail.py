@@ -19,15 +19,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.colour import CELLS, enlarged, luma_of
+from rtface.correct.colour import CELLS, enlarged, enlarging, luma_of
 from rtface.frame import Box, Float32
 
-SLOPE, MOST = 2.3, 4.5
+SLOPE, MOST = 1.75, 3.5
 LIMIT = 18.0 / 255.0
 """The root mean square, luma of 0…1, that the added detail of a cell approaches: rims are not overdrawn."""
-SIGMA = 0.65
-"""Samples of `fine`, of the Gaussian of 3 taps that takes its finest structure away."""
-_LARGE = 384  # samples a side, from which on half as many show all but the finest structure
 _SAME = 1e-7  # mean square of detail that cannot be seen, luma of 0…1
 _SECONDS = 0.12  # time constant of the weights
 
@@ -42,9 +39,7 @@ def cell_box(box: Box, size: int) -> Box:
 
 
 def fine(image: Float32, cells: Float32, box: Box) -> Float32:
-    """The fine part of the luma of a box, without its finest structure: float32 h×w, of every `step_of` samples one.
-
-    Engines answer in the finest structure with a weave of 4×4 samples rather than with a face's.
+    """The fine part of the luma of a box: float32 h×w.
 
     Args:
         image: float32 3×S×S.
@@ -52,27 +47,36 @@ def fine(image: Float32, cells: Float32, box: Box) -> Float32:
         box: x0, y0, x1, y1, a `cell_box`.
     """
     x0, y0, x1, y1 = box
-    step = step_of(image.shape[1])
     out: Any = luma_of(image[:, y0:y1, x0:x1])
-    if step > 1:
-        out = cv2.resize(out, (out.shape[1] // step, out.shape[0] // step), interpolation=cv2.INTER_AREA)
-    cv2.GaussianBlur(out, (3, 3), SIGMA, dst=out, borderType=cv2.BORDER_REPLICATE)
-    cv2.subtract(out, _enlarged(cells, image.shape[1], box), dst=out)
+    taps, sigma = smoothing(image.shape[1])
+    cv2.GaussianBlur(out, (taps, taps), sigma, dst=out, borderType=cv2.BORDER_REPLICATE)
+    cv2.subtract(out, enlarged(luma_of(cells), image.shape[1], box), dst=out)
     return out
 
 
-def products(b: Float32, luma: Float32, cells: Float32, size: int, box: Box) -> Float32:
-    """float32 2×64×64: averages over cells of h·b and b·b; 0 outside the box.
+def smoothing(size: int) -> tuple[int, float]:
+    """Taps and sigma of the Gaussian that takes the finest structure out of b, in crops of S×S.
+
+    Engines answer there with a weave of 4×4 samples rather than a face's structure.
+    """
+    return (5, 1.3) if size >= 384 else (3, 0.65)
+
+
+def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
+    """float32 2×64×64: averages over cells of h·b and b·b, by every `step_of`-th sample; 0 outside the box.
 
     Args:
-        b: float32 h×w, `fine` of the correction in the box.
-        luma: of the crop in the box.
-        cells: float32 3×64×64, averages of the crop.
-        size: S, of the crop.
+        b: float32 h×w, the fine part of the correction in the box.
+        crop: float32 3×S×S.
+        cells: float32 3×64×64, its averages.
         box: x0, y0, x1, y1, a `cell_box`.
     """
+    (x0, y0, x1, y1), size = box, crop.shape[1]
     step, out = step_of(size), np.zeros((2, CELLS, CELLS), np.float32)
-    h: Any = cv2.subtract(np.ascontiguousarray(luma[::step, ::step]), _enlarged(cells, size, box))
+    larger = enlarging(CELLS, size)
+    h = luma_of(np.ascontiguousarray(crop[:, y0:y1:step, x0:x1:step]))
+    h -= larger[y0:y1:step] @ luma_of(cells) @ larger[x0:x1:step].T
+    b = np.ascontiguousarray(b[::step, ::step])
     left, top, right, bottom = (v * CELLS // size for v in box)
     for part, other in zip(out, (h, b), strict=True):
         part[top:bottom, left:right] = cv2.resize(
@@ -82,16 +86,8 @@ def products(b: Float32, luma: Float32, cells: Float32, size: int, box: Box) -> 
 
 
 def step_of(size: int) -> int:
-    """From one sample of `fine` to the next, in both directions: 1, or 2 in a large crop."""
-    return 2 if size >= _LARGE and size % (2 * CELLS) == 0 else 1
-
-
-def _enlarged(cells: Float32, size: int, box: Box) -> Float32:
-    """The luma of 3×64×64 cells, or 64×64 cells, enlarged to `fine`'s samples of a box."""
-    step = step_of(size)
-    x0, y0, x1, y1 = box
-    luma = luma_of(cells) if cells.ndim == 3 else cells
-    return enlarged(luma, size // step, (x0 // step, y0 // step, x1 // step, y1 // step))
+    """From one sample that `products` counts to the next, in both directions: 16 and more a cell."""
+    return max(1, size // (4 * CELLS))
 
 
 class DetailWeights:
@@ -125,17 +121,17 @@ class DetailWeights:
         return now
 
 
-def scaled(b: Float32, weights: Float32, size: int, box: Box) -> Float32:
-    """The detail that is added to each plane of a correction in a box: float32 h×w.
+def add_scaled(d: Float32, b: Float32, weights: Float32, box: Box) -> None:
+    """Adds detail to a correction, in place.
 
     Args:
-        b: `fine` of the correction; changed.
+        d: float32 3×S×S.
+        b: float32 h×w, its fine part in the box; changed.
         weights: float32 64×64, of `DetailWeights.update`.
-        size: S, of the correction.
         box: x0, y0, x1, y1, a `cell_box`.
     """
     x0, y0, x1, y1 = box
-    out: Any = cv2.multiply(b, _enlarged(weights, size, box), dst=b)
-    if step_of(size) > 1:
-        out = cv2.resize(out, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    return out
+    cv2.multiply(b, enlarged(weights, d.shape[1], box), dst=b)
+    for plane in d:
+        part: Any = plane[y0:y1, x0:x1]
+        cv2.add(part, b, dst=part)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rtface.correct.colour import cells_of, enlarged, luma_of, subtract_low_frequencies
 from rtface.correct.controls import Controls, Measures
-from rtface.correct.detail import cell_box, fine, products, scaled
+from rtface.correct.detail import add_scaled, cell_box, fine, products
 from rtface.correct.eyes import iris_means, restore_iris_colour
 from rtface.correct.face_region import FaceRegion
 from rtface.correct.flecks import hold_spots
@@ -31,7 +31,6 @@ class CpuShaper:
         self._d: Any = cv2.subtract(r, c)
         if still:
             hold_spots(self._d, c, area)
-        self._luma: tuple[Float32, Box] | None = None
         self._own: OwnGrain | None = None
         self._fine: tuple[Float32, Box] | None = None
 
@@ -54,7 +53,7 @@ class CpuShaper:
         box = cell_box(self._area.box, self._area.size)
         b = fine(self._d, cells, box)
         self._fine = b, box
-        return products(b, self._luma_in(box), crop_cells, self._area.size, box)
+        return products(b, self._c, crop_cells, box)
 
     def _texture(self) -> Texture:
         # Only every `step`-th row is looked at, filtered along itself.
@@ -66,17 +65,9 @@ class CpuShaper:
         return Texture(np.ascontiguousarray(crop), change, self._own_texture)
 
     def _own_texture(self) -> OwnTexture:
-        self._own = OwnGrain(self._luma_in(self._area.part), self._area.scale)
+        x0, y0, x1, y1 = self._area.part
+        self._own = OwnGrain(luma_of(self._c[:, y0:y1, x0:x1]), self._area.scale)
         return self._own.texture(self._area.step)
-
-    def _luma_in(self, box: Box) -> Float32:
-        """The luma of the crop in the area's part or its `cell_box`."""
-        if self._luma is None:
-            part, other = self._area.part, cell_box(self._area.box, self._area.size)
-            x0, y0 = (min(pair) for pair in zip(part[:2], other[:2], strict=True))
-            x1, y1 = (max(pair) for pair in zip(part[2:], other[2:], strict=True))
-            self._luma = luma_of(self._c[:, y0:y1, x0:x1]), (x0, y0, x1, y1)
-        return _cut(*self._luma, box)
 
     def apply(
         self, controls: Controls, mask: Float32, occlusion: Float32 | None = None
@@ -97,7 +88,9 @@ class CpuShaper:
         box = x0, y0, x1, y1 = clip_box((x0 - 1, y0 - 1, x1 + 1, y1 + 1), size, size)
         subtract_low_frequencies(d, controls.excess, box)
         restore_iris_colour(d, controls.irises, controls.colours)
-        self._add_grain_and_detail(controls)
+        self._add_grain(controls)
+        if controls.detail is not None and self._fine is not None:
+            add_scaled(d, self._fine[0], controls.detail, self._fine[1])
         final: Any = mask[y0:y1, x0:x1]
         if controls.gate is not None:
             final = cv2.multiply(final, enlarged(controls.gate, size, box))
@@ -108,28 +101,10 @@ class CpuShaper:
         cv2.mixChannels(planes, [out], [0, 0, 1, 1, 2, 2])
         return out, final, box
 
-    def _add_grain_and_detail(self, controls: Controls) -> None:
-        part, added = controls.part, self._grain(controls)
-        if controls.detail is not None and self._fine is not None:
-            b, box = self._fine
-            detail = scaled(b, controls.detail, controls.size, box)
-            if added is None:
-                part, added = box, detail
-            else:  # the mask is 0 outside of both
-                both = max(part[0], box[0]), max(part[1], box[1]), min(part[2], box[2]), min(part[3], box[3])
-                target = _cut(added, part, both)
-                cv2.add(target, _cut(detail, box, both), dst=target)
-        if added is None:
-            return
-        x0, y0, x1, y1 = part
-        for plane in self._d:
-            target = plane[y0:y1, x0:x1]
-            cv2.add(target, added, dst=target)
-
-    def _grain(self, controls: Controls) -> Any:
+    def _add_grain(self, controls: Controls) -> None:
         grain = controls.grain
         if grain is None:
-            return None
+            return
         x0, y0, x1, y1 = controls.part
         added: Any = None
         if grain.own and self._own is not None:
@@ -137,9 +112,8 @@ class CpuShaper:
         if grain.made:
             made = sheet_part((y1 - y0, x1 - x0), grain.coarseness, grain.at) * np.float32(grain.made)
             added = made if added is None else cv2.add(added, made, dst=added)
-        return added
-
-
-def _cut(image: Any, box: Box, part: Box) -> Any:
-    """The part of an image that lies in a box."""
-    return image[part[1] - box[1] : part[3] - box[1], part[0] - box[0] : part[2] - box[0]]
+        if added is None:
+            return
+        for plane in self._d:
+            target = plane[y0:y1, x0:x1]
+            cv2.add(target, added, dst=target)

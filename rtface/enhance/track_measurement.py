@@ -96,9 +96,10 @@ def measured_face(device: Device, frame: Frame, face: Face, coded: CodedStage | 
 
 
 def _analyzed(device: Device, frame: Frame, face: Face) -> tuple[View, Frame, Face, Analysis]:
-    """The face's frame, viewed and as it is, the face there, and what is wrong with it.
+    """Analyzes a face as it was read, unless it was too small there.
 
-    An enlarged face is judged as it was read, unless it was too small there.
+    Returns:
+        The view of the frame that it is judged on, that frame, the face there, and its analysis.
     """
     read, smaller, _ = as_read(frame, face)
     shown = 1.0

@@ -26,7 +26,7 @@ struct ShapeFace {
     int first, lines;        // the middle rows of the part: the first, and how many
     int above_rows[MIDDLE], below_rows[MIDDLE];  // of the cells of power
     float taps[TAPS], own_taps[TAPS];  // of the Gaussians that the high-passes take away, from the middle one on
-    int match, detail_step;  // detail_step: from one sample of `fine` to the next
+    int match, detail_step;  // detail_step: from one sample that counts to the next
 };
 
 struct ShapeControl {
@@ -261,52 +261,42 @@ extern "C" __global__ void shape_pick(const ShapeFace* __restrict__ faces) {
     }
 }
 
-// The detail's box in samples of `fine`.
-struct FineBox {
-    int x0, y0, x1, y1, size;
-    __device__ explicit FineBox(const ShapeFace& face)
-        : x0(face.detail_box[0] / face.detail_step), y0(face.detail_box[1] / face.detail_step),
-          x1(face.detail_box[2] / face.detail_step), y1(face.detail_box[3] / face.detail_step),
-          size(face.size / face.detail_step) {}
-};
-
 // A thread for each sample of the detail's box: the fine part of the luma of d. After shape_cells and shape_columns.
 extern "C" __global__ void shape_fine(const ShapeFace* __restrict__ faces) {
     const ShapeFace& face = faces[blockIdx.z];
-    if (!face.size) return;
-    FineBox box(face);
-    int x = box.x0 + column(), y = box.y0 + line(), step = face.detail_step;
-    if (x >= box.x1 || y >= box.y1) return;
+    const int* box = face.detail_box;
+    int x = box[0] + column(), y = box[1] + line(), size = face.size;
+    if (!size || !within(box, x, y)) return;
     Change d(face);
-    auto mean = [&](int u, int v) {
-        u = limit(u, box.x0, box.x1 - 1) * step, v = limit(v, box.y0, box.y1 - 1) * step;
-        float total = 0.0f;
-        for (int k = 0; k < step * step; ++k) total += d.luma(u + k % step, v + k / step);
-        return total / (step * step);
+    // Sigma 1.3, below 384 samples 0.65 (`detail.smoothing`). With a constant reach the taps stay in registers.
+    const bool large = size >= 384;
+    const float taps[3] = {large ? 0.32255587f : 0.620173514f, large ? 0.239947081f : 0.189913243f,
+                           large ? 0.0987749845f : 0.0f};
+    auto along = [&](int k) {
+        int row = limit(y + k, box[1], box[3] - 1);
+        return gaussian([&](int i) { return d.luma(limit(x + i, box[0], box[2] - 1), row); }, taps, 2);
     };
-    const float beside = 0.189913243f, middle = 1.0f - 2.0f * beside;  // sigma 0.65 (`detail.SIGMA`)
-    auto along = [&](int v) { return middle * mean(x, v) + beside * (mean(x - 1, v) + mean(x + 1, v)); };
-    ((float*)face.fine)[y * face.size + x] =
-        middle * along(y) + beside * (along(y - 1) + along(y + 1)) - luma_of_cells(face.cells, x, y, box.size);
+    ((float*)face.fine)[y * size + x] = gaussian(along, taps, 2) - luma_of_cells(face.cells, x, y, size);
 }
 
 // 64 x 128 threads: the averages over cells of h b, h the fine part of the luma of c, and of b b; 0 outside the box.
 extern "C" __global__ void shape_detail(const ShapeFace* __restrict__ faces) {
     const ShapeFace& face = faces[blockIdx.z];
+    const int* box = face.detail_box;
     int i = column(), j = line() % CELLS, other = line() / CELLS, size = face.size, step = face.detail_step;
-    if (!size || i >= CELLS || other >= 2 || face.detail_box[0] >= face.detail_box[2]) return;
+    if (!size || i >= CELLS || other >= 2 || box[0] >= box[2]) return;
     int cells[4];
-    for (int k = 0; k < 4; ++k) cells[k] = face.detail_box[k] * CELLS / size;
-    FineBox box(face);
+    for (int k = 0; k < 4; ++k) cells[k] = box[k] * CELLS / size;
     Picture c(face.c, size);
     const float* fine = (const float*)face.fine;
     float mean = 0.0f;
     if (within(cells, i, j))
         mean = average([&](int u, int v) {
-            int x = box.x0 + u, y = box.y0 + v;
+            int x = box[0] + u * step, y = box[1] + v * step;
             float b = fine[y * size + x];
-            return b * (other ? b : c.luma(x * step, y * step) - luma_of_cells(face.crop_cells, x, y, box.size));
-        }, i - cells[0], j - cells[1], cells[2] - cells[0], cells[3] - cells[1], box.x1 - box.x0, box.y1 - box.y0);
+            return b * (other ? b : c.luma(x, y) - luma_of_cells(face.crop_cells, x, y, size));
+        }, i - cells[0], j - cells[1], cells[2] - cells[0], cells[3] - cells[1],
+           (box[2] - box[0] + step - 1) / step, (box[3] - box[1] + step - 1) / step);
     ((float*)face.detail)[(other * CELLS + j) * CELLS + i] = mean;
 }
 
@@ -340,19 +330,6 @@ __device__ float grain_at(const ShapeFace& face, const ShapeControl& how, int x,
     return out;
 }
 
-// The scaled detail, of `fine`'s samples.
-__device__ float detail_at(const ShapeFace& face, const ShapeControl& how, int x, int y) {
-    FineBox box(face);
-    Between u(x - face.detail_box[0], face.detail_box[2] - face.detail_box[0], box.x1 - box.x0);
-    Between v(y - face.detail_box[1], face.detail_box[3] - face.detail_box[1], box.y1 - box.y0);
-    auto at = [&](int i, int j) {
-        Between s(box.x0 + i, box.size, CELLS), t(box.y0 + j, box.size, CELLS);
-        return bilinear(how.detail, CELLS, s, t) * ((const float*)face.fine)[(box.y0 + j) * face.size + box.x0 + i];
-    };
-    float p = at(u.a, v.a) * (1.0f - u.t) + at(u.b, v.a) * u.t, q = at(u.a, v.b) * (1.0f - u.t) + at(u.b, v.b) * u.t;
-    return p + (q - p) * v.t;
-}
-
 // A thread for each sample of the crop.
 extern "C" __global__ void shape_apply(const ShapeFace* __restrict__ faces,
                                        const ShapeControl* __restrict__ controls) {
@@ -375,7 +352,8 @@ extern "C" __global__ void shape_apply(const ShapeFace* __restrict__ faces,
         }
         Between s(x, size, CELLS), t(y, size, CELLS);
         float added = grain_at(face, how, x, y);
-        if (within(face.detail_box, x, y)) added += detail_at(face, how, x, y);
+        if (within(face.detail_box, x, y))
+            added += bilinear(how.detail, CELLS, s, t) * ((const float*)face.fine)[y * size + x];
         mask = bilinear((const float*)face.mask, face.mask_side, Between(x, size, face.mask_side),
                         Between(y, size, face.mask_side));
         if (how.gated) mask *= bilinear(how.gate, CELLS, s, t);
