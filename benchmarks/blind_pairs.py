@@ -1,6 +1,6 @@
 """Makes blind pairs of pictures and counts what readers answer.
 
-    python -m benchmarks.blind_pairs make --data DIR --out DIR [--runs DIR] [--look LOOK] [--against input|LOOK]
+    python -m benchmarks.blind_pairs make --data DIR --out DIR [--runs DIR] [--look LOOK] [--against LOOK] [--films]
     python -m benchmarks.blind_pairs count --out DIR ANSWERS.json… [--json FILE]
 
 ``make`` runs rtface with its defaults, and ``--look``, on 1.2 seconds of every clip of `CLIPS` and on the photographs
@@ -8,7 +8,9 @@
 picture shows what a viewer has before them: a frame that fills 780×900 pixels, or where its largest face would have
 less than 240 of these, the part round that face that shows it so. Nothing in a picture says what it is. ``--runs``
 keeps the outputs (by default a folder in ``--out``), so that a look in several pairs runs once; delete it after a
-change of rtface.
+change of rtface. ``--films`` shows how three seconds of every clip with a corrected face go on instead: the line
+through the eyes and the upright line through the nose of each frame, the face held still, one below the other, so
+that flicker is seen as stripes across.
 
 A reader sees nothing but the pictures, and answers for each pair, as JSON: ``{"01": {"clearer": "A" | "B" | "none",
 "same_person": true, "wrong": ""}, …}``. Each pair is read twice. ``count`` says in how many of the pairs in which a
@@ -28,7 +30,9 @@ import cv2
 import numpy as np
 
 import rtface
+from rtface.analysis.verdict import LEFT_ALONE
 from rtface.frame import Bytes, Face
+from rtface.geometry.alignment import crop_matrix
 
 CLIPS = "clips"
 """The folder of `--data` whose clips are all shown."""
@@ -39,10 +43,12 @@ PHOTOS = (
     "dfdnet_test4.jpg", "diffbir_1.jpg", "diffbir_29.jpg", "gfpgan_00.jpg", "gfpgan_10045.jpg",
     "psfrgan_Solvay-conference-1927.jpg",
 )  # fmt: skip
-START_S, LENGTH_S, SHOWN_S = 1.0, 1.2, 0.8
-"""Seconds: where a clip's run begins (a shorter one at 0), its length, and the frame that is shown."""
+START_S, LENGTH_S, SHOWN_S, FILM_S = 1.0, 1.2, 0.8, 3.0
+"""Seconds: where a clip's run begins (a shorter one at 0), its length, the frame that is shown, and a film's length."""
 WIDTH, HEIGHT, LEAST_FACE = 780, 900, 240
 """Pixels of one picture, and of the width of its largest face."""
+HELD, EYES, NOSE = 256, 0.47, 0.5
+"""Side in pixels of the face that is held still in a film; height of its eyes and place of its nose, as a share."""
 
 
 def frames_of(path: Path) -> list[Bytes]:
@@ -51,27 +57,31 @@ def frames_of(path: Path) -> list[Bytes]:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
-def output_of(source: Path, folder: Path, look: str | None) -> tuple[list[Bytes], int]:
+def output_of(source: Path, folder: Path, look: str | None, length: float) -> tuple[list[Bytes], dict[str, Any]]:
     """Runs a part of a clip, or a photograph, unless that was done before.
 
     Args:
         source: the clip or photograph.
         folder: for the output.
         look: of the run; None for the input as it is.
+        length: of a clip's part, seconds.
 
     Returns:
-        The frames, and how many were corrected.
+        The frames; and how many were corrected ("frames"), and what rtface says of the widest corrected face ("word").
     """
     still = source.suffix.lower() in (".jpg", ".png")
     options: dict[str, Any] = {"correct": "never"} if look is None else {"look": look}
-    out = folder / f"{source.name}-{look or 'input'}{'.png' if still else '.mkv'}"
-    corrected = out.with_suffix(".corrected")
+    out = folder / f"{source.name}-{look or 'input'}{'.png' if still else f'-{length}.mkv'}"
+    notes = out.with_suffix(".json")
     if not still:
-        start = START_S if duration_of(source) > START_S + LENGTH_S else 0.0
-        options |= {"codec": "ffv1", "start": start, "end": start + LENGTH_S}
-    if not corrected.exists():
-        corrected.write_text(str(rtface.run(source, out, overwrite=True, **options).frames_corrected), encoding="utf-8")
-    return frames_of(out), int(corrected.read_text(encoding="utf-8"))
+        start = START_S if duration_of(source) > START_S + length else 0.0
+        options |= {"codec": "ffv1", "start": start, "end": start + length}
+    if not notes.exists():
+        report = rtface.run(source, out, overwrite=True, **options)
+        faces = [track for track in report.tracks if track.frames_corrected]
+        word = max(faces, key=lambda track: track.mean_width_px).verdict.word if faces else LEFT_ALONE
+        notes.write_text(json.dumps({"frames": report.frames_corrected, "word": word}), encoding="utf-8")
+    return frames_of(out), json.loads(notes.read_text(encoding="utf-8"))
 
 
 def duration_of(path: Path) -> float:
@@ -112,30 +122,60 @@ def picture(frame: Bytes, box: tuple[int, int, int, int]) -> Bytes:
     return np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=how), np.uint8)
 
 
-def make(data: Path, out: Path, runs: Path, look: str, against: str, seed: int) -> None:
+def lines_of(before: list[Bytes], after: list[Bytes]) -> tuple[Bytes, Bytes] | None:
+    """The eyes' and the nose's line of each frame, the face of the first of both held still; None without a face."""
+    rows: tuple[list[Bytes], list[Bytes]] = [], []
+    with rtface.Enhancer(correct="never") as enhance:
+        for pair in zip(before, after, strict=True):
+            enhance(pair[0])
+            if not (faces := enhance.faces):
+                continue
+            face = max(faces, key=lambda one: one.width)
+            matrix = crop_matrix(face, HELD)
+            for frame, lines in zip(pair, rows, strict=True):
+                held = cv2.warpAffine(frame, matrix, (HELD, HELD), flags=cv2.INTER_CUBIC)
+                middle = round(EYES * HELD), round(NOSE * HELD)
+                lines.append(np.asarray(np.concatenate([held[middle[0]], held[:, middle[1]]])))
+    if not rows[0]:
+        return None
+    scale = HEIGHT / len(rows[0])
+    a, b = (
+        np.asarray(cv2.resize(np.array(lines), None, fx=1.5, fy=scale, interpolation=cv2.INTER_NEAREST), np.uint8)
+        for lines in rows
+    )
+    return a, b
+
+
+def make(data: Path, out: Path, runs: Path, look: str, against: str, seed: int, *, films: bool) -> None:
     """Writes the pairs and their key."""
     for folder in (out, runs):
         folder.mkdir(parents=True, exist_ok=True)
     clips = sorted(path for path in (data / CLIPS).iterdir() if path.suffix in (".mp4", ".avi", ".mkv"))
-    sources = [*clips, *(data / "photos" / name for name in PHOTOS)]
+    sources = clips if films else [*clips, *(data / "photos" / name for name in PHOTOS)]
+    length = FILM_S if films else LENGTH_S
     rng = np.random.default_rng(seed)
     order, sides = rng.permutation(len(sources)), rng.integers(0, 2, len(sources))
     key: dict[str, Any] = {"look": look, "against": against, "seed": seed, "pairs": {}}
     for number, k in enumerate(order, 1):
         source = sources[k]
-        before, _ = output_of(source, runs, None if against == "input" else against)
-        after, corrected = output_of(source, runs, look)
+        after, notes = output_of(source, runs, look, length)
+        if films and not notes["frames"]:
+            continue
+        before, _ = output_of(source, runs, None if against == "input" else against, length)
         n = min(len(after) - 1, round(SHOWN_S / LENGTH_S * len(after)))
         box = window(before[n], after[n])
-        pair = [picture(before[n], box), picture(after[n], box)]
+        shown = lines_of(before, after) if films else (picture(before[n], box), picture(after[n], box))
+        if shown is None:
+            continue
+        pair = [*shown]
         if sides[k]:
             pair.reverse()
         gap = np.full((pair[0].shape[0], 8, 3), 128, np.uint8)
         cv2.imwrite(str(out / f"pair-{number:02d}.png"), np.concatenate([pair[0], gap, pair[1]], 1)[:, :, ::-1])
         same = bool(np.array_equal(before[n], after[n]))
-        entry = {"source": source.name, "output": "A" if sides[k] else "B", "corrected": corrected > 0 and not same}
-        key["pairs"][f"{number:02d}"] = entry
-        print(f"{number:02d} {source.name}: corrected on {corrected} frames", flush=True)
+        entry = {"source": source.name, "output": "A" if sides[k] else "B", "word": notes["word"]}
+        key["pairs"][f"{number:02d}"] = entry | {"corrected": notes["frames"] > 0 and not same}
+        print(f"{number:02d} {source.name}: corrected on {notes['frames']} frames, {notes['word']}", flush=True)
         (out / "key.json").write_text(json.dumps(key, indent=1), encoding="utf-8")
 
 
@@ -155,6 +195,7 @@ def count(out: Path, readings: list[dict[str, Any]]) -> dict[str, Any]:
             "wrong": [one.get("wrong", "") for one in answers],
         }
     corrected, left = ([row for row in rows.values() if row["corrected"] is wanted] for wanted in (True, False))
+    words = sorted({row["word"] for row in corrected})
     return {
         "look": key["look"],
         "against": key["against"],
@@ -163,6 +204,13 @@ def count(out: Path, readings: list[dict[str, Any]]) -> dict[str, Any]:
         "clearer_in_one": sum("output" in row["readings"] for row in corrected),
         "worse_in_any": sum("other" in row["readings"] for row in corrected),
         "another_person": sum(not row["same_person"] for row in corrected),
+        "clearer_in_all_by_word": {
+            word: [
+                sum(set(row["readings"]) == {"output"} for row in corrected if row["word"] == word),
+                sum(row["word"] == word for row in corrected),
+            ]
+            for word in words
+        },
         "left": len(left),
         "left_with_a_difference": sum(set(row["readings"]) != {"none"} for row in left),
         "pairs": rows,
@@ -180,10 +228,12 @@ def main() -> None:
     parser.add_argument("--look", default="clear")
     parser.add_argument("--against", default="input")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--films", action="store_true")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     if asked.what == "make":
-        make(asked.data, asked.out, asked.runs or asked.out / "runs", asked.look, asked.against, asked.seed)
+        runs = asked.runs or asked.out / "runs"
+        make(asked.data, asked.out, runs, asked.look, asked.against, asked.seed, films=asked.films)
         return
     figures = count(asked.out, [json.loads(path.read_text(encoding="utf-8")) for path in asked.answers])
     print(json.dumps({name: value for name, value in figures.items() if name != "pairs"}, indent=1))

@@ -112,12 +112,14 @@ def test_the_queue_waits_for_a_run_with_a_viewer(studio: RunningStudio, film: Pa
     wait_for(lambda: not waits())
 
 
-def test_a_restart_records_to_another_file(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
+def test_a_restart_keeps_always_and_records_to_another_file(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
     made_runs.gate.set()
     (recording := studio.folder / "rec.mkv").touch()
     call(studio, "POST", "/api/live/start", source=str(film), output="null:")
-    assert call(studio, "POST", "/api/live/restart", settings={"also": str(recording)})[0] == 200
-    assert made_runs.made[1].plan.options["also"] == str(studio.folder / "rec-2.mkv")
+    asked = {"also": str(recording), "correct": "always"}
+    assert call(studio, "POST", "/api/live/restart", settings=asked)[0] == 200
+    options = made_runs.made[1].plan.options
+    assert (options["also"], options["correct"]) == (str(studio.folder / "rec-2.mkv"), "always")
     call(studio, "POST", "/api/live/stop")
 
 
