@@ -22,8 +22,8 @@ import numpy as np
 from rtface.correct.colour import CELLS, enlarged, enlarging, luma_of
 from rtface.frame import Box, Float32
 
-SLOPE, MOST = 1.75, 3.5
-LIMIT = 18.0 / 255.0
+SLOPE, MOST = 1.9, 3.5
+LIMIT = 12.0 / 255.0
 """The root mean square, luma of 0…1, that the added detail of a cell approaches: rims are not overdrawn."""
 _SAME = 1e-7  # mean square of detail that cannot be seen, luma of 0…1
 _SECONDS = 0.12  # time constant of the weights
