@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--films", action="store_true")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     if asked.what == "make":
         runs = asked.runs or asked.out / "runs"
         make(asked.data, asked.out, runs, asked.look, asked.against, asked.seed, films=asked.films)

@@ -10,8 +10,8 @@ from typing import Any
 from rtface.errors import Message
 
 VISIBLE, CLEARLY_VISIBLE = 0.25, 0.6
-"""Predicted changes from which on one is called visible, and clearly so: chosen by eye on 13 clips. Readers of
-blind pairs have not judged them yet (benchmarks/README.md, "Looks")."""
+"""Predicted changes from which on one is called visible, and clearly so: chosen by eye on 13 clips, and judged since
+by readers of blind pairs (benchmarks/README.md, "Looks")."""
 SEEN_WHOLE_PX = 80.0
 """Width of a face below which less is seen of a change."""
 MEAN_SHARE = 0.3
