@@ -61,4 +61,4 @@ def _least(power: Any, per_cent: int) -> float:
     """The power in the calmer cells of the middle of a picture, where the face is."""
     cells: Any = cv2.resize(power, (power.shape[1] // _CELL, power.shape[0] // _CELL), interpolation=cv2.INTER_AREA)
     h, w = (length // 4 for length in cells.shape)
-    return float(np.percentile(cells[h : 3 * h + 1, w : 3 * w + 1], per_cent))
+    return max(0.0, float(np.percentile(cells[h : 3 * h + 1, w : 3 * w + 1], per_cent)))  # running sums round

@@ -47,6 +47,13 @@ def test_a_still_without_grain_is_left_alone(portrait: np.ndarray) -> None:
     assert grain_of(np.full((48, 64, 3), 90, np.uint8)) is None
 
 
+def test_a_black_middle_beside_noise_has_none() -> None:
+    """Its power is 0 but for the rounding of running sums, which may leave less than that."""
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[:, :24] = np.random.default_rng(0).integers(0, 256, (96, 24, 3))
+    assert grain_of(picture) is None
+
+
 def test_lines_stay(portrait: np.ndarray) -> None:
     """An edge in the grain stays as sharp."""
     edge = np.where(np.arange(256)[None, :, None] < 128, 60.0, 190.0) * np.ones((256, 1, 3))
