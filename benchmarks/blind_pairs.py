@@ -13,9 +13,9 @@ through the eyes and the upright line through the nose of each frame, the face h
 that flicker is seen as stripes across.
 
 A reader sees nothing but the pictures, and answers for each pair, as JSON: ``{"01": {"clearer": "A" | "B" | "none",
-"same_person": true, "wrong": ""}, …}``. Each pair is read twice. ``count`` says in how many of the pairs in which a
-face was corrected the output was clearer in all readings, in how many the input, and in how many of the others a
-reader saw a difference.
+"same_person": true, "wrong": ""}, …}``; of films ``{"01": {"flickers_more": …}, …}``. Each pair is read twice.
+``count`` says in how many of the pairs in which a face was corrected the output was clearer in all readings, in how
+many the input, and in how many of the others a reader saw a difference.
 """
 
 from __future__ import annotations
@@ -183,16 +183,26 @@ def count(out: Path, readings: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of some readings."""
     key = json.loads((out / "key.json").read_text(encoding="utf-8"))
     rows: dict[str, Any] = {}
+    films = any("flickers_more" in one for one in readings[0].values())
     for number, pair in key["pairs"].items():
         answers = [reading[number] for reading in readings]
-        seen = [
-            "none" if one["clearer"] == "none" else "output" if one["clearer"] == pair["output"] else "other"
-            for one in answers
-        ]
+        named = [one["flickers_more" if films else "clearer"] for one in answers]
+        seen = ["none" if one == "none" else "output" if one == pair["output"] else "other" for one in named]
         rows[number] = pair | {
             "readings": seen,
             "same_person": all(one.get("same_person", True) for one in answers),
             "wrong": [one.get("wrong", "") for one in answers],
+        }
+    if films:
+        outputs = [row["readings"].count("output") for row in rows.values()]
+        return {
+            "look": key["look"],
+            "against": key["against"],
+            "films": len(rows),
+            "output_flickers_more_in_all": outputs.count(len(readings)),
+            "output_flickers_more_in_one": sum(map(bool, outputs)),
+            "input_flickers_more_in_one": sum("other" in row["readings"] for row in rows.values()),
+            "pairs": rows,
         }
     corrected, left = ([row for row in rows.values() if row["corrected"] is wanted] for wanted in (True, False))
     words = sorted({row["word"] for row in corrected})
