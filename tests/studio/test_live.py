@@ -112,7 +112,7 @@ def test_the_queue_waits_for_a_run_with_a_viewer(studio: RunningStudio, film: Pa
     wait_for(lambda: not waits())
 
 
-def test_a_restart_keeps_always_and_records_to_another_file(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
+def test_a_restart_keeps_always_and_records_anew(studio: RunningStudio, film: Path, made_runs: type[MadeRun]) -> None:
     made_runs.gate.set()
     (recording := studio.folder / "rec.mkv").touch()
     call(studio, "POST", "/api/live/start", source=str(film), output="null:")
