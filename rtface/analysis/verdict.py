@@ -9,12 +9,12 @@ from typing import Any
 
 from rtface.errors import Message
 
-VISIBLE, CLEARLY_VISIBLE = 0.25, 0.6
+VISIBLE, CLEARLY_VISIBLE = 0.32, 0.69
 """Predicted changes from which on one is called visible, and clearly so: chosen by eye on 13 clips, and judged since
 by readers of blind pairs (benchmarks/README.md, "Looks")."""
 SEEN_WHOLE_PX = 80.0
 """Width of a face below which less is seen of a change."""
-MEAN_SHARE = 0.3
+MEAN_SHARE = 0.5
 """Share of the change that is seen of the mean of what may be true, without added detail."""
 LEFT_ALONE, CORRECTED = "left alone", "corrected"
 """The words for a face that is left alone, and for one whose gain was not predicted."""

@@ -135,7 +135,7 @@ def test_the_factor_that_weakens_most_is_the_reason(name: str) -> None:
 def test_what_was_asked_for_is_no_reason() -> None:
     told = track(0.8, applied=0.5, factors=FACTORS | {"asked": 0.5}).verdict
     assert told.sentence() == "visible: asked 50 %, applied 50 %"
-    mean = track(0.8, factors=FACTORS | {"detail": 0.0}).verdict
+    mean = track(0.6, factors=FACTORS | {"detail": 0.0}).verdict
     assert mean.word == "hardly visible" and not mean.because, "it weakens nothing, but adds nothing to be seen"
     assert track(None).verdict.sentence() == "left alone: nothing to gain; compression is mild"
 
