@@ -98,7 +98,7 @@ def try_sheet(
 ) -> None:
     """Show a few faces of a film before and after, for several engines and strengths, on one sheet.
 
-    The faces that gain most are found by seeking, so that a long film takes no longer than a short one. The
+    The worst and the largest faces are found by seeking, those that gain most come first. The
     sheet is an image and a page with a slider for each face. It ends with the command that enhances the whole film.
     """
     began = time.monotonic()

@@ -159,6 +159,8 @@ def test_where_little_is_seen_more_is_proposed() -> None:
     assert codes(hardly) == ["vivid", "engine"] and codes(small) == ["twice", "vivid", "engine"]
     assert codes(clean) == ["always"] and codes(clean, hardly) == ["vivid", "always", "engine"]
     assert codes(small, engine="gfpgan-1.4", scale="2") == ["engine"] and codes(hardly, look="vivid") == ["engine"]
+    held = track(0.1, factors=FACTORS | {"decided": 0.6})
+    assert codes(held) == ["engine"] and codes(hardly, look="faithful") == ["clear", "engine"]
     assert codes(clean, track(0.6)) == [] == codes() == little_seen([])
     (line,) = little_seen(proposals([small], engine="default", look="clear", scale=None))
     assert "--scale 2 restores them at twice the size; --look vivid draws" in line
