@@ -166,7 +166,7 @@ _CLEAN_STEP = -1.55
 # Energy of grain over that of the calmest tenth of so many 8×8 cells or more, where a face has next to none of its own;
 # least share of an octave that is not grain; how many octaves are forgiven one of nothing but grain: what subtraction
 # leaves of it is unsure.
-_GRAIN, _CELLS, _LEAST, _UNSURE = 1.3, 36, 0.03, 0.75
+_GRAIN, _CELLS, _LEAST, _UNSURE = 1.3, 36, 0.03, 0.9
 
 
 def ramp(x: float, low: float, high: float) -> float:
