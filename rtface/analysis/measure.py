@@ -272,8 +272,7 @@ def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, lis
         energy = max(whole - spent, 0.05 * whole, 1e-6)
         coherences.append(math.hypot(xx - yy, 2 * xy) / energy)
         if i < len(noise) and min(dx.shape) >= 8 and (cells := _cells(dx * dx + dy * dy, 8)).size >= _CELLS:
-            calm = float(np.partition(cells.ravel(), cells.size // 10)[cells.size // 10])
-            spent = max(spent, _GRAIN * calm / 4)
+            spent = max(spent, _GRAIN / 4 * float(np.partition(cells.ravel(), cells.size // 10)[cells.size // 10]))
         rest = max(whole - spent, _LEAST * whole, 1e-6)
         energies.append((energy, rest, 1.0 - rest / max(whole, 1e-6)))
         sxx, syy, sxy = sxx + xx / (whole + 1e-6), syy + yy / (whole + 1e-6), sxy + xy / (whole + 1e-6)
