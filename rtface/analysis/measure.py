@@ -116,16 +116,15 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
         levels.append(_half(levels[-1]))
     usable, missing = _usable(patch)
     smooth = [_smooth_cell(level, usable) for level in levels[:3]]
-    energy, coherence, angle = _bands(levels, smooth)
+    lost, contrast, coherence, angle = _bands(levels, smooth)
 
     motion = sum(ramp(c, 0.3, 0.8) for c in coherence) / 3
-    lost = sum(max(0.0, _CLEAN_STEP - math.log2(a / b)) for a, b in pairwise(energy))
     factor = 2 ** (0.53 * lost)
     # A smaller face has more texture in every cell, and fewer cells to average over: what a clean one shows was
     # measured at nine widths from 45 to 285 px.
     busy = (width / 285) ** 0.3
     low_resolution = (1 - 1 / factor) * (1 - motion)
-    still = ramp(_still(steps, usable, energy[3]) / factor, 0.21 * busy, 0.45 * busy)
+    still = ramp(_still(steps, usable, contrast) / factor, 0.21 * busy, 0.45 * busy)
     # Grain may be coarser than a pixel: upscaled, or smoothed by a camera.
     expected = (1.3 + 185 / width, 3.1 + 24e3 / width**2, 2.2 + 125e3 / width**2)
     noise = max(
@@ -164,6 +163,10 @@ _HOLE, _EDGE, _WHITE_EDGE = 0.002, 20.0, 110.0
 
 # log2 of the band energy of one octave over that of the next coarser one: the lower tenth of clean faces.
 _CLEAN_STEP = -1.55
+# Energy of grain over that of the calmest tenth of so many 8×8 cells or more, where a face has next to none of its own;
+# least share of an octave that is not grain; how many octaves are forgiven one of nothing but grain: what subtraction
+# leaves of it is unsure.
+_GRAIN, _CELLS, _LEAST, _UNSURE = 1.3, 36, 0.03, 0.9
 
 
 def ramp(x: float, low: float, high: float) -> float:
@@ -249,12 +252,14 @@ def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: 
     return count / total * ramp(relative, 0.35, 0.7) if total else 0.0
 
 
-def _bands(levels: list[Float32], noise: list[float]) -> tuple[list[float], list[float], float]:
-    """Energy of each octave's band-pass gradients less that of the noise, their coherence, and the blur's angle.
+def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, list[float], float]:
+    """Octaves that are lost, the coarsest one's energy of gradients, coherence of the others, and the blur's angle.
 
+    An octave is judged by its energy less that of white noise, and less that of grain of any size, which the calmest
+    cells show: grain lies everywhere, detail at a face's features. The one that finds more lost counts.
     Coherence is (λ1 − λ2)/(λ1 + λ2) of the structure tensor: motion leaves gradients across its path only.
     """
-    energies: list[float] = []
+    energies: list[tuple[float, float, float]] = []  # less white noise, less grain, share of grain
     coherences: list[float] = []
     sxx = syy = sxy = 0.0
     for i, level in enumerate(levels):
@@ -264,11 +269,19 @@ def _bands(levels: list[Float32], noise: list[float]) -> tuple[list[float], list
         xx, yy, xy = (float(np.vdot(p, q)) / (4 * dx.size) for p, q in ((dx, dx), (dy, dy), (dx, dy)))
         whole = xx + yy
         spent = noise[i] ** 2 if i < len(noise) else 0.0
-        energies.append(max(whole - spent, 0.05 * whole, 1e-6))
-        coherences.append(math.hypot(xx - yy, 2 * xy) / energies[-1])
+        energy = max(whole - spent, 0.05 * whole, 1e-6)
+        coherences.append(math.hypot(xx - yy, 2 * xy) / energy)
+        if i < len(noise) and min(dx.shape) >= 8 and (cells := _cells(dx * dx + dy * dy, 8)).size >= _CELLS:
+            spent = max(spent, _GRAIN / 4 * float(np.partition(cells.ravel(), cells.size // 10)[cells.size // 10]))
+        rest = max(whole - spent, _LEAST * whole, 1e-6)
+        energies.append((energy, rest, 1.0 - rest / max(whole, 1e-6)))
         sxx, syy, sxy = sxx + xx / (whole + 1e-6), syy + yy / (whole + 1e-6), sxy + xy / (whole + 1e-6)
+    lost = sum(
+        max(0.0, _CLEAN_STEP - math.log2(a / b), _CLEAN_STEP - _UNSURE * grain - math.log2(c / d))
+        for (a, c, grain), (b, d, _) in pairwise(energies)
+    )
     across = 0.5 * math.degrees(math.atan2(2 * sxy, sxx - syy))
-    return energies, [min(1.0, c) for c in coherences[:3]], (across + 90.0) % 180.0
+    return lost, energies[3][0], [min(1.0, c) for c in coherences[:3]], (across + 90.0) % 180.0
 
 
 def _steps(patch: Float32) -> tuple[Float32, Float32]:

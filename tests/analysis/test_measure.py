@@ -169,3 +169,20 @@ def test_two_degradations_are_both_seen(portrait: Bytes, look: Look) -> None:
     assert found.low_resolution > 0.2
     found = look(jpeg(mosaic(portrait, 6), 10))
     assert found.pixelation > 0.5
+
+
+@pytest.mark.parametrize("sigma", [4.0, 6.0])
+@pytest.mark.parametrize("wide", [0.6, 0.9])
+def test_a_soft_face_under_grain_is_seen_as_soft_and_a_sharp_one_is_not(
+    portrait: Bytes, wide: float, sigma: float
+) -> None:
+    """As on old film: the grain fills the octaves that the softness has emptied."""
+    found = []
+    for scale in (2.2, 1.0):  # enlarged, it has as much detail as before
+        part = cv2.resize(portrait[:256, 96:352], None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        grain = np.random.default_rng(3).normal(0, 1, part.shape[:2]).astype(np.float32)
+        grain = cv2.GaussianBlur(grain, (0, 0), wide)[..., None]
+        shown = np.clip(np.rint(part + sigma * grain / grain.std()), 0, 255).astype(np.uint8)
+        face = Face(1, (BOX - (96, 0, 96, 0)) * scale, (POINTS - (96, 0)) * scale)
+        found.append(analyze_face(PictureView(shown), face).low_resolution)
+    assert found[0] > 0.2 and found[1] < 0.05, found
