@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 
 import av
@@ -38,9 +38,12 @@ class EditedTimes:
         for stream in container.streams:
             if (track := tracks.get(stream.id)) is None:
                 continue
-            if stream.type == "audio":
+            starts = [start for _, start, _ in dropwhile(lambda part: part[1] < 0, track.parts)]
+            if stream.type == "audio" and starts[1:]:
                 self._sounds[stream.index] = [at for at, _, _ in track.parts], _later(track)
-            elif stream.type == "subtitle" and len(shown := _shown(track)) == len(entries := stream.index_entries):
+            elif stream.type != "subtitle" or starts in ([], [0]):
+                continue
+            elif len(shown := _shown(track)) == len(entries := stream.index_entries):
                 self._texts[stream.index] = {
                     (entry.pos, entry.timestamp): times for entry, times in zip(entries, shown, strict=True) if times
                 }

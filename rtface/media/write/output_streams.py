@@ -65,6 +65,7 @@ class OutputStreams:
         self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
         self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter | PcmFiller] = {}
         self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
+        self._begun = set[int]()  # streams of which a packet came that is shown
         covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
@@ -133,10 +134,13 @@ class OutputStreams:
 
     def _is_hidden(self, packet: AnyPacket, index: int) -> bool:
         """Whether a packet of sound would be heard in this container, and an edit list of the input hides more than
-        what a decoder needs to warm up."""
+        what a decoder needs to warm up; one in the middle always is, and its time is none."""
+        if not packet.is_discard:
+            self._begun.add(index)
+            return False
         heard = self._copies[index].type == "audio" and self._plan.format not in ("mp4", "mov")
         warms_up = -PRIMING <= (packet.pts or 0) * packet.time_base < 0
-        return packet.is_discard and heard and self._hidden.setdefault(index, not warms_up)
+        return index in self._begun or (heard and self._hidden.setdefault(index, not warms_up))
 
     def begin(self, first: Fraction) -> None:
         """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
