@@ -12,6 +12,7 @@ from os import PathLike
 import av
 
 from rtface.media.read.container import choose_video, open_container, read_captions, time_base_of
+from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.faults import Faults
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.received import Received
@@ -69,11 +70,11 @@ def read_times(
         read_captions(container, False)
         base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()
-        received = Received(path, container)
+        received, edited = Received(path, container), EditedTimes(container)
         try:
-            for packet in container.demux():
-                received.note(packet)
-                if not packet.size or packet.stream_index != video.index:
+            for came in container.demux():
+                received.note(came)
+                if not came.size or came.stream_index != video.index or (packet := edited.timed(came)) is None:
                     continue
                 # AVI knows only the order of decoding, by which a decoder times its frames, too.
                 if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:

@@ -291,10 +291,12 @@ class EditedTrack:
     Attributes:
         parts: of each where it begins in the film, where in the track (-1: nothing is shown), and how long it is.
         borders: where its packets begin, and the last one ends.
+        shown: when the packets are shown.
     """
 
     parts: list[tuple[int, int, int]]
     borders: np.ndarray
+    shown: np.ndarray
 
 
 def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
@@ -313,7 +315,11 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
             at += ticks
         if borders.size > 1:
             number = struct.unpack_from(">I", moov, head[0] + (20 if moov[head[0]] == 1 else 12))[0]
-            tracks[number] = EditedTrack(parts, borders)
+            shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
+            if shift is not None:
+                offsets = _runs(moov, shift, ">i4" if moov[shift[0]] else ">u4")[: shown.size]
+                shown[: offsets.size] += offsets
+            tracks[number] = EditedTrack(parts, borders, shown)
     return tracks
 
 
@@ -330,7 +336,8 @@ def _borders(moov: bytearray, tables: Span) -> np.ndarray:
     chunks = np.append(table[:, 0] - 1, struct.unpack_from(">I", moov, places[0] + 4)[0])
     sizes = np.repeat(table[:, 1], np.diff(chunks).clip(0))
     begins = np.cumsum(sizes) - sizes
-    return np.append(np.concatenate([np.arange(b, b + n, _PCM_PACKET) for b, n in zip(begins, sizes, strict=True)]), sizes.sum())
+    packets = [np.arange(begin, begin + size, _PCM_PACKET) for begin, size in zip(begins, sizes, strict=True)]
+    return np.concatenate([*packets, [sizes.sum()]])
 
 
 def note_picture(

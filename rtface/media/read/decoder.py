@@ -82,7 +82,7 @@ class Decoder:
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
         self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi")
         self._decoder = PacketDecoder(video, faults, cut, gpu)
-        self._others = OtherStreams(cut, EditedTimes(container))
+        self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
@@ -150,9 +150,11 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for packet in self._container.demux():
+                for came in self._container.demux():
                     if self._received is not None:
-                        self._received.note(packet)
+                        self._received.note(came)
+                    if (packet := self._edited.timed(came)) is None:
+                        continue
                     if cut is not None:
                         yield cut
                         cut = None

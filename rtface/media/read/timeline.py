@@ -13,7 +13,6 @@ import av
 from av.stream import Stream
 
 from rtface.frame import Frame, Packet
-from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.faults import Faults
 from rtface.protocols import Item
 from rtface.util.parse import format_time
@@ -163,26 +162,23 @@ class OtherStreams:
 
     Args:
         cut: the part that is read.
-        edited: of the container.
 
     Attributes:
         reached: end of the last packet, in seconds of the input's clock.
     """
 
-    def __init__(self, cut: Cut, edited: EditedTimes) -> None:
-        self._cut, self._edited = cut, edited
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
         self._clocks: dict[int, RisingTimestamps] = {}
         self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
         self.reached = Fraction(0)
 
-    def cut(self, came: av.Packet[Stream], faults: Faults) -> Packet | None:
+    def cut(self, packet: av.Packet[Stream], faults: Faults) -> Packet | None:
         """The packet with rising timestamps, or None where it lies outside the cut.
 
         Raises:
             InputError: its time is far off, and `faults` are strict.
         """
-        if (packet := self._edited.timed(came)) is None:
-            return None
         base = packet.time_base
         stamp = packet.dts if packet.dts is not None else packet.pts
         duration = packet.duration or 0
@@ -191,7 +187,9 @@ class OtherStreams:
             late = packet.stream_index in self._clocks or stamp is None
             begin = self._cut.clock_start - PRIMING
             kept = packet.stream.type == "audio" and not pcm
-            return Packet(packet, packet.stream_index) if kept and (late or (stamp + duration) * base >= begin) else None
+            return (
+                Packet(packet, packet.stream_index) if kept and (late or (stamp + duration) * base >= begin) else None
+            )
         if stamp is not None:
             clock = self._clocks.get(packet.stream_index)
             if clock is None:
