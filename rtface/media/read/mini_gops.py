@@ -115,6 +115,7 @@ def _reader(video: VideoStream) -> Callable[[CodedFrame], _Mark]:
 def _whole(packet: CodedFrame, *, sound: bool = True) -> _Mark:
     """A frame that is decoded with nothing but what came since the keyframe before."""
     sound = sound and packet.pts is not None and not packet.is_corrupt and not packet.has_sidedata("new_extradata")
+    sound = sound and not packet.is_discard  # those that an edit list hides have times of others
     return _Mark(packet.is_keyframe, sound, "", None)
 
 

@@ -251,7 +251,7 @@ def _look(path: Path, start: Fraction | None) -> _Seen:
     with closing(mini_gops(path, start)) as gops:
         for gop in gops:
             frames += len(gop.packets)
-            seen.depth = max(seen.depth, gop.depth)
+            seen.depth = max(seen.depth, gop.depth * gop.sound)
             seen.copied += (gop.begins or gop.opens) and gop.sound
             seen.open += not (gop.begins or gop.opens) and gop.packets[0].is_keyframe
             if seen.copied > _GROUPS or frames > _FRAMES:
