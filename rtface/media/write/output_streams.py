@@ -22,6 +22,7 @@ from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.codec import keeps_stereo
 from rtface.media.write.frame_encoder import add_video
+from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
 from rtface.media.write.stream_choice import COVERS, StreamPlan
@@ -57,6 +58,7 @@ class OutputStreams:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
         chapter_languages: those of the chapters that have a name.
+        joints: of the sound.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
@@ -66,6 +68,7 @@ class OutputStreams:
         self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter | PcmFiller] = {}
         self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
         self._begun = set[int]()  # streams of which a packet came that is shown
+        self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
@@ -122,8 +125,12 @@ class OutputStreams:
             if packet.dts is not None:
                 packet.dts -= shift
             if self._is_hidden(packet, index):
+                self._cut.add(index)
                 return
             rewrite = self._rewrites.get(index)
+            if index in self._cut and rewrite is None and not packet.is_discard:
+                self.joints.note(self._copies[index], packet)
+            self._cut.discard(index)
             self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
         elif index in self._left_out:
             self._stats.count("sound_left_out")
