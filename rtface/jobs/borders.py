@@ -76,6 +76,8 @@ def read_times(
                 received.note(came)
                 if not came.size or came.stream_index != video.index or (packet := edited.timed(came)) is None:
                     continue
+                if packet.is_discard:  # an edit list hides it
+                    continue
                 # AVI knows only the order of decoding, by which a decoder times its frames, too.
                 if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
                     fault = "some of its frames have no time"

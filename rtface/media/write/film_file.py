@@ -189,7 +189,7 @@ class FilmFile:
                     mp4.reach_last_frame(file)
                 self._mark(file)
             moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
-        except (OSError, av.FFmpegError) as error:
+        except OSError as error:
             raise self._unnamed(error) from error
         if moved and self.plan.video.strict:
             self._over = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-import av
 from av.stream import Stream
 
 from rtface.media.read.timeline import MOVED_S
@@ -40,24 +39,15 @@ class Joints:
             video = film.streams.video[0]
             begin = float((video.start_time or 0) * (video.time_base or 0)) - first
             for index, time, data in self._noted:
-                stream = film.streams[index]
                 film.seek(round(max(0.0, time + begin - _AROUND_S) * 1_000_000), backward=True)
-                found = [
-                    float(packet.pts * packet.time_base) - begin - time
-                    for packet in self._until(film, stream, time + begin + _AROUND_S)
-                    if packet.pts is not None and bytes(packet) == data
-                ]
+                found = list[float]()
+                for packet in film.demux(film.streams[index]):
+                    late = 0.0 if packet.pts is None else float(packet.pts * packet.time_base) - begin - time
+                    if late > _AROUND_S:
+                        break
+                    found += [late] if bytes(packet) == data else []
                 late = min(found, key=abs, default=None)
                 if late is None or abs(late) > MOVED_S:
                     where = "is missing" if late is None else f"comes {late:+.3f} s late"
                     return f"stream {index}: its sound at {time:.3f} s, behind a cut of an edit list, {where}"
         return ""
-
-    @staticmethod
-    def _until(film: av.container.InputContainer, stream: Stream, end: float) -> list[AnyPacket]:
-        packets: list[AnyPacket] = []
-        for packet in film.demux(stream):
-            packets.append(packet)
-            if packet.pts is not None and packet.pts * packet.time_base > end:
-                break
-        return packets
