@@ -87,7 +87,9 @@ def read_times(
                 key.append(packet.is_keyframe)
         except av.FFmpegError:
             fault = "a part of it cannot be read"
-        if fault is None and not _repair(shown, decoded, key):
+        if video.index in edited.shown:
+            fault = fault or "an edit list shows it in parts"
+        elif fault is None and not _repair(shown, decoded, key):
             fault = "its times go back somewhere"
         if start is None and end is None:
             received.compare(faults)

@@ -23,13 +23,16 @@ class EditedTimes:
 
     Args:
         container: is read; of an address, a pipe and other containers nothing is changed.
+
+    Attributes:
+        shown: by stream of pictures and texts, and by place and time of a packet, when it is shown, and for how long
+            (0: as it says); None where it is not.
     """
 
     def __init__(self, container: InputContainer) -> None:
         # By stream: where parts begin, and how much later their sound is heard; None where nothing is.
         self._sounds: dict[int, tuple[list[int], list[int | None]]] = {}
-        # By stream, and by place and time of a packet: when it is shown, and for how long (0: as it says).
-        self._shown: dict[int, dict[tuple[int | None, int | None], tuple[int, int] | None]] = {}
+        self.shown: dict[int, dict[tuple[int | None, int | None], tuple[int, int] | None]] = {}
         path = container.name.removeprefix("file:")
         if is_url(path) or not container.format.name.startswith("mov") or not Path(path).is_file():
             return
@@ -47,13 +50,13 @@ class EditedTimes:
                 shown = _texts(track, parts) if text else _pictures(track, parts)
                 entries = [entry for entry in stream.index_entries if text or not entry.is_discard]
                 if len(shown) == len(entries):
-                    self._shown[stream.index] = {
+                    self.shown[stream.index] = {
                         (entry.pos, entry.timestamp): one for entry, one in zip(entries, shown, strict=True)
                     }
 
     def timed(self, packet: av.Packet[Stream]) -> av.Packet[Stream] | None:
         """The packet with its time; None where it is not shown, and no decoder needs it."""
-        if (shown := self._shown.get(packet.stream_index)) is not None:
+        if (shown := self.shown.get(packet.stream_index)) is not None:
             if (times := shown.get((packet.pos, packet.dts), ())) is None:
                 return None
             if not times:  # hidden, but a decoder needs it
