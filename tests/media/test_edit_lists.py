@@ -97,14 +97,13 @@ def test_what_an_edit_list_hides_in_the_middle_is_not_copied(media, tmp_path: Pa
     assert max(map(abs, moved)) < 0.02 and len(after[0]) == len(before[0])
 
 
-def test_texts_are_shown_for_their_share_of_a_part(media, tmp_path: Path):
-    film = tmp_path / "texts.mp4"
+def film_with_texts(media, film: Path, rate: int, frames: int) -> Path:
     with av.open(str(film), "w") as target:
-        video = target.add_stream("libx264", rate=25)
+        video = target.add_stream("libx264", rate=rate)
         video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
         text = target.add_stream("mov_text")
         text.codec_context.subtitle_header = b"[Script Info]\n"
-        for k in range(75):
+        for k in range(frames):
             target.mux(video.encode(media.picture(k)))
         target.mux(video.encode(None))
         for start, length, data in ((200, 600, b"\0\3one"), (800, 1200, b"\0\3two")):
@@ -112,12 +111,22 @@ def test_texts_are_shown_for_their_share_of_a_part(media, tmp_path: Path):
             packet.stream, packet.time_base = text, Fraction(1, 1000)
             packet.pts, packet.dts, packet.duration = start, start, length
             target.mux(packet)
-    cut = in_parts(film, PARTS, (b"vide", b"sbtl", b"text"))
-    rows = next(hashed for hashed in hash_packets(cut) if hashed.kind == "subtitle")
-    times = [
-        (float(at * rows.base), float(n * rows.base)) for (at, _), n in zip(rows.rows, rows.durations, strict=True)
-    ]
+    return film
+
+
+def test_texts_are_shown_for_their_share_of_a_part(media, tmp_path: Path):
+    cut = in_parts(film_with_texts(media, tmp_path / "texts.mp4", 25, 75), PARTS, (b"vide", b"sbtl", b"text"))
+    texts = next(hashed for hashed in hash_packets(cut) if hashed.kind == "subtitle")
+    spans = zip(texts.rows, texts.durations, strict=True)
+    times = [(float(at * texts.base), float(length * texts.base)) for (at, _), length in spans]
     assert times == [pytest.approx(pair, abs=0.002) for pair in ((0, 0.47), (0.47, 0.5))]
+
+
+def test_texts_of_a_film_of_few_frames_do_not_end_the_process(media, tmp_path: Path):
+    film = film_with_texts(media, tmp_path / "slow.mp4", 2, 12)
+    media.passthrough(film, tmp_path / "out.mp4", preset="medium")
+    rows = next(hashed for hashed in hash_packets(tmp_path / "out.mp4") if hashed.kind == "subtitle").rows
+    assert len(rows) == 2
 
 
 def test_a_job_counts_the_frames_that_are_shown(media, tmp_path: Path):
