@@ -125,7 +125,7 @@ class OutputStreams:
             if packet.dts is not None:
                 packet.dts -= shift
             if self._is_hidden(packet, index):
-                self._cut.add(index)
+                self._cut |= {index} & self._begun
                 return
             rewrite = self._rewrites.get(index)
             if index in self._cut and rewrite is None and not packet.is_discard:
@@ -147,7 +147,9 @@ class OutputStreams:
             return False
         heard = self._copies[index].type == "audio" and self._plan.format not in ("mp4", "mov")
         warms_up = -PRIMING <= (packet.pts or 0) * packet.time_base < 0
-        return index in self._begun or (heard and self._hidden.setdefault(index, not warms_up))
+        return (
+            index in self._begun or (packet.pts or 0) >= 0 or (heard and self._hidden.setdefault(index, not warms_up))
+        )
 
     def begin(self, first: Fraction) -> None:
         """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
