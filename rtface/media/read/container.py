@@ -108,14 +108,14 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
 
 def is_silent(stream: Stream) -> bool:
     """Whether a sound is announced of which no packet came yet, so that its rate and channels are unknown."""
-    context: Any = stream.codec_context
-    return stream.type == "audio" and context is not None and not (context.channels and context.sample_rate)
+    context = getattr(stream, "codec_context", None)
+    return context is not None and not (context.channels and context.sample_rate)
 
 
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
     """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
     status = Path(path).stat()
-    if not any(map(is_silent, container.streams)):
+    if not any(map(is_silent, container.streams.audio)):
         return 0
     return _find_sounds(os.fspath(path), status.st_size, status.st_mtime_ns)
 
@@ -124,7 +124,7 @@ def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> 
 def _find_sounds(path: str, *_: int) -> int:
     found = 0
     with closing(FileReader(path)) as reader, suppress(av.FFmpegError), open_input(reader) as container:
-        silent = {stream.index for stream in container.streams if is_silent(stream)}
+        silent = {stream.index for stream in container.streams.audio if is_silent(stream)}
         for packet in container.demux():
             if packet.size and packet.stream_index in silent:
                 silent.discard(packet.stream_index)

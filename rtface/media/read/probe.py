@@ -100,7 +100,7 @@ class StreamInfo:
     def silent(self) -> bool:
         """Whether this is a sound stream that the container announces without any packet near its beginning, so that
         its sample rate and channels are unknown (an unused second language of a broadcast). No container takes it."""
-        return is_silent(self.template)
+        return self.kind == "audio" and is_silent(self.template)
 
 
 @dataclass(slots=True)
