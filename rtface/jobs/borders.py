@@ -12,6 +12,7 @@ from os import PathLike
 import av
 
 from rtface.media.read.container import choose_video, open_container, read_captions, time_base_of
+from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.faults import Faults
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.received import Received
@@ -69,11 +70,13 @@ def read_times(
         read_captions(container, False)
         base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()
-        received = Received(path, container)
+        received, edited = Received(path, container), EditedTimes(container)
         try:
-            for packet in container.demux():
-                received.note(packet)
-                if not packet.size or packet.stream_index != video.index:
+            for came in container.demux():
+                received.note(came)
+                if not came.size or came.stream_index != video.index or (packet := edited.timed(came)) is None:
+                    continue
+                if packet.is_discard:  # an edit list hides it
                     continue
                 # AVI knows only the order of decoding, by which a decoder times its frames, too.
                 if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
@@ -84,7 +87,9 @@ def read_times(
                 key.append(packet.is_keyframe)
         except av.FFmpegError:
             fault = "a part of it cannot be read"
-        if fault is None and not _repair(shown, decoded, key):
+        if video.index in edited.shown:
+            fault = fault or "an edit list shows it in parts"
+        elif fault is None and not _repair(shown, decoded, key):
             fault = "its times go back somewhere"
         if start is None and end is None:
             received.compare(faults)

@@ -27,6 +27,7 @@ from rtface.media.read.container import (
     open_container,
     time_base_of,
 )
+from rtface.media.read.edited_times import EditedTimes
 from rtface.redaction import shown
 from rtface.trust.coded_parts import CodedParts
 
@@ -109,7 +110,7 @@ def hash_packets(
     name = shown(film)
     with open_container(film) as source:
         video, _ = choose_video(source, name)
-        streams = [video, *kept_streams(source, video)]
+        streams, edited = [video, *kept_streams(source, video)], EditedTimes(source)
         readers = {s.index: _reader(s, pieces=pieces) for s in streams if s.type != "attachment"}
         if slices:
             readers[video.index] = _Slices(video)
@@ -119,10 +120,11 @@ def hash_packets(
             if parts and reader.found.kind == "video"
         }
         try:
-            for packet in source.demux():
+            for came in source.demux():
                 if stop is not None and stop():
                     raise Interrupted
-                if packet.size and packet.stream_index in readers:
+                packet = edited.timed(came) if came.size and came.stream_index in readers else None
+                if packet is not None:
                     reader = readers[packet.stream_index]
                     reader.found.last = max(reader.found.last, packet.pos or 0)
                     reader.found.reached = max(reader.found.reached, packet.dts or packet.pts or 0)

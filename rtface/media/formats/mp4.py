@@ -281,6 +281,65 @@ def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
     return [struct.unpack_from(form, moov, at) for at in range(edits[0] + 8, edits[1] - step + 1, step)]
 
 
+_PCM_PACKET = 1024  # samples, of each chunk apart: as FFmpeg gives sound whose samples have no length
+
+
+@dataclass(frozen=True, slots=True)
+class EditedTrack:
+    """A track that an edit list shows in parts; times are in the track's ticks.
+
+    Attributes:
+        parts: of each where it begins in the film, where in the track (-1: nothing is shown), and how long it is.
+        borders: where its packets begin, and the last one ends.
+        shown: when the packets are shown.
+    """
+
+    parts: list[tuple[int, int, int]]
+    borders: np.ndarray
+    shown: np.ndarray
+
+
+def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
+    """The tracks with an edit list, by their numbers in the container; none of a film in fragments."""
+    moov = bytearray(_moov(file)[1])
+    film, tracks = find_box(moov, 8, len(moov), b"mvhd"), dict[int, EditedTrack]()
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        head, media = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"mdia", b"mdhd")
+        tables, edits = find_box(moov, *track, b"mdia", b"minf", b"stbl"), _edits(moov, track)
+        if not (film and head and media and tables and edits and (scale := _clock(moov, film)[0])):
+            continue
+        borders, at, parts = _borders(moov, tables), 0, list[tuple[int, int, int]]()
+        for length, start, _ in edits:
+            ticks = (2 * length * _clock(moov, media)[0] + scale) // (2 * scale)
+            parts.append((at, start, ticks))
+            at += ticks
+        if borders.size > 1:
+            number = struct.unpack_from(">I", moov, head[0] + (20 if moov[head[0]] == 1 else 12))[0]
+            shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
+            if shift is not None:
+                offsets = _runs(moov, shift, ">i4" if moov[shift[0]] else ">u4")[: shown.size]
+                shown[: offsets.size] += offsets
+            tracks[number] = EditedTrack(parts, borders, shown)
+    return tracks
+
+
+def _borders(moov: bytearray, tables: Span) -> np.ndarray:
+    times, runs = (find_box(moov, *tables, name) for name in (b"stts", b"stsc"))
+    places = find_box(moov, *tables, b"stco") or find_box(moov, *tables, b"co64")
+    if not (times and runs and places):
+        return np.zeros(0, np.int64)
+    count, _, length = struct.unpack_from(">3I", moov, times[0] + 4)
+    if (count, length) != (1, 1):
+        return np.append(0, np.cumsum(_runs(moov, times, ">u4")))
+    named = struct.unpack_from(">I", moov, runs[0] + 4)[0]
+    table = np.frombuffer(bytes(moov[runs[0] + 8 : runs[0] + 8 + 12 * named]), ">u4").reshape(-1, 3).astype(np.int64)
+    chunks = np.append(table[:, 0] - 1, struct.unpack_from(">I", moov, places[0] + 4)[0])
+    sizes = np.repeat(table[:, 1], np.diff(chunks).clip(0))
+    begins = np.cumsum(sizes) - sizes
+    packets = [np.arange(begin, begin + size, _PCM_PACKET) for begin, size in zip(begins, sizes, strict=True)]
+    return np.concatenate([*packets, [sizes.sum()]])
+
+
 def note_picture(
     file: BinaryIO,
     number: int,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import closing, suppress
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
+
+# Bytes that FFmpeg reads of a sound to know it, and the farthest that one may begin: FFmpeg keeps all before in memory.
+_BEHIND, FARTHEST = 1 << 20, 256 << 20
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
@@ -77,6 +82,11 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
             container_options=options | {"export_xmp": "1"},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
+        if isinstance(reader, FileReader) and (sized := _bytes_to_sound(path, container)):
+            container.close()
+            reader.seek(0, os.SEEK_SET)
+            probed = {"probesize": str(sized), "analyzeduration": "1000000000000"}
+            container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(
@@ -94,6 +104,34 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         container.close()
         raise _playlist(name, container.format.name)
     return container
+
+
+def is_silent(stream: Stream) -> bool:
+    """Whether a sound is announced of which no packet came yet, so that its rate and channels are unknown."""
+    context = getattr(stream, "codec_context", None)
+    return context is not None and not (context.channels and context.sample_rate)
+
+
+def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
+    """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
+    status = Path(path).stat()
+    if not any(map(is_silent, container.streams.audio)):
+        return 0
+    return _find_sounds(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _find_sounds(path: str, *_: int) -> int:
+    found = 0
+    with closing(FileReader(path)) as reader, suppress(av.FFmpegError), open_input(reader) as container:
+        silent = {stream.index for stream in container.streams.audio if is_silent(stream)}
+        for packet in container.demux():
+            if packet.size and packet.stream_index in silent:
+                silent.discard(packet.stream_index)
+                found = (packet.pos or 0) + _BEHIND
+            if not silent or (packet.pos or 0) > FARTHEST:
+                break
+    return found
 
 
 def _playlist(name: str, kind: str) -> InputError:

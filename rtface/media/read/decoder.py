@@ -14,6 +14,7 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
+from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
@@ -81,7 +82,7 @@ class Decoder:
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
         self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi")
         self._decoder = PacketDecoder(video, faults, cut, gpu)
-        self._others = OtherStreams(cut)
+        self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
@@ -102,7 +103,7 @@ class Decoder:
                     yield from self._frames(self._decoder.images(packet))
             elif index in self._covered:
                 self.covers.setdefault(index, bytes(packet))
-            elif (other := self._others.cut(packet, self._faults.stats)) is not None:
+            elif (other := self._others.cut(packet, self._faults)) is not None:
                 yield other
             if self._decoder.failed_in_a_row >= GIVE_UP:
                 self._faults.say("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
@@ -129,7 +130,7 @@ class Decoder:
                     yield time
             elif (
                 packet.stream_index not in self._covered
-                and (other := self._others.cut(packet, self._faults.stats)) is not None
+                and (other := self._others.cut(packet, self._faults)) is not None
             ):
                 yield other
             if self._cut.is_behind(self.reached) and self._all_read():
@@ -149,9 +150,11 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for packet in self._container.demux():
+                for came in self._container.demux():
                     if self._received is not None:
-                        self._received.note(packet)
+                        self._received.note(came)
+                    if (packet := self._edited.timed(came)) is None:
+                        continue
                     if cut is not None:
                         yield cut
                         cut = None

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 
 from rtface.media.formats.coded_headers.units import UNITS, Units
 from rtface.media.read.container import choose_video, open_container, time_base_of
+from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.file_reader import file_reader
 
 CodedFrame: TypeAlias = "av.Packet[Any]"
@@ -71,8 +72,9 @@ def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
         mark_of = _reader(video)
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None
-        for packet in _readable(container.demux(video)):
-            if not packet.size:
+        edited = EditedTimes(container)
+        for came in _readable(container.demux(video)):
+            if not came.size or (packet := edited.timed(came)) is None:
                 continue
             mark = mark_of(packet)
             if mark.idr and group:
@@ -113,6 +115,7 @@ def _reader(video: VideoStream) -> Callable[[CodedFrame], _Mark]:
 def _whole(packet: CodedFrame, *, sound: bool = True) -> _Mark:
     """A frame that is decoded with nothing but what came since the keyframe before."""
     sound = sound and packet.pts is not None and not packet.is_corrupt and not packet.has_sidedata("new_extradata")
+    sound = sound and not packet.is_discard  # those that an edit list hides have times of others
     return _Mark(packet.is_keyframe, sound, "", None)
 
 

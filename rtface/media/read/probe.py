@@ -23,6 +23,7 @@ from rtface.media.formats.mp4 import Crop
 from rtface.media.read.container import (
     codec_of,
     expected_end,
+    is_silent,
     is_still,
     kept_streams,
     open_container,
@@ -99,8 +100,7 @@ class StreamInfo:
     def silent(self) -> bool:
         """Whether this is a sound stream that the container announces without any packet near its beginning, so that
         its sample rate and channels are unknown (an unused second language of a broadcast). No container takes it."""
-        context = getattr(self.template, "codec_context", None)
-        return self.kind == "audio" and context is not None and not (context.channels and context.sample_rate)
+        return self.kind == "audio" and is_silent(self.template)
 
 
 @dataclass(slots=True)

@@ -13,11 +13,13 @@ import av
 from av.stream import Stream
 
 from rtface.frame import Frame, Packet
+from rtface.media.read.faults import Faults
 from rtface.protocols import Item
-from rtface.stats import Stats
 from rtface.util.parse import format_time
 
 _NOTICEABLE_S = Fraction(1, 100)
+# Seconds by which a packet may be moved without damage to the film.
+MOVED_S = Fraction(1, 20)
 # Seconds of sound before the beginning that a decoder needs to warm up.
 PRIMING = Fraction(1, 10)
 # Seconds by which a time lies so far ahead that the next one is asked whether it is damaged.
@@ -171,11 +173,20 @@ class OtherStreams:
         self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
         self.reached = Fraction(0)
 
-    def cut(self, packet: av.Packet[Stream], stats: Stats) -> Packet | None:
-        """The packet with rising timestamps, or None where it lies outside the cut."""
+    def cut(self, packet: av.Packet[Stream], faults: Faults) -> Packet | None:
+        """The packet with rising timestamps, or None where it lies outside the cut.
+
+        Raises:
+            InputError: its time is far off, and `faults` are strict.
+        """
         base = packet.time_base
         stamp = packet.dts if packet.dts is not None else packet.pts
         duration = packet.duration or 0
+        if packet.is_discard:  # an edit list cuts it away; only what a decoder needs to warm up stays
+            pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # a stream of an unknown codec has none
+            end, begun = ((stamp or 0) + duration) * base, packet.stream_index in self._clocks
+            needed = begun or end >= self._cut.clock_start - PRIMING
+            return Packet(packet, packet.stream_index) if needed and packet.stream.type == "audio" and not pcm else None
         if stamp is not None:
             clock = self._clocks.get(packet.stream_index)
             if clock is None:
@@ -188,11 +199,12 @@ class OtherStreams:
                 moved = clock.next(stamp)[0] - stamp
             self._last[packet.stream_index] = stamp, moved
             if moved:
-                stats.count("packet_times_repaired")
-                if moved * base > _NOTICEABLE_S:
-                    stats.warn(
+                faults.stats.count("packet_times_repaired")
+                if abs(moved * base) > _NOTICEABLE_S:
+                    (faults.say if abs(moved * base) > MOVED_S else faults.warn)(
                         f"packet_times:{packet.stream_index}",
-                        f"stream {packet.stream_index}: time stamps of its packets do not rise; they were made to",
+                        f"stream {packet.stream_index}: time stamps of its packets do not rise: from "
+                        f"{self._cut.shown(stamp * base)} on they are moved by {float(moved * base):.3f} s",
                     )
                 packet.dts = None if packet.dts is None else packet.dts + moved
                 packet.pts = None if packet.pts is None else packet.pts + moved
@@ -201,9 +213,6 @@ class OtherStreams:
             self.reached = max(self.reached, end)
             if self._cut.is_behind(begin):
                 return None
-            pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # a stream of an unknown codec has none
-            if packet.is_discard and (pcm or end < self._cut.clock_start - PRIMING):
-                return None  # an edit list cuts this away; only what the decoder needs to warm up stays
             if self._cut.start is not None and begin < self._cut.start:
                 if packet.stream.type != "subtitle" or end <= self._cut.start:
                     return None

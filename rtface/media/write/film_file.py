@@ -188,8 +188,15 @@ class FilmFile:
                 if self.plan.format in ("mp4", "mov"):
                     mp4.reach_last_frame(file)
                 self._mark(file)
+            moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
         except OSError as error:
             raise self._unnamed(error) from error
+        if moved and self.plan.video.strict:
+            self._over = True
+            self._file.discard()
+            raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=self.plan.path, what=moved)
+        if moved:
+            self.stats.warn("joint", f"{self.plan.path}: {moved}")
 
     def finish(self) -> None:
         """Completes the file, and makes it appear under its name in one step.

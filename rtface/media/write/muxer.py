@@ -25,6 +25,8 @@ _MUXER_BYTES = 32 << 20
 # What a crash can cost besides the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
 # second, or this much.
 _PIECE_BYTES = 1 << 20
+# Frames by which decoding runs ahead in what is encoded here, at most.
+_AHEAD = 4
 # MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
 _SILENT_S, SILENT_BYTES = 5, 16 << 20
 
@@ -46,11 +48,14 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         flags = ["hybrid_fragmented", "empty_moov" if early else "delay_moov"]
         if not any(s.action == "cover" for s in plan.streams):
             flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
+        # A fragment that ends before the film's frames come to its texts ends the process (FFmpeg 8.1, next_dts >= 0).
+        texts = any(s.action == "text" or s.stream.codec == "mov_text" for s in plan.streams)
+        ahead = plan.copy.delay if plan.copy is not None else _AHEAD
         options |= {
             "movflags": "+".join(flags),
             "use_editlist": "1",
-            "frag_duration": "500000",
-            "frag_size": str(_PIECE_BYTES),
+            "frag_duration": str(max(500_000, round(1e6 * (ahead + 2) / plan.video.rate)) if texts else 500_000),
+            "frag_size": str(_PIECE_BYTES << (8 * texts)),
         }
     elif plan.format in ("matroska", "webm"):
         options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES), "default_mode": "passthrough"}

@@ -22,6 +22,7 @@ from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.codec import keeps_stereo
 from rtface.media.write.frame_encoder import add_video
+from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
 from rtface.media.write.stream_choice import COVERS, StreamPlan
@@ -57,6 +58,7 @@ class OutputStreams:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
         chapter_languages: those of the chapters that have a name.
+        joints: of the sound.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
@@ -65,6 +67,8 @@ class OutputStreams:
         self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
         self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter | PcmFiller] = {}
         self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
+        self._begun = set[int]()  # streams of which a packet came that is shown
+        self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
@@ -121,8 +125,12 @@ class OutputStreams:
             if packet.dts is not None:
                 packet.dts -= shift
             if self._is_hidden(packet, index):
+                self._cut |= {index} & self._begun
                 return
             rewrite = self._rewrites.get(index)
+            if index in self._cut and rewrite is None and not packet.is_discard:
+                self.joints.note(self._copies[index], packet)
+            self._cut.discard(index)
             self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
         elif index in self._left_out:
             self._stats.count("sound_left_out")
@@ -133,10 +141,15 @@ class OutputStreams:
 
     def _is_hidden(self, packet: AnyPacket, index: int) -> bool:
         """Whether a packet of sound would be heard in this container, and an edit list of the input hides more than
-        what a decoder needs to warm up."""
+        what a decoder needs to warm up; one in the middle always is, and its time is none."""
+        if not packet.is_discard:
+            self._begun.add(index)
+            return False
         heard = self._copies[index].type == "audio" and self._plan.format not in ("mp4", "mov")
         warms_up = -PRIMING <= (packet.pts or 0) * packet.time_base < 0
-        return packet.is_discard and heard and self._hidden.setdefault(index, not warms_up)
+        return (
+            index in self._begun or (packet.pts or 0) >= 0 or (heard and self._hidden.setdefault(index, not warms_up))
+        )
 
     def begin(self, first: Fraction) -> None:
         """Takes the time of the first frame in the output, in seconds; sound without times begins there."""

@@ -164,7 +164,9 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
             "are coded apart, frames without a time, or parameter sets that its header lacks)",
             code="copy_groups",
         )
-    depth = max(stream.codec_context.reorder_depth, seen.depth)  # of which some headers say nothing
+    # Some headers say nothing of it, and of a film with hidden frames FFmpeg takes it from changed times.
+    hidden = any(entry.is_discard for entry in stream.index_entries)
+    depth = seen.depth if hidden else max(stream.codec_context.reorder_depth, seen.depth)
     partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
     open_groups = seen.copied == 1 and seen.open > 0
     return GroupCopy(path, units, header, number, depth, partly if open_groups else None)
@@ -251,7 +253,7 @@ def _look(path: Path, start: Fraction | None) -> _Seen:
     with closing(mini_gops(path, start)) as gops:
         for gop in gops:
             frames += len(gop.packets)
-            seen.depth = max(seen.depth, gop.depth)
+            seen.depth = max(seen.depth, gop.depth * gop.sound)
             seen.copied += (gop.begins or gop.opens) and gop.sound
             seen.open += not (gop.begins or gop.opens) and gop.packets[0].is_keyframe
             if seen.copied > _GROUPS or frames > _FRAMES:

@@ -21,7 +21,7 @@ from rtface.media.files.workfile import Target
 from rtface.media.formats import mxf
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
-from rtface.media.read.container import rate_of
+from rtface.media.read.container import FARTHEST, rate_of
 from rtface.media.read.probe import MediaInfo, StreamInfo, find_first_packets
 from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
@@ -272,6 +272,14 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
                 choice.action == "sound" and is_pcm(stream.codec) and not choice.encoder.startswith("pcm_")
             ):
                 lost.append(plan.notes[-1])
+    sounds, searched = [one for one in info.streams if one.kind == "audio"], Path(info.path)
+    if sounds and all(one.silent for one in sounds) and not (searched.is_file() and (info.size or 0) <= FARTHEST):
+        raise OutputError(
+            "{path}: the only sound of the film is announced, but nothing of it came in its beginning, so that it "
+            "would be lost; name a file in place of an address or pipe, or leave the sound out: {--drop:audio}",
+            code="sound_lost",
+            path=plan.path,
+        )
     if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
         lacking.append(("the rotation", "", set(_ROTATES)))
     if info.chapters and format not in _CHAPTERS:

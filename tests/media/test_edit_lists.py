@@ -1,0 +1,191 @@
+"""Edit lists of several parts, as phones and editors save a cut, and sound that begins late in a file."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+
+from rtface.errors import InputError, OutputError
+from rtface.frame import Frame
+from rtface.jobs.borders import read_times
+from rtface.media.read.source import FileSource
+from rtface.media.write.joints import Joints
+from rtface.trust.packet_hashes import hash_packets
+
+PARTS = [(0.33, 1.0), (1.7, 2.4)]
+
+
+def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        yield kind, data[start : start + size]
+        start += size
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def in_parts(film: Path, parts: list[tuple[float, float]], kinds: tuple[bytes, ...] = (b"vide", b"soun")) -> Path:
+    """The film with an edit list of these seconds of its tracks; the rest stays in the file."""
+    data, made = film.read_bytes(), b""
+    for kind, whole in boxes(data, 0, len(data)):
+        if kind == b"moov":
+            inner = dict(boxes(whole, 8, len(whole)))
+            movie = struct.unpack_from(">I", inner[b"mvhd"], 20)[0]
+            body = b"".join(
+                _track(one, parts, movie) if name == b"trak" and any(kind in one for kind in kinds) else one
+                for name, one in boxes(whole, 8, len(whole))
+            )
+            whole = box(b"moov", body)
+        made += whole
+    cut = film.with_stem("parts")
+    cut.write_bytes(made)
+    return cut
+
+
+def _track(track: bytes, parts: list[tuple[float, float]], movie: int) -> bytes:
+    inner = dict(boxes(track, 8, len(track)))
+    clock = struct.unpack_from(">I", dict(boxes(inner[b"mdia"], 8, len(inner[b"mdia"])))[b"mdhd"], 20)[0]
+    shift = struct.unpack_from(">i", inner[b"edts"], len(inner[b"edts"]) - 8)[0] if b"edts" in inner else 0
+    rows = b"".join(
+        struct.pack(">IiI", round((end - start) * movie), shift + round(start * clock), 1 << 16) for start, end in parts
+    )
+    edits = box(b"edts", box(b"elst", struct.pack(">II", 0, len(parts)) + rows))
+    rest = [one for name, one in boxes(track, 8, len(track)) if name != b"edts"]
+    return box(b"trak", rest[0] + edits + b"".join(rest[1:]))
+
+
+def shown(film: Path) -> tuple[list[float], list[tuple[float, bytes]]]:
+    """Times of frames, and times and bytes of the packets of sound."""
+    frames, sounds = list[float](), list[tuple[float, bytes]]()
+    source = FileSource(film)
+    for item in source:
+        if isinstance(item, Frame):
+            frames.append(float(item.pts * item.time_base))
+        elif item.packet.stream.type == "audio" and not item.packet.is_discard:
+            sounds.append((float(item.packet.pts * item.packet.time_base), bytes(item.packet)))
+    source.close()
+    return frames, sounds
+
+
+@pytest.mark.parametrize("sound", ["aac", "pcm_s16le"])
+def test_each_part_of_an_edit_list_is_at_its_time(media, tmp_path: Path, sound: str):
+    whole = media.make_film(tmp_path / "whole.mov", frames=75, sound=sound, options={"bf": "2", "g": "25"})
+    frames, sounds = shown(in_parts(whole, PARTS))
+    assert [round(1000 * t) for t in frames[16:]] == [round(1000 * (0.67 + k / 25 - 1.7)) for k in range(43, 60)]
+    times, length = {data: time for time, data in shown(whole)[1]}, 1024 / 44_100
+    assert len(sounds) > 50 and all(a < b for (a, _), (b, _) in pairwise(sounds))
+    for time, data in sounds[1:] if len(times) > 100 else ():
+        assert any(abs(times[data] - start + begin - time) < 0.002 for start, begin in ((0.33, 0), (1.7, 0.67)))
+    assert max(b - a for (a, _), (b, _) in pairwise(sounds)) < 1.6 * length
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_an_edit_list_hides_in_the_middle_is_not_copied(media, tmp_path: Path, suffix: str):
+    cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, sound="aac"), PARTS)
+    media.passthrough(cut, tmp_path / f"out{suffix}", strict=True)
+    before, after = shown(cut), shown(tmp_path / f"out{suffix}")
+    assert [data for _, data in after[1]][-40:] == [data for _, data in before[1]][-40:]
+    moved = [(b[0] - after[0][0]) - (a[0] - before[0][0]) for a, b in zip(before[1][-40:], after[1][-40:], strict=True)]
+    assert max(map(abs, moved)) < 0.02 and len(after[0]) == len(before[0])
+
+
+def film_with_texts(media, film: Path, rate: int, frames: int) -> Path:
+    with av.open(str(film), "w") as target:
+        video = target.add_stream("libx264", rate=rate)
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        text = target.add_stream("mov_text")
+        text.codec_context.subtitle_header = b"[Script Info]\n"
+        for k in range(frames):
+            target.mux(video.encode(media.picture(k)))
+        target.mux(video.encode(None))
+        for start, length, data in ((200, 600, b"\0\3one"), (800, 1200, b"\0\3two")):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = text, Fraction(1, 1000)
+            packet.pts, packet.dts, packet.duration = start, start, length
+            target.mux(packet)
+    return film
+
+
+def test_texts_are_shown_for_their_share_of_a_part(media, tmp_path: Path):
+    cut = in_parts(film_with_texts(media, tmp_path / "texts.mp4", 25, 75), PARTS, (b"vide", b"sbtl", b"text"))
+    texts = next(hashed for hashed in hash_packets(cut) if hashed.kind == "subtitle")
+    spans = zip(texts.rows, texts.durations, strict=True)
+    times = [(float(at * texts.base), float(length * texts.base)) for (at, _), length in spans]
+    assert times == [pytest.approx(pair, abs=0.002) for pair in ((0, 0.47), (0.47, 0.5))]
+
+
+def test_texts_of_a_film_of_few_frames_do_not_end_the_process(media, tmp_path: Path):
+    film = film_with_texts(media, tmp_path / "slow.mp4", 2, 12)
+    media.passthrough(film, tmp_path / "out.mp4", preset="medium")
+    rows = next(hashed for hashed in hash_packets(tmp_path / "out.mp4") if hashed.kind == "subtitle").rows
+    assert len(rows) == 2
+
+
+def test_a_job_counts_the_frames_that_are_shown(media, tmp_path: Path):
+    cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, options={"bf": "2", "g": "25"}), PARTS)
+    times = read_times(cut)
+    assert [float(t * times.base) for t in times.pts] == pytest.approx(shown(cut)[0])
+
+
+def test_joints_are_looked_for_in_the_film(media, tmp_path: Path):
+    film = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac")
+    for late, said in ((0.0, ""), (0.3, "comes -0.300 s late")):
+        joints = Joints()
+        with av.open(str(film)) as box:
+            packets = [packet for packet in box.demux(box.streams.audio[0]) if packet.size]
+            packets[30].pts += round(late / packets[30].time_base)
+            joints.note(packets[30].stream, packets[30])
+            begin = float(box.streams.video[0].start_time * box.streams.video[0].time_base)
+        assert said in joints.moved(film, begin) and bool(said) == bool(joints.moved(film, begin))
+
+
+def test_strict_stops_at_times_that_are_moved(media, tmp_path: Path):
+    for name in ("a.ts", "b.ts"):
+        media.make_film(tmp_path / name, frames=10, sound="aac")
+    (tmp_path / "in.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    with pytest.raises(InputError, match=r"go back|moved by \d"):
+        media.frames_of(tmp_path / "in.ts", strict=True)
+
+
+def late_sound(film: Path, seconds: int) -> Path:
+    """A TS whose sound begins late, behind what FFmpeg looks at."""
+    with av.open(str(film), "w", options={"max_interleave_delta": "1000000"}) as target:
+        video = target.add_stream("mpeg2video", rate=25)
+        video.width, video.height, video.pix_fmt, video.bit_rate = 128, 96, "yuv420p", 200_000
+        sound = target.add_stream("aac", rate=48_000)
+        for k in range(25 * (seconds + 2)):
+            frame = av.VideoFrame(128, 96, "yuv420p")
+            frame.pts = k
+            target.mux(video.encode(frame))
+            for n in range(-(-k * 1920 // 1024), -(-(k + 1) * 1920 // 1024)) if k >= 25 * seconds else ():
+                samples = av.AudioFrame("fltp", "stereo", 1024)
+                for plane in samples.planes:
+                    plane.update(bytes(plane.buffer_size))
+                samples.sample_rate, samples.pts, samples.time_base = 48_000, 1024 * n, Fraction(1, 48_000)
+                target.mux(sound.encode(samples))
+        target.mux(video.encode(None))
+        target.mux(sound.encode(None))
+    return film
+
+
+def test_sound_that_begins_late_is_found(media, tmp_path: Path):
+    film = late_sound(tmp_path / "late.ts", 12)
+    media.passthrough(film, tmp_path / "out.mkv")
+    assert len(shown(tmp_path / "out.mkv")[1]) == len(shown(film)[1]) > 90
+
+
+def test_the_only_sound_is_not_lost_unasked(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    film = late_sound(tmp_path / "late.ts", 12)
+    for module in ("read.container", "write.stream_plan"):
+        monkeypatch.setattr(f"rtface.media.{module}.FARTHEST", 0)
+    with pytest.raises(OutputError, match="only sound"):
+        media.passthrough(film, tmp_path / "out.mkv")
+    media.passthrough(film, tmp_path / "out.mkv", drop=("audio",))
