@@ -98,7 +98,8 @@ def maps_of(view: View, face: Face) -> Float32:
     scale = min(1.0, _WIDTH / face.width)
     side = round(2 * _REACH * scale * face.width)
     shift = np.rint(side / 2 - scale * (face.box[:2] + face.box[2:]) / 2)
-    picture = view.luma(np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]]), (side, side)).astype(np.float32)
+    more = shift + 1  # a pixel on each side, for gradients
+    picture = view.luma(np.array([[scale, 0.0, more[0]], [0.0, scale, more[1]]]), (side + 2,) * 2).astype(np.float32)
     blurred = cast(Float32, cv2.GaussianBlur(picture, (0, 0), _BLUR * scale * face.width))
     squares = [one for each in (picture, blurred) for one in _squares(each)]
     cell = side / CELLS
@@ -111,8 +112,10 @@ def maps_of(view: View, face: Face) -> Float32:
 
 def _squares(picture: Float32) -> list[Float32]:
     """Mean squared gradients of each cell, across and down."""
-    steps = cv2.subtract(picture[:, 2:], picture[:, :-2]), cv2.subtract(picture[2:], picture[:-2])
-    return [cv2.resize(cv2.multiply(one, one), (CELLS, CELLS), interpolation=cv2.INTER_AREA) for one in steps]
+    inner = slice(1, -1)
+    steps = cv2.subtract(picture[inner, 2:], picture[inner, :-2]), cv2.subtract(picture[2:, inner], picture[:-2, inner])
+    cells = (cv2.resize(cv2.multiply(one, one), (CELLS, CELLS), interpolation=cv2.INTER_AREA) for one in steps)
+    return [cast(Float32, one) for one in cells]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Trains the network of `rtface.analysis.hidden` on what `training.data.hidden_samples` made, and chooses its threshold.
+"""Trains the network of `rtface.analysis.hidden` on `training.data.hidden_samples`, and chooses its threshold.
 
 usage: python -m training.loop.train_hidden SAMPLES.npz … --held-out HELD.npz --out hidden.npz [--epochs 30]
 
@@ -8,6 +8,7 @@ Its answer is shifted so that at most `REFUSED` of held-out people's faces that 
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,7 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = zip(WIDTHS, WIDTHS[1:], strict=False)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, 2) for a, b in pairs)
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, 2) for a, b in pairwise(WIDTHS))
         self.out, self.drop = nn.Linear(WIDTHS[-1] * 16, 1), nn.Dropout(0.2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -35,13 +35,14 @@ class Network(nn.Module):
 
 
 def varied(x: torch.Tensor) -> torch.Tensor:
-    """Mirrored, lighter or darker, and cut off at the sides."""
+    """Mirrored, with more or less contrast, and cut off at any side."""
     if torch.rand(()) < 0.5:
         x = x.flip(3)
     n = len(x)
-    gain = torch.randn(n, 1, 1, 1).clamp(-2, 2) * 0.25
-    x = x.clone()
-    x[:, :4] += gain * x[:, 4:]
+    x = torch.cat([x[:, :4] + 0.25 * torch.randn(n, 1, 1, 1).clamp(-2, 2) * x[:, 4:], x[:, 4:]], 1)
+    for turned in (x, x.flip(2), x.transpose(2, 3), x.transpose(2, 3).flip(2)):
+        if torch.rand(()) < 0.1:
+            turned[:, :, int(torch.randint(34, 50, ())) :] = 0
     return x
 
 
@@ -70,7 +71,7 @@ def fitted_on(maps: np.ndarray, hidden: np.ndarray, epochs: int, *, batch: int =
 
 
 def answers(network: Network, maps: np.ndarray) -> np.ndarray:
-    """Logits, averaged over nothing."""
+    """Logits of maps."""
     with torch.no_grad():
         parts = (torch.from_numpy(maps[k : k + 512].astype(np.float32)) for k in range(0, len(maps), 512))
         return torch.cat([network(part) for part in parts]).numpy()
