@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-WIDTHS = (5, 12, 20, 24)
+WIDTHS = (5, 16, 24, 32)
 REFUSED, SURE = 0.003, 0.35
 
 
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     args = parser.parse_args()
     torch.manual_seed(1)
+    torch.set_num_threads(2)
     loaded = [np.load(path) for path in args.samples]
     maps, kinds = (np.concatenate([one[name] for one in loaded]) for name in ("maps", "kinds"))
     network, held = fitted_on(maps, kinds < 0, args.epochs), np.load(args.held_out)
