@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-WIDTHS = (5, 16, 24, 32)
+WIDTHS = (5, 12, 20, 24)
 REFUSED, SURE = 0.003, 0.35
 
 
@@ -46,7 +46,7 @@ def varied(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def fitted_on(maps: np.ndarray, hidden: np.ndarray, epochs: int, *, batch: int = 128) -> Network:
+def fitted_on(maps: np.ndarray, hidden: np.ndarray, epochs: int, *, batch: int = 96) -> Network:
     """A trained network."""
     network = Network()
     count = sum(one.numel() for one in network.parameters())
@@ -54,12 +54,12 @@ def fitted_on(maps: np.ndarray, hidden: np.ndarray, epochs: int, *, batch: int =
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.02)
     steps = epochs * (len(maps) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps + 1, pct_start=0.15)
-    loss_of = nn.BCEWithLogitsLoss()
+    loss_of, whole, marks = nn.BCEWithLogitsLoss(), torch.from_numpy(maps), torch.from_numpy(hidden.astype(np.float32))
     for epoch in range(epochs):
         order, losses = np.random.default_rng(epoch).permutation(len(maps)), list[float]()
         for k in range(len(maps) // batch):
-            these = np.sort(order[k * batch : (k + 1) * batch])
-            x, y = torch.from_numpy(maps[these].astype(np.float32)), torch.from_numpy(hidden[these].astype(np.float32))
+            these = torch.from_numpy(np.sort(order[k * batch : (k + 1) * batch]))
+            x, y = whole[these].float(), marks[these]
             loss = loss_of(network(varied(x)), y * 0.998 + 0.001)
             optimiser.zero_grad()
             loss.backward()
@@ -85,7 +85,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     args = parser.parse_args()
     torch.manual_seed(1)
-    torch.set_num_threads(2)
     loaded = [np.load(path) for path in args.samples]
     maps, kinds = (np.concatenate([one[name] for one in loaded]) for name in ("maps", "kinds"))
     network, held = fitted_on(maps, kinds < 0, args.epochs), np.load(args.held_out)
