@@ -1,8 +1,9 @@
 """Tells faces that somebody has hidden, by a blur or a mosaic laid over them, from faces that are soft.
 
-A laid-over blur ends at an edge that no head has: the chin is soft and the collar below it sharp. So the sharpness of
-each cell round the face is compared with that of its middle, and the box or ellipse is searched that separates soft
-cells from sharp ones best, below, above and on both sides. A mosaic is a comb of steps in the face, and none round it.
+A laid-over blur ends at an edge that no head has: the face is soft, and hair, ears, neck and ground at a box or ellipse
+round it are sharp. Of a person out of focus, hair and shoulders are soft as well. A small network sees that on maps of
+how strong fine and coarse gradients are, across and down, in and round the face; `training.loop.train_hidden` trained
+it. A mosaic is a comb of steps in the face, and none round it.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_a_face_hidden_later_is_off_at_once_and_back_again() -> None:
 
 
 def test_one_unsure_measurement_hides_no_face_but_several_do() -> None:
-    analyzer, unsure = Analyzer(), Analysis(low_resolution=0.8, error=40.0, remaining=20.0, hidden=0.33)
+    analyzer, unsure = Analyzer(), Analysis(low_resolution=0.8, error=40.0, remaining=20.0, hidden=0.2)
     analyzer.learn(unsure, 150.0, 0.0)
     assert analyzer.treatment.on
     for k in (1, 2):
