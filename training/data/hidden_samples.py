@@ -5,9 +5,8 @@ usage: python -m training.data.hidden_samples --faces FACES --persons MASKS --ou
 
 Each portrait gives as many of both, at widths of 45 to 200 px of the face, cut off anywhere, and coded. `MASKS`
 has a gray PNG of each portrait's name that marks the person with all hair, as MediaPipe's selfie segmentation
-(Apache-2.0) gives it. GrabCut often leaves hair out, and sharp hair round a soft face is how hidden faces look; its
-persons, too, count as soft ones, but only where a soft neck shows that. The portraits of `benchmarks.hidden_faces` are
-left out.
+(Apache-2.0) gives it (`training.data.person_masks`). GrabCut often leaves hair out, and sharp hair round a soft face is
+how hidden faces look. The portraits of `benchmarks.hidden_faces` are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import cv2
 import numpy as np
 
 import rtface
-from benchmarks.hidden_faces import EVERY, person_of
+from benchmarks.hidden_faces import EVERY
 from rtface.analysis.hidden import CELLS, maps_of
 from rtface.device.cpu.crop import sample
 from rtface.frame import Bytes, Face, Float, Float32
@@ -244,9 +243,7 @@ def sample_of(
     wide = min(wide, 1.1 * (portrait[2][2] - portrait[2][0]))
     x, person, box = window_of(rng, portrait, wide)
     size = x.shape[::-1]
-    person = np.ascontiguousarray(person[..., int(len(x) - box[3] > 0.35 * wide and rng.random() < 0.4)])
-    parts = other[0], np.ascontiguousarray(other[1][..., 0])
-    second = tuple(cv2.resize(one, size, interpolation=cv2.INTER_AREA).astype(np.float32) for one in parts)
+    second = tuple(cv2.resize(one, size, interpolation=cv2.INTER_AREA).astype(np.float32) for one in other[:2])
     x = blurred(x, rng.exponential(0.004) * wide if hidden else 0.0)
     if rng.random() < 0.4:
         x = x + blurred(rng.normal(0, rng.exponential(3), x.shape).astype(np.float32), rng.uniform(0, 0.7))
@@ -284,8 +281,7 @@ def portraits_of(faces: Path, persons: Path, *, held_out: bool) -> list[tuple[By
                 and mask.shape == picture.shape[:2]
             ):
                 gray = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
-                both = np.stack([mask / 255, person_of(picture, face)], 2)
-                out.append((gray, np.asarray(both, np.float32), face.box))
+                out.append((gray, np.asarray(mask / 255, np.float32), face.box))
     return out
 
 
