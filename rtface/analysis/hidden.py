@@ -100,7 +100,8 @@ def maps_of(view: View, face: Face) -> Float32:
     side = round(2 * _REACH * scale * face.width)
     shift = np.rint(side / 2 - scale * (face.box[:2] + face.box[2:]) / 2)
     more = shift + 1  # a pixel on each side, for gradients
-    picture = view.luma(np.array([[scale, 0.0, more[0]], [0.0, scale, more[1]]]), (side + 2,) * 2).astype(np.float32)
+    size = side + 2, side + 2
+    picture = view.luma(np.array([[scale, 0.0, more[0]], [0.0, scale, more[1]]]), size).astype(np.float32)
     blurred = cast(Float32, cv2.GaussianBlur(picture, (0, 0), _BLUR * scale * face.width))
     squares = [one for each in (picture, blurred) for one in _squares(each)]
     cell = side / CELLS
