@@ -1,14 +1,16 @@
 """Counts hidden faces that are corrected, and honest soft ones that are refused.
 
-usage: python -m benchmarks.hidden_faces --data DIR [--set tuning|confirming]
+usage: python -m benchmarks.hidden_faces --data DIR [--set tuning|confirming] [--persons MASKS]
 
 `DIR` has `clips`, `faces/train` and `photos`. Hidden: each face of a clip is blurred or made a mosaic in a box or an
 ellipse, standing still or moving with it; sigma and cells are those of a face of 170 pixels, and grow with a larger
 one. Each is coded as a film of `FRAMES` frames, and `rtface analyze` decides about it as a run would. Honest: clips and
 photographs as they are; portraits and frames of clips that are blurred as a whole, enlarged, strongly compressed, or
-out of focus before a sharp background, without and with a sharp foreground (the person is cut out with GrabCut). The
-rule was tuned on the first of both lists of names, and the result is that of the second; photographs, and clips as they
-are, are the same in both.
+out of focus before a sharp background, without and with a sharp foreground. `MASKS` has a gray PNG of the name of each
+portrait and clip that marks the person on it (of a clip, on the frame that is taken); one that it lacks is cut out with
+GrabCut, which often leaves the hair out: a soft face in sharp hair is what a laid-over blur looks like. The rule was
+tuned on the first of both lists of names, and the result is that of the second; photographs, and clips as they are, are
+the same in both.
 """
 
 from __future__ import annotations
@@ -117,8 +119,10 @@ def _grown(box: Float, share: float) -> Float:
     return np.concatenate([box[:2] - half, box[2:] + half])
 
 
-def person_of(picture: Bytes, face: Face) -> Float32:
-    """Marks the person, 0 or 1: head, hair and shoulders."""
+def person_of(picture: Bytes, face: Face, known: Path | None = None) -> Float32:
+    """Marks the person, 0…1: head, hair and shoulders; as a file does that is known, or else with GrabCut."""
+    if known is not None and known.is_file():
+        return np.asarray(cv2.imread(str(known), cv2.IMREAD_GRAYSCALE) / 255, np.float32)
     h, w = (max(64, round(side / 4)) for side in picture.shape[:2])
     small = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
     scale = w / picture.shape[1]
@@ -147,10 +151,11 @@ def defocused(picture: Bytes, person: Float32, ground: Bytes, sigma: float) -> B
     return np.clip(light + (1 - there) * ground, 0, 255).astype(np.uint8)
 
 
-def honest_stills(pictures: list[tuple[Bytes, Face]], grounds: list[Bytes]) -> Iterator[tuple[str, Bytes]]:
+def honest_stills(
+    pictures: list[tuple[Bytes, Face]], people: list[Float32], grounds: list[Bytes]
+) -> Iterator[tuple[str, Bytes]]:
     """Soft faces that nobody hid, with what was done."""
     rng = np.random.default_rng(5)
-    people = [person_of(picture, face) for picture, face in pictures]
     for k, (picture, face) in enumerate(pictures):
         size, person = picture.shape[1::-1], people[k]
         sigma, ground = face.width * rng.uniform(0.012, 0.05), cv2.resize(grounds[k % len(grounds)], size)
@@ -190,7 +195,7 @@ def refused(track: TrackReport) -> bool:
     return any(span.kind[1] for span in track.spans)
 
 
-def measure(data: Path, which: str) -> dict[str, Any]:
+def measure(data: Path, which: str, persons: Path | None) -> dict[str, Any]:
     """Both rates."""
     options = Options.of({})
     clips = sorted(path for path in (data / "clips").iterdir() if path.suffix in (".mp4", ".avi"))
@@ -217,15 +222,20 @@ def measure(data: Path, which: str) -> dict[str, Any]:
                 }
                 print(name, what, result["hidden"][f"{name}: {what}"], flush=True)
         photos = [cv2.imread(str(path)) for path in sorted((data / "photos").glob("*.jpg"))]
-        portraits = [cv2.imread(str(path)) for path in sorted((data / "faces/train").glob("*.jpg"))[EVERY[which]]]
+        paths = sorted((data / "faces/train").glob("*.jpg"))[EVERY[which]]
+        portraits = [cv2.imread(str(path)) for path in paths]
         shots = [cv2.cvtColor(frames_of(path, 20)[-1], cv2.COLOR_RGB2BGR) for path in clips]
         pictures = [np.asarray(one, np.uint8) for one in (*portraits, *shots)]
         seen = [max(on, key=lambda face: face.width, default=None) for on in found(pictures, still=True)]
-        chosen = [(picture, face) for picture, face in zip(pictures, seen, strict=True) if face and face.width > 50]
+        known = [persons and persons / f"{path.stem}.png" for path in (*paths, *clips)]
+        all_of = zip(pictures, seen, known, strict=True)
+        found_on = [(picture, face, mask) for picture, face, mask in all_of if face and face.width > 50]
+        chosen = [(picture, face) for picture, face, _ in found_on]
+        people = [person_of(*one) for one in found_on]
         made = [("photographs", np.asarray(one, np.uint8)) for one in photos]
         grounds = [picture for _, picture in made[::5]]
         folders: dict[str, Path] = {}
-        for k, (kind, picture) in enumerate((*made, *honest_stills(chosen, grounds))):
+        for k, (kind, picture) in enumerate((*made, *honest_stills(chosen, people, grounds))):
             folder = folders.setdefault(kind, to / kind.replace(" ", "-"))
             folder.mkdir(exist_ok=True)
             cv2.imwrite(str(folder / f"{k:04}.png"), picture)
@@ -248,8 +258,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--set", choices=tuple(CLIPS), default="confirming", dest="which")
+    parser.add_argument("--persons", type=Path)
     args = parser.parse_args()
-    save("hidden_faces", {"reason": HIDDEN.reasons[0], **measure(args.data, args.which)})
+    save("hidden_faces", {"reason": HIDDEN.reasons[0], **measure(args.data, args.which, args.persons)})
 
 
 if __name__ == "__main__":

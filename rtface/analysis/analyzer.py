@@ -57,7 +57,7 @@ SETTLED_S = 1.2
 _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
 """A decided track is decided again by the median of at least 5 and at most 8 seconds, and at most once in ten."""
 _TOTALS = 64  # measurements of a track after which its mean is known: more than frames in work have
-_HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.35, 0.3, 0.15
+_HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.35, 0.07, 0.03
 """`Analysis.hidden` from which one measurement makes a face count as hidden at once, from which the median of three to
 five does, and down to which that of three keeps it so."""
 _SOFT = 0.05

@@ -1,33 +1,30 @@
 """Tells faces that somebody has hidden, by a blur or a mosaic laid over them, from faces that are soft.
 
-A laid-over blur ends at an edge that no head has: the chin is soft and the collar below it sharp. So the sharpness of
-each cell round the face is compared with that of its middle, and the box or ellipse is searched that separates soft
-cells from sharp ones best, below, above and on both sides. A mosaic is a comb of steps in the face, and none round it.
+A laid-over blur ends at an edge that no head has: the face is soft, and hair, ears, neck and ground at a box or ellipse
+round it are sharp. Of a person out of focus, hair and shoulders are soft as well. A small network sees that on maps of
+how strong fine and coarse gradients are, across and down, in and round the face; `training.loop.train_hidden` trained
+it. A mosaic is a comb of steps in the face, and none round it.
 """
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from itertools import product
+from importlib.resources import files
 from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from rtface.frame import Bytes, Face, Float32
 from rtface.protocols import View
 
-_WIDTH, _REACH, _CELLS = 112.0, 1.42, 26
+_WIDTH, _REACH, CELLS = 112.0, 1.393, 52
 """Width in pixels that a larger face is shrunk to; half the side of what is looked at, in widths of the face; its cells
 in a row."""
 _BLUR = 0.018  # of the second blur, by which sharpness is measured: what is soft already loses little; of the width
-_ROUNDING, _LEAST, _PLAIN = 0.6, 2.0, 25.0  # squared gradients: of rounding, of none to speak of, of an edge
-_SOFT = 1.56  # sharpness of the middle of a face that is not hidden
-_BELOW, _SIDE, _PRIOR = 0.5, 1.7, 1.2
-"""Cells with sharp edges that are asked for below the chin; with edges, on a side; and soft ones that are assumed."""
-_ROOM = 0.22  # widths of the face that the frame has to show below it
+_ROUNDING = 0.3  # squared gradient: of rounding
+_EDGE = 1.2  # cells along the frame's edge that are no evidence
 _COMB, _AROUND = 0.15, 0.4  # share of all steps that lie on a mosaic's comb; and at most round it, of that share
 _PLAIN_AROUND, _SURE = 0.2, 0.45  # of a face's steps round it, below which that is plain; the comb that suffices then
 _POINTS = 1024  # of a spectrum
@@ -85,61 +82,45 @@ def _comb(line: Float32, longest: float) -> float:
 
 
 def _laid_over(view: View, face: Face) -> float:
-    """Measures how well a box or an ellipse separates a soft face from what is sharp all round it."""
-    if view.height < face.box[3] + _ROOM * face.width:
-        return 0.0
+    """Measures how surely a blur was laid over the face, 0…1."""
+    fitted, found = _fitted(), maps_of(view, face)
+    for k in range(3):
+        parts = np.lib.stride_tricks.sliding_window_view(found, (4, 4), axis=(1, 2))[:, ::2, ::2]
+        found = np.tensordot(fitted[f"kernel{k}"], parts, ((1, 2, 3), (0, 3, 4))) + fitted[f"bias{k}"][:, None, None]
+        found = np.maximum(found, 0.0)
+    return 1.0 / (1.0 + math.exp(-float((found * fitted["out"]).sum() + fitted["bias"])))
+
+
+def maps_of(view: View, face: Face) -> Float32:
+    """Maps cells round a face (5, `CELLS`, `CELLS`): logarithms of gradients across and down, fine and coarse; within.
+
+    What lies outside the frame is no evidence, and neither is its edge; both are 0.
+    """
     scale = min(1.0, _WIDTH / face.width)
-    width = scale * face.width
-    side = round(2 * _REACH * width)
+    side = round(2 * _REACH * scale * face.width)
     shift = np.rint(side / 2 - scale * (face.box[:2] + face.box[2:]) / 2)
-    picture = view.luma(np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]]), (side, side)).astype(np.float32)
-    blurred = cast(Float32, cv2.GaussianBlur(picture, (0, 0), _BLUR * width))
-    fine, coarse = _gradients(picture), _gradients(blurred)
-    inside, rings, x, y, middle = _regions()
-    # What lies outside the frame is no evidence, and neither is its edge.
-    to = (np.stack([x, y]) + _REACH) * (side / (2 * _REACH)) - shift[:, None]
-    room = 0.8 * side / _CELLS
-    end = scale * np.array([[view.width], [view.height]]) - room
-    within = ((to > room) & (to < end)).all(axis=0)
-    cap = np.minimum(1.0, 80.0 / (coarse + 1e-6)) * within
-    sharp = math.sqrt((fine * cap)[middle].sum() / ((coarse * cap)[middle].sum() + _ROUNDING * middle.sum()))
-    if sharp > _SOFT - 0.05:
-        return 0.0
-    evidence = np.sqrt(np.clip((coarse - _LEAST) / _PLAIN, 0.0, 1.0)) * within
-    sharper = np.clip(2.0 * np.log(np.sqrt((fine + 0.01) / (coarse + _ROUNDING)) / sharp), -0.5, 1.0)
-    both = np.stack([evidence, evidence * sharper], axis=1).astype(np.float32)
-    (known, found), (around, beyond) = (inside @ both).T, np.moveaxis(rings @ both, -1, 0)
-    enough = around > _SIDE
-    sides = beyond / (around + _PRIOR)
-    least = np.where(enough, sides, np.inf)[1:4].min(axis=0)
-    below = sides[0] * np.clip(beyond[4] / _BELOW, 0.0, 1.0)
-    outside = beyond[:4].sum(axis=0) / (around[:4].sum(axis=0) + _PRIOR / 2)
-    score = np.minimum(outside, np.minimum(below, least + 0.2)) - np.maximum(found / (known + _PRIOR / 4), 0.0)
-    score = np.where(enough[:4].sum(axis=0) >= 3, score, 0.0)
-    return min(float(score.max()), 3.0 * (_SOFT - sharp))
+    more = shift + 1  # a pixel on each side, for gradients
+    size = side + 2, side + 2
+    picture = view.luma(np.array([[scale, 0.0, more[0]], [0.0, scale, more[1]]]), size).astype(np.float32)
+    blurred = cast(Float32, cv2.GaussianBlur(picture, (0, 0), _BLUR * scale * face.width))
+    squares = [one for each in (picture, blurred) for one in _squares(each)]
+    cell = side / CELLS
+    places = (np.arange(CELLS) + 0.5) * cell - shift[:, None]
+    ends = scale * view.width, scale * view.height
+    x, y = ((at > _EDGE * cell) & (at < end - _EDGE * cell) for at, end in zip(places, ends, strict=True))
+    within = (y[:, None] & x).astype(np.float32)
+    return np.stack([*(0.5 * np.log(np.array(squares) + _ROUNDING) * within), within]).astype(np.float32)
 
 
-def _gradients(picture: Float32) -> Float32:
-    """Mean squared gradient of each cell, flat."""
-    dx = cv2.subtract(picture[1:-1, 2:], picture[1:-1, :-2])
-    dy = cv2.subtract(picture[2:, 1:-1], picture[:-2, 1:-1])
-    squares = cv2.add(cv2.multiply(dx, dx), cv2.multiply(dy, dy))
-    return np.asarray(cv2.resize(squares, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), np.float32).ravel()
+def _squares(picture: Float32) -> list[Float32]:
+    """Mean squared gradients of each cell, across and down."""
+    inner = slice(1, -1)
+    steps = cv2.subtract(picture[inner, 2:], picture[inner, :-2]), cv2.subtract(picture[2:, inner], picture[:-2, inner])
+    cells = (cv2.resize(cv2.multiply(one, one), (CELLS, CELLS), interpolation=cv2.INTER_AREA) for one in steps)
+    return [cast(Float32, one) for one in cells]
 
 
 @cache
-def _regions() -> tuple[Float32, Float32, Float32, Float32, NDArray[np.bool_]]:
-    """Boxes and ellipses in which a face may be hidden, as shares of cells: (n, cells) inside, and (4, n, cells) of the
-    ring round each, below, above, right and left; x and y of the cells in widths of the face; its middle."""
-    places = ((np.arange(_CELLS, dtype=np.float32) + 0.5) * (2 * _REACH / _CELLS) - _REACH).astype(np.float32)
-    x, y = np.tile(places, _CELLS), np.repeat(places, _CELLS)
-    inside, ring = list[NDArray[np.bool_]](), list[NDArray[np.bool_]]()
-    tops, ends = (-0.6, -0.75, -0.95, -1.2), (0.52, 0.65, 0.85, 1.1)
-    for round_, centre, top, end, a in product((0, 1), (-0.12, 0.0, 0.12), tops, ends, (0.46, 0.56, 0.7, 0.9)):
-        across, down, b = abs(x - centre), abs(y - (top + end) / 2), (end - top) / 2
-        to_edge = (np.hypot(across / a, down / b) - 1) * min(a, b) if round_ else np.maximum(across - a, down - b)
-        inside.append(to_edge < -0.05)
-        ring.append((to_edge > 0.06) & (to_edge < 0.42))
-    wedges = np.stack([y > abs(x), -y > abs(x), x > abs(y), -x > abs(y), y > 1.7 * abs(x)])
-    middle = np.hypot(x / 0.4, y / 0.5) < 1
-    return np.array(inside, np.float32), (wedges[:, None] * np.array(ring)).astype(np.float32), x, y, middle
+def _fitted() -> dict[str, Float32]:
+    with files("rtface.analysis").joinpath("hidden.npz").open("rb") as file, np.load(file) as found:
+        return {name: np.asarray(found[name], np.float32) for name in found.files}

@@ -90,10 +90,19 @@ def test_a_face_as_poor_as_its_picture_is_not_hidden(
     assert look(make(portrait)).hidden < SHOWN
 
 
-def test_a_face_at_the_lower_edge_is_not_judged(portrait: Bytes, face: Face) -> None:
-    """Below the chin lies what tells a laid-over blur from a person out of focus."""
-    cut = _laid_over(portrait, _blur(7), "box")[: round(BOX[3]) + 16]
-    assert analyze_face(PictureView(cut), face).hidden == 0.0
+@pytest.mark.parametrize("shape", ["box", "ellipse", "feathered"])
+def test_a_close_up_that_ends_below_the_chin_is_judged_by_hair_and_ground(
+    portrait: Bytes, face: Face, shape: str
+) -> None:
+    cut = _laid_over(portrait, _blur(7), shape)[: round(BOX[3]) + 24]
+    assert analyze_face(PictureView(cut), face).hidden > 0.35
+
+
+def test_a_blur_that_fills_the_frame_is_not_told_from_a_soft_picture(portrait: Bytes, face: Face) -> None:
+    x0, y0, x1, y1 = (round(v) for v in BOX + np.array([-10, -10, 10, 10]))
+    cut = np.ascontiguousarray(_laid_over(portrait, _blur(7), "box")[y0:y1, x0:x1])
+    moved = Face(1, face.box - np.array([x0, y0, x0, y0]), face.points - np.array([x0, y0]))
+    assert analyze_face(PictureView(cut), moved).hidden < SHOWN
 
 
 SOFT = Analysis(low_resolution=0.8, error=40.0, remaining=20.0)
@@ -119,7 +128,7 @@ def test_a_face_hidden_later_is_off_at_once_and_back_again() -> None:
 
 
 def test_one_unsure_measurement_hides_no_face_but_several_do() -> None:
-    analyzer, unsure = Analyzer(), Analysis(low_resolution=0.8, error=40.0, remaining=20.0, hidden=0.33)
+    analyzer, unsure = Analyzer(), Analysis(low_resolution=0.8, error=40.0, remaining=20.0, hidden=0.2)
     analyzer.learn(unsure, 150.0, 0.0)
     assert analyzer.treatment.on
     for k in (1, 2):
