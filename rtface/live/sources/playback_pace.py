@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from fractions import Fraction
+from math import log
 from typing import Any
 
 import av
@@ -14,6 +17,14 @@ _STALL, _PIECE_LATE = 0.5, 0.1
 # Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded; and the
 # packets from which it is seen that it is over.
 _BURST, _BURST_PACKETS = 3.0, 4
+PROBE_S, PROBE_PACKETS = 0.5, 2000
+"""Seconds, and packets at most, by which it is told how a source comes."""
+# The last seconds of them, multiple of a source's own pace from which on it is a film, and frames a second of one
+# without times.
+_PROBE_END_S, _AT_ONCE, _MOST_RATE = 0.3, 2.0, 240
+# Seconds before a packet that was not there with the one before; rates that are meant by those that are measured.
+_ONE_BY_ONE_S = 0.002
+_RATES = tuple(map(Fraction, (1, 2, 5, 10, 12, 15, 20, 24, 25, 30, 50, 60, 90, 120)))
 
 
 def stamp_of(packet: av.Packet[Any]) -> float | None:
@@ -44,6 +55,35 @@ class PlaybackPace:
             self._base = now - stamp + self._cushion
         self._last, self._newest = stamp, max(stamp, self._newest)
         return self._base + stamp
+
+
+def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *, timed: bool) -> bool:
+    """Whether a source came much faster than its own clock runs, to the end of `PROBE_S`: it is a film, and its sender
+    waits as long as it is not read. What a server had kept of a live source comes fast for a moment only.
+
+    Args:
+        stamps: of its packets, on its own clock.
+        arrivals: when they came.
+        timed: whether it has a clock; of others it is told by more frames a second than any camera gives.
+    """
+    late = [n for n, at in enumerate(arrivals) if at >= arrivals[-1] - _PROBE_END_S]
+    known = [stamp for n in late if (stamp := stamps[n]) is not None]
+    if len(late) < _BURST_PACKETS or (timed and not known):
+        return False
+    passed = arrivals[-1] - arrivals[late[0]]
+    if arrivals[-1] - arrivals[0] < PROBE_S:  # so many packets came that it did not take so long
+        return True
+    return max(known) - min(known) > _AT_ONCE * passed if timed else len(late) > _MOST_RATE * passed
+
+
+def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
+    """The usual rate next to that of the packets that came one by one; None where too few did."""
+    single = [n for n in range(1, len(arrivals)) if arrivals[n] - arrivals[n - 1] > _ONE_BY_ONE_S]
+    if not single:
+        return None
+    first = single[0] - 1
+    rate = (len(arrivals) - 1 - first) / (arrivals[-1] - arrivals[first])
+    return min(_RATES, key=lambda usual: abs(log(usual / rate)))
 
 
 class BurstDetector:

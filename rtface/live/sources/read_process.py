@@ -15,6 +15,7 @@ from rtface.errors import InputError, InputMissing, Message, MissingComponent, R
 from rtface.live.messages import (
     EndOfStream,
     Heartbeat,
+    PlaySource,
     RestSource,
     SoundPacketReady,
     SourceMessage,
@@ -87,6 +88,7 @@ class ReadProcess:
         self.heartbeat = Heartbeat(0.0, 0, 0, 0)
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
+        self._held = request.held
         self._began: float | None = None  # when the process was ready to open it
         self._reason: str | None = None
         self._ended = threading.Event()
@@ -129,6 +131,12 @@ class ReadProcess:
         if self._child is not None:
             self._child.send(RestSource(resting))
 
+    def play(self) -> None:
+        """Ends the hold of a film, as `LiveSource.hold`."""
+        self._frame_at, self._held = self._clock(), False
+        if self._child is not None:
+            self._child.send(PlaySource())
+
     def _watch(self) -> str:
         """Why the source counts as lost, "" while it does not."""
         now = self._clock()
@@ -150,7 +158,7 @@ class ReadProcess:
             self._hush(f"nothing came for {quiet:.1f} s")
         if quiet > patience:
             return f"nothing came for {quiet:.1f} s"
-        if self._request.video and now - self._frame_at > max(_NO_FRAME, patience):
+        if self._request.video and not self._held and now - self._frame_at > max(_NO_FRAME, patience):
             return f"no frame came for {now - self._frame_at:.0f} s"
         return ""
 

@@ -94,7 +94,7 @@ class ReconnectingSource:
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._bytes = self._reopened = 0
-        self._buffer = 0.0
+        self._buffer = self._backlog = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
@@ -136,6 +136,7 @@ class ReconnectingSource:
             reopened=self._reopened,
             bytes=None if device else self._bytes,
             buffer=self._buffer,
+            backlog=self._backlog,
         )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
@@ -150,6 +151,13 @@ class ReconnectingSource:
         if self._refusal is not None:
             self.close()
             raise self._refusal
+
+    def hold(self, held: bool) -> None:
+        self._request = replace(self._request, held=held)
+        if not held and (connection := self._connection) is not None:
+            if self._opened is not None and self._opened.film:  # it begins anew
+                self._clock, self._frames = SourceClock(), 0
+            connection.play()
 
     def rest(self, resting: bool) -> None:
         self._request = replace(self._request, resting=resting)
@@ -216,7 +224,7 @@ class ReconnectingSource:
             self._seen = now
             self._dropped += dropped
             self._bytes += size
-            self._buffer = heartbeat.buffer
+            self._buffer, self._backlog = heartbeat.buffer, heartbeat.backlog
         if dropped:
             self._stats.count("dropped:source", dropped)
         if failed or missing:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import av
@@ -49,12 +51,17 @@ NETWORK_OPTIONS = {
 }
 
 
-def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader | None = None) -> InputContainer:
+def open_container(
+    path: str | os.PathLike[str],
+    reader: PipeReader | FileReader | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.
 
     Args:
         path: a file or URL.
         reader: reads it instead of FFmpeg; None for a `FileReader` where it is a file.
+        more: options of FFmpeg.
 
     Raises:
         InputMissing: it is not there or may not be read.
@@ -74,7 +81,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     try:
         container = open_input(
             reader or url,
-            container_options=options | {"export_xmp": "1"},
+            container_options={**options, "export_xmp": "1", **more},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
     except av.FFmpegError as error:
