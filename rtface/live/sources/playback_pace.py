@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from math import log
+from statistics import median
 from typing import Any
 
 import av
@@ -77,12 +79,14 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
 
 
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
-    """The usual rate next to that of the packets that came one by one; None where too few did."""
-    single = [n for n in range(1, len(arrivals)) if arrivals[n] - arrivals[n - 1] > _ONE_BY_ONE_S]
+    """The usual rate next to that of packets; None where too few came one by one. They may come in bunches, after
+    those that were there at first, and a busy computer stands still for a moment: the higher rate is the true one."""
+    gaps = [after - before for before, after in pairwise(arrivals)]
+    single = [gap for gap in gaps if gap > _ONE_BY_ONE_S]
     if not single:
         return None
-    first = single[0] - 1
-    rate = (len(arrivals) - 1 - first) / (arrivals[-1] - arrivals[first])
+    rest = gaps[gaps.index(single[0]) :]
+    rate = max(len(rest) / sum(rest), 1 / median(single))
     return min(_RATES, key=lambda usual: abs(log(usual / rate)))
 
 

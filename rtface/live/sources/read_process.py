@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +48,16 @@ START_S = 30.0
 # Seconds that the process may take to end.
 _END = 0.3
 _ERRORS = {kind.__name__: kind for kind in (InputError, InputMissing, MissingComponent)}
+
+
+def _with_own(request: SourceRequest) -> tuple[SourceRequest, int | None]:
+    """The request, and the file or pipe to give to the process where its name says one that is open in this one, as
+    stdin."""
+    match = re.fullmatch(r"/dev/(?:stdin|fd/(\d+))", request.name) if request.kind == "file" else None
+    if match is None:
+        return request, None
+    own = os.dup(int(match[1] or 0))
+    return replace(request, name=f"/dev/fd/{own}"), own
 
 
 class ReadProcess:
@@ -101,10 +113,12 @@ class ReadProcess:
         Raises:
             MissingComponent: no process could be started.
         """
+        request, own = _with_own(self._request)
         try:
             child = self._start(
                 "rtface.live.sources.read_worker:read",
-                self._request,
+                request,
+                files=[] if own is None else [own],
                 name="reader",
                 frames=self._ring,
                 on_message=self._take,
@@ -113,6 +127,9 @@ class ReadProcess:
         except MissingComponent:
             self._free()
             raise
+        finally:
+            if own is not None:
+                os.close(own)
         self._child = child
         why = ""
         while not closed.is_set() and not self._ended.wait(0.05):

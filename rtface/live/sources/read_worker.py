@@ -45,7 +45,7 @@ from rtface.live.messages import (
 from rtface.live.protocols import REST_S
 from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
-from rtface.live.sources.jitter_buffer import JitterBuffer
+from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
 from rtface.live.sources.playback_pace import (
     CUSHION,
@@ -126,7 +126,7 @@ class ReadWorker:
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
         self._parent, self._request = parent, request
         self._waiting: deque[QueuedPacket] = deque()
-        self._buffer = JitterBuffer(request.buffer)
+        self._buffer, self._backlog = JitterBuffer(request.buffer), Backlog()
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
         self._sound_began = False
@@ -158,6 +158,7 @@ class ReadWorker:
                     self._buffer.seconds,
                     self._decoder.damaged if self._decoder else 0,
                     self._decoder.missing if self._decoder else 0,
+                    self._backlog.seconds,
                 )
             )
             time.sleep(_HEARTBEAT_S)
@@ -269,7 +270,7 @@ class ReadWorker:
     # -- packets ------------------------------------------------------------------------------------------------
 
     def _arrivals(self, opened: OpenedInput) -> Iterator[tuple[av.Packet[Any], float]]:
-        """Packets, and when each came; of a source without times the packets have none, either."""
+        """Packets, and when each came."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
         for packet in opened.container.demux(*streams):
             if packet.size:
@@ -282,7 +283,7 @@ class ReadWorker:
         packets = self._arrivals(opened)
         if not (opened.probed and opened.video):
             return packets
-        first = list[tuple[av.Packet[Any], float]]()
+        first: list[tuple[av.Packet[Any], float]] = []
         leading = list[tuple[float | None, float]]()
         for packet, arrived in packets:
             first.append((packet, arrived))
@@ -300,7 +301,7 @@ class ReadWorker:
         self, packets: Iterator[tuple[av.Packet[Any], float]], opened: OpenedInput, track: AacConverter | None
     ) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
-        pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces else 0.0)
+        pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces and not opened.film else 0.0)
         burst = BurstDetector() if opened.by_arrival and not opened.monotonic else None
         leading = opened.video or opened.sound
         alone, taken = _stand_alone(opened.video), -inf
@@ -308,10 +309,10 @@ class ReadWorker:
             if self._sound_began:
                 raise InputError(SOUND_BEGAN)
             if pace is not None:
-                arrived = pace.due(packet, arrived)
+                arrived = pace.due(packet, time.monotonic())
                 self._wait_for(arrived - _READ_AHEAD_S)
             elif not opened.timed:
-                packet.pts = packet.dts = None
+                packet.pts, packet.dts = None, round(arrived / packet.time_base)
             if self._parent.gone:
                 return
             if burst is not None and packet.stream is leading and burst.over(packet, arrived):
@@ -320,6 +321,8 @@ class ReadWorker:
                 if self.resting and alone and arrived - taken < REST_S:
                     continue
                 taken = arrived
+                if opened.by_arrival:
+                    self._backlog.note(stamp_of(packet), arrived)
                 due = arrived if burst or pace or opened.monotonic else self._buffer.due(stamp_of(packet), arrived)
                 self._wait(QueuedPacket(packet, due, burst is None))
             elif track is not None:

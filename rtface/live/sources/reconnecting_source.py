@@ -60,6 +60,10 @@ def open_live_source(
     )
 
 
+# Seconds by which frames come late from which on that is said.
+_BACKLOG_S = 1.0
+
+
 class ReconnectingSource:
     """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.sound_sources`.
 
@@ -94,7 +98,7 @@ class ReconnectingSource:
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._bytes = self._reopened = 0
-        self._buffer = self._backlog = 0.0
+        self._buffer = self._backlog = self._most_backlog = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
@@ -155,8 +159,7 @@ class ReconnectingSource:
     def hold(self, held: bool) -> None:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
-            if self._opened is not None and self._opened.film:  # it begins anew
-                self._clock, self._frames = SourceClock(), 0
+            self._clock, self._frames = SourceClock(), 0  # a film begins anew
             connection.play()
 
     def rest(self, resting: bool) -> None:
@@ -225,6 +228,18 @@ class ReconnectingSource:
             self._dropped += dropped
             self._bytes += size
             self._buffer, self._backlog = heartbeat.buffer, heartbeat.backlog
+        self._most_backlog = max(self._most_backlog, self._backlog)
+        if self._backlog > _BACKLOG_S:
+            self._stats.warn(
+                "backlog",
+                Message(
+                    "{name}: its frames come {seconds:.1f} s later than at first and are as much older than they seem: "
+                    "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
+                    code="source_backlog",
+                    name=self._title,
+                    seconds=self._backlog,
+                ),
+            )
         if dropped:
             self._stats.count("dropped:source", dropped)
         if failed or missing:
