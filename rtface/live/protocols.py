@@ -101,6 +101,8 @@ class EndpointHealth:
     size: tuple[int, int] | None = None
 
 
+BACKLOG_S = 1.0
+"""Seconds by which a source's frames come late from which on that is said."""
 REST_S = 0.5
 """Seconds from one frame to the next while no output has a viewer."""
 

@@ -189,6 +189,11 @@ class LiveStatus:
         """Seconds that frames wait in the source's jitter buffer now, before what `latency` counts."""
         return self.source[1].health.buffer
 
+    @property
+    def backlog(self) -> float:
+        """Seconds by which the source's frames come later than at best since it was opened; `latency` has them."""
+        return self.source[1].health.backlog
+
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
         counters, offset, delay = self.stats.counters, self.audio_offset, self.state.delay
@@ -216,6 +221,7 @@ class LiveStatus:
             "alerts": self.alerts,
             "losses": self.losses,
             "buffer_ms": round(1e3 * self.buffer),
+            "backlog_ms": round(1e3 * self.backlog),
             "delay_ms": None if delay is None else round(1e3 * delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source),
@@ -238,6 +244,7 @@ class LiveStatus:
             "detail": redacted(health["detail"]),
             "message": Message(health["detail"]).to_dict(),
             "for_s": round(self.state_age(end), 1),
+            "backlog": round(health["backlog"], 2),
             **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened", "size")},
         }
 

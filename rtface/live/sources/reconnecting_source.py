@@ -18,7 +18,15 @@ from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import SOUND_BEGAN, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
-from rtface.live.protocols import TIME_BASE, EndpointHealth, LiveSource, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.protocols import (
+    BACKLOG_S,
+    TIME_BASE,
+    EndpointHealth,
+    LiveSource,
+    SoundFormat,
+    SoundPacket,
+    VideoFormat,
+)
 from rtface.live.rotate import Rotation
 from rtface.live.sources.read_process import ReadProcess
 from rtface.live.sources.source_clock import SourceClock
@@ -60,10 +68,6 @@ def open_live_source(
     )
 
 
-# Seconds by which frames come late from which on that is said.
-_BACKLOG_S = 1.0
-
-
 class ReconnectingSource:
     """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.sound_sources`.
 
@@ -98,7 +102,7 @@ class ReconnectingSource:
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._bytes = self._reopened = 0
-        self._buffer = self._backlog = self._most_backlog = 0.0
+        self._buffer = self._backlog = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
@@ -228,8 +232,7 @@ class ReconnectingSource:
             self._dropped += dropped
             self._bytes += size
             self._buffer, self._backlog = heartbeat.buffer, heartbeat.backlog
-        self._most_backlog = max(self._most_backlog, self._backlog)
-        if self._backlog > _BACKLOG_S:
+        if self._backlog > BACKLOG_S:
             self._stats.warn(
                 "backlog",
                 Message(
