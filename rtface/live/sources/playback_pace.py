@@ -49,8 +49,8 @@ class PlaybackPace:
 
     def due(self, packet: av.Packet[Any], now: float) -> float:
         """`time.monotonic()` at which a packet that was read at `now` is due."""
-        if (stamp := stamp_of(packet)) is None:
-            return now
+        if (stamp := stamp_of(packet)) is None:  # of a format without times: the next
+            stamp = self._newest + float((packet.duration or 0) * packet.time_base)
         if self._base is None or abs(stamp - self._last) > 10:  # the clock jumped
             self._base, self._newest = now - stamp, stamp
         elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still
