@@ -17,13 +17,13 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.read.container import NETWORK, choose_video, open_container, rate_of, read_captions
+from rtface.media.read.container import NETWORK, NO_TIMES, choose_video, open_container, rate_of, read_captions
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
-# Formats whose frames come in batches, a playlist's pieces; and FFmpeg's flag of a format that has no times.
-_PIECES, _NO_TIMES = ("hls", "dash"), 0x80
+# Formats whose frames come in batches, a playlist's pieces.
+_PIECES = ("hls", "dash")
 # Senders that keep to a pace of their own, by their protocol: others may send as fast as they are read.
 _SENT_LIVE = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "srt", "rtp")
 # Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
@@ -165,7 +165,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, live: bool, p
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
-    pieces, timed = container.format.name in _PIECES, not container.format.flags & _NO_TIMES
+    pieces, timed = container.format.name in _PIECES, not container.format.flags & NO_TIMES
     live = live and not pieces
     film = not live and (not pieces or bool(container.duration))
     return OpenedInput(container, video, sound, rate, live, live and probed, timed, pieces, film)

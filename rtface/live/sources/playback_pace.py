@@ -81,6 +81,8 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
     """The usual rate next to that of packets; None where too few came one by one. They may come in bunches, after
     those that were there at first, and a busy computer stands still for a moment: the higher rate is the true one."""
+    late = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
+    arrivals = late if len(late) >= _BURST_PACKETS else arrivals
     gaps = [after - before for before, after in pairwise(arrivals)]
     single = [gap for gap in gaps if gap > _ONE_BY_ONE_S]
     if not single:

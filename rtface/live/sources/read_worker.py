@@ -107,7 +107,7 @@ class QueuedPacket:
     """A video packet, or sound ready for the run, that waits until it is due.
 
     Attributes:
-        due: when it is decoded or sent, `time.monotonic()`.
+        due: when it is decoded or sent, as `ReadWorker` counts the time.
         fresh: False for what the opening read ahead: it is decoded and not shown.
     """
 
@@ -135,7 +135,7 @@ class ReadWorker:
         self._behind = _BEHIND
         self._need_key = False
         self.resting, self._handed_at = request.resting, -inf
-        self._playing, self._held_s = threading.Event(), 0.0
+        self._playing, self._held_s, self._held_at = threading.Event(), 0.0, inf
         if not request.held:
             self._playing.set()
         self._conform = DeinterlaceToneMap()
@@ -207,10 +207,11 @@ class ReadWorker:
         alone, changeable = _stand_alone(video), self._request.kind == "stream" and not opened.film
         while (waiting := self._next()) is not None:
             if isinstance(waiting.item, SoundPacketReady):
-                self._parent.send(waiting.item)
+                self._send_sound(waiting.item)
                 continue
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
-            packet = self._catch_up(waiting.item, waiting.due + self._held_s) if waiting.fresh else waiting.item
+            hurries = waiting.fresh and self._playing.is_set()
+            packet = self._catch_up(waiting.item, waiting.due) if hurries else waiting.item
             if packet is None:
                 continue
             for image, quantisers in self._decoded(packet):
@@ -235,17 +236,21 @@ class ReadWorker:
 
     def _hold(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float, opened: OpenedInput) -> None:
         """Shows the first frame of a film, and waits until it is to be played; it is played later by as much."""
-        began = time.monotonic()
+        self._held_at = due
         self._hand_over(image, quantisers, due, opened)
         while not self._playing.wait(0.2) and not self._parent.gone:
             pass
-        self._held_s = time.monotonic() - began
+        self._held_s, self._held_at = time.monotonic() - due, inf
+
+    def _now(self) -> float:
+        """The time that packets are due by, which stands still while a film is held."""
+        return min(time.monotonic() - self._held_s, self._held_at)
 
     def _next(self) -> QueuedPacket | None:
         """What is due next, once it is due; None at the end of the source or of the parent."""
         with self._changed:
             while not self._parent.gone:
-                left = self._waiting[0].due + self._held_s - time.monotonic() if self._waiting else 0.2
+                left = self._waiting[0].due - self._now() if self._waiting else 0.2
                 if self._waiting and left <= 0:
                     return self._waiting.popleft()
                 if self._demuxing.done() and not self._waiting:
@@ -255,7 +260,7 @@ class ReadWorker:
 
     def _overdue(self) -> int:
         """Number of video packets that wait although they are due."""
-        now = time.monotonic() - self._held_s
+        now = self._now()
         with self._changed:
             return sum(w.due <= now for w in self._waiting if not isinstance(w.item, SoundPacketReady))
 
@@ -309,7 +314,7 @@ class ReadWorker:
             if self._sound_began:
                 raise InputError(SOUND_BEGAN)
             if pace is not None:
-                arrived = pace.due(packet, time.monotonic())
+                arrived = pace.due(packet, self._now())
                 self._wait_for(arrived - _READ_AHEAD_S)
             elif not opened.timed:
                 packet.pts, packet.dts = None, round(arrived / packet.time_base)
@@ -342,10 +347,13 @@ class ReadWorker:
     def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as video does, so that both reach the outputs together."""
         due = self._buffer.sound_due(received.stamp, arrived)
-        if due > time.monotonic() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
+        if due > self._now() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
             self._wait(QueuedPacket(received, due))
         else:
-            self._parent.send(received)
+            self._send_sound(received)
+
+    def _send_sound(self, sound: SoundPacketReady) -> None:
+        self._parent.send(replace(sound, captured=sound.captured + self._held_s))
 
     def _wait(self, waiting: QueuedPacket) -> None:
         with self._changed:
@@ -356,7 +364,7 @@ class ReadWorker:
             self._changed.notify()
 
     def _wait_for(self, due: float) -> None:
-        while (left := due + self._held_s - time.monotonic()) > 0 and not self._parent.gone:
+        while (left := due - self._now()) > 0 and not self._parent.gone:
             time.sleep(min(left, 0.2))
             self._received_at = time.monotonic()
 
@@ -367,7 +375,7 @@ class ReadWorker:
             self._dropped += 1
             return None
         self._need_key = False
-        now = time.monotonic()
+        now = self._now()
         waited = now - due
         if waited < _MAX_LATE_S and self._overdue() < _MAX_OVERDUE_PACKETS:
             return packet
@@ -375,14 +383,14 @@ class ReadWorker:
             keys = [
                 w
                 for w in self._waiting
-                if w.due + self._held_s <= now and not isinstance(w.item, SoundPacketReady) and w.item.is_keyframe
+                if w.due <= now and not isinstance(w.item, SoundPacketReady) and w.item.is_keyframe
             ]
             if keys:
                 self._dropped += 1
                 while self._waiting[0] is not keys[-1]:
                     passed = self._waiting.popleft()
                     if isinstance(passed.item, SoundPacketReady):
-                        self._parent.send(passed.item)
+                        self._send_sound(passed.item)
                     else:
                         self._dropped += 1
                 return None
