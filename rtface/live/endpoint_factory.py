@@ -95,8 +95,8 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
                 delay=options.delay,
             )
         return options.buffer / 1e3
-    if not network:
-        return 0.0
+    if not network:  # one that turns out to be a film has none
+        return None if options.delay is None and source.kind in ("stream", "file") else 0.0
     return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
 
 
