@@ -166,7 +166,7 @@ class LiveSource(Endpoint, Protocol):
 
     def hold(self, held: bool) -> None:
         """Before `start`: a film waits at its first frame until it is held no longer, and is then played from there.
-        Other sources go on."""
+        Other sources do not wait."""
         return
 
     def rest(self, resting: bool) -> None:

@@ -24,7 +24,7 @@ from rtface.util.av_input import open_input
 
 # Formats whose frames come in batches, a playlist's pieces.
 _PIECES = ("hls", "dash")
-# Senders that keep to a pace of their own, by their protocol: others may send as fast as they are read.
+# Protocols whose senders keep to a pace: others may send as fast as they are read.
 _SENT_LIVE = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "srt", "rtp")
 # Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}

@@ -20,7 +20,7 @@ _STALL, _PIECE_LATE = 0.5, 0.1
 # packets from which it is seen that it is over.
 _BURST, _BURST_PACKETS = 3.0, 4
 PROBE_S, PROBE_PACKETS = 0.5, 2000
-"""Seconds, and packets at most, by which it is told how a source comes."""
+"""Seconds, and packets at most, that show how a source comes."""
 # The last seconds of them, multiple of a source's own pace from which on it is a film, and frames a second of one
 # without times.
 _PROBE_END_S, _AT_ONCE, _MOST_RATE = 0.3, 2.0, 240
@@ -61,12 +61,12 @@ class PlaybackPace:
 
 def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *, timed: bool) -> bool:
     """Whether a source came much faster than its own clock runs, to the end of `PROBE_S`: it is a film, and its sender
-    waits as long as it is not read. What a server had kept of a live source comes fast for a moment only.
+    waits as long as it is not read. What a server had kept of a live source comes fast at first only.
 
     Args:
         stamps: of its packets, on its own clock.
         arrivals: when they came.
-        timed: whether it has a clock; of others it is told by more frames a second than any camera gives.
+        timed: whether it has a clock; of others more frames a second than any camera gives decide.
     """
     late = [n for n, at in enumerate(arrivals) if at >= arrivals[-1] - _PROBE_END_S]
     known = [stamp for n in late if (stamp := stamps[n]) is not None]
@@ -80,7 +80,7 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
 
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
     """The usual rate next to that of packets; None where too few came one by one. They may come in bunches, after
-    those that were there at first, and a busy computer stands still for a moment: the higher rate is the true one."""
+    those that were there at first, and a busy computer stands still at times: the higher rate is the true one."""
     late = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
     arrivals = late if len(late) >= _BURST_PACKETS else arrivals
     gaps = [after - before for before, after in pairwise(arrivals)]

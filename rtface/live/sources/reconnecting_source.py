@@ -163,7 +163,7 @@ class ReconnectingSource:
     def hold(self, held: bool) -> None:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
-            self._clock, self._frames = SourceClock(), 0  # a film begins anew
+            self._clock, self._frames = SourceClock(), 0  # a film begins again
             connection.play()
 
     def rest(self, resting: bool) -> None:

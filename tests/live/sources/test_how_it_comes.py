@@ -155,3 +155,15 @@ def test_a_film_in_a_pipe_is_opened_once_and_played_whole(kind: str, tmp_path: P
     assert len(watched.frames) + watched.source.health.dropped == 1 + count  # a busy machine is too late for some
     times = [frame.pts / 1e6 for _, frame in watched.frames[1:]]
     assert times[-1] - times[0] == pytest.approx((count - 1) / 20, abs=0.2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
+def test_the_pipe_of_this_process_is_read_by_its_child(tmp_path: Path):
+    data = film(tmp_path / "film.mkv", 1.0, sound="none").read_bytes()
+    ours, theirs = os.pipe()
+    out = os.fdopen(theirs, "wb")
+    threading.Thread(target=lambda: (out.write(data), out.close()), daemon=True).start()
+    with Watched(f"/dev/fd/{ours}") as watched:
+        watched.until(lambda: watched.source.ended, 20)
+    assert watched.frames
+    os.close(ours)
