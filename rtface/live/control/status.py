@@ -189,11 +189,6 @@ class LiveStatus:
         """Seconds that frames wait in the source's jitter buffer now, before what `latency` counts."""
         return self.source[1].health.buffer
 
-    @property
-    def backlog(self) -> float:
-        """Seconds by which the source's frames come later than at best since it was opened; `latency` has them."""
-        return self.source[1].health.backlog
-
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
         counters, offset, delay = self.stats.counters, self.audio_offset, self.state.delay
@@ -221,7 +216,7 @@ class LiveStatus:
             "alerts": self.alerts,
             "losses": self.losses,
             "buffer_ms": round(1e3 * self.buffer),
-            "backlog_ms": round(1e3 * self.backlog),
+            "backlog_ms": round(1e3 * self.source[1].health.backlog),
             "delay_ms": None if delay is None else round(1e3 * delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source),

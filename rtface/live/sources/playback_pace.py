@@ -73,9 +73,8 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
     if len(late) < _BURST_PACKETS or (timed and not known):
         return False
     passed = arrivals[-1] - arrivals[late[0]]
-    if arrivals[-1] - arrivals[0] < PROBE_S:  # so many packets came that it did not take so long
-        return True
-    return max(known) - min(known) > _AT_ONCE * passed if timed else len(late) > _MOST_RATE * passed
+    fast = max(known) - min(known) > _AT_ONCE * passed if timed else len(late) > _MOST_RATE * passed
+    return fast or arrivals[-1] - arrivals[0] < PROBE_S  # so many packets came that it did not take so long
 
 
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:

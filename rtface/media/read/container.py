@@ -7,7 +7,6 @@ import stat
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import av
@@ -56,7 +55,7 @@ NETWORK_OPTIONS = {
 def open_container(
     path: str | os.PathLike[str],
     reader: PipeReader | FileReader | None = None,
-    more: Mapping[str, str] = MappingProxyType({}),
+    more: Mapping[str, str] | None = None,
 ) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.
 
@@ -83,7 +82,7 @@ def open_container(
     try:
         container = open_input(
             reader or url,
-            container_options={**options, "export_xmp": "1", **more},
+            container_options={**options, "export_xmp": "1", **(more or {})},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
     except av.FFmpegError as error:
