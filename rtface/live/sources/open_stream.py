@@ -25,7 +25,7 @@ from rtface.util.av_input import open_input
 # Formats whose frames come in batches, a playlist's pieces.
 _PIECES = ("hls", "dash")
 # Protocols whose senders keep to a pace: others may send as fast as they are read.
-_SENT_LIVE = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "srt", "rtp")
+_SENT_LIVE = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}
 # Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
@@ -146,8 +146,8 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     except av.FFmpegError as error:
         raise _refusal(request.name, error) from None
     # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet.
-    by_protocol = scheme in (*_SENT_LIVE, "tcp")
-    return _streams(container, request, live=by_protocol or container.size <= 0, probed=scheme not in _SENT_LIVE)
+    sent = scheme in _SENT_LIVE
+    return _streams(container, request, live=sent or container.size <= 0, probed=not sent)
 
 
 def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
