@@ -163,7 +163,7 @@ _HOLE, _EDGE, _WHITE_EDGE = 0.002, 20.0, 110.0
 
 # log2 of the band energy of one octave over that of the next coarser one: the lower tenth of clean faces.
 _CLEAN_STEP = -1.55
-# Energy of grain over that of the calmest tenth of so many 8×8 cells or more, where a face has next to none of its own;
+# Energy of grain over that of the calmest tenth of so many 8×8 cells or more, where a face has next to none itself;
 # least share of an octave that is not grain; how many octaves are forgiven one of nothing but grain: what subtraction
 # leaves of it is unsure.
 _GRAIN, _CELLS, _LEAST, _UNSURE = 1.3, 36, 0.03, 0.9

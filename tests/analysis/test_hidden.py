@@ -91,14 +91,12 @@ def test_a_face_as_poor_as_its_picture_is_not_hidden(
 
 
 @pytest.mark.parametrize("shape", ["box", "ellipse", "feathered"])
-def test_a_close_up_that_ends_below_the_chin_is_judged_by_hair_and_ground(
-    portrait: Bytes, face: Face, shape: str
-) -> None:
+def test_a_close_up_is_judged_by_hair_and_ground(portrait: Bytes, face: Face, shape: str) -> None:
     cut = _laid_over(portrait, _blur(7), shape)[: round(BOX[3]) + 24]
     assert analyze_face(PictureView(cut), face).hidden > 0.35
 
 
-def test_a_blur_that_fills_the_frame_is_not_told_from_a_soft_picture(portrait: Bytes, face: Face) -> None:
+def test_a_blur_that_fills_the_frame_is_a_soft_picture(portrait: Bytes, face: Face) -> None:
     x0, y0, x1, y1 = (round(v) for v in BOX + np.array([-10, -10, 10, 10]))
     cut = np.ascontiguousarray(_laid_over(portrait, _blur(7), "box")[y0:y1, x0:x1])
     moved = Face(1, face.box - np.array([x0, y0, x0, y0]), face.points - np.array([x0, y0]))

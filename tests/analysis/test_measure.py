@@ -173,9 +173,7 @@ def test_two_degradations_are_both_seen(portrait: Bytes, look: Look) -> None:
 
 @pytest.mark.parametrize("sigma", [4.0, 6.0])
 @pytest.mark.parametrize("wide", [0.6, 0.9])
-def test_a_soft_face_under_grain_is_seen_as_soft_and_a_sharp_one_is_not(
-    portrait: Bytes, wide: float, sigma: float
-) -> None:
+def test_softness_is_seen_under_grain(portrait: Bytes, wide: float, sigma: float) -> None:
     """As on old film: the grain fills the octaves that the softness has emptied."""
     found = []
     for scale in (2.2, 1.0):  # enlarged, it has as much detail as before
