@@ -8,8 +8,8 @@ finest structure), h + b is the fine part of the answer, and
 
 ⟨,⟩ are averages over a cell and its neighbours. Where the correction sharpens what is there (lids, irises, lips), b
 agrees with the answer and w is large; where it removes blocks or noise, b opposes what it removes and w is 0. So the
-detail that is added lies along what the crop and the engine agree on: its energy grows by a third and more, while the
-error hardly does; scaling all of b alike costs three times as much, and trembles (benchmarks/README.md, "Looks").
+detail that is added lies along what the crop and the engine agree on: its energy grows by a quarter and more at a
+third of the error that scaling all of b alike costs, which trembles, too (benchmarks/README.md, "Looks").
 """
 
 from __future__ import annotations
