@@ -189,3 +189,27 @@ def test_the_only_sound_is_not_lost_unasked(media, tmp_path: Path, monkeypatch: 
     with pytest.raises(OutputError, match="only sound"):
         media.passthrough(film, tmp_path / "out.mkv")
     media.passthrough(film, tmp_path / "out.mkv", drop=("audio",))
+
+
+def test_a_start_leaves_priming_packets_out(media, tmp_path: Path):
+    """The seek leads to the film's beginning, whose first packet of sound the edit list hides."""
+    film = media.make_film(tmp_path / "film.mp4", frames=75, sound="aac", options={"bf": "2", "g": "75"})
+    media.passthrough(film, tmp_path / "out.mp4", start=2.0)
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        times = [float(packet.dts * packet.time_base) for packet in out.demux(audio=0) if packet.size]
+    assert -0.2 < min(times) and max(b - a for a, b in pairwise(times)) < 0.1
+
+
+@pytest.mark.parametrize("table", [b"stts", b"ctts"])
+@pytest.mark.parametrize("count", [0x7FFFFFFF, 0xFFFF])
+def test_a_damaged_index_is_no_reason_to_stop(media, tmp_path: Path, table: bytes, count: int):
+    cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, sound="aac", options={"bf": "2"}), PARTS)
+    data = bytearray(cut.read_bytes())
+    for place in (4, 8):  # the entries, and the samples of the first
+        broken = bytearray(data)
+        struct.pack_into(">I", broken, broken.index(table) + 4 + place, count)
+        cut.write_bytes(broken)
+        try:
+            FileSource(cut).close()
+        except InputError:
+            pass  # FFmpeg refuses it

@@ -14,6 +14,7 @@ from rtface.errors import Message
 from rtface.media.formats.color import HdrMetadata
 
 _STEP = 1 << 20
+_MOST_SAMPLES = 1 << 24  # of a track; a table of more is damaged
 
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -317,7 +318,7 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
             number = struct.unpack_from(">I", moov, head[0] + (20 if moov[head[0]] == 1 else 12))[0]
             shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
             if shift is not None:
-                offsets = _runs(moov, shift, ">i4" if moov[shift[0]] else ">u4")[: shown.size]
+                offsets = _runs(moov, shift, ">i4")[: shown.size]
                 shown[: offsets.size] += offsets
             tracks[number] = EditedTrack(parts, borders, shown)
     return tracks
@@ -501,5 +502,7 @@ def _last_moment(data: bytearray, track: Span) -> int | None:
 def _runs(data: bytearray, table: Span, form: str) -> np.ndarray:
     """A table of (count, value) runs, written out: int64."""
     count = struct.unpack_from(">I", data, table[0] + 4)[0]
-    pairs = np.frombuffer(bytes(data[table[0] + 8 : table[0] + 8 + 8 * count]), form).reshape(-1, 2)
+    pairs = np.frombuffer(bytes(data[table[0] + 8 : min(table[1], table[0] + 8 + 8 * count)]), form).reshape(-1, 2)
+    if pairs[:, 0].astype(np.int64).sum() > _MOST_SAMPLES:
+        raise ValueError("a table of more samples than a film has")
     return np.repeat(pairs[:, 1].astype(np.int64), pairs[:, 0].astype(np.int64))

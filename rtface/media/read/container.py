@@ -25,7 +25,8 @@ from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
 
 # Bytes that FFmpeg reads of a sound to know it, and the farthest that one may begin: FFmpeg keeps all before in memory.
-_BEHIND, FARTHEST = 1 << 20, 256 << 20
+_BEHIND, FARTHEST = 1 << 20, 64 << 20
+_USUAL = 5_000_000  # bytes that FFmpeg reads at most where nothing else is asked
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
@@ -82,10 +83,11 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
             container_options=options | {"export_xmp": "1"},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
-        if isinstance(reader, FileReader) and (sized := _bytes_to_sound(path, container)):
+        searched = isinstance(reader, FileReader) and not is_playlist(path)
+        if searched and (sized := _bytes_to_sound(path, container)):
             container.close()
             reader.seek(0, os.SEEK_SET)
-            probed = {"probesize": str(sized), "analyzeduration": "1000000000000"}
+            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000"}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -123,7 +125,11 @@ def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> 
 @lru_cache(maxsize=16)
 def _find_sounds(path: str, *_: int) -> int:
     found = 0
-    with closing(FileReader(path)) as reader, suppress(av.FFmpegError), open_input(reader) as container:
+    with (
+        closing(FileReader(path)) as reader,
+        suppress(av.FFmpegError),
+        open_input(reader, container_options={"protocol_whitelist": "crypto,data"}) as container,
+    ):
         silent = {stream.index for stream in container.streams.audio if is_silent(stream)}
         for packet in container.demux():
             if packet.size and packet.stream_index in silent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right
 from itertools import dropwhile, pairwise
 from pathlib import Path
@@ -36,8 +37,11 @@ class EditedTimes:
         path = container.name.removeprefix("file:")
         if is_url(path) or not container.format.name.startswith("mov") or not Path(path).is_file():
             return
-        with Path(path).open("rb") as file:
-            tracks = edited_tracks(file)
+        try:
+            with Path(path).open("rb") as file:
+                tracks = edited_tracks(file)
+        except (OSError, struct.error, ValueError, IndexError):
+            return  # of a damaged index FFmpeg's times stay; what cannot be read is said where its packets are
         for stream in container.streams:
             if (track := tracks.get(stream.id)) is None:
                 continue

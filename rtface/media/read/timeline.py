@@ -184,8 +184,8 @@ class OtherStreams:
         duration = packet.duration or 0
         if packet.is_discard:  # an edit list cuts it away; only what a decoder needs to warm up stays
             pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # a stream of an unknown codec has none
-            end, begun = ((stamp or 0) + duration) * base, packet.stream_index in self._clocks
-            needed = begun or end >= self._cut.clock_start - PRIMING
+            first = self._cut.clock_start if self._cut.start is None else self._cut.start
+            needed = ((stamp or 0) + duration) * base >= first - PRIMING
             return Packet(packet, packet.stream_index) if needed and packet.stream.type == "audio" and not pcm else None
         if stamp is not None:
             clock = self._clocks.get(packet.stream_index)

@@ -191,6 +191,8 @@ class FilmFile:
             moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
         except OSError as error:
             raise self._unnamed(error) from error
+        except av.FFmpegError as error:
+            raise self.failed(error) from error
         if moved and self.plan.video.strict:
             self._over = True
             self._file.discard()

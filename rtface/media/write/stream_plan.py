@@ -276,8 +276,10 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if sounds and all(one.silent for one in sounds) and not (searched.is_file() and (info.size or 0) <= FARTHEST):
         raise OutputError(
             "{path}: the only sound of the film is announced, but nothing of it came in its beginning, so that it "
-            "would be lost; name a file in place of an address or pipe, or leave the sound out: {--drop:audio}",
+            "would be lost; give a file whose sound begins within {most} MB in place of this, "
+            "or leave the sound out: {--drop:audio}",
             code="sound_lost",
+            most=FARTHEST >> 20,
             path=plan.path,
         )
     if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
