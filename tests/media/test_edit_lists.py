@@ -197,7 +197,7 @@ def test_a_start_leaves_priming_packets_out(media, tmp_path: Path):
     media.passthrough(film, tmp_path / "out.mp4", start=2.0)
     with av.open(str(tmp_path / "out.mp4")) as out:
         times = [float(packet.dts * packet.time_base) for packet in out.demux(audio=0) if packet.size]
-    assert -0.2 < min(times) and max(b - a for a, b in pairwise(times)) < 0.1
+    assert min(times) > -0.2 and max(b - a for a, b in pairwise(times)) < 0.1
 
 
 @pytest.mark.parametrize("table", [b"stts", b"ctts"])
