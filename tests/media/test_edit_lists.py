@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -209,7 +210,5 @@ def test_a_damaged_index_is_no_reason_to_stop(media, tmp_path: Path, table: byte
         broken = bytearray(data)
         struct.pack_into(">I", broken, broken.index(table) + 4 + place, count)
         cut.write_bytes(broken)
-        try:
+        with suppress(InputError):  # FFmpeg refuses it
             FileSource(cut).close()
-        except InputError:
-            pass  # FFmpeg refuses it
