@@ -208,4 +208,5 @@ def test_weights_of_a_person_fade_in_and_out(kind: str, decided: dict[str, Any])
 def test_another_still_of_another_person_is_shown_at_once() -> None:
     changed, _ = changes_of("single", [replace(two(count), new=True) for count in range(0, 400, 20)])
     few, many = changed[0, 0], changed[:, 0].max()
-    assert many > 2 * few and set(np.round(changed[:, 0], 2)) == {round(few, 2), round(many, 2)}
+    assert many > 2 * few
+    assert all(min(abs(one - few), abs(one - many)) < 0.02 * few for one in changed[:, 0])
