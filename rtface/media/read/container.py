@@ -83,10 +83,10 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
             container_options=options | {"export_xmp": "1"},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
-        searched = isinstance(reader, FileReader) and not is_playlist(path)
-        if searched and (sized := _bytes_to_sound(path, container)):
+        film = None if is_playlist(path) else reader
+        if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
             container.close()
-            reader.seek(0, os.SEEK_SET)
+            film.seek(0, os.SEEK_SET)
             probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000"}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
