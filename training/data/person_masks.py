@@ -9,11 +9,12 @@ import argparse
 from pathlib import Path
 
 import cv2
-import mediapipe  # type: ignore[import-not-found]
 import numpy as np
 
 
 def main() -> None:
+    import mediapipe  # type: ignore[import-not-found]
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--out", type=Path, required=True)
