@@ -123,7 +123,10 @@ def picture(frame: Bytes, box: tuple[int, int, int, int]) -> Bytes:
 
 
 def lines_of(before: list[Bytes], after: list[Bytes]) -> tuple[Bytes, Bytes] | None:
-    """The eyes' and the nose's line of each frame, the face of the first of both held still; None without a face."""
+    """Takes the eyes' and the nose's line of each frame; None without a face.
+
+    The face of `before` is held still in both.
+    """
     rows: tuple[list[Bytes], list[Bytes]] = [], []
     with rtface.Enhancer(correct="never") as enhance:
         for pair in zip(before, after, strict=True):
@@ -163,11 +166,13 @@ def make(data: Path, out: Path, runs: Path, look: str, against: str, seed: int, 
             continue
         before, _ = output_of(source, runs, None if against == "input" else against, length)
         n = min(len(after) - 1, round(SHOWN_S / LENGTH_S * len(after)))
-        box = window(before[n], after[n])
-        shown = lines_of(before, after) if films else (picture(before[n], box), picture(after[n], box))
-        if shown is None:
-            continue
-        pair = [*shown]
+        if films:
+            if (lines := lines_of(before, after)) is None:
+                continue
+            pair = [*lines]
+        else:
+            box = window(before[n], after[n])
+            pair = [picture(before[n], box), picture(after[n], box)]
         if sides[k]:
             pair.reverse()
         gap = np.full((pair[0].shape[0], 8, 3), 128, np.uint8)

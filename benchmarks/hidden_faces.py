@@ -120,7 +120,7 @@ def _grown(box: Float, share: float) -> Float:
 
 
 def person_of(picture: Bytes, face: Face, known: Path | None = None) -> Float32:
-    """Marks the person, 0…1: head, hair and shoulders; as a file does that is known, or else with GrabCut."""
+    """Marks head, hair and shoulders, 0…1, as the file does, or with GrabCut."""
     if known is not None and known.is_file():
         return np.asarray(cv2.imread(str(known), cv2.IMREAD_GRAYSCALE) / 255, np.float32)
     h, w = (max(64, round(side / 4)) for side in picture.shape[:2])

@@ -92,9 +92,10 @@ def _laid_over(view: View, face: Face) -> float:
 
 
 def maps_of(view: View, face: Face) -> Float32:
-    """Maps cells round a face (5, `CELLS`, `CELLS`): logarithms of gradients across and down, fine and coarse; within.
+    """Maps gradients in cells round a face, (5, `CELLS`, `CELLS`).
 
-    What lies outside the frame is no evidence, and neither is its edge; both are 0.
+    Their logarithms across and down, fine and coarse; and 1 within the frame. What lies outside the frame is no
+    evidence, and neither is its edge; both are 0.
     """
     scale = min(1.0, _WIDTH / face.width)
     side = round(2 * _REACH * scale * face.width)

@@ -253,10 +253,11 @@ def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: 
 
 
 def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, list[float], float]:
-    """Octaves that are lost, the coarsest one's energy of gradients, coherence of the others, and the blur's angle.
+    """Measures octaves: how many are lost, energy, coherence, and the blur's angle.
 
-    An octave is judged by its energy less that of white noise, and less that of grain of any size, which the calmest
-    cells show: grain lies everywhere, detail at a face's features. The one that finds more lost counts.
+    The energy is that of the coarsest one's gradients, the coherence that of the others. An octave is judged by its
+    energy less that of white noise, and less that of grain of any size, which the calmest cells show: grain lies
+    everywhere, detail at a face's features. The one that finds more lost counts.
     Coherence is (λ1 − λ2)/(λ1 + λ2) of the structure tensor: motion leaves gradients across its path only.
     """
     energies: list[tuple[float, float, float]] = []  # less white noise, less grain, share of grain

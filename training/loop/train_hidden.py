@@ -35,12 +35,12 @@ class Network(nn.Module):
 
 
 def varied(x: torch.Tensor) -> torch.Tensor:
-    """Mirrored, with more or less contrast, and cut off at any side."""
+    """Varies maps: mirrored, with more or less contrast, and cut off below or at a side."""
     if torch.rand(()) < 0.5:
         x = x.flip(3)
     n = len(x)
     x = torch.cat([x[:, :4] + 0.25 * torch.randn(n, 1, 1, 1).clamp(-2, 2) * x[:, 4:], x[:, 4:]], 1)
-    for turned in (x, x.flip(2), x.transpose(2, 3), x.transpose(2, 3).flip(2)):
+    for turned in (x, x.transpose(2, 3)):  # views; `flip` would copy
         if torch.rand(()) < 0.1:
             turned[:, :, int(torch.randint(34, 50, ())) :] = 0
     return x

@@ -287,7 +287,7 @@ _PCM_PACKET = 1024  # samples, of each chunk apart: as FFmpeg gives sound whose 
 
 @dataclass(frozen=True, slots=True)
 class EditedTrack:
-    """A track that an edit list shows in parts; times are in the track's ticks.
+    """Holds a track that an edit list shows in parts, in its ticks.
 
     Attributes:
         parts: of each where it begins in the film, where in the track (-1: nothing is shown), and how long it is.
@@ -301,13 +301,19 @@ class EditedTrack:
 
 
 def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
-    """The tracks with an edit list, by their numbers in the container; none of a film in fragments."""
+    """Reads the edit lists that FFmpeg times otherwise, by number of the track; none of a film in fragments.
+
+    It is right about pictures and sound in one part, as of nearly every film, whose tables are not read.
+    """
     moov = bytearray(_moov(file)[1])
     film, tracks = find_box(moov, 8, len(moov), b"mvhd"), dict[int, EditedTrack]()
     for track in inner_boxes(moov, 8, len(moov), b"trak"):
         head, media = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"mdia", b"mdhd")
         tables, edits = find_box(moov, *track, b"mdia", b"minf", b"stbl"), _edits(moov, track)
         if not (film and head and media and tables and edits and (scale := _clock(moov, film)[0])):
+            continue
+        handler = find_box(moov, *track, b"mdia", b"hdlr")
+        if len(edits) == 1 and handler and moov.startswith((b"vide", b"soun"), handler[0] + 8):
             continue
         borders, at, parts = _borders(moov, tables), 0, list[tuple[int, int, int]]()
         for length, start, _ in edits:
