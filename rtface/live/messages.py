@@ -42,6 +42,7 @@ class SourceRequest:
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
         sound_format: of the sound that is sent, None for what suits the source.
         resting: whether it begins as after `RestSource(True)`.
+        held: whether a film waits behind its first frame until `PlaySource`.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
@@ -57,6 +58,12 @@ class SourceRequest:
     sound_format: SoundFormat | None = None
     again_for_sound: bool = True
     resting: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlaySource:
+    """To a read worker: outputs are there, so a film that was held is played, from its first frame on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,7 @@ class Heartbeat:
         damaged: frames that are damaged, whether they were shown or not.
         missing: frames that did not come.
         buffer: seconds that the jitter buffer adds now.
+        backlog: seconds by which what was delivered is behind its own clock, against the best since the opening.
     """
 
     quiet: float
@@ -153,6 +161,7 @@ class Heartbeat:
     buffer: float = 0.0
     damaged: int = 0
     missing: int = 0
+    backlog: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 LONGEST_S = 1.0
 """Seconds that the buffer may grow to by itself."""
@@ -15,6 +16,30 @@ _SHRINK = 0.02
 _MARGIN_S = 0.01
 # A packet later than this begins a new measurement: the source stood still or restarted.
 _RESET_S = 2.0
+# Seconds that two clocks may drift apart in one second.
+_DRIFT = 2e-4
+
+
+class Backlog:
+    """Tells how much later a source's packets come than at best since its beginning: so much of it waits on the way.
+
+    Attributes:
+        seconds: how much later the last packet came.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._best, self._last, self._arrived = inf, inf, inf
+
+    def note(self, stamp: float | None, arrived: float) -> None:
+        """Takes every packet of one stream, with its time on the source's clock, and when it came."""
+        if stamp is None:
+            return
+        if abs(stamp - self._last) > _RESET_S:  # another clock, or frames were left out
+            self._best = inf
+        delay, self._last = arrived - stamp, stamp
+        self._best = min(delay, self._best + _DRIFT * max(0.0, arrived - self._arrived))
+        self._arrived, self.seconds = arrived, delay - self._best
 
 
 class JitterBuffer:

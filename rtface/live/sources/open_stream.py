@@ -17,12 +17,15 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.read.container import NETWORK, choose_video, open_container, rate_of, read_captions
+from rtface.media.read.container import NETWORK, NO_TIMES, choose_video, open_container, rate_of, read_captions
+from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
-# Of a stream that gives frames in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
-_PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
+# Formats whose frames come in batches, a playlist's pieces.
+_PIECES = ("hls", "dash")
+# Protocols whose senders keep to a pace: others may send as fast as they are read.
+_SENT_LIVE = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}
 # Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
@@ -42,8 +45,10 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _TIMEOUT_US},
     "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
-    "http": {"rw_timeout": "10000000"},
+    "http": {"rw_timeout": "10000000", "formatprobesize": "65536"},
 }
+# Of a pipe: half a second of it, by its own clock.
+_PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "probesize": "500000", "formatprobesize": "65536"}
 # Microseconds of a second analysis where only sound was found: RTMP does not announce video before its I-frame.
 _LONGER = "6000000"
 # Frames a second of a source without a plausible rate.
@@ -57,8 +62,11 @@ class OpenedInput:
     Attributes:
         container, video, sound: of PyAV; the streams that are wanted and there.
         rate: nominal frames a second.
-        paced: it has to be read at the pace of its time stamps.
-        film: it has an end.
+        by_arrival: its frames come when they are made; others are read at the pace of their time stamps.
+        probed: whether it may turn out, by how fast it comes, that `by_arrival` is wrong.
+        timed: its format has times; frames of others are stamped when they come.
+        pieces: it comes in pieces, as a playlist does.
+        film: it has an end, and can be opened again at any place.
         monotonic: its clock should be the monotonic one.
         notes: what differs from what was asked for.
         label: the name a device gives itself.
@@ -68,7 +76,10 @@ class OpenedInput:
     video: VideoStream | None
     sound: AudioStream | None
     rate: Fraction = _RATE
-    paced: bool = False
+    by_arrival: bool = True
+    probed: bool = False
+    timed: bool = True
+    pieces: bool = False
     film: bool = False
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
@@ -93,10 +104,13 @@ def open_stream(request: SourceRequest) -> OpenedInput:
     Raises:
         InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
     """
-    if request.kind == "file":
-        opened = _streams(open_container(request.name), request, paced=True, film=True)
-    else:
+    if request.kind != "file":
         opened = _open_url(request)
+    elif is_pipe(request.name):
+        reader = PipeReader(request.name, lambda: False)
+        opened = _streams(open_container(request.name, reader, _PIPE), request, live=True, probed=True)
+    else:
+        opened = _streams(open_container(request.name), request, live=False)
     if opened.film and request.seek:
         with suppress(av.FFmpegError):  # then it begins at its start
             opened.container.seek(round(request.seek * 1e6))
@@ -131,12 +145,13 @@ def _open_url(request: SourceRequest) -> OpenedInput:
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
         raise _refusal(request.name, error) from None
-    paced = scheme in _PACED_SCHEMES
-    return _streams(container, request, paced=paced, film=paced and bool(container.duration))
+    # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet.
+    sent = scheme in _SENT_LIVE
+    return _streams(container, request, live=sent or container.size <= 0, probed=not sent)
 
 
-def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, film: bool) -> OpenedInput:
-    """The streams of an opened container that are wanted."""
+def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
+    """The streams of an opened container that are wanted; it is `live` unless it comes in pieces."""
     name, video = shown(request.name), None
     read_captions(container, False)
     if request.video:
@@ -150,7 +165,10 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
-    return OpenedInput(container, video, sound, rate, paced, film)
+    pieces, timed = container.format.name in _PIECES, not container.format.flags & NO_TIMES
+    live = live and not pieces
+    film = not live and (not pieces or bool(container.duration))
+    return OpenedInput(container, video, sound, rate, live, live and probed, timed, pieces, film)
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:

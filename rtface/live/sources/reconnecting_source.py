@@ -18,7 +18,15 @@ from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import SOUND_BEGAN, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
-from rtface.live.protocols import TIME_BASE, EndpointHealth, LiveSource, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.protocols import (
+    BACKLOG_S,
+    TIME_BASE,
+    EndpointHealth,
+    LiveSource,
+    SoundFormat,
+    SoundPacket,
+    VideoFormat,
+)
 from rtface.live.rotate import Rotation
 from rtface.live.sources.read_process import ReadProcess
 from rtface.live.sources.source_clock import SourceClock
@@ -94,7 +102,7 @@ class ReconnectingSource:
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._bytes = self._reopened = 0
-        self._buffer = 0.0
+        self._buffer = self._backlog = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
@@ -136,6 +144,7 @@ class ReconnectingSource:
             reopened=self._reopened,
             bytes=None if device else self._bytes,
             buffer=self._buffer,
+            backlog=self._backlog,
         )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
@@ -150,6 +159,12 @@ class ReconnectingSource:
         if self._refusal is not None:
             self.close()
             raise self._refusal
+
+    def hold(self, held: bool) -> None:
+        self._request = replace(self._request, held=held)
+        if not held and (connection := self._connection) is not None:
+            self._clock, self._frames = SourceClock(), 0  # a film begins again
+            connection.play()
 
     def rest(self, resting: bool) -> None:
         self._request = replace(self._request, resting=resting)
@@ -216,7 +231,18 @@ class ReconnectingSource:
             self._seen = now
             self._dropped += dropped
             self._bytes += size
-            self._buffer = heartbeat.buffer
+            self._buffer, self._backlog = heartbeat.buffer, heartbeat.backlog
+        if self._backlog > BACKLOG_S:
+            self._stats.warn(
+                "backlog",
+                Message(
+                    "{name}: its frames come {seconds:.1f} s later than at first and are as much older than they seem: "
+                    "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
+                    code="source_backlog",
+                    name=self._title,
+                    seconds=self._backlog,
+                ),
+            )
         if dropped:
             self._stats.count("dropped:source", dropped)
         if failed or missing:

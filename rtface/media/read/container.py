@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from fractions import Fraction
 from functools import lru_cache
@@ -37,6 +38,8 @@ _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash":
 _LISTED = 1 << 20  # bytes of a list that are looked at
 _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
+NO_TIMES = 0x80
+"""FFmpeg's flag of a format that has no times."""
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 NETWORK = (
@@ -55,12 +58,17 @@ NETWORK_OPTIONS = {
 }
 
 
-def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader | None = None) -> InputContainer:
+def open_container(
+    path: str | os.PathLike[str],
+    reader: PipeReader | FileReader | None = None,
+    more: Mapping[str, str] | None = None,
+) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.
 
     Args:
         path: a file or URL.
         reader: reads it instead of FFmpeg; None for a `FileReader` where it is a file.
+        more: options of FFmpeg.
 
     Raises:
         InputMissing: it is not there or may not be read.
@@ -80,7 +88,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     try:
         container = open_input(
             reader or url,
-            container_options=options | {"export_xmp": "1"},
+            container_options={**options, "export_xmp": "1", **(more or {})},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
         film = None if is_playlist(path) else reader

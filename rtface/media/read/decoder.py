@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from errno import EIO
 from fractions import Fraction
 
 import av
@@ -13,7 +14,15 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
-from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
+from rtface.media.read.container import (
+    NO_TIMES,
+    error_text,
+    expected_end,
+    is_still,
+    rate_of,
+    read_captions,
+    time_base_of,
+)
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
@@ -176,6 +185,8 @@ class Decoder:
                 if failed == 2:  # at the same place
                     read_captions(self._container, False)
                 self._faults.stats.count("read_errors")
+                if self._remote and error.errno == EIO and self._container.format.flags & NO_TIMES:
+                    return  # so ends motion JPEG from a camera
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))
                     return

@@ -1,0 +1,169 @@
+"""A live source is judged by how it comes: by a server and pipes of this machine, and by times that are handed in."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.frame import Frame
+from rtface.live.sources.jitter_buffer import Backlog
+from rtface.live.sources.playback_pace import is_sent_at_once, rate_of_arrivals
+from rtface.media.read.source import FileSource
+from tests.live.publish import film
+from tests.live.watching import Watched
+
+RATE = 60
+
+
+def even(rate: float, seconds: float = 0.6, start: float = 0.0) -> list[float]:
+    return [start + n / rate for n in range(int(seconds * rate))]
+
+
+@pytest.mark.parametrize("rate", [5, 12, 30, 60, 120])
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_comes_at_its_own_pace_is_live(rate: int, *, timed: bool):
+    arrivals = even(rate)
+    assert not is_sent_at_once(arrivals, arrivals, timed=timed)
+    # FFmpeg counts frames of a format without times at 25 a second, whatever they are.
+    assert timed or not is_sent_at_once([n / 25 for n in range(len(arrivals))], arrivals, timed=False)
+
+
+def test_what_a_server_had_kept_is_no_film():
+    arrivals = [0.001 * n for n in range(300)] + even(30, start=0.31)
+    assert not is_sent_at_once([n / 30 for n in range(len(arrivals))], arrivals, timed=True)
+
+
+@pytest.mark.parametrize("rate", [1000, 20_000])
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_comes_as_fast_as_it_is_read_is_a_film(rate: int, *, timed: bool):
+    arrivals = even(rate)[:2000]
+    assert is_sent_at_once([n / 25 for n in range(len(arrivals))], arrivals, timed=timed)
+
+
+@pytest.mark.parametrize("rate", [5, 12, 25, 30, 60])
+def test_the_rate_is_that_of_the_arrivals(rate: int):
+    there = [0.0, 0.0001, 0.0002]
+    assert rate_of_arrivals([*there, *even(rate, 0.7, 0.1)]) == rate
+    bunches = [n // 2 * 2 / rate + 0.1 for n in range(rate)]
+    assert rate_of_arrivals([*there, *bunches]) == pytest.approx(rate, rel=0.25)
+    assert rate_of_arrivals(there) is None
+
+
+def test_a_backlog_is_what_comes_later_than_at_best():
+    backlog = Backlog()
+    for n in range(300):  # ten seconds in which 25 of 30 frames come through
+        backlog.note(n / 30, 100 + n / 25)
+    assert backlog.seconds == pytest.approx(2.0, abs=0.01)
+    for n in range(300, 600):  # it catches up
+        backlog.note(n / 30, 100 + n / 30)
+    assert backlog.seconds == pytest.approx(0.0, abs=0.01)
+    backlog.note(900.0, 300.0)  # another clock
+    backlog.note(None, 301.0)
+    assert backlog.seconds == 0.0
+    for n in range(36_000):  # clocks that drift apart by a tenth of a per mille, for an hour
+        backlog.note(900 + n / 10, 300 + n / 10 * 1.0001)
+    assert backlog.seconds < 0.01
+
+
+class Phone(BaseHTTPRequestHandler):
+    """Sends motion JPEG as a phone does, `RATE` frames a second, and counts who asks."""
+
+    asked, most = 0, 10_000
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        jpeg = av.CodecContext.create("mjpeg", "w")
+        jpeg.width, jpeg.height, jpeg.pix_fmt, jpeg.time_base = 64, 48, "yuvj420p", Fraction(1, RATE)  # pyright: ignore
+        image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8)).reformat(format="yuvj420p")
+        data = b"".join(bytes(packet) for packet in jpeg.encode(image))  # pyright: ignore
+        began, number = time.monotonic(), 0
+        try:
+            while number < self.most:
+                self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
+                self.wfile.write(data + b"\r\n")
+                number += 1
+                time.sleep(max(0.0, began + number / RATE - time.monotonic()))
+        except OSError:
+            return
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@contextmanager
+def phone() -> Generator[str]:
+    Phone.asked = 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Phone)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/video"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_motion_jpeg_is_shown_as_it_comes():
+    with phone() as url, Watched(url) as watched:
+        watched.more(2 * RATE, 30)
+        frames = watched.frames[-RATE:]
+    assert Phone.asked == 1
+    span = (frames[-1][1].pts - frames[0][1].pts) / 1e6
+    assert span == pytest.approx(frames[-1][0] - frames[0][0], abs=0.6)  # not 2.4 s, of 25 frames a second
+    assert all(at - (frame.captured_at or 0.0) < 0.5 for at, frame in frames)
+
+
+def test_into_a_file_every_frame_of_it_comes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Phone, "most", 48)
+    with phone() as url:
+        source = FileSource(url)
+        frames = [item for item in source if isinstance(item, Frame)]
+        source.close()
+    assert (len(frames), Phone.asked) == (48, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
+@pytest.mark.parametrize("kind", ["mkv", "h264"])
+def test_a_film_in_a_pipe_is_opened_once_and_played_whole(kind: str, tmp_path: Path):
+    source, pipe = film(tmp_path / f"film.{kind}", 1.0, sound="none"), tmp_path / f"pipe.{kind}"
+    os.mkfifo(pipe)
+    with av.open(str(source)) as box:
+        count = sum(1 for _ in box.decode(video=0))
+    writer = threading.Thread(target=lambda: pipe.write_bytes(source.read_bytes()), daemon=True)
+    writer.start()
+    watched = Watched(str(pipe))
+    watched.source.hold(True)
+    with watched:
+        time.sleep(2.5)
+        assert len(watched.frames) == 1  # it waits until the outputs are there
+        watched.source.hold(False)
+        watched.until(lambda: watched.source.ended, 20)
+    assert len(watched.frames) + watched.source.health.dropped == 1 + count  # a busy machine is too late for some
+    times = [frame.pts / 1e6 for _, frame in watched.frames[1:]]
+    assert times[-1] - times[0] == pytest.approx((count - 1) / 20, abs=0.2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
+def test_the_pipe_of_this_process_is_read_by_its_child(tmp_path: Path):
+    data = film(tmp_path / "film.mkv", 1.0, sound="none").read_bytes()
+    ours, theirs = os.pipe()
+    out = os.fdopen(theirs, "wb")
+    threading.Thread(target=lambda: (out.write(data), out.close()), daemon=True).start()
+    with Watched(f"/dev/fd/{ours}") as watched:
+        watched.until(lambda: watched.source.ended, 20)
+    assert watched.frames
+    os.close(ours)
