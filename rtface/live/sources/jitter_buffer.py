@@ -16,8 +16,8 @@ _SHRINK = 0.02
 _MARGIN_S = 0.01
 # A packet later than this begins a new measurement: the source stood still or restarted.
 _RESET_S = 2.0
-# Seconds that two clocks may drift apart in one second.
-_DRIFT = 2e-4
+# Seconds that two clocks may drift apart in one second: 30 frames a second are 29.97 at times.
+_DRIFT = 1.5e-3
 
 
 class Backlog:
@@ -46,14 +46,15 @@ class JitterBuffer:
     """Decides when packets are given to the decoder: as their own time stamps run, `seconds` after the quickest.
 
     Args:
-        seconds: length of the buffer; None measures the jitter and takes what that needs, up to `LONGEST_S`.
+        seconds: length of the buffer; None measures the jitter and takes what that needs, up to `longest`.
+        longest: seconds.
 
     Attributes:
         seconds: its length now.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
-        self._fixed = seconds is not None
+    def __init__(self, seconds: float | None = None, longest: float = LONGEST_S) -> None:
+        self._fixed, self._longest = seconds is not None, longest
         self.seconds = seconds or 0.0
         # Arrival time and delay (arrival minus stamp): least delays rising, largest delays falling, oldest first.
         self._least: deque[tuple[float, float]] = deque()
@@ -71,7 +72,7 @@ class JitterBuffer:
             self._due = max(self._due, arrived)
             return self._due
         delay = arrived - stamp
-        if self._least and abs(delay - self._least[0][1]) > _RESET_S:
+        if self._least and abs(delay - self._least[0][1]) > self._longest + _RESET_S - LONGEST_S:
             self._least.clear()
             self._most.clear()
             self._due = arrived
@@ -101,7 +102,7 @@ class JitterBuffer:
                 kept.popleft()
 
     def _adapt(self, arrived: float, jitter: float) -> None:
-        needed = min(jitter + _MARGIN_S, LONGEST_S) if jitter > _TOLERATED_S else 0.0
+        needed = min(jitter + _MARGIN_S, self._longest) if jitter > _TOLERATED_S else 0.0
         if needed >= self.seconds:
             self.seconds = needed
         else:

@@ -48,7 +48,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "http": {"rw_timeout": "10000000", "formatprobesize": "65536"},
 }
 # Of a pipe: half a second of it, by its own clock.
-_PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "probesize": "500000", "formatprobesize": "65536"}
+_PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "65536"}
 # Microseconds of a second analysis where only sound was found: RTMP does not announce video before its I-frame.
 _LONGER = "6000000"
 # Frames a second of a source without a plausible rate.
@@ -84,6 +84,11 @@ class OpenedInput:
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
     label: str = ""
+
+    @property
+    def played(self) -> bool:
+        """Whether it waits until it is read, and ends: what has begun elsewhere does neither."""
+        return self.film or not (self.by_arrival or self.pieces)
 
     @property
     def described(self) -> str:

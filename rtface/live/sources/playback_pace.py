@@ -12,6 +12,8 @@ from typing import Any
 
 import av
 
+from rtface.live.sources.jitter_buffer import LONGEST_S
+
 CUSHION = 0.5
 """Seconds by which a playlist is played later after a late piece, so that its next ones come in time."""
 # Seconds by which a film, and a playlist, may be late before its clock is set again.
@@ -24,6 +26,8 @@ PROBE_S, PROBE_PACKETS = 0.5, 2000
 # The last seconds of them, multiple of a source's own pace from which on it is a film, and frames a second of one
 # without times.
 _PROBE_END_S, _AT_ONCE, _MOST_RATE = 0.3, 2.0, 240
+# Seconds of the longest bunches, as of fragments, that a jitter buffer spreads.
+_LONGEST_BUNCH_S = 10.0
 # Seconds before a packet that was not there with the one before; rates that are meant by those that are measured.
 _ONE_BY_ONE_S = 0.002
 _RATES = tuple(map(Fraction, (1, 2, 5, 10, 12, 15, 20, 24, 25, 30, 50, 60, 90, 120)))
@@ -75,6 +79,13 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
     passed = arrivals[-1] - arrivals[late[0]]
     fast = max(known) - min(known) > _AT_ONCE * passed if timed else len(late) > _MOST_RATE * passed
     return fast or arrivals[-1] - arrivals[0] < PROBE_S  # so many packets came that it did not take so long
+
+
+def longest_wait(stamps: Sequence[float | None], arrivals: Sequence[float]) -> float:
+    """How long a jitter buffer may become for what came so: longer where the probe had to wait for a second bunch."""
+    packets = pairwise(zip(stamps, arrivals, strict=True))
+    waits = [at - then - (new - old) for (old, then), (new, at) in packets if old is not None and new is not None]
+    return _LONGEST_BUNCH_S if max(waits, default=0.0) > LONGEST_S else LONGEST_S
 
 
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:

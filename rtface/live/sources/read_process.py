@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -54,9 +55,16 @@ def _with_own(request: SourceRequest) -> tuple[SourceRequest, int | None]:
     """The request, and the file or pipe to give to the process where its name says one that is open in this one, as
     stdin."""
     match = re.fullmatch(r"/dev/(?:stdin|fd/(\d+))", request.name) if request.kind == "file" else None
-    if match is None:
+    if match is None or sys.platform == "win32":
         return request, None
-    own = os.dup(int(match[1] or 0))
+    try:
+        own = os.dup(int(match[1] or 0))
+    except (OSError, OverflowError) as error:
+        raise InputMissing(
+            "{name}: is not open in this process; let another program write into it, or name a file or a FIFO",
+            code="input_closed",
+            name=request.name,
+        ) from error
     return replace(request, name=f"/dev/fd/{own}"), own
 
 
@@ -131,6 +139,8 @@ class ReadProcess:
             if own is not None:
                 os.close(own)
         self._child = child
+        if not self._held:
+            child.send(PlaySource())
         why = ""
         while not closed.is_set() and not self._ended.wait(0.05):
             if why := self._watch():

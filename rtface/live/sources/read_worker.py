@@ -54,11 +54,13 @@ from rtface.live.sources.playback_pace import (
     BurstDetector,
     PlaybackPace,
     is_sent_at_once,
+    longest_wait,
     rate_of_arrivals,
     stamp_of,
 )
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
+from rtface.media.read.container import is_unsized_end
 from rtface.media.read.frame_details import details_of, without_profile
 from rtface.media.read.quantiser import QuantiserReader
 
@@ -136,6 +138,7 @@ class ReadWorker:
         self._need_key = False
         self.resting, self._handed_at = request.resting, -inf
         self._playing, self._held_s, self._held_at = threading.Event(), 0.0, inf
+        self._shown_from = -inf  # what came before is only decoded
         if not request.held:
             self._playing.set()
         self._conform = DeinterlaceToneMap()
@@ -151,14 +154,14 @@ class ReadWorker:
         while not self._parent.gone:
             self._parent.send(
                 Heartbeat(
-                    time.monotonic() - self._received_at,
+                    max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
                     self._bytes,
                     self._dropped,
                     self._errors + self._sound_errors,
                     self._buffer.seconds,
                     self._decoder.damaged if self._decoder else 0,
                     self._decoder.missing if self._decoder else 0,
-                    self._backlog.seconds,
+                    max(0.0, self._backlog.seconds - self._buffer.seconds),
                 )
             )
             time.sleep(_HEARTBEAT_S)
@@ -190,7 +193,7 @@ class ReadWorker:
                 Fraction(aspect or 1),
                 tuple(opened.notes),
                 track and track.form,
-                opened.film,
+                opened.played,
                 opened.label,
             )
         )
@@ -210,14 +213,14 @@ class ReadWorker:
                 self._send_sound(waiting.item)
                 continue
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
-            hurries = waiting.fresh and self._playing.is_set()
+            hurries = waiting.fresh and (not opened.played or self._playing.is_set())
             packet = self._catch_up(waiting.item, waiting.due) if hurries else waiting.item
             if packet is None:
                 continue
             for image, quantisers in self._decoded(packet):
                 if rests:
                     continue
-                if not (opened.by_arrival or self._playing.is_set()):
+                if opened.played and not self._playing.is_set():
                     self._hold(image, quantisers, waiting.due, opened)
                 # The decoder gives frames in another order than packets come. What a frame has to wait for in the
                 # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
@@ -231,7 +234,7 @@ class ReadWorker:
                 )
         if self._demuxing.done():
             self._demuxing.result()
-        if opened.film or self._request.kind == "file":
+        if opened.played or self._request.kind == "file":
             self._parent.send(EndOfStream())
 
     def _hold(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float, opened: OpenedInput) -> None:
@@ -239,7 +242,7 @@ class ReadWorker:
         self._held_at = due
         self._hand_over(image, quantisers, due, opened)
         while not self._playing.wait(0.2) and not self._parent.gone:
-            pass
+            self._received_at = time.monotonic()
         self._held_s, self._held_at = time.monotonic() - due, inf
 
     def _now(self) -> float:
@@ -277,11 +280,15 @@ class ReadWorker:
     def _arrivals(self, opened: OpenedInput) -> Iterator[tuple[av.Packet[Any], float]]:
         """Packets, and when each came."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
-        for packet in opened.container.demux(*streams):
-            if packet.size:
-                self._received_at = arrived = time.monotonic()
-                self._bytes += packet.size
-                yield packet, arrived
+        try:
+            for packet in opened.container.demux(*streams):
+                if packet.size:
+                    self._received_at = arrived = time.monotonic()
+                    self._bytes += packet.size
+                    yield packet, arrived
+        except av.FFmpegError as error:
+            if not is_unsized_end(error, opened.container):
+                raise
 
     def _probed(self, opened: OpenedInput) -> Iterator[tuple[av.Packet[Any], float]]:
         """The packets; where only that can tell, the first of them say how the source comes."""
@@ -298,8 +305,11 @@ class ReadWorker:
                     break
         stamps, arrivals = zip(*leading, strict=True) if leading else ((), ())
         opened.by_arrival = bool(leading) and not is_sent_at_once(stamps, arrivals, timed=opened.timed)
-        if opened.by_arrival and not opened.timed:
-            opened.rate = rate_of_arrivals(arrivals) or opened.rate
+        if opened.by_arrival:
+            self._shown_from = arrivals[-1]
+            self._buffer = JitterBuffer(self._request.buffer, longest_wait(stamps, arrivals))
+            if not opened.timed:
+                opened.rate = rate_of_arrivals(arrivals) or opened.rate
         return chain(first, packets)
 
     def _demux(
@@ -326,10 +336,10 @@ class ReadWorker:
                 if self.resting and alone and arrived - taken < REST_S:
                     continue
                 taken = arrived
-                if opened.by_arrival:
+                if opened.by_arrival and opened.timed and self._request.kind in ("stream", "file"):
                     self._backlog.note(stamp_of(packet), arrived)
                 due = arrived if burst or pace or opened.monotonic else self._buffer.due(stamp_of(packet), arrived)
-                self._wait(QueuedPacket(packet, due, burst is None))
+                self._wait(QueuedPacket(packet, due, burst is None and arrived >= self._shown_from))
             elif track is not None:
                 for received in track.push(packet, arrived):
                     if burst is None:

@@ -163,7 +163,8 @@ class ReconnectingSource:
     def hold(self, held: bool) -> None:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
-            self._clock, self._frames = SourceClock(), 0  # a film begins again
+            if connection.opened is not None and connection.opened.film:
+                self._clock, self._frames = SourceClock(), 0  # it begins again
             connection.play()
 
     def rest(self, resting: bool) -> None:
@@ -185,13 +186,15 @@ class ReconnectingSource:
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
+            if not self._request.held:  # since the request was taken
+                connection.play()
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
                 connection.refusal, why = error, error.message
             self._count()
             with self._counting:
-                self._connection, self._seen = None, (0, 0, 0, 0, 0)
+                self._connection, self._seen, self._backlog = None, (0, 0, 0, 0, 0), 0.0
             self.ended = connection.over
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
             if self._closed.is_set():

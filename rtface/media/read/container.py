@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from errno import EIO
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -249,6 +250,11 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
 def error_text(error: av.FFmpegError) -> str:
     """An error of a source as text; FFmpeg calls a network time-out of ours "Immediate exit requested"."""
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
+
+
+def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
+    """Whether what FFmpeg takes for an error is the end of what a server sends without naming its length."""
+    return error.errno == EIO and container.size <= 0
 
 
 def choose_video(container: InputContainer, name: str, track: int | None = None) -> tuple[VideoStream, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from errno import EIO
 from fractions import Fraction
 
 import av
@@ -15,10 +14,10 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.read.container import (
-    NO_TIMES,
     error_text,
     expected_end,
     is_still,
+    is_unsized_end,
     rate_of,
     read_captions,
     time_base_of,
@@ -175,22 +174,23 @@ class Decoder:
                             cut = packet
                         else:
                             yield packet
-                if cut is not None:
-                    yield cut
-                if self._received is not None:
-                    self._received.compare(self._faults)
-                return
             except av.FFmpegError as error:
+                if self._remote and is_unsized_end(error, self._container):
+                    break
                 failed += 1
                 if failed == 2:  # at the same place
                     read_captions(self._container, False)
                 self._faults.stats.count("read_errors")
-                if self._remote and error.errno == EIO and self._container.format.flags & NO_TIMES:
-                    return  # so ends motion JPEG from a camera
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))
                     return
                 self._faults.say("read_error", f"a part could not be read ({error.strerror}); it is left out")
+            else:
+                break
+        if cut is not None and failed < GIVE_UP:
+            yield cut
+        if self._received is not None and failed < GIVE_UP:
+            self._received.compare(self._faults)
 
     def _frames(self, images: Iterable[av.VideoFrame], *, end: bool = False) -> Iterator[Frame]:
         """The frames within the cut.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -51,6 +52,9 @@ class StandInProcess:
             except queue.Empty:
                 continue
         return ""
+
+    def play(self) -> None:
+        self.request = replace(self.request, held=False)
 
     def show(self, at: float, stamp: float | None = None) -> None:
         self.opened, self.frames = OPENED, self.frames + 1
@@ -113,6 +117,19 @@ def test_a_lost_source_is_opened_again_and_keeps_its_clock():
     assert [s.time for s in rig.sounds] == [pytest.approx(100.0), pytest.approx(104.02)]
     rig.source.close()
     assert rig.source.health.state == "closed"
+
+
+def test_the_hold_ends_also_for_a_process_that_begins_then():
+    rig = Rig()
+    rig.source.hold(True)
+    first = rig.process()
+    first.show(100.0, 5.0)
+    assert rig.result.get(timeout=5) is None
+    rig.source.hold(False)
+    assert not first.request.held and rig.source.health.frames == 1  # no film: it goes on
+    first.ended.put("nothing came for 3.6 s")
+    assert not rig.process().request.held
+    rig.source.close()
 
 
 def test_what_a_source_lost_is_counted_and_said_once():
