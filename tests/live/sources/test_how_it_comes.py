@@ -16,8 +16,8 @@ import av
 import numpy as np
 import pytest
 
-from rtface.frame import Frame
 from rtface.errors import InputError, InputMissing
+from rtface.frame import Frame
 from rtface.live.sources.jitter_buffer import LONGEST_S, Backlog, JitterBuffer
 from rtface.live.sources.playback_pace import is_sent_at_once, longest_wait, rate_of_arrivals
 from rtface.media.read.source import FileSource
