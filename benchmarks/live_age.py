@@ -38,7 +38,16 @@ WAYS = {
     "udp": ("ts", "raw"),
     "pipe": ("mjpeg", "ts", "mkv", "raw"),
 }
-FORMATS = {"ts": "mpegts", "raw": "h264", "mkv": "matroska", "kept": "mpegts", "pieces": "mp4", "": "flv", "http": "flv"}
+FORMATS = {
+    "ts": "mpegts",
+    "raw": "h264",
+    "mkv": "matroska",
+    "kept": "mpegts",
+    "pieces": "mp4",
+    "flv": "flv",
+    "": "rtp",
+    "http": "rtp",
+}
 KEPT_S = PIECE_S = 2
 SIZE = 320, 240
 BOUNDARY = b"next"
@@ -56,7 +65,10 @@ def send(target: Any, form: str, rate: float) -> None:
     video.width, video.height, video.pix_fmt = *SIZE, "yuv420p" if muxed else "yuvj420p"
     (video.codec_context if muxed else video).time_base = Fraction(1, 1000)
     if muxed:
-        video.codec_context.gop_size, video.options = round(rate * PIECE_S), {"preset": "ultrafast", "tune": "zerolatency"}
+        video.codec_context.gop_size, video.options = (
+            round(rate * PIECE_S),
+            {"preset": "ultrafast", "tune": "zerolatency"},
+        )
     begin = time.monotonic()
     number = -round(KEPT_S * rate) if form == "kept" else 0
     with suppress(OSError):
@@ -106,8 +118,8 @@ Gst.init(None)
 server = GstRtspServer.RTSPServer.new()
 server.set_address("127.0.0.1"); server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory.new()
-factory.set_launch("( tcpclientsrc host=127.0.0.1 port=" + sys.argv[2] + " ! flvdemux ! h264parse"
-    " ! rtph264pay name=pay0 pt=96 config-interval=1 )")
+factory.set_launch("( udpsrc port=" + sys.argv[2] + " caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=H264"
+    " ! rtph264depay ! h264parse config-interval=1 ! rtph264pay name=pay0 pt=96 config-interval=1 )")
 factory.set_shared(True)
 server.get_mount_points().add_factory("/live", factory)
 server.attach(None)
@@ -157,7 +169,7 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
             os.mkfifo(url)
         if way == "rtsp":
             python, inner, seen = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
-            start(*own, f"tcp://127.0.0.1:{inner}?listen=1", form, str(rate))
+            start(*own, f"rtp://127.0.0.1:{inner}", form, str(rate))
             start(python, "-c", RTSP, str(seen if form == "http" else port), str(inner))
             if form == "http":
                 start(sys.executable, "-c", PROXY, str(port), str(seen))
@@ -201,7 +213,10 @@ def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
         port = free_port()
         command = [sys.executable, "-m", "rtface", "run", url, f"tcp://127.0.0.1:{port}?listen"]
         run = subprocess.Popen(
-            [*command, "--correct", "never", "--tracker", "none"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, "--correct", "never", "--tracker", "none"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         ages = watched(port, seconds)
         run.send_signal(2)

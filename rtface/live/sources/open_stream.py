@@ -17,7 +17,15 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.read.container import NETWORK, NO_TIMES, choose_video, open_container, rate_of, read_captions
+from rtface.media.read.container import (
+    NETWORK,
+    NO_TIMES,
+    choose_video,
+    is_silent,
+    open_container,
+    rate_of,
+    read_captions,
+)
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
@@ -45,12 +53,15 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _TIMEOUT_US},
     "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
-    "http": {"rw_timeout": "10000000", "formatprobesize": "65536"},
+    "http": _QUICK | {"rw_timeout": "10000000", "formatprobesize": "65536", "fpsprobesize": "3"},
 }
 # Of a pipe: half a second of it, by its own clock.
 _PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "65536"}
-# Microseconds of a second analysis where only sound was found: RTMP does not announce video before its I-frame.
+# Microseconds of a second analysis where only sound was found (RTMP does not announce video before its I-frame), or a
+# film's sound begins later.
 _LONGER = "6000000"
+# Answers of what lets RTSP through within HTTP only, as some cameras' own servers and proxies do.
+_NOT_RTSP = (av.InvalidDataError, av.EOFError, ConnectionResetError)
 # Frames a second of a source without a plausible rate.
 _RATE = Fraction(30)
 
@@ -145,11 +156,17 @@ def _open_url(request: SourceRequest) -> OpenedInput:
         source = SrtConnection(request.name, sending=False)
     try:
         container = open_input(source, format="mpegts" if scheme == "srt" else None, options=options)
-        if request.video and scheme.startswith("rtmp") and not container.streams.video:
+        late = request.video and scheme.startswith("rtmp") and not container.streams.video
+        if late or (container.size > 0 and any(map(is_silent, container.streams.audio))):
             container.close()
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
-        raise _refusal(request.name, error) from None
+        if scheme != "rtsp" or not isinstance(error, _NOT_RTSP):
+            raise _refusal(request.name, error) from None
+        try:
+            container = open_input(source, options=options | {"rtsp_transport": "http"})
+        except av.FFmpegError:
+            raise _refusal(request.name, error) from None
     # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet.
     sent = scheme in _SENT_LIVE
     return _streams(container, request, live=sent or container.size <= 0, probed=not sent)
@@ -173,7 +190,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, live: bool, p
     pieces, timed = container.format.name in _PIECES, not container.format.flags & NO_TIMES
     live = live and not pieces
     film = not live and (not pieces or bool(container.duration))
-    return OpenedInput(container, video, sound, rate, live, live and probed, timed, pieces, film)
+    return OpenedInput(container, video, sound, rate, live, live and (probed or not timed), timed, pieces, film)
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:

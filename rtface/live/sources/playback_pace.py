@@ -112,8 +112,8 @@ class BurstDetector:
     def over(self, packet: av.Packet[Any], arrived: float) -> bool:
         """Takes every packet of one stream; true once packets arrive at the pace of their clock."""
         stamp, self._began = stamp_of(packet), self._began or arrived
-        if stamp is None or arrived - self._began > _BURST:
-            return True
+        if stamp is None or arrived - self._began > _BURST:  # RTSP's first packet has no time
+            return arrived - self._began > _BURST
         self._last.append((stamp, arrived))
         if len(self._last) < _BURST_PACKETS:
             return False

@@ -317,7 +317,7 @@ class ReadWorker:
     ) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
         pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces and not opened.film else 0.0)
-        burst = BurstDetector() if opened.by_arrival and not opened.monotonic else None
+        burst = BurstDetector() if opened.by_arrival and opened.timed and not opened.monotonic else None
         leading = opened.video or opened.sound
         alone, taken = _stand_alone(opened.video), -inf
         for packet, arrived in packets:

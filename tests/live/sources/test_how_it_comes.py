@@ -19,7 +19,7 @@ import pytest
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.live.sources.jitter_buffer import LONGEST_S, Backlog, JitterBuffer
-from rtface.live.sources.playback_pace import is_sent_at_once, longest_wait, rate_of_arrivals
+from rtface.live.sources.playback_pace import BurstDetector, is_sent_at_once, longest_wait, rate_of_arrivals
 from rtface.media.read.source import FileSource
 from tests.live.publish import film
 from tests.live.watching import Watched
@@ -75,6 +75,17 @@ def test_a_backlog_is_what_comes_later_than_at_best():
     for n in range(36_000):  # 29.97 frames a second that count as 30, for an hour
         backlog.note(900 + n / 10, 300 + n / 10 * 1.001)
     assert backlog.seconds < 0.01
+
+
+def test_what_was_kept_is_over_with_the_first_packet_in_time():
+    packets = [av.Packet(1) for _ in range(40)]
+    for n, packet in enumerate(packets):
+        packet.time_base, packet.dts = Fraction(1, 30), n or None  # RTSP's first has none
+    arrivals = [1.0] * 30 + even(30, 0.4, 1.0)
+    burst = BurstDetector()
+    over = [burst.over(packet, at) for packet, at in zip(packets, arrivals, strict=False)]
+    assert over.index(True) == 32
+    assert BurstDetector().over(packets[0], 1.0) is False
 
 
 def test_bunches_longer_than_the_probe_lose_no_frame():
