@@ -47,19 +47,10 @@ from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
-from rtface.live.sources.playback_pace import (
-    CUSHION,
-    PROBE_PACKETS,
-    PROBE_S,
-    BurstDetector,
-    PlaybackPace,
-    is_sent_at_once,
-    longest_wait,
-    rate_of_arrivals,
-    stamp_of,
-)
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, longest_wait
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
+from rtface.media.read.arrivals import Arrival, is_sent_at_once, look_at, rate_of_arrivals, stamp_of
 from rtface.media.read.container import is_unsized_end
 from rtface.media.read.frame_details import details_of, without_profile
 from rtface.media.read.quantiser import QuantiserReader
@@ -277,7 +268,7 @@ class ReadWorker:
 
     # -- packets ------------------------------------------------------------------------------------------------
 
-    def _arrivals(self, opened: OpenedInput) -> Iterator[tuple[av.Packet[Any], float]]:
+    def _arrivals(self, opened: OpenedInput) -> Iterator[Arrival]:
         """Packets, and when each came."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
         try:
@@ -290,19 +281,13 @@ class ReadWorker:
             if not is_unsized_end(error, opened.container):
                 raise
 
-    def _probed(self, opened: OpenedInput) -> Iterator[tuple[av.Packet[Any], float]]:
+    def _probed(self, opened: OpenedInput) -> Iterator[Arrival]:
         """The packets; where only that can tell, the first of them say how the source comes."""
         packets = self._arrivals(opened)
         if not (opened.probed and opened.video):
             return packets
-        first: list[tuple[av.Packet[Any], float]] = []
-        leading = list[tuple[float | None, float]]()
-        for packet, arrived in packets:
-            first.append((packet, arrived))
-            if packet.stream is opened.video:
-                leading.append((stamp_of(packet), arrived))
-                if arrived - leading[0][1] >= PROBE_S or len(leading) >= PROBE_PACKETS:
-                    break
+        look_at(packets, opened.video, first := deque[Arrival]())
+        leading = [(stamp_of(packet), arrived) for packet, arrived in first if packet.stream is opened.video]
         stamps, arrivals = zip(*leading, strict=True) if leading else ((), ())
         opened.by_arrival = bool(leading) and not is_sent_at_once(stamps, arrivals, timed=opened.timed)
         if opened.by_arrival:
@@ -312,9 +297,7 @@ class ReadWorker:
                 opened.rate = rate_of_arrivals(arrivals) or opened.rate
         return chain(first, packets)
 
-    def _demux(
-        self, packets: Iterator[tuple[av.Packet[Any], float]], opened: OpenedInput, track: AacConverter | None
-    ) -> None:
+    def _demux(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
         pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces and not opened.film else 0.0)
         burst = BurstDetector() if opened.by_arrival and opened.timed and not opened.monotonic else None

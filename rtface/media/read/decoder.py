@@ -57,6 +57,7 @@ class Decoder:
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
         enlarger: gives frames the size of the output.
+        arriving: gives the container's packets, with times of decoding alone; None for the container itself.
 
     Attributes:
         form: what the frames have in common.
@@ -80,15 +81,17 @@ class Decoder:
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
         received: Received | None = None,
+        arriving: Iterable[av.Packet[Stream]] | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
-        self._received, self._enlarger = received, enlarger
+        self._received, self._enlarger, self._arriving = received, enlarger, arriving
         self._remote, self._sought, self._stopped = remote, sought, stopped
         self._rate, self._base = rate_of(video)[0], time_base_of(video)
         step = 1 / (self._rate * self._base)
         self._step = max(1, round(step))
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
-        self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi")
+        by_dts = container.format.name == "avi" or arriving is not None
+        self._clock = FrameClock(step, self._base, by_dts=by_dts)
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
@@ -158,7 +161,7 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._container.demux():
+                for came in self._arriving or self._container.demux():
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:

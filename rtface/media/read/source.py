@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
+from rtface.media.read.arrivals import ArrivingPackets
 from rtface.media.read.container import (
     choose_video,
     clock_start_of,
@@ -112,6 +113,7 @@ class FileSource:
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
+        self._arriving: ArrivingPackets | None = None
         self._reading = Lock()
         if start is not None and start < 0:
             raise UsageError("{--start:{value:g}}: give seconds from 0 on", code="start_negative", value=start)
@@ -173,6 +175,12 @@ class FileSource:
             with self._reading:
                 item = next(self._items, None)
             if item is None:
+                if self._arriving is not None and self._arriving.full:
+                    self._stats.warn(
+                        "arrivals",
+                        f"{self._name}: has no times and came faster than it was worked on: its sender had to wait, so "
+                        "that times are too long; record it first (--correct never), and enhance the recording",
+                    )
                 self._check_growth()
                 return
             yield item
@@ -224,6 +232,10 @@ class FileSource:
             self._waiting.clear()
             self._items = iter(())
             self._now = None
+            if self._arriving is not None:
+                self._arriving.close()
+                if not self._arriving.idle:
+                    return
             self._container.close()
             if self._opened_first is not None:
                 self._opened_first.close()
@@ -258,6 +270,8 @@ class FileSource:
         video.codec_context.thread_type = threads_for(video.codec_context)
         if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage within slices goes unsaid
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
+        if reader is None or reader is self.pipe:
+            self._arriving = ArrivingPackets.of(container, video, self._stop)
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
@@ -276,6 +290,7 @@ class FileSource:
             size=self._size,
             received=None if part else Received(self._path, self._container),
             enlarger=self._enlarger,
+            arriving=self._arriving,
         )
 
     def _without_gpu(self, why: str) -> None:
@@ -292,7 +307,7 @@ class FileSource:
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""
         cut = self._cut
-        if cut.start is not None and self.pipe is None:  # a pipe is decoded from its beginning
+        if cut.start is not None and self.pipe is None and self._arriving is None:  # those begin where they are
             for earlier in _EARLIER:
                 target = max(cut.start - earlier, cut.clock_start)
                 # A container that cannot seek is opened afresh, like one that misses.

@@ -19,7 +19,8 @@ import pytest
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.live.sources.jitter_buffer import LONGEST_S, Backlog, JitterBuffer
-from rtface.live.sources.playback_pace import BurstDetector, is_sent_at_once, longest_wait, rate_of_arrivals
+from rtface.live.sources.playback_pace import BurstDetector, longest_wait
+from rtface.media.read.arrivals import is_sent_at_once, rate_of_arrivals
 from rtface.media.read.source import FileSource
 from tests.live.publish import film
 from tests.live.watching import Watched
@@ -150,12 +151,22 @@ def test_motion_jpeg_is_shown_as_it_comes():
 
 
 def test_into_a_file_every_frame_of_it_comes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Phone, "most", 48)
+    monkeypatch.setattr(Phone, "most", 2 * RATE)
     with phone() as url:
         source = FileSource(url)
-        frames = [item for item in source if isinstance(item, Frame)]
+        time.sleep(1.5)  # work on the first frame: the others wait with the times at which they came
+        times = [float(item.pts * item.time_base) for item in source if isinstance(item, Frame)]
         source.close()
-    assert (len(frames), Phone.asked) == (48, 1)
+    assert (len(times), Phone.asked) == (2 * RATE, 1)
+    assert times[-1] - times[0] == pytest.approx(2, abs=0.3)  # not 4.8 s, of 25 frames a second
+    assert max(np.diff(times)) < 0.5
+
+
+def test_a_raw_film_that_is_sent_at_once_keeps_its_rate(tmp_path: Path):
+    data = film(tmp_path / "film.h264", 1.0, sound="none").read_bytes()
+    with served(data, None) as url:
+        times = [item.pts * item.time_base for item in FileSource(url) if isinstance(item, Frame)]
+    assert len(times) >= 20 and set(np.diff(times)) == {Fraction(1, 20)}  # as its codec says
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
