@@ -22,9 +22,10 @@ _DRIFT = 1.5e-3
 
 class Backlog:
     """Tells how much later a source's packets come than at best since its beginning: so much of it waits on the way.
+    What comes late in a bunch with later packets does not wait there.
 
     Attributes:
-        seconds: how much later the last packet came.
+        seconds: how much later packets come now.
     """
 
     def __init__(self) -> None:
@@ -38,8 +39,9 @@ class Backlog:
         if abs(stamp - self._last) > _RESET_S:  # another clock, or frames were left out
             self._best = inf
         delay, self._last = arrived - stamp, stamp
-        self._best = min(delay, self._best + _DRIFT * max(0.0, arrived - self._arrived))
-        self._arrived, self.seconds = arrived, delay - self._best
+        passed, self._arrived = max(0.0, arrived - self._arrived), arrived
+        self._best = min(delay, self._best + _DRIFT * passed)
+        self.seconds = min(delay - self._best, self.seconds + passed / 2)
 
 
 class JitterBuffer:

@@ -152,7 +152,7 @@ class ReadWorker:
                     self._buffer.seconds,
                     self._decoder.damaged if self._decoder else 0,
                     self._decoder.missing if self._decoder else 0,
-                    max(0.0, self._backlog.seconds - self._buffer.seconds),
+                    self._backlog.seconds,
                 )
             )
             time.sleep(_HEARTBEAT_S)

@@ -70,6 +70,11 @@ def test_a_backlog_is_what_comes_later_than_at_best():
     for n in range(300, 600):  # it catches up
         backlog.note(n / 30, 100 + n / 30)
     assert backlog.seconds == pytest.approx(0.0, abs=0.01)
+    behind = list[float]()
+    for n in range(600, 900):  # bunches of a second: their last packet does not wait
+        backlog.note(n / 30, 101 + n // 30)
+        behind.append(backlog.seconds)
+    assert max(behind) < 0.55 and max(behind[29::30]) < 0.05
     backlog.note(900.0, 300.0)  # another clock
     backlog.note(None, 301.0)
     assert backlog.seconds == 0.0
