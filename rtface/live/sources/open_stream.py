@@ -14,6 +14,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from rtface.config.addresses import LIVE_SCHEMES
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
@@ -32,8 +33,6 @@ from rtface.util.av_input import open_input
 
 # Formats whose frames come in batches, a playlist's pieces.
 _PIECES = ("hls", "dash")
-# Protocols whose senders keep to a pace: others may send as fast as they are read.
-_SENT_LIVE = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}
 # Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
@@ -161,14 +160,12 @@ def _open_url(request: SourceRequest) -> OpenedInput:
             container.close()
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
-        if scheme != "rtsp" or not isinstance(error, _NOT_RTSP):
-            raise _refusal(request.name, error) from None
-        try:
-            container = open_input(source, options=options | {"rtsp_transport": "http"})
-        except av.FFmpegError:
-            raise _refusal(request.name, error) from None
+        with suppress(av.FFmpegError):
+            if scheme == "rtsp" and isinstance(error, _NOT_RTSP):
+                return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
+        raise _refusal(request.name, error) from None
     # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet.
-    sent = scheme in _SENT_LIVE
+    sent = scheme in LIVE_SCHEMES  # whose senders keep to a pace: others may send as fast as they are read
     return _streams(container, request, live=sent or container.size <= 0, probed=not sent)
 
 

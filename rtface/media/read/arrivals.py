@@ -17,12 +17,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from rtface.concurrency.buffer import buffer
-from rtface.media.read.container import NO_TIMES, is_still, is_unsized_end
+from rtface.media.read.container import is_unsized_end
 
-PROBE_S, PROBE_PACKETS = 0.5, 2000
-"""Seconds, and packets at most, that show how a source comes."""
-LEAST_PACKETS = 4
-"""Packets from which on something can be seen."""
+PROBE_S, PROBE_PACKETS, LEAST_PACKETS = 0.5, 2000, 4
+"""Seconds, and packets at most and at least, that show how a source comes."""
 # The last seconds of them, multiple of a source's own pace from which on it is a film, and frames a second of one
 # without times.
 _PROBE_END_S, _AT_ONCE, _MOST_RATE = 0.3, 2.0, 240
@@ -94,7 +92,7 @@ class ArrivingPackets:
         stop: once it is true, what came is all.
 
     Attributes:
-        idle: whether its thread reads no longer.
+        full: whether so much waited that its sender, which has a pace, had to wait, too.
     """
 
     def __init__(self, container: InputContainer, video: VideoStream, stop: Callable[[], bool]) -> None:
@@ -103,21 +101,22 @@ class ArrivingPackets:
         self._first: deque[Arrival] = deque()
         self._rate: Fraction | None = None
         self._zero: float | None = None
-        self.idle, self._full = True, False
+        self._idle, self.full = True, False
         self._items = self._buffered()
-
-    @classmethod
-    def of(cls, container: InputContainer, *arguments: Any) -> ArrivingPackets | None:
-        """Those of a container, None where it has times or a length; arguments as of the constructor."""
-        raw = container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container)
-        return cls(container, *arguments) if raw else None
 
     def __iter__(self) -> Iterator[av.Packet[Any]]:
         """The rest of the packets; after an FFmpegError those behind the fault."""
         try:
             if self._zero is None:
                 look_at(self._items, self._video, self._first)
-                self._judge([at for _, at in self._first])
+                arrivals = [at for _, at in self._first] or [0.0]
+                slow = arrivals[-1] - arrivals[0] >= PROBE_S and not is_sent_at_once(arrivals, arrivals, timed=False)
+                self._zero, self._rate = arrivals[0], rate_of_arrivals(arrivals) if slow else None
+                if self._rate is not None:  # what had waited before is put at that pace, too
+                    kept = next(n for n, (a, b) in enumerate(pairwise(arrivals), 1) if b - a > _ONE_BY_ONE_S)
+                    for n in range(kept):
+                        self._first[n] = self._first[n][0], arrivals[kept] - float((kept - n) / self._rate)
+                    self._zero = self._first[0][1]
             while self._first:
                 yield self._stamped(*self._first.popleft())
             for packet, arrived in self._items:
@@ -126,26 +125,10 @@ class ArrivingPackets:
             self._items = self._buffered()
             raise
 
-    @property
-    def full(self) -> bool:
-        """Whether so much waited that its sender, which has a pace, had to wait, too."""
-        return self._full and self._rate is not None
-
-    def close(self) -> None:
-        """Lets the thread end; `idle` says whether it has."""
+    def close(self) -> bool:
+        """Lets the thread end; whether it has, so that the container may be closed."""
         self._items.close()
-
-    def _judge(self, arrivals: list[float]) -> None:
-        """Finds out whether it comes at its own pace; what had waited before is put at that pace, too."""
-        self._zero = arrivals[0] if arrivals else 0.0
-        if not arrivals or arrivals[-1] - arrivals[0] < PROBE_S or is_sent_at_once(arrivals, arrivals, timed=False):
-            return
-        self._rate = rate_of_arrivals(arrivals)
-        if self._rate is not None:
-            kept = next(n for n, (a, b) in enumerate(pairwise(arrivals), 1) if b - a > _ONE_BY_ONE_S)
-            for n in range(kept):
-                self._first[n] = self._first[n][0], arrivals[kept] - float((kept - n) / self._rate)
-            self._zero = self._first[0][1]
+        return self._idle
 
     def _stamped(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any]:
         packet.pts = packet.dts = None
@@ -165,14 +148,14 @@ class ArrivingPackets:
         )
 
     def _read(self) -> Iterator[Arrival]:
-        self.idle = False
+        self._idle = False
         try:
             for packet in self._container.demux():
                 arrived = time.monotonic()
                 yield packet, arrived
-                self._full |= time.monotonic() - arrived > PROBE_S
+                self.full |= self._rate is not None and time.monotonic() - arrived > PROBE_S
         except av.FFmpegError as error:
             if not is_unsized_end(error, self._container):
                 raise
         finally:
-            self.idle = True
+            self._idle = True

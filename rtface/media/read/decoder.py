@@ -90,8 +90,7 @@ class Decoder:
         step = 1 / (self._rate * self._base)
         self._step = max(1, round(step))
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
-        by_dts = container.format.name == "avi" or arriving is not None
-        self._clock = FrameClock(step, self._base, by_dts=by_dts)
+        self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi" or arriving is not None)
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)

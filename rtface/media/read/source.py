@@ -20,6 +20,7 @@ from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
 from rtface.media.read.arrivals import ArrivingPackets
 from rtface.media.read.container import (
+    NO_TIMES,
     choose_video,
     clock_start_of,
     is_still,
@@ -232,10 +233,8 @@ class FileSource:
             self._waiting.clear()
             self._items = iter(())
             self._now = None
-            if self._arriving is not None:
-                self._arriving.close()
-                if not self._arriving.idle:
-                    return
+            if self._arriving is not None and not self._arriving.close():
+                return
             self._container.close()
             if self._opened_first is not None:
                 self._opened_first.close()
@@ -270,8 +269,8 @@ class FileSource:
         video.codec_context.thread_type = threads_for(video.codec_context)
         if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage within slices goes unsaid
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
-        if reader is None or reader is self.pipe:
-            self._arriving = ArrivingPackets.of(container, video, self._stop)
+        if container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container):
+            self._arriving = ArrivingPackets(container, video, self._stop)
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
