@@ -14,6 +14,7 @@ GONE = {
         "scale in GIMP)",
         code="gone_damage",
     ),
+    "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
 }
 """Advice by the name of an option, as the settings file has it, or of a command."""
 

@@ -484,8 +484,8 @@ class OutputOptions(_Group):
         False,
         v.boolean,
         _FILES,
-        "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
-        "'rtface verify' checks them later. [How](formats.md#checksums)",
+        "Also write the SHA-256 of the files next to OUTPUT.",
+        "'rtface verify' and `sha256sum -c` check them later. [How](formats.md#checksums)",
         traits=Trait.FREE,
     )
     sidecar: bool = _option(
