@@ -14,6 +14,11 @@ GONE = {
         "scale in GIMP)",
         code="gone_damage",
     ),
+    "retention": Message(
+        "remove old folders *.rtface by a task of the system (cron, systemd-tmpfiles, Task Scheduler), and ended items "
+        "by: rtface queue remove done",
+        code="gone_retention",
+    ),
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
 }
 """Advice by the name of an option, as the settings file has it, or of a command."""
