@@ -19,6 +19,10 @@ GONE = {
         "by: rtface queue remove done",
         code="gone_retention",
     ),
+    "page": Message(
+        "review prints the places; --csv FILE lists them for 'rtface run --shots FILE', which can weaken each",
+        code="gone_page",
+    ),
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
 }
 """Advice by the name of an option, as the settings file has it, or of a command."""
