@@ -77,7 +77,7 @@ _OUTPUTS = {
 }
 _OPTIONS = {
     "plain": "",
-    "correction": "--keep-correction OUT/d.mkv --stage label",
+    "stage": "--stage label",
     "sidecar": "--sidecar --region face --strength 0.7",
     "cut": "--start 1 --correct always",
     "treatment": "--treatment IN/treatment.json --max-faces 1 --drop audio",

@@ -32,7 +32,6 @@ _COMMANDS = {
     "verify": "verify:verify",
     "review": "review:review",
     "inspect": "inspect_file:inspect",
-    "undo": "undo:undo",
     "queue": "queue:app",
     "engines": "engines:app",
     "devices": "devices:devices",
@@ -41,7 +40,7 @@ _COMMANDS = {
 }
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
 _MEANT_RUN = "convert", "enhance", "improve", "process", "restore"
-_GROUPED_HELP = ("run", "analyze", "try", "verify", "review", "undo")
+_GROUPED_HELP = ("run", "analyze", "try", "verify", "review")
 
 
 class _OwnCommands(UserDict[str, Any]):

@@ -23,6 +23,11 @@ GONE = {
         "review prints the places; --csv FILE lists them for 'rtface run --shots FILE', which can weaken each",
         code="gone_page",
     ),
+    "undo": Message("keep INPUT; a lossless copy of it is exact", code="gone_undo"),
+    "keep_correction": Message(
+        "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
+        code="gone_keep_correction",
+    ),
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
 }
 """Advice by the name of an option, as the settings file has it, or of a command."""

@@ -69,7 +69,6 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     credentials: bool
     sign: str | None
     timestamp: str | None
-    keep_correction: str | PathLike[str] | None
     invented: str | PathLike[str] | None
     show: Literal["output", "invented"]
     overwrite: bool

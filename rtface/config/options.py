@@ -525,16 +525,6 @@ class OutputOptions(_Group):
         unset="none is asked",
         traits=Trait.FREE,
     )
-    keep_correction: Path | None = _option(
-        None,
-        v.path,
-        Scope.FILM,
-        "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
-        "[How](formats.md#taking-a-correction-back)",
-        metavar="FILE.mkv",
-        unset="none",
-        traits=Trait.ONCE,
-    )
     invented: Path | None = _option(
         None,
         v.path,

@@ -153,7 +153,6 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
             raise UsageError("--workers {value}: give a number from 0 to 256", code="workers_most", value=wanted)
         return count
     width, height = plan.written
-    copies = 2 if "keep_correction" in plan.options else 1
-    each = _WORKER_BYTES + copies * _FRAMES_HELD * width * height * 3
+    each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3
     free = free_memory()
     return max(1, min((threads or cores()) // 4, (_UNKNOWN_BYTES if free is None else free) // each, len(plan)))

@@ -37,7 +37,6 @@ from rtface.jobs.time_left import Pace, choose
 from rtface.media.files import fingerprint
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
-from rtface.media.write.correction import FrameCorrections
 from rtface.media.write.file_sink import FurtherFrames
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
@@ -257,17 +256,10 @@ class Worker:
                     begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf,
                 )
                 stills = still_encoder(film, source, steps.runtime.engines.described[0])
-                coding, corrections = stills or film.video, None
+                coding = stills or film.video
                 assert coding is not None
-                if "correction" in film.further:
-                    assert film.video is not None
-                    corrections = FrameCorrections(film.video, stills.marks_of if stills is not None else None)
                 pairs = KeptPairs() if "comparison" in film.further else None
-                made: dict[str, FurtherFrames] = {
-                    "map": lambda frame: (map_frame(frame), b""),
-                    **({"correction": corrections.of} if corrections else {}),
-                    **({"comparison": pairs.of} if pairs else {}),
-                }
+                made: dict[str, FurtherFrames] = {"map": map_frame, **({"comparison": pairs.of} if pairs else {})}
                 output = self._output = RunOutput(
                     self._folder,
                     self._plan,
@@ -291,7 +283,7 @@ class Worker:
                     stack.enter_context(
                         closing(
                             steps.frames(
-                                corrections.remember(items) if corrections else items,
+                                items,
                                 stop=self._stop.is_set,
                                 comparison=pairs.comparison if pairs else None,
                             )

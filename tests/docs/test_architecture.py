@@ -112,12 +112,9 @@ def test_modules_named_in_strings_obey_the_layers() -> None:
 
 
 def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
-    assert callers("check_outputs", "rtface/pipeline/", "rtface/trust/", "rtface/jobs/") <= {
-        "rtface/pipeline/plan.py",
-        "rtface/trust/undo.py",
-    }
+    assert callers("check_outputs", "rtface/pipeline/", "rtface/trust/", "rtface/jobs/") <= {"rtface/pipeline/plan.py"}
     for check in "read_shots", "read_treatments", "plan_segments", "plan_output":
-        assert callers(check) - {"rtface/trust/undo.py"} == {"rtface/pipeline/plan.py"}, check
+        assert callers(check) == {"rtface/pipeline/plan.py"}, check
     assert callers("enforce", "rtface/jobs/", STUDIO, "rtface/contact_sheet/", "rtface/cli/") == set()
     for part in "in_segments", "chain", "Stages.open":
         assert callers(

@@ -169,14 +169,14 @@ def test_a_note_removes_only_what_a_join_writes(job: FilmJob, docs: Path, restar
 def test_restart_removes_what_its_films_left(job: FilmJob):
     """Also where the plan that named them cannot be read."""
     out = job.plan.target
-    kept = out.with_name("d.mkv")
+    kept = out.with_name("pairs.mkv")
     works = [work_name(path) for path in (out, kept)]
     for work in works:
         work.write_bytes(b"half")
-    note = {"path": str(out), "work": str(works[0]), "correction": {"path": str(kept), "work": str(works[1])}}
+    note = {"path": str(out), "work": str(works[0]), "comparison": {"path": str(kept), "work": str(works[1])}}
     job.folder.joining.write_text(json.dumps(note))
     job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
-    FilmJob.open(job.plan.source, out, replace(OPTIONS, keep_correction=kept), restart=True)
+    FilmJob.open(job.plan.source, out, replace(OPTIONS, compare=kept), restart=True)
     assert not any(work.exists() for work in works)
 
 

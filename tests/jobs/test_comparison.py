@@ -1,4 +1,4 @@
-"""A comparison that a job makes is that of one process, and a correction may be kept with it."""
+"""A comparison that a job makes is that of one process."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path, 
 
 
 @pytest.mark.slow
-def test_segments_in_any_order_with_correction_and_stage(made: Path, tmp_path: Path) -> None:
+def test_segments_in_any_order_with_a_stage(made: Path, tmp_path: Path) -> None:
     """The left half is the input to the bit, and what stages draw is on no half."""
-    job = planned(made, tmp_path, keep_correction=tmp_path / "d.mkv", stages=("tests.stages.trial_stages.Bar",))
+    job = planned(made, tmp_path, stages=("tests.stages.trial_stages.Bar",))
     for number in reversed(range(len(job.plan))):
         assert do_segment(job.folder.path, number) is Outcome.DONE
     job.run()
