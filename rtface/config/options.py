@@ -552,8 +552,8 @@ class OutputOptions(_Group):
         False,
         v.boolean,
         _RUNS,
-        "Write nothing; say what would be done, and about how long it takes.",
-        "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output",
+        "Write nothing; say what would be done.",
+        "It names codec, size, rate, engine and what becomes of each stream",
         traits=Trait.FREE | Trait.ONCE,
     )
     segments: int | None = _option(
