@@ -28,6 +28,7 @@ GONE = {
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
         code="gone_keep_correction",
     ),
+    "segments": Message("--workers N works on N parts of a film at the same time", code="gone_segments"),
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
 }
 """Advice by the name of an option, as the settings file has it, or of a command."""

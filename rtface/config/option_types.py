@@ -73,7 +73,6 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     show: Literal["output", "invented"]
     overwrite: bool
     dry_run: bool
-    segments: int | None
     codec: str | None
     crf: float | None
     preset: str | None

@@ -556,15 +556,6 @@ class OutputOptions(_Group):
         "It names codec, size, rate, engine and what becomes of each stream",
         traits=Trait.FREE | Trait.ONCE,
     )
-    segments: int | None = _option(
-        None,
-        v.number(1, 64, whole=True),
-        _FILES,
-        "Process N parts of a film at the same time, to keep a GPU or many cores busy.",
-        "[How](design.md#segments)",
-        unset="1",
-        traits=Trait.FREE,
-    )
     stages: tuple[str, ...] = _option(
         (),
         v.names,

@@ -117,7 +117,6 @@ class Worker:
         on_step: called after every frame.
         building: called with what is built for a GPU before the first frame, and the share done (0…1).
         on_heartbeat: called with every heartbeat, on its thread.
-        segments: chains at the same time (`Options.segments`).
 
     Attributes:
         done: numbers of the segments that it finished.
@@ -136,10 +135,9 @@ class Worker:
         on_step: Callable[[Step], object] | None = None,
         building: BuildProgress | None = None,
         on_heartbeat: Callable[[], object] | None = None,
-        segments: int | None = None,
     ) -> None:
         self._folder, self._plan = folder, JobPlan.load(folder)
-        self._options: Options = options_of(self._plan, threads=threads, segments=segments)
+        self._options: Options = options_of(self._plan, threads=threads)
         self._stop = stop or threading.Event()
         self._on_step, self._building = on_step, building
         check_worker(self._plan, self._options)
@@ -277,7 +275,7 @@ class Worker:
                     stopped=self._stop.is_set,
                 )
                 items = iter(source)
-                if first and not film.segments:
+                if first:
                     items = _marked(items, self._plan.starts[first])
                 output.write(
                     stack.enter_context(
@@ -339,11 +337,10 @@ class Worker:
 
     def _source(self, first: int, known: bool, film: FilmPlan, stack: ExitStack) -> FileSource | SequenceSource:
         """The film from the lead-in of a segment on; `known`: the treatment of its faces is."""
-        lead_in = LEAD_IN_S if known else UNKNOWN_LEAD_IN_S
         return open_from(
             self._plan,
             first,
-            CORRECTED_LEAD_IN_S if film.segments else lead_in,  # whose chains correct all of it
+            LEAD_IN_S if known else UNKNOWN_LEAD_IN_S,
             self._frames,
             self._stats,
             self._stop,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,6 @@ from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
-from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.threads import Threads
 from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, metadata_options, report_options
@@ -235,7 +234,6 @@ class FilmPlan:
         frames: what is done with its frames.
         info: of the input.
         shots: those with settings.
-        segments: of the film that are processed at the same time; None for one.
         streams: of the output; None for a folder of stills, and where no film is written.
         folder: how it becomes a folder of stills; None for a film.
         video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
@@ -248,7 +246,6 @@ class FilmPlan:
     frames: FramePlan
     info: MediaInfo
     shots: ShotList
-    segments: SegmentPlan | None
     streams: OutputPlan | None
     folder: FolderPlan | None
     video: VideoPlan | None
@@ -287,7 +284,6 @@ class FilmPlan:
             },
             "curve": self.curve,
             "shots": len(self.shots),
-            "segments": None if self.segments is None else asdict(self.segments),
         }
 
     def describe(self, report: Report) -> None:
@@ -511,10 +507,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
         if (unused := without_persons(shots.engines, frames.uses.persons)) is not None:
             said.append(unused)
-    segments, why = plan_segments(options, info, shots)
-    return FilmPlan(
-        frames, info, shots, segments, streams, folder, video, copy, further, [*notes, *said, *([why] if why else [])]
-    )
+    return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *said])
 
 
 def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy | Message | None:

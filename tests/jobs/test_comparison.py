@@ -13,7 +13,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
-from rtface.jobs import FilmJob, Outcome, do_segment, film_source, worker
+from rtface.jobs import FilmJob, Outcome, do_segment
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.pipeline.run_media import film
@@ -116,24 +116,6 @@ def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
     job.run(notify=said.append)
     assert "1 segment has to be made again" in said[0]
     assert len(films.frame_hashes(tmp_path / "pairs.mkv")) == 36
-
-
-def test_one_chain_in_place_of_several_has_the_whole_lead_in(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A comparison is made by one chain, also with `--segments`."""
-    job, starts, opened = planned(made, tmp_path), [], film_source.open_film
-    monkeypatch.setattr(worker, "CORRECTED_LEAD_IN_S", Fraction(1, 4))
-    monkeypatch.setattr(
-        film_source,
-        "open_film",
-        lambda source, options, *rest, **more: (starts.append(options.start), opened(source, options, *rest, **more))[
-            1
-        ],
-    )
-    with worker.Worker(job.folder, segments=2) as one:
-        assert one.do(len(job.plan) - 1) is Outcome.DONE
-    assert starts == [None]
 
 
 def test_the_comparison_is_checked_before_the_work(made: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ CASES: dict[str, Case] = {
     "faces that never came": lambda at: {"faces": "1,5", "correct": "always", "timecode": "10:00:00:00"},
     "no face": lambda at: {"tracker": "none", "sidecar": True, "compare": at / "pairs.mkv"},
     "left as they are": lambda at: {"correct": "never", "shots": shots(at)},
-    "several chains": lambda at: {"segments": 2, "treatment": treatment(at, "in.mkv"), "correct": "always"},
+    "its treatment": lambda at: {"treatment": treatment(at, "in.mkv"), "correct": "always"},
     "at most one face": lambda at: {
         "max_faces": 1,
         "strength": 0,
