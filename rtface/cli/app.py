@@ -24,8 +24,6 @@ from rtface.util.text import printable
 
 _COMMANDS = {
     "run": "run:run",
-    "work": "film_jobs:work",
-    "segment": "film_jobs:segment",
     "status": "film_jobs:status",
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",

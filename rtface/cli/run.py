@@ -171,9 +171,6 @@ def run_jobs(
                 building=console.building,
                 notify=console.log,
             )
-            if report is None:
-                codes.append(0)
-                continue
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(explain(error, console, signum=stop.signum))
             if len(jobs) > 1:

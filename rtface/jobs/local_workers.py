@@ -142,10 +142,10 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
             count = int(wanted)
         except ValueError:
             raise UsageError(
-                '--workers {value}: give a number from 0 on, or "auto"', code="workers_value", value=wanted
+                '--workers {value}: give a number from 1 on, or "auto"', code="workers_value", value=wanted
             ) from None
-        if not 0 <= count <= 256:
-            raise UsageError("--workers {value}: give a number from 0 to 256", code="workers_most", value=wanted)
+        if not 1 <= count <= 256:
+            raise UsageError("--workers {value}: give a number from 1 to 256", code="workers_most", value=wanted)
         return count
     width, height = plan.written
     each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3

@@ -82,7 +82,6 @@ def do_segment(
     threads: int | None = None,
     stop: threading.Event | None = None,
     on_step: Callable[[Step], object] | None = None,
-    wait: bool = False,
 ) -> Outcome:
     """Makes one segment of a job; safe to call again, and at the same time from several machines.
 
@@ -92,8 +91,6 @@ def do_segment(
         threads: CPU threads, None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        wait: watch a worker that has the segment, up to a minute, to see whether it is gone; without, a worker of
-            another machine counts as there.
 
     Raises:
         UsageError: there is no such segment, another user planned the job and this one did not agree
@@ -104,7 +101,7 @@ def do_segment(
     """
     folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
     with Worker(folder, threads=threads, stop=stop, on_step=on_step) as worker:
-        return worker.do(number, wait=wait)
+        return worker.do(number)
 
 
 class Worker:
@@ -170,7 +167,7 @@ class Worker:
         finally:
             self._sign.__exit__(*error)
 
-    def do(self, number: int, *, wait: bool = False) -> Outcome:
+    def do(self, number: int) -> Outcome:
         """Makes one segment; see `do_segment`."""
         if not 0 <= number < len(self._plan):
             raise UsageError(
@@ -182,10 +179,8 @@ class Worker:
             )
         if number in self._folder.finished():
             return Outcome.ALREADY
-        epoch = self._leases.take_or_wait(_name(number), self._stop.wait) if wait else self._leases.take(_name(number))
+        epoch = self._leases.take(_name(number))
         if epoch is None:
-            if self._stop.is_set():
-                raise Interrupted
             return Outcome.BUSY
         if number in self._folder.finished():
             self._leases.release(_name(number), epoch)
