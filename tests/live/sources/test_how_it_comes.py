@@ -155,6 +155,15 @@ def test_motion_jpeg_is_shown_as_it_comes():
     assert all(at - (frame.captured_at or 0.0) < 0.5 for at, frame in frames)
 
 
+def test_a_stream_does_not_wait_for_outputs_and_engine():
+    with phone() as url:
+        watched = Watched(url)
+        watched.source.hold(True)
+        with watched:
+            watched.more(RATE, 30)
+            assert watched.source.health.dropped < RATE / 2
+
+
 def test_into_a_file_every_frame_of_it_comes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Phone, "most", 2 * RATE)
     with phone() as url:
