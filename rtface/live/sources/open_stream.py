@@ -164,9 +164,11 @@ def _open_url(request: SourceRequest) -> OpenedInput:
             if scheme == "rtsp" and isinstance(error, _NOT_RTSP):
                 return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
         raise _refusal(request.name, error) from None
-    # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet.
+    # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet. Cameras
+    # name some length for the endless parts of motion JPEG.
+    endless = container.size <= 0 or container.format.name == "mpjpeg"
     sent = scheme in LIVE_SCHEMES  # whose senders keep to a pace: others may send as fast as they are read
-    return _streams(container, request, live=sent or container.size <= 0, probed=not sent)
+    return _streams(container, request, live=sent or endless, probed=not sent)
 
 
 def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:

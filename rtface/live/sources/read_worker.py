@@ -287,8 +287,8 @@ class ReadWorker:
         if not (opened.probed and opened.video):
             return packets
         look_at(packets, opened.video, first := deque[Arrival]())
-        leading = [(stamp_of(packet), arrived) for packet, arrived in first if packet.stream is opened.video]
-        stamps, arrivals = zip(*leading, strict=True) if leading else ((), ())
+        leading = [(packet, arrived) for packet, arrived in first if packet.stream is opened.video]
+        stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
         opened.by_arrival = bool(leading) and not is_sent_at_once(stamps, arrivals, timed=opened.timed)
         if opened.by_arrival:
             self._shown_from = arrivals[-1]
