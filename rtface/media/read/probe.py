@@ -322,7 +322,7 @@ def describe(
         aspect=Fraction(video.sample_aspect_ratio or 0) or None,
         interlaced=fields != "progressive",
         is_still=still,
-        has_audio=bool(container.streams.audio),
+        has_audio=any(stream.kind == "audio" for stream in streams),
         transparent=is_transparent(image),
         streams=streams,
         chapters=chapters,
