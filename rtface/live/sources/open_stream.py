@@ -155,8 +155,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
-        sounds = [s for s in container.streams.audio if s in streams]
-        sound = next((s for s in sounds if s.codec_context and s.codec_context.sample_rate), None)
+        sound = next((s for s in streams if isinstance(s, AudioStream) and not is_silent(s)), None)
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)

@@ -217,8 +217,8 @@ def no_film(name: str) -> InputError:
     """What is no film, or a list that only few builds of FFmpeg read."""
     if name.lower().endswith(".mpd"):
         return InputError(
-            "{name}: cannot be read as a DASH list, and not at all by the FFmpeg in PyAV's packages, which has no DASH; "
-            "name the HLS list (.m3u8) of the same film",
+            "{name}: cannot be read as a DASH list; PyAV's packages, whose FFmpeg has no DASH, read none; name the HLS "
+            "list (.m3u8) of the same film",
             code="no_dash",
             name=name,
         )

@@ -19,8 +19,8 @@ def variants_of(container: InputContainer) -> list[VideoStream]:
     return found if len(found) > 1 else []
 
 
-def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> tuple[VideoStream, Message]:
-    """The variant that is asked for (``--variant``), and a line that says so.
+def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> tuple[VideoStream, Message | None]:
+    """The variant that is asked for (``--variant``), and a line that says so where there are several.
 
     Args:
         variants: as `variants_of` gives them; of an input without any its videos.
@@ -46,6 +46,8 @@ def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> t
             listed=listed,
         )
     chosen = max(fitting, key=lambda stream: (stream.width * stream.height, _bandwidth(stream)))
+    if len(variants) == 1:
+        return chosen, None
     return chosen, Message(
         "{name}: has {count} variants; number {number} ({chosen}) is read, the others are not fetched ({--variant})",
         code="variant_read",
@@ -64,7 +66,7 @@ def streams_of_variant(container: InputContainer, video: VideoStream) -> list[St
         if stream.index == video.index or (stream.type != "video" and _is_in_variant(container, video, stream))
     ]
     if container.format.name == "dash":
-        best = {_kind(stream): stream.index for stream in sorted(own, key=_bandwidth)}
+        best = {(one.type, one.language, one.codec_context.name): one.index for one in sorted(own, key=_bandwidth)}
         own = [stream for stream in own if stream.index in best.values()]
     return own
 
@@ -76,18 +78,12 @@ def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream
     if not getattr(context, "sample_rate", True):  # FFmpeg passes over a sound of which nothing came yet
         return container.streams.best("video", related=stream) is video
     marks = {one: one.disposition for one in container.streams if one.type == stream.type}
-    try:
-        for one in marks:
-            one.disposition = Disposition.default if one is stream else Disposition.hearing_impaired
-        return container.streams.best(stream.type, related=video) is stream  # pyright: ignore[reportArgumentType]
-    finally:
-        for one, mark in marks.items():
-            one.disposition = mark
-
-
-def _kind(stream: Stream) -> tuple[object, ...]:
-    context: Any = stream.codec_context
-    return stream.type, stream.language, context and context.name, getattr(context, "channels", 0)
+    for one in marks:
+        one.disposition = Disposition.default if one is stream else Disposition.hearing_impaired
+    best = container.streams.best(stream.type, related=video)  # pyright: ignore[reportArgumentType]
+    for one, mark in marks.items():
+        one.disposition = mark
+    return best is stream
 
 
 def _bandwidth(stream: Stream) -> int:
