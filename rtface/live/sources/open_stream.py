@@ -155,7 +155,8 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
-        sound = next((s for s in streams if isinstance(s, AudioStream) and not is_silent(s)), None)
+        known = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
+        sound = next(known, None)
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
