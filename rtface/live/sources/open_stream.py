@@ -200,11 +200,8 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
             scheme=parts.scheme,
         )
     if isinstance(error, av.InvalidDataError):
-        if name.lower().endswith(".mpd"):
-            return no_film(name)
-        return InputError(
-            "{name}: what it sends is no stream that can be read; check the address", code="stream_unknown", name=name
-        )
+        unknown = "{name}: what it sends is no stream that can be read; check the address"
+        return no_film(name) if name.endswith(".mpd") else InputError(unknown, code="stream_unknown", name=name)
     try:
         socket.getaddrinfo(parts.hostname, None)
     except (OSError, UnicodeError):

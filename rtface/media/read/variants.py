@@ -11,6 +11,8 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, Message
 
+_KINDS = ("audio", "subtitle", "data")
+
 
 def variants_of(container: InputContainer) -> list[VideoStream]:
     """The videos of a list of several variants, in its order; none of any other input."""
@@ -63,7 +65,7 @@ def streams_of_variant(container: InputContainer, video: VideoStream) -> list[St
     own = [
         stream
         for stream in container.streams
-        if stream.index == video.index or (stream.type != "video" and _is_in_variant(container, video, stream))
+        if stream.index == video.index or (stream.type in _KINDS and _is_in_variant(container, video, stream))
     ]
     if container.format.name == "dash":
         best = {(one.type, one.language, one.codec_context.name): one.index for one in sorted(own, key=_bandwidth)}
