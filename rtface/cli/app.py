@@ -17,6 +17,7 @@ import typer
 
 from rtface._version import VERSION_LINE
 from rtface.cli.plugin_commands import CommandGroup, Commands, as_command
+from rtface.config.gone import gone
 from rtface.redaction import redacted
 from rtface.util import paths
 from rtface.util.text import printable
@@ -67,8 +68,8 @@ class _Group(CommandGroup):
         """The command that the arguments name; typer's own error names those that are spelled alike."""
         if args[0] in _MEANT_RUN:
             ctx.fail(f"No such command {args[0]!r}. Did you mean 'run'?")
-        if args[0] == "captions":
-            ctx.fail("captions is gone. Use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc")
+        if removed := gone(args[0], args[0]):
+            ctx.fail(str(removed))
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
@@ -83,6 +84,8 @@ class _Group(CommandGroup):
             show = getattr(error, "show", None)  # click's exceptions, wherever this version of typer has them
             if show is None:
                 raise
+            if removed := gone(name := getattr(error, "option_name", ""), name):
+                vars(error).update(message=str(removed), possibilities=None)
             message = io.StringIO()
             show(file=message)
             sys.stderr.write(redacted(printable(message.getvalue(), lines=True)))

@@ -115,12 +115,9 @@ def run_film(
     Raises:
         as `rtface.pipeline.film.run_file` and `FilmJob.run`.
     """
-    from rtface.jobs.retention import remove_old_jobs
     from rtface.pipeline.film import run_file
 
     flags.check()
-    if not options.dry_run:
-        remove_old_jobs([Path(output).resolve().parent, *([flags.folder] if flags.folder else [])])
     job = _job(input, output, options, flags, notify, stop)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=building)

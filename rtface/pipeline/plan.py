@@ -51,7 +51,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.trust.checksums import checksum_outputs
+from rtface.trust.checksums import checksum_output
 from rtface.trust.credentials import can_hold
 from rtface.trust.enforce import Uses, enforce
 from rtface.trust.sidecar import has_sidecar, sidecar_output
@@ -120,7 +120,7 @@ class Outputs:
         film: the film, the still, or the folder of stills.
         correction, comparison, map: the further films (`--keep-correction`, `--compare`, `--invented`).
         report, sidecar: of the run, and of the output.
-        checksums: the manifests, as `rtface.trust.checksums.checksum_outputs` orders them.
+        checksums: the manifest, `rtface.trust.checksums.checksum_output`.
     """
 
     film: Target
@@ -129,7 +129,7 @@ class Outputs:
     map: Target | None = None
     report: Target | None = None
     sidecar: Target | None = None
-    checksums: Sequence[Target] = ()
+    checksums: Target | None = None
 
     @property
     def further(self) -> dict[str, Target]:
@@ -142,8 +142,7 @@ class Outputs:
         return [
             self.film,
             *self.further.values(),
-            *(one for one in (self.report, self.sidecar) if one is not None),
-            *self.checksums,
+            *(one for one in (self.report, self.sidecar, self.checksums) if one is not None),
         ]
 
 
@@ -183,10 +182,10 @@ class RunPlan(FramePlan):
             **self.outputs.further,
             "report": self.outputs.report,
             "sidecar": self.outputs.sidecar,
+            "checksums": self.outputs.checksums,
         }
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
-        outputs |= {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}
         plan: dict[str, Any] = {
             "rtface": __version__,
             "file": fingerprint(Path(self.input)) if sampled else None,
@@ -381,8 +380,8 @@ def plan_run(
         part = {"start": options.start, "end": options.end}
         again = is_unfinished(options.report, input, output, part, job=job)
         named["report"] = OutputPath(options.report, "--report", replaces=again)
-    sums = checksum_outputs(Path(output), film=not stills and not folder) if options.checksums else []
-    named |= {f"checksums {place}": path for place, path in enumerate(sums)}
+    if options.checksums:
+        named["checksums"] = checksum_output(Path(output))
     signing = Signing.asked(options, input)
     if job or options.sidecar or (signing is not None and (folder or not can_hold(Path(output)))):
         # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
@@ -392,10 +391,7 @@ def plan_run(
         check_shots_file(options.shots)
     written = [replace(one, resumes=one.resumes or Path(one.path).resolve() in made) for one in named.values()]
     targets = dict(zip(named, check_outputs(written, inputs=read, overwrite=options.overwrite or whole), strict=True))
-    outputs = Outputs(
-        **{name: target for name, target in targets.items() if not name.startswith("checksums")},
-        checksums=[target for name, target in targets.items() if name.startswith("checksums")],
-    )
+    outputs = Outputs(**targets)
     return RunPlan(
         input,
         options,

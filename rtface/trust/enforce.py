@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface import plugins
+from rtface.config.gone import gone
 from rtface.config.options import OPTIONS, Options, Scope, learnt_persons
 from rtface.config.policy import Policy, policies
 from rtface.engine.engine_set import LIGHT, check_allowed, engine_names, recipe_named
@@ -129,7 +130,12 @@ def check_words(policy: Policy) -> None:
     known: list[str] | None = None
     for word in policy.forbid:
         kind, colon, name = word.partition(":")
-        if word in KINDS or word.replace("-", "_") in OPTIONS or (colon and name and kind in ("engine", "stage")):
+        if (
+            word in KINDS
+            or word.replace("-", "_") in OPTIONS
+            or gone(word, word)
+            or (colon and name and kind in ("engine", "stage"))
+        ):
             continue
         known = known or [
             *KINDS,

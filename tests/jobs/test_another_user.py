@@ -6,8 +6,6 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +15,10 @@ from typer.testing import CliRunner
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import InputError, OutputError, UsageError
-from rtface.jobs import FilmJob, do_segment, retention
+from rtface.jobs import FilmJob, do_segment
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.join import published, remove_unfinished
-from rtface.jobs.leases import Leases, WorkerSign
+from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.media.files import fingerprint
 from rtface.media.files.workfile import work_name
@@ -290,34 +288,3 @@ def test_segments_are_read_by_whom_may_read_the_film(job: FilmJob, mode: int):
         os.umask(before)
     [video] = job.folder.segments.glob("*.video")
     assert stat.S_IMODE(video.stat().st_mode) == mode
-
-
-# -- retention -------------------------------------------------------------------------------------------------------
-
-
-def another_user(job: FilmJob, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JobFolder, "is_own", staticmethod(lambda *_, **__: False))
-
-
-def a_worker(job: FilmJob, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    sign = stack.enter_context(WorkerSign(job.folder))
-    Leases(job.folder, sign.id).take("00000")
-
-
-def clock_ahead(job: FilmJob, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", lambda: job.folder.plan.stat().st_mtime + 40 * 86_400)
-
-
-@pytest.mark.parametrize("kept", [another_user, a_worker, clock_ahead])
-def test_retention_spares(
-    job: FilmJob, monkeypatch: pytest.MonkeyPatch, kept: Callable[[FilmJob, ExitStack, pytest.MonkeyPatch], None]
-):
-    monkeypatch.setattr(retention, "retention_s", lambda: 30 * 86_400.0)
-    later = job.folder.plan.stat().st_mtime + 40 * 86_400
-    with ExitStack() as stack:
-        kept(job, stack, monkeypatch)
-        assert not retention.remove_old_jobs([job.folder.path.parent], now=None if kept is clock_ahead else later)
-        assert job.folder.planned
-    monkeypatch.undo()
-    monkeypatch.setattr(retention, "retention_s", lambda: 30 * 86_400.0)
-    assert retention.remove_old_jobs([job.folder.path.parent], now=later) == [job.folder.path]
