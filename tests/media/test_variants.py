@@ -150,6 +150,15 @@ def test_a_live_run_fetches_one_variant(served: tuple[str, Counter[str]]) -> Non
     opened.container.close()
     assert came[opened.video.index] == 75
     assert {name: fetched[name] for name in _VARIANTS} == {"tiny": 1, "meagre": 1, "best": 1, "small": 3}
+    assert [fetched[f"high-{language}"] for language in ("eng", "deu")] == [4, 1]
+
+
+def test_sound_alone_fetches_no_frames(served: tuple[str, Counter[str]]) -> None:
+    url, fetched = served
+    opened = open_stream(SourceRequest("stream", f"{url}/master.m3u8", video=False))
+    assert opened.sound is not None and sum(1 for p in opened.container.demux(opened.sound) if p.size) > 60
+    opened.container.close()
+    assert {fetched[name] for name in _VARIANTS} == {1}
 
 
 def test_inspect_names_the_variant(folder: Path) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, RtfaceError
@@ -24,7 +25,6 @@ from rtface.media.read.container import (
     no_film,
     open_container,
     rate_of,
-    read_captions,
 )
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
@@ -146,7 +146,6 @@ def _open_url(request: SourceRequest) -> OpenedInput:
 def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, film: bool) -> OpenedInput:
     """The streams of an opened container that are wanted."""
     name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
-    read_captions(container, False)
     if request.video:
         video, note = choose_video(container, name, variant=request.variant)
         notes, streams = [note.removeprefix(f"{name}: ")] if note else [], kept_streams(container, video)
@@ -157,6 +156,8 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
     if request.sound:
         known = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
         sound = next(known, None)
+    for stream in container.streams:  # what is not wanted of a list is not fetched; a damaged caption would stop it
+        stream.discard = Discard.default if stream in (video, sound) else Discard.all
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)

@@ -295,8 +295,9 @@ def choose_video(
         )
     context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
     if variants:
-        for stream in {*container.streams}.difference(kept_streams(container, chosen)):
-            stream.discard = Discard.all
+        kept = kept_streams(container, chosen)
+        for stream in container.streams:  # FFmpeg reads the subtitles of a list only where they are asked for
+            stream.discard = Discard.default if stream in kept else Discard.all
     if variants or len(usable) == 1:
         return chosen, line
     rest = "what else it holds, a still or transparency, is left out" if avif else "the others are copied"

@@ -15,10 +15,9 @@ _KINDS = ("audio", "subtitle", "data")
 
 
 def variants_of(container: InputContainer) -> list[VideoStream]:
-    """The videos of a list of several variants, in its order; none of any other input."""
-    listed = container.format.name in ("hls", "dash")
-    found = [s for s in container.streams.video if listed and _bandwidth(s) and s.codec_context]
-    return found if len(found) > 1 else []
+    """The videos of a list of variants, in its order; none of any other input."""
+    videos = container.streams.video if container.format.name in ("hls", "dash") else ()
+    return [stream for stream in videos if _bandwidth(stream) and stream.codec_context]
 
 
 def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> tuple[VideoStream, Message | None]:
@@ -94,5 +93,6 @@ def _bandwidth(stream: Stream) -> int:
 
 
 def _called(stream: VideoStream) -> str:
-    rate = _bandwidth(stream)
-    return f"{stream.width}×{stream.height}" + (f", {rate / 1000:.0f} kbit/s" if rate else "")
+    return f"{stream.width}×{stream.height}" + (
+        f", {_bandwidth(stream) / 1000:.0f} kbit/s" if _bandwidth(stream) else ""
+    )
