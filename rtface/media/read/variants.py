@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, Message
-
-_KINDS = ("audio", "subtitle", "data")
 
 
 def variants_of(container: InputContainer) -> list[VideoStream]:
@@ -61,13 +58,13 @@ def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> t
 
 def streams_of_variant(container: InputContainer, video: VideoStream) -> list[Stream]:
     """The streams of the variant of a video: of DASH, whose sounds are variants too, the best of each kind."""
-    own = [
-        stream
-        for stream in container.streams
-        if stream.index == video.index or (stream.type in _KINDS and _is_in_variant(container, video, stream))
-    ]
+    others = ("audio", "subtitle", "data")
+    own = [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
     if container.format.name == "dash":
-        best = {(one.type, one.language, one.codec_context.name): one.index for one in sorted(own, key=_bandwidth)}
+        best = {
+            (one.type, one.language, getattr(one.codec_context, "name", "")): one.index
+            for one in sorted(own, key=_bandwidth)
+        }
         own = [stream for stream in own if stream.index in best.values()]
     return own
 
@@ -75,8 +72,7 @@ def streams_of_variant(container: InputContainer, video: VideoStream) -> list[St
 def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream) -> bool:
     """Whether a sound or subtitle belongs to a variant. PyAV does not give FFmpeg's programs, but FFmpeg finds the best
     stream of that of a video: `stream`, once it is marked as the best, if it is there."""
-    context: Any = stream.codec_context
-    if not getattr(context, "sample_rate", True):  # FFmpeg passes over a sound of which nothing came yet
+    if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg passes over a sound of which nothing came yet
         return container.streams.best("video", related=stream) is video
     marks = {one: one.disposition for one in container.streams if one.type == stream.type}
     for one in marks:
