@@ -102,7 +102,6 @@ def run(
         report = run_film(
             source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, notify=log.info
         )
-        assert report is not None, "only flags of the command line leave a film planned"
         report.notes = [Message(note).in_python() for note in report.notes]
         return report
 

@@ -24,15 +24,12 @@ from rtface.util.text import printable
 
 _COMMANDS = {
     "run": "run:run",
-    "work": "film_jobs:work",
-    "segment": "film_jobs:segment",
     "status": "film_jobs:status",
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
     "verify": "verify:verify",
     "review": "review:review",
     "inspect": "inspect_file:inspect",
-    "undo": "undo:undo",
     "queue": "queue:app",
     "engines": "engines:app",
     "devices": "devices:devices",
@@ -41,7 +38,7 @@ _COMMANDS = {
 }
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
 _MEANT_RUN = "convert", "enhance", "improve", "process", "restore"
-_GROUPED_HELP = ("run", "analyze", "try", "verify", "review", "undo")
+_GROUPED_HELP = ("run", "analyze", "try", "verify", "review")
 
 
 class _OwnCommands(UserDict[str, Any]):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from rtface.errors import Message, UsageError
 
+_MACHINES = Message(
+    "--workers N works on N parts of a film here, --farm dask://HOST:PORT on a cluster",
+    code="gone_machines",
+)
 GONE = {
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
@@ -23,6 +27,14 @@ GONE = {
         "review prints the places; --csv FILE lists them for 'rtface run --shots FILE', which can weaken each",
         code="gone_page",
     ),
+    "undo": Message("keep INPUT; a lossless copy of it is exact", code="gone_undo"),
+    "keep_correction": Message(
+        "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
+        code="gone_keep_correction",
+    ),
+    "segments": Message("--workers N works on N parts of a film at the same time", code="gone_segments"),
+    "work": _MACHINES,
+    "segment": _MACHINES,
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
 }
 """Advice by the name of an option, as the settings file has it, or of a command."""

@@ -533,16 +533,6 @@ class OutputOptions(_Group):
         unset="none is asked",
         traits=Trait.FREE,
     )
-    keep_correction: Path | None = _option(
-        None,
-        v.path,
-        Scope.FILM,
-        "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
-        "[How](formats.md#taking-a-correction-back)",
-        metavar="FILE.mkv",
-        unset="none",
-        traits=Trait.ONCE,
-    )
     invented: Path | None = _option(
         None,
         v.path,
@@ -570,18 +560,9 @@ class OutputOptions(_Group):
         False,
         v.boolean,
         _RUNS,
-        "Write nothing; say what would be done, and about how long it takes.",
-        "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output",
+        "Write nothing; say what would be done.",
+        "It names codec, size, rate, engine and what becomes of each stream",
         traits=Trait.FREE | Trait.ONCE,
-    )
-    segments: int | None = _option(
-        None,
-        v.number(1, 64, whole=True),
-        _FILES,
-        "Process N parts of a film at the same time, to keep a GPU or many cores busy.",
-        "[How](design.md#segments)",
-        unset="1",
-        traits=Trait.FREE,
     )
     stages: tuple[str, ...] = _option(
         (),

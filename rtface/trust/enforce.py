@@ -23,7 +23,7 @@ from rtface.stages.options import Spec
 from rtface.stages.runner import check_commercial_use
 from rtface.util.spelling import hint
 
-KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "undo", "learning")
+KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "learning")
 """Words of ``forbid`` that are no names; docs/trust.md explains them."""
 # What a user may choose of a label that `require-label = true` asks for: what it says, where, in which letters.
 _FREE = ("preset", "text", "place", "font")
@@ -89,20 +89,6 @@ def required_flags() -> list[str]:
     """What the policies ask for on the command line of ``rtface run``: a label as the last stage, credentials."""
     signed = any(policy.require_credentials for policy in policies())
     return [*(word for stage in required_stages() for word in ("--stage", stage)), *["--credentials"] * signed]
-
-
-def enforce_undo() -> None:
-    """Refuses `rtface undo` where a policy does not allow it; raises as `enforce`."""
-    for policy in policies():
-        check_words(policy)
-        if policy.forbids("undo"):
-            raise UsageError("the policy {path} forbids undo (forbid: undo)", code="policy_undo", path=policy.path)
-        if policy.require_credentials:
-            raise UsageError(
-                "the policy {path} asks for signed outputs (require-credentials), and undo signs nothing",
-                code="policy_undo_signed",
-                path=policy.path,
-            )
 
 
 def enforce_learning() -> Path | None:

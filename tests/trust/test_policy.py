@@ -32,7 +32,6 @@ from rtface.live.controls import LiveControls
 from rtface.live.endpoint_factory import make_endpoints
 from rtface.stats import Stats
 from rtface.trust.enforce import enforce, enforce_learning, locked_controls
-from rtface.trust.undo import undo
 from tests.persons.made import ANNA, BEN, learnt
 from tests.pipeline.run_media import film, still
 
@@ -126,13 +125,6 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
         job.run()
 
 
-def test_undo_is_forbidden_by_name_and_where_outputs_are_signed(tmp_path: Path, site: Path) -> None:
-    for text, words in (('forbid = ["undo"]', "forbids undo"), ("require-credentials = true", "undo signs nothing")):
-        site.write_text(text)
-        with pytest.raises(UsageError, match=words):
-            undo(tmp_path / "film.mkv", tmp_path / "kept.mkv", tmp_path / "out.mkv")
-
-
 def test_engines_that_are_chosen_later_are_checked(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write_text('forbid = ["vivid"]')
     engines = EngineSet("rtface-s", opener=lambda recipe: SimpleNamespace(name=recipe.name, reason="", close=list))
@@ -147,7 +139,7 @@ def test_engines_that_are_chosen_later_are_checked(site: Path, monkeypatch: pyte
         ('forbid = ["vivid"]', Options(fidelity=0.4), FILM, "engine rtface-m-vivid"),
         ('forbid = ["vivid"]', Options(engine="rtface-m-vivid"), Scope.LIVE, "engine rtface-m-vivid"),
         ('forbid = ["fidelity"]', Options(fidelity=1.0), FILM, r"forbids --fidelity \(forbid: fidelity\)"),
-        ('forbid = ["--keep-correction"]', Options(keep_correction=Path("a.mkv")), FILM, "forbids --keep-correction"),
+        ('forbid = ["--compare"]', Options(compare=Path("a.mkv")), FILM, "forbids --compare"),
         ('forbid = ["live"]', Options(), Scope.LIVE | Scope.CAMERA, "forbids live runs"),
         ('forbid = ["synthetic"]', Options(stages=("synthetic",)), FILM, "forbids the stage synthetic"),
         ('forbid = ["synthetic"]', Options(stages=("rtface_synthetic.stage.Synthetic",)), FILM, "forbid: synthetic"),

@@ -123,8 +123,6 @@ def test_values_have_their_shape():
         "run in.mkv out.mkv --tracker none --stage picture:file={}",
         "run in.mkv out.mkv --tracker none --stage label:text=a,font={}",
         "verify in.mkv {}",
-        "undo {} in.mkv out.mkv",
-        "undo in.mkv {} out.mkv",
         "run in.mkv out.mp4 --sign {0},{0}",
         "verify in.mkv --trust {}",
         "queue add {} out.mkv",
