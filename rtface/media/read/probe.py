@@ -217,7 +217,7 @@ class MediaInfo:
         return self.codec == "stills"
 
 
-def streams_of(container: InputContainer, enhanced: Stream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
+def streams_of(container: InputContainer, enhanced: VideoStream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
     """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
     return [
         StreamInfo(
