@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rtface import plugins
@@ -55,7 +56,12 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     sinks = [make_sink(one, options) for one in named]
     own, buffer = options.audio is None, buffer_of(source, options)
     opened: LiveSource = plugins.load("source", source.kind)(
-        source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=stats
+        replace(source, variant=options.variant),
+        size=options.size,
+        fps=options.fps,
+        sound=own,
+        buffer=buffer,
+        stats=stats,
     )
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(

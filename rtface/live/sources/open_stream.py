@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from rtface.config.addresses import LIVE_SCHEMES
@@ -23,9 +24,10 @@ from rtface.media.read.container import (
     NO_TIMES,
     choose_video,
     is_silent,
+    kept_streams,
+    no_film,
     open_container,
     rate_of,
-    read_captions,
 )
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.redaction import shown
@@ -52,7 +54,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _TIMEOUT_US},
     "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
-    "http": _QUICK | {"rw_timeout": "10000000", "formatprobesize": "65536", "fpsprobesize": "3"},
+    "http": _QUICK | {"rw_timeout": "10000000", "formatprobesize": "65536", "fpsprobesize": "3", "http_multiple": "0"},
 }
 # Of a pipe: half a second of it, by its own clock.
 _PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "65536"}
@@ -156,7 +158,8 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     try:
         container = open_input(source, format="mpegts" if scheme == "srt" else None, options=options)
         late = request.video and scheme.startswith("rtmp") and not container.streams.video
-        if late or (container.size > 0 and any(map(is_silent, container.streams.audio))):
+        film = container.size > 0 and container.format.name not in _PIECES
+        if late or (film and any(map(is_silent, container.streams.audio))):
             container.close()
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
@@ -173,23 +176,26 @@ def _open_url(request: SourceRequest) -> OpenedInput:
 
 def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
     """The streams of an opened container that are wanted; it is `live` unless it comes in pieces."""
-    name, video = shown(request.name), None
-    read_captions(container, False)
+    name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
     if request.video:
-        video, _ = choose_video(container, name)
+        video, note = choose_video(container, name, variant=request.variant)
+        notes, streams = [note.removeprefix(f"{name}: ")] if note else [], kept_streams(container, video)
         context = video.codec_context
         # Frame threads are fast because they are late: each of them holds a frame back.
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
-        sound = next((s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
+        known = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
+        sound = next(known, None)
+    for stream in container.streams:  # what is not wanted of a list is not fetched; a damaged caption would stop it
+        stream.discard = Discard.default if stream in (video, sound) else Discard.all
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
     pieces, timed = container.format.name in _PIECES, not container.format.flags & NO_TIMES
     live = live and not pieces
-    film = not live and (not pieces or bool(container.duration))
-    return OpenedInput(container, video, sound, rate, live, live and (probed or not timed), timed, pieces, film)
+    film, probed = not live and (not pieces or bool(container.duration)), live and (probed or not timed)
+    return OpenedInput(container, video, sound, rate, live, probed, timed, pieces, film, notes=notes)
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:
@@ -229,9 +235,8 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
             scheme=parts.scheme,
         )
     if isinstance(error, av.InvalidDataError):
-        return InputError(
-            "{name}: what it sends is no stream that can be read; check the address", code="stream_unknown", name=name
-        )
+        unknown = "{name}: what it sends is no stream that can be read; check the address"
+        return no_film(name) if name.endswith(".mpd") else InputError(unknown, code="stream_unknown", name=name)
     try:
         socket.getaddrinfo(parts.hostname, None)
     except (OSError, UnicodeError):

@@ -18,6 +18,7 @@ from rtface.media.read.container import (
     expected_end,
     is_still,
     is_unsized_end,
+    kept_streams,
     rate_of,
     read_captions,
     time_base_of,
@@ -160,7 +161,7 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._arriving or self._container.demux():
+                for came in self._arriving or self._container.demux(kept_streams(self._container, self._video)):
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:

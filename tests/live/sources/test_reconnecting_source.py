@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtface.concurrency.shared_frames import FrameLayout
-from rtface.errors import InputError, InputMissing
+from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Color, Display, Frame
 from rtface.live.messages import (
     SOUND_BEGAN,
@@ -67,13 +67,13 @@ class StandInProcess:
 class Rig:
     """A source whose processes the test plays."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: str = "best") -> None:
         self.clock, self.processes = SteppedClock(100.0), queue.Queue[StandInProcess]()
         self.frames: list[Frame] = []
         self.sounds: list[Any] = []
         self.stats = Stats()
         self.source = ReconnectingSource(
-            SourceRequest("stream", "rtmp://h/a/k"),
+            SourceRequest("stream", "rtmp://h/a/k", variant=variant),
             "rtmp://h/a/…",
             stats=self.stats,
             clock=self.clock,
@@ -129,6 +129,19 @@ def test_the_hold_ends_also_for_a_process_that_begins_then():
     assert not first.request.held and rig.source.health.frames == 1  # no film: it goes on
     first.ended.put("nothing came for 3.6 s")
     assert not rig.process().request.held
+    rig.source.close()
+
+
+def test_a_list_that_lost_its_variant_gives_its_best():
+    rig = Rig(variant="720")
+    first = rig.process()
+    first.show(100.0, 5.0)
+    assert rig.result.get(timeout=5) is None
+    first.ended.put("nothing came for 3.6 s")
+    second = rig.process()
+    assert second.request.variant == "720"
+    second.ended.put(Message("has no variant 720", code="no_variant"))
+    assert rig.process().request.variant == "best"
     rig.source.close()
 
 
