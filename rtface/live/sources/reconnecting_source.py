@@ -241,11 +241,11 @@ class ReconnectingSource:
             self._stats.warn(
                 "backlog",
                 Message(
-                    "{name}: its frames come {seconds:.1f} s later than at first and are as much older than they seem: "
+                    "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
                     "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
                     code="source_backlog",
                     name=self._title,
-                    seconds=self._backlog,
+                    seconds=round(self._backlog, 1),
                 ),
             )
         if dropped:
