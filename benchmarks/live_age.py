@@ -118,7 +118,8 @@ Gst.init(None)
 server = GstRtspServer.RTSPServer.new()
 server.set_address("127.0.0.1"); server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory.new()
-factory.set_launch("( udpsrc port=" + sys.argv[2] + " caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=H264"
+factory.set_launch("( udpsrc port=" + sys.argv[2] +
+    " caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=H264"
     " ! rtph264depay ! h264parse config-interval=1 ! rtph264pay name=pay0 pt=96 config-interval=1 )")
 factory.set_shared(True)
 server.get_mount_points().add_factory("/live", factory)
@@ -138,7 +139,8 @@ def passed(a, b):
 def taken(near):
     first = near.recv(65536)
     if first.split(b" ")[0] not in (b"GET", b"POST"):
-        near.sendall(b"HTTP/1.1 400 Bad Request\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n"); near.close(); return
+        near.sendall(b"HTTP/1.1 400 Bad Request\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+        near.close(); return
     far = socket.create_connection(("127.0.0.1", int(sys.argv[2]))); far.sendall(first)
     threading.Thread(target=passed, args=(far, near), daemon=True).start(); passed(near, far)
 with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
@@ -241,7 +243,7 @@ def main() -> None:
         if url.startswith("http"):
             serve(int(url.split(":")[2].split("/")[0]), form, float(rate))
         elif form == "mjpeg":
-            with open(url, "wb", buffering=0) as pipe:
+            with Path(url).open("wb", buffering=0) as pipe:
                 send(pipe, form, float(rate))
         else:
             send(url, form, float(rate))

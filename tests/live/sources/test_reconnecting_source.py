@@ -157,6 +157,21 @@ def test_what_a_source_lost_is_counted_and_said_once():
     rig.source.close()
 
 
+def test_what_waits_on_the_way_is_said_until_the_source_is_away():
+    rig = Rig()
+    process = rig.process()
+    process.show(100.0)
+    process.heartbeat = Heartbeat(0.0, 0, 0, 0, backlog=0.9)
+    assert rig.source.health.backlog == 0.9 and not rig.stats.warned()
+    process.heartbeat = Heartbeat(0.0, 0, 0, 0, backlog=1.42)
+    assert rig.source.health.backlog == 1.42
+    assert "1.4 s later" in rig.stats.warned()[0]
+    process.ended.put("nothing came for 3.6 s")
+    rig.process()
+    assert rig.source.health.backlog == 0.0
+    rig.source.close()
+
+
 def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
     rig = Rig()
     rig.process().ended.put("no frame came within 10 s")
