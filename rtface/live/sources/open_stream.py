@@ -157,9 +157,10 @@ def _open_url(request: SourceRequest) -> OpenedInput:
         source = SrtConnection(request.name, sending=False)
     try:
         container = open_input(source, format="mpegts" if scheme == "srt" else None, options=options)
-        late = request.video and scheme.startswith("rtmp") and not container.streams.video
         film = container.size > 0 and container.format.name not in _PIECES
-        if late or (film and any(map(is_silent, container.streams.audio))):
+        if (film and any(map(is_silent, container.streams.audio))) or (
+            request.video and scheme.startswith("rtmp") and not container.streams.video
+        ):
             container.close()
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
@@ -168,9 +169,8 @@ def _open_url(request: SourceRequest) -> OpenedInput:
                 return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
         raise _refusal(request.name, error) from None
     # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet. Cameras
-    # name some length for the endless parts of motion JPEG.
-    endless = container.size <= 0 or container.format.name == "mpjpeg"
-    sent = scheme in LIVE_SCHEMES  # whose senders keep to a pace: others may send as fast as they are read
+    # name some length for the endless parts of motion JPEG. Senders of other schemes may send as fast as they are read.
+    sent, endless = scheme in LIVE_SCHEMES, container.size <= 0 or container.format.name == "mpjpeg"
     return _streams(container, request, live=sent or endless, probed=not sent)
 
 

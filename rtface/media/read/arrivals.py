@@ -4,6 +4,7 @@ arrival."""
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -59,12 +60,12 @@ def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *
         arrivals: when they came.
         timed: whether it has a clock; of others more frames a second than any camera gives decide.
     """
-    late = [n for n, at in enumerate(arrivals) if at >= arrivals[-1] - _PROBE_END_S]
-    known = [stamp for n in late if (stamp := stamps[n]) is not None]
-    if len(late) < LEAST_PACKETS or (timed and not known):
+    first = max(0, bisect_left(arrivals, arrivals[-1] - _PROBE_END_S) - 1)  # the pause before a bunch counts
+    known = [stamp for stamp in stamps[first:] if stamp is not None]
+    if len(arrivals) - first <= LEAST_PACKETS or (timed and not known):
         return False
-    passed = arrivals[-1] - arrivals[late[0]]
-    fast = max(known) - min(known) > _AT_ONCE * passed if timed else len(late) > _MOST_RATE * passed
+    passed = arrivals[-1] - arrivals[first]
+    fast = max(known) - min(known) > _AT_ONCE * passed if timed else len(arrivals) - first > _MOST_RATE * passed
     return fast or arrivals[-1] - arrivals[0] < PROBE_S  # so many packets came that it did not take so long
 
 
@@ -131,10 +132,9 @@ class ArrivingPackets:
         return self._idle
 
     def _stamped(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any]:
-        packet.pts = packet.dts = None
+        packet.pts, packet.dts, packet.duration = None, None, 0  # the usual
         if self._rate is not None and packet.size:
-            packet.time_base, packet.duration = _BASE, round(1 / self._rate / _BASE)
-            packet.dts = round((arrived - (self._zero or 0.0)) / _BASE)
+            packet.time_base, packet.dts = _BASE, round((arrived - (self._zero or 0.0)) / _BASE)
         return packet
 
     def _buffered(self) -> Generator[Arrival]:

@@ -46,6 +46,14 @@ def test_what_a_server_had_kept_is_no_film():
     assert not is_sent_at_once([n / 30 for n in range(len(arrivals))], arrivals, timed=True)
 
 
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("pause", [(0.05, 0.3), (0.2, 0.48), (0.25, 0.4)])
+def test_a_pause_of_the_network_makes_no_film(pause: tuple[float, float], *, timed: bool):
+    made = even(60)
+    arrivals = [pause[1] if pause[0] < at < pause[1] else at for at in made]
+    assert not is_sent_at_once(made, arrivals, timed=timed)
+
+
 @pytest.mark.parametrize("rate", [1000, 20_000])
 @pytest.mark.parametrize("timed", [True, False])
 def test_what_comes_as_fast_as_it_is_read_is_a_film(rate: int, *, timed: bool):
