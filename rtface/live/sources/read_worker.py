@@ -293,8 +293,7 @@ class ReadWorker:
         if opened.by_arrival:
             self._shown_from = arrivals[-1]
             self._buffer = JitterBuffer(self._request.buffer, longest_wait(stamps, arrivals))
-            if not opened.timed:
-                opened.rate = rate_of_arrivals(arrivals) or opened.rate
+            opened.rate = (not opened.timed and rate_of_arrivals(arrivals)) or opened.rate
         return chain(first, packets)
 
     def _demux(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
@@ -321,8 +320,11 @@ class ReadWorker:
                 taken = arrived
                 if opened.by_arrival and opened.timed and self._request.kind in ("stream", "file"):
                     self._backlog.note(stamp_of(packet), arrived)
-                due = arrived if burst or pace or opened.monotonic else self._buffer.due(stamp_of(packet), arrived)
-                self._wait(QueuedPacket(packet, due, burst is None and arrived >= self._shown_from))
+                fresh = burst is None and arrived >= self._shown_from
+                due = (
+                    self._buffer.due(stamp_of(packet), arrived) if fresh and not (pace or opened.monotonic) else arrived
+                )
+                self._wait(QueuedPacket(packet, due, fresh))
             elif track is not None:
                 for received in track.push(packet, arrived):
                     if burst is None:
