@@ -104,11 +104,9 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
             seconds[label] += track.last_s - track.first_s
         if own and not seconds:
             continue
-        label = max(seconds, key=seconds.__getitem__, default="P1")
+        label = max(seconds, key=seconds.__getitem__, default=str(max(tracks, key=lambda track: track.frames).id))
         values = {"name": name, "label": label, "option": f"{name}@{labels}{at and ','}{label}{equals}{photos}"}
-        absent = (
-            "{name} was not recognised on any of {all} tracks; if {label} shows this person, add {--person:{option}}"
-        )
+        absent = "{name} was not recognised on any track; if {label} shows this person, add {--person:{option}}"
         some = (
             "{name} was recognised on {count} of {all} tracks that are not seen together; if {label} shows this "
             "person, too, add {--person:{option}}"
@@ -116,6 +114,6 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
         found.append(
             Message(some, code="person_partly", count=len(own), all=len(own) + len(open_to), **values)
             if own
-            else Message(absent, code="person_missed", all=len(tracks), **values)
+            else Message(absent, code="person_missed", **values)
         )
     return found

@@ -37,7 +37,8 @@ def test_a_person_has_all_tracks_and_their_share_invented() -> None:
         ("anna@P3=a.jpg", [("anna", 0.0, 5.0), ("unknown", 6.0, 8.0)], "anna was recognised on 1 of 2 tracks that are "
          "not seen together; if 2 shows this person, too, add --person anna@P3,2=a.jpg"),
         ("anna", [("P1", 0.0, 5.0), ("P2", 0.0, 8.0)],
-         "anna was not recognised on any of 2 tracks; if P2 shows this person, add --person anna@P2"),
+         "anna was not recognised on any track; if P2 shows this person, add --person anna@P2"),
+        ("anna", [("ben", 0.0, 5.0)], "anna was not recognised on any track; if 1 shows this person, add --person anna@1"),
         ("anna", [("anna", 0.0, 5.0), ("P2", 1.0, 8.0)], ""),  # beside her
         ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 6.5)], ""),  # short
         ("anna", [("anna", 0.0, 5.0), ("ben", 6.0, 9.0)], ""),

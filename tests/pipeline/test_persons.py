@@ -103,7 +103,7 @@ def test_a_person_who_is_not_recognised_is_said_and_assigned(
     alone = run_file(film, tmp_path / "alone.mkv", Options(person=("dora",), end=end, correct="always"))
     (said,) = (note for note in alone.notes if "recognised" in note)
     assert said == (
-        "dora was not recognised on any of 2 tracks; if P1 shows this person, add --person dora@P1"
+        "dora was not recognised on any track; if P1 shows this person, add --person dora@P1"
     ) and isinstance(said, Message)
     by_hand = Options(person=(said.values["option"],), faces="dora", end=end, correct="always")
     report = run_file(film, tmp_path / "hand.mkv", by_hand)
