@@ -38,7 +38,8 @@ def test_a_person_has_all_tracks_and_their_share_invented() -> None:
          "not seen together; if 2 shows this person, too, add --person anna@P3,2=a.jpg"),
         ("anna", [("P1", 0.0, 5.0), ("P2", 0.0, 8.0)],
          "anna was not recognised on any track; if P2 shows this person, add --person anna@P2"),
-        ("anna", [("ben", 0.0, 5.0)], "anna was not recognised on any track; if 1 shows this person, add --person anna@1"),
+        ("anna", [("ben", 0.0, 5.0)],
+         "anna was not recognised on any track; if 1 shows this person, add --person anna@1"),
         ("anna", [("anna", 0.0, 5.0), ("P2", 1.0, 8.0)], ""),  # beside her
         ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 6.5)], ""),  # short
         ("anna", [("anna", 0.0, 5.0), ("ben", 6.0, 9.0)], ""),
