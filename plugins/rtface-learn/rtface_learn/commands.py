@@ -148,8 +148,8 @@ def learn(
         console.log(
             Message(
                 "{count} takes are few ({asked} and more are asked for), and what is said of them is too much: of "
-                "three people with three takes a tenth to four fifths of it arrived on later frames, +0.04 to +0.60 dB; "
-                "a longer film gives more",
+                "three people with three takes a tenth to four fifths of it arrived on later frames, +0.04 to +0.60 "
+                "dB; a longer film gives more",
                 code="learn_few_takes",
                 count=done.takes,
                 asked=selection.ASKED,
