@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -98,7 +98,7 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
             and not any(track.first_s <= other.last_s and other.first_s <= track.last_s for other in own)
             and (not own or track.last_s - track.first_s >= _SEEN_S)
         ]
-        seconds = Counter[str]()
+        seconds = defaultdict[str, float](float)
         for track in open_to:
             label = str(track.id) if track.person == UNKNOWN_PERSON else track.person
             seconds[label] += track.last_s - track.first_s

@@ -89,7 +89,7 @@ class FilmSettings:
             persons: labels of those on the frame. A person's settings are taken where only that person is.
         """
         usual = load({}).options
-        values = {**self.run, "person": self._named(usual)}
+        values: dict[str, Any] = {**self.run, "person": self._named(usual)}
         if "look" in values:
             values["fidelity"] = None
         for shot in self.shots:
