@@ -16,7 +16,7 @@ JOIN = 0.33
 """Distance of two embeddings (of length 1) up to which they are taken for one person's. Of pairs of different people in
 calls 1 in 4,000 lies closer (docs/persons.md)."""
 JOIN_ONLY = 0.34
-"""The same for the only name that was given, as long as nobody else was seen: of 200 other people 0.05 to 0.07 are
+"""The same for the only name that was given, as long as no other was seen: of 200 other people 0.05 to 0.07 are
 taken for that person (benchmarks/README.md)."""
 MARGIN = 0.03
 """So much farther the second nearest person must be, or the face stays unknown."""
