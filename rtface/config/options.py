@@ -354,6 +354,14 @@ class InputOptions(_Group):
         "`01:00:00:00`, or `01:00:00;00` for drop-frame",
         unset="the film's own",
     )
+    variant: str = _option(
+        "best",
+        v.variant,
+        Scope.FILM | Scope.LIVE | _ANALYSIS,
+        "Which variant (quality) of an HLS or DASH list to read.",
+        "`best` has the highest resolution, then bandwidth; else its height (720), or its number in the list (1). A "
+        "wrong one says which there are",
+    )
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
     fps: Fraction | None = _option(
         None,

@@ -420,6 +420,20 @@ def decoder(value: object, shown: str) -> object:
     )
 
 
+@_check("best|HEIGHT|INDEX", "int | str", "best")
+def variant(value: object, shown: str) -> str:
+    """A variant of an HLS or DASH list: "best", or a height or number as text."""
+    text = str(value).strip().lower().removesuffix("p")
+    if re.fullmatch(r"best|[1-9]\d{0,4}", text):
+        return text
+    raise UsageError(
+        "{option} must be best, a height as 720, or a number in the list as 1, not {value}",
+        code="value_variant",
+        option=shown,
+        value=_show(value),
+    )
+
+
 @_check("NAME", "str")
 def name(value: object, shown: str) -> object:
     """A name; the module that uses it knows which are valid."""
