@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,7 +187,8 @@ def main() -> int:
             "--overwrite",
             *options,
         ]
-        _print("rtface " + shlex.join(command))
+        program = shutil.which("rtface") or os.path.relpath(Path(sys.executable).with_name("rtface"))
+        _print(shlex.join([program, *command]))
         if code := ended(subprocess.Popen([sys.executable, "-P", "-m", "rtface", *command])):
             return code
         make_image(pair, still)
@@ -201,6 +204,7 @@ def main() -> int:
         (folder / "report.json", "what was done, in figures"),
     ):
         _print(f"  {path}  {what}")
+    _print("next: make app opens the studio, make shell a shell in which rtface works as the pages print it")
     return 0
 
 
