@@ -187,8 +187,9 @@ def main() -> int:
             "--overwrite",
             *options,
         ]
-        program = shutil.which("rtface") or os.path.relpath(Path(sys.executable).with_name("rtface"))
-        _print(shlex.join([program, *command]))
+        _print(
+            shlex.join([shutil.which("rtface") or os.path.relpath(Path(sys.executable).with_name("rtface")), *command])
+        )
         if code := ended(subprocess.Popen([sys.executable, "-P", "-m", "rtface", *command])):
             return code
         make_image(pair, still)
