@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -187,9 +185,7 @@ def main() -> int:
             "--overwrite",
             *options,
         ]
-        _print(
-            shlex.join([shutil.which("rtface") or os.path.relpath(Path(sys.executable).with_name("rtface")), *command])
-        )
+        _print(shlex.join([str(Path(sys.executable).with_name("rtface")), *command]))
         if code := ended(subprocess.Popen([sys.executable, "-P", "-m", "rtface", *command])):
             return code
         make_image(pair, still)

@@ -139,11 +139,18 @@ class LiveMonitor:
             health = end.health
             if health.state == "away" and name not in self._gone:
                 self._gone[name] = health.since
-                why = health.detail or "nothing comes"
-                self._console.log(Message("{name} is away: {why}", code="end_away", name=name, why=why), "warning")
+                self._console.log(
+                    Message("{name} is away: {why}", code="end_away", name=name, why=health.detail), "warning"
+                )
             elif health.state == "live" and name in self._gone:
-                away = round(health.since - self._gone.pop(name))
-                self._console.log(Message("{name} is back after {seconds} s", code="end_back", name=name, seconds=away))
+                self._console.log(
+                    Message(
+                        "{name} is back after {seconds} s",
+                        code="end_back",
+                        name=name,
+                        seconds=round(health.since - self._gone.pop(name)),
+                    )
+                )
 
     def _begin(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.keyboard import HELP, read_keys

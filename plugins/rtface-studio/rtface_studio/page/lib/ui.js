@@ -91,26 +91,6 @@ export function check(label, value, changed) {
   return Object.assign(h("label", { class: "check" }, input, label), { show: (now) => { input.checked = now; }, input });
 }
 
-/** Tabs by arrow keys: [key, label] pairs; `chosen(key)` shows one. */
-export function tabs(pairs, active, chosen, label) {
-  const list = h("div", { class: "tabs", role: "tablist", "aria-label": label });
-  const draw = (now) => replace(list, pairs.map(([key, text]) => h("button", {
-    type: "button", role: "tab", "aria-selected": String(key === now), tabindex: key === now ? 0 : -1, "data-key": key,
-    onclick: () => { draw(key); chosen(key); },
-    onkeydown: (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      const next = pairs[(pairs.findIndex(([k]) => k === now) + step + pairs.length) % pairs.length][0];
-      draw(next);
-      list.querySelector("[aria-selected=true]").focus();
-      chosen(next);
-    },
-  }, text)));
-  draw(active);
-  return Object.assign(list, { show: draw });
-}
-
 export const badge = (text, kind = "") => h("span", { class: ["badge", kind] }, text);
 export const note = (children, kind = "") => h("div", { class: ["note", kind], role: kind === "bad" ? "alert" : null }, children);
 
