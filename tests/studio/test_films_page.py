@@ -104,8 +104,9 @@ def test_a_photo_is_seen_before_its_wipe_is_ready(page: Any, studio: RunningStud
     is_analysed(page)
     is_drawn(page)
     held: list[Any] = []
-    page.context.route("**/api/films/*/frame?*layer=after", held.append)  # it takes its time
-    page.locator("input[type=file]").set_input_files(make_film(studio.folder / "film.mp4", seconds=0.5))
+    page.context.route("**/api/films/*/frame?*layer=after", lambda route: held.append(route))  # it takes its time
+    with page.expect_request(lambda request: "layer=after" in request.url):
+        page.locator("input[type=file]").set_input_files(make_film(studio.folder / "film.mp4", seconds=0.5))
     page.wait_for_function("() => document.querySelector('.wipe:not(.empty) img')?.naturalWidth > 0")
     line = page.locator(".wipe-line")
     assert len(held) == 1 and not line.is_visible() and not page.locator(".wipe[data-time]").count()

@@ -42,8 +42,10 @@ export async function mountSetup(root, run, { changed }) {
 
   async function again() {
     ({ devices } = await api.get("/api/live/devices"));
+    const camera = devices.find(({ kind }) => kind === "virtual camera");
+    if (camera && virtual.isConnected) values.output = camera.address; // it was looked for
     draw();
-    return devices;
+    return camera;
   }
 
   async function begin(to) {
@@ -117,7 +119,7 @@ function virtualCamera(again) {
     const options = found.map(({ command }) => /modprobe v4l2loopback (.+)/.exec(command ?? "")?.[1]).find(Boolean);
     replace(steps, h("ol", { class: "stack" }, found.map(({ command, messages }) => step(command ? t("live.camera_line") : translated(messages.repair), command)),
       options ? step(t("live.camera_stays"), `echo v4l2loopback | sudo tee /etc/modules-load.d/rtface.conf; echo options v4l2loopback ${options} | sudo tee /etc/modprobe.d/rtface.conf`) : null, step(t("live.camera_then"))),
-    button(t("live.no_camera_hint"), async () => { if (!(await again()).some(({ kind }) => kind === "virtual camera")) toast(t("live.no_virtual_camera")); }, { kind: "small" }));
+    button(t("live.no_camera_hint"), async () => { if (!await again()) toast(t("live.no_virtual_camera")); }, { kind: "small" }));
   }, { kind: "small" }));
   return note([h("p", {}, t("live.no_virtual_camera")), steps]);
 }
