@@ -584,14 +584,18 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.locator(".wipe[data-pairs]").wait_for(timeout=30_000)
     assert drawn() == ["label:text=On air\\, live"]
     page.get_by_role("checkbox", name="Lower third").check()
+    page.get_by_role("button", name="Show Lower third now").click()
     place = page.get_by_role("listitem").filter(has=page.get_by_role("checkbox", name="Lower third"))
-    expect(page.get_by_label("Lower third: Title")).to_be_focused()
-    assert drawn() == ["label:text=On air\\, live"], "nothing is drawn before it is said what"
+    place.get_by_text("lower-third needs title:").wait_for()
     page.get_by_label("Lower third: Title").fill("Anna")
+    page.get_by_role("button", name="Take Label off").wait_for()
+    assert drawn() == ["label:text=On air\\, live"], "nothing is on the air before its button is pressed"
+    page.get_by_role("button", name="Show Lower third now").click()
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
     expect(page.get_by_role("slider", name="Wipe between before and after")).to_have_attribute("aria-valuenow", "0")
     page.get_by_label("Lower third: Title").fill("")
-    eventually("label:text=On air\\, live")
+    page.get_by_text("lower-third needs title:").wait_for()
+    assert drawn() == ["label:text=On air\\, live", "lower-third:title=Anna"], "what was drawn stays"
     page.get_by_label("Lower third: Title").fill("\ue000")
     place.get_by_text("Name one that does under Font").wait_for()
     page.get_by_label("Lower third: Title").fill("Ben")
@@ -607,6 +611,12 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.keyboard.press("Control+z")
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
     expect(page.get_by_label("Lower third: Title")).to_have_value("Anna")
+    page.get_by_role("checkbox", name="Name tags").check()
+    expect(page.get_by_label("Name tags: Name")).to_be_focused()
+    page.keyboard.type("Eve")  # no button
+    eventually("label:text=On air\\, live", "lower-third:title=Anna", "tag:name=Eve")
+    page.get_by_role("checkbox", name="Name tags").uncheck()
+    eventually("label:text=On air\\, live", "lower-third:title=Anna")
     assert until(studio, "running")["status"]["warnings"] == []
     assert call(studio, "POST", "/api/live/overlays", stages=["picture:file=/etc/passwd"])[0] == 400
     assert call(studio, "POST", "/api/live/overlays", stages=["os.path"])[0] == 400

@@ -10,7 +10,7 @@ import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { reasonOf } from "../films/analysis.js";
 import { personsInView } from "./in_view.js";
-import { chosenOf, overlayList, stages } from "./overlays.js";
+import { AT_ONCE, chosenOf, overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
 const AROUND = 0.04, BUSY_MS = 5000, SETTLED_MS = 2000; // while the wipe rests, the pictures are sent only as far as they are seen, and so much of the width more
@@ -167,8 +167,9 @@ export async function mountMonitor(root, run, { changed }) {
       if (wanted.length > before.length) player.set(0); // the wipe would hide it where it shows the input
     } catch (error) {
       refused = wanted;
-      const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name]);
+      const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name] && name !== AT_ONCE); // that one is being typed
       for (const name of off) chosen[name].on = false;
+      if (off.length) drawOverlays();
       list.firstChild.children[at].append(trouble);
       replace(trouble, note([h("p", {}, error.message), error.kind === "RestartNeeded" ? restart : null], "warn"));
     }

@@ -4,6 +4,7 @@ import { h, replace } from "../../lib/dom.js";
 import { t, textOr } from "../../lib/text.js";
 import { button, check, copyButton, emptyState, field } from "../../lib/ui.js";
 
+export const AT_ONCE = "tag";
 const FIRST = { label: { text: "AI-enhanced" } };
 const SHOWN = { tag: 1 }, USUAL = 3; // options that are seen at once; the others follow under "More options"
 const INSTALL = "python -m pip install ./plugins/rtface-overlays";
@@ -11,8 +12,8 @@ const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
 /**
  * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group, place)` is
- * called after each change, with the entry of its overlay in the list; those of one option have one group. With `live` a ticked overlay is drawn at once, or once
- * its first field, which says what to draw, has a value.
+ * called after each change, with the entry of its overlay in the list; those of one option have one group. With `live` a name tag is drawn
+ * once it has a name; of the others a ticked box opens the form only, and a button draws them.
  * @param {any[]} overlays @param {Record<string, any>} chosen @param {(group: any, place: HTMLElement) => void} [done] @param {{ live?: boolean }} [options]
  */
 export function overlayList(overlays, chosen, done = () => {}, { live = false } = {}) {
@@ -21,19 +22,17 @@ export function overlayList(overlays, chosen, done = () => {}, { live = false } 
     const one = chosen[overlay.name] ??= { on: false, values: { ...FIRST[overlay.name] } };
     one.values ??= {};
     one.open = one.on || (live && one.open);
-    const form = h("div", { class: "stack live-overlay-form" }), place = h("li", { class: "live-overlay" }), [first] = overlay.options;
-    const told = (group) => {
-      const was = one.on;
-      one.on = one.open && (!live || !first || Object.keys(one.values).length > 0 || Boolean(first.default));
-      if (was || one.on) done(group, place);
-    };
-    const draw = () => replace(form, one.open ? fields(overlay, one.values, told) : null);
+    const form = h("div", { class: "stack live-overlay-form" }), place = h("li", { class: "live-overlay" }), waits = live && overlay.name !== AT_ONCE;
+    const air = (now, group = null) => { if (one.on || now) { one.on = now; done(group, place); } };
+    const told = (group) => air(one.open && (waits ? one.on : !live || Object.keys(one.values).length > 0), group);
+    const shown = () => button(t(one.on ? "live.overlay_hide" : "live.overlay_show", { name: labelOf(overlay.name) }), () => { air(!one.on); draw(); }, { kind: one.on ? "small" : "small primary" });
+    const draw = () => replace(form, one.open ? [fields(overlay, one.values, told), waits ? shown() : null] : null);
     draw();
     place.append(check(labelOf(overlay.name), one.open, (now) => {
       one.open = now;
-      draw();
       told(null);
-      if (!one.on && now) form.querySelector("input")?.focus();
+      draw();
+      if (live && now) form.querySelector("input")?.focus();
     }),
       h("p", { class: "quiet-text" }, textOr(`overlays.${overlay.name}`, overlay.help)), form);
     return place;
