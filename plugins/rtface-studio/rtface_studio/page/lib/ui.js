@@ -1,5 +1,5 @@
 // Components that all views use.
-import { h, newId, replace } from "./dom.js";
+import { h, newId } from "./dom.js";
 import { t } from "./text.js";
 
 /** A button; `kind` is a list of "primary", "danger", "quiet", "small". While an async `action` runs it is disabled. @param {any} label @param {(event: Event) => any} action @param {{ kind?: string, [name: string]: any }} [options] */
