@@ -20,7 +20,7 @@ export function mount(root) {
     newest = run;
     const wanted = ALIVE.includes(run.state) ? "monitor" : "setup";
     if (wanted === part) return mounted.update(run);
-    if (part && run.state === "ended") toast(t("live.ended"));
+    const ended = part && run.state === "ended";
     change(wanted);
     const mine = shows, place = h("div");
     try {
@@ -32,6 +32,7 @@ export function mount(root) {
       throw error;
     }
     replace(root, ...place.childNodes);
+    if (ended) toast(t("live.ended"));
     if (newest !== run) mounted.update(newest);
   }
   function change(next) {
