@@ -188,7 +188,7 @@ def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
 
 def slowed() -> float:
     """How many times as long as alone a run may take, at most, where others go on as in the last minute."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    load = os.getloadavg()[0] if sys.platform != "win32" else 0.0
     return max(1.5, 1 + load / (os.cpu_count() or 1))
 
 
@@ -273,7 +273,8 @@ def moment_of(tracks: list[dict[str, Any]]) -> dict[str, Any] | None:
     it is turned away least: "at_s", seconds of the input, and its "box", display pixels. None where none was noted."""
     seen = [one for one in tracks if one.get("frames_corrected") and one.get("doubts")]
     best = max(seen, key=lambda one: (one["treatment"].get("gain_db") or 0.0) * one["mean_width_px"], default=None)
-    return min(best["doubts"], key=lambda doubt: doubt.get("turned", 0.0)) if best else None
+    doubts: list[dict[str, Any]] = best["doubts"] if best else []
+    return min(doubts, key=lambda doubt: doubt.get("turned", 0.0), default=None)
 
 
 def _sidecar(studio: Studio, request: Request) -> Path:
