@@ -273,7 +273,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         film = await current(request)
         time = min(1.0, (film.facts["duration_s"] or 0.0) / 2)
         async with turn:
-            picture, _ = await in_thread(untouched_frame, film.path, time, _PICTURE)
+            picture, *_ = await in_thread(untouched_frame, film.path, time, _PICTURE)
         return Response(await in_thread(jpeg, picture), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def frame(request: Request) -> Response:

@@ -270,8 +270,9 @@ def _changed(path: Path) -> int:
         return 0
 
 
-def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float]:
-    """A frame of a film, or a still, as it is, and the seconds that it is shown (0 where that is not known).
+def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, int]:
+    """A frame of a film, or a still, as it is, the seconds that it is shown (0 where that is not known), and its
+    longest side in display pixels.
 
     The picture is uint8 RGB h×w×3, upright, its longest side ≤ `side`. No engine is loaded.
 
@@ -288,7 +289,8 @@ def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float]:
         shown = reader.read(time)[-1]
     finally:
         reader.close()
-    return CpuDevice().view(shown).thumbnail(side)[0], float(shown.duration * shown.time_base)
+    longest = max(display_size(shown.image.width, shown.image.height, shown.display))
+    return CpuDevice().view(shown).thumbnail(side)[0], float(shown.duration * shown.time_base), round(longest)
 
 
 def jpeg(image: Bytes) -> bytes:

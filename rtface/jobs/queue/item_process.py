@@ -98,6 +98,7 @@ class _Reporter:
 
     def __call__(self, progress: Progress) -> None:
         self._last = progress
+        self._began = self._clock() if progress.frames <= 1 else self._began  # engines are loaded by then
         if self._clock() - self._sent >= _INTERVAL_S:
             self.send_last()
         if not self._go.is_set():
