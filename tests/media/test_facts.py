@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from av.stream import Disposition
 
 from rtface.errors import OutputError
+from rtface.media.formats import matroska
+from rtface.media.formats.immersive import Sphere
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import make_film, passthrough
@@ -73,3 +76,40 @@ def test_what_a_container_cannot_hold_stops_a_strict_run(tmp_path: Path, suffix:
         assert not any("no place" in line for line in plan_output(source.info, tmp_path / "out.mkv", strict=True).notes)
     finally:
         source.close()
+
+
+_ROUND = ("b.mp4", "c.mov", "d.mkv")
+
+
+def _views(path: Path) -> dict[str, str]:
+    source = FileSource(path)
+    source.close()
+    assert not source.info.unseen
+    return source.info.views
+
+
+@pytest.mark.parametrize("sphere", [(1, b"", (0, 0, 0)), (1, b"", (30, -10, 5)), (2, bytes(12), (0, 0, 0))])
+def test_a_sphere_goes_round_through_the_containers(tmp_path: Path, sphere: Sphere) -> None:
+    before = make_film(tmp_path / "a.mkv", frames=2)
+    with before.open("rb+") as file:
+        assert matroska.note_picture(file, 0, (128, 96), Fraction(1), sphere=sphere)
+    said = _views(before)
+    assert [value / 65536 for value in struct.unpack_from("=3i", bytes.fromhex(said["SPHERICAL"]), 4)] == [*sphere[2]]
+    for name in _ROUND:
+        assert not passthrough(before, tmp_path / name).video.warnings
+        before = tmp_path / name
+        assert _views(before) == said
+    assert any("sphere" in line for line in passthrough(before, tmp_path / "e.ts").video.warnings)
+
+
+@pytest.mark.parametrize("mode", ["mono", "left_right", "top_bottom"])
+def test_stereo_goes_round_through_the_containers(tmp_path: Path, mode: str) -> None:
+    before = make_film(
+        tmp_path / "a.mkv", frames=2, extra=lambda box: box.streams.video[0].metadata.update(stereo_mode=mode)
+    )
+    said = _views(before)
+    assert int(said["STEREO3D"][:2]) == ["mono", "left_right", "top_bottom"].index(mode)
+    for name in _ROUND:  # in H.265 the frames say nothing of it
+        assert not passthrough(before, tmp_path / name, codec="libx265").video.warnings
+        before = tmp_path / name
+        assert _views(before) == said

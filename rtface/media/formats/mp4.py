@@ -355,6 +355,7 @@ def note_picture(
     aspect: Fraction | None = None,
     crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
+    boxes: bytes = b"",
 ) -> bool:
     """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
     the end of the file, so that it cannot grow.
@@ -366,9 +367,10 @@ def note_picture(
         aspect: of a sample: players that do not look at it (pasp) show the film as wide as the track says.
         crop: what is hidden at the borders.
         hdr: mastering display and light level.
+        boxes: further ones of the picture's description.
     """
     at, before = _moov(file)
-    moov, added = bytearray(before), _clean_aperture(size, crop) + _light(hdr)
+    moov, added = bytearray(before), _clean_aperture(size, crop) + _light(hdr) + boxes
     found, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
     track = find_box(moov, *found[0][1], b"tkhd") if found else None
     if track and 0 < width < 1 << 32:
