@@ -14,7 +14,6 @@ from av.stream import Disposition
 
 from rtface.errors import OutputError
 from rtface.media.formats import matroska
-from rtface.media.formats.immersive import Sphere
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import make_film, passthrough
@@ -88,13 +87,22 @@ def _views(path: Path) -> dict[str, str]:
     return source.info.views
 
 
-@pytest.mark.parametrize("sphere", [(1, b"", (0, 0, 0)), (1, b"", (30, -10, 5)), (2, bytes(12), (0, 0, 0))])
-def test_a_sphere_goes_round_through_the_containers(tmp_path: Path, sphere: Sphere) -> None:
+@pytest.mark.parametrize(
+    ("element", "sphere"),
+    [
+        ("7670 84 7671 81 01", (0, 0, 0, 0, 0, 0, 0, 0)),
+        ("7670 92 7671 81 01 7673 84 41f00000 7675 84 c0a00000", (0, 30, 0, -5, 0, 0, 0, 0)),
+        ("7670 93 7671 81 02 7672 8c 000000000000000000000000", (1, 0, 0, 0, 0, 0, 0, 0)),
+        ("7670 9b 7671 81 01 7672 94 0000000000000010000000200000003000000040", (2, 0, 0, 0, 48, 16, 64, 32)),
+    ],
+)
+def test_a_sphere_goes_round_through_the_containers(tmp_path: Path, element: str, sphere: tuple[int, ...]) -> None:
     before = make_film(tmp_path / "a.mkv", frames=2)
     with before.open("rb+") as file:
-        assert matroska.note_picture(file, 0, (128, 96), Fraction(1), sphere=sphere)
+        assert matroska.note_picture(file, 0, (128, 96), Fraction(1), projection=bytes.fromhex(element))
     said = _views(before)
-    assert [value / 65536 for value in struct.unpack_from("=3i", bytes.fromhex(said["SPHERICAL"]), 4)] == [*sphere[2]]
+    kind, *turns, left, top, right, bottom = struct.unpack_from("=4i4I", bytes.fromhex(said["SPHERICAL"]))
+    assert (kind, *(turn / 65536 for turn in turns), left, top, right, bottom) == sphere
     for name in _ROUND:
         assert not passthrough(before, tmp_path / name).video.warnings
         before = tmp_path / name

@@ -13,7 +13,6 @@ from typing import BinaryIO, cast
 
 from rtface.errors import Message
 from rtface.media.formats.color import HdrMetadata
-from rtface.media.formats.immersive import Sphere
 from rtface.media.formats.mp4 import Crop, Header
 
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
@@ -22,7 +21,7 @@ _TRACKS, _TRACK, _TRACK_NUMBER, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0xD7, 0x
 _UNREAD = 0x03, 0x10, 0x12, 0x20  # types of tracks: complex, logo, buttons, control
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
-_PROJECTION, _PROJECTION_TYPE, _PROJECTION_DATA, _POSE = 0x7670, 0x7671, 0x7672, (0x7673, 0x7674, 0x7675)
+_PROJECTION = 0x7670
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
 _CHAPTERS, _EDITION, _ORDERED, _CLUSTER = 0x1043A770, 0x45B9, 0x45DD, 0x1F43B675
@@ -189,7 +188,7 @@ def note_picture(
     *,
     crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
-    sphere: Sphere | None = None,
+    projection: bytes = b"",
     webm: bool = False,
 ) -> bool:
     """Notes in a finished film of FFmpeg's what its header says of a video track. Nothing behind the header moves: the
@@ -202,7 +201,7 @@ def note_picture(
         aspect: of a sample; None where it is unknown.
         crop: what is hidden at the borders.
         hdr: mastering display and light level.
-        sphere: that it is shown as one.
+        projection: element of that name.
         webm: whether it is WebM, which gives sizes in pixels only.
     """
     before = list[tuple[int, int, int]]()  # id, where each begins and ends, up to the tracks
@@ -216,7 +215,7 @@ def note_picture(
     file.seek(origin)
     data = file.read(at - origin)
     parts = [(kind, data[start - origin : end - origin]) for kind, start, end in before]
-    tracks = _with_video(parts[-1][1], number, partial(_shown, size, crop=crop, sphere=sphere, webm=webm), aspect, hdr)
+    tracks = _with_video(parts[-1][1], number, partial(_shown, size, crop=crop, webm=webm), aspect, hdr, projection)
     spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
     free = len(parts[spaces[0]][1]) + len(parts[-1][1]) - len(tracks) if spaces else 0
     if tracks == parts[-1][1]:
@@ -225,7 +224,7 @@ def note_picture(
         free, tracks = 0, longer(tracks)
     if not spaces or free < 0:
         if hdr is not None:
-            note_picture(file, number, size, aspect, crop=crop, sphere=sphere, webm=webm)
+            note_picture(file, number, size, aspect, crop=crop, projection=projection, webm=webm)
         return False
     parts[-1] = _TRACKS, tracks
     parts[spaces[0]] = _VOID, void(free) if free else b""
@@ -303,18 +302,10 @@ def _uint(kind: int, value: int) -> bytes:
     return element(kind, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
 
 
-def _shown(
-    size: tuple[int, int], aspect: Fraction | None, *, crop: Crop | None, sphere: Sphere | None, webm: bool
-) -> bytes:
-    """Elements of a track's video: the shown size, what is hidden, and the sphere that it is a picture of."""
+def _shown(size: tuple[int, int], aspect: Fraction | None, *, crop: Crop | None, webm: bool) -> bytes:
+    """Elements of a track's video: the shown size, and what is hidden."""
     left, top, right, bottom = crop or (0, 0, 0, 0)
-    hidden = b""
-    if sphere is not None:
-        kind, data, turns = sphere
-        pose = b"".join(element(of, struct.pack(">f", turn)) for of, turn in zip(_POSE, turns, strict=True) if turn)
-        private = element(_PROJECTION_DATA, data) if data else b""
-        hidden = element(_PROJECTION, _uint(_PROJECTION_TYPE, kind) + private + pose)
-    hidden += b"".join(_uint(kind, count) for kind, count in zip(_CROP, crop or (), strict=False) if count)
+    hidden = b"".join(_uint(kind, count) for kind, count in zip(_CROP, crop or (), strict=False) if count)
     width, height = size[0] - left - right, size[1] - top - bottom
     if aspect is None:
         return hidden + (b"" if webm else _uint(_SHOWN_UNIT, 4))
@@ -338,6 +329,7 @@ def _with_video(
     shown: Callable[[Fraction | None], bytes],
     aspect: Fraction | None,
     hdr: HdrMetadata | None,
+    projection: bytes,
 ) -> bytes:
     """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
@@ -357,7 +349,7 @@ def _with_video(
             )
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")
-            new += element(_VIDEO, kept + added + (element(_COLOUR, tones) if tones else b""))
+            new += element(_VIDEO, kept + added + projection + (element(_COLOUR, tones) if tones else b""))
         elif kind != _VOID:
             new += whole
     spare = stop - inner - len(new)

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from rtface.errors import Message
 from rtface.media.formats import matroska, mp4, mpegts
 from rtface.media.formats.color import NOT_READ, UNSPECIFIED, alike, hdr_of, same_tag, tags_of, views_of
-from rtface.media.formats.immersive import stereo
+from rtface.media.formats.immersive import stereo_of
 from rtface.media.formats.mp4 import Header
 from rtface.media.read.file_reader import disk_error
 from rtface.redaction import is_url, shown
@@ -102,7 +102,9 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
                 f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
                 "frames are believed"
             )
-    eyes = (1, 2, Fraction(1, 2)) if (stereo(views_of(image)) or (0,))[0] else (1,)  # each may be wider than both
+    eyes = (
+        (1, 2, Fraction(1, 2)) if stereo_of(views_of(image)) not in ("", "mono") else (1,)
+    )  # each may be wider than both
     if coded and shape and all(abs(float(coded / shape * wider) - 1) > _ALIKE for wider in eyes):
         lines.append(
             f"its frames say that a sample has the shape {coded}, and its header {shape}: the header is believed"

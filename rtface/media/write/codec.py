@@ -12,7 +12,7 @@ from av.codec import Codec
 from rtface.errors import Message, UsageError
 from rtface.media.formats import mxf
 from rtface.media.formats.color import tags_from_rgb
-from rtface.media.formats.immersive import lost as lost_views
+from rtface.media.formats.immersive import has_sphere, is_held, stereo_of
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import (
@@ -237,10 +237,13 @@ def _advice(names: Sequence[str], supported: set[str]) -> str:
 
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     """What an output does not say of how players show the frames."""
-    tags = next((stream.metadata for stream in info.streams if stream.enhanced), {})
+    mode = stereo_of(info.views, next((stream.metadata for stream in info.streams if stream.enhanced), {}))
+    kept = {"STEREO3D": mode in ("", "mono") or is_held(mode, format), "SPHERICAL": "SPHERICAL" not in info.views}
+    kept["SPHERICAL"] |= format in _NOTES_PICTURE and has_sphere(info.views)
     return [
-        Message("the {view} is left out: players will show flat pictures", code="view_lost", view=_VIEWS[kind])
-        for kind in lost_views(tags, info.views, format)
+        Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
+        for kind, view in _VIEWS.items()
+        if not kept[kind]
     ]
 
 

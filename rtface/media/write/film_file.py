@@ -18,7 +18,7 @@ from rtface.frame import Packet
 from rtface.media.files.leftovers import make_playable
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
-from rtface.media.formats.immersive import mp4_boxes, projection
+from rtface.media.formats.immersive import projection, sample_boxes
 from rtface.media.formats.mxf import check_spacing, note_fields
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
@@ -285,7 +285,7 @@ class FilmFile:
                 video.aspect,
                 crop=video.crop,
                 hdr=self.plan.info.hdr,
-                sphere=projection(self.plan.info.views),
+                projection=projection(self.plan.info.views),
                 webm=self.plan.format == "webm",
             )
             if not noted:
@@ -308,7 +308,7 @@ class FilmFile:
                 aspect=video.aspect,
                 crop=video.crop,
                 hdr=self.plan.info.hdr,
-                boxes=mp4_boxes(self.plan.info.views),
+                boxes=sample_boxes(self.plan.info.views),
             )
             if tags and self.changed.change:
                 packet = xmp(said, packet)
