@@ -20,6 +20,12 @@ from rtface.media.formats.mp4 import Header
 from rtface.media.read.file_reader import disk_error
 from rtface.redaction import is_url, shown
 
+_HIDDEN = {
+    "MVC": "a second view (MVC)",
+    "SVC": "a finer layer (SVC)",
+    "layer": "a second view or layer (MV-HEVC, SHVC)",
+    "alpha": "a layer of transparency (alpha)",
+}
 _ALIKE = 0.01  # headers give whole samples
 
 
@@ -47,11 +53,15 @@ def read_header(
     return header if left + right < image.width and top + bottom < image.height else replace(header, crop=None)
 
 
-def not_shown(header: Header, video: VideoStream, *, alpha: bool) -> list[str]:
+def not_shown(header: Header, video: VideoStream, hidden: Mapping[str, int], *, alpha: bool) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
-    the colours of Dolby Vision without a base layer that others read; and what players show in another order, at
-    another speed or not at all."""
-    lines: list[str] = []
+    further views and layers (`hidden`: units by kind), the colours of Dolby Vision without a base layer that others
+    read; and what players show in another order, at another speed or not at all."""
+    lines = [
+        f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
+        for kind, count in hidden.items()
+        if not (alpha or (kind == "layer" and "alpha" in hidden))
+    ]
     if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
     found = header.dolby_vision

@@ -349,7 +349,10 @@ def describe(
         coding=coding_of(video.codec_context, decoder.head),
         crop=header.crop,
         unkept=not_given(header, [metadata, *(one.metadata for one in (*streams, *chapters))]),
-        unseen=[*not_shown(header, video, alpha=alpha), *contradictions(header, video, image, ours=ours)],
+        unseen=[
+            *not_shown(header, video, decoder.hidden, alpha=alpha),
+            *contradictions(header, video, image, ours=ours),
+        ],
     )
     return enlarged(info, first, native_format(image))
 
