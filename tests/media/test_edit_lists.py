@@ -157,11 +157,11 @@ def test_strict_stops_at_times_that_are_moved(media, tmp_path: Path):
 
 
 def late_sound(film: Path, seconds: int) -> Path:
-    """A TS whose sound begins late, behind what FFmpeg looks at."""
+    """A TS or FLV whose sound begins late, behind what FFmpeg looks at."""
     with av.open(str(film), "w", options={"max_interleave_delta": "1000000"}) as target:
-        video = target.add_stream("mpeg2video", rate=25)
+        video = target.add_stream("flv1" if film.suffix == ".flv" else "mpeg2video", rate=25)
         video.width, video.height, video.pix_fmt, video.bit_rate = 128, 96, "yuv420p", 200_000
-        sound = target.add_stream("aac", rate=48_000)
+        sound = target.add_stream("aac", rate=44_100 if film.suffix == ".flv" else 48_000)
         for k in range(25 * (seconds + 2)):
             frame = av.VideoFrame(128, 96, "yuv420p")
             frame.pts = k
@@ -170,7 +170,7 @@ def late_sound(film: Path, seconds: int) -> Path:
                 samples = av.AudioFrame("fltp", "stereo", 1024)
                 for plane in samples.planes:
                     plane.update(bytes(plane.buffer_size))
-                samples.sample_rate, samples.pts, samples.time_base = 48_000, 1024 * n, Fraction(1, 48_000)
+                samples.sample_rate, samples.pts, samples.time_base = sound.rate, 1024 * n, Fraction(1, 48_000)
                 target.mux(sound.encode(samples))
         target.mux(video.encode(None))
         target.mux(sound.encode(None))
@@ -181,6 +181,31 @@ def test_sound_that_begins_late_is_found(media, tmp_path: Path):
     film = late_sound(tmp_path / "late.ts", 12)
     media.passthrough(film, tmp_path / "out.mkv")
     assert len(shown(tmp_path / "out.mkv")[1]) == len(shown(film)[1]) > 90
+
+
+def unannounced(film: Path) -> Path:
+    """The FLV without a word of its sound before that begins: neither in its header nor by a tag."""
+    data, at, late = film.read_bytes(), 13, b""
+    made = data[:4] + bytes([data[4] & ~4]) + data[5:at]
+    while at < len(data):
+        end = at + 11 + int.from_bytes(data[at + 1 : at + 4], "big") + 4
+        tag, kind, at = data[at:end], data[at], end
+        if kind == 8 and not any(tag[4:7]):
+            late += tag
+        elif kind != 18:
+            made, late = (made + late + tag, b"") if kind == 8 else (made + tag, late)
+    film.write_bytes(made)
+    return film
+
+
+def test_sound_that_no_header_announces_is_found(media, tmp_path: Path):
+    late, end = unannounced(late_sound(tmp_path / "late.flv", 12)), tmp_path / "b.ts"
+    media.passthrough(late, tmp_path / "out.mkv")
+    assert len(shown(tmp_path / "out.mkv")[1]) > 70
+    media.passthrough(late, tmp_path / "a.ts", codec="mpeg2video", drop=("audio",))
+    media.passthrough(late_sound(tmp_path / "early.ts", 0), end, codec="mpeg2video")
+    (tmp_path / "joined.ts").write_bytes((tmp_path / "a.ts").read_bytes() + end.read_bytes())
+    assert len(shown(tmp_path / "joined.ts")[1]) == len(shown(end)[1]) > 70
 
 
 def test_the_only_sound_is_not_lost_unasked(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -179,6 +179,9 @@ class Decoder:
                 if self._received is not None:
                     self._received.compare(self._faults)
                 return
+            except IndexError:  # PyAV, at the end
+                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+                return
             except av.FFmpegError as error:
                 failed += 1
                 if failed == 2:  # at the same place
