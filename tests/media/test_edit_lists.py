@@ -98,6 +98,27 @@ def test_what_an_edit_list_hides_in_the_middle_is_not_copied(media, tmp_path: Pa
     assert max(map(abs, moved)) < 0.02 and len(after[0]) == len(before[0])
 
 
+def test_a_second_picture_without_its_keyframe_is_left_out(media, tmp_path: Path):
+    def second(box):
+        stream = box.add_stream("libx264", rate=25, options={"bf": "2", "g": "25"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+
+        def write() -> None:
+            for k in range(75):
+                box.mux(stream.encode(media.picture(k)))
+            box.mux(stream.encode(None))
+
+        return write
+
+    cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, extra=second), PARTS)
+    media.passthrough(cut, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        packets = [packet for packet in box.demux(video=1) if packet.size]
+    assert packets[0].is_keyframe and len(packets) == 10  # those of 2.0 to 2.4 s
+    with pytest.raises(InputError, match="an edit list hides"):
+        media.frames_of(cut, strict=True)
+
+
 def film_with_texts(media, film: Path, rate: int, frames: int) -> Path:
     with av.open(str(film), "w") as target:
         video = target.add_stream("libx264", rate=rate)

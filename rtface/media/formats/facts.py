@@ -8,9 +8,6 @@ from av.stream import Disposition
 
 # Keys that FFmpeg's readers of MP4, MOV and MXF give, and those that all its writers take.
 _STREAM_KEYS = {"name": "title", "track_name": "title"}
-# Matroska's writers spell every key in capitals.
-_SPELT = {"com.apple.quicktime.location.iso6709": "com.apple.quicktime.location.ISO6709"}
-_OF_MXF = "comment_"
 _DATE, _DAY = "creation_time", len("2026-01-01")
 # Tags that say nothing of the film: of the file, of writers, and what is written in other ways.
 _TECHNICAL = (
@@ -72,9 +69,11 @@ def stream_tags(given: Mapping[str, str]) -> dict[str, str]:
 
 def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
     """Tags of a film under the keys of FFmpeg's writers; `format` is FFmpeg's name of the container."""
-    if format.startswith("matroska"):
-        return {_SPELT.get(key.lower(), key.lower() if key.isupper() else key): text for key, text in given.items()}
-    return {key.removeprefix(_OF_MXF) if format == "mxf" else key: text for key, text in given.items()}
+    if format.startswith("matroska"):  # whose writers spell every key in capitals
+        return {
+            key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
+        }
+    return {key.removeprefix("comment_") if format == "mxf" else key: text for key, text in given.items()}
 
 
 def unheld(

@@ -90,8 +90,7 @@ class Decoder:
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
-        self.hidden = Counter[str]()
-        self._units = UNITS.get(video.codec_context.codec.canonical_name)
+        self.hidden, self._units = Counter[str](), UNITS.get(video.codec_context.codec.canonical_name)
         self._done = False  # the end of the cut was reached
 
     def items(self) -> Iterator[Item]:

@@ -15,7 +15,6 @@ from av.video.stream import VideoStream
 from rtface.errors import Message
 from rtface.media.formats import matroska, mp4, mpegts
 from rtface.media.formats.color import NOT_READ, UNSPECIFIED, alike, hdr_of, same_tag, tags_of, views_of
-from rtface.media.formats.immersive import stereo_of
 from rtface.media.formats.mp4 import Header
 from rtface.media.read.file_reader import disk_error
 from rtface.redaction import is_url, shown
@@ -113,7 +112,7 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
                 "frames are believed"
             )
     eyes = (
-        (1, 2, Fraction(1, 2)) if stereo_of(views_of(image)) not in ("", "mono") else (1,)
+        (1, 2, Fraction(1, 2)) if views_of(image).get("STEREO3D", "").strip("0") else (1,)
     )  # each may be wider than both
     if coded and shape and all(abs(float(coded / shape * wider) - 1) > _ALIKE for wider in eyes):
         lines.append(

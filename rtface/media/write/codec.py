@@ -12,7 +12,7 @@ from av.codec import Codec
 from rtface.errors import Message, UsageError
 from rtface.media.formats import mxf
 from rtface.media.formats.color import tags_from_rgb
-from rtface.media.formats.immersive import has_sphere, is_held, stereo_of
+from rtface.media.formats.immersive import sphere_of, stereo_mode
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import (
@@ -45,7 +45,6 @@ _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_"
 # Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
 # `mp4.note_picture`).
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
-_VIEWS = {"STEREO3D": "note that it is stereo", "SPHERICAL": "note that it is a sphere"}
 _FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
 _SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
@@ -237,13 +236,17 @@ def _advice(names: Sequence[str], supported: set[str]) -> str:
 
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     """What an output does not say of how players show the frames."""
-    mode = stereo_of(info.views, next((stream.metadata for stream in info.streams if stream.enhanced), {}))
-    kept = {"STEREO3D": mode in ("", "mono") or is_held(mode, format), "SPHERICAL": "SPHERICAL" not in info.views}
-    kept["SPHERICAL"] |= format in _NOTES_PICTURE and has_sphere(info.views)
+    tags = next((stream.metadata for stream in info.streams if stream.enhanced), {})
+    lost = {
+        "note that it is stereo": info.views.get("STEREO3D", "").strip("0")
+        and not stereo_mode(info.views, tags, format),
+        "note that it is a sphere": "SPHERICAL" in info.views
+        and not (format in _NOTES_PICTURE and sphere_of(info.views)),
+    }
     return [
         Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
-        for kind, view in _VIEWS.items()
-        if not kept[kind]
+        for view, gone in lost.items()
+        if gone
     ]
 
 

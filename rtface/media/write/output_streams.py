@@ -14,7 +14,7 @@ from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from rtface.frame import Packet
-from rtface.media.formats.immersive import is_held, stereo_of
+from rtface.media.formats.immersive import stereo_mode
 from rtface.media.formats.mp4_texts import text_clock
 from rtface.media.formats.mxf import user_tags
 from rtface.media.formats.pcm import PcmClock
@@ -184,9 +184,9 @@ class OutputStreams:
         stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
-        mode = stereo_of(self._plan.info.views, metadata)
         stream.metadata.pop("stereo_mode", None)
-        stream.metadata.update({"stereo_mode": mode} if is_held(mode, self._plan.format) else {})
+        if mode := stereo_mode(self._plan.info.views, metadata, self._plan.format):
+            stream.metadata["stereo_mode"] = mode
         if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):
             stream.metadata[KEY] = str(self._plan.timecode)  # their muxer makes a tmcd track of it
             if self._plan.info.reel:
