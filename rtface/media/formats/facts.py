@@ -6,36 +6,12 @@ from collections.abc import Iterable, Mapping
 
 from av.stream import Disposition
 
-# Keys that FFmpeg's readers of MP4, MOV and MXF give, and those that all its writers take.
-_STREAM_KEYS = {"name": "title", "track_name": "title"}
-_DATE, _DAY = "creation_time", len("2026-01-01")
 # Tags that say nothing of the film: of the file, of writers, and what is written in other ways.
 _TECHNICAL = (
-    *(
-        "brand",
-        "minor_version",
-        "encoder",
-        "encoding_tool",
-        "duration",
-        "bps",
-        "number_of_",
-        "_statistics",
-        "source_id",
-    ),
-    *(
-        "vendor_id",
-        "handler_name",
-        "alpha_mode",
-        "stereo_mode",
-        "timecode",
-        "reel_name",
-        "rotate",
-        "package",
-        "uid",
-        "product_",
-        "modification_date",
-    ),
-    *("company_", "application_", "toolkit_", "operational_", "variant_", "id3v2", "service_", "location-"),
+    *("brand", "minor_version", "encoder", "encoding_tool", "duration", "bps", "number_of_", "_statistics"),
+    *("source_id", "vendor_id", "handler_name", "alpha_mode", "stereo_mode", "timecode", "reel_name", "rotate"),
+    *("package", "uid", "product_", "modification_date", "company_", "application_", "toolkit_", "operational_"),
+    *("variant_", "id3v2", "service_", "location-"),
 )
 _HELD_OF_STREAMS = {
     "mp4": {"title", "language"},
@@ -43,13 +19,13 @@ _HELD_OF_STREAMS = {
     "mpegts": {"language"},
     "mxf": set[str](),
 }
-_HELD_OF_FILMS = {"mpegts": {"title"}}
 _BESIDE_COVERS = {
     *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping"),
     *("lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "season_number", "track"),
     *("episode_sort", "media_type", "hd_video", "gapless_playback", "compilation", "disc", "creation_time", "location"),
 }
-"""Tags that MP4 holds in the form that also holds covers."""
+_HELD_OF_FILMS = {("mpegts", False): {"title"}, ("mp4", True): _BESIDE_COVERS}
+"""By container, and whether it has to hold a cover image; None for all tags."""
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {
@@ -62,9 +38,11 @@ _SAID = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposi
 
 
 def stream_tags(given: Mapping[str, str]) -> dict[str, str]:
-    """Tags of a stream under the keys of FFmpeg's writers, whatever its container calls them."""
-    known = {key.lower() for key in given}
-    return {key if (new := _STREAM_KEYS.get(key.lower(), key)) in known else new: text for key, text in given.items()}
+    """Tags of a stream under the keys of FFmpeg's writers: its name is a title, whatever its container calls it."""
+    return {
+        "title" if key.lower() in ("name", "track_name") and "title" not in given else key: text
+        for key, text in given.items()
+    }
 
 
 def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
@@ -90,14 +68,13 @@ def unheld(
         streams: number, tags and flags of each stream that is written.
         covers: whether MP4 has to hold a cover image.
     """
-    usual = _BESIDE_COVERS if covers and format == "mp4" else None
-    lost = [f"film: {key}" for key in _lacking(film, _HELD_OF_FILMS.get(format, usual))]
+    lost = [f"film: {key}" for key in _lacking(film, _HELD_OF_FILMS.get((format, covers)))]
     for number, tags, flags in streams:
         said = flags & _SAID & ~_FLAGS.get(format, Disposition(0))
         for flag, by in (("captions", "hearing_impaired"), ("descriptions", "visual_impaired")):
             said &= ~Disposition[flag] if flags & Disposition[by] else ~Disposition(0)
-        marks = [f"flag {flag.name}" for flag in Disposition if said & flag]
-        lost += [f"{number}: {what}" for what in (*_lacking(tags, _HELD_OF_STREAMS.get(format), film), *marks)]
+        lost += [f"{number}: {key}" for key in _lacking(tags, _HELD_OF_STREAMS.get(format), film)]
+        lost += [f"{number}: flag {flag.name}" for flag in Disposition if said & flag]
     return lost
 
 
@@ -109,8 +86,8 @@ def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, 
         if text not in ("", "und")
         and not any(part in (name := key.lower()) for part in _TECHNICAL)
         and (
-            text[:_DAY] != film.get(name, "")[:_DAY]
-            if name == _DATE and film is not None
+            text.partition("T")[0] != film.get(name, "").partition("T")[0]
+            if name == "creation_time" and film is not None
             else held is not None and name not in held
         )
     ]

@@ -53,10 +53,9 @@ def projection(views: Mapping[str, str]) -> bytes:
         return b""
     kind, *turns, left, top, right, bottom = sphere
     data = {_CUBE: bytes(12), _TILE: struct.pack(">5I", 0, top, bottom, left, right)}.get(kind)
-    said = element(_KIND, bytes([2 if kind == _CUBE else 1])) + (element(_DATA, data) if data else b"")
-    for name, turn in zip(_POSE, turns, strict=True):
-        said += element(name, struct.pack(">f", turn / 65536)) if turn else b""
-    return element(_PROJECTION, said)
+    pose = [(name, struct.pack(">f", turn / 65536)) for name, turn in zip(_POSE, turns, strict=True) if turn]
+    said = [(_KIND, bytes([2 if kind == _CUBE else 1])), *([(_DATA, data)] if data else ()), *pose]
+    return element(_PROJECTION, b"".join(element(*one) for one in said))
 
 
 def sample_boxes(views: Mapping[str, str]) -> bytes:
@@ -66,7 +65,6 @@ def sample_boxes(views: Mapping[str, str]) -> bytes:
     if not (sphere := sphere_of(views)):
         return boxes
     kind, *turns, left, top, right, bottom = sphere
-    shape = struct.pack(">5I", 0, top, bottom, left, right)
-    inner = box(b"prhd", struct.pack(">4i", 0, *turns))
-    inner += box(b"cbmp", bytes(12)) if kind == _CUBE else box(b"equi", shape)
+    equi = box(b"equi", struct.pack(">5I", 0, top, bottom, left, right))
+    inner = box(b"prhd", struct.pack(">4i", 0, *turns)) + (box(b"cbmp", bytes(12)) if kind == _CUBE else equi)
     return boxes + box(b"sv3d", box(b"svhd", b"\0\0\0\0rtface\0") + box(b"proj", inner))

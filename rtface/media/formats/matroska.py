@@ -21,7 +21,6 @@ _TRACKS, _TRACK, _TRACK_NUMBER, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0xD7, 0x
 _UNREAD = 0x03, 0x10, 0x12, 0x20  # types of tracks: complex, logo, buttons, control
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
-_PROJECTION = 0x7670
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
 _CHAPTERS, _EDITION, _ORDERED, _CLUSTER = 0x1043A770, 0x45B9, 0x45DD, 0x1F43B675
@@ -345,7 +344,7 @@ def _with_video(
             kept = b"".join(
                 content[s:e]
                 for k, s, _, e in elements(content, 0, len(content))
-                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR, _PROJECTION, *_CROP)
+                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR, *_CROP)
             )
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")

@@ -189,7 +189,8 @@ class OtherStreams:
             faults.say(
                 f"unfounded:{packet.stream_index}",
                 f"stream {packet.stream_index}: an edit list hides what its pictures from "
-                f"{self._cut.shown((packet.pts or 0) * base)} on are made from; up to the next keyframe they are left out",
+                f"{self._cut.shown((packet.pts or 0) * base)} on are made from; "
+                "up to the next keyframe they are left out",
             )
             return None
         if packet.is_discard:  # an edit list cuts it away; only what a decoder needs to warm up stays

@@ -328,8 +328,7 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
         for one in plan.info.streams
         if one.enhanced or one.index in kept
     ]
-    covers = any(one.action == "cover" for one in plan.streams)
-    lost = unheld(plan.format, plan.info.metadata, told, covers)
+    lost = unheld(plan.format, plan.info.metadata, told, any(one.action == "cover" for one in plan.streams))
     line = Message(
         "{path}: {container} has no place for what the input says of its streams ({facts}): it is left out; name a "
         ".mkv output",

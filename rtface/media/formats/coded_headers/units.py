@@ -77,8 +77,8 @@ class Units:
             if self.record == "avc" and self.kind(unit) == 20 and len(unit) > 1:
                 yield "SVC" if unit[1] & 0x80 else "MVC"
             elif self.record == "hvc" and len(unit) > 2 and ((unit[0] & 1) << 5 | unit[1] >> 3):
-                alpha = self.kind(unit) in self.messages and any(kind == 165 for kind, _ in self.messages_in(unit))
-                yield "alpha" if alpha else "layer"
+                messages = self.messages_in(unit) if self.kind(unit) in self.messages else ()
+                yield "alpha" if any(kind == 165 for kind, _ in messages) else "layer"
 
     def sets_of(self, extradata: bytes) -> Iterator[bytes]:
         """The parameter sets of a stream's extradata, without zeros behind them."""
