@@ -119,6 +119,15 @@ def test_a_second_picture_without_its_keyframe_is_left_out(media, tmp_path: Path
         media.frames_of(cut, strict=True)
 
 
+def test_transcoded_sound_has_its_parts_only(media, tmp_path: Path):
+    cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, sound="aac"), PARTS)
+    media.passthrough(cut, tmp_path / "out.webm")
+    with av.open(str(tmp_path / "out.webm")) as box:
+        rate, blocks = box.streams.audio[0].rate, list(box.decode(audio=0))
+    assert sum(block.samples for block in blocks) / rate == pytest.approx(1.37, abs=0.05)
+    assert float(blocks[-1].pts * blocks[-1].time_base) == pytest.approx(1.37, abs=0.08)
+
+
 def film_with_texts(media, film: Path, rate: int, frames: int) -> Path:
     with av.open(str(film), "w") as target:
         video = target.add_stream("libx264", rate=rate)
