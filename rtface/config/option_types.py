@@ -24,6 +24,7 @@ class AnalyzeOptions(TypedDict, total=False):
     start: float | str | None
     end: float | str | None
     timecode: str | None
+    variant: int | str
     sequence: bool
     fps: Fraction | float | str | None
     transfer: Literal["auto", "log", "linear", "video"]
@@ -69,12 +70,10 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     credentials: bool
     sign: str | None
     timestamp: str | None
-    keep_correction: str | PathLike[str] | None
     invented: str | PathLike[str] | None
     show: Literal["output", "invented"]
     overwrite: bool
     dry_run: bool
-    segments: int | None
     codec: str | None
     crf: float | None
     preset: str | None

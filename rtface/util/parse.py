@@ -133,19 +133,6 @@ def colour(value: object, shown: str) -> Literal["lock"]:
     )
 
 
-@_check("none", 'Literal["none"]', "none")
-def no_halftone(value: object, shown: str) -> Literal["none"]:
-    """What is left of an option: ``halftone`` is gone."""
-    if str(value).strip().lower() == "none":
-        return "none"
-    raise UsageError(
-        "{option} is gone, leave it out; to soften the dots of a print, before rtface: magick IN -blur 0x2 -resize 50% "
-        "OUT (ImageMagick; or blur and scale in GIMP)",
-        code="halftone_gone",
-        option=shown,
-    )
-
-
 def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
     """A number in a closed range."""
     kind = "a whole number" if whole else "a number"
@@ -419,6 +406,20 @@ def decoder(value: object, shown: str) -> object:
         option=shown,
         value=_show(value),
         hint=hint(text, ("auto", "software", "cuda")),
+    )
+
+
+@_check("best|HEIGHT|INDEX", "int | str", "best")
+def variant(value: object, shown: str) -> str:
+    """A variant of an HLS or DASH list: "best", or a height or number as text."""
+    text = str(value).strip().lower().removesuffix("p")
+    if re.fullmatch(r"best|[1-9]\d{0,4}", text):
+        return text
+    raise UsageError(
+        "{option} must be best, a height as 720, or a number in the list as 1, not {value}",
+        code="value_variant",
+        option=shown,
+        value=_show(value),
     )
 
 

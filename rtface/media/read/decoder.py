@@ -15,7 +15,15 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.formats.coded_headers.units import UNITS
-from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
+from rtface.media.read.container import (
+    error_text,
+    expected_end,
+    is_still,
+    kept_streams,
+    rate_of,
+    read_captions,
+    time_base_of,
+)
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
@@ -157,7 +165,7 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._container.demux():
+                for came in self._container.demux(kept_streams(self._container, self._video)):
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:

@@ -218,7 +218,7 @@ class MediaInfo:
         return self.codec == "stills"
 
 
-def streams_of(container: InputContainer, enhanced: Stream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
+def streams_of(container: InputContainer, enhanced: VideoStream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
     """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
     return [
         StreamInfo(
@@ -325,7 +325,7 @@ def describe(
         aspect=Fraction(video.sample_aspect_ratio or 0) or None,
         interlaced=fields != "progressive",
         is_still=still,
-        has_audio=bool(container.streams.audio),
+        has_audio=any(stream.kind == "audio" for stream in streams),
         transparent=is_transparent(image),
         streams=streams,
         chapters=chapters,
