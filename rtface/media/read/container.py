@@ -89,7 +89,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
             container.close()
             film.seek(0, os.SEEK_SET)
-            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000"}
+            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000", "scan_all_pmts": "1"}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -119,6 +119,8 @@ def is_silent(stream: Stream) -> bool:
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
     """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
     status = Path(path).stat()
+    if container.format.name == "flv" and not container.streams.audio:  # its header need not announce any
+        return min(status.st_size, FARTHEST)
     if not any(map(is_silent, container.streams.audio)):
         return 0
     return _find_sounds(os.fspath(path), status.st_size, status.st_mtime_ns)
