@@ -720,6 +720,7 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
         "persons": {"P1": {"tracks": [1], "first_s": 0, "seconds": 0.6, "face": None}},
     }
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=state))
+    page.route("**/api/persons", lambda route: route.fulfill(json={"persons": ["anna"]}))
     open_film(page, studio)
     page.get_by_role("img", name="Timeline: shots: 1, persons: 1").wait_for()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
@@ -743,6 +744,13 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
         studio.studio.events.publish(f"film/{number}/analysis", {"state": "done", "result": whole})
     assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 1.2, "engine": "default"}]
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    with page.expect_response("**/settings*") as kept:
+        page.get_by_label("Who is P1?").select_option("anna")
+    named = {"on": True, "region": "head", "name": "anna"}
+    assert kept.value.request.post_data_json["persons"] == {"P1": named}
+    with page.expect_response("**/settings*") as kept:
+        page.get_by_label("P1", exact=True).select_option("")
+    assert kept.value.request.post_data_json["persons"] == {"P1": {"name": "anna"}}
 
 
 def test_a_column_of_the_sheet_is_taken_for_the_film(page: Any, studio: RunningStudio) -> None:
