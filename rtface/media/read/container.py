@@ -98,7 +98,7 @@ def open_container(
         if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
             container.close()
             film.seek(0, os.SEEK_SET)
-            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000"}
+            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000", "scan_all_pmts": "1"}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -128,6 +128,8 @@ def is_silent(stream: Stream) -> bool:
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
     """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
     status = Path(path).stat()
+    if container.format.name == "flv" and not container.streams.audio:  # its header need not announce any
+        return min(status.st_size, FARTHEST)
     if not any(map(is_silent, container.streams.audio)):
         return 0
     return _find_sounds(os.fspath(path), status.st_size, status.st_mtime_ns)
@@ -223,7 +225,7 @@ def _check_named(path: Path) -> None:
 
 
 def no_film(name: str) -> InputError:
-    """What is no film, or a list that only few builds of FFmpeg read."""
+    """Makes the error for no film, or for a DASH list."""
     if name.lower().endswith(".mpd"):
         return InputError(
             "{name}: cannot be read as a DASH list; PyAV's packages, whose FFmpeg has no DASH, read none; name the HLS "
@@ -285,8 +287,8 @@ def choose_video(
             "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
         )
     line, variants, avif = None, variants_of(container), is_avif(container)
-    if track is None and (variants or variant != "best"):
-        chosen, line = choose_variant(variants or usable, variant, name)
+    if track is None and variants:
+        chosen, line = choose_variant(variants, variant, name)
     elif avif:  # the animation comes behind its first image
         chosen = max(usable, key=lambda stream: stream.frames)
     else:
@@ -295,6 +297,8 @@ def choose_video(
         raise InputError(
             "{name}: its video codec has no decoder here; convert it to H.264 first", code="no_decoder", name=name
         )
+    if track is None and not variants and variant != "best":
+        choose_variant([chosen], variant, name)  # raises where it is another
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise InputError(

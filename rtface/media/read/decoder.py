@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
+from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.read.container import (
     error_text,
     expected_end,
@@ -65,6 +67,7 @@ class Decoder:
         covers: cover images by stream index, as far as they have been met.
         frames: frames decoded so far, with those before the cut.
         head: the beginning of the first packet of frames.
+        hidden: units of views and layers that the decoder leaves out, by kind, up to the first frame.
         reached: end of the last frame, in seconds of the input's clock.
     """
 
@@ -98,6 +101,7 @@ class Decoder:
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
+        self.hidden, self._units = Counter[str](), UNITS.get(video.codec_context.codec.canonical_name)
         self._done = False  # the end of the cut was reached
 
     def items(self) -> Iterator[Item]:
@@ -111,6 +115,9 @@ class Decoder:
             if index == self._video.index:
                 if not self._done:
                     self.head = self.head or bytes(memoryview(packet)[:4096])
+                    if self._units is not None and not self.frames:
+                        size = self._units.length_size(bytes(self._video.codec_context.extradata or b""))
+                        self.hidden.update(self._units.hidden_in(bytes(packet), size))
                     yield from self._frames(self._decoder.images(packet))
             elif index in self._covered:
                 self.covers.setdefault(index, bytes(packet))
@@ -177,6 +184,9 @@ class Decoder:
                             cut = packet
                         else:
                             yield packet
+            except IndexError:  # PyAV, at the end
+                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+                return
             except av.FFmpegError as error:
                 if self._remote and is_unsized_end(error, self._container):
                     break
