@@ -172,6 +172,13 @@ def test_a_stream_does_not_wait_for_outputs_and_engine():
             assert watched.source.health.dropped < RATE / 2
 
 
+def test_a_camera_that_hangs_up_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Phone, "most", RATE)
+    with phone() as url, Watched(url) as watched:
+        watched.until(lambda: watched.source.health.reopened == 1, 30)
+        assert not watched.source.ended
+
+
 def test_into_a_file_every_frame_of_it_comes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Phone, "most", 2 * RATE)
     with phone() as url:
