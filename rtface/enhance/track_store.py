@@ -269,7 +269,7 @@ class TrackStore:
                 mine.merge(track)
 
     def sweep(self, time: float) -> None:
-        """Drops the images of tracks not seen for a while, so that memory follows the faces in view."""
+        """Drops what was measured of tracks not seen for a while, so that memory follows the faces in view."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time
@@ -277,7 +277,9 @@ class TrackStore:
             if abs(time - track.seen_s) > _FORGET_S:
                 track.forget()
                 track.shown.clear()
-                track.analyzer.rest()
+                track.analyzer.rest(totals=self._mode is not Mode.LIVE)
+                if self._mode is Mode.LIVE:  # a film may hand over what is still in work
+                    track.figures.count()
 
     def reset(self) -> None:
         """Forgets what corrections remember; figures stay."""
