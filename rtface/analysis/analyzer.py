@@ -159,8 +159,7 @@ class Analyzer:
         stays; where `totals`, those of its beginnings, too."""
         self.settle()
         self._recent.clear()
-        if not totals:
-            self._totals = deque([self._totals[-1]], _TOTALS)
+        self._totals = self._totals if totals else deque([self._totals[-1]], _TOTALS)
 
     def advance(self, time: float) -> float:
         """Advances the ramps to the frame at this time; returns `strength`."""

@@ -90,3 +90,6 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     slate: str | None
     also: str | PathLike[str] | None
     light: float
+    turn: Literal["0", "90", "180", "270"]
+    mirror: bool
+    loop: bool

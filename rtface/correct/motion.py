@@ -61,10 +61,8 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
 
 def motion_between(now: Float32, before: Float32) -> Float32 | None:
     """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
-    a: Any
-    b: Any
-    a, b = (cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before))
-    flow = dense_flow(a, b)
+    small: list[Any] = [cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before)]
+    flow = dense_flow(*small)
     if float(np.abs(flow).mean()) <= _MIN_FLOW_SAMPLES:
         return None
     flow = reliable_flow(flow, now[1], before[1])

@@ -56,9 +56,11 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     own, film = options.audio is None, source.kind == "file"
     buffer = buffer_of(source, options)
 
+    more = {"loop": True} if options.loop and film else {}
+
     def opened(counted: Stats) -> LiveSource:
         return plugins.load("source", source.kind)(
-            source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=counted
+            source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=counted, **more
         )
 
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
