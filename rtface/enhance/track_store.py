@@ -143,6 +143,7 @@ class TrackState:
         self.correction.reset()
         self.keys.reset()
         self.guard.reset()
+        self.guarded.clear()
         self.note_guard(-inf)
         self.output = self.late = self.change = None
 
