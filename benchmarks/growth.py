@@ -2,9 +2,10 @@
 
 usage: python -m benchmarks.growth [--events 60] [--film FILM] [KIND ...]
 
-Kinds: source (a stream that hangs up), sound (the stream of `--audio` that hangs up), viewer (of the output), page (a
-viewer of the preview), queue (items whose process ends at once). Figures are MB for each event from the 20th to the
-last one, by the line through them; more than 0.1 is a fault. Saves results/growth.json.
+Kinds: source (a stream that hangs up), sound (the stream of `--audio` that hangs up), sink (an RTMP server that ends,
+by ffmpeg), viewer (of the output), page (a viewer of the preview), queue (items whose process ends at once). Figures
+are MB for each event from the 20th to the last one, by the line through them; more than 0.1 is a fault. Of sinks and
+viewers those of the run and the processes that write are added up. Saves results/growth.json.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ _FROM = 20
 _HOLD_S = 0.7
 
 
-def resident(process: int | str = "self") -> float:
-    """Memory of a process, MB."""
+def resident(process: int | str = "self", *, children: bool = False) -> float:
+    """Memory of a process, with that of its children where they are asked for, MB."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+    own = int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+    if children:
+        started = "".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children"))
+        own += sum(resident(child) for child in started.split())
+    return own
 
 
 def free_port() -> int:
@@ -118,7 +123,23 @@ def of_viewer(events: int, film: Path) -> list[float]:
                 peer.recv(1 << 16)
 
     with live(str(film), f"tcp://127.0.0.1:{port}?listen", "--loop") as run:
-        return list(after(events, run, view))
+        return list(after(events, run, view, children=True))
+
+
+def of_sink(events: int, film: Path) -> list[float]:
+    """After each end of the server that the output goes to."""
+    address = f"rtmp://127.0.0.1:{free_port()}/live/key"
+
+    def serve(_: int) -> None:
+        taken = ["-listen", "1", "-f", "flv", "-i", address, "-t", "0.5", "-f", "null", "-"]
+        subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *taken], stderr=subprocess.DEVNULL, timeout=60)
+
+    server = threading.Thread(target=serve, args=(0,))
+    server.start()
+    time.sleep(0.5)
+    with live(str(film), address, "--loop") as run:
+        server.join()
+        return list(after(events, run, serve, children=True))
 
 
 def of_page(events: int, film: Path) -> list[float]:
@@ -157,12 +178,14 @@ def ended(parent: Any, start: Any) -> None:
     parent.send(Ended("done", Message()))
 
 
-def after(events: int, run: subprocess.Popen[bytes], event: Callable[[int], None]) -> Iterator[float]:
+def after(
+    events: int, run: subprocess.Popen[bytes], event: Callable[[int], None], *, children: bool = False
+) -> Iterator[float]:
     """Memory of a run after each event."""
     for number in range(events):
         event(number)
         time.sleep(0.2)
-        yield resident(run.pid)
+        yield resident(run.pid, children=children)
 
 
 @contextmanager
@@ -194,6 +217,7 @@ def wait_for(done: Callable[[], bool]) -> None:
 KINDS: dict[str, Callable[[int, Path], list[float]]] = {
     "source": of_source,
     "sound": lambda events, film: of_source(events, film, sound=True),
+    "sink": of_sink,
     "viewer": of_viewer,
     "page": of_page,
     "queue": of_queue,
