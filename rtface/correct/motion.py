@@ -47,8 +47,7 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
     Args:
         fine: one octave finer, and refined: 1 ms a pair instead of a quarter.
     """
-    name = f"{now.shape} {fine}"
-    search = getattr(_searches, name, None)
+    search = getattr(_searches, name := f"{now.shape} {fine}", None)
     if search is None:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         if fine:

@@ -248,9 +248,10 @@ class ReadWorker:
         burst = None if opened.paced or opened.monotonic else BurstDetector()
         leading = opened.video or opened.sound
         alone, taken = _stand_alone(opened.video), -inf
-        container = opened.container
         for packet in (
-            repeated(self._request.name, container, *streams) if self._request.loop else container.demux(*streams)
+            repeated(self._request.name, opened.container, *streams)
+            if self._request.loop
+            else opened.container.demux(*streams)
         ):
             if not packet.size:
                 continue
