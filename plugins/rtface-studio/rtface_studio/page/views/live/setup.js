@@ -68,7 +68,7 @@ export async function mountSetup(root, run, { changed }) {
   return { end() { learnt.end(); }, update };
 }
 
-const tidy = (settings) => ({ ...settings, loop: (remembered.sourceKind === "film" && settings.loop) || undefined, stages: stages(settings.stages ?? {}) });
+const tidy = (settings) => ({ ...settings, stages: stages(settings.stages ?? {}) });
 
 /** A choice of devices, and of addresses that are typed. */
 function choice(label, offered, kinds, values, key, draw) {
@@ -92,6 +92,7 @@ function source(devices, values, draw, again) {
   const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const screens = devices.filter((one) => one.kind === "screen").map((one) => [one.address, t("live.screen")]);
   const [control, kind] = choice(t("live.source_from"), [...cameras, ...screens], [["film", t("live.film")], ["stream", t("live.stream")]], values, "source", draw);
+  if (kind !== "film") delete values.settings.loop;
   return [control,
     cameras.length ? null : note([h("p", {}, t("live.no_camera")), button(t("live.no_camera_hint"), again, { kind: "small" })]),
     kind === "stream" ? typed(t("live.address"), values, "source", t("live.source_help")) : null,
