@@ -131,7 +131,8 @@ def of_sink(events: int, film: Path) -> list[float]:
     address = f"rtmp://127.0.0.1:{free_port()}/live/key"
 
     def serve(_: int) -> None:
-        taken = ["-listen", "1", "-f", "flv", "-i", address, "-t", "0.5", "-f", "null", "-"]
+        quick = ["-analyzeduration", "100000", "-probesize", "5000"]
+        taken = [*quick, "-listen", "1", "-f", "flv", "-i", address, "-t", "0.5", "-f", "null", "-"]
         subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *taken], stderr=subprocess.DEVNULL, timeout=60)
 
     server = threading.Thread(target=serve, args=(0,))

@@ -25,7 +25,7 @@ def repeated(
     Raises:
         InputError, av.FFmpegError: it cannot be read any more.
     """
-    leading, begin, shift = streams[0], streams[0].start_time or 0, 0
+    leading, begin, unit, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
     opened = {stream.index: stream for stream in streams}
     while True:
         end, packets = begin, container.demux(*(container.streams[index] for index in opened))
@@ -33,7 +33,7 @@ def repeated(
             packet.stream = opened[packet.stream_index]  # whose decoder continues
             if packet.stream is leading:
                 end = max(end, (packet.pts or 0) + (packet.duration or 0))
-            ticks = round(shift * leading.time_base / packet.time_base)
+            ticks = round(shift * unit / packet.time_base)
             packet.pts, packet.dts = (None if at is None else at + ticks for at in (packet.pts, packet.dts))
             yield packet
         if end == begin:
