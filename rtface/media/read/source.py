@@ -77,6 +77,7 @@ class FileSource:
         ours: whether it is held to the header that rtface writes.
         track: number of the video stream; None chooses one.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
+        variant: which of an HLS or DASH list (``--variant``).
 
     Attributes:
         info: what the input is.
@@ -104,10 +105,11 @@ class FileSource:
         ours: bool = False,
         track: int | None = None,
         scale: str | None = None,
+        variant: str = "best",
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted, self._size, self._ours, self._track = decode, size, ours, track
+        self._wanted, self._size, self._ours, self._track, self._variant = decode, size, ours, track, variant
         self._enlarger = Enlarger(scale)
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
@@ -250,7 +252,7 @@ class FileSource:
         container = open_container(self._path, reader)
         self._readers.append(reader)
         try:
-            video, self._note = choose_video(container, self._name, self._track)
+            video, self._note = choose_video(container, self._name, self._track, self._variant)
         except BaseException:
             container.close()
             raise

@@ -12,7 +12,7 @@ from weakref import WeakSet
 import pytest
 
 from rtface.concurrency.shared_frames import FrameLayout
-from rtface.errors import InputError, InputMissing
+from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Color, Display, Frame
 from rtface.live.messages import (
     SOUND_BEGAN,
@@ -65,13 +65,13 @@ class StandInProcess:
 class Rig:
     """A source whose processes the test plays."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: str = "best") -> None:
         self.clock, self.processes = SteppedClock(100.0), queue.Queue[StandInProcess]()
         self.frames: list[Frame] = []
         self.sounds: list[Any] = []
         self.stats = Stats()
         self.source = ReconnectingSource(
-            SourceRequest("stream", "rtmp://h/a/k"),
+            SourceRequest("stream", "rtmp://h/a/k", variant=variant),
             "rtmp://h/a/…",
             stats=self.stats,
             clock=self.clock,
@@ -132,6 +132,19 @@ def test_nothing_is_kept_of_connections_that_ended(monkeypatch: pytest.MonkeyPat
     rig.frames.clear()
     gc.collect()
     assert not kept and rig.source.health.reopened == 60
+    rig.source.close()
+
+
+def test_a_list_that_lost_its_variant_gives_its_best():
+    rig = Rig(variant="720")
+    first = rig.process()
+    first.show(100.0, 5.0)
+    assert rig.result.get(timeout=5) is None
+    first.ended.put("nothing came for 3.6 s")
+    second = rig.process()
+    assert second.request.variant == "720"
+    second.ended.put(Message("has no variant 720", code="no_variant"))
+    assert rig.process().request.variant == "best"
     rig.source.close()
 
 
