@@ -57,8 +57,6 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     own, film = options.audio is None, source.kind == "file"
     buffer = buffer_of(source, options)
 
-    more = {"loop": True} if options.loop and film else {}
-
     def opened(counted: Stats) -> LiveSource:
         return plugins.load("source", source.kind)(
             replace(source, variant=options.variant),
@@ -67,7 +65,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
             sound=own,
             buffer=buffer,
             stats=counted,
-            **more,
+            **({"loop": True} if options.loop and film else {}),
         )
 
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
