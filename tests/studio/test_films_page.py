@@ -433,7 +433,8 @@ def test_the_first_look_has_the_line_at_its_own_nose(page: Any, studio: RunningS
     page.route(frames, lambda route: answer(route, 0.9, 0.8) if asked else asked.append(route))
     make_film(studio.folder / "film.mp4")
     page.get_by_role("button", name="Choose a film").click()
-    page.locator("dialog .chooser-row", has_text="film.mp4").click()
+    with page.expect_request(lambda request: "layer=after" in request.url):
+        page.locator("dialog .chooser-row", has_text="film.mp4").click()
     page.get_by_text("Faces followed: 1").wait_for()  # while the first picture is on its way
     answer(asked[0], 0.6, 0.2)
     page.locator(".wipe[data-time='0.9']").wait_for(timeout=60_000)
