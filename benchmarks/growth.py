@@ -4,8 +4,9 @@ usage: python -m benchmarks.growth [--events 60] [--film FILM] [KIND ...]
 
 Kinds: source (a stream that hangs up), sound (the stream of `--audio` that hangs up), sink (an RTMP server that ends,
 by ffmpeg), viewer (of the output), page (a viewer of the preview), queue (items whose process ends at once). Figures
-are MB for each event from the 20th to the last one, by the line through them; more than 0.1 is a fault. Of sinks and
-viewers those of the run and the processes that write are added up. Saves results/growth.json.
+are MB for each event from the 20th to the last one: the median of the slopes between any two, so that what is used for
+the first time late does not count; more than 0.1 is a fault. Of sinks and viewers those of the run and the processes
+that write are added up. Saves results/growth.json.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import av
@@ -235,8 +238,7 @@ def main() -> None:
     film, result = a.film or clip(width=640, height=360, face_px=150, frames=90), dict[str, Any]()
     for kind in a.kinds:
         figures = KINDS[kind](a.events, film)
-        counted = np.arange(len(figures))[_FROM:]
-        slope = float(np.polyfit(counted, figures[_FROM:], 1)[0])
+        slope = median((b - a) / (n - m) for (m, a), (n, b) in combinations(list(enumerate(figures))[_FROM:], 2))
         result[kind] = {"mb_each": round(slope, 3), "mb": [round(figure, 1) for figure in figures[::5]]}
         print(kind, result[kind], flush=True)
     save("growth", {"what": __doc__.splitlines()[0], "events": a.events, "kinds": result})
