@@ -419,6 +419,7 @@ def metadata_options(options: Options) -> dict[str, str]:
     values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
     more = {"scale": options.scale} if options.scale is not None else {}
+    more |= {"fields": options.fields} if options.fields != "auto" else {}
     more |= {"person": "learnt"} if learnt_persons(options.person) else {}
     if options.shots is not None:
         more["shots"] = "yes"

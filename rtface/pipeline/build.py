@@ -142,6 +142,7 @@ def open_film(
             size=size,
             fields=fields,
             scale=options.scale,
+            chosen=options.fields,
             decode=decoding(options.decode, codec_device(options.device), keep=on_gpu),
         )
 

@@ -176,7 +176,15 @@ def _compare_films(
     said, dropped, stats = values.get("input", {}), values.get("options", {}).get("drop", ()), Stats()
     with (
         closing(FileSource(output, ours=True, stats=stats)) as made,
-        closing(FileSource(input, start=said.get("start_s"), end=said.get("end_s"), scale=_scale_of(values))) as source,
+        closing(
+            FileSource(
+                input,
+                start=said.get("start_s"),
+                end=said.get("end_s"),
+                scale=_scale_of(values),
+                chosen=values.get("options", {}).get("fields"),
+            )
+        ) as source,
     ):
         length, cut = made.info.duration_s, (source.info.start, source.info.end)
         exact = made.info.coding.kind == "lossless"  # whatever its sidecar says

@@ -38,6 +38,9 @@ class Enlarger:
         self._graph: Graph | None = None
         self._like = tuple[object, ...]()
 
+    def __bool__(self) -> bool:
+        return self._scale is not None
+
     def __call__(self, frame: Frame) -> Frame:
         """The frame in its larger size; itself where it has that already.
 
@@ -45,7 +48,7 @@ class Enlarger:
             UsageError: the size is smaller, of another shape, odd where its samples allow none, or too large.
             InputError: samples that cannot be enlarged.
         """
-        if self._scale is None:
+        if not self:
             return frame
         image = _workable(frame.image)
         width, height, display = self.size(image, frame.display)

@@ -12,6 +12,7 @@ import av
 from av.filter import Graph
 
 from rtface.media.formats.image_header import decodable
+from rtface.util.av_gpu import software
 
 # FFmpeg's AVChromaLocation, from 0; AV_FRAME_FLAG_INTERLACED and AV_FRAME_FLAG_TOP_FIELD_FIRST.
 _PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -73,16 +74,45 @@ def _layout() -> _Layout | None:
 
 def _marked(place: str, order: str) -> av.VideoFrame:
     image = av.VideoFrame(16, 16, "yuv420p")
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)),
-        graph.add("setparams", f"chroma_location={place}:field_mode={order}"),
-        graph.add("buffersink"),
-    ).configure()
+    graph = _marking(image, f"chroma_location={place}:field_mode={order}")
     graph.push(image)
     marked = graph.pull()
     assert isinstance(marked, av.VideoFrame)
     return marked
+
+
+class FieldMarker:
+    """Marks frames as interlaced or as whole ones, whatever they say of themselves.
+
+    Args:
+        fields: a value of ``--fields``; "auto" leaves frames as they are.
+    """
+
+    def __init__(self, fields: str) -> None:
+        self._mode = {"none": "prog"}.get(fields, fields)
+        self._graph, self._like = Graph(), tuple[object, ...]()
+
+    def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
+        """The image with its mark, in the host's memory; its samples are not copied there."""
+        if self._mode == "auto":
+            return image
+        image = software(image)
+        if (like := (image.width, image.height, image.format.name, image.time_base)) != self._like:
+            self._graph, self._like = _marking(image, f"field_mode={self._mode}"), like
+        self._graph.push(image)
+        marked = self._graph.pull()
+        assert isinstance(marked, av.VideoFrame)
+        return marked
+
+
+def _marking(image: av.VideoFrame, marks: str) -> Graph:
+    graph, base = Graph(), image.time_base or Fraction(1, 1000)
+    graph.link_nodes(
+        graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=base),
+        graph.add("setparams", marks),
+        graph.add("buffersink"),
+    ).configure()
+    return graph
 
 
 def _structure(image: av.VideoFrame) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ from rtface.media.read.decoder import Decoder, SeekMissed
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.file_reader import FileReader, file_reader, shorter_error
-from rtface.media.read.frame_form import Fields, Size
+from rtface.media.read.frame_form import FieldChoice, Fields, Size
 from rtface.media.read.hardware import Decoding, open_on_gpu
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.media.read.probe import MediaInfo, describe
@@ -77,6 +77,7 @@ class FileSource:
         ours: whether it is held to the header that rtface writes.
         track: number of the video stream; None chooses one.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
+        chosen: what its fields are (``--fields``); None believes the flags, and does not look for combed frames.
 
     Attributes:
         info: what the input is.
@@ -104,11 +105,12 @@ class FileSource:
         ours: bool = False,
         track: int | None = None,
         scale: str | None = None,
+        chosen: FieldChoice | None = None,
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size, self._ours, self._track = decode, size, ours, track
-        self._enlarger = Enlarger(scale)
+        self._enlarger, self._chosen = Enlarger(scale), chosen
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
@@ -276,6 +278,7 @@ class FileSource:
             size=self._size,
             received=None if part else Received(self._path, self._container),
             enlarger=self._enlarger,
+            fields=self._chosen,
         )
 
     def _without_gpu(self, why: str) -> None:
