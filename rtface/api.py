@@ -102,7 +102,6 @@ def run(
         report = run_film(
             source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, notify=log.info
         )
-        assert report is not None, "only flags of the command line leave a film planned"
         report.notes = [Message(note).in_python() for note in report.notes]
         return report
 
@@ -140,7 +139,7 @@ def analyze(
         chosen = Options.of(options)
         for key in options:
             if key not in ANALYSIS and getattr(chosen, key) != OPTIONS[key].default:
-                known = ", ".join(one for one in ANALYSIS if not OPTIONS[one].hidden)
+                known = ", ".join(one for one in ANALYSIS)
                 raise UsageError(
                     "{key} has no effect on analyze, which takes {known}; leave it out",
                     code="analyze_option",

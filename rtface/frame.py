@@ -172,7 +172,7 @@ class Frame:
         enhancing: False while the user has switched the enhancement off (live runs, `rtface.Enhancer`).
         new: True when this is an image unrelated to the one before (separate stills).
         lead_in: True on a frame before a segment that is processed only to settle its state
-            (`rtface.pipeline.segments`); it is neither counted nor written.
+            (`rtface.jobs.worker`); it is neither counted nor written.
         before: a copy of the image as decoded, where a stage needs it; None otherwise.
         failed: True where the enhancement failed on this frame: the image is as decoded, or as the first stage left it.
         invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and

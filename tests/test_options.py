@@ -314,10 +314,8 @@ def test_a_later_look_replaces_an_earlier_number(tmp_path):
 def test_what_is_gone_is_answered_where_it_was_written(tmp_path: Path) -> None:
     file = toml(tmp_path, 'damage = "halftone"\n')
     for flags, environ, config, where in (
-        ({"damage": "halftone"}, {}, None, "--damage"),
         ({}, {"RTFACE_DAMAGE": "halftone"}, None, "RTFACE_DAMAGE"),
         ({}, {}, file, "some.toml: damage"),
     ):
         with pytest.raises(UsageError, match=rf"{where} is gone.* before rtface: magick IN"):
             load(flags, config=config, environ=environ)
-    assert load({}, config=toml(tmp_path, 'damage = "none"\n'), environ={}).options == Options()

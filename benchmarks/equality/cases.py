@@ -2,7 +2,7 @@
 
 IN/ and OUT/ stand for the folder of the inputs and the case's own folder. Each format, engine and
 option occurs at least once, not every product of them; inputs, containers with codecs, options, and
-whether a film is made in one piece, by two chains or as a job of two segments, are combined pairwise
+whether a film is made in one piece or as a job of two segments, are combined pairwise
 (`PAIRS`). Where libx264 is lossy its preset is one without macroblock trees, which are not
 deterministic with AVX-512, and its films have 8 bits: with 10, no preset is.
 """
@@ -77,13 +77,13 @@ _OUTPUTS = {
 }
 _OPTIONS = {
     "plain": "",
-    "correction": "--keep-correction OUT/d.mkv --stage label",
+    "stage": "--stage label",
     "sidecar": "--sidecar --region face --strength 0.7",
     "cut": "--start 1 --correct always",
     "treatment": "--treatment IN/treatment.json --max-faces 1 --drop audio",
     "shots": "--shots IN/shots.csv --engine rtface-s --invented OUT/map.mkv",
 }
-_WAYS = {"piece": "", "chains": "--segments 2", "job": "--job OUT/job.rtface"}
+_WAYS = {"piece": "", "job": "--job OUT/job.rtface"}
 PAIRS = [
     _run(
         f"{source}, {output}, {option}, {way}",
@@ -163,11 +163,10 @@ CASES = [
     _run("clean face", "clean.mkv out.mkv --engine rtface-m"),
     _run("clean face always", "clean.mkv out.mkv --engine rtface-m --correct always --max-faces 1"),
     _run("strength 0", "yuv420p.mkv out.mkv --strength 0 --tracker openvino"),
-    _run("two segments", "long.mkv out.mp4 --preset superfast --segments 2"),
     _run("two workers", "slow.mp4 out.mkv --workers 2 --tracker none --stage label --codec ffv1"),
     _run("h264 job", "slow.mp4 out.mp4 --codec libx264 --preset superfast --job OUT/job.rtface --sidecar"),
     _other("continued job", "python continued_job"),
-    _run("segments, keyframes", "long.mkv out.mkv --segments 3 --engine rtface-m --keyframe 4 --codec ffv1"),
+    _run("keyframes", "long.mkv out.mkv --engine rtface-m --keyframe 4 --codec ffv1"),
     # Stills
     _other(
         "stills s",

@@ -177,14 +177,6 @@ class Analyzer:
         """Strengths as `Treatment.applied`, on the frame just seen."""
         return self.strength, self.first, self.ring
 
-    def merge(self, later: Analyzer) -> None:
-        """Adds what was measured of the same track in the next piece of the film; the later treatment holds."""
-        (_, mine, n), (time, theirs, more) = self._totals[-1], later._totals[-1]
-        self._totals.append((time, mine + theirs, n + more))
-        self._axis += later._axis
-        self.treatment = later.treatment
-        self.strength, self.first, self.ring = later.applied
-
     def state(self) -> dict[str, Any]:
         """What holds on the frame just seen, for `handed_over`."""
         return {

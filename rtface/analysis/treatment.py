@@ -3,7 +3,7 @@
 The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
 of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
 have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks. Both may
-have ``"region"``, too. ``"reviewed"`` has decisions about parts of tracks (`Decision`), as `rtface review` makes them.
+have ``"region"``, too. ``"reviewed"`` has decisions about parts of tracks (`Decision`), as a person made them.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def treatments_table(
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a person decided of a part of a track, after a look at what a run made of it (``rtface review``).
+    """What a person decided of a part of a track, after a look at what a run made of it.
 
     Attributes:
         track: its number.
@@ -333,7 +333,7 @@ def _decisions(table: dict[str, Any], where: str) -> list[Decision]:
         check_shape(given, [DECISION])
     except ValueError as error:
         raise UsageError(
-            "{where}: reviewed: {why}; make it again with: rtface review OUT --page FILE.html",
+            "{where}: reviewed: {why}; give track, from_s, to_s and strength (0 to 1) of each",
             code="treatment_reviewed",
             where=where,
             why=error,

@@ -17,21 +17,19 @@ import typer
 
 from rtface._version import VERSION_LINE
 from rtface.cli.plugin_commands import CommandGroup, Commands, as_command
+from rtface.config.gone import gone
 from rtface.redaction import redacted
 from rtface.util import paths
 from rtface.util.text import printable
 
 _COMMANDS = {
     "run": "run:run",
-    "work": "film_jobs:work",
-    "segment": "film_jobs:segment",
     "status": "film_jobs:status",
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
     "verify": "verify:verify",
     "review": "review:review",
     "inspect": "inspect_file:inspect",
-    "undo": "undo:undo",
     "queue": "queue:app",
     "engines": "engines:app",
     "devices": "devices:devices",
@@ -40,7 +38,7 @@ _COMMANDS = {
 }
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
 _MEANT_RUN = "convert", "enhance", "improve", "process", "restore"
-_GROUPED_HELP = ("run", "analyze", "try", "verify", "review", "undo")
+_GROUPED_HELP = ("run", "analyze", "try", "verify", "review")
 
 
 class _OwnCommands(UserDict[str, Any]):
@@ -67,8 +65,8 @@ class _Group(CommandGroup):
         """The command that the arguments name; typer's own error names those that are spelled alike."""
         if args[0] in _MEANT_RUN:
             ctx.fail(f"No such command {args[0]!r}. Did you mean 'run'?")
-        if args[0] == "captions":
-            ctx.fail("captions is gone. Use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc")
+        if removed := gone(args[0], args[0]):
+            ctx.fail(str(removed))
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
@@ -83,6 +81,8 @@ class _Group(CommandGroup):
             show = getattr(error, "show", None)  # click's exceptions, wherever this version of typer has them
             if show is None:
                 raise
+            if removed := gone(name := getattr(error, "option_name", ""), name):
+                vars(error).update(message=str(removed), possibilities=None)
             message = io.StringIO()
             show(file=message)
             sys.stderr.write(redacted(printable(message.getvalue(), lines=True)))

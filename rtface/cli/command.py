@@ -161,7 +161,6 @@ def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
             metavar=metavar,
             help=option.help,
             rich_help_panel=_TITLES[option.name],
-            hidden=option.hidden,
             **more,
         ),
     ]

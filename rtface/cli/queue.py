@@ -92,10 +92,6 @@ def add(
         raise UsageError(
             "--job names one folder and there are {count} inputs; add them one by one", code="job_many", count=len(jobs)
         )
-    if workers == "0":
-        raise UsageError(
-            "--workers 0 only plans a film, and an item of the queue makes one; leave it out", code="queue_workers"
-        )
     early_checks.check_names(options)
     queue = _queue()
     codes: list[int] = []

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rtface.cli.command import Json, command
-from rtface.cli.console import Console, print_json, print_table, step_status
-from rtface.cli.signals import StopRequest
+from rtface.cli.console import Console, print_json, print_table
 from rtface.config.option_sources import LoadedOptions
 from rtface.util.parse import format_time
-from rtface.util.text import counted, printable
+from rtface.util.text import counted
 
 
 def _file(what: str) -> Any:
     return typer.Option(metavar="FILE", show_default=False, help=what)
 
 
-@command("treatment", "overwrite")
+@command("overwrite")
 def review(
     output: Annotated[
         Path, typer.Argument(metavar="OUT", show_default=False, help="A film, still or folder that rtface wrote.")
     ],
     *,
     report: Annotated[Path | None, _file("The report of that run; without it the sidecar next to OUT is read.")] = None,
-    input: Annotated[
-        Path | None, _file("With --page: what OUT was made of; without it as the run named it, or next to OUT.")
-    ] = None,
-    page: Annotated[
-        Path | None,
-        _file("Write a page of pairs before and after, to accept, weaken or leave out each: a file for --treatment."),
-    ] = None,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="List so many places at most.")] = 40,
     csv: Annotated[Path | None, _file("Write the places as a table, which 'rtface run --shots' reads.")] = None,
     edl: Annotated[Path | None, _file("Write them as an EDL with locators.")] = None,
@@ -42,42 +33,24 @@ def review(
     json: Json = False,
     load: Callable[[], LoadedOptions],
     console: Console,
-    stop: StopRequest,
 ) -> None:
     """List the corrections that are worth a look, the most doubtful first, by what the run noted in sidecar or report.
 
     The list says what is likely wrong, not what is: nothing of it was compared with a truth.
     """
-    from rtface.analysis.treatment import read_table
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.media.files.workfile import write_text
     from rtface.trust.review import read_review
     from rtface.trust.sidecar import sidecar_path
 
     found = read_review(output, report)
-    options, places = load().options, found.places[:count]
-    wanted = {"csv": csv, "edl": edl, "otio": otio, "page": page}
+    places, wanted = found.places[:count], {"csv": csv, "edl": edl, "otio": otio}
     named = {name: path for name, path in wanted.items() if path is not None}
-    source = input or found.input_path
     written = [OutputPath(path, f"--{name}") for name, path in named.items()]
-    read = [output, source, report or sidecar_path(output), *filter(None, [options.treatment])]
-    targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
-    if page and options.treatment is None and (name := found.options.get("treatment")):
-        console.log(
-            f"its run followed the treatment file {printable(str(name))}; name it by --treatment, so that the page's "
-            "file keeps its settings by track: of the run only its decisions are known",
-            "warning",
-        )
+    read = [output, report or sidecar_path(output)]
+    targets = check_outputs(written, inputs=read, overwrite=load().options.overwrite)
     for name, target in zip(named, targets, strict=True):
-        if name == "page":
-            from rtface.contact_sheet.review import review_page
-
-            table = found.treatment if options.treatment is None else read_table(options.treatment)
-            show = partial(step_status(console, target.path.name), "pairs")
-            text = review_page(found, places, source, table, show, stop.event.is_set)
-        else:
-            text = found.as_list(name, places)
-        write_text(target, text)
+        write_text(target, found.as_list(name, places))
         console.log(f"{target.path} written: {counted(len(places), 'place')}")
     if json:
         print_json(found.to_dict(places), indent=2)

@@ -81,7 +81,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
     check_file_name(str(output_dir), "folder")
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError("--output-dir {path} is a file; name a folder", code="output_dir_file", path=output_dir)
-    for flag in ("compare", "report", "treatment", "shots", "keep-correction", "invented"):
+    for flag in ("compare", "report", "treatment", "shots", "invented"):
         if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
@@ -171,9 +171,6 @@ def run_jobs(
                 building=console.building,
                 notify=console.log,
             )
-            if report is None:
-                codes.append(0)
-                continue
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(explain(error, console, signum=stop.signum))
             if len(jobs) > 1:
@@ -241,7 +238,7 @@ def _show_done(job: Job, report: Report, options: OutputOptions, console: Consol
         f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
         f"{report.frames_corrected} corrected, {copied}{speed}, {report.engine} on {report.device}"
     )
-    for path in (options.compare, options.report, options.keep_correction, options.invented):
+    for path in (options.compare, options.report, options.invented):
         if path is not None:
             console.log(f"{path} written")
 

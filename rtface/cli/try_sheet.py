@@ -31,7 +31,6 @@ TRIED = (
     "fidelity",
     "commercial_use",
     "keyframe",
-    "damage",
     "grain",
     "region",
     "device",

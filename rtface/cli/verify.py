@@ -42,24 +42,22 @@ def verify(
     ] = None,
     manifest: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help=("Check against this SHA-256 manifest, framemd5 list or sidecar.")),
+        typer.Option(metavar="FILE", help=("Check against this SHA-256 manifest or sidecar.")),
     ] = None,
-    files_only: Annotated[bool, typer.Option("--files-only", help="Check the files, not the frames.")] = False,
     trust: Annotated[
         Path | None,
         typer.Option(
             metavar="CA.pem", help=("Trust signers of credentials whose certificates these ones (PEM) vouch for.")
         ),
     ] = None,
-    write: Annotated[bool, typer.Option("--write", help="Write the manifests instead of checking them.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the manifest instead of checking it.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --write: replace manifests.")] = False,
     *,
     json: Json = False,
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Check outputs against their checksums (the files by SHA-256, then films frame by frame), against their sidecars,
-    and against the INPUT.
+    """Check outputs against their checksums (SHA-256), their sidecars, and the INPUT.
 
     The exit code is 0 where everything is the same, 3 where something differs, 4 where not all of it could be
     compared, and 1 where something cannot be read.
@@ -77,7 +75,7 @@ def verify(
             codes.append(
                 _write(path, overwrite, console, stop)
                 if write
-                else _check(path, manifest, input, files_only, trust, json, console, stop)
+                else _check(path, manifest, input, trust, json, console, stop)
             )
         except RtfaceError as error:
             if len(outputs) == 1:
@@ -102,7 +100,6 @@ def _check(
     path: Path,
     manifest: str | None,
     input: Path | None,
-    files_only: bool,
     trust: Path | None,
     json: bool,
     console: Console,
@@ -114,7 +111,6 @@ def _check(
         path,
         Path(manifest) if manifest else None,
         input=input,
-        files_only=files_only,
         trust=trust,
         doing=step_status(console, path.name),
         stop=stop.event.is_set,
@@ -130,8 +126,6 @@ def _check(
         console.log(f"{path.name}: {proof}")
     for problem in found.problems:
         console.log(f"{path}: {problem}" if not problem.startswith(str(path)) else problem, "error")
-    for difference in found.differences:
-        console.log(f"{path}: {difference}", "error")
     console.log(f"{path}: {_summary(found)}", "info" if found.same else "error" if found.differs else "warning")
     return 0 if found.same else DIFFERS if found.differs else NOT_CHECKED
 
@@ -143,15 +137,6 @@ def _summary(found: Verified) -> str:
             counted(found.files_checked, "file")
             + (" as in the manifest" if found.files == "same" else " checked, not all as in the manifest")
         )
-    if found.frames != "not checked":
-        parts.append(
-            f"{found.frames_checked} frames "
-            + ("and all packets as in the list" if found.frames == "same" else "checked, not all as in the list")
-        )
-    elif found.files == "differs" and not Path(found.output).is_dir():
-        parts.append("the frames were not checked")
-    if found.files == "differs" and found.frames == "same":
-        parts.append("so only the container has changed")
     parts += [
         f"{name}: {answer}"
         for name, answer in (("sidecar", found.sidecar), ("credentials", found.credentials), ("input", found.input))
@@ -160,19 +145,16 @@ def _summary(found: Verified) -> str:
     parts = parts or ([] if found.proofs and found.gaps else ["nothing could be checked"])
     if found.gaps:
         parts.append("not all that was to be compared could be: not checked")
-    return ", ".join(parts) + (f", start timecode {found.timecode}" if found.timecode else "")
+    return ", ".join(parts)
 
 
 def _write(path: Path, overwrite: bool, console: Console, stop: StopRequest) -> int:
     from rtface.media.files.outputs import check_outputs
-    from rtface.media.write.stream_plan import FORMATS
-    from rtface.trust.checksums import checksum_outputs, write_checksums
+    from rtface.trust.checksums import checksum_output, write_checksums
 
     if not path.exists():
         raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=path)
     path = path.resolve() if not path.name else path
-    written = checksum_outputs(path, film=path.is_file() and path.suffix.lower() in FORMATS)
-    targets = check_outputs(written, inputs=[path], overwrite=overwrite)
-    for line in write_checksums(path, targets, doing=step_status(console, path.name), stop=stop.event.is_set):
-        console.log(line)
+    [target] = check_outputs([checksum_output(path)], inputs=[path], overwrite=overwrite)
+    console.log(write_checksums(path, target, doing=step_status(console, path.name), stop=stop.event.is_set))
     return 0

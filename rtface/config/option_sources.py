@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtface.config.gone import gone
 from rtface.config.options import OPTIONS, Options, check, check_key
 from rtface.errors import UsageError, log
 from rtface.util.foreign import read_regular
@@ -85,6 +86,8 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
         if variable in names and text:
             values[names[variable]] = check(names[variable], text, variable)
         elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
+            if removed := gone(variable.removeprefix(PREFIX).lower(), variable):
+                raise removed
             near = nearest(variable.removeprefix(PREFIX).lower(), OPTIONS)
             if near and variable not in names:
                 log.warning("%s is not known and has no effect; did you mean %s%s?", variable, PREFIX, near.upper())

@@ -70,12 +70,10 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     credentials: bool
     sign: str | None
     timestamp: str | None
-    keep_correction: str | PathLike[str] | None
     invented: str | PathLike[str] | None
     show: Literal["output", "invented"]
     overwrite: bool
     dry_run: bool
-    segments: int | None
     codec: str | None
     crf: float | None
     preset: str | None

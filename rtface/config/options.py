@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from rtface import plugins
+from rtface.config.gone import gone
 from rtface.config.look import LOOKS, USUAL, Look, check_look, control_of, detail_of, fidelity_of, look_of
 from rtface.errors import Message, UsageError
 from rtface.util import parse as v
@@ -109,7 +110,6 @@ class Option:
         metavar: placeholder of the value in the help, where the check's own says too little.
         unset: what a value of None stands for, in the documentation.
         flags: long flags of the command line, the usual one first.
-        hidden: help, documentation and studio leave it out, because it is there for old command lines and files only.
         traits: what else is true of it.
         name, default: of the field.
     """
@@ -121,7 +121,6 @@ class Option:
     metavar: str = ""
     unset: str = ""
     flags: tuple[str, ...] = ()
-    hidden: bool = False
     traits: Trait = _NO_TRAIT
     name: str = ""
     default: Any = None
@@ -198,7 +197,6 @@ class QualityOptions(_Group):
         flags=("--colour", "--color"),
         traits=Trait.NAMED,
     )
-    damage: Literal["none"] = _option("none", v.no_halftone, _ALL, "Gone.", hidden=True)
     grain: Literal["match", "less", "none"] = _option(
         "match",
         v.choice("match", "less", "none"),
@@ -494,8 +492,8 @@ class OutputOptions(_Group):
         False,
         v.boolean,
         _FILES,
-        "Also write the SHA-256 of the files, and of a film the framemd5 of its frames, next to OUTPUT.",
-        "'rtface verify' checks them later. [How](formats.md#checksums)",
+        "Also write the SHA-256 of the files next to OUTPUT.",
+        "'rtface verify' and `sha256sum -c` check them later. [How](formats.md#checksums)",
         traits=Trait.FREE,
     )
     sidecar: bool = _option(
@@ -535,16 +533,6 @@ class OutputOptions(_Group):
         unset="none is asked",
         traits=Trait.FREE,
     )
-    keep_correction: Path | None = _option(
-        None,
-        v.path,
-        Scope.FILM,
-        "Also write what was added to each frame, without loss, to this .mkv; 'rtface undo' takes it back.",
-        "[How](formats.md#taking-a-correction-back)",
-        metavar="FILE.mkv",
-        unset="none",
-        traits=Trait.ONCE,
-    )
     invented: Path | None = _option(
         None,
         v.path,
@@ -572,18 +560,9 @@ class OutputOptions(_Group):
         False,
         v.boolean,
         _RUNS,
-        "Write nothing; say what would be done, and about how long it takes.",
-        "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output",
+        "Write nothing; say what would be done.",
+        "It names codec, size, rate, engine and what becomes of each stream",
         traits=Trait.FREE | Trait.ONCE,
-    )
-    segments: int | None = _option(
-        None,
-        v.number(1, 64, whole=True),
-        _FILES,
-        "Process N parts of a film at the same time, to keep a GPU or many cores busy.",
-        "[How](design.md#segments)",
-        unset="1",
-        traits=Trait.FREE,
     )
     stages: tuple[str, ...] = _option(
         (),
@@ -803,7 +782,7 @@ def check_key(key: str, shown: str) -> str:
     """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
     if key in OPTIONS:
         return key
-    raise unknown_key(shown, key, OPTIONS)
+    raise gone(key, shown) or unknown_key(shown, key, OPTIONS)
 
 
 def check(key: str, value: object, shown: str) -> object:

@@ -7,13 +7,13 @@ It is ``policy.toml`` in the configuration folder of the whole computer, which n
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from rtface.config.gone import gone
 from rtface.errors import UsageError
 from rtface.util.paths import expanded
 from rtface.util.spelling import hint
@@ -21,8 +21,7 @@ from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_toml
 
 VARIABLE = "RTFACE_POLICY"
-KEYS = ("commercial-use", "require-label", "require-credentials", "require-consent", "forbid", "retention")
-_UNITS_S = {"hour": 3600, "day": 86_400, "week": 7 * 86_400}
+KEYS = ("commercial-use", "require-label", "require-credentials", "require-consent", "forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,6 @@ class Policy:
         require_credentials: outputs have to be signed.
         require_consent: only persons whose consent was noted in words are learnt and used.
         forbid: names of engines, stages and options, and words for kinds of them.
-        retention_s: seconds that job folders and ended items of the queue may stay; None without a limit.
         given: values as the file has them, by key.
     """
 
@@ -47,7 +45,6 @@ class Policy:
     require_credentials: bool = False
     require_consent: bool = False
     forbid: tuple[str, ...] = ()
-    retention_s: float | None = None
     given: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
@@ -76,7 +73,7 @@ class Policy:
             ) from error
         for key in table:
             if key not in KEYS:
-                raise UsageError(
+                raise gone(key, f"the policy {path}: {key}") or UsageError(
                     "the policy {path}: {key} is not a key{hint}; it may have {keys}",
                     code="policy_key",
                     path=path,
@@ -94,7 +91,6 @@ class Policy:
             _truth(path, table, "require-credentials"),
             _truth(path, table, "require-consent"),
             _words(path, table.get("forbid", [])),
-            _seconds(path, table["retention"]) if "retention" in table else None,
             table,
         )
 
@@ -132,11 +128,6 @@ def policies(environ: Mapping[str, str] = os.environ) -> list[Policy]:
     if named := environ.get(VARIABLE, "").strip():
         found.append(Policy.read(expanded(named, VARIABLE)))
     return found
-
-
-def retention_s() -> float | None:
-    """The shortest time that the policies let files stay, seconds; None without a limit."""
-    return min((policy.retention_s for policy in policies() if policy.retention_s is not None), default=None)
 
 
 def site_path() -> Path | None:
@@ -193,10 +184,3 @@ def _words(path: Path, value: object) -> tuple[str, ...]:
     if words is None or not all(isinstance(word, str) and word.strip() for word in words):
         raise _wrong(path, "forbid", 'a list of names, as in ["vivid", "synthetic"]', value)
     return tuple(str(word).strip().removeprefix("--") for word in words)
-
-
-def _seconds(path: Path, value: object) -> float:
-    match = re.fullmatch(r"(\d{1,6}) ?(hour|day|week)s?", value.strip()) if isinstance(value, str) else None
-    if match is None or not int(match[1]):
-        raise _wrong(path, "retention", 'a time as in "30 days", "12 hours" or "2 weeks"', value)
-    return float(int(match[1]) * _UNITS_S[match[2]])

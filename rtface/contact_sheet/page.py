@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -37,36 +37,23 @@ def page(
     """
     legend = _legend(look) if any(variant.invented for variant in variants) and rows[0].corrected else ""
     rows_of = "\n".join(_row(number, row, variants, command) for number, row in enumerate(rows, 1))
-    return shell("try", title, generator, {"COMMAND": escape(command(usual(variants))), "LEGEND": legend}, rows_of)
-
-
-def shell(kind: str, title: str, generator: str, parts: Mapping[str, str], rows: str) -> str:
-    """A page of pairs, each with its slider: header and script are those of its kind.
-
-    Args:
-        kind: "try" or "review".
-        title, generator: as for `page`.
-        parts: of the header, by name, as HTML.
-        rows: a section for each pair, as HTML.
-    """
     folder = files("rtface.contact_sheet")
-    text, header, script = (
-        (folder / name).read_text(encoding="utf-8") for name in ("page.html", f"{kind}.html", f"{kind}.js")
-    )
+    text, header, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "try.html", "try.js"))
     parts = {
         "HEADER": header,
         "SCRIPT": script,
         "TITLE": escape(title),
         "GENERATOR": escape(generator),
-        **parts,
-        "ROWS": rows,
+        "COMMAND": escape(command(usual(variants))),
+        "LEGEND": legend,
+        "ROWS": rows_of,
     }
     for name, part in parts.items():  # rows come last: their texts are not searched
         text = text.replace(f"@{name}@", part)
     return text
 
 
-def pair(before: Bytes, afters: str, alt: str, name: str) -> str:
+def _pair(before: Bytes, afters: str, alt: str, name: str) -> str:
     """A pair as HTML: the crop of the input (uint8 RGB), images of what a run gave, and the slider between them.
 
     Args:
@@ -74,7 +61,7 @@ def pair(before: Bytes, afters: str, alt: str, name: str) -> str:
         name: of what is shown at the right, escaped.
     """
     return f"""<div class="seen"><div class="pair">
-<img src="{data_address(before)}" alt="{alt}, input">
+<img src="{_data_address(before)}" alt="{alt}, input">
 {afters}
 <span class="left" aria-hidden="true">input</span><span class="right" aria-hidden="true">{name}</span>
 </div>
@@ -86,12 +73,12 @@ def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Calla
     heading = f'<h2 id="face{number}">Face {number}: {place}</h2>'
     listed = f"<ul>{''.join(f'<li>{fact}</li>' for fact in facts)}</ul>"
     if not row.corrected:  # all pictures are the same
-        image = f'<img src="{data_address(row.shown.before)}" alt="face {number}, input">'
+        image = f'<img src="{_data_address(row.shown.before)}" alt="face {number}, input">'
         return f'<section aria-labelledby="face{number}">\n{image}\n<div>{heading}\n{listed}</div>\n</section>'
     first = usual(variants)
     names = {variant: escape(cell_label(row, variant), quote=True) for variant in variants}
     images = "\n".join(
-        f'<img class="after" src="{data_address(crop_of(row, variant))}" alt="face {number}, {name}"'
+        f'<img class="after" src="{_data_address(crop_of(row, variant))}" alt="face {number}, {name}"'
         f"{'' if variant is first else ' hidden'}>"
         for variant, name in names.items()
     )
@@ -102,7 +89,7 @@ def _row(number: int, row: SheetRow, variants: Sequence[Variant], command: Calla
         for variant, name in names.items()
     )
     return f"""<section aria-labelledby="face{number}">
-{pair(row.shown.before, images, f"face {number}", names[first])}
+{_pair(row.shown.before, images, f"face {number}", names[first])}
 <div>{heading}
 <fieldset><legend>Engine and strength</legend>
 {choices}
@@ -116,11 +103,11 @@ def _legend(look: str) -> str:
     what += "; nine of ten samples are nearer" if look == "faithful" else "; an estimate"
     return (
         "<p>“Invented” shows how far a sample may be from the truth:<br>"
-        f'<img src="{data_address(legend_image(look)[..., :3])}" alt="{what}"></p>'
+        f'<img src="{_data_address(legend_image(look)[..., :3])}" alt="{what}"></p>'
     )
 
 
-def data_address(crop: Bytes) -> str:
+def _data_address(crop: Bytes) -> str:
     """A crop (uint8 RGB) as the address of an image that is part of the page: lossless WebP, half of a PNG's size."""
     image = image_from_array(np.ascontiguousarray(crop), "rgb").reformat(format="bgra")
     webp = encode_by("libwebp", image, {"lossless": "1", "compression_level": "1"})

@@ -168,25 +168,6 @@ class TrackFigures:
         known = self.doubts.get(part)
         self.doubts[part] = doubt if known is None else known.joined(doubt)
 
-    def merge(self, later: TrackFigures) -> None:
-        """Adds the figures of the same face in the next piece of the film."""
-        self.count()
-        self.last_s = later.last_s
-        self.engine, self.treatment = later.engine or self.engine, later.treatment or self.treatment
-        self.frames += later.frames
-        self.width_sum += later.width_sum
-        self.corrected += later.corrected
-        self.guarded += later.guarded
-        self.strength_sum += later.strength_sum
-        self._extend_range(later.strength_range)
-        self._weigh(later.factors)
-        for second, (frames, total) in later.invented.items():
-            self._invent(second, frames, total)
-        for part, doubt in later.doubts.items():
-            self._doubt(part, doubt)
-        self._add(later.spans)
-        self.notes |= later.notes
-
     def _extend_range(self, other: tuple[float, float] | None) -> None:
         if other is not None:
             low, high = self.strength_range or other

@@ -124,11 +124,6 @@ class TrackState:
         self.fades[name] = now = faded(now, target, inf, 1.0) if time > self.analyzer.until else now
         return now
 
-    def merge(self, later: TrackState) -> None:
-        """Adds the figures of the same face in the next piece of the film."""
-        self.analyzer.merge(later.analyzer)
-        self.figures.merge(later.figures)
-
     def last_output(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
         """The last answer, done or not, and the time of its frame; None where another engine gave it."""
         time, name = self.output_from
@@ -255,18 +250,6 @@ class TrackStore:
         if counted:
             track.figures.see(face, time)
         return track
-
-    def absorb(self, later: TrackStore, names: Mapping[int, int]) -> None:
-        """Adds the figures of the next piece of the film, whose tracks get the ids that `names` has for theirs; tracks
-        without one are left out. Nothing else is kept of it."""
-        for number, track in later.states.items():
-            if number not in names:
-                continue
-            track.forget()
-            track.id = names[number]
-            mine = self.states.setdefault(track.id, track)
-            if mine is not track:
-                mine.merge(track)
 
     def sweep(self, time: float) -> None:
         """Drops the images of tracks not seen for a while, so that memory follows the faces in view."""

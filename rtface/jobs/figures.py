@@ -18,13 +18,14 @@ from rtface.frame import Face, Frame
 from rtface.jobs.film_source import LEAD_IN_S
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
-from rtface.pipeline.segment_plan import Sight, same_tracks
 from rtface.report import Report, Span, TrackReport, invented_shares
 from rtface.stats import Histogram, Stats
 from rtface.tracking.identity import same_place
 from rtface.util.foreign import Shape, check_shape, count, fits, flag, none_or, number, row, table, text, whole
 from rtface.util.parse import UNKNOWN_PERSON
 
+Sight = tuple[int, tuple[Face, ...]]
+"""A frame's pts and its faces."""
 UNUSABLE = LookupError, TypeError, ValueError, AttributeError, ArithmeticError
 """What reading the record of a segment raises that cannot be used."""
 # Seconds before the end of a segment whose faces the record keeps: tracks and treatments are continued by them where
@@ -381,3 +382,18 @@ def _rounded(track: TrackReport) -> TrackReport:
     track.share_of_time = round(track.frames_corrected / max(1, track.frames), 3)
     track.treatment = {**track.treatment, "on": track.frames_corrected > 0, "strength": track.strength}
     return track
+
+
+def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:
+    """The ids before by those after, of tracks whose boxes overlap on most frames that both saw."""
+    seen = dict(before)
+    together: Counter[tuple[int, int]] = Counter()
+    for pts, faces in after:
+        for face in faces:
+            for old in seen.get(pts, ()):
+                together[face.track_id, old.track_id] += same_place(face.box, old.box)
+    names: dict[int, int] = {}
+    for (new, old), times in together.most_common():
+        if times and new not in names and old not in names.values():
+            names[new] = old
+    return names

@@ -3,7 +3,7 @@
 better.mp4.rtface/
   plan.json            what is done (`rtface.jobs.plan`)
   segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
-  segments/00007-1.video, 00007-1.correction, 00007-1.comparison
+  segments/00007-1.video, 00007-1.map, 00007-1.comparison
   leases/00007-1.json  who works on it (`rtface.jobs.leases`)
   workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
   join.json            the working files of the join (`rtface.jobs.join`)

@@ -368,11 +368,7 @@ class FilmJob:
             return partial(farm_of(farm), self.folder, self.plan, farm, notify)
         count = count_workers(workers, self.plan, self.options.threads)
         self._works = count == 1
-        return (
-            partial(LocalWorkers, self.folder, count, self.options.threads, self.options.segments)
-            if count > 1
-            else None
-        )
+        return partial(LocalWorkers, self.folder, count, self.options.threads) if count > 1 else None
 
     def _make(
         self,
@@ -429,7 +425,6 @@ class FilmJob:
                     on_step=show,
                     building=building,
                     on_heartbeat=show.look,
-                    segments=self.options.segments,
                 ) as worker:
                     worker.work()
             elif start is not None:

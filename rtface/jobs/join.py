@@ -31,7 +31,6 @@ from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
-from rtface.media.write.correction import record_packet
 from rtface.media.write.decoding_times import DecodingTimes
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.muxer import AnyPacket
@@ -315,15 +314,9 @@ class Join:
         return sink
 
     def _write_further(self, film: FilmFile, pieces: _Pieces) -> None:
-        """Frames, each with its text where it has one."""
-        base = film.plan.video.time_base
-        shift = film.streams.shift(base)
-        texts = (text for record in self._records() for text in pieces.part(record).get("records", ()))
+        """The frames of a further film."""
         for packet in pieces.packets(film, self._records()):
             self._check_stop()
-            assert packet.pts is not None
-            if (text := next(texts, None)) is not None:
-                film.take(record_packet(text.encode(), base, packet.pts + shift, packet.duration or 0))
             film.put(packet)
         pieces.check_header(film)
 

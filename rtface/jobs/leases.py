@@ -125,7 +125,6 @@ class Leases:
     ) -> None:
         self._folder, self._worker, self._stale_s, self._clock = folder, worker, stale_s, clock
         self._seen: dict[str, tuple[object, float]] = {}  # a worker's last beat, and when it was new
-        self._beating: set[str] = set()  # workers whose beat has risen since
 
     def all(self) -> dict[str, tuple[int, str]]:
         """Of every segment that is leased: the highest epoch, and the worker's id."""
@@ -166,19 +165,6 @@ class Leases:
             self._folder.log(f"{name}: taken over from {worker}, which is gone")
         return epoch + 1
 
-    def take_or_wait(self, name: str, wait: Callable[[float], object]) -> int | None:
-        """As `take`, but a worker that has the lease is watched: until its beat rises (None), or has stood still for so
-        long that it is gone.
-
-        Args:
-            wait: called with the seconds to wait before the next look; true ends the wait.
-        """
-        while (epoch := self.take(name)) is None:
-            _, worker = self.all().get(name, (0, ""))
-            if worker in self._beating or wait(BEAT_S):
-                return None
-        return epoch
-
     def release(self, name: str, epoch: int) -> None:
         """Gives a lease back."""
         with contextlib.suppress(OSError):
@@ -200,7 +186,6 @@ class Leases:
             silent = self.silent_s(worker, now_in(self._folder.path))
             self._seen[worker] = heartbeat, now - (0.0 if silent == math.inf else silent)
         elif known[0] != heartbeat:
-            self._beating.add(worker)
             self._seen[worker] = heartbeat, now
         return now - self._seen[worker][1] < self._stale_s
 

@@ -27,13 +27,11 @@ _FRAMES_HELD = 90
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """What a child process is given: the job's folder with `JobFolder.agreed`, its share of the threads, and chains at
-    the same time."""
+    """What a child process is given: the job's folder with `JobFolder.agreed`, and its share of the threads."""
 
     folder: Path
     agreed: str
     threads: int
-    segments: int | None
 
 
 def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
@@ -46,9 +44,7 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
             stop.set()
 
     try:
-        with Worker(
-            JobFolder(task.folder, task.agreed), threads=task.threads, stop=stop, on_step=step, segments=task.segments
-        ) as worker:
+        with Worker(JobFolder(task.folder, task.agreed), threads=task.threads, stop=stop, on_step=step) as worker:
             worker.work()
     except Interrupted:
         return
@@ -63,17 +59,16 @@ class LocalWorkers:
         folder: of the job.
         count: processes.
         threads: of all together, None for all cores.
-        segments: `Options.segments`.
 
     Attributes:
         steps: where each is, by number.
     """
 
-    def __init__(self, folder: JobFolder, count: int, threads: int | None, segments: int | None) -> None:
+    def __init__(self, folder: JobFolder, count: int, threads: int | None) -> None:
         available = threads or cores()
         self._folder = folder
         self._tasks = [
-            WorkerTask(folder.path, folder.agreed, max(1, available // count + (k < available % count)), segments)
+            WorkerTask(folder.path, folder.agreed, max(1, available // count + (k < available % count)))
             for k in range(count)
         ]
         self._ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
@@ -147,13 +142,12 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
             count = int(wanted)
         except ValueError:
             raise UsageError(
-                '--workers {value}: give a number from 0 on, or "auto"', code="workers_value", value=wanted
+                '--workers {value}: give a number from 1 on, or "auto"', code="workers_value", value=wanted
             ) from None
-        if not 0 <= count <= 256:
-            raise UsageError("--workers {value}: give a number from 0 to 256", code="workers_most", value=wanted)
+        if not 1 <= count <= 256:
+            raise UsageError("--workers {value}: give a number from 1 to 256", code="workers_most", value=wanted)
         return count
     width, height = plan.written
-    copies = 2 if "keep_correction" in plan.options else 1
-    each = _WORKER_BYTES + copies * _FRAMES_HELD * width * height * 3
+    each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3
     free = free_memory()
     return max(1, min((threads or cores()) // 4, (_UNKNOWN_BYTES if free is None else free) // each, len(plan)))

@@ -211,8 +211,8 @@ class JobPlan:
         if not own and sha256 != folder.agreed:
             raise ForeignPlan(
                 f"{folder.path}: another user planned this job, and a plan decides what is read and "
-                "written; look at it with 'rtface status', then take part with 'rtface work' and "
-                "--trust-plan"
+                "written; look at it with 'rtface status'; 'rtface run' with its INPUT, OUTPUT "
+                "and options continues it"
             )
         return plan
 

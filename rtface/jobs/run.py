@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtface._version import __version__
+from rtface.config.gone import gone
 from rtface.config.options import Options
 from rtface.errors import Message, RtfaceError, UsageError
-from rtface.util.text import counted
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Resumable:
 
     def check(self) -> None:
         """UsageError for values that cannot be used, and for flags that exclude each other."""
+        if self.workers == "0" and (removed := gone("work", "--workers 0")):
+            raise removed
         if self.farm is None:
             return
         from rtface.jobs.farms import farm_of
@@ -104,8 +106,8 @@ def run_film(
     stop: threading.Event | None = None,
     building: BuildProgress | None = None,
     notify: Callable[[str], object] = lambda _: None,
-) -> Report | None:
-    """Enhances a film as a job where it is one, else in one piece, as stills are; None where it was only planned.
+) -> Report:
+    """Enhances a film as a job where it is one, else in one piece, as stills are.
 
     Args:
         input, output, options, stats, progress, stop, building: as of `rtface.pipeline.film.run_file`.
@@ -115,25 +117,14 @@ def run_film(
     Raises:
         as `rtface.pipeline.film.run_file` and `FilmJob.run`.
     """
-    from rtface.jobs.retention import remove_old_jobs
     from rtface.pipeline.film import run_file
 
     flags.check()
-    if not options.dry_run:
-        remove_old_jobs([Path(output).resolve().parent, *([flags.folder] if flags.folder else [])])
     job = _job(input, output, options, flags, notify, stop)
     if job is None:
         return run_file(input, output, options, stats=stats, progress=progress, stop=stop, building=building)
-    count = len(job.plan)
     if job.resumed:
-        notify(f"resumed: {job.resumed} of {count} segments are done")
-    if flags.workers == "0" and not job.complete:
-        job.find_numbers(progress, stop, notify)
-        notify(
-            f"{job.folder.path}: planned, {counted(count, 'segment')}; take part with: rtface work {job.folder.path} "
-            f"(or rtface segment {job.folder.path} N); the same command joins them in the end"
-        )
-        return None
+        notify(f"resumed: {job.resumed} of {len(job.plan)} segments are done")
     return job.run(
         workers=flags.workers or 1,
         farm=flags.farm,

@@ -148,7 +148,7 @@ class RunOutput:
                 assert self._writer is not None
             for name, writer in self._further_writers.items():
                 with self._stats.time(name):
-                    writer.write(*self._further[name][1](frame))
+                    writer.write(self._further[name][1](frame))
             with self._stats.time("encode"):
                 self._writer.write(frame)
         self._stats.count("frames_out")

@@ -44,7 +44,6 @@ _SHAPE: Shape = {
     "time_base": fraction,
     "frames": count,
     "packets": [row(whole, whole, count, count, whole)],
-    "records?": [text],
     "copied?": [row(count, count)],
 }
 
@@ -134,10 +133,9 @@ class SegmentWriter:
         self._bytes = self._frames = 0
         self._header = b""
         self._times: list[Times] = []
-        self._texts: list[str] = []
 
-    def write(self, frame: Frame, text: bytes = b"") -> None:
-        """Encodes the next frame; the record keeps its text where it has one.
+    def write(self, frame: Frame) -> None:
+        """Encodes the next frame.
 
         Raises:
             OSError: the file cannot grow.
@@ -145,8 +143,6 @@ class SegmentWriter:
         """
         self._put(self._encoder.encode(frame))
         self._frames += 1
-        if text:
-            self._texts.append(text.decode())
 
     def finish(self) -> dict[str, Any]:
         """Writes what the encoder still holds; returns the part of the record that describes the file."""
@@ -163,7 +159,6 @@ class SegmentWriter:
             "time_base": str(self._encoder.base),
             "frames": self._frames,
             "packets": self._times,
-            **({"records": self._texts} if self._texts else {}),
             **({"copied": self._encoder.copied} if self._encoder.copied else {}),
         }
 

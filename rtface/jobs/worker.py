@@ -37,7 +37,6 @@ from rtface.jobs.time_left import Pace, choose
 from rtface.media.files import fingerprint
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
-from rtface.media.write.correction import FrameCorrections
 from rtface.media.write.file_sink import FurtherFrames
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
@@ -83,7 +82,6 @@ def do_segment(
     threads: int | None = None,
     stop: threading.Event | None = None,
     on_step: Callable[[Step], object] | None = None,
-    wait: bool = False,
 ) -> Outcome:
     """Makes one segment of a job; safe to call again, and at the same time from several machines.
 
@@ -93,8 +91,6 @@ def do_segment(
         threads: CPU threads, None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        wait: watch a worker that has the segment, up to a minute, to see whether it is gone; without, a worker of
-            another machine counts as there.
 
     Raises:
         UsageError: there is no such segment, another user planned the job and this one did not agree
@@ -105,7 +101,7 @@ def do_segment(
     """
     folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
     with Worker(folder, threads=threads, stop=stop, on_step=on_step) as worker:
-        return worker.do(number, wait=wait)
+        return worker.do(number)
 
 
 class Worker:
@@ -118,7 +114,6 @@ class Worker:
         on_step: called after every frame.
         building: called with what is built for a GPU before the first frame, and the share done (0…1).
         on_heartbeat: called with every heartbeat, on its thread.
-        segments: chains at the same time (`Options.segments`).
 
     Attributes:
         done: numbers of the segments that it finished.
@@ -137,10 +132,9 @@ class Worker:
         on_step: Callable[[Step], object] | None = None,
         building: BuildProgress | None = None,
         on_heartbeat: Callable[[], object] | None = None,
-        segments: int | None = None,
     ) -> None:
         self._folder, self._plan = folder, JobPlan.load(folder)
-        self._options: Options = options_of(self._plan, threads=threads, segments=segments)
+        self._options: Options = options_of(self._plan, threads=threads)
         self._stop = stop or threading.Event()
         self._on_step, self._building = on_step, building
         check_worker(self._plan, self._options)
@@ -173,7 +167,7 @@ class Worker:
         finally:
             self._sign.__exit__(*error)
 
-    def do(self, number: int, *, wait: bool = False) -> Outcome:
+    def do(self, number: int) -> Outcome:
         """Makes one segment; see `do_segment`."""
         if not 0 <= number < len(self._plan):
             raise UsageError(
@@ -185,10 +179,8 @@ class Worker:
             )
         if number in self._folder.finished():
             return Outcome.ALREADY
-        epoch = self._leases.take_or_wait(_name(number), self._stop.wait) if wait else self._leases.take(_name(number))
+        epoch = self._leases.take(_name(number))
         if epoch is None:
-            if self._stop.is_set():
-                raise Interrupted
             return Outcome.BUSY
         if number in self._folder.finished():
             self._leases.release(_name(number), epoch)
@@ -257,17 +249,10 @@ class Worker:
                     begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf,
                 )
                 stills = still_encoder(film, source, steps.runtime.engines.described[0])
-                coding, corrections = stills or film.video, None
+                coding = stills or film.video
                 assert coding is not None
-                if "correction" in film.further:
-                    assert film.video is not None
-                    corrections = FrameCorrections(film.video, stills.marks_of if stills is not None else None)
                 pairs = KeptPairs() if "comparison" in film.further else None
-                made: dict[str, FurtherFrames] = {
-                    "map": lambda frame: (map_frame(frame), b""),
-                    **({"correction": corrections.of} if corrections else {}),
-                    **({"comparison": pairs.of} if pairs else {}),
-                }
+                made: dict[str, FurtherFrames] = {"map": map_frame, **({"comparison": pairs.of} if pairs else {})}
                 output = self._output = RunOutput(
                     self._folder,
                     self._plan,
@@ -285,13 +270,13 @@ class Worker:
                     stopped=self._stop.is_set,
                 )
                 items = iter(source)
-                if first and not film.segments:
+                if first:
                     items = _marked(items, self._plan.starts[first])
                 output.write(
                     stack.enter_context(
                         closing(
                             steps.frames(
-                                corrections.remember(items) if corrections else items,
+                                items,
                                 stop=self._stop.is_set,
                                 comparison=pairs.comparison if pairs else None,
                             )
@@ -347,11 +332,10 @@ class Worker:
 
     def _source(self, first: int, known: bool, film: FilmPlan, stack: ExitStack) -> FileSource | SequenceSource:
         """The film from the lead-in of a segment on; `known`: the treatment of its faces is."""
-        lead_in = LEAD_IN_S if known else UNKNOWN_LEAD_IN_S
         return open_from(
             self._plan,
             first,
-            CORRECTED_LEAD_IN_S if film.segments else lead_in,  # whose chains correct all of it
+            LEAD_IN_S if known else UNKNOWN_LEAD_IN_S,
             self._frames,
             self._stats,
             self._stop,

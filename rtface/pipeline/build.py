@@ -3,7 +3,6 @@
 | run | built by | its steps are chained in |
 | --- | --- | --- |
 | film, stills | `film_networks`, then `film_parts` | `rtface.pipeline.chain.chain` |
-| film in segments | `film_networks`, then `film_parts` for each segment | `rtface.pipeline.segments` |
 | single frames | `frame_parts` | `rtface.enhancer` |
 | live | `live_tracker_and_runtime`, then `LiveEnhancer` | `rtface.live.session` |
 | analysis | `open_tracker`, `open_coded` | `rtface.pipeline.analysis` |

@@ -75,7 +75,7 @@ class KeptPairs:
         self._made: deque[Frame] = deque()
         self.comparison = Comparison(self._made.append)
 
-    def of(self, frame: Frame) -> tuple[Frame, bytes]:
+    def of(self, frame: Frame) -> Frame:
         """The pair of the next frame.
 
         Raises:
@@ -85,7 +85,7 @@ class KeptPairs:
             self._made.popleft()  # of a frame that was dropped
         if not self._made or self._made[0].pts != frame.pts:
             raise OutputError("the comparison cannot be continued: a frame has no pair", code="comparison_pair")
-        return self._made.popleft(), b""
+        return self._made.popleft()
 
 
 def _upright_first(frame: Frame) -> bool:

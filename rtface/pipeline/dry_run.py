@@ -1,4 +1,4 @@
-"""What ``--dry-run`` says of a film's run: the plan, and about how long it takes and how large its output becomes."""
+"""What ``--dry-run`` says of a film's run, and about what a run costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOpti
         )
         lines += [f"start timecode: {plan.timecode}"] if plan.timecode else []
         lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]
-    return [*lines, *_engine_and_cost(info, plan, options)]
+    return [*lines, _engine(options)]
 
 
 def _input(info: MediaInfo) -> str:
@@ -107,24 +107,13 @@ def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -
     )
 
 
-def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> list[str]:
-    cost = cost_of(info, plan, options)
-    lines = [
-        f"engine: {cost.engine} on {'an NVIDIA GPU' if cost.gpu else 'the CPU'}"
+def _engine(options: EnhanceOptions) -> str:
+    name = engine_names(options.engine, options.engine_control)[0]
+    return (
+        f"engine: {name} on {'an NVIDIA GPU' if may_take_gpu(options.device) else 'the CPU'}"
         + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")
-        + "".join(f"; for {name} the weights that were learnt" for name in _learnt(cost.engine, options))
-    ]
-    if not cost.frames:
-        return [*lines, "time and size are not known: the input does not say how long it is"]
-    estimate = (
-        "the time is known once this engine has run here"
-        if cost.seconds is None
-        else f"about {_duration(cost.seconds)} with one face on every frame"
-        + ", or less: the engine was timed on a busy computer" * cost.less
+        + "".join(f"; for {person} the weights that were learnt" for person in _learnt(name, options))
     )
-    if cost.bytes is not None:
-        estimate += f"; about {_size(cost.bytes)}, half or twice that by what the film shows"
-    return [*lines, f"{cost.frames} frames: {estimate}"]
 
 
 def _learnt(engine: str, options: EnhanceOptions) -> list[str]:
@@ -140,13 +129,3 @@ def _bits(video: VideoPlan) -> float:
     if family is None or family.crf is None or not family.quality:
         return bits
     return bits * 2 ** ((float(family.quality) - float(video.options.get(family.crf, family.quality))) / 6)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"

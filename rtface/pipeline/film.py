@@ -17,7 +17,6 @@ from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
-from rtface.media.write.correction import FrameCorrections
 from rtface.media.write.file_sink import CompanionSink, FileSink
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks, open_film, still_encoder
@@ -153,18 +152,17 @@ def _run_film(
         film.describe(report)
         steps = FilmChain(plan, film, loading.result(), stats, stack)
         report.engine, report.device = steps.runtime.engines.described
-        sink, correction, made = _open_sink(plan, film, source, report, stats)
+        sink, made = _open_sink(plan, film, source, report, stats)
         try:
             pairs = _open_pairs(plan, film, report.engine, stats)
         except BaseException:
             sink.abort(keep_partial=False)
             raise
         run = FilmWriter(source, FilmOutputs(sink, pairs, stats), stop, progress, began)
-        items = run.times.noted(source)
         try:
             run.write(
                 steps.frames(
-                    correction.remember(items) if correction else items,
+                    run.times.noted(source),
                     stop=stop.is_set,
                     comparison=Comparison(run.outputs.take_pair) if pairs else None,
                 )
@@ -180,14 +178,10 @@ def _run_film(
 
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
-) -> tuple[Sink, FrameCorrections | None, Made]:
-    """The sink of a film with its further films but for the comparison, that of the correction, and what is made."""
-    made, correction, threads = (
-        Made(plan=film.to_dict(), curves={} if film.curve is None else {"": film.curve}),
-        None,
-        plan.threads.encode,
-    )
-    video, further = film.video, film.further
+) -> tuple[Sink, Made]:
+    """The sink of a film with its map, and what is made."""
+    made = Made(plan=film.to_dict(), curves={} if film.curve is None else {"": film.curve})
+    video, threads = film.video, plan.threads.encode
     made.lossless = video is not None and video.lossless and not video.convert
     stills = still_encoder(film, source, report.engine)
     sink: Sink
@@ -204,16 +198,12 @@ def _open_sink(
         sink = whole = FileSink(film.streams, stats=stats, threads=threads)
         made.changed, made.copied = whole.changed, whole.copied
     try:
-        if "correction" in further:
-            assert video is not None
-            correction = FrameCorrections(video, stills.marks_of if stills is not None else None)
-            sink = CompanionSink(sink, further["correction"], correction.of, threads, stats)
-        if "map" in further:
-            sink = CompanionSink(sink, further["map"], lambda frame: (map_frame(frame), b""), threads)
+        if "map" in film.further:
+            sink = CompanionSink(sink, film.further["map"], map_frame, threads)
     except BaseException:
         sink.abort(keep_partial=False)
         raise
-    return sink, correction, made
+    return sink, made
 
 
 def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats) -> Sink | None:

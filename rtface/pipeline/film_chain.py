@@ -15,7 +15,6 @@ from rtface.pipeline.chain import chain, end_at_faults, enhance
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.invented import measure_invented
 from rtface.pipeline.plan import FilmPlan, FramePlan
-from rtface.pipeline.segments import in_segments
 from rtface.pipeline.show_invented import show_invented
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Item
@@ -58,7 +57,6 @@ class FilmChain:
         options, origin = plan.options, None if film is None else float(film.info.clock_start)
         shots = (NO_SHOTS if film is None else film.shots).reviewed(plan.treatments.decisions, origin or 0.0)
         self._plan, self._stats, self.runtime = plan, stats, networks.runtime
-        self._segments = film.segments if film is not None else None
         self._curve = film.curve if film is not None else None
         self._parts = film_parts(
             networks,
@@ -111,10 +109,7 @@ class FilmChain:
         def over() -> bool:
             return left.is_set() or (stop is not None and stop())
 
-        if self._segments is not None:
-            done = in_segments(items, self._parts, self._plan, self._stats, self._segments, over)
-        else:
-            done = chain(items, self._parts, self._stats, comparison=comparison, waiting=waiting, stop=over)
+        done = chain(items, self._parts, self._stats, comparison=comparison, waiting=waiting, stop=over)
         with closing(done), ExitStack() as stack:
             stack.callback(left.set)  # first: else the steps wait for a read that blocks
             items = end_at_faults(done, self._stats, hold=hold)

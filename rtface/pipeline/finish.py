@@ -138,13 +138,14 @@ def finish(
                     path=outputs.film.path,
                     why=error.values.get("why", error),
                 )
-    if outputs.checksums and (made is not None or not all(target.path.is_file() for target in outputs.checksums)):
-        report.notes += write_checksums(
-            Path(plan.output),
-            outputs.checksums,
-            stop=stop.is_set,
-            doing=lambda what, done: show(f"checksums ({what})", done),
-            more=[options.keep_correction.resolve()] if options.keep_correction else [],
+    if outputs.checksums is not None and (made is not None or not outputs.checksums.path.is_file()):
+        report.notes.append(
+            write_checksums(
+                Path(plan.output),
+                outputs.checksums,
+                stop=stop.is_set,
+                doing=lambda what, done: show(f"checksums ({what})", done),
+            )
         )
     if outputs.sidecar is not None and made is not None:
         report.notes.append(

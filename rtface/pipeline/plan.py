@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from rtface.media.read.source import FileSource
 from rtface.media.read.start_timecode import output_timecode
 from rtface.media.stills.image_write import ONLY_FROM_EXR, SUFFIXES
 from rtface.media.stills.images import IMAGE_KINDS, SequenceSource
-from rtface.media.write.correction import plan_correction
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.intra_copy import IntraCopy
 from rtface.media.write.invented import plan_map
@@ -41,7 +40,6 @@ from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
-from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.threads import Threads
 from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, metadata_options, report_options
@@ -51,7 +49,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.trust.checksums import checksum_outputs
+from rtface.trust.checksums import checksum_output
 from rtface.trust.credentials import can_hold
 from rtface.trust.enforce import Uses, enforce
 from rtface.trust.sidecar import has_sidecar, sidecar_output
@@ -60,7 +58,7 @@ from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
 _TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
-_FURTHER = {"correction": "keep_correction", "comparison": "compare", "map": "invented"}
+_FURTHER = {"comparison": "compare", "map": "invented"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ class FramePlan:
             or options.colour == "restore"
             or options.scale is not None
             or wants_map(options)
-            or (options.compare is not None or options.keep_correction is not None)
+            or options.compare is not None
         )
 
 
@@ -118,23 +116,22 @@ class Outputs:
 
     Attributes:
         film: the film, the still, or the folder of stills.
-        correction, comparison, map: the further films (`--keep-correction`, `--compare`, `--invented`).
+        comparison, map: the further films (`--compare`, `--invented`).
         report, sidecar: of the run, and of the output.
-        checksums: the manifests, as `rtface.trust.checksums.checksum_outputs` orders them.
+        checksums: the manifest, `rtface.trust.checksums.checksum_output`.
     """
 
     film: Target
-    correction: Target | None = None
     comparison: Target | None = None
     map: Target | None = None
     report: Target | None = None
     sidecar: Target | None = None
-    checksums: Sequence[Target] = ()
+    checksums: Target | None = None
 
     @property
     def further(self) -> dict[str, Target]:
         """The further films by name."""
-        films = {"correction": self.correction, "comparison": self.comparison, "map": self.map}
+        films = {"comparison": self.comparison, "map": self.map}
         return {name: target for name, target in films.items() if target is not None}
 
     def all(self) -> list[Target]:
@@ -142,8 +139,7 @@ class Outputs:
         return [
             self.film,
             *self.further.values(),
-            *(one for one in (self.report, self.sidecar) if one is not None),
-            *self.checksums,
+            *(one for one in (self.report, self.sidecar, self.checksums) if one is not None),
         ]
 
 
@@ -183,10 +179,10 @@ class RunPlan(FramePlan):
             **self.outputs.further,
             "report": self.outputs.report,
             "sidecar": self.outputs.sidecar,
+            "checksums": self.outputs.checksums,
         }
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
-        outputs |= {f"checksums {place}": str(target.path) for place, target in enumerate(self.outputs.checksums)}
         plan: dict[str, Any] = {
             "rtface": __version__,
             "file": fingerprint(Path(self.input)) if sampled else None,
@@ -238,7 +234,6 @@ class FilmPlan:
         frames: what is done with its frames.
         info: of the input.
         shots: those with settings.
-        segments: of the film that are processed at the same time; None for one.
         streams: of the output; None for a folder of stills, and where no film is written.
         folder: how it becomes a folder of stills; None for a film.
         video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
@@ -251,7 +246,6 @@ class FilmPlan:
     frames: FramePlan
     info: MediaInfo
     shots: ShotList
-    segments: SegmentPlan | None
     streams: OutputPlan | None
     folder: FolderPlan | None
     video: VideoPlan | None
@@ -290,7 +284,6 @@ class FilmPlan:
             },
             "curve": self.curve,
             "shots": len(self.shots),
-            "segments": None if self.segments is None else asdict(self.segments),
         }
 
     def describe(self, report: Report) -> None:
@@ -381,8 +374,8 @@ def plan_run(
         part = {"start": options.start, "end": options.end}
         again = is_unfinished(options.report, input, output, part, job=job)
         named["report"] = OutputPath(options.report, "--report", replaces=again)
-    sums = checksum_outputs(Path(output), film=not stills and not folder) if options.checksums else []
-    named |= {f"checksums {place}": path for place, path in enumerate(sums)}
+    if options.checksums:
+        named["checksums"] = checksum_output(Path(output))
     signing = Signing.asked(options, input)
     if job or options.sidecar or (signing is not None and (folder or not can_hold(Path(output)))):
         # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
@@ -392,10 +385,7 @@ def plan_run(
         check_shots_file(options.shots)
     written = [replace(one, resumes=one.resumes or Path(one.path).resolve() in made) for one in named.values()]
     targets = dict(zip(named, check_outputs(written, inputs=read, overwrite=options.overwrite or whole), strict=True))
-    outputs = Outputs(
-        **{name: target for name, target in targets.items() if not name.startswith("checksums")},
-        checksums=[target for name, target in targets.items() if name.startswith("checksums")],
-    )
+    outputs = Outputs(**targets)
     return RunPlan(
         input,
         options,
@@ -411,15 +401,11 @@ def plan_run(
 
 
 def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, OutputPath]:
-    """The further films that a run writes, by name: "correction", "comparison", "map".
+    """The further films that a run writes, by name: "comparison", "map".
 
     Raises:
-        UsageError: a correction or map whose name is no Matroska file's, or of a still no image's.
+        UsageError: a map whose name is no Matroska file's, or of a still no image's.
     """
-    if (path := options.keep_correction) is not None and path.suffix.lower() != ".mkv":
-        raise UsageError(
-            "{--keep-correction:{path}}: a correction is Matroska; name a .mkv", code="correction_mkv", path=path
-        )
     wanted = ".png" if still else ".mkv"
     if (path := options.invented) is not None and path.suffix.lower() != wanted:
         raise UsageError(
@@ -510,23 +496,18 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = _encoder(options, info, container, _codec(frames, info, found))
         copy = _plan_copy(found, frames, info, video, notes)
     if isinstance(frames, RunPlan):
-        further = _plan_further(
-            options, info, frames.outputs.further, frames.outputs.film.path, video, folder, options.look
-        )
+        further = _plan_further(options, info, frames.outputs.further, options.look)
         for film in further.values():
             check_space(film)
     elif output is not None:
         paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
-        further = _plan_further(options, info, paths, Path(output), video, folder, options.look)
+        further = _plan_further(options, info, paths, options.look)
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
         if (unused := without_persons(shots.engines, frames.uses.persons)) is not None:
             said.append(unused)
-    segments, why = plan_segments(options, info, shots)
-    return FilmPlan(
-        frames, info, shots, segments, streams, folder, video, copy, further, [*notes, *said, *([why] if why else [])]
-    )
+    return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *said])
 
 
 def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy | Message | None:
@@ -628,37 +609,13 @@ def _plan_further(
     encode: EncodeOptions,
     info: MediaInfo,
     targets: Mapping[str, Target],
-    output: Path,
-    video: VideoPlan | None,
-    folder: FolderPlan | None,
     look: str,
 ) -> dict[str, OutputPlan]:
-    """The further films of an output, by name.
-
-    Raises:
-        OutputError: a correction of these samples cannot be kept.
-        UsageError: a correction of stills that hold other samples; the name of a comparison is no film's.
-    """
+    """The further films of an output, by name. UsageError where the name of a comparison is no film's."""
     plans: dict[str, OutputPlan] = {}
     for name, target in targets.items():
         if name == "map":
             plans[name] = plan_map(target, info, look)
-        elif name == "correction" and video is not None:
-            plans[name] = plan_correction(target, video, info, output.name)
-        elif name == "correction" and folder is not None and folder.kind == "exr":
-            raise UsageError(
-                "{option}: a correction of EXR's floating-point samples cannot be kept to the bit; keep the scan, "
-                "and leave the option out",
-                code="correction_exr",
-                option=target.shown,
-            )
-        elif name == "correction":
-            raise UsageError(
-                "{option}: for a folder of images it needs a folder of the same kind as INPUT (PNG, TIFF or DPX); "
-                "name a film, or leave it out",
-                code="correction_folder",
-                option=target.shown,
-            )
         elif target.path.suffix.lower() not in IMAGES:
             plans[name] = plan_pairs(info, target, encode)
     return plans
@@ -673,7 +630,6 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
     """UsageError for options, or an input's transfer curve, with which no map can be made; where there is an `input`,
     also for what no fading can be taken out with."""
     faults = [
-        (options.keep_correction, Message("{--keep-correction} cannot take back what it changes", code="fading_kept")),
         (wants_map(options), Message("what it changes is not in the map of {--invented}", code="fading_map")),
         (
             input is None or isinstance(input, Address) or is_pipe(input),

@@ -84,25 +84,9 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
             path=options.compare,
             kinds=", ".join(IMAGES),
         )
-    notes = (
-        [
-            Message(
-                "{--segments:{wanted}}: stills are worked on one by one",
-                code="segments_stills",
-                wanted=options.segments,
-            )
-        ]
-        if (options.segments or 1) > 1
-        else []
-    )
     return StillsPlan(
         _pairs(input, output),
-        [
-            *notes,
-            *Stages.planned(
-                options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None
-            ),
-        ],
+        Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None),
     )
 
 

@@ -19,7 +19,7 @@ from rtface.media.files.image_names import list_images
 from rtface.media.formats.filled import container_end
 from rtface.media.marks.provenance import xmp
 from rtface.trust.checksums import Doing
-from rtface.trust.framemd5 import frame_hashes
+from rtface.trust.frame_hashes import frame_hashes
 from rtface.trust.packet_hashes import cut_short, hash_packets
 from rtface.trust.sidecar import layout_of, streams_said, tags_of, to_bytes
 from rtface.trust.signing_key import signer_of

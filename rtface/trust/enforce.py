@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface import plugins
+from rtface.config.gone import gone
 from rtface.config.options import OPTIONS, Options, Scope, learnt_persons
 from rtface.config.policy import Policy, policies
 from rtface.engine.engine_set import LIGHT, check_allowed, engine_names, recipe_named
@@ -22,7 +23,7 @@ from rtface.stages.options import Spec
 from rtface.stages.runner import check_commercial_use
 from rtface.util.spelling import hint
 
-KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "undo", "learning")
+KINDS = ("vivid", "added-engines", "synthetic", "own-stages", "live", "learning")
 """Words of ``forbid`` that are no names; docs/trust.md explains them."""
 # What a user may choose of a label that `require-label = true` asks for: what it says, where, in which letters.
 _FREE = ("preset", "text", "place", "font")
@@ -90,20 +91,6 @@ def required_flags() -> list[str]:
     return [*(word for stage in required_stages() for word in ("--stage", stage)), *["--credentials"] * signed]
 
 
-def enforce_undo() -> None:
-    """Refuses `rtface undo` where a policy does not allow it; raises as `enforce`."""
-    for policy in policies():
-        check_words(policy)
-        if policy.forbids("undo"):
-            raise UsageError("the policy {path} forbids undo (forbid: undo)", code="policy_undo", path=policy.path)
-        if policy.require_credentials:
-            raise UsageError(
-                "the policy {path} asks for signed outputs (require-credentials), and undo signs nothing",
-                code="policy_undo_signed",
-                path=policy.path,
-            )
-
-
 def enforce_learning() -> Path | None:
     """Refuses `rtface learn` where a policy does not allow it; gives the policy that asks for consent in words, None
     where none does. Raises as `enforce`."""
@@ -129,7 +116,12 @@ def check_words(policy: Policy) -> None:
     known: list[str] | None = None
     for word in policy.forbid:
         kind, colon, name = word.partition(":")
-        if word in KINDS or word.replace("-", "_") in OPTIONS or (colon and name and kind in ("engine", "stage")):
+        if (
+            word in KINDS
+            or word.replace("-", "_") in OPTIONS
+            or gone(word, word)
+            or (colon and name and kind in ("engine", "stage"))
+        ):
             continue
         known = known or [
             *KINDS,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from rtface.analysis.doubt import DOUBT, Doubt
-from rtface.analysis.treatment import DECISION, VERSION
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.media.files.image_names import is_image
 from rtface.media.read.container import choose_video, open_container, time_base_of
@@ -23,7 +22,6 @@ from rtface.shots.otio import write_markers
 from rtface.shots.scenes import Scene
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.util.foreign import Shape, check_shape, count, file_name, none_or, number, read_regular, table, text
-from rtface.util.parse import is_scale
 from rtface.util.toml_dataclass import parse_json
 
 _TRACK: Shape = {"id": count, "person": text, "frames_corrected": count, "doubts?": [DOUBT]}
@@ -32,14 +30,13 @@ _REPORT: Shape = {
     "input": text,
     "output": text,
     "first_s?": none_or(number),
-    "options": {"start": none_or(number), "scale?": none_or(is_scale)},
+    "options": {"start": none_or(number)},
     "tracks": [_TRACK],
     "images": [{"name": file_name, "tracks": [count]}],
-    "decisions?": [DECISION],
 }
-NEAR_S = Fraction(2, 1000)
+_NEAR_S = Fraction(2, 1000)
 """Seconds by which times differ that were rounded to thousandths in a report and in a container."""
-_SIDECAR: Shape = {"treatments": [_TRACK], "images?": table([count]), "decisions?": [DECISION]}
+_SIDECAR: Shape = {"treatments": [_TRACK], "images?": table([count])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +67,6 @@ class Review:
         times: of the output's frames on its own clock, rising; none of stills.
         places: the most doubtful first.
         clock: of the output; None of stills.
-        input_bytes: size of the input's file, where it is known.
-        options: of the run, as JSON has them; those of the default may be missing.
-        decisions: that the run followed, as JSON has them.
     """
 
     output: Path
@@ -81,9 +75,6 @@ class Review:
     times: Sequence[Fraction]
     places: list[Place]
     clock: FilmClock | None
-    input_bytes: int | None
-    options: Mapping[str, Any]
-    decisions: list[dict[str, Any]]
 
     def time_of(self, seconds: float) -> Fraction:
         """A time of the input on the output's own clock."""
@@ -91,18 +82,7 @@ class Review:
 
     def frame_of(self, seconds: float) -> int:
         """Number of the output's frame that shows a time of the input."""
-        return max(0, bisect_right(self.times, self.time_of(seconds) + NEAR_S) - 1)
-
-    @property
-    def input_path(self) -> Path:
-        """Where the input is looked for: as the run named it, else next to the output."""
-        named = Path(self.input)
-        return named if named.exists() else self.output.resolve().parent / named.name
-
-    @property
-    def treatment(self) -> dict[str, Any]:
-        """A treatment file with the decisions that the run followed, as JSON has it."""
-        return {"version": VERSION, "tracks": {}, "reviewed": self.decisions}
+        return max(0, bisect_right(self.times, self.time_of(seconds) + _NEAR_S) - 1)
 
     def row(self, place: Place) -> dict[str, Any]:
         """A place as JSON has it; times are seconds in the input."""
@@ -213,17 +193,7 @@ def read_review(output: Path, report: Path | None = None) -> Review:
             clock = FilmClock.of(film.info)
         times = times or _times(output) or [clock.first]
         times = [clock.first + time - times[0] for time in times]  # those of a sidecar begin elsewhere
-    return Review(
-        output,
-        source.input,
-        source.first_s,
-        times,
-        places,
-        clock,
-        source.input_bytes,
-        source.options,
-        source.decisions,
-    )
+    return Review(output, source.input, source.first_s, times, places, clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +206,6 @@ class _Source:
     first_s: float
     bytes: int | None
     images: Mapping[int, str]
-    decisions: list[dict[str, Any]]
-    options: Mapping[str, Any]
-    input_bytes: int | None = None
     times: Sequence[Fraction] = ()
 
 
@@ -258,9 +225,8 @@ def _of_report(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
             why=error,
         ) from error
     images = {track: one["name"] for one in values["images"] for track in one["tracks"]}
-    name, options = Path(values["output"]).name, values["options"]
-    decisions, first_s = values.get("decisions", []), values.get("first_s") or options["start"] or 0.0
-    return _Source(values["input"], name, first_s, None, images, decisions, options), values["tracks"]
+    first_s = values.get("first_s") or values["options"]["start"] or 0.0
+    return _Source(values["input"], Path(values["output"]).name, first_s, None, images), values["tracks"]
 
 
 def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
@@ -276,12 +242,10 @@ def _of_sidecar(path: Path) -> tuple[_Source, list[dict[str, Any]]]:
         ) from error
     images = {track: name for name, tracks in values.get("images", {}).items() for track in tracks}
     output, input = values["output"], values["input"]
-    sizes, first_s = (output.get("bytes"), input.get("bytes")), input.get("first_s") or input.get("start_s") or 0.0
-    decisions, options = values.get("decisions", []), values.get("options", {})
+    first_s = input.get("first_s") or input.get("start_s") or 0.0
     frames = values.get("frames", {"time_base": "1", "rows": []})
     times = sorted(pts * Fraction(frames["time_base"]) for pts, _ in frames["rows"])
-    found = _Source(input["name"], output["name"], first_s, sizes[0], images, decisions, options, sizes[1], times)
-    return found, values["treatments"]
+    return _Source(input["name"], output["name"], first_s, output.get("bytes"), images, times), values["treatments"]
 
 
 def _times(film: Path) -> list[Fraction]:

@@ -33,7 +33,7 @@ from rtface.media.read.source import FileSource
 from rtface.redaction import redacted_values
 from rtface.report import Report
 from rtface.trust.checksums import Doing
-from rtface.trust.framemd5 import frame_hashes
+from rtface.trust.frame_hashes import frame_hashes
 from rtface.trust.packet_hashes import PacketHashes, hash_packets
 from rtface.trust.signing_key import SigningKey
 from rtface.util.foreign import (
@@ -267,7 +267,7 @@ def describe_output(
         values["streams"] = streams_said(streams)
         values["layout"] = layout_of(output)
         base, rows = (
-            frame_hashes(output, tick=(lambda done: doing("framemd5", done)) if doing else None, stop=stop)
+            frame_hashes(output, tick=(lambda done: doing("frames", done)) if doing else None, stop=stop)
             if frames
             else (streams[0].base, sorted(streams[0].rows))
         )

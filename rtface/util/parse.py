@@ -133,19 +133,6 @@ def colour(value: object, shown: str) -> Literal["lock"]:
     )
 
 
-@_check("none", 'Literal["none"]', "none")
-def no_halftone(value: object, shown: str) -> Literal["none"]:
-    """What is left of an option: ``halftone`` is gone."""
-    if str(value).strip().lower() == "none":
-        return "none"
-    raise UsageError(
-        "{option} is gone, leave it out; to soften the dots of a print, before rtface: magick IN -blur 0x2 -resize 50% "
-        "OUT (ImageMagick; or blur and scale in GIMP)",
-        code="halftone_gone",
-        option=shown,
-    )
-
-
 def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
     """A number in a closed range."""
     kind = "a whole number" if whole else "a number"

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.config.options import Options
+from rtface.jobs import FilmJob
 from rtface.jobs.folder import JobFolder
 from rtface.pipeline.plan import planned_options
 from tests.pipeline.run_media import write_film
@@ -102,7 +103,7 @@ def test_files_in_a_plan_are_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_plan_of_an_unfinished_job_is_carried_out(film: Path) -> None:
     output = film.with_name("out.mkv")
-    assert invoke("run", film, output, "--tracker", "none", "--workers", "0")[0] == 0
+    assert isinstance(FilmJob.open(film, output, Options(tracker="none")), FilmJob)
     assert invoke("run", "--plan", film.with_name("out.mkv.rtface") / "plan.json")[0] == 0
     assert output.exists() and not film.with_name("out.mkv.rtface").exists()
 

@@ -127,4 +127,6 @@ def test_a_command_that_is_not_there_names_the_meant_one(given: str, meant: str)
 def test_the_command_that_is_gone_names_another_tool() -> None:
     ended = CliRunner().invoke(app, ["captions", "film.mov", "film.scc"])
     assert ended.exit_code == 2 and "captions is gone" in ended.stderr and "ffmpeg -f lavfi" in ended.stderr
+    ended = CliRunner().invoke(app, ["run", "in.mkv", "out.mkv", "--damage", "halftone"])
+    assert ended.exit_code == 2 and "--damage is gone; to soften" in ended.stderr
     assert "captions" not in CliRunner().invoke(app, ["--help"]).stdout

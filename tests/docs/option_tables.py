@@ -12,7 +12,7 @@ from rtface.util import parse
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = "<!-- Generated from rtface/config/options.py by python -m tests.docs.option_tables -->"
 END = "<!-- End of the generated part -->"
-KEYWORDS = [option for option in OPTIONS.values() if option.scope != Scope.CONSOLE and not option.hidden]
+KEYWORDS = [option for option in OPTIONS.values() if option.scope != Scope.CONSOLE]
 """The options that Python takes."""
 
 
@@ -47,7 +47,7 @@ def cli_tables() -> str:
     parts: list[str] = []
     for group in GROUPS:
         options = [OPTIONS[field.name] for field in fields(group)]
-        rows = [f"| {_cell(_flag(o))} | {_cell(_default(o))} | {_cell(_meaning(o))} |" for o in options if not o.hidden]
+        rows = [f"| {_cell(_flag(o))} | {_cell(_default(o))} | {_cell(_meaning(o))} |" for o in options]
         title = (group.__doc__ or "").splitlines()[0].rstrip(".")
         parts += [f"### {title}", "", _table("| option | default | meaning |", rows), ""]
     return "\n".join(parts)

@@ -32,7 +32,6 @@ ALLOWED = {
     "rtface/jobs/queue/finish.py": "runs the user's command and the desktop's notifier",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
-    "rtface/pipeline/segments.py": "works on several segments of a film at once",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
     "plugins/rtface-studio/rtface_studio/commands.py": "runs commands that are slow or may crash",
     "plugins/rtface-studio/rtface_studio/live_run.py": "starts live runs",
@@ -112,14 +111,11 @@ def test_modules_named_in_strings_obey_the_layers() -> None:
 
 
 def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
-    assert callers("check_outputs", "rtface/pipeline/", "rtface/trust/", "rtface/jobs/") <= {
-        "rtface/pipeline/plan.py",
-        "rtface/trust/undo.py",
-    }
-    for check in "read_shots", "read_treatments", "plan_segments", "plan_output":
-        assert callers(check) - {"rtface/trust/undo.py"} == {"rtface/pipeline/plan.py"}, check
+    assert callers("check_outputs", "rtface/pipeline/", "rtface/trust/", "rtface/jobs/") <= {"rtface/pipeline/plan.py"}
+    for check in "read_shots", "read_treatments", "plan_output":
+        assert callers(check) == {"rtface/pipeline/plan.py"}, check
     assert callers("enforce", "rtface/jobs/", STUDIO, "rtface/contact_sheet/", "rtface/cli/") == set()
-    for part in "in_segments", "chain", "Stages.open":
+    for part in "chain", "Stages.open":
         assert callers(
             part, "rtface/pipeline/", "rtface/jobs/", "rtface/contact_sheet/", "plugins/rtface-studio/rtface_studio/"
         ) == {"rtface/pipeline/film_chain.py"}, part

@@ -73,8 +73,7 @@ def test_a_forced_decision_does_not_hide_the_first_stage(order: int) -> None:
         shown(shown(record(), one, 0, 10), other, 10, 10).report(),
         merged(*(part.report() for part in parts)),
     ]
-    parts[0].merge(parts[1])
-    for told in (*reports, parts[0].report()):
+    for told in reports:
         assert [(span.frames, span.first, span.ring, span.gain_db) for span in told.spans] == [(20, 0.5, 0.3, 0.4)]
 
 
@@ -124,14 +123,6 @@ def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
     book.analyzer_of(FACE, 61.0).learn(BAD, 200, 61.0)
     book.sweep(60.0)
     assert not book.analyzer_of(FACE, 61.2).decided
-
-
-def test_pieces_of_a_film_are_joined() -> None:
-    first, second = shown(record(), ON, 0, 10), shown(shown(record(), ON, 10, 10), OFF, 20, 5)
-    first.merge(second)
-    told = first.report()
-    assert (told.frames_corrected, told.strength_range) == (20, [0.9, 0.9])
-    assert [(s.from_s, s.to_s, s.on, s.frames) for s in told.spans] == [(0.0, 0.76, True, 20), (0.8, 0.96, False, 5)]
 
 
 def test_all_frames_that_an_option_keeps_in_work_are_remembered() -> None:

@@ -1,7 +1,7 @@
 """A program that runs a job again and again, each time killed at another step, and prints what the job had by then.
 
-Run as ``python -m tests.jobs.killed_process SOURCE FOLDER STRIDE [stills] [d.mkv] [pairs.mkv]``: into a folder that is
-there, with a correction that is kept, and a comparison. It forks, so that imports are paid once.
+Run as ``python -m tests.jobs.killed_process SOURCE FOLDER STRIDE [stills] [pairs.mkv]``: into a folder that is
+there, with a comparison. It forks, so that imports are paid once.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def die_at(step: int) -> None:
 def run(source: Path, output: Path) -> None:
     """One call of the job."""
     runtime.EngineSet = lambda *_a, **_k: Engines(FakeEngine())  # type: ignore[assignment,misc]
-    kept, pairs = (output.with_name(name) if name in sys.argv else None for name in ("d.mkv", "pairs.mkv"))
-    options = Options(tracker="none", codec="ffv1", keep_correction=kept, compare=pairs)
+    pairs = output.with_name("pairs.mkv") if "pairs.mkv" in sys.argv else None
+    options = Options(tracker="none", codec="ffv1", compare=pairs)
     job = FilmJob.open(source, output, options, length=LENGTH)
     assert isinstance(job, FilmJob), job
     job.run()

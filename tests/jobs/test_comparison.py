@@ -1,4 +1,4 @@
-"""A comparison that a job makes is that of one process, and a correction may be kept with it."""
+"""A comparison that a job makes is that of one process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
-from rtface.jobs import FilmJob, Outcome, do_segment, film_source, worker
+from rtface.jobs import FilmJob, Outcome, do_segment
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.pipeline.run_media import film
@@ -89,9 +89,9 @@ def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path, 
 
 
 @pytest.mark.slow
-def test_segments_in_any_order_with_correction_and_stage(made: Path, tmp_path: Path) -> None:
+def test_segments_in_any_order_with_a_stage(made: Path, tmp_path: Path) -> None:
     """The left half is the input to the bit, and what stages draw is on no half."""
-    job = planned(made, tmp_path, keep_correction=tmp_path / "d.mkv", stages=("tests.stages.trial_stages.Bar",))
+    job = planned(made, tmp_path, stages=("tests.stages.trial_stages.Bar",))
     for number in reversed(range(len(job.plan))):
         assert do_segment(job.folder.path, number) is Outcome.DONE
     job.run()
@@ -116,24 +116,6 @@ def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
     job.run(notify=said.append)
     assert "1 segment has to be made again" in said[0]
     assert len(films.frame_hashes(tmp_path / "pairs.mkv")) == 36
-
-
-def test_one_chain_in_place_of_several_has_the_whole_lead_in(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A comparison is made by one chain, also with `--segments`."""
-    job, starts, opened = planned(made, tmp_path), [], film_source.open_film
-    monkeypatch.setattr(worker, "CORRECTED_LEAD_IN_S", Fraction(1, 4))
-    monkeypatch.setattr(
-        film_source,
-        "open_film",
-        lambda source, options, *rest, **more: (starts.append(options.start), opened(source, options, *rest, **more))[
-            1
-        ],
-    )
-    with worker.Worker(job.folder, segments=2) as one:
-        assert one.do(len(job.plan) - 1) is Outcome.DONE
-    assert starts == [None]
 
 
 def test_the_comparison_is_checked_before_the_work(made: Path, tmp_path: Path) -> None:

@@ -387,8 +387,8 @@ def test_segments_are_made_once_and_by_one_installation(source: Path):
     plan = json.loads(job.folder.plan.read_text())
     plan["job"]["versions"]["libavcodec"] = "1.2.3"
     job.folder.plan.write_text(json.dumps(plan))
-    run = CliRunner().invoke(app, ["segment", str(place), "1"])
-    assert run.exit_code == 4 and "libavcodec" in run.output and "1.2.3" in run.output
+    with pytest.raises(WorkerRefused, match=r"libavcodec.*1\.2\.3"):
+        do_segment(place, 1)
 
 
 def test_workers_have_the_engines_of_the_shots(source: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch):
@@ -435,16 +435,16 @@ def test_workers_have_the_stages_of_the_job(source: Path, monkeypatch: pytest.Mo
         do_segment(job.folder.path, 1)
 
 
-def test_commands_of_a_farm(source: Path, tmp_path: Path):
+def test_a_job_that_is_ready_is_joined(source: Path, tmp_path: Path):
     output, run = source.with_name("out.mkv"), CliRunner().invoke
     rest = ["--tracker", "none", "--codec", "ffv1"]
-    done = run(app, ["run", str(source), str(output), *rest, "--workers", "0"])
-    assert done.exit_code == 0 and "planned, 1 segment;" in done.output
-    place = str(folder_of(output))
-    assert run(app, ["work", place, "--threads", "1"]).exit_code == 0
-    status = run(app, ["status", place, "--json"])
+    for command in (["run", str(source), str(output), "--workers", "0"], ["work", "JOB"], ["segment", "JOB", "0"]):
+        said = run(app, command)
+        assert said.exit_code == 2 and "is gone; --workers N works on N parts" in said.output
+    job = FilmJob.open(source, output, Options(tracker="none", codec="ffv1"))
+    assert isinstance(job, FilmJob) and do_segment(job.folder.path, 0, threads=1) is Outcome.DONE
+    status = run(app, ["status", str(job.folder.path), "--json"])
     assert json.loads(status.stdout)["state"] == "ready"
-    assert run(app, ["segment", place, "0"]).exit_code == 0
     assert run(app, ["run", str(source), str(output), *rest]).exit_code == 0
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "out.mkv", "out.mkv.rtface.json"]
 

@@ -14,10 +14,11 @@ from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
-from rtface.jobs.figures import JobFigures, KnownFaces, SegmentFigures, merged
+from rtface.jobs.figures import JobFigures, KnownFaces, SegmentFigures, merged, same_tracks
 from rtface.report import Report, TrackReport
 from rtface.stats import Stats
 from rtface.util.toml_dataclass import parse_json
+from tests.pipeline.fakes import face_at, portrait
 from tests.util.mutations import mutated
 
 
@@ -129,3 +130,21 @@ def test_figures_of_others_are_used_or_refused() -> None:
         if known is not None:
             TrackStore({}).see(face, 0.0).take_over(known)
     assert used > 20
+
+
+def test_tracks_are_known_again_by_their_places() -> None:
+    _, points = portrait()
+
+    def sight(pts: int, **places: float) -> tuple[int, Any]:
+        return pts, tuple(face_at(points + [dx, 0.0], int(k[1:])) for k, dx in places.items())
+
+    before = [sight(t, a4=0.0 + t, a7=200.0, a9=600.0) for t in range(5)]
+    after = [
+        sight(1, b1=201.0),
+        sight(2, b1=202.0, b2=1.0),
+        sight(3, b1=200.0, b2=4.0, b3=400.0),
+        sight(4, b1=200.0, b2=4.0, b3=400.0),
+        sight(5, b5=600.0),
+    ]
+    assert same_tracks(before, after) == {1: 7, 2: 4}
+    assert same_tracks([], after) == {}

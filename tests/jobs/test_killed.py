@@ -12,7 +12,6 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.pipeline.film import run_file
-from rtface.trust.undo import undo
 from tests.jobs import films
 from tests.jobs.test_joined import same_film
 from tests.pipeline.run_media import write_film
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
     [
         (17, []),
         pytest.param(3, [], marks=pytest.mark.slow),
-        pytest.param(7, ["d.mkv", "pairs.mkv"], marks=pytest.mark.slow),
+        pytest.param(7, ["pairs.mkv"], marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
@@ -39,7 +38,6 @@ def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
         place = source.parent / "made" / str(line["step"])
         same_film(one, place / "out.mkv")
         if kept:
-            assert undo(place / "out.mkv", place / "d.mkv", place / "back.mkv").exact == 40
             assert films.video_times(place / "pairs.mkv") == films.video_times(pairs)
     assert {line["finished"] for line in lines} >= {0, 4} if stride < 10 else True
 

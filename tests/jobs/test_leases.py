@@ -50,22 +50,6 @@ def test_a_worker_of_this_machine_that_ended_is_gone_at_once(folder: JobFolder):
     assert "taken over" in (folder.path / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("beats", [True, False])
-def test_who_waits_sees_whether_a_worker_elsewhere_is_gone(folder: JobFolder, beats: bool):
-    clock = Clock()
-    elsewhere(folder, "ffffff-7-abc", 5)
-    Leases(folder, "ffffff-7-abc").take("00000")
-
-    def wait(seconds: float) -> bool:
-        clock.now += seconds
-        if beats and clock.now > 3:
-            elsewhere(folder, "ffffff-7-abc", 6)
-        return False
-
-    epoch = Leases(folder, "me", stale_s=60, clock=clock).take_or_wait("00000", wait)
-    assert (epoch, clock.now < 10) == ((None, True) if beats else (2, False))
-
-
 @pytest.mark.parametrize("text", ["", "[1]", '{"worker": {}}', '{"worker": "a\\nb"}'])
 def test_a_lease_that_cannot_be_read_ages_like_a_silent_worker(folder: JobFolder, text: str):
     (folder.leases / "00000-1.json").write_text(text)

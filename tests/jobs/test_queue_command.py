@@ -122,7 +122,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
         (["gone.mkv", "b.mkv"], "no such file", 1),
         (["camera:0", "b.mkv"], "never ends", 2),
         (["FILM", "rtmp://host/app/key"], "never ends", 2),
-        (["FILM", "b.mkv", "--workers", "0"], "only plans", 2),
+        (["FILM", "b.mkv", "--workers", "0"], "--workers 0 is gone", 2),
         (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], "--compare names an image", 2),
         (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
         (["FILM"], "give an OUTPUT", 2),

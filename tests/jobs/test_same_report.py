@@ -69,8 +69,7 @@ CASES: dict[str, Case] = {
         "compare": at / "pairs.mkv",
         "sidecar": True,
     },
-    "correction and stage": lambda at: {
-        "keep_correction": at / "d.mkv",
+    "checksums and stage": lambda at: {
         "correct": "always",
         "checksums": True,
         "stages": ("tests.stages.trial_stages.Bar:where=half",),
@@ -79,8 +78,8 @@ CASES: dict[str, Case] = {
     "shots of a cut": lambda at: {"shots": shots(at), "start": 0.2, "drop": ("audio",), "strength": 0.5},
     "faces that never came": lambda at: {"faces": "1,5", "correct": "always", "timecode": "10:00:00:00"},
     "no face": lambda at: {"tracker": "none", "sidecar": True, "compare": at / "pairs.mkv"},
-    "left as they are": lambda at: {"correct": "never", "shots": shots(at), "keep_correction": at / "d.mkv"},
-    "several chains": lambda at: {"segments": 2, "treatment": treatment(at, "in.mkv"), "correct": "always"},
+    "left as they are": lambda at: {"correct": "never", "shots": shots(at)},
+    "its treatment": lambda at: {"treatment": treatment(at, "in.mkv"), "correct": "always"},
     "at most one face": lambda at: {
         "max_faces": 1,
         "strength": 0,
@@ -109,7 +108,7 @@ def test_the_report_of_scans_is_that_of_one_piece(source: Path, tmp_path: Path) 
     options = {"sequence": True, "fps": "25", "faces": "1", "correct": "always", "checksums": True}
     assert differences(folder, tmp_path, lambda at: {**options, "shots": shots(at)}) == {}
     options["codec"] = "png"
-    assert differences(folder, tmp_path / "stills", lambda at: options | {"keep_correction": at / "d.mkv"}, "b/") == {}
+    assert differences(folder, tmp_path / "stills", lambda at: options, "b/") == {}
     one, job = (films.files(tmp_path / "stills" / name / "b") for name in ("one", "job"))
     assert one == job and len(one) == 23 and one["013.png"] == b"damaged"
 

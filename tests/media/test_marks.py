@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from rtface.frame import Frame
-from rtface.media.files.outputs import check_target
 from rtface.media.formats.image_meta import read_meta
 from rtface.media.marks.provenance import (
     DIGITAL_SOURCE_TYPE,
@@ -25,15 +24,11 @@ from rtface.media.marks.provenance import (
     own_tags,
     source_type_of,
     true_tags,
-    without_marks,
     xmp,
 )
-from rtface.media.stills.folder_sink import FolderSink
-from rtface.media.stills.images import SequenceSource, plan_image, read_image, write_image
-from rtface.media.stills.still_encoder import StillEncoder
+from rtface.media.stills.images import plan_image, read_image, write_image
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
-from rtface.stats import Stats
 from tests.media.conftest import make_film, passthrough
 
 TAGS = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match"})
@@ -107,30 +102,9 @@ def test_each_container_says_what_was_done(tmp_path: Path, suffix: str, own: str
             assert source_type_of(packet) == (said(out)["digital_source_type"] if change else "")
 
 
-def test_a_generated_film_stays_generated_without_its_correction() -> None:
-    tags = true_tags(TAGS, Change.CORRECTED, {"digital_source_type": GENERATED})
-    kept, packet = without_marks(tags, xmp(tags))
-    assert kept == {"digital_source_type": GENERATED} and packet and source_type_of(packet) == GENERATED
-
-
 def frame(**marks: bool) -> Any:
     """A stand-in for a frame with these marks."""
     return SimpleNamespace(**{"touched": False, "corrected": False, "filtered": False, "generated": False} | marks)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_images_lose_the_marks_that_are_taken_back(tmp_path: Path, suffix: str) -> None:
-    image = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), "rgb24")
-    marked, out = tmp_path / "in" / f"1{suffix}", tmp_path / "out"
-    marked.parent.mkdir()
-    write_image(Frame(image, 0, Fraction(1, 25), corrected=True, touched=True), plan_image(marked), tags=TAGS)
-    source = SequenceSource(marked.parent, fps=25)
-    stills = StillEncoder(source.info, source.kind, source)
-    sink = FolderSink(check_target(out, inputs=[], overwrite=False), source.info, stills, start=None, stats=Stats())
-    for item in source:
-        sink.write(replace(item, touched=True) if isinstance(item, Frame) else item)
-    sink.finish()
-    assert b"rtface" in marked.read_bytes() and b"rtface" not in (out / f"1{suffix}").read_bytes()
 
 
 def test_transport_streams_hold_no_mark(tmp_path: Path) -> None:
@@ -151,9 +125,6 @@ def test_the_xmp_of_a_film_is_kept(tmp_path: Path, suffix: str) -> None:
     if suffix != ".mkv":
         assert source_type_of(packet_of(out)) == DIGITAL_SOURCE_TYPE
         assert b'dc:source="reel 4"' in packet_of(out) and CAPTURE.encode() not in packet_of(out)
-        tags, packet = without_marks({"title": "Kept", **said(out)}, packet_of(out))
-        assert tags == {"title": "Kept"} and packet and b"reel 4" in packet
-        assert source_type_of(packet) == "" and b"rtface" not in packet
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -74,8 +74,7 @@ def until_quiet(stop: threading.Event) -> Callable[[Any], None]:
     return seen
 
 
-@pytest.mark.parametrize("segments", [1, 2])
-def test_a_pipe_that_gives_nothing_more(film: Path, tmp_path: Path, segments: int) -> None:
+def test_a_pipe_that_gives_nothing_more(film: Path, tmp_path: Path) -> None:
     cut, stop = tmp_path / "cut.mkv", threading.Event()
     cut.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
     with fifo(tmp_path / "in", cut.read_bytes()) as pipe:
@@ -83,7 +82,7 @@ def test_a_pipe_that_gives_nothing_more(film: Path, tmp_path: Path, segments: in
             run_file(
                 pipe,
                 tmp_path / "out.mkv",
-                Options(tracker="none", segments=segments),
+                Options(tracker="none"),
                 stop=stop,
                 progress=until_quiet(stop),
             )

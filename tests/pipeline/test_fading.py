@@ -156,7 +156,6 @@ def test_each_still_of_a_folder_has_its_own_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"keep_correction": Path("c.mkv")}, "keep_correction cannot take back what it changes"),
         ({"invented": Path("m.mkv")}, "what it changes is not in the map of invented"),
         ({"copy": "require"}, "colour=restore may change every frame"),
     ],

@@ -102,18 +102,13 @@ def test_a_part_that_is_gone_on_with_twice(tmp_path: Path) -> None:
     assert [number for part in parts for number in numbers(part)] == list(range(40))
 
 
-@pytest.mark.parametrize("segments", [1, 2])
-def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path, segments: int) -> None:
+def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path) -> None:
     source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
-    side = {"compare": tmp_path / "pair.mp4", "keep_correction": tmp_path / "change.mkv"}
-    more = side if segments == 1 else {"segments": 2}
-    error = stopped(source, tmp_path / "out.mp4", 20, report=report, **more)
+    error = stopped(source, tmp_path / "out.mp4", 20, report=report, compare=tmp_path / "pair.mp4")
     assert str(tmp_path / "out.partial.mp4") in str(error) and "go on with --start 0:00:00.66" in str(error)
-    if segments == 1:
-        assert "; the other films so far are in " in str(error)
-        assert str(tmp_path / "pair.partial.mp4") in str(error)
-        assert str(tmp_path / "change.partial.mkv") in str(error)
-        assert len(numbers(tmp_path / "pair.partial.mp4")) >= 20
+    assert "; the other films so far are in " in str(error)
+    assert str(tmp_path / "pair.partial.mp4") in str(error)
+    assert len(numbers(tmp_path / "pair.partial.mp4")) >= 20
     told = json.loads(report.read_text())
     assert told["interrupted"] is True and told["frames_out"] == 20
     assert told["partial"] == error.partial and told["resume_at_s"] == error.resume_at
@@ -195,12 +190,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "HELD_LEAST", 10)
 
 
-@pytest.mark.parametrize("segments", [1, 3])
 @pytest.mark.parametrize("step", ["enhance", "tracker"])
 @pytest.mark.usefixtures("few")
-def test_failing_from_some_frame_on_ends_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, segments: int
-) -> None:
+def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     if step == "enhance":
 
         def submit(self: FaceCorrector, task: Any, faces: Any) -> None:
@@ -219,7 +211,7 @@ def test_failing_from_some_frame_on_ends_there(
         monkeypatch.setattr(NoTracker, "update", update)
     source = numbered(tmp_path / "in.mkv", 90)
     with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with start=0:00:01\.240") as caught:
-        rtface.run(source, tmp_path / "out.mp4", tracker="none", segments=segments)
+        rtface.run(source, tmp_path / "out.mp4", tracker="none")
     assert numbers(Path(str(caught.value.partial))) == list(range(31))
     assert caught.value.resume_at == 1.24
 

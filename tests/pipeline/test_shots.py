@@ -48,13 +48,10 @@ def same(one: list[np.ndarray], other: list[np.ndarray], part: slice) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("segments", [1, 2])
-def test_each_shot_is_that_of_a_run_with_its_options(
-    film: Path, tmp_path: Path, two_engines: Engines, segments: int
-) -> None:
+def test_each_shot_is_that_of_a_run_with_its_options(film: Path, tmp_path: Path, two_engines: Engines) -> None:
     shots = tmp_path / "shots.csv"
     shots.write_text("start,end,strength,engine,off\n0:00:00.64,0:00:01.28,0.5,two,\n0:00:01.28,,,,yes\n")
-    mixed = run(film, tmp_path, shots=shots, segments=segments)
+    mixed = run(film, tmp_path, shots=shots)
     assert same(mixed, run(film, tmp_path), slice(0, 16))
     two_engines.all = dict(reversed(two_engines.all.items()))
     assert same(mixed, run(film, tmp_path, strength=0.5), slice(16, 32))

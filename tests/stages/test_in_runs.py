@@ -90,24 +90,6 @@ def test_a_film_with_stages_says_so(tmp_path: Path) -> None:
         assert (a[0][:10, :320] != b[0][:10, :320]).mean() > 0.9
 
 
-@pytest.mark.slow
-def test_stages_come_after_the_pieces_are_in_order_again(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=60)
-    one, many = tmp_path / "one.mkv", tmp_path / "many.mkv"
-    stages = ["trial_stages.Needs", "trial_stages.Bar"]
-    rtface.run(source, one, codec="ffv1", stages=stages)
-    seen = [frame.pts for frame in trial_stages.seen]
-    trial_stages.seen.clear()
-    report = rtface.run(source, many, codec="ffv1", stages=stages, segments=2)
-    assert [frame.pts for frame in trial_stages.seen] == seen == sorted(seen)
-    assert all(frame.before is not None and not frame.lead_in for frame in trial_stages.seen)
-    assert report.frames_out == 60
-    for a, b, was in zip(read(one), read(many), read(source), strict=True):
-        np.testing.assert_array_equal(a[0][8:, :160], was[0][8:, :160])  # the untouched half
-        np.testing.assert_array_equal(b[0][8:, :160], was[0][8:, :160])
-        assert (b[0][8:, 160:320] != was[0][8:, 160:320]).any()
-
-
 def test_an_interlaced_film_is_given_whole(tmp_path: Path) -> None:
     source, target = fields_film(tmp_path / "in.mkv"), tmp_path / "out.mkv"
     rtface.run(source, target, codec="ffv1", stages=["trial_stages.Needs", "trial_stages.Bar:height=7"])

@@ -244,7 +244,7 @@ def test_what_a_policy_forbids_is_locked(
     studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = tmp_path / "policy.toml"
-    policy.write_text('forbid = ["keep-correction", "strength"]\n')
+    policy.write_text('forbid = ["compare", "strength"]\n')
     monkeypatch.setenv("RTFACE_POLICY", str(policy))
     assert setting(ask(studio, "GET", "/api/settings")[1], "strength")["locked"] == str(policy)
     status, value = call(studio, "PUT", "/api/settings/strength", value="1")

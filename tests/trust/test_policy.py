@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Callable
@@ -28,15 +27,11 @@ from rtface.engine.engine_set import EngineSet
 from rtface.errors import UsageError
 from rtface.jobs import FilmJob
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.queue.store import Store
-from rtface.jobs.retention import remove_old_items, remove_old_jobs
 from rtface.jobs.worker import Worker
 from rtface.live.controls import LiveControls
 from rtface.live.endpoint_factory import make_endpoints
 from rtface.stats import Stats
 from rtface.trust.enforce import enforce, enforce_learning, locked_controls
-from rtface.trust.undo import undo
-from tests.jobs.queue_children import item_plan
 from tests.persons.made import ANNA, BEN, learnt
 from tests.pipeline.run_media import film, still
 
@@ -130,13 +125,6 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
         job.run()
 
 
-def test_undo_is_forbidden_by_name_and_where_outputs_are_signed(tmp_path: Path, site: Path) -> None:
-    for text, words in (('forbid = ["undo"]', "forbids undo"), ("require-credentials = true", "undo signs nothing")):
-        site.write_text(text)
-        with pytest.raises(UsageError, match=words):
-            undo(tmp_path / "film.mkv", tmp_path / "kept.mkv", tmp_path / "out.mkv")
-
-
 def test_engines_that_are_chosen_later_are_checked(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write_text('forbid = ["vivid"]')
     engines = EngineSet("rtface-s", opener=lambda recipe: SimpleNamespace(name=recipe.name, reason="", close=list))
@@ -151,7 +139,7 @@ def test_engines_that_are_chosen_later_are_checked(site: Path, monkeypatch: pyte
         ('forbid = ["vivid"]', Options(fidelity=0.4), FILM, "engine rtface-m-vivid"),
         ('forbid = ["vivid"]', Options(engine="rtface-m-vivid"), Scope.LIVE, "engine rtface-m-vivid"),
         ('forbid = ["fidelity"]', Options(fidelity=1.0), FILM, r"forbids --fidelity \(forbid: fidelity\)"),
-        ('forbid = ["--keep-correction"]', Options(keep_correction=Path("a.mkv")), FILM, "forbids --keep-correction"),
+        ('forbid = ["--compare"]', Options(compare=Path("a.mkv")), FILM, "forbids --compare"),
         ('forbid = ["live"]', Options(), Scope.LIVE | Scope.CAMERA, "forbids live runs"),
         ('forbid = ["synthetic"]', Options(stages=("synthetic",)), FILM, "forbids the stage synthetic"),
         ('forbid = ["synthetic"]', Options(stages=("rtface_synthetic.stage.Synthetic",)), FILM, "forbid: synthetic"),
@@ -218,8 +206,7 @@ def test_what_a_policy_allows(site: Path, text: str, options: Options, scope: Sc
         ("forbid = ['']", "forbid must be a list of names"),
         ("require-label = 'AI'", 'require-label must be true, false or a label as in "label:preset=eu-modified"'),
         ("require-label = 'label:text=a,text=b'", "require-label: .*label: text is given twice"),
-        ("retention = 30", 'retention must be a time as in "30 days"'),
-        ("retention = '0 days'", "retention must be a time"),
+        ("retention = '30 days'", "retention is gone; remove old folders .* rtface queue remove"),
         ("forbid = [", r"is not valid TOML .*; ask the administrator"),
         ("\x00", "is not valid TOML"),
     ],
@@ -235,12 +222,11 @@ def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, wor
 
 
 def test_a_second_policy_only_adds(tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.write_text("commercial-use = true\nretention = '12 hours'")
+    site.write_text("commercial-use = true")
     second = tmp_path / "mine.toml"
-    second.write_text("commercial-use = false\nretention = '2 weeks'\nforbid = ['live']")
+    second.write_text("commercial-use = false\nforbid = ['live']")
     monkeypatch.setenv("RTFACE_POLICY", str(second))
     assert [policy.path for policy in policies()] == [site, second]
-    assert module.retention_s() == 12 * 3600
     for options, scope in ((Options(stages=("synthetic",)), FILM), (Options(), Scope.LIVE)):
         with pytest.raises(UsageError):
             enforce(options, scope)
@@ -281,50 +267,10 @@ def test_doctor_shows_each_value_with_its_file(site: Path, monkeypatch: pytest.M
 
 
 def test_values_of_a_policy(site: Path) -> None:
-    site.write_text("require-label = true\nretention = '30 days'\nforbid = ['--damage']")
+    site.write_text("require-label = true\nforbid = ['--damage']")
     read = Policy.read(site)
-    assert (read.require_label, read.retention_s, read.forbid) == ("label", 30 * 86_400, ("damage",))
-    assert replace(read, given={}) == Policy(site, require_label="label", retention_s=30 * 86_400, forbid=("damage",))
-
-
-def test_job_folders_are_removed_after_the_retention(tmp_path: Path, site: Path) -> None:
-    job = FilmJob.open(film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", Options())
-    assert isinstance(job, FilmJob)
-    other = tmp_path / "photos.rtface"  # not a job
-    other.mkdir()
-    now = job.folder.plan.stat().st_mtime
-    later = now + 31 * 86_400
-    assert not remove_old_jobs([tmp_path], now=later)
-    site.write_text("retention = '30 days'")
-    assert not remove_old_jobs([tmp_path], now=now + 29 * 86_400)
-    assert remove_old_jobs([tmp_path], now=later) == [job.folder.path]
-    assert not job.folder.path.exists() and other.is_dir() and (tmp_path / "in.mkv").exists()
-
-
-def test_ended_items_are_removed_after_the_retention(tmp_path: Path, site: Path) -> None:
-    site.write_text("retention = '2 hours'")
-    store = Store(tmp_path / "queue.sqlite", clock=lambda: 1000.0)
-    out = tmp_path / "out.mkv"
-    out.write_bytes(b"film")
-    ids = [store.add(item_plan(tmp_path / "a.mkv", to)) for to in (out, tmp_path / "other.mkv")]
-    store.change([ids[0]], "cancel")
-    store.log_path(ids[0]).write_text("log")
-    remove_old_items(store, now=1000.0 + 7199)
-    assert len(store.items()) == 2
-    remove_old_items(store, now=1000.0 + 7201)
-    assert [item.id for item in store.items()] == [ids[1]]
-    assert not store.log_path(ids[0]).exists() and out.read_bytes() == b"film"
-
-
-def test_a_run_removes_old_jobs_near_its_output(tmp_path: Path, site: Path) -> None:
-    job = FilmJob.open(film(tmp_path / "in.mkv", frames=2), tmp_path / "other.mkv", Options())
-    assert isinstance(job, FilmJob)
-    for path in (*job.folder.path.rglob("*"), job.folder.path):
-        os.utime(path, (0, 0))
-    site.write_text("retention = '1 week'")
-    result = CliRunner().invoke(app, ["run", str(tmp_path / "in.mkv"), str(tmp_path / "out.mkv")])
-    assert result.exit_code == 0 and "longer than the policy's retention" in result.stderr
-    assert not job.folder.path.exists() and (tmp_path / "out.mkv").exists()
+    assert (read.require_label, read.forbid) == ("label", ("damage",))
+    assert replace(read, given={}) == Policy(site, require_label="label", forbid=("damage",))
 
 
 def test_command_of_a_sheet_has_what_the_policy_asks_for(site: Path) -> None:

@@ -1,11 +1,9 @@
-"""``rtface review``: the doubtful places of an output, as lists and as a page, and what is decided of them."""
+"""``rtface review``: the doubtful places of an output, and what is decided of them."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -22,7 +19,6 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.analysis.doubt import Doubt
-from rtface.analysis.treatment import read_treatments
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
@@ -31,7 +27,6 @@ from rtface.pipeline import runtime
 from rtface.protocols import Restored
 from rtface.trust.review import read_review
 from rtface.trust.sidecar import SUFFIX, read_sidecar
-from tests.media.encoded import interlaced_film
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, decoded, still, write_film
 from tests.util.mutations import mutated
@@ -183,45 +178,6 @@ def test_a_list_can_be_filled_in_as_settings_by_shot(made: Path, tmp_path: Path,
     assert 25 in changed
 
 
-def page_of(made: Path, path: Path, *words: object) -> str:
-    code, _, err = said(made / "out.mkv", "--page", path, *words)
-    assert not code, err
-    return path.read_text()
-
-
-def test_a_page_has_a_pair_of_each_place(made: Path, tmp_path: Path) -> None:
-    text = page_of(made, tmp_path / "page.html")
-    assert text.count("<section") == len(places(made / "out.mkv"))
-    assert text.count('src="data:image/webp') == 2 * text.count("<section")
-    assert not re.search(r'(?:src|href)="(?!data:)', text)
-    assert "@" not in re.sub(r"data:[^\"]*", "", text[text.index("<body") : text.index("<script>\n")])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "more"),
-    [("plain", {"start": 0.61}), ("plain", {"scale": "2"}), ("fields", {"start": 0.61}), ("variable", {})],
-)
-def test_a_pair_shows_one_frame_twice(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
-    """Also where the output begins between two frames, or is larger: round the face both are the same."""
-    film, out = tmp_path / "in.mkv", tmp_path / "part.mkv"
-    pictures = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FRAMES)]
-    if kind == "fields":
-        interlaced_film(film, [av.VideoFrame.from_ndarray(one, "rgb24").reformat(format="yuv420p") for one in pictures])
-    else:
-        times = [20 * t + 15 * (t % 2) if kind == "variable" else 20 * t for t in range(FRAMES)]
-        write_film(film, pictures, pts=times, base=Fraction(1, 500))
-    rtface.run(film, out, sidecar=True, correct="always", codec="ffv1", **more)
-    code, _, err = said(out, "--page", tmp_path / "page.html")
-    assert not code, err
-    coded = re.findall(r'src="data:image/webp;base64,([^"]*)', (tmp_path / "page.html").read_text())
-    edges = [cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), cv2.IMREAD_COLOR)[:6] for one in coded]
-    assert edges and len(edges) % 2 == 0
-    for before, after in zip(edges[::2], edges[1::2], strict=True):
-        assert before.std() > 1.0
-        assert np.array_equal(before, after)
-
-
 def test_what_a_review_reads_is_not_written_over(made: Path) -> None:
     sidecar = made / f"out.mkv{SUFFIX}"
     before = sidecar.read_bytes()
@@ -232,48 +188,11 @@ def test_what_a_review_reads_is_not_written_over(made: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_asks_for_the_treatment_of_its_run(made: Path, tmp_path: Path) -> None:
-    out, page = tmp_path / "out.mkv", tmp_path / "page.html"
-    (treatment := tmp_path / "t.json").write_text(json.dumps({**read_review(made / "out.mkv").treatment}))
-    rtface.run(made / "in.mkv", out, sidecar=True, treatment=treatment)
-    words = out, "--page", page, "--input", made / "in.mkv"
-    assert "--treatment" in said(*words)[2]
-    code, _, err = said(*words, "--treatment", treatment, "--overwrite")
-    assert not code
-    assert "--treatment" not in err
-
-
-@pytest.mark.skipif(not os.environ.get("RTFACE_TEST_CHROMIUM"), reason="RTFACE_TEST_CHROMIUM names no Chromium")
-def test_the_page_saves_what_was_decided(made: Path, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    page_of(made, tmp_path / "page.html")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ["RTFACE_TEST_CHROMIUM"], args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page()
-        page.goto((tmp_path / "page.html").as_uri())
-        assert page.locator("#save").is_disabled()
-        page.get_by_label("leave out").nth(0).check()
-        page.get_by_label("accept").nth(1).check()
-        with page.expect_download() as saved:
-            page.click("#save")
-        saved.value.save_as(tmp_path / saved.value.suggested_filename)
-        browser.close()
-    found = read_treatments(tmp_path / "out.mkv.treatment.json")
-    assert [one.strength for one in found.decisions] == [0.0, 1.0]
-    assert found.other_than("in.mkv") is None
-
-
-@pytest.mark.slow
 def test_decisions_change_the_next_run_and_are_recorded(made: Path, tmp_path: Path) -> None:
-    text = page_of(made, tmp_path / "page.html")
-    base = json.loads(re.search(r'id="treatment">(.*?)</script>', text)[1])  # type: ignore[index]
-    spans = [json.loads(one.replace("&quot;", '"')) for one in re.findall(r'data-place="([^"]*)"', text)]
+    spans = [{key: one[key] for key in ("track", "from_s", "to_s")} for one in places(made / "out.mkv")]
     first, *others = sorted(spans, key=lambda one: one["from_s"])
     decided = [first | {"strength": 0.0}, others[-1] | {"strength": 1.0}]
-    (tmp_path / "decided.json").write_text(json.dumps(base | {"reviewed": decided}))
+    (tmp_path / "decided.json").write_text(json.dumps({"version": 1, "tracks": {}, "reviewed": decided}))
     rtface.run(
         made / "in.mkv", tmp_path / "again.mkv", treatment=tmp_path / "decided.json", correct="always", sidecar=True
     )
@@ -285,9 +204,6 @@ def test_decisions_change_the_next_run_and_are_recorded(made: Path, tmp_path: Pa
     for number, share in enumerate(strong):
         time, end = number / 25, first["to_s"]
         assert share == pytest.approx(0.0 if time <= end + 0.001 else min(1.0, (time - end) / 0.25), abs=0.1), number
-    again = tmp_path / "again.html"
-    assert not said(tmp_path / "again.mkv", "--input", made / "in.mkv", "--page", again)[0]
-    assert json.loads(re.search(r'id="treatment">(.*?)</script>', again.read_text())[1])["reviewed"] == decided  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -324,13 +240,12 @@ def test_stills_are_named_by_their_image(tmp_path: Path) -> None:
     rtface.run(tmp_path / "in", f"{tmp_path / 'out'}/", sidecar=True, correct="always")
     found = places(tmp_path / "out")
     assert sorted(one["image"] for one in found) == ["a.png", "b.png"]
-    assert not said(tmp_path / "out", "--page", tmp_path / "page.html")[0]
     assert said(tmp_path / "out", "--csv", tmp_path / "list.csv")[0] == 2
 
 
-@pytest.mark.parametrize("case", ["gone", "silent", "moved", "other", "old", "damaged", "input"])
+@pytest.mark.parametrize("case", ["gone", "silent", "moved", "other", "old", "damaged"])
 def test_what_cannot_be_reviewed_is_one_line(made: Path, tmp_path: Path, case: str) -> None:
-    out, words = tmp_path / "films" / "out.mkv", list[object]()
+    out = tmp_path / "films" / "out.mkv"
     shutil.copytree(made, out.parent)
     sidecar = out.with_name(out.name + SUFFIX)
     if case == "gone":
@@ -344,14 +259,11 @@ def test_what_cannot_be_reviewed_is_one_line(made: Path, tmp_path: Path, case: s
         shutil.copy(made / "in.mkv", out)
     elif case == "damaged":
         sidecar.write_bytes(sidecar.read_bytes()[:-40])
-    elif case == "old":
+    else:
         values = json.loads(sidecar.read_text())
         del values["treatments"][0]["doubts"]
         sidecar.write_text(json.dumps(values))
-    else:
-        words = ["--page", tmp_path / "page.html"]
-        out.with_name("in.mkv").unlink()
-    code, said_out, err = said(out, *words)
+    code, said_out, err = said(out)
     assert (code, said_out, err.count("\n")) == (1, "", 1), err
     assert str(out if case in ("gone", "silent") else out.parent) in err
 

@@ -13,14 +13,13 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.config.options import Options
-from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.errors import RtfaceError, UsageError
 from rtface.jobs.planning import option_files
 from rtface.media.files.file_hashes import read_manifest, sha256_of
 from rtface.media.stills.image_read import read_image, read_origin
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.shots.otio import read_otio
-from rtface.trust.framemd5 import HashList
 from rtface.trust.sidecar import read_sidecar
 from rtface.util.foreign import (
     check_shape,
@@ -38,8 +37,6 @@ from rtface.util.foreign import (
 from rtface.util.toml_dataclass import parse_toml
 from tests.pipeline.run_media import write_film
 
-LIST = "#format: frame checksums\n#version: 2\n#hash: MD5\n#tb 0: 1/25\n#media_type 0: video\n#codec_id 0: rawvideo\n"
-
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes or devices with names")
 @pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
@@ -52,7 +49,6 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, name: str):
     for read in (
         sha256_of,
         read_manifest,
-        HashList,
         read_sidecar,
         read_image,
         read_origin,
@@ -69,27 +65,6 @@ def test_a_file_has_a_largest_size(tmp_path: Path):
     assert read_regular(path, 5) == b"12345"
     with pytest.raises(OSError, match="larger than"):
         read_regular(path, 4)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "#codec_id 999999999: rawvideo",
-        "#codec_id " + "9" * 3000 + ": rawvideo",
-        "#tb 0: 1e999999999",
-        "#tb 0: 1/0",
-        "#tb 0: 1/122147483648",
-        "#tb 0: -1/25",
-        "#tb 0: " + "9" * 5000,
-    ],
-)
-def test_a_list_of_frames_takes_no_memory(tmp_path: Path, line: str):
-    path = tmp_path / "list.framemd5"
-    path.write_text(LIST)
-    assert HashList(path).streams[0].base * 25 == 1
-    path.write_text(LIST + line + "\n")
-    with pytest.raises(InputError, match=r"names the stream|time base"):
-        HashList(path)
 
 
 def test_a_timeline_that_is_nested_too_deeply_is_refused():
@@ -148,8 +123,6 @@ def test_values_have_their_shape():
         "run in.mkv out.mkv --tracker none --stage picture:file={}",
         "run in.mkv out.mkv --tracker none --stage label:text=a,font={}",
         "verify in.mkv {}",
-        "undo {} in.mkv out.mkv",
-        "undo in.mkv {} out.mkv",
         "run in.mkv out.mp4 --sign {0},{0}",
         "verify in.mkv --trust {}",
         "queue add {} out.mkv",

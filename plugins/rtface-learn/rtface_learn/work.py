@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
 
-from rtface.config.policy import retention_s
 from rtface.engine import learned
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.util.file_lock import try_lock
@@ -113,7 +112,7 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
                     "interrupted; pictures of the face and what was trained so far are kept for {days} days: the same "
                     "command continues there, and 'rtface persons remove {name}' deletes them",
                     code="learn_kept",
-                    days=f"{_stays_s() / 86_400:.3g}",
+                    days=f"{_STAYS_S / 86_400:.0f}",
                     name=name,
                     signum=getattr(error, "signum", 2),
                 ) from None
@@ -132,15 +131,11 @@ def _cannot_write(folder: Path, error: OSError) -> OutputError:
     return OutputError("{path}: cannot be written ({why})", code="cannot_write", path=folder, why=error.strerror)
 
 
-def _stays_s() -> float:
-    return min(_STAYS_S, retention_s() or _STAYS_S)
-
-
 def sweep() -> None:
     """Removes what calls left that were interrupted long ago, or killed where nothing can be continued."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):
-            stays = _stays_s() if learned.continues(folder) else _BEGINS_S
+            stays = _STAYS_S if learned.continues(folder) else _BEGINS_S
             if not folder.is_symlink() and time.time() - folder.stat().st_mtime > stays:
                 with (folder / _LOCK).open("a+b") as lock:
                     if try_lock(lock):

@@ -62,8 +62,6 @@ def all_settings() -> dict[str, Any]:
     file, rules = settings_file(), policies()
     rows = list[dict[str, Any]]()
     for name, option in OPTIONS.items():
-        if option.hidden:
-            continue
         rows.append(
             {
                 "name": name,

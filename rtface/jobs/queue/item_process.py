@@ -126,7 +126,6 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
             stop=stop,
             notify=logging.getLogger("rtface").info,
         )
-        assert report is not None, "jobs that are only planned are not added"
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner
         if not isinstance(error, (RtfaceError, Interrupted)):
             sys.stderr.write(redacted(traceback.format_exc()))

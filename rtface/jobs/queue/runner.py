@@ -16,14 +16,12 @@ from rtface.errors import Message, MissingComponent, OutputError, UsageError, lo
 from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, ended_before, pauses_in_place
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
-from rtface.jobs.retention import remove_old_items
 from rtface.util.machine import cores, free_memory
 
 TARGET = "rtface.jobs.queue.item_process:run_item"
 """The function that runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
 _RECORD_S = 1.0  # between two records of progress, and two looks for runners that ended
-_REMOVE_S = 3600.0  # between two looks for items that are older than the policy's retention
 # `--at-once auto`: one film uses four cores well, and takes about this much memory.
 _CORES_EACH, _BYTES_EACH = 4, 2 << 30
 
@@ -107,7 +105,6 @@ class Runner:
         self._just_ended: set[int] = set()
         self._waits = False  # as asked by who needs the computer, such as a live run with a viewer
         self._shown = self._reclaimed = -_RECORD_S
-        self._removed = -_REMOVE_S
 
     def run(self) -> RunCounts:
         """Runs items until none waits or the stop event is set; see `rtface.Queue.run`."""
@@ -155,9 +152,6 @@ class Runner:
         if self._clock() - self._reclaimed >= _RECORD_S:
             self._reclaimed = self._clock()
             self._store.reclaim()
-        if self._clock() - self._removed >= _REMOVE_S:
-            self._removed = self._clock()
-            remove_old_items(self._store)
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
             began = True
             if (ended := ended_before(task)) is not None:

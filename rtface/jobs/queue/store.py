@@ -198,16 +198,6 @@ class Store:
                 )
         self._removed(removed)
 
-    def remove_ended(self, before: float) -> list[str]:
-        """Removes items that ended before a time (seconds since 1970), with their logs; gives their outputs."""
-        with self._database.transaction() as database:
-            rows = database.execute(
-                "DELETE FROM item WHERE state IN ('done', 'failed', 'cancelled') AND ended_at < ? RETURNING *",
-                (before,),
-            ).fetchall()
-        self._removed(rows)
-        return [path for row in rows if (path := plan_of(row).get("output"))]
-
     def _removed(self, rows: Sequence[sqlite3.Row]) -> None:
         """Removes the logs and addresses of items that were removed."""
         for row in rows:

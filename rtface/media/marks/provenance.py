@@ -13,13 +13,12 @@ most that may be found true (`header_tags`); `rtface.media.marks.tags.rewrite` p
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Mapping
 from enum import IntFlag
 from html import escape, unescape
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from rtface.frame import Frame
 
@@ -44,9 +43,6 @@ NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, 
 """Names of the tags that rtface writes, in lower case."""
 _XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # ISO 16684-1: the box that holds XMP in MP4 and MOV
 _PREFIXES = {"CreatorTool": "xmp", "DigitalSourceType": "Iptc4xmpExt"}  # of the properties that rtface writes
-Marks = dict[str, dict[str, str] | None]
-"""What a file said before it got marks: "tags" (names in `NAMES`), and "xmp" (names in `_PREFIXES`; None for a file
-without XMP)."""
 _PREFIX = rb"[A-Za-z][\w.-]*"
 # A property as an attribute, an empty element with a resource, or an element with a text.
 _PROPERTY = (
@@ -227,50 +223,6 @@ def _with(properties: Mapping[str, str], existing: bytes | None = None) -> bytes
         + said
         + (b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
     )
-
-
-def marks_of(metadata: Mapping[str, str], packet: bytes | None) -> Marks:
-    """What the marks of an output take the place of, from tags and XMP of its input; see `Marks`."""
-    xmp = {name: text for name in _PREFIXES if (text := _property_of(packet, name))} if packet else None
-    return {"tags": own_tags(metadata, packet), "xmp": xmp}
-
-
-def read_marks(text: str) -> Marks | None:
-    """Marks from their JSON text; None where it is something else."""
-    try:
-        value: Any = json.loads(text)
-        tags, xmp = value["tags"], value["xmp"]
-        return {
-            "tags": {name: str(tags[name]) for name in NAMES & tags.keys()},
-            "xmp": None if xmp is None else {name: str(xmp[name]) for name in _PREFIXES.keys() & xmp.keys()},
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def without_marks(
-    metadata: Mapping[str, str], packet: bytes | None, own: Marks | None = None
-) -> tuple[dict[str, str], bytes | None]:
-    """Tags and XMP of an output whose corrections were taken back: what its input said, and nothing of rtface.
-
-    Args:
-        metadata, packet: of the output.
-        own: what the input said. Without, only a source type that says more than a correction is known to be the
-            input's, and stays. XMP that rtface did not write stays in any case.
-    """
-    said = own_tags(metadata, packet)
-    more = _strength(said.get(_SOURCE, "")) > _strength(DIGITAL_SOURCE_TYPE)
-    if own is None:
-        own = {
-            "tags": {_SOURCE: said[_SOURCE]} if more else {},
-            "xmp": {"DigitalSourceType": said[_SOURCE]} if more else {},
-        }
-    kept = {k: v for k, v in metadata.items() if not own_tags({k: v})} | (own["tags"] or {})
-    if packet and _property_of(packet, "CreatorTool").startswith("rtface "):
-        properties = own["xmp"]
-        bare = _without(packet, *_PREFIXES)
-        packet = None if properties is None else _with(properties, bare) if properties else bare
-    return kept, packet
 
 
 def _without(packet: bytes, *names: str) -> bytes:

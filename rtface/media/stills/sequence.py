@@ -20,12 +20,11 @@ from rtface.frame import Frame, Packet, Transfer
 from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.formats.color import tags_of
 from rtface.media.formats.pixel_format import pixel_format_info
-from rtface.media.marks.provenance import Marks, marks_of
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.probe import MediaInfo, StreamInfo, enlarged
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
-from rtface.media.stills.image_read import read_image, read_origin, scan_header, warn_left_out
+from rtface.media.stills.image_read import read_image, scan_header, warn_left_out
 from rtface.media.stills.image_write import upright
 from rtface.media.stills.losses import DAMAGED
 from rtface.protocols import Item
@@ -186,11 +185,6 @@ class SequenceSource:
     def files_without(self, frames: Container[int]) -> list[Path]:
         """The files for which there is none of these frames, by pts: those that could not be read."""
         return [path for pts, path in enumerate(self._paths, self._first) if path and pts not in frames]
-
-    def marks_of(self, frame: Frame) -> Marks | None:
-        """What the XMP of a frame's file says under the names of marks; None where `path_of` knows no file."""
-        path = self.path_of(frame)
-        return None if path is None else marks_of({}, read_origin(path).meta.xmp)
 
     def name_at(self, pts: int, suffix: str) -> str | None:
         """What the file of the frame at a time is called in a folder of another kind or the same; None where names

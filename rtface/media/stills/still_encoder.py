@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 
 from rtface.frame import Frame
 from rtface.media.files.image_names import IMAGE_KINDS
-from rtface.media.formats.image_meta import ImageMetadata
-from rtface.media.formats.tiff_tags import exif_with, order_of, read_directory
-from rtface.media.marks.provenance import NAMES, Marks, without_marks
 from rtface.media.read.probe import MediaInfo
 from rtface.media.stills.image_read import read_origin
 from rtface.media.stills.image_write import image_bytes
@@ -25,13 +21,10 @@ class StillEncoder:
         kind: of the stills: "png", "tiff", "dpx" or "exr".
         source: the folder that is read as a film; None for a film.
         timecode: of the first still, for DPX and EXR; None leaves the header's.
-        tags: what was done, see `rtface.media.marks.provenance.describe`; a still says as much of it as is true. None
-            where corrections are taken back: the marks of the stills that are read are left out.
-        own: of a run that takes corrections back, gives what the frame's still said before; None where that is unknown.
+        tags: what was done, see `rtface.media.marks.provenance.describe`; a still says as much of it as is true.
 
     Attributes:
         kind, source: as given.
-        marks_of: gives what the still of a frame says of itself; None for a film.
     """
 
     def __init__(
@@ -42,11 +35,9 @@ class StillEncoder:
         *,
         timecode: Timecode | None = None,
         tags: Mapping[str, str] | None = None,
-        own: Callable[[], Marks | None] = lambda: None,
     ) -> None:
         self.kind, self.source = kind, source
-        self.marks_of = source.marks_of if source is not None else None
-        self._timecode, self._tags, self._own = timecode, tags, own
+        self._timecode, self._tags = timecode, tags
         self._rate, self._origin = info.rate, info.start or info.video_start
         self._enlarged = info.decoded is not None
 
@@ -72,16 +63,4 @@ class StillEncoder:
             ):
                 return None
             still = read_origin(path)
-            if self._tags is None:
-                still.meta = _unmarked(still.meta, self._own())
         return image_bytes(frame, self.kind, shown, still=still, tags=self._tags, rate=self._rate, timecode=timecode)
-
-
-def _unmarked(meta: ImageMetadata, own: Marks | None) -> ImageMetadata:
-    """Metadata of an image without what rtface said of it, and with what it said before (`own`), where that is
-    known."""
-    png = [(kind, body) for kind, body in meta.png if body.split(b"\0", 1)[0].decode("latin-1") not in NAMES]
-    exif, said = meta.exif, read_directory(meta.exif or b"")
-    if exif and meta.tiff.get(305) == "rtface":  # the software
-        exif = exif_with({tag: each for tag, each in said.items() if tag != 305}, order_of(exif))
-    return replace(meta, xmp=without_marks({}, meta.xmp, own)[1], png=png, exif=exif)

@@ -8,7 +8,6 @@ import av
 
 from rtface.frame import Frame
 from rtface.media.write.copy_encoder import CopyEncoder
-from rtface.media.write.correction import record_packet
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.frame_encoder import FrameEncoder
 from rtface.media.write.muxer import AnyPacket
@@ -68,8 +67,8 @@ class FileSink(FilmFile):
             self.streams.muxer.frame(packet)
 
 
-FurtherFrames = Callable[[Frame], tuple[Frame, bytes]]
-"""Makes the frame of a further film that belongs to the next one of the output, and its text; b"" for none."""
+FurtherFrames = Callable[[Frame], Frame]
+"""Makes the frame of a further film that belongs to the next one of the output."""
 
 
 class CompanionSink:
@@ -80,29 +79,21 @@ class CompanionSink:
         plan: of the second film.
         made: makes its frames.
         threads: encoder threads of the second film, None for the encoder's own choice.
-        stats: receives the time that a correction takes.
 
     Attributes:
         kept: frames that lie in the partial film and in the partial second one.
         beside: the partial second films, after `abort`.
     """
 
-    def __init__(
-        self, film: Sink, plan: OutputPlan, made: FurtherFrames, threads: int | None, stats: Stats | None = None
-    ) -> None:
-        self._film, self._own = film, FileSink(plan, Stats(), threads)
-        self._made, self._stats = made, stats or Stats()
+    def __init__(self, film: Sink, plan: OutputPlan, made: FurtherFrames, threads: int | None) -> None:
+        self._film, self._own, self._made = film, FileSink(plan, Stats(), threads), made
         self.kept = 0
         self.beside: list[str] = []
 
     def write(self, item: Item) -> None:
         """Writes to the second film, and then the frame or packet; raises OutputError."""
         if isinstance(item, Frame):
-            with self._stats.time("correction"):
-                frame, record = self._made(item)
-                if record:
-                    self._own.write(record_packet(record, item.time_base, item.pts, item.duration))
-                self._own.write(frame)
+            self._own.write(self._made(item))
         self._film.write(item)
 
     def finish(self) -> None:
@@ -114,7 +105,5 @@ class CompanionSink:
         """Ends both; what was done of the second film becomes NAME.partial.mkv like the film."""
         own, partial = (film.abort(keep_partial=keep_partial) for film in (self._own, self._film))
         self.beside = [own] if own else []
-        if isinstance(self._film, CompanionSink):
-            self.beside += self._film.beside
         self.kept = min(self._film.kept, self._own.kept)
         return partial

@@ -61,9 +61,9 @@ export function verifyCard(id) {
       replace(found, h("p", { class: "quiet-text" }, t("queue.verifying")), h("progress", { "aria-label": t("queue.verifying") }));
       try {
         const said = await api.post(`/api/queue/${id}/verify`);
-        const differs = said.problems.length + said.differences.length > 0;
+        const differs = said.problems.length > 0;
         replace(found, note(t(said.same ? "queue.verified" : differs ? "queue.not_verified" : "queue.partly_verified"), differs ? "bad" : ""),
-          h("ul", { class: "stack" }, [...said.problems, ...said.differences].map((line) => h("li", {}, "✗ ", line)), said.proofs.map((line) => h("li", {}, "✓ ", line)), [...said.gaps, ...said.notes].map((line) => h("li", {}, line))));
+          h("ul", { class: "stack" }, said.problems.map((line) => h("li", {}, "✗ ", line)), said.proofs.map((line) => h("li", {}, "✓ ", line)), [...said.gaps, ...said.notes].map((line) => h("li", {}, line))));
       } catch (error) {
         replace(found, note(error.message, "bad"));
       }
