@@ -14,13 +14,13 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
-from rtface.media.read.combs import CombMeter
+from rtface.media.read.combs import CombMeter, luma_of
 from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.frame_details import FieldMarker
-from rtface.media.read.frame_form import FieldChoice, FrameForm, Size
+from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
 from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut, FrameClock, OtherStreams
@@ -76,7 +76,7 @@ class Decoder:
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
         received: Received | None = None,
-        fields: FieldChoice | None = None,
+        fields: str | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
         self._received, self._enlarger = received, enlarger
@@ -89,7 +89,8 @@ class Decoder:
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
-        self._mark, self._combs = FieldMarker(fields or "auto"), CombMeter() if fields == "auto" else None
+        self._mark = None if fields in (None, "auto") else FieldMarker(fields)
+        self._combs = CombMeter() if fields == "auto" else None
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
@@ -116,7 +117,8 @@ class Decoder:
                 break
             if self._done and self._all_read():
                 break
-        self._say_combs()
+        if self._combs is not None:
+            self._combs.report(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
         if self._done:
             return
         yield from self._frames(self._decoder.flush(), end=True)
@@ -251,26 +253,20 @@ class Decoder:
             faults.found("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them", damaged)
         self._count_missing(missing)
         quantisers = self._decoder.quantisers.of(image)
-        image = self._mark(image)
         sized = form.sized(image)
         if sized is not image:
             image, quantisers = sized, None
+        image = image if self._mark is None else self._mark(image)
         image.pts, image.time_base, image.duration = pts, self._base, duration
-        display = form.display_of(image, self.reached - self._step * self._base)
-        if self._combs is not None and display.fields == "progressive" and self._combs(image) and not self._enlarger:
-            display = replace(display, fields=self._combs.order)
+        display, woven = form.display_of(image, self.reached - self._step * self._base), self._mark is not None
+        if self._combs is not None and display.fields == "progressive":
+            fields = self._combs.fields(image)
+            woven = fields != "progressive" and self._enlarger.scale is None
+            display = replace(display, fields=fields) if woven else display
         frame = Frame(image, pts, self._base, duration, form.color_of(image), display, quantisers=quantisers)
+        if woven and (luma := luma_of(image)) is not None:
+            frame = replace(frame, combed=luma.copy())
         return self._enlarger(frame)
-
-    def _say_combs(self) -> None:
-        """Counts frames that are combed, and says so where they are many."""
-        if self._combs is None:
-            return
-        stats = self._faults.stats
-        stats.count("frames_combed", self._combs.combed)
-        stats.count("frames_not_combed", self._combs.whole)
-        if said := self._combs.message(self._faults.name, enlarged=bool(self._enlarger)):
-            stats.warn("combed", said)
 
     def _count_missing(self, missing: int) -> None:
         if missing:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import struct
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 from av.filter import Graph
@@ -37,24 +36,18 @@ def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]
     if layout is None:
         return None, "tff"
     words = _structure(image)
-    place = words[layout.place]
+    place, flags = (words[number] for number in layout)
     return (
         _PLACES[place] if 0 < place < len(_PLACES) else None,
-        "bff" if words[layout.flags] & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff",
+        "bff" if flags & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff",
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Numbers of the 32-bit words of FFmpeg's AVFrame that hold the chroma location and the flags."""
-
-    place: int
-    flags: int
-
-
 @functools.cache
-def _layout() -> _Layout | None:
-    """Found with frames that differ in nothing else, as the structure is another in each FFmpeg; None where this FFmpeg
+def _layout() -> tuple[int, int] | None:
+    """Numbers of the 32-bit words of FFmpeg's AVFrame that hold the chroma location and the flags.
+
+    Found with frames that differ in nothing else, as the structure is another in each FFmpeg; None where this FFmpeg
     lacks what is needed."""
     marks = [(1, "tff"), (3, "bff"), (6, "tff"), (2, "bff")]
     try:
@@ -69,40 +62,28 @@ def _layout() -> _Layout | None:
         if tuple(word & _TOP_FIELD_FIRST for word in words) == orders
         and len({word & ~_TOP_FIELD_FIRST for word in words}) == 1
     ]
-    return _Layout(places[0], flags[0]) if len(places) == len(flags) == 1 else None
+    return (places[0], flags[0]) if len(places) == len(flags) == 1 else None
 
 
 def _marked(place: str, order: str) -> av.VideoFrame:
     image = av.VideoFrame(16, 16, "yuv420p")
     graph = _marking(image, f"chroma_location={place}:field_mode={order}")
     graph.push(image)
-    marked = graph.pull()
-    assert isinstance(marked, av.VideoFrame)
-    return marked
+    return cast(av.VideoFrame, graph.pull())
 
 
 class FieldMarker:
-    """Marks frames as interlaced or as whole ones, whatever they say of themselves.
-
-    Args:
-        fields: a value of ``--fields``; "auto" leaves frames as they are.
-    """
+    """Marks images, all of one form, as fields ("tff", "bff") or whole ("none"), whatever they say of themselves."""
 
     def __init__(self, fields: str) -> None:
-        self._mode = {"none": "prog"}.get(fields, fields)
-        self._graph, self._like = Graph(), tuple[object, ...]()
+        self._mode, self._graph = "prog" if fields == "none" else fields, cast(Graph | None, None)
 
     def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
-        """The image with its mark, in the host's memory; its samples are not copied there."""
-        if self._mode == "auto":
-            return image
+        """The image with its mark, in the host's memory; samples there are not copied."""
         image = software(image)
-        if (like := (image.width, image.height, image.format.name, image.time_base)) != self._like:
-            self._graph, self._like = _marking(image, f"field_mode={self._mode}"), like
+        self._graph = self._graph or _marking(image, f"field_mode={self._mode}")
         self._graph.push(image)
-        marked = self._graph.pull()
-        assert isinstance(marked, av.VideoFrame)
-        return marked
+        return cast(av.VideoFrame, self._graph.pull())
 
 
 def _marking(image: av.VideoFrame, marks: str) -> Graph:

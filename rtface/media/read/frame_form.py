@@ -21,8 +21,6 @@ _FIELDS = {"progressive": "progressive frames", "tff": "the top field first", "b
 Size: TypeAlias = tuple[int, int, str]
 """Width, height and pixel format of decoded frames."""
 Fields: TypeAlias = Literal["progressive", "tff", "bff"]
-FieldChoice: TypeAlias = Literal["auto", "tff", "bff", "none"]
-"""A value of ``--fields``."""
 
 
 class FrameForm:

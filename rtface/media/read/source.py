@@ -30,7 +30,7 @@ from rtface.media.read.decoder import Decoder, SeekMissed
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.file_reader import FileReader, file_reader, shorter_error
-from rtface.media.read.frame_form import FieldChoice, Fields, Size
+from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import Decoding, open_on_gpu
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.media.read.probe import MediaInfo, describe
@@ -105,7 +105,7 @@ class FileSource:
         ours: bool = False,
         track: int | None = None,
         scale: str | None = None,
-        chosen: FieldChoice | None = None,
+        chosen: str | None = None,
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
@@ -379,8 +379,8 @@ class FileSource:
                 return
 
     def _describe(self, decoder: Decoder, first: Frame) -> MediaInfo:
-        ahead = [item.display for item in self._waiting if isinstance(item, Frame)]
-        fields = next((display for display in ahead if display.fields != "progressive"), first.display).fields
+        ahead = [item for item in self._waiting if isinstance(item, Frame) and item.image.interlaced_frame]
+        fields = ahead[0].display.fields if ahead else "progressive"
         rate, known = rate_of(self._video)
         if not known and not is_still(self._container):
             self._stats.warn("rate", f"{self._name}: does not say its frame rate; {rate} frames a second are assumed")
