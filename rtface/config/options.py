@@ -387,7 +387,6 @@ class InputOptions(_Group):
         Scope.FILM | _ANALYSIS,
         "What the lines of each frame are: fields, the top or the bottom one first, or none; auto believes the film.",
         "`auto` also corrects field by field where frames are [combed](films.md#combed-frames) without a flag",
-        traits=Trait.FILM_PAGE,
     )
     scale: str | None = _option(
         None,

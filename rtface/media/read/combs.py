@@ -6,70 +6,101 @@ neighbours some columns away. Texture, stripes, noise and compression are most a
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
+from av.filter import Graph
 
 from rtface.errors import Message
+from rtface.frame import Frame
 from rtface.geometry.planes import Samples, layout, planes
+from rtface.media.read.frame_details import filter_for
 from rtface.media.read.frame_form import Fields
 from rtface.stats import Stats
-from rtface.util.av_gpu import on_gpu
+from rtface.util.av_gpu import on_gpu, software
 
 # Rows of each field and columns of a block; blocks in a column of the frame; those with most motion that are compared;
 # columns that something may move from frame to frame.
 _ROWS, _COLUMNS, _DOWN, _MOVING, _REACH = 8, 32, 12, 12, 24
-# Code values of 8 bits that a block that moves changes by on average; columns between displacements that are alike.
-_CHANGED, _ALIKE = 3.0, 8
-# Share and number of combed frames from which on it is said; how many times as many blocks as others tell the order.
-_MANY, _LEAST, _CLEAR = 10, 5, 3
+# Code values of 8 bits that a block that moves changes by on average; columns between displacements that are alike;
+# share and number of combed frames from which on it is said; how many times as many blocks as others tell the order.
+_CHANGED, _ALIKE, _MANY, _LEAST, _CLEAR = 3.0, 8, 10, 5, 3
 
 
-class CombMeter:
-    """Looks at frames one after another."""
+class ChosenFields:
+    """Says of frames what their fields are: by ``--fields``, by their flags, or by what moves in them.
 
-    def __init__(self) -> None:
-        self._combed = self._whole = 0  # frames of which it could be told, because something moved sideways
-        self._votes = np.zeros(2, int)  # blocks in which the top field, and the bottom one, is the earlier
+    Args:
+        chosen: a value of ``--fields``; None believes the flags, and does not look for combed frames.
+        enlarged: whether frames are enlarged afterwards.
+    """
+
+    def __init__(self, chosen: str | None, *, enlarged: bool) -> None:
+        self._chosen, self._enlarged, self._graph = chosen, enlarged, cast(Graph | None, None)
+        # Frames of which it could be told, because something moved sideways; blocks by the field that is the earlier.
+        self._combed, self._whole, self._votes = 0, 0, np.zeros(2, int)
         self._last, self._before = False, np.empty(0)
 
-    def fields(self, image: av.VideoFrame) -> Fields:
+    def marked(self, image: av.VideoFrame) -> av.VideoFrame:
+        """An image with the flag that was chosen; all are of one form. Samples in the host's memory are not copied."""
+        if self._chosen in (None, "auto"):
+            return image
+        image = software(image)
+        self._graph = self._graph or filter_for(image, "setparams", field_mode=self._chosen.replace("none", "prog"))
+        self._graph.push(image)
+        return cast(av.VideoFrame, self._graph.pull())
+
+    def told(self, frame: Frame) -> Frame:
+        """A frame with its fields, as far as its flag does not say them."""
+        looked_at = self._chosen == "auto" and frame.display.fields == "progressive"
+        fields = self._fields(frame.image) if looked_at else frame.display.fields
+        woven = fields != "progressive" and (looked_at or self._chosen in ("tff", "bff")) and not self._enlarged
+        if not woven or (luma := luma_of(frame.image)) is None:
+            return frame
+        return replace(frame, display=replace(frame.display, fields=fields), combed=luma.copy())
+
+    def _fields(self, image: av.VideoFrame) -> Fields:
         """Which field of a frame comes first, if it is combed; where nothing moves, as of the one before."""
         luma = luma_of(image)
         if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
             return "progressive"
         first = np.linspace(0, len(luma) - 2 * _ROWS, _DOWN).astype(int) // 2 * 2
-        bands = luma[first[:, None] + np.arange(2 * _ROWS)].astype(np.float32)
-        bands /= 2 ** (image.format.components[0].bits - 8)
+        rows = luma[first[:, None] + np.arange(2 * _ROWS)]
+        bands = rows.astype(np.float32) / np.float32(2 ** (image.format.components[0].bits - 8))
         whole, *woven = _votes(bands, self._before) if self._before.shape == bands.shape else (0, 0, 0)
         combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
         if combed or whole > max(woven):
-            self._last, self._combed, self._whole = combed, self._combed + combed, self._whole + (not combed)
-            self._votes += np.array(woven) * combed
-        return self._order if self._last else "progressive"
+            self._last, self._votes = combed, self._votes + np.array(woven) * combed
+            self._combed, self._whole = self._combed + combed, self._whole + (not combed)
+        return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
 
-    @property
-    def _order(self) -> Fields:
-        return "bff" if self._votes[1] > self._votes[0] else "tff"
-
-    def report(self, stats: Stats, name: str, *, enlarged: bool) -> None:
+    def report(self, stats: Stats, name: str) -> None:
         """Warns of a film, by name, of whose frames many are combed."""
         share = round(100 * self._combed / max(1, self._combed + self._whole))
-        line = (
-            "{name}: {share} % of its frames weave two moments in their lines, though it says that they are whole. "
-            "Their fields are corrected each by itself; {--fields:{order}} lets players deinterlace the output, too"
-        )
-        order = self._order if self._votes.max() > _CLEAR * self._votes.min() else "tff|bff"
-        said = Message(line, code="combed", name=name, share=share, order=order)
-        if enlarged:
-            line = (
-                "{name}: {share} % of its frames weave two moments in their lines, which enlarging mixes; make whole "
-                "frames of them first (FFmpeg: -vf bwdif)"
-            )
-            said = Message(line, code="combed_scale", name=name, share=share)
+        clear = self._votes.max() > _CLEAR * self._votes.min()
         if share >= _MANY and self._combed >= _LEAST:
+            said = (
+                Message(
+                    "{name}: {share} % of its frames weave two moments in their lines, which enlarging mixes; make "
+                    "whole frames of them first (FFmpeg: -vf bwdif)",
+                    code="combed_scale",
+                    name=name,
+                    share=share,
+                )
+                if self._enlarged
+                else Message(
+                    "{name}: {share} % of its frames weave two moments in their lines, though it says that they are "
+                    "whole. Their fields are corrected each by itself; {--fields:{order}} lets players deinterlace the "
+                    "output, too",
+                    code="combed",
+                    name=name,
+                    share=share,
+                    order=("tff", "bff")[int(self._votes.argmax())] if clear else "tff|bff",
+                )
+            )
             stats.warn("combed", said)
 
 
@@ -79,14 +110,12 @@ def luma_of(image: av.VideoFrame) -> Samples | None:
     return planes(image, form)["g" if form.kind == "rgb" else "y"] if form else None
 
 
-def hold_combs(image: av.VideoFrame, before: Samples) -> None:
+def hold_combs(luma: Samples, before: Samples) -> None:
     """Takes back what was added to rows that stood out from both neighbours `before`, where they stand out more."""
-    luma = luma_of(image)
-    if luma is not None and luma.shape == before.shape:
-        now, was = luma[1:-1], before.astype(np.int32)
-        comb = 2 * was[1:-1] - was[:-2] - was[2:]
-        held = (np.abs(comb) > np.abs(was[2:] - was[:-2])) & ((now > was[1:-1]) == (comb > 0))
-        now[held] = before[1:-1][held]
+    now, was = luma[1:-1], before.astype(np.int32)
+    comb = 2 * was[1:-1] - was[:-2] - was[2:]
+    held = (np.abs(comb) > np.abs(was[2:] - was[:-2])) & ((now > was[1:-1]) == (comb > 0))
+    now[held] = before[1:-1][held]
 
 
 def _votes(bands: Any, before: Any) -> list[int]:
@@ -112,5 +141,5 @@ def _votes(bands: Any, before: Any) -> list[int]:
 
 def _differences(rows: Any, others: Any) -> Any:
     """How much rows differ from others that are shifted by −`_REACH` to `_REACH` columns."""
-    part = np.ascontiguousarray(rows[:, _REACH:-_REACH])
-    return cv2.matchTemplate(np.ascontiguousarray(others), part, cv2.TM_SQDIFF)[0]
+    whole, part = (np.ascontiguousarray(one) for one in (others, rows[:, _REACH:-_REACH]))
+    return cv2.matchTemplate(whole, part, cv2.TM_SQDIFF)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -14,12 +13,11 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
-from rtface.media.read.combs import CombMeter, luma_of
+from rtface.media.read.combs import ChosenFields
 from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
-from rtface.media.read.frame_details import FieldMarker
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
 from rtface.media.read.received import Received
@@ -52,7 +50,7 @@ class Decoder:
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
         enlarger: gives frames the size of the output.
-        fields: a value of ``--fields``; None believes the flags, and does not look for combs.
+        fields: as of `ChosenFields`.
 
     Attributes:
         form: what the frames have in common.
@@ -89,8 +87,7 @@ class Decoder:
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
-        self._mark = None if fields in (None, "auto") else FieldMarker(fields)
-        self._combs = CombMeter() if fields == "auto" else None
+        self._fields = ChosenFields(fields, enlarged=enlarger.scale is not None)
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
@@ -117,8 +114,7 @@ class Decoder:
                 break
             if self._done and self._all_read():
                 break
-        if self._combs is not None:
-            self._combs.report(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
+        self._fields.report(self._faults.stats, self._faults.name)
         if self._done:
             return
         yield from self._frames(self._decoder.flush(), end=True)
@@ -256,17 +252,11 @@ class Decoder:
         sized = form.sized(image)
         if sized is not image:
             image, quantisers = sized, None
-        image = image if self._mark is None else self._mark(image)
+        image = self._fields.marked(image)
         image.pts, image.time_base, image.duration = pts, self._base, duration
-        display, woven = form.display_of(image, self.reached - self._step * self._base), self._mark is not None
-        if self._combs is not None and display.fields == "progressive":
-            fields = self._combs.fields(image)
-            woven = fields != "progressive" and self._enlarger.scale is None
-            display = replace(display, fields=fields) if woven else display
+        display = form.display_of(image, self.reached - self._step * self._base)
         frame = Frame(image, pts, self._base, duration, form.color_of(image), display, quantisers=quantisers)
-        if woven and (luma := luma_of(image)) is not None:
-            frame = replace(frame, combed=luma.copy())
-        return self._enlarger(frame)
+        return self._enlarger(self._fields.told(frame))
 
     def _count_missing(self, missing: int) -> None:
         if missing:

@@ -11,7 +11,6 @@ import av
 from av.filter import Graph
 
 from rtface.media.formats.image_header import decodable
-from rtface.util.av_gpu import software
 
 # FFmpeg's AVChromaLocation, from 0; AV_FRAME_FLAG_INTERLACED and AV_FRAME_FLAG_TOP_FIELD_FIRST.
 _PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -67,32 +66,18 @@ def _layout() -> tuple[int, int] | None:
 
 def _marked(place: str, order: str) -> av.VideoFrame:
     image = av.VideoFrame(16, 16, "yuv420p")
-    graph = _marking(image, f"chroma_location={place}:field_mode={order}")
+    graph = filter_for(image, "setparams", chroma_location=place, field_mode=order)
     graph.push(image)
     return cast(av.VideoFrame, graph.pull())
 
 
-class FieldMarker:
-    """Marks images, all of one form, as fields ("tff", "bff") or whole ("none"), whatever they say of themselves."""
-
-    def __init__(self, fields: str) -> None:
-        self._mode, self._graph = "prog" if fields == "none" else fields, cast(Graph | None, None)
-
-    def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
-        """The image with its mark, in the host's memory; samples there are not copied."""
-        image = software(image)
-        self._graph = self._graph or _marking(image, f"field_mode={self._mode}")
-        self._graph.push(image)
-        return cast(av.VideoFrame, self._graph.pull())
-
-
-def _marking(image: av.VideoFrame, marks: str) -> Graph:
-    graph, base = Graph(), image.time_base or Fraction(1, 1000)
-    graph.link_nodes(
-        graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=base),
-        graph.add("setparams", marks),
-        graph.add("buffersink"),
-    ).configure()
+def filter_for(image: av.VideoFrame, name: str, **options: str) -> Graph:
+    """One of FFmpeg's filters, for images like this one."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=image.width, height=image.height, format=image.format, time_base=image.time_base or Fraction(1, 1000)
+    )
+    graph.link_nodes(source, graph.add(name, **options), graph.add("buffersink")).configure()
     return graph
 
 
