@@ -1,6 +1,6 @@
-"""Tells frames that weave two moments, in their even and odd rows, from whole ones, where no flag says so.
+"""Tells frames that weave two fields, taken one after the other, from whole ones, where no flag says so.
 
-Rows of two moments are displaced against each other where something moves sideways: odd rows are like the mean of their
+Rows of two fields are displaced against each other where something moves sideways: odd rows are like the mean of their
 neighbours some columns away. Texture, stripes, noise and compression are most alike where they are.
 """
 
@@ -84,7 +84,7 @@ class ChosenFields:
         if share >= _MANY and self._combed >= _LEAST:
             said = (
                 Message(
-                    "{name}: {share} % of its frames weave two moments in their lines, which enlarging mixes; make "
+                    "{name}: {share} % of its frames are combed: they weave two fields, which enlarging mixes; make "
                     "whole frames of them first (FFmpeg: -vf bwdif)",
                     code="combed_scale",
                     name=name,
@@ -92,9 +92,8 @@ class ChosenFields:
                 )
                 if self._enlarged
                 else Message(
-                    "{name}: {share} % of its frames weave two moments in their lines, though it says that they are "
-                    "whole. Their fields are corrected each by itself; {--fields:{order}} lets players deinterlace the "
-                    "output, too",
+                    "{name}: {share} % of its frames are combed: they weave two fields, though it says that they are "
+                    "whole. Each field is corrected by itself; {--fields:{order}} lets players deinterlace the output",
                     code="combed",
                     name=name,
                     share=share,
@@ -115,7 +114,7 @@ def hold_combs(luma: Samples, before: Samples) -> None:
     now, was = luma[1:-1], before.astype(np.int32)
     comb = 2 * was[1:-1] - was[:-2] - was[2:]
     held = (np.abs(comb) > np.abs(was[2:] - was[:-2])) & ((now > was[1:-1]) == (comb > 0))
-    now[held] = before[1:-1][held]
+    now[...] = np.rint(now + cv2.blur(held.astype(np.float32), (5, 1)) * (was[1:-1] - now))  # no dashes along rows
 
 
 def _votes(bands: Any, before: Any) -> list[int]:
