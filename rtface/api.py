@@ -139,7 +139,7 @@ def analyze(
         chosen = Options.of(options)
         for key in options:
             if key not in ANALYSIS and getattr(chosen, key) != OPTIONS[key].default:
-                known = ", ".join(one for one in ANALYSIS)
+                known = ", ".join(ANALYSIS)
                 raise UsageError(
                     "{key} has no effect on analyze, which takes {known}; leave it out",
                     code="analyze_option",

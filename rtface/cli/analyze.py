@@ -140,10 +140,12 @@ def analyze(
 
 
 def _say_faults(found: Findings, console: Console) -> None:
-    """Names what is wrong with the whole picture, and says what takes it out."""
+    """Names what is read, what is wrong with the whole picture, and what takes it out."""
     from rtface.analysis.verdict import SOUGHT
     from rtface.pipeline.fading import advice
 
+    for note in found.notes:
+        console.log(note)
     faults = found.faults
     if named := _named(faults):
         console.log(f"the whole picture: {named} (docs/films.md, Old film, says what takes it out)")

@@ -36,10 +36,12 @@ class LiveAddress:
             source or sink.
         name: a camera's number or name, a part of the screen ("" for all of it), a virtual camera's
             name ("" for the first), a URL with its secrets, or a path. Never shown: `str()` of the endpoint is.
+        variant: which of an HLS or DASH list is read (``--variant``).
     """
 
     kind: str
     name: str = field(repr=False)
+    variant: str = "best"
 
     def __post_init__(self) -> None:
         keep_secret(self.name)

@@ -27,7 +27,7 @@ GONE = {
         "review prints the places; --csv FILE lists them for 'rtface run --shots FILE', which can weaken each",
         code="gone_page",
     ),
-    "undo": Message("keep INPUT; a lossless copy of it is exact", code="gone_undo"),
+    "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
         code="gone_keep_correction",

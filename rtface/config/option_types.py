@@ -24,6 +24,7 @@ class AnalyzeOptions(TypedDict, total=False):
     start: float | str | None
     end: float | str | None
     timecode: str | None
+    variant: int | str
     sequence: bool
     fps: Fraction | float | str | None
     transfer: Literal["auto", "log", "linear", "video"]

@@ -154,7 +154,7 @@ def _frames(
         )
         result.wanted = len(chosen)
         return _stills([images[k] for k in chosen], result.unreadable, Enlarger(options.scale))
-    sampler = FrameSampler(input, options.scale)
+    sampler = FrameSampler(input, options.scale, variant=options.variant)
     stack.callback(sampler.close)
     result.clock_start = sampler.clock_start
     start = options.start or 0.0

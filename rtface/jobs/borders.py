@@ -52,7 +52,12 @@ def image_times(info: MediaInfo) -> FilmTimes:
 
 
 def read_times(
-    path: str | PathLike[str], start: Fraction | None = None, end: Fraction | None = None, *, strict: bool = False
+    path: str | PathLike[str],
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    *,
+    strict: bool = False,
+    variant: str = "best",
 ) -> FilmTimes:
     """Reads the times of a film's frames.
 
@@ -60,13 +65,14 @@ def read_times(
         path: a film.
         start, end: the cut, in seconds of the film's own clock.
         strict: raise InputError where the container is damaged.
+        variant: of an HLS or DASH list (``--variant``).
 
     Raises:
         InputMissing, InputError: as `rtface.media.read.container.open_container`.
     """
     fault, faults = None, Faults(str(path), Stats(logs=False), strict=strict)
     with open_container(path) as container:
-        video, _ = choose_video(container, str(path))
+        video, _ = choose_video(container, str(path), variant=variant)
         read_captions(container, False)
         base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()

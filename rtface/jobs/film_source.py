@@ -43,6 +43,7 @@ def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = Tr
         strict=options.strict,
         scale=options.scale,
         chosen=options.fields,
+        variant=options.variant,
     )
 
 

@@ -52,7 +52,11 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     info, run, shots, source = film.info, film.frames, film.shots, film.frames.input
     assert isinstance(run, RunPlan)
     options = run.options
-    times = image_times(info) if info.is_sequence else read_times(source, info.start, info.end, strict=options.strict)
+    times = (
+        image_times(info)
+        if info.is_sequence
+        else read_times(source, info.start, info.end, strict=options.strict, variant=options.variant)
+    )
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
     for name in shots.engines:
@@ -122,9 +126,10 @@ def names_faces(options: Options, shots: ShotList) -> bool:
             for text in (
                 options.faces,
                 *(
-                    (Spec.parse(stage).values or {}).get(key, "")
-                    for stage in options.stages
-                    for key in ("faces", "names")
+                    text
+                    for values in ((Spec.parse(stage).values or {}) for stage in options.stages)
+                    # One name is for any face; several, as 1=Anna;P2=Ben, are for tracks or persons.
+                    for text in (values.get("faces", ""), values.get("name", "").partition("=")[1])
                 ),
             )
         )

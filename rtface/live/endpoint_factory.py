@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +59,12 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
 
     def opened(counted: Stats) -> LiveSource:
         return plugins.load("source", source.kind)(
-            source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=counted
+            replace(source, variant=options.variant),
+            size=options.size,
+            fps=options.fps,
+            sound=own,
+            buffer=buffer,
+            stats=counted,
         )
 
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)

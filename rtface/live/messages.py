@@ -37,6 +37,7 @@ class SourceRequest:
         size: width and height asked of a camera, None for what suits a call.
         fps: frames a second asked of a camera.
         seek: seconds of a film to skip.
+        variant: which of an HLS or DASH list is read (``--variant``).
         format: FFmpeg's name of the device's format in place of the platform's own, "" for that.
         video, sound: whether video and sound are wanted.
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
@@ -50,6 +51,7 @@ class SourceRequest:
     size: tuple[int, int] | None = None
     fps: Fraction | None = None
     seek: float = 0.0
+    variant: str = "best"
     format: str = ""
     video: bool = True
     sound: bool = True

@@ -48,6 +48,7 @@ class Findings:
     Attributes:
         keep_faces: whether to keep images of faces.
         scenes: of a film.
+        notes: what of the input is read.
         picture: measures the whole picture.
         curves: against fading; of a film one, or none, of stills one each; None for one that has not faded.
         tracks: gives the tracks.
@@ -56,6 +57,7 @@ class Findings:
 
     keep_faces: bool = False
     scenes: SceneRecorder = field(default_factory=SceneRecorder)
+    notes: list[str] = field(default_factory=list[str])
     picture: PictureMeter = field(default_factory=PictureMeter)
     curves: list[FadingCurve | None] = field(default_factory=list[FadingCurve | None])
     tracks: Callable[[], list[TrackReport]] = list
@@ -102,6 +104,7 @@ def analyze_file(
         tracker, device = open_tracker(options, stack), CpuDevice(threads.engines.opencv, warn=stats.warn)
         if found is not None and source is not None:
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
+            found.notes += [note for note in source.info.notes if getattr(note, "code", "") == "variant_read"]
             frames_in = found.scenes.noted(frames_in, device)
         if found is not None:
             frames_in = found.picture.noted(frames_in, device)
@@ -109,7 +112,7 @@ def analyze_file(
         choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         held_before = HeldFaces()  # of the faces whose persons are not known yet
         recognise = open_persons(
-            options, tracker, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
+            options, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
         )
         engine = engine_names(options.engine, options.engine_control)[0]
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid

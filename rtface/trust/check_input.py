@@ -173,7 +173,8 @@ def _compare_said(found: Checked, made: Still, read: Still) -> None:
 def _compare_films(
     compared: FrameComparison, output: Path, input: Path, values: dict[str, Any], doing: Doing | None, stop: Stop | None
 ) -> None:
-    said, dropped, stats = values.get("input", {}), values.get("options", {}).get("drop", ()), Stats()
+    said, options, stats = values.get("input", {}), values.get("options", {}), Stats()
+    dropped, variant = options.get("drop", ()), options.get("variant", "best")
     with (
         closing(FileSource(output, ours=True, stats=stats)) as made,
         closing(
@@ -183,6 +184,7 @@ def _compare_films(
                 end=said.get("end_s"),
                 scale=_scale_of(values),
                 chosen=values.get("options", {}).get("fields"),
+                variant=variant,
             )
         ) as source,
     ):
@@ -223,8 +225,8 @@ def _compare_films(
     check_layout(compared.found, made.info, source.info, first or (0.0, 0.0), dropped)
     copied = values.get("copied")
     mine, theirs = (
-        hash_packets(film, stop=stop, pieces=cut == (None, None), slices=bool(copied), parts=True)
-        for film in (output, input)
+        hash_packets(film, stop=stop, pieces=cut == (None, None), slices=bool(copied), parts=True, variant=which)
+        for film, which in ((output, "best"), (input, variant))
     )
     read = film_parts(input, source.info, theirs)
     read.update((NAMES, text.encode()) for text in source.info.metadata.values())

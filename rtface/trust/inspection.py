@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
 from rtface.media.files.image_names import is_image
 from rtface.media.formats.image_meta import ImageMetadata
 from rtface.media.marks.provenance import own_tags, source_type_of
-from rtface.media.read.container import open_container
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
 from rtface.trust.credentials import may_have_credentials, read_credentials
@@ -60,7 +60,7 @@ class Inspected:
         rtface: tags that rtface wrote.
         sidecar: what the sidecar next to it says: version, engines, changes; whether it is signed. None without.
         xmp, iptc, tags: names and texts.
-        notes: what could not be read, and why.
+        notes: what was not read, and why.
         lines: of the credentials, in words.
         read: whether XMP, IPTC and tags were; they are not of an image of a kind that rtface does not read.
     """
@@ -182,15 +182,12 @@ _TIFF_NAMES = {
 
 
 def _read_film(found: Inspected, path: Path) -> bytes | None:
-    source = FileSource(path)
-    try:
-        found.tags, packet = dict(source.info.metadata), source.info.xmp
-    finally:
-        source.close()
-    with open_container(path) as container:
-        for stream in container.streams:
+    with closing(FileSource(path)) as source:
+        found.tags = dict(source.info.metadata)
+        for stream in source.info.streams:
             found.tags |= {f"stream {stream.index} {name}": text for name, text in stream.metadata.items()}
-    return packet
+        found.notes += [note for note in source.info.notes if getattr(note, "code", "") == "variant_read"]
+        return source.info.xmp
 
 
 def xmp_properties(packet: bytes) -> dict[str, str]:

@@ -91,6 +91,7 @@ def hash_packets(
     pieces: bool = False,
     slices: bool = False,
     parts: bool = False,
+    variant: str = "best",
 ) -> list[PacketHashes]:
     """The packets of all streams of a film, the enhanced one first; attachments have none and are left out, and so are
     the empty texts of MP4, of which each muxer writes others. AAC is without the headers (ADTS) that it has in MPEG-TS
@@ -102,6 +103,7 @@ def hash_packets(
         pieces: PCM in pieces of equal length in place of its packets.
         slices: of the enhanced one SHA-256, in H.264 and HEVC of the slices.
         parts: whether what pictures say apart from samples is named.
+        variant: of an HLS or DASH list (``--variant``).
 
     Raises:
         InputError: the film cannot be read.
@@ -109,7 +111,7 @@ def hash_packets(
     """
     name = shown(film)
     with open_container(film) as source:
-        video, _ = choose_video(source, name)
+        video, _ = choose_video(source, name, variant=variant)
         streams, edited = [video, *kept_streams(source, video)], EditedTimes(source)
         readers = {s.index: _reader(s, pieces=pieces) for s in streams if s.type != "attachment"}
         if slices:

@@ -124,9 +124,23 @@ def test_a_command_that_is_not_there_names_the_meant_one(given: str, meant: str)
     assert (ended.exit_code, f"Did you mean {meant}?" in ended.output) == (2, True)
 
 
-def test_the_command_that_is_gone_names_another_tool() -> None:
-    ended = CliRunner().invoke(app, ["captions", "film.mov", "film.scc"])
-    assert ended.exit_code == 2 and "captions is gone" in ended.stderr and "ffmpeg -f lavfi" in ended.stderr
-    ended = CliRunner().invoke(app, ["run", "in.mkv", "out.mkv", "--damage", "halftone"])
-    assert ended.exit_code == 2 and "--damage is gone; to soften" in ended.stderr
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("captions film.mov film.scc", "captions is gone; use: ffmpeg -f lavfi"),
+        ("run in.mkv out.mkv --damage halftone", "--damage is gone; to soften"),
+        ("run in.mkv out.mkv --keep-correction d.mkv", "--keep-correction is gone; keep INPUT, or"),
+        ("run in.mkv out.mkv --segments 2", "--segments is gone; --workers N"),
+        ("queue add in.mkv out.mkv --segments 2", "--segments is gone; --workers N"),
+        ("queue add in.mkv out.mkv --workers 0", "--workers 0 is gone; --workers N"),
+        ("undo out.mkv d.mkv back.mkv", "undo is gone; it gave back"),
+        ("review out.mkv --page look.html", "--page is gone; review prints"),
+        ("verify out.mkv --files-only", "--files-only is gone; verify checks"),
+        ("work JOB", "work is gone; --workers N"),
+        ("segment JOB 0", "segment is gone; --workers N"),
+    ],
+)
+def test_what_is_gone_names_what_to_use(command: str, advice: str) -> None:
+    ended = CliRunner().invoke(app, command.split())
+    assert ended.exit_code == 2 and ended.stderr.count("is gone") == 1 and advice in ended.stderr
     assert "captions" not in CliRunner().invoke(app, ["--help"]).stdout

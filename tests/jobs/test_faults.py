@@ -438,9 +438,6 @@ def test_workers_have_the_stages_of_the_job(source: Path, monkeypatch: pytest.Mo
 def test_a_job_that_is_ready_is_joined(source: Path, tmp_path: Path):
     output, run = source.with_name("out.mkv"), CliRunner().invoke
     rest = ["--tracker", "none", "--codec", "ffv1"]
-    for command in (["run", str(source), str(output), "--workers", "0"], ["work", "JOB"], ["segment", "JOB", "0"]):
-        said = run(app, command)
-        assert said.exit_code == 2 and "is gone; --workers N works on N parts" in said.output
     job = FilmJob.open(source, output, Options(tracker="none", codec="ffv1"))
     assert isinstance(job, FilmJob) and do_segment(job.folder.path, 0, threads=1) is Outcome.DONE
     status = run(app, ["status", str(job.folder.path), "--json"])

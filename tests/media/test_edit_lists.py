@@ -98,6 +98,36 @@ def test_what_an_edit_list_hides_in_the_middle_is_not_copied(media, tmp_path: Pa
     assert max(map(abs, moved)) < 0.02 and len(after[0]) == len(before[0])
 
 
+def test_a_second_picture_without_its_keyframe_is_left_out(media, tmp_path: Path):
+    def second(box):
+        stream = box.add_stream("libx264", rate=25, options={"bf": "2", "g": "25"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+
+        def write() -> None:
+            for k in range(75):
+                box.mux(stream.encode(media.picture(k)))
+            box.mux(stream.encode(None))
+
+        return write
+
+    cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, extra=second), PARTS)
+    media.passthrough(cut, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        packets = [packet for packet in box.demux(video=1) if packet.size]
+    assert packets[0].is_keyframe and len(packets) == 10  # those of 2.0 to 2.4 s
+    with pytest.raises(InputError, match="an edit list hides"):
+        media.frames_of(cut, strict=True)
+
+
+def test_transcoded_sound_has_its_parts_only(media, tmp_path: Path):
+    cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, sound="aac"), PARTS)
+    media.passthrough(cut, tmp_path / "out.webm")
+    with av.open(str(tmp_path / "out.webm")) as box:
+        rate, blocks = box.streams.audio[0].rate, list(box.decode(audio=0))
+    assert sum(block.samples for block in blocks) / rate == pytest.approx(1.37, abs=0.05)
+    assert float(blocks[-1].pts * blocks[-1].time_base) == pytest.approx(1.37, abs=0.08)
+
+
 def film_with_texts(media, film: Path, rate: int, frames: int) -> Path:
     with av.open(str(film), "w") as target:
         video = target.add_stream("libx264", rate=rate)
@@ -157,11 +187,11 @@ def test_strict_stops_at_times_that_are_moved(media, tmp_path: Path):
 
 
 def late_sound(film: Path, seconds: int) -> Path:
-    """A TS whose sound begins late, behind what FFmpeg looks at."""
+    """A TS or FLV whose sound begins late, behind what FFmpeg looks at."""
     with av.open(str(film), "w", options={"max_interleave_delta": "1000000"}) as target:
-        video = target.add_stream("mpeg2video", rate=25)
+        video = target.add_stream("flv1" if film.suffix == ".flv" else "mpeg2video", rate=25)
         video.width, video.height, video.pix_fmt, video.bit_rate = 128, 96, "yuv420p", 200_000
-        sound = target.add_stream("aac", rate=48_000)
+        sound = target.add_stream("aac", rate=44_100 if film.suffix == ".flv" else 48_000)
         for k in range(25 * (seconds + 2)):
             frame = av.VideoFrame(128, 96, "yuv420p")
             frame.pts = k
@@ -170,7 +200,7 @@ def late_sound(film: Path, seconds: int) -> Path:
                 samples = av.AudioFrame("fltp", "stereo", 1024)
                 for plane in samples.planes:
                     plane.update(bytes(plane.buffer_size))
-                samples.sample_rate, samples.pts, samples.time_base = 48_000, 1024 * n, Fraction(1, 48_000)
+                samples.sample_rate, samples.pts, samples.time_base = sound.rate, 1024 * n, Fraction(1, 48_000)
                 target.mux(sound.encode(samples))
         target.mux(video.encode(None))
         target.mux(sound.encode(None))
@@ -181,6 +211,31 @@ def test_sound_that_begins_late_is_found(media, tmp_path: Path):
     film = late_sound(tmp_path / "late.ts", 12)
     media.passthrough(film, tmp_path / "out.mkv")
     assert len(shown(tmp_path / "out.mkv")[1]) == len(shown(film)[1]) > 90
+
+
+def unannounced(film: Path) -> Path:
+    """The FLV without a word of its sound before that begins: neither in its header nor by a tag."""
+    data, at, late = film.read_bytes(), 13, b""
+    made = data[:4] + bytes([data[4] & ~4]) + data[5:at]
+    while at < len(data):
+        end = at + 11 + int.from_bytes(data[at + 1 : at + 4], "big") + 4
+        tag, kind, at = data[at:end], data[at], end
+        if kind == 8 and not any(tag[4:7]):
+            late += tag
+        elif kind != 18:
+            made, late = (made + late + tag, b"") if kind == 8 else (made + tag, late)
+    film.write_bytes(made)
+    return film
+
+
+def test_sound_that_no_header_announces_is_found(media, tmp_path: Path):
+    late, end = unannounced(late_sound(tmp_path / "late.flv", 12)), tmp_path / "b.ts"
+    media.passthrough(late, tmp_path / "out.mkv")
+    assert len(shown(tmp_path / "out.mkv")[1]) > 70
+    media.passthrough(late, tmp_path / "a.ts", codec="mpeg2video", drop=("audio",))
+    media.passthrough(late_sound(tmp_path / "early.ts", 0), end, codec="mpeg2video")
+    (tmp_path / "joined.ts").write_bytes((tmp_path / "a.ts").read_bytes() + end.read_bytes())
+    assert len(shown(tmp_path / "joined.ts")[1]) == len(shown(end)[1]) > 70
 
 
 def test_the_only_sound_is_not_lost_unasked(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

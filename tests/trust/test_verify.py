@@ -65,8 +65,6 @@ def test_exit_codes_and_json(made: Path) -> None:
     said = json.loads(result.stdout)
     assert result.exit_code == 3 and not said["same"] and said["files"] == "differs"
     assert "its bytes differ (SHA-256)" in result.stderr
-    gone = run(app, ["verify", str(made), "--files-only"])
-    assert gone.exit_code == 2 and "--files-only is gone; verify checks" in gone.stderr
     assert run(app, ["verify", str(made.with_name("in.mkv"))]).exit_code == 2  # it has no manifest
     assert run(app, ["verify", str(made.with_name("none.mkv"))]).exit_code == 1
 

@@ -12,12 +12,20 @@ from urllib.parse import urlsplit
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
-from rtface.media.read.container import NETWORK, choose_video, open_container, rate_of, read_captions
+from rtface.media.read.container import (
+    NETWORK,
+    choose_video,
+    kept_streams,
+    no_film,
+    open_container,
+    rate_of,
+)
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
@@ -42,7 +50,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _TIMEOUT_US},
     "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
-    "http": {"rw_timeout": "10000000"},
+    "http": {"rw_timeout": "10000000", "http_multiple": "0"},
 }
 # Microseconds of a second analysis where only sound was found: RTMP does not announce video before its I-frame.
 _LONGER = "6000000"
@@ -137,20 +145,23 @@ def _open_url(request: SourceRequest) -> OpenedInput:
 
 def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, film: bool) -> OpenedInput:
     """The streams of an opened container that are wanted."""
-    name, video = shown(request.name), None
-    read_captions(container, False)
+    name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
     if request.video:
-        video, _ = choose_video(container, name)
+        video, note = choose_video(container, name, variant=request.variant)
+        notes, streams = [note.removeprefix(f"{name}: ")] if note else [], kept_streams(container, video)
         context = video.codec_context
         # Frame threads are fast because they are late: each of them holds a frame back.
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
-        sound = next((s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
+        known = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
+        sound = next(known, None)
+    for stream in container.streams:  # what is not wanted of a list is not fetched; a damaged caption would stop it
+        stream.discard = Discard.default if stream in (video, sound) else Discard.all
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
-    return OpenedInput(container, video, sound, rate, paced, film)
+    return OpenedInput(container, video, sound, rate, paced, film, notes=notes)
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:
@@ -190,9 +201,8 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
             scheme=parts.scheme,
         )
     if isinstance(error, av.InvalidDataError):
-        return InputError(
-            "{name}: what it sends is no stream that can be read; check the address", code="stream_unknown", name=name
-        )
+        unknown = "{name}: what it sends is no stream that can be read; check the address"
+        return no_film(name) if name.endswith(".mpd") else InputError(unknown, code="stream_unknown", name=name)
     try:
         socket.getaddrinfo(parts.hostname, None)
     except (OSError, UnicodeError):

@@ -54,7 +54,7 @@ def open_live_source(
         )
     number = address.kind == "camera" and not address.name.startswith("/dev/")
     return ReconnectingSource(
-        SourceRequest(address.kind, address.name, size, fps, sound=sound, buffer=buffer),
+        SourceRequest(address.kind, address.name, size, fps, variant=address.variant, sound=sound, buffer=buffer),
         f"camera {address.name or 0}" if number else str(address),
         stats=stats or Stats(),
     )
@@ -189,6 +189,8 @@ class ReconnectingSource:
             if self.ended:
                 break
             self._report_state("away", why)
+            if getattr(why, "code", "") == "no_variant":  # the list has others now
+                self._request = replace(self._request, variant="best")
             self._lost = True
             if connection.frames or connection.sounds:
                 tries, lost_at = 0, self._now()

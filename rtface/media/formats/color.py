@@ -202,12 +202,11 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
 def views_of(image: av.VideoFrame) -> dict[str, str]:
     """The side data of a decoded frame by which players show it as stereo, as a sphere, in other colours or cropped:
     PyAV's names, and what they hold in hexadecimal digits."""
-    found = {
+    return {
         kind: (data[:_STEREO_BYTES] if kind == "STEREO3D" else data).hex()
         for kind in _VIEWS
         if (data := side_data(image, kind)) is not None
     }
-    return {kind: text for kind, text in found.items() if text.strip("0")}
 
 
 def is_transparent(image: av.VideoFrame) -> bool:

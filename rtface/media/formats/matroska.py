@@ -187,6 +187,7 @@ def note_picture(
     *,
     crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
+    projection: bytes = b"",
     webm: bool = False,
 ) -> bool:
     """Notes in a finished film of FFmpeg's what its header says of a video track. Nothing behind the header moves: the
@@ -199,6 +200,7 @@ def note_picture(
         aspect: of a sample; None where it is unknown.
         crop: what is hidden at the borders.
         hdr: mastering display and light level.
+        projection: element of that name.
         webm: whether it is WebM, which gives sizes in pixels only.
     """
     before = list[tuple[int, int, int]]()  # id, where each begins and ends, up to the tracks
@@ -212,7 +214,7 @@ def note_picture(
     file.seek(origin)
     data = file.read(at - origin)
     parts = [(kind, data[start - origin : end - origin]) for kind, start, end in before]
-    tracks = _with_video(parts[-1][1], number, partial(_shown, size, crop=crop, webm=webm), aspect, hdr)
+    tracks = _with_video(parts[-1][1], number, partial(_shown, size, crop=crop, webm=webm), aspect, hdr, projection)
     spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
     free = len(parts[spaces[0]][1]) + len(parts[-1][1]) - len(tracks) if spaces else 0
     if tracks == parts[-1][1]:
@@ -221,7 +223,7 @@ def note_picture(
         free, tracks = 0, longer(tracks)
     if not spaces or free < 0:
         if hdr is not None:
-            note_picture(file, number, size, aspect, crop=crop, webm=webm)
+            note_picture(file, number, size, aspect, crop=crop, projection=projection, webm=webm)
         return False
     parts[-1] = _TRACKS, tracks
     parts[spaces[0]] = _VOID, void(free) if free else b""
@@ -326,6 +328,7 @@ def _with_video(
     shown: Callable[[Fraction | None], bytes],
     aspect: Fraction | None,
     hdr: HdrMetadata | None,
+    projection: bytes,
 ) -> bytes:
     """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
@@ -345,7 +348,7 @@ def _with_video(
             )
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")
-            new += element(_VIDEO, kept + added + (element(_COLOUR, tones) if tones else b""))
+            new += element(_VIDEO, kept + added + projection + (element(_COLOUR, tones) if tones else b""))
         elif kind != _VOID:
             new += whole
     spare = stop - inner - len(new)

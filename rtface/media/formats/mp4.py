@@ -355,6 +355,7 @@ def note_picture(
     aspect: Fraction | None = None,
     crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
+    boxes: bytes = b"",
 ) -> bool:
     """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
     the end of the file, so that it cannot grow.
@@ -366,9 +367,10 @@ def note_picture(
         aspect: of a sample: players that do not look at it (pasp) show the film as wide as the track says.
         crop: what is hidden at the borders.
         hdr: mastering display and light level.
+        boxes: further ones of the picture's description.
     """
     at, before = _moov(file)
-    moov, added = bytearray(before), _clean_aperture(size, crop) + _light(hdr)
+    moov, added = bytearray(before), _clean_aperture(size, crop) + _light(hdr) + boxes
     found, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
     track = find_box(moov, *found[0][1], b"tkhd") if found else None
     if track and 0 < width < 1 << 32:
@@ -391,19 +393,8 @@ def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
     if crop is None:
         return b""
     left, top, right, bottom = crop
-    return struct.pack(
-        ">I4s4IiIiI",
-        40,
-        b"clap",
-        size[0] - left - right,
-        1,
-        size[1] - top - bottom,
-        1,
-        left - right,
-        2,
-        top - bottom,
-        2,
-    )
+    width, height = size[0] - left - right, size[1] - top - bottom
+    return box(b"clap", struct.pack(">4IiIiI", width, 1, height, 1, left - right, 2, top - bottom, 2))
 
 
 def _light(hdr: HdrMetadata | None) -> bytes:
@@ -412,10 +403,15 @@ def _light(hdr: HdrMetadata | None) -> bytes:
     if hdr and hdr.primaries and hdr.luminance:
         rx, ry, gx, gy, bx, by, wx, wy = (round(value * 50_000) for value in hdr.primaries)
         dark, bright = (round(value * 10_000) for value in hdr.luminance)
-        boxes += struct.pack(">I4s8H2I", 32, b"mdcv", gx, gy, bx, by, rx, ry, wx, wy, bright, dark)
+        boxes += box(b"mdcv", struct.pack(">8H2I", gx, gy, bx, by, rx, ry, wx, wy, bright, dark))
     if hdr and hdr.light:
-        boxes += struct.pack(">I4s2H", 12, b"clli", *(min(value, 0xFFFF) for value in hdr.light))
+        boxes += box(b"clli", struct.pack(">2H", *(min(value, 0xFFFF) for value in hdr.light)))
     return boxes
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    """A box with its body."""
+    return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
 Span = tuple[int, int]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from rtface.media.formats.matroska import CRC, SEGMENT, UNKNOWN, checksum, element, elements, level, longer, void
-from rtface.media.formats.mp4 import boxes, find_box, inner_boxes
+from rtface.media.formats.mp4 import box, boxes, find_box, inner_boxes
 from rtface.media.formats.mxf import rewrite_comments
 
 Texts = Mapping[str, str | None]
@@ -82,13 +82,13 @@ def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
         number = struct.unpack_from(">I", entry, 4)[0]
         if number in kept:
             text = texts.get(names[number - 1])
-            value = entry[8:] if text is None else _box(b"data", entry[16:24] + text.encode())
+            value = entry[8:] if text is None else box(b"data", entry[16:24] + text.encode())
             said += struct.pack(">II", 8 + len(value), kept.index(number) + 1) + value
-    new = _box(b"keys", table) + _box(b"ilst", said)
+    new = box(b"keys", table) + box(b"ilst", said)
     begin, after = keys[0] - 8, values[1]
     free = after - begin - len(new)
     if free == 0 or free >= 8:
-        data[begin:after] = new + (_box(b"free", bytes(free - 8)) if free else b"")
+        data[begin:after] = new + (box(b"free", bytes(free - 8)) if free else b"")
 
 
 def _entries(data: bytearray, at: int, end: int) -> Iterator[bytes]:
@@ -98,10 +98,6 @@ def _entries(data: bytearray, at: int, end: int) -> Iterator[bytes]:
             return
         yield bytes(data[at : at + size])
         at += size
-
-
-def _box(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
 # -- Matroska, WebM (RFC 8794, RFC 9559) ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from rtface.media.formats.image_header import kind_of, unpacks_large, unread_kin
 from rtface.media.formats.mp4 import boxes
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
+from rtface.media.read.variants import choose_variant, streams_of_variant, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
 
@@ -52,6 +53,7 @@ NETWORK_OPTIONS = {
     "reconnect_delay_max": "3",
     "rw_timeout": "5000000",
     "seg_max_retry": "3",
+    "http_multiple": "0",  # fetches no second piece of each variant before one is chosen
 }
 
 
@@ -87,7 +89,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
         if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
             container.close()
             film.seek(0, os.SEEK_SET)
-            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000"}
+            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000", "scan_all_pmts": "1"}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -117,6 +119,8 @@ def is_silent(stream: Stream) -> bool:
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
     """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
     status = Path(path).stat()
+    if container.format.name == "flv" and not container.streams.audio:  # its header need not announce any
+        return min(status.st_size, FARTHEST)
     if not any(map(is_silent, container.streams.audio)):
         return 0
     return _find_sounds(os.fspath(path), status.st_size, status.st_mtime_ns)
@@ -181,7 +185,7 @@ def _check_file(path: Path, name: str) -> None:
                 why=error.strerror,
             ) from error
         if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
-            raise _no_film(name)
+            raise no_film(name)
         if kind := unread_kind(head):
             raise UsageError(
                 "{name} is an image of a kind that is not read ({kind}); save it as PNG, TIFF or JPEG",
@@ -211,7 +215,15 @@ def _check_named(path: Path) -> None:
             )
 
 
-def _no_film(name: str) -> InputError:
+def no_film(name: str) -> InputError:
+    """What is no film, or a list that only few builds of FFmpeg read."""
+    if name.lower().endswith(".mpd"):
+        return InputError(
+            "{name}: cannot be read as a DASH list; PyAV's packages, whose FFmpeg has no DASH, read none; name the HLS "
+            "list (.m3u8) of the same film",
+            code="no_dash",
+            name=name,
+        )
     return InputError(
         "{name}: is neither a film nor an image that can be read; check that it is the right file",
         code="no_film",
@@ -234,7 +246,7 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
                 name=name,
             )
     if isinstance(error, av.InvalidDataError):
-        return _no_film(name)
+        return no_film(name)
     return InputError("{name}: cannot be opened ({why})", code="film_unopened", name=name, why=error_text(error))
 
 
@@ -243,9 +255,11 @@ def error_text(error: av.FFmpegError) -> str:
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
-def choose_video(container: InputContainer, name: str, track: int | None = None) -> tuple[VideoStream, str | None]:
+def choose_video(
+    container: InputContainer, name: str, track: int | None = None, variant: str = "best"
+) -> tuple[VideoStream, str | None]:
     """The video stream to work on, by its number where that is given, and a line that says which was taken where there
-    are several.
+    are several. Of an HLS or DASH list FFmpeg reads nothing but the streams of that `variant` from here on.
 
     Raises:
         InputError: there is none.
@@ -258,7 +272,10 @@ def choose_video(container: InputContainer, name: str, track: int | None = None)
         raise InputError(
             "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
         )
-    if avif := is_avif(container):  # the animation comes behind its first image
+    line, variants, avif = None, variants_of(container), is_avif(container)
+    if track is None and (variants or variant != "best"):
+        chosen, line = choose_variant(variants or usable, variant, name)
+    elif avif:  # the animation comes behind its first image
         chosen = max(usable, key=lambda stream: stream.frames)
     else:
         chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
@@ -279,8 +296,12 @@ def choose_video(container: InputContainer, name: str, track: int | None = None)
             most=MAX_PIXELS // 1_000_000,
         )
     context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
-    if len(usable) == 1:
-        return chosen, None
+    if variants:
+        kept = kept_streams(container, chosen)
+        for stream in container.streams:  # FFmpeg reads the subtitles of a list only where they are asked for
+            stream.discard = Discard.default if stream in kept else Discard.all
+    if variants or len(usable) == 1:
+        return chosen, line
     rest = "what else it holds, a still or transparency, is left out" if avif else "the others are copied"
     return chosen, f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, {rest}"
 
@@ -314,9 +335,12 @@ def is_avif(container: InputContainer) -> bool:
     return container.metadata.get("major_brand") in ("avif", "avis")
 
 
-def kept_streams(container: InputContainer, video: Stream) -> list[Stream]:
-    """All streams that belong to the film of `video`, in the order of the container: none beside it of an AVIF."""
-    return [video] if is_avif(container) else list(container.streams)
+def kept_streams(container: InputContainer, video: VideoStream) -> list[Stream]:
+    """All streams that belong to the film of `video`, in the order of the container: none beside it of an AVIF, of an
+    HLS or DASH list those of its variant."""
+    if is_avif(container):
+        return [video]
+    return streams_of_variant(container, video) if variants_of(container) else list(container.streams)
 
 
 def read_captions(container: InputContainer, wanted: bool) -> None:

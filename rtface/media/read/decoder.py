@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
@@ -13,8 +14,17 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
+from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.read.combs import ChosenFields
-from rtface.media.read.container import error_text, expected_end, is_still, rate_of, read_captions, time_base_of
+from rtface.media.read.container import (
+    error_text,
+    expected_end,
+    is_still,
+    kept_streams,
+    rate_of,
+    read_captions,
+    time_base_of,
+)
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
@@ -57,6 +67,7 @@ class Decoder:
         covers: cover images by stream index, as far as they have been met.
         frames: frames decoded so far, with those before the cut.
         head: the beginning of the first packet of frames.
+        hidden: units of views and layers that the decoder leaves out, by kind, up to the first frame.
         reached: end of the last frame, in seconds of the input's clock.
     """
 
@@ -91,6 +102,7 @@ class Decoder:
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
+        self.hidden, self._units = Counter[str](), UNITS.get(video.codec_context.codec.canonical_name)
         self._done = False  # the end of the cut was reached
 
     def items(self) -> Iterator[Item]:
@@ -104,6 +116,9 @@ class Decoder:
             if index == self._video.index:
                 if not self._done:
                     self.head = self.head or bytes(memoryview(packet)[:4096])
+                    if self._units is not None and not self.frames:
+                        size = self._units.length_size(bytes(self._video.codec_context.extradata or b""))
+                        self.hidden.update(self._units.hidden_in(bytes(packet), size))
                     yield from self._frames(self._decoder.images(packet))
             elif index in self._covered:
                 self.covers.setdefault(index, bytes(packet))
@@ -155,7 +170,7 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._container.demux():
+                for came in self._container.demux(kept_streams(self._container, self._video)):
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:
@@ -175,6 +190,9 @@ class Decoder:
                     yield cut
                 if self._received is not None:
                     self._received.compare(self._faults)
+                return
+            except IndexError:  # PyAV, at the end
+                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
                 return
             except av.FFmpegError as error:
                 failed += 1

@@ -14,11 +14,17 @@ from av.video.stream import VideoStream
 
 from rtface.errors import Message
 from rtface.media.formats import matroska, mp4, mpegts
-from rtface.media.formats.color import NOT_READ, UNSPECIFIED, alike, hdr_of, same_tag, tags_of
+from rtface.media.formats.color import NOT_READ, UNSPECIFIED, alike, hdr_of, same_tag, tags_of, views_of
 from rtface.media.formats.mp4 import Header
 from rtface.media.read.file_reader import disk_error
 from rtface.redaction import is_url, shown
 
+_HIDDEN = {
+    "MVC": "a second view (MVC)",
+    "SVC": "a finer layer (SVC)",
+    "layer": "a second view or layer (MV-HEVC, SHVC)",
+    "alpha": "a layer of transparency (alpha)",
+}
 _ALIKE = 0.01  # headers give whole samples
 
 
@@ -46,11 +52,15 @@ def read_header(
     return header if left + right < image.width and top + bottom < image.height else replace(header, crop=None)
 
 
-def not_shown(header: Header, video: VideoStream, *, alpha: bool) -> list[str]:
+def not_shown(header: Header, video: VideoStream, hidden: Mapping[str, int], *, alpha: bool) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
-    the colours of Dolby Vision without a base layer that others read; and what players show in another order, at
-    another speed or not at all."""
-    lines: list[str] = []
+    further views and layers (`hidden`: units by kind), the colours of Dolby Vision without a base layer that others
+    read; and what players show in another order, at another speed or not at all."""
+    lines = [
+        f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
+        for kind, count in hidden.items()
+        if not (alpha or (kind == "layer" and "alpha" in hidden))
+    ]
     if {key.lower(): text for key, text in video.metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
     found = header.dolby_vision
@@ -101,7 +111,10 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
                 f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
                 "frames are believed"
             )
-    if coded and shape and abs(float(coded / shape) - 1) > _ALIKE:
+    eyes = (
+        (1, 2, Fraction(1, 2)) if views_of(image).get("STEREO3D", "").strip("0") else (1,)
+    )  # each may be wider than both
+    if coded and shape and all(abs(float(coded / shape * wider) - 1) > _ALIKE for wider in eyes):
         lines.append(
             f"its frames say that a sample has the shape {coded}, and its header {shape}: the header is believed"
         )

@@ -19,6 +19,7 @@ from rtface.errors import Message
 from rtface.frame import Color, Display, Frame
 from rtface.media.formats.coding import Coding, coding_of
 from rtface.media.formats.color import ColorTags, HdrMetadata, has_captions, hdr_of, is_transparent, tags_of, views_of
+from rtface.media.formats.facts import film_tags, stream_tags
 from rtface.media.formats.mp4 import Crop
 from rtface.media.read.container import (
     codec_of,
@@ -217,7 +218,7 @@ class MediaInfo:
         return self.codec == "stills"
 
 
-def streams_of(container: InputContainer, enhanced: Stream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
+def streams_of(container: InputContainer, enhanced: VideoStream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
     """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
     return [
         StreamInfo(
@@ -226,7 +227,7 @@ def streams_of(container: InputContainer, enhanced: Stream, covers: Mapping[int,
             codec_of(stream),
             stream.language,
             stream.disposition,
-            dict(stream.metadata),
+            stream_tags(stream.metadata),
             stream.index == enhanced.index,
             stream,
             covers.get(stream.index),
@@ -299,7 +300,9 @@ def describe(
     streams = streams_of(container, video, decoder.covers)
     header = read_header(path, container, video, image)
     metadata = {
-        name: text for name, text in container.metadata.items() if name.lower() not in header.tags
+        name: text
+        for name, text in film_tags(container.metadata, container.format.name).items()
+        if name.lower() not in header.tags
     } | header.tags
     chapters = _chapters(container, header.languages)
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
@@ -322,7 +325,7 @@ def describe(
         aspect=Fraction(video.sample_aspect_ratio or 0) or None,
         interlaced=fields != "progressive",
         is_still=still,
-        has_audio=bool(container.streams.audio),
+        has_audio=any(stream.kind == "audio" for stream in streams),
         transparent=is_transparent(image),
         streams=streams,
         chapters=chapters,
@@ -346,7 +349,10 @@ def describe(
         coding=coding_of(video.codec_context, decoder.head),
         crop=header.crop,
         unkept=not_given(header, [metadata, *(one.metadata for one in (*streams, *chapters))]),
-        unseen=[*not_shown(header, video, alpha=alpha), *contradictions(header, video, image, ours=ours)],
+        unseen=[
+            *not_shown(header, video, decoder.hidden, alpha=alpha),
+            *contradictions(header, video, image, ours=ours),
+        ],
     )
     return enlarged(info, first, native_format(image))
 

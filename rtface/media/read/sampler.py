@@ -24,6 +24,7 @@ class FrameSampler:
     Args:
         path: a film: a file, or a URL that PyAV opens.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
+        variant: of an HLS or DASH list (``--variant``).
 
     Attributes:
         clock_start: start of the input's own clock in seconds, from which times count.
@@ -34,7 +35,7 @@ class FrameSampler:
         UsageError: the input is a pipe, in which nothing can be sought.
     """
 
-    def __init__(self, path: str | os.PathLike[str], scale: str | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], scale: str | None = None, *, variant: str = "best") -> None:
         self._path, self._name = path, shown(path)
         self._enlarger = Enlarger(scale)
         if is_pipe(path):
@@ -45,7 +46,7 @@ class FrameSampler:
             )
         self._container = open_container(path)
         try:
-            self._video, _ = choose_video(self._container, self._name)
+            self._video, _ = choose_video(self._container, self._name, variant=variant)
             read_captions(self._container, False)
         except BaseException:
             self._container.close()

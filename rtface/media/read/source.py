@@ -78,6 +78,7 @@ class FileSource:
         track: number of the video stream; None chooses one.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
         chosen: what its fields are (``--fields``); None believes the flags, and does not look for combed frames.
+        variant: which of an HLS or DASH list (``--variant``).
 
     Attributes:
         info: what the input is.
@@ -106,10 +107,11 @@ class FileSource:
         track: int | None = None,
         scale: str | None = None,
         chosen: str | None = None,
+        variant: str = "best",
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted, self._size, self._ours, self._track = decode, size, ours, track
+        self._wanted, self._size, self._ours, self._track, self._variant = decode, size, ours, track, variant
         self._enlarger, self._chosen = Enlarger(scale), chosen
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
@@ -252,7 +254,7 @@ class FileSource:
         container = open_container(self._path, reader)
         self._readers.append(reader)
         try:
-            video, self._note = choose_video(container, self._name, self._track)
+            video, self._note = choose_video(container, self._name, self._track, self._variant)
         except BaseException:
             container.close()
             raise

@@ -170,6 +170,7 @@ class OtherStreams:
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
         self._clocks: dict[int, RisingTimestamps] = {}
+        self._unfounded = set[int]()  # streams whose last keyframe is hidden
         self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
         self.reached = Fraction(0)
 
@@ -182,6 +183,16 @@ class OtherStreams:
         base = packet.time_base
         stamp = packet.dts if packet.dts is not None else packet.pts
         duration = packet.duration or 0
+        if packet.is_keyframe:
+            (self._unfounded.add if packet.is_discard else self._unfounded.discard)(packet.stream_index)
+        if packet.stream_index in self._unfounded and packet.stream.type == "video" and not packet.is_discard:
+            faults.say(
+                f"unfounded:{packet.stream_index}",
+                f"stream {packet.stream_index}: an edit list hides what its pictures from "
+                f"{self._cut.shown((packet.pts or 0) * base)} on are made from; "
+                "up to the next keyframe they are left out",
+            )
+            return None
         if packet.is_discard:  # an edit list cuts it away; only what a decoder needs to warm up stays
             pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # a stream of an unknown codec has none
             first = self._cut.clock_start if self._cut.start is None else self._cut.start

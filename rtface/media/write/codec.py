@@ -12,6 +12,7 @@ from av.codec import Codec
 from rtface.errors import Message, UsageError
 from rtface.media.formats import mxf
 from rtface.media.formats.color import tags_from_rgb
+from rtface.media.formats.immersive import sphere_of, stereo_mode
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import (
@@ -44,8 +45,6 @@ _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_"
 # Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
 # `mp4.note_picture`).
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
-_VIEWS = {"STEREO3D": "note that it is stereo", "SPHERICAL": "note that it is a sphere"}
-_WEBM_STEREO = ("mono", "left_right", "right_left", "bottom_top", "top_bottom")
 _FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
 _SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
@@ -235,19 +234,19 @@ def _advice(names: Sequence[str], supported: set[str]) -> str:
     return Message("a .mkv output with {--codec:{name}}", code="codec_mkv", name=names[0])
 
 
-def keeps_stereo(metadata: dict[str, str], format: str) -> bool:
-    """Whether tags of a stream have a stereo mode that the container takes."""
-    mode = metadata.get("stereo_mode")
-    return mode is not None and (format == "matroska" or (format == "webm" and mode in _WEBM_STEREO))
-
-
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     """What an output does not say of how players show the frames."""
-    stereo = any(keeps_stereo(stream.metadata, format) for stream in info.streams)
+    tags = next((stream.metadata for stream in info.streams if stream.enhanced), {})
+    lost = {
+        "note that it is stereo": info.views.get("STEREO3D", "").strip("0")
+        and not stereo_mode(info.views, tags, format),
+        "note that it is a sphere": "SPHERICAL" in info.views
+        and not (format in _NOTES_PICTURE and sphere_of(info.views)),
+    }
     return [
         Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
-        for kind, view in _VIEWS.items()
-        if kind in info.views and not (kind == "STEREO3D" and stereo)
+        for view, gone in lost.items()
+        if gone
     ]
 
 

@@ -18,6 +18,7 @@ from rtface.frame import Packet
 from rtface.media.files.leftovers import make_playable
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
+from rtface.media.formats.immersive import projection, sample_boxes
 from rtface.media.formats.mxf import check_spacing, note_fields
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
@@ -284,6 +285,7 @@ class FilmFile:
                 video.aspect,
                 crop=video.crop,
                 hdr=self.plan.info.hdr,
+                projection=projection(self.plan.info.views),
                 webm=self.plan.format == "webm",
             )
             if not noted:
@@ -299,7 +301,15 @@ class FilmFile:
         if self.plan.format == "mxf":
             note_fields(file, video.fields)
         if self.plan.format in ("mp4", "mov"):
-            mp4.note_picture(file, self._number, size, aspect=video.aspect, crop=video.crop, hdr=self.plan.info.hdr)
+            mp4.note_picture(
+                file,
+                self._number,
+                size,
+                aspect=video.aspect,
+                crop=video.crop,
+                hdr=self.plan.info.hdr,
+                boxes=sample_boxes(self.plan.info.views),
+            )
             if tags and self.changed.change:
                 packet = xmp(said, packet)
             if packet:

@@ -14,13 +14,13 @@ from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from rtface.frame import Packet
+from rtface.media.formats.immersive import stereo_mode
 from rtface.media.formats.mp4_texts import text_clock
 from rtface.media.formats.mxf import user_tags
 from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
-from rtface.media.write.codec import keeps_stereo
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
@@ -184,8 +184,9 @@ class OutputStreams:
         stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
-        if not keeps_stereo(metadata, self._plan.format):
-            stream.metadata.pop("stereo_mode", None)
+        stream.metadata.pop("stereo_mode", None)
+        if mode := stereo_mode(self._plan.info.views, metadata, self._plan.format):
+            stream.metadata["stereo_mode"] = mode
         if self._plan.timecode is not None and self._plan.format in ("mp4", "mov"):
             stream.metadata[KEY] = str(self._plan.timecode)  # their muxer makes a tmcd track of it
             if self._plan.info.reel:

@@ -19,6 +19,7 @@ from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.files.outputs import check_target, folder_gone
 from rtface.media.files.workfile import Target
 from rtface.media.formats import mxf
+from rtface.media.formats.facts import unheld
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.container import FARTHEST, rate_of
@@ -45,6 +46,7 @@ FORMATS = {
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
 _ROTATES = ("mp4", "mov", "matroska", "webm")
+_SHOWN = 6  # facts that a line names
 _CHAPTERS = ("mp4", "mov", "matroska", "webm")
 
 
@@ -292,6 +294,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     for line in (
         *(Message("the input: {what}", code="input_loses", what=line) for line in info.unkept),
         *_chapter_losses(info, format),
+        *_facts_lost(plan),
     ):
         lost.append(line)
         plan.notes.append(line)
@@ -315,6 +318,26 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             advice=advice,
         )
     return lost
+
+
+def _facts_lost(plan: OutputPlan) -> list[Message]:
+    """What the container has no place for of what film and streams say of themselves."""
+    kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "cover", "drop")}
+    told = [
+        (one.index, {k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")}, one.disposition)
+        for one in plan.info.streams
+        if one.enhanced or one.index in kept
+    ]
+    lost = unheld(plan.format, plan.info.metadata, told, any(one.action == "cover" for one in plan.streams))
+    line = Message(
+        "{path}: {container} has no place for what the input says of its streams ({facts}): it is left out; name a "
+        ".mkv output",
+        code="facts_lost",
+        path=plan.path,
+        container=plan.format,
+        facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
+    )
+    return [line] if lost else []
 
 
 def _chapter_losses(info: MediaInfo, format: str) -> list[str]:

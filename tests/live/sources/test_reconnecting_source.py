@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtface.concurrency.shared_frames import FrameLayout
-from rtface.errors import InputError, InputMissing
+from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Color, Display, Frame
 from rtface.live.messages import (
     SOUND_BEGAN,
@@ -63,13 +63,13 @@ class StandInProcess:
 class Rig:
     """A source whose processes the test plays."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: str = "best") -> None:
         self.clock, self.processes = SteppedClock(100.0), queue.Queue[StandInProcess]()
         self.frames: list[Frame] = []
         self.sounds: list[Any] = []
         self.stats = Stats()
         self.source = ReconnectingSource(
-            SourceRequest("stream", "rtmp://h/a/k"),
+            SourceRequest("stream", "rtmp://h/a/k", variant=variant),
             "rtmp://h/a/…",
             stats=self.stats,
             clock=self.clock,
@@ -113,6 +113,19 @@ def test_a_lost_source_is_opened_again_and_keeps_its_clock():
     assert [s.time for s in rig.sounds] == [pytest.approx(100.0), pytest.approx(104.02)]
     rig.source.close()
     assert rig.source.health.state == "closed"
+
+
+def test_a_list_that_lost_its_variant_gives_its_best():
+    rig = Rig(variant="720")
+    first = rig.process()
+    first.show(100.0, 5.0)
+    assert rig.result.get(timeout=5) is None
+    first.ended.put("nothing came for 3.6 s")
+    second = rig.process()
+    assert second.request.variant == "720"
+    second.ended.put(Message("has no variant 720", code="no_variant"))
+    assert rig.process().request.variant == "best"
+    rig.source.close()
 
 
 def test_what_a_source_lost_is_counted_and_said_once():

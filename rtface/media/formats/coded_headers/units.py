@@ -71,6 +71,15 @@ class Units:
         """The units of a coded frame, with `length_size` of its stream."""
         return prefixed(data, size) if size else annex_b(data)
 
+    def hidden_in(self, data: bytes, size: int) -> Iterator[str]:
+        """Names for each unit that FFmpeg's decoder passes over what it belongs to: MVC, SVC, "layer" or "alpha"."""
+        for unit in self.split(data, size):
+            if self.record == "avc" and self.kind(unit) == 20 and len(unit) > 1:
+                yield "SVC" if unit[1] & 0x80 else "MVC"
+            elif self.record == "hvc" and len(unit) > 2 and ((unit[0] & 1) << 5 | unit[1] >> 3):
+                messages = self.messages_in(unit) if self.kind(unit) in self.messages else ()
+                yield "alpha" if any(kind == 165 for kind, _ in messages) else "layer"
+
     def sets_of(self, extradata: bytes) -> Iterator[bytes]:
         """The parameter sets of a stream's extradata, without zeros behind them."""
         for unit in parameter_sets(extradata, self.record):

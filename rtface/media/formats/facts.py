@@ -1,0 +1,93 @@
+"""What people say of a film and its streams: the key of each fact in each container, and what a container lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from av.stream import Disposition
+
+# Tags that say nothing of the film: of the file, of writers, and what is written in other ways.
+_TECHNICAL = (
+    *("brand", "minor_version", "encoder", "encoding_tool", "duration", "bps", "number_of_", "_statistics"),
+    *("source_id", "vendor_id", "handler_name", "alpha_mode", "stereo_mode", "timecode", "reel_name", "rotate"),
+    *("package", "uid", "product_", "modification_date", "company_", "application_", "toolkit_", "operational_"),
+    *("variant_", "id3v2", "service_", "location-"),
+)
+_HELD_OF_STREAMS = {
+    "mp4": {"title", "language"},
+    "mov": {"title", "language"},
+    "mpegts": {"language"},
+    "mxf": set[str](),
+}
+_BESIDE_COVERS = {
+    *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping"),
+    *("lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "season_number", "track"),
+    *("episode_sort", "media_type", "hd_video", "gapless_playback", "compilation", "disc", "creation_time", "location"),
+}
+_HELD_OF_FILMS = {("mpegts", False): {"title"}, ("mp4", True): _BESIDE_COVERS}
+"""By container, and whether it has to hold a cover image; None for all tags."""
+_IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
+_KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
+_FLAGS = {
+    "matroska": _KINDS | Disposition.original | Disposition.descriptions,
+    "webm": Disposition.forced | Disposition.captions | Disposition.descriptions,
+    "mp4": _KINDS | Disposition.captions | Disposition.descriptions,
+    "mpegts": _IMPAIRED | Disposition.clean_effects,
+}
+_SAID = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposition.lyrics | Disposition.karaoke
+
+
+def stream_tags(given: Mapping[str, str]) -> dict[str, str]:
+    """Tags of a stream under the keys of FFmpeg's writers: its name is a title, whatever its container calls it."""
+    return {
+        "title" if key.lower() in ("name", "track_name") and "title" not in given else key: text
+        for key, text in given.items()
+    }
+
+
+def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
+    """Tags of a film under the keys of FFmpeg's writers; `format` is FFmpeg's name of the container."""
+    if format.startswith("matroska"):  # whose writers spell every key in capitals
+        return {
+            key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
+        }
+    return {key.removeprefix("comment_") if format == "mxf" else key: text for key, text in given.items()}
+
+
+def unheld(
+    format: str,
+    film: Mapping[str, str],
+    streams: Iterable[tuple[int, Mapping[str, str], Disposition]],
+    covers: bool,
+) -> list[str]:
+    """Names the facts that a container has no place for, each behind the number of its stream.
+
+    Args:
+        format: FFmpeg's name of the container.
+        film: tags of the film.
+        streams: number, tags and flags of each stream that is written.
+        covers: whether MP4 has to hold a cover image.
+    """
+    lost = [f"film: {key}" for key in _lacking(film, _HELD_OF_FILMS.get((format, covers)))]
+    for number, tags, flags in streams:
+        said = flags & _SAID & ~_FLAGS.get(format, Disposition(0))
+        for flag, by in (("captions", "hearing_impaired"), ("descriptions", "visual_impaired")):
+            said &= ~Disposition[flag] if flags & Disposition[by] else ~Disposition(0)
+        lost += [f"{number}: {key}" for key in _lacking(tags, _HELD_OF_STREAMS.get(format), film)]
+        lost += [f"{number}: flag {flag.name}" for flag in Disposition if said & flag]
+    return lost
+
+
+def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
+    """Keys of what is not held, None for all but dates of streams; on the day of the `film` they are no other fact."""
+    return [
+        name
+        for key, text in tags.items()
+        if text not in ("", "und")
+        and not any(part in (name := key.lower()) for part in _TECHNICAL)
+        and (
+            text.partition("T")[0] != film.get(name, "").partition("T")[0]
+            if name == "creation_time" and film is not None
+            else held is not None and name not in held
+        )
+    ]

@@ -1,0 +1,94 @@
+"""The variants (qualities) of an HLS or DASH list: which is read, and the streams that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from rtface.errors import InputError, Message
+
+
+def variants_of(container: InputContainer) -> list[VideoStream]:
+    """The videos of a list of variants, in its order; none of any other input."""
+    videos = container.streams.video if container.format.name in ("hls", "dash") else ()
+    return [stream for stream in videos if _bandwidth(stream) and stream.codec_context]
+
+
+def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> tuple[VideoStream, Message | None]:
+    """The variant that is asked for (``--variant``), and a line that says so where there are several.
+
+    Args:
+        variants: as `variants_of` gives them; of an input without any its videos.
+        wanted: "best", a number in the list from 1 on, or a height.
+        name: of the input, for messages.
+
+    Raises:
+        InputError: there is none of that number or height.
+    """
+    listed = ", ".join(f"{number} ({_called(stream)})" for number, stream in enumerate(variants, 1))
+    fitting = [
+        stream
+        for number, stream in enumerate(variants, 1)
+        if wanted == "best" or int(wanted) == (number if int(wanted) <= len(variants) else stream.height)
+    ]
+    if not fitting:
+        raise InputError(
+            "{name}: has no variant {wanted}, but {listed}; name one by its height or number, or the best "
+            "({--variant:best})",
+            code="no_variant",
+            name=name,
+            wanted=wanted,
+            listed=listed,
+        )
+    chosen = max(fitting, key=lambda stream: (stream.width * stream.height, _bandwidth(stream)))
+    if len(variants) == 1:
+        return chosen, None
+    return chosen, Message(
+        "{name}: has {count} variants; number {number} ({chosen}) is read, the others are not fetched ({--variant})",
+        code="variant_read",
+        name=name,
+        count=len(variants),
+        number=variants.index(chosen) + 1,
+        chosen=_called(chosen),
+    )
+
+
+def streams_of_variant(container: InputContainer, video: VideoStream) -> list[Stream]:
+    """The streams of the variant of a video: of DASH, whose sounds are variants too, the best of each kind."""
+    others = ("audio", "subtitle", "data")
+    own = [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
+    if container.format.name == "dash":
+        best = {
+            (one.type, one.language, getattr(one.codec_context, "name", "")): one.index
+            for one in sorted(own, key=_bandwidth)
+        }
+        own = [stream for stream in own if stream.index in best.values()]
+    return own
+
+
+def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream) -> bool:
+    """Whether a sound or subtitle belongs to a variant. PyAV does not give FFmpeg's programs, but FFmpeg finds the best
+    stream of that of a video: `stream`, once it is marked as the best, if it is there."""
+    if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg passes over a sound of which nothing came yet
+        return container.streams.best("video", related=stream) is video
+    marks = {one: one.disposition for one in container.streams if one.type == stream.type}
+    for one in marks:
+        one.disposition = Disposition.default if one is stream else Disposition.hearing_impaired
+    best = container.streams.best(stream.type, related=video)  # pyright: ignore[reportArgumentType]
+    for one, mark in marks.items():
+        one.disposition = mark
+    return best is stream
+
+
+def _bandwidth(stream: Stream) -> int:
+    """Bits a second of the variant, as its list says; 0 where no list names the stream."""
+    return int(stream.metadata.get("variant_bitrate", 0))
+
+
+def _called(stream: VideoStream) -> str:
+    return f"{stream.width}×{stream.height}" + (
+        f", {_bandwidth(stream) / 1000:.0f} kbit/s" if _bandwidth(stream) else ""
+    )

@@ -1,0 +1,45 @@
+"""Views and layers that the decoder passes over are said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+
+from rtface.media.read.source import FileSource
+from tests.media.conftest import make_film, passthrough
+
+
+@pytest.mark.parametrize(
+    ("codec", "unit", "said"),
+    [
+        ("libx264", "7400808088", "a second view (MVC)"),
+        ("libx264", "7480808088", "a finer layer (SVC)"),
+        ("libx265", "02090088", "a second view or layer (MV-HEVC, SHVC)"),
+        ("libx265", "4e09a5041122334480", "a layer of transparency (alpha)"),
+        ("libx264", "060180", None),
+        ("libx265", "4e01a5041122334480", None),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+def test_what_lies_in_further_layers_is_said(
+    tmp_path: Path, codec: str, unit: str, said: str | None, suffix: str
+) -> None:
+    layer, film = bytes.fromhex(unit), tmp_path / f"film{suffix}"
+    start = len(layer).to_bytes(4, "big") if suffix == ".mp4" else b"\0\0\0\1"
+    with av.open(make_film(tmp_path / f"plain{suffix}", codec=codec, frames=2)) as source, av.open(film, "w") as box:
+        stream = box.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                longer = av.Packet(bytes(packet) + start + layer)
+                longer.pts, longer.dts, longer.time_base = packet.pts, packet.dts, packet.time_base
+                longer.is_keyframe, longer.stream = packet.is_keyframe, stream
+                box.mux(longer)
+    source = FileSource(film, threads=1)
+    source.close()
+    found = [line.removeprefix("its first packets hold ").split(", which")[0] for line in source.info.unseen]
+    assert found == ([said] if said else [])
+    assert bool(said) == any(
+        "not decoded here" in line for line in passthrough(film, tmp_path / "o.mkv").video.warnings
+    )

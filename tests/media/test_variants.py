@@ -1,0 +1,199 @@
+"""HLS lists of several variants: which is read, what is fetched for it, and what the output gets."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import rtface
+from rtface.errors import InputError
+from rtface.live.messages import SourceRequest
+from rtface.live.sources.open_stream import open_stream
+from rtface.media.read.variants import streams_of_variant
+from rtface.trust.inspection import inspect_file
+
+# Name, size, sound group and bandwidth; the best is neither first nor last, and one of two of its height.
+_VARIANTS = {
+    "tiny": ((64, 48), "low", 50_000),
+    "meagre": ((192, 144), "low", 300_000),
+    "best": ((192, 144), "high", 500_000),
+    "small": ((96, 72), "high", 100_000),
+}
+_RATES = {"low": 24_000, "high": 48_000}
+
+
+def sound_list(path: Path, rate: int) -> None:
+    """A rendition of 3 s of sound, silent for the first second."""
+    with av.open(str(path), "w", format="hls", container_options={"hls_time": "1", "hls_playlist_type": "vod"}) as box:
+        stream: Any = box.add_stream("aac", rate=rate)
+        stream.codec_context.layout = "mono"
+        at = np.arange(3 * rate)
+        wave = np.where(at < rate, 0, np.sin(at * (2 * np.pi * 440 / rate))).astype(np.float32)
+        for first in range(0, len(wave), 1000):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[None, first : first + 1000]), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
+            box.mux(stream.encode(frame))
+        box.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def folder(media, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lists master.m3u8 and reversed.m3u8, with what they name."""
+    folder = tmp_path_factory.mktemp("hls")
+    media_lines = ['#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="texts",NAME="text",LANGUAGE="en",URI="text.m3u8"']
+    ended = "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\ntext0.vtt\n#EXT-X-ENDLIST\n"
+    (folder / "text.m3u8").write_text(ended)
+    (folder / "text0.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:02.000\nspoken\n")
+    for group, rate in _RATES.items():
+        for language in ("eng", "deu"):
+            sound_list(folder / f"{group}-{language}.m3u8", rate)
+            media_lines.append(
+                f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{group}",NAME="{language}",LANGUAGE="{language}",'
+                f'URI="{group}-{language}.m3u8"'
+            )
+    entries: list[str] = []
+    for name, (size, group, bandwidth) in _VARIANTS.items():
+        media.make_film(
+            folder / f"{name}.m3u8",
+            frames=75,
+            size=size,
+            format="hls",
+            options={"g": "25"},
+            mux={"hls_time": "1", "hls_playlist_type": "vod"},
+        )
+        entries.append(f'#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},AUDIO="{group}",SUBTITLES="texts"\n{name}.m3u8')
+    for name, ordered in (("master", entries), ("reversed", entries[::-1])):
+        (folder / f"{name}.m3u8").write_text("\n".join(["#EXTM3U", *media_lines, *ordered, ""]))
+    return folder
+
+
+@pytest.fixture
+def served(folder: Path) -> Iterator[tuple[str, Counter[str]]]:
+    """The folder's address, and how many pieces of each list were fetched so far."""
+    fetched = Counter[str]()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            if self.path.endswith((".ts", ".vtt")):
+                fetched[Path(self.path).stem.rstrip("0123456789")] += 1
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", fetched
+        server.shutdown()
+
+
+@pytest.mark.parametrize("listed", ["master", "reversed"])
+def test_the_best_variant_alone_is_fetched_and_written(
+    media, tmp_path: Path, served: tuple[str, Counter[str]], listed: str
+) -> None:
+    (url, fetched), output = served, tmp_path / "out.mkv"
+    report = rtface.run(f"{url}/{listed}.m3u8", output, tracker="none")
+    assert report.frames_out == 75
+    assert {name: fetched[name] for name in _VARIANTS} == {"tiny": 1, "meagre": 1, "best": 3, "small": 1}
+    assert [fetched[f"{group}-eng"] for group in _RATES] == [1, 4]
+    with av.open(str(output)) as box:
+        assert [(s.width, s.height) for s in box.streams.video] == [(192, 144)]
+        assert [(s.rate, s.language) for s in box.streams.audio] == [(48_000, "eng"), (48_000, "deu")]
+        assert [bytes(p) for p in box.demux(box.streams.subtitles[0]) if p.size] == [b"spoken"]
+    times = media.first_times(output)
+    assert times["audio"] - times["video"] == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("variant", "number"), [("best", 3), (144, 3), ("144p", 3), (2, 2), ("72", 4), ("1", 1)], ids=str
+)
+def test_a_variant_is_chosen_in_a_local_list(folder: Path, tmp_path: Path, variant: str | int, number: int) -> None:
+    report = rtface.run(folder / "master.m3u8", tmp_path / "out.mkv", tracker="none", variant=variant)
+    (width, height), _, bandwidth = list(_VARIANTS.values())[number - 1]
+    said = f"has 4 variants; number {number} ({width}×{height}, {bandwidth // 1000} kbit/s) is read"
+    assert any(said in note for note in report.notes)
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        assert [(s.width, s.height) for s in box.streams.video] == [(width, height)]
+
+
+def test_a_variant_that_is_not_there(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no variant 720, but 1 \(64×48, 50 kbit/s\), 2 .* 4 \(96×72, 100 kbit/s\)"):
+        rtface.run(folder / "master.m3u8", tmp_path / "out.mkv", tracker="none", variant=720)
+
+
+def test_a_film_has_one_variant(media, tmp_path: Path) -> None:
+    film = media.make_film(tmp_path / "in.mp4", size=(96, 72))
+    assert len(media.frames_of(film, variant="72")[0]) == 10
+    with pytest.raises(InputError, match=r"no variant 144, but 1 \(96×72\)"):
+        media.frames_of(film, variant="144")
+
+
+def test_a_live_run_fetches_one_variant(served: tuple[str, Counter[str]]) -> None:
+    url, fetched = served
+    opened = open_stream(SourceRequest("stream", f"{url}/master.m3u8", variant="72"))
+    assert opened.video is not None and opened.sound is not None
+    assert (opened.video.width, opened.sound.rate) == (96, 48_000)
+    assert opened.notes == [
+        "has 4 variants; number 4 (96×72, 100 kbit/s) is read, the others are not fetched (--variant)"
+    ]
+    came = Counter(p.stream_index for p in opened.container.demux(opened.video, opened.sound) if p.size)
+    opened.container.close()
+    assert came[opened.video.index] == 75
+    assert {name: fetched[name] for name in _VARIANTS} == {"tiny": 1, "meagre": 1, "best": 1, "small": 3}
+    assert [fetched[f"high-{language}"] for language in ("eng", "deu")] == [4, 1]
+
+
+def test_sound_alone_fetches_no_frames(served: tuple[str, Counter[str]]) -> None:
+    url, fetched = served
+    opened = open_stream(SourceRequest("stream", f"{url}/master.m3u8", video=False))
+    assert opened.sound is not None and sum(1 for p in opened.container.demux(opened.sound) if p.size) > 60
+    opened.container.close()
+    assert {fetched[name] for name in _VARIANTS} == {1}
+
+
+def test_inspect_names_the_variant(folder: Path) -> None:
+    found = inspect_file(folder / "master.m3u8")
+    assert any("number 3 (192×144" in note for note in found.notes)
+    assert [text for name, text in found.tags.items() if name.endswith("variant_bitrate")] == ["500000"]
+
+
+def test_dash_gives_a_variant_its_best_sounds() -> None:
+    def stream(index: int, kind: str, bitrate: int, language: str = "") -> Any:
+        return Stream(
+            index=index,
+            type=kind,
+            metadata={"variant_bitrate": str(bitrate)},
+            language=language,
+            disposition=0,
+            codec_context=SimpleNamespace(name="aac", sample_rate=48_000),
+        )
+
+    class Stream:
+        def __init__(self, **facts: Any) -> None:
+            self.__dict__ |= facts
+
+    class Streams(list[Any]):
+        def best(self, kind: str, related: Any) -> Any:
+            return max((one for one in self if one.type == kind), key=lambda one: int(one.disposition == 1))
+
+    sounds = [stream(2, "audio", 32, "eng"), stream(3, "audio", 128, "eng"), stream(4, "audio", 64, "deu")]
+    videos = [stream(0, "video", 100), stream(1, "video", 1000)]
+    container: Any = SimpleNamespace(streams=Streams([*videos, *sounds]), format=SimpleNamespace(name="dash"))
+    assert [one.index for one in streams_of_variant(container, videos[1])] == [1, 3, 4]
+
+
+def test_a_dash_list_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "film.mpd").write_text('<?xml version="1.0"?><MPD></MPD>')
+    with pytest.raises(InputError, match="DASH") as error:
+        rtface.run(tmp_path / "film.mpd", tmp_path / "out.mkv", tracker="none")
+    assert error.value.code == "no_dash"
