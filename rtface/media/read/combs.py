@@ -58,9 +58,8 @@ class ChosenFields:
         looked_at = self._chosen == "auto" and frame.display.fields == "progressive"
         fields = self._fields(frame.image) if looked_at else frame.display.fields
         woven = fields != "progressive" and (looked_at or self._chosen in ("tff", "bff")) and not self._enlarged
-        if not woven or (luma := luma_of(frame.image)) is None:
-            return frame
-        return replace(frame, display=replace(frame.display, fields=fields), combed=luma.copy())
+        luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
+        return frame if luma is None else replace(frame, display=display, combed=luma.copy())
 
     def _fields(self, image: av.VideoFrame) -> Fields:
         """Which field of a frame comes first, if it is combed; where nothing moves, as of the one before."""
@@ -68,8 +67,7 @@ class ChosenFields:
         if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
             return "progressive"
         first = np.linspace(0, len(luma) - 2 * _ROWS, _DOWN).astype(int) // 2 * 2
-        rows = luma[first[:, None] + np.arange(2 * _ROWS)]
-        bands = rows.astype(np.float32) / np.float32(2 ** (image.format.components[0].bits - 8))
+        bands = luma[first[:, None] + np.arange(2 * _ROWS)] / np.float32(2 ** (image.format.components[0].bits - 8))
         whole, *woven = _votes(bands, self._before) if self._before.shape == bands.shape else (0, 0, 0)
         combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
         if combed or whole > max(woven):
@@ -79,10 +77,10 @@ class ChosenFields:
 
     def report(self, stats: Stats, name: str) -> None:
         """Warns of a film, by name, of whose frames many are combed."""
-        share = round(100 * self._combed / max(1, self._combed + self._whole))
-        clear = self._votes.max() > _CLEAR * self._votes.min()
+        (top, bottom), share = self._votes, round(100 * self._combed / max(1, self._combed + self._whole))
         if share >= _MANY and self._combed >= _LEAST:
-            said = (
+            stats.warn(
+                "combed",
                 Message(
                     "{name}: {share} % of its frames are combed: they weave two fields, which enlarging mixes; make "
                     "whole frames of them first (FFmpeg: -vf bwdif)",
@@ -97,10 +95,9 @@ class ChosenFields:
                     code="combed",
                     name=name,
                     share=share,
-                    order=("tff", "bff")[int(self._votes.argmax())] if clear else "tff|bff",
-                )
+                    order="tff" if top > _CLEAR * bottom else "bff" if bottom > _CLEAR * top else "tff|bff",
+                ),
             )
-            stats.warn("combed", said)
 
 
 def luma_of(image: av.VideoFrame) -> Samples | None:
@@ -120,8 +117,8 @@ def hold_combs(luma: Samples, before: Samples) -> None:
 def _votes(bands: Any, before: Any) -> list[int]:
     """Blocks that move and are whole, are woven with the top field first, and with the bottom field first."""
     votes, across = [0, 0, 0], (bands.shape[2] - 2 * _REACH) // _COLUMNS
-    change = np.abs(bands - before)[:, :, _REACH : _REACH + across * _COLUMNS]
-    change = change.reshape(_DOWN, 2 * _ROWS, across, _COLUMNS).mean((1, 3))
+    inner = np.abs(bands - before)[:, :, _REACH : _REACH + across * _COLUMNS]
+    change = inner.reshape(_DOWN, 2 * _ROWS, across, _COLUMNS).mean((1, 3))
     for place in np.argsort(change, axis=None)[-_MOVING:].tolist():
         down, along = divmod(place, across)
         seen = slice(along * _COLUMNS, (along + 1) * _COLUMNS + 2 * _REACH)
