@@ -358,7 +358,7 @@ class InputOptions(_Group):
         "best",
         v.variant,
         Scope.FILM | Scope.LIVE | _ANALYSIS,
-        "Which variant (quality) of an HLS or DASH list to read.",
+        "Read this variant (quality) of an HLS or DASH list.",
         "`best` has the highest resolution, then bandwidth; else its height (720), or its number in the list (1). A "
         "wrong one says which there are",
     )

@@ -38,7 +38,7 @@ _SAID = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposi
 
 
 def stream_tags(given: Mapping[str, str]) -> dict[str, str]:
-    """Tags of a stream under the keys of FFmpeg's writers: its name is a title, whatever its container calls it."""
+    """Gives a stream's tags the keys of FFmpeg's writers: its name is a title."""
     return {
         "title" if key.lower() in ("name", "track_name") and "title" not in given else key: text
         for key, text in given.items()
@@ -46,7 +46,7 @@ def stream_tags(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
-    """Tags of a film under the keys of FFmpeg's writers; `format` is FFmpeg's name of the container."""
+    """Gives a film's tags the keys of FFmpeg's writers; `format` names the container."""
     if format.startswith("matroska"):  # whose writers spell every key in capitals
         return {
             key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
@@ -60,7 +60,7 @@ def unheld(
     streams: Iterable[tuple[int, Mapping[str, str], Disposition]],
     covers: bool,
 ) -> list[str]:
-    """Names the facts that a container has no place for, each behind the number of its stream.
+    """Names the facts that a container has no place for, by streams.
 
     Args:
         format: FFmpeg's name of the container.
@@ -79,7 +79,10 @@ def unheld(
 
 
 def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
-    """Keys of what is not held, None for all but dates of streams; on the day of the `film` they are no other fact."""
+    """Lists keys that are not held; None holds all but dates of streams.
+
+    On the day of the `film` these are no other fact.
+    """
     return [
         name
         for key, text in tags.items()

@@ -27,8 +27,9 @@ _CUBE, _TILE = 1, 2  # FFmpeg's numbers; 0 is the whole sphere
 
 
 def stereo_mode(views: Mapping[str, str], tags: Mapping[str, str], format: str) -> str:
-    """How two pictures lie in a frame, in Matroska's words ("mono": it is one); "" where nothing says it, or the
-    container has no place for it.
+    """Names how two pictures lie in a frame, in Matroska's words.
+
+    It is "mono" for a single one, and "" where nothing says it, or the container has no place for it.
 
     Args:
         views: of the frames (`rtface.media.formats.color.views_of`).
@@ -41,14 +42,16 @@ def stereo_mode(views: Mapping[str, str], tags: Mapping[str, str], format: str) 
 
 
 def sphere_of(views: Mapping[str, str]) -> tuple[int, ...]:
-    """Projection, yaw, pitch and roll, and what is missing at the left, top, right and bottom; empty where there is
-    none, or neither Matroska nor MP4 has a place for it."""
+    """Reads the sphere: projection, yaw, pitch, roll, left, top, right, bottom.
+
+    It is empty where there is none, or neither Matroska nor MP4 has a place for it.
+    """
     sphere = struct.unpack_from("=4i4I", bytes.fromhex(views.get("SPHERICAL", "ff" * 32)))
     return sphere if 0 <= sphere[0] <= _TILE else ()
 
 
 def projection(views: Mapping[str, str]) -> bytes:
-    """Matroska's element of a track's video; nothing where there is no sphere."""
+    """Makes Matroska's element of a track's video; nothing without a sphere."""
     if not (sphere := sphere_of(views)):
         return b""
     kind, *turns, left, top, right, bottom = sphere
@@ -59,7 +62,7 @@ def projection(views: Mapping[str, str]) -> bytes:
 
 
 def sample_boxes(views: Mapping[str, str]) -> bytes:
-    """MP4's boxes of a picture's description (st3d, sv3d); nothing where there is nothing to say."""
+    """Makes MP4's boxes of a picture's description (st3d, sv3d)."""
     mode = stereo_mode(views, {}, "mp4")
     boxes = box(b"st3d", bytes([0, 0, 0, 0, _ST3D[mode]])) if mode else b""
     if not (sphere := sphere_of(views)):

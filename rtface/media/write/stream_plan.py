@@ -321,7 +321,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
 
 
 def _facts_lost(plan: OutputPlan) -> list[Message]:
-    """What the container has no place for of what film and streams say of themselves."""
+    """Says what of film and streams the container has no place for."""
     kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "cover", "drop")}
     told = [
         (one.index, {k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")}, one.disposition)

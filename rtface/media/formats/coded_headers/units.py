@@ -72,7 +72,7 @@ class Units:
         return prefixed(data, size) if size else annex_b(data)
 
     def hidden_in(self, data: bytes, size: int) -> Iterator[str]:
-        """Names for each unit that FFmpeg's decoder passes over what it belongs to: MVC, SVC, "layer" or "alpha"."""
+        """Names the layers of units that FFmpeg's decoder passes over: MVC, SVC, "layer", "alpha"."""
         for unit in self.split(data, size):
             if self.record == "avc" and self.kind(unit) == 20 and len(unit) > 1:
                 yield "SVC" if unit[1] & 0x80 else "MVC"
