@@ -62,6 +62,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         sound=own,
         buffer=buffer,
         stats=stats,
+        **({"loop": True} if options.loop and source.kind == "file" else {}),
     )
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(

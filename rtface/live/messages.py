@@ -44,6 +44,7 @@ class SourceRequest:
         sound_format: of the sound that is sent, None for what suits the source.
         resting: whether it begins as after `RestSource(True)`.
         held: whether a film waits behind its first frame until `PlaySource`.
+        loop: whether a film begins again at its end.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
@@ -60,6 +61,7 @@ class SourceRequest:
     sound_format: SoundFormat | None = None
     again_for_sound: bool = True
     resting: bool = False
+    loop: bool = False
     held: bool = False
 
 

@@ -45,6 +45,7 @@ from rtface.live.messages import (
 from rtface.live.protocols import REST_S
 from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
+from rtface.live.sources.film_loop import repeated
 from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
 from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, longest_wait
@@ -272,7 +273,11 @@ class ReadWorker:
         """Packets, and when each came."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
         try:
-            for packet in opened.container.demux(*streams):
+            for packet in (
+                repeated(self._request.name, opened.container, *streams)
+                if self._request.loop and opened.film
+                else opened.container.demux(*streams)
+            ):
                 if packet.size:
                     self._received_at = arrived = time.monotonic()
                     self._bytes += packet.size

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
@@ -129,6 +131,24 @@ def test_the_hold_ends_also_for_a_process_that_begins_then():
     assert not first.request.held and rig.source.health.frames == 1  # no film: it goes on
     first.ended.put("nothing came for 3.6 s")
     assert not rig.process().request.held
+    rig.source.close()
+
+
+def test_nothing_is_kept_of_connections_that_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rtface.live.sources.reconnecting_source.retry_delay", lambda *_: 0.0)
+    rig, kept = Rig(), WeakSet[StandInProcess]()
+    for number in range(60):
+        process = rig.process()
+        process.show(100.0 + number)
+        process.hear(100.0 + number, 5.0)
+        kept.add(process)
+        process.ended.put("the source ended it")
+    last = rig.process()
+    last.show(160.0)
+    del process
+    rig.frames.clear()
+    gc.collect()
+    assert not kept and rig.source.health.reopened == 60
     rig.source.close()
 
 
