@@ -8,9 +8,11 @@ PIN := requirements.lock
 DOCKER ?= docker
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
+# Intel Macs get an older OpenVINO (pyproject.toml) than the pinned one, which has no wheels for them.
+PINNED := $(if $(filter Darwin-x86_64,$(shell uname -s)-$(shell uname -m)),,PIP_CONSTRAINT=$(PIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run app test test-all test-engines soak lint lint-page image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
+.PHONY: help setup run shell app test test-all test-engines soak lint lint-page image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -29,12 +31,12 @@ $(VENV)/.created:
 # What stands in plugins/ and is installed with rtface by `make run` and `make app`.
 USUAL := plugins/rtface-overlays plugins/rtface-engines plugins/rtface-studio
 $(VENV)/.run: $(VENV)/.created pyproject.toml $(USUAL:%=%/pyproject.toml) $(PIN)
-	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]' $(USUAL:%=-e %)
+	$(PINNED) $(PY) -m pip install -q -e '.[demo]' $(patsubst %-studio',%-studio[tray]',$(USUAL:%=-e '%'))
 	@touch $@
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 $(VENV)/.dev: $(VENV)/.created pyproject.toml $(PLUGINS) $(PIN)
-	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[dev]' $(PLUGINS:%/pyproject.toml=-e %)
+	$(PINNED) $(PY) -m pip install -q -e '.[dev]' $(PLUGINS:%/pyproject.toml=-e %)
 	@touch $@
 
 setup: $(VENV)/.run  ## set up .venv with .venv/bin/rtface
@@ -47,6 +49,10 @@ else ifeq ($(strip $(OUTPUT)),)
 else
 	@$(VENV)/bin/rtface run "$$INPUT" "$$OUTPUT" $(ARGS)
 endif
+
+shell: $(VENV)/.run  ## open a shell in which `rtface` works as the pages print it; `exit` ends it
+	@echo "rtface --help lists what there is; exit ends this shell"
+	@PATH="$(abspath $(VENV))/bin:$$PATH" "$${SHELL:-/bin/sh}" -i || true
 
 app: $(VENV)/.run  ## open the studio, a page in the browser; FOLDER=DIR is the folder of your films
 	@$(VENV)/bin/rtface app $(if $(FOLDER),--folder "$(FOLDER)") $(ARGS)
@@ -102,7 +108,7 @@ image: run  ## renew the README's picture from out/
 
 COMMANDS := plugins/rtface-engines plugins/rtface-farm plugins/rtface-learn plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands
-	for project in . $(COMMANDS); do PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel --outdir dist $$project || exit; done
+	for project in . $(COMMANDS); do $(PINNED) $(PY) -m build --wheel --outdir dist $$project || exit; done
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rtface/_version.py)
 docker:  ## build the image rtface:cpu (docs/docker.md); DOCKER=podman builds with that
@@ -126,7 +132,7 @@ $(VENV)-train/.created: $(VENV)/.created
 	$(PY) -m venv $(VENV)-train && touch $@
 
 $(VENV)-train/.train: $(VENV)-train/.created pyproject.toml plugins/rtface-engines/pyproject.toml $(PIN)
-	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q -e '.[train]' -e plugins/rtface-engines
+	$(PINNED) $(VENV)-train/bin/python -m pip install -q -e '.[train]' -e plugins/rtface-engines
 	@touch $@
 
 FACES ?=
@@ -137,7 +143,7 @@ train: $(VENV)-train/.train  ## train both engines, from faces to models (traini
 
 # spandrel asks for torchvision, of which the networks that are compared with need nothing.
 $(VENV)-train/.engines: $(VENV)-train/.train Makefile
-	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout pytest-xdist einops==0.8.2 \
+	$(PINNED) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout pytest-xdist einops==0.8.2 \
 	  $(if $(filter Linux,$(shell uname -s)),tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings)
 	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2 spandrel_extra_arches==0.2.0
 	@touch $@

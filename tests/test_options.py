@@ -88,6 +88,8 @@ def test_values_of_every_kind_come_from_text():
         ("grain", "nothing", "must be match, less or none, not 'nothing'"),
         ("faces", "larges", "the nearest is largest"),
         ("faces", "1,-2", "must be all, largest, or track numbers and persons as 1,P2,anna, not '1,-2'"),
+        ("person", "anna@", "as anna@P2, not 'anna@'"),
+        ("person", "anna@P2,ben", "as anna@P2"),
         ("device", "gpu", "torch or torch:cuda, not 'gpu'"),
         ("faces", "0,1", "track numbers"),
         ("max_faces", 0, "the nearest is 1"),

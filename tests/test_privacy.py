@@ -80,7 +80,7 @@ def test_onnx_runtime_sends_nothing_and_keeps_no_device_id(tmp_path):
 
 def test_what_goes_with_an_output_names_no_person(tmp_path):
     photo = tmp_path / "anna.jpg"
-    stages = ("tag:names=P1=Anna;anna=Anna", f"picture:at=eyes,file={photo},size=2", "label:text=on/off")
+    stages = ("tag:name=P1=Anna;anna=Anna", f"picture:at=eyes,file={photo},size=2", "label:text=on/off")
     options = Options(person=(f"anna={photo}",), faces="1,P2,anna", stages=stages)
     track = TrackReport(1, 0.0, 1.0, 25, 90.0, {}, {}, 0.5, person="anna")
     report = Report("in.mkv", "out.mp4", "1", "rtface-s", "cpu", tracks=[track, replace(track, id=2, person="P2")])

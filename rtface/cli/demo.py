@@ -185,7 +185,7 @@ def main() -> int:
             "--overwrite",
             *options,
         ]
-        _print("rtface " + shlex.join(command))
+        _print(shlex.join([str(Path(sys.executable).with_name("rtface")), *command]))
         if code := ended(subprocess.Popen([sys.executable, "-P", "-m", "rtface", *command])):
             return code
         make_image(pair, still)
@@ -201,6 +201,7 @@ def main() -> int:
         (folder / "report.json", "what was done, in figures"),
     ):
         _print(f"  {path}  {what}")
+    _print("next: make app opens the studio, make shell a shell in which rtface works as the pages print it")
     return 0
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from rtface.live.control.status_line import StatusLine
+    from rtface.live.protocols import Endpoint
     from rtface.live.session import LiveSession
     from rtface.report import Report
 
@@ -116,11 +117,13 @@ class LiveMonitor:
         self._console, self._options, self._stack = console, options, stack
         self._meter: StatusLine | None = None
         self._shown: list[str] = []
+        self._gone = dict[str, float]()  # since when each end is away
 
     def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
         self.show_new(live.ends.notes)  # more may follow, as when the disk of a recording is full
+        self.show_absences(live.status.ends)
         self._meter()
 
     def show_new(self, notes: Sequence[str]) -> None:
@@ -129,6 +132,25 @@ class LiveMonitor:
             if note not in self._shown:
                 self._shown.append(note)
                 self._console.log(note)
+
+    def show_absences(self, ends: Sequence[tuple[str, Endpoint]]) -> None:
+        """Says once which end has gone away and why, and once that it is back: a log needs no status line for that."""
+        for name, end in ends:
+            health = end.health
+            if health.state == "away" and name not in self._gone:
+                self._gone[name] = health.since
+                self._console.log(
+                    Message("{name} is away: {why}", code="end_away", name=name, why=health.detail), "warning"
+                )
+            elif health.state == "live" and name in self._gone:
+                self._console.log(
+                    Message(
+                        "{name} is back after {seconds} s",
+                        code="end_back",
+                        name=name,
+                        seconds=round(health.since - self._gone.pop(name)),
+                    )
+                )
 
     def _begin(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.keyboard import HELP, read_keys

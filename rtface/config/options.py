@@ -273,8 +273,9 @@ class FaceOptions(_Group):
         v.persons,
         _ALL | _ANALYSIS,
         "Recognise a person by photos that show this face only, or by what was learnt (NAME alone).",
-        "For `--faces`, the report and stages. [Persons](persons.md)",
-        metavar="NAME[=PHOTO,...]",
+        "`NAME@P2,5`: person P2 and track 5, as `rtface analyze` lists them, are this one. For `--faces`, the report "
+        "and stages. [Persons](persons.md)",
+        metavar="NAME[@P2,...][=PHOTO,...]",
         traits=Trait.LIVE_PAGE | Trait.READS,
     )
     max_faces: int | None = _option(
@@ -357,7 +358,7 @@ class InputOptions(_Group):
         "best",
         v.variant,
         Scope.FILM | Scope.LIVE | _ANALYSIS,
-        "Which variant (quality) of an HLS or DASH list to read.",
+        "Read this variant (quality) of an HLS or DASH list.",
         "`best` has the highest resolution, then bandwidth; else its height (720), or its number in the list (1). A "
         "wrong one says which there are",
     )
@@ -723,7 +724,8 @@ def _json(key: str, value: Any) -> Any:
     if isinstance(value, Fraction):
         return str(value)
     if key == "person":
-        return [f"{name}{equals}{photos and _absolute(photos, key)}" for name, equals, photos in map(_parts, value)]
+        parts = (one.partition("=") for one in value)
+        return [f"{head}{equals}{photos and _absolute(photos, key)}" for head, equals, photos in parts]
     return _absolute(value, key) if key == "sign" else list(value) if isinstance(value, tuple) else value
 
 
@@ -748,8 +750,16 @@ def learnt_persons(person: Iterable[str]) -> list[str]:
     return [name for name, photos in person_photos(person).items() if not photos]
 
 
+def assigned_persons(person: Iterable[str]) -> dict[str, str]:
+    """Who was assigned by hand: names of ``--person`` by the label or track ("P2", "5") that is taken for them."""
+    return {label: name for name, labels, _ in map(_parts, person) for label in labels.split(",") if label}
+
+
 def _parts(person: str) -> tuple[str, str, str]:
-    return person.partition("=")
+    """Name, labels and photos."""
+    head, _, photos = person.partition("=")
+    name, _, labels = head.partition("@")
+    return name, labels, photos
 
 
 LIVE_FACES = 8

@@ -255,7 +255,7 @@ def _search(
         device = CpuDevice(frames.threads.engines.opencv, warn=stats.warn)
         own = open_tracker(options, stack)
         shots = plan_film(frames, source).shots
-        persons = open_persons(options, own, stats, wanted=bool(shots.persons or frames.treatments.by_person))
+        persons = open_persons(options, stats, wanted=bool(shots.persons or frames.treatments.by_person))
         tracker = NumberedTracker(own, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)

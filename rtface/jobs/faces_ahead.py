@@ -16,7 +16,7 @@ from typing import Any
 
 import av
 
-from rtface.config.options import FaceOptions, Options
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import RtfaceError
 from rtface.frame import Frame
@@ -67,7 +67,7 @@ def budget_s(duration_s: float, faces: bool) -> float:
 def sample(
     folder: JobFolder,
     plan: JobPlan,
-    options: FaceOptions,
+    options: Options,
     stop: Callable[[float], bool],
     clock: Callable[[], float] = thread_time,
 ) -> None:
@@ -86,7 +86,7 @@ def sample(
     due, over = max(FIRST_SAMPLES, 2 * len(samples)), False
     try:
         tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
-        with closing(tracker), closing(FrameSampler(plan.source)) as film:
+        with closing(tracker), closing(FrameSampler(plan.source, variant=options.variant)) as film:
             counts = _Counts(film, tracker)
             for share in shares(plan.duration_s)[len(samples) :]:
                 started = perf_counter()

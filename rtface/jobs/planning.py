@@ -126,9 +126,10 @@ def names_faces(options: Options, shots: ShotList) -> bool:
             for text in (
                 options.faces,
                 *(
-                    (Spec.parse(stage).values or {}).get(key, "")
-                    for stage in options.stages
-                    for key in ("faces", "names")
+                    text
+                    for values in ((Spec.parse(stage).values or {}) for stage in options.stages)
+                    # One name is for any face; several, as 1=Anna;P2=Ben, are for tracks or persons.
+                    for text in (values.get("faces", ""), values.get("name", "").partition("=")[1])
                 ),
             )
         )

@@ -120,7 +120,7 @@ class LiveSession:
             coded=open_coded(stats, 1, light=True),
             guard=guard,
         )
-        load_persons = partial(open_persons, options, tracker, stats, wanted=True, keep_faces=0)
+        load_persons = partial(open_persons, options, stats, wanted=True, keep_faces=0)
         self.persons = PersonsInView(self.enhance, load_persons, controls)
         self.filters = FrameFilters(options, stats)
         closing.callback(self.filters.close)
@@ -149,7 +149,7 @@ class LiveSession:
         return (
             tracker,
             switch,
-            open_persons(self.options, tracker, self.stats, keep_faces=0),
+            open_persons(self.options, self.stats, keep_faces=0),
             open_guard(self.options, self.stats, period=LIVE_S),
         )
 

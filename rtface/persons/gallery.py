@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from rtface.frame import Float32
+from rtface.util.parse import UNKNOWN_PERSON
 
 JOIN = 0.33
 """Distance of two embeddings (of length 1) up to which they are taken for one person's. Of pairs of different people in
 calls 1 in 4,000 lies closer (docs/persons.md)."""
+JOIN_ONLY = 0.34
+"""The same for the only name that was given, as long as no other was seen: of 200 other people 0.05 to 0.07 are
+taken for that person (benchmarks/README.md)."""
 MARGIN = 0.03
 """So much farther the second nearest person must be, or the face stays unknown."""
 _PHOTOS = 4.0
@@ -81,11 +85,18 @@ class Gallery:
     Args:
         photos: embeddings of each named person's photos.
         several: whether persons without a name get numbers; else they are unknown.
+        assigned: names by the label or track ("P2", "5") that shows them, whatever the embeddings say.
     """
 
-    def __init__(self, photos: Mapping[str, Sequence[Float32]] | None = None, *, several: bool = True) -> None:
+    def __init__(
+        self,
+        photos: Mapping[str, Sequence[Float32]] | None = None,
+        *,
+        several: bool = True,
+        assigned: Mapping[str, str] | None = None,
+    ) -> None:
         self._named = [Person(name=name, photos=mean(found)) for name, found in (photos or {}).items()]
-        self._several = several
+        self._several, self._assigned = several, assigned or {}
         self._persons: list[Person] = list(self._named)
         self._of: dict[int, Person] = {}
         self._together: dict[int, set[int]] = {}
@@ -132,6 +143,12 @@ class Gallery:
         """The person whom a track shows; None while, or where, that is not known."""
         return self._of.get(track)
 
+    def label_of(self, track: int) -> str:
+        """Label of the person whom a track shows; "unknown" where none was recognised."""
+        person = self._of.get(track)
+        label = person.label if person else UNKNOWN_PERSON
+        return self._assigned.get(str(track)) or self._assigned.get(label, label)
+
     def seen_together(self, tracks: Iterable[int]) -> None:
         """Notes that tracks are on one frame, so that they are different persons.
 
@@ -168,7 +185,8 @@ class Gallery:
                 continue
             near.append((distance(embedding, other), person))
         near.sort(key=lambda pair: pair[0])
-        if near and near[0][0] <= JOIN:
+        only = self._several and len(self._named) == 1 and self._persons == self._named and not self._together
+        if near and near[0][0] <= (JOIN_ONLY if only else JOIN):
             if len(near) > 1 and near[1][0] - near[0][0] < MARGIN:
                 return None
             person = near[0][1]

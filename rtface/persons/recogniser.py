@@ -13,7 +13,6 @@ from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, Gallery, distance, mean, packed, unpacked
 from rtface.protocols import View
 from rtface.stats import Stats
-from rtface.util.parse import UNKNOWN_PERSON
 
 Embedder = Callable[[Bytes], Float32]
 """Chip (uint8 150×150×3 RGB) → embedding, float32 of length 1."""
@@ -188,7 +187,7 @@ class PersonRecogniser:
                 _, last_s, face = found.get(person.number, ("", track.last_s, None))
                 if track.face is not None and (face is None or track.face[0] > face[0]):
                     face = track.face
-                found[person.number] = person.label, max(last_s, track.last_s), face
+                found[person.number] = self.label_of(track.id), max(last_s, track.last_s), face
             return [
                 PersonInView(label, max(0.0, now - last_s), face[1] if face else None)
                 for _, (label, last_s, face) in sorted(found.items())
@@ -208,9 +207,8 @@ class PersonRecogniser:
         return replace(frame, faces=tuple(replace(face, person=self.label_of(face.track_id)) for face in frame.faces))
 
     def label_of(self, track_id: int) -> str:
-        """Label of the person whom a track shows; "unknown" where none was recognised."""
-        person = self.gallery.person_of(track_id)
-        return person.label if person else UNKNOWN_PERSON
+        """As `Gallery.label_of`."""
+        return self.gallery.label_of(track_id)
 
     def _look(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
         """Takes a crop of the face, where it shows enough."""

@@ -112,7 +112,7 @@ def analyze_file(
         choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         held_before = HeldFaces()  # of the faces whose persons are not known yet
         recognise = open_persons(
-            options, tracker, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
+            options, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
         )
         engine = engine_names(options.engine, options.engine_control)[0]
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid

@@ -197,7 +197,7 @@ def film_networks(
         tracker,
         runtime,
         threads.engines.engine,
-        open_persons(plan.options, tracker, stats, wanted=bool(plan.treatments.by_person)) if recognise else None,
+        open_persons(plan.options, stats, wanted=bool(plan.treatments.by_person)) if recognise else None,
     )
 
 
@@ -245,7 +245,7 @@ def film_parts(
                 name=name,
             )
     if shots.persons and persons is None and networks.person_of is None:
-        persons = open_persons(options, tracker, stats, wanted=True)
+        persons = open_persons(options, stats, wanted=True)
     tracker.reset()
     return RunParts(
         tracker,
@@ -347,7 +347,7 @@ def frame_parts(
             stats,
             analysis=analysis,
             light=LIGHT,
-            persons=open_persons(options, tracker, stats),
+            persons=open_persons(options, stats),
             coded=open_coded(stats, threads.engine),
             guard=open_guard(options, stats),
         ),

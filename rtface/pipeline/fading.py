@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rtface.analysis.fading import curve_of, line_of
-from rtface.config.options import FaceOptions
+from rtface.config.options import FaceOptions, Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, Interrupted, Message
 from rtface.frame import Color, FadingCurve, Float, Frame, Transfer
@@ -67,7 +67,7 @@ def curve_on(frames: Iterable[Frame], device: Device) -> FadingCurve | None:
 
 
 def film_curve(
-    path: Path, info: MediaInfo, options: FaceOptions, stop: threading.Event | None = None
+    path: Path, info: MediaInfo, options: Options, stop: threading.Event | None = None
 ) -> FadingCurve | None:
     """The curve of a whole film, or of a still by itself; None where it has not faded.
 
@@ -79,7 +79,9 @@ def film_curve(
         if has_still_name(path) and not info.is_sequence:
             frames = iter([read_image(path).frame])
         else:
-            frames = _scans(path, info.color.transfer) if info.is_sequence else _sampled(path, info.color)
+            frames = (
+                _scans(path, info.color.transfer) if info.is_sequence else _sampled(path, info.color, options.variant)
+            )
         return FadingSearch(options, stack).curve(_until(stop, frames))
 
 
@@ -132,8 +134,8 @@ def _until(stop: threading.Event | None, frames: Iterator[Frame]) -> Iterator[Fr
         yield frame
 
 
-def _sampled(path: Path, color: Color) -> Iterator[Frame]:
-    with closing(FrameSampler(path)) as sampler:
+def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:
+    with closing(FrameSampler(path, variant=variant)) as sampler:
         length = sampler.duration_s
         if length is None:  # the container does not say it, but where the last keyframe is
             last = sampler.keyframe_before(_LONGEST_S)

@@ -12,7 +12,7 @@ from rtface.errors import Interrupted, Message, OutputError
 from rtface.media.files.image_names import has_still_name
 from rtface.media.files.leftovers import clear_leftovers, remove_unfinished_files
 from rtface.pipeline.plan import RunPlan
-from rtface.pipeline.proposals import little_seen, proposals
+from rtface.pipeline.proposals import little_seen, missed_persons, proposals
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
@@ -60,6 +60,7 @@ def carry_out(
             report.note_uncorrected()
             found = proposals(report.tracks, engine=options.engine, look=options.look, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
+            report.notes += missed_persons(options.person, report.tracks)
             report.note_label()
             report.notes += missing_tracks(
                 plan.options.faces,

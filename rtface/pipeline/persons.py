@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtface.config.options import EnhanceOptions, FaceOptions, person_photos
+from rtface.config.options import EnhanceOptions, FaceOptions, assigned_persons, person_photos
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.engine_set import engine_names, inventive_engines
 from rtface.engine.learned import path_of, read
@@ -24,6 +25,7 @@ from rtface.persons.guard import FILTERING, INVENTIVE
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.protocols import Tracker
 from rtface.stats import Stats
+from rtface.tracking import create_tracker
 
 if TYPE_CHECKING:
     from rtface.persons.network import PersonNetwork
@@ -34,13 +36,12 @@ _MAX_PHOTO_DISTANCE = 1.5 * JOIN
 
 
 def open_persons(
-    options: FaceOptions, tracker: Tracker, stats: Stats, *, wanted: bool = False, keep_faces: int | None = None
+    options: FaceOptions, stats: Stats, *, wanted: bool = False, keep_faces: int | None = None
 ) -> PersonRecogniser | None:
     """What recognises persons; None where nothing asks for it.
 
     Args:
-        options: `person` and `faces`.
-        tracker: of the run; finds the faces of photos, and is reset.
+        options: `person`, `faces` and `tracker`.
         wanted: whether a report of persons was asked for.
         keep_faces: see `PersonRecogniser`.
 
@@ -53,13 +54,14 @@ def open_persons(
     from rtface.persons.network import PersonNetwork  # loads OpenVINO
 
     embed = PersonNetwork()
-    photos = {
-        name: embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
-        if paths
-        else list(read(path_of(name)).embeddings)
-        for name, paths in person_photos(options.person).items()
-    }
-    return PersonRecogniser(embed, Gallery(photos), stats, keep_faces=keep_faces)
+    named = person_photos(options.person)
+    photos = {name: list(read(path_of(name)).embeddings) for name, paths in named.items() if not paths}
+    if with_photos := {name: paths for name, paths in named.items() if paths}:
+        with closing(create_tracker(options.tracker)) as tracker:  # the run's own counts its tracks from 1 on
+            for name, paths in with_photos.items():
+                photos[name] = embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
+    gallery = Gallery(photos, assigned=assigned_persons(options.person))
+    return PersonRecogniser(embed, gallery, stats, keep_faces=keep_faces)
 
 
 def _photos(path: Path) -> list[Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 
 from rtface.analysis.verdict import LEFT_ALONE
 from rtface.errors import Message
 from rtface.report import TrackReport
+from rtface.util.parse import UNKNOWN_PERSON, is_person_number
 
 SMALL_PX = 100.0
 """Width of a face below which frames of twice the size show more of it."""
@@ -76,3 +78,42 @@ def little_seen(found: Sequence[Message]) -> list[Message]:
         return list(found)
     line = "little of it can be seen; what shows more: {proposals}"
     return [Message(line, code="little_seen", proposals="; ".join(found))] if found else []
+
+
+_SEEN_S = 1.0
+"""Seconds from which on another track is worth a word."""
+
+
+def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
+    """What to say of each person of ``--person`` who was not recognised on all tracks that may show that one."""
+    found = list[Message]()
+    for one in named if tracks else ():
+        head, equals, photos = one.partition("=")
+        name, at, labels = head.partition("@")
+        own = [track for track in tracks if track.person == name]
+        open_to = [
+            track
+            for track in tracks
+            if (track.person == UNKNOWN_PERSON or is_person_number(track.person))
+            and not any(track.first_s <= other.last_s and other.first_s <= track.last_s for other in own)
+            and (not own or track.last_s - track.first_s >= _SEEN_S)
+        ]
+        seconds = defaultdict[str, float](float)
+        for track in open_to:
+            label = str(track.id) if track.person == UNKNOWN_PERSON else track.person
+            seconds[label] += track.last_s - track.first_s
+        if own and not seconds:
+            continue
+        label = max(seconds, key=seconds.__getitem__, default=str(max(tracks, key=lambda track: track.frames).id))
+        values = {"name": name, "label": label, "option": f"{name}@{labels}{at and ','}{label}{equals}{photos}"}
+        absent = "{name} was not recognised on any track; if {label} shows this person, add {--person:{option}}"
+        some = (
+            "{name} was recognised on {count} of {all} tracks that are not seen together; if {label} shows this "
+            "person, too, add {--person:{option}}"
+        )
+        found.append(
+            Message(some, code="person_partly", count=len(own), all=len(own) + len(open_to), **values)
+            if own
+            else Message(absent, code="person_missed", **values)
+        )
+    return found

@@ -299,6 +299,10 @@ UNKNOWN_PERSON = "unknown"
 _FACE_WORDS = ("all", "largest", UNKNOWN_PERSON)
 
 
+def _is_track(word: str) -> bool:
+    return re.fullmatch(r"[1-9]\d{0,8}", word) is not None
+
+
 def is_person_number(word: str) -> bool:
     """True if a word is the number of a person: P1."""
     return re.fullmatch(r"[Pp][1-9]\d{0,5}", word) is not None
@@ -321,7 +325,7 @@ def faces(value: object, shown: str) -> object:
     text = ",".join(words)
     if text in ("all", "largest"):
         return text
-    if all(re.fullmatch(r"[1-9]\d{0,8}", word) or is_person_number(word) or is_person_name(word) for word in words):
+    if all(_is_track(word) or is_person_number(word) or is_person_name(word) for word in words):
         return text
     raise UsageError(
         "{option} must be all, largest, or track numbers and persons as 1,P2,anna, not {value}{hint}",
@@ -332,9 +336,10 @@ def faces(value: object, shown: str) -> object:
     )
 
 
-@_check("NAME[=PHOTO,...]", "Sequence[str]")
+@_check("NAME[@P2,...][=PHOTO,...]", "Sequence[str]")
 def persons(value: object, shown: str) -> object:
-    """Names of persons with their photos, or alone where they were learnt: a tuple of "NAME=PHOTO,PHOTO", "NAME"."""
+    """Names of persons, alone where they were learnt: a tuple of "NAME", "NAME=PHOTO,PHOTO"; with "@P2,5" after a name
+    person P2 and track 5 are taken for that one."""
     given = [one for one in value.split(";") if one.strip()] if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
         raise UsageError(
@@ -345,12 +350,18 @@ def persons(value: object, shown: str) -> object:
         )
     found: dict[str, str] = {}
     for one in given:
-        name, equals, photos = str(one).partition("=")
-        name = name.strip()
-        if not is_person_name(name) or (equals and not all(part.strip() for part in photos.split(","))):
+        head, equals, photos = str(one).partition("=")
+        name, at, labels = (part.strip() for part in head.partition("@"))
+        labels = labels.upper().replace(" ", "")
+        given_by_hand = [label for label in labels.split(",") if is_person_number(label) or _is_track(label)]
+        if (
+            not is_person_name(name)
+            or (at and len(given_by_hand) <= labels.count(","))
+            or (equals and not all(part.strip() for part in photos.split(",")))
+        ):
             raise UsageError(
-                "{option} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, not {value}; a "
-                "name begins with a letter and is none of {names}, P1",
+                "{option} must be a name and photos of the person, as anna=photo1.jpg,photo2.jpg, or a name and what "
+                "shows the person, as anna@P2, not {value}; a name begins with a letter and is none of {names}, P1",
                 code="value_person_name",
                 option=shown,
                 value=_show(one),
@@ -363,7 +374,7 @@ def persons(value: object, shown: str) -> object:
                 option=shown,
                 name=name,
             )
-        found[name.lower()] = f"{name}{equals}{photos}"
+        found[name.lower()] = f"{name}{at}{labels}{equals}{photos}"
     return tuple(found.values())
 
 

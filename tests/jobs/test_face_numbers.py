@@ -213,7 +213,8 @@ def test_a_changed_treatment_file_is_noticed(film: Path, tmp_path: Path):
         ({"faces": "3"}, True),
         ({"stages": ("blur:faces=2",)}, True),
         ({"stages": ("blur:faces=largest",)}, False),
-        ({"stages": ("tag:names=1=Anna",)}, True),
+        ({"stages": ("tag:name=1=Anna",)}, True),
+        ({"stages": ("tag:name=Anna",)}, False),
     ],
 )
 def test_options_that_name_faces(options: dict[str, Any], names: bool):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.config.options import Options
+from rtface.errors import InputError
 from rtface.jobs import FilmJob, faces_ahead
+from rtface.jobs.folder import JobFolder
 from rtface.jobs.job_progress import JobProgress
 from rtface.jobs.leases import Leases
 from rtface.jobs.status import read_status
@@ -77,6 +81,20 @@ def test_pace_keeps_few_rows_and_leaves_out_the_start():
     frames, faces, seconds = map(sum, zip(*pace.rows, strict=True))
     assert frames == pytest.approx(5000, abs=130) and faces == 2 * frames
     assert seconds == pytest.approx(frames * 0.5)
+
+
+def test_the_variant_of_the_job_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def sampler(path: Path, *, variant: str):
+        asked.append(variant)
+        raise InputError("enough")
+
+    monkeypatch.setattr(faces_ahead, "FrameSampler", sampler)
+    (tmp_path / "job").mkdir()
+    plan: Any = SimpleNamespace(source=tmp_path / "in.m3u8")
+    faces_ahead.sample(JobFolder(tmp_path / "job"), plan, Options(tracker="none", variant="72"), lambda _: True)
+    assert asked == ["72"]
 
 
 @pytest.mark.slow

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +19,15 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.errors import InputError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import open_stream
+from rtface.media.read.container import choose_video, kept_streams, open_container
+from rtface.media.read.sampler import FrameSampler
+from rtface.media.read.source import FileSource
 from rtface.media.read.variants import streams_of_variant
+from rtface.pipeline import fading
 from rtface.trust.inspection import inspect_file
 
 # Name, size, sound group and bandwidth; the best is neither first nor last, and one of two of its height.
@@ -159,6 +166,99 @@ def test_sound_alone_fetches_no_frames(served: tuple[str, Counter[str]]) -> None
     assert opened.sound is not None and sum(1 for p in opened.container.demux(opened.sound) if p.size) > 60
     opened.container.close()
     assert {fetched[name] for name in _VARIANTS} == {1}
+
+
+def cover_before_sound() -> bytes:
+    """An ID3 tag as HLS has it before packed sound: its time, and a cover image."""
+    buffer = io.BytesIO()
+    image = av.VideoFrame(256, 256, "yuvj420p")
+    with av.open(buffer, "w", format="mjpeg") as box:
+        stream: Any = box.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuvj420p"
+        box.mux([*stream.encode(image), *stream.encode(None)])
+
+    def sized(head: bytes, body: bytes, *, more: bytes = b"") -> bytes:
+        return head + bytes(len(body) >> shift & 127 for shift in (21, 14, 7, 0)) + more + body
+
+    frames = {
+        b"PRIV": b"com.apple.streaming.transportStreamTimestamp\0" + (126_000).to_bytes(8, "big"),
+        b"APIC": b"\0image/jpeg\0\3\0" + buffer.getvalue(),
+    }
+    return sized(b"ID3\4\0\0", b"".join(sized(name, body, more=b"\0\0") for name, body in frames.items()))
+
+
+def test_a_list_of_sound_alone_gives_neither_cover_nor_sound(folder: Path) -> None:
+    with av.open(str(folder / "packed.aac"), "w", format="adts") as box:
+        stream: Any = box.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), "fltp", "mono")
+        frame.sample_rate = 48_000
+        box.mux([*stream.encode(frame), *stream.encode(None)])
+    (folder / "packed.aac").write_bytes(cover_before_sound() + (folder / "packed.aac").read_bytes())
+    (folder / "packed.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\npacked.aac\n#EXT-X-ENDLIST\n")
+    entries = [
+        f"#EXT-X-STREAM-INF:BANDWIDTH={rate}\n{name}.m3u8"
+        for name, rate in (("packed", 64_000), ("tiny", 80_000), ("small", 90_000))
+    ]
+    (folder / "sounded.m3u8").write_text("\n".join(["#EXTM3U", *entries, ""]))
+    with open_container(folder / "sounded.m3u8") as box:
+        assert [(s.type, s.width if s.type == "video" else 0) for s in box.streams] == [
+            *[("audio", 0), ("video", 256)],  # the cover
+            *[("video", 64), ("video", 96)],
+        ]
+        video, note = choose_video(box, "sounded.m3u8")
+        assert video.width == 96 and "has 2 variants; number 2" in str(note)
+        assert kept_streams(box, video) == [video]
+
+
+def two_videos(path: Path) -> Path:
+    """A film of 20 frames with two videos, dark and bright."""
+    with av.open(str(path), "w") as box:
+        streams: list[Any] = [box.add_stream("libx264", rate=25, options={"g": "5"}) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for at in range(20):
+            for stream, level in zip(streams, (40, 200), strict=True):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64), level + at, np.uint8), "gray")
+                frame = frame.reformat(format="yuv420p")
+                frame.pts = at
+                box.mux(stream.encode(frame))
+        for stream in streams:
+            box.mux(stream.encode(None))
+    return path
+
+
+def test_no_variant_is_another_video_of_a_film(media, tmp_path: Path) -> None:
+    film, output = two_videos(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    with pytest.raises(InputError, match=r"no variant 2, but 1 \(64×48\)"):
+        rtface.run(film, output, tracker="none", variant=2)
+    report = rtface.run(film, output, tracker="none", variant=48)
+    assert any("2 video streams; number 1 is enhanced, the others are copied" in note for note in report.notes)
+    for stream in (0, 1):
+        assert [s for _, s in media.decoded(output, stream)] == [s for _, s in media.decoded(film, stream)]
+
+
+def test_a_film_without_decoder_is_refused_whatever_variant_is_asked_for() -> None:
+    video = SimpleNamespace(index=0, disposition=0, codec_context=None, metadata={})
+    streams = SimpleNamespace(video=[video])
+    box: Any = SimpleNamespace(streams=streams, format=SimpleNamespace(name="matroska"), metadata={})
+    with pytest.raises(InputError, match="no decoder"):
+        choose_video(box, "in.mkv", variant="720")
+
+
+def test_a_live_run_copies_no_other_videos(tmp_path: Path) -> None:
+    opened = open_stream(SourceRequest("file", str(two_videos(tmp_path / "in.mkv"))))
+    opened.container.close()
+    assert opened.notes == []
+
+
+def test_a_search_for_fading_reads_the_variant(folder: Path) -> None:
+    with closing(FileSource(folder / "master.m3u8", variant="72")) as source:
+        info = source.info
+    searched: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fading, "FrameSampler", lambda path, variant: searched.append(variant) or FrameSampler(path))
+        fading.film_curve(folder / "master.m3u8", info, Options(tracker="none", variant="72"))
+    assert searched == ["72"]
 
 
 def test_inspect_names_the_variant(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtface.persons.gallery import JOIN, MARGIN, Gallery, distance
+from rtface.persons.gallery import JOIN, JOIN_ONLY, MARGIN, Gallery, distance
 from tests.persons.made import ANNA, BEN, CLEO, at, direction
 
 
@@ -28,6 +28,31 @@ def test_the_distance_decides(off: float, same: bool) -> None:
     gallery.decide(1, ANNA)
     gallery.decide(2, direction(off))
     assert (labels(gallery, 2) == ["P1"]) == same
+
+
+@pytest.mark.parametrize(
+    ("others", "off", "label"),
+    [("", 0.98, "anna"), ("", 1.02, "P1"), ("name", 0.98, "P1"), ("person", 0.98, "P2"), ("face", 0.98, "P1")],
+)
+def test_the_only_person_of_a_film_is_taken_for_the_only_name(others: str, off: float, label: str) -> None:
+    photos = {"anna": [direction(0.0)]} | ({"cleo": [CLEO]} if others == "name" else {})
+    gallery = Gallery(photos)
+    if others == "person":
+        gallery.decide(8, BEN)
+    if others == "face":
+        gallery.seen_together([1, 9])
+    assert off * JOIN_ONLY > JOIN
+    gallery.decide(1, direction(off * JOIN_ONLY))
+    assert gallery.label_of(1) == label
+
+
+def test_persons_and_tracks_are_assigned_by_hand() -> None:
+    gallery = Gallery({"anna": [ANNA]}, assigned={"P2": "anna", "4": "anna"})
+    for track, person in enumerate((BEN, CLEO, ANNA), 1):
+        gallery.decide(track, person)
+    assert [gallery.label_of(track) for track in range(1, 6)] == ["P1", "anna", "anna", "anna", "unknown"]
+    gallery.decide(6, CLEO)
+    assert gallery.label_of(6) == "anna" and len(gallery.persons) == 3  # their faces are not mixed
 
 
 def test_tracks_seen_together_are_two_persons() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from rtface.pipeline.proposals import missed_persons
 from rtface.report import TrackReport, persons_of
 
 
@@ -24,3 +27,25 @@ def test_a_person_has_all_tracks_and_their_share_invented() -> None:
     assert (first.person, first.tracks, first.invented) == ("P1", [1], None)
     assert (anna.person, anna.tracks, anna.first_s, anna.last_s, anna.seconds) == ("anna", [2, 3, 6], 1.0, 8.0, 4.0)
     assert anna.invented == 0.35  # of 40 frames with a map
+
+
+@pytest.mark.parametrize(
+    ("named", "others", "said"),
+    [
+        ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 8.0)], "anna was recognised on 1 of 2 tracks that are not seen "
+         "together; if P2 shows this person, too, add --person anna@P2"),
+        ("anna@P3=a.jpg", [("anna", 0.0, 5.0), ("unknown", 6.0, 8.0)], "anna was recognised on 1 of 2 tracks that are "
+         "not seen together; if 2 shows this person, too, add --person anna@P3,2=a.jpg"),
+        ("anna", [("P1", 0.0, 5.0), ("P2", 0.0, 8.0)],
+         "anna was not recognised on any track; if P2 shows this person, add --person anna@P2"),
+        ("anna", [("ben", 0.0, 5.0)],
+         "anna was not recognised on any track; if 1 shows this person, add --person anna@1"),
+        ("anna", [("anna", 0.0, 5.0), ("P2", 1.0, 8.0)], ""),  # beside her
+        ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 6.5)], ""),  # short
+        ("anna", [("anna", 0.0, 5.0), ("ben", 6.0, 9.0)], ""),
+        ("anna", [], ""),
+    ],
+)  # fmt: skip
+def test_a_named_person_who_was_missed_is_said(named: str, others: list[tuple[str, float, float]], said: str) -> None:
+    tracks = [track(n, person, first, last, 0, None) for n, (person, first, last) in enumerate(others, 1)]
+    assert list(missed_persons([named], tracks)) == ([said] if said else [])

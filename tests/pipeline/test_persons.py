@@ -20,7 +20,7 @@ from rtface.config.options import Options
 from rtface.engine import learned
 from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhancer import Enhancer
-from rtface.errors import InputError, UsageError
+from rtface.errors import InputError, Message, UsageError
 from rtface.frame import Bytes, Float32
 from rtface.live.endpoint_factory import make_endpoints
 from rtface.pipeline.analysis import analyze_file
@@ -91,6 +91,25 @@ def test_a_person_is_known_by_a_photo(film: Path, photo: Path, tmp_path: Path, e
     report = run_file(film, tmp_path / "out.mkv", options)
     assert {track.person for track in report.tracks if track.frames_corrected} == {"anna"}
     assert len([track for track in report.tracks if track.person == "anna"]) == 4
+
+
+def test_a_person_who_is_not_recognised_is_said_and_assigned(
+    film: Path, photo: Path, tmp_path: Path, engines: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photo shows the third person, and the first is the one who was meant."""
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    learnt(learned.path_of("dora"), at(ANNA, 0.9))
+    end = 2 * FRAMES / 10
+    alone = run_file(film, tmp_path / "alone.mkv", Options(person=("dora",), end=end, correct="always"))
+    (said,) = (note for note in alone.notes if "recognised" in note)
+    assert said == (
+        "dora was not recognised on any track; if P1 shows this person, add --person dora@P1"
+    ) and isinstance(said, Message)
+    by_hand = Options(person=(said.values["option"],), faces="dora", end=end, correct="always")
+    report = run_file(film, tmp_path / "hand.mkv", by_hand)
+    assert [(track.person, track.frames_corrected > 0) for track in report.tracks] == [("dora", True), ("P2", False)]
+    with_photo = run_file(film, tmp_path / "photo.mkv", Options(person=(f"anna@1,4={photo}",), correct="always"))
+    assert [track.person for track in with_photo.tracks][:4] == ["anna", "P2", "anna", "anna"]
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def forget() -> None:
         ("label:text=Hello, world,size=0.1", "label", {"text": "Hello, world", "size": "0.1"}),
         ("label:text=a=b, size=1", "label", {"text": "a=b", "size": "1"}),
         (r"label:text=one\,two=2,size=1", "label", {"text": "one,two=2", "size": "1"}),
-        ("tag:names=1=Anna;2=Ben", "tag", {"names": "1=Anna;2=Ben"}),
+        ("tag:name=1=Anna;2=Ben", "tag", {"name": "1=Anna;2=Ben"}),
         ("lower-third:sub-title=C:/x", "lower-third", {"sub_title": "C:/x"}),
         ("mine.Frame:a=1", "mine.Frame", {"a": "1"}),
     ],

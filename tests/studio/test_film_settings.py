@@ -134,6 +134,7 @@ def test_settings_outlast_the_server_and_a_new_name(start_studio: Callable[[], R
         {"persons": {"P1": {"engine": "auto"}}},
         {"persons": {"P1": {"region": "hair"}}},
         {"persons": {"P1": {"strength": 2}}},
+        {"persons": {"P1": {"name": "P2"}}},
     ],
     ids=str,
 )
@@ -165,6 +166,17 @@ def test_persons_decide_where_they_are_alone() -> None:
         True, engine="rtface-s", region="face", reasons=("set for this person",)
     )
     assert settings.at(0, ["P1", "P2"]) == settings.at(0) == Options(strength=0.5)
+
+
+def test_who_is_named_by_hand_gets_the_weights_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "rtface.toml").write_text('person = ["anna=anna.png", "ben"]\n')
+    settings = FilmSettings.of({"persons": {"P2": {"name": "anna"}, "P3": {"name": "anna", "strength": 0.5}}})
+    assert settings.at(0).person == ("ben", "anna@P2,P3")
+    assert (settings.at(0, ["P2"]).correct, settings.treatment_of("P2")) == ("auto", None)
+    made = settings.for_run(tmp_path, tmp_path / "film.mp4")
+    assert made.person == ("ben", "anna@P2,P3") and made.treatment is not None
+    assert json.loads(made.treatment.read_text())["persons"] == {"anna": {"strength": 0.5}}
 
 
 def test_a_still_is_opened_and_enhanced(studio: RunningStudio) -> None:

@@ -17,6 +17,7 @@ from rtface.errors import Message
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
 from rtface_studio.folders import AllowedFolders
+from rtface_studio.queue import moment_of
 from tests.studio.conftest import RunningStudio
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
@@ -90,14 +91,38 @@ def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> No
     with page.expect_download() as report:
         page.get_by_role("link", name="Download the whole report").click()
     assert json.loads(report.value.path().read_text())["treatments"]
-    page.get_by_text("Compare frame by frame").click()
-    page.locator(".wipe[data-time='0']").wait_for()
+    time = float(page.locator(".wipe.zoomed[data-time]").get_attribute("data-time"))
     page.get_by_role("button", name="▸").click()  # one frame, of ten a second
-    page.locator(".wipe[data-time='0.1']").wait_for()
+    page.locator(f".wipe[data-time^='{time + 0.1:.1f}']").wait_for()
     page.get_by_role("button", name="Verify").click()
     page.get_by_text("Everything is as it should be.").wait_for(timeout=30_000)
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert not found.response["violations"], found.generate_report()
+
+
+def test_a_photo_is_seen_before_its_wipe_is_ready(page: Any, studio: RunningStudio) -> None:
+    is_analysed(page)
+    is_drawn(page)
+    held: list[Any] = []
+    page.context.route("**/api/films/*/frame?*layer=after", lambda route: held.append(route))  # it takes its time
+    with page.expect_request(lambda request: "layer=after" in request.url):
+        page.locator("input[type=file]").set_input_files(make_film(studio.folder / "film.mp4", seconds=0.5))
+    page.wait_for_function("() => document.querySelector('.wipe:not(.empty) img')?.naturalWidth > 0")
+    line = page.locator(".wipe-line")
+    assert len(held) == 1 and not line.is_visible() and not page.locator(".wipe[data-time]").count()
+    held[0].fallback()
+    page.locator(".wipe[data-time]").wait_for()
+    assert line.is_visible()
+
+
+def test_the_moment_is_that_of_the_face_that_gained_most() -> None:
+    def track(gain: float, *turned: float, corrected: int = 5) -> dict[str, Any]:
+        doubts = [{"at_s": gain + each, "box": [0, 0, 9, 9], "turned": each} for each in turned]
+        return {"frames_corrected": corrected, "mean_width_px": 50.0, "treatment": {"gain_db": gain}, "doubts": doubts}
+
+    found = moment_of([track(1.0, 3.0), track(2.0, 30.0, 5.0), track(4.0, 1.0, corrected=0)])
+    assert found and found["at_s"] == 7.0
+    assert moment_of([track(3.0) | {"doubts": []}, {"frames_corrected": 1}]) is None  # of an older run
 
 
 def test_film_is_copied_from_the_device(page: Any, studio: RunningStudio, tmp_path: Path) -> None:
@@ -408,7 +433,8 @@ def test_the_first_look_has_the_line_at_its_own_nose(page: Any, studio: RunningS
     page.route(frames, lambda route: answer(route, 0.9, 0.8) if asked else asked.append(route))
     make_film(studio.folder / "film.mp4")
     page.get_by_role("button", name="Choose a film").click()
-    page.locator("dialog .chooser-row", has_text="film.mp4").click()
+    with page.expect_request(lambda request: "layer=after" in request.url):
+        page.locator("dialog .chooser-row", has_text="film.mp4").click()
     page.get_by_text("Faces followed: 1").wait_for()  # while the first picture is on its way
     answer(asked[0], 0.6, 0.2)
     page.locator(".wipe[data-time='0.9']").wait_for(timeout=60_000)
@@ -585,7 +611,7 @@ def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio:
         queue.store.take(name)
         queue.store.note_progress(name, 1, ItemProgress(0.5, 12, 24.0, 90.0))
         page.wait_for_function("() => document.title.startsWith('50%')")
-        page.get_by_text("About 1:30 until all are done.").wait_for()
+        page.get_by_text("1:30 – 1:52 until all are done.").wait_for()
         queue.store.finish(name, 1, "done", Message("a copy", code="ended_copy"))
     page.locator(".toast", has_text="a.out.mp4 is done").wait_for()
     page.locator(".badge", has_text="unchanged").wait_for()
@@ -694,6 +720,7 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
         "persons": {"P1": {"tracks": [1], "first_s": 0, "seconds": 0.6, "face": None}},
     }
     page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=state))
+    page.route("**/api/persons", lambda route: route.fulfill(json={"persons": ["anna"]}))
     open_film(page, studio)
     page.get_by_role("img", name="Timeline: shots: 1, persons: 1").wait_for()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
@@ -717,6 +744,13 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
         studio.studio.events.publish(f"film/{number}/analysis", {"state": "done", "result": whole})
     assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 1.2, "engine": "default"}]
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    with page.expect_response("**/settings*") as kept:
+        page.get_by_label("Who is P1?").select_option("anna")
+    named = {"on": True, "region": "head", "name": "anna"}
+    assert kept.value.request.post_data_json["persons"] == {"P1": named}
+    with page.expect_response("**/settings*") as kept:
+        page.get_by_label("P1", exact=True).select_option("")
+    assert kept.value.request.post_data_json["persons"] == {"P1": {"name": "anna"}}
 
 
 def test_a_column_of_the_sheet_is_taken_for_the_film(page: Any, studio: RunningStudio) -> None:
@@ -757,15 +791,19 @@ def test_a_film_that_was_left_is_not_changed(page: Any, studio: RunningStudio) -
 def test_the_result_of_a_part_is_seen_beside_that_part(page: Any, studio: RunningStudio) -> None:
     whole, part = (make_film(studio.folder / name, seconds) for name, seconds in (("a.mp4", 1.2), ("b.mp4", 0.5)))
     item = Queue().add(whole, part, start=0.6, overwrite=True).to_dict() | {"state": "done", "shown": True}
+    moment = {"at_s": 0.8, "box": [120, 80, 200, 180]}
+    page.route("**/api/queue/1/report", lambda route: route.fulfill(json={"moment": moment}))
     page.route("**/api/queue", lambda route: route.fulfill(json={"items": [item | {"still": False}], "running": False}))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/frame/" in request.url else None)
     page.evaluate("location.hash = '#/queue/1'")
     source = "document.querySelector('video[aria-label=Source]')"
     page.wait_for_function(f"() => Math.abs({source}?.currentTime - 0.6) < 0.03")
-    page.get_by_text("Compare frame by frame").click()
-    page.locator(".wipe[data-time='0']").wait_for()
-    assert sorted(url.rpartition("/frame/")[2] for url in asked) == ["result?time=0", "source?time=0.6"]
+    page.locator(".wipe.zoomed[data-time^='0.2']").wait_for()  # at the face, enlarged, with the line across it
+    assert sorted(url.rpartition("/frame/")[2][:15] for url in asked) == ["result?time=0.2", "source?time=0.8"]
+    assert page.get_by_role("slider", name="Wipe").get_attribute("aria-valuenow") == "50"
+    box, line = page.locator(".wipe").bounding_box(), page.locator(".wipe-line").bounding_box()
+    assert 0.4 < (line["x"] - box["x"]) / box["width"] < 0.6
 
 
 def test_report_has_each_person_with_what_was_invented(page: Any) -> None:

@@ -184,6 +184,11 @@ def test_the_weights_of_a_person_are_shown(tmp_path: Path, monkeypatch: pytest.M
         learnt(learned.path_of("ben"), BEN, amount=0.004)
         usual, known = after(), after("anna")
         assert np.abs(known - usual).max() > 2.0 and np.array_equal(after("ben"), usual)
+        before = renderer.render(0.3, 320, Options(), corrected=False).before
+        cv2.imwrite(str(photo := tmp_path / "P1.png"), before[..., ::-1])
+        by_hand = Options(engine="rtface-s", correct="always", person=("ben@P1",))
+        shown = renderer.render(0.3, 320, by_hand, (PersonOnFrame("P1", (photo,), name="ben"),))
+        assert np.array_equal(shown.after, known)
         learnt(learned.path_of("anna"), ANNA, amount=-0.004)
         assert np.abs(after("anna") - known).max() > 2.0
     finally:

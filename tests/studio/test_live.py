@@ -393,6 +393,7 @@ def test_what_a_live_run_refuses_is_said(page: Any) -> None:
     page.get_by_text("film.mp4: nothing comes", exact=True).wait_for()
     page.get_by_text("Figures").click()
     page.get_by_text("full; light engine, restored on one frame of 2").wait_for()
+    page.get_by_text("The computer is busy, so faces get less than they could: light engine").wait_for()
     page.locator("h1").click()
     page.keyboard.press("+")
     page.locator(".toast", has_text="the run is gone").wait_for()
@@ -447,6 +448,39 @@ def test_a_call_is_looked_at_first(page: Any) -> None:
         with page.expect_response("**/api/live/start"):
             page.get_by_role("button", name=name, exact=True).click()
     assert [(one["source"], one["output"]) for one in asked] == [("camera:0", "null:"), ("camera:0", "vcam:rtface")]
+
+
+def test_how_to_get_a_virtual_camera_is_said_on_the_spot(page: Any) -> None:
+    line = "sudo modprobe v4l2loopback devices=1 card_label=rtface"
+    repair = {"code": "", "values": {}, "message": line}
+    finding = {"name": "virtual camera", "state": "ok", "repair": line, "command": line, "messages": {"repair": repair}}
+    found: list[Any] = []
+    page.route("**/api/health", lambda route: route.fulfill(json={"findings": [finding]}))
+    page.route("**/api/live/devices", lambda route: route.fulfill(json={"devices": found, "overlays": []}))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("link", name="Live").click()
+    page.get_by_role("button", name="How to get one").click()
+    page.get_by_text("options v4l2loopback devices=1 card_label=rtface | sudo tee").wait_for()
+    page.get_by_role("button", name="Copy").first.click()
+    page.get_by_text("The line is in the clipboard.").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == line
+    page.get_by_role("button", name="Look again").last.click()
+    page.locator(".toast", has_text="No virtual camera was found.").wait_for()
+    found.append({"kind": "virtual camera", "address": "vcam:rtface", "name": "rtface"})
+    page.get_by_role("button", name="Look again").last.click()
+    page.get_by_text("choose this virtual camera as your camera").wait_for()
+    assert page.get_by_label("To", exact=True).input_value() == "vcam:rtface"
+
+
+def test_a_page_that_is_loaded_again_knows_the_source(page: Any) -> None:
+    ended = {**RUN, "state": "ended", "source": "/films/a.mp4", "output": "rtmp://host/app/…"}
+    page.route("**/api/live", lambda route: route.fulfill(json=ended))
+    page.get_by_role("link", name="Live").click()
+    page.wait_for_function("() => document.querySelector('.live-source input')?.value === '/films/a.mp4'")
+    assert (
+        not page.get_by_text("The run has ended.").count()
+        and not page.locator(".live-output .field input").first.input_value()
+    )
 
 
 @pytest.mark.slow
@@ -577,6 +611,12 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     page.keyboard.press("Control+z")
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
     expect(page.get_by_label("Lower third: Title")).to_have_value("Anna")
+    page.get_by_role("checkbox", name="Name tags").check()
+    expect(page.get_by_label("Name tags: Name")).to_be_focused()
+    page.keyboard.type("Eve")  # no button
+    eventually("label:text=On air\\, live", "lower-third:title=Anna", "tag:name=Eve")
+    page.get_by_role("checkbox", name="Name tags").uncheck()
+    eventually("label:text=On air\\, live", "lower-third:title=Anna")
     assert until(studio, "running")["status"]["warnings"] == []
     assert call(studio, "POST", "/api/live/overlays", stages=["picture:file=/etc/passwd"])[0] == 400
     assert call(studio, "POST", "/api/live/overlays", stages=["os.path"])[0] == 400

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtface.jobs.queue.api import Queue
+from rtface.jobs.queue.item import ItemProgress
 from rtface_studio.queue import seconds_of
 from tests.studio.conftest import RunningStudio, wait_for
 from tests.studio.films import newest
@@ -66,8 +67,20 @@ def test_the_time_of_all_that_waits_is_told(studio: RunningStudio) -> None:
     left = lambda: ask(studio, "GET", "/api/queue")[1]["left"]  # noqa: E731
     one = wait_for(lambda: found if (found := left())["all"] else None, 60)
     assert one["seconds"] > 0
-    assert post(studio, "/api/queue/1/pause")[1]["left"] == {"seconds": one["seconds"] / 2, "all": True}
-    assert post(studio, "/api/queue/2/cancel")[1]["left"] == {"seconds": None, "all": True}
+    assert 1.5 * one["seconds"] <= one["most"]
+    assert post(studio, "/api/queue/1/pause")[1]["left"]["seconds"] == one["seconds"] / 2
+    assert post(studio, "/api/queue/2/cancel")[1]["left"] == {"seconds": None, "most": None, "all": True}
+
+
+def test_a_run_s_own_speed_corrects_what_was_announced(studio: RunningStudio) -> None:
+    for name in ("a", "b"):
+        Queue().add(make_photo(studio.folder / f"{name}.png"), studio.folder / f"{name}.out.png")
+    left = lambda: ask(studio, "GET", "/api/queue")[1]["left"]  # noqa: E731
+    wait_for(lambda: left()["all"], 60)
+    with (queue := Queue()).store.runner() as name:  # a runner that works on nothing
+        queue.store.take(name)
+        queue.store.note_progress(name, 1, ItemProgress(0.5, 12, 1.0, 6.0))  # half of what was to take 4 s takes 6 s
+        assert left() == {"seconds": 6.0 + 12.0, "most": 1.25 * 18.0, "all": True}
 
 
 @pytest.mark.slow

@@ -20,8 +20,10 @@ from rtface_learn import takes
 from rtface_learn.camera import Watch, of_camera, unwatched
 from rtface_learn.takes import Take
 
-LEAST, LEAST_PHOTOS = 6, 3
+LEAST, LEAST_PHOTOS = 3, 3
 """Takes of a film (each is about a second of it), and photos, below which nothing is learnt."""
+ASKED = 6
+"""Takes of a film that are asked for. Of fewer, what judges lies beside what was learnt, so that too much is said."""
 HELD = 0.25
 """Share of the takes, the last ones, on which the result is judged."""
 GAP_S = 3.0

@@ -100,7 +100,7 @@ def test_photos_that_show_too_little(tmp_path: Path, shifts: tuple[float, ...], 
 
 def test_a_short_film_is_refused(tmp_path: Path) -> None:
     frames = (portrait(480, 360, blur=0.4, shift=(0.4 * t, 0.0))[0] for t in range(40))
-    with pytest.raises(InputError, match="6 are needed"):
+    with pytest.raises(InputError, match="3 are needed"):
         collected(write_film(tmp_path / "short.mkv", frames, rate=25))
 
 
@@ -317,12 +317,17 @@ def test_a_camera_is_looked_for_before_torch() -> None:
     assert not [*learned.unfinished().iterdir()]
 
 
-@pytest.mark.parametrize("photos", [True, False])
-def test_what_photos_alone_are_worth_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: bool) -> None:
-    made = learn.TrainingOutcome(tmp_path / "anna.person", {"call": 0.3}, 3, 1.0, 1.0, photos)
+@pytest.mark.parametrize(
+    ("takes", "photos", "said"), [(3, True, "photos alone"), (5, False, "5 takes are few"), (6, False, "")]
+)
+def test_what_photos_alone_and_few_takes_are_worth_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, takes: int, photos: bool, said: str
+) -> None:
+    made = learn.TrainingOutcome(tmp_path / "anna.person", {"call": 0.3}, takes, 1.0, 1.0, photos)
     monkeypatch.setattr(learn, "learn", lambda *_, **__: made)
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes")
-    assert found.exit_code == 0 and ("photos alone" in found.stderr) is photos
+    lines = [words for words in ("photos alone", "5 takes are few") if words in found.stderr]
+    assert found.exit_code == 0 and lines == ([said] if said else [])
 
 
 def test_a_full_disk_is_said(quick: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -49,23 +49,24 @@ class Tag:
     """Name tags that follow faces."""
 
     api = 1
-    name: str = option("", "name for the faces in `faces` that `names` and `file` do not name")
-    names: str = option("", "names by track number or person: 1=Anna;P2=Ben;carl=Carl")
-    file: Path | None = option(None, 'TOML file with names by track number or person: [names], then 1 = "Anna"', path)
-    faces: str = option("largest", "largest, all, 1,3 or all but 2: the faces that get `name`", check_faces)
+    name: str = option("", "what the tag says; for several people by track number or person: 1=Anna;P2=Ben;carl=Carl")
+    faces: str = option("largest", "largest, all, 1,3 or all but 2: whose tag that is", check_faces)
     place: str = option("below", "below, above, left or right of the face", choice(*_ANCHORS))
     size: float = option(0.13, "height of the text, share of the face's width", number(0.02, 1))
     colour: Rgba = option("#ffffff", "of the text", check_colour)
     background: Rgba = option("#141820be", "of the tag; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
+    file: Path | None = option(None, 'TOML file with names by track number or person: [names], then 1 = "Anna"', path)
     _sprites: dict[str, Sprite] = state(dict)
     _worn: dict[int, _Worn] = state(dict)
 
     def __post_init__(self) -> None:
         self._choose = FaceChoice(self.faces)
-        self._by_id = _read(self.file) | _split(self.names) if self.file else _split(self.names)
+        several = _split(self.name) if "=" in self.name else {}
+        self.name = "" if several else self.name
+        self._by_id = _read(self.file) | several if self.file else several
         if not self.name and not self._by_id:
-            raise UsageError("say who: name=Anna, names=1=Anna;2=Ben or file=names.toml", code="names_needed")
+            raise UsageError("say who: name=Anna, name=1=Anna;2=Ben or file=names.toml", code="names_needed")
         for text in {self.name, *self._by_id.values()} - {""}:
             font = font_for(text, _DRAWN, self.font)
             self._sprites[text] = Sprite(
@@ -124,7 +125,7 @@ def _split(text: str) -> dict[int | str, str]:
         key, equals, name = (word.strip() for word in part.partition("="))
         if (face := _face(key)) is None or not equals or not name:
             raise UsageError(
-                "names: {value!r} is no track number or person, and name, as 1=Anna or P2=Ben",
+                "name: {value!r} is no track number or person, and name, as 1=Anna or P2=Ben",
                 code="names_entry",
                 value=part,
             )

@@ -59,7 +59,7 @@ def test_a_tag_does_not_tremble_with_its_face() -> None:
 
 def test_names_by_track_and_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "names.toml").write_text('[names]\n7 = "Ben"\n')
-    for spec in ("tag:names=7=Ben;9=Eve", f"tag:file={tmp_path / 'names.toml'}"):
+    for spec in ("tag:name=7=Ben;9=Eve", f"tag:file={tmp_path / 'names.toml'}"):
         out, plain = drawn(spec, track_id=7)
         assert changed(out, plain) is not None
         out, plain = drawn(spec, track_id=8)
@@ -71,7 +71,7 @@ def test_names_by_track_and_from_a_file(tmp_path: Path) -> None:
 
 def test_names_by_person(tmp_path: Path) -> None:
     (tmp_path / "names.toml").write_text('[names]\nP3 = "Ben"\n')
-    for spec in ("tag:names=p3=Ben;anna=Eve", f"tag:file={tmp_path / 'names.toml'}"):
+    for spec in ("tag:name=p3=Ben;anna=Eve", f"tag:file={tmp_path / 'names.toml'}"):
         for person, named in (("P3", True), ("P4", False), ("unknown", False)):
             chain, _ = stages(spec)
             given = frame(new=True)

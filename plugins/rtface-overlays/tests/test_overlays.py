@@ -101,7 +101,7 @@ def test_every_overlay_on_turned_pictures(name: str, turns: int, png: Path) -> N
         "label:font=/no/such.ttf",
         "label:text=\U00013000",
         "tag",
-        "tag:names=Anna",
+        "tag:name=1=Anna;Ben",
         "tag:file=/no/such.toml",
         "tag:name=x,faces=so me",
         "picture",

@@ -16,19 +16,19 @@ from typing import Any, cast
 from rtface.analysis.treatment import VERSION, Treatment
 from rtface.config.look import look_of
 from rtface.config.option_sources import load
-from rtface.config.options import Options, Trait, check, having
+from rtface.config.options import Options, Trait, check, having, person_photos
 from rtface.errors import OutputError, UsageError
 from rtface.media.files.fingerprint import fingerprint
 from rtface.media.files.image_names import is_image
 from rtface.util.files import write_atomically
-from rtface.util.parse import is_person_number
+from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.paths import data_dir
 
 OPTIONS = having(Trait.FILM_PAGE)
 """The options of a run that the page sets for the whole film."""
 _SHOT_OPTIONS = having(Trait.BY_SHOT)
 _SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
-_PERSON = ("on", *_SHOT_OPTIONS)
+_PERSON = ("name", "on", *_SHOT_OPTIONS)
 _MOST, _LATEST_S = 1000, 1e7
 """Shots, and persons, at most; and the latest end of a shot, seconds."""
 
@@ -41,7 +41,8 @@ class FilmSettings:
         run: options for the whole film that differ from the defaults.
         shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine" and "region"; in order,
             without overlap.
-        persons: by label (P1, P2, …) tables with "on" (true without), "strength", a factor, "engine" and "region".
+        persons: by label (P1, P2, …) tables with "on" (true without), "strength", a factor, "engine" and "region"; and
+            "name": who that is of those who were learnt.
     """
 
     run: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -88,7 +89,7 @@ class FilmSettings:
             persons: labels of those on the frame. A person's settings are taken where only that person is.
         """
         usual = load({}).options
-        values = dict(self.run)
+        values: dict[str, Any] = {**self.run, "person": self._named(usual)}
         if "look" in values:
             values["fidelity"] = None
         for shot in self.shots:
@@ -96,7 +97,7 @@ class FilmSettings:
                 values |= {key: shot[key] for key in _SHOT_OPTIONS if key in shot}
                 if "on" in shot:
                     values["correct"] = "always" if shot["on"] else "never"
-        if len(persons) == 1 and (person := self.persons.get(persons[0])):
+        if len(persons) == 1 and (person := self._treated(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", usual.strength)) * float(person.get("strength", 1.0))
             values |= {key: person[key] for key in _SHOT_OPTIONS if key in person and key != "strength"}
@@ -104,8 +105,8 @@ class FilmSettings:
 
     def treatment_of(self, person: str) -> Treatment | None:
         """What was set for a person; None for nothing."""
-        own = self.persons.get(person)
-        if own is None:
+        own = self._treated(person)
+        if not own:
             return None
         return Treatment(
             bool(own.get("on", True)),
@@ -124,12 +125,30 @@ class FilmSettings:
             OutputError: they cannot be written.
         """
         options = load(self.run).options
+        options = replace(options, person=self._named(options))
         if any(_sets_something(shot) for shot in self.shots):
             options = replace(options, shots=_kept(folder, "shots", ".csv", self._csv()))
-        if self.persons:
-            table = {"version": VERSION, "input": source.name, "tracks": {}, "persons": self.persons}
+        if by_person := {self.name_of(label) or label: own for label in self.persons if (own := self._treated(label))}:
+            table = {"version": VERSION, "input": source.name, "tracks": {}, "persons": by_person}
             options = replace(options, treatment=_kept(folder, "persons", ".json", json.dumps(table, indent=1)))
         return options
+
+    def name_of(self, label: str) -> str:
+        """The name that was given to a person by hand; "" for none."""
+        return str(self.persons.get(label, {}).get("name", ""))
+
+    def _treated(self, label: str) -> dict[str, Any]:
+        """What is set for a person besides the name."""
+        return {key: value for key, value in self.persons.get(label, {}).items() if key != "name"}
+
+    def _named(self, options: Options) -> tuple[str, ...]:
+        """``--person`` of these options, and who was named by hand."""
+        names = dict.fromkeys(filter(None, map(self.name_of, self.persons)))
+        by_hand = [
+            f"{name}@{','.join(label for label in self.persons if self.name_of(label) == name)}" for name in names
+        ]
+        others = (one for one in options.person if not {*person_photos((one,))} & {*names})
+        return (*others, *by_hand)
 
     def to_json(self) -> dict[str, Any]:
         """Settings as `of` takes them."""
@@ -230,6 +249,10 @@ def _person(label: str, values: dict[str, Any]) -> dict[str, Any]:
 def _checked(key: str, value: object, where: str) -> object:
     if (key, value) == ("engine", "auto"):
         raise UsageError("{where}: name one engine; auto is for the whole film", code="shot_engine", where=where)
+    if key == "name":
+        if not isinstance(value, str) or not is_person_name(value):
+            raise UsageError("{name} is no person", code="no_learnt", name=str(value)[:40])
+        return value
     if key != "on":
         return check(key, value, f"{where}: {key}")
     if not isinstance(value, bool):

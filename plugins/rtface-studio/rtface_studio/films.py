@@ -273,7 +273,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         film = await current(request)
         time = min(1.0, (film.facts["duration_s"] or 0.0) / 2)
         async with turn:
-            picture, _ = await in_thread(untouched_frame, film.path, time, _PICTURE)
+            picture, *_ = await in_thread(untouched_frame, film.path, time, _PICTURE)
         return Response(await in_thread(jpeg, picture), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def frame(request: Request) -> Response:
@@ -283,9 +283,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
         labels = persons_at(tasks.analysis(film.id), time)
         options = await in_thread(wanted.at, time, labels)  # reads the settings file
         persons = tuple(
-            PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label))
+            PersonOnFrame(label, tasks.photos(film.id, label), wanted.treatment_of(label), wanted.name_of(label))
             for label in labels
-            if len(labels) > 1
+            if len(labels) > 1 or wanted.name_of(label)
         )
         side = round(number_of(query.get("side", "1280"), "side", 64, SIDE))
         layer = query.get("layer", "after")

@@ -74,11 +74,13 @@ class PersonOnFrame:
         label: as the analysis has it.
         photos: of the person's face.
         treatment: what is done with it; None as with everybody else.
+        name: who that is of those who were learnt, by hand; empty for as recognised.
     """
 
     label: str
     photos: tuple[Path, ...]
     treatment: Treatment | None = None
+    name: str = ""
 
 
 class FrameRenderer:
@@ -159,7 +161,12 @@ class FrameRenderer:
                 plan,
                 options=replace(options, stages=()),
                 treatments=replace(
-                    plan.treatments, by_person={one.label.lower(): one.treatment for one in persons if one.treatment}
+                    plan.treatments,
+                    by_person={
+                        (one.name or one.label).lower(): one.treatment
+                        for one in persons
+                        if one.treatment and len(persons) > 1  # else the options have it
+                    },
                 ),
             )
             steps = FilmChain(
@@ -205,10 +212,10 @@ class FrameRenderer:
     def _recogniser(
         self, persons: tuple[PersonOnFrame, ...], learnt: Sequence[str], tracker: Tracker, stats: Stats
     ) -> PersonRecogniser | None:
-        """What tells the persons apart; None where none is treated differently and nothing was learnt. Persons without
+        """What tells the persons apart; None where none is treated differently and nothing was learnt. Those without
         a usable photo stay unknown; in a run one who was learnt has that name, and no number."""
         known = {name: list(read(path_of(name)).embeddings) for name in learnt}
-        if not any(one.treatment for one in persons):
+        if not any(one.treatment or one.name for one in persons):
             persons = ()
         if not (persons or known):
             return None
@@ -224,9 +231,10 @@ class FrameRenderer:
                     self._known[key] = embeddings_of(one.label, one.photos, tracker, self._embed)
             except (OSError, InputError):  # an analysis is writing them
                 continue
-            if all(distance(mean(self._known[key]), other) > JOIN for other in own):
+            if one.name or all(distance(mean(self._known[key]), other) > JOIN for other in own):
                 known[one.label] = self._known[key]
-        return PersonRecogniser(self._embed, Gallery(known, several=False), stats)
+        assigned = {one.label: one.name for one in persons if one.name}
+        return PersonRecogniser(self._embed, Gallery(known, several=False, assigned=assigned), stats)
 
     def _runtime(self, options: Options, made: tuple[int, ...]) -> Runtime:
         """The loaded engine of these options; it and the tracker are opened where they are not yet. `made` says when
@@ -262,8 +270,9 @@ def _changed(path: Path) -> int:
         return 0
 
 
-def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float]:
-    """A frame of a film, or a still, as it is, and the seconds that it is shown (0 where that is not known).
+def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, int]:
+    """A frame of a film, or a still, as it is, the seconds that it is shown (0 where that is not known), and its
+    longest side in display pixels.
 
     The picture is uint8 RGB h×w×3, upright, its longest side ≤ `side`. No engine is loaded.
 
@@ -280,7 +289,8 @@ def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float]:
         shown = reader.read(time)[-1]
     finally:
         reader.close()
-    return CpuDevice().view(shown).thumbnail(side)[0], float(shown.duration * shown.time_base)
+    longest = max(display_size(shown.image.width, shown.image.height, shown.display))
+    return CpuDevice().view(shown).thumbnail(side)[0], float(shown.duration * shown.time_base), round(longest)
 
 
 def jpeg(image: Bytes) -> bytes:

@@ -97,10 +97,13 @@ def routes(studio: Studio) -> list[BaseRoute]:
         )
 
     async def preview(request: Request) -> Response:
-        while (port := (run := live.running()).port) is None:  # it is starting
-            if await request.is_disconnected():
-                return Response(status_code=HTTPStatus.NO_CONTENT)
-            await asyncio.sleep(0.1)
+        try:
+            while (port := (run := live.running()).port) is None:  # it is starting
+                if await request.is_disconnected():
+                    return Response(status_code=HTTPStatus.NO_CONTENT)
+                await asyncio.sleep(0.1)
+        except InputMissing:  # it has ended, which the page is told elsewhere
+            return Response(status_code=HTTPStatus.NO_CONTENT)
         query = {key: request.query_params[key] for key in ("sharp", "from", "to") if key in request.query_params}
         return await _preview(port, run.authorization, urlencode(query))
 

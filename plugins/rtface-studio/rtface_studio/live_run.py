@@ -102,9 +102,10 @@ def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
         if not isinstance(options["person"], list):
             raise UsageError("person must be a list of texts, as NAME=PHOTO", code="person_list")
         # The run reads the photos, so they have to lie in the folders, too.
+        given = Options.of({"person": options["person"]}).person
         options["person"] = [
-            f"{name}={','.join(str(folders.path(str(photo))) for photo in photos)}" if photos else name
-            for name, photos in person_photos(Options.of({"person": options["person"]}).person).items()
+            f"{one.partition('=')[0]}={','.join(str(folders.path(str(photo))) for photo in photos)}" if photos else one
+            for one, photos in zip(given, person_photos(given).values(), strict=True)
         ]
     checked = Options.of(options)
     if "stages" in options:

@@ -36,8 +36,10 @@ from rtface_studio.context import Studio
 from rtface_studio.frame_renderer import jpeg, untouched_frame
 
 _POLL_S = 1.0
-_STILL_S = 4.0
-"""Of a still, most of which its process takes to start."""
+_START_S, _STILL_S = 3.0, 4.0
+"""Until a run has its first frame, and of a whole still, most of which its process takes to start."""
+_MEASURED = 1.25
+"""Once a run has shown how fast it is, the rest may take so many times as long."""
 _DETACHED = 0x00000208  # DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP, on Windows
 _SIDE = 2160
 """Longest side of a frame for the page, pixels, at most."""
@@ -106,11 +108,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def frame(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
         time = number_of(request.query_params.get("time", "0"), "time", 0, 1e7)
-        picture, seconds = await in_thread(untouched_frame, path, time, _SIDE)
+        picture, seconds, side = await in_thread(untouched_frame, path, time, _SIDE)
         return Response(
             await in_thread(jpeg, picture),
             media_type="image/jpeg",
-            headers={"cache-control": "no-store", "x-frame-seconds": f"{seconds:.6f}"},
+            headers={"cache-control": "no-store", "x-frame-seconds": f"{seconds:.6f}", "x-frame-side": str(side)},
         )
 
     async def report(request: Request) -> Response:
@@ -165,10 +167,10 @@ _FADING = Message(
 
 
 def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
-    """About how many "seconds" a run takes on this machine, how many "bytes" its output has, and the "crf" of
-    its encoder; None for what is not known, or where the run would be refused. And the "messages" that the
-    run would warn with."""
-    found = dict[str, Any](seconds=None, bytes=None, crf=None, messages=[])
+    """How many "seconds" a run takes on this machine where that does nothing else, and "most" where it goes on with
+    what it does now; how many "bytes" its output has, and the "crf" of its encoder; None for what is not known, or
+    where the run would be refused. And the "messages" that the run would warn with."""
+    found = dict[str, Any](seconds=None, most=None, bytes=None, crf=None, messages=[])
     with suppress(RtfaceError):
         run, film = plan_file(source, output, replace(options, dry_run=True))
         found["messages"] = [Message(line).to_dict() for line in run.warnings.values()]
@@ -176,11 +178,18 @@ def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
             found["messages"].append(_FADING.to_dict())
         if isinstance(film, FilmPlan):
             cost = cost_of(film.info, film.streams, options)
-            seconds = None if cost.seconds is None else max(1, round(cost.seconds))
+            seconds = None if cost.seconds is None else _START_S + max(1, round(cost.seconds))
+            most = None if seconds is None else seconds * slowed()
             family = FAMILIES.get(film.streams.video.encoder) if film.streams else None
             crf = (options.crf if options.crf is not None else float(family.quality)) if family and family.crf else None
-            return found | {"seconds": seconds, "bytes": cost.bytes, "crf": crf}
+            return found | {"seconds": seconds, "most": most, "bytes": cost.bytes, "crf": crf}
     return found
+
+
+def slowed() -> float:
+    """How many times as long as alone a run may take, at most, where others go on as in the last minute."""
+    load = os.getloadavg()[0] if sys.platform != "win32" else 0.0
+    return max(1.5, 1 + load / (os.cpu_count() or 1))
 
 
 class _Times:
@@ -191,19 +200,22 @@ class _Times:
         self._finding: Future[None] | None = None
 
     def left(self, items: Iterable[Item]) -> dict[str, Any]:
-        """About how many "seconds" the items take that run or wait, one after the other, and whether that is "all" of
-        them."""
+        """How many "seconds" the items take that run or wait, one after the other, "most" where the machine is as busy
+        as now, and whether that is "all" of them. One that runs says by its own time left how fast all are."""
         todo = [item for item in items if item.state in ("running", "waiting", "interrupted")]
         new = [item for item in todo if item.id not in self._whole]
         if new and (self._finding is None or self._finding.done()):
             self._finding = call_in_thread("queue times", self._find, new)
-        left = list[float]()
-        for item in todo:
+        left, pace, most = list[float](), 1.0, slowed()
+        for item in sorted(todo, key=lambda item: item.left_s is None):
+            rest = (self._whole.get(item.id) or 0.0) * (1 - (item.share or 0.0))
             if item.left_s is not None:
                 left.append(item.left_s)
-            elif (whole := self._whole.get(item.id)) is not None:
-                left.append(whole * (1 - (item.share or 0.0)))
-        return {"seconds": sum(left) if left else None, "all": len(left) == len(todo)}
+                pace, most = (item.left_s / rest if rest else pace), _MEASURED
+            elif rest:
+                left.append(rest * pace)
+        seconds = sum(left) if left else None
+        return {"seconds": seconds, "most": seconds and seconds * most, "all": len(left) == len(todo)}
 
     def _find(self, items: Iterable[Item]) -> None:
         for item in items:
@@ -253,7 +265,16 @@ def _report(studio: Studio, request: Request) -> dict[str, Any]:
         return {}
     table = read_sidecar(sidecar)
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
-    return {key: table[key] for key in keys if key in table}
+    return {key: table[key] for key in keys if key in table} | {"moment": moment_of(table.get("treatments") or [])}
+
+
+def moment_of(tracks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Where a look at the result shows most, of the face that gained most, by the expected gain times its width, when
+    it is turned away least: "at_s", seconds of the input, and its "box", display pixels. None where none was noted."""
+    seen = [one for one in tracks if one.get("frames_corrected") and one.get("doubts")]
+    best = max(seen, key=lambda one: (one["treatment"].get("gain_db") or 0.0) * one["mean_width_px"], default=None)
+    doubts: list[dict[str, Any]] = best["doubts"] if best else []
+    return min(doubts, key=lambda doubt: doubt.get("turned", 0.0), default=None)
 
 
 def _sidecar(studio: Studio, request: Request) -> Path:

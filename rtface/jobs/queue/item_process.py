@@ -98,6 +98,7 @@ class _Reporter:
 
     def __call__(self, progress: Progress) -> None:
         self._last = progress
+        self._began = self._clock() if progress.frames <= 1 else self._began  # engines are loaded by then
         if self._clock() - self._sent >= _INTERVAL_S:
             self.send_last()
         if not self._go.is_set():
@@ -142,12 +143,13 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
         return Ended(
             "done", ended("{frames}, {faces} with faces; no face was changed, the output is a copy", code="ended_copy")
         )
-    return Ended(
-        "done",
-        ended(
-            "{frames}, {faces} with faces, {corrected} corrected", code="ended_film", corrected=report.frames_corrected
-        ),
+    done = ended(
+        "{frames}, {faces} with faces, {corrected} corrected", code="ended_film", corrected=report.frames_corrected
     )
+    for note in report.notes:
+        if isinstance(note, Message) and note.code in ("person_missed", "person_partly"):
+            done = done + "; " + note
+    return Ended("done", done)
 
 
 def _remove(part: Path) -> None:

@@ -148,7 +148,9 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
     name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
     if request.video:
         video, note = choose_video(container, name, variant=request.variant)
-        notes, streams = [note.removeprefix(f"{name}: ")] if note else [], kept_streams(container, video)
+        streams = kept_streams(container, video)
+        if getattr(note, "code", "") == "variant_read":  # of other videos none is copied here
+            notes = [str(note).removeprefix(f"{name}: ")]
         context = video.codec_context
         # Frame threads are fast because they are late: each of them holds a frame back.
         context.thread_type, context.thread_count = "SLICE", 2
@@ -156,7 +158,7 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
     if request.sound:
         known = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
         sound = next(known, None)
-    for stream in container.streams:  # what is not wanted of a list is not fetched; a damaged caption would stop it
+    for stream in container.streams:  # of a list no other is fetched; a damaged caption would stop it
         stream.discard = Discard.default if stream in (video, sound) else Discard.all
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)

@@ -216,7 +216,7 @@ def _check_named(path: Path) -> None:
 
 
 def no_film(name: str) -> InputError:
-    """What is no film, or a list that only few builds of FFmpeg read."""
+    """Makes the error for no film, or for a DASH list."""
     if name.lower().endswith(".mpd"):
         return InputError(
             "{name}: cannot be read as a DASH list; PyAV's packages, whose FFmpeg has no DASH, read none; name the HLS "
@@ -273,8 +273,8 @@ def choose_video(
             "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
         )
     line, variants, avif = None, variants_of(container), is_avif(container)
-    if track is None and (variants or variant != "best"):
-        chosen, line = choose_variant(variants or usable, variant, name)
+    if track is None and variants:
+        chosen, line = choose_variant(variants, variant, name)
     elif avif:  # the animation comes behind its first image
         chosen = max(usable, key=lambda stream: stream.frames)
     else:
@@ -283,6 +283,8 @@ def choose_video(
         raise InputError(
             "{name}: its video codec has no decoder here; convert it to H.264 first", code="no_decoder", name=name
         )
+    if track is None and not variants and variant != "best":
+        choose_variant([chosen], variant, name)  # raises where it is another
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise InputError(

@@ -12,17 +12,21 @@ from rtface.errors import InputError, Message
 
 
 def variants_of(container: InputContainer) -> list[VideoStream]:
-    """The videos of a list of variants, in its order; none of any other input."""
+    """Lists the videos of variants in their order; none of other inputs."""
     videos = container.streams.video if container.format.name in ("hls", "dash") else ()
-    return [stream for stream in videos if _bandwidth(stream) and stream.codec_context]
+    return [
+        stream
+        for stream in videos  # a list of sound alone can bring a cover
+        if _bandwidth(stream) and stream.codec_context and not stream.disposition & Disposition.attached_pic
+    ]
 
 
 def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> tuple[VideoStream, Message | None]:
-    """The variant that is asked for (``--variant``), and a line that says so where there are several.
+    """Chooses the variant asked for, and says so where there are several.
 
     Args:
-        variants: as `variants_of` gives them; of an input without any its videos.
-        wanted: "best", a number in the list from 1 on, or a height.
+        variants: as `variants_of` gives them; of an input without any its video.
+        wanted: by ``--variant``: "best", a number in the list from 1 on, or a height.
         name: of the input, for messages.
 
     Raises:
@@ -57,7 +61,10 @@ def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> t
 
 
 def streams_of_variant(container: InputContainer, video: VideoStream) -> list[Stream]:
-    """The streams of the variant of a video: of DASH, whose sounds are variants too, the best of each kind."""
+    """Lists the streams of a video's variant.
+
+    Sounds of DASH are variants, too: of each kind the best is taken.
+    """
     others = ("audio", "subtitle", "data")
     own = [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
     if container.format.name == "dash":
@@ -70,8 +77,13 @@ def streams_of_variant(container: InputContainer, video: VideoStream) -> list[St
 
 
 def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream) -> bool:
-    """Whether a sound or subtitle belongs to a variant. PyAV does not give FFmpeg's programs, but FFmpeg finds the best
-    stream of that of a video: `stream`, once it is marked as the best, if it is there."""
+    """Says whether a sound or subtitle belongs to a variant.
+
+    PyAV does not give FFmpeg's programs, but FFmpeg finds the best stream of that of a video: `stream`, once it is
+    marked as the best, if it is there.
+    """
+    if container.format.name == "hls" and _bandwidth(stream) not in (0, _bandwidth(video)):
+        return False  # FFmpeg finds one of any variant where this one has none
     if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg passes over a sound of which nothing came yet
         return container.streams.best("video", related=stream) is video
     marks = {one: one.disposition for one in container.streams if one.type == stream.type}
@@ -84,7 +96,7 @@ def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream
 
 
 def _bandwidth(stream: Stream) -> int:
-    """Bits a second of the variant, as its list says; 0 where no list names the stream."""
+    """Reads the variant's bits a second; 0 where no list names it."""
     return int(stream.metadata.get("variant_bitrate", 0))
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
+from contextlib import ExitStack
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from rtface.cli.console import Console
+from rtface.cli.live import LiveMonitor
+from rtface.config.options import LiveOptions
 from rtface.live.control.meters import LatencyWindow, ProcessorMeter
 from rtface.live.control.status_line import StatusLine, line_of
 from rtface.live.controls import LiveControls
@@ -41,6 +44,16 @@ def run(status, clock, frames=300, latency=0.021, faces=1):
     for _ in range(frames):
         clock.now += 1 / 30
         status.wrote(latency, range(1, faces + 1))
+
+
+def test_a_log_has_a_line_for_each_going_and_return():
+    log = io.StringIO()
+    monitor = LiveMonitor(Console(0, log, {}), LiveOptions(), ExitStack())
+    states = [("live", "", 90.0), ("away", "nothing came for 3.5 s", 100.0), ("away", "refused", 103.0)]
+    for health in (*states, ("live", "", 112.0), *states):
+        monitor.show_absences([("udp://1", end(EndpointHealth(*health))), ("null:", end(EndpointHealth(*states[0])))])
+    gone = "rtface: warning: udp://1 is away: nothing came for 3.5 s\n"
+    assert log.getvalue() == f"{gone}rtface: udp://1 is back after 12 s\n{gone}"
 
 
 def test_the_window_forgets_what_is_older_than_ten_seconds():

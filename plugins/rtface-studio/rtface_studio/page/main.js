@@ -71,6 +71,7 @@ async function show() {
   leave();
   leave = () => {};
   forget();
+  for (const open of [...document.getElementsByTagName("dialog")]) open.close(); // it belongs to the view that was left
   drawNavigation(view);
   document.body.classList.toggle("dock", view === "live" && rest[0] === "dock");
   entitle();

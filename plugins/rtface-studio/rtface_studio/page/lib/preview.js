@@ -34,7 +34,7 @@ async function readPairs(path, shown, signal, refused) {
   try {
     const response = await fetch(path, { signal: leaving.signal, headers: keyHeader });
     if (response.status === 400) refused(translated(await response.json())); // others: the run begins or has ended
-    if (!response.ok) return;
+    if (!response.ok || !response.body) return;
     const reader = response.body.getReader();
     let held = new Uint8Array(0);
     for (;;) {

@@ -52,6 +52,9 @@ export function clock(seconds, tenths = false) {
   return tenths ? `${base}.${tenth % 10}` : base;
 }
 
+/** Seconds that may be more, as 0:15 – 0:45. */
+export const span = (least, most) => [...new Set([least, Math.max(least, most)].map((seconds) => clock(seconds)))].join(" – ");
+
 /** Bytes as 12 KB, 3.4 MB. */
 export function bytes(count) {
   const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];

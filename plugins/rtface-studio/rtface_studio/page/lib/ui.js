@@ -1,5 +1,5 @@
 // Components that all views use.
-import { h, newId, replace } from "./dom.js";
+import { h, newId } from "./dom.js";
 import { t } from "./text.js";
 
 /** A button; `kind` is a list of "primary", "danger", "quiet", "small". While an async `action` runs it is disabled. @param {any} label @param {(event: Event) => any} action @param {{ kind?: string, [name: string]: any }} [options] */
@@ -89,26 +89,6 @@ export const engineChoices = (engines) => [["default", t("films.engine_default")
 export function check(label, value, changed) {
   const input = h("input", { type: "checkbox", checked: value, onchange: () => changed(input.checked) });
   return Object.assign(h("label", { class: "check" }, input, label), { show: (now) => { input.checked = now; }, input });
-}
-
-/** Tabs by arrow keys: [key, label] pairs; `chosen(key)` shows one. */
-export function tabs(pairs, active, chosen, label) {
-  const list = h("div", { class: "tabs", role: "tablist", "aria-label": label });
-  const draw = (now) => replace(list, pairs.map(([key, text]) => h("button", {
-    type: "button", role: "tab", "aria-selected": String(key === now), tabindex: key === now ? 0 : -1, "data-key": key,
-    onclick: () => { draw(key); chosen(key); },
-    onkeydown: (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      const next = pairs[(pairs.findIndex(([k]) => k === now) + step + pairs.length) % pairs.length][0];
-      draw(next);
-      list.querySelector("[aria-selected=true]").focus();
-      chosen(next);
-    },
-  }, text)));
-  draw(active);
-  return Object.assign(list, { show: draw });
 }
 
 export const badge = (text, kind = "") => h("span", { class: ["badge", kind] }, text);

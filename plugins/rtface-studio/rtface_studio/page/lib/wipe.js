@@ -5,7 +5,7 @@ import { button } from "./ui.js";
 
 const ZOOMS = [0, 1, 2, 4];
 const GRIP_PX = 24, STILL_PX = 4; // so near the line a drag of enlarged pictures moves it; so little moved, it is a click
-const PAN = 0.2; // of what is seen, with a key
+const PAN = 0.2, PART = 0.9; // of what is seen: moved with a key, and at most filled by a part that is looked at
 
 const picture = (label) => h("img", { alt: t(label), draggable: "false" });
 
@@ -13,6 +13,7 @@ const picture = (label) => h("img", { alt: t(label), draggable: "false" });
  * A wipe of two images, or of two other elements of one size. `show(before, after)` takes two image URLs and shows both at the same moment; `set(share)` moves the line;
  * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel. Enlarged pictures are moved by dragging them, or by
  * `pan(x, y)` in shares of what is seen; a click, or a drag of the line itself, moves the line.
+ * `look(box)` enlarges a part of the picture and puts the line across it.
  * `moved(share)` is called with where the line should stand; it stands as near as the pictures reach, which `reach(from, to)` says.
  * @param {any} [before] @param {any} [after] @param {(share: number) => void} [moved]
  */
@@ -81,7 +82,7 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
   }
   if (before instanceof HTMLImageElement) element.classList.add("empty"); // images without a source are drawn as broken ones
   draw();
-  return { element, show, set, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, get pixels() { return pictures.clientWidth * devicePixelRatio; }, only(name) { alone = name; placed(); },
+  return { element, show, set, label(text) { labels[1].textContent = text; }, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, get pixels() { return pictures.clientWidth * devicePixelRatio; }, only(name) { alone = name; placed(); },
     pan(x, y) { element.scrollBy(x * PAN * element.clientWidth, y * PAN * element.clientHeight); },
     reach(from, to) { if (from !== reached[0] || to !== reached[1]) { reached = [from, to]; draw(); } },
     zoom(value) { // the middle of what is seen stays in the middle
@@ -90,7 +91,14 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
       factor = value;
       draw();
       element.scrollTo(x * element.scrollWidth - element.clientWidth / 2, y * element.scrollHeight - element.clientHeight / 2);
-    }, get factor() { return factor; } };
+    }, get factor() { return factor; },
+    look([left, top, right, bottom]) { // shows a part of the picture, given by its pixels, enlarged as far as it is seen whole
+      const pixels = element.clientHeight * devicePixelRatio, fits = pictures.clientWidth * devicePixelRatio / before.naturalWidth;
+      const factor = ZOOMS.findLast((zoom) => zoom * (bottom - top) < PART * pixels), [x, y] = [(left + right) / 2, (top + bottom) / 2];
+      this.zoom(factor > fits ? factor : 0);
+      element.scrollTo(x * factor / devicePixelRatio - element.clientWidth / 2, y * factor / devicePixelRatio - element.clientHeight / 2);
+      set(x / before.naturalWidth);
+    } };
 }
 
 /**
@@ -102,10 +110,11 @@ export function zoomControls(player, changed = () => {}, width = 0) {
   const next = () => {
     if (!player.factor && width) steps = ZOOMS.filter((zoom) => !zoom || zoom > 1.05 * player.pixels / width);
     player.zoom(steps[(steps.indexOf(player.factor) + 1) % steps.length]);
-    element.textContent = player.factor ? `${100 * player.factor} %` : t("app.zoom_fit");
+    show();
     changed();
   };
+  const show = () => { element.textContent = player.factor ? `${100 * player.factor} %` : t("app.zoom_fit"); };
   const element = button(t("app.zoom_fit"), next, { kind: "small" });
   const pan = (x, y) => ["app.key_pan", () => player.pan(x, y)];
-  return { button: element, keys: { z: ["app.key_zoom", next], "Shift+ArrowLeft": pan(-1, 0), "Shift+ArrowRight": pan(1, 0), "Shift+ArrowUp": pan(0, -1), "Shift+ArrowDown": pan(0, 1) } };
+  return { button: element, show, keys: { z: ["app.key_zoom", next], "Shift+ArrowLeft": pan(-1, 0), "Shift+ArrowRight": pan(1, 0), "Shift+ArrowUp": pan(0, -1), "Shift+ArrowDown": pan(0, 1) } };
 }

@@ -11,7 +11,7 @@ const ORDER = ["fault", "warn", "optional", "ok"];
 const stateOf = ({ state, repair }) => (state === "ok" && repair ? "optional" : state);
 let last = null; // of this page: shown at once while the checks run again
 
-export async function mount(root, { argument }) {
+export async function mount(root) {
   const list = h("div", { class: "stack", "aria-live": "polite" });
   const when = h("span", { class: "quiet-text" });
   let gone = false;
@@ -32,9 +32,8 @@ export async function mount(root, { argument }) {
     replace(list, faults ? note(t("health.faults", { count: faults }), "bad") : note(t("health.good")),
       h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("health.title") }, h("table", { class: "stacked" },
         h("thead", {}, h("tr", {}, ["state", "part", "found"].map((key) => h("th", { scope: "col" }, t(`health.${key}`))))),
-        h("tbody", {}, findings.map((one) => h("tr", { class: one.name === argument[0] ? "marked" : null }, h("td", {}, badge(t(`health.state_${stateOf(one)}`), KINDS[stateOf(one)] ?? "")),
+        h("tbody", {}, findings.map((one) => h("tr", {}, h("td", {}, badge(t(`health.state_${stateOf(one)}`), KINDS[stateOf(one)] ?? "")),
           h("td", {}, one.name), h("td", {}, translated(one.messages.detail), one.repair ? h("div", { class: "row repair" }, h("code", {}, translated(one.messages.repair)), one.command ? copyButton(() => one.command) : null) : null)))))));
-    list.querySelector(".marked")?.scrollIntoView({ block: "center" });
   }
   replace(root, h("div", { class: "head" }, h("h1", {}, t("health.title")), h("div", { class: "row" }, when, button(t("health.again"), run))), list);
   if (last) draw();

@@ -2,7 +2,8 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { showError } from "../lib/ui.js";
+import { t } from "../lib/text.js";
+import { showError, toast } from "../lib/ui.js";
 import { mountMonitor } from "./live/monitor.js";
 import { mountSetup } from "./live/setup.js";
 
@@ -19,6 +20,7 @@ export function mount(root) {
     newest = run;
     const wanted = ALIVE.includes(run.state) ? "monitor" : "setup";
     if (wanted === part) return mounted.update(run);
+    const ended = part && run.state === "ended";
     change(wanted);
     const mine = shows, place = h("div");
     try {
@@ -30,6 +32,7 @@ export function mount(root) {
       throw error;
     }
     replace(root, ...place.childNodes);
+    if (ended) toast(t("live.ended"));
     if (newest !== run) mounted.update(newest);
   }
   function change(next) {

@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
-import { clock, t } from "../lib/text.js";
+import { clock, span, t } from "../lib/text.js";
 import { badge, button, emptyState, note } from "../lib/ui.js";
 import { mountResult } from "./queue/result.js";
 import { progressBar, progressText, saying, verbs } from "./queue/item.js";
@@ -26,7 +26,7 @@ export async function mount(root, { argument }) {
     }, { kind: "small", "data-key": text }) : null;
   };
   const draw = ({ items, running, waits: live, left }) => {
-    if (left) total.textContent = left.seconds === null ? "" : t(left.all ? "queue.all_left" : "queue.some_left", { time: clock(left.seconds) });
+    if (left) total.textContent = left.seconds === null ? "" : t(left.all ? "queue.all_left" : "queue.some_left", { time: left.all ? span(left.seconds, left.most) : clock(left.seconds) });
     const waits = items.some((item) => ["waiting", "interrupted"].includes(item.state));
     replace(runner, waits && !running ? note([h("p", {}, t("queue.stopped")), button(t("queue.run"), () => api.post("/api/queue/run"), { kind: "primary small" })], "warn") :
       live && (waits || items.some((item) => item.state === "running")) ? note([h("p", {}, t("queue.waits")),

@@ -1,4 +1,5 @@
 // The controls of a film: settings for the whole film, for the shot and for the persons that are shown now.
+import { api } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { clock, t, textOr } from "../../lib/text.js";
 import { button, engineChoices, radios, select, slider } from "../../lib/ui.js";
@@ -46,7 +47,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
   const shotTime = h("span", { class: "quiet-text number" });
   const opened = new Set(); // persons whose further settings are shown, and the shot
-  let time = 0, analysis = {}, drawn = "";
+  let time = 0, analysis = {}, drawn = "", names = []; // of persons who were learnt
 
   function take(settings) {
     kept.settings = settings;
@@ -116,11 +117,14 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
       const { [label]: _, ...others } = kept.settings.persons;
       to({ ...kept.settings, persons: values ? { ...others, [label]: filled(values) } : others }, `person-${label}`);
     };
+    const treated = own && Object.keys(own).some((key) => key !== "name");
     const more = () => h("details", { class: "more", open: opened.has(label), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](label) },
       h("summary", {}, t("films.person_more", { name: label })), h("div", { class: "stack" }, replaced("person", label, own, put)));
     return h("div", { class: "stack" },
-      select(label, choices(), own ? nameOf(own.on ?? true) : "", (value) => put(value ? { ...own, on: ON[value] } : null)),
-      own && own.on !== false ? [
+      select(label, choices(), treated ? nameOf(own.on ?? true) : "", (value) => put(value ? { ...own, on: ON[value] } : own?.name ? { name: own.name } : null)),
+      names.length ? select(t("films.person_name", { name: label }), [["", t("films.as_recognised")], ...names.map((name) => [name, name])], own?.name ?? "",
+        (value) => put(value ? { ...own, name: value } : treated ? { ...own, name: null } : null)) : null,
+      treated && own.on !== false ? [
         slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }, { help: t("films.person_strength_help") }), more()] : null);
   }
   const choices = () => [["", t("films.as_film")], ["on", t("films.correct_always")], ["off", t("films.correct_never")]];
@@ -145,5 +149,6 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
       button(t("films.reset"), () => to({ ...DEFAULTS, shots: [], persons: {} }), { kind: "small" })),
     still ? null : [personPart, shotPart]);
   draw(true);
+  api.get("/api/persons").then(({ persons }) => { names = persons; draw(true); }, () => {});
   return { element, take, always: () => set("correct", "always"), choose: (values) => to({ ...kept.settings, ...values }), at(now) { time = now; draw(); }, found(result, { more, whole }) { analysis = result; draw(more); if (whole) fitShots(); } };
 }

@@ -67,10 +67,16 @@ export async function mountFilm(root, id) {
     player.busy(t("films.rendering"));
     try {
       const get = (layer) => api.blob(`/api/films/${id}/frame?${query}&layer=${layer}`, { signal: asking.signal });
-      const after = await get(kept.layer);
       const before = await get("before");
+      if (!urls.length) { // the picture at once, the wipe when it is ready
+        urls = [URL.createObjectURL(before)];
+        player.only("before");
+        await player.show(urls[0], urls[0]);
+      }
+      const after = await get(kept.layer);
       const now = [before, after].map((blob) => URL.createObjectURL(blob));
       await player.show(...now);
+      player.only(null);
       urls.forEach((url) => URL.revokeObjectURL(url));
       urls = now;
       if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
@@ -83,6 +89,7 @@ export async function mountFilm(root, id) {
       unchanged = film.kind === "still" && left.length === faces && kept.settings.scale === "1";
       replace(info, ...done(faces, left));
       legend.hidden = kept.layer !== "invented";
+      player.label(t(legend.hidden ? "app.wipe_after" : "films.label_invented"));
       player.element.dataset.time = after.headers.get("x-frame-time");
     } catch (error) {
       if (error.name !== "AbortError") {

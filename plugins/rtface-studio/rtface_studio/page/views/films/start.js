@@ -2,7 +2,7 @@
 import { api } from "../../lib/api.js";
 import { chooseFolder } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
-import { bytes, clock, t, translated } from "../../lib/text.js";
+import { bytes, clock, span, t, translated } from "../../lib/text.js";
 import { button, check, copyButton, dialog, field, note, select, toast } from "../../lib/ui.js";
 
 const KINDS = [[".mp4", "MP4"], [".mkv", "Matroska"], [".mov", "QuickTime"], [".webm", "WebM"]];
@@ -20,7 +20,7 @@ export async function startDialog(film, settings, { unchanged = false } = {}) {
   const tell = () => told({ ...asked(), codec: null, crf: null }).then((value) => { usual = value.crf; return quality ? told(asked()) : value; }).then((value) => {
     command.textContent = value.command;
     replacing.hidden = !value.exists;
-    cost.textContent = [value.seconds !== null && t("films.takes", { time: clock(value.seconds) }), value.bytes !== null && t("films.size", { size: bytes(value.bytes) })].filter(Boolean).join(" ");
+    cost.textContent = [value.seconds !== null && t("films.takes", { time: span(value.seconds, value.most) }), value.bytes !== null && t("films.size", { size: bytes(value.bytes) })].filter(Boolean).join(" ");
     replace(said, value.messages.map((message) => note(translated(message), "warn")));
   }, () => { command.textContent = "–"; cost.textContent = ""; replace(said); }); // starting says why
   const input = (value, hint = "") => h("input", { type: "text", value, spellcheck: "false", placeholder: hint, onchange: tell });

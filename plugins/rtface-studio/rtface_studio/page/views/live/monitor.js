@@ -10,10 +10,10 @@ import { change, forget } from "../../lib/undo.js";
 import { wipe } from "../../lib/wipe.js";
 import { reasonOf } from "../films/analysis.js";
 import { personsInView } from "./in_view.js";
-import { chosenOf, overlayList, stages } from "./overlays.js";
+import { AT_ONCE, chosenOf, overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
-const AROUND = 0.04, SETTLED_MS = 2000; // while the wipe rests, the pictures are sent only as far as they are seen, and so much of the width more
+const AROUND = 0.04, BUSY_MS = 5000, SETTLED_MS = 2000; // while the wipe rests, the pictures are sent only as far as they are seen, and so much of the width more
 
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
@@ -93,6 +93,7 @@ export async function mountMonitor(root, run, { changed }) {
   const stop = button(t("live.stop"), async () => changed(await api.post("/api/live/stop")), { kind: "danger" });
   const remarks = h("div", { class: "stack live-remarks", role: "status" });
   let told = [], shownRemarks = ""; // what the run says, and what of it is shown
+  let busy = "", busyUntil = 0; // how faces are done where there is no time for more; it is said for some seconds, as it changes often
   const alerts = h("div", { class: "stack", role: "status" });
   const figures = h("dl", { class: "facts number" });
   const plot = graph(LATENCY, { label: t("live.latency_graph") });
@@ -107,12 +108,12 @@ export async function mountMonitor(root, run, { changed }) {
   }
 
   function drawRemarks() {
-    const key = JSON.stringify([told, values.always, Boolean(values.light)]);
+    const key = JSON.stringify([told, values.always, Boolean(values.light), busy]);
     if (key === shownRemarks) return; // a button keeps the focus while nothing changes
     shownRemarks = key;
     const line = (text, label, name, value, kind = "") => note(h("div", { class: "row" }, h("span", {}, text), label ? button(t(label), () => set(name, value), { kind: "small" }) : null), kind);
     replace(remarks, told.filter(({ code }) => !values[HELPS[code]?.[1]]).map((remark) => line(remarked(remark), ...(HELPS[remark.code] ?? [null, "", 0, remark.code === "live_no_face" ? "" : "warn"]))),
-      values.always ? line(t("live.always"), "live.always_off", "always", false) : null);
+      busy ? line(t("live.busy", { how: busy })) : null, values.always ? line(t("live.always"), "live.always_off", "always", false) : null);
   }
 
   function update(now) {
@@ -123,6 +124,8 @@ export async function mountMonitor(root, run, { changed }) {
     draw();
     films.show(now.films_wait ?? true);
     told = status.remarks ?? [];
+    if (status.ladder && !status.paused) [busy, busyUntil] = [levels(status.ladder.split(", ").filter((level) => level !== "full").join(", ")), Date.now() + BUSY_MS];
+    else if (status.paused || Date.now() > busyUntil) busy = "";
     drawRemarks();
     const troubles = [...status.losses.map(dropping),
       ...[status.source, status.sound, ...status.sinks].filter((end) => end && end.state !== "live" && !end.name.startsWith("null:")).map(away)];
@@ -164,7 +167,7 @@ export async function mountMonitor(root, run, { changed }) {
       if (wanted.length > before.length) player.set(0); // the wipe would hide it where it shows the input
     } catch (error) {
       refused = wanted;
-      const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name]);
+      const drawn = chosenOf(drawing), off = Object.keys(chosen).filter((name) => chosen[name].on && !drawn[name] && name !== AT_ONCE); // that one is being typed
       for (const name of off) chosen[name].on = false;
       if (off.length) drawOverlays();
       list.firstChild.children[at].append(trouble);
@@ -176,7 +179,7 @@ export async function mountMonitor(root, run, { changed }) {
     replace(trouble);
     refused = null;
     if (stages(chosen).join() === wanted.join()) return;
-    for (const one of Object.values(chosen)) one.on = false; // undone or done again: the forms show it, too
+    for (const one of Object.values(chosen)) one.on = one.open = false; // undone or done again: the forms show it, too
     Object.assign(chosen, chosenOf(wanted));
     drawOverlays();
   }

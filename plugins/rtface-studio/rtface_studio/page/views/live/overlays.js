@@ -2,17 +2,18 @@
 import { chooseFile } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, textOr } from "../../lib/text.js";
-import { badge, button, check, copyButton, emptyState, field } from "../../lib/ui.js";
+import { button, check, copyButton, emptyState, field } from "../../lib/ui.js";
 
+export const AT_ONCE = "tag";
 const FIRST = { label: { text: "AI-enhanced" } };
-const SHOWN = 3; // options that are seen at once; the others follow under "More options"
+const SHOWN = { tag: 1 }, USUAL = 3; // options that are seen at once; the others follow under "More options"
 const INSTALL = "python -m pip install ./plugins/rtface-overlays";
 const FONTS = /\.(ttf|otf)$/i, ANY = /./;
 
 /**
  * A list of the installed overlays; `chosen` is {name: {on, values: {option: text}}} and is kept up to date; `done(group, place)` is
- * called after each change, with the entry of its overlay in the list; those of one option have one group. With `live` a ticked box opens the form only: nothing
- * is drawn before its button is pressed.
+ * called after each change, with the entry of its overlay in the list; those of one option have one group. With `live` a name tag is drawn
+ * once it has a name; of the others a ticked box opens the form only, and a button draws them.
  * @param {any[]} overlays @param {Record<string, any>} chosen @param {(group: any, place: HTMLElement) => void} [done] @param {{ live?: boolean }} [options]
  */
 export function overlayList(overlays, chosen, done = () => {}, { live = false } = {}) {
@@ -21,15 +22,17 @@ export function overlayList(overlays, chosen, done = () => {}, { live = false } 
     const one = chosen[overlay.name] ??= { on: false, values: { ...FIRST[overlay.name] } };
     one.values ??= {};
     one.open = one.on || (live && one.open);
-    const form = h("div", { class: "stack live-overlay-form" }), place = h("li", { class: "live-overlay" });
-    const air = (now) => { one.on = now; draw(); done(null, place); };
-    const shown = () => h("div", { class: "row" }, button(t(one.on ? "live.overlay_hide" : "live.overlay_show", { name: labelOf(overlay.name) }), () => air(!one.on), { kind: one.on ? "small" : "small primary" }),
-      one.on ? badge(t("live.overlay_on"), "bad") : null);
-    const draw = () => replace(form, one.open ? [fields(overlay, one.values, (group) => { if (!live || one.on) done(group, place); }), live ? shown() : null] : null);
+    const form = h("div", { class: "stack live-overlay-form" }), place = h("li", { class: "live-overlay" }), waits = live && overlay.name !== AT_ONCE;
+    const air = (now, group = null) => { if (one.on || now) { one.on = now; done(group, place); } };
+    const told = (group) => air(one.open && (waits ? one.on : !live || Object.keys(one.values).length > 0), group);
+    const shown = () => button(t(one.on ? "live.overlay_hide" : "live.overlay_show", { name: labelOf(overlay.name) }), () => { air(!one.on); draw(); }, { kind: one.on ? "small" : "small primary" });
+    const draw = () => replace(form, one.open ? [fields(overlay, one.values, told), waits ? shown() : null] : null);
     draw();
     place.append(check(labelOf(overlay.name), one.open, (now) => {
       one.open = now;
-      if (!live || (one.on && !now)) air(now); else draw();
+      told(null);
+      draw();
+      if (live && now) form.querySelector("input")?.focus();
     }),
       h("p", { class: "quiet-text" }, textOr(`overlays.${overlay.name}`, overlay.help)), form);
     return place;
@@ -38,8 +41,9 @@ export function overlayList(overlays, chosen, done = () => {}, { live = false } 
 
 function fields(overlay, values, done) {
   const all = overlay.options.map((option) => control(overlay.name, option, values, done));
-  return [all.slice(0, SHOWN), all.length > SHOWN ? h("details", { class: "more" }, h("summary", {}, t("live.overlay_more")),
-    h("div", { class: "stack" }, all.slice(SHOWN))) : null];
+  const shown = SHOWN[overlay.name] ?? USUAL;
+  return [all.slice(0, shown), all.length > shown ? h("details", { class: "more" }, h("summary", {}, t("live.overlay_more")),
+    h("div", { class: "stack" }, all.slice(shown))) : null];
 }
 
 const labelOf = (name) => textOr(`overlay_words.${name}`, name);

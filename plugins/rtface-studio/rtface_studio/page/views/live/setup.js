@@ -3,7 +3,7 @@ import { api } from "../../lib/api.js";
 import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, translated } from "../../lib/text.js";
-import { button, confirm, engineChoices, field, note, radios, select, slider, toast } from "../../lib/ui.js";
+import { button, confirm, copyButton, engineChoices, field, note, radios, select, slider, toast } from "../../lib/ui.js";
 import { useChoices, wordsOf } from "../films/controls.js";
 import { overlayList, stages } from "./overlays.js";
 import { learntPersons } from "./learn.js";
@@ -15,9 +15,11 @@ export async function mountSetup(root, run, { changed }) {
   let [{ devices, overlays }, { presets }, { folders }, choices, persons] = await Promise.all(
     [api.get("/api/live/devices"), api.get("/api/live/presets"), api.get("/api/files"), api.get("/api/choices"), api.get("/api/persons")]);
   const values = remembered;
+  if (!values.source && run.source) kinds(Object.assign(values, { source: whole(run.source), output: whole(run.output) })); // the page was loaded again
   const error = h("div", { "aria-live": "polite" });
   const form = h("div", { class: "live-setup" });
   let learnt = { end() {} };
+  const virtual = virtualCamera(again);
 
   const draw = () => {
     const whose = personChoice(values.settings);
@@ -25,7 +27,7 @@ export async function mountSetup(root, run, { changed }) {
     learnt = learntPersons(persons, values.settings, devices, (now) => { persons = now; whose.show(); });
     replace(form,
     h("section", { class: "card stack live-source" }, h("h2", {}, t("live.source")), source(devices, values, draw, again)),
-    h("section", { class: "card stack live-output" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw)),
+    h("section", { class: "card stack live-output" }, h("h2", {}, t("live.output")), output(devices, values, folders, draw, virtual)),
     h("section", { class: "card stack" }, h("h2", {}, t("live.look")), look(values, choices)),
     further("learnt", (values.settings.person ?? []).some((one) => !one.includes("=")), learnt.element),
     further("persons", (values.settings.faces ?? "all") !== "all", whose),
@@ -40,7 +42,10 @@ export async function mountSetup(root, run, { changed }) {
 
   async function again() {
     ({ devices } = await api.get("/api/live/devices"));
+    const camera = devices.find(({ kind }) => kind === "virtual camera");
+    if (camera && virtual.isConnected) values.output = camera.address; // it was looked for
     draw();
+    return camera;
   }
 
   async function begin(to) {
@@ -61,11 +66,18 @@ export async function mountSetup(root, run, { changed }) {
   draw();
 
   function update(now) {
-    replace(error, now.state === "failed" ? note([h("p", {}, h("strong", {}, t("live.failed"))), h("p", {}, translated(now.error))], "bad") :
-      now.state === "ended" ? note(t("live.ended")) : null);
+    replace(error, now.state === "failed" ? note([h("p", {}, h("strong", {}, t("live.failed"))), h("p", {}, translated(now.error))], "bad") : null);
   }
   update(run);
   return { end() { learnt.end(); }, update };
+}
+
+/** An address of a run, "" where a part of it is a secret that the server does not tell. */
+const whole = (address) => (address.includes("…") ? "" : address);
+
+/** Says of addresses that are no device's whether they are films or streams. */
+function kinds(values) {
+  for (const key of ["source", "output"]) values[`${key}Kind`] = /^\w+:\/\//.test(values[key]) ? "stream" : values[key] ? "film" : undefined;
 }
 
 const tidy = (settings) => ({ ...settings, stages: stages(settings.stages ?? {}) });
@@ -99,13 +111,26 @@ function source(devices, values, draw, again) {
       button(t("films.choose"), () => chooseFilm((path) => { values.source = path; draw(); }), { kind: "small" })] : null];
 }
 
-function output(devices, values, folders, draw) {
+/** How to get a virtual camera, on the spot: what the check says of it, each line to copy, and another look. */
+function virtualCamera(again) {
+  const steps = h("div", { class: "stack", role: "status" }), step = (text, line) => h("li", {}, h("div", { class: "stack" }, h("span", {}, text), line ? h("div", { class: "row" }, h("code", {}, line), copyButton(() => line)) : null));
+  replace(steps, button(t("live.no_virtual_camera_hint"), async () => {
+    const found = (await api.get("/api/health")).findings.filter(({ name, repair }) => repair && name.startsWith("virtual camera"));
+    const options = found.map(({ command }) => /modprobe v4l2loopback (.+)/.exec(command ?? "")?.[1]).find(Boolean);
+    replace(steps, h("ol", { class: "stack" }, found.map(({ command, messages }) => step(command ? t("live.camera_line") : translated(messages.repair), command)),
+      options ? step(t("live.camera_stays"), `echo v4l2loopback | sudo tee /etc/modules-load.d/rtface.conf; echo options v4l2loopback ${options} | sudo tee /etc/modprobe.d/rtface.conf`) : null, step(t("live.camera_then"))),
+    button(t("live.no_camera_hint"), async () => { if (!await again()) toast(t("live.no_virtual_camera")); }, { kind: "small" }));
+  }, { kind: "small" }));
+  return note([h("p", {}, t("live.no_virtual_camera")), steps]);
+}
+
+function output(devices, values, folders, draw, virtual) {
   const cameras = devices.filter((one) => one.kind === "virtual camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const [control, kind] = choice(t("live.output_to"), [...cameras, ["null:", t("live.only_look")]],
     [["stream", t("live.stream")], ["film", t("live.file")]], values, "output", draw);
   const record = h("input", { type: "text", value: values.settings.also ?? "", spellcheck: "false", placeholder: `${folders[0]}/recording.mkv`,
     oninput: () => { values.settings.also = record.value; } });
-  return [control, cameras.length ? null : note([h("p", {}, t("live.no_virtual_camera")), h("a", { href: "#/health/virtual camera" }, t("live.no_virtual_camera_hint"))]),
+  return [control, cameras.length ? null : virtual,
     kind === "stream" ? typed(t("live.address"), values, "output", t("live.output_help")) : null,
     kind === "film" ? typed(t("live.path"), values, "output", t("live.file_help", { folder: folders[0] })) : null,
     kind === "film" && values.sourceKind === "film" ? note([h("p", {}, t("live.not_live")), h("a", { href: "#/films" }, t("queue.choose"))], "warn") : null,
@@ -134,8 +159,7 @@ function drawPresets(element, presets, values, draw) {
   const redraw = (now) => drawPresets(element, now, values, draw);
   replace(element,
     names.map((one) => h("span", { class: "live-preset" }, button(one, () => {
-      Object.assign(values, { sourceKind: undefined, outputKind: undefined }, structuredClone(presets[one]));
-      for (const key of ["source", "output"]) values[`${key}Kind`] = /^\w+:\/\//.test(values[key]) ? "stream" : values[key] ? "film" : undefined;
+      kinds(Object.assign(values, structuredClone(presets[one])));
       draw();
     }, { kind: "small" }), button("×", async () => {
       if (await confirm(t("live.preset_remove_title", { name: one }), t("live.preset_remove_text"), t("live.preset_remove")))

@@ -36,10 +36,12 @@ function tracksTable(tracks) {
     h("tbody", {}, tracks.map((one) => h("tr", {}, columns.map(([, kind, cell]) => h("td", { class: kind }, cell(one) ?? "–")))))));
 }
 
+export const reportOf = (id) => api.get(`/api/queue/${id}/report`).catch(() => ({}));
+
 /** The card with the report of an item of the queue; hidden where its run wrote none. */
-export function reportCard({ id, started_at: started, ended_at: ended }) {
+export function reportCard({ id, started_at: started, ended_at: ended }, told = reportOf(id)) {
   const root = h("section", { class: "card stack", hidden: true, "aria-label": t("queue.report") });
-  api.get(`/api/queue/${id}/report`).then((report) => {
+  told.then((report) => {
     if (!report.treatments) return;
     root.hidden = false;
     const corrected = report.treatments.filter((one) => one.frames_corrected), persons = personsOf(report.treatments);
@@ -49,7 +51,7 @@ export function reportCard({ id, started_at: started, ended_at: ended }) {
       persons.length ? h("ul", {}, persons) : null,
       h("p", {}, h("a", { href: keyed(`/api/queue/${id}/report?download`) }, t("queue.report_download"))),
       report.treatments.length ? tracksTable(report.treatments) : null);
-  }, () => {});
+  });
   return root;
 }
 

@@ -5,7 +5,7 @@ import { on } from "../../lib/events.js";
 import { shortcuts } from "../../lib/keys.js";
 import { clock, t, textOr } from "../../lib/text.js";
 import { button, note, showError } from "../../lib/ui.js";
-import { reportCard, verifyCard } from "./report.js";
+import { reportCard, reportOf, verifyCard } from "./report.js";
 import { stepper } from "./stepper.js";
 import { progressBar, progressText, saying, verbs } from "./item.js";
 
@@ -50,9 +50,9 @@ function saysCard(id) {
 
 /** Shows an enhanced photo over its source. */
 function showStill(root, head, item) {
-  const pictures = stepper(item.id, true);
-  replace(root, head, pictures.element, download(item), reportCard(item), verifyCard(item.id), saysCard(item.id));
-  pictures.show(0);
+  const pictures = stepper(item.id, true), report = reportOf(item.id);
+  replace(root, head, pictures.element, download(item), reportCard(item, report), verifyCard(item.id), saysCard(item.id));
+  report.then(({ moment }) => pictures.look(moment));
   return () => pictures.end();
 }
 
@@ -76,7 +76,6 @@ export async function mountResult(root, id) {
     const gone = (await fetch(one.src, { method: "HEAD" })).status === 404;
     replace(unplayable, note(t(gone ? "queue.not_there" : "queue.unplayable", { path }), "warn"));
     unplayable.hidden = false;
-    compare.open ||= !gone;
   });
   const seek = h("input", { type: "range", min: 0, max: 1, step: 0.001, value: 0, "aria-label": t("queue.position") });
   const at = h("span", { class: "number" });
@@ -107,13 +106,12 @@ export async function mountResult(root, id) {
     source.currentTime = begins + Math.max(0, time);
   };
   seek.addEventListener("input", () => go(Number(seek.value)));
-  const steps = stepper(id, false, begins);
-  const compare = h("details", { class: "card", ontoggle: () => { if (compare.open && !steps.element.querySelector("[data-time]")) steps.show(result.currentTime || 0); } },
-    h("summary", {}, h("strong", {}, t("queue.compare"))), steps.element);
-  replace(root, head, unplayable,
+  const steps = stepper(id, false, begins), report = reportOf(id);
+  report.then(({ moment }) => steps.look(moment));
+  replace(root, head, unplayable, steps.element,
     h("div", { class: "result-pair" }, h("figure", {}, source, h("figcaption", {}, t("queue.source"))), h("figure", {}, result, h("figcaption", {}, t("queue.result")))),
     h("div", { class: "film-transport" }, play, h("span", {}), seek, at, h("span", {})),
-    download(item), compare, reportCard(item), verifyCard(id), saysCard(id));
+    download(item), reportCard(item, report), verifyCard(id), saysCard(id));
   const endKeys = shortcuts({
     " ": ["queue.play", () => play.click()], ",": ["films.key_back", async () => go(result.currentTime - await steps.frame())],
     ".": ["films.key_forward", async () => go(result.currentTime + await steps.frame())],

@@ -7,16 +7,16 @@ import { button, showError } from "../../lib/ui.js";
 import { wipe, zoomControls } from "../../lib/wipe.js";
 
 /**
- * The comparison of item `id`, of one frame where it is a `still`, of the source from `begins` on: {element, show(time), frame(), end()}; nothing is asked
- * for before `show`. `frame()` gives the seconds of one frame of the result.
+ * The comparison of item `id`, of one frame where it is a `still`, of the source from `begins` on: {element, show(time), look(moment), frame(), end()}; nothing is asked
+ * for before `show` or `look`. `frame()` gives the seconds of one frame of the result.
  */
 export function stepper(id, still = false, begins = 0) {
   const player = wipe(), zoom = zoomControls(player), endKeys = shortcuts(zoom.keys);
   const at = h("span", { class: "number" });
-  let time = 0, seconds = 0, urls = [], asking = false, wanted = null, ended = false;
+  let time = 0, seconds = 0, side = 0, urls = [], asking = false, wanted = null, ended = false;
   const get = async (which, at) => {
     const blob = await api.blob(`/api/queue/${id}/frame/${which}?time=${at + (which === "source" ? begins : 0)}`);
-    if (which === "result") seconds = Number(blob.headers.get("x-frame-seconds")) || 1 / 25;
+    if (which === "result") [seconds, side] = [Number(blob.headers.get("x-frame-seconds")) || 1 / 25, Number(blob.headers.get("x-frame-side"))];
     return blob;
   };
 
@@ -48,5 +48,13 @@ export function stepper(id, still = false, begins = 0) {
     if (!seconds) await get("result", 0);
     return seconds;
   }
-  return { element, show, frame, end() { ended = true; endKeys(); urls.forEach((url) => URL.revokeObjectURL(url)); } };
+  /** Shows the moment of a report at its face, enlarged; without one the first frame. */
+  async function look(moment) {
+    await show(moment ? moment.at_s - begins : 0);
+    const { naturalWidth, naturalHeight } = player.element.querySelector("img");
+    if (!moment || !side || !naturalWidth) return;
+    player.look(moment.box.map((value) => value * Math.max(naturalWidth, naturalHeight) / side));
+    zoom.show();
+  }
+  return { element, show, look, frame, end() { ended = true; endKeys(); urls.forEach((url) => URL.revokeObjectURL(url)); } };
 }
