@@ -63,8 +63,7 @@ def projection(views: Mapping[str, str]) -> bytes:
 
 def sample_boxes(views: Mapping[str, str]) -> bytes:
     """Makes MP4's boxes of a picture's description (st3d, sv3d)."""
-    mode = stereo_mode(views, {}, "mp4")
-    boxes = box(b"st3d", bytes([0, 0, 0, 0, _ST3D[mode]])) if mode else b""
+    boxes = box(b"st3d", bytes([0, 0, 0, 0, _ST3D[mode]])) if (mode := stereo_mode(views, {}, "mp4")) else b""
     if not (sphere := sphere_of(views)):
         return boxes
     kind, *turns, left, top, right, bottom = sphere

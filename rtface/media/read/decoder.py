@@ -113,8 +113,9 @@ class Decoder:
                 if not self._done:
                     self.head = self.head or bytes(memoryview(packet)[:4096])
                     if self._units is not None and not self.frames:
-                        size = self._units.length_size(bytes(self._video.codec_context.extradata or b""))
-                        self.hidden.update(self._units.hidden_in(bytes(packet), size))
+                        self.hidden.update(
+                            self._units.hidden_in(bytes(packet), bytes(self._video.codec_context.extradata or b""))
+                        )
                     yield from self._frames(self._decoder.images(packet))
             elif index in self._covered:
                 self.covers.setdefault(index, bytes(packet))
@@ -155,6 +156,12 @@ class Decoder:
         """Whether packets were read so far behind the end of the cut that none before it comes any more."""
         return max(self.reached, self._others.reached) >= (self._cut.end or 0) + _AFTER_END
 
+    def _demuxed(self) -> Iterator[av.Packet[Stream]]:
+        try:
+            yield from self._container.demux(kept_streams(self._container, self._video))
+        except IndexError:  # PyAV, at the end
+            self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+
     def _packets(self) -> Iterator[av.Packet[Stream]]:
         """All packets; where the demuxer itself fails, reading continues behind the fault.
 
@@ -165,7 +172,7 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._container.demux(kept_streams(self._container, self._video)):
+                for came in self._demuxed():
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:
@@ -185,9 +192,6 @@ class Decoder:
                     yield cut
                 if self._received is not None:
                     self._received.compare(self._faults)
-                return
-            except IndexError:  # PyAV, at the end
-                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
                 return
             except av.FFmpegError as error:
                 failed += 1
