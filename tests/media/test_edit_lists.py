@@ -234,7 +234,8 @@ def test_sound_that_no_header_announces_is_found(media, tmp_path: Path):
     assert len(shown(tmp_path / "out.mkv")[1]) > 70
     media.passthrough(late, tmp_path / "a.ts", codec="mpeg2video", drop=("audio",))
     media.passthrough(late_sound(tmp_path / "early.ts", 0), end, codec="mpeg2video")
-    (tmp_path / "joined.ts").write_bytes((tmp_path / "a.ts").read_bytes() + end.read_bytes())
+    silent = (tmp_path / "a.ts").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(silent + end.read_bytes() + silent)
     assert len(shown(tmp_path / "joined.ts")[1]) == len(shown(end)[1]) > 70
 
 
