@@ -30,7 +30,7 @@ from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
 from rtface.media.read.received import Received
-from rtface.media.read.timeline import Cut, FrameClock, OtherStreams
+from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTimestamps
 from rtface.protocols import Item
 from rtface.util.parse import format_time
 
@@ -168,7 +168,7 @@ class Decoder:
         Raises:
             InputError: a network source broke off.
         """
-        failed = 0
+        failed, clock = 0, RisingTimestamps(Fraction(self._step), Fraction(1, 2) / self._base)
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
@@ -180,6 +180,8 @@ class Decoder:
                     if cut is not None:
                         yield cut
                         cut = None
+                    if packet.stream_index == self._video.index:
+                        self._others.follow(packet, clock)
                     if packet.size:  # the empty ones at the end only ask for a flush
                         if failed > 1:
                             read_captions(self._container, True)
