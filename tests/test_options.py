@@ -207,6 +207,8 @@ def test_every_option_declares_its_check_and_scope():
             "--gop has no effect here: it is for live recordings or published streams; leave it out",
         ),
         ("preview", True, Scope.FILM, "live runs of the command"),
+        ("loop", True, Scope.LIVE | Scope.CAMERA, "it is for films as the source of a live run; leave it out"),
+        ("turn", 90, Scope.FILM, "it is for live runs"),
         ("latency", 20, Scope.FILM | Scope.ENCODED, "live runs; leave it out; a run is live where INPUT or OUTPUT is"),
         ("start", 3, Scope.LIVE | Scope.CONSOLE, "films; leave it out; a run is live where INPUT or OUTPUT is"),
         ("size", "320x180", Scope.LIVE, "it is for cameras"),
@@ -275,7 +277,7 @@ def test_the_traits_of_an_option_go_together(name):
     assert not traits & Trait.FREE or not traits & (Trait.NAMED | Trait.BY_SHOT), "what is said or by shot is no choice"
     assert not traits & Trait.BY_SHOT or (name in KEYS and traits & Trait.FILM_PAGE)
     assert not traits & Trait.FILM_PAGE or option.scope & Scope.FILM
-    assert not traits & Trait.LIVE_PAGE or option.scope & Scope.LIVE
+    assert not traits & Trait.LIVE_PAGE or option.scope & (Scope.LIVE | Scope.PLAYED)
     assert not traits & Trait.NAMED or option.scope & (Scope.FILM | Scope.LIVE)
 
 

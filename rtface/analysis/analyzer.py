@@ -154,10 +154,12 @@ class Analyzer:
             self.treatment = self._chosen(on=False)
         self.decided = True
 
-    def rest(self) -> None:
-        """Decides for good and drops what was measured: the track was not seen for a while. Sums stay."""
+    def rest(self, *, totals: bool = True) -> None:
+        """Decides for good and drops what was measured: the track was not seen for a while. The mean of the whole track
+        stays; where `totals`, those of its beginnings, too."""
         self.settle()
         self._recent.clear()
+        self._totals = self._totals if totals else deque([self._totals[-1]], _TOTALS)
 
     def advance(self, time: float) -> float:
         """Advances the ramps to the frame at this time; returns `strength`."""

@@ -115,7 +115,7 @@ def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
 def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> Scope:
     """Kinds of options that apply to a live run between the two."""
     scope = Scope.LIVE
-    scope |= {"camera": Scope.CAMERA, "screen": Scope.SCREEN}.get(source.kind, scope)
+    scope |= {"camera": Scope.CAMERA, "screen": Scope.SCREEN, "file": Scope.PLAYED}.get(source.kind, scope)
     if sink.kind == "stream":
         scope |= Scope.PUBLISHED
     if sink.kind == "file" or options.also is not None:

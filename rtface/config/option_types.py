@@ -28,6 +28,7 @@ class AnalyzeOptions(TypedDict, total=False):
     sequence: bool
     fps: Fraction | float | str | None
     transfer: Literal["auto", "log", "linear", "video"]
+    fields: Literal["auto", "tff", "bff", "none"]
     scale: int | str | None
 
 
@@ -89,3 +90,6 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     slate: str | None
     also: str | PathLike[str] | None
     light: float
+    turn: Literal["0", "90", "180", "270"]
+    mirror: bool
+    loop: bool

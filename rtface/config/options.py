@@ -39,6 +39,8 @@ class Scope(Flag):
     """The source of a live run is a camera."""
     SCREEN = auto()
     """The source of a live run is the screen."""
+    PLAYED = auto()
+    """The source of a live run is a film."""
     RECORDED = auto()
     """A live run writes a film, as OUTPUT or by ``--also``."""
     PUBLISHED = auto()
@@ -61,12 +63,13 @@ _SCOPE_WORDS = {
     Scope.LIVE: "live runs",
     Scope.CAMERA: "cameras",
     Scope.SCREEN: "the screen",
+    Scope.PLAYED: "films as the source of a live run",
     Scope.RECORDED: "live recordings",
     Scope.PUBLISHED: "published streams",
     Scope.CONSOLE: "live runs of the command 'rtface run'",
     Scope.ENHANCER: "rtface.Enhancer",
 }
-_LIVE = Scope.LIVE | Scope.CAMERA | Scope.SCREEN | Scope.RECORDED | Scope.PUBLISHED | Scope.CONSOLE
+_LIVE = Scope.LIVE | Scope.CAMERA | Scope.SCREEN | Scope.PLAYED | Scope.RECORDED | Scope.PUBLISHED | Scope.CONSOLE
 WHAT_IS_LIVE = "a run is live where INPUT or OUTPUT is a camera, a virtual camera, the screen, null: or a live stream"
 
 
@@ -390,6 +393,13 @@ class InputOptions(_Group):
         "the GPU, and corrects less: [what is missing then](gpu.md#hardware-codecs). Software takes over in the middle "
         "of a film, too",
     )
+    fields: Literal["auto", "tff", "bff", "none"] = _option(
+        "auto",
+        v.choice("auto", "tff", "bff", "none"),
+        Scope.FILM | _ANALYSIS,
+        "What the lines of each frame are: fields, the top or the bottom one first, or none; auto believes the film.",
+        "`auto` also corrects field by field where frames are [combed](films.md#combed-frames) without a flag",
+    )
     scale: str | None = _option(
         None,
         v.scale,
@@ -645,6 +655,27 @@ class LiveOptions(_Group):
     )
     light: float = _option(
         0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.", traits=Trait.LIVE_PAGE | Trait.CONTROL
+    )
+    turn: Literal["0", "90", "180", "270"] = _option(
+        "0",
+        v.choice("0", "90", "180", "270"),
+        Scope.LIVE,
+        "Turn the picture of a live run clockwise, by degrees, before anything else is done with it.",
+        traits=Trait.LIVE_PAGE,
+    )
+    mirror: bool = _option(
+        False,
+        v.boolean,
+        Scope.LIVE,
+        "Swap left and right in all outputs of a live run and its preview.",
+        traits=Trait.LIVE_PAGE,
+    )
+    loop: bool = _option(
+        False,
+        v.boolean,
+        Scope.PLAYED,
+        "Play the film that stands in for a camera again and again.",
+        traits=Trait.LIVE_PAGE,
     )
     preview: bool = _option(False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
     control: int | None = _option(

@@ -7,6 +7,7 @@ jaw) is followed by dense inverse search flow (Kroeger et al. 2016) between the 
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 
 from rtface.correct.colour import cells_of
 from rtface.correct.mask import median_of
-from rtface.frame import Float32
+from rtface.frame import Bytes, Float32
 
 SHRINK = 4
 """Motion and agreement are worked out on crops this much smaller."""
@@ -37,20 +38,34 @@ def small_of(c: Float32) -> Float32:
     return cells_of(c, c.shape[1] // SHRINK)
 
 
-class Motion:
-    """Optical flow (DIS) between two small inputs; holds the search's buffers."""
+_searches = threading.local()  # each holds buffers of a few hundred kB: those of a track would stay when it has ended
 
-    def __init__(self) -> None:
-        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
-    def between(self, now: Float32, before: Float32) -> Float32 | None:
-        """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
-        a, b = (cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before))
-        flow: Any = self._search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
-        if float(np.abs(flow).mean()) <= _MIN_FLOW_SAMPLES:
-            return None
-        flow = reliable_flow(flow, now[1], before[1])
-        return flow if float(np.abs(flow).mean()) > _MIN_RELIABLE_FLOW_SAMPLES else None
+def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
+    """Where in the earlier picture (uint8 h×w) each sample of the later one was, float32 h×w×2.
+
+    Args:
+        fine: one octave finer, and refined: 1 ms a pair instead of a quarter.
+    """
+    search = getattr(_searches, name := f"{now.shape} {fine}", None)
+    if search is None:
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        if fine:
+            search.setFinestScale(1)
+            search.setVariationalRefinementIterations(2)
+        setattr(_searches, name, search)
+    flow: Any = search.calc(now, before, np.zeros((*now.shape, 2), np.float32))
+    return flow
+
+
+def motion_between(now: Float32, before: Float32) -> Float32 | None:
+    """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
+    small: list[Any] = [cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before)]
+    flow = dense_flow(*small)
+    if float(np.abs(flow).mean()) <= _MIN_FLOW_SAMPLES:
+        return None
+    flow = reliable_flow(flow, now[1], before[1])
+    return flow if float(np.abs(flow).mean()) > _MIN_RELIABLE_FLOW_SAMPLES else None
 
 
 def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:

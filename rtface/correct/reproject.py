@@ -27,7 +27,7 @@ import numpy as np
 
 from rtface.correct.colour import low_frequencies
 from rtface.correct.mask import median_of, support_box
-from rtface.correct.motion import FINE, ROWS, SHRINK, Motion, noise_of, sampling_coordinates, small_of, warped
+from rtface.correct.motion import FINE, ROWS, SHRINK, motion_between, noise_of, sampling_coordinates, small_of, warped
 from rtface.frame import Float32
 
 _RELEASE = 0.1  # seconds
@@ -68,7 +68,6 @@ class Reprojection:
         self._share = 1.0  # of the engine, in the last key
         self._gate: Float32 | None = None
         self._made = self._time = 0.0
-        self._motion = Motion()
 
     def reset(self) -> None:
         """Forgets the track."""
@@ -161,7 +160,7 @@ class Reprojection:
         size, now, before = c.shape[1], small_of(c), key.small
         n = now.shape[1]
         out, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
-        flow = self._motion.between(now, before)
+        flow = motion_between(now, before)
         if flow is not None:
             before = warped(before, flow, (slice(0, n), slice(0, n)), cv2.INTER_LINEAR)
         change: Any = cv2.subtract(now, before)

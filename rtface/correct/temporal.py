@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.motion import FINE, ROWS, SHRINK, Motion, agreement, noise_of, small_of, warped
+from rtface.correct.motion import FINE, ROWS, SHRINK, agreement, motion_between, noise_of, small_of, warped
 from rtface.frame import Float32
 
 
@@ -51,11 +51,10 @@ class TemporalAverage:
         self._spare: Float32 | None = None
         self._input: Float32 | None = None
         self._time = 0.0
-        self._motion = Motion()
 
     def reset(self) -> None:
         """Forgets the track: after a cut or a seek."""
-        self.kept = None
+        self.kept = self._spare = self._input = None
 
     def update(
         self, r: Float32, c: Float32, time: float, scale: float = 1.0, box: tuple[int, int, int, int] | None = None
@@ -110,7 +109,7 @@ class TemporalAverage:
         if not known or before is None or before.shape != now.shape or not 0.0 <= elapsed <= self._gap:
             self._input = now
             return None
-        flow = self._motion.between(now, before)
+        flow = motion_between(now, before)
         if flow is not None:
             before = warped(before, flow, (slice(0, size), slice(0, size)), cv2.INTER_LINEAR)
         gate = agreement(now, before, noise_of(rows, scale)) * np.float32(np.exp(-elapsed / self._seconds))

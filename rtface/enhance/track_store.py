@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, nan
 from typing import Any, Literal
 
 from rtface.analysis.analyzer import MEMORY_S, Analyzer, Treatment
@@ -49,7 +49,7 @@ class TrackState:
             about the face, they fade; it is not handed over: the lead-in of another process sees them change again.
         change: of its correction on the last frame (`rtface.enhance.doubts`), and the time of that.
         shown, guarded: what `handed_over` needs of the last frames: of all, and of those that the guard has seen.
-        seen_s: time of the last frame with it.
+        seen_s: time of the last frame with it; NaN once it was not seen for a while.
     """
 
     id: int
@@ -138,6 +138,7 @@ class TrackState:
         self.correction.reset()
         self.keys.reset()
         self.guard.reset()
+        self.guarded.clear()
         self.note_guard(-inf)
         self.output = self.late = self.change = None
 
@@ -252,15 +253,18 @@ class TrackStore:
         return track
 
     def sweep(self, time: float) -> None:
-        """Drops the images of tracks not seen for a while, so that memory follows the faces in view."""
+        """Drops what was measured of tracks not seen for a while, so that memory follows the faces in view."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time
         for track in self.states.values():
             if abs(time - track.seen_s) > _FORGET_S:
                 track.forget()
+                track.seen_s = nan  # nothing is left to drop, until it is seen again
                 track.shown.clear()
-                track.analyzer.rest()
+                track.analyzer.rest(totals=self._mode is not Mode.LIVE)
+                if self._mode is Mode.LIVE:  # a film may hand over what is still in work
+                    track.figures.count()
 
     def reset(self) -> None:
         """Forgets what corrections remember; figures stay."""

@@ -65,6 +65,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
             sound=own,
             buffer=buffer,
             stats=counted,
+            **({"loop": True} if options.loop and film else {}),
         )
 
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)

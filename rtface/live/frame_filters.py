@@ -9,6 +9,7 @@ from rtface.config.options import Options
 from rtface.frame import Face, Frame
 from rtface.live.brighten import Brightening
 from rtface.live.control.preview import Preview
+from rtface.live.control.remarks import TurnedFaces
 from rtface.stages import runner
 from rtface.stats import Stats
 
@@ -27,6 +28,7 @@ class FrameFilters:
 
     def __init__(self, options: Options, stats: Stats) -> None:
         self.preview = Preview()
+        self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
         self._before: Frame | None = None
         self._at_work = threading.Lock()  # while stages draw
         self.light = Brightening()
@@ -55,6 +57,7 @@ class FrameFilters:
             light: amount of brightening, 0…1; None while enhancement is off.
             faces: of the frame before.
         """
+        self._turned.see(faces)
         if self.stages.needs_before or self.preview.wanted:
             frame = replace(frame, before=runner.before(frame))
         return frame if light is None else self.light.apply(frame, light, faces)

@@ -43,6 +43,7 @@ class SourceRequest:
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
         sound_format: of the sound that is sent, None for what suits the source.
         resting: whether it begins as after `RestSource(True)`.
+        loop: whether a film begins again at its end.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
@@ -59,6 +60,7 @@ class SourceRequest:
     sound_format: SoundFormat | None = None
     again_for_sound: bool = True
     resting: bool = False
+    loop: bool = False
 
 
 @dataclass(frozen=True, slots=True)

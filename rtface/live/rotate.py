@@ -1,4 +1,5 @@
-"""Rotates frames that are displayed on their side, because few live outputs can carry a display matrix."""
+"""Rotates frames that are displayed on their side, because few live outputs can carry a display matrix, or whose user
+asks for it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from rtface.frame import Display
+from rtface.frame import Display, Frame
 from rtface.geometry.planes import layout, planes
 
 
@@ -43,3 +44,24 @@ class Rotation:
             to[role][...] = turned[:, ::-1] if mirror else turned
         aspect = 1 / display.aspect if turns % 2 else display.aspect
         return out, replace(display, quarter_turns=0, mirror=False, aspect=aspect)
+
+
+class Turn:
+    """Turns and mirrors the frames of a live run as `--turn` and `--mirror` say.
+
+    Args:
+        degrees: clockwise, 0, 90, 180 or 270.
+        mirror: whether left and right are then swapped.
+    """
+
+    def __init__(self, degrees: int, mirror: bool) -> None:
+        self._turns, self._mirror, self._rotation = degrees // 90, mirror, Rotation()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame as it is to be seen, from an upright one; itself where nothing is asked."""
+        before, display = frame.image, replace(frame.display, quarter_turns=self._turns, mirror=self._mirror)
+        image, display = self._rotation(before, display)
+        if image is before:
+            return frame
+        image.pts, image.time_base, image.duration = frame.pts, frame.time_base, frame.duration
+        return replace(frame, image=image, display=display, quantisers=None)

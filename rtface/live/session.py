@@ -32,6 +32,7 @@ from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import SoundPacket, VideoFormat
+from rtface.live.rotate import Turn
 from rtface.live.run_state import CLOSE_S, FILE_S, Endpoints, RunState
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink
@@ -83,6 +84,7 @@ class LiveSession:
         self._begun = self._resting = False
         self._filler: SoundGapFiller | None = None
         self._closing, self._enlarger = ExitStack(), Enlarger(options.scale)
+        self._turn = Turn(int(options.turn), options.mirror)
         try:
             self._begin()
         except BaseException:
@@ -158,6 +160,7 @@ class LiveSession:
         if self._begun:
             if self._filler is not None:
                 self._filler.begin(frame.time)
+            frame = self._turn(frame)
             try:
                 frame = self._enlarger(frame)
             except Exception as error:  # noqa: BLE001 - it came back with another size: the outputs' is kept
@@ -177,9 +180,9 @@ class LiveSession:
         )
 
     def _enlarged(self, form: VideoFormat) -> VideoFormat:
-        """The format of the source's frames once they are enlarged."""
-        image = av.VideoFrame(form.width, form.height, form.pix_fmt)
-        large = self._enlarger(Frame(image, 0, Fraction(1), color=form.color, display=Display(aspect=form.aspect)))
+        """The format of the source's frames once they are turned and enlarged."""
+        image, display = av.VideoFrame(form.width, form.height, form.pix_fmt), Display(aspect=form.aspect)
+        large = self._enlarger(self._turn(Frame(image, 0, Fraction(1), color=form.color, display=display)))
         size, aspect = (large.image.width, large.image.height), large.display.aspect
         return replace(form, width=size[0], height=size[1], pix_fmt=large.image.format.name, aspect=aspect)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import tracemalloc
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.config.options import Options
 from rtface.correct.keyframe_blend import AHEAD_FRAMES
+from rtface.enhance.mode import Mode
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_figures import IN_WORK
 from rtface.enhance.track_store import TrackState, TrackStore
@@ -116,6 +118,27 @@ def test_a_track_that_is_gone_keeps_figures_only() -> None:
     assert analyzer.due(6.0) and analyzer.last_s < 0
     analyzer.learn(Analysis(), 200, 6.0)
     assert analyzer.treatment.on
+
+
+def test_tracks_that_come_and_go_leave_their_figures_only() -> None:
+    """As after each reconnection of a live source: 60 of them, each corrected on 100 frames."""
+    book, grown = TrackStore({}, mode=Mode.LIVE), list[int]()
+    crop = np.zeros((3, 128, 128), np.float32)
+    tracemalloc.start()
+    for number in range(1, 61):
+        for frame in range(100):
+            time = 10.0 * number + frame / 25
+            track = book.see(replace(FACE, track_id=number), time)
+            track.analyzer.learn(BAD, 200, time)
+            track.figures.apply(Strength(decided=track.decide(time, counted=True)), time)
+        for _ in range(2):
+            track.correction.average.update(crop, crop, time)
+        book.sweep(time + 5.5)
+        grown.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert (grown[59] - grown[19]) / 40 < 25_000
+    assert [track.frames for track in book.reports()] == [100] * 60
+    assert all(track.analysis["noise"] == pytest.approx(0.6) for track in book.reports())
 
 
 def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:

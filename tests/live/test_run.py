@@ -129,6 +129,30 @@ def test_frames_are_enlarged_for_every_output_and_size():
         assert {(f.image.width, f.image.height) for f in sink.frames} == {(128, 96)}
 
 
+@pytest.mark.parametrize(
+    ("options", "size", "corner"),
+    [
+        ({}, (64, 48), (0, 0)),
+        ({"turn": "90"}, (48, 64), (0, -1)),
+        ({"turn": 180}, (64, 48), (-1, -1)),
+        ({"turn": "270"}, (48, 64), (-1, 0)),
+        ({"mirror": True}, (64, 48), (0, -1)),
+        ({"turn": "90", "mirror": True, "scale": "128p"}, (96, 128), (0, 0)),
+    ],
+)
+def test_frames_are_turned_and_mirrored_for_every_output(options, size, corner):
+    marked = frame(1_000_000, luma=40)
+    samples = np.frombuffer(marked.image.planes[0], np.uint8).reshape(-1, marked.image.planes[0].line_size)
+    samples[:8, :8] = 200  # up on the left
+    with Run(Options.of({"tracker": "none", "device": "cpu"} | options), sinks=[FakeSink(), FakeSink()]) as run:
+        run.source.give(marked)
+        for sink in run.sinks:
+            sink.wait_for(1)
+            assert (sink.form.width, sink.form.height) == size
+            shown = sink.frames[0].image.to_ndarray(format="gray8")
+            assert shown.shape == size[::-1] and shown[corner] > 150 and (shown > 110).mean() < 0.05
+
+
 @pytest.mark.parametrize("why", ["size", "fault"])
 def test_a_source_that_cannot_be_enlarged_is_said_once(why, monkeypatch):
     class Enlarging(Enlarger):

@@ -305,6 +305,13 @@ def test_photos_of_persons_are_those_of_the_folders(studio: RunningStudio) -> No
     assert {"--person=ben", "--region=head", "--fidelity=0"} <= set(command)
 
 
+def test_a_picture_is_turned_as_the_page_says(studio: RunningStudio) -> None:
+    settings = {"turn": "270", "mirror": True, "loop": False}
+    film = studio.folder / "film.mkv"
+    command, _ = live_run.plan_live_run(studio.studio.folders, str(film), "null:", settings).command()
+    assert {"--turn=270", "--mirror", "--no-loop"} <= set(command)
+
+
 def test_a_virtual_camera_by_its_path_stays_an_output(studio: RunningStudio) -> None:
     plan = live_run.plan_live_run(studio.studio.folders, "/dev/video0", "vcam:/dev/video10", {})
     ends = [parse_address(end) for end in plan.command()[0][-2:]]

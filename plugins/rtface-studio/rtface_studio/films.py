@@ -395,11 +395,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse({"output": str(await in_thread(output_of, film.path, called))})
 
     async def choices(request: Request) -> Response:
-        defaults = (await in_thread(load, {})).options
+        defaults, names = (await in_thread(load, {})).options, (*FILM_OPTIONS, *having(Trait.CONTROL), "turn", "mirror")
         return JSONResponse(
             {
                 "engines": sorted(await in_thread(find_recipes)),
-                "defaults": {name: getattr(defaults, name) for name in (*FILM_OPTIONS, *having(Trait.CONTROL))},
+                "defaults": {name: getattr(defaults, name) for name in names},
                 "film": {name: OPTIONS[name].check.words for name in FILM_OPTIONS},
             }
         )

@@ -48,7 +48,11 @@ class LivePlan:
         """The command line, and the environment variables that keep addresses out of it."""
         words, given = list(self.words), dict[str, str]()
         for name, value in self.options.items():
-            words += [f"{OPTIONS[name].flag}={one}" for one in (value if isinstance(value, list) else [value])]
+            flag = OPTIONS[name].flag
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+                continue
+            words += [f"{flag}={one}" for one in (value if isinstance(value, list) else [value])]
         ends = list[str]()
         for variable, end in (("RTFACE_STUDIO_SOURCE", self.source), ("RTFACE_STUDIO_OUTPUT", self.output)):
             ends.append(

@@ -42,6 +42,7 @@ from rtface.live.messages import (
 from rtface.live.protocols import REST_S
 from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
+from rtface.live.sources.film_loop import repeated
 from rtface.live.sources.jitter_buffer import JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
 from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, stamp_of
@@ -247,7 +248,11 @@ class ReadWorker:
         burst = None if opened.paced or opened.monotonic else BurstDetector()
         leading = opened.video or opened.sound
         alone, taken = _stand_alone(opened.video), -inf
-        for packet in opened.container.demux(*streams):
+        for packet in (
+            repeated(self._request.name, opened.container, *streams)
+            if self._request.loop
+            else opened.container.demux(*streams)
+        ):
             if not packet.size:
                 continue
             self._received_at = arrived = time.monotonic()

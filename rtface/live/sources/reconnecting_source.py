@@ -32,6 +32,7 @@ def open_live_source(
     fps: Fraction | None = None,
     sound: bool = True,
     buffer: float | None = 0.0,
+    loop: bool = False,
     stats: Stats | None = None,
 ) -> LiveSource:
     """A camera, stream or film as the source of a live run; its `start` opens it.
@@ -41,6 +42,7 @@ def open_live_source(
         size, fps: asked of a camera.
         sound: whether the sound that comes with it is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
+        loop: whether a film begins again at its end.
         stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
 
     Raises:
@@ -54,7 +56,9 @@ def open_live_source(
         )
     number = address.kind == "camera" and not address.name.startswith("/dev/")
     return ReconnectingSource(
-        SourceRequest(address.kind, address.name, size, fps, variant=address.variant, sound=sound, buffer=buffer),
+        SourceRequest(
+            address.kind, address.name, size, fps, variant=address.variant, sound=sound, buffer=buffer, loop=loop
+        ),
         f"camera {address.name or 0}" if number else str(address),
         stats=stats or Stats(),
     )
@@ -272,7 +276,7 @@ class ReconnectingSource:
         self._pts = pts = max(pts, self._pts + 1)  # it rises always
         duration = round(1e6 / form.rate)
         image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
-        if self._opened.film and shot.stamp is not None:
+        if self._opened.film and shot.stamp is not None and not self._request.loop:
             self._request = replace(self._request, seek=shot.stamp)  # where it would continue
         self._frames += 1
         self._frame(

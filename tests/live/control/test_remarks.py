@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from os import cpu_count
 from types import SimpleNamespace
 
@@ -11,12 +12,15 @@ import pytest
 
 from rtface.analysis.analyzer import Analysis
 from rtface.enhance.track_store import TrackStore
-from rtface.frame import Face
+from rtface.frame import Display, Face
+from rtface.geometry.transforms import apply, sample_to_display
 from rtface.live.control.meters import ProcessorMeter
+from rtface.live.control.remarks import TurnedFaces
 from rtface.live.control.status_line import line_of
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.quality.levels import PASS_THROUGH
+from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock, live_status
 
 Clock = partial(SteppedClock, 100.0)
@@ -116,3 +120,26 @@ def test_every_face_may_be_corrected_while_it_runs():
     assert tracks.see(seen, 10.0).decide(10.0, counted=True, forced=treatment) == 1.0
     tracks.always = False
     assert tracks.see(seen, 10.1).decide(10.1, counted=True, forced=tracks.forced(seen, 10.1)) == 0.0
+
+
+@pytest.mark.parametrize(("camera", "turn", "mirror"), [*product(range(4), range(4), (False, True))])
+def test_the_hint_names_the_turn_that_puts_faces_upright(camera: int, turn: int, mirror: bool):
+    """The camera shows the scene turned by so many quarters, and so many are asked for already."""
+    upright = np.array([[40.0, 40.0], [60.0, 40.0], [50.0, 50.0], [43.0, 60.0], [57.0, 60.0]])
+    points = apply(sample_to_display(100, 100, Display(camera)), upright)
+    points = apply(sample_to_display(100, 100, Display(turn, mirror)), points)
+    stats = Stats()
+    turned = TurnedFaces(stats, 90 * turn, mirror)
+    for _ in range(120):
+        turned.see([Face(1, np.array([0.0, 0.0, 100.0, 100.0]), points)])
+    right = -camera % 4
+    assert stats.warned() == ([] if right == turn else [f"the picture is turned: --turn {90 * right}"])
+
+
+def test_some_turned_faces_are_no_turned_picture():
+    stats = Stats()
+    turned = TurnedFaces(stats, 0, False)
+    lying = np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 5.0], [9.0, 9.0], [9.0, 0.0]])
+    for number in range(300):
+        turned.see([Face(1, np.zeros(4), lying if number % 5 < 2 else lying[:, ::-1])])
+    assert stats.warned() == []

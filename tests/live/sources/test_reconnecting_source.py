@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import threading
 from fractions import Fraction
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
@@ -113,6 +115,24 @@ def test_a_lost_source_is_opened_again_and_keeps_its_clock():
     assert [s.time for s in rig.sounds] == [pytest.approx(100.0), pytest.approx(104.02)]
     rig.source.close()
     assert rig.source.health.state == "closed"
+
+
+def test_nothing_is_kept_of_connections_that_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rtface.live.sources.reconnecting_source.retry_delay", lambda *_: 0.0)
+    rig, kept = Rig(), WeakSet[StandInProcess]()
+    for number in range(60):
+        process = rig.process()
+        process.show(100.0 + number)
+        process.hear(100.0 + number, 5.0)
+        kept.add(process)
+        process.ended.put("the source ended it")
+    last = rig.process()
+    last.show(160.0)
+    del process
+    rig.frames.clear()
+    gc.collect()
+    assert not kept and rig.source.health.reopened == 60
+    rig.source.close()
 
 
 def test_a_list_that_lost_its_variant_gives_its_best():

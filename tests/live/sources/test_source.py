@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from rtface.frame import Frame
 from rtface.live.devices import camera, camera_modes
 from rtface.live.devices.camera_modes import CameraMode, choose
 from rtface.live.messages import SourceRequest
+from rtface.live.protocols import SoundPacket
+from rtface.live.sources.film_loop import repeated
 from rtface.live.sources.open_stream import open_stream, plausible
 from rtface.live.sources.playback_pace import PlaybackPace
 from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.media.read.container import open_container
-from tests.live.publish import film
+from tests.live.publish import film, read_stamp, stamped_image
 from tests.live.watching import Watched
 
 
@@ -40,6 +43,41 @@ def test_what_arrives_is_what_was_there(tmp_path: Path):
     source.close()
     assert source.sound_format is None and kept.empty()
     assert all(np.array_equal(frame.image.to_ndarray(), image) for frame, image in zip(frames, true, strict=True))
+
+
+def test_a_film_in_place_of_a_camera_begins_again(tmp_path: Path):
+    kept: queue.Queue[Frame] = queue.Queue()
+    sounds: list[SoundPacket] = []
+    path = film(tmp_path / "film.mkv", 0.4, codec="ffv1")
+    with av.open(path) as box:
+        true = [image.to_ndarray() for image in box.decode(video=0)]
+    source = open_live_source(LiveAddress("file", str(path)), loop=True)
+    source.start(kept.put, sounds.append)
+    frames = [kept.get(timeout=20) for _ in range(3 * len(true) + 1)]
+    health = source.health
+    source.close()
+    assert not source.ended and (health.state, health.reopened) == ("live", 0)
+    steps = np.diff([frame.pts for frame in frames])
+    assert np.allclose(steps, steps[0], atol=1)
+    assert all(np.array_equal(frame.image.to_ndarray(), true[n % len(true)]) for n, frame in enumerate(frames))
+    again = [later.time for sound, later in pairwise(sounds) if abs(later.time - sound.time - sound.duration) > 0.01]
+    assert len(again) >= 3 and np.allclose(np.diff(again), len(true) * steps[0] / 1e6, atol=0.002)  # with the picture
+
+
+def test_a_decoder_keeps_no_frame_back_where_a_film_begins_again(tmp_path: Path):
+    path = tmp_path / "film.mp4"
+    with av.open(path, "w") as box:
+        video = box.add_stream("libx264", rate=20, options={"bf": "2", "b-adapt": "0"})
+        video.width, video.height, video.pix_fmt = 320, 48, "yuv420p"
+        for number in range(12):
+            image = stamped_image(320, 48, float(number))
+            image.pts, image.time_base = number, Fraction(1, 20)
+            box.mux(video.encode(image))
+        box.mux(video.encode(None))
+    container = open_container(path)
+    images = (one for packet in repeated(str(path), container, container.streams.video[0]) for one in packet.decode())
+    shown = [(image.time, read_stamp(image)) for image in islice(images, 30)]
+    assert shown == [(pytest.approx(number / 20), number % 12) for number in range(30)]
 
 
 def test_a_source_that_cannot_be_is_refused():

@@ -3,7 +3,7 @@ import { api } from "../../lib/api.js";
 import { chooseFilm } from "../../lib/chooser.js";
 import { h, replace } from "../../lib/dom.js";
 import { t, translated } from "../../lib/text.js";
-import { button, confirm, copyButton, engineChoices, field, note, radios, select, slider, toast } from "../../lib/ui.js";
+import { button, check, confirm, copyButton, engineChoices, field, note, radios, select, slider, toast } from "../../lib/ui.js";
 import { useChoices, wordsOf } from "../films/controls.js";
 import { overlayList, stages } from "./overlays.js";
 import { learntPersons } from "./learn.js";
@@ -104,11 +104,13 @@ function source(devices, values, draw, again) {
   const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const screens = devices.filter((one) => one.kind === "screen").map((one) => [one.address, t("live.screen")]);
   const [control, kind] = choice(t("live.source_from"), [...cameras, ...screens], [["film", t("live.film")], ["stream", t("live.stream")]], values, "source", draw);
+  if (kind !== "film") delete values.settings.loop;
   return [control,
     cameras.length ? null : note([h("p", {}, t("live.no_camera")), button(t("live.no_camera_hint"), again, { kind: "small" })]),
     kind === "stream" ? typed(t("live.address"), values, "source", t("live.source_help")) : null,
     kind === "film" ? [typed(t("live.path"), values, "source", t("live.film_help")),
-      button(t("films.choose"), () => chooseFilm((path) => { values.source = path; draw(); }), { kind: "small" })] : null];
+      button(t("films.choose"), () => chooseFilm((path) => { values.source = path; draw(); }), { kind: "small" }),
+      check(t("live.loop"), Boolean(values.settings.loop), (on) => { values.settings.loop = on; })] : null];
 }
 
 /** How to get a virtual camera, on the spot: what the check says of it, each line to copy, and another look. */
@@ -150,6 +152,8 @@ function look(values, choices) {
     slider(t("films.strength"), settings.strength ?? defaults.strength, set("strength")),
     select(t("films.region"), wordsOf("region"), settings.region ?? defaults.region, set("region")),
     slider(t("live.light"), settings.light ?? defaults.light, set("light"), { help: t("live.light_help") }),
+    select(t("live.turn"), [["0", t("live.unturned")], ["90", "90°"], ["180", "180°"], ["270", "270°"]], settings.turn ?? defaults.turn, set("turn")),
+    check(t("live.mirror"), settings.mirror ?? defaults.mirror, set("mirror")),
     slider(t("live.cpu_budget"), settings.cpu_budget ?? defaults.cpu_budget, set("cpu_budget"), { min: 0.05, help: t("live.cpu_budget_help") })];
 }
 
