@@ -179,6 +179,7 @@ class Frame:
             width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
         quantisers: how coarsely the codec quantised the image, where the stream says it
             (`rtface.media.read.quantiser`); None otherwise, and where the image was scaled or turned since.
+        combed: its brightness as read, where it weaves two fields though its film does not say so; None otherwise.
         source: the frame as it was read, before its image was enlarged (``--scale``); None where it was not.
         views: shared by all frames with this `image`; a frame with another image begins without.
     """
@@ -208,6 +209,7 @@ class Frame:
     failed: bool = False
     invented: Bytes | None = None
     quantisers: Quantisers | None = None
+    combed: NDArray[Any] | None = None
     source: Frame | None = None
     views: SharedViews = dataclasses.field(default_factory=SharedViews, compare=False, repr=False)
 

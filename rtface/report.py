@@ -418,7 +418,7 @@ def metadata_options(options: Options) -> dict[str, str]:
     """The options that the metadata of an output names; whoever gets the output reads them, so no person's name."""
     values = {key: str(getattr(options, key)) for key in having(Trait.NAMED)} | {"faces": unnamed(options.faces)}
     stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
-    more = {"scale": options.scale} if options.scale is not None else {}
+    more = {key: text for key in ("scale", "fields") if (text := getattr(options, key)) not in (None, "auto")}
     more |= {"person": "learnt"} if learnt_persons(options.person) else {}
     if options.shots is not None:
         more["shots"] = "yes"

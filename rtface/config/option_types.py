@@ -28,6 +28,7 @@ class AnalyzeOptions(TypedDict, total=False):
     sequence: bool
     fps: Fraction | float | str | None
     transfer: Literal["auto", "log", "linear", "video"]
+    fields: Literal["auto", "tff", "bff", "none"]
     scale: int | str | None
 
 

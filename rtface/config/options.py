@@ -393,6 +393,13 @@ class InputOptions(_Group):
         "the GPU, and corrects less: [what is missing then](gpu.md#hardware-codecs). Software takes over in the middle "
         "of a film, too",
     )
+    fields: Literal["auto", "tff", "bff", "none"] = _option(
+        "auto",
+        v.choice("auto", "tff", "bff", "none"),
+        Scope.FILM | _ANALYSIS,
+        "What the lines of each frame are: fields, the top or the bottom one first, or none; auto believes the film.",
+        "`auto` also corrects field by field where frames are [combed](films.md#combed-frames) without a flag",
+    )
     scale: str | None = _option(
         None,
         v.scale,

@@ -16,7 +16,7 @@ from typing import Any
 
 import av
 
-from rtface.config.options import Options
+from rtface.config.options import FaceOptions, Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import RtfaceError
 from rtface.frame import Frame
@@ -67,7 +67,8 @@ def budget_s(duration_s: float, faces: bool) -> float:
 def sample(
     folder: JobFolder,
     plan: JobPlan,
-    options: Options,
+    options: FaceOptions,
+    variant: str,
     stop: Callable[[float], bool],
     clock: Callable[[], float] = thread_time,
 ) -> None:
@@ -78,6 +79,7 @@ def sample(
 
     Args:
         folder, plan, options: of the job.
+        variant: of an HLS or DASH list (``--variant``).
         stop: waits for some seconds; whether the sampling is to end.
         clock: processor seconds, of which it takes no more than `budget_s`.
     """
@@ -86,7 +88,7 @@ def sample(
     due, over = max(FIRST_SAMPLES, 2 * len(samples)), False
     try:
         tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
-        with closing(tracker), closing(FrameSampler(plan.source, variant=options.variant)) as film:
+        with closing(tracker), closing(FrameSampler(plan.source, variant=variant)) as film:
             counts = _Counts(film, tracker)
             for share in shares(plan.duration_s)[len(samples) :]:
                 started = perf_counter()

@@ -42,6 +42,7 @@ def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = Tr
         stats=stats,
         strict=options.strict,
         scale=options.scale,
+        chosen=options.fields,
         variant=options.variant,
     )
 

@@ -324,7 +324,7 @@ class Worker:
         if epoch is not None:
             over = threading.Event()
             self._sampling = call_in_thread(
-                "faces", faces_ahead.sample, self._folder, self._plan, self._options, over.wait
+                "faces", faces_ahead.sample, self._folder, self._plan, self._options, self._options.variant, over.wait
             )
             self._stack.callback(self._leases.release, "faces", epoch)
             self._stack.callback(self._sampling.exception)

@@ -141,6 +141,7 @@ def open_film(
             size=size,
             fields=fields,
             scale=options.scale,
+            chosen=options.fields,
             variant=options.variant,
             decode=decoding(options.decode, codec_device(options.device), keep=on_gpu),
         )

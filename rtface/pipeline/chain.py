@@ -12,6 +12,7 @@ from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer, Step
 from rtface.errors import DeviceLost, EngineError, Message, OptionFlag
 from rtface.frame import Bytes, Frame
+from rtface.media.read.combs import hold_combs, luma_of
 from rtface.pipeline.build import RunParts
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.threads import WAITING
@@ -210,9 +211,12 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
             first = item
         else:
             assert first is not None
+            if item.combed is not None and (luma := luma_of(item.image)) is not None:
+                hold_combs(luma, item.combed)
             yield replace(
                 item,
                 field=None,
+                combed=None,
                 touched=item.touched or first.touched,
                 corrected=item.corrected or first.corrected,
                 changed=None if first.changed is None or item.changed is None else first.changed + item.changed,

@@ -516,8 +516,8 @@ def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy
         return None
     if frames.options.colour == "restore":
         return Message("{--colour:restore} may change every frame", code="copy_colour")
-    if info.decoded is not None:
-        return Message("{--scale} changes every frame", code="copy_scale")
+    if info.decoded is not None or frames.options.fields != "auto":
+        return Message("{--scale} and {--fields} change every frame", code="copy_scale")
     return find_copy(info, frames.input, container)
 
 

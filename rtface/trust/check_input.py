@@ -179,7 +179,12 @@ def _compare_films(
         closing(FileSource(output, ours=True, stats=stats)) as made,
         closing(
             FileSource(
-                input, start=said.get("start_s"), end=said.get("end_s"), scale=_scale_of(values), variant=variant
+                input,
+                start=said.get("start_s"),
+                end=said.get("end_s"),
+                scale=_scale_of(values),
+                chosen=values.get("options", {}).get("fields"),
+                variant=variant,
             )
         ) as source,
     ):

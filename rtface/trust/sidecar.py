@@ -101,7 +101,7 @@ _SHAPE: Shape = {
     "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
     "fading?": table(is_curve),
     "copied?": [_range],
-    "options?": {"drop?": [text], "scale?": is_scale},
+    "options?": {"drop?": [text], "scale?": is_scale, "fields?": lambda value: value in ("tff", "bff", "none")},
     "changes?": [text],
     "treatments?": [{}],
     "finished?": text,

@@ -93,7 +93,7 @@ def test_the_variant_of_the_job_is_sampled(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(faces_ahead, "FrameSampler", sampler)
     (tmp_path / "job").mkdir()
     plan: Any = SimpleNamespace(source=tmp_path / "in.m3u8")
-    faces_ahead.sample(JobFolder(tmp_path / "job"), plan, Options(tracker="none", variant="72"), lambda _: True)
+    faces_ahead.sample(JobFolder(tmp_path / "job"), plan, Options(tracker="none"), "72", lambda _: True)
     assert asked == ["72"]
 
 
@@ -104,12 +104,12 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     assert isinstance(job, FilmJob) and len(job.plan) == 3
     spent = faces_ahead.budget_s(job.plan.duration_s, faces=False) / 2
     waits, seconds = iter([False] * 3 + [True]), iter([0.0] + [spent] * 4)
-    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: next(waits), lambda: next(seconds))
+    faces_ahead.sample(job.folder, job.plan, job.options, "best", lambda _: next(waits), lambda: next(seconds))
     assert len(job.folder.read(job.folder.faces)["samples"]) == 4
     with Worker(job.folder) as worker:
         worker.do(0)
         worker.do(1)
-    faces_ahead.sample(job.folder, job.plan, job.options, lambda _: False, lambda: 0.0)
+    faces_ahead.sample(job.folder, job.plan, job.options, "best", lambda _: False, lambda: 0.0)
     assert not faces_ahead.wanted(job.folder, job.plan, job.options)
     samples = dict(job.folder.read(job.folder.faces)["samples"])
     assert len(samples) > 4 and all(0 <= at < 61 and faces == 0 for at, faces in samples.items())

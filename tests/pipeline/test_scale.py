@@ -129,7 +129,7 @@ def test_a_factor_of_one_leaves_the_size_of_the_settings() -> None:
     ("options", "says"),
     [
         ({"scale": "100p"}, "only enlarged"),
-        ({"scale": "2", "copy": "require"}, "scale changes every frame"),
+        ({"scale": "2", "copy": "require"}, "scale and fields change every frame"),
         ({"scale": 5}, "must be a factor"),
     ],
 )

@@ -11,11 +11,13 @@ from av.filter.context import FilterContext
 
 from rtface.frame import Transfer
 from rtface.geometry.color_curves import engine_curve
+from rtface.media.read.frame_details import filter_for
 
 INTERLACED = "the source is interlaced: its frames are deinterlaced"
 HDR = "the source is HDR: its frames are tone-mapped to SDR (BT.709)"
 _HDR: dict[int, Transfer] = {16: "pq", 18: "hlg"}
 _BT709, _LIMITED, _BT2020 = 1, 1, 9
+_BWDIF = {"mode": "send_frame", "deint": "interlaced"}
 _MATRIX_2020 = (9, 10)
 # `rtface.geometry.color_curves.engine_curve` in FFmpeg's words, of code values of R'G'B': a table
 # made once. The first half stores light in units of the reference white.
@@ -57,7 +59,9 @@ class DeinterlaceToneMap:
         if transfer is not None:
             self._tone_mapper = self._made(HDR, lambda: _tone_mapper(image, transfer), self._tone_mapper)
         if image.interlaced_frame:
-            self._deinterlacer = self._made(INTERLACED, lambda: _deinterlacer(image), self._deinterlacer)
+            self._deinterlacer = self._made(
+                INTERLACED, lambda: filter_for(image, "bwdif", **_BWDIF), self._deinterlacer
+            )
         images = [image] if self._deinterlacer is None else _through(self._deinterlacer, image)
         for one in images:
             yield from [one] if self._tone_mapper is None else _mapped(self._tone_mapper, one)
@@ -91,14 +95,6 @@ def _mapped(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
 
 def _source(graph: Graph, image: av.VideoFrame) -> FilterContext:
     return graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=image.time_base)
-
-
-def _deinterlacer(image: av.VideoFrame) -> Graph:
-    graph = Graph()
-    graph.link_nodes(
-        _source(graph, image), graph.add("bwdif", mode="send_frame", deint="interlaced"), graph.add("buffersink")
-    ).configure()
-    return graph
 
 
 def _tone_mapper(image: av.VideoFrame, transfer: Transfer) -> Graph:

@@ -15,6 +15,7 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.formats.coded_headers.units import UNITS
+from rtface.media.read.combs import ChosenFields
 from rtface.media.read.container import (
     error_text,
     expected_end,
@@ -59,6 +60,7 @@ class Decoder:
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
         enlarger: gives frames the size of the output.
+        fields: as of `ChosenFields`.
 
     Attributes:
         form: what the frames have in common.
@@ -83,6 +85,7 @@ class Decoder:
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
         received: Received | None = None,
+        fields: str | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
         self._received, self._enlarger = received, enlarger
@@ -95,6 +98,7 @@ class Decoder:
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
+        self._fields = ChosenFields(fields, enlarged=enlarger.scale is not None)
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
@@ -124,7 +128,8 @@ class Decoder:
                 self._faults.say("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
                 break
             if self._done and self._all_read():
-                return
+                break
+        self._fields.report(self._faults.stats, self._faults.name)
         if self._done:
             return
         yield from self._frames(self._decoder.flush(), end=True)
@@ -265,10 +270,11 @@ class Decoder:
         sized = form.sized(image)
         if sized is not image:
             image, quantisers = sized, None
+        image = self._fields.marked(image)
         image.pts, image.time_base, image.duration = pts, self._base, duration
         display = form.display_of(image, self.reached - self._step * self._base)
         frame = Frame(image, pts, self._base, duration, form.color_of(image), display, quantisers=quantisers)
-        return self._enlarger(frame)
+        return self._enlarger(self._fields.told(frame))
 
     def _count_missing(self, missing: int) -> None:
         if missing:

@@ -29,12 +29,12 @@ _BT601 = 6
 class Enlarger:
     """Enlarges the frames of a film, or stills. Not for use from several threads.
 
-    Args:
+    Attributes:
         scale: a value of ``--scale``; None gives frames as they are.
     """
 
     def __init__(self, scale: str | None) -> None:
-        self._scale = scale
+        self.scale = scale
         self._graph: Graph | None = None
         self._like = tuple[object, ...]()
 
@@ -45,7 +45,7 @@ class Enlarger:
             UsageError: the size is smaller, of another shape, odd where its samples allow none, or too large.
             InputError: samples that cannot be enlarged.
         """
-        if self._scale is None:
+        if self.scale is None:
             return frame
         image = _workable(frame.image)
         width, height, display = self.size(image, frame.display)
@@ -74,10 +74,10 @@ class Enlarger:
     def size(self, image: av.VideoFrame, display: Display) -> tuple[int, int, Display]:
         """Stored width and height of an enlarged image, and how it is shown; raises as a call."""
         form = layout(image.format.name)
-        assert form is not None and self._scale is not None
+        assert form is not None and self.scale is not None
         steps, turned = form.subsampling, display.quarter_turns % 2 == 1
-        named = [int(number) for number in re.findall(r"\d+", self._scale)][:: -1 if turned else 1]
-        shown, lines = (image.width * display.aspect, Fraction(image.height)), self._scale.endswith("p")
+        named = [int(number) for number in re.findall(r"\d+", self.scale)][:: -1 if turned else 1]
+        shown, lines = (image.width * display.aspect, Fraction(image.height)), self.scale.endswith("p")
         if len(named) == 1 and not lines:
             wanted, held = [named[0] * image.width, named[0] * image.height], []
         else:
@@ -91,7 +91,7 @@ class Enlarger:
                 "{--scale:{scale}}: the picture is {width}×{height} already, and frames are only enlarged; name a "
                 "larger size, or leave it out",
                 code="scale_smaller",
-                scale=self._scale,
+                scale=self.scale,
                 width=own[0],
                 height=own[1],
             )
@@ -100,7 +100,7 @@ class Enlarger:
                 "{--scale:{scale}}: the picture has another shape, {width}×{height} in square samples; name a size of "
                 "that shape, or lines alone, such as 1080p",
                 code="scale_shape",
-                scale=self._scale,
+                scale=self.scale,
                 width=shape[0],
                 height=shape[1],
             )
@@ -108,7 +108,7 @@ class Enlarger:
             raise UsageError(
                 "{--scale:{scale}}: samples of {format} have no such size; the nearest is {width}×{height}",
                 code="scale_odd",
-                scale=self._scale,
+                scale=self.scale,
                 format=image.format.name,
                 width=found[0],
                 height=found[1],
@@ -118,7 +118,7 @@ class Enlarger:
                 "{--scale:{scale}}: {width}×{height} are {megapixels} megapixels, and the limit is {most}; name a "
                 "smaller size",
                 code="scale_large",
-                scale=self._scale,
+                scale=self.scale,
                 megapixels=width * height // 1_000_000,
                 most=MAX_PIXELS // 1_000_000,
                 width=found[0],

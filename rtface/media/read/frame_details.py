@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import struct
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 from av.filter import Graph
@@ -36,24 +35,18 @@ def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]
     if layout is None:
         return None, "tff"
     words = _structure(image)
-    place = words[layout.place]
+    place, flags = (words[number] for number in layout)
     return (
         _PLACES[place] if 0 < place < len(_PLACES) else None,
-        "bff" if words[layout.flags] & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff",
+        "bff" if flags & (_INTERLACED | _TOP_FIELD_FIRST) == _INTERLACED else "tff",
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Numbers of the 32-bit words of FFmpeg's AVFrame that hold the chroma location and the flags."""
-
-    place: int
-    flags: int
-
-
 @functools.cache
-def _layout() -> _Layout | None:
-    """Found with frames that differ in nothing else, as the structure is another in each FFmpeg; None where this FFmpeg
+def _layout() -> tuple[int, int] | None:
+    """Numbers of the 32-bit words of FFmpeg's AVFrame that hold the chroma location and the flags.
+
+    Found with frames that differ in nothing else, as the structure is another in each FFmpeg; None where this FFmpeg
     lacks what is needed."""
     marks = [(1, "tff"), (3, "bff"), (6, "tff"), (2, "bff")]
     try:
@@ -68,21 +61,24 @@ def _layout() -> _Layout | None:
         if tuple(word & _TOP_FIELD_FIRST for word in words) == orders
         and len({word & ~_TOP_FIELD_FIRST for word in words}) == 1
     ]
-    return _Layout(places[0], flags[0]) if len(places) == len(flags) == 1 else None
+    return (places[0], flags[0]) if len(places) == len(flags) == 1 else None
 
 
 def _marked(place: str, order: str) -> av.VideoFrame:
     image = av.VideoFrame(16, 16, "yuv420p")
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)),
-        graph.add("setparams", f"chroma_location={place}:field_mode={order}"),
-        graph.add("buffersink"),
-    ).configure()
+    graph = filter_for(image, "setparams", chroma_location=place, field_mode=order)
     graph.push(image)
-    marked = graph.pull()
-    assert isinstance(marked, av.VideoFrame)
-    return marked
+    return cast(av.VideoFrame, graph.pull())
+
+
+def filter_for(image: av.VideoFrame, name: str, **options: str) -> Graph:
+    """One of FFmpeg's filters, for images like this one."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=image.width, height=image.height, format=image.format, time_base=image.time_base or Fraction(1, 1000)
+    )
+    graph.link_nodes(source, graph.add(name, **options), graph.add("buffersink")).configure()
+    return graph
 
 
 def _structure(image: av.VideoFrame) -> tuple[int, ...]:

@@ -77,6 +77,7 @@ class FileSource:
         ours: whether it is held to the header that rtface writes.
         track: number of the video stream; None chooses one.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
+        chosen: what its fields are (``--fields``); None believes the flags, and does not look for combed frames.
         variant: which of an HLS or DASH list (``--variant``).
 
     Attributes:
@@ -105,12 +106,13 @@ class FileSource:
         ours: bool = False,
         track: int | None = None,
         scale: str | None = None,
+        chosen: str | None = None,
         variant: str = "best",
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size, self._ours, self._track, self._variant = decode, size, ours, track, variant
-        self._enlarger = Enlarger(scale)
+        self._enlarger, self._chosen = Enlarger(scale), chosen
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
@@ -278,6 +280,7 @@ class FileSource:
             size=self._size,
             received=None if part else Received(self._path, self._container),
             enlarger=self._enlarger,
+            fields=self._chosen,
         )
 
     def _without_gpu(self, why: str) -> None:
@@ -378,8 +381,8 @@ class FileSource:
                 return
 
     def _describe(self, decoder: Decoder, first: Frame) -> MediaInfo:
-        ahead = [item.display for item in self._waiting if isinstance(item, Frame)]
-        fields = next((display for display in ahead if display.fields != "progressive"), first.display).fields
+        ahead = [item for item in self._waiting if isinstance(item, Frame) and item.image.interlaced_frame]
+        fields = ahead[0].display.fields if ahead else "progressive"
         rate, known = rate_of(self._video)
         if not known and not is_still(self._container):
             self._stats.warn("rate", f"{self._name}: does not say its frame rate; {rate} frames a second are assumed")

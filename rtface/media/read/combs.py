@@ -1,0 +1,141 @@
+"""Tells frames that weave two fields, taken one after the other, from whole ones, where no flag says so.
+
+Rows of two fields are displaced against each other where something moves sideways: odd rows are like the mean of their
+neighbours some columns away. Texture, stripes, noise and compression are most alike where they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import av
+import cv2
+import numpy as np
+from av.filter import Graph
+
+from rtface.errors import Message
+from rtface.frame import Frame
+from rtface.geometry.planes import Samples, layout, planes
+from rtface.media.read.frame_details import filter_for
+from rtface.media.read.frame_form import Fields
+from rtface.stats import Stats
+from rtface.util.av_gpu import on_gpu, software
+
+# Rows of each field and columns of a block; blocks in a column of the frame; those with most motion that are compared;
+# columns that something may move from frame to frame.
+_ROWS, _COLUMNS, _DOWN, _MOVING, _REACH = 8, 32, 12, 12, 24
+# Code values of 8 bits that a block that moves changes by on average; columns between displacements that are alike;
+# share and number of combed frames from which on it is said; how many times as many blocks as others tell the order.
+_CHANGED, _ALIKE, _MANY, _LEAST, _CLEAR = 3.0, 8, 10, 5, 3
+
+
+class ChosenFields:
+    """Says of frames what their fields are: by ``--fields``, by their flags, or by what moves in them.
+
+    Args:
+        chosen: a value of ``--fields``; None believes the flags, and does not look for combed frames.
+        enlarged: whether frames are enlarged afterwards.
+    """
+
+    def __init__(self, chosen: str | None, *, enlarged: bool) -> None:
+        self._chosen, self._enlarged, self._graph = chosen, enlarged, cast(Graph | None, None)
+        # Frames of which it could be told, because something moved sideways; blocks by the field that is the earlier.
+        self._combed, self._whole, self._votes = 0, 0, np.zeros(2, int)
+        self._last, self._before = False, np.empty(0)
+
+    def marked(self, image: av.VideoFrame) -> av.VideoFrame:
+        """An image with the flag that was chosen; all are of one form. Samples in the host's memory are not copied."""
+        if self._chosen in (None, "auto"):
+            return image
+        image = software(image)
+        self._graph = self._graph or filter_for(image, "setparams", field_mode=self._chosen.replace("none", "prog"))
+        self._graph.push(image)
+        return cast(av.VideoFrame, self._graph.pull())
+
+    def told(self, frame: Frame) -> Frame:
+        """A frame with its fields, as far as its flag does not say them."""
+        looked_at = self._chosen == "auto" and frame.display.fields == "progressive"
+        fields = self._fields(frame.image) if looked_at else frame.display.fields
+        woven = fields != "progressive" and (looked_at or self._chosen in ("tff", "bff")) and not self._enlarged
+        luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
+        return frame if luma is None else replace(frame, display=display, combed=luma.copy())
+
+    def _fields(self, image: av.VideoFrame) -> Fields:
+        """Which field of a frame comes first, if it is combed; where nothing moves, as of the one before."""
+        luma = luma_of(image)
+        if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
+            return "progressive"
+        first = np.linspace(0, len(luma) - 2 * _ROWS, _DOWN).astype(int) // 2 * 2
+        bands = luma[first[:, None] + np.arange(2 * _ROWS)] / np.float32(2 ** (image.format.components[0].bits - 8))
+        whole, *woven = _votes(bands, self._before) if self._before.shape == bands.shape else (0, 0, 0)
+        combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
+        if combed or whole > max(woven):
+            self._last, self._votes = combed, self._votes + np.array(woven) * combed
+            self._combed, self._whole = self._combed + combed, self._whole + (not combed)
+        return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
+
+    def report(self, stats: Stats, name: str) -> None:
+        """Warns of a film, by name, of whose frames many are combed."""
+        (top, bottom), share = self._votes, round(100 * self._combed / max(1, self._combed + self._whole))
+        if share >= _MANY and self._combed >= _LEAST:
+            stats.warn(
+                "combed",
+                Message(
+                    "{name}: {share} % of its frames are combed: they weave two fields, which enlarging mixes; make "
+                    "whole frames of them first (FFmpeg: -vf bwdif)",
+                    code="combed_scale",
+                    name=name,
+                    share=share,
+                )
+                if self._enlarged
+                else Message(
+                    "{name}: {share} % of its frames are combed: they weave two fields, though it says that they are "
+                    "whole. Each field is corrected by itself; {--fields:{order}} lets players deinterlace the output",
+                    code="combed",
+                    name=name,
+                    share=share,
+                    order="tff" if top > _CLEAR * bottom else "bff" if bottom > _CLEAR * top else "tff|bff",
+                ),
+            )
+
+
+def luma_of(image: av.VideoFrame) -> Samples | None:
+    """The brightness of an image as it lies in the host's memory, of RGB green; None where it lies elsewhere."""
+    form = None if on_gpu(image) else layout(image.format.name)
+    return planes(image, form)["g" if form.kind == "rgb" else "y"] if form else None
+
+
+def hold_combs(luma: Samples, before: Samples) -> None:
+    """Takes back what was added to rows that stood out from both neighbours `before`, where they stand out more."""
+    now, was = luma[1:-1], before.astype(np.int32)
+    comb = 2 * was[1:-1] - was[:-2] - was[2:]
+    held = (np.abs(comb) > np.abs(was[2:] - was[:-2])) & ((now > was[1:-1]) == (comb > 0))
+    now[...] = np.rint(now + cv2.blur(held.astype(np.float32), (5, 1)) * (was[1:-1] - now))  # no dashes along rows
+
+
+def _votes(bands: Any, before: Any) -> list[int]:
+    """Blocks that move and are whole, are woven with the top field first, and with the bottom field first."""
+    votes, across = [0, 0, 0], (bands.shape[2] - 2 * _REACH) // _COLUMNS
+    inner = np.abs(bands - before)[:, :, _REACH : _REACH + across * _COLUMNS]
+    change = inner.reshape(_DOWN, 2 * _ROWS, across, _COLUMNS).mean((1, 3))
+    for place in np.argsort(change, axis=None)[-_MOVING:].tolist():
+        down, along = divmod(place, across)
+        seen = slice(along * _COLUMNS, (along + 1) * _COLUMNS + 2 * _REACH)
+        (top, bottom), was = (bands[down, k::2, seen] for k in (0, 1)), before[down, :, seen]
+        moves = [_differences(top, was[::2]), _differences(bottom, was[1::2])]
+        moved = max((by.argmin() - _REACH for by in moves if by.min() < 0.3 * by[_REACH]), key=abs, default=0)
+        apart = _differences(bottom[:-1], (top[:-1] + top[1:]) / 2)
+        by, half, near = apart.argmin() - _REACH, abs(moved) // 2, np.flatnonzero(apart < 2 * apart.min() + 1)
+        if half and change[down, along] >= _CHANGED:
+            if apart[_REACH] < 0.6 * min(apart[_REACH - half], apart[_REACH + half]):
+                votes[0] += 1
+            elif 0 < abs(by) <= 1.5 * abs(moved) and apart.min() < 0.5 * apart[_REACH] and np.ptp(near) <= _ALIKE:
+                votes[1 if by * moved > 0 else 2] += 1
+    return votes
+
+
+def _differences(rows: Any, others: Any) -> Any:
+    """How much rows differ from others that are shifted by −`_REACH` to `_REACH` columns."""
+    whole, part = (np.ascontiguousarray(one) for one in (others, rows[:, _REACH:-_REACH]))
+    return cv2.matchTemplate(whole, part, cv2.TM_SQDIFF)[0]
