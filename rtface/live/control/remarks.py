@@ -74,8 +74,7 @@ class TurnedFaces:
     """
 
     def __init__(self, stats: Stats, degrees: int, mirror: bool) -> None:
-        self._stats, self._degrees, self._mirror = stats, degrees, mirror
-        self._lately: deque[int] = deque(maxlen=_FACES)
+        self._stats, self._degrees, self._mirror, self._lately = stats, degrees, mirror, deque[int](maxlen=_FACES)
 
     def see(self, faces: Sequence[Face]) -> None:
         """Takes the faces of the next frame."""

@@ -27,7 +27,8 @@ def repeated(
     """
     leading, begin, unit, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
     opened = {stream.index: stream for stream in streams}
-    while True:
+    end = begin - 1
+    while end != begin:  # there are none
         end, packets = begin, container.demux(*(container.streams[index] for index in opened))
         for packet in filter(lambda one: one.size, packets):  # without the last ones, which would end the decoders
             packet.stream = opened[packet.stream_index]  # whose decoder continues
@@ -36,7 +37,5 @@ def repeated(
             ticks = round(shift * unit / packet.time_base)
             packet.pts, packet.dts = (None if at is None else at + ticks for at in (packet.pts, packet.dts))
             yield packet
-        if end == begin:
-            return
         shift += end - begin
         container = open_container(path)

@@ -31,6 +31,7 @@ from rtface.live.rotate import Rotation
 from rtface.live.sources.read_process import ReadProcess
 from rtface.live.sources.source_clock import SourceClock
 from rtface.stats import Stats
+from rtface.util.machine import give_memory_back
 
 
 def open_live_source(
@@ -216,6 +217,7 @@ class ReconnectingSource:
             self._lost = True
             if connection.frames or connection.sounds:
                 tries, lost_at = 0, self._now()
+                give_memory_back()  # of each connection a little more would stay
             self._closed.wait(retry_delay(tries, self._now() - lost_at))
             tries += 1
         if self.ended:

@@ -29,6 +29,8 @@ from rtface.util.av_input import open_input
 
 # Bytes that FFmpeg reads of a sound to know it, and the farthest that one may begin: FFmpeg keeps all before in memory.
 _BEHIND, FARTHEST = 1 << 20, 64 << 20
+_DEEP = {"analyzeduration": "1000000000000", "scan_all_pmts": "1"}
+_UNANNOUNCED = "flv", "mpegts"  # in which a stream may begin that the beginning does not name
 _USUAL = 5_000_000  # bytes that FFmpeg reads at most where nothing else is asked
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
@@ -98,7 +100,7 @@ def open_container(
         if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
             container.close()
             film.seek(0, os.SEEK_SET)
-            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000", "scan_all_pmts": "1"}
+            probed = _DEEP | {"probesize": str(max(sized, _USUAL))}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -127,22 +129,22 @@ def is_silent(stream: Stream) -> bool:
 
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
     """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
-    status = Path(path).stat()
-    if container.format.name == "flv" and not container.streams.audio:  # its header need not announce any
-        return min(status.st_size, FARTHEST)
-    if not any(map(is_silent, container.streams.audio)):
+    status, sounds = Path(path).stat(), container.streams.audio
+    if not any(map(is_silent, sounds)) and (sounds or container.format.name not in _UNANNOUNCED):
         return 0
-    return _find_sounds(os.fspath(path), status.st_size, status.st_mtime_ns)
+    return _find_sounds(os.fspath(path), bool(sounds), status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=16)
-def _find_sounds(path: str, *_: int) -> int:
-    found = 0
+def _find_sounds(path: str, announced: bool, *_: int) -> int:
+    found, deep = 0, {} if announced else _DEEP | {"probesize": str(FARTHEST)}
     with (
         closing(FileReader(path)) as reader,
         suppress(av.FFmpegError),
-        open_input(reader, container_options={"protocol_whitelist": "crypto,data"}) as container,
+        open_input(reader, container_options={"protocol_whitelist": "crypto,data"} | deep) as container,
     ):
+        if not announced:
+            return FARTHEST if container.streams.audio else 0
         silent = {stream.index for stream in container.streams.audio if is_silent(stream)}
         for packet in container.demux():
             if packet.size and packet.stream_index in silent:

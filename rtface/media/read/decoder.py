@@ -32,7 +32,7 @@ from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
 from rtface.media.read.received import Received
-from rtface.media.read.timeline import Cut, FrameClock, OtherStreams
+from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTimestamps
 from rtface.protocols import Item
 from rtface.util.parse import format_time
 
@@ -120,8 +120,9 @@ class Decoder:
                 if not self._done:
                     self.head = self.head or bytes(memoryview(packet)[:4096])
                     if self._units is not None and not self.frames:
-                        size = self._units.length_size(bytes(self._video.codec_context.extradata or b""))
-                        self.hidden.update(self._units.hidden_in(bytes(packet), size))
+                        self.hidden.update(
+                            self._units.hidden_in(bytes(packet), bytes(self._video.codec_context.extradata or b""))
+                        )
                     yield from self._frames(self._decoder.images(packet))
             elif index in self._covered:
                 self.covers.setdefault(index, bytes(packet))
@@ -163,17 +164,23 @@ class Decoder:
         """Whether packets were read so far behind the end of the cut that none before it comes any more."""
         return max(self.reached, self._others.reached) >= (self._cut.end or 0) + _AFTER_END
 
+    def _demuxed(self) -> Iterator[av.Packet[Stream]]:
+        try:
+            yield from self._arriving or self._container.demux(kept_streams(self._container, self._video))
+        except IndexError:  # PyAV, at the end
+            self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+
     def _packets(self) -> Iterator[av.Packet[Stream]]:
         """All packets; where the demuxer itself fails, reading continues behind the fault.
 
         Raises:
             InputError: a network source broke off.
         """
-        failed = 0
+        failed, clock = 0, RisingTimestamps(Fraction(self._step), Fraction(1, 2) / self._base)
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._arriving or self._container.demux(kept_streams(self._container, self._video)):
+                for came in self._demuxed():
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:
@@ -181,6 +188,8 @@ class Decoder:
                     if cut is not None:
                         yield cut
                         cut = None
+                    if packet.stream_index == self._video.index:
+                        self._others.follow(packet, clock)
                     if packet.size:  # the empty ones at the end only ask for a flush
                         if failed > 1:
                             read_captions(self._container, True)
@@ -189,9 +198,6 @@ class Decoder:
                             cut = packet
                         else:
                             yield packet
-            except IndexError:  # PyAV, at the end
-                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
-                return
             except av.FFmpegError as error:
                 if self._remote and is_unsized_end(error, self._container):
                     break

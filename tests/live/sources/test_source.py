@@ -64,7 +64,7 @@ def test_a_film_in_place_of_a_camera_begins_again(tmp_path: Path):
     assert len(again) >= 3 and np.allclose(np.diff(again), len(true) * steps[0] / 1e6, atol=0.002)  # with the picture
 
 
-def test_a_decoder_keeps_no_frame_back_where_a_film_begins_again(tmp_path: Path):
+def test_no_frame_is_kept_back_where_a_film_begins_again(tmp_path: Path):
     path = tmp_path / "film.mp4"
     with av.open(path, "w") as box:
         video = box.add_stream("libx264", rate=20, options={"bf": "2", "b-adapt": "0"})
