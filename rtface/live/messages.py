@@ -45,6 +45,7 @@ class SourceRequest:
         resting: whether it begins as after `RestSource(True)`.
         held: whether a film waits behind its first frame until `PlaySource`.
         loop: whether a film begins again at its end.
+        live: whether it was a stream before, and is none the less for coming fast.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
@@ -63,6 +64,7 @@ class SourceRequest:
     resting: bool = False
     loop: bool = False
     held: bool = False
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,13 +288,15 @@ class ReadWorker:
 
     def _probed(self, opened: OpenedInput) -> Iterator[Arrival]:
         """The packets; where only that can tell, the first of them say how the source comes."""
-        packets = self._arrivals(opened)
-        if not (opened.probed and opened.video):
+        packets, stream = self._arrivals(opened), opened.video or opened.sound
+        if not opened.probed or stream is None:
             return packets
-        look_at(packets, opened.video, first := deque[Arrival]())
-        leading = [(packet, arrived) for packet, arrived in first if packet.stream is opened.video]
+        look_at(packets, stream, first := deque[Arrival]())
+        leading = [(packet, arrived) for packet, arrived in first if packet.stream is stream]
         stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
-        opened.by_arrival = bool(leading) and not is_sent_at_once(stamps, arrivals, timed=opened.timed)
+        opened.by_arrival = bool(leading) and (
+            self._request.live or not is_sent_at_once(stamps, arrivals, timed=opened.timed)
+        )
         if opened.by_arrival:
             self._shown_from = arrivals[-1]
             self._buffer = JitterBuffer(self._request.buffer, longest_wait(stamps, arrivals))

@@ -201,7 +201,8 @@ class ReconnectingSource:
             with self._counting:
                 self._connection, self._seen, self._backlog = None, (0, 0, 0, 0, 0), 0.0
             self.ended = connection.over
-            self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
+            live = self._opened is not None and not self._opened.film
+            self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why, live=live)
             if self._closed.is_set():
                 break
             if not self._settled.is_set():

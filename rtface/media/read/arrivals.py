@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import av
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtface.concurrency.buffer import buffer
@@ -40,12 +41,12 @@ def stamp_of(packet: av.Packet[Any]) -> float | None:
     return None if ticks is None else float(ticks * packet.time_base)
 
 
-def look_at(packets: Iterable[Arrival], video: VideoStream, first: deque[Arrival]) -> None:
-    """Moves the packets of the first `PROBE_S` after the first frame to `first`."""
+def look_at(packets: Iterable[Arrival], leading: Stream, first: deque[Arrival]) -> None:
+    """Moves the packets of the first `PROBE_S` after the first of a stream to `first`."""
     began, count = None, 0
     for packet, arrived in packets:
         first.append((packet, arrived))
-        if packet.stream is video:
+        if packet.stream is leading:
             began, count = arrived if began is None else began, count + 1
             if arrived - began >= PROBE_S or count >= PROBE_PACKETS:
                 return

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -18,8 +19,10 @@ import pytest
 
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
+from rtface.live.protocols import SoundPacket
 from rtface.live.sources.jitter_buffer import LONGEST_S, Backlog, JitterBuffer
 from rtface.live.sources.playback_pace import BurstDetector, longest_wait
+from rtface.live.sources.sound_sources import SoundOnlySource, open_sound_source
 from rtface.media.read.arrivals import is_sent_at_once, rate_of_arrivals
 from rtface.media.read.source import FileSource
 from tests.live.publish import film
@@ -113,9 +116,9 @@ def test_bunches_longer_than_the_probe_lose_no_frame():
 
 
 class Phone(BaseHTTPRequestHandler):
-    """Sends motion JPEG as a phone does, `RATE` frames a second, and counts who asks."""
+    """Sends motion JPEG as a phone does, `pace` frames a second, and counts who asks."""
 
-    asked, most = 0, 10_000
+    asked, most, pace = 0, 10_000, RATE
 
     def do_GET(self) -> None:
         type(self).asked += 1
@@ -126,13 +129,13 @@ class Phone(BaseHTTPRequestHandler):
         jpeg.width, jpeg.height, jpeg.pix_fmt, jpeg.time_base = 64, 48, "yuvj420p", Fraction(1, RATE)  # pyright: ignore
         image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8)).reformat(format="yuvj420p")
         data = b"".join(bytes(packet) for packet in jpeg.encode(image))  # pyright: ignore
-        began, number = time.monotonic(), 0
+        began, number, pace = time.monotonic(), 0, self.pace
         try:
             while number < self.most:
                 self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
                 self.wfile.write(data + b"\r\n")
                 number += 1
-                time.sleep(max(0.0, began + number / RATE - time.monotonic()))
+                time.sleep(max(0.0, began + number / pace - time.monotonic()))
         except OSError:
             return
 
@@ -195,7 +198,7 @@ def test_a_raw_film_that_is_sent_at_once_keeps_its_rate(tmp_path: Path):
     data = film(tmp_path / "film.h264", 1.0, sound="none").read_bytes()
     with served(data, None) as url:
         times = [item.pts * item.time_base for item in FileSource(url) if isinstance(item, Frame)]
-    assert len(times) >= 20 and set(np.diff(times)) == {Fraction(1, 20)}  # as its codec says
+    assert len(times) >= 20 and {after - before for before, after in pairwise(times)} == {Fraction(1, 20)}  # as its codec says
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
@@ -265,6 +268,28 @@ def test_a_film_of_unknown_length_ends(tmp_path: Path):
         watched.until(lambda: watched.source.ended, 20)
     assert len(watched.frames) + watched.source.health.dropped >= 20
     assert watched.source.health.reopened == 0
+
+
+def test_a_stream_that_is_opened_again_remains_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Phone, "most", RATE)
+    with phone() as url, Watched(url) as watched:
+        monkeypatch.setattr(Phone, "pace", 100 * RATE)  # what its server kept meanwhile comes at once
+        watched.until(lambda: Phone.asked >= 3, 30)
+        assert not watched.source.ended
+
+
+def test_sound_of_unknown_length_is_played_at_its_pace(tmp_path: Path):
+    data = film(tmp_path / "film.mkv", 6.0).read_bytes()
+    with served(data, None) as url:
+        source, sounds = open_sound_source(url), list[tuple[float, SoundPacket]]()
+        assert isinstance(source, SoundOnlySource)
+        source.start(lambda sound: sounds.append((time.monotonic(), sound)))
+        deadline = time.monotonic() + 30
+        while not source.ended and time.monotonic() < deadline:
+            time.sleep(0.01)
+        source.close()
+    assert source.ended and sum(sound.duration for _, sound in sounds) > 5
+    assert sounds[-1][0] - sounds[0][0] == pytest.approx(6, abs=1.5)  # not at once, and not again and again
 
 
 def test_a_raw_film_that_breaks_off_is_not_whole(tmp_path: Path):
