@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
 from fractions import Fraction
+from typing import ClassVar
 
 import av
 import cv2
@@ -255,25 +256,24 @@ def test_a_film_that_ends_ends_the_run():
 
 
 def test_a_film_starts_when_its_outputs_are_open():
-    given = threading.Event()
-
     class Film(FakeSource):
+        held: ClassVar[list[tuple[bool, bool]]] = []
+
         def start(self, give, sound) -> None:
             super().start(give, sound)
-            for number in (1, 2, 3):
-                give(frame(number))
-            given.set()
+            give(frame(1))
 
-    class Slow(FakeSink):
-        def open(self, form, *, sound) -> None:
-            assert given.wait(5)
+        def hold(self, held) -> None:
+            self.held.append((held, sink.form is not None))
+            for number in (1, 2, 3) if not held else ():
+                self.give(frame(number))
 
-    first, second = Film(), Film()
-    with Run(source=first, sinks=[Slow()], again=lambda: second) as run:
-        run.sinks[0].wait_for(3)
-    assert [f.pts for f in run.sinks[0].frames if f.captured_at is not None] == [1, 2, 3]
-    assert first.closed
-    assert second.closed
+    sink = FakeSink()
+    with Run(source=Film(), sinks=[sink]) as run:
+        sink.wait_for(3)
+    assert run.report.frames_in == 3
+    assert [f.pts for f in sink.frames if f.captured_at is not None] == [1, 2, 3]
+    assert Film.held == [(True, False), (False, True)]
 
 
 class Missing(FakeSource):
