@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import closing, suppress
+from errno import EIO
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +42,8 @@ _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash":
 _LISTED = 1 << 20  # bytes of a list that are looked at
 _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
+NO_TIMES = 0x80
+"""FFmpeg's flag of a format that has no times."""
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 NETWORK = (
@@ -59,12 +63,17 @@ NETWORK_OPTIONS = {
 }
 
 
-def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader | None = None) -> InputContainer:
+def open_container(
+    path: str | os.PathLike[str],
+    reader: PipeReader | FileReader | None = None,
+    more: Mapping[str, str] | None = None,
+) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.
 
     Args:
         path: a file or URL.
         reader: reads it instead of FFmpeg; None for a `FileReader` where it is a file.
+        more: options of FFmpeg.
 
     Raises:
         InputMissing: it is not there or may not be read.
@@ -84,7 +93,7 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     try:
         container = open_input(
             reader or url,
-            container_options=options | {"export_xmp": "1"},
+            container_options={**options, "export_xmp": "1", **(more or {})},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
         film = None if is_playlist(path) else reader
@@ -255,6 +264,11 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
 def error_text(error: av.FFmpegError) -> str:
     """An error of a source as text; FFmpeg calls a network time-out of ours "Immediate exit requested"."""
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
+
+
+def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
+    """Whether what FFmpeg takes for an error is the end of what a server sends without naming its length."""
+    return error.errno == EIO and container.size <= 0
 
 
 def choose_video(

@@ -20,6 +20,7 @@ from rtface.media.read.container import (
     error_text,
     expected_end,
     is_still,
+    is_unsized_end,
     kept_streams,
     rate_of,
     read_captions,
@@ -60,6 +61,7 @@ class Decoder:
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
         enlarger: gives frames the size of the output.
+        arriving: gives the container's packets, with times of decoding alone; None for the container itself.
         fields: as of `ChosenFields`.
 
     Attributes:
@@ -85,16 +87,17 @@ class Decoder:
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
         received: Received | None = None,
+        arriving: Iterable[av.Packet[Stream]] | None = None,
         fields: str | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
-        self._received, self._enlarger = received, enlarger
+        self._received, self._enlarger, self._arriving = received, enlarger, arriving
         self._remote, self._sought, self._stopped = remote, sought, stopped
         self._rate, self._base = rate_of(video)[0], time_base_of(video)
         step = 1 / (self._rate * self._base)
         self._step = max(1, round(step))
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
-        self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi")
+        self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi" or arriving is not None)
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
@@ -163,7 +166,7 @@ class Decoder:
 
     def _demuxed(self) -> Iterator[av.Packet[Stream]]:
         try:
-            yield from self._container.demux(kept_streams(self._container, self._video))
+            yield from self._arriving or self._container.demux(kept_streams(self._container, self._video))
         except IndexError:  # PyAV, at the end
             self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
 
@@ -195,12 +198,9 @@ class Decoder:
                             cut = packet
                         else:
                             yield packet
-                if cut is not None:
-                    yield cut
-                if self._received is not None:
-                    self._received.compare(self._faults)
-                return
             except av.FFmpegError as error:
+                if self._remote and is_unsized_end(error, self._container):
+                    break
                 failed += 1
                 if failed == 2:  # at the same place
                     read_captions(self._container, False)
@@ -209,6 +209,12 @@ class Decoder:
                     self._broke_off(error_text(error))
                     return
                 self._faults.say("read_error", f"a part could not be read ({error.strerror}); it is left out")
+            else:
+                break
+        if cut is not None and failed < GIVE_UP:
+            yield cut
+        if self._received is not None and failed < GIVE_UP:
+            self._received.compare(self._faults)
 
     def _frames(self, images: Iterable[av.VideoFrame], *, end: bool = False) -> Iterator[Frame]:
         """The frames within the cut.
