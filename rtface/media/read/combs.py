@@ -45,8 +45,8 @@ class ChosenFields:
         self._chosen, self._enlarged, self._graph = chosen, enlarged, cast(Graph | None, None)
         # Frames of which it could be told, because something moved sideways; blocks by the field that is the earlier.
         self._combed, self._whole, self._votes = 0, 0, np.zeros(2, int)
-        self._last, self._before = False, np.empty(0)
-        self._calm = 0  # frames without combs up to now
+        # Whether the last such frame was combed, the rows before, and how many frames had no combs up to now.
+        self._last, self._before, self._calm = False, np.empty(0), 0
 
     def marked(self, image: av.VideoFrame) -> av.VideoFrame:
         """An image with the flag that was chosen; all are of one form. Samples in the host's memory are not copied."""
@@ -63,9 +63,10 @@ class ChosenFields:
         fields = self._fields(frame.image) if looked_at else frame.display.fields
         woven = fields != "progressive" and (looked_at or self._chosen in ("tff", "bff")) and not self._enlarged
         luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
-        # Of RGB all or nothing has to be held: green alone would tint the rows.
-        held = None if luma is None or frame.image.format.is_rgb else luma.copy()
-        return frame if luma is None else replace(frame, display=display, combed=held)
+        if luma is None:
+            return frame
+        # Of RGB nothing is held: green alone would tint the rows.
+        return replace(frame, display=display, combed=None if frame.image.format.is_rgb else luma.copy())
 
     def _fields(self, image: av.VideoFrame) -> Fields:
         """Which field of a frame comes first, if it is combed; where nothing moves, as of the one before."""
@@ -83,8 +84,8 @@ class ChosenFields:
         combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
         if combed or whole > max(woven):
             self._last, self._votes = combed, self._votes + np.array(woven) * combed
-            self._combed += combed
-            self._whole += 0 if combed else _EACH if self._calm > _CALM else 1
+            whole = (not combed) * (_EACH if self._calm > _CALM else 1)
+            self._combed, self._whole = self._combed + combed, self._whole + whole
         return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
 
     def report(self, stats: Stats, name: str) -> None:
@@ -131,10 +132,9 @@ def _votes(bands: Any, before: Any) -> list[int]:
     votes, across = [0, 0, 0], (bands.shape[2] - 2 * _REACH) // _COLUMNS
     inner = np.abs(bands - before)[:, :, _REACH : _REACH + across * _COLUMNS]
     change = inner.reshape(_DOWN, 2 * _ROWS, across, _COLUMNS).mean((1, 3))
-    for place in np.argsort(change, axis=None)[-_MOVING:].tolist():
+    moving = np.argsort(change, axis=None)[-_MOVING:]
+    for place in moving[change.flat[moving] >= _CHANGED].tolist():
         down, along = divmod(place, across)
-        if change[down, along] < _CHANGED:
-            continue
         seen = slice(along * _COLUMNS, (along + 1) * _COLUMNS + 2 * _REACH)
         (top, bottom), was = (bands[down, k::2, seen] for k in (0, 1)), before[down, :, seen]
         moves = [_differences(top, was[::2]), _differences(bottom, was[1::2])]
