@@ -63,10 +63,9 @@ class ChosenFields:
         fields = self._fields(frame.image) if looked_at else frame.display.fields
         woven = fields != "progressive" and (looked_at or self._chosen in ("tff", "bff")) and not self._enlarged
         luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
-        if luma is None:
-            return frame
         # Of RGB nothing is held: green alone would tint the rows.
-        return replace(frame, display=display, combed=None if frame.image.format.is_rgb else luma.copy())
+        held = None if luma is None or frame.image.format.is_rgb else luma.copy()
+        return frame if luma is None else replace(frame, display=display, combed=held)
 
     def _fields(self, image: av.VideoFrame) -> Fields:
         """Which field of a frame comes first, if it is combed; where nothing moves, as of the one before."""
@@ -79,8 +78,7 @@ class ChosenFields:
         first = np.linspace(0, len(luma) - 2 * _ROWS, _DOWN).astype(int) // 2 * 2
         form = cast(Layout, layout(image.format.name))
         bands = luma[first[:, None] + np.arange(2 * _ROWS)] / np.float32(2 ** (form.bits + form.shift - 8))
-        looked_at = place == 0 and self._before.shape == bands.shape
-        whole, *woven = _votes(bands, self._before) if looked_at else (0, 0, 0)
+        whole, *woven = (0, 0, 0) if place or self._before.shape != bands.shape else _votes(bands, self._before)
         combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
         if combed or whole > max(woven):
             self._last, self._votes = combed, self._votes + np.array(woven) * combed
