@@ -22,6 +22,7 @@ from rtface.config.options import Options
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.rotate import Turn
 from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sources.sound_sources import SilentSource
@@ -152,6 +153,21 @@ def test_frames_are_turned_and_mirrored_for_every_output(options, size, corner):
             assert (sink.form.width, sink.form.height) == size
             shown = sink.frames[0].image.to_ndarray(format="gray8")
             assert shown.shape == size[::-1] and shown[corner] > 150 and (shown > 110).mean() < 0.05
+
+
+def test_a_frame_that_cannot_be_turned_is_shown_as_it_is(monkeypatch):
+    class Turning(Turn):
+        def __call__(self, frame):
+            if frame.image.width == 144:
+                raise av.FFmpegError(12, "no memory")
+            return super().__call__(frame)
+
+    monkeypatch.setattr("rtface.live.session.Turn", Turning)
+    with Run(replace(PASSING, turn="180")) as run:
+        for number, form in enumerate((FORM, replace(FORM, width=144, height=108), FORM), 1):
+            run.source.give(frame(number * 1_000_000, form=form))
+            run.sinks[0].wait_for(number)
+    assert [line for line in run.report.warnings if "turn step failed" in line and "no memory" in line]
 
 
 @pytest.mark.parametrize("why", ["size", "fault"])

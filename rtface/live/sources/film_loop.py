@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.stream import Discard
 
 from rtface.media.read.container import open_container
 
@@ -29,6 +30,8 @@ def repeated(
     opened = {stream.index: stream for stream in streams}
     end = begin - 1
     while end != begin:  # there are none
+        for stream in container.streams:  # else a damaged caption stops it, and other variants of a list are fetched
+            stream.discard = Discard.default if stream.index in opened else Discard.all
         end, packets = begin, container.demux(*(container.streams[index] for index in opened))
         for packet in filter(lambda one: one.size, packets):  # without the last ones, which would end the decoders
             packet.stream = opened[packet.stream_index]  # whose decoder continues

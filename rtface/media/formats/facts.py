@@ -11,7 +11,7 @@ _TECHNICAL = (
     *("brand", "minor_version", "encoder", "encoding_tool", "duration", "bps", "number_of_", "_statistics"),
     *("source_id", "vendor_id", "handler_name", "alpha_mode", "stereo_mode", "timecode", "reel_name", "rotate"),
     *("package", "uid", "product_", "modification_date", "company_", "application_", "toolkit_", "operational_"),
-    *("variant_", "id3v2", "service_", "location-", "software"),
+    *("umid", "variant_", "id3v2", "service_", "location-", "software"),
 )
 _HELD_OF_STREAMS = {
     "mp4": {"title", "language"},

@@ -170,7 +170,9 @@ class OtherStreams:
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
         self._clocks: dict[int, RisingTimestamps] = {}
-        self._shift = Fraction(0)  # by which frames are moved behind a splice, in seconds
+        # By which frames are moved behind a splice, in seconds; whether their last stamp lay so far ahead that the next
+        # one tells whether it is damaged.
+        self._shift, self._ahead = Fraction(0), False
         self._unfounded = set[int]()  # streams whose last keyframe is hidden
         self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
         self.reached = Fraction(0)
@@ -178,7 +180,9 @@ class OtherStreams:
     def follow(self, packet: av.Packet[Stream], clock: RisingTimestamps) -> None:
         """Takes a packet of frames: a stream that begins behind a splice is moved as they are."""
         if packet.dts is not None and not packet.is_discard:
-            clock.next(packet.dts)
+            self._ahead = not self._ahead and clock.ahead(packet.dts) * packet.time_base > _AHEAD_S
+            if not self._ahead:
+                clock.next(packet.dts)
             self._shift = clock.shift * packet.time_base
 
     def cut(self, packet: av.Packet[Stream], faults: Faults) -> Packet | None:
