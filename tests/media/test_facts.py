@@ -18,6 +18,7 @@ from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import make_film, passthrough
 
+_LANGUAGES = ["deu", "swe", "eng"]
 _NAMES = ["Everything", "Microphone (Ünal)", "Game"]
 _FLAGS = [Disposition.default, Disposition.comment, Disposition.hearing_impaired]
 _FILM = {"title": "Evening", "comment": "kept", "com.apple.quicktime.location.ISO6709": "+52.5+13.4/"}
@@ -26,8 +27,8 @@ _HANDLER, _DATE = {"handler_name": "Desk"}, "2020-01-02T03:04:05.000000Z"
 
 def _sounds(box: Any) -> Callable[[], None]:
     streams = [box.add_stream("pcm_s16le", rate=48_000) for _ in _NAMES]
-    for stream, name, flags in zip(streams, _NAMES, _FLAGS, strict=True):
-        stream.metadata.update({"title": name, **_HANDLER})
+    for stream, name, flags, language in zip(streams, _NAMES, _FLAGS, _LANGUAGES, strict=True):
+        stream.metadata.update({"title": name, "language": language, **_HANDLER})
         stream.disposition = flags
 
     def write() -> None:
@@ -55,6 +56,7 @@ def test_names_go_round_through_the_containers(tmp_path: Path) -> None:
     notes.append(passthrough(tmp_path / "b.mp4", tmp_path / "c.mov").notes)
     notes.append(passthrough(tmp_path / "c.mov", tmp_path / "d.mkv").notes)
     film, sounds, _ = _said(tmp_path / "d.mkv")
+    assert [one["language"] for one in sounds] == _LANGUAGES
     assert (film["title"], film["COMMENT"], film["creation_time"]) == ("Evening", "kept", _DATE)
     assert [(one["title"], one["HANDLER_NAME"]) for one in sounds] == [(name, "Desk") for name in _NAMES]
     lost = [[line for line in lines if "no place" in line] for lines in notes]
