@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,11 @@ def test_stereo_goes_round_through_the_containers(tmp_path: Path, mode: str) -> 
         assert not passthrough(before, tmp_path / name, codec="libx265").video.warnings
         before = tmp_path / name
         assert _views(before) == said
+
+
+@pytest.mark.parametrize(("active", "lines"), [("00", 0), ("08", 0), ("0a", 1)])
+def test_an_active_format_that_shows_less_is_said_to_be_lost(tmp_path: Path, active: str, lines: int) -> None:
+    source = FileSource(make_film(tmp_path / "in.mkv", frames=2))
+    source.close()
+    plan = plan_output(replace(source.info, views={"AFD": active}), tmp_path / "out.mkv")
+    assert sum("AFD 10" in line for line in plan.video.warnings) == lines == len(plan.video.warnings)
