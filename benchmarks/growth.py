@@ -33,7 +33,7 @@ import numpy as np
 from benchmarks.common import clip, save
 
 _FROM = 20
-_HOLD_S = 0.7
+_HOLD_S = 1.2
 
 
 def resident(process: int | str = "self", *, children: bool = False) -> float:

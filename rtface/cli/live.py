@@ -78,6 +78,8 @@ def run_live_job(
 
 
 def _show_done(report: Report, console: Console) -> None:
+    from rtface.live.protocols import BACKLOG_S
+
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
     causes = [f"{n} {cause}" for cause, n in report.dropped.items() if n and cause != "sink"]
     causes += [f"{n} {cause} at {end['name']}" for end in report.ends[1:] for cause, n in end["causes"].items() if n]
@@ -86,6 +88,7 @@ def _show_done(report: Report, console: Console) -> None:
         for end in report.ends
         if (n := end["reopened"] + (end["state"] == "away"))
     ]
+    away += [f"{end['name']} {end['backlog']:.1f} s behind, " for end in report.ends if end["backlog"] > BACKLOG_S]
     dropped, late = ", ".join(causes), report.passed.get("late", 0)
     console.log(
         f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "

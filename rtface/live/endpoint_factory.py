@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from rtface import plugins
@@ -18,6 +17,7 @@ from rtface.live.slate import Slate
 from rtface.media.files.leftovers import clear_leftovers
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.marks.provenance import describe
+from rtface.media.read.pipe import is_pipe
 from rtface.pipeline.build import live_engine
 from rtface.redaction import shown
 from rtface.report import metadata_options
@@ -54,32 +54,27 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     if (unused := without_persons(engines, learnt)) is not None:
         stats.warn("person", unused)
     sinks = [make_sink(one, options) for one in named]
-    own, film = options.audio is None, source.kind == "file"
-    buffer = buffer_of(source, options)
-
-    def opened(counted: Stats) -> LiveSource:
-        return plugins.load("source", source.kind)(
-            replace(source, variant=options.variant),
-            size=options.size,
-            fps=options.fps,
-            sound=own,
-            buffer=buffer,
-            stats=counted,
-            **({"loop": True} if options.loop and film else {}),
-        )
-
+    own, buffer = options.audio is None, buffer_of(source, options)
+    opened: LiveSource = plugins.load("source", source.kind)(
+        replace(source, variant=options.variant),
+        size=options.size,
+        fps=options.fps,
+        sound=own,
+        buffer=buffer,
+        stats=stats,
+        **({"loop": True} if options.loop and source.kind == "file" else {}),
+    )
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(
-        opened(Stats() if film else stats),
+        opened,
         sinks,
         sound,
         silent=not own,
-        again=partial(opened, stats) if film else None,
         names=(str(source), *map(str, named)),
         sound_name=f"sound {shown(str(options.audio))}",
         buffer=buffer if options.delay is not None and buffer else 0.0,
         slate=Slate(options.slate),
-        film=Path(source.name) if film else None,
+        film=Path(source.name) if source.kind == "file" and not is_pipe(source.name) else None,
     )
 
 
@@ -107,8 +102,8 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
                 delay=options.delay,
             )
         return options.buffer / 1e3
-    if not network:
-        return 0.0
+    if not network:  # one that turns out to be a film has none
+        return None if options.delay is None and source.kind in ("stream", "file") else 0.0
     return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
 
 

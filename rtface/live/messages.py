@@ -43,6 +43,7 @@ class SourceRequest:
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
         sound_format: of the sound that is sent, None for what suits the source.
         resting: whether it begins as after `RestSource(True)`.
+        held: whether a film waits behind its first frame until `PlaySource`.
         loop: whether a film begins again at its end.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
@@ -61,6 +62,12 @@ class SourceRequest:
     again_for_sound: bool = True
     resting: bool = False
     loop: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlaySource:
+    """To a read worker: outputs are there, so a film that was held is played, from its first frame on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +155,7 @@ class Heartbeat:
         damaged: frames that are damaged, whether they were shown or not.
         missing: frames that did not come.
         buffer: seconds that the jitter buffer adds now.
+        backlog: seconds by which what was delivered is behind its own clock, against the best since the opening.
     """
 
     quiet: float
@@ -157,6 +165,7 @@ class Heartbeat:
     buffer: float = 0.0
     damaged: int = 0
     missing: int = 0
+    backlog: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

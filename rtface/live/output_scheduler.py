@@ -35,7 +35,8 @@ class OutputScheduler:
     Args:
         state: of the run. Frames of another format than its own are scaled to it. Without a viewer the last frame
             is written again every `REST_S` seconds only, and at once when a viewer comes. Its figures are the latency
-            (captured → handed to the sinks), and counts of frames out and dropped.
+            (delivered → handed to the sinks, and what waits at the source beyond its jitter buffer), and counts of
+            frames out and dropped.
         filters: their preview is shown every frame that was given to the sinks.
         status: counts the frames that went out.
         clock: seconds, of the kind that `Frame.captured_at` counts.
@@ -176,7 +177,8 @@ class OutputScheduler:
         if frame.captured_at is None:
             self._stats.count("frames_repeated")
             return
-        latency = now - frame.captured_at + self._state.ends.buffer
+        health = self._state.ends.source.health
+        latency = now - frame.captured_at + self._state.ends.buffer + max(0.0, health.backlog - health.buffer)
         self._stats.add("latency", latency)
         self._stats.count("frames_out")
         self._status.wrote(latency, faces)

@@ -83,6 +83,8 @@ class EndpointHealth:
         causes: of an output's dropped frames, where it knows them: "network" did not take them in time, "encoder" was
             not done with those before, "away" while no one was connected, "form" what could not be converted.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
+        backlog: seconds by which a source's frames come later than at best since it was opened: they wait somewhere
+            before this run has them.
         size: width and height of a virtual camera, once it is open.
     """
 
@@ -94,10 +96,13 @@ class EndpointHealth:
     bytes: int | None = None
     reopened: int = 0
     buffer: float = 0.0
+    backlog: float = 0.0
     causes: dict[str, int] = field(default_factory=dict[str, int])
     size: tuple[int, int] | None = None
 
 
+BACKLOG_S = 1.0
+"""Seconds by which a source's frames come late from which on that is said."""
 REST_S = 0.5
 """Seconds from one frame to the next while no output has a viewer."""
 
@@ -158,6 +163,11 @@ class LiveSource(Endpoint, Protocol):
             InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
         """
         ...
+
+    def hold(self, held: bool) -> None:
+        """Before `start`: a film waits at its first frame until it is held no longer, and is then played from there.
+        Other sources do not wait."""
+        return
 
     def rest(self, resting: bool) -> None:
         """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds

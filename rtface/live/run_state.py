@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +30,6 @@ class Endpoints:
         sinks: the output first, then what it is recorded to.
         sound: where sound comes from instead; None is the source's own.
         silent: no sound at all.
-        again: opens the source once more. A film that plays while outputs and engine are being opened would lose its
-            first seconds, so it is played from its beginning once they are there.
         buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
         slate: what viewers see while the source is away.
         names: of source and sinks as messages and metrics know them, without secrets.
@@ -43,7 +41,6 @@ class Endpoints:
     sinks: list[LiveSink]
     sound: SoundSource | None = None
     silent: bool = False
-    again: Callable[[], LiveSource] | None = None
     names: tuple[str, ...] = ()
     sound_name: str = "sound"
     buffer: float = 0.0

@@ -97,6 +97,7 @@ class LiveSession:
             loading = beside.submit(self._load)
             if options.person:  # a photo that cannot serve ends the run before an output is opened
                 loading.result()
+            ends.source.hold(True)  # what a film showed while outputs and engine are being opened would be lost
             ends.source.start(self._take_frame, self._take_own_sound)
             if ends.sound is not None:
                 ends.sound.start(self._take_sound)
@@ -104,9 +105,6 @@ class LiveSession:
             for sink in ends.sinks:
                 sink.open(form, sound=sound)
             tracker, switch, persons, guard = loading.result()
-        if ends.again is not None:
-            ends.source.close()
-            ends.source = ends.again()
         delay = None if options.delay is None else options.delay / 1e3
         ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
         period = float(1 / form.rate)
@@ -143,8 +141,7 @@ class LiveSession:
             closing.callback(self._filler.close)
             self._filler.start()
         self._begun = True
-        if ends.again is not None:
-            ends.source.start(self._take_frame, self._take_own_sound)
+        ends.source.hold(False)
 
     def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None, IdentityGuard | None]:
         tracker, switch = live_tracker_and_runtime(self.options, self.stats, self._closing)
@@ -160,7 +157,10 @@ class LiveSession:
         if self._begun:
             if self._filler is not None:
                 self._filler.begin(frame.time)
-            frame = self._turn(frame)
+            try:
+                frame = self._turn(frame)
+            except Exception as error:  # noqa: BLE001 - nothing ends a live run
+                self.stats.fault("turn", error)
             try:
                 frame = self._enlarger(frame)
             except Exception as error:  # noqa: BLE001 - it came back with another size: the outputs' is kept

@@ -79,6 +79,9 @@ class FakeSource:
         self.give, self.give_sound = frame, sound
         self.health = replace(self.health, state="live")
 
+    def hold(self, held: bool) -> None:
+        return
+
     def rest(self, resting: bool) -> None:
         self.rests.append(resting)
 

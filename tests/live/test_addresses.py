@@ -132,8 +132,8 @@ def test_a_url_may_come_from_the_environment_or_a_file(tmp_path):
     [
         ("rtmp://h/app/key", {}, None),
         ("camera:0", {}, 0.0),
-        ("film.mkv", {}, 0.0),
-        ("http://h/a.m3u8", {}, 0.0),
+        ("film.mkv", {}, None),
+        ("http://h/a.m3u8", {}, None),
         ("srt://h:1", {"buffer": 250}, 0.25),
         ("rtmp://h/app/key", {"buffer": 0}, 0.0),
         ("rtmp://h/app/key", {"delay": 700}, 0.6),

@@ -56,6 +56,13 @@ def test_frames_go_out_at_once_and_latency_is_measured():
     assert rig.stats.stages["latency"].max == pytest.approx(0.02)
 
 
+def test_latency_is_the_age_also_of_what_waited_at_the_source():
+    rig = Rig()
+    rig.source.health = replace(rig.source.health, backlog=1.5, buffer=0.5)  # frames that wait in the buffer come late
+    rig.put(1, age=0.02)
+    assert rig.stats.stages["latency"].max == pytest.approx(1.02)
+
+
 def test_while_nobody_looks_the_last_frame_is_seldom_repeated():
     rig = Rig()
     rig.put(1)

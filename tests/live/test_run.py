@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import replace
 from fractions import Fraction
+from typing import ClassVar
 
 import av
 import cv2
@@ -21,6 +22,7 @@ from rtface.config.options import Options
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.rotate import Turn
 from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sources.sound_sources import SilentSource
@@ -153,6 +155,21 @@ def test_frames_are_turned_and_mirrored_for_every_output(options, size, corner):
             assert shown.shape == size[::-1] and shown[corner] > 150 and (shown > 110).mean() < 0.05
 
 
+def test_a_frame_that_cannot_be_turned_is_shown_as_it_is(monkeypatch):
+    class Turning(Turn):
+        def __call__(self, frame):
+            if frame.image.width == 144:
+                raise av.FFmpegError(12, "no memory")
+            return super().__call__(frame)
+
+    monkeypatch.setattr("rtface.live.session.Turn", Turning)
+    with Run(replace(PASSING, turn="180")) as run:
+        for number, form in enumerate((FORM, replace(FORM, width=144, height=108), FORM), 1):
+            run.source.give(frame(number * 1_000_000, form=form))
+            run.sinks[0].wait_for(number)
+    assert [line for line in run.report.warnings if "turn step failed" in line and "no memory" in line]
+
+
 @pytest.mark.parametrize("why", ["size", "fault"])
 def test_a_source_that_cannot_be_enlarged_is_said_once(why, monkeypatch):
     class Enlarging(Enlarger):
@@ -239,25 +256,24 @@ def test_a_film_that_ends_ends_the_run():
 
 
 def test_a_film_starts_when_its_outputs_are_open():
-    given = threading.Event()
-
     class Film(FakeSource):
+        held: ClassVar[list[tuple[bool, bool]]] = []
+
         def start(self, give, sound) -> None:
             super().start(give, sound)
-            for number in (1, 2, 3):
-                give(frame(number))
-            given.set()
+            give(frame(1))
 
-    class Slow(FakeSink):
-        def open(self, form, *, sound) -> None:
-            assert given.wait(5)
+        def hold(self, held) -> None:
+            self.held.append((held, sink.form is not None))
+            for number in (1, 2, 3) if not held else ():
+                self.give(frame(number))
 
-    first, second = Film(), Film()
-    with Run(source=first, sinks=[Slow()], again=lambda: second) as run:
-        run.sinks[0].wait_for(3)
-    assert [f.pts for f in run.sinks[0].frames if f.captured_at is not None] == [1, 2, 3]
-    assert first.closed
-    assert second.closed
+    sink = FakeSink()
+    with Run(source=Film(), sinks=[sink]) as run:
+        sink.wait_for(3)
+    assert run.report.frames_in == 3
+    assert [f.pts for f in sink.frames if f.captured_at is not None] == [1, 2, 3]
+    assert Film.held == [(True, False), (False, True)]
 
 
 class Missing(FakeSource):

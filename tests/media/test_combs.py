@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import cv2
 import numpy as np
 import pytest
 
 from rtface.frame import Frame
-from rtface.media.read.combs import hold_combs
+from rtface.media.read import combs
+from rtface.media.read.combs import ChosenFields, hold_combs, luma_of
 from rtface.media.read.source import FileSource
 from rtface.stats import Stats
 from tests.media.encoded import interlaced_film
@@ -72,6 +76,52 @@ def test_telecined_film_is_combed_by_its_share(tmp_path: Path) -> None:
 def test_whole_frames_and_stripes_are_not_combed(tmp_path: Path, rows: int) -> None:
     frames, _, stats = read(tmp_path / "in.mp4", (stripes(t, rows) for t in range(10)))
     assert {frame.display.fields for frame in frames} == {"progressive"} and not stats.warned()
+
+
+def image(luma: np.ndarray, form: str) -> av.VideoFrame:
+    """A picture of this brightness."""
+    made = av.VideoFrame(luma.shape[1], luma.shape[0], form)
+    plane = luma_of(made)
+    assert plane is not None
+    plane[...] = luma
+    return made
+
+
+def told(frame: av.VideoFrame, fields: ChosenFields) -> str:
+    return fields.told(Frame(frame, 0, Fraction(1))).display.fields
+
+
+def test_green_alone_is_not_held() -> None:
+    for form in ("yuv420p", "gbrp"):
+        fields = ChosenFields("auto", enlarged=False)
+        frames = [image(woven(2 * time, 2 * time + 1, "tff"), form) for time in range(2)]
+        last = [fields.told(Frame(one, 0, Fraction(1))) for one in frames][1]
+        assert last.display.fields == "tff" and (last.combed is None) == (form == "gbrp")
+
+
+def test_after_many_whole_frames_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, fields, compare = set[int](), ChosenFields("auto", enlarged=False), cv2.matchTemplate
+    said, now = list[str](), 0
+
+    def counted(whole: Any, part: Any, by: int) -> Any:
+        looked.add(now)
+        return compare(whole, part, by)
+
+    monkeypatch.setattr(cv2, "matchTemplate", counted)
+    monkeypatch.setattr(combs, "_CALM", 10)
+    for now in range(60):
+        said.append(told(image(woven(now, now + (now > 29), "tff"), "gray"), fields))
+    assert looked > {*range(1, 10)} and 2 <= len(looked & {*range(11, 30)}) <= 3
+    begins = said.index("tff")
+    assert 29 < begins < 29 + 10 and {*said[:begins]} == {"progressive"} and {*said[begins:]} == {"tff"}
+    assert looked > {*range(40, 60)}  # each again
+
+
+@pytest.mark.parametrize("form", ["yuv420p10le", "p010le"])
+def test_slight_movement_tells_nothing_in_any_format(form: str) -> None:
+    fields, unit = ChosenFields("auto", enlarged=False), 64 if form == "p010le" else 1
+    pictures = [400 + woven(2 * time, 2 * time + 1, "tff").astype(np.uint16) // 32 for time in range(4)]
+    assert {told(image(one * np.uint16(unit), form), fields) for one in pictures} == {"progressive"}
 
 
 def test_an_enlarged_film_is_not_corrected_by_fields(tmp_path: Path) -> None:

@@ -234,8 +234,12 @@ def test_sound_that_no_header_announces_is_found(media, tmp_path: Path):
     assert len(shown(tmp_path / "out.mkv")[1]) > 70
     media.passthrough(late, tmp_path / "a.ts", codec="mpeg2video", drop=("audio",))
     media.passthrough(late_sound(tmp_path / "early.ts", 0), end, codec="mpeg2video")
-    (tmp_path / "joined.ts").write_bytes((tmp_path / "a.ts").read_bytes() + end.read_bytes())
-    assert len(shown(tmp_path / "joined.ts")[1]) == len(shown(end)[1]) > 70
+    silent = (tmp_path / "a.ts").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(silent + end.read_bytes() + silent)
+    (frames, sounds), alone = shown(tmp_path / "joined.ts"), shown(end)
+    assert [data for _, data in sounds] == [data for _, data in alone[1]] and len(sounds) > 70
+    place = len(shown(tmp_path / "a.ts")[0])  # of the first frame that has sound
+    assert sounds[0][0] - frames[place] == pytest.approx(alone[1][0][0] - alone[0][0], abs=0.02)
 
 
 def test_the_only_sound_is_not_lost_unasked(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

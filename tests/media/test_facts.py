@@ -15,6 +15,7 @@ from av.stream import Disposition
 
 from rtface.errors import OutputError
 from rtface.media.formats import matroska
+from rtface.media.formats.facts import unheld
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import make_film, passthrough
@@ -78,6 +79,11 @@ def test_what_a_container_cannot_hold_stops_a_strict_run(tmp_path: Path, suffix:
         assert not any("no place" in line for line in plan_output(source.info, tmp_path / "out.mkv", strict=True).notes)
     finally:
         source.close()
+
+
+def test_what_writers_note_of_themselves_is_no_loss() -> None:
+    streams = [(0, {"reel_umid": "0x060A2B", "vendor_id": "[0][0][0][0]", "DURATION": "1"}, Disposition.default)]
+    assert not unheld("mp4", {"major_brand": "mp42", "encoder": "Lavf"}, streams, covers=False)
 
 
 _ROUND = ("b.mp4", "c.mov", "d.mkv")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
-from rtface.media.read.timeline import RisingTimestamps
+from rtface.media.read.faults import Faults
+from rtface.media.read.timeline import Cut, OtherStreams, RisingTimestamps
+from rtface.stats import Stats
 
 UNEVEN = [0, 33, 100, 117, 250, 251, 400, 1200, 1240, 1290]
 
@@ -295,3 +299,18 @@ def test_avi_knows_only_the_order_of_decoding(media, tmp_path: Path, codec: str)
     frames, stats = media.frames_of(source)
     assert len(frames) == 20 and not stats.warnings
     assert {b.pts - a.pts for a, b in pairwise(frames)} == {1}
+
+
+@pytest.mark.parametrize(("stamps", "moved"), [((0, 1, 9000, 3, 4), 0), ((0, 1, 9000, 9001, 0), 9002)])
+def test_a_splice_moves_what_begins_later_but_no_damaged_stamp_does(stamps: tuple[int, ...], moved: int) -> None:
+    others, clock, base = OtherStreams(Cut(Fraction(0))), RisingTimestamps(Fraction(1), Fraction(12)), Fraction(1, 25)
+    with av.open(io.BytesIO(), "w", format="matroska") as box:
+        film, sound = box.add_stream("mpeg4", rate=25), box.add_stream("pcm_s16le", rate=48000)
+        for stamp in stamps:
+            frame: av.Packet[Any] = av.Packet(b"frame")
+            frame.stream, frame.time_base, frame.dts = film, base, stamp
+            others.follow(frame, clock)
+        late: av.Packet[Any] = av.Packet(b"late")
+        late.stream, late.time_base, late.pts, late.dts = sound, base, 5, 5
+        said = others.cut(late, Faults("film", Stats(logs=False), strict=False))
+    assert said is not None and said.packet.dts == 5 + moved

@@ -237,7 +237,7 @@ def test_no_variant_is_another_video_of_a_film(media, tmp_path: Path) -> None:
         assert [s for _, s in media.decoded(output, stream)] == [s for _, s in media.decoded(film, stream)]
 
 
-def test_a_film_without_decoder_is_refused_whatever_variant_is_asked_for() -> None:
+def test_a_film_without_decoder_is_refused_with_a_variant() -> None:
     video = SimpleNamespace(index=0, disposition=0, codec_context=None, metadata={})
     streams = SimpleNamespace(video=[video])
     box: Any = SimpleNamespace(streams=streams, format=SimpleNamespace(name="matroska"), metadata={})

@@ -33,7 +33,7 @@ def test_a_film_says_what_was_done(tmp_path: Path) -> None:
 def test_a_film_that_says_nothing(tmp_path: Path) -> None:
     found = inspect_file(film(tmp_path / "in.mkv", frames=2, face=False))
     assert (found.source_type, found.rtface, found.xmp, found.sidecar) == (None, {}, {}, None)
-    assert found.tags["ENCODER"].startswith("Lavf")
+    assert found.tags["encoder"].startswith("Lavf")
 
 
 def test_credentials_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

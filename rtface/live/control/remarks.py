@@ -20,8 +20,8 @@ _DIM = 0.3
 _OTHERS = 0.25
 """Share of the processor that other programs take from which on they are named."""
 
-# Degrees beyond which a face lies turned, and the number of faces that are looked at together.
-_TURNED, _FACES = 60.0, 100
+# Degrees beyond which a face lies turned, and the number of frames with a face that are looked at together.
+_TURNED, _FRAMES = 60.0, 300
 
 Seen = tuple[Treatment, Analysis]
 """What is decided for a face, and what was measured of it lately."""
@@ -66,7 +66,8 @@ NO_FACE = Message("no face is seen", code="live_no_face")
 
 
 class TurnedFaces:
-    """Says once that the picture is turned: most faces of the last seconds lie on one side, or upside down.
+    """Says once that the picture may be turned: on most frames of the last ten seconds with a face the largest one lies
+    on one side, or upside down.
 
     Args:
         stats: receives the warning.
@@ -74,18 +75,16 @@ class TurnedFaces:
     """
 
     def __init__(self, stats: Stats, degrees: int, mirror: bool) -> None:
-        self._stats, self._degrees, self._mirror = stats, degrees, mirror
-        self._lately: deque[int] = deque(maxlen=_FACES)
+        self._stats, self._degrees, self._mirror, self._lately = stats, degrees, mirror, deque[int](maxlen=_FRAMES)
 
     def see(self, faces: Sequence[Face]) -> None:
         """Takes the faces of the next frame."""
-        for face in faces:
+        for face in sorted(faces, key=lambda face: face.width)[-1:]:
             (x0, y0), (x1, y1) = face.points[:2].mean(0), face.points[3:].mean(0)  # from the eyes to the mouth
             roll = degrees(atan2(x0 - x1, y1 - y0))  # clockwise
             self._lately.append(-90 * round(roll / 90) % 360 if abs(roll) > _TURNED else 0)
         for needed in (90, 180, 270):
-            if self._lately.count(needed) > _FACES / 2:
+            if self._lately.count(needed) > _FRAMES / 2:
                 right = (self._degrees + (-needed if self._mirror else needed)) % 360
-                self._stats.warn(
-                    "turned", Message("the picture is turned: {--turn:{turn}}", code="live_turned", turn=right)
-                )
+                line = "faces lie on their side or upside down; if the picture is turned: {--turn:{turn}}"
+                self._stats.warn("turned", Message(line, code="live_turned", turn=right))

@@ -216,6 +216,7 @@ class LiveStatus:
             "alerts": self.alerts,
             "losses": self.losses,
             "buffer_ms": round(1e3 * self.buffer),
+            "backlog_ms": round(1e3 * self.source[1].health.backlog),
             "delay_ms": None if delay is None else round(1e3 * delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source),
@@ -238,6 +239,7 @@ class LiveStatus:
             "detail": redacted(health["detail"]),
             "message": Message(health["detail"]).to_dict(),
             "for_s": round(self.state_age(end), 1),
+            "backlog": round(health["backlog"], 2),
             **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened", "size")},
         }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rtface.live.control.status import LiveStatus, percentiles
+from rtface.live.protocols import BACKLOG_S
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
 from rtface.redaction import redacted
 from rtface.util.text import counted
@@ -103,6 +104,8 @@ def _figures(status: LiveStatus) -> list[_Part]:
         parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in percentiles(recent).values()) + " ms", 2))
     if (buffer := status.buffer) >= 0.001:
         parts.append(_Part(f"buffer {1e3 * buffer:.0f} ms", 6))
+    if (backlog := status.source[1].health.backlog) > BACKLOG_S:
+        parts.append(_Part(f"source {backlog:.1f} s behind", 1, "fault"))
     if guarded := status.guarded:  # read once: the frame loop counts it anew on each frame
         parts.append(_Part(f"{guarded} guarded", 4))
     if (levels := status.levels) and not paused:

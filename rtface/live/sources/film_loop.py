@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.stream import Discard
 
 from rtface.media.read.container import open_container
 
@@ -27,7 +28,10 @@ def repeated(
     """
     leading, begin, unit, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
     opened = {stream.index: stream for stream in streams}
-    while True:
+    end = begin - 1
+    while end != begin:  # there are none
+        for stream in container.streams:  # else a damaged caption stops it, and other variants of a list are fetched
+            stream.discard = Discard.default if stream.index in opened else Discard.all
         end, packets = begin, container.demux(*(container.streams[index] for index in opened))
         for packet in filter(lambda one: one.size, packets):  # without the last ones, which would end the decoders
             packet.stream = opened[packet.stream_index]  # whose decoder continues
@@ -36,7 +40,5 @@ def repeated(
             ticks = round(shift * unit / packet.time_base)
             packet.pts, packet.dts = (None if at is None else at + ticks for at in (packet.pts, packet.dts))
             yield packet
-        if end == begin:
-            return
         shift += end - begin
         container = open_container(path)

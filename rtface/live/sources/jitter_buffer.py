@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 LONGEST_S = 1.0
 """Seconds that the buffer may grow to by itself."""
@@ -15,20 +16,47 @@ _SHRINK = 0.02
 _MARGIN_S = 0.01
 # A packet later than this begins a new measurement: the source stood still or restarted.
 _RESET_S = 2.0
+# Seconds that two clocks may drift apart in one second: 30 frames a second are 29.97 at times.
+_DRIFT = 1.5e-3
+
+
+class Backlog:
+    """Tells how much later a source's packets come than at best since its beginning: so much of it waits on the way.
+    What comes late in a bunch with later packets does not wait there.
+
+    Attributes:
+        seconds: how much later packets come now.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._best, self._last, self._arrived = inf, inf, inf
+
+    def note(self, stamp: float | None, arrived: float) -> None:
+        """Takes every packet of one stream, with its time on the source's clock, and when it came."""
+        if stamp is None:
+            return
+        if abs(stamp - self._last) > _RESET_S:  # another clock, or frames were left out
+            self._best = inf
+        delay, self._last = arrived - stamp, stamp
+        passed, self._arrived = max(0.0, arrived - self._arrived), arrived
+        self._best = min(delay, self._best + _DRIFT * passed)
+        self.seconds = min(delay - self._best, self.seconds + passed / 2)
 
 
 class JitterBuffer:
     """Decides when packets are given to the decoder: as their own time stamps run, `seconds` after the quickest.
 
     Args:
-        seconds: length of the buffer; None measures the jitter and takes what that needs, up to `LONGEST_S`.
+        seconds: length of the buffer; None measures the jitter and takes what that needs, up to `longest`.
+        longest: seconds.
 
     Attributes:
         seconds: its length now.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
-        self._fixed = seconds is not None
+    def __init__(self, seconds: float | None = None, longest: float = LONGEST_S) -> None:
+        self._fixed, self._longest = seconds is not None, longest
         self.seconds = seconds or 0.0
         # Arrival time and delay (arrival minus stamp): least delays rising, largest delays falling, oldest first.
         self._least: deque[tuple[float, float]] = deque()
@@ -46,7 +74,7 @@ class JitterBuffer:
             self._due = max(self._due, arrived)
             return self._due
         delay = arrived - stamp
-        if self._least and abs(delay - self._least[0][1]) > _RESET_S:
+        if self._least and abs(delay - self._least[0][1]) > self._longest + _RESET_S - LONGEST_S:
             self._least.clear()
             self._most.clear()
             self._due = arrived
@@ -76,7 +104,7 @@ class JitterBuffer:
                 kept.popleft()
 
     def _adapt(self, arrived: float, jitter: float) -> None:
-        needed = min(jitter + _MARGIN_S, LONGEST_S) if jitter > _TOLERATED_S else 0.0
+        needed = min(jitter + _MARGIN_S, self._longest) if jitter > _TOLERATED_S else 0.0
         if needed >= self.seconds:
             self.seconds = needed
         else:

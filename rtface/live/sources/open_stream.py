@@ -15,22 +15,26 @@ from av.container import InputContainer
 from av.stream import Discard
 from av.video.stream import VideoStream
 
+from rtface.config.addresses import LIVE_SCHEMES
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
 from rtface.media.read.container import (
     NETWORK,
+    NO_TIMES,
     choose_video,
+    is_silent,
     kept_streams,
     no_film,
     open_container,
     rate_of,
 )
+from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 
-# Of a stream that gives frames in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
-_PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
+# Formats whose frames come in batches, a playlist's pieces.
+_PIECES = ("hls", "dash")
 # Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}
 # Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
@@ -50,10 +54,15 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _TIMEOUT_US},
     "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
-    "http": {"rw_timeout": "10000000", "http_multiple": "0"},
+    "http": _QUICK | {"rw_timeout": "10000000", "formatprobesize": "65536", "fpsprobesize": "3", "http_multiple": "0"},
 }
-# Microseconds of a second analysis where only sound was found: RTMP does not announce video before its I-frame.
+# Of a pipe: half a second of it, by its own clock.
+_PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "65536"}
+# Microseconds of a second analysis where only sound was found (RTMP does not announce video before its I-frame), or a
+# film's sound begins later.
 _LONGER = "6000000"
+# Answers of what lets RTSP through within HTTP only, as some cameras' own servers and proxies do.
+_NOT_RTSP = (av.InvalidDataError, av.EOFError, ConnectionResetError)
 # Frames a second of a source without a plausible rate.
 _RATE = Fraction(30)
 
@@ -65,8 +74,11 @@ class OpenedInput:
     Attributes:
         container, video, sound: of PyAV; the streams that are wanted and there.
         rate: nominal frames a second.
-        paced: it has to be read at the pace of its time stamps.
-        film: it has an end.
+        by_arrival: its frames come when they are made; others are read at the pace of their time stamps.
+        probed: whether it may turn out, by how fast it comes, that `by_arrival` is wrong.
+        timed: its format has times; frames of others are stamped when they come.
+        pieces: it comes in pieces, as a playlist does.
+        film: it has an end, and can be opened again at any place.
         monotonic: its clock should be the monotonic one.
         notes: what differs from what was asked for.
         label: the name a device gives itself.
@@ -76,11 +88,19 @@ class OpenedInput:
     video: VideoStream | None
     sound: AudioStream | None
     rate: Fraction = _RATE
-    paced: bool = False
+    by_arrival: bool = True
+    probed: bool = False
+    timed: bool = True
+    pieces: bool = False
     film: bool = False
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
     label: str = ""
+
+    @property
+    def played(self) -> bool:
+        """Whether it waits until it is read, and ends: what has begun elsewhere does neither."""
+        return self.film or not (self.by_arrival or self.pieces)
 
     @property
     def described(self) -> str:
@@ -101,10 +121,13 @@ def open_stream(request: SourceRequest) -> OpenedInput:
     Raises:
         InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
     """
-    if request.kind == "file":
-        opened = _streams(open_container(request.name), request, paced=True, film=True)
-    else:
+    if request.kind != "file":
         opened = _open_url(request)
+    elif is_pipe(request.name):
+        reader = PipeReader(request.name, lambda: False)
+        opened = _streams(open_container(request.name, reader, _PIPE), request, live=True, probed=True)
+    else:
+        opened = _streams(open_container(request.name), request, live=False)
     if opened.film and request.seek:
         with suppress(av.FFmpegError):  # then it begins at its start
             opened.container.seek(round(request.seek * 1e6))
@@ -134,17 +157,25 @@ def _open_url(request: SourceRequest) -> OpenedInput:
         source = SrtConnection(request.name, sending=False)
     try:
         container = open_input(source, format="mpegts" if scheme == "srt" else None, options=options)
-        if request.video and scheme.startswith("rtmp") and not container.streams.video:
+        film = container.size > 0 and container.format.name not in _PIECES
+        if (film and any(map(is_silent, container.streams.audio))) or (
+            request.video and scheme.startswith("rtmp") and not container.streams.video
+        ):
             container.close()
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
+        with suppress(av.FFmpegError):
+            if scheme == "rtsp" and isinstance(error, _NOT_RTSP):
+                return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
         raise _refusal(request.name, error) from None
-    paced = scheme in _PACED_SCHEMES
-    return _streams(container, request, paced=paced, film=paced and bool(container.duration))
+    # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet. Cameras
+    # name some length for the endless parts of motion JPEG. Senders of other schemes may send as fast as they are read.
+    sent, endless = scheme in LIVE_SCHEMES, container.size <= 0 or container.format.name == "mpjpeg"
+    return _streams(container, request, live=sent or endless, probed=not sent)
 
 
-def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, film: bool) -> OpenedInput:
-    """The streams of an opened container that are wanted."""
+def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
+    """The streams of an opened container that are wanted; it is `live` unless it comes in pieces."""
     name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
     if request.video:
         video, note = choose_video(container, name, variant=request.variant)
@@ -163,7 +194,10 @@ def _streams(container: InputContainer, request: SourceRequest, *, paced: bool, 
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
     rate = plausible(*rate_of(video)) if video is not None else Fraction(0)
-    return OpenedInput(container, video, sound, rate, paced, film, notes=notes)
+    pieces, timed = container.format.name in _PIECES, not container.format.flags & NO_TIMES
+    live = live and not pieces
+    film, probed = not live and (not pieces or bool(container.duration)), live and (probed or not timed)
+    return OpenedInput(container, video, sound, rate, live, probed, timed, pieces, film, notes=notes)
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:

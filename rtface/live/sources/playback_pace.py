@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import av
+
+from rtface.live.sources.jitter_buffer import LONGEST_S
+from rtface.media.read.arrivals import LEAST_PACKETS, stamp_of
 
 CUSHION = 0.5
 """Seconds by which a playlist is played later after a late piece, so that its next ones come in time."""
 # Seconds by which a film, and a playlist, may be late before its clock is set again.
 _STALL, _PIECE_LATE = 0.5, 0.1
-# Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded; and the
-# packets from which it is seen that it is over.
-_BURST, _BURST_PACKETS = 3.0, 4
-
-
-def stamp_of(packet: av.Packet[Any]) -> float | None:
-    """The time of a packet on its source's clock, of its decoding where that is known."""
-    ticks = packet.dts if packet.dts is not None else packet.pts
-    return None if ticks is None else float(ticks * packet.time_base)
+# Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded.
+_BURST = 3.0
+# Seconds of the longest bunches, as of fragments, that a jitter buffer spreads.
+_LONGEST_BUNCH_S = 10.0
 
 
 class PlaybackPace:
@@ -36,9 +36,9 @@ class PlaybackPace:
 
     def due(self, packet: av.Packet[Any], now: float) -> float:
         """`time.monotonic()` at which a packet that was read at `now` is due."""
-        if (stamp := stamp_of(packet)) is None:
-            return now
-        if packet.pts is not None:
+        if (stamp := stamp_of(packet)) is None:  # of a format without times: the next
+            stamp = self._newest + float((packet.duration or 0) * packet.time_base)
+        elif packet.pts is not None:
             shown = float(packet.pts * packet.time_base)
             self._ahead = max(self._ahead, shown - stamp)
             stamp -= self._ahead if packet.dts is None else 0  # the first ones of an MKV have no time of decoding
@@ -50,20 +50,27 @@ class PlaybackPace:
         return self._base + stamp
 
 
+def longest_wait(stamps: Sequence[float | None], arrivals: Sequence[float]) -> float:
+    """How long a jitter buffer may become for what came so: longer where the probe had to wait for a second bunch."""
+    packets = pairwise(zip(stamps, arrivals, strict=True))
+    waits = [at - then - (new - old) for (old, then), (new, at) in packets if old is not None and new is not None]
+    return _LONGEST_BUNCH_S if max(waits, default=0.0) > LONGEST_S else LONGEST_S
+
+
 class BurstDetector:
     """Detects packets that come faster than their own clock runs: old ones that a server had kept."""
 
     def __init__(self) -> None:
-        self._last: deque[tuple[float, float]] = deque(maxlen=_BURST_PACKETS)
+        self._last: deque[tuple[float, float]] = deque(maxlen=LEAST_PACKETS)
         self._began: float | None = None
 
     def over(self, packet: av.Packet[Any], arrived: float) -> bool:
         """Takes every packet of one stream; true once packets arrive at the pace of their clock."""
         stamp, self._began = stamp_of(packet), self._began or arrived
-        if stamp is None or arrived - self._began > _BURST:
-            return True
+        if stamp is None or arrived - self._began > _BURST:  # RTSP's first packet has no time
+            return arrived - self._began > _BURST
         self._last.append((stamp, arrived))
-        if len(self._last) < _BURST_PACKETS:
+        if len(self._last) < LEAST_PACKETS:
             return False
         (oldest, then), (newest, now) = self._last[0], self._last[-1]
         return now - then > 0.5 * (newest - oldest)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from rtface.errors import InputError, InputMissing, Message, MissingComponent, R
 from rtface.live.messages import (
     EndOfStream,
     Heartbeat,
+    PlaySource,
     RestSource,
     SoundPacketReady,
     SourceMessage,
@@ -45,6 +49,23 @@ START_S = 30.0
 # Seconds that the process may take to end.
 _END = 0.3
 _ERRORS = {kind.__name__: kind for kind in (InputError, InputMissing, MissingComponent)}
+
+
+def _with_own(request: SourceRequest) -> tuple[SourceRequest, int | None]:
+    """The request, and the file or pipe to give to the process where its name says one that is open in this one, as
+    stdin."""
+    match = re.fullmatch(r"/dev/(?:stdin|fd/(\d+))", request.name) if request.kind == "file" else None
+    if match is None or sys.platform == "win32":
+        return request, None
+    try:
+        own = os.dup(int(match[1] or 0))
+    except (OSError, OverflowError) as error:
+        raise InputMissing(
+            "{name}: is not open in this process; let another program write into it, or name a file or a FIFO",
+            code="input_closed",
+            name=request.name,
+        ) from error
+    return replace(request, name=f"/dev/fd/{own}"), own
 
 
 class ReadProcess:
@@ -87,6 +108,7 @@ class ReadProcess:
         self.heartbeat = Heartbeat(0.0, 0, 0, 0)
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
+        self._held = request.held
         self._began: float | None = None  # when the process was ready to open it
         self._reason: str | None = None
         self._ended = threading.Event()
@@ -99,10 +121,12 @@ class ReadProcess:
         Raises:
             MissingComponent: no process could be started.
         """
+        request, own = _with_own(self._request)
         try:
             child = self._start(
                 "rtface.live.sources.read_worker:read",
-                self._request,
+                request,
+                files=[] if own is None else [own],
                 name="reader",
                 frames=self._ring,
                 on_message=self._take,
@@ -111,7 +135,12 @@ class ReadProcess:
         except MissingComponent:
             self._free()
             raise
+        finally:
+            if own is not None:
+                os.close(own)
         self._child = child
+        if not self._held:
+            child.send(PlaySource())
         why = ""
         while not closed.is_set() and not self._ended.wait(0.05):
             if why := self._watch():
@@ -128,6 +157,12 @@ class ReadProcess:
         """Rests as `LiveSource.rest`; before its process has begun, the request says so."""
         if self._child is not None:
             self._child.send(RestSource(resting))
+
+    def play(self) -> None:
+        """Ends the hold of a film, as `LiveSource.hold`."""
+        self._frame_at, self._held = self._clock(), False
+        if self._child is not None:
+            self._child.send(PlaySource())
 
     def _watch(self) -> str:
         """Why the source counts as lost, "" while it does not."""
@@ -150,7 +185,7 @@ class ReadProcess:
             self._hush(f"nothing came for {quiet:.1f} s")
         if quiet > patience:
             return f"nothing came for {quiet:.1f} s"
-        if self._request.video and now - self._frame_at > max(_NO_FRAME, patience):
+        if self._request.video and not self._held and now - self._frame_at > max(_NO_FRAME, patience):
             return f"no frame came for {now - self._frame_at:.0f} s"
         return ""
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from math import inf
 from typing import Any
 
@@ -31,6 +33,7 @@ from rtface.live.messages import (
     SOUND_BEGAN,
     EndOfStream,
     Heartbeat,
+    PlaySource,
     RestSource,
     SoundPacketReady,
     SourceNote,
@@ -43,11 +46,13 @@ from rtface.live.protocols import REST_S
 from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.film_loop import repeated
-from rtface.live.sources.jitter_buffer import JitterBuffer
+from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
-from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, stamp_of
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, longest_wait
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
+from rtface.media.read.arrivals import Arrival, is_sent_at_once, look_at, rate_of_arrivals, stamp_of
+from rtface.media.read.container import is_unsized_end
 from rtface.media.read.frame_details import details_of, without_profile
 from rtface.media.read.quantiser import QuantiserReader
 
@@ -96,7 +101,7 @@ class QueuedPacket:
     """A video packet, or sound ready for the run, that waits until it is due.
 
     Attributes:
-        due: when it is decoded or sent, `time.monotonic()`.
+        due: when it is decoded or sent, as `ReadWorker` counts the time.
         fresh: False for what the opening read ahead: it is decoded and not shown.
     """
 
@@ -115,7 +120,7 @@ class ReadWorker:
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
         self._parent, self._request = parent, request
         self._waiting: deque[QueuedPacket] = deque()
-        self._buffer = JitterBuffer(request.buffer)
+        self._buffer, self._backlog = JitterBuffer(request.buffer), Backlog()
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
         self._sound_began = False
@@ -124,6 +129,10 @@ class ReadWorker:
         self._behind = _BEHIND
         self._need_key = False
         self.resting, self._handed_at = request.resting, -inf
+        self._playing, self._held_s, self._held_at = threading.Event(), 0.0, inf
+        self._shown_from = -inf  # what came before is only decoded
+        if not request.held:
+            self._playing.set()
         self._conform = DeinterlaceToneMap()
         self._quantisers: QuantiserReader | None = None
         self._decoder: DamageFilter | None = None
@@ -137,13 +146,14 @@ class ReadWorker:
         while not self._parent.gone:
             self._parent.send(
                 Heartbeat(
-                    time.monotonic() - self._received_at,
+                    max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
                     self._bytes,
                     self._dropped,
                     self._errors + self._sound_errors,
                     self._buffer.seconds,
                     self._decoder.damaged if self._decoder else 0,
                     self._decoder.missing if self._decoder else 0,
+                    self._backlog.seconds,
                 )
             )
             time.sleep(_HEARTBEAT_S)
@@ -153,6 +163,8 @@ class ReadWorker:
         while (message := self._parent.receive()) is not None:
             if isinstance(message, RestSource):
                 self.resting = message.resting
+            elif isinstance(message, PlaySource):
+                self._playing.set()
 
     def run(self, opened: OpenedInput) -> None:
         """Until the source ends or fails, or the parent is gone.
@@ -165,6 +177,7 @@ class ReadWorker:
         self._received_at = time.monotonic()
         aspect = video.sample_aspect_ratio if video is not None else None
         track = AacConverter(opened.sound, self._request.sound_format) if opened.sound is not None else None
+        packets = self._probed(opened)
         self._parent.send(
             SourceOpened(
                 opened.described,
@@ -172,36 +185,39 @@ class ReadWorker:
                 Fraction(aspect or 1),
                 tuple(opened.notes),
                 track and track.form,
-                opened.film,
+                opened.played,
                 opened.label,
             )
         )
         if video is not None:
             self._quantisers = QuantiserReader(video.codec_context)
             self._decoder = DamageFilter(video)
-        if video is not None and not opened.paced:
+        if video is not None and opened.by_arrival:
             video.codec_context.flags |= Flags.low_delay
         if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
             start_thread("listen", self._listen)
-        self._demuxing = call_in_thread("demux", self._demux, opened, track)
+        self._demuxing = call_in_thread("demux", self._demux, packets, opened, track)
         self._demuxing.add_done_callback(lambda _: self._wake())
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
         alone, changeable = _stand_alone(video), self._request.kind == "stream" and not opened.film
         while (waiting := self._next()) is not None:
             if isinstance(waiting.item, SoundPacketReady):
-                self._parent.send(waiting.item)
+                self._send_sound(waiting.item)
                 continue
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
-            packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
+            hurries = waiting.fresh and (not opened.played or self._playing.is_set())
+            packet = self._catch_up(waiting.item, waiting.due) if hurries else waiting.item
             if packet is None:
                 continue
             for image, quantisers in self._decoded(packet):
                 if rests:
                     continue
+                if opened.played and not self._playing.is_set():
+                    self._hold(image, quantisers, waiting.due, opened)
                 # The decoder gives frames in another order than packets come. What a frame has to wait for in the
                 # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
                 if waiting.fresh and self._overdue() <= self._behind:
-                    self._hand_over(image, quantisers, waiting.due, opened)
+                    self._hand_over(image, quantisers, waiting.due + self._held_s, opened)
                 elif waiting.fresh:
                     self._dropped += 1
             if changeable and self._decoder and self._decoder.undecodable:
@@ -210,14 +226,26 @@ class ReadWorker:
                 )
         if self._demuxing.done():
             self._demuxing.result()
-        if opened.film:
+        if opened.played or self._request.kind == "file":
             self._parent.send(EndOfStream())
+
+    def _hold(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float, opened: OpenedInput) -> None:
+        """Shows the first frame of a film, and waits until it is to be played; it is played later by as much."""
+        self._held_at = due
+        self._hand_over(image, quantisers, due, opened)
+        while not self._playing.wait(0.2) and not self._parent.gone:
+            self._received_at = time.monotonic()
+        self._held_s, self._held_at = time.monotonic() - due, inf
+
+    def _now(self) -> float:
+        """The time that packets are due by, which stands still while a film is held."""
+        return min(time.monotonic() - self._held_s, self._held_at)
 
     def _next(self) -> QueuedPacket | None:
         """What is due next, once it is due; None at the end of the source or of the parent."""
         with self._changed:
             while not self._parent.gone:
-                left = self._waiting[0].due - time.monotonic() if self._waiting else 0.2
+                left = self._waiting[0].due - self._now() if self._waiting else 0.2
                 if self._waiting and left <= 0:
                     return self._waiting.popleft()
                 if self._demuxing.done() and not self._waiting:
@@ -227,7 +255,7 @@ class ReadWorker:
 
     def _overdue(self) -> int:
         """Number of video packets that wait although they are due."""
-        now = time.monotonic()
+        now = self._now()
         with self._changed:
             return sum(w.due <= now for w in self._waiting if not isinstance(w.item, SoundPacketReady))
 
@@ -241,27 +269,52 @@ class ReadWorker:
 
     # -- packets ------------------------------------------------------------------------------------------------
 
-    def _demux(self, opened: OpenedInput, track: AacConverter | None) -> None:
-        """Takes packets as they come; those of sound go to the run from here."""
+    def _arrivals(self, opened: OpenedInput) -> Iterator[Arrival]:
+        """Packets, and when each came."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
-        pace = PlaybackPace(0.0 if opened.film else CUSHION) if opened.paced else None
-        burst = None if opened.paced or opened.monotonic else BurstDetector()
+        try:
+            for packet in (
+                repeated(self._request.name, opened.container, *streams)
+                if self._request.loop and opened.film
+                else opened.container.demux(*streams)
+            ):
+                if packet.size:
+                    self._received_at = arrived = time.monotonic()
+                    self._bytes += packet.size
+                    yield packet, arrived
+        except av.FFmpegError as error:
+            if not is_unsized_end(error, opened.container):
+                raise
+
+    def _probed(self, opened: OpenedInput) -> Iterator[Arrival]:
+        """The packets; where only that can tell, the first of them say how the source comes."""
+        packets = self._arrivals(opened)
+        if not (opened.probed and opened.video):
+            return packets
+        look_at(packets, opened.video, first := deque[Arrival]())
+        leading = [(packet, arrived) for packet, arrived in first if packet.stream is opened.video]
+        stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
+        opened.by_arrival = bool(leading) and not is_sent_at_once(stamps, arrivals, timed=opened.timed)
+        if opened.by_arrival:
+            self._shown_from = arrivals[-1]
+            self._buffer = JitterBuffer(self._request.buffer, longest_wait(stamps, arrivals))
+            opened.rate = (not opened.timed and rate_of_arrivals(arrivals)) or opened.rate
+        return chain(first, packets)
+
+    def _demux(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
+        """Takes packets as they come; those of sound go to the run from here."""
+        pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces and not opened.film else 0.0)
+        burst = BurstDetector() if opened.by_arrival and opened.timed and not opened.monotonic else None
         leading = opened.video or opened.sound
         alone, taken = _stand_alone(opened.video), -inf
-        for packet in (
-            repeated(self._request.name, opened.container, *streams)
-            if self._request.loop
-            else opened.container.demux(*streams)
-        ):
-            if not packet.size:
-                continue
-            self._received_at = arrived = time.monotonic()
-            self._bytes += packet.size
+        for packet, arrived in packets:
             if self._sound_began:
                 raise InputError(SOUND_BEGAN)
             if pace is not None:
-                arrived = pace.due(packet, arrived)
+                arrived = pace.due(packet, self._now())
                 self._wait_for(arrived - _READ_AHEAD_S)
+            elif not opened.timed:
+                packet.pts, packet.dts = None, round(arrived / packet.time_base)
             if self._parent.gone:
                 return
             if burst is not None and packet.stream is leading and burst.over(packet, arrived):
@@ -270,8 +323,13 @@ class ReadWorker:
                 if self.resting and alone and arrived - taken < REST_S:
                     continue
                 taken = arrived
-                due = arrived if burst or pace or opened.monotonic else self._buffer.due(stamp_of(packet), arrived)
-                self._wait(QueuedPacket(packet, due, burst is None))
+                if opened.by_arrival and opened.timed and self._request.kind in ("stream", "file"):
+                    self._backlog.note(stamp_of(packet), arrived)
+                fresh = burst is None and arrived >= self._shown_from
+                due = (
+                    self._buffer.due(stamp_of(packet), arrived) if fresh and not (pace or opened.monotonic) else arrived
+                )
+                self._wait(QueuedPacket(packet, due, fresh))
             elif track is not None:
                 for received in track.push(packet, arrived):
                     if burst is None:
@@ -289,10 +347,13 @@ class ReadWorker:
     def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as video does, so that both reach the outputs together."""
         due = self._buffer.sound_due(received.stamp, arrived)
-        if due > time.monotonic() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
+        if due > self._now() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
             self._wait(QueuedPacket(received, due))
         else:
-            self._parent.send(received)
+            self._send_sound(received)
+
+    def _send_sound(self, sound: SoundPacketReady) -> None:
+        self._parent.send(replace(sound, captured=sound.captured + self._held_s))
 
     def _wait(self, waiting: QueuedPacket) -> None:
         with self._changed:
@@ -305,7 +366,7 @@ class ReadWorker:
             self._changed.notify()
 
     def _wait_for(self, due: float) -> None:
-        while (left := due - time.monotonic()) > 0 and not self._parent.gone:
+        while (left := due - self._now()) > 0 and not self._parent.gone:
             time.sleep(min(left, 0.2))
             self._received_at = time.monotonic()
 
@@ -316,7 +377,7 @@ class ReadWorker:
             self._dropped += 1
             return None
         self._need_key = False
-        now = time.monotonic()
+        now = self._now()
         waited = now - due
         if waited < _MAX_LATE_S and self._overdue() < _MAX_OVERDUE_PACKETS:
             return packet
@@ -331,7 +392,7 @@ class ReadWorker:
                 while self._waiting[0] is not keys[-1]:
                     passed = self._waiting.popleft()
                     if isinstance(passed.item, SoundPacketReady):
-                        self._parent.send(passed.item)
+                        self._send_sound(passed.item)
                     else:
                         self._dropped += 1
                 return None

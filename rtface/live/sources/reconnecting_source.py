@@ -18,11 +18,20 @@ from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import SOUND_BEGAN, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
-from rtface.live.protocols import TIME_BASE, EndpointHealth, LiveSource, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.protocols import (
+    BACKLOG_S,
+    TIME_BASE,
+    EndpointHealth,
+    LiveSource,
+    SoundFormat,
+    SoundPacket,
+    VideoFormat,
+)
 from rtface.live.rotate import Rotation
 from rtface.live.sources.read_process import ReadProcess
 from rtface.live.sources.source_clock import SourceClock
 from rtface.stats import Stats
+from rtface.util.machine import give_memory_back
 
 
 def open_live_source(
@@ -98,7 +107,7 @@ class ReconnectingSource:
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._bytes = self._reopened = 0
-        self._buffer = 0.0
+        self._buffer = self._backlog = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
@@ -140,6 +149,7 @@ class ReconnectingSource:
             reopened=self._reopened,
             bytes=None if device else self._bytes,
             buffer=self._buffer,
+            backlog=self._backlog,
         )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
@@ -154,6 +164,13 @@ class ReconnectingSource:
         if self._refusal is not None:
             self.close()
             raise self._refusal
+
+    def hold(self, held: bool) -> None:
+        self._request = replace(self._request, held=held)
+        if not held and (connection := self._connection) is not None:
+            if connection.opened is not None and connection.opened.film:
+                self._clock, self._frames = SourceClock(), 0  # it begins again
+            connection.play()
 
     def rest(self, resting: bool) -> None:
         self._request = replace(self._request, resting=resting)
@@ -174,13 +191,15 @@ class ReconnectingSource:
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
+            if not self._request.held:  # since the request was taken
+                connection.play()
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
                 connection.refusal, why = error, error.message
             self._count()
             with self._counting:
-                self._connection, self._seen = None, (0, 0, 0, 0, 0)
+                self._connection, self._seen, self._backlog = None, (0, 0, 0, 0, 0), 0.0
             self.ended = connection.over
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
             if self._closed.is_set():
@@ -198,6 +217,7 @@ class ReconnectingSource:
             self._lost = True
             if connection.frames or connection.sounds:
                 tries, lost_at = 0, self._now()
+                give_memory_back()  # of each connection a little more would stay
             self._closed.wait(retry_delay(tries, self._now() - lost_at))
             tries += 1
         if self.ended:
@@ -222,7 +242,18 @@ class ReconnectingSource:
             self._seen = now
             self._dropped += dropped
             self._bytes += size
-            self._buffer = heartbeat.buffer
+            self._buffer, self._backlog = heartbeat.buffer, heartbeat.backlog
+        if self._backlog > BACKLOG_S:
+            self._stats.warn(
+                "backlog",
+                Message(
+                    "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
+                    "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
+                    code="source_backlog",
+                    name=self._title,
+                    seconds=round(self._backlog, 1),
+                ),
+            )
         if dropped:
             self._stats.count("dropped:source", dropped)
         if failed or missing:

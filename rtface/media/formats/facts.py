@@ -11,7 +11,7 @@ _TECHNICAL = (
     *("brand", "minor_version", "encoder", "encoding_tool", "duration", "bps", "number_of_", "_statistics"),
     *("source_id", "vendor_id", "handler_name", "alpha_mode", "stereo_mode", "timecode", "reel_name", "rotate"),
     *("package", "uid", "product_", "modification_date", "company_", "application_", "toolkit_", "operational_"),
-    *("variant_", "id3v2", "service_", "location-"),
+    *("umid", "variant_", "id3v2", "service_", "location-", "software"),
 )
 _HELD_OF_STREAMS = {
     "mp4": {"title", "language"},
@@ -24,8 +24,8 @@ _BESIDE_COVERS = {
     *("lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "season_number", "track"),
     *("episode_sort", "media_type", "hd_video", "gapless_playback", "compilation", "disc", "creation_time", "location"),
 }
+# By container, and whether it has to hold a cover image; None for all tags.
 _HELD_OF_FILMS = {("mpegts", False): {"title"}, ("mp4", True): _BESIDE_COVERS}
-"""By container, and whether it has to hold a cover image; None for all tags."""
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {

@@ -9,13 +9,13 @@ from rtface.media.formats.matroska import element
 from rtface.media.formats.mp4 import box
 
 _PROJECTION, _KIND, _DATA, _POSE = 0x7670, 0x7671, 0x7672, (0x7673, 0x7674, 0x7675)
+# Matroska's by FFmpeg's number of the layout, and whether the views are exchanged.
 _MODES = {
     **{(0, 0): "mono", (1, 0): "left_right", (1, 1): "right_left", (2, 0): "top_bottom", (2, 1): "bottom_top"},
     **{(3, 0): "block_lr", (3, 1): "block_rl", (4, 0): "checkerboard_lr", (4, 1): "checkerboard_rl"},
     **{(6, 0): "row_interleaved_lr", (6, 1): "row_interleaved_rl"},
     **{(7, 0): "col_interleaved_lr", (7, 1): "col_interleaved_rl"},
 }
-"""Matroska's by FFmpeg's number of the layout, and whether the views are exchanged."""
 _ST3D = {"mono": 0, "top_bottom": 1, "left_right": 2}
 _HELD = {
     "matroska": [*_MODES.values(), "anaglyph_cyan_red", "anaglyph_green_magenta"],
@@ -63,8 +63,7 @@ def projection(views: Mapping[str, str]) -> bytes:
 
 def sample_boxes(views: Mapping[str, str]) -> bytes:
     """Makes MP4's boxes of a picture's description (st3d, sv3d)."""
-    mode = stereo_mode(views, {}, "mp4")
-    boxes = box(b"st3d", bytes([0, 0, 0, 0, _ST3D[mode]])) if mode else b""
+    boxes = box(b"st3d", bytes([0, 0, 0, 0, _ST3D[mode]])) if (mode := stereo_mode(views, {}, "mp4")) else b""
     if not (sphere := sphere_of(views)):
         return boxes
     kind, *turns, left, top, right, bottom = sphere

@@ -16,7 +16,7 @@ from av.filter import Graph
 
 from rtface.errors import Message
 from rtface.frame import Frame
-from rtface.geometry.planes import Samples, layout, planes
+from rtface.geometry.planes import Layout, Samples, layout, planes
 from rtface.media.read.frame_details import filter_for
 from rtface.media.read.frame_form import Fields
 from rtface.stats import Stats
@@ -28,6 +28,9 @@ _ROWS, _COLUMNS, _DOWN, _MOVING, _REACH = 8, 32, 12, 12, 24
 # Code values of 8 bits that a block that moves changes by on average; columns between displacements that are alike;
 # share and number of combed frames from which on it is said; how many times as many blocks as others tell the order.
 _CHANGED, _ALIKE, _MANY, _LEAST, _CLEAR = 3.0, 8, 10, 5, 3
+# After the first number of frames without combs one of the second is looked at: coprime to the 5 by which telecined
+# film repeats.
+_CALM, _EACH = 500, 8
 
 
 class ChosenFields:
@@ -42,7 +45,8 @@ class ChosenFields:
         self._chosen, self._enlarged, self._graph = chosen, enlarged, cast(Graph | None, None)
         # Frames of which it could be told, because something moved sideways; blocks by the field that is the earlier.
         self._combed, self._whole, self._votes = 0, 0, np.zeros(2, int)
-        self._last, self._before = False, np.empty(0)
+        # Whether the last such frame was combed, the rows before, and how many frames had no combs up to now.
+        self._last, self._before, self._calm = False, np.empty(0), 0
 
     def marked(self, image: av.VideoFrame) -> av.VideoFrame:
         """An image with the flag that was chosen; all are of one form. Samples in the host's memory are not copied."""
@@ -59,20 +63,27 @@ class ChosenFields:
         fields = self._fields(frame.image) if looked_at else frame.display.fields
         woven = fields != "progressive" and (looked_at or self._chosen in ("tff", "bff")) and not self._enlarged
         luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
-        return frame if luma is None else replace(frame, display=display, combed=luma.copy())
+        # Of RGB nothing is held: green alone would tint the rows.
+        held = None if luma is None or frame.image.format.is_rgb else luma.copy()
+        return frame if luma is None else replace(frame, display=display, combed=held)
 
     def _fields(self, image: av.VideoFrame) -> Fields:
         """Which field of a frame comes first, if it is combed; where nothing moves, as of the one before."""
         luma = luma_of(image)
         if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
             return "progressive"
+        self._calm, place = (0, 0) if self._last else (self._calm + 1, max(0, self._calm - _CALM) % _EACH)
+        if 0 < place < _EACH - 1:
+            return "progressive"
         first = np.linspace(0, len(luma) - 2 * _ROWS, _DOWN).astype(int) // 2 * 2
-        bands = luma[first[:, None] + np.arange(2 * _ROWS)] / np.float32(2 ** (image.format.components[0].bits - 8))
-        whole, *woven = _votes(bands, self._before) if self._before.shape == bands.shape else (0, 0, 0)
+        form = cast(Layout, layout(image.format.name))
+        bands = luma[first[:, None] + np.arange(2 * _ROWS)] / np.float32(2 ** (form.bits + form.shift - 8))
+        whole, *woven = (0, 0, 0) if place or self._before.shape != bands.shape else _votes(bands, self._before)
         combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
         if combed or whole > max(woven):
             self._last, self._votes = combed, self._votes + np.array(woven) * combed
-            self._combed, self._whole = self._combed + combed, self._whole + (not combed)
+            whole = (not combed) * (_EACH if self._calm > _CALM else 1)
+            self._combed, self._whole = self._combed + combed, self._whole + whole
         return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
 
     def report(self, stats: Stats, name: str) -> None:
@@ -119,15 +130,16 @@ def _votes(bands: Any, before: Any) -> list[int]:
     votes, across = [0, 0, 0], (bands.shape[2] - 2 * _REACH) // _COLUMNS
     inner = np.abs(bands - before)[:, :, _REACH : _REACH + across * _COLUMNS]
     change = inner.reshape(_DOWN, 2 * _ROWS, across, _COLUMNS).mean((1, 3))
-    for place in np.argsort(change, axis=None)[-_MOVING:].tolist():
+    moving = np.argsort(change, axis=None)[-_MOVING:]
+    for place in moving[change.flat[moving] >= _CHANGED].tolist():
         down, along = divmod(place, across)
         seen = slice(along * _COLUMNS, (along + 1) * _COLUMNS + 2 * _REACH)
         (top, bottom), was = (bands[down, k::2, seen] for k in (0, 1)), before[down, :, seen]
         moves = [_differences(top, was[::2]), _differences(bottom, was[1::2])]
         moved = max((by.argmin() - _REACH for by in moves if by.min() < 0.3 * by[_REACH]), key=abs, default=0)
-        apart = _differences(bottom[:-1], (top[:-1] + top[1:]) / 2)
-        by, half, near = apart.argmin() - _REACH, abs(moved) // 2, np.flatnonzero(apart < 2 * apart.min() + 1)
-        if half and change[down, along] >= _CHANGED:
+        if half := abs(moved) // 2:
+            apart = _differences(bottom[:-1], (top[:-1] + top[1:]) / 2)
+            by, near = apart.argmin() - _REACH, np.flatnonzero(apart < 2 * apart.min() + 1)
             if apart[_REACH] < 0.6 * min(apart[_REACH - half], apart[_REACH + half]):
                 votes[0] += 1
             elif 0 < abs(by) <= 1.5 * abs(moved) and apart.min() < 0.5 * apart[_REACH] and np.ptp(near) <= _ALIKE:

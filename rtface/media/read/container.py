@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import closing, suppress
+from errno import EIO
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +29,8 @@ from rtface.util.av_input import open_input
 
 # Bytes that FFmpeg reads of a sound to know it, and the farthest that one may begin: FFmpeg keeps all before in memory.
 _BEHIND, FARTHEST = 1 << 20, 64 << 20
+_DEEP = {"analyzeduration": "1000000000000", "scan_all_pmts": "1"}
+_UNANNOUNCED = "flv", "mpegts"  # in which a stream may begin that the beginning does not name
 _USUAL = 5_000_000  # bytes that FFmpeg reads at most where nothing else is asked
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
@@ -38,6 +42,8 @@ _PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash":
 _LISTED = 1 << 20  # bytes of a list that are looked at
 _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
+NO_TIMES = 0x80
+"""FFmpeg's flag of a format that has no times."""
 # Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 NETWORK = (
@@ -57,12 +63,17 @@ NETWORK_OPTIONS = {
 }
 
 
-def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader | None = None) -> InputContainer:
+def open_container(
+    path: str | os.PathLike[str],
+    reader: PipeReader | FileReader | None = None,
+    more: Mapping[str, str] | None = None,
+) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.
 
     Args:
         path: a file or URL.
         reader: reads it instead of FFmpeg; None for a `FileReader` where it is a file.
+        more: options of FFmpeg.
 
     Raises:
         InputMissing: it is not there or may not be read.
@@ -82,14 +93,14 @@ def open_container(path: str | os.PathLike[str], reader: PipeReader | FileReader
     try:
         container = open_input(
             reader or url,
-            container_options=options | {"export_xmp": "1"},
+            container_options={**options, "export_xmp": "1", **(more or {})},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
         film = None if is_playlist(path) else reader
         if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
             container.close()
             film.seek(0, os.SEEK_SET)
-            probed = {"probesize": str(max(sized, _USUAL)), "analyzeduration": "1000000000000", "scan_all_pmts": "1"}
+            probed = _DEEP | {"probesize": str(max(sized, _USUAL))}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -118,22 +129,22 @@ def is_silent(stream: Stream) -> bool:
 
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
     """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
-    status = Path(path).stat()
-    if container.format.name == "flv" and not container.streams.audio:  # its header need not announce any
-        return min(status.st_size, FARTHEST)
-    if not any(map(is_silent, container.streams.audio)):
+    status, sounds = Path(path).stat(), container.streams.audio
+    if not any(map(is_silent, sounds)) and (sounds or container.format.name not in _UNANNOUNCED):
         return 0
-    return _find_sounds(os.fspath(path), status.st_size, status.st_mtime_ns)
+    return _find_sounds(os.fspath(path), bool(sounds), status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=16)
-def _find_sounds(path: str, *_: int) -> int:
-    found = 0
+def _find_sounds(path: str, announced: bool, *_: int) -> int:
+    found, deep = 0, {} if announced else _DEEP | {"probesize": str(FARTHEST)}
     with (
         closing(FileReader(path)) as reader,
         suppress(av.FFmpegError),
-        open_input(reader, container_options={"protocol_whitelist": "crypto,data"}) as container,
+        open_input(reader, container_options={"protocol_whitelist": "crypto,data"} | deep) as container,
     ):
+        if not announced:
+            return FARTHEST if container.streams.audio else 0
         silent = {stream.index for stream in container.streams.audio if is_silent(stream)}
         for packet in container.demux():
             if packet.size and packet.stream_index in silent:
@@ -253,6 +264,11 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
 def error_text(error: av.FFmpegError) -> str:
     """An error of a source as text; FFmpeg calls a network time-out of ours "Immediate exit requested"."""
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
+
+
+def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
+    """Whether what FFmpeg takes for an error is the end of what a server sends without naming its length."""
+    return error.errno == EIO and container.size <= 0
 
 
 def choose_video(

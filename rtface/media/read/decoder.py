@@ -20,6 +20,7 @@ from rtface.media.read.container import (
     error_text,
     expected_end,
     is_still,
+    is_unsized_end,
     kept_streams,
     rate_of,
     read_captions,
@@ -31,7 +32,7 @@ from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
 from rtface.media.read.received import Received
-from rtface.media.read.timeline import Cut, FrameClock, OtherStreams
+from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTimestamps
 from rtface.protocols import Item
 from rtface.util.parse import format_time
 
@@ -60,6 +61,7 @@ class Decoder:
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
         enlarger: gives frames the size of the output.
+        arriving: gives the container's packets, with times of decoding alone; None for the container itself.
         fields: as of `ChosenFields`.
 
     Attributes:
@@ -85,16 +87,17 @@ class Decoder:
         stopped: Callable[[], bool] = lambda: False,
         size: Size | None = None,
         received: Received | None = None,
+        arriving: Iterable[av.Packet[Stream]] | None = None,
         fields: str | None = None,
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
-        self._received, self._enlarger = received, enlarger
+        self._received, self._enlarger, self._arriving = received, enlarger, arriving
         self._remote, self._sought, self._stopped = remote, sought, stopped
         self._rate, self._base = rate_of(video)[0], time_base_of(video)
         step = 1 / (self._rate * self._base)
         self._step = max(1, round(step))
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
-        self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi")
+        self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi" or arriving is not None)
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
@@ -117,8 +120,9 @@ class Decoder:
                 if not self._done:
                     self.head = self.head or bytes(memoryview(packet)[:4096])
                     if self._units is not None and not self.frames:
-                        size = self._units.length_size(bytes(self._video.codec_context.extradata or b""))
-                        self.hidden.update(self._units.hidden_in(bytes(packet), size))
+                        self.hidden.update(
+                            self._units.hidden_in(bytes(packet), bytes(self._video.codec_context.extradata or b""))
+                        )
                     yield from self._frames(self._decoder.images(packet))
             elif index in self._covered:
                 self.covers.setdefault(index, bytes(packet))
@@ -160,17 +164,23 @@ class Decoder:
         """Whether packets were read so far behind the end of the cut that none before it comes any more."""
         return max(self.reached, self._others.reached) >= (self._cut.end or 0) + _AFTER_END
 
+    def _demuxed(self) -> Iterator[av.Packet[Stream]]:
+        try:
+            yield from self._arriving or self._container.demux(kept_streams(self._container, self._video))
+        except IndexError:  # PyAV, at the end
+            self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+
     def _packets(self) -> Iterator[av.Packet[Stream]]:
         """All packets; where the demuxer itself fails, reading continues behind the fault.
 
         Raises:
             InputError: a network source broke off.
         """
-        failed = 0
+        failed, clock = 0, RisingTimestamps(Fraction(self._step), Fraction(1, 2) / self._base)
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._container.demux(kept_streams(self._container, self._video)):
+                for came in self._demuxed():
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:
@@ -178,6 +188,8 @@ class Decoder:
                     if cut is not None:
                         yield cut
                         cut = None
+                    if packet.stream_index == self._video.index:
+                        self._others.follow(packet, clock)
                     if packet.size:  # the empty ones at the end only ask for a flush
                         if failed > 1:
                             read_captions(self._container, True)
@@ -186,15 +198,9 @@ class Decoder:
                             cut = packet
                         else:
                             yield packet
-                if cut is not None:
-                    yield cut
-                if self._received is not None:
-                    self._received.compare(self._faults)
-                return
-            except IndexError:  # PyAV, at the end
-                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
-                return
             except av.FFmpegError as error:
+                if self._remote and is_unsized_end(error, self._container):
+                    break
                 failed += 1
                 if failed == 2:  # at the same place
                     read_captions(self._container, False)
@@ -203,6 +209,12 @@ class Decoder:
                     self._broke_off(error_text(error))
                     return
                 self._faults.say("read_error", f"a part could not be read ({error.strerror}); it is left out")
+            else:
+                break
+        if cut is not None and failed < GIVE_UP:
+            yield cut
+        if self._received is not None and failed < GIVE_UP:
+            self._received.compare(self._faults)
 
     def _frames(self, images: Iterable[av.VideoFrame], *, end: bool = False) -> Iterator[Frame]:
         """The frames within the cut.

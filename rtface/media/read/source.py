@@ -18,7 +18,9 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
+from rtface.media.read.arrivals import ArrivingPackets
 from rtface.media.read.container import (
+    NO_TIMES,
     choose_video,
     clock_start_of,
     is_still,
@@ -116,6 +118,7 @@ class FileSource:
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
+        self._arriving: ArrivingPackets | None = None
         self._reading = Lock()
         if start is not None and start < 0:
             raise UsageError("{--start:{value:g}}: give seconds from 0 on", code="start_negative", value=start)
@@ -177,6 +180,12 @@ class FileSource:
             with self._reading:
                 item = next(self._items, None)
             if item is None:
+                if self._arriving is not None and self._arriving.full:
+                    self._stats.warn(
+                        "arrivals",
+                        f"{self._name}: has no times and came faster than it was worked on: its sender had to wait, so "
+                        "that times are too long; record it first (--correct never), and enhance the recording",
+                    )
                 self._check_growth()
                 return
             yield item
@@ -228,6 +237,8 @@ class FileSource:
             self._waiting.clear()
             self._items = iter(())
             self._now = None
+            if self._arriving is not None and not self._arriving.close():
+                return
             self._container.close()
             if self._opened_first is not None:
                 self._opened_first.close()
@@ -262,6 +273,8 @@ class FileSource:
         video.codec_context.thread_type = threads_for(video.codec_context)
         if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage within slices goes unsaid
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
+        if container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container):
+            self._arriving = ArrivingPackets(container, video, self._stop)
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
@@ -280,6 +293,7 @@ class FileSource:
             size=self._size,
             received=None if part else Received(self._path, self._container),
             enlarger=self._enlarger,
+            arriving=self._arriving,
             fields=self._chosen,
         )
 
@@ -297,7 +311,7 @@ class FileSource:
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""
         cut = self._cut
-        if cut.start is not None and self.pipe is None:  # a pipe is decoded from its beginning
+        if cut.start is not None and self.pipe is None and self._arriving is None:  # those begin where they are
             for earlier in _EARLIER:
                 target = max(cut.start - earlier, cut.clock_start)
                 # A container that cannot seek is opened afresh, like one that misses.

@@ -170,9 +170,20 @@ class OtherStreams:
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
         self._clocks: dict[int, RisingTimestamps] = {}
+        # By which frames are moved behind a splice, in seconds; whether their last stamp lay so far ahead that the next
+        # one tells whether it is damaged.
+        self._shift, self._ahead = Fraction(0), False
         self._unfounded = set[int]()  # streams whose last keyframe is hidden
         self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
         self.reached = Fraction(0)
+
+    def follow(self, packet: av.Packet[Stream], clock: RisingTimestamps) -> None:
+        """Takes a packet of frames: a stream that begins behind a splice is moved as they are."""
+        if packet.dts is not None and not packet.is_discard:
+            self._ahead = not self._ahead and clock.ahead(packet.dts) * packet.time_base > _AHEAD_S
+            if not self._ahead:
+                clock.next(packet.dts)
+            self._shift = clock.shift * packet.time_base
 
     def cut(self, packet: av.Packet[Stream], faults: Faults) -> Packet | None:
         """The packet with rising timestamps, or None where it lies outside the cut.
@@ -202,7 +213,8 @@ class OtherStreams:
             clock = self._clocks.get(packet.stream_index)
             if clock is None:
                 step = Fraction(max(1, duration))
-                clock = self._clocks[packet.stream_index] = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base))
+                clock = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base), shift=round(self._shift / base))
+                self._clocks[packet.stream_index] = clock
             before, moved = self._last.get(packet.stream_index, (None, 0))
             if packet.dts is None and packet.stream.type == "video":
                 moved = 0  # Matroska's first frames have a pts alone, and theirs need not rise

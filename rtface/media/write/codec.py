@@ -239,10 +239,9 @@ _WHOLE_FRAME = (0, 8)  # active formats that have players show what they would s
 
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     """What an output does not say of how players show the frames."""
-    tags = next((stream.metadata for stream in info.streams if stream.enhanced), {})
     lost = {
         "note that it is stereo": info.views.get("STEREO3D", "").strip("0")
-        and not stereo_mode(info.views, tags, format),
+        and not any(stereo_mode(info.views, stream.metadata, format) for stream in info.streams if stream.enhanced),
         "note that it is a sphere": "SPHERICAL" in info.views
         and not (format in _NOTES_PICTURE and sphere_of(info.views)),
     }

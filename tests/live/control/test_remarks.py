@@ -130,10 +130,11 @@ def test_the_hint_names_the_turn_that_puts_faces_upright(camera: int, turn: int,
     points = apply(sample_to_display(100, 100, Display(turn, mirror)), points)
     stats = Stats()
     turned = TurnedFaces(stats, 90 * turn, mirror)
-    for _ in range(120):
+    for _ in range(160):
         turned.see([Face(1, np.array([0.0, 0.0, 100.0, 100.0]), points)])
     right = -camera % 4
-    assert stats.warned() == ([] if right == turn else [f"the picture is turned: --turn {90 * right}"])
+    line = f"faces lie on their side or upside down; if the picture is turned: --turn {90 * right}"
+    assert stats.warned() == ([] if right == turn else [line])
 
 
 def test_some_turned_faces_are_no_turned_picture():
@@ -142,4 +143,16 @@ def test_some_turned_faces_are_no_turned_picture():
     lying = np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 5.0], [9.0, 9.0], [9.0, 0.0]])
     for number in range(300):
         turned.see([Face(1, np.zeros(4), lying if number % 5 < 2 else lying[:, ::-1])])
+    assert stats.warned() == []
+
+
+def test_a_group_that_lies_for_some_seconds_is_no_turned_picture():
+    stats = Stats()
+    turned = TurnedFaces(stats, 0, False)
+    lying = np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 5.0], [9.0, 9.0], [9.0, 0.0]])
+    group = [Face(number, np.array([0.0, 0.0, 9.0 - number, 9.0]), lying) for number in range(1, 5)]
+    for _ in range(90):  # three seconds
+        turned.see(group)
+    for number in range(300):  # one of them lies on, behind somebody who sits
+        turned.see([group[number % 4], Face(5, np.array([0.0, 0.0, 90.0, 90.0]), lying[:, ::-1])])
     assert stats.warned() == []

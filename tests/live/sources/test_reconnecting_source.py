@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import queue
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 from weakref import WeakSet
@@ -53,6 +54,9 @@ class StandInProcess:
             except queue.Empty:
                 continue
         return ""
+
+    def play(self) -> None:
+        self.request = replace(self.request, held=False)
 
     def show(self, at: float, stamp: float | None = None) -> None:
         self.opened, self.frames = OPENED, self.frames + 1
@@ -117,6 +121,19 @@ def test_a_lost_source_is_opened_again_and_keeps_its_clock():
     assert rig.source.health.state == "closed"
 
 
+def test_the_hold_ends_also_for_a_process_that_begins_then():
+    rig = Rig()
+    rig.source.hold(True)
+    first = rig.process()
+    first.show(100.0, 5.0)
+    assert rig.result.get(timeout=5) is None
+    rig.source.hold(False)
+    assert not first.request.held and rig.source.health.frames == 1  # no film: it goes on
+    first.ended.put("nothing came for 3.6 s")
+    assert not rig.process().request.held
+    rig.source.close()
+
+
 def test_nothing_is_kept_of_connections_that_ended(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("rtface.live.sources.reconnecting_source.retry_delay", lambda *_: 0.0)
     rig, kept = Rig(), WeakSet[StandInProcess]()
@@ -157,6 +174,21 @@ def test_what_a_source_lost_is_counted_and_said_once():
         assert rig.source.health.state == "live"
     assert rig.stats.counters["packets_lost"] == 6
     assert len(rig.stats.warned()) == 1 and "missing" in rig.stats.warned()[0]
+    rig.source.close()
+
+
+def test_what_waits_on_the_way_is_said_until_the_source_is_away():
+    rig = Rig()
+    process = rig.process()
+    process.show(100.0)
+    process.heartbeat = Heartbeat(0.0, 0, 0, 0, backlog=0.9)
+    assert rig.source.health.backlog == 0.9 and not rig.stats.warned()
+    process.heartbeat = Heartbeat(0.0, 0, 0, 0, backlog=1.42)
+    assert rig.source.health.backlog == 1.42
+    assert "1.4 s later" in rig.stats.warned()[0]
+    process.ended.put("nothing came for 3.6 s")
+    rig.process()
+    assert rig.source.health.backlog == 0.0
     rig.source.close()
 
 

@@ -97,7 +97,7 @@ def test_packets_without_a_time_of_decoding_are_due_in_their_order():
     assert dues == [100.0, 100.1, 100.2, 100.2, 100.5, 100.5]
 
 
-def test_a_decoder_keeps_no_frame_back_where_a_film_begins_again(tmp_path: Path):
+def test_no_frame_is_kept_back_where_a_film_begins_again(tmp_path: Path):
     path = _film_of_b_frames(tmp_path / "film.mp4")
     container = open_container(path)
     images = (one for packet in repeated(str(path), container, container.streams.video[0]) for one in packet.decode())

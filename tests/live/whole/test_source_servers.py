@@ -187,7 +187,9 @@ def test_hls_is_played_at_its_own_pace_and_its_end_is_noticed(tmp_path: Path):
             until = time.monotonic() + 10
             while not playlist.exists() and time.monotonic() < until:
                 time.sleep(0.1)
-            with Watched(f"http://127.0.0.1:{server.server_port}/live.m3u8", stamped=True) as watched:
+            watched = Watched(f"http://127.0.0.1:{server.server_port}/live.m3u8", stamped=True)
+            watched.source.hold(True)  # without an end it does not wait
+            with watched:
                 watched.more(100, 10)
                 came = [at for at, _ in watched.frames]
                 assert max(b - a for a, b in itertools.pairwise(came)) < 0.7

@@ -71,9 +71,9 @@ class Units:
         """The units of a coded frame, with `length_size` of its stream."""
         return prefixed(data, size) if size else annex_b(data)
 
-    def hidden_in(self, data: bytes, size: int) -> Iterator[str]:
+    def hidden_in(self, data: bytes, extradata: bytes) -> Iterator[str]:
         """Names the layers of units that FFmpeg's decoder passes over: MVC, SVC, "layer", "alpha"."""
-        for unit in self.split(data, size):
+        for unit in self.split(data, self.length_size(extradata)):
             if self.record == "avc" and self.kind(unit) == 20 and len(unit) > 1:
                 yield "SVC" if unit[1] & 0x80 else "MVC"
             elif self.record == "hvc" and len(unit) > 2 and ((unit[0] & 1) << 5 | unit[1] >> 3):

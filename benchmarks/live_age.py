@@ -1,0 +1,264 @@
+"""How old the pictures are that a live run shows, for sources that come in different ways.
+
+usage: python -m benchmarks.live_age [--seconds 30] [--rates 5,12,30,60] [--save NAME] [CASE ...]
+
+A case is a way and a format: http-mjpeg, http-ts, http-flv, http-raw, http-kept (MPEG-TS behind two seconds that the
+server had kept), http-pieces (fragmented MP4 of two seconds), rtsp, rtsp-http, udp-ts, udp-raw, pipe-mjpeg, pipe-ts,
+pipe-mkv, pipe-raw. Each frame of 320×240 has the time painted into it at which it was made; the sender makes none while
+it has to wait for its receiver, as phones do. `rtface run SOURCE tcp://…?listen --correct never --tracker none` passes
+them on, and the age of every frame is read where it comes out. Holds: the median of the last five seconds is at most
+that around second 5 + 0.1 s. Saves results/NAME.json. rtsp needs gst-rtsp-server's Python (RTFACE_TEST_GST_PYTHON).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import av
+
+from benchmarks.common import save
+from tests.live.publish import read_stamp, stamped_image
+
+WAYS = {
+    "http": ("mjpeg", "ts", "flv", "raw", "kept", "pieces"),
+    "rtsp": ("", "http"),
+    "udp": ("ts", "raw"),
+    "pipe": ("mjpeg", "ts", "mkv", "raw"),
+}
+FORMATS = {
+    "ts": "mpegts",
+    "raw": "h264",
+    "mkv": "matroska",
+    "kept": "mpegts",
+    "pieces": "mp4",
+    "flv": "flv",
+    "": "rtp",
+    "http": "rtp",
+}
+KEPT_S = PIECE_S = 2
+SIZE = 320, 240
+BOUNDARY = b"next"
+MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
+
+
+def send(target: Any, form: str, rate: float) -> None:
+    """Makes frames at their times until the receiver is gone; `target` is a name or takes bytes."""
+    muxed = form != "mjpeg"
+    options = {"flush_packets": "1"}
+    if form == "pieces":
+        options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+    box: Any = av.open(target, "w", format=FORMATS[form], options=options) if muxed else None
+    video: Any = box.add_stream("libx264", rate=Fraction(rate)) if muxed else av.CodecContext.create("mjpeg", "w")
+    video.width, video.height, video.pix_fmt = *SIZE, "yuv420p" if muxed else "yuvj420p"
+    (video.codec_context if muxed else video).time_base = Fraction(1, 1000)
+    if muxed:
+        video.codec_context.gop_size, video.options = (
+            round(rate * PIECE_S),
+            {"preset": "ultrafast", "tune": "zerolatency"},
+        )
+    begin = time.monotonic()
+    number = -round(KEPT_S * rate) if form == "kept" else 0
+    with suppress(OSError):
+        while True:
+            time.sleep(max(0.0, begin + number / rate - time.monotonic()))
+            made = begin + number / rate if number < 0 else time.monotonic()
+            image = stamped_image(*SIZE, made)
+            image.pts, image.time_base = round((made - begin + KEPT_S) * 1000), Fraction(1, 1000)
+            for packet in video.encode(image if muxed else image.reformat(format="yuvj420p")):
+                if muxed:
+                    box.mux(packet)
+                else:
+                    data = bytes(packet)
+                    head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, len(data))
+                    target.write(head + data + b"\r\n" if isinstance(target, Body) else data)
+            number = max(number + 1, int((time.monotonic() - begin) * rate) + 1) if number >= 0 else number + 1
+
+
+class Body:
+    """The body of an HTTP answer."""
+
+    def __init__(self, file: Any) -> None:
+        self.write = file.write
+
+
+def serve(port: int, form: str, rate: float) -> None:
+    """An HTTP server whose answer has no length."""
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", MULTIPART if form == "mjpeg" else "application/octet-stream")
+            self.end_headers()
+            send(Body(self.wfile), form, rate)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    ThreadingHTTPServer(("127.0.0.1", port), Camera).serve_forever()
+
+
+RTSP = """
+import sys, gi
+gi.require_version("Gst", "1.0"); gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+server = GstRtspServer.RTSPServer.new()
+server.set_address("127.0.0.1"); server.set_service(sys.argv[1])
+factory = GstRtspServer.RTSPMediaFactory.new()
+factory.set_launch("( udpsrc port=" + sys.argv[2] +
+    " caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=H264"
+    " ! rtph264depay ! h264parse config-interval=1 ! rtph264pay name=pay0 pt=96 config-interval=1 )")
+factory.set_shared(True)
+server.get_mount_points().add_factory("/live", factory)
+server.attach(None)
+GLib.MainLoop().run()
+"""
+# Passes on only what begins as HTTP does, like the proxies that RTSP is put into HTTP for.
+PROXY = """
+import socket, sys, threading
+def passed(a, b):
+    try:
+        while data := a.recv(65536): b.sendall(data)
+    except OSError: pass
+    for s in (a, b):
+        try: s.shutdown(2)
+        except OSError: pass
+def taken(near):
+    first = near.recv(65536)
+    if first.split(b" ")[0] not in (b"GET", b"POST"):
+        near.sendall(b"HTTP/1.1 400 Bad Request\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+        near.close(); return
+    far = socket.create_connection(("127.0.0.1", int(sys.argv[2]))); far.sendall(first)
+    threading.Thread(target=passed, args=(far, near), daemon=True).start(); passed(near, far)
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    while True: threading.Thread(target=taken, args=(server.accept()[0],), daemon=True).start()
+"""
+
+
+def free_port() -> int:
+    """A port of loopback that nothing uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
+    """A sender in processes of its own; its address."""
+    port, running = free_port(), list[subprocess.Popen[bytes]]()
+
+    def start(*command: str) -> None:
+        running.append(subprocess.Popen([*command], stderr=subprocess.DEVNULL))
+
+    own = (sys.executable, "-m", "benchmarks.live_age", "--send")
+    url = {"http": f"http://127.0.0.1:{port}/video", "udp": f"udp://127.0.0.1:{port}", "pipe": f"{folder}/pipe"}.get(
+        way, f"rtsp://127.0.0.1:{port}/live"
+    )
+    try:
+        if way == "pipe":
+            os.mkfifo(url)
+        if way == "rtsp":
+            python, inner, seen = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
+            start(*own, f"rtp://127.0.0.1:{inner}", form, str(rate))
+            start(python, "-c", RTSP, str(seen if form == "http" else port), str(inner))
+            if form == "http":
+                start(sys.executable, "-c", PROXY, str(port), str(seen))
+        else:
+            start(*own, url + ("?pkt_size=1316" if way == "udp" else ""), form, str(rate))
+        time.sleep(2.5)
+        yield url
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def watched(port: int, seconds: float) -> list[tuple[float, float]]:
+    """When frames came out, in seconds from the first, and their ages."""
+    until, box = time.monotonic() + 40, None
+    options = {"fflags": "nobuffer", "probesize": "50000", "analyzeduration": "200000", "fpsprobesize": "0"}
+    while box is None:
+        try:
+            box = av.open(f"tcp://127.0.0.1:{port}", options=options, timeout=15)
+        except (av.FFmpegError, OSError):
+            if time.monotonic() > until:
+                return []
+            time.sleep(0.2)
+    came = list[tuple[float, float]]()
+    begin = None
+    with suppress(av.FFmpegError):
+        for image in box.decode(video=0):
+            now = time.monotonic()
+            begin = begin or now
+            came.append((now - begin, now - read_stamp(image)))
+            if now - begin > seconds:
+                break
+    return came
+
+
+def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
+    """Ages of one case at one rate."""
+    way, _, form = case.partition("-")
+    with tempfile.TemporaryDirectory() as folder, sending(way, form, rate, folder) as url:
+        port = free_port()
+        command = [sys.executable, "-m", "rtface", "run", url, f"tcp://127.0.0.1:{port}?listen"]
+        run = subprocess.Popen(
+            [*command, "--correct", "never", "--tracker", "none"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        ages = watched(port, seconds)
+        run.send_signal(2)
+        said = "".join(run.communicate(timeout=20)).strip().splitlines()
+    ages = [(at, age) for at, age in ages if 0 <= age < 120]
+    early = [age for at, age in ages if 4 <= at < 6]
+    late = [age for at, age in ages if at >= seconds - 5]
+    result: dict[str, Any] = {"case": case, "rate": rate, "said": said[-1:], "load": os.getloadavg()[0]}
+    if early and late:
+        grown = median(late) - median(early)
+        fresh = len({round(at - age, 3) for at, age in ages})
+        result |= {"at_5_s": round(median(early), 3), "at_end_s": round(median(late), 3), "most_s": round(max(late), 3)}
+        result |= {"grown_s": round(grown, 3), "holds": grown <= 0.1, "frames_a_s": round(fresh / ages[-1][0], 1)}
+    print(result, flush=True)
+    return result
+
+
+def main() -> None:
+    """Measures the cases, or sends for one of them."""
+    if sys.argv[1:2] == ["--send"]:
+        url, form, rate = sys.argv[2:]
+        if url.startswith("http"):
+            serve(int(url.split(":")[2].split("/")[0]), form, float(rate))
+        elif form == "mjpeg":
+            with Path(url).open("wb", buffering=0) as pipe:
+                send(pipe, form, float(rate))
+        else:
+            send(url, form, float(rate))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = [f"{way}-{form}".strip("-") for way, forms in WAYS.items() for form in forms]
+    parser.add_argument("cases", nargs="*", default=every)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--rates", default="5,12,30,60")
+    parser.add_argument("--save", default="live_age")
+    a = parser.parse_args()
+    rates = [float(rate) for rate in a.rates.split(",")]
+    results = [measured(case, rate, a.seconds) for case in a.cases for rate in rates]
+    save(a.save, {"seconds": a.seconds, "results": results})
+
+
+if __name__ == "__main__":
+    main()

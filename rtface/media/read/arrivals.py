@@ -1,0 +1,161 @@
+"""How an input comes: that tells a film from what is made meanwhile, and gives frames without times those of their
+arrival."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import log
+from statistics import median
+from typing import Any, TypeAlias
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from rtface.concurrency.buffer import buffer
+from rtface.media.read.container import is_unsized_end
+
+PROBE_S, PROBE_PACKETS, LEAST_PACKETS = 0.5, 2000, 4
+"""Seconds, and packets at most and at least, that show how a source comes."""
+# The last seconds of them, multiple of a source's own pace from which on it is a film, and frames a second of one
+# without times.
+_PROBE_END_S, _AT_ONCE, _MOST_RATE = 0.3, 2.0, 240
+# Seconds before a packet that was not there with the one before; rates that are meant by those that are measured.
+_ONE_BY_ONE_S = 0.002
+_RATES = tuple(map(Fraction, (1, 2, 5, 10, 12, 15, 20, 24, 25, 30, 50, 60, 90, 120)))
+# Unit of times of arrival, and packets and bytes that wait while frames are worked on.
+_BASE, _WAITING, _WAITING_BYTES = Fraction(1, 90_000), 8192, 256 << 20
+
+Arrival: TypeAlias = "tuple[av.Packet[Any], float]"
+
+
+def stamp_of(packet: av.Packet[Any]) -> float | None:
+    """The time of a packet on its source's clock, of its decoding where that is known."""
+    ticks = packet.dts if packet.dts is not None else packet.pts
+    return None if ticks is None else float(ticks * packet.time_base)
+
+
+def look_at(packets: Iterable[Arrival], video: VideoStream, first: deque[Arrival]) -> None:
+    """Moves the packets of the first `PROBE_S` after the first frame to `first`."""
+    began, count = None, 0
+    for packet, arrived in packets:
+        first.append((packet, arrived))
+        if packet.stream is video:
+            began, count = arrived if began is None else began, count + 1
+            if arrived - began >= PROBE_S or count >= PROBE_PACKETS:
+                return
+
+
+def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *, timed: bool) -> bool:
+    """Whether a source came much faster than its own clock runs, to the end of `PROBE_S`: it is a film, and its sender
+    waits as long as it is not read. What a server had kept of a live source comes fast at first only.
+
+    Args:
+        stamps: of its packets, on its own clock.
+        arrivals: when they came.
+        timed: whether it has a clock; of others more frames a second than any camera gives decide.
+    """
+    first = max(0, bisect_left(arrivals, arrivals[-1] - _PROBE_END_S) - 1)  # the pause before a bunch counts
+    known = [stamp for stamp in stamps[first:] if stamp is not None]
+    if len(arrivals) - first <= LEAST_PACKETS or (timed and not known):
+        return False
+    passed = arrivals[-1] - arrivals[first]
+    fast = max(known) - min(known) > _AT_ONCE * passed if timed else len(arrivals) - first > _MOST_RATE * passed
+    return fast or arrivals[-1] - arrivals[0] < PROBE_S  # so many packets came that it did not take so long
+
+
+def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
+    """The usual rate next to that of packets; None where too few came one by one. They may come in bunches, after
+    those that were there at first, and a busy computer stands still at times: the higher rate is the true one."""
+    late = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
+    arrivals = late if len(late) >= LEAST_PACKETS else arrivals
+    gaps = [after - before for before, after in pairwise(arrivals)]
+    single = [gap for gap in gaps if gap > _ONE_BY_ONE_S]
+    if not single:
+        return None
+    rest = gaps[gaps.index(single[0]) :]
+    rate = max(len(rest) / sum(rest), 1 / median(single))
+    return min(_RATES, key=lambda usual: abs(log(usual / rate)))
+
+
+class ArrivingPackets:
+    """The packets of an input whose format has no times and that has no length, as `InputContainer.demux`: read at once
+    by a thread, so that its sender does not wait for the work on frames. What is sent at its own pace gets the times of
+    its arrival (`dts`), another input none.
+
+    Args:
+        container, video: what is read, and its only stream, whose unit of time is changed.
+        stop: once it is true, what came is all.
+
+    Attributes:
+        full: whether so much waited that its sender, which has a pace, had to wait, too.
+    """
+
+    def __init__(self, container: InputContainer, video: VideoStream, stop: Callable[[], bool]) -> None:
+        self._container, self._video, self._stop = container, video, stop
+        video.time_base = _BASE
+        self._first: deque[Arrival] = deque()
+        self._rate: Fraction | None = None
+        self._zero: float | None = None
+        self._idle, self.full = True, False
+        self._items = self._buffered()
+
+    def __iter__(self) -> Iterator[av.Packet[Any]]:
+        """The rest of the packets; after an FFmpegError those behind the fault."""
+        try:
+            if self._zero is None:
+                look_at(self._items, self._video, self._first)
+                arrivals = [at for _, at in self._first] or [0.0]
+                slow = arrivals[-1] - arrivals[0] >= PROBE_S and not is_sent_at_once(arrivals, arrivals, timed=False)
+                self._zero, self._rate = arrivals[0], rate_of_arrivals(arrivals) if slow else None
+                if self._rate is not None:  # what had waited before is put at that pace, too
+                    kept = next(n for n, (a, b) in enumerate(pairwise(arrivals), 1) if b - a > _ONE_BY_ONE_S)
+                    for n in range(kept):
+                        self._first[n] = self._first[n][0], arrivals[kept] - float((kept - n) / self._rate)
+                    self._zero = self._first[0][1]
+            while self._first:
+                yield self._stamped(*self._first.popleft())
+            for packet, arrived in self._items:
+                yield self._stamped(packet, arrived)
+        except av.FFmpegError:
+            self._items = self._buffered()
+            raise
+
+    def close(self) -> bool:
+        """Lets the thread end; whether it has, so that the container may be closed."""
+        self._items.close()
+        return self._idle
+
+    def _stamped(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any]:
+        packet.pts, packet.dts, packet.duration = None, None, 0  # the usual
+        if self._rate is not None and packet.size:
+            packet.time_base, packet.dts = _BASE, round((arrived - (self._zero or 0.0)) / _BASE)
+        return packet
+
+    def _buffered(self) -> Generator[Arrival]:
+        return buffer(
+            self._read(),
+            _WAITING,
+            name="arrivals",
+            weigh=lambda item: item[0].size,
+            most=_WAITING_BYTES,
+            stop=self._stop,
+        )
+
+    def _read(self) -> Iterator[Arrival]:
+        self._idle = False
+        try:
+            for packet in self._container.demux():
+                arrived = time.monotonic()
+                yield packet, arrived
+                self.full |= self._rate is not None and time.monotonic() - arrived > PROBE_S
+        except av.FFmpegError as error:
+            if not is_unsized_end(error, self._container):
+                raise
+        finally:
+            self._idle = True
