@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import make_film, passthrough
 
+_LANGUAGES = ["deu", "swe", "eng"]
 _NAMES = ["Everything", "Microphone (Ünal)", "Game"]
 _FLAGS = [Disposition.default, Disposition.comment, Disposition.hearing_impaired]
 _FILM = {"title": "Evening", "comment": "kept", "com.apple.quicktime.location.ISO6709": "+52.5+13.4/"}
@@ -27,8 +29,8 @@ _HANDLER, _DATE = {"handler_name": "Desk"}, "2020-01-02T03:04:05.000000Z"
 
 def _sounds(box: Any) -> Callable[[], None]:
     streams = [box.add_stream("pcm_s16le", rate=48_000) for _ in _NAMES]
-    for stream, name, flags in zip(streams, _NAMES, _FLAGS, strict=True):
-        stream.metadata.update({"title": name, **_HANDLER})
+    for stream, name, flags, language in zip(streams, _NAMES, _FLAGS, _LANGUAGES, strict=True):
+        stream.metadata.update({"title": name, "language": language, **_HANDLER})
         stream.disposition = flags
 
     def write() -> None:
@@ -56,6 +58,7 @@ def test_names_go_round_through_the_containers(tmp_path: Path) -> None:
     notes.append(passthrough(tmp_path / "b.mp4", tmp_path / "c.mov").notes)
     notes.append(passthrough(tmp_path / "c.mov", tmp_path / "d.mkv").notes)
     film, sounds, _ = _said(tmp_path / "d.mkv")
+    assert [one["language"] for one in sounds] == _LANGUAGES
     assert (film["title"], film["COMMENT"], film["creation_time"]) == ("Evening", "kept", _DATE)
     assert [(one["title"], one["HANDLER_NAME"]) for one in sounds] == [(name, "Desk") for name in _NAMES]
     lost = [[line for line in lines if "no place" in line] for lines in notes]
@@ -127,3 +130,11 @@ def test_stereo_goes_round_through_the_containers(tmp_path: Path, mode: str) -> 
         assert not passthrough(before, tmp_path / name, codec="libx265").video.warnings
         before = tmp_path / name
         assert _views(before) == said
+
+
+@pytest.mark.parametrize(("active", "lines"), [("00", 0), ("08", 0), ("0a", 1)])
+def test_an_active_format_that_shows_less_is_said_to_be_lost(tmp_path: Path, active: str, lines: int) -> None:
+    source = FileSource(make_film(tmp_path / "in.mkv", frames=2))
+    source.close()
+    plan = plan_output(replace(source.info, views={"AFD": active}), tmp_path / "out.mkv")
+    assert sum("AFD 10" in line for line in plan.video.warnings) == lines == len(plan.video.warnings)

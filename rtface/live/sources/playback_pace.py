@@ -32,12 +32,16 @@ class PlaybackPace:
     def __init__(self, cushion: float = 0.0) -> None:
         self._cushion, self._late = cushion, _PIECE_LATE if cushion else _STALL
         self._base: float | None = None
-        self._last = self._newest = 0.0
+        self._last = self._newest = self._ahead = 0.0  # most that a picture is decoded ahead of its time
 
     def due(self, packet: av.Packet[Any], now: float) -> float:
         """`time.monotonic()` at which a packet that was read at `now` is due."""
         if (stamp := stamp_of(packet)) is None:  # of a format without times: the next
             stamp = self._newest + float((packet.duration or 0) * packet.time_base)
+        elif packet.pts is not None:
+            shown = float(packet.pts * packet.time_base)
+            self._ahead = max(self._ahead, shown - stamp)
+            stamp -= self._ahead if packet.dts is None else 0  # the first ones of an MKV have no time of decoding
         if self._base is None or abs(stamp - self._last) > 10:  # the clock jumped
             self._base, self._newest = now - stamp, stamp
         elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still

@@ -359,8 +359,10 @@ class ReadWorker:
 
     def _wait(self, waiting: QueuedPacket) -> None:
         with self._changed:
-            place = len(self._waiting)
-            while place and self._waiting[place - 1].due > waiting.due:
+            place, sound = len(self._waiting), isinstance(waiting.item, SoundPacketReady)
+            while place and (before := self._waiting[place - 1]).due > waiting.due:
+                if isinstance(before.item, SoundPacketReady) == sound:
+                    break  # pictures, and sound, keep the order in which they are coded
                 place -= 1
             self._waiting.insert(place, waiting)
             self._changed.notify()

@@ -389,6 +389,23 @@ def note_picture(
     return room or not added
 
 
+def note_languages(file: BinaryIO, languages: Sequence[str]) -> None:
+    """Notes the language of each track, in letters.
+
+    FFmpeg's writer of MOV has numbers for some languages only, and none for codes such as deu and swe.
+    """
+    at, before = _moov(file)
+    moov = bytearray(before)
+    for track, language in zip(inner_boxes(moov, 8, len(moov), b"trak"), languages, strict=False):
+        media = find_box(moov, *track, b"mdia", b"mdhd")
+        if media and len(language) == 3 and language.isascii() and language.islower():
+            first, second, third = (ord(letter) - 0x60 for letter in language)
+            place = _clock(moov, media)[2]  # of the duration, behind which the language stands
+            struct.pack_into(">H", moov, place[0] + struct.calcsize(place[1]), first << 10 | second << 5 | third)
+    file.seek(at)
+    file.write(moov)
+
+
 def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
     if crop is None:
         return b""

@@ -234,6 +234,9 @@ def _advice(names: Sequence[str], supported: set[str]) -> str:
     return Message("a .mkv output with {--codec:{name}}", code="codec_mkv", name=names[0])
 
 
+_WHOLE_FRAME = (0, 8)  # active formats that have players show what they would show without any
+
+
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     """What an output does not say of how players show the frames."""
     lost = {
@@ -242,11 +245,15 @@ def _lost_views(info: MediaInfo, format: str) -> list[Message]:
         "note that it is a sphere": "SPHERICAL" in info.views
         and not (format in _NOTES_PICTURE and sphere_of(info.views)),
     }
-    return [
+    lines = [
         Message("the {view} is left out: players will show flat pictures", code="view_lost", view=view)
         for view, gone in lost.items()
         if gone
     ]
+    if (active := int(info.views.get("AFD", "8"), 16)) not in _WHOLE_FRAME:
+        line = "the active format (AFD {active}) is left out: television sets may show bars that they would cut away"
+        lines.append(Message(line, code="active_format_lost", active=active))
+    return lines
 
 
 def _odd_size(plan: VideoPlan, supported: set[str]) -> None:

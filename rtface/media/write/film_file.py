@@ -310,6 +310,8 @@ class FilmFile:
                 hdr=self.plan.info.hdr,
                 boxes=sample_boxes(self.plan.info.views),
             )
+            if self.plan.format == "mov":
+                mp4.note_languages(file, self.streams.languages)
             if tags and self.changed.change:
                 packet = xmp(said, packet)
             if packet:

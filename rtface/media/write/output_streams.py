@@ -57,6 +57,7 @@ class OutputStreams:
     Attributes:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
+        languages: those of all streams but covers.
         chapter_languages: those of the chapters that have a name.
         joints: of the sound.
     """
@@ -92,6 +93,8 @@ class OutputStreams:
                 self._add_other(plans[stream.index], covers, texts, unheard)
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
+        hidden = {packet.stream.index for packet in covers}
+        self.languages = [one.metadata.get("language", "") for one in container.streams if one.index not in hidden]
         self.chapter_languages = list[str]()
         chapters = self._chapters()
         if chapters:
