@@ -41,15 +41,15 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 50_580, 39_500, "logical lines (NEWLINE tokens)"),
-        Figure("lines of plugins/", sum(added), 8_550, None, "the same, without tests"),
+        Figure("lines of rtface/", sum(lines), 49_950, 39_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of plugins/", sum(added), 8_510, None, "the same, without tests"),
         Figure("lines of the page", page, 2_650, None, "of JavaScript, but for blank lines and comments"),
         Figure("rooms", len(rooms) + len(BESIDE), 38, 38, f"packages and files in rtface/, and {', '.join(BESIDE)}"),
         Figure("floors", max(floors(rooms).values()), 13, 13, "rooms that stand on each other, at most"),
         Figure("files at the root", len([*(ROOT / "rtface").glob("*.py")]), 12, 12, "of rtface/"),
         Figure("modules in circles", len(circle(graph)), 0, 0, "of imports"),
         Figure("upward imports", len([*upward(graph)]), 0, 0, "against the layers in pyproject.toml"),
-        Figure("function parameters", parameters(core.values(), "Callable"), 215, None, "annotated with Callable"),
+        Figure("function parameters", parameters(core.values(), "Callable"), 205, None, "annotated with Callable"),
         Figure("whole options", parameters(core.values(), "Options"), 50, None, "parameters that take all options"),
         Figure("longest function", max(map(longest_function, core.values())), 120, None, "lines"),
     ]

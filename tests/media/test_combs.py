@@ -108,7 +108,7 @@ def test_after_many_whole_frames_few_are_looked_at(monkeypatch: pytest.MonkeyPat
         return compare(whole, part, by)
 
     monkeypatch.setattr(cv2, "matchTemplate", counted)
-    monkeypatch.setattr(combs, "_CALM", 10)
+    monkeypatch.setattr(combs, "CALM", 10)
     for now in range(60):
         said.append(told(image(woven(now, now + (now > 29), "tff"), "gray"), fields))
     assert looked > {*range(1, 10)} and 2 <= len(looked & {*range(11, 30)}) <= 3

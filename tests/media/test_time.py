@@ -302,7 +302,7 @@ def test_avi_knows_only_the_order_of_decoding(media, tmp_path: Path, codec: str)
 
 
 @pytest.mark.parametrize(("stamps", "moved"), [((0, 1, 9000, 3, 4), 0), ((0, 1, 9000, 9001, 0), 9002)])
-def test_a_splice_moves_what_begins_later_but_no_damaged_stamp_does(stamps: tuple[int, ...], moved: int) -> None:
+def test_splices_move_later_streams_and_damaged_stamps_do_not(stamps: tuple[int, ...], moved: int) -> None:
     others, clock, base = OtherStreams(Cut(Fraction(0))), RisingTimestamps(Fraction(1), Fraction(12)), Fraction(1, 25)
     with av.open(io.BytesIO(), "w", format="matroska") as box:
         film, sound = box.add_stream("mpeg4", rate=25), box.add_stream("pcm_s16le", rate=48000)

@@ -30,7 +30,7 @@ _ROWS, _COLUMNS, _DOWN, _MOVING, _REACH = 8, 32, 12, 12, 24
 _CHANGED, _ALIKE, _MANY, _LEAST, _CLEAR = 3.0, 8, 10, 5, 3
 # After the first number of frames without combs one of the second is looked at: coprime to the 5 by which telecined
 # film repeats.
-_CALM, _EACH = 500, 8
+CALM, _EACH = 500, 8
 
 
 class ChosenFields:
@@ -72,7 +72,7 @@ class ChosenFields:
         luma = luma_of(image)
         if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
             return "progressive"
-        self._calm, place = (0, 0) if self._last else (self._calm + 1, max(0, self._calm - _CALM) % _EACH)
+        self._calm, place = (0, 0) if self._last else (self._calm + 1, max(0, self._calm - CALM) % _EACH)
         if 0 < place < _EACH - 1:
             return "progressive"
         first = np.linspace(0, len(luma) - 2 * _ROWS, _DOWN).astype(int) // 2 * 2
@@ -82,7 +82,7 @@ class ChosenFields:
         combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
         if combed or whole > max(woven):
             self._last, self._votes = combed, self._votes + np.array(woven) * combed
-            whole = (not combed) * (_EACH if self._calm > _CALM else 1)
+            whole = (not combed) * (_EACH if self._calm > CALM else 1)
             self._combed, self._whole = self._combed + combed, self._whole + whole
         return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
 

@@ -89,7 +89,7 @@ def test_a_matroska_film_with_b_frames_is_decoded_in_order(tmp_path: Path):
     assert not stats.counters["frames_corrupt"]
 
 
-def test_packets_without_a_time_of_decoding_are_due_in_their_order():
+def test_packets_without_decoding_times_keep_their_order():
     pace, dues = PlaybackPace(), []
     for shown, decoded in [(0, 0), (300, 100), (200, 200), (400, None), (700, None), (500, 500)]:
         packet: av.Packet[Any] = av.Packet(b"x")
