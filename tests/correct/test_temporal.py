@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rtface.correct import TemporalAverage
+from rtface.correct.motion import dense_flow
 
 SIZE, RATE = 256, 25.0
 EYE = (slice(None), slice(100, 132), slice(70, 120))
@@ -115,3 +116,13 @@ def test_only_the_box_is_averaged(face):
     out = average.update(np.ones_like(c), c, 0.04, 1.0, (80, 60, 180, 230))
     assert (out[:, :56] == 1).all() and (out[:, :, 190:] == 1).all()
     assert (out[:, 100:200, 100:150] < 0.5).all()
+
+
+@pytest.mark.parametrize("size", [64, 80])
+def test_flow_depends_on_its_two_pictures_alone(size: int) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [rng.integers(0, 256, (2, size, size), np.uint8) for _ in range(3)]
+    alone = dense_flow(*pairs[0])
+    for pair in pairs[1:]:
+        dense_flow(*pair)
+    np.testing.assert_array_equal(dense_flow(*pairs[0]), alone)
