@@ -48,8 +48,8 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
         fine: one octave finer, and refined: 1 ms a pair instead of a quarter.
     """
     # At other sizes OpenCV's search remembers samples of the pair before, which may be another face's.
-    search = getattr(_searches, name := f"{now.shape} {fine}", None) if now.shape[0] % 32 == 0 else None
-    if search is None:
+    name = f"{now.shape} {fine}"
+    if (search := getattr(_searches, name, None)) is None or now.shape[0] % 32:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         if fine:
             search.setFinestScale(1)
