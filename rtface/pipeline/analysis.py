@@ -67,7 +67,7 @@ class Findings:
 
     @property
     def faults(self) -> dict[str, float]:
-        """What is wrong with the whole picture, 0…1: the scores of `picture`, combs, and fading, of stills on average."""
+        """What is wrong with the whole picture, 0…1: what `picture` scores, combs, and fading, of stills on average."""
         faded = [max(power for power, _ in curve) - 1 if curve else 0.0 for curve in self.curves]
         return {**self.picture.scores, "combed": self.combed, "fading": round(sum(faded) / max(len(faded), 1) / 0.9, 3)}
 

@@ -102,9 +102,12 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
         for track in open_to:
             label = str(track.id) if track.person == UNKNOWN_PERSON else track.person
             seconds[label] += track.last_s - track.first_s
-        if own and not seconds:
+        found += _absent_labels(one, labels, tracks)
+        if not seconds:
+            line = "{name} was not recognised on any track; all show other persons"
+            found += [] if own else [Message(line, code="person_nowhere", name=name)]
             continue
-        label = max(seconds, key=seconds.__getitem__, default=str(max(tracks, key=lambda track: track.frames).id))
+        label = max(seconds, key=seconds.__getitem__)
         values = {"name": name, "label": label, "option": f"{name}@{labels}{at and ','}{label}{equals}{photos}"}
         absent = "{name} was not recognised on any track; if {label} shows this person, add {--person:{option}}"
         some = (
@@ -117,3 +120,15 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
             else Message(absent, code="person_missed", **values)
         )
     return found
+
+
+def _absent_labels(option: str, labels: str, tracks: Sequence[TrackReport]) -> list[Message]:
+    """A line, where a ``--person`` names tracks or numbers of persons that there cannot be."""
+    given = [label for label in labels.split(",") if label]
+    known = [track.person for track in tracks if track.person != UNKNOWN_PERSON]
+    most = min(len(known), len(set(known)) + len(given))  # a person whose label was given counts as another's
+    ids = {str(track.id) for track in tracks}
+    absent = [one for one in given if (int(one[1:]) > most if is_person_number(one) else one not in ids)]
+    line = "{--person:{option}}: {absent} does not occur; there are {labels}, on the tracks {tracks}"
+    values = {"option": option, "absent": ", ".join(absent), "labels": ", ".join(dict.fromkeys(known)) or "no persons"}
+    return [Message(line, code="label_absent", tracks=", ".join(sorted(ids, key=int)), **values)] if absent else []
