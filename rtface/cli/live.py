@@ -92,7 +92,8 @@ def _show_done(report: Report, console: Console) -> None:
     dropped, late = ", ".join(causes), report.passed.get("late", 0)
     took = report.frames_out / report.fps if report.fps else report.seconds  # without start and end
     console.log(
-        f"{report.frames_out} frames in {took:.0f} s ({report.fps:.1f} fps; {report.seconds:.0f} s with start and end), "
+        f"{report.frames_out} frames in {took:.0f} s "
+        f"({report.fps:.1f} fps; {report.seconds:.0f} s with start and end), "
         f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
         f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
         f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "

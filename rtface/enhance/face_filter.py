@@ -101,17 +101,21 @@ def missing_tracks(
         persons: of those tracks.
         treated_persons: persons of the treatment file, in lower case.
     """
-    here = set(found)
-    lines: list[str] = []
+    here, known, lines = set(found), {person.lower() for person in persons}, list[str]()
     wanted = FaceFilter.parse(faces)
     chosen = wanted.ids or frozenset[int]()
     named = Message("{--faces:{faces}}", code="faces_option", faces=faces)
     file = Message("the treatment file", code="treatment_file")
-    known = {person.lower() for person in persons}
     for what, missed in ((named, wanted.persons - known), (file, {*treated_persons} - known - wanted.persons)):
-        line = "{what} had no effect for {name}: this person was not recognised; 'rtface analyze' lists the persons"
-        names = [person.upper() if is_person_number(person) else person for person in sorted(missed)]
-        lines += [Message(line, code="person_absent", what=what, name=name) for name in names]
+        lines += [
+            Message(
+                "{what} had no effect for {name}: this person was not recognised; 'rtface analyze' lists the persons",
+                code="person_absent",
+                what=what,
+                name=person.upper() if is_person_number(person) else person,
+            )
+            for person in sorted(missed)
+        ]
     for what, absent in ((named, chosen - here), (file, set(treated) - here - chosen)):
         if absent:
             lines.append(

@@ -228,8 +228,12 @@ class JobPlan:
         if values is None:
             report = folder.path.with_name(f"{folder.path.name}.json")  # the sidecar of its OUTPUT
             if report.is_file():
-                line = "{path}: this job has ended; its report is {report}"
-                raise InputError(line, code="job_ended", path=folder.path, report=report)
+                raise InputError(
+                    "{path}: this job has ended; its report is {report}",
+                    code="job_ended",
+                    path=folder.path,
+                    report=report,
+                )
             raise InputError(
                 "{path}: is no job (it has no plan.json): it has ended, and its OUTPUT is there, or it never began; "
                 "'rtface run' makes such a folder, and the same command begins again",
