@@ -35,7 +35,7 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
 
 
 def is_combed(grid: Float32) -> bool:
-    """Tells rows of two moments: every other one differs from its neighbours as what is shifted sideways does."""
+    """Tells rows of two fields: every other one differs from its neighbours as what is shifted sideways does."""
     apart, along = grid[1:-1, 1:-1] - (grid[:-2, 1:-1] + grid[2:, 1:-1]) / 2, grid[1:-1, 2:] - grid[1:-1, :-2]
     apart[::2] *= -1
     return abs(float(np.vdot(apart, along))) > _COMBED * float(np.linalg.norm(apart) * np.linalg.norm(along))

@@ -69,7 +69,7 @@ def run_live_job(
         return 0
     console.clear()
     monitor.show_new(report.notes)
-    _show_done(report, console)
+    show_done(report, console)
     ended = {"status": "done", **report.to_dict()}
     console.event("report", **ended)
     if json:
@@ -77,7 +77,8 @@ def run_live_job(
     return 0
 
 
-def _show_done(report: Report, console: Console) -> None:
+def show_done(report: Report, console: Console) -> None:
+    """Says what a run did that has ended, in one line."""
     from rtface.live.protocols import BACKLOG_S
 
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())

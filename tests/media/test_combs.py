@@ -75,8 +75,8 @@ def test_telecined_film_is_combed_by_its_share(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("later", [0, 1])
-def test_the_analysis_says_the_share_of_combed_frames_and_no_motion_blur(tmp_path: Path, later: int) -> None:
-    """Of frames of one moment, and of two; the first one is measured before it can be told."""
+def test_the_analysis_says_that_frames_are_combed(tmp_path: Path, later: int) -> None:
+    """Of frames of one time, and of two; the first one is measured before it can be told."""
     picture = pytest.importorskip("skimage.data").astronaut()
     given, found = tmp_path / "in.mp4", Findings()
     moving = [picture[:240, 4 * t : 4 * t + 320].copy() for t in range(24)]

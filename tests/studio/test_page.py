@@ -47,7 +47,7 @@ def test_texts_of_overlays_are_those_of_the_command_line(package: str) -> None:
     assert not {word for word in words if f"overlay_words.{word}" not in catalogue()}
 
 
-def test_an_empty_name_tag_is_said_without_words_of_the_command_line() -> None:
+def test_an_empty_name_tag_is_said_in_plain_words() -> None:
     texts = catalogue()["messages.names_needed"]
     assert not any("=" in texts[language] for language in ("en", "de"))
 
