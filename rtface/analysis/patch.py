@@ -11,7 +11,7 @@ from rtface.protocols import View
 SMALLEST = 24
 """Side in pixels of the smallest patch that says anything."""
 
-_COMBED = 0.25  # likeness from which on rows are combed; whole frames have up to 0.1, in rows that were doubled
+_COMBED = 0.25  # likeness from which on rows are combed; whole frames have up to 0.15, in rows that were doubled
 
 SMALLEST_FACE = 20.0
 """Width in pixels of the smallest face that is measured; the patch of one below 27 px shows more than its core."""
