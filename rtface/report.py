@@ -311,7 +311,8 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
 
     def note_uncorrected(self) -> None:
         """Notes which faces a finished run left as they are, and why."""
-        left = [track for track in self.tracks if not track.treatment["on"]]
+        asked = [track for track in self.tracks if track.spans]  # of others nothing was decided
+        left = [track for track in asked if not track.treatment["on"]]
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
         always = Message("; {--correct:always} corrects them", code="always_corrects") if decided and left else ""
         reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.verdict.because[:1]))
@@ -322,7 +323,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
                         "{left} of {count} faces were left as they are ({reasons}){advice}",
                         code="faces_left",
                         left=len(left),
-                        count=len(self.tracks),
+                        count=len(asked),
                         reasons=reasons,
                         advice=always,
                     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from statistics import median
 from typing import Any, cast
@@ -13,7 +14,7 @@ import numpy as np
 
 from rtface.analysis.hidden import hidden_by
 from rtface.analysis.measure import SCORES, Analysis, measure
-from rtface.analysis.patch import patch_of_view
+from rtface.analysis.patch import is_combed, patch_of_view
 from rtface.analysis.treatment import (
     HIDDEN,
     Treatment,
@@ -39,11 +40,17 @@ __all__ = [
 _FIELDS = tuple(f.name for f in fields(cast(Any, Analysis)))
 
 
-def analyze_face(view: View, face: Face) -> Analysis:
-    """Analyses a face in its frame, on the frame's own grid. Too small a face reads as clean."""
+def analyze_face(view: View, face: Face, one_field: Callable[[], View] | None = None) -> Analysis:
+    """Analyses a face in its frame, on the frame's own grid. Too small a face reads as clean.
+
+    Args:
+        one_field: the view of one field, for a face that is combed: combs read as motion blur. None for a field.
+    """
     patch = patch_of_view(view, face)
     if patch is None:
         return Analysis()
+    if one_field is not None and is_combed(patch[2]):
+        patch = patch_of_view(one_field(), face) or patch
     found = measure(*patch)
     soft = found.low_resolution + found.motion_blur >= _SOFT
     return replace(found, hidden=hidden_by(view, face, soft=soft))

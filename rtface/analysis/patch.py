@@ -11,6 +11,8 @@ from rtface.protocols import View
 SMALLEST = 24
 """Side in pixels of the smallest patch that says anything."""
 
+_COMBED = 0.25  # likeness from which on rows are combed; whole frames have up to 0.15, in rows that were doubled
+
 SMALLEST_FACE = 20.0
 """Width in pixels of the smallest face that is measured; the patch of one below 27 px shows more than its core."""
 
@@ -30,6 +32,13 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
     scale = SIDE / side
     matrix = np.array([[scale, 0.0, SIDE / 2 - scale * x], [0.0, scale, SIDE / 2 - scale * y]])
     return luma(view.crop(matrix, (SIDE, SIDE))), face.width * scale, grid
+
+
+def is_combed(grid: Float32) -> bool:
+    """Tells rows of two fields: every other one differs from its neighbours as what is shifted sideways does."""
+    apart, along = grid[1:-1, 1:-1] - (grid[:-2, 1:-1] + grid[2:, 1:-1]) / 2, grid[1:-1, 2:] - grid[1:-1, :-2]
+    apart[::2] *= -1
+    return abs(float(np.vdot(apart, along))) > _COMBED * float(np.linalg.norm(apart) * np.linalg.norm(along))
 
 
 def _cut(view: View, x: float, y: float, side: int) -> Float32:

@@ -148,7 +148,7 @@ def _say_faults(found: Findings, console: Console) -> None:
         console.log(note)
     faults = found.faults
     if named := _named(faults):
-        console.log(f"the whole picture: {named} (docs/films.md, Old film, says what takes it out)")
+        console.log(f"the whole picture: {named} (docs/films.md says what takes it out)")
     if max(faults["low_contrast"], faults["fading"]) >= SOUGHT and found.curves:
         console.log(advice(next(filter(None, found.curves), None)))
 

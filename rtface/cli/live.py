@@ -69,7 +69,7 @@ def run_live_job(
         return 0
     console.clear()
     monitor.show_new(report.notes)
-    _show_done(report, console)
+    show_done(report, console)
     ended = {"status": "done", **report.to_dict()}
     console.event("report", **ended)
     if json:
@@ -77,7 +77,8 @@ def run_live_job(
     return 0
 
 
-def _show_done(report: Report, console: Console) -> None:
+def show_done(report: Report, console: Console) -> None:
+    """Says what a run did that has ended, in one line."""
     from rtface.live.protocols import BACKLOG_S
 
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
@@ -90,8 +91,10 @@ def _show_done(report: Report, console: Console) -> None:
     ]
     away += [f"{end['name']} {end['backlog']:.1f} s behind, " for end in report.ends if end["backlog"] > BACKLOG_S]
     dropped, late = ", ".join(causes), report.passed.get("late", 0)
+    took = report.frames_out / report.fps if report.fps else report.seconds  # without start and end
     console.log(
-        f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
+        f"{report.frames_out} frames in {took:.0f} s "
+        f"({report.fps:.1f} fps; {report.seconds:.0f} s with start and end), "
         f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
         f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
         f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "

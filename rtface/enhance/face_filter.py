@@ -85,7 +85,13 @@ def _parsed(text: str, most: int) -> FaceFilter:
     return FaceFilter.parse(text, most)
 
 
-def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int], persons: Iterable[str] = ()) -> list[str]:
+def missing_tracks(
+    faces: str,
+    treated: Iterable[int],
+    found: Iterable[int],
+    persons: Iterable[str] = (),
+    treated_persons: Iterable[str] = (),
+) -> list[str]:
     """One line for each option that named tracks or persons which the finished run never saw.
 
     Args:
@@ -93,24 +99,24 @@ def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int], per
         treated: tracks of the treatment file.
         found: tracks of the run.
         persons: of those tracks.
+        treated_persons: persons of the treatment file, in lower case.
     """
-    here = set(found)
-    lines: list[str] = []
+    here, known, lines = set(found), {person.lower() for person in persons}, list[str]()
     wanted = FaceFilter.parse(faces)
     chosen = wanted.ids or frozenset[int]()
-    for person in sorted(wanted.persons - {person.lower() for person in persons}):
-        shown = person.upper() if is_person_number(person) else person
-        lines.append(
-            Message(
-                "{--faces:{faces}} had no effect for {name}: this person was not recognised; 'rtface analyze' lists "
-                "the persons",
-                code="person_absent",
-                faces=faces,
-                name=shown,
-            )
-        )
     named = Message("{--faces:{faces}}", code="faces_option", faces=faces)
-    for what, absent in ((named, chosen - here), ("the treatment file", set(treated) - here - chosen)):
+    file = Message("the treatment file", code="treatment_file")
+    for what, missed in ((named, wanted.persons - known), (file, {*treated_persons} - known - wanted.persons)):
+        lines += [
+            Message(
+                "{what} had no effect for {name}: this person was not recognised; 'rtface analyze' lists the persons",
+                code="person_absent",
+                what=what,
+                name=person.upper() if is_person_number(person) else person,
+            )
+            for person in sorted(missed)
+        ]
+    for what, absent in ((named, chosen - here), (file, set(treated) - here - chosen)):
         if absent:
             lines.append(
                 Message(

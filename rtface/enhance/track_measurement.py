@@ -105,5 +105,6 @@ def _analyzed(device: Device, frame: Frame, face: Face) -> tuple[View, Frame, Fa
     shown = 1.0
     if smaller.width >= SMALLEST_FACE:
         frame, face, shown = read, smaller, face.width / smaller.width
-    view = device.view(frame)
-    return view, frame, face, replace(analyze_face(view, face), shown=shown)
+    view, first = device.view(frame), replace(frame, display=replace(frame.display, fields="tff"), field=0)
+    analysis = analyze_face(view, face, (lambda: device.view(first)) if frame.field is None else None)
+    return view, frame, face, replace(analysis, shown=shown)

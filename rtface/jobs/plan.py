@@ -226,8 +226,17 @@ class JobPlan:
         """
         values, sha256, own = folder.read_from(folder.plan, {"format": anything})
         if values is None:
+            report = folder.path.with_name(f"{folder.path.name}.json")  # the sidecar of its OUTPUT
+            if report.is_file():
+                raise InputError(
+                    "{path}: this job has ended; its report is {report}",
+                    code="job_ended",
+                    path=folder.path,
+                    report=report,
+                )
             raise InputError(
-                "{path}: is no job (it has no plan.json); name the folder that 'rtface run' made",
+                "{path}: is no job (it has no plan.json): it has ended, and its OUTPUT is there, or it never began; "
+                "'rtface run' makes such a folder, and the same command begins again",
                 code="job_none",
                 path=folder.path,
             )

@@ -50,6 +50,7 @@ class Findings:
         scenes: of a film.
         notes: what of the input is read.
         picture: measures the whole picture.
+        combed: gives the share of combed frames, 0…1, of those of a film of which it can be told.
         curves: against fading; of a film one, or none, of stills one each; None for one that has not faded.
         tracks: gives the tracks.
         faces: gives images of the fittest face of each track, by id, uint8 RGB 256×256×3.
@@ -59,15 +60,20 @@ class Findings:
     scenes: SceneRecorder = field(default_factory=SceneRecorder)
     notes: list[str] = field(default_factory=list[str])
     picture: PictureMeter = field(default_factory=PictureMeter)
+    combed: Callable[[], float] = float
     curves: list[FadingCurve | None] = field(default_factory=list[FadingCurve | None])
     tracks: Callable[[], list[TrackReport]] = list
     faces: Callable[[], dict[int, Bytes]] = dict
 
     @property
     def faults(self) -> dict[str, float]:
-        """What is wrong with the whole picture, 0…1: the scores of `picture`, and fading, of stills on average."""
+        """What is wrong with the whole picture, 0…1: what `picture` scores, combs, and fading, of stills on average."""
         faded = [max(power for power, _ in curve) - 1 if curve else 0.0 for curve in self.curves]
-        return {**self.picture.scores, "fading": round(sum(faded) / max(len(faded), 1) / 0.9, 3)}
+        return {
+            **self.picture.scores,
+            "combed": self.combed(),
+            "fading": round(sum(faded) / max(len(faded), 1) / 0.9, 3),
+        }
 
 
 def analyze_file(
@@ -120,7 +126,8 @@ def analyze_file(
         measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
         if found is not None:
-            found.tracks = lambda: tracks.reports(origin)
+            found.tracks, count = lambda: tracks.reports(origin), stats.counters
+            found.combed = lambda: round(count["frames_combed"] / max(1, count["frames_told"]), 3)
             found.faces = recognise.faces if recognise is not None else dict
 
         def examined(frame: Frame) -> list[Undecided]:

@@ -67,6 +67,7 @@ def carry_out(
                 plan.treatments.by_track,
                 [track.id for track in report.tracks],
                 [track.person for track in report.tracks],
+                plan.treatments.by_person,
             )
         finish(plan, report, made, stop=stop, building=building, signed=signed)
     except BaseException as error:

@@ -152,3 +152,15 @@ def test_one_line_counts_hidden_faces_and_names_the_first() -> None:
     (line,) = stats.warned()
     assert line.startswith("2 faces left")
     assert "1.20 s on (track 3); --correct always" in line
+
+
+def test_one_line_counts_the_faces_that_were_asked_for() -> None:
+    """Of the third nothing was decided: `--faces` does not name it."""
+    report = Report("in.mp4", "out.mp4", "1", "rtface-s", "cpu", frames_out=50, frames_corrected=20)
+    report.options = {"correct": "auto"}
+    one, two, three = (_track(k, *[Span(0.0, 2.0, k == 1, 0.0, [], 50)] * (k < 3)) for k in (1, 2, 3))
+    one.treatment["on"], two.treatment["reasons"] = True, ["nothing to gain"]
+    report.tracks = [one, two, three]
+    report.note_uncorrected()
+    (line,) = report.notes
+    assert line == "1 of 2 faces were left as they are (nothing to gain); --correct always corrects them"

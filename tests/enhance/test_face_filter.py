@@ -56,3 +56,10 @@ def test_tracks_that_never_came_are_said(faces: str, treated: list[int], found: 
     lines = missing_tracks(faces, treated, found)
     assert len(lines) == len(said)
     assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+
+
+def test_persons_of_the_treatment_file_who_never_came_are_said() -> None:
+    """P2 is called anna: it is no label of this run."""
+    assert missing_tracks("all", [], [1, 2], ["P1", "anna"], ["p1", "p2", "anna"]) == [
+        "the treatment file had no effect for P2: this person was not recognised; 'rtface analyze' lists the persons"
+    ]

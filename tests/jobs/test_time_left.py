@@ -126,6 +126,17 @@ def test_a_film_is_sampled_for_its_time_left(tmp_path: Path):
     assert "0:00:03 to 0:00:04 left" in shown.stdout
 
 
+def test_a_job_that_has_ended_names_its_report(tmp_path: Path) -> None:
+    folder = tmp_path / "out.mkv.rtface"
+    with pytest.raises(InputError, match="it has ended, and its OUTPUT is there, or it never began"):
+        read_status(JobFolder(folder))
+    report = tmp_path / "out.mkv.rtface.json"
+    report.write_text("{}")
+    with pytest.raises(InputError, match="this job has ended; its report is") as caught:
+        read_status(JobFolder(folder))
+    assert caught.value.message.values["report"] == str(report)
+
+
 def test_a_segment_that_is_being_encoded_counts_as_done(tmp_path: Path):
     source = write_film(tmp_path / "in.mkv", films.scenes(12), rate=2)
     job = FilmJob.open(source, tmp_path / "out.mkv", Options(codec="ffv1"), length=Fraction(2))

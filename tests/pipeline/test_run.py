@@ -316,6 +316,11 @@ def test_only_a_still_with_a_corrected_face_is_marked(tmp_path: Path, suffix: st
     assert (uncorrected in report.notes) is (correct == "never")
 
 
+def test_faces_that_were_not_asked_for_are_not_left(tmp_path: Path) -> None:
+    report = rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", faces="2", correct="auto")
+    assert "no face was corrected: faces on 1 frame were left as they are" in report.notes
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path, suffix: str) -> None:
     source, target = film(tmp_path / "in.mkv", frames=6), tmp_path / f"out{suffix}"

@@ -479,6 +479,20 @@ def test_how_to_get_a_virtual_camera_is_said_on_the_spot(page: Any) -> None:
     assert page.get_by_label("To", exact=True).input_value() == "vcam:rtface"
 
 
+def test_a_missing_camera_is_said_of_that_source_alone(page: Any) -> None:
+    found: list[Any] = []
+    page.route("**/api/live/devices", lambda route: route.fulfill(json={"devices": found, "overlays": []}))
+    page.get_by_role("link", name="Live").click()
+    page.get_by_text("No camera was found.").wait_for()
+    page.get_by_label("From").select_option("stream")
+    page.get_by_text("No camera was found.").wait_for(state="detached")
+    page.get_by_label("From").select_option("camera:")
+    found.append({"kind": "camera", "address": "camera:0", "name": "Cam"})
+    page.get_by_role("button", name="Look again").first.click()
+    page.get_by_text("No camera was found.").wait_for(state="detached")
+    assert page.get_by_label("From").input_value() == "camera:0"
+
+
 def test_a_page_that_is_loaded_again_knows_the_source(page: Any) -> None:
     ended = {**RUN, "state": "ended", "source": "/films/a.mp4", "output": "rtmp://host/app/…"}
     page.route("**/api/live", lambda route: route.fulfill(json=ended))

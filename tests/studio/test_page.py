@@ -47,6 +47,11 @@ def test_texts_of_overlays_are_those_of_the_command_line(package: str) -> None:
     assert not {word for word in words if f"overlay_words.{word}" not in catalogue()}
 
 
+def test_an_empty_name_tag_is_said_in_plain_words() -> None:
+    texts = catalogue()["messages.names_needed"]
+    assert not any("=" in texts[language] for language in ("en", "de"))
+
+
 def test_messages_of_the_studio_are_known_by_their_codes() -> None:
     used, translated = dict[str, str](), set[str]()
     known = {key: text for key, text in catalogue().items() if key.startswith("messages.")}

@@ -89,6 +89,8 @@ class ChosenFields:
     def report(self, stats: Stats, name: str) -> None:
         """Warns of a film, by name, of whose frames many are combed."""
         (top, bottom), share = self._votes, round(100 * self._combed / max(1, self._combed + self._whole))
+        stats.count("frames_combed", self._combed)
+        stats.count("frames_told", self._combed + self._whole)  # whether they are combed
         if share >= _MANY and self._combed >= _LEAST:
             stats.warn(
                 "combed",
