@@ -45,32 +45,28 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
     """
     if not isinstance(file, str) or not is_dash(file):
         return open_input(file, container_options=dict(options), **how)
-    why = Message("it is damaged", code="dash_damaged")
+    why = Message("it is damaged, or names what it may not open", code="dash_damaged")
     with open_input(file, container_options=dict(options), **how | {"format": "data"}) as container:
         text = b"".join(bytes(packet) for packet in islice(container.demux(), _LONGEST))
     base = file if is_url(file) else Path(file.removeprefix("file:")).absolute().as_uri()
     with TemporaryDirectory(prefix="rtface-dash-") as folder:
         try:
-            for number, lines in enumerate(_hls_lists(ElementTree.fromstring(text), base, name)):
+            for number, lines in enumerate(_hls_lists(ElementTree.fromstring(text), base)):
                 Path(folder, f"{number}.m3u8").write_text("\n".join(["#EXTM3U", *lines, ""]), encoding="utf-8")
             allowed = {"protocol_whitelist": f"file,{options['protocol_whitelist']}", **_HLS_OPTIONS}
             why = Message("it names no video that can be read", code="dash_no_video")
             return open_input(f"file:{folder}/0.m3u8", container_options={**options, **allowed}, **how)
         except (ElementTree.ParseError, ValueError, ArithmeticError) as error:  # also FFmpeg's for invalid data
-            raise _refused(name, why) from error
+            raise InputError(
+                "{name}: this DASH list cannot be read: {why}; name the HLS list (.m3u8) of the same film",
+                code="no_dash",
+                name=name,
+                why=next((reason for reason in error.args if isinstance(reason, Message)), why),
+            ) from error
 
 
-def _refused(name: str, why: Message) -> InputError:
-    return InputError(
-        "{name}: this DASH list cannot be read: {why}; name the HLS list (.m3u8) of the same film",
-        code="no_dash",
-        name=name,
-        why=why,
-    )
-
-
-def _hls_lists(root: ElementTree.Element, base: str, name: str) -> list[list[str]]:
-    """Lists the lines of the list of variants, and of that of each track."""
+def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
+    """Lists the lines of the list of variants, and of that of each track; raises ValueError with why it is none."""
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     periods, lists, entries = root.findall("Period"), list[list[str]](), {"audio": list[str](), "video": list[str]()}
@@ -80,7 +76,7 @@ def _hls_lists(root: ElementTree.Element, base: str, name: str) -> list[list[str
         (len(periods) != 1, Message("it has {count} periods", code="dash_periods", count=len(periods))),
     ):
         if wrong:
-            raise _refused(name, why)
+            raise ValueError(why)
     length = _seconds(periods[0].get("duration") or root.get("mediaPresentationDuration", ""))
     for track in (
         track
@@ -102,6 +98,7 @@ def _hls_lists(root: ElementTree.Element, base: str, name: str) -> list[list[str
 def _piece_lines(levels: list[ElementTree.Element], base: str, length: float) -> list[str]:
     """Lists the lines of one track, whose elements are given from the outermost on."""
     facts, parts, named = dict(levels[-1].attrib), dict[str, ElementTree.Element](), list[ElementTree.Element]()
+    local = base.startswith("file:")  # what a list names comes from where the list itself does
     for level in levels:
         base = urljoin(base, (level.findtext("BaseURL") or "").strip())
         for segments in (child for child in level if child.tag.startswith("Segment")):
@@ -113,7 +110,7 @@ def _piece_lines(levels: list[ElementTree.Element], base: str, length: float) ->
         values = {"": "$", "Number": number, "Time": time}
         values |= {"RepresentationID": facts.get("id"), "Bandwidth": facts.get("bandwidth")}
         uri = re.sub(r"\$(\w*)(?:%0(\d+)d)?\$", lambda at: str(values.get(at[1])).zfill(int(at[2] or 0)), template)
-        local, full = base.startswith("file:"), urljoin(base, uri)
+        full = urljoin(base, uri)
         if not re.fullmatch(r'%s:[^\x00-\x1f"]+' % ("file" if local else "https?"), full):
             raise ValueError(full)
         return f"file:{file_path(urlsplit(full).path)}" if local else full
