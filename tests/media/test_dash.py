@@ -20,6 +20,7 @@ import rtface
 from rtface.errors import InputError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import open_stream
+from rtface.media.read.container import open_container
 
 _LAYOUTS = {
     "numbers": {"use_template": "1", "use_timeline": "0"},
@@ -157,8 +158,13 @@ def test_a_list_that_is_not_read(tmp_path: Path, changed: dict[str, str], code: 
     assert (error.value.code, error.value.values["why"]["code"]) == ("no_dash", code)
 
 
-def test_a_list_of_the_network_opens_no_file(folder: Path, served: tuple[str, Counter[str]], tmp_path: Path) -> None:
+def test_a_list_of_the_network_opens_no_file(folder: Path, served: tuple[str, Counter[str]]) -> None:
     film = (folder / "list" / "film-stream0.mp4").as_uri()
-    (folder / "film.mpd").write_text(_FILM.format(facts="", drm="", url=film, more=""))
-    with pytest.raises(InputError, match="damaged"):
-        rtface.run(f"{served[0]}/film.mpd", tmp_path / "out.mkv", tracker="none")
+    piece = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{film.replace('file://', 'file:')}\n#EXT-X-ENDLIST\n"
+    for name in ("local.m3u8", "piece.mp4"):
+        (folder / name).write_text(piece)
+    open_container(folder / "local.m3u8").close()
+    for url, why in ((film, "may not open"), ("piece.mp4", "no video that can be read")):
+        (folder / "film.mpd").write_text(_FILM.format(facts="", drm="", url=url, more=""))
+        with pytest.raises(InputError, match=why):
+            open_container(f"{served[0]}/film.mpd")

@@ -21,8 +21,6 @@ from rtface.util.urls import file_path
 
 # KiB that are read of a list, and pieces that are named of one track: what is longer is no film.
 _LONGEST, _MOST = 16 << 10, 200_000
-# The lists lie in a folder of their own, and name addresses or files alone; a piece that is a list opens nothing.
-_HLS_OPTIONS = {"allowed_extensions": "ALL", "allowed_segment_extensions": "ALL", "extension_picky": "0"}
 
 
 def is_dash(path: str) -> bool:
@@ -53,7 +51,12 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
         try:
             for number, lines in enumerate(_hls_lists(ElementTree.fromstring(text), base)):
                 Path(folder, f"{number}.m3u8").write_text("\n".join(["#EXTM3U", *lines, ""]), encoding="utf-8")
-            allowed = {"protocol_whitelist": f"file,{options['protocol_whitelist']}", **_HLS_OPTIONS}
+            allowed = {  # of the network's lists the translation alone is a file; a piece that is a list opens nothing
+                "protocol_whitelist": f"file,{options['protocol_whitelist']}",
+                "allowed_extensions": "ALL",
+                "allowed_segment_extensions": "ALL",
+                "extension_picky": "0",
+            }
             why = Message("it names no video that can be read", code="dash_no_video")
             return open_input(f"file:{folder}/0.m3u8", container_options={**options, **allowed}, **how)
         except (ElementTree.ParseError, ValueError, ArithmeticError) as error:  # also FFmpeg's for invalid data
