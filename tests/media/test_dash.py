@@ -72,6 +72,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = '<SegmentBase indexRange="800-900"><Initialization range="0-799"/></SegmentBase>'
     text = re.sub(r"<SegmentList.*?</SegmentList>", base, text, flags=re.DOTALL)
     (folder / "whole" / "film.mpd").write_text(text)
+    text = (folder / "timeline" / "film.mpd").read_text()
+    video, sound = text.split("</AdaptationSet>", 1)
+    each = int(re.findall(r'<S t="0" d="(\d+)"', video)[0])
+    (folder / "times").mkdir()
+    for path in (folder / "timeline").iterdir():  # videos' pieces by their times, in one template of the set
+        parts = re.fullmatch(r"(chunk-stream[01]-)0*(\d)(\.m4s)", path.name)
+        name = f"{parts[1]}{(int(parts[2]) - 1) * each}{parts[3]}" if parts else path.name
+        (folder / "times" / name).write_bytes(path.read_bytes())
+    template = re.findall(r"<SegmentTemplate.*?</SegmentTemplate>", video, flags=re.DOTALL)[0]
+    template = re.sub(r"<S .*/>", f'<S t="0" d="{each}" r="-1"/>', template, flags=re.DOTALL)
+    video = re.sub(r"<SegmentTemplate.*?</SegmentTemplate>", "", video, flags=re.DOTALL)
+    template = template.replace("$Number%05d$", "$Time$")
+    (folder / "times" / "film.mpd").write_text(f"{video}{template}</AdaptationSet>{sound}")
     return folder
 
 
@@ -113,7 +126,7 @@ def test_the_best_variant_alone_is_fetched_and_written(
     check_output(media, output, (192, 144))
 
 
-@pytest.mark.parametrize("layout", ["numbers", "timeline", "list", "whole"])
+@pytest.mark.parametrize("layout", ["numbers", "timeline", "times", "list", "whole"])
 def test_a_variant_is_chosen_in_a_local_list(media, folder: Path, tmp_path: Path, layout: str) -> None:
     output = tmp_path / "out.mkv"
     report = rtface.run(folder / layout / "film.mpd", output, tracker="none", variant=72)
@@ -147,6 +160,7 @@ _FILM = (
         ({"url": "http://127.0.0.1/film.mp4"}, "dash_damaged"),  # a local list opens no address
         ({"url": "gone.mp4"}, "dash_no_video"),
         ({"more": "<"}, "dash_damaged"),
+        ({"drm": '<SegmentTemplate media="$Number$.mp4" duration="1"/>'}, "dash_damaged"),  # no end, no count
     ],
     ids=str,
 )

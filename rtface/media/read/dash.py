@@ -138,7 +138,7 @@ def _spans(
     """Yields time and duration of each piece in its track's own units."""
     if timeline is None:
         each = int(facts.get("duration", "0")) or end
-        pieces = named or ("media" in facts and ceil(end / each - 1e-6)) or 1
+        pieces = named or (ceil(end / each - 1e-6) if "media" in facts else 1)  # none where nothing says how many
         yield from ((round(place * each), each) for place in range(pieces))
         return
     time = 0
