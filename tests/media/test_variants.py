@@ -26,7 +26,6 @@ from rtface.live.sources.open_stream import open_stream
 from rtface.media.read.container import choose_video, kept_streams, open_container
 from rtface.media.read.sampler import FrameSampler
 from rtface.media.read.source import FileSource
-from rtface.media.read.variants import streams_of_variant
 from rtface.pipeline import fading
 from rtface.trust.inspection import inspect_file
 
@@ -265,35 +264,3 @@ def test_inspect_names_the_variant(folder: Path) -> None:
     found = inspect_file(folder / "master.m3u8")
     assert any("number 3 (192×144" in note for note in found.notes)
     assert [text for name, text in found.tags.items() if name.endswith("variant_bitrate")] == ["500000"]
-
-
-def test_dash_gives_a_variant_its_best_sounds() -> None:
-    def stream(index: int, kind: str, bitrate: int, language: str = "") -> Any:
-        return Stream(
-            index=index,
-            type=kind,
-            metadata={"variant_bitrate": str(bitrate)},
-            language=language,
-            disposition=0,
-            codec_context=SimpleNamespace(name="aac", sample_rate=48_000),
-        )
-
-    class Stream:
-        def __init__(self, **facts: Any) -> None:
-            self.__dict__ |= facts
-
-    class Streams(list[Any]):
-        def best(self, kind: str, related: Any) -> Any:
-            return max((one for one in self if one.type == kind), key=lambda one: int(one.disposition == 1))
-
-    sounds = [stream(2, "audio", 32, "eng"), stream(3, "audio", 128, "eng"), stream(4, "audio", 64, "deu")]
-    videos = [stream(0, "video", 100), stream(1, "video", 1000)]
-    container: Any = SimpleNamespace(streams=Streams([*videos, *sounds]), format=SimpleNamespace(name="dash"))
-    assert [one.index for one in streams_of_variant(container, videos[1])] == [1, 3, 4]
-
-
-def test_a_dash_list_is_named_as_one(tmp_path: Path) -> None:
-    (tmp_path / "film.mpd").write_text('<?xml version="1.0"?><MPD></MPD>')
-    with pytest.raises(InputError, match="DASH") as error:
-        rtface.run(tmp_path / "film.mpd", tmp_path / "out.mkv", tracker="none")
-    assert error.value.code == "no_dash"

@@ -25,10 +25,10 @@ from rtface.media.read.container import (
     choose_video,
     is_silent,
     kept_streams,
-    no_film,
     open_container,
     rate_of,
 )
+from rtface.media.read.dash import open_listed
 from rtface.media.read.pipe import PipeReader, is_pipe
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
@@ -156,7 +156,7 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     if scheme == "srt":
         source = SrtConnection(request.name, sending=False)
     try:
-        container = open_input(source, format="mpegts" if scheme == "srt" else None, options=options)
+        container = open_listed(source, shown(request.name), options, format="mpegts" if scheme == "srt" else None)
         film = container.size > 0 and container.format.name not in _PIECES
         if (film and any(map(is_silent, container.streams.audio))) or (
             request.video and scheme.startswith("rtmp") and not container.streams.video
@@ -237,8 +237,9 @@ def _refusal(url: str, error: av.FFmpegError) -> InputError:
             scheme=parts.scheme,
         )
     if isinstance(error, av.InvalidDataError):
-        unknown = "{name}: what it sends is no stream that can be read; check the address"
-        return no_film(name) if name.endswith(".mpd") else InputError(unknown, code="stream_unknown", name=name)
+        return InputError(
+            "{name}: what it sends is no stream that can be read; check the address", code="stream_unknown", name=name
+        )
     try:
         socket.getaddrinfo(parts.hostname, None)
     except (OSError, UnicodeError):

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.media.formats.image_header import kind_of, unpacks_large, unread_kind
 from rtface.media.formats.mp4 import boxes
+from rtface.media.read.dash import is_dash, open_listed
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
 from rtface.media.read.variants import choose_variant, streams_of_variant, variants_of
@@ -38,7 +39,12 @@ MAX_PIXELS = 100_000_000
 
 # Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
 # bring films into the output that the user did not name.
-_PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash": (".mpd",), "imf": (".xml",)}
+_PLAYLISTS = {
+    "hls": (".m3u8", ".m3u", ".mpd"),
+    "concat": (".ffconcat", ".txt"),
+    "dash": (".mpd",),
+    "imf": (".xml",),
+}
 _LISTED = 1 << 20  # bytes of a list that are looked at
 _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
@@ -85,15 +91,16 @@ def open_container(
     if not is_url(path):
         _check_file(Path(path), name)
         _check_named(Path(path))
-        reader = reader or file_reader(path)
+        reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
         # No playlist or session description opens the network; under a film's name, no other file either.
         files = "" if reader is not None and not is_playlist(path) else "file,"
         options = {"protocol_whitelist": f"{files}crypto,data"}
     try:
-        container = open_input(
+        container = open_listed(
             reader or url,
-            container_options={**options, "export_xmp": "1", **(more or {})},
+            name,
+            {**options, "export_xmp": "1", **(more or {})},
             timeout=(_OPEN_S, _READ_S) if is_url(path) else None,
         )
         film = None if is_playlist(path) else reader
@@ -227,14 +234,7 @@ def _check_named(path: Path) -> None:
 
 
 def no_film(name: str) -> InputError:
-    """Makes the error for no film, or for a DASH list."""
-    if name.lower().endswith(".mpd"):
-        return InputError(
-            "{name}: cannot be read as a DASH list; PyAV's packages, whose FFmpeg has no DASH, read none; name the HLS "
-            "list (.m3u8) of the same film",
-            code="no_dash",
-            name=name,
-        )
+    """Makes the error for no film."""
     return InputError(
         "{name}: is neither a film nor an image that can be read; check that it is the right file",
         code="no_film",

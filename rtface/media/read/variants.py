@@ -61,19 +61,9 @@ def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> t
 
 
 def streams_of_variant(container: InputContainer, video: VideoStream) -> list[Stream]:
-    """Lists the streams of a video's variant.
-
-    Sounds of DASH are variants, too: of each kind the best is taken.
-    """
+    """Lists the streams of a video's variant."""
     others = ("audio", "subtitle", "data")
-    own = [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
-    if container.format.name == "dash":
-        best = {
-            (one.type, one.language, getattr(one.codec_context, "name", "")): one.index
-            for one in sorted(own, key=_bandwidth)
-        }
-        own = [stream for stream in own if stream.index in best.values()]
-    return own
+    return [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
 
 
 def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream) -> bool:

@@ -1,0 +1,165 @@
+"""Translates a DASH list into HLS lists of the same pieces: FFmpeg in PyAV's packages reads no DASH."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice, pairwise
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from xml.etree import ElementTree
+
+from av.container import InputContainer
+
+from rtface.errors import InputError, Message
+from rtface.redaction import is_url
+from rtface.util.av_input import open_input
+from rtface.util.urls import file_path
+
+# KiB that are read of a list, and pieces that are named of one track: what is longer is no film.
+_LONGEST, _MOST = 16 << 10, 200_000
+
+
+def is_dash(path: str) -> bool:
+    """Says whether a file or URL is a DASH list by its name."""
+    return (urlsplit(path).path if is_url(path) else path).lower().endswith(".mpd")
+
+
+def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) -> InputContainer:
+    """Opens what FFmpeg opens, and a DASH list as HLS lists, which last until then.
+
+    Args:
+        file: a URL, ``file:`` and a path, or what reads one.
+        name: of it, for messages.
+        options: of FFmpeg.
+        how: more arguments of `open_input`.
+
+    Raises:
+        InputError: a DASH list is live, encrypted or damaged.
+        av.FFmpegError: it cannot be opened.
+    """
+    if not isinstance(file, str) or not is_dash(file):
+        return open_input(file, container_options=dict(options), **how)
+    why = Message("it is damaged, or names what it may not open", code="dash_damaged")
+    with open_input(file, container_options=dict(options), **how | {"format": "data"}) as container:
+        text = b"".join(bytes(packet) for packet in islice(container.demux(), _LONGEST))
+    base = file if is_url(file) else Path(file.removeprefix("file:")).absolute().as_uri()
+    with TemporaryDirectory(prefix="rtface-dash-") as folder:
+        try:
+            for number, lines in enumerate(_hls_lists(ElementTree.fromstring(text), base)):
+                Path(folder, f"{number}.m3u8").write_text("\n".join(["#EXTM3U", *lines, ""]), encoding="utf-8")
+            allowed = {  # of the network's lists the translation alone is a file; a piece that is a list opens nothing
+                "protocol_whitelist": f"file,{options['protocol_whitelist']}",
+                "allowed_extensions": "ALL",
+                "allowed_segment_extensions": "ALL",
+                "extension_picky": "0",
+            }
+            why = Message("it names no video that can be read", code="dash_no_video")
+            return open_input(f"file:{folder}/0.m3u8", container_options={**options, **allowed}, **how)
+        except (ElementTree.ParseError, ValueError, ArithmeticError) as error:  # also FFmpeg's for invalid data
+            raise InputError(
+                "{name}: this DASH list cannot be read: {why}; name the HLS list (.m3u8) of the same film",
+                code="no_dash",
+                name=name,
+                why=next((reason for reason in error.args if isinstance(reason, Message)), why),
+            ) from error
+
+
+def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
+    """Lists the lines of the list of variants, and of that of each track; raises ValueError with why it is none."""
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    periods, lists, entries = root.findall("Period"), list[list[str]](), {"audio": list[str](), "video": list[str]()}
+    for wrong, why in (
+        (root.get("type") == "dynamic", Message("it is live", code="dash_live")),
+        (root.find(".//ContentProtection") is not None, Message("it is encrypted (DRM)", code="dash_encrypted")),
+        (len(periods) != 1, Message("it has {count} periods", code="dash_periods", count=len(periods))),
+    ):
+        if wrong:
+            raise ValueError(why)
+    length = _seconds(periods[0].get("duration") or root.get("mediaPresentationDuration", ""))
+    for track in (
+        track
+        for track in periods[0].findall("AdaptationSet")
+        if not any("trickmode" in one.get("schemeIdUri", "") for one in track.iter("EssentialProperty"))
+    ):
+        ones = sorted(track.findall("Representation"), key=lambda one: int(one.get("bandwidth", "0")))
+        kind = max(one.get("mimeType") or one.get("contentType") or "" for one in (track, *ones)).partition("/")[0]
+        for one in {"video": ones, "audio": ones[-1:]}.get(kind, ()):  # FFmpeg would begin to fetch all sounds
+            lists.append(_piece_lines([root, periods[0], track, one], base, length))
+            uri, language = f"{len(lists)}.m3u8", re.sub(r"[^\w-]", "", track.get("lang", ""))
+            entries[kind] += {
+                "audio": [f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="sounds",LANGUAGE="{language}",URI="{uri}"'],
+                "video": [f'#EXT-X-STREAM-INF:BANDWIDTH={int(one.get("bandwidth", "1"))},AUDIO="sounds"', uri],
+            }[kind]
+    return [entries["audio"] + entries["video"], *lists]
+
+
+def _piece_lines(levels: list[ElementTree.Element], base: str, length: float) -> list[str]:
+    """Lists the lines of one track, whose elements are given from the outermost on."""
+    facts, parts, named = dict(levels[-1].attrib), dict[str, ElementTree.Element](), list[ElementTree.Element]()
+    local = base.startswith("file:")  # what a list names comes from where the list itself does
+    for level in levels:
+        base = urljoin(base, (level.findtext("BaseURL") or "").strip())
+        for segments in (child for child in level if child.tag.startswith("Segment")):
+            facts |= segments.attrib
+            parts |= {part.tag: part for part in segments}
+            named = segments.findall("SegmentURL") or named
+
+    def address(template: str, number: int = 0, time: int = 0) -> str:
+        values = {"": "$", "Number": number, "Time": time}
+        values |= {"RepresentationID": facts.get("id"), "Bandwidth": facts.get("bandwidth")}
+        uri = re.sub(r"\$(\w*)(?:%0(\d+)d)?\$", lambda at: str(values.get(at[1])).zfill(int(at[2] or 0)), template)
+        full = urljoin(base, uri)
+        if not re.fullmatch(r'%s:[^\x00-\x1f"]+' % ("file" if local else "https?"), full):
+            raise ValueError(full)
+        return f"file:{file_path(urlsplit(full).path)}" if local else full
+
+    scale, first = int(facts.get("timescale", "1")), int(facts.get("startNumber", "1"))
+    spans = list(islice(_spans(facts, parts.get("SegmentTimeline"), length * scale, len(named)), _MOST))
+    lines = ["#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{ceil(max(each for _, each in spans) / scale)}"]
+    head = parts.get("Initialization", ElementTree.Element(""))
+    start = facts.get("initialization") or head.get("sourceURL", "")
+    if start or (named and head.attrib):
+        lines.append(f'#EXT-X-MAP:URI="{address(start)}"' + _span_of(head.get("range"), ',BYTERANGE="{}"'))
+    for place, (time, duration) in enumerate(spans):
+        piece = named[place] if named else facts
+        part = _span_of(piece.get("mediaRange"), "#EXT-X-BYTERANGE:{}\n")
+        lines += [f"#EXTINF:{duration / scale:.6f},", part + address(piece.get("media", ""), first + place, time)]
+    return [*lines, "#EXT-X-ENDLIST"]
+
+
+def _spans(
+    facts: Mapping[str, str], timeline: ElementTree.Element | None, end: float, named: int
+) -> Iterator[tuple[int, float]]:
+    """Yields time and duration of each piece in its track's own units."""
+    if timeline is None:
+        each = int(facts.get("duration", "0")) or end
+        pieces = named or (ceil(end / each - 1e-6) if "media" in facts else 1)  # none where nothing says how many
+        yield from ((round(place * each), each) for place in range(pieces))
+        return
+    time = 0
+    for span, after in pairwise([*timeline, ElementTree.Element("S", t=str(ceil(end)))]):
+        time, each, more = int(span.get("t", time)), int(span.get("d", "0")), int(span.get("r", "0"))
+        for _ in range(more + 1 if more >= 0 else ceil((int(after.get("t", time)) - time) / each)):
+            yield time, each
+            time += each
+
+
+def _span_of(text: str | None, line: str) -> str:
+    """Writes DASH's first and last byte as HLS's length and place."""
+    first, last = map(int, (text or "0-0").split("-"))
+    return line.format(f"{last - first + 1}@{first}") if text else ""
+
+
+def _seconds(text: str) -> float:
+    """Reads a duration of XML, such as PT1H2M3.5S; 0 where there is none."""
+    found = re.fullmatch(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", text)
+    return (
+        sum(float(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
+        if found
+        else 0.0
+    )
