@@ -41,7 +41,7 @@ def figures() -> list[Figure]:
     added = [logical_lines(path) for path in trees().keys() - core.keys()]
     page = sum(script_lines(path.read_text(encoding="utf-8")) for path in PAGE.rglob("*.js"))
     return [
-        Figure("lines of rtface/", sum(lines), 49_950, 39_500, "logical lines (NEWLINE tokens)"),
+        Figure("lines of rtface/", sum(lines), 50_100, 39_500, "logical lines (NEWLINE tokens)"),
         Figure("lines of plugins/", sum(added), 8_510, None, "the same, without tests"),
         Figure("lines of the page", page, 2_650, None, "of JavaScript, but for blank lines and comments"),
         Figure("rooms", len(rooms) + len(BESIDE), 38, 38, f"packages and files in rtface/, and {', '.join(BESIDE)}"),
