@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -254,3 +259,22 @@ def close_sources() -> Iterator[None]:
     yield
     while Tools.opened:
         Tools.opened.pop().close()
+
+
+@contextmanager
+def counting_server(folder: Path, piece: Callable[[str], str | None]) -> Iterator[tuple[str, Counter[str]]]:
+    """Serves a folder: its address, and how often each `piece` (named by a path, None is not counted) was fetched."""
+    fetched = Counter[str]()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            if (name := piece(self.path)) is not None:
+                fetched[name] += 1
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", fetched
+        server.shutdown()

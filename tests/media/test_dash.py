@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -21,6 +18,7 @@ from rtface.errors import InputError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import open_stream
 from rtface.media.read.container import open_container
+from tests.media.conftest import counting_server
 
 _LAYOUTS = {
     "numbers": {"use_template": "1", "use_timeline": "0"},
@@ -91,20 +89,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def served(folder: Path) -> Iterator[tuple[str, Counter[str]]]:
     """The folder's address, and how often pieces of each stream's number were fetched."""
-    fetched = Counter[str]()
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def stream(path: str) -> str | None:
+        found = re.search(r"chunk-stream(\d)", path)
+        return found[1] if found else None
 
-        def log_message(self, format: str, *args: object) -> None:
-            if found := re.search(r"chunk-stream(\d)", self.path):
-                fetched[found[1]] += 1
-
-    handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", fetched
-        server.shutdown()
+    with counting_server(folder, stream) as server:
+        yield server
 
 
 def check_output(media, output: Path, size: tuple[int, int]) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import io
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -28,6 +25,7 @@ from rtface.media.read.sampler import FrameSampler
 from rtface.media.read.source import FileSource
 from rtface.pipeline import fading
 from rtface.trust.inspection import inspect_file
+from tests.media.conftest import counting_server
 
 # Name, size, sound group and bandwidth; the best is neither first nor last, and one of two of its height.
 _VARIANTS = {
@@ -87,20 +85,12 @@ def folder(media, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def served(folder: Path) -> Iterator[tuple[str, Counter[str]]]:
     """The folder's address, and how many pieces of each list were fetched so far."""
-    fetched = Counter[str]()
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def list_of(path: str) -> str | None:
+        return Path(path).stem.rstrip("0123456789") if path.endswith((".ts", ".vtt")) else None
 
-        def log_message(self, format: str, *args: object) -> None:
-            if self.path.endswith((".ts", ".vtt")):
-                fetched[Path(self.path).stem.rstrip("0123456789")] += 1
-
-    handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", fetched
-        server.shutdown()
+    with counting_server(folder, list_of) as server:
+        yield server
 
 
 @pytest.mark.parametrize("listed", ["master", "reversed"])
