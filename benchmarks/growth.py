@@ -1,4 +1,6 @@
-"""Memory that a program keeps of each event: a source, sound or viewer that goes and comes back, an item of the queue.
+"""Measures the memory that a program keeps of each event.
+
+Events: a source, sound or viewer that goes and comes back, an item of the queue.
 
 usage: python -m benchmarks.growth [--events 60] [--film FILM] [KIND ...]
 
@@ -37,7 +39,7 @@ _HOLD_S = 1.2
 
 
 def resident(process: int | str = "self", *, children: bool = False) -> float:
-    """Memory of a process, with that of its children where they are asked for, MB."""
+    """Reads the memory of a process, with its children where asked, MB."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     own = int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
     if children:
@@ -75,7 +77,7 @@ def stream(film: Path, *, sound: bool) -> bytes:
 
 @contextmanager
 def hanging_up(data: bytes) -> Iterator[tuple[str, list[float]]]:
-    """The address of a server that sends this and hangs up, again and again, and the times at which it did."""
+    """Serves this and hangs up, repeatedly; gives address and times of hanging up."""
     door, ended = socket.create_server(("127.0.0.1", 0)), list[float]()
 
     def serve() -> None:
@@ -201,7 +203,7 @@ def closing_socket(port: int) -> Iterator[socket.socket]:
 
 
 def answers(port: int) -> bool:
-    """Whether something listens on a port."""
+    """Says whether something listens on a port."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

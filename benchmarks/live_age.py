@@ -1,4 +1,4 @@
-"""How old the pictures are that a live run shows, for sources that come in different ways.
+"""Measures the age of pictures in live runs, by kind of source.
 
 usage: python -m benchmarks.live_age [--seconds 30] [--rates 5,12,30,60] [--save NAME] [CASE ...]
 
@@ -55,7 +55,10 @@ MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
 
 
 def send(target: Any, form: str, rate: float) -> None:
-    """Makes frames at their times until the receiver is gone; `target` is a name or takes bytes."""
+    """Makes frames at their times until the receiver is gone.
+
+    `target` is a name or takes bytes.
+    """
     muxed = form != "mjpeg"
     options = {"flush_packets": "1"}
     if form == "pieces":

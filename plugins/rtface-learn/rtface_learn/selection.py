@@ -23,7 +23,7 @@ from rtface_learn.takes import Take
 LEAST, LEAST_PHOTOS = 3, 3
 """Takes of a film (each is about a second of it), and photos, below which nothing is learnt."""
 ASKED = 6
-"""Takes of a film that are asked for. Of fewer, what judges lies beside what was learnt, so that too much is said."""
+"""Number of takes wanted. With fewer, the judging takes lie beside the learnt ones: the gain is overstated."""
 HELD = 0.25
 """Share of the takes, the last ones, on which the result is judged."""
 GAP_S = 3.0

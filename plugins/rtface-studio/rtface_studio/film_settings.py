@@ -138,7 +138,7 @@ class FilmSettings:
         return str(self.persons.get(label, {}).get("name", ""))
 
     def _treated(self, label: str) -> dict[str, Any]:
-        """What is set for a person besides the name."""
+        """Gives a person's settings besides the name."""
         return {key: value for key, value in self.persons.get(label, {}).items() if key != "name"}
 
     def _named(self, options: Options) -> tuple[str, ...]:
