@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,15 @@ SWITCHES = {
 SLOW = tuple(
     Path(__file__).parent / name for name in ("live/whole", "device/cuda", "engine/cuda", "engine/tensorrt", "training")
 )
+# Slow tests of these folders of tests/ take turns in CI; those of what changed always run.
+TURNS = {
+    "live": "rtface/live/",
+    "studio": "plugins/rtface-studio/",
+    "packaging": "pyproject.toml",
+    "device": "rtface/device/",
+    "engine": "rtface/engine/",
+    "training": "training/",
+}
 
 
 def pytest_configure() -> None:
@@ -63,12 +73,28 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole live programs go by the clock and by real servers, and a simulated GPU takes its time, as training does:
-    they are slow tests."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks slow folders, and keeps the slow tests whose turn it is.
+
+    Whole live programs go by the clock and by real servers, and a simulated GPU takes its time, as training does.
+    """
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in SLOW):
             item.add_marker(pytest.mark.slow)
+    if turn := os.environ.get("RTFACE_TEST_TURN"):
+        waiting = {item for item in items if item.get_closest_marker("slow") and not takes_turn(item, int(turn))}
+        config.hook.pytest_deselected(items=list(waiting))
+        items[:] = [item for item in items if item not in waiting]
+
+
+def takes_turn(item: pytest.Item, turn: int) -> bool:
+    """Tells whether a slow test runs: each third turn, and whenever its folder changed."""
+    tests = Path(__file__).parent
+    folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+    changed = os.environ.get("RTFACE_TEST_CHANGED", "").split()
+    if folder not in TURNS or any(path.startswith((TURNS[folder], f"tests/{folder}/")) for path in changed):
+        return True
+    return zlib.crc32(item.nodeid.split("[")[0].encode()) % 3 == turn
 
 
 @pytest.fixture(scope="session", autouse=True)
