@@ -117,10 +117,9 @@ docker:  ## build the image rtface:cpu (docs/docker.md); DOCKER=podman builds wi
 docker-cuda:  ## build the image rtface:cuda, for NVIDIA GPUs
 	$(DOCKER) build -f docker/Dockerfile --target cuda --build-arg VERSION=$(VERSION) -t rtface:cuda $(ARGS) .
 
-bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without encoding, on the frame path
+bench: $(VENV)/.dev  ## measure speed here: against a plain transcode and without encoding
 	$(PY) -m benchmarks.transcode
 	$(PY) -m benchmarks.pipeline
-	$(PY) -m benchmarks.paste
 
 bench-engines: $(VENV)-train/.train  ## measure published restorers on this CPU against PyTorch and ONNX Runtime
 	$(VENV)-train/bin/python -m benchmarks.engines $(ARGS)

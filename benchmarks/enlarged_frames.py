@@ -33,11 +33,14 @@ import cv2
 import numpy as np
 
 import rtface
-from benchmarks.detail import faces_of
-from rtface.frame import Bytes, Float32, Frame
+from rtface.device.cpu.device import CpuDevice
+from rtface.frame import Bytes, Face, Float32, Frame
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
+from rtface.pipeline.chain import track
+from rtface.stats import Stats
+from rtface.tracking import create_tracker
 from training.crop_space import U8
 from training.data.portraits import Face as Portrait
 from training.data.portraits import load_faces
@@ -51,6 +54,18 @@ LOOK: Literal["faithful"] = "faithful"
 FRAMES, MEASURED = 8, 5
 PORTRAIT_FRAMES, PORTRAIT_WARM = 16, 10
 LEVELS = ["clean/0", "h264/18", "h264/23", "h264/27", "h264/31", "h264/36"]
+
+
+def faces_of(path: Path, end: float) -> list[tuple[Face, ...]]:
+    """The faces of every frame of a clip."""
+    stats, device = Stats(), CpuDevice()
+    tracker = create_tracker("auto")
+    source = FileSource(path, end=end, stats=stats)
+    try:
+        return [item.faces for item in track(iter(source), tracker, device, stats) if isinstance(item, Frame)]
+    finally:
+        source.close()
+        tracker.close()
 
 
 def frames_of(path: Path, scale: str | None = None) -> Iterator[av.VideoFrame]:
