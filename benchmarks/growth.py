@@ -235,10 +235,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=60)
     parser.add_argument("--film", type=Path)
-    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], default=[*KINDS])
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     a = parser.parse_args()
     film, result = a.film or clip(width=640, height=360, face_px=150, frames=90), dict[str, Any]()
-    for kind in a.kinds:
+    if unknown := set(a.kinds) - set(KINDS):
+        parser.error(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    for kind in a.kinds or KINDS:
         figures = KINDS[kind](a.events, film)
         slope = median((b - a) / (n - m) for (m, a), (n, b) in combinations(list(enumerate(figures))[_FROM:], 2))
         result[kind] = {"mb_each": round(slope, 3), "mb": [round(figure, 1) for figure in figures[::5]]}
