@@ -64,7 +64,7 @@ test-all: $(VENV)/.dev  ## run all tests but the soak tests, as CI does
 	$(PY) -m pytest $(ARGS)
 
 soak: $(VENV)/.dev  ## run the long live tests against real servers (an hour and a half; tests/soak)
-	$(PY) -m pytest -m soak -s tests $(ARGS)
+	$(PY) -m pytest -m soak -s -o faulthandler_timeout=7300 tests $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library for three systems, who imports whom, lint-page
 	$(VENV)/bin/ruff check .
