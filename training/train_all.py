@@ -3,7 +3,7 @@
 ``python -m training.train_all --faces DIR --runs runs --minutes 180``
 
 Every step is a command of its own, printed before it runs; a step that is done is not done again, and one that was
-stopped goes on where it was. What comes out lies in ``runs/models``, beside the figures of its evaluation: looking at
+stopped goes on where it was. What comes out lies in ``runs/models``, beside its figures: looking at
 them, and putting the better engines into ``rtface/models``, is left to a person.
 """
 
@@ -54,8 +54,8 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                        "--out", out),)),
             Step(f"calibrate {engine}", (("export.calibrate_int8", "--engine", engine, "--pairs", f"{runs}/pairs",
                                           "--out", out),)),
-            Step(f"evaluate {engine}", (("evaluation.evaluate", "--faces", str(faces), "--engine", engine,
-                                         "--model", out, "--json", f"{out}.json"),)),
+            Step(f"measure {engine}", (("evaluation.measure", "--faces", str(faces), "--protocols",
+                                        "film/call,film/heavy", "--model", out, "--json", f"{out}.json"),)),
         ]  # fmt: skip
 
     # Without the comparison networks' weights the engines come out softer, and change faces more.

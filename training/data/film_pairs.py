@@ -2,7 +2,7 @@
 
 ``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards of pairs until it has
 enough; a second start goes on where the first ended. Each shard is two uint8 arrays (truth, input) of the region of
-interest, at 512 and at 256 px, and a table of what was done. ``--kinds archive,missing`` makes only these.
+interest, at 512 and at 256 px, and a table of what was done. ``--kinds archive,webcam`` makes only these.
 
 No film stands still for a few frames as calls do: for single pairs the truth would have to stand still with it, and the
 pair would be the one before once more.
@@ -23,7 +23,7 @@ from training.crop_space import F32, F64, U8, at, cut, roi, similarity
 from training.data import first_stage_films
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
 from training.data.portraits import Face, load_faces, split
-from training.degradation import missing_regions, single_image, video_codec
+from training.degradation import single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
 from training.degradation.webcam import Webcam, draw_webcam
 
@@ -36,14 +36,13 @@ KINDS = (
     "still",
     "clean",
     "archive",
-    "missing",
     "blind",
     "h265",
     "webcam",
     "native",
 )
 """Shards hold indices into these: new ones go to the end."""
-SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.02, 0.30, 0.12, 0.20, 0.40)
+SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.30, 0.12, 0.20, 0.40)
 """How often each kind is drawn, relative to the others."""
 CLOSE = ("blind", "h265", "native")
 """Kinds whose films show one face that fills a canvas of its size."""
@@ -111,8 +110,6 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         archive = draw_archive(r)
         quantiser = r.random() < 0.6
         scale, crf = archive.lines / HEIGHT, r.uniform(2.5, 8) if quantiser else r.uniform(17, 28)
-    elif kind == "missing":
-        scale, sigma, crf = float(r.choice([1.0, 0.75, 0.5])), r.uniform(0, 3), r.uniform(20, 30)
     elif kind == "blind":
         scale, sigma, crf, fps = 1 / r.uniform(2, 5), r.uniform(0, 10), r.uniform(18, 35), 25
         along, across = np.exp(r.uniform(np.log(0.3), np.log(10), 2))
@@ -276,35 +273,8 @@ def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.rando
     for i, clean, seen in degraded(film, rec, [step * j for j in range(count)], keep):
         for k, actor in picked:
             m = jitter(actor.matrix(step * i), r)
-            if kind == "missing":
-                seen = broken(seen, m, r)
             out.append((*cut_pair(clean, seen, m), (KINDS.index(kind), actor.px, k, rec.crf)))
     return out
-
-
-def broken(seen: U8, matrix: F64, r: np.random.Generator) -> U8:
-    """The 720p picture, with parts of the face that ``matrix`` cuts missing, as streams and tapes lose them."""
-    corners = matrix @ np.array([[0, 511, 0, 511], [0, 0, 511, 511], [1, 1, 1, 1]], np.float64)
-    x0, y0 = (max(0, int(v)) for v in corners.min(1))
-    x1, y1 = min(WIDTH, int(corners[0].max())), min(HEIGHT, int(corners[1].max()))
-    if min(x1 - x0, y1 - y0) < 64:
-        return seen
-    out = seen.copy()
-    kind = str(r.choice(["lost", "lost", "dropouts", "torn"]))
-    out[y0:y1, x0:x1] = missing_regions.holes(np.ascontiguousarray(seen[y0:y1, x0:x1]), r, kind)[0]
-    return out
-
-
-def spoilt(image: U8, r: np.random.Generator, kind: str) -> U8:
-    """A single picture as ``kind`` (still, clean or missing) shows it."""
-    strength = image.shape[0] / 512
-    if kind != "missing":
-        return image if kind == "clean" else single_image.still(image, r, strength)
-    hole = str(r.choice(missing_regions.KINDS, p=(0.4, 0.2, 0.15, 0.25)))
-    # Paper is damaged before it is scanned, a stream after the camera.
-    if hole in ("torn", "crease"):
-        return single_image.mild(missing_regions.holes(image, r, hole)[0], r, strength)
-    return missing_regions.holes(single_image.mild(image, r, strength), r, hole)[0]
 
 
 def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
@@ -320,14 +290,14 @@ def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pa
         lut = np.clip(255 * (np.arange(256) / 255) ** np.exp(r.normal(0, 0.12)) * np.exp(r.normal(0, 0.1)), 0, 255)
         img = np.asarray(cv2.LUT(img, lut.astype(np.uint8)), np.uint8)
         m = jitter(similarity(side / 512, 0.0, ((side - 1) / 2, (side - 1) / 2), 512), r, 1.5)
-        out.append((*cut_pair(img, spoilt(img, r, kind), m), (KINDS.index(kind), side, k, 0.0)))
+        seen = img if kind == "clean" else single_image.still(img, r, img.shape[0] / 512)
+        out.append((*cut_pair(img, seen, m), (KINDS.index(kind), side, k, 0.0)))
     return out
 
 
 def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
     """Some pairs of ``kind``: those of one film, or four single pictures."""
-    single = kind in ("still", "clean") or (kind == "missing" and r.random() < 0.6)
-    return still_pairs(faces, r, kind) if single else film_pairs(faces, r, kind)
+    return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
 def some_kinds(text: str) -> tuple[str, ...]:
@@ -346,7 +316,7 @@ def main() -> None:
     p.add_argument("--pairs", type=int, default=8000)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
-    p.add_argument("--kinds", type=some_kinds, default=KINDS, help="only these, as often as among all: archive,missing")
+    p.add_argument("--kinds", type=some_kinds, default=KINDS, help="only these, as often as among all: archive,webcam")
     a = p.parse_args()
     cv2.setNumThreads(1)
     faces = split(load_faces(a.faces))[1 if a.held_out else 0]

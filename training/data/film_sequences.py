@@ -20,7 +20,6 @@ from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
 from training.data.coded_pairs import tuning_people
 from training.data.film_pairs import CLOSE, KINDS, META, close_film, degraded, draw_recipe
-from training.data.motion_tracks import Tracks
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Drawn, Film
 from training.data.occluders import KINDS as OCCLUDERS
 from training.data.occluders import OUTLINES, Occluder
@@ -36,8 +35,6 @@ SHARES = {"call": 0.32, "heavy": 0.22, "light": 0.05, "camera": 0.05, "tv": 0.04
 """How often each kind is drawn, relative to the others."""
 LIVELY = 0.7
 """Share of the faces that turn, blink and speak."""
-RECORDED = 0.5
-"""Share of the faces that play a recorded track, where there are any."""
 HIDDEN = 0.12
 """Share of the faces with an obstacle in front, unless said otherwise."""
 
@@ -138,12 +135,9 @@ def liveliness(r: np.random.Generator) -> float:
     return float(r.random()) if r.random() < LIVELY else 0.0
 
 
-def film_clips(
-    faces: list[Face], r: np.random.Generator, kind: str, tracks: Tracks | None = None, hidden: float = HIDDEN
-) -> list[Clip]:
+def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: float = HIDDEN) -> list[Clip]:
     """Make one film of ``kind`` with two of ``faces`` (one of a kind in `CLOSE`) and cut ``FRAMES`` successive frames
-    of each. A share `RECORDED` of the faces moves by ``tracks``, if there are any; a share ``hidden`` of those of
-    other kinds has an obstacle in front."""
+    of each. A share ``hidden`` of those of other kinds has an obstacle in front."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind, liveliness(r))
         picked = [(k, actor, None)]
@@ -151,9 +145,6 @@ def film_clips(
         picked, film = two_faces(faces, r, hidden)
     if film is None:
         return []
-    for _, actor, _ in picked:
-        if tracks and r.random() < RECORDED:
-            actor.play(tracks.draw(r))
     lead = int(r.integers(0, 6))
     step = 1.0 if r.random() < 0.85 else 0.0
     times = [step * t for t in range(lead + FRAMES)]
@@ -196,10 +187,8 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
     p.add_argument("--hidden", type=float, default=HIDDEN, help="share of the faces with an obstacle in front")
-    p.add_argument("--motion", type=Path, help=f"file of motion_tracks: {100 * RECORDED:.0f} %% of the faces play one")
     a = p.parse_args()
     cv2.setNumThreads(1)
-    tracks = Tracks(a.motion) if a.motion else None
     everyone = load_faces(a.faces)
     tuning = tuning_people(everyone)
     faces = [f for f in split(everyone)[1 if a.held_out else 0] if f.identity not in tuning]
@@ -212,7 +201,7 @@ def main() -> None:
         r = np.random.default_rng([a.seed, a.worker, shard, 8])
         clips: list[Clip] = []
         while len(clips) < SHARD:
-            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=shares)), tracks, a.hidden)
+            clips += film_clips(faces, r, str(r.choice(list(SHARES), p=shares)), a.hidden)
         clips = clips[:SHARD]
         for name in ("pictures", "flow", "cover"):
             work = base.with_suffix(f".{name}.tmp.npy")

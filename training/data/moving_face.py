@@ -13,7 +13,6 @@ from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, similarity
 from training.data.eyes_and_mouth import Features, mesh_of
 from training.data.face_warps import SIDE, Expressions
-from training.data.motion_tracks import Playing
 
 WIDTH, HEIGHT = 1280, 720
 
@@ -22,7 +21,7 @@ WIDTH, HEIGHT = 1280, 720
 class Actor:
     """A face with its smooth motion: ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``.
 
-    ``lively`` 0..1: how much it turns, blinks and speaks. `play` gives it recorded motion.
+    ``lively`` 0..1: how much it turns, blinks and speaks.
     """
 
     image: U8
@@ -49,11 +48,6 @@ class Actor:
         self.expressions = Expressions(r, self.lively) if self.lively else None
         mesh = mesh_of(self.image) if self.lively else None
         self.features = None if mesh is None else Features(mesh, r, self.lively)
-        self.playing: Playing | None = None
-
-    def play(self, playing: Playing) -> None:
-        """From now on move as recorded, and no longer by chance; lids and lips go on as they were drawn."""
-        self.playing = playing
 
     def _field(self) -> F32:
         """A random smooth bend: SIDE×SIDE×2."""
@@ -62,10 +56,6 @@ class Actor:
 
     def matrix(self, t: float) -> F64:
         """2×3, 512-px canonical pixels → canvas pixels."""
-        if self.playing:
-            x, y, scale, turned = self.playing.pose(t)
-            place = (self.centre[0] + x * self.px, self.centre[1] + y * self.px)
-            return similarity(self.px / 512 * float(np.exp(scale)), self.angle + turned, place, 512)
         x = self.centre[0] + self.speed[0] * t + self.sway * np.sin(self.pace * t + self.phase[0])
         y = self.centre[1] + self.speed[1] * t + self.sway * np.sin(0.8 * self.pace * t + self.phase[1])
         a = self.angle + self.turn * t + 0.02 * np.sin(self.pace * t + self.phase[2])
@@ -84,8 +74,6 @@ class Actor:
 
     def _warp(self, t: float) -> F32:
         """How its expression is bent at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
-        if self.playing:
-            return self.playing.field(t)
         s = np.sin(self.pace * t + self.phase[:2]) * 5.0 * self.warp
         bend = self.field_a * np.float32(s[0]) + self.field_b * np.float32(s[1])
         return bend + self.expressions.field(t) if self.expressions else bend

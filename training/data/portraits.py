@@ -33,8 +33,6 @@ ALLOWED = (
 ADDED = ("CivilServiceUSA/us-governors", "presidential-innovation-fellows/", "GSA/", "angular/")
 """Sources added later: of these, only people whom no earlier source shows are ranked by `split`."""
 FORBIDDEN_WORDS = ("-nc", "non-commercial", "no licence file", "synthetic")
-SAME_PEOPLE = ("argentargenticle/", "voteview/")
-"""Sources that show the politicians of the training sources under other names."""
 HELD_OUT_SHARE = 0.08
 SPLIT_SEED = "rtface-split-1"
 
@@ -91,21 +89,6 @@ def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
     if not faces:
         raise ValueError(f"no faces under {root}: it needs train/MANIFEST.csv (see the model card)")
     return sorted(faces, key=lambda f: f.path.name)
-
-
-def load_fresh(root: Path) -> list[Face]:
-    """Real people under licences that forbid training on them, none of whom is in the training sources: to measure on.
-
-    Nothing was ever tuned on these; look at their figures only when all is decided.
-    """
-    licensed = load_faces(root)
-    known = {f.identity for f in licensed}
-    used = {f.path for f in licensed}
-    return [
-        f
-        for f in load_faces(root, licensed_only=False)
-        if f.path not in used and f.identity not in known and not f.source.startswith(SAME_PEOPLE)
-    ]
 
 
 def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:

@@ -52,9 +52,8 @@ from training.data.portraits import groups, load_faces, split
 from training.evaluation.clip_protocols import LEVELS, SETS, Clip, chosen, set_of, shot_of, side_of, watch
 from training.evaluation.crop_scores import Judge
 from training.evaluation.film_protocols import PROTOCOLS, Shot, shoot
-from training.evaluation.metrics import Octaves, mapped, ssim, tone_map
+from training.evaluation.metrics import Octaves, mapped, psnr, ssim, tone_map, weighted
 from training.evaluation.motion import Motion
-from training.evaluation.restorers import psnr, weighted
 
 FILMS = tuple(f"film/{name}" for name in ("call", "heavy", "alive"))
 SIDE = 512

@@ -1,5 +1,5 @@
 """Metrics of a restored face without torch: PSNR, structural similarity, an affine RGB map that removes differences in
-tone, what is found of the finest octaves, and calibration of the predicted uncertainty."""
+tone, and what is found of the finest octaves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ import numpy.typing as npt
 from training.crop_space import F32, F64, U8
 
 LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def weighted(z: F32, mask: F32) -> float:
+    """Mean of an S×S×3 picture, weighted with the mask."""
+    return float((z * mask[..., None]).mean() / mask.mean())
+
+
+def psnr(a: F32, b: F32, mask: F32) -> float:
+    """dB between two S×S×3 pictures of 0..1, weighted with the mask."""
+    return float(-10 * np.log10(max(weighted((a - b) ** 2, mask), 1e-10)))
+
 
 # --- SSIM ------------------------------------------------------------------------------------------------------------
 
@@ -170,49 +181,3 @@ def lattice(power: npt.NDArray[np.floating[Any]]) -> float:
             ring = np.abs(radius - np.hypot(i, j) / 8) < 0.02
             peaks.append(float(near.max() / max(float(np.median(power[ring])), 1e-12)))
     return max(peaks)
-
-
-# --- calibration of the uncertainty ----------------------------------------------------------------------------------
-
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """``levels`` (nominal, 0..1), what share of errors fell inside each interval (``observed``, 0..1), and ``gap``:
-    the mean absolute difference of the two. Observed below nominal: the network is too sure of itself."""
-
-    levels: tuple[float, ...]
-    observed: tuple[float, ...]
-    gap: float
-
-
-def coverage(
-    error: npt.ArrayLike, log_scale: npt.ArrayLike, levels: Sequence[float] = LEVELS, mask: npt.ArrayLike | None = None
-) -> Coverage:
-    """How often errors fall into the central intervals that a predicted Laplace distribution promises.
-
-    With scale b = exp(``log_scale``) the central interval of level p is |e| ≤ −b·ln(1 − p). The mean absolute gap
-    is the expected calibration error of Kuleshov, Fenner and Ermon, "Accurate uncertainties for deep learning using
-    calibrated regression", ICML 2018, for central intervals.
-
-    Args:
-        error: restored − truth (or its magnitude), any shape, in the units of exp(``log_scale``).
-        log_scale: logarithm of the Laplace scale; broadcasts against ``error`` (S×S×1 against S×S×3).
-        levels: nominal shares, each inside 0..1.
-        mask: weights ≥ 0, broadcasts against ``error``; None counts every sample alike.
-
-    Raises:
-        ValueError: a level outside 0..1, shapes that do not broadcast, or values that are not finite.
-    """
-    if not levels or not all(0 < p < 1 for p in levels):
-        raise ValueError(f"levels must lie inside 0..1, got {tuple(levels)}")
-    e, u, w = np.broadcast_arrays(
-        np.abs(np.asarray(error, np.float64)), np.asarray(log_scale, np.float64), 1.0 if mask is None else mask
-    )
-    if not (np.isfinite(e).all() and np.isfinite(u).all()):
-        raise ValueError("coverage needs finite errors and log scales")
-    # The level at which each error would just be covered; one comparison a level then.
-    needed = -np.expm1(-e * np.exp(-u))
-    observed = tuple(float(np.average(needed <= p, weights=w)) for p in levels)
-    return Coverage(tuple(levels), observed, float(np.mean(np.abs(np.subtract(observed, levels)))))

@@ -18,12 +18,7 @@ nothing is learnt or kept, counts as 0 dB and ×1.
 - **found**, **energy**: of the truth's fine detail in the oval (`native_protocols.fine`, pixels of the film that is
   restored) the projection on it, 1 for the truth, and what is shown of its strength, noise and blocks with it.
 
-``--photos 10`` learns from so many single frames instead, and one more in three to judge by; ``--steps`` trains for
-so many steps; ``--from call`` learns from the first part after that protocol and a default run, as a film does that is
-its people's only source; ``--sources DIR`` learns from ``DIR/CLIP``, a folder of photos or a film of another day.
-``--relit N`` tests in the light and by the lens of draw N of those that `rtface_learn` trains with, drawn by clip, before
-the coding, and ``--look glasses`` (make-up, hair) with that drawn on the face. Each row is kept in ``--work`` and not
-measured again.
+``--steps`` trains for so many steps. Each row is kept in ``--work`` and not measured again.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -32,9 +27,7 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +40,6 @@ import numpy as np
 from training.crop_space import TEMPLATE_512, U8, cut
 from training.degradation.coded_film import Level, coded_film, decoded, level
 from training.evaluation.clip_protocols import SETS, Clip, chosen, shot_of, watch
-from training.evaluation.looks import LOOKS, worn
 from training.evaluation.native_figures import Ruler
 from training.evaluation.native_protocols import Truth, halved
 from training.evaluation.native_runs import enhanced, film_file
@@ -96,64 +88,8 @@ def parts(frames: int, fps: float) -> tuple[int, int]:
     return first - int(np.ceil(GAP_S * fps)), first
 
 
-def relit(clip: Clip, draw: int) -> Clip:
-    """The clip in another light and by another lens, the same for all its frames; as it is with draw 0."""
-    from rtface_learn.pairs import lit
-    from rtface_learn.takes import Take
-
-    if not draw:
-        return clip
-    r = np.random.default_rng([draw, zlib.crc32(clip.name.encode())])
-    act = lit(r, Take(0.0, 0, [*clip.clean], [*clip.matrices]))
-    return replace(clip, digest=f"{clip.digest} relit {draw}", clean=[act(frame) for frame in clip.clean])
-
-
-def wearing(clip: Clip, look: str) -> Clip:
-    """The clip with a look of `looks.LOOKS` drawn on the face; as it is with ""."""
-    if not look:
-        return clip
-    drawing = LOOKS[look]()
-    shown = [worn(frame, matrix, drawing) for frame, matrix in zip(clip.clean, clip.matrices, strict=True)]
-    return replace(clip, digest=f"{clip.digest} {look}", clean=shown)
-
-
-def photos_of(shown: Sequence[U8], count: int, folder: Path) -> None:
-    """Writes `count` frames, spread evenly over those that `rtface learn` takes for photos.
-
-    Raises:
-        ValueError: they are fewer.
-    """
-    from rtface.errors import InputError
-    from rtface.persons.network import PersonNetwork
-    from rtface.tracking import create_tracker
-    from rtface_learn.takes import of_photo
-
-    tracker, network = create_tracker(), PersonNetwork()
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    good = list[Path]()
-    for n, frame in enumerate(shown):
-        path = part / f"{n:04}.png"
-        cv2.imwrite(str(path), frame[:, :, ::-1])
-        try:
-            of_photo(path, n, tracker, network)
-            good.append(path)
-        except InputError:
-            path.unlink()
-    tracker.close()
-    if len(good) < count:
-        raise ValueError(f"{folder}: {len(good)} frames can be photos, and {count} are asked for")
-    kept = {good[k] for k in np.linspace(0, len(good) - 1, count).astype(int)}
-    for path in set(good) - kept:
-        path.unlink()
-    part.rename(folder)
-
-
-def subject_of(path: Path, work: Path, photos: int, source_of: str, sources: Path | None) -> Subject:
-    """The clip's first part as a film without loss (or ``photos`` frames of it, and a third more), and its last; with
-    a protocol ``source_of`` the first part is what a default run makes of that; with ``sources`` it is the film or the
-    photos that this folder has by the clip's name."""
+def subject_of(path: Path, work: Path) -> Subject:
+    """The clip's first part as a film without loss, and its last."""
     clip = watch(path, LONGEST, work / "tracks")
     with av.open(str(path)) as file:
         fps = float(file.streams.video[0].average_rate or 25)
@@ -164,21 +100,10 @@ def subject_of(path: Path, work: Path, photos: int, source_of: str, sources: Pat
         return Subject(name, path, clip, refused=str(error))
     rest = slice(first - WARM, None)
     tested = replace(clip, clean=clip.clean[rest], matrices=clip.matrices[rest])
-    if sources:
-        film = sources / path.name
-        return Subject(name, film if film.is_file() else film.with_suffix(""), tested)
-    of = f"{name}-{source_of.replace('/', '-')}" if source_of else name
-    source = work / "sources" / (f"{of}-{photos}" if photos else f"{of}.mkv")
+    source = work / "sources" / f"{name}.mkv"
     if not source.exists():
         source.parent.mkdir(parents=True, exist_ok=True)
-        shown = clip.clean[:count]
-        if source_of:
-            _, film = film_of(replace(clip, clean=shown, matrices=clip.matrices[:count]), source_of, work)
-            shown = enhanced(film, work, coding(source_of), {})[0]
-        if photos:
-            photos_of(shown, photos + max(1, photos // 3), source)
-        else:
-            coded_film(shown, level("clean/0"), source)
+        coded_film(clip.clean[:count], level("clean/0"), source)
     return Subject(name, source, tested)
 
 
@@ -374,26 +299,17 @@ def main() -> None:
     p.add_argument("--work", type=Path, required=True, help="folder for all that is made; what it has is used again")
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
     p.add_argument("--steps", type=int, default=learn.STEPS, help="of training")
-    p.add_argument("--photos", type=int, default=0, help="learn from so many single frames")
-    p.add_argument("--from", dest="source", default="", help="protocol of the frames that are learnt from")
-    p.add_argument("--sources", type=Path, help="folder with what is learnt from, by clip")
-    p.add_argument("--relit", type=int, default=0, help="test in the light of this draw; 0: as it is")
-    p.add_argument("--look", choices=("", *LOOKS), default="", help="test with this on the face")
     p.add_argument("--engine", help="of rtface.run, in place of its default")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
     learn.STEPS, learn.MORE, selection.LEAST = a.steps, a.steps * learn.MORE // learn.STEPS, LEAST_TAKES
-    if a.photos:
-        selection.LEAST_PHOTOS = 1
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
-    of = "".join(f"-{name.replace('/', '-')}" for name in (a.source, a.sources.name if a.sources else "") if name)
-    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.photos}-{a.minutes:g}{of}")
+    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.minutes:g}")
     try:
-        for protocol in {*a.protocols, *([a.source] if a.source else ())} - set(ENLARGED):
+        for protocol in set(a.protocols) - set(ENLARGED):
             level(protocol)
-        subjects = [subject_of(path, a.work, a.photos, a.source, a.sources) for path in chosen(a.clips, a.people)]
-        subjects = [replace(s, clip=wearing(relit(s.clip, a.relit), a.look)) for s in subjects]
+        subjects = [subject_of(path, a.work) for path in chosen(a.clips, a.people)]
         rows, told, judged = list[dict[str, Any]](), set[str](), judges()
 
         def is_known(s: Subject) -> bool:

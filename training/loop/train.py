@@ -34,7 +34,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--temporal", type=float, default=0.3, help="weight of the error's change between frames")
     p.add_argument("--perceptual", type=float, default=0.0, help="weight of ST-LPIPS (needs RTFACE_METRIC_WEIGHTS)")
     p.add_argument("--identity", type=float, default=0.0, help="weight of dlib's identity distance (same folder)")
-    p.add_argument("--landmarks", type=float, default=0.0, help="weight of how far the mesh's points lie, px of 512")
     p.add_argument("--vivid", type=float, default=0.0, help="a critic's share in the pull of all losses; pairs only")
     p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)

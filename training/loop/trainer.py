@@ -21,7 +21,6 @@ from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
 from training.loop.sequences import AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
 from training.losses.adversarial import Adversary
-from training.losses.landmark_network import Places
 from training.losses.restoration import UNEVEN, Loss, uneven
 from training.model.networks import Medium, Small, build
 from training.model.recurrence import Past, opening
@@ -83,7 +82,6 @@ class Trainer:
             from training.losses.identity import Identity
 
             self.likeness = Identity(device=self.device.type)
-        self.places = Places() if a.landmarks else None
         self.adversary = Adversary(self.net.size, a.vivid, a.seed) if a.vivid else None
         if self.adversary is not None and "adversary" in left:
             self.adversary.load_state_dict(left["adversary"])
@@ -150,16 +148,13 @@ class Trainer:
         return total
 
     def impression(self, shown: Tensor, truth: Tensor) -> Tensor:
-        """Perceptual, identity and landmark losses of one picture of every other piece, which stands for all: it costs
+        """Perceptual and identity losses of one picture of every other piece, which stands for all: it costs
         as much as several."""
         if self.dice.random() < 0.5:
             return shown.new_zeros(())
         i = int(self.dice.integers(len(shown)))
         shown, truth = shown[i : i + 1], truth[i : i + 1]
-        total = 2 * self.likenesses(shown, truth).sum()
-        if self.places is not None:
-            total = total + 2 * self.a.landmarks * self.places(shown, truth, self.net.size).sum()
-        return total
+        return 2 * self.likenesses(shown, truth).sum()
 
     def rate(self) -> float:
         """Warm-up over 100 steps, then cosine over the run's minutes down to ``--lr-end``."""

@@ -1,7 +1,5 @@
 """Identity distance: dlib's face recognition network, ported to torch.
 
-``python -m training.losses.identity --faces DIR`` measures how well it tells people apart on the faces at hand.
-
 King, "High quality face recognition with deep metric learning", dlib blog 2017: a ResNet (He et al. 2016) of 29
 convolutions, trained with a metric loss on 3 million pictures; its weights are CC0. dlib itself is not needed. On
 photographs dlib calls two faces the same person below a distance of 0.6; on restored faces that figure means nothing:
@@ -10,9 +8,6 @@ compare. Only `Identity` itself needs torch.
 
 from __future__ import annotations
 
-import argparse
-from collections import defaultdict
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -213,40 +208,3 @@ class Identity:
         """Euclidean distance of the embeddings of two canonical S×S×3 RGB pictures: 0 for equal ones."""
         p, q = self.embed(a, b)
         return float(np.linalg.norm(p - q))
-
-
-def auc(same: F32, different: F32) -> float:
-    """The chance that a pair of one person lies closer than a pair of two (area under the ROC curve), 0..1."""
-    order = np.sort(different)
-    above = len(order) - (np.searchsorted(order, same, "left") + np.searchsorted(order, same, "right")) / 2
-    return float(above.mean() / len(order))
-
-
-def main() -> None:
-    from training.data.portraits import load_faces
-
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--faces", type=Path, required=True)
-    p.add_argument("--weights", type=Path, help="folder of the weight files (default: $RTFACE_METRIC_WEIGHTS)")
-    p.add_argument("--others", type=int, default=200, help="people with one picture only, to compare with")
-    a = p.parse_args()
-    people: dict[str, list[int]] = defaultdict(list)
-    faces = load_faces(a.faces, licensed_only=False)
-    for i, f in enumerate(faces):
-        people[f.identity].append(i)
-    single = [v for v in people.values() if len(v) == 1]
-    chosen = [v for v in people.values() if len(v) > 1]
-    chosen += [single[int(i)] for i in np.random.default_rng(0).permutation(len(single))[: a.others]]
-    net = Identity(a.weights)
-    embedded = {i: net.embed(faces[i].load())[0] for v in chosen for i in v}
-    person = {i: number for number, v in enumerate(chosen) for i in v}
-    same, different = [], []
-    for i, j in combinations(embedded, 2):
-        (same if person[i] == person[j] else different).append(float(np.linalg.norm(embedded[i] - embedded[j])))
-    for name, d in (("same", same), ("different", different)):
-        print(f"{name}: {len(d)} pairs, p5 / p50 / p95 {np.percentile(d, [5, 50, 95]).round(3).tolist()}")
-    print(f"AUC {auc(np.array(same, np.float32), np.array(different, np.float32)):.4f}")
-
-
-if __name__ == "__main__":
-    main()
