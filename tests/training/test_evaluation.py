@@ -29,7 +29,7 @@ from training.evaluation.clip_protocols import (
 from training.evaluation.crop_scores import Judge
 from training.evaluation.film_protocols import Shot
 
-MODELS = Path(__file__).parents[2] / "rtface" / "models"
+MODELS = Path(__file__).parents[2] / "engines" / "shipped"
 
 
 # --- protocols of real clips ---

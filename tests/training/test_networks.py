@@ -72,7 +72,7 @@ def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m", "rtface-m-vivid"])
 def test_training_goes_on_from_an_engine(name: str) -> None:
     """What is read back from an exported engine is the network whose answers its goldens are."""
-    folder = Path(__file__).parents[2] / "rtface" / "models" / name
+    folder = Path(__file__).parents[2] / "engines" / "shipped" / name
     given = weights(folder)
     net = build(name, memory=True, like=given)
     net.core.damping = DAMPING
