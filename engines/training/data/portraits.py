@@ -124,12 +124,3 @@ def skin_tone(image: U8) -> float:
     lab = cv2.cvtColor(np.concatenate(patches).astype(np.float32) / 255, cv2.COLOR_RGB2Lab).reshape(-1, 3)
     light, _, yellow = np.median(lab, 0)
     return float(np.degrees(np.arctan2(light - 50, yellow)))
-
-
-def groups(face: Face) -> list[str]:
-    """Groups that figures are told apart by: the picture's kind, the pose and, of colour pictures, the skin's tone."""
-    pose = "turned (> 15 degrees)" if abs(face.yaw) > 15 else "frontal"
-    if face.gray:
-        return ["grey picture", pose]
-    tone = skin_tone(face.load())
-    return ["skin light" if tone > 41 else "skin medium" if tone > 10 else "skin dark", pose]

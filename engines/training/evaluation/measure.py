@@ -3,10 +3,10 @@
 ``python -m training.evaluation.measure --engine rtface-s,rtface-m --clips DIR --protocols real/call,vfhq/1``
 
 Each engine runs through ``rtface.Enhancer`` with its default options (own tracker, analysis, int8 where the engine has
-it) except for ``grain="none"``: grain is drawn at random, and would hide what the network does (``--grain match`` turns
-it on). *Alone* is the same engine on the same faces with every frame marked as unrelated to the one before
-(``still=True``), so that nothing is remembered. *Input* is what the engine gets (do nothing), and *unsharp* the input
-plus 0.6 of its difference from a Gaussian of 2 px of 512.
+it) except for ``grain="none"``: grain is drawn at random, and would hide what the network does. *Alone* is the same
+engine on the same faces with every frame marked as unrelated to the one before (``still=True``), so that nothing is
+remembered. *Input* is what the engine gets (do nothing), and *unsharp* the input plus 0.6 of its difference from a
+Gaussian of 2 px of 512.
 
 Protocols: see `training.evaluation.clip_protocols` (``real``, ``vfhq``, ``icme``; ``--clips``: files, or a folder that
 holds the clips of ``--set``) and `training.evaluation.film_protocols` (``film/call``, ``film/heavy``, ``film/alive``;
@@ -29,7 +29,6 @@ source (`metrics.tone_map`), for input and baselines too; means over clips:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -48,7 +47,7 @@ import rtface
 from rtface.engine.engine_set import recipe_named
 from rtface.util.paths import CONFIG, config_dir
 from training.crop_space import F32, F64, U8, cut, oval_mask, roi
-from training.data.portraits import groups, load_faces, split
+from training.data.portraits import load_faces, split
 from training.evaluation.clip_protocols import LEVELS, SETS, Clip, chosen, set_of, shot_of, side_of, watch
 from training.evaluation.crop_scores import Judge
 from training.evaluation.film_protocols import PROTOCOLS, Shot, shoot
@@ -128,13 +127,6 @@ class Ruler:
             if k in self._judged or k - 1 in self._judged:
                 out.whole[k] = cut(frames[number], self._matrices[number], SIDE)
         return out
-
-    def tile(self, frames: Sequence[U8], title: str) -> U8:
-        """The face on the middle frame, uint8 384×352×3 RGB, with a title."""
-        number = self.numbers[len(self.numbers) // 2]
-        part = cut(frames[number], self._matrices[number], SIDE, WINDOW)
-        cv2.putText(part, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1, cv2.LINE_AA)
-        return part
 
     def _embed(self, crop: U8 | F32) -> F32 | None:
         return self._judge.edgeface.embed(crop) if self._judge.edgeface else None
@@ -268,7 +260,7 @@ def open_engines(a: argparse.Namespace, scratch: Path, closing: ExitStack) -> li
     for asked, label in names:
         name, _, fidelity = asked.partition("@")
         enhancer = rtface.Enhancer(engine=name, fidelity=float(fidelity) if fidelity else None, device=a.device,
-                                   format="rgb", grain=a.grain)  # fmt: skip
+                                   format="rgb", grain="none")  # fmt: skip
         found.append(Engine(label, recipe_named(name).recurrent, closing.enter_context(enhancer)))
     return found
 
@@ -324,70 +316,24 @@ def table(title: str, clips: dict[str, dict[str, Row]]) -> tuple[list[str], dict
     return lines, out
 
 
-def by_group(clips: dict[str, dict[str, Row]], labels: dict[str, list[str]]) -> dict[str, dict[str, str]]:
-    """Mean and worst gain by group of clips, for every row but the input's and the truth's."""
-    out: dict[str, dict[str, str]] = {}
-    for group in sorted({g for names in labels.values() for g in names}):
-        members = [rows for clip, rows in clips.items() if group in labels[clip]]
-        out[group] = {name: f"{np.mean(g):+.2f}; {min(g):+.2f} ({len(g)})"
-                      for name in members[0] if name not in ("input", "truth")
-                      if (g := [m[name]["gain"] for m in members])}  # fmt: skip
-    return out
-
-
 # --- the command ---
 
 
 @dataclass
 class Found:
-    """Results of one protocol: rows by clip and source, draws and groups by clip."""
+    """Results of one protocol: rows by clip and source, and draws by clip; ``of``: the set of clips, or of people."""
 
     clips: dict[str, dict[str, Row]] = field(default_factory=dict[str, dict[str, Row]])
     draws: dict[str, str] = field(default_factory=dict[str, str])
-    groups: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    of: set[str] = field(default_factory=set[str])
 
 
-def measured(
-    shot: Shot, ruler: Ruler, engines: list[Engine], kept: Path | None = None, sheet: Path | None = None
-) -> dict[str, Row]:
-    """All rows of one clip.
-
-    Args:
-        kept: the file that holds the baselines' rows, made where it is missing.
-        sheet: an image file to write, input | engines | truth on one frame.
-    """
-    if kept and kept.is_file():
-        rows: dict[str, Row] = json.loads(kept.read_text(encoding="utf-8"))
-    else:
-        sharpened = [unsharp(f, side_of(shot)) for f in shot.seen]
-        rows = {"input": ruler.row(ruler.seen(shot.seen)), "unsharp": ruler.row(ruler.seen(sharpened)),
-                "truth": ruler.truth()}  # fmt: skip
-        if kept:
-            kept.write_text(json.dumps(rows), encoding="utf-8")
-    truth, tiles = rows.pop("truth"), [ruler.tile(shot.seen, "input")]
-    for name, frames in films(shot, engines):
-        rows[name] = ruler.row(ruler.seen(frames))
-        tiles.append(ruler.tile(frames, name[-48:]))
-    if sheet:
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(sheet), np.concatenate([*tiles, ruler.tile(shot.clean, "truth")], 1)[:, :, ::-1])
-    return compared(rows | {"truth": truth})
-
-
-def kept_rows(a: argparse.Namespace, clip: Clip, protocol: str, draws: str, judge: Judge) -> Path | None:
-    """The file in ``--cache`` for the baselines' rows, by clip, protocol, frames and the code that measures."""
-    if not a.cache:
-        return None
-    digest = hashlib.sha256(f"{clip.digest}{draws}{a.frames}{a.every}{judge.edgeface is not None}".encode())
-    digest.update(np.array(clip.matrices).tobytes())
-    for module in ("measure", "clip_protocols", "crop_scores", "metrics", "motion", "../degradation/video_codec"):
-        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
-    return a.cache / f"{clip.name}-{protocol.replace('/', '-')}-{digest.hexdigest()[:16]}.json"
-
-
-def sheet_of(a: argparse.Namespace, protocol: str, name: str) -> Path | None:
-    """The image file in ``--sheets`` for one clip."""
-    return a.sheets / f"{protocol.replace('/', '-')}-{name.replace(' ', '-')}.png" if a.sheets else None
+def measured(shot: Shot, ruler: Ruler, engines: list[Engine]) -> dict[str, Row]:
+    """All rows of one clip."""
+    sharpened = [unsharp(f, side_of(shot)) for f in shot.seen]
+    rows = {"input": ruler.row(ruler.seen(shot.seen)), "unsharp": ruler.row(ruler.seen(sharpened))}
+    rows |= {name: ruler.row(ruler.seen(frames)) for name, frames in films(shot, engines)}
+    return compared(rows | {"truth": ruler.truth()})
 
 
 def said(rows: dict[str, Row]) -> str:
@@ -418,11 +364,10 @@ def on_clips(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: 
             if ruler is None or family != protocol.partition("/")[0]:
                 ruler = Ruler(shot, first, last, a.every, judge, clip.side >= SHARP_CROP)
                 family = protocol.partition("/")[0]
-            rows = measured(shot, ruler, engines, kept_rows(a, clip, protocol, draws, judge),
-                            sheet_of(a, protocol, clip.name))  # fmt: skip
+            rows = measured(shot, ruler, engines)
             part = found[protocol]
             part.clips[clip.name], part.draws[clip.name] = rows, draws
-            part.groups[clip.name] = [f"set {set_of(clip.name)}"]
+            part.of.add(f"set {set_of(clip.name)}")
             print(f"{protocol} {clip.name} ({set_of(clip.name)}; {draws}): {said(rows)}", flush=True)
 
 
@@ -439,8 +384,8 @@ def on_faces(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: 
             shot = shoot(face, number, protocol.partition("/")[2], a.seed, last + 1)
             ruler = Ruler(shot, first, last, a.every, judge, side_of(shot) >= SHARP_CROP)
             name, part = f"face {number}", found[protocol]
-            rows = measured(shot, ruler, engines, sheet=sheet_of(a, protocol, name))
-            part.clips[name], part.groups[name] = rows, groups(face)
+            rows = part.clips[name] = measured(shot, ruler, engines)
+            part.of.add("people set aside")
             part.draws[name] = ", ".join(f"{k} {v:g}" for k, v in PROTOCOLS[protocol.partition("/")[2]].items())
             print(f"{protocol} {name} (people set aside): {said(rows)}", flush=True)
 
@@ -488,12 +433,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--frames", type=frames_of, default=(10, 59), help="first-last; engines see those before as well")
     p.add_argument("--every", type=int, default=10, help="judge landmarks, identity and ST-LPIPS on every N-th frame")
-    p.add_argument("--cache", type=Path, help="folder for tracked faces, degraded clips and baselines; may be deleted")
-    p.add_argument("--grain", choices=("none", "match"), default="none", help="match: as users run it")
+    p.add_argument("--cache", type=Path, help="folder for tracked faces and degraded clips; may be deleted")
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=11, help="of the people and motions of film/…")
     p.add_argument("--json", type=Path)
-    p.add_argument("--sheets", type=Path, help="folder for an image a clip: input | engines | truth, to be looked at")
     return p
 
 
@@ -517,18 +460,14 @@ def main() -> None:
         print(
             "Without RTFACE_METRIC_WEIGHTS and torch: no ST-LPIPS, identity and VIDD (see engines/training/README.md)."
         )
-    result: dict[str, Any] = {"frames": list(a.frames), "every": a.every, "grain": a.grain, "device": a.device}
+    result: dict[str, Any] = {"frames": list(a.frames), "every": a.every, "device": a.device}
     for name, part in found.items():
         if not part.clips:
             print(f"{name}: nothing was measured", file=sys.stderr)
             continue
-        sets = sorted({g for names in part.groups.values() for g in names if g.startswith("set ")})
-        lines, summary = table(f"\n{name} ({', '.join(sets) or 'people set aside'}; {len(part.clips)})", part.clips)
-        grouped = by_group(part.clips, part.groups)
+        lines, summary = table(f"\n{name} ({', '.join(sorted(part.of))}; {len(part.clips)})", part.clips)
         print("\n".join(lines), flush=True)
-        for group, gains in grouped.items() if len(grouped) > 1 else ():
-            print(f"  {group}: " + ", ".join(f"{n} {g}" for n, g in gains.items()), flush=True)
-        result[name] = {"summary": summary, "groups": grouped, "draws": part.draws, "clips": part.clips}
+        result[name] = {"summary": summary, "draws": part.draws, "clips": part.clips}
     if a.json:
         a.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

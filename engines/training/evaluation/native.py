@@ -202,7 +202,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cache", type=Path, help="folder for truths and coded films; may be deleted")
     p.add_argument("--jobs", type=int, default=1, help="processes")
     p.add_argument("--json", type=Path)
-    p.add_argument("--sheets", type=Path, help="folder for an image a clip and level, to be looked at")
     return p
 
 
@@ -223,7 +222,7 @@ def main() -> None:
         for name in {n for names in levels.values() for n in names}:
             level(name)
         threads = max(1, (os.cpu_count() or 1) // a.jobs) if a.jobs > 1 else 0
-        tasks = [Task(s, levels[s.kind], dict(a.option), not a.no_always, a.cache, a.sheets, a.identity, threads)
+        tasks = [Task(s, levels[s.kind], dict(a.option), not a.no_always, a.cache, a.identity, threads)
                  for s in subjects_of(a)]  # fmt: skip
         rows = list(_all(tasks, a.jobs))
     except (rtface.RtfaceError, OSError, ValueError) as e:

@@ -50,7 +50,6 @@ class Task:
     options: dict[str, Any]
     always: bool
     cache: Path | None
-    sheets: Path | None
     identity: bool
     threads: int
 
@@ -147,8 +146,6 @@ def measured(task: Task) -> list[dict[str, Any]]:
             if judge:
                 row |= _identity(judge, truth, coded, default)
             rows.append({"kind": truth.kind, "clip": truth.name, "level": name, "width": truth.width} | row)
-            if task.sheets:
-                _sheet(task.sheets, name, truth, ruler, coded, default, row)
     return rows
 
 
@@ -173,18 +170,3 @@ def _identity(judge: Any, truth: Truth, coded: Sequence[U8], default: Sequence[U
         for name, film in films.items():
             row[f"{name}_identity"] += float(judge.embed(cut(film[n], truth.matrices[n], 512)) @ want) / len(measured)
     return row | {"same": row["default_identity"] - row["input_identity"]}
-
-
-def _sheet(folder: Path, name: str, truth: Truth, ruler: Ruler, coded: Sequence[U8], default: Sequence[U8],
-           row: Row) -> None:  # fmt: skip
-    """Writes truth | coded | result of the middle frame at 200 %, cut to the head."""
-    n = (truth.first + len(truth.frames)) // 2
-    tiles: list[U8] = []
-    titles = ("truth", f"{name} {row['input']:.1f} dB", f"result {row['default']:+.2f} dB")
-    for film, title in zip((truth.frames, coded, default), titles, strict=True):
-        tile = np.asarray(cv2.resize(film[n][ruler.part], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8)
-        cv2.putText(tile, title, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 0), 1, cv2.LINE_AA)
-        tiles.append(tile)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{truth.kind}-{name.replace('/', '-')}-{truth.name.replace(' ', '-')}.png"
-    cv2.imwrite(str(path), np.concatenate(tiles, 1)[:, :, ::-1])
