@@ -187,23 +187,3 @@ def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:
     if rng.random() < 0.2:
         out = jpeg(out, int(rng.integers(40, 95)))
     return out
-
-
-def mild(image: U8, rng: Rng, strength: float = 1.0) -> U8:
-    """What a scan or a post on a site does to a good picture: a little blur, scale, noise and JPEG; any side length.
-
-    ``strength`` scales the sizes given for a 512-px crop, as in ``still``.
-    """
-    h, w = image.shape[:2]
-    out, up = image, cv2.INTER_CUBIC
-    if rng.random() < 0.5:
-        out = np.asarray(cv2.GaussianBlur(out, (0, 0), max(0.3, rng.uniform(0.3, 1.4) * strength)), np.uint8)
-    if rng.random() < 0.5:
-        out, up = rescale(out, max(1.0, rng.uniform(1.0, 2.0) * strength), rng)
-    if rng.random() < 0.6:
-        out = noise(out, rng.uniform(0.5, 3.5), rng, int(rng.integers(0, 4)), rng.uniform(0, 1))
-    if out.shape[:2] != (h, w):
-        out = np.asarray(cv2.resize(out, (w, h), interpolation=up), np.uint8)
-    if rng.random() < 0.8:
-        out = jpeg(out, int(rng.integers(60, 96)))
-    return out
