@@ -1,1 +1,1 @@
-"""Engines: how each network that rtface runs is made. Nothing here is imported at run time."""
+"""Networks that others published, in our own code; a Python with torch runs them, rtface does not."""

@@ -145,6 +145,8 @@ class Publisher:
     def __init__(self, root: Path) -> None:
         self.root, self.folder = root, root / "published" / "tiny"
         self.folder.mkdir(parents=True)
+        (root / "__init__.py").write_text("")
+        (root / "published" / "__init__.py").write_text("")
         (root / "convert").mkdir()
         (root / "convert" / "__init__.py").write_text("")
         (root / "convert" / "__main__.py").write_text(CONVERTER)
