@@ -29,12 +29,12 @@ $(VENV)/.created:
 	echo "rtface needs Python 3.11 or newer and found none; install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1
 
 # What stands in plugins/ and is installed with rtface by `make run` and `make app`.
-USUAL := plugins/rtface-overlays plugins/rtface-engines plugins/rtface-studio
+USUAL := plugins/rtface-overlays engines plugins/rtface-studio
 $(VENV)/.run: $(VENV)/.created pyproject.toml $(USUAL:%=%/pyproject.toml) $(PIN)
 	$(PINNED) $(PY) -m pip install -q -e '.[demo]' $(patsubst %-studio',%-studio[tray]',$(USUAL:%=-e '%'))
 	@touch $@
 
-PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PLUGINS := $(wildcard plugins/*/pyproject.toml engines/pyproject.toml engines/*/pyproject.toml engines/published/*/pyproject.toml)
 $(VENV)/.dev: $(VENV)/.created pyproject.toml $(PLUGINS) $(PIN)
 	$(PINNED) $(PY) -m pip install -q -e '.[dev]' $(PLUGINS:%/pyproject.toml=-e %)
 	@touch $@
@@ -100,13 +100,13 @@ types: $(VENV)/.dev
 SYSTEM_MODULES := asyncio|ctypes|fcntl|mmap|msvcrt|multiprocessing|os|resource|select|shutil|signal|socket|stat|subprocess|sys|termios|time|urllib
 types-Windows types-Darwin: types-%: $(VENV)/.dev
 	@echo pyright --pythonplatform $*; $(VENV)/bin/pyright --pythonplatform $* $$(grep -rlE --include='*.py' '^ *(import|from) ($(SYSTEM_MODULES))\b' \
-	  rtface plugins/*/rtface_*)
+	  rtface plugins/*/rtface_* engines/rtface_engines engines/rtface-learn/rtface_learn)
 
 image: run  ## renew the README's picture from out/
 	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_image; \
 	  make_image(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
 
-COMMANDS := plugins/rtface-engines plugins/rtface-farm plugins/rtface-learn plugins/rtface-studio
+COMMANDS := engines plugins/rtface-farm engines/rtface-learn plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands
 	for project in . $(COMMANDS); do $(PINNED) $(PY) -m build --wheel --outdir dist $$project || exit; done
 
@@ -130,14 +130,14 @@ bench-gpu: $(VENV)/.dev  ## test and measure on an NVIDIA GPU; ARGS=--dry rehear
 $(VENV)-train/.created: $(VENV)/.created
 	$(PY) -m venv $(VENV)-train && touch $@
 
-$(VENV)-train/.train: $(VENV)-train/.created pyproject.toml plugins/rtface-engines/pyproject.toml $(PIN)
-	$(PINNED) $(VENV)-train/bin/python -m pip install -q -e '.[train]' -e plugins/rtface-engines
+$(VENV)-train/.train: $(VENV)-train/.created pyproject.toml engines/pyproject.toml $(PIN)
+	$(PINNED) $(VENV)-train/bin/python -m pip install -q -e '.[train]' -e engines
 	@touch $@
 
 FACES ?=
 MINUTES ?= 180
-train: $(VENV)-train/.train  ## train both engines, from faces to models (training/); FACES=DIR [MINUTES=180]
-	@test -n "$(FACES)" || { echo "make train needs FACES=DIR, a folder with train/MANIFEST.csv: see training/README.md"; exit 2; }
+train: $(VENV)-train/.train  ## train both engines, from faces to models (engines/training/); FACES=DIR [MINUTES=180]
+	@test -n "$(FACES)" || { echo "make train needs FACES=DIR, a folder with train/MANIFEST.csv: see engines/training/README.md"; exit 2; }
 	$(VENV)-train/bin/python -m training.train_all --faces "$(FACES)" --minutes $(MINUTES)
 
 # spandrel asks for torchvision, of which the networks that are compared with need nothing.
@@ -149,8 +149,8 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 
 # `make test`, whose environment has no torch, skips these in part or whole.
 test-engines: $(VENV)-train/.engines  ## test training, converter and published architectures, with torch
-	$(VENV)-train/bin/python -m pytest tests/engines tests/training plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
-	  plugins/rtface-learn/tests/test_trainer.py tests/engine_install/test_with_torch.py \
+	$(VENV)-train/bin/python -m pytest tests/engines tests/training engines/published/codeformer/tests engines/published/hifacegan/tests \
+	  engines/rtface-learn/tests/test_trainer.py tests/engine_install/test_with_torch.py \
 	  tests/benchmarks/test_published_benchmark.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups

@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.invented {calibrate,measure} --clips DIR --faces DIR [--engine NAME,...] [--cache DIR]
 
-Clips and people are those of `training.evaluation` (training/README.md): real clips and films of stills are degraded,
-go through `rtface.Enhancer`, and are compared with what they were. ``calibrate`` fits the constants of
+Clips and people are those of `training.evaluation` (engines/training/README.md): real clips and films of stills are
+degraded, go through `rtface.Enhancer`, and are compared with what they were. ``calibrate`` fits the constants of
 `rtface.correct.expected_error` on the tuning clips and on people who were trained on, and prints them; only the
 protocols in `ASKED` count, those whose coverage is off more. ``measure`` uses clips and people that were set aside: of
 the samples that a correction changed, the share whose luma lies within the map's value of the truth (asked: 0.90,

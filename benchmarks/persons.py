@@ -2,9 +2,9 @@
 
 usage: python -m benchmarks.persons --faces DIR [--kinds clean,call,heavy] [--others 120] [--save]
 
-DIR holds portraits with MANIFEST.csv files (see training/README.md). People are those with two photos: by the identity
-of the manifest, and legislators by their names in different sources. Half of them, by a hash, set the thresholds
-(``--half 0``); figures are of the other half. Every photo becomes a clip of a moving face, degraded by
+DIR holds portraits with MANIFEST.csv files (see engines/training/README.md). People are those with two photos: by the
+identity of the manifest, and legislators by their names in different sources. Half of them, by a hash, set the
+thresholds (``--half 0``); figures are of the other half. Every photo becomes a clip of a moving face, degraded by
 `training.data.film_pairs` as in a call (or heavier), which goes through tracker, choice of crops and network as in a
 run; "clean" is the clip without degradation. Two tracks of one photo are no pair. Other people with one photo add
 different pairs.

@@ -22,7 +22,7 @@ def folders() -> list[Path]:
     """Every architecture of this repository whose network can be built."""
     return sorted(
         path.parent
-        for pattern in ("plugins/*/engines/*/offers.toml", "plugins/*/*/offers.toml")
+        for pattern in ("engines/published/*/offers.toml", "engines/published/*/*/offers.toml")
         for path in ROOT.glob(pattern)
         if (path.parent / "model.py").is_file()
     )

@@ -1,4 +1,4 @@
-"""The entry points of the distributions in ``plugins/``, found whether or not they are installed."""
+"""The entry points of the other distributions of this repository, found whether or not they are installed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
-PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {
+    tomllib.loads(path.read_text(encoding="utf-8"))["project"]["name"]: path.parent
+    for pattern in ("plugins/*", "engines", "engines/*", "engines/published/*")
+    for path in ROOT.glob(f"{pattern}/pyproject.toml")
+}
+"""Folders of the distributions, by name."""
 
 
 def write_entry_points(site: Path, distribution: str) -> list[str]:
     """Writes what an installer would of a pyproject.toml; what has to be on Python's path."""
-    project = tomllib.loads((PLUGINS / distribution / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((FOLDERS[distribution] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     info = site / f"{distribution.replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir(parents=True)
     header = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: {description}\n"
@@ -27,7 +33,7 @@ def write_entry_points(site: Path, distribution: str) -> list[str]:
             for group, points in project["entry-points"].items()
         )
     )
-    return [str(site), str(PLUGINS / distribution)]
+    return [str(site), str(FOLDERS[distribution])]
 
 
 @contextmanager

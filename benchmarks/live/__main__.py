@@ -4,8 +4,8 @@ usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
 Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face beside a process that burns a
 core), first (one face, with the first stage and without it by --correct always, twice in turn, and the ratios of the
-means), alternative (one face, both programs in turn), slow (one face, an engine that cannot keep up: make one by
-training.evaluation.single_frame_engine, and name it by --engine).
+means), alternative (one face, both programs in turn), slow (one face, and an engine that cannot keep up, named
+by --engine).
 
 The source is a clip of 30 frames a second, 720p except in large, sent at its own pace over TCP; each frame carries its
 number, so that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all.

@@ -36,8 +36,8 @@ _FLOOR = 0.1  # squared code values: what rounding to 8 bits costs
 _STRENGTH = (0.1175, 0.4528, 0.3815, 0.0537, -0.1697, 0.2318, 0.5333, -0.2733, 0.4230, -0.3502, -0.0090)
 _GAIN = (0.3405, -0.0315, 0.5406, -0.0390, -0.0961, -0.3687, 0.2841, 0.0041, -0.0721, 0.2516, -0.2093, 0.2126)
 _FIRST = (0.5603, 0.0589, 0.3138, -0.0206, -0.1688, 0.0399, 0.2512, 0.3075, 0.2798, -0.0438, -0.3639)
-# Coefficients of `features`, fitted by training/loop/fit_strength.py: of the engine's strength; of its gain, times the
-# strength, and the last one of the strength's square; of the strength of the first stage.
+# Coefficients of `features`, fitted by engines/training/loop/fit_strength.py: of the engine's strength; of its gain,
+# times the strength, and the last one of the strength's square; of the strength of the first stage.
 # Expected squared errors in code values, and log2 of steps, below which nothing and from which on all is done.
 _DOUBT, _FINE = (20.0, 50.0), (1.6, 3.2)
 _ENLARGED = (0.15, 0.4)  # scores of low resolution below which this changes nothing, and from which on it asks for all

@@ -54,7 +54,7 @@ FACE_OVAL = (
 
 # The oval of an FFHQ-aligned face, as fractions of the crop's side, and between which radii (in
 # half axes) the mask falls from 1 to 0. The same oval weights the training loss
-# (training/crop_space.py): a smaller one here would throw away what was learnt at the rim (0.07 dB
+# (engines/training/crop_space.py): a smaller one here would throw away what was learnt at the rim (0.07 dB
 # of the film protocol).
 _OVAL_CENTRE = (0.5, 0.605)
 _OVAL_AXES = (0.293, 0.322)

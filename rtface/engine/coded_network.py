@@ -1,7 +1,7 @@
-"""The network that takes coding artefacts and noise out of pictures at their coded size (``rtface/models/coded``, and
+"""The network that takes coding artefacts and noise out of pictures at their coded size (``engines/shipped/coded``, and
 ``coded-light`` at 0.6 of the cost), run by OpenVINO on the CPU.
 
-Both are trained by ``training/loop/train_coded.py``; ``training/MODEL_CARD.md`` describes them.
+Both are trained by ``engines/training/loop/train_coded.py``; ``engines/training/MODEL_CARD.md`` describes them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Recipes: everything rtface has to know about an engine before it runs it, as data.
 
 A recipe is a folder with ``recipe.toml``, the network (ONNX) and its golden crops (npz). The shipped ones lie in
-``rtface/models/<name>``, a user's own in ``<config folder>/engines/<name>``. Keys are strict: an unknown one is
+``engines/shipped/<name>``, a user's own in ``<config folder>/engines/<name>``. Keys are strict: an unknown one is
 refused with the nearest valid name, a missing one by its name.
 """
 
@@ -40,7 +40,9 @@ from rtface.util.toml_dataclass import from_table, parse_toml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 """What an engine may be called: its name is a part of paths."""
-SHIPPED = Path(__file__).resolve().parent.parent / "models"
+_PACKAGE = Path(__file__).resolve().parent.parent
+SHIPPED = packed if (packed := _PACKAGE / "models").is_dir() else _PACKAGE.parent / "engines" / "shipped"
+"""Our engines: in a wheel's package, or beside it in a clone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The network that distinguishes persons (``rtface/models/persons``), run by OpenVINO on the CPU.
+"""The network that distinguishes persons (``engines/shipped/persons``), run by OpenVINO on the CPU.
 
 dlib's face recognition network (King, "High quality face recognition with deep metric learning", 2017): a ResNet of 29
 convolutions, trained with a metric loss on 3 million images of 7,485 people. Its author gave the weights to the public
-domain. ``training/export/export_persons.py`` converts them.
+domain. ``engines/training/export/export_persons.py`` converts them.
 """
 
 from __future__ import annotations

@@ -71,24 +71,34 @@ def extra_line(extra: str) -> str:
 
 
 _NEEDS = {"rtface-learn": ("rtface-engines",)}
-"""Other distributions of that folder that one needs, by name: pip finds them on no index."""
+"""Other distributions of the repository that one needs, by name: pip finds them on no index."""
+_PLACES = {
+    "rtface-engines": "engines",
+    "rtface-learn": "engines/rtface-learn",
+    "rtface-codeformer": "engines/published/codeformer",
+    "rtface-hifacegan": "engines/published/hifacegan",
+}
+"""Folders in rtface's repository of distributions that are not in ``plugins``."""
 
 
 def plugin_line(distribution: str, extra: str = "") -> str:
-    """The command that installs one of the distributions in the folder ``plugins`` of rtface's repository, with those
-    that it needs."""
+    """The command that installs one of the other distributions of rtface's repository, with those that it needs."""
     come, names = origin(), (*_NEEDS.get(distribution, ()), distribution)
     found = [str(path) for name in names if (path := _plugin(come, name))]
     known = len(found) == len(names)
-    places = found if known else [f"./plugins/{name}" for name in names]
+    places = found if known else [f"./{_place(name)}" for name in names]
     places[-1] += f"[{extra}]" if extra else ""
     line = f"{PIP} {' '.join(map(shlex.quote, places))}"
     return line if known else f"{line} in a clone of rtface's repository"
 
 
+def _place(distribution: str) -> str:
+    return _PLACES.get(distribution, f"plugins/{distribution}")
+
+
 def _plugin(come: InstallOrigin, distribution: str) -> Path | None:
     """The folder or wheel of a distribution, where rtface came from."""
-    if come.clone and (folder := come.clone / "plugins" / distribution).is_dir():
+    if come.clone and (folder := come.clone / _place(distribution)).is_dir():
         return folder
     if come.wheel:  # `make wheel` puts all into one folder
         return next(come.wheel.parent.glob(f"{distribution.replace('-', '_')}-*.whl"), None)

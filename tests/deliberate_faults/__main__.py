@@ -70,7 +70,8 @@ def patched(text: str, fault: Fault) -> str:
 
 def run_tests(tree: Path, tests: list[str]) -> tuple[int, str]:
     """pytest's exit status in that tree, and its first line that names a failure."""
-    roots = [str(tree), *(str(path.parent) for path in tree.glob("plugins/*/pyproject.toml"))]
+    projects = (*tree.glob("plugins/*/pyproject.toml"), *tree.glob("engines/**/pyproject.toml"))
+    roots = [str(tree), *(str(path.parent) for path in projects)]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {"PYTHONPATH": os.pathsep.join(roots), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(

@@ -15,7 +15,14 @@ import pytest
 from tests.docs.syntax import parsed
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted([*(ROOT / "rtface").rglob("*.py"), *ROOT.glob("plugins/*/rtface_*/**/*.py")])
+PATTERNS = (
+    "rtface",
+    "plugins/*/rtface_*",
+    "engines/rtface_*",
+    "engines/rtface-learn/rtface_*",
+    "engines/published/*/rtface_*",
+)
+FILES = sorted(path for pattern in PATTERNS for path in ROOT.glob(f"{pattern}/**/*.py"))
 NAMED = re.compile(r"rtface\.(\w+)[\w.]*:\w+")
 STUDIO = "plugins/rtface-studio/rtface_studio/"
 STARTS = {"run", "call", "check_call", "check_output"}  # of subprocess
@@ -26,9 +33,9 @@ ALLOWED = {
     "rtface/device/cuda/stream_thread.py": "owns a CUDA stream",
     "rtface/engine/host_engine.py": "runs an engine beside the frame loop",
     "rtface/engine/cuda/hosted.py": "runs a CPU network beside the GPU",
-    "plugins/rtface-engines/rtface_engines/child.py": "converts weights in another Python environment",
-    "plugins/rtface-learn/rtface_learn/pairs.py": "codes several takes at once",
-    "plugins/rtface-learn/rtface_learn/trainer.py": "is run by another Python, which has torch",
+    "engines/rtface_engines/child.py": "converts weights in another Python environment",
+    "engines/rtface-learn/rtface_learn/pairs.py": "codes several takes at once",
+    "engines/rtface-learn/rtface_learn/trainer.py": "is run by another Python, which has torch",
     "rtface/jobs/queue/finish.py": "runs the user's command and the desktop's notifier",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
@@ -62,7 +69,10 @@ def nodes(path: str) -> list[ast.AST]:
 
 def modules() -> dict[str, str]:
     """Module → file."""
-    return {re.sub(r"^plugins/[\w-]+/|(/__init__)?\.py$", "", path).replace("/", "."): path for path in trees()}
+    return {
+        re.sub(r"^(plugins|engines)/(.*/)?(?=rtface_)|(/__init__)?\.py$", "", path).replace("/", "."): path
+        for path in trees()
+    }
 
 
 def imported(path: str, known: dict[str, str]) -> Iterator[str]:
@@ -103,7 +113,7 @@ def test_modules_named_in_strings_obey_the_layers() -> None:
     layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     floor = {name: number for number, names in enumerate(layers) for name in names.split(" | ")}
     for path in trees():
-        if path == "rtface/plugins.py" or path.startswith("plugins/"):  # the registry of what is above it
+        if path == "rtface/plugins.py" or path.startswith(("plugins/", "engines/")):  # the registry of what is above it
             continue
         for node in nodes(path):
             if isinstance(node, ast.Constant) and (named := NAMED.fullmatch(str(node.value))):

@@ -95,7 +95,10 @@ def test_environment_variables_on_the_pages_exist():
         "RTFACE_TORCH_PYTHON",
         "RTFACE_CONTROL_KEY",
     }
-    tests = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "plugins").rglob("tests/*.py")]
+    tests = [
+        *(ROOT / "tests").rglob("*.py"),
+        *(path for top in ("plugins", "engines") for path in (ROOT / top).rglob("tests/*.py")),
+    ]
     sources = "".join(path.read_text(encoding="utf-8") for path in tests)
     for path in PAGES:
         for name in set(re.findall(r"RTFACE_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))):

@@ -53,7 +53,10 @@ def test_a_word_to_avoid_becomes_rarer(prose: str, word: str) -> None:
 
 @pytest.fixture(scope="module")
 def trees() -> list[list[ast.AST]]:
-    files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "plugins").glob("*/tests/*.py")]
+    files = [
+        *(ROOT / "tests").rglob("*.py"),
+        *(path for top in ("plugins", "engines") for path in (ROOT / top).rglob("tests/*.py")),
+    ]
     return [list(ast.walk(tree)) for tree in parsed(files).values()]
 
 

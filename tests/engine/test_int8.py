@@ -181,7 +181,7 @@ def test_weights_use_7_bits_where_sums_have_16_bits(calibrated: Calibrated, monk
 def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     recipe = load_recipe(find_recipes()[name])
     calibration = load_calibration(recipe)
-    assert calibration, "run training/export/calibrate_int8.py after every export"
+    assert calibration, "run engines/training/export/calibrate_int8.py after every export"
     assert len(calibration.crops) >= 2
     from rtface.engine.backends import openvino as backend
 

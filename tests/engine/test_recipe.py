@@ -105,7 +105,7 @@ def test_golden_crops_are_checked(make_engine: Maker) -> None:
         load_golden(recipe)
 
 
-SHIPPED = sorted((Path(__file__).parents[2] / "rtface" / "models").glob("*/recipe.toml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "engines" / "shipped").glob("*/recipe.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.parent.name)

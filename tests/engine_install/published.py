@@ -109,7 +109,7 @@ engines, *words = sys.argv[1:]
 from rtface import plugins
 from rtface_engines import environment
 from rtface_engines import catalogue
-catalogue.beside = lambda: Path(engines)
+catalogue.beside = lambda: Path(engines) / "published"
 installed = plugins.installed
 plugins.installed = lambda kind: {} if kind == "engine" else installed(kind)
 environment.MODULES = ("json",)
@@ -124,9 +124,9 @@ arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 out = Path(arguments["--out"])
 if not Path(arguments["--changes"]).is_file():
     sys.exit(arguments["--changes"] + " is not there")
-if (Path(__file__).parents[1] / "convert" / "mode").read_text() == "hang":
+if (Path(__file__).parents[2] / "convert" / "mode").read_text() == "hang":
     out.with_name(out.name + ".rtface-part").write_text("half")
-    (Path(__file__).parents[1] / "convert" / "hanging").write_text("yes")
+    (Path(__file__).parents[2] / "convert" / "hanging").write_text("yes")
     time.sleep(60)
 out.write_text(" ".join([Path(arguments["--base"]).name, arguments.get("--text", "as always")]))
 """
@@ -143,16 +143,17 @@ class Publisher:
     """See the module. Attributes: `root`, the folder ``engines``; `tensors`, what a file for its first offers holds."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.folder = root, root / "tiny"
+        self.root, self.folder = root, root / "published" / "tiny"
         self.folder.mkdir(parents=True)
         (root / "__init__.py").write_text("")
+        (root / "published" / "__init__.py").write_text("")
         (root / "convert").mkdir()
         (root / "convert" / "__init__.py").write_text("")
         (root / "convert" / "__main__.py").write_text(CONVERTER)
         (root / "convert" / "model.onnx").write_bytes(convolutions(64, [(0.5, 0.0)]))
-        (root / "osediff").mkdir()
-        (root / "osediff" / "__init__.py").write_text("")
-        (root / "osediff" / "merge.py").write_text(MERGER)
+        (root / "published" / "osediff").mkdir()
+        (root / "published" / "osediff" / "__init__.py").write_text("")
+        (root / "published" / "osediff" / "merge.py").write_text(MERGER)
         self.mode("")
         self.offers(OFFERS)
         (self.folder / "tiny.keys.txt").write_text(keys_text(KEYS))

@@ -178,7 +178,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
     for words, message in [
         ([], "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE"),
         (["tiny1"], "the nearest is tiny-1"),
-        (["codeformer"], "plugins/rtface-codeformer"),
+        (["codeformer"], "engines/published/codeformer"),
         (["closed", "--accept-license"], "closed cannot be added: its publisher gives no licence"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
         (["--from", weights], "say which it is, as in: rtface engines add tiny-1 --from"),
@@ -230,7 +230,7 @@ def test_the_list_of_offers(published: Publisher, weights: Path) -> None:
     assert "added" in rows["tiny-1"] and "forbidden" in rows["tiny-1"] and "weights S-Lab-1.0" in rows["tiny-1"]
     assert "to fetch" in rows["tiny-2"] and "tiny2.pth (5 MB)" in rows["tiny-2"]
     assert "with --from" in rows["other"] and "refused" in rows["closed"] and "gives no licence" in rows["closed"]
-    assert "plugins/rtface-codeformer" in result.stderr
+    assert "engines/published/codeformer" in result.stderr
     rows = json.loads(call("offers", "--json").stdout)
     assert [row["added"] for row in rows] == [True, False, False, False]
 

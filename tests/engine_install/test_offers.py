@@ -19,7 +19,7 @@ from rtface_engines.identify import check, compare, recognise
 from tests.engine_install.checkpoints import Tensor, write_zip
 from tests.engine_install.published import KEYS, Publisher
 
-ROOT = Path(__file__).parents[2] / "plugins" / "rtface-engines"
+PUBLISHED = Path(__file__).parents[2] / "engines" / "published"
 
 
 def test_offers_are_read_whole(published: Publisher) -> None:
@@ -54,7 +54,7 @@ def test_a_name_that_is_not_offered(published: Publisher) -> None:
     found = find_offers()
     with pytest.raises(UsageError, match=r"'tiny1' can be added: the nearest is tiny-1; there is: tiny-1, tiny-2"):
         offer_named("tiny1", found)
-    with pytest.raises(MissingComponent, match=r"CodeFormer comes with .* get it with: .*plugins/rtface-codeformer"):
+    with pytest.raises(MissingComponent, match=r"CodeFormer comes with .* get it with: .*engines/published/codeformer"):
         offer_named("CodeFormer", found)
     with pytest.raises(UsageError, match=r"the nearest is hifacegan"):
         offer_named("hifacgan", found)
@@ -143,8 +143,8 @@ def test_the_weights_of_another_offer_are_named(published: Publisher, tmp_path: 
 
 def test_ours_can_be_read_and_their_keys_are_whole() -> None:
     found = find_offers()
-    assert beside() == ROOT / "engines"
-    for folder in {path.parent for path in (ROOT / "engines").glob("*/offers.toml")}:
+    assert beside() == PUBLISHED
+    for folder in {path.parent for path in PUBLISHED.glob("*/offers.toml")}:
         for offer in read_offers(folder):
             assert offer.name in found
             assert offer.published.refused or (len(offer.keys()) > 50 and offer.published.file)

@@ -27,7 +27,7 @@ from engines.convert.graph import fold, to_onnx  # noqa: E402
 from engines.convert.offers import Offer, read_offer  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-DISTRIBUTION = ROOT / "plugins" / "rtface-engines"
+PUBLISHED = ROOT / "engines" / "published"
 PARITY = 1e-4
 """How far an answer may be from the other implementation's, as a share of the answer's range."""
 ONNX = 1e-3

@@ -44,7 +44,7 @@ def main(repository: str) -> None:
              "# command: python -m tests.engines.osdface_fixtures REPOSITORY",
              *(f"{part}.{key} {'x'.join(map(str, value.shape)) or '-'}"
                for part, net in nets.items() for key, value in net.state_dict().items())]  # fmt: skip
-    target = HERE.parents[1] / "plugins" / "rtface-engines" / "engines" / "osdface" / "osdface.keys.txt"
+    target = HERE.parents[1] / "engines" / "published" / "osdface" / "osdface.keys.txt"
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     # The encoder has attention where its maps are smallest. One crop at a time: its choice does not take several.

@@ -21,7 +21,7 @@ from tests.engines.drawn import drawn_crops, drawn_state
 from tests.engines.restoreformer_fixtures import digest
 
 HERE = Path(__file__).parent
-FOLDER = HERE.parents[1] / "plugins" / "rtface-engines" / "engines" / "osediff"
+FOLDER = HERE.parents[1] / "engines" / "published" / "osediff"
 SIZE, RANK = 128, 4
 UNET = {"sample_size": 64, "cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20],
         "block_out_channels": (320, 640, 1280, 1280), "use_linear_projection": True}  # fmt: skip

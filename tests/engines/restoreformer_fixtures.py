@@ -68,7 +68,7 @@ def main(repository: str) -> None:
             "# command: python -m tests.engines.restoreformer_fixtures REPOSITORY",
             *(f"{prefix}{key} {'x'.join(map(str, value.shape)) or '-'}" for key, value in net.state_dict().items()),
         ]
-        target = HERE.parents[1] / "plugins" / "rtface-engines" / "engines" / "restoreformer" / f"{name}.keys.txt"
+        target = HERE.parents[1] / "engines" / "published" / "restoreformer" / f"{name}.keys.txt"
         target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     kept: dict[str, np.ndarray] = {}
     for case, (width, size, count) in CASES.items():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.engines.common import DISTRIBUTION, onnx, ort, torch
+from tests.engines.common import ROOT, onnx, ort, torch
 from tests.engines.tiny_network import MODEL, OFFERS
 
 safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed: make test-engines")
@@ -67,7 +67,7 @@ def case(tmp_path: Path) -> Case:
 def test_a_network_is_written_whole_and_as_torch_computes_it(case: Case) -> None:
     torch.save({"params": {}, "params_ema": case.state | {"other.weight": torch.ones(1)}}, case.weights)
     ran = subprocess.run([sys.executable, "-m", "engines.convert", *case.arguments()], capture_output=True, text=True,
-                         env=os.environ | {"PYTHONPATH": str(DISTRIBUTION)}, check=False)  # fmt: skip
+                         env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)  # fmt: skip
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
     result = lines[-1]["result"]
     assert ran.returncode == 0 and result["parameters"] == 16 * 27 + 16 + 16 * 16 + 16 + 16 * 27 + 3

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.engines.common import (
-    DISTRIBUTION,
     ONNX,
     PARITY,
+    PUBLISHED,
     crops,
     exported,
     gap,
@@ -27,9 +27,9 @@ from tests.engines.common import (
 # isort: split
 # The first import skips all of this where torch is missing; these need it.
 from engines.convert.int8 import ranges
-from engines.gfpgan.model import Gfpgan, build
+from engines.published.gfpgan.model import Gfpgan, build
 
-FOLDER = DISTRIBUTION / "engines" / "gfpgan"
+FOLDER = PUBLISHED / "gfpgan"
 SMALL = {"size": 64, "narrow": 0.25, "styles": 64}
 
 

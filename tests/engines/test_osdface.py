@@ -6,13 +6,13 @@ import tomllib
 
 import numpy as np
 
-from tests.engines.common import DISTRIBUTION, PARITY, ROOT, gap, has_published_keys, offers, torch
+from tests.engines.common import PARITY, PUBLISHED, ROOT, gap, has_published_keys, offers, torch
 from tests.engines.drawn import drawn_crops, drawn_state
 from tests.engines.osdface_fixtures import COUNT, SIZE, WIDTH
 
-from engines.osdface.model import Prompter, Widen, build  # isort: skip
+from engines.published.osdface.model import Prompter, Widen, build  # isort: skip
 
-FOLDER = DISTRIBUTION / "engines" / "osdface"
+FOLDER = PUBLISHED / "osdface"
 (OFFER,) = offers(FOLDER)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.engines.common import (
-    DISTRIBUTION,
     ONNX,
     PARITY,
+    PUBLISHED,
     ROOT,
     exported,
     gap,
@@ -29,11 +29,11 @@ from tests.engines.restoreformer_fixtures import apart
 safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed: make test-engines")
 
 from engines.convert.graph import named  # noqa: E402
-from engines.osediff import merge  # noqa: E402
-from engines.osediff.model import build  # noqa: E402
-from engines.osediff.prompt import describe, tokens  # noqa: E402
+from engines.published.osediff import merge  # noqa: E402
+from engines.published.osediff.model import build  # noqa: E402
+from engines.published.osediff.prompt import describe, tokens  # noqa: E402
 
-FOLDER = DISTRIBUTION / "engines" / "osediff"
+FOLDER = PUBLISHED / "osediff"
 (OFFER,) = offers(FOLDER)
 FIXTURE = ROOT / "tests" / "engines" / "osediff.npz"
 CHANGES = published_keys(FOLDER / "changes.keys.txt")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.engines.common import (
-    DISTRIBUTION,
     ONNX,
     PARITY,
+    PUBLISHED,
     ROOT,
     exported,
     gap,
@@ -24,7 +24,7 @@ from tests.engines.restoreformer_fixtures import CASES, apart
 
 from engines.convert.graph import named  # isort: skip
 
-FOLDER = DISTRIBUTION / "engines" / "restoreformer"
+FOLDER = PUBLISHED / "restoreformer"
 OFFERS = {offer.name: offer for offer in offers(FOLDER)}
 FIXTURE = ROOT / "tests" / "engines" / "restoreformer.npz"
 PLUS_PLUS = {"heads": 4, "asked": 2}
@@ -32,7 +32,7 @@ PLUS_PLUS = {"heads": 4, "asked": 2}
 
 def network(**variant: Any) -> Any:
     """With the weights of the fixtures."""
-    from engines.restoreformer.model import build
+    from engines.published.restoreformer.model import build
 
     with torch.device("meta"):
         net = build(**variant)
@@ -51,7 +51,7 @@ def test_names_and_shapes_are_the_published_ones(name: str) -> None:
 
 
 def test_a_checkpoint_of_the_authors_is_read_too() -> None:
-    from engines.restoreformer.model import restate
+    from engines.published.restoreformer.model import restate
 
     ours, loss = torch.zeros(1), torch.ones(1)
     assert restate({"vqvae.conv.weight": ours, "loss.logvar": loss}) == {"conv.weight": ours}

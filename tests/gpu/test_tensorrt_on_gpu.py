@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import rtface
 from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.engine import learned
 from rtface.engine.crop_runner import CropRunner, shrunk
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.plan import load_golden, psnr
-from rtface.engine.recipe import Recipe, load_recipe, of_person
+from rtface.engine.recipe import SHIPPED, Recipe, load_recipe, of_person
 from rtface.engine.tensorrt import open_tensorrt, store
 from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan
@@ -26,7 +25,7 @@ from tests.persons.made import ANNA, learnt
 
 pytestmark = pytest.mark.skipif(REHEARSAL, reason="TensorRT does not run on a driver that is not there")
 
-SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
+NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def gpu(cuda_python: None) -> Generator[NvidiaGpu]:
 
 
 def shipped(name: str) -> Recipe:
-    return load_recipe(Path(rtface.__file__).parent / "models" / name / "recipe.toml")
+    return load_recipe(SHIPPED / name / "recipe.toml")
 
 
 def crops(recipe: Recipe, n: int) -> dict[str, np.ndarray]:
@@ -88,7 +87,7 @@ class Bound:
 
 
 @pytest.mark.parametrize("precision", [None, "bf16", "f32", "int8"])
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_engine_gives_its_references_answers(gpu: Any, name: str, precision: Any) -> None:
     plan, verdict = open_tensorrt(shipped(name), gpu, precision=precision)
     print(f"{name}: {plan.identity.library} on {plan.identity.device} in {plan.identity.precision}, {verdict}")
@@ -115,7 +114,7 @@ def test_the_weights_of_a_person_arrive(gpu: Any, name: str, tmp_path: Path) -> 
         plan.close()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", NAMES)
 def test_many_crops_are_as_one_and_a_recorded_run_as_the_first(gpu: Any, name: str) -> None:
     recipe = shipped(name)
     plan, _ = open_tensorrt(recipe, gpu)

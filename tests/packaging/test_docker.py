@@ -111,8 +111,8 @@ def test_the_build_context_holds_what_is_copied_only():
         "requirements.lock",
         PROJECT["project"]["readme"],
         *PROJECT["project"]["license-files"],
-        *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"],
-        "plugins/rtface-engines",
+        *(place.split("/")[0] for place in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]),
+        "engines",
         "plugins/rtface-studio",
     }
     assert needed == sources

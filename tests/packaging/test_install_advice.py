@@ -20,7 +20,9 @@ BY_NAME = re.compile(
     r"""rtface(?:-[a-z]+)?(?:\[[^\]]*\])?(?![\w./*-]|'s)"""
 )
 NAMED_EXTRA = re.compile(r"(?<![\w/.-])rtface(?:-[a-z]+)?\[\w+\]")
-PROJECTS = sorted([ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")])
+PROJECTS = sorted(
+    [ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml"), *ROOT.glob("engines/**/pyproject.toml")]
+)
 
 
 def texts():
@@ -31,14 +33,17 @@ def texts():
         *ROOT.glob("*.md"),
         *(
             p
-            for d in ("docs", "plugins", "docker", "benchmarks")
+            for d in ("docs", "plugins", "engines", "docker", "benchmarks")
             for p in (ROOT / d).rglob("*")
             if p.suffix in (".md", ".yaml", ".toml")
         ),
     ):
         yield path, path.read_text(encoding="utf-8")
     for path in (
-        p for d in ("rtface", "plugins", "benchmarks") for p in (ROOT / d).rglob("*.py") if "tests" not in p.parts
+        p
+        for d in ("rtface", "plugins", "engines", "benchmarks")
+        for p in (ROOT / d).rglob("*.py")
+        if "tests" not in p.parts
     ):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
@@ -119,13 +124,13 @@ def lines():
 
 
 def test_a_clone_repairs_itself():
-    damaged = ROOT / "rtface" / "models" / "rtface-m" / "model.onnx"
+    damaged = ROOT / "engines" / "shipped" / "rtface-m" / "model.onnx"
     assert install.extra_line("rtx") == f"python -m pip install -e {shlex.quote(f'{ROOT}[rtx]')}"
     assert install.plugin_line("rtface-overlays") == f"python -m pip install {ROOT}/plugins/rtface-overlays"
-    both = f"{ROOT}/plugins/rtface-engines {ROOT}/plugins/rtface-learn"
+    both = f"{ROOT}/engines {ROOT}/engines/rtface-learn"
     assert install.plugin_line("rtface-learn") == f"python -m pip install {both}"
     if (ROOT / ".git").exists():
-        assert install.reinstall_line(damaged) == f"git -C {ROOT} checkout -- rtface/models/rtface-m/model.onnx"
+        assert install.reinstall_line(damaged) == f"git -C {ROOT} checkout -- engines/shipped/rtface-m/model.onnx"
 
 
 def test_an_installed_clone_is_named_by_its_folder(monkeypatch, tmp_path):
@@ -170,7 +175,7 @@ def test_a_copy_that_was_never_installed(monkeypatch, tmp_path):
     "name", ["rtface_overlays", "rtface_synthetic", "rtface_engines", "rtface_farm", "rtface_learn", "rtface_studio"]
 )
 def test_a_plugin_without_rtface_says_what_to_install(monkeypatch, name):
-    (path,) = ROOT.glob(f"plugins/*/{name}/__init__.py")
+    (path,) = (path for top in ("plugins", "engines") for path in ROOT.glob(f"{top}/**/{name}/__init__.py"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     with pytest.raises(ImportError, match="needs rtface, which is not installed: install its wheel or its clone"):
         exec(compile(path.read_text(encoding="utf-8"), path, "exec"), {})

@@ -181,7 +181,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheels of rtface and of rtface-engines, in one folder."""
     folder = tmp_path_factory.mktemp("dist")
     environment = clean_environment() | {"PIP_CONSTRAINT": str(ROOT / "requirements.lock")}
-    for project in (ROOT, ROOT / "plugins" / "rtface-engines"):
+    for project in (ROOT, ROOT / "engines"):
         called([sys.executable, "-m", "build", "--wheel", "--outdir", folder], project, environment)
     (wheel,), (engines_wheel,) = folder.glob("rtface-*.whl"), folder.glob("rtface_engines-*.whl")
     return wheel, engines_wheel
@@ -190,23 +190,25 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @WHEEL
 def test_the_wheels_hold_all_files_and_no_others(wheels: tuple[Path, Path]) -> None:
     wheel, engines_wheel = wheels
-    engines = ROOT / "plugins" / "rtface-engines"
+    engines = ROOT / "engines"
     names = zipfile.ZipFile(wheel).namelist()
     inside = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "rtface").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    inside |= {
+        f"rtface/models/{path.relative_to(engines / 'shipped')}"
+        for path in (engines / "shipped").rglob("*")
+        if path.is_file()
+    }
     assert inside <= set(names)
     assert any(name.endswith(".onnx") for name in names)
     assert any(name.endswith("/licenses/NOTICE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rtface"}
     published = {
-        f"rtface_engines/_published/{path.relative_to(engines)}"
-        for folder in [
-            engines / "engines" / "convert",
-            *(path.parent for path in (engines / "engines").glob("*/offers.toml")),
-        ]
+        f"rtface_engines/_published/{path.relative_to(ROOT)}"
+        for folder in [engines / "convert", *(path.parent for path in (engines / "published").glob("*/offers.toml"))]
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -214,6 +216,7 @@ def test_the_wheels_hold_all_files_and_no_others(wheels: tuple[Path, Path]) -> N
     names = zipfile.ZipFile(engines_wheel).namelist()
     assert len(published) > 10 and published <= set(names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rtface_engines"}
+    assert not any("codeformer" in name or "hifacegan" in name for name in names)
 
 
 @WHEEL
@@ -262,7 +265,7 @@ def test_the_wheel_runs_in_an_empty_environment(
         "import importlib.util as u, sys; sys.path[0] = sys.argv[1]; assert all(u.find_spec(m) for m in sys.argv[2:])",
         root.stdout.strip(),
         "engines.convert.__main__",
-        "engines.osediff.merge",
+        "engines.published.osediff.merge",
     )
     report = json.loads(call(binaries / "rtface", "run", "in.mp4", "out.mp4", "--json").stdout)
     assert report["frames_out"] == 12

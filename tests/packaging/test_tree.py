@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 1_000_000
 # Networks, and the golden crops that their gate compares with.
-NETWORKS = re.compile(r"rtface/(tracking/)?models/.*\.(onnx|tflite|npz)")
+NETWORKS = re.compile(r"(rtface/tracking/models|engines/shipped)/.*\.(onnx|tflite|npz)")
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone")

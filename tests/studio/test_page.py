@@ -18,7 +18,9 @@ from rtface_studio.catalogue import PAGE, catalogue
 from tests.studio.conftest import RunningStudio
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [*(ROOT / "rtface").rglob("*.py"), *(ROOT / "plugins").glob("*/rtface_*/**/*.py")]
+SOURCES = [
+    path for place in ("rtface", "plugins/*/rtface_*", "engines/**/rtface_*") for path in ROOT.glob(f"{place}/**/*.py")
+]
 VIEWS = ["films", "live", "queue", "engines", "health", "settings"]
 
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pytest
 
 from training.crop_space import F32, U8
-from training.degradation import archive_film, missing_regions, single_image
+from training.degradation import archive_film, single_image
 
 
 def flat(value: int, h: int = 192, w: int = 256) -> U8:
@@ -186,29 +185,3 @@ def test_fields_lie_half_before_and_half_after() -> None:
 
     archive_film.Ageing(archive_film.Archive("vhs", 480, fields="comb", half=1.5), np.random.default_rng(1))(shoot, 0)
     assert asked == [-0.75, 0.75]
-
-
-@pytest.mark.parametrize("kind", missing_regions.KINDS)
-def test_holes_cover_their_share_and_leave_the_rest(kind: str) -> None:
-    shares: list[float] = []
-    for seed, (h, w) in enumerate([(192, 192), (512, 512), (330, 300), (256, 256)] * 5):
-        picture = np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8)
-        out, mask = missing_regions.holes(picture, np.random.default_rng(seed), kind)
-        again = missing_regions.holes(picture, np.random.default_rng(seed), kind)
-        assert np.array_equal(out, again[0]) and np.array_equal(mask, again[1])
-        assert out.dtype == np.uint8 and mask.dtype == np.float32 and mask.shape == (h, w)
-        assert set(np.unique(mask)) == {0.0, 1.0}
-        assert np.array_equal(out[mask == 0], picture[mask == 0])
-        assert (changed(out, picture)[mask == 1] > 0).mean() > 0.9
-        shares.append(float(mask.mean()))
-    assert min(shares) >= 0.005 and max(shares) <= 0.12 and max(shares) > 2 * min(shares)
-
-
-def test_dropouts_lie_along_lines_and_lost_blocks_on_a_grid() -> None:
-    mask = missing_regions.dropouts(photo(4, 512, 512), 0.03, np.random.default_rng(2))[1]
-    runs = [int((np.diff(z) != 0).sum()) for z in (mask.ravel(), mask.T.ravel())]
-    assert runs[0] * 4 < runs[1]
-    mask, side = missing_regions.lost_mask(512, 512, 0.05, np.random.default_rng(2))
-    for z in (mask, mask.T):
-        edges = np.unique(np.flatnonzero((np.diff(z, axis=0) != 0).any(1)))
-        assert len(edges) > 1 and not (np.diff(edges) % side).any()

@@ -18,10 +18,10 @@ from rtface.geometry.alignment import fit
 from training import landmarks
 from training.crop_space import TEMPLATE_512, oval_mask, planes, roi
 from training.evaluation import metrics
-from training.evaluation.metrics import LEVELS, Octaves, coverage, mapped, octaves, ssim, ssim_map, tone_map
+from training.evaluation.metrics import Octaves, mapped, octaves, ssim, ssim_map, tone_map
 from training.landmarks import to_bytes
 from training.losses import identity, weight_files
-from training.losses.identity import CHIP, Identity, auc, chip_matrix, face_chip, read_dlib
+from training.losses.identity import CHIP, Identity, chip_matrix, face_chip, read_dlib
 from training.losses.weight_files import weights
 
 rng = np.random.default_rng
@@ -146,52 +146,6 @@ def test_octaves_part_the_scales() -> None:
     energies = [[float((band[8:-8, 8:-8] ** 2).mean()) for band in octaves(p, 3)] for p in grey]
     assert energies[0][0] > 10 * sum(energies[0][1:]) and energies[1][1] > 2 * energies[1][0]
     assert max(energies[2]) < 0.05 * energies[1][1]
-
-
-# --- coverage ---
-
-
-def laplace(size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """Errors S×S×3 and the log scale S×S×1 they were drawn with."""
-    u = rng(2).uniform(-6, -2, (size, size, 1))
-    return rng(3).laplace(0, np.exp(u), (size, size, 3)), u
-
-
-def test_coverage_of_true_scales_is_nominal() -> None:
-    error, u = laplace()
-    found = coverage(error, u)
-    assert found.levels == LEVELS
-    assert found.observed == pytest.approx(LEVELS, abs=0.004)
-    assert found.gap < 0.003
-    assert coverage(np.abs(error), u) == found
-
-
-@pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_coverage_of_wrong_scales(factor: float) -> None:
-    error, u = laplace()
-    found = coverage(error, u + np.log(factor))
-    expected = [1 - (1 - p) ** factor for p in LEVELS]
-    assert found.observed == pytest.approx(expected, abs=0.004)
-    assert found.gap == pytest.approx(np.mean(np.abs(np.subtract(expected, LEVELS))), abs=0.004)
-
-
-def test_coverage_weights_with_the_mask() -> None:
-    error, u = laplace(64)
-    error[:, 32:] = 1e6
-    mask = np.zeros((64, 64, 1))
-    mask[:, :32] = 1
-    assert coverage(error, u, (0.5,), mask).observed[0] == pytest.approx(0.5, abs=0.03)
-    assert coverage(error, u, (0.5,), 1 - mask).observed[0] == 0
-    assert coverage(error, u, (0.5,)).observed[0] == pytest.approx(0.25, abs=0.02)
-
-
-@pytest.mark.parametrize(("error", "u", "levels"), [
-    (0.0, 0.0, ()), (0.0, 0.0, (1.0,)), (0.0, 0.0, (0.0,)), (np.nan, 0.0, LEVELS), (0.0, np.inf, LEVELS),
-    (np.zeros(3), np.zeros(4), LEVELS),
-])  # fmt: skip
-def test_coverage_refuses(error: object, u: object, levels: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match=r"levels|finite|broadcast"):
-        coverage(error, u, levels)  # pyright: ignore
 
 
 # --- landmarks ---
@@ -452,12 +406,6 @@ def test_identity_survives_noise_and_not_a_flip_of_the_person() -> None:
     assert net.distance(face, face) == 0
     assert net.distance(face.astype(np.float32) / 255, noisy) < 0.3
     assert net.distance(face, np.ascontiguousarray(face[::-1])) > 0.5  # upside down: not a face
-
-
-def test_auc_counts_pairs() -> None:
-    assert auc(np.array([0.1, 0.2]), np.array([0.3, 0.4])) == 1
-    assert auc(np.array([0.3, 0.4]), np.array([0.1, 0.2])) == 0
-    assert auc(np.array([0.2, 0.5]), np.array([0.2, 0.4])) == pytest.approx((0.5 + 1) / 4)
 
 
 def test_the_identity_loss_sees_the_chip_that_is_measured() -> None:

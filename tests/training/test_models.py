@@ -1,4 +1,4 @@
-"""The packages in ``rtface/models`` hold what their recipes say, and compute what the torch model computed."""
+"""The packages in ``engines/shipped`` hold what their recipes say, and compute what the torch model computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtface.engine.backends.openvino import OpenVinoPlan, supported
 from rtface.engine.plan import gate, load_golden, psnr
 from rtface.engine.recipe import Recipe, load_recipe
 
-MODELS = Path(__file__).parents[2] / "rtface" / "models"
+MODELS = Path(__file__).parents[2] / "engines" / "shipped"
 ENGINES = sorted(path.parent.name for path in MODELS.glob("*/recipe.toml"))
 
 

@@ -16,14 +16,13 @@ torch = pytest.importorskip("torch", reason="torch is needed for training only")
 import torch.nn.functional as F
 
 import training
+from rtface.correct.colour import chroma_limit as crop_limit
+from rtface.correct.colour import lock_colour
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import load_recipe
-from rtface.tracking.facemesh import FaceMesh
-from training.crop_space import oval_mask, planes, roi
+from training.crop_space import oval_mask, roi
 from training.data.film_pairs import KINDS
 from training.data.shards import Shards
-from training.evaluation.restorers import locked
-from training.export.golden_crops import golden_crops
 from training.loop.checkpoints import Ema, resume, save
 from training.loop.dead_channels import dead_channels, revive
 from training.loop.initial_weights import weights
@@ -34,7 +33,6 @@ from training.loop.train import parser
 from training.loop.train_occlusion import area, changed
 from training.loop.trainer import Trainer
 from training.losses.adversarial import Adversary, octaves
-from training.losses.landmark_network import SIZE, MeshNet, Places
 from training.losses.restoration import Loss, chroma_limit, shape, uneven
 from training.model.layers import Bounded, Enlarge, MidBand, Spread, Unpatterned, Window, fold, unfold
 from training.model.networks import DAMPING, Whole, build
@@ -53,7 +51,9 @@ def test_lock_of_the_loss_is_the_run_times() -> None:
         crop = r.random((size, size, 3), np.float32) * 0.5 + 0.25
         d = np.zeros_like(crop)
         d[y : y + h, x : x + w] = r.normal(0.02, 0.03, (h, w, 3))
-        want = locked(crop, crop + d)[y : y + h, x : x + w]
+        planar = np.ascontiguousarray(crop.transpose(2, 0, 1))
+        shaped = lock_colour(np.ascontiguousarray(d.transpose(2, 0, 1)), chroma=crop_limit(planar))
+        want = np.clip(crop + shaped.transpose(1, 2, 0) * oval_mask(size)[..., None], 0, 1)[y : y + h, x : x + w]
         t, c = (torch.from_numpy(z[y : y + h, x : x + w].transpose(2, 0, 1)[None].copy()) for z in (d, crop))
         ours = shape(t, size // 32, chroma_limit(c, size // 32))[0].permute(1, 2, 0).numpy()
         ours *= oval_mask(size)[y : y + h, x : x + w, None]
@@ -72,7 +72,7 @@ def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m", "rtface-m-vivid"])
 def test_training_goes_on_from_an_engine(name: str) -> None:
     """What is read back from an exported engine is the network whose answers its goldens are."""
-    folder = Path(__file__).parents[2] / "rtface" / "models" / name
+    folder = Path(__file__).parents[2] / "engines" / "shipped" / name
     given = weights(folder)
     net = build(name, memory=True, like=given)
     net.core.damping = DAMPING
@@ -445,25 +445,6 @@ def test_the_critic_sees_fine_octaves_only() -> None:
     torch.testing.assert_close(octaves(image + coarse), octaves(image), atol=1e-5, rtol=0)
     fine = F.interpolate(torch.rand(1, 3, 32, 32), scale_factor=2.0, mode="nearest")
     assert float((octaves(image + fine) - octaves(image)).abs().mean()) > 0.5
-
-
-def test_the_face_mesh_in_torch_is_the_run_times() -> None:
-    crop = golden_crops(256)[0]
-    with torch.no_grad():
-        points = MeshNet()(torch.from_numpy(planes(crop))[None])[0].numpy()
-    want, score = FaceMesh(threads=1).infer(crop)
-    assert crop.shape[0] == SIZE and score > 0.5
-    assert np.abs(points - want).max() < 0.05
-
-    x, y, w, h = roi(256)
-    truth = torch.from_numpy(planes(crop))[None, :, y : y + h, x : x + w]
-    shown = truth.clone().requires_grad_()
-    places = Places()
-    assert float(places(shown, truth, 256).detach()) == 0
-    moved = places(truth.roll(3, 3), truth, 256)  # 3 px of 256 are 6 of 512
-    assert 4 < float(moved) < 8
-    places((shown * 0.9), truth, 256).sum().backward()
-    assert shown.grad is not None and torch.isfinite(shown.grad).all() and float(shown.grad.abs().max()) > 0
 
 
 def test_some_kinds_come_more_often(tmp_path: Path) -> None:

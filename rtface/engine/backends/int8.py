@@ -1,7 +1,7 @@
 """Calibrations: the ranges that let convolutions run in 8-bit integers, measured before and kept as data.
 
 The package holds one set of weights. Beside it lies ``int8.json``: the convolutions to run in int8 and the range that
-the input of each takes on faces (`training/export/calibrate_int8.py` writes it). Each backend
+the input of each takes on faces (`engines/training/export/calibrate_int8.py` writes it). Each backend
 uses them in its own way.
 """
 

@@ -13,15 +13,13 @@ import time
 import types
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import rtface
 from rtface.engine import tensorrt
-from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe import SHIPPED, Recipe, load_recipe
 from rtface.engine.spec import ImageNetworkSpec
 from rtface.engine.tensorrt import builder
 from rtface.engine.tensorrt.builder import build
@@ -32,13 +30,13 @@ from rtface.protocols import ImageNetwork
 from rtface.tracking import models
 from tests.engine.conftest import Maker
 
-SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
+NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 FULL = Library("full", "11.4.0.106", None)
 FOR_RTX = Library("rtx", "1.7.1.116", None, frozenset({(7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1)}))
 
 
 def shipped(name: str) -> Recipe:
-    return load_recipe(Path(rtface.__file__).parent / "models" / name / "recipe.toml")
+    return load_recipe(SHIPPED / name / "recipe.toml")
 
 
 @pytest.fixture
@@ -181,7 +179,7 @@ def test_every_shipped_engine_is_built_for_sm_89(
 
 
 @pytest.mark.parametrize("sm", [s for s in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if s])
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", NAMES)
 def test_other_capabilities_on_demand(rtx: Library, name: str, sm: str) -> None:
     choice = choose((int(sm[:-1]), int(sm[-1])), (rtx,))
     start = time.perf_counter()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import rtface
 from rtface.engine.backends.int8 import Calibration, Convolution, load_calibration
 from rtface.engine.plan import gate
-from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe import SHIPPED, Recipe, load_recipe
 from rtface.errors import EngineError
 from tests.engine.conftest import Maker
 
@@ -26,12 +24,12 @@ from rtface.engine.tensorrt.quantise import quantise  # noqa: E402
 from tests.engine.tensorrt.rounding import RoundedPlan  # noqa: E402
 from tests.pairs import pairs  # noqa: E402
 
-SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
+NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 FLOAT, FP16, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 
 
 def shipped(name: str) -> Recipe:
-    return load_recipe(Path(rtface.__file__).parent / "models" / name / "recipe.toml")
+    return load_recipe(SHIPPED / name / "recipe.toml")
 
 
 def kinds(model: onnx.ModelProto) -> dict[str, int]:
@@ -44,7 +42,7 @@ def kinds(model: onnx.ModelProto) -> dict[str, int]:
 LEAST = {"fp16": 60.0, "bf16": 45.0, "int8": 50.0, "f32": 65.0}
 
 
-@pytest.mark.parametrize(("precision", "name"), pairs(list(LEAST), SHIPPED))
+@pytest.mark.parametrize(("precision", "name"), pairs(list(LEAST), NAMES))
 def test_the_goldens_come_out(precision: str, name: str) -> None:
     recipe = shipped(name)
     verdict = gate(recipe, RoundedPlan(recipe, precision, prepare(recipe, precision).whole()))
@@ -52,7 +50,7 @@ def test_the_goldens_come_out(precision: str, name: str) -> None:
     assert verdict.psnr > LEAST[precision]
 
 
-@pytest.mark.parametrize(("name", "low"), pairs(SHIPPED, [FP16, BF16]))
+@pytest.mark.parametrize(("name", "low"), pairs(NAMES, [FP16, BF16]))
 def test_what_is_computed_in_which_type(name: str, low: int) -> None:
     recipe, precision = shipped(name), "fp16" if low == FP16 else "bf16"
     source = onnx.load(recipe.model_path)

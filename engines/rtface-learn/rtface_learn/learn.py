@@ -1,0 +1,303 @@
+"""Learns one person: takes, pairs, training in another process, what it gains, and the person's file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.config.addresses import LiveAddress
+from rtface.correct.mask import face_mask
+from rtface.engine import learned
+from rtface.engine.coded_network import CodedNetwork
+from rtface.engine.engine_set import DEFAULT, LIGHT, EngineRequest, EngineSet, recipe_named
+from rtface.errors import EngineError, Message, UsageError
+from rtface.frame import Bytes, Float32
+from rtface.media.files.file_hashes import sha256_of
+from rtface.media.files.image_names import has_still_name
+from rtface.media.files.outputs import OutputPath, check_outputs
+from rtface.media.files.workfile import write_whole
+from rtface.persons.gallery import mean
+from rtface.util.files import write_atomically
+from rtface.util.machine import cores
+from rtface_engines import child
+from rtface_learn import judge, pairs, selection, work
+from rtface_learn.camera import Watch, check_live, unwatched
+from rtface_learn.takes import Take
+
+PREFIXES = (
+    "core.stem",
+    "core.enc",
+    "core.down",
+    "core.code",
+    "core.mid",
+    "core.up",
+    "core.dec",
+    "core.head",
+    "core.place",
+)
+RATE, STEPS, MORE, BATCH, KEPT = 2e-4, 240, 160, 6, 4
+"""Learning rate; steps of training, and those that follow with the takes that judged, too; pairs and faces of other
+people in a step."""
+WORTH_DB, OF_PHOTOS = 0.075, 0.5
+"""A smaller gain over the shipped weights in a run on held-out takes is none; share of the change that is kept of
+photos alone, as all of it makes faces in calls of another camera worse."""
+_SHEETS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """What came of it.
+
+    Attributes:
+        path: of the person's file; None where nothing was kept.
+        gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`; empty where no run was
+            measured, as the trained weights were no better on held-out crops.
+        takes, seconds: how many takes it learnt from, and how long the training took.
+        share: of the training that was done when its time was over, 0…1.
+        photos: True if it learnt from photos alone, of which half of the change is kept.
+    """
+
+    path: Path | None
+    gains: dict[str, float]
+    takes: int
+    seconds: float
+    share: float
+    photos: bool
+
+
+def learn(
+    name: str,
+    sources: Sequence[Path | LiveAddress],
+    python: Callable[[], Path],
+    *,
+    minutes: float,
+    notify: selection.Tell,
+    overwrite: bool = False,
+    shown: Path | None = None,
+    without: frozenset[int] = frozenset(),
+    watch: Watch = unwatched,
+    consent: str = "",
+) -> TrainingOutcome:
+    """Learns a person and keeps the result if it helps. A call that was interrupted in training is continued by the
+    next one of the same person, sources and engine.
+
+    Args:
+        python: finds one that has numpy, torch and onnx; called once the sources are known to serve.
+        minutes: of training, at the most.
+        overwrite: replace the person's file, the sheet, and what an interrupted call with other sources left.
+        shown: where the sheet of takes is written, an image, before the training begins.
+        without: numbers on that sheet of takes to leave out; none with a live source.
+        watch: as of `selection.collect`.
+        consent: who agreed to it and when, in words; kept in the file.
+
+    Raises:
+        UsageError: the person was learnt before, without `overwrite`; the sheet is named like no image; or `without`
+            has numbers that are not on it, or leaves too few.
+        OutputError: the sheet cannot be written.
+        InputError: as `selection.collect`; copies of one file are one.
+        EngineError: the training failed.
+        Interrupted: by a signal; what was prepared is kept where its message says so.
+    """
+    path = learned.path_of(name)
+    if path.exists() and not overwrite:
+        raise UsageError(
+            "{name} was learnt before ({path}); add {--overwrite=True} to learn again",
+            code="learn_before",
+            name=name,
+            path=path,
+        )
+    files = dict[str, Path]()
+    for source in selection.files_of(sources):
+        files.setdefault(sha256_of(source), source)
+    paths, live = [*files.values()], [source for source in sources if isinstance(source, LiveAddress)]
+    target = None
+    if shown is not None:
+        if shown.suffix.lower() not in _SHEETS:
+            raise UsageError(
+                "--sheet {path}: name an image, with one of the endings {sheets}",
+                code="person_sheet",
+                path=shown,
+                sheets=", ".join(_SHEETS),
+            )
+        beside = shown.resolve().parent
+        if any(isinstance(source, Path) and source.is_dir() and source.resolve() == beside for source in sources):
+            raise UsageError(
+                "--sheet {path}: it would be one of the next call's photos; write it elsewhere",
+                code="person_sheet_inside",
+                path=shown,
+            )
+        sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
+        (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
+    found, recipe = cache(python), recipe_named(learned.BASE)
+    from_what = [
+        {"sha256": digest, "kind": "photo" if has_still_name(path) else "film"} for digest, path in files.items()
+    ]
+    from_what += [{"kind": source.kind} for source in live]
+    if live and without:
+        raise UsageError(
+            "--without is for films and photos: a camera's faces have other numbers at each call",
+            code="learn_without_live",
+        )
+    # What a live source shows is never the same again.
+    key = "" if live else _key(recipe, sorted(without), from_what)
+    with work.work(name, key, overwrite=overwrite) as folder:
+        if not (folder / learned.PAIRS).is_file():
+            for address in live:
+                check_live(address)
+            if live:
+                found()  # while nobody sits before the camera for it
+            chosen = selection.split(selection.collect([*paths, *live], notify, watch))
+            sheet = selection.sheet([take for part in chosen for take in part], without)
+            left = selection.left_after(*chosen, without)
+            found()
+            _prepare(folder, recipe, *left, sheet, notify)
+        with np.load(folder / learned.PAIRS) as held:
+            count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
+            pictures, matrices = held["pictures"], held["matrices"]
+        if shown is not None and target is not None:
+            write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
+            work.note(folder, shown)
+        notify_share = partial(notify, Message("learning", code="learn_step"))
+        last = _trained(found(), _job(folder, recipe, minutes), notify_share)
+        gains = dict[str, float]()
+        seconds, share = last["seconds"], min(1.0, last["step"] / STEPS)
+        meta = {
+            "base": recipe.weights.sha256,
+            "made": time.strftime("%Y-%m-%d"),
+            "sources": from_what,
+            "takes": count,
+            **({"consent": consent} if consent else {}),
+        }
+        own, photos = folder / "persons" / path.name, all(one["kind"] == "photo" for one in from_what)
+
+        def keep(trained: str, **more: Any) -> None:
+            part = np.float16(OF_PHOTOS if photos else 1.0)
+            with np.load(folder / trained) as held:
+                learned.write(name, meta | more, embedded, held["places"], held["delta"] * part, own)
+
+        if last["better"]:
+            keep("delta.npz")
+            _check(own, LIGHT)  # the runs that judge check the other
+            gains = judge.gains(pictures, matrices, name, folder, notify)
+        if not gains or np.mean([*gains.values()]) < WORTH_DB:
+            return TrainingOutcome(None, gains, count, seconds, share, photos)
+        notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
+        last = _trained(found(), _job(folder, recipe, minutes, whole=True), notify_share)
+        share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
+        keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
+        _check(own, DEFAULT, LIGHT)
+        write_atomically(path, own.read_bytes(), private=True)
+        return TrainingOutcome(path, gains, count, seconds + last["seconds"], share, photos)
+
+
+def _key(recipe: Any, *from_what: Sequence[Any]) -> str:
+    """The same only where what is prepared and trained is the same: sources, engine, and how it is done."""
+    own = [sha256_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, from_what, own]).encode()).hexdigest()
+
+
+def _check(path: Path, *engines: str) -> None:
+    """Raises EngineError where an engine with these weights does not pass its gate."""
+    for engine in engines:
+        EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
+
+
+def _prepare(
+    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Tell
+) -> None:
+    """Writes the pairs, and what else is needed of the takes."""
+    network, size = partial(CodedNetwork, cores()), recipe.input.size
+    x, y, w, h = recipe.region
+    coding = Message("coding what is learnt", code="learn_coding")
+    notify(coding, 0.0)
+    learning, _ = pairs.of_takes(train, recipe, network, 1)
+    notify(coding, 0.5)
+    judging, _ = pairs.of_takes(valid, recipe, network, 2)
+    order = np.random.default_rng(3).permutation(len(judging))
+    np.savez(
+        folder / "part.npz",
+        train=learning,
+        valid=judging[order],
+        others=pairs.others(train, recipe_named(DEFAULT), recipe, network, 4),
+        weight=weight(size)[y : y + h, x : x + w],
+        embeddings=np.stack([mean(take.embeddings) for take in (*train, *valid)]),
+        takes=len(train) + len(valid),
+        sheet=sheet,
+        **judge.of_takes(valid),
+    )
+    (folder / "part.npz").replace(folder / learned.PAIRS)
+
+
+def _job(folder: Path, recipe: Any, minutes: float, whole: bool = False) -> Path:
+    """Writes the trainer's job; with `whole` the one that continues with the takes that judged."""
+    size, memory = recipe.input.size, recipe.memory
+    job = {
+        "network": str(recipe.model_path),
+        "pairs": str(folder / learned.PAIRS),
+        "out": str(folder / ("whole.npz" if whole else "delta.npz")),
+        "checkpoint": str(folder / ("whole.pt" if whole else "checkpoint.pt")),
+        "begin": str(folder / "checkpoint.pt") if whole else "",
+        "output": recipe.output.name,
+        "input": recipe.input.name,
+        "past": memory.past,
+        "known": memory.known,
+        "state": memory.state,
+        "state_shape": list(memory.shape),
+        "prefixes": PREFIXES,
+        "cell": size // 32,
+        "rate": RATE,
+        "steps": MORE if whole else STEPS,
+        "batch": BATCH,
+        "kept": KEPT,
+        "seconds": 60 * minutes * (MORE if whole else STEPS) / (MORE + STEPS),
+        "threads": cores(),
+        "bf16": True,
+        "seed": 1,
+    }
+    path = folder / "job.json"
+    path.write_text(json.dumps(job))
+    return path
+
+
+_FEATURES = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
+"""Centre and half axes of eyes and mouth, in sides of the crop, as in engines/training/losses/restoration.py."""
+
+
+def weight(size: int) -> Float32:
+    """The weight of each place in the loss, size×size: eyes and mouth count three times."""
+    at = (np.arange(size, dtype=np.float32) + 0.5) / size
+    found = np.zeros((size, size), np.float32)
+    for x, y, a, b in _FEATURES:
+        found = np.maximum(found, np.clip(1.5 - np.hypot((at[None] - x) / a, (at[:, None] - y) / b), 0, 1))
+    return np.asarray((0.2 + 0.8 * face_mask(size)) * (1 + 2 * found), np.float32)
+
+
+def _trained(python: Path, job: Path, notify_share: Callable[[float], None]) -> dict[str, Any]:
+    """Runs the trainer; its last line."""
+    last: dict[str, Any] = {}
+    notify_share(0.0)
+
+    def received(line: str) -> None:
+        if line.startswith("{"):
+            last.update(json.loads(line))
+            if "done" not in last:
+                notify_share(last["step"] / last["steps"])
+
+    # It stands where nothing else can be imported from, and needs nothing of rtface.
+    script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    ended = child.run([python, "-P", script, job], received, environment | {"RTFACE_STUDIO_PARENT": "stdin"})
+    if ended.code or "done" not in last:
+        raise EngineError("learning failed: {why}", code="learn_failed", why=ended.why)
+    return last

@@ -1,0 +1,202 @@
+"""What can be added: the folders of architectures with their ``offers.toml`` (engines/README.md says what is in one).
+
+They lie beside the package in a checkout, inside it in a wheel, and in other distributions, which name the package that
+holds one as an entry point of the group ``rtface.engines``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+from rtface import plugins
+from rtface.engine.recipe_tables import (
+    Alignment,
+    Batch,
+    EngineControls,
+    Family,
+    Licence,
+    Output,
+    Port,
+    Precisions,
+    Psnr,
+)
+from rtface.errors import EngineError, MissingComponent, UsageError, log
+from rtface.util.install import plugin_line, reinstall_line
+from rtface.util.spelling import hint
+from rtface.util.toml_dataclass import from_table, parse_toml
+
+FILE = "offers.toml"
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of tensors by name."""
+
+PLUGINS = {"codeformer": "rtface-codeformer", "hifacegan": "rtface-hifacegan"}
+"""Architectures that come with distributions of their own, because their terms forbid commercial use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    name: str
+    family: Family = "CNN"
+    paper: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One published file; the keys are explained in engines/README.md."""
+
+    name: str
+    version: str
+    summary: str
+    keys: str
+    variant: dict[str, Any] = field(default_factory=dict[str, Any])
+    states: tuple[str, ...] = ("",)
+    prefix: str = ""
+    file: str = ""
+    url: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTable:
+    """``offers.toml``."""
+
+    architecture: Architecture
+    licence: Licence
+    input: Port
+    output: Output
+    psnr: Psnr
+    offers: tuple[Published, ...]
+    alignment: Alignment = field(default_factory=Alignment)
+    batch: Batch = field(default_factory=Batch)
+    precision: Precisions = field(default_factory=Precisions)
+    controls: EngineControls = field(default_factory=EngineControls)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One network that can be added: `folder` holds the architecture, `table` is what its networks share."""
+
+    folder: Path
+    table: OfferTable
+    published: Published
+
+    @property
+    def name(self) -> str:
+        return self.published.name
+
+    def keys(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the published tensors that are the network's, with the prefix. Raises EngineError."""
+        path = self.folder / self.published.keys
+        found: dict[str, tuple[int, ...]] = {}
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for line in (line for line in lines if line.strip() and not line.startswith("#")):
+                name, shape = line.split()
+                found[name] = () if shape == "-" else tuple(map(int, shape.split("x")))
+        except (OSError, ValueError) as error:
+            raise EngineError("{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error) from error
+        return {name: shape for name, shape in found.items() if name.startswith(self.published.prefix)}
+
+
+def beside() -> Path:
+    """The folder of published architectures in this installation: the checkout's, or the wheel's."""
+    package = Path(__file__).resolve().parent
+    packed = package / "_published" / "engines" / "published"
+    return packed if packed.is_dir() else package.parent / "published"
+
+
+def read_offers(folder: Path) -> list[Offer]:
+    """What one architecture offers. Raises EngineError naming the file and the key."""
+    path = folder / FILE
+    try:
+        table = from_table(OfferTable, parse_toml(path.read_text(encoding="utf-8")), "")
+    except OSError as error:
+        raise EngineError(
+            "{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error.strerror
+        ) from error
+    except ValueError as error:  # UsageError, TOMLDecodeError and UnicodeDecodeError
+        raise EngineError("{path}: {why}", code="offers_wrong", path=path, why=error) from error
+    return [Offer(folder, table, published) for published in table.offers]
+
+
+def find_offers() -> dict[str, Offer]:
+    """All that can be added here, by name. A folder that cannot be read costs a line in the log and no other offer."""
+    found: dict[str, Offer] = {}
+    for folder in (*sorted(path.parent for path in beside().glob(f"*/{FILE}")), *_plugins()):
+        try:
+            for offer in read_offers(folder):
+                found.setdefault(offer.name, offer)
+        except EngineError as error:
+            log.warning("what %s offers is left out: %s", folder.name, error)
+    return found
+
+
+def _plugins() -> list[Path]:
+    """Folders that installed distributions name."""
+    found: list[Path] = []
+    for point in plugins.installed("engine").values():
+        try:
+            spec = importlib.util.find_spec(point.module)  # nothing of a top-level package is run by this
+        except (ImportError, ValueError):
+            spec = None
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        found += map(Path, places)
+        if not places:
+            log.warning("what %s offers is left out: there is no package %s", _owner(point), point.module)
+    return found
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.name
+
+
+def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
+    """The offer of that name. Raises UsageError with the nearest; MissingComponent where a distribution that is not
+    installed brings it; EngineError for one that is refused."""
+    if name in offers:
+        offer = offers[name]
+        if offer.published.refused:
+            raise EngineError(
+                "{name} cannot be added: {why}", code="add_refused", name=name, why=offer.published.refused
+            )
+        return offer
+    family = name.lower().split("-")[0]
+    if family in PLUGINS and not any(o.table.architecture.name == family for o in offers.values()):
+        raise MissingComponent(
+            "{name} comes with a distribution of its own, because its terms forbid commercial use; get it with: "
+            "{repair}",
+            code="add_distribution",
+            name=name,
+            repair=plugin_line(PLUGINS[family]),
+        )
+    valid = [*offers, *(known for known in PLUGINS if known not in offers)]
+    there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
+    raise UsageError(
+        "nothing called {value!r} can be added{hint}; {advice}",
+        code="add_unknown",
+        value=name,
+        hint=hint(name, valid),
+        advice=there,
+    )
+
+
+@functools.cache
+def converter_root() -> Path:
+    """What has to be on PYTHONPATH so that ``engines.convert`` can be run. Raises MissingComponent."""
+    folder = beside().parent
+    if not (folder / "convert" / "__main__.py").is_file():
+        raise MissingComponent(
+            "the converter is not in {folder}; repair it with: {repair}",
+            code="converter_gone",
+            folder=folder,
+            repair=reinstall_line(),
+        )
+    return folder.parent

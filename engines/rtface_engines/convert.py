@@ -1,0 +1,130 @@
+"""Programs that need torch, run as child processes: the converter (``engines/convert``) and the merger of two files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.engine.engine_set import DEFAULT
+from rtface.engine.recipe import SHIPPED
+from rtface.errors import EngineError, OutputError
+from rtface.frame import Bytes
+from rtface.util.toml_dataclass import from_table, parse_json
+from rtface_engines import child
+from rtface_engines.catalogue import Offer, converter_root
+
+ConvertProgress = Callable[[str, float], None]
+"""Called with the step in progress and how much of it is done (0…1)."""
+
+_STAGES = {
+    "load": "reading the weights",
+    "export": "writing the network",
+    "golden": "computing golden crops",
+    "check": "checking the network against torch",
+    "int8": "measuring ranges for int8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionResult:
+    """What the converter says of ``model.onnx``; `onnx_error` is the largest difference from torch as a share of the
+    output's range, `left_out` how many crops are no goldens because rounding decides there."""
+
+    parameters: int
+    fp32_nodes: tuple[str, ...]
+    onnx_error: float
+    bytes: int
+    sha256: str
+    left_out: int = 0
+
+
+def golden_crops(size: int) -> Bytes:
+    """The crops of the shipped goldens, uint8 N×size×size×3 RGB."""
+    with np.load(SHIPPED / DEFAULT / "golden.npz", allow_pickle=False) as file:
+        crops: Bytes = file["crops"]
+    if crops.shape[1] == size:
+        return crops
+    way = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(crop, (size, size), interpolation=way) for crop in crops]).astype(np.uint8)
+
+
+def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: ConvertProgress) -> ConversionResult:
+    """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer wants it) into `out`.
+
+    Raises EngineError with the converter's own words, or saying how it ended.
+    """
+    result: dict[str, Any] = {}
+
+    def receive(line: str) -> None:
+        try:
+            message = parse_json(line)
+        except ValueError:
+            return
+        if not isinstance(message, dict):
+            return
+        result.update({key: message[key] for key in ("result", "error") if key in message})
+        if "stage" in message:
+            progress(_STAGES.get(message["stage"], str(message["stage"])), float(message.get("done", 0.0)))
+
+    with tempfile.TemporaryDirectory(prefix="rtface-") as made:
+        crops = Path(made) / "crops.npz"
+        try:
+            np.savez(crops, crops=golden_crops(offer.table.input.size))
+        except OSError as error:
+            raise OutputError(
+                "{path} cannot be written to ({why}); make room, or name another folder with TMPDIR",
+                code="convert_folder",
+                path=made,
+                why=error.strerror,
+            ) from error
+        words = [
+            "--folder",
+            offer.folder,
+            "--offer",
+            offer.name,
+            "--weights",
+            weights.resolve(),
+            "--crops",
+            crops,
+            "--out",
+            out,
+        ]
+        ended = _run(python, "engines.convert", words, receive)
+    if "error" in result or ended.code or "result" not in result:
+        why = result.get("error") or f"the converter failed: {ended.why}"
+        raise EngineError("{name} cannot be converted: {why}", code="convert_failed", name=offer.name, why=why)
+    return from_table(ConversionResult, result["result"], "result.")
+
+
+def merge(base: Path, changes: Path, out: Path, text: str | None, python: Path) -> None:
+    """Writes to `out` what `base` (a folder of diffusers) and OSEDiff's `changes` are together, for ``engines add``;
+    `text` says what a crop shows, None as the program does (engines/published/osediff/merge.py).
+
+    Raises EngineError with the program's own words, or saying how it ended; then nothing is left.
+    """
+    out = out.absolute()
+    words = ["--base", base.absolute(), "--changes", changes.absolute(), "--out", out]
+    try:
+        words += ["--text", text] if text is not None else []
+        ended = _run(python, "engines.published.osediff.merge", words, print)
+    finally:
+        out.with_name(f"{out.name}.rtface-part").unlink(missing_ok=True)  # where it was killed
+    if ended.code:
+        raise EngineError("{path} cannot be made: {why}", code="convert_unmade", path=out, why=ended.why)
+
+
+def _run(python: Path, module: str, words: Sequence[str | Path], receive: Callable[[str], None]) -> child.ExitStatus:
+    """Runs a module of ``engines`` by a Python that has torch, as ``python -m`` does."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
+    with tempfile.TemporaryDirectory(prefix="rtface-") as stand:
+        # From an empty folder: files in the user's working directory must not be imported.
+        return child.run(
+            [python, "-m", module, *words], receive, environment | {"PYTHONPATH": str(converter_root())}, Path(stand)
+        )

@@ -1,0 +1,344 @@
+"""Film pairs: faces that move over a 1280×720 canvas, then degraded by real codecs, and cut in canonical space.
+
+``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards of pairs until it has
+enough; a second start goes on where the first ended. Each shard is two uint8 arrays (truth, input) of the region of
+interest, at 512 and at 256 px, and a table of what was done. ``--kinds archive,webcam`` makes only these.
+
+No film stands still for a few frames as calls do: for single pairs the truth would have to stand still with it, and the
+pair would be the one before once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training.crop_space import F32, F64, U8, at, cut, roi, similarity
+from training.data import first_stage_films
+from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
+from training.data.portraits import Face, load_faces, split
+from training.degradation import single_image, video_codec
+from training.degradation.archive_film import Ageing, Archive, draw_archive
+from training.degradation.webcam import Webcam, draw_webcam
+
+KINDS = (
+    "call",
+    "heavy",
+    "light",
+    "camera",
+    "tv",
+    "still",
+    "clean",
+    "archive",
+    "blind",
+    "h265",
+    "webcam",
+    "native",
+)
+"""Shards hold indices into these: new ones go to the end."""
+SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.30, 0.12, 0.20, 0.40)
+"""How often each kind is drawn, relative to the others."""
+CLOSE = ("blind", "h265", "native")
+"""Kinds whose films show one face that fills a canvas of its size."""
+NATIVE_PX = (90.0, 420.0)
+"""Side of the crop on the canvas of a film that is coded at its own size: faces of 50 to 230 pixels."""
+REDUCED = 1.5
+"""By how much at least a portrait is reduced in such a film, so that its truth is sharp."""
+SHARD = 256
+META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
+"""Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0 where none)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One film's degradation: codec and size, noise in code values, blur drawn per film.
+
+    ``soften`` acts on the frame at the film's size, ``kernel`` (float32 k×k) before it is shrunk.
+    ``grey``: share 0..1 of the noise that is the same in all channels. ``camera``: what a webcam makes of each frame
+    before all else; the truth is its image as well, because no network can know what a camera did not see.
+    """
+
+    kind: str
+    scale: float
+    sigma: float
+    noise_blur: int
+    codec: str
+    options: dict[str, str]
+    crf: float
+    bit_rate: int
+    soften: tuple[str, float, float]
+    up: int
+    down: int
+    archive: Archive | None = None
+    kernel: F32 | None = None
+    grey: float = 0.3
+    fps: int = 30
+    camera: Webcam | None = None
+
+
+def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
+    """Draw what happens to one film of ``kind``."""
+    preset = str(r.choice(["ultrafast", "superfast", "veryfast", "veryfast", "faster"]))
+    up = (cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(r.integers(4))]
+    down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)[int(r.integers(3))]
+    soften, scale, sigma, crf = ("none", 0.0, 0.0), 1.0, 0.0, 23.0
+    camera = draw_webcam(r) if kind == "webcam" else None
+    if camera:
+        kind = "call" if r.random() < 0.65 else "heavy"
+    archive, quantiser, kernel, grey, fps = None, kind == "tv", None, 0.3, 30
+    if kind == "call":
+        scale = 0.5 if r.random() < 0.7 else float(r.choice([0.375, 0.625, 0.75, 1.0]))
+        sigma, crf = r.uniform(0, 5), r.uniform(24, 35)
+    elif kind == "heavy":
+        scale = 0.25 if r.random() < 0.7 else float(r.choice([0.3, 0.375]))
+        sigma, crf = r.uniform(2, 8), r.uniform(28, 36)
+    elif kind == "light":
+        scale, sigma, crf = float(r.choice([1.0, 1.0, 0.75])), r.uniform(0, 2.5), r.uniform(18, 29)
+    elif kind == "camera":
+        scale, sigma, crf = float(r.choice([1.0, 0.75, 0.5])), r.uniform(0, 8), r.uniform(18, 30)
+        how = str(r.choice(["defocus", "motion", "dark"]))
+        soften = (how, r.uniform(1, 5) if how == "defocus" else r.uniform(3, 16), r.uniform(0, 3.14))
+    elif kind == "tv":
+        scale, sigma, crf = float(r.choice([0.5, 0.4, 0.3])), r.uniform(1, 6), r.uniform(4, 16)
+    elif kind == "archive":
+        archive = draw_archive(r)
+        quantiser = r.random() < 0.6
+        scale, crf = archive.lines / HEIGHT, r.uniform(2.5, 8) if quantiser else r.uniform(17, 28)
+    elif kind == "blind":
+        scale, sigma, crf, fps = 1 / r.uniform(2, 5), r.uniform(0, 10), r.uniform(18, 35), 25
+        along, across = np.exp(r.uniform(np.log(0.3), np.log(10), 2))
+        kernel = single_image.gaussian_kernel(along if r.random() < 0.7 else across, along, r.uniform(0, np.pi))
+        grey, preset = float(r.integers(2)), str(r.choice(["medium", "veryfast"]))
+    elif kind == "h265":
+        scale, crf = 0.25, float(r.integers(20, 41))
+    if r.random() < 0.15 and kind in ("call", "heavy") and not camera:
+        soften = ("defocus", r.uniform(0.7, 2.0), 0.0)
+    name, options, rate = *(video_codec.x265(int(crf)) if kind == "h265" else video_codec.x264(crf, preset)), 0
+    if kind == "blind" and r.random() < 0.5:
+        del options["tune"]  # not all films are calls
+    if quantiser:
+        name, options = (
+            str(r.choice(["mpeg4", "mpeg2video"])),
+            {"flags": "+qscale", "global_quality": str(int(118 * crf))},
+        )
+    elif kind in ("call", "heavy") and r.random() < 0.15:
+        kbit = int(r.uniform(120, 600) * (0.4 if kind == "heavy" else 1.0))
+        (name, options), rate, crf = video_codec.vp8(kbit), kbit * 1000, 0.0
+    noise_blur = 0 if kernel is not None else int(r.integers(0, 3))
+    return Recipe(kind, scale, sigma, noise_blur, name, options, crf, rate, soften, up, down, archive,
+                  kernel, grey, fps, camera)  # fmt: skip
+
+
+def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
+    """What the camera makes of a rendered frame that is already at the film's size: blur, light, noise."""
+    how, amount, angle = rec.soften
+    k = image.shape[1] / WIDTH
+    if how == "defocus":
+        image = single_image.defocus(image, max(0.6, amount * k))
+    elif how == "motion":
+        image = single_image.motion_blur(image, max(1.5, amount * k), angle)
+    elif how == "dark":
+        image = single_image.low_light(image, 0.15 + 0.4 * (amount - 3) / 13, 1.0, rng)
+    return single_image.noise(image, rec.sigma, rng, rec.noise_blur, rec.grey)
+
+
+def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
+    """(frame number, clean, degraded) of the frames in ``keep``, both of the film's canvas; the
+    others are only coded."""
+    if rec.kind == "native":
+        yield from first_stage_films.degraded(film, times, keep)
+        return
+    width, height = film.size
+    size = (int(width * rec.scale / 2) * 2, int(height * rec.scale / 2) * 2)
+    clean: dict[int, U8] = {}
+    ageing = Ageing(rec.archive, film.rng) if rec.archive else None
+
+    def fit(image: U8) -> U8:
+        return image if image.shape[:2] == size[::-1] else np.asarray(
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8
+        )  # fmt: skip
+
+    def small() -> Iterator[U8]:
+        for i, t in enumerate(times):
+            if ageing:
+                if i in keep:
+                    clean[i] = ageing.truth(film.render(t), i)
+                yield ageing(lambda after, t=t: fit(film.render(t + after, rec.scale)), i)
+                continue
+            if i in keep or rec.scale == 1.0 or rec.kernel is not None or rec.camera:
+                full = film.render(t)
+                if rec.camera:
+                    full = rec.camera(full, film.rng)
+                if i in keep:
+                    clean[i] = full
+                if rec.kernel is not None:
+                    full = np.asarray(cv2.filter2D(full, -1, rec.kernel), np.uint8)
+                img = full if rec.scale == 1.0 else np.asarray(cv2.resize(full, size, interpolation=rec.down), np.uint8)
+            else:
+                img = fit(film.render(t, rec.scale))
+            yield degrade_source(img, rec, film.rng)
+
+    for i, frame in enumerate(video_codec.through(small(), rec.codec, rec.options, rec.fps, rec.bit_rate)):
+        if i in keep:
+            out = video_codec.to_rgb(frame)
+            if rec.scale != 1.0:
+                out = np.asarray(cv2.resize(out, film.size, interpolation=rec.up), np.uint8)
+            yield i, clean.pop(i), out
+
+
+def jitter(matrix: F64, r: np.random.Generator, amount: float = 1.0) -> F64:
+    """The alignment as a tracker would see it: off by a few pixels, a degree, a per cent."""
+    j = similarity(float(np.exp(r.normal(0, 0.012 * amount))), r.normal(0, 0.012 * amount), (255.5, 255.5), 512)
+    j[:, 2] += r.normal(0, 2.0 * amount, 2)
+    return matrix @ np.array([*j, [0, 0, 1]], np.float64)
+
+
+Pair = tuple[U8, U8, U8, U8, tuple[int, float, int, float]]
+
+
+def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
+    """truth and input of the region of interest at 512 and at 256 px."""
+    half = at(matrix, 256)
+    big, little = roi(512), roi(256)
+    return (cut(truth, matrix, 512, big), cut(seen, matrix, 512, big),
+            cut(truth, half, 256, little), cut(seen, half, 256, little))  # fmt: skip
+
+
+def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: float = 0.0) -> tuple[int, Actor, Film]:
+    """A face's number, the actor and the film of one face that fills a canvas of 512 to 608 px, or of its own size."""
+    if kind == "native":
+        return native_film(faces, r, lively)
+    side = int(r.integers(32, 39)) * 16
+    while faces[k := int(r.integers(len(faces)))].px < side * 0.84:
+        pass
+    centre = (side / 2 + r.normal(0, 6), side / 2 + r.normal(0, 6))
+    actor = Actor(faces[k].load(), side * r.uniform(0.9, 1.0), centre, r, warp=float(r.random()), lively=lively)
+    actor.speed *= 0.3  # most of such clips follow the face
+    return k, actor, Film([actor], actor.image, r, (side, side))
+
+
+def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tuple[int, Actor, Film]:
+    """As `close_film`, of a face whose portrait was reduced by `REDUCED` or more."""
+    while True:
+        px = float(np.exp(r.uniform(*np.log(NATIVE_PX))))
+        if faces[k := int(r.integers(len(faces)))].px >= px * REDUCED:
+            break
+    side = 16 * int(np.ceil(px * r.uniform(1.0, 1.4) / 16))
+    centre = (side / 2 + r.normal(0, 3), side / 2 + r.normal(0, 3))
+    actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=lively)
+    actor.speed *= px / 512
+    return k, actor, Film([actor], actor.image, r, (side, side))
+
+
+def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
+    """Make one film of ``kind`` with two or three of ``faces`` (one of a kind in `CLOSE`) and cut its pairs."""
+    if kind in CLOSE:
+        k, actor, film = close_film(faces, r, kind)
+        return cut_film([(k, actor)], film, kind, r)
+    u = r.random()
+    lo, hi, n = (310, 490, 2) if u < 0.66 else (490, 620, 2) if u < 0.8 else (150, 320, 3)
+    picked: list[tuple[int, Actor]] = []
+    for i in range(n):
+        px = r.uniform(lo, hi)
+        for _ in range(60):
+            k = int(r.integers(len(faces)))
+            if faces[k].px * 1.15 >= px:
+                break
+        else:
+            continue
+        centre = (WIDTH * (i + 0.5) / n + r.normal(0, 15), HEIGHT / 2 + r.normal(0, (720 - px) / 5 if px < 700 else 5))
+        img = faces[k].load()
+        picked.append((k, Actor(img, min(px, faces[k].px * 1.15), centre, r, warp=float(r.random()))))
+    if not picked:
+        return []
+    film = Film(
+        [a for _, a in picked], picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load(), r
+    )
+    return cut_film(picked, film, kind, r)
+
+
+def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.random.Generator) -> list[Pair]:
+    """Degrade a film as ``kind`` says and cut four pairs of each of its faces."""
+    rec = draw_recipe(kind, r)
+    count = 11
+    step = 1.0 if r.random() < 0.8 else 0.0
+    keep = {int(r.integers(0, 3)), int(r.integers(3, 6)), int(r.integers(6, 9)), count - 1}
+    out: list[Pair] = []
+    for i, clean, seen in degraded(film, rec, [step * j for j in range(count)], keep):
+        for k, actor in picked:
+            m = jitter(actor.matrix(step * i), r)
+            out.append((*cut_pair(clean, seen, m), (KINDS.index(kind), actor.px, k, rec.crf)))
+    return out
+
+
+def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
+    """Four pairs of single pictures, straight from the source, at 512 px where the source has them."""
+    out: list[Pair] = []
+    while len(out) < 4:
+        k = int(r.integers(len(faces)))
+        img, side = faces[k].load(), faces[k].px
+        if side < 256 and r.random() < 0.7:
+            continue
+        if r.random() < 0.5:
+            img = np.ascontiguousarray(img[:, ::-1])
+        lut = np.clip(255 * (np.arange(256) / 255) ** np.exp(r.normal(0, 0.12)) * np.exp(r.normal(0, 0.1)), 0, 255)
+        img = np.asarray(cv2.LUT(img, lut.astype(np.uint8)), np.uint8)
+        m = jitter(similarity(side / 512, 0.0, ((side - 1) / 2, (side - 1) / 2), 512), r, 1.5)
+        seen = img if kind == "clean" else single_image.still(img, r, img.shape[0] / 512)
+        out.append((*cut_pair(img, seen, m), (KINDS.index(kind), side, k, 0.0)))
+    return out
+
+
+def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
+    """Some pairs of ``kind``: those of one film, or four single pictures."""
+    return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
+
+
+def some_kinds(text: str) -> tuple[str, ...]:
+    """``--kinds``: names of ``KINDS`` with commas between, in their order there."""
+    names = text.split(",")
+    if unknown := set(names) - set(KINDS):
+        raise argparse.ArgumentTypeError(f"no such kind: {', '.join(sorted(unknown))} (there are {', '.join(KINDS)})")
+    return tuple(k for k in KINDS if k in names)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--faces", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--worker", type=int, default=0)
+    p.add_argument("--pairs", type=int, default=8000)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
+    p.add_argument("--kinds", type=some_kinds, default=KINDS, help="only these, as often as among all: archive,webcam")
+    a = p.parse_args()
+    cv2.setNumThreads(1)
+    faces = split(load_faces(a.faces))[1 if a.held_out else 0]
+    a.out.mkdir(parents=True, exist_ok=True)
+    shares = np.array([SHARES[KINDS.index(k)] for k in a.kinds])
+    done, start = 0, time.time()
+    for shard in range((a.pairs + SHARD - 1) // SHARD):
+        base = a.out / f"pairs-{a.worker}-{shard:03d}"
+        done += SHARD
+        if base.with_suffix(".meta.npy").exists():
+            continue
+        r = np.random.default_rng([a.seed, a.worker, shard])
+        rows: list[Pair] = []
+        while len(rows) < SHARD:
+            rows += make_pairs(faces, r, str(r.choice(a.kinds, p=shares / shares.sum())))
+        rows = [rows[int(i)] for i in r.permutation(len(rows))[:SHARD]]
+        for name, i in (("512", 0), ("256", 2)):
+            np.save(base.with_suffix(f".{name}.tmp.npy"), np.stack([np.stack([q[i], q[i + 1]]) for q in rows]))  # pyright: ignore
+            base.with_suffix(f".{name}.tmp.npy").replace(base.with_suffix(f".{name}.npy"))
+        np.save(base.with_suffix(".meta.npy"), np.array([q[4] for q in rows], META))
+        print(f"{base.name}: {done} pairs, {time.time() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

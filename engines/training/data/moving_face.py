@@ -1,0 +1,165 @@
+"""Faces that move over a canvas: position, rotation, size, a little expression, in changing light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from rtface.geometry.transforms import apply
+from training.crop_space import F32, F64, U8, similarity
+from training.data.eyes_and_mouth import Features, mesh_of
+from training.data.face_warps import SIDE, Expressions
+
+WIDTH, HEIGHT = 1280, 720
+
+
+@dataclass
+class Actor:
+    """A face with its smooth motion: ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``.
+
+    ``lively`` 0..1: how much it turns, blinks and speaks.
+    """
+
+    image: U8
+    px: float
+    centre: tuple[float, float]
+    rng: np.random.Generator
+    warp: float = 1.0
+    lively: float = 0.0
+    field_a: F32 = field(init=False)
+    field_b: F32 = field(init=False)
+
+    def __post_init__(self) -> None:
+        r = self.rng
+        if r.random() < 0.5:
+            self.image = np.ascontiguousarray(self.image[:, ::-1])
+        self.angle, self.turn = r.normal(0, 0.10), r.normal(0, 0.006)
+        self.speed = r.normal(0, 2.2, 2) * (1 if r.random() < 0.7 else 0.1)
+        self.zoom, self.sway, self.phase = r.normal(0, 0.003), r.uniform(0, 6), r.uniform(0, 6.28, 3)
+        self.pace = r.uniform(0.1, 0.45)
+        self.field_a = self._field()
+        self.field_b = self._field()
+        self.shear = r.normal(0, 0.03, 2)
+        self.scaled: dict[int, U8] = {}
+        self.expressions = Expressions(r, self.lively) if self.lively else None
+        mesh = mesh_of(self.image) if self.lively else None
+        self.features = None if mesh is None else Features(mesh, r, self.lively)
+
+    def _field(self) -> F32:
+        """A random smooth bend: SIDE×SIDE×2."""
+        rough = self.rng.normal(0, 1, (6, 6, 2)).astype(np.float32)
+        return np.asarray(cv2.resize(rough, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
+
+    def matrix(self, t: float) -> F64:
+        """2×3, 512-px canonical pixels → canvas pixels."""
+        x = self.centre[0] + self.speed[0] * t + self.sway * np.sin(self.pace * t + self.phase[0])
+        y = self.centre[1] + self.speed[1] * t + self.sway * np.sin(0.8 * self.pace * t + self.phase[1])
+        a = self.angle + self.turn * t + 0.02 * np.sin(self.pace * t + self.phase[2])
+        return similarity(self.px / 512 * float(np.exp(self.zoom * t)), float(a), (float(x), float(y)), 512)
+
+    def _source(self, scale: float) -> U8:
+        """The picture shrunk by area so that a step on the target is at most about a pixel of it."""
+        side = self.image.shape[0]
+        want = min(side, max(32, int(np.ceil(512 * scale * 1.1 / 8)) * 8))
+        if want not in self.scaled:
+            self.scaled[want] = (
+                self.image if want >= side * 0.97
+                else np.asarray(cv2.resize(self.image, (want, want), interpolation=cv2.INTER_AREA), np.uint8)
+            )  # fmt: skip
+        return self.scaled[want]
+
+    def _warp(self, t: float) -> F32:
+        """How its expression is bent at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
+        s = np.sin(self.pace * t + self.phase[:2]) * 5.0 * self.warp
+        bend = self.field_a * np.float32(s[0]) + self.field_b * np.float32(s[1])
+        return bend + self.expressions.field(t) if self.expressions else bend
+
+    def origin(self, points: F64, t: float) -> F64:
+        """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``, as if lids,
+        irises and lips stood still."""
+        inv = cv2.invertAffineTransform(self.matrix(t))
+        at = apply(np.asarray(inv, np.float64), points)
+        where = np.ascontiguousarray(at[None] * (SIDE / 512), np.float32)
+        bend = cv2.remap(self._warp(t), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+        return at + bend + (at[:, ::-1] - 256) * self.shear
+
+    def draw(self, canvas: U8, t: float, k: float) -> None:
+        """Paint the face at frame ``t`` into ``canvas``, which is the 720p one scaled by ``k``."""
+        m = self.matrix(t) * k
+        m[:, 2] += (k - 1) / 2
+        scale = float(np.hypot(m[0, 0], m[1, 0]))
+        src = self._source(scale)
+        if self.features:
+            src = self.features.shown(src, t)
+        c = m[:, :2] @ np.array([[0, 511, 0, 511], [0, 0, 511, 511]], np.float64) + m[:, 2:]
+        x0, y0 = (max(0, int(v)) for v in np.floor(c.min(1)))
+        x1, y1 = min(canvas.shape[1], int(np.ceil(c[0].max())) + 1), min(canvas.shape[0], int(np.ceil(c[1].max())) + 1)
+        if x1 - x0 < 8 or y1 - y0 < 8:
+            return
+        inv = cv2.invertAffineTransform(m)
+        grid = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+        u = np.float32(inv[0, 0]) * grid[1] + np.float32(inv[0, 1]) * grid[0] + np.float32(inv[0, 2])
+        v = np.float32(inv[1, 0]) * grid[1] + np.float32(inv[1, 1]) * grid[0] + np.float32(inv[1, 2])
+        f = self._warp(t)
+        bend = (inv_scaled(inv, 512 / SIDE) @ shift(x0, y0))[:2]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        big = cv2.warpAffine(f, bend, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        edge = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / 24, 0, 1)
+        q = np.float32(src.shape[0] / 512)
+        sx, sy = np.float32(self.shear[0]), np.float32(self.shear[1])
+        uu = (u + big[..., 0] + (v - 256) * sx + np.float32(0.5)) * q - np.float32(0.5)
+        vv = (v + big[..., 1] + (u - 256) * sy + np.float32(0.5)) * q - np.float32(0.5)
+        face = cv2.remap(src, uu, vv, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        part = canvas[y0:y1, x0:x1]
+        a = (edge * 256).astype(np.uint16)[..., None]
+        part[:] = ((face * a + part * (256 - a)) >> 8).astype(np.uint8)
+
+
+def shift(x: float, y: float) -> F64:
+    """3×3 translation."""
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
+
+
+def inv_scaled(inv: F64, by: float) -> F64:
+    """3×3 form of a 2×3 matrix whose result is divided by ``by``."""
+    return np.array([*(inv / by), [0, 0, 1]], np.float64)
+
+
+class Drawn(Protocol):
+    """Something on the canvas: an actor, or what hides it."""
+
+    def draw(self, canvas: U8, t: float, k: float) -> None: ...
+
+
+class Film:
+    """A canvas with its actors and light; ``render(t, k)`` gives the clean frame at scale ``k``.
+
+    ``size``: width and height of the canvas in pixels, both even.
+    """
+
+    def __init__(self, actors: Sequence[Drawn], backdrop: U8, rng: np.random.Generator,
+                 size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:  # fmt: skip
+        self.actors, self.rng, self.size = actors, rng, size
+        side = int(rng.integers(24, 400))
+        small = cv2.resize(backdrop, (side, side), interpolation=cv2.INTER_AREA)
+        self.backdrop = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        self.back: dict[float, U8] = {1.0: self.backdrop}
+        self.gain, self.gamma = float(np.exp(rng.normal(0, 0.18))), float(np.exp(rng.normal(0, 0.12)))
+        self.flick, self.phase = abs(rng.normal(0, 0.03)), rng.uniform(0, 6)
+
+    def render(self, t: float, k: float = 1.0) -> U8:
+        """uint8 H×W×3 RGB of the clean frame."""
+        if k not in self.back:
+            size = (round(self.size[0] * k), round(self.size[1] * k))
+            self.back[k] = np.asarray(cv2.resize(self.backdrop, size, interpolation=cv2.INTER_AREA), np.uint8)
+        canvas = self.back[k].copy()
+        for a in self.actors:
+            a.draw(canvas, t, k)
+        x = np.arange(256, dtype=np.float64) / 255
+        light = self.gain * (1 + self.flick * np.sin(0.5 * t + self.phase))
+        lut = np.clip(255 * np.clip(light * x, 0, 1) ** self.gamma, 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(canvas, lut), np.uint8)

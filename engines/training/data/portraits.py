@@ -1,0 +1,126 @@
+"""The training faces: which rows may be used, and which people are set aside."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from training.crop_space import U8
+
+ALLOWED = (
+    "CivilServiceUSA/us-house",
+    "CivilServiceUSA/us-senate",
+    "debruine/webmorphR.stim",
+    "18F/18f.gsa.gov",
+    "open-life-science/open-life-science.github.io",
+    "djangocon/",
+    "rladies/rladies.github.io",
+    "pyladies/pyladies",
+    "codeforamerica/brigade",
+    "CivilServiceUSA/us-governors",
+    "presidential-innovation-fellows/pif-website",
+    "GSA/digitalcorps.gsa.gov",
+    "angular/angular.io",
+)
+"""Sources whose licence allows weights that ship: public domain, CC0, CC BY, MIT, BSD. Nothing else is read."""
+ADDED = ("CivilServiceUSA/us-governors", "presidential-innovation-fellows/", "GSA/", "angular/")
+"""Sources added later: of these, only people whom no earlier source shows are ranked by `split`."""
+FORBIDDEN_WORDS = ("-nc", "non-commercial", "no licence file", "synthetic")
+HELD_OUT_SHARE = 0.08
+SPLIT_SEED = "rtface-split-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``, and
+    how far the head is turned, ``yaw`` in degrees."""
+
+    path: Path
+    px: int
+    source: str
+    identity: str
+    gray: bool
+    yaw: float = 0.0
+
+    def load(self) -> U8:
+        """The picture as uint8 px×px×3 RGB."""
+        bgr = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
+        if bgr is None:
+            raise OSError(f"cannot read {self.path}")
+        return np.ascontiguousarray(bgr[:, :, ::-1]).astype(np.uint8, copy=False)
+
+
+def allowed(source: str, licence: str) -> bool:
+    """Whether a row's licence allows weights that ship."""
+    return source.startswith(ALLOWED) and not any(w in licence.lower() for w in FORBIDDEN_WORDS)
+
+
+def _rank(identity: str) -> str:
+    return hashlib.sha256(f"{SPLIT_SEED}:{identity}".encode()).hexdigest()
+
+
+def normalised(name: str) -> str:
+    """A person's name as identities are compared: lower case, letters and digits, joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
+    """All usable faces under ``root`` (folders ``train`` and ``train_192`` with a MANIFEST.csv each), sorted."""
+    faces: list[Face] = []
+    for folder in ("train", "train_192"):
+        manifest = root / folder / "MANIFEST.csv"
+        if not manifest.is_file():
+            continue
+        with manifest.open(newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                if licensed_only and not allowed(row["source_repo"], row["licence"]):
+                    continue
+                name = normalised(row["identity"] or row["file"])
+                gray, yaw = row["gray"] == "1", float(row.get("yaw_deg") or 0)
+                path = root / folder / row["file"]
+                faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, gray, yaw))
+    if not faces:
+        raise ValueError(f"no faces under {root}: it needs train/MANIFEST.csv (see the model card)")
+    return sorted(faces, key=lambda f: f.path.name)
+
+
+def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:
+    """(training, held out), whole people only.
+
+    In every source the people are ranked by a hash of their name, and the first 8 % (at least one) are set aside;
+    a person set aside in one source is set aside in all. Sources that were added later (`ADDED`) never move a person
+    of an earlier one to the other side.
+    """
+    earlier = {f.identity for f in faces if not f.source.startswith(ADDED)}
+    people: dict[str, set[str]] = defaultdict(set)
+    for f in faces:
+        if not (f.source.startswith(ADDED) and f.identity in earlier):
+            people[f.source].add(f.identity)
+    out: set[str] = set()
+    for names in people.values():
+        ranked = sorted(names, key=_rank)
+        out.update(ranked[: max(1, round(HELD_OUT_SHARE * len(ranked)))])
+    return [f for f in faces if f.identity not in out], [f for f in faces if f.identity in out]
+
+
+CHEEKS = ((0.37, 0.62), (0.62, 0.62))
+"""Centres of two patches of skin in the canonical crop, as fractions of its side."""
+
+
+def skin_tone(image: U8) -> float:
+    """Individual typology angle in degrees of the cheeks of a canonical uint8 S×S×3 RGB portrait: above 41 light, below
+    10 brown or dark. Chardon, Cretois and Hourseau, "Skin colour typology and suntanning pathways", 1991."""
+    size = len(image)
+    half = size // 24
+    patches = [image[int(y * size) - half : int(y * size) + half, int(x * size) - half : int(x * size) + half]
+               for x, y in CHEEKS]  # fmt: skip
+    lab = cv2.cvtColor(np.concatenate(patches).astype(np.float32) / 255, cv2.COLOR_RGB2Lab).reshape(-1, 3)
+    light, _, yellow = np.median(lab, 0)
+    return float(np.degrees(np.arctan2(light - 50, yellow)))

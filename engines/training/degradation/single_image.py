@@ -1,0 +1,189 @@
+"""Degradations of single images: noise through a simple ISP, blur, low light, JPEG, pixelation, video tape.
+
+All take and return uint8 H×W×3 RGB, and draw from the generator they are given.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from training.crop_space import F32, U8
+
+Rng = np.random.Generator
+_BANK: dict[int, F32] = {}
+
+
+def _bank(blur: int) -> F32:
+    """Unit noise; ``blur`` 0 is white, more is that many thirds of a pixel of correlation (an ISP's)."""
+    if blur not in _BANK:
+        z = np.random.default_rng(9 + blur).standard_normal((1400, 1600, 3)).astype(np.float32)
+        if blur:
+            z = cv2.GaussianBlur(z, (0, 0), blur / 3.0)
+            z /= z.std()
+        _BANK[blur] = z.astype(np.float32)
+    return _BANK[blur]
+
+
+def rounded(picture: F32) -> U8:
+    """float32 of code values → uint8, clipped."""
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def noise(image: U8, sigma: float, rng: Rng, blur: int = 0, gray: float = 0.0) -> U8:
+    """Add noise of ``sigma`` code values; ``gray`` 0..1 is the share that is the same in all three channels."""
+    if sigma <= 0:
+        return image
+    h, w = image.shape[:2]
+    bank = _bank(blur)
+    y, x = int(rng.integers(0, 1400 - h + 1)) if h <= 1400 else 0, int(rng.integers(0, 1600 - w + 1))
+    z = bank[y : y + h, x : x + w]
+    if gray > 0:
+        z = z * np.float32(np.sqrt(1 - gray)) + z[:, :, 1:2] * np.float32(np.sqrt(gray))
+    out = image.astype(np.float32)
+    out += z * np.float32(sigma)
+    return np.clip(np.rint(out, out=out), 0, 255, out=out).astype(np.uint8)
+
+
+def defocus(image: U8, radius: float) -> U8:
+    """Disc blur of ``radius`` pixels."""
+    k = int(np.ceil(radius)) * 2 + 1
+    y, x = np.mgrid[:k, :k] - k // 2
+    disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
+    return np.asarray(cv2.filter2D(image, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT_101), np.uint8)
+
+
+def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -> F32:
+    """A Gaussian kernel float32 ``side``×``side`` of sum 1: standard deviations ``across`` and
+    ``along`` in pixels, turned by ``angle`` radians. Cut off at its side, as the kernels of blind
+    face restoration are (Wang et al. 2021, "GFP-GAN"): a σ of 10 acts like one of 5.6."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    kernel = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def motion_blur(image: U8, length: float, angle: float) -> U8:
+    """Straight motion blur of ``length`` pixels at ``angle`` radians."""
+    k = int(np.ceil(length / 2)) * 2 + 1
+    kernel = np.zeros((k, k), np.float32)
+    for t in np.linspace(-0.5, 0.5, 4 * k):
+        x, y = k // 2 + t * length * np.cos(angle), k // 2 + t * length * np.sin(angle)
+        xi, yi = min(max(int(x), 0), k - 2), min(max(int(y), 0), k - 2)
+        fx, fy = x - xi, y - yi
+        kernel[yi : yi + 2, xi : xi + 2] += np.outer([1 - fy, fy], [1 - fx, fx])
+    kernel /= kernel.sum()
+    return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101), np.uint8)
+
+
+def low_light(image: U8, gain: float, sigma: float, rng: Rng) -> U8:
+    """Expose ``gain`` < 1 of the light, add the noise of that, and let the camera lift it back in 8 bit."""
+    dark = noise(np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8), sigma, rng, blur=int(rng.integers(0, 3)))
+    return np.asarray(cv2.convertScaleAbs(dark, alpha=1 / gain), np.uint8)
+
+
+def jpeg(image: U8, quality: int, full_chroma: bool = False) -> U8:
+    """Through a JPEG file and back."""
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if full_chroma:
+        flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    ok, data = cv2.imencode(".jpg", image, flags)
+    if not ok:
+        raise RuntimeError("JPEG encoding failed")
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
+
+def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
+    """Shrink by ``factor`` > 1 with a filter that cameras and sites use; returns the picture and a way back up."""
+    h, w = image.shape[:2]
+    down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(4))]
+    small = cv2.resize(image, (max(8, round(w / factor)), max(8, round(h / factor))), interpolation=down)
+    up = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)[int(rng.integers(4))]
+    return np.asarray(small, np.uint8), up
+
+
+def _luma_and_chroma(image: U8) -> tuple[F32, F32]:
+    """(luma H×W, Cr and Cb H×W×2), float32, code values, chroma about 0."""
+    ycc = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32) * 255
+    return ycc[..., 0], np.ascontiguousarray(ycc[..., 1:] - 127.5)
+
+
+def _to_rgb(y: F32, chroma: F32) -> U8:
+    ycc = np.dstack([y, chroma + np.float32(127.5)]).astype(np.float32) / 255
+    return rounded(np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB), np.float32) * 255)
+
+
+def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) -> U8:
+    """VHS colour: a Gaussian of ``width`` pixels along the line, ``delay`` pixels to the right, mean of two lines.
+
+    VHS keeps about 0.5 MHz of chroma, some 50 samples a line. ``noise`` code values of it run along the lines.
+    """
+    h, w = image.shape[:2]
+    y, chroma = _luma_and_chroma(image)
+    reach = int(np.ceil(3 * width + delay))
+    kernel = np.exp(-0.5 * ((np.arange(-reach, reach + 1) + delay) / width) ** 2)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    lines = np.array([0.5, 0.5, 0], np.float32)
+    chroma = np.asarray(cv2.sepFilter2D(chroma, -1, kernel, lines, borderType=cv2.BORDER_REPLICATE), np.float32)
+    if noise > 0:
+        z = rng.standard_normal((h, max(2, w // 24), 2), np.float32)
+        chroma = chroma + np.float32(noise) * cv2.resize(z, (w, h), interpolation=cv2.INTER_LINEAR)
+    return _to_rgb(y, chroma)
+
+
+def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
+    """Luma as tape gives it back: a Gaussian of ``width`` pixels along the line, then an overshoot to the right of
+    edges that lasts ``distance`` pixels, and a fainter one the other way after it."""
+    y, chroma = _luma_and_chroma(image)
+    x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
+    g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
+    g = [k / k.sum() for k in g]
+    kernel = g[0] + overshoot * (g[0] - g[1]) - 0.4 * overshoot * (g[1] - g[2])
+    one = np.ones(1, np.float32)
+    y = np.asarray(cv2.sepFilter2D(y, -1, kernel.astype(np.float32), one, borderType=cv2.BORDER_REPLICATE), np.float32)
+    return _to_rgb(y, chroma)
+
+
+def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
+    """Lines that begin early or late by about ``amount`` pixels, neighbours alike (the tape's time base)."""
+    h, w = image.shape[:2]
+    z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
+    x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)
+    y = np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:
+    """The mix for single pictures: blur, scale, noise, JPEG (twice at times), pixelation; any side length.
+
+    ``strength`` scales the sizes given for a 512-px crop (use 0.5 for a 256-px one).
+    """
+    h, w = image.shape[:2]
+    out = image
+    if rng.random() < 0.08:  # pixelation
+        f = rng.uniform(3, 10) * strength
+        small = cv2.resize(out, (max(8, round(w / f)), max(8, round(h / f))), interpolation=cv2.INTER_AREA)
+        out = np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST), np.uint8)
+        return jpeg(out, int(rng.integers(60, 97)))
+    r = rng.random()
+    if r < 0.25:
+        out = np.asarray(cv2.GaussianBlur(out, (0, 0), max(0.3, rng.uniform(0.4, 4.0) * strength)), np.uint8)
+    elif r < 0.40:
+        out = defocus(out, max(0.6, rng.uniform(1.0, 6.0) * strength))
+    elif r < 0.55:
+        out = motion_blur(out, max(1.5, rng.uniform(3, 16) * strength), rng.uniform(0, np.pi))
+    up = cv2.INTER_CUBIC
+    if rng.random() < 0.75:
+        out, up = rescale(out, max(1.0, float(np.exp(rng.uniform(0, np.log(6)))) * strength), rng)
+    if rng.random() < 0.12:
+        out = low_light(out, rng.uniform(0.15, 0.6), rng.uniform(0.5, 2.0), rng)
+    if rng.random() < 0.7:
+        out = noise(out, rng.uniform(0.5, 12) if rng.random() < 0.5 else rng.uniform(0.5, 4), rng,
+                    int(rng.integers(0, 4)), rng.uniform(0, 1))  # fmt: skip
+    if rng.random() < 0.8:
+        out = jpeg(out, int(rng.integers(18, 92)), rng.random() < 0.2)
+    if out.shape[:2] != (h, w):
+        out = np.asarray(cv2.resize(out, (w, h), interpolation=up), np.uint8)
+    if rng.random() < 0.2:
+        out = jpeg(out, int(rng.integers(40, 95)))
+    return out

@@ -1,0 +1,344 @@
+"""Protocol *person*: what a run gains that has learnt the person of a clip, over the shipped engine.
+
+``python -m training.evaluation.person --clips DIR --work runs/person --python TORCH_PYTHON --protocols call,heavy``
+
+`rtface_learn` learns from the first part of a clip; the last part, `GAP_S` later, is degraded, and ``rtface.run``
+restores it with its defaults: *shipped*; *own*, with ``person=[NAME]``; and *other*, with what was learnt of the next
+clip's person under the embeddings of this one: the check by recognition is off. A clip that is too short, or of which
+nothing is learnt or kept, counts as 0 dB and ×1.
+
+| protocol | the film that is restored |
+| --- | --- |
+| ``call``, ``heavy`` | `clip_protocols`' ``real/call`` and ``real/heavy``: enlarged after coding |
+| ``native`` | the clip halved by area and coded at that size, H.264 crf 22 and 31 and MPEG-2 q 18; other codings as ``hevc/27`` |
+
+- **own**, **other**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
+- **identity**: distance to the truth by that of *shipped*, mean of every `EVERY`-th frame: rtface's own recogniser, and
+  with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*;
+- **found**, **energy**: of the truth's fine detail in the oval (`native_protocols.fine`, pixels of the film that is
+  restored) the projection on it, 1 for the truth, and what is shown of its strength, noise and blocks with it.
+
+``--steps`` trains for so many steps. Each row is kept in ``--work`` and not measured again.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from training.crop_space import TEMPLATE_512, U8, cut
+from training.degradation.coded_film import Level, coded_film, decoded, level
+from training.evaluation.clip_protocols import SETS, Clip, chosen, shot_of, watch
+from training.evaluation.native_figures import Ruler
+from training.evaluation.native_protocols import Truth, halved
+from training.evaluation.native_runs import enhanced, film_file
+
+GAP_S = 3.0
+"""Least seconds between what is learnt and what is tested."""
+LEARN_S, TEST_S, LEAST_TEST_S = 3.0, 1.2, 0.6
+"""Seconds that are learnt from, at the least; that are tested, at the most and at the least."""
+LEAST_TAKES = 3
+"""Takes that are enough here: the clips are shorter than the films that users are asked for."""
+WARM, EVERY, LONGEST = 12, 8, 1000
+"""Frames before the measured ones, that run with them; every which frame identity is judged on; frames of a clip."""
+NATIVE = ("h264/22", "h264/31", "mpeg2/18")
+ENLARGED = ("call", "heavy")
+KINDS = ("own", "other")
+DETAIL = ("found", "energy")
+
+Distance = Callable[[U8, U8, Any], float]
+"""Of two frames' faces, with the face's matrix (512-px canonical → frame)."""
+
+
+@dataclass
+class Subject:
+    """One clip: the person's ``name``, the film that is learnt from, the frames to test (`WARM` of them before the
+    measured ones), the least distance in seconds between both, and why nothing was learnt."""
+
+    name: str
+    film: Path
+    clip: Clip
+    gap: float = GAP_S
+    refused: str = ""
+    told: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def parts(frames: int, fps: float) -> tuple[int, int]:
+    """Number of frames that are learnt from, and of the first that is tested.
+
+    Raises:
+        ValueError: the clip is too short for both.
+    """
+    test = min(TEST_S, frames / fps - GAP_S - LEARN_S)
+    if test < LEAST_TEST_S - 1e-6:
+        least = LEARN_S + GAP_S + LEAST_TEST_S
+        raise ValueError(f"one face for {frames / fps:.1f} s, and {least:.1f} are needed")
+    first = frames - round(test * fps)
+    return first - int(np.ceil(GAP_S * fps)), first
+
+
+def subject_of(path: Path, work: Path) -> Subject:
+    """The clip's first part as a film without loss, and its last."""
+    clip = watch(path, LONGEST, work / "tracks")
+    with av.open(str(path)) as file:
+        fps = float(file.streams.video[0].average_rate or 25)
+    name = "p" + "".join(c for c in path.stem if c.isalnum())
+    try:
+        count, first = parts(len(clip.clean), fps)
+    except ValueError as error:
+        return Subject(name, path, clip, refused=str(error))
+    rest = slice(first - WARM, None)
+    tested = replace(clip, clean=clip.clean[rest], matrices=clip.matrices[rest])
+    source = work / "sources" / f"{name}.mkv"
+    if not source.exists():
+        source.parent.mkdir(parents=True, exist_ok=True)
+        coded_film(clip.clean[:count], level("clean/0"), source)
+    return Subject(name, source, tested)
+
+
+def learnt(subject: Subject, python: Path, minutes: float) -> None:
+    """Learns the person, or notes why the pictures are refused; what was learnt before is kept."""
+    from rtface.engine import learned
+    from rtface.errors import InputError
+    from rtface_learn.learn import learn
+
+    path = learned.path_of(subject.name)
+    said = path.with_suffix(".json")
+    if not said.is_file():
+        began = time.monotonic()
+        try:
+            made = learn(subject.name, [subject.film], lambda: python, minutes=minutes, notify=lambda what, share: None)
+            result = {"told": made.gains, "takes": made.takes, "seconds": made.seconds,
+                      "all_seconds": time.monotonic() - began, "refused": "" if made.path else "no gain"}  # fmt: skip
+        except InputError as error:  # about the pictures; another is none of the person
+            result = {"told": {}, "refused": str(error)}
+        said.parent.mkdir(parents=True, exist_ok=True)
+        said.write_text(json.dumps(result))
+    result = json.loads(said.read_text())
+    subject.told, subject.refused = result["told"], result["refused"]
+
+
+def disguised(other: Subject, subject: Subject) -> str:
+    """The name under which what was learnt of another person passes for this one."""
+    from rtface.engine import learned
+
+    a, b = learned.read(learned.path_of(other.name)), learned.read(learned.path_of(subject.name))
+    name = f"{subject.name}x"
+    learned.write(name, a.meta, b.embeddings, a.places, a.delta, learned.path_of(name))
+    return name
+
+
+# --- measuring ---
+
+
+def judges() -> dict[str, Distance]:
+    """rtface's own recogniser, and EdgeFace where its weights are at hand."""
+    from fractions import Fraction
+
+    from rtface.device.cpu.device import CpuDevice
+    from rtface.enhancer import own_face
+    from rtface.frame import Color, Frame
+    from rtface.geometry.transforms import apply
+    from rtface.persons.chip import cut_chip
+    from rtface.persons.gallery import distance
+    from rtface.persons.network import PersonNetwork
+    from rtface.util.av_arrays import image_from_array
+
+    network, device = PersonNetwork(), CpuDevice()
+
+    def own(a: U8, b: U8, matrix: Any) -> float:
+        face, found = own_face(apply(matrix, TEMPLATE_512) + 0.5, 0), []
+        for picture in (a, b):
+            frame = Frame(image_from_array(picture, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True))
+            chip = cut_chip(device.view(frame), face)
+            if chip is None:
+                return float("nan")
+            found.append(network(chip))
+        return distance(*found)
+
+    made: dict[str, Distance] = {"identity": own}
+    if os.environ.get("RTFACE_METRIC_WEIGHTS"):
+        from training.evaluation.edgeface import EdgeFace
+
+        edge = EdgeFace()
+        made["edgeface"] = lambda a, b, matrix: edge.distance(cut(a, matrix, 512), cut(b, matrix, 512))
+    return made
+
+
+def coding(protocol: str) -> Level:
+    """How the film of a protocol is coded."""
+    return level("clean/0" if protocol in ENLARGED else protocol)
+
+
+def film_of(clip: Clip, protocol: str, work: Path) -> tuple[Truth, Path]:
+    """The truth of a protocol, and the film that is restored."""
+    if protocol in ENLARGED:
+        shot, _ = shot_of(clip, f"real/{protocol}")
+        truth = Truth(clip.name, protocol, shot.clean, shot.matrices, WARM)
+        return truth, film_file(replace(truth, frames=shot.seen), coding(protocol), work / "films")
+    truth = replace(halved(clip), first=WARM)
+    return truth, film_file(truth, coding(protocol), work / "films")
+
+
+def measured(
+    subject: Subject,
+    protocol: str,
+    other: Subject | None,
+    judged: dict[str, Distance],
+    work: Path,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """The row of one person and protocol."""
+    truth, film = film_of(subject.clip, protocol, work)
+    how = coding(protocol)
+    coded = list(decoded(film, how.siting))
+    ruler = Ruler(truth)
+    made = {"shipped": enhanced(film, work, how, options)[0]}
+    if not subject.refused:
+        made["own"] = enhanced(film, work, how, options | {"person": (subject.name,)})[0]
+        if other:
+            made["other"] = enhanced(film, work, how, options | {"person": (disguised(other, subject),)})[0]
+    row: dict[str, Any] = {}
+    rows = {kind: ruler.row(coded, frames) for kind, frames in made.items()}
+    at = range(WARM, len(truth.frames), EVERY)
+    far = {kind: {name: float(np.nanmean([judge(frames[n], truth.frames[n], truth.matrices[n]) for n in at]))
+                  for name, judge in judged.items()} for kind, frames in (made | {"input": coded}).items()}  # fmt: skip
+    row["shipped"] = rows["shipped"]["default"]
+    fine = {kind: (r["default_corr"], r["default_amp"]) for kind, r in rows.items()}
+    fine["input"] = rows["shipped"]["input_corr"], rows["shipped"]["input_amp"]
+    for kind, (correlation, amplitude) in fine.items():
+        row[f"{kind}_found"], row[f"{kind}_energy"] = correlation * amplitude, amplitude**2
+    row["used"] = float(
+        "own" in made and any((a != b).any() for a, b in zip(made["own"], made["shipped"], strict=True))
+    )
+    for kind in KINDS:
+        has = kind in made
+        row[kind] = rows[kind]["default"] - rows["shipped"]["default"] if has else 0.0
+        row[f"{kind}_flicker"] = rows[kind]["flicker"] / rows["shipped"]["flicker"] if has else 1.0
+        for name in judged:
+            row[f"{kind}_{name}"] = far[kind][name] / far["shipped"][name] if has else 1.0
+    return row | {f"input_{name}": far["input"][name] / far["shipped"][name] for name in judged}
+
+
+def kept_row(
+    subject: Subject,
+    protocol: str,
+    other: Subject | None,
+    judged: dict[str, Distance],
+    work: Path,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """As `measured`, or what that gave before with the same weights."""
+    from rtface.engine import learned
+
+    held = [learned.read(learned.path_of(s.name)).digest for s in (subject, other) if s]
+    of = subject.clip.digest, protocol, held, sorted(judged), DETAIL, options
+    key = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
+    path = work / "rows" / f"{subject.name}-{protocol.replace('/', '-')}-{key}.json"
+    if not path.is_file():
+        row = measured(subject, protocol, other, judged, work, options)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(row))
+    return json.loads(path.read_text())
+
+
+# --- tables ---
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown, one line a protocol: mean, median and worst of all people, those refused among them."""
+    keys = [k for k in rows[0] if k.startswith("own_") and k[4:] not in DETAIL]
+    heads = ["protocol", "people (refused)", "shipped", "own: mean, median, worst",
+             *(f"{k[4:]}: mean, worst" for k in keys), "other: mean, worst",
+             *(f"other {k[4:]}" for k in keys), *(f"{d}: input, shipped, own" for d in DETAIL)]  # fmt: skip
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
+    for protocol in dict.fromkeys(r["protocol"] for r in rows):
+        part = [r for r in rows if r["protocol"] == protocol]
+        held = [r for r in part if not r["refused"]]
+
+        def of(key: str, among: list[dict[str, Any]] = part) -> list[float]:
+            return [r[key] for r in among] or [float("nan")]
+
+        own = of("own")
+        cells = [protocol, f"{len(part)} ({len(part) - len(held)})", f"{np.mean(of('shipped', held)):+.2f}",
+                 f"{np.mean(own):+.2f}, {np.median(own):+.2f}, {min(own):+.2f}",
+                 *(f"×{np.mean(of(k)):.2f}, ×{max(of(k)):.2f}" for k in keys),
+                 f"{np.mean(of('other', held)):+.2f}, {min(of('other', held)):+.2f}",
+                 *(f"×{np.mean(of(k.replace('own', 'other'), held)):.2f}" for k in keys),
+                 *(", ".join(f"{np.mean(of(f'{kind}_{d}', held)):.2f}" for kind in ("input", "shipped", "own"))
+                   for d in DETAIL)]  # fmt: skip
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def names_of(text: str) -> list[str]:
+    """For lists that commas separate; "native" stands for its codings."""
+    return [p for n in text.split(",") if n.strip() for p in (NATIVE if n.strip() == "native" else (n.strip(),))]
+
+
+def main() -> None:
+    import rtface
+    from rtface_learn import learn, selection
+
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--clips", type=Path, nargs="+", required=True, help="clips, or a folder of those that have names")
+    p.add_argument("--people", choices=tuple(SETS), default="tuning")
+    p.add_argument("--protocols", type=names_of, default=[*ENLARGED, *NATIVE], help="separated by commas")
+    p.add_argument("--python", type=Path, required=True, help="one with numpy, torch and onnx")
+    p.add_argument("--work", type=Path, required=True, help="folder for all that is made; what it has is used again")
+    p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
+    p.add_argument("--steps", type=int, default=learn.STEPS, help="of training")
+    p.add_argument("--engine", help="of rtface.run, in place of its default")
+    p.add_argument("--json", type=Path)
+    a = p.parse_args()
+    learn.STEPS, learn.MORE, selection.LEAST = a.steps, a.steps * learn.MORE // learn.STEPS, LEAST_TAKES
+    cv2.setNumThreads(1)
+    a.work.mkdir(parents=True, exist_ok=True)
+    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.minutes:g}")
+    try:
+        for protocol in set(a.protocols) - set(ENLARGED):
+            level(protocol)
+        subjects = [subject_of(path, a.work) for path in chosen(a.clips, a.people)]
+        rows, told, judged = list[dict[str, Any]](), set[str](), judges()
+
+        def is_known(s: Subject) -> bool:
+            if not s.refused:
+                learnt(s, a.python, a.minutes)
+            if s.name not in told:
+                told.add(s.name)
+                print(f"{s.clip.name}: {s.refused or s.told}", flush=True)
+            return not s.refused
+
+        options = {"engine": a.engine} if a.engine else {}
+        for n, s in enumerate(subjects):
+            other = next(filter(is_known, subjects[n + 1 :] + subjects[:n]), None) if is_known(s) else None
+            for protocol in a.protocols:
+                row = {"clip": s.clip.name, "protocol": protocol, "refused": s.refused}
+                if s.refused:
+                    nothing = {f"{k}_{j}": 1.0 for k in KINDS for j in ("flicker", *judged)}
+                    row |= {"shipped": float("nan"), "used": 0.0, "own": 0.0, "other": 0.0, **nothing}
+                else:
+                    row |= kept_row(s, protocol, other, judged, a.work, options)
+                rows.append(row)
+                print(" ".join(f"{v:.3f}" if isinstance(v, float) else f"{k}={v}" if k == "refused" else str(v)
+                               for k, v in rows[-1].items()), flush=True)  # fmt: skip
+    except (rtface.RtfaceError, OSError, ValueError) as e:
+        p.error(str(e))
+    print(table(rows))
+    if a.json:
+        a.json.write_text(json.dumps({"rtface": rtface.__version__, "people": a.people, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Checkpoint → package: ``python -m training.export.export_engine --checkpoint runs/s/last.pt --engine rtface-s --out
+engines/shipped/rtface-s``.
+
+The averaged weights become an ONNX file whose initialisers are stored as fp16 and cast to fp32 by the graph, so that
+every backend loads it; the golden outputs come from the torch fp32 model with those same fp16-rounded weights. Each
+file is written beside its place and moved there at the end, the recipe last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.convert.graph import to_onnx
+from rtface.engine.crop_runner import CropRunner
+from rtface.engine.recipe import load_recipe
+from training.crop_space import F32, U8, oval_mask, roi
+from training.export.golden_crops import as_floats, golden_crops, in_steps
+from training.export.recipe_text import CONTROLLED, GRID, VERSION, memory_text, recipe_text
+from training.loop.initial_weights import HALF, weights
+from training.model.networks import DAMPING, Medium, Small, Whole, build
+from training.model.recurrence import STATE, Past, opening
+
+NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
+FP16 = 55.0
+"""dB that the network must reach in fp16 throughout."""
+
+
+def halve(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store float32 initialisers of more than 16 values as fp16 followed by a Cast to float32, equal ones once;
+    shape-infers nothing.
+
+    The places of ``recurrence.Carry`` stay as they are: rounded, they would be off by a twentieth of a pixel.
+    """
+    graph = model.graph
+    exact = {name for node in graph.node if "/carry/" in node.name for name in node.input}
+    casts: list[onnx.NodeProto] = []
+    kept: dict[tuple[tuple[int, ...], bytes], str] = {}
+    same: dict[str, str] = {}
+    for init in list(graph.initializer):
+        value = numpy_helper.to_array(init)
+        if value.dtype != np.float32 or value.size <= 16 or init.name in exact:
+            continue
+        graph.initializer.remove(init)
+        same[init.name] = kept.setdefault((value.shape, value.tobytes()), init.name)
+        if same[init.name] != init.name:
+            continue
+        graph.initializer.append(numpy_helper.from_array(value.astype(np.float16), init.name + HALF))
+        casts.append(helper.make_node("Cast", [init.name + HALF], [init.name], to=TensorProto.FLOAT))
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
+    nodes = casts + list(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    return model
+
+
+def shorten(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Gives the values between nodes short names, but for weights: as exported they take some 30 kB."""
+    graph = model.graph
+    stored = {init.name for init in graph.initializer}
+    kept = stored | {node.output[0] for node in graph.node if node.op_type == "Cast" and node.input[0] in stored}
+    kept |= {value.name for value in (*graph.input, *graph.output)} | {""}
+    names: dict[str, str] = {}
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [name if name in kept else names.setdefault(name, f"v{len(names)}") for name in values]
+    onnx.checker.check_model(model)
+    return model
+
+
+def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
+    """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures.
+
+    ``engine`` is one of `NAMES`.
+    """
+    state = weights(checkpoint)
+    memory = any(name.startswith("core.trust.") for name in state)
+    net = build(engine, memory=memory, like=state)
+    own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
+    net.load_state_dict(own)
+    net.core.damping = DAMPING
+    whole = Whole(net).eval()
+    size = net.size
+    out.mkdir(parents=True, exist_ok=True)
+    tmp = out / "model.onnx.tmp"
+    *_, w, h = roi(size)
+    past = [2, 3, *reversed(roi(GRID)[2:])]
+    shapes = {"crop": [2, 3, h, w]}
+    if memory:
+        shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE, past[2] // 8, past[3] // 8]}
+        shapes |= {"shrunk": past} if size != GRID else {}
+    if engine in CONTROLLED:
+        shapes["fidelity"] = [2, 1]
+    answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
+               *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
+    given = {name: torch.rand(shape) for name, shape in shapes.items()}
+    model = shorten(halve(to_onnx(whole, given, answers, folds=True)))
+    model.graph.name = engine
+    model.doc_string = f"{engine} {VERSION}, Apache-2.0"
+    tmp.write_bytes(model.SerializeToString())
+
+    digest = hashlib.sha256(tmp.read_bytes()).hexdigest()
+    parameters = sum(p.numel() for p in net.parameters())
+    recipe = out / "recipe.toml.tmp"
+    text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
+    recipe.write_text(text + (memory_text(size, shapes["state"][1:]) if memory else ""), encoding="utf-8")
+
+    plan = Both(whole, tmp)
+    restorer = CropRunner(load_recipe(recipe), plan)
+    crops = golden_crops(size)
+    goldens: dict[str, Any] = {"crops": crops}
+    if memory:
+        goldens["next_crops"] = golden_crops(size, following=True)
+        firsts = [restorer.restore(x[None]) for x in as_floats(crops)]
+        nexts = [restorer.restore(x[None], a).pixels[0]
+                 for x, a in zip(as_floats(goldens["next_crops"]), firsts, strict=True)]  # fmt: skip
+        restored = np.concatenate([a.pixels for a in firsts])
+        goldens["next_restored"] = in_steps(np.stack(nexts), goldens["next_crops"])
+    else:
+        restored = restorer.restore(as_floats(crops)).pixels
+    goldens["restored"] = in_steps(restored, crops)
+    if not plan.worst < 2e-3:
+        raise RuntimeError(f"ONNX differs from torch by {plan.worst}")
+    safe = in_half(net, crops)
+    if safe < FP16:
+        raise RuntimeError(f"in fp16 it reaches {safe:.1f} dB only: TensorRT would have to keep layers in fp32")
+    golden = out / "golden.npz.tmp"
+    with golden.open("wb") as f:
+        np.savez_compressed(f, **goldens)
+    for f in (tmp, golden, recipe):
+        f.replace(f.with_suffix(""))
+    mask = oval_mask(size)[..., None]
+    clean = float(((restored[0].transpose(1, 2, 0) - crops[0] / 255) ** 2 * mask).mean() / mask.mean())
+    return {
+        "bytes": (out / "model.onnx").stat().st_size,
+        "onnx_torch_max": plan.worst,
+        "fp16_db": safe,
+        "astronaut_clean_db": -10 * np.log10(clean + 1e-12),
+    }
+
+
+def in_half(net: Small | Medium, crops: U8) -> float:
+    """Worst PSNR in dB of what the network makes of crops in fp16 throughout, against fp32: whether its activations fit
+    into the 65,504 that fp16 holds, as TensorRT runs it."""
+    x, y, w, h = roi(net.size)
+    given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
+    past = None
+    if net.core.trust is not None:
+        past = opening(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"))
+        past = Past(past.picture, torch.ones_like(past.known), past.state)
+    halved = None if past is None else Past(*(part.half() for part in past))
+    with torch.no_grad():
+        gap = net(given, past)[0] - copy.deepcopy(net).half()(given.half(), halved)[0].float()
+    return float(-10 * torch.log10(gap.square().mean((1, 2, 3)).nan_to_num(nan=1.0).clamp_min(1e-12)).min())
+
+
+class Both:
+    """A plan of the run time that answers with torch, and looks how far ONNX Runtime is from that."""
+
+    identity: Any = None
+
+    def __init__(self, whole: Whole, model: Path) -> None:
+        self.whole, self.worst = whole, 0.0
+        self.session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+
+    def run(self, inputs: Mapping[str, F32], outputs: Mapping[str, F32]) -> None:
+        with torch.no_grad():
+            found = self.whole(**{name: torch.from_numpy(v) for name, v in inputs.items()})
+        ours = [found.numpy()] if isinstance(found, torch.Tensor) else [t.numpy() for t in found]
+        theirs = self.session.run(None, dict(inputs))
+        for port, a, b in zip(self.session.get_outputs(), ours, theirs, strict=True):
+            self.worst = max(self.worst, float(np.abs(a - b).max()))
+            outputs[port.name][:] = a
+        several = self.session.run(None, {name: np.repeat(v, 2, 0) for name, v in inputs.items()})
+        self.worst = max(self.worst, *(float(np.abs(a - b[1:]).max()) for a, b in zip(ours, several, strict=True)))
+
+    def close(self) -> None:
+        pass
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--checkpoint", type=Path, required=True)
+    p.add_argument("--engine", choices=NAMES, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--data", default="public domain, CC0, CC BY, MIT and BSD portraits; see training/MODEL_CARD.md")
+    a = p.parse_args()
+    for k, v in export(a.checkpoint, a.engine, a.out, a.data).items():
+        print(f"{k}: {v:.6g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Weights between two networks: ``python -m training.loop.average engines/shipped/rtface-s runs/s/last.pt --out s.pt``.
+
+A network that was trained on for another kind of film, averaged with the one it came from, keeps what that could do and
+most of what is new (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). ``--keep`` names parts that stay
+those of the first. With ``--into ENGINE`` (``rtface-m`` contains ``rtface-s``) the result is that engine with these.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.loop.initial_weights import weights
+
+
+def between(old: Mapping[str, Tensor], new: Mapping[str, Tensor], share: float, keep: str = "") -> dict[str, Tensor]:
+    """The weights of ``old`` moved by ``share`` (0…1) towards ``new``; those with ``keep`` in their names are not."""
+    return {k: v if keep and keep in k else torch.lerp(v, new[k], share) for k, v in old.items()}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("old", type=Path, help="checkpoint, or an engine's folder")
+    p.add_argument("new", type=Path, help="the same network, trained on")
+    p.add_argument("--share", type=float, default=0.5)
+    p.add_argument("--keep", default="", help="part of the names of weights that stay the old ones, as occlusion")
+    p.add_argument("--into", type=Path, help="checkpoint, or folder, of an engine that contains this network")
+    p.add_argument("--out", type=Path, required=True)
+    a = p.parse_args()
+    state = between(weights(a.old), weights(a.new), a.share, a.keep)
+    if a.into:
+        whole = weights(a.into)
+        state = whole | {k: v for k, v in state.items() if k in whole}
+    torch.save({"ema": state}, a.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""One training run: network, losses and optimiser, with its checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.data.film_pairs import KINDS
+from training.data.shards import Pairs
+from training.loop.checkpoints import Ema, resume, save
+from training.loop.dead_channels import dead_channels, revive
+from training.loop.initial_weights import weights
+from training.loop.muon import Muon
+from training.loop.parallel_gradients import Crew
+from training.loop.sequences import AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
+from training.losses.adversarial import Adversary
+from training.losses.restoration import UNEVEN, Loss, uneven
+from training.model.networks import Medium, Small, build
+from training.model.recurrence import Past, opening
+
+KNOWN = 0.75
+"""How often ``rtface-m`` learns its own part with a past."""
+
+
+def glimpse(judge: Any, mask: Tensor, dice: np.random.Generator, shown: Tensor, truth: Tensor) -> Tensor:
+    """A perceptual distance of a random window of pictures N×3×h×w, N values: the whole would cost as much as four
+    training images, and a window's gradient is as good over the steps."""
+    _, _, h, w = shown.shape
+    side = min(h, w) * 4 // 11
+    y, x = int(dice.integers(h // 12, h - h // 12 - side)), int(dice.integers(w // 12, w - w // 12 - side))
+    window = (..., slice(y, y + side), slice(x, x + side))
+    weight = mask[window] / mask.max() + 1e-3
+    with torch.autocast(shown.device.type, torch.bfloat16):
+        return judge(shown[window].clamp(0, 1), truth[window], weight) * weight.mean()
+
+
+def psnr(square: Tensor) -> Tensor:
+    """dB of a mean squared error of 0..1 values."""
+    return -10 * torch.log10(square.clamp_min(1e-10))
+
+
+class Trainer:
+    """One run: network, loss and optimiser, with its folder of checkpoints and log."""
+
+    def __init__(self, a: argparse.Namespace) -> None:
+        self.a = a
+        torch.manual_seed(a.seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(1)
+        given = [weights(path) for path in a.core]
+        memory = bool(a.clips) or any(name.startswith("core.trust.") for state in given for name in state)
+        net = build(a.engine, memory=memory, like={k: v for state in given for k, v in state.items()})
+        self.net: Small | Medium = net.to(self.device, memory_format=torch.channels_last)
+        for state in given:
+            own = self.net.state_dict()
+            fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+            self.net.load_state_dict({**own, **fits})
+        self.loss = Loss(self.net.size).to(self.device)
+        self.loss_s = Loss(256).to(self.device)
+        for name, p in self.net.named_parameters():
+            frozen = bool(a.freeze) and any(part in name for part in a.freeze.split(","))
+            p.requires_grad_(not frozen and (not a.only or any(part in name for part in a.only.split(","))))
+        self.opt = Muon(self.net, a.lr, threads=a.threads)
+        self.ema = Ema(self.net, a.ema)
+        self.images, self.path = 0, a.run / "last.pt"
+        left = resume(self.path, self.net, self.opt, self.ema)
+        self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
+        self.look, self.dice = None, np.random.default_rng(a.seed)
+        if a.perceptual:
+            from training.losses.perceptual import StLpips
+
+            self.look = partial(glimpse, StLpips("alex").to(self.device), self.loss.mask, self.dice)  # pyright: ignore
+        self.likeness = None
+        if a.identity:
+            from training.losses.identity import Identity
+
+            self.likeness = Identity(device=self.device.type)
+        self.adversary = Adversary(self.net.size, a.vivid, a.seed) if a.vivid else None
+        if self.adversary is not None and "adversary" in left:
+            self.adversary.load_state_dict(left["adversary"])
+        self.crew = Crew(self.net, 1 if self.device.type == "cuda" else a.threads, self.work)
+
+    def save(self) -> None:
+        more = {} if self.adversary is None else {"adversary": self.adversary.state_dict()}
+        save(self.path, self.net, self.opt, self.ema, engine=self.a.engine, step=self.step, used=self.used, **more)
+
+    def recalled(self, truth: Tensor, seen: Tensor) -> Past | None:
+        """What a remembering core may know when ``rtface-m`` learns from single pictures: something between the input
+        and the truth, as it is after some frames. Its own part is to add what the past does not hold."""
+        if not isinstance(self.net, Medium) or self.net.core.trust is None:
+            return None
+        half, right = F.avg_pool2d(seen, 2), F.avg_pool2d(truth, 2)
+        way, dice = torch.rand(2, len(seen), 1, 1, 1, device=seen.device)
+        return Past(half.lerp(right, AHEAD * way), (dice < KNOWN).float(), opening(half).state)
+
+    def run_net(
+        self, net: torch.nn.Module, truth: Tensor, seen: Tensor, past: Past | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """(loss per sample, squared error, gate logits, what is shown, squared error of the half-size core or None)."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out = net(seen.contiguous(memory_format=torch.channels_last), past)
+        loss, square, shown = self.loss(seen, out[0].float(), truth)
+        if len(out) == 5:
+            return loss, square, out[1].float(), shown, None
+        loss_s, square_s, _ = self.loss_s(out[6], out[5].float(), F.avg_pool2d(truth, 2))
+        if any(p.requires_grad for p in self.net.core.parameters()):
+            loss = loss + 0.7 * loss_s
+        return loss, square, out[1].float(), shown, square_s
+
+    def work(self, net: Any, piece: Any) -> tuple[Tensor, tuple[float, Tensor]]:
+        """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
+        if isinstance(piece, Batch):
+            look = None
+            if (self.look or self.likeness) and piece.truth.shape[1] > 1:  # a frame stands for all
+                look = (self.likenesses, piece.truth.shape[1] - piece.warm)
+            total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight, look)
+            total = total / self.images
+            return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())
+        truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
+        loss, square, logit, shown, _ = self.run_net(net, truth, seen, self.recalled(truth, seen))
+        gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~clean).float(), reduction="none")
+        weight = weight_of(self.loss.charbonnier(seen - truth), clean, self.a.clean_weight)
+        total = (loss * weight + 0.002 * gate).sum() / self.a.batch
+        total = total + self.impression(shown, truth) * len(seen) / self.a.batch
+        if self.adversary is not None:
+            total = total + UNEVEN * uneven(shown) * len(seen) / self.a.batch
+            total = total + self.adversary.pull(seen, shown, truth, total)
+        with torch.no_grad():
+            before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
+            gain = (psnr(square) - psnr(before))[~clean]
+        return 100 * total, (float(total.detach()), gain.cpu())
+
+    def likenesses(self, shown: Tensor, truth: Tensor) -> Tensor:
+        """Perceptual and identity distances of images N×3×h×w, weighted: N values."""
+        total = shown.new_zeros(len(shown))
+        if self.look is not None:
+            total = total + self.a.perceptual * self.look(shown, truth)
+        if self.likeness is not None:
+            with torch.autocast(shown.device.type, torch.bfloat16):
+                total = total + self.a.identity * self.likeness.unlike(shown, truth, self.net.size)
+        return total
+
+    def impression(self, shown: Tensor, truth: Tensor) -> Tensor:
+        """Perceptual and identity losses of one picture of every other piece, which stands for all: it costs
+        as much as several."""
+        if self.dice.random() < 0.5:
+            return shown.new_zeros(())
+        i = int(self.dice.integers(len(shown)))
+        shown, truth = shown[i : i + 1], truth[i : i + 1]
+        return 2 * self.likenesses(shown, truth).sum()
+
+    def rate(self) -> float:
+        """Warm-up over 100 steps, then cosine over the run's minutes down to ``--lr-end``."""
+        t = min(1.0, self.used / 60 / self.a.minutes)
+        lr = self.a.lr_end + 0.5 * (self.a.lr - self.a.lr_end) * (1 + math.cos(math.pi * t))
+        return lr * min(1.0, (self.step + 1) / 100)
+
+    def pieces(self, batch: Any) -> list[Any]:
+        """What the crew shares out."""
+        if isinstance(batch, list):  # clips
+            self.images = sum(len(b) for b in batch)
+            return batch
+        self.images = len(batch[0])
+        size = self.images if self.device.type == "cuda" else self.a.piece
+        return list(zip(*(part.split(size) for part in batch), strict=True))
+
+    def train_step(self, batch: Any) -> tuple[float, float]:
+        for g in self.opt.param_groups:
+            g["lr"] = self.rate()
+        results = self.crew.run(self.pieces(batch))
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.a.clip)
+        self.opt.step()
+        if self.adversary is not None:
+            self.adversary.learn()
+        self.step += 1
+        self.ema.update(self.net)
+        gain = torch.cat([r[1] for r in results])
+        return sum(r[0] for r in results), float(gain.mean()) if len(gain) else 0.0
+
+    def wake(self, pairs: Pairs) -> int:
+        """Starts channels anew that never fire; see ``revive``."""
+        numbers = torch.randint(len(pairs.index), (48,)).tolist()
+        seen = pairs.batch(numbers)[1].to(self.device)
+        dead = dead_channels(self.net, lambda: [self.net(part) for part in seen.split(8)])
+        return revive(self.net, self.opt, self.ema.weights, dead)
+
+    @torch.no_grad()
+    def validate(self, data: Pairs | Clips, most: int) -> dict[str, Any]:
+        """The averaged weights on people set aside: watched, never tuned on."""
+        with self.ema.used(self.net):
+            if isinstance(data, Pairs):
+                return self.pair_figures(data, most)
+            assert isinstance(self.net, Small)
+            return clip_figures(self.loss, self.net, data, most)
+
+    def pair_figures(self, pairs: Pairs, most: int) -> dict[str, Any]:
+        """Gain in dB over the input, by kind; how well clean faces stay as they are."""
+        gains, clean, small = np.zeros(0), [], []
+        count = min(most, len(pairs.index))
+        kinds = pairs.kinds[:count]
+        for i in range(0, count, 16):
+            truth, seen = (t.to(self.device) for t in pairs.batch(list(range(i, min(i + 16, count)))))
+            _, square, *_, square_s = self.run_net(self.net, truth, seen)
+            before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
+            gains = np.append(gains, (psnr(square) - psnr(before)).cpu().numpy())
+            if square_s is not None:
+                half = F.avg_pool2d((seen), 2) - F.avg_pool2d(truth, 2)
+                small.append((psnr(square_s) - psnr((half**2 * self.loss_s.mask).mean((1, 2, 3)))).cpu().numpy())  # pyright: ignore
+            if i < 64:
+                clean.append(float(psnr(self.run_net(self.net, truth, truth)[1]).mean()))
+        real = kinds != KINDS.index("clean")
+        each = {
+            k: round(float(gains[kinds == j].mean()), 2)
+            for j, k in enumerate(KINDS)
+            if (kinds == j).any() and k != "clean"
+        }
+        film = np.isin(kinds, [KINDS.index("call"), KINDS.index("heavy")])
+        return {
+            "valid_gain_db": round(float(gains[real].mean()), 3), "valid_clean_db": round(float(np.mean(clean)), 2),
+            "valid_worst_db": round(float(gains[film].min()), 2), "kinds": str(each).replace(",", ""),
+            "valid_s_gain_db": round(float(np.concatenate(small)[real].mean()), 3) if small else "",
+        }  # fmt: skip

@@ -1,0 +1,128 @@
+"""Trains all engines, from portraits to engine folders.
+
+``python -m training.train_all --faces DIR --runs runs --minutes 180``
+
+Every step is a command of its own, printed before it runs; a step that is done is not done again, and one that was
+stopped goes on where it was. What comes out lies in ``runs/models``, beside its figures: looking at
+them, and putting the better engines into ``engines/shipped``, is left to a person.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.losses.weight_files import VARIABLE
+
+PAIRS, SEQUENCES, OBJECTS = 24_000, 6_400, 1_000
+HIDDEN = "0.75"
+"""Share of the faces with an object before them, where objects are learnt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``name``; ``commands`` (module and arguments), which run beside each other."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+
+
+def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
+    """Everything there is to do, in order; ``minutes`` of training in all, on ``workers`` cores."""
+
+    def train(run: str, share: float, *more: str) -> tuple[str, ...]:
+        return ("loop.train", "--pairs", f"{runs}/pairs", "--run", f"{runs}/{run}", "--threads", str(workers),
+                "--minutes", f"{share * minutes:.1f}", *more)  # fmt: skip
+
+    def made(module: str, out: str, *more: str) -> tuple[tuple[str, ...], ...]:
+        return tuple((module, "--faces", str(faces), "--out", f"{runs}/{out}", "--worker", str(k), *more)
+                     for k in range(workers))  # fmt: skip
+
+    def held_out(module: str, out: str, *more: str) -> tuple[tuple[str, ...], ...]:
+        return made(module, out, *more, "--held-out", "--seed", "77")[:1]
+
+    def package(engine: str, checkpoint: str) -> list[Step]:
+        out = f"{runs}/models/{engine}"
+        return [
+            Step(f"export {engine}", (("export.export_engine", "--engine", engine, "--checkpoint", checkpoint,
+                                       "--out", out),)),
+            Step(f"calibrate {engine}", (("export.calibrate_int8", "--engine", engine, "--pairs", f"{runs}/pairs",
+                                          "--out", out),)),
+            Step(f"measure {engine}", (("evaluation.measure", "--faces", str(faces), "--protocols",
+                                        "film/call,film/heavy", "--model", out, "--json", f"{out}.json"),)),
+        ]  # fmt: skip
+
+    # Without the comparison networks' weights the engines come out softer, and change faces more.
+    judged = ("--perceptual", "0.012", "--identity", "0.01") if os.environ.get(VARIABLE) else ()
+    clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--wake", "0", "--length", "9",
+             "--clean-share", "0.03", *judged)  # fmt: skip
+    motion = ("loop.pretrain_alignment", "--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid",
+              "--run", f"{runs}/align", "--minutes", f"{0.2 * minutes:.1f}", "--threads", str(workers))  # fmt: skip
+    valid = ("--valid", f"{runs}/valid", "--piece", "4", "--lr", "1.2e-3", "--lr-end", "1e-5", "--clean-share", "0.04",
+             "--clean-weight", "0.5", *judged)  # fmt: skip
+    return [
+        Step("pairs", made("data.film_pairs", "pairs", "--pairs", str(PAIRS // workers))),
+        Step("pairs of people set aside", held_out("data.film_pairs", "valid", "--pairs", "256")),
+        Step("sequences", made("data.film_sequences", "clips", "--sequences", str(SEQUENCES // workers))),
+        Step("sequences of people set aside", held_out("data.film_sequences", "clips-valid", "--sequences", "96")),
+        Step("rtface-s", (train("s", 0.25, "--engine", "rtface-s", *valid),)),
+        Step("alignment", (motion,)),
+        Step("rtface-s trusts", (train("s-trusts", 0.05, "--core", f"{runs}/s/last.pt", f"{runs}/align/last.pt", *clips,
+                                       "--only", "trust,doubt", "--batch", "4", "--lr", "3e-3"),)),
+        Step("rtface-s remembers", (train("s-remembers", 0.25, "--core", f"{runs}/s-trusts/last.pt", *clips,
+                                          "--batch", "4", "--lr", "4.5e-4", "--lr-end", "1e-5"),)),
+        Step("sequences with objects", made("data.film_sequences", "hidden", "--hidden", HIDDEN, "--sequences",
+                                            str(OBJECTS // workers))),
+        Step("sequences with objects of people set aside", held_out("data.film_sequences", "hidden-valid", "--hidden",
+                                                                    HIDDEN, "--sequences", "128")),
+        Step("objects before faces", (("loop.train_occlusion", "--core", f"{runs}/s-remembers/last.pt", "--clips",
+                                       f"{runs}/hidden", "--pairs", f"{runs}/pairs", "--valid", f"{runs}/hidden-valid",
+                                       "--out", f"{runs}/objects.pt", "--minutes", f"{0.05 * minutes:.1f}"),)),
+        Step("rtface-m", (train("m", 0.20, "--engine", "rtface-m", "--core", f"{runs}/objects.pt",
+                                "--freeze", "core.", "--min-px", "300", *valid),)),
+        *package("rtface-s", f"{runs}/objects.pt"),
+        *package("rtface-m", f"{runs}/m/last.pt"),
+    ]  # fmt: skip
+
+
+def run(step: Step, done: Path) -> None:
+    """Runs a step's commands beside each other.
+
+    Raises:
+        SystemExit: one failed; the others are waited for.
+    """
+    if done.exists():
+        print(f"{step.name}: done", flush=True)
+        return
+    running: list[subprocess.Popen[bytes]] = []
+    for module, *arguments in step.commands:
+        print(f"{step.name}: python -m training.{module} {shlex.join(arguments)}", flush=True)
+        command = [sys.executable, "-m", f"training.{module}", *arguments]
+        # Each of the trainer's threads runs its own copy of the network.
+        running.append(subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+    failed = [p.returncode for p in running if p.wait() != 0]
+    if failed:
+        raise SystemExit(f"{step.name} failed (exit {failed[0]}); the same command again goes on from here")
+    done.parent.mkdir(parents=True, exist_ok=True)
+    done.touch()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--faces", type=Path, required=True, help="folder with train/MANIFEST.csv, see README.md")
+    p.add_argument("--runs", type=Path, default=Path("runs"))
+    p.add_argument("--minutes", type=float, default=180, help="of training in all; making the films comes on top")
+    p.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    a = p.parse_args(arguments)
+    for number, step in enumerate(steps(a.faces, a.runs, a.minutes, a.workers)):
+        run(step, a.runs / "done" / f"{number:02d}-{step.name.replace(' ', '-')}")
+
+
+if __name__ == "__main__":
+    main()

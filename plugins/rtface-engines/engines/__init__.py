@@ -1,1 +1,0 @@
-"""Engines: how each network that rtface runs is made. Nothing here is imported at run time."""
