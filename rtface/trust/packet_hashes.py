@@ -129,7 +129,7 @@ def compare_packets(
         named, own = f"stream {stream.index} ({stream.kind}, {stream.codec})", {md5 for _, md5 in stream.rows}
         shared = [len(own & {md5 for _, md5 in one.rows}) if one.codec == stream.codec else 0 for one in left]
         if not any(shared):
-            found.gaps.append(f"{named}: was converted; its packets are not compared")
+            found.gaps.append(f"{named}: was converted or cut into other pieces; its packets are not compared")
             converted.append(stream.kind)
             continue
         other = left.pop(shared.index(max(shared)))

@@ -165,7 +165,7 @@ def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing 
         return  # a pipe, a camera
     if ("files" in said) != path.is_dir():
         found.problems.append(
-            f"{path.name}: the sidecar is that of {said['name']}, which is no {'folder' if path.is_dir() else 'file'}"
+            f"{path.name}: the manifest is that of {said['name']}, which is no {'folder' if path.is_dir() else 'file'}"
         )
         return
     listed = {path / one["name"]: one["sha256"] for one in said["files"]} if path.is_dir() else {path: said["sha256"]}
@@ -175,11 +175,11 @@ def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing 
         if not file.is_file():
             found.problems.append(f"{file.name}: is missing")
         elif sha256_of(file, tick=tick, stop=stop) != digest:
-            found.problems.append(f"{file.name}: its bytes are not those that the sidecar names (SHA-256)")
+            found.problems.append(f"{file.name}: its bytes are not those that the manifest names (SHA-256)")
     added = [file.name for file in list_images(path) if file not in listed] if path.is_dir() else []
-    found.problems += [f"{name}: was added, the sidecar does not name it" for name in added]
+    found.problems += [f"{name}: was added, the manifest does not name it" for name in added]
     if len(found.problems) == before:
-        found.proofs.append(f"{path.name}: the bytes that the sidecar names ({counted(len(listed), 'file')}, SHA-256)")
+        found.proofs.append(f"{path.name}: the bytes that the manifest names ({counted(len(listed), 'file')}, SHA-256)")
 
 
 def _compare(
@@ -198,7 +198,9 @@ def _compare(
     if (scale := known.get("options", {}).get("scale")) is not None:
         found.notes.append(f"the input is compared as the resampler enlarges it (--scale {scale})")
     mine = Checked()
-    if output.is_dir() or (is_image(output) and is_image(input)):
+    if output.is_dir() != input.is_dir():
+        mine.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
+    elif output.is_dir() or (is_image(output) and is_image(input)):
         _compare_stills(mine, frames, output, input, scale, stop)
     else:
         _compare_films(mine, frames, output, input, known, doing, stop)
@@ -214,9 +216,6 @@ def _compare_stills(
 ) -> None:
     enlarger, pairs = Enlarger(scale), [(output, input)]
     if output.is_dir():
-        if not input.is_dir():
-            found.gaps.append(f"{input.name} is a film, whose frames became RGB: they are not compared")
-            return
         sources, made = {path.stem: path for path in list_images(input)}, list_images(output)
         pairs = [(path, sources[path.stem]) for path in made if path.stem in sources]
         if alone := {path.stem for path in made} ^ sources.keys():
