@@ -154,12 +154,9 @@ class FrameComparison:
         )
         error = "every sample outside the boxes is the input's"
         if self._errors:
-            worst = min(self._errors)
-            error = "outside the boxes they are the input's " + (
-                "to the sample"
-                if math.isinf(worst)
-                else f"within an encoder's error (PSNR {median(self._errors):.1f} dB in the middle, {worst:.1f} dB at worst)"
-            )
+            middle, worst = median(self._errors), min(self._errors)
+            shown = "equal" if math.isinf(worst) else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
+            error = f"outside the boxes they are the input's within an encoder's error ({shown})"
         found.proofs.append(f"{counted(self._equal + self._outside)}{boxes}: {error}")
 
 

@@ -84,7 +84,7 @@ def hash_packets(
     with open_container(film) as source:
         video, _ = choose_video(source, name, variant=variant)
         streams, edited = [video, *kept_streams(source, video)], EditedTimes(source)
-        readers = {s.index: _reader(s) for s in streams if s.type != "attachment"}
+        readers = {s.index: _Reader(s) for s in streams if s.type != "attachment"}
         try:
             for came in source.demux():
                 if stop is not None and stop():
@@ -188,85 +188,61 @@ def _first_difference(
     return f"the last {missing} packets of the input are missing" if missing else ""
 
 
-def _reader(stream: Stream) -> _Packets:
-    codec = codec_of(stream)
-    if (clock := PcmClock.of(stream)) is not None:
-        return _Pieces(stream, clock)
-    if codec in _TEXT:
-        return _Texts(stream)
-    return (_BareAac if codec == "aac" else _Packets)(stream)
-
-
-class _Packets:
-    """Packets as they are."""
+class _Reader:
+    """Takes the packets of one stream."""
 
     def __init__(self, stream: Stream) -> None:
         self.found = PacketHashes(stream.type, codec_of(stream), time_base_of(stream), index=stream.index)
+        self._clock, self._waiting, self._begin = PcmClock.of(stream), bytearray(), Fraction(0)
+        if self._clock is not None:
+            context: Any = stream.codec_context
+            self.found.pieces = True
+            self.found.codec += f", {context.sample_rate} Hz, {context.channels} channels"
 
     def push(self, packet: av.Packet[Stream]) -> None:
         """Takes the next packet."""
-        self.note(packet.pts or 0, bytes(packet))
-        if packet.is_discard:
-            self.found.hidden.add(len(self.found.rows) - 1)
-
-    def flush(self) -> None:
-        """Takes what is left."""
-
-    def note(self, pts: int, data: bytes) -> None:
-        """Adds a row."""
-        self.found.rows.append((pts, _md5(data)))
-
-
-class _BareAac(_Packets):
-    def note(self, pts: int, data: bytes) -> None:
-        super().note(pts, data[adts_config(data)[1] :])
-
-
-class _Texts(_Packets):
-    def push(self, packet: av.Packet[Stream]) -> None:
-        of_mp4 = self.found.codec == "mov_text"
-        if of_mp4 and bytes(packet) == b"\0\0":
+        codec, rows, lasts, data = self.found.codec, self.found.rows, self.found.durations, bytes(packet)
+        if self._clock is not None:
+            self._push_samples(self._clock, packet, data)
             return
-        super().push(packet)
-        rows, lasts, place = self.found.rows, self.found.durations, len(self.found.rows) - 1
+        if codec == "mov_text" and data == b"\0\0":
+            return
+        rows.append((packet.pts or 0, _md5(data[adts_config(data)[1] :] if codec == "aac" else data)))
+        place = len(rows) - 1
+        if packet.is_discard:
+            self.found.hidden.add(place)
+        if codec not in _TEXT:
+            return
         lasts.append(packet.duration or 0)
-        if of_mp4 and place and rows[-1][1] == rows[-2][1] and not {place - 1, place} & self.found.hidden:
+        again = codec == "mov_text" and place and rows[-1][1] == rows[-2][1]
+        if again and not {place - 1, place} & self.found.hidden:
             gap = rows[-1][0] - rows[-2][0] - lasts[-2]
             if 0 <= gap * self.found.base <= _TEXT_GAP_S:
                 rows.pop()
                 lasts.append(lasts.pop() + gap + lasts.pop())
 
+    def flush(self) -> None:
+        """Takes what is left."""
+        if self._clock is not None and self._waiting:
+            self._give(self._clock, len(self._waiting))
 
-class _Pieces(_Packets):
-    """PCM in pieces of equal length, as each container cuts its packets at other places."""
-
-    def __init__(self, stream: Stream, clock: PcmClock) -> None:
-        super().__init__(stream)
-        context: Any = stream.codec_context
-        self.found.pieces = True
-        self.found.codec += f", {context.sample_rate} Hz, {context.channels} channels"
-        self._clock, self._waiting, self._begin = clock, bytearray(), Fraction(0)
-
-    def push(self, packet: av.Packet[Stream]) -> None:
+    def _push_samples(self, clock: PcmClock, packet: av.Packet[Stream], data: bytes) -> None:
+        """Cuts PCM into pieces of equal length, as each container cuts its packets at other places."""
         if packet.is_discard:  # an edit list cuts it away, and no later packet needs it
             return
-        first, data = self._clock.end is None, bytes(packet)
-        missing = self._clock.push(packet.pts, len(data))
+        first = clock.end is None
+        missing = clock.push(packet.pts, len(data))
         if first or missing:
             self.flush()
             self._begin, self.found.gaps = Fraction(packet.pts or 0), not first or self.found.gaps
         self._waiting += data
-        while len(self._waiting) >= _PIECE * self._clock.sample:
-            self._give(_PIECE * self._clock.sample)
+        while len(self._waiting) >= _PIECE * clock.sample:
+            self._give(clock, _PIECE * clock.sample)
 
-    def flush(self) -> None:
-        if self._waiting:
-            self._give(len(self._waiting))
-
-    def _give(self, size: int) -> None:
-        self.note(round(self._begin), bytes(self._waiting[:size]))
+    def _give(self, clock: PcmClock, size: int) -> None:
+        self.found.rows.append((round(self._begin), _md5(bytes(self._waiting[:size]))))
         del self._waiting[:size]
-        self._begin += size // self._clock.sample * self._clock.tick
+        self._begin += size // clock.sample * clock.tick
 
 
 def _md5(data: bytes) -> str:

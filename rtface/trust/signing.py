@@ -67,9 +67,9 @@ class SigningKey:
                 code="sign_pem",
                 value=spec,
             ) from error
-        if sys.platform != "win32" and stat.S_IMODE(mode) & 0o077:
+        if sys.platform != "win32" and stat.S_IMODE(mode) & 0o007:
             raise UsageError(
-                "{--sign}: others may read the key {key}; take that from them with: chmod 600 {key}",
+                "{--sign}: everybody may read the key {key}; take that from them with: chmod o= {key}",
                 code="key_readable",
                 key=key,
             )

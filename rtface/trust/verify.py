@@ -203,7 +203,12 @@ def _compare(
     elif output.is_dir() or (is_image(output) and is_image(input)):
         _compare_stills(mine, frames, output, input, scale, stop)
     else:
-        _compare_films(mine, frames, output, input, known, doing, stop)
+        try:
+            _compare_films(mine, frames, output, input, known, doing, stop)
+        except UsageError as error:
+            if not error.code.startswith("scale_"):
+                raise
+            mine.problems.append(f"the manifest names a size that {input.name} cannot have ({error})")
     frames.end(mine)
     if values is None and mine.problems:  # where something may differ only a manifest says
         mine.gaps, mine.problems = [*mine.gaps, *mine.problems, "there is no manifest that says what was changed"], []
@@ -243,7 +248,7 @@ def _compare_films(
     start, end, variant = said.get("start_s"), said.get("end_s"), options.get("variant", "best")
     copied = {number for first, last in values.get("copied", ()) for number in range(first, last + 1)}
     with (
-        closing(FileSource(output, ours=True)) as made,
+        closing(FileSource(output)) as made,
         closing(
             FileSource(
                 input, start=start, end=end, scale=options.get("scale"), chosen=options.get("fields"), variant=variant

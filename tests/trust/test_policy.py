@@ -111,7 +111,7 @@ def test_every_run_needs_the_label(tmp_path: Path, site: Path, run: Callable[[Pa
 @pytest.mark.parametrize("run", [_run, _still, _folder, _live, _job, _queued, _command])
 def test_files_need_credentials(tmp_path: Path, site: Path, run: Callable[[Path], None]) -> None:
     site.write_text("require-credentials = true")
-    with pytest.raises(UsageError, match=r"asks for signed outputs \(require-credentials\); add (--)?credentials"):
+    with pytest.raises(UsageError, match=r"asks for signed outputs \(require-credentials\); add (--)?sign"):
         run(tmp_path)
 
 

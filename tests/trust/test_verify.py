@@ -154,7 +154,7 @@ def _replaced(packets: list[av.Packet[Any]]) -> list[av.Packet[Any]]:
     ("packets", "says"),
     [
         (_replaced, "packet 3 is not that of the input"),
-        (_moved, "packet 0 comes 0.030 s later"),
+        (_moved, "comes 0.030 s later"),
         (lambda packets: packets[:-2], "the last 2 packets of the input are missing"),
         (lambda packets: packets[:2] + packets[3:], "packet 2 is not that of the input"),
     ],
@@ -275,9 +275,7 @@ def test_any_changed_bit_and_another_manifest_are_found(films: dict[str, Path], 
     assert verify(tmp_path / "out.mkv").sidecar == "differs"
     other = film(tmp_path / "other.mkv", frames=FRAMES)
     found = verify(films["lossless"], input=other)
-    assert found.input == "differs" and "other.mkv: its bytes are not those that the sidecar names" in str(
-        found.problems
-    )
+    assert found.input == "differs" and "other.mkv: its bytes are not those" in str(found.problems)
 
 
 def test_progress_and_the_end_on_request(films: dict[str, Path]) -> None:
