@@ -91,6 +91,16 @@ def swapped(frames: list[np.ndarray]) -> list[np.ndarray]:
     return [*frames[:3], frames[4], frames[3], *frames[5:]]
 
 
+def darker(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.concatenate([np.maximum(one[: SIZE[1]], 26) - 10, one[SIZE[1] :]]) for one in frames]
+
+
+def tinted(frames: list[np.ndarray]) -> list[np.ndarray]:
+    for one in frames:
+        one[SIZE[1] : SIZE[1] * 5 // 4] += 11
+    return frames
+
+
 def answer(output: Path, films: dict[str, Path]) -> Verified:
     return verify(output, input=films["in"])
 
@@ -118,8 +128,10 @@ def test_an_honest_output_is_confirmed(films: dict[str, Path], tmp_path: Path, k
         (swapped, "frame 3: "),
         (lambda frames: [*frames[:4], frames[3], *frames[5:]], "frame 4: "),
         (lambda frames: [np.roll(frame, 9, axis=1) for frame in frames], "frames are not the input's"),
+        (darker, "frames are not the input's"),
+        (tinted, "frames are not the input's"),
     ],
-    ids=["corner", "corner of the last", "dropped", "doubled", "swapped", "frozen", "shifted picture"],
+    ids=["corner", "corner of the last", "dropped", "doubled", "swapped", "frozen", "shifted picture", "dark", "tint"],
 )
 def test_a_changed_picture_is_found(
     films: dict[str, Path], tmp_path: Path, kind: str, change: Callable[[list[np.ndarray]], list[np.ndarray]], says: str
