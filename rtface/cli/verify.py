@@ -51,7 +51,7 @@ def verify(
     from rtface.trust.sidecar import read_sidecar, sidecar_path
 
     if input is None and len(outputs) == 2:
-        own, other = (sidecar_path(Path(name).resolve()) for name in outputs)
+        own, other = (sidecar_path(Path(name)) for name in outputs)
         made_of = own.is_file() and read_sidecar(own)["input"]["name"] == Path(outputs[1]).name
         if made_of or not other.is_file():
             input = Path(outputs.pop())

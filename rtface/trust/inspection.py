@@ -64,7 +64,7 @@ def inspect_file(path: Path) -> Inspected:
         raise InputError(
             "{path}: is a sidecar; name what it is about ({name})", code="sidecar_itself", path=path, name=name
         )
-    found, sidecar = Inspected(str(path)), sidecar_path(path.resolve())
+    found, sidecar = Inspected(str(path)), sidecar_path(path)
     if sidecar.is_file():
         try:
             values = read_sidecar(sidecar)

@@ -121,6 +121,7 @@ class Made:
 
 def sidecar_path(output: Path) -> Path:
     """Where the sidecar of an output is."""
+    output = output if output.name else output.resolve()
     return output.with_name(output.name + SUFFIX)
 
 

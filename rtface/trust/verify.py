@@ -96,7 +96,7 @@ def verify(
         )
     found, anchors = Verified(output=str(output)), None if trust is None else read_anchors(trust)
     credentials = _check_credentials(found, output, anchors)
-    sidecar, values = sidecar_path(output.resolve()), None
+    sidecar, values = sidecar_path(output), None
     if sidecar.is_file():
         values, checked = read_sidecar(sidecar), Checked()
         _check_files(checked, output, values["output"], doing, stop)
