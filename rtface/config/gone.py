@@ -37,7 +37,7 @@ GONE = {
     "segment": _MACHINES,
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
     "checksums": Message(
-        "--sidecar has the SHA-256 of INPUT and OUTPUT; for a list of its own: sha256sum OUTPUT > OUTPUT.sha256",
+        "--sidecar has the SHA-256 of INPUT and OUTPUT; for a separate list: sha256sum OUTPUT > OUTPUT.sha256",
         code="gone_checksums",
     ),
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),

@@ -1,4 +1,4 @@
-"""The findings of a check, and who is told of its progress."""
+"""Findings of a check, and the callbacks that it takes."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from rtface.util.text import counted
 # The error of an encoder: at its coarsest the worst frame of H.264, H.265, VP9 and MPEG-2 had 24.7 dB, and the mean of
 # a block was off by 6 levels at usual qualities, by 23 and 6.1 times the error of three quarters of the blocks at the
 # coarsest; in frames over 1080p coarse blocks stand beside fine ones.
-_FLOOR_DB = 22.0
+_FLOOR_DB, _EQUAL_DB = 22.0, 100.0
 _BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL, _TIMES_COARSE = 16, 12.0, 28.0, 8.0, 3.0
 _LARGE = 1920 * 1088
 # The mean of a plane is off by so many levels at most (2.5 were seen), but in frames whose blocks have such an error.
@@ -105,7 +105,7 @@ class FrameComparison:
                 return
             if not number:
                 mean = float(squares.sum() / samples.sum())
-                self._errors.append(10 * math.log10(255**2 / mean) if mean else math.inf)
+                self._errors.append(10 * math.log10(255**2 / mean) if mean else _EQUAL_DB)
                 if self._errors[-1] < _FLOOR_DB:
                     self._problems[name] = f"outside the boxes it has {self._errors[-1]:.1f} dB (PSNR)"
                     return
@@ -163,7 +163,7 @@ class FrameComparison:
         error = "every sample outside the boxes is the input's"
         if self._errors:
             middle, worst = median(self._errors), min(self._errors)
-            shown = "equal" if math.isinf(worst) else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
+            shown = "equal" if worst == _EQUAL_DB else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
             error = f"outside the boxes they are the input's within an encoder's error ({shown})"
         found.proofs.append(f"{counted(self._equal + self._outside)}{boxes}: {error}")
 
