@@ -53,7 +53,6 @@ SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 2
 _MOST_BOXES = 1024  # of a frame
-_ANYWHERE = "a stage drew on it"
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 _CORNERS, _RANGE = row(whole, whole, whole, whole), row(count, count)
@@ -216,8 +215,10 @@ def areas_said(
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """What a comparison with the input needs to know; of one of several stills by its number."""
+    light = "its light was changed" if options.light else "no area was noted"
+    whole = "a stage drew on it" if options.stages else light
     rows = [
-        [made.names[frame] if made.names else frame, _ANYWHERE if boxes is None else boxes]
+        [made.names[frame] if made.names else frame, whole if boxes is None else boxes]
         for frame, boxes in made.changed.rows()
         if still in (None, frame)
     ]
