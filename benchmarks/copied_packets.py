@@ -156,7 +156,7 @@ def run_row(film: Path, folder: Path) -> str:
     proof = verify(output, input=film)
     answer = "same" if proof.same else "; ".join(["not all", *proof.problems, *proof.gaps])
     before, after = decoded(film), decoded(output)
-    ranges = read_sidecar(sidecar_path(output), output).get("copied", [])
+    ranges = read_sidecar(sidecar_path(output)).get("copied", [])
     kept = {number for first, last in ranges for number in range(first, last + 1)}
     count, most = len(after.times), max((number for _, number in ranges), default=0)
     if count != len(before.times) or most >= count:

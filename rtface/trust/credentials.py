@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +228,9 @@ class Credentials:
     elsewhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values, without the areas of each frame."""
+        said = {name: value for name, value in (self.said or {}).items() if name != "changed"}
+        return asdict(replace(self, said=None)) | {"said": said or None}
 
     def lines(self) -> list[str]:
         """What they say, in words."""
@@ -251,12 +252,7 @@ class Credentials:
         ]
         for action in self.actions:
             kind = action.get("digitalSourceType", "").rpartition("/")[2]
-            count = len(action.get("changes", ()))
-            said.append(
-                f"action {action['action']}"
-                + (f" ({kind})" if kind else "")
-                + (f", {count} {'range' if count == 1 else 'ranges'} of time" if count else "")
-            )
+            said.append(f"action {action['action']}" + (f" ({kind})" if kind else ""))
         return said
 
 
@@ -270,8 +266,8 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
     Raises:
         MissingComponent: the extra is not installed.
     """
-    kind = _INPUTS.get(path.suffix.lower())
-    if kind is None or not path.is_file() or path.suffix.lower() in (".mkv", ".webm", ".bmp"):
+    kind = {**KINDS, ".avi": _INPUTS[".avi"]}.get(path.suffix.lower())
+    if kind is None or not path.is_file():
         return None
     c2pa = library()
     with path.open("rb") as file:
