@@ -47,7 +47,7 @@ class FrameComparison:
         self, changed: Mapping[Any, list[Box] | str], curves: Mapping[str, FadingCurve], *, lossless: bool
     ) -> None:
         self._changed, self._curves, self._lossless = changed, curves, lossless
-        self._equal = self._outside = 0
+        self._equal = self._outside = self._copied = 0
         self._shares, self._errors = [0.0], list[float]()
         self._problems, self._gaps = dict[Any, str](), Counter[str]()
         self._before: tuple[Any, NDArray[Any], NDArray[Any], NDArray[np.bool_]] | None = None
@@ -85,6 +85,7 @@ class FrameComparison:
                 name, [(x.astype(np.float32) * scale, y.astype(np.float32) * scale, k) for x, y, k in pairs], size
             )
             self._in_order(name, *pairs[0], before, scale)
+        self._copied += copied
         self._equal += not boxes
         self._outside += bool(boxes)
 
@@ -165,6 +166,7 @@ class FrameComparison:
             middle, worst = median(self._errors), min(self._errors)
             shown = "equal" if worst == _EQUAL_DB else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
             error = f"outside the boxes they are the input's within an encoder's error ({shown})"
+            error += f", {counted(self._copied)} that were copied to the sample" if self._copied else ""
         found.proofs.append(f"{counted(self._equal + self._outside)}{boxes}: {error}")
 
 
