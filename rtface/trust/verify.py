@@ -228,7 +228,11 @@ def _compare_stills(
     for path, source in pairs:
         if stop is not None and stop():
             raise Interrupted
-        new, old = read_image(path).frame, read_image(source).frame
+        try:
+            new, old = read_image(path).frame, read_image(source).frame
+        except InputError as error:
+            found.gaps.append(f"{path.name} is not compared: {error}")
+            continue
         if (new.display.quarter_turns, new.display.mirror) != (old.display.quarter_turns, old.display.mirror):
             found.gaps.append(f"{path.name}: was turned upright; its samples are not compared")
         else:

@@ -260,6 +260,17 @@ def test_a_folder_of_stills(tmp_path: Path) -> None:
         assert said in str(found.problems)
 
 
+def test_a_damaged_scan_is_named_and_the_rest_compared(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        still(tmp_path / "scans" / name)
+    (tmp_path / "scans" / "2.png").write_bytes(b"damaged")
+    rtface.run(tmp_path / "scans", f"{tmp_path}/out/", sequence=True, fps=24, sidecar=True)
+    found = verify(tmp_path / "out", input=tmp_path / "scans")
+    assert (found.sidecar, found.input) == ("same", "not checked")
+    assert "2.png is not compared" in str(found.gaps) and "2 frames, 2 with boxes" in str(found.proofs)
+
+
 def test_a_film_of_an_animated_avif(tmp_path: Path) -> None:
     source = animated_avif(tmp_path / "in.avif", 5)
     rtface.run(source, tmp_path / "out.mkv", sidecar=True)
