@@ -185,7 +185,12 @@ def write_sidecar(
             **({"signed": True} if key is not None else {}),
         }
         values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)
-        values["output"] |= _files(output, made.names if output.is_dir() else None, doing, stop)
+        names = None
+        if output.is_dir():
+            kept = {path.name for path in list_images(input)} if isinstance(input, Path) and input.is_dir() else ()
+            # Scans that could not be read were copied as they are.
+            names = [path.name for path in list_images(output) if path.name in made.names or path.name in kept]
+        values["output"] |= _files(output, names, doing, stop)
         if key is not None:
             values["signature"] = key.sign(signed_bytes(values))
         write_whole(target, to_bytes(values))
