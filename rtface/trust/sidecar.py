@@ -187,9 +187,10 @@ def write_sidecar(
         values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)
         names = None
         if output.is_dir():
-            kept = {path.name for path in list_images(input)} if isinstance(input, Path) and input.is_dir() else ()
-            # Scans that could not be read were copied as they are.
-            names = [path.name for path in list_images(output) if path.name in made.names or path.name in kept]
+            known = {*made.names}
+            if isinstance(input, Path) and input.is_dir():  # scans that could not be read were copied as they are
+                known |= {path.name for path in list_images(input)}
+            names = [path.name for path in list_images(output) if path.name in known]
         values["output"] |= _files(output, names, doing, stop)
         if key is not None:
             values["signature"] = key.sign(signed_bytes(values))
